@@ -40,7 +40,7 @@ from sqlalchemy.sql import ColumnElement
 
 from gateway.cases import make_application_number, make_case_number
 from gateway.cases.agency_notices import DecisionCode
-from gateway.store import agency_requests, cases, read_transaction, write_transaction
+from gateway.store import agency_requests, cases, payloads, read_transaction, write_transaction
 from gateway.store.column_types import Instant
 from gateway.store.engine import make_engine
 from gateway.store.tables import metadata
@@ -57,6 +57,8 @@ PACE: Final = timedelta(seconds=30)
 #: Rows of a table belong to a case by one of these columns, or by one that refers to such a row.
 _OWNERS: Final = {"case_id": "cases", "request_id": "agency_requests"}
 _MACHINES: Final = {"case": "cases", "request": "agency_requests"}
+#: Octets of messages, which copies share: they refer to those of the sample by digest.
+_SHARED: Final = {"parcel"}
 _SKIPPED: Final = {"evidence", "audit", "refusals", "events", "event_readers"}
 
 
@@ -92,6 +94,7 @@ def grow_database(engine: Engine, wanted: int) -> Story:
         steps = _measure_steps(conn)
         for sample in samples:
             _read_rows(conn, sample)
+    _share_parcels(engine, samples)
     growth = _make_growth_table(engine, samples, steps, wanted)
     for sample in samples:
         for name, rows in sample.rows.items():
@@ -150,6 +153,14 @@ def _read_rows(conn: Connection, sample: Sample) -> None:
             sample.rows[table.name] = rows
             if "id" in table.c:
                 ids.setdefault(table.name, set()).update(row["id"] for row in rows)
+
+
+def _share_parcels(engine: Engine, samples: list[Sample]) -> None:
+    """Store the parcels of the samples apart from their rows, so that copies can refer to them."""
+    with write_transaction(engine) as conn:
+        for row in (row for sample in samples for row in sample.rows["messages"]):
+            if row["parcel"] is not None:
+                payloads.store_payload(conn, row["parcel"], row["received_at"])
 
 
 def _list_owned(table: Table, ids: dict[str, set[int]]) -> Iterator[ColumnElement[bool]]:
@@ -225,7 +236,7 @@ class RowCopy:
     def write_value(self, column: Column[Any]) -> ColumnElement[Any]:
         """Return the value of a column in copy `k`, as an expression of SQL."""
         value = self.row[column.name]
-        if value is None:
+        if value is None or column.name in _SHARED:
             return cast(literal(None), column.type)
         target = self._find_target(column)
         if target in self.sample.rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import tomllib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,8 @@ def test_the_verb_makes_what_is_declared_and_nothing_else(tmp_path: Path, capsys
     assert made - keys <= {"ca.pem", "ca.key.pem", "crl.pem", *(f"{one['name']}.p12" for one in DECLARED)}
     assert keys <= made
     listed = x509.load_pem_x509_crl((folder / "crl.pem").read_bytes())
+    assert listed.next_update_utc is not None
+    assert listed.next_update_utc - listed.last_update_utc == timedelta(days=30)
     revoked = {entry.serial_number for entry in listed}
     for party in DECLARED:
         found = x509.load_pem_x509_certificate((folder / f"{party['name']}.cert.pem").read_bytes())

@@ -229,6 +229,19 @@ def test_a_serial_number_of_twenty_octets_is_read(world: World):
     assert read_certificate(Forgery(serial=serial).der(world.sub)).serial == serial
 
 
+@pytest.mark.parametrize(("first", "good"), [(b"\x00\xff", True), (b"\x01\xff", False)])
+def test_the_sign_octet_of_a_serial_number_is_not_counted(world: World, first: bytes, good: bool):
+    """Twenty octets of value and a leading zero, or twenty-one octets of value (RFC 5280 §4.1.2.2)."""
+    head = b"\xa0\x03\x02\x01\x02\x02\x01\x7f"
+    octets = first + b"\xff" * 19
+    changed = Forgery(serial=0x7F).der(world.sub).replace(head, head[:6] + bytes([len(octets)]) + octets)
+    changed = _lengthen(_lengthen(changed, 0, len(octets) - 1), 4, len(octets) - 1)
+    if good:
+        assert read_certificate(changed).serial == int.from_bytes(octets)
+    else:
+        assert refused(changed) == "the serial number has more than 20 octets"
+
+
 def _lengthen(data: bytes, place: int, by: int) -> bytes:
     length = int.from_bytes(data[place + 2 : place + 4]) + by
     return data[: place + 2] + length.to_bytes(2) + data[place + 4 :]

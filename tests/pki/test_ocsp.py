@@ -216,6 +216,14 @@ def test_a_delegate_of_the_issuer_answers(world: World, leaf: Certificate):
     assert outcome(ask(world, leaf, [absent])) == UNKNOWN
 
 
+def test_of_two_certificates_with_one_key_the_one_that_may_answer_counts(world: World, leaf: Certificate):
+    certificate, key = responder(world.root, SIGNING, NO_CHECK)
+    powerless, _ = responder(world.root, NO_CHECK, key=key)
+    for along in ((powerless, certificate), (certificate, powerless)):
+        made = Answer(leaf, world.root.certificate, along=along).der(certificate, key)
+        assert outcome(ask(world, leaf, [made])) == CLEAR
+
+
 @pytest.mark.parametrize(
     ("extra", "words"),
     [

@@ -137,6 +137,17 @@ def test_no_key_signs_in_the_place_of_another(hsm: SoftHsm, world: World) -> Non
         refused(absent)
 
 
+@pytest.mark.parametrize("kind", sorted(ALGORITHMS))
+def test_a_key_that_is_not_that_of_the_certificate_signs_nothing(
+    hsm: SoftHsm, world: World, kind: str
+) -> None:
+    ours, other = (
+        issue_certificate(world.sub, name, NOW, CertificateOrder(key_kind=kind)) for name in ("Ours", "Other")
+    )
+    hsm.put(other.key)
+    assert refused(signer_of(hsm, ours)) == "key 'signing' does not belong to CN=Ours"
+
+
 def test_a_wrong_pin_is_tried_once_and_a_mended_one_is_taken(hsm: SoftHsm, issued: IssuedCertificate) -> None:
     hsm.put(issued.key)
     pins = [b"4321\n"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,14 +10,21 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.pki.certificate_authority import encode_key_pem, issue_certificate, make_authority
+from gateway.pki.certificate_authority import (
+    CertificateOrder,
+    encode_key_pem,
+    issue_certificate,
+    make_authority,
+)
 from gateway.pki.tls_contexts import TlsIdentity, make_client_context, make_server_context
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("transport")
-    issued = issue_certificate(make_authority("CN=CA", datetime.now(UTC)), "CN=x", datetime.now(UTC))
+    authority = make_authority("CN=CA", datetime.now(UTC))
+    issued = issue_certificate(authority, "CN=x", datetime.now(UTC), CertificateOrder("tls"))
+    (folder / "ca.pem").write_bytes(authority.certificate.pem)
     (folder / "cert.pem").write_bytes(issued.certificate.pem)
     (folder / "key.pem").write_bytes(issued.key_pem)
     (folder / "locked.pem").write_bytes(encode_key_pem(issued.key, b"secret"))
@@ -53,6 +61,35 @@ def test_whoever_is_called_must_show_a_certificate_for_his_name(files: Path) -> 
         make_client_context().cert_store_stats()["x509"]
         == ssl.create_default_context().cert_store_stats()["x509"]
     )
+
+
+@pytest.mark.parametrize("shows", [True, False])
+def test_who_calls_shows_the_certificate_that_was_given(files: Path, *, shows: bool) -> None:
+    ours = TlsIdentity(files / "cert.pem", files / "key.pem")
+    theirs = make_server_context(ours, files / "ca.pem", required=True)
+    ends = _connect(make_client_context((files / "ca.pem",), ours if shows else None), theirs)
+    if shows:
+        shown = _shake_hands(*ends)
+        assert shown == ssl.PEM_cert_to_DER_cert((files / "cert.pem").read_text())
+        return
+    with pytest.raises(ssl.SSLError, match="did not return a certificate"):
+        _shake_hands(*ends)
+
+
+def _connect(caller: ssl.SSLContext, listener: ssl.SSLContext) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """Return both ends of a connection that exists in memory only."""
+    caller.check_hostname = False
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    return caller.wrap_bio(back, there), listener.wrap_bio(there, back, server_side=True)
+
+
+def _shake_hands(caller: ssl.SSLObject, listener: ssl.SSLObject) -> bytes | None:
+    """Take both ends through the handshake; return the certificate that the listener was shown."""
+    for _ in range(4):
+        for end in (caller, listener):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    return listener.getpeercert(binary_form=True)
 
 
 def test_who_listens_asks_for_a_certificate_only_when_told(files: Path) -> None:

@@ -67,6 +67,17 @@ def test_the_schema_inside_judges(content: str, good: bool) -> None:
     assert caught.value.location.startswith("/agency:CancelApplication")
 
 
+def test_what_lies_deep_is_named_with_its_whole_path() -> None:
+    schema = read_wsdl(TEMPLATE).schema
+    words = (
+        f'<a:SubmitApplication xmlns:a="{AGENCY}"><a:ApplicationNumber>A</a:ApplicationNumber>'
+        "<a:CaseNumber>C</a:CaseNumber><a:Document><x/><y/></a:Document></a:SubmitApplication>"
+    )
+    with pytest.raises(GatewayError) as caught:
+        schema.validate_element(etree.fromstring(words))
+    assert caught.value.location == "/agency:SubmitApplication/agency:Document/x"
+
+
 def test_the_wildcard_takes_the_bound_namespaces_only() -> None:
     schema = read_wsdl(bind_document_namespaces(TEMPLATE, "X", DOCUMENTS)).schema
     for namespace, good in (("urn:d:1", True), ("urn:d:2", True), ("urn:d:3", False), (AGENCY, False)):
