@@ -13,6 +13,12 @@ from tests.kit.paths import VECTORS
 pytest_plugins = ["tests.kit.databases"]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run one process more than there are cores: tests of processes and databases wait."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect, with one printed line, the tests that need what is not here.
 

@@ -38,6 +38,9 @@ __all__ = [
 
 _RULES: Final = "rules.yaml"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
+_MOST_RECENT: Final = 4
+#: The bundles read last, by the digest of all files: a verb asks for the same folder several times.
+_RECENT: Final[dict[str, MappingBundle]] = {}
 
 
 def load_bundle(folder: Traversable, faults: list[GatewayError] | None = None) -> MappingBundle:
@@ -45,7 +48,31 @@ def load_bundle(folder: Traversable, faults: list[GatewayError] | None = None) -
 
     Where `faults` is given, the errors of single documents are added to it and these documents
     are left out.  `MappingBundle.decisions` are all rows of reconciled.csv, by document and field.
+    The same files give the same bundle: the last ones are remembered.
     """
+    key = None if faults is not None else _compute_folder_digest(folder)
+    if key is None:
+        return _read_bundle(folder, faults)
+    bundle = _RECENT.get(key)
+    if bundle is None:
+        bundle = _RECENT[key] = _read_bundle(folder, None)
+        for oldest in list(_RECENT)[:-_MOST_RECENT]:
+            _RECENT.pop(oldest, None)
+    return bundle
+
+
+def _compute_folder_digest(folder: Traversable) -> str | None:
+    """Return the SHA-256 over the files that a bundle may be read from; None where one cannot be read."""
+    total = hashlib.sha256()
+    try:
+        for name, file in sorted(_walk_files(folder, "", (".yaml", ".csv")), key=lambda one: one[0]):
+            total.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    except OSError:
+        return None
+    return total.hexdigest()
+
+
+def _read_bundle(folder: Traversable, faults: list[GatewayError] | None) -> MappingBundle:
     files = _BundleFiles(folder)
     registry = files.read_yaml_file("codelists.yaml")
     lists, units = read_code_lists(registry, files.read_file), read_unit_table(registry, files.read_file)
@@ -56,7 +83,7 @@ def load_bundle(folder: Traversable, faults: list[GatewayError] | None = None) -
     there = folder.joinpath("notices.yaml").is_file()
     notices = read_notice_catalog(files.read_yaml_file("notices.yaml"), lists) if there else NoticeCatalog()
     documents: dict[str, DocumentMapping] = {}
-    for name in sorted(_walk_yaml_files(folder.joinpath("agencies"), "agencies")):
+    for name in sorted(name for name, _ in _walk_files(folder.joinpath("agencies"), "agencies/", (".yaml",))):
         try:
             node = files.read_yaml_file(name)
             document = read_document_mapping(node, dictionary, lists, organisations, units)
@@ -167,16 +194,17 @@ class _BundleFiles:
         return total.hexdigest()
 
 
-def _walk_yaml_files(folder: Traversable, prefix: str) -> Iterator[str]:
-    """Yield the names of all YAML files below `folder`."""
+def _walk_files(
+    folder: Traversable, prefix: str, endings: tuple[str, ...]
+) -> Iterator[tuple[str, Traversable]]:
+    """Yield the files below `folder` whose names end so, with their names."""
     if not folder.is_dir():
         return
     for entry in folder.iterdir():
-        name = f"{prefix}/{entry.name}"
         if entry.is_dir():
-            yield from _walk_yaml_files(entry, name)
-        elif entry.name.endswith(".yaml"):
-            yield name
+            yield from _walk_files(entry, f"{prefix}{entry.name}/", endings)
+        elif entry.name.endswith(endings):
+            yield f"{prefix}{entry.name}", entry
 
 
 def _read_organisations(node: YamlNode) -> dict[str, Organisation]:
