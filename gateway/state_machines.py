@@ -123,6 +123,9 @@ DELIVERY: Final = StateMachine(
             "hold": "HELD",
             "cancel": "CANCELLED",
             "expire": "FAILED",
+            # A response that was given in the HTTP answer to its request.
+            "given": "DELIVERED",
+            "given_for_receipt": "AWAITING_RECEIPT",
         },
         "ACTIVE": {
             "delivered": "DELIVERED",

@@ -324,11 +324,18 @@ def _find_reply_problems(sides: _TwoSides) -> _Found:
                 "endpoint: give it one, or set sync_reply_mode to mshSignalsOnly"
             )
             yield AgreementFinding("reply-endpoint-missing", place, text)
-        if pmode in sides.incoming and pmode.sync_reply_mode in ("responseOnly", "signalsAndResponse"):
+        wanted = pmode in sides.incoming and pmode.sync_reply_mode in ("responseOnly", "signalsAndResponse")
+        if wanted and not _has_response(pmode):
             text = (
-                f"P-Mode {pmode.id} agrees a response in the HTTP answer: the hub sends it later, by a POST"
+                f"P-Mode {pmode.id} agrees a response in the HTTP answer, and the hub has none to it: each "
+                "message is answered with its signal, or with nothing"
             )
             yield AgreementFinding("response-not-sent", place, text)
+
+
+def _has_response(pmode: PMode) -> bool:
+    """Return whether the hub responds: as a CPA binds it, else with the result of a submission."""
+    return pmode.deliver_to == "case" and (bool(pmode.answered_by) or pmode.action == "Submit")
 
 
 def _find_unsupported_terms(agreement: AgreementDocument, _known: AgreementSurroundings) -> _Found:

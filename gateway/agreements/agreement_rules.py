@@ -70,7 +70,7 @@ AGREEMENT_RULES: Final[Mapping[str, AgreementRule]] = {
         "warning", "receipts travel by a POST of their own, to a side without an endpoint"
     ),
     "response-not-sent": AgreementRule(
-        "warning", "a business response is agreed for the HTTP answer, and the hub sends none there"
+        "warning", "a business response is agreed for the HTTP answer, and the hub has none"
     ),
     "unsigned": AgreementRule("warning", "messages to the hub need no signature"),
     "retries-without-receipt": AgreementRule(

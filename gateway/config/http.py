@@ -70,6 +70,22 @@ class HttpSettings(SettingsSection):
             "same time. Further requests get status 503."
         ),
     )
+    # Below the time that HTTP clients commonly wait for an answer.
+    response_wait: Duration = Field(
+        timedelta(seconds=20),
+        description=(
+            "Longest time that a request waits for its response, where the agreement wants the response "
+            "in the HTTP answer. The agreed time to perform counts if it is shorter."
+        ),
+    )
+    # A waiting connection holds no thread; it costs some ten kilobytes.
+    waiting_requests: Count = Field(
+        64,
+        description=(
+            "Number of requests of one process that wait for their responses at the same time; one party "
+            "has at most a quarter. Further requests get their signal at once."
+        ),
+    )
     read_time_out: Duration = Field(
         timedelta(seconds=30),
         description=(

@@ -47,6 +47,7 @@ from .readiness import readiness_checks as readiness_checks
 from .readiness.warm_up import tune_garbage_collector as tune_garbage_collector
 from .readiness.warm_up import warm_up_hub as warm_up_hub
 from .receive import receive_parcel as receive_parcel
+from .receive import receive_response as receive_response
 from .receive import reject_parcel as reject_parcel
 from .register.account_changes import record_account_change as record_account_change
 from .register.decision_rules import load_active_rules as load_active_rules
@@ -66,6 +67,8 @@ from .register.register_snapshot import RegisterSnapshot as RegisterSnapshot
 from .register.register_snapshot import load_register_snapshot as load_register_snapshot
 from .reply import CallBackWitness as CallBackWitness
 from .reply import apply_call_back as apply_call_back
+from .response_watch import PendingResponse as PendingResponse
+from .response_watch import WaitingRequest as WaitingRequest
 from .submission_inspection import InspectionFinding as InspectionFinding
 from .submission_inspection import InspectionReport as InspectionReport
 from .submission_inspection import InspectionRules as InspectionRules

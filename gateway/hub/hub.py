@@ -21,6 +21,7 @@ from gateway.hub.outbox import CallComposer, RefusalQuota
 from gateway.hub.readiness import StampingMonitor
 from gateway.hub.refusal_tally import RefusalTally
 from gateway.hub.register import RegisterSnapshot
+from gateway.hub.response_watch import ResponseLimits, ResponseWatch
 from gateway.hub.sign_in_upkeep import SignInUpkeep
 from gateway.hub.statistics_keeper import StatisticsKeeper
 from gateway.hub.trust import NextSigningKey
@@ -55,7 +56,7 @@ class Hub:
     closed itself. `mutual_tls` names the parties that must show a TLS client certificate of their
     own, whatever their P-Modes say. `stamping` reports whether evidence waits too long for its time
     stamp; it is None where no authority stamps evidence. `zone` is the time zone of the days in the
-    statistics.
+    statistics. `responses` limits the requests that wait for a response in their HTTP answer.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Hub:
         mutual_tls: frozenset[str] = frozenset(),
         stamping: StampingMonitor | None = None,
         zone: tzinfo = UTC,
+        responses: ResponseLimits | None = None,
     ) -> None:
         self.engine = world.engine
         self.clock = world.clock
@@ -86,6 +88,7 @@ class Hub:
         self.refusals = RefusalQuota()
         self.tally = RefusalTally(world.engine, world.clock, zone)
         self.statistics = StatisticsKeeper(world.engine, world.clock, zone)
+        self.responses = ResponseWatch(world.engine, world.clock, responses)
         self.events = EventKeeper(world.engine, world.clock)
         self.sign_ins = SignInUpkeep(world.engine, world.clock)
         self.mutual_tls = mutual_tls

@@ -28,10 +28,13 @@ from gateway.hub.outbox import (
     can_post_answer,
     enqueue_post,
     enqueue_task,
+    find_response_pmodes,
+    get_response_wait,
     post_answer,
     queue_late_receipt,
 )
 from gateway.hub.register import RegisterSnapshot, StaleSnapshotError
+from gateway.hub.response_watch import PendingResponse
 from gateway.hub.trust import check_message_connection
 from gateway.message_model import (
     ErrorSignal,
@@ -55,14 +58,17 @@ from gateway.store import (
     write_transaction,
 )
 
-__all__ = ["ReceivedMessage", "receive_parcel"]
+__all__ = ["ReceivedMessage", "receive_parcel", "receive_response"]
 
 _ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """An opened parcel with what it was verified by; `way` is how its signer was admitted."""
+    """An opened parcel with what it was verified by; `way` is how its signer was admitted.
+
+    What came in an HTTP answer is not `connected`: no answer of ours can go back on its connection.
+    """
 
     hub: Hub
     protocol: ProtocolCore
@@ -70,6 +76,7 @@ class ReceivedMessage:
     context: ProtocolContext
     knowledge: RegisterSnapshot
     way: Mapping[str, Any] | None = None
+    connected: bool = True
 
 
 def receive_parcel(
@@ -189,7 +196,7 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
     receipt, message = _make_receipt(arrival, unit), _make_message_row(arrival, unit)
     made = receipt if isinstance(receipt, HttpResponse) else None
 
-    def store_message(conn: Connection) -> HttpResponse | GatewayError:
+    def store_message(conn: Connection) -> tuple[messages.AcceptedMessage, HttpResponse | GatewayError]:
         arrival.hub.check_snapshot_current(conn, arrival.knowledge)
         accepted = messages.accept_message(conn, message, made, arrival.context.now)
         if accepted.new:
@@ -199,18 +206,61 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
             accepted = replace(accepted, answer=messages.store_response(conn, accepted.id, made))
         if accepted.answer is None and isinstance(receipt, _UnsignedReceipt):
             queue_late_receipt(conn, accepted.id, receipt.receipt, arrival.context.now)
-            return receipt.problem
+            return accepted, receipt.problem
         if _is_answered_by_post(arrival):
             _post_receipt(conn, arrival, accepted)
-            return NOTHING_TO_SAY
-        return accepted.answer or NOTHING_TO_SAY
+            return accepted, NOTHING_TO_SAY
+        return accepted, accepted.answer or NOTHING_TO_SAY
 
-    answer = run_in_group_commit(arrival.hub.engine, "receive.message", store_message)
+    accepted, answer = run_in_group_commit(arrival.hub.engine, "receive.message", store_message)
     if len(arrival.opened.units) > 1:
         signals.settle_signals(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
     if isinstance(answer, GatewayError):
         raise answer
-    return answer
+    return _offer_response(arrival, accepted, answer)
+
+
+def _offer_response(
+    arrival: ReceivedMessage, accepted: messages.AcceptedMessage, fallback: HttpResponse
+) -> HttpResponse:
+    """Return the response to a repeated request, or the fallback of one that may wait for its response."""
+    hub, pmode, now = arrival.hub, arrival.opened.pmode, arrival.context.now
+    if pmode is None or not arrival.connected:
+        return fallback
+    named = find_response_pmodes(arrival.knowledge.book, pmode, now)
+    if not named:
+        return fallback
+    pending = PendingResponse(
+        fallback.status,
+        fallback.headers,
+        fallback.body,
+        request=accepted.id,
+        party=arrival.context.get_party_name(arrival.opened.unit.sender),
+        pmodes=frozenset(one.id for one in named),
+        until=now + get_response_wait(hub, pmode),
+    )
+    known = None if accepted.new else hub.responses.find_response(pending)
+    return known or pending
+
+
+def receive_response(
+    hub: Hub, protocol: ProtocolCore, opened: OpenedMessage, knowledge: RegisterSnapshot
+) -> None:
+    """Store the business message that came in the HTTP answer to ours, as one that came by a POST.
+
+    Its own receipt, if it asks for one, goes by a POST where its P-Mode has a reply endpoint.
+    Raises GW901 when the register has changed since it was opened: our message is then sent again.
+    """
+    if not isinstance(opened.unit, UserMessage):
+        return
+    context = hub.make_protocol_context(knowledge)
+    alone = replace(opened, units=(opened.unit,))
+    way = _recall_admission(hub, opened)
+    arrival = ReceivedMessage(hub, protocol, alone, context, knowledge, way, connected=False)
+    try:
+        _accept_user_message(arrival, opened.unit)
+    except StaleSnapshotError:
+        raise GatewayError(OUR_MISTAKE, "the register has just changed") from None
 
 
 def _check_time_to_live(arrival: ReceivedMessage, unit: UserMessage) -> None:
@@ -311,7 +361,7 @@ def _is_answered_by_post(arrival: ReceivedMessage) -> bool:
     pmode = arrival.opened.pmode
     if pmode is None or pmode.reply_endpoint is None:
         return False
-    return not arrival.protocol.has_synchronous_answer(arrival.opened.unit, pmode)
+    return not arrival.connected or not arrival.protocol.has_synchronous_answer(arrival.opened.unit, pmode)
 
 
 def _post_receipt(conn: Connection, arrival: ReceivedMessage, accepted: messages.AcceptedMessage) -> None:

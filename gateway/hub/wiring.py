@@ -17,6 +17,7 @@ from gateway.hub.hub import Hub, HubResources
 from gateway.hub.outbox import CallComposer
 from gateway.hub.readiness import StalenessPolicy, StampingMonitor
 from gateway.hub.register import ActiveRules, TrustedRegister
+from gateway.hub.response_watch import ResponseLimits
 from gateway.hub.trust import (
     NextSigningKey,
     Recognizer,
@@ -126,6 +127,7 @@ def build_hub(
         mutual_tls=frozenset(settings.http.mutual_tls),
         stamping=_build_stamping_monitor(settings.time_stamps, base.engine),
         zone=ZoneInfo(settings.hub.time_zone),
+        responses=ResponseLimits(settings.http.response_wait, settings.http.waiting_requests),
     )
 
 

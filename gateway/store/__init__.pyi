@@ -25,6 +25,7 @@ from . import lanes as lanes
 from . import list_searches as list_searches
 from . import mandates as mandates
 from . import mapping_bundles as mapping_bundles
+from . import message_responses as message_responses
 from . import messages as messages
 from . import notices as notices
 from . import officer_acts as officer_acts

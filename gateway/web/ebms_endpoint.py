@@ -13,6 +13,7 @@ from gateway.protocols import Parcel
 from gateway.store import HttpResponse
 from gateway.web.server import (
     CERTIFICATE_KEY,
+    WAITING_KEY,
     Environ,
     WsgiApplication,
     read_request_body,
@@ -24,14 +25,18 @@ __all__ = ["build_ebms_endpoint", "send_response"]
 
 Receive = Callable[[Parcel, Callable[[str], None]], HttpResponse]
 Refuse = Callable[[GatewayError], HttpResponse]
+Wait = Callable[[HttpResponse], Any]
 StartResponse = Callable[..., Any]
 
 
-def build_ebms_endpoint(receive: Receive, refuse: Refuse, limit: int) -> WsgiApplication:
+def build_ebms_endpoint(
+    receive: Receive, refuse: Refuse, limit: int, wait: Wait = lambda _: None
+) -> WsgiApplication:
     """Return the WSGI application of one protocol.
 
     `receive` gets the parcel and a callback for the party that signed it, and answers only after
-    its commit. `refuse` makes the answer for a problem found before there was a parcel.
+    its commit. `refuse` makes the answer for a problem found before there was a parcel. `wait` returns
+    what the server asks for a better answer than the given one, None where there is none to come.
     """
 
     def answer_request(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -42,6 +47,7 @@ def build_ebms_endpoint(receive: Receive, refuse: Refuse, limit: int) -> WsgiApp
             )
         try:
             answer = receive(_read_parcel(environ, limit), partial(report_proven_party, environ))
+            environ[WAITING_KEY] = wait(answer)
         except GatewayError as error:
             answer = refuse(error)
         except Exception:

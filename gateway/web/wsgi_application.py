@@ -16,7 +16,9 @@ from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub import (
     Hub,
+    PendingResponse,
     RejectingComposer,
+    WaitingRequest,
     build_hub,
     list_own_periods,
     readiness_checks,
@@ -107,4 +109,7 @@ def _build_protocol_endpoint(hub: Hub, protocol: ProtocolCore, limit: int) -> Ws
         nothing = Parcel({}, MemoryBody(b""))
         return reject_parcel(hub, protocol, problem, nothing, hub.make_protocol_context(hub.get_snapshot()))
 
-    return build_ebms_endpoint(partial(receive_parcel, hub, protocol), answer_problem, limit)
+    def begin_wait(answer: HttpResponse) -> WaitingRequest | None:
+        return hub.responses.begin_wait(answer) if isinstance(answer, PendingResponse) else None
+
+    return build_ebms_endpoint(partial(receive_parcel, hub, protocol), answer_problem, limit, begin_wait)

@@ -142,8 +142,8 @@ CASES = {
     "response-not-sent": (
         put(b"mshSignalsOnly", b"signalsAndResponse"),
         KNOWN,
-        b"id: broker1-submit",
-        "later",
+        b"id: broker1-supplement",
+        "has none to it",
     ),
     "unsigned": (put(b"    sign: true", b"    sign: false"), KNOWN, b"id: broker1-submit", "nobody signed"),
     "retries-without-receipt": (

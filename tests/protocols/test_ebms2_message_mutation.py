@@ -232,7 +232,7 @@ CASES: list[tuple[str, Craft, str, str | None]] = [
     ("Acknowledgment of two messages", replace(ACK, envelope=swap_octets("<eb:RefToMessageId>m-1@", "<eb:RefToMessageId>m-2@")), "GW304", f"{HEADER}eb:Acknowledgment/eb:RefToMessageId"),
     ("Acknowledgment between handlers", replace(ACK, envelope=swap_octets(TO_PARTY, NEXT_MSH)), "GW311", f"{HEADER}eb:Acknowledgment/@soap:actor"),
     ("Acknowledgment missing", without(ACK, "<eb:Acknowledgment ", "</eb:Acknowledgment>"), "GW107", f"{HEADER}eb:MessageHeader/eb:Action"),
-    ("Acknowledgment with ErrorList", replace(ACK, envelope=insert_before("</soap:Header>", '<eb:ErrorList eb:version="2.0" soap:mustUnderstand="1" eb:highestSeverity="Error"><eb:Error eb:errorCode="Unknown" eb:severity="Error"/></eb:ErrorList>')), "GW304", f"{HEADER}eb:MessageHeader/eb:Action"),
+    ("Acknowledgment with ErrorList", replace(ACK, envelope=insert_before("</soap:Header>", '<eb:ErrorList eb:version="2.0" soap:mustUnderstand="1" eb:highestSeverity="Error"><eb:Error eb:errorCode="Unknown" eb:severity="Error"/></eb:ErrorList>')), "GW304", f"{HEADER}eb:ErrorList"),
     ("Acknowledgment signed by another", replace(ACK, signer="broker1"), "GW209", SIGNATURE),
 ]  # fmt: skip
 

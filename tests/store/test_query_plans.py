@@ -25,6 +25,7 @@ from gateway.store import (
     exact_searches,
     lanes,
     list_searches,
+    message_responses,
     messages,
     officer_acts,
     own_cases,
@@ -343,6 +344,11 @@ QUESTIONS = {
         lambda conn: traffic_counts.count_traffic(conn, NOW, later(1)),
         "received_at",
         "ix_messages_received_at",
+    ),
+    "responses to waiting requests": (
+        lambda conn: message_responses.list_responses(conn, (1, 2, 3)),
+        "asked",
+        "ix_messages_case_id",
     ),
     "submissions of a party, to be copied": (
         lambda conn: submission_drafts.list_submissions(conn, "broker1", 51, 1000),

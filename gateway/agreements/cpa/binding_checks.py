@@ -109,10 +109,6 @@ def _judge_responses(action: BoundAction, ours: ChannelUse) -> Found:
     if not nested and mode in _RESPONDING:
         text = f"the channel of {name} has syncReplyMode {mode}, and no response is bound inside"
         yield CpaFinding("response-unbound", action.binding.place, text)
-    always = ours.channel is not None and ours.channel.ack_requested == "always"
-    if nested and mode in _RESPONDING and not (always and mode == "responseOnly"):
-        text = f"the response to {name} is agreed for the HTTP answer; a hub sends it later, by a POST"
-        yield CpaFinding("response-unsent", action.binding.place, text)
 
 
 def _find_short_times(view: CpaView) -> Found:

@@ -115,11 +115,6 @@ _BINDINGS: Final = {
     "response-unbound": _make_rule(
         _WARNING, "a channel promises a synchronous response, and none is bound", "syncReplyMode"
     ),
-    "response-unsent": CpaRule(
-        _WARNING,
-        "a response is agreed for the HTTP answer, and the hub sends it later by a POST",
-        "ebMS 2.0 §4.3; CPPA 2.0, syncReplyMode",
-    ),
     "package-different": _make_rule(
         _WARNING, "the two sides of an action have different packages", "ThisPartyActionBinding"
     ),

@@ -25,7 +25,7 @@ from gateway.errors import (
 )
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub import Hub, RegisterSnapshot, closing_transaction, signals
+from gateway.hub import Hub, RegisterSnapshot, closing_transaction, receive_response, signals
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.protocols import PROTOCOLS, OpenedMessage, make_refusal_error
 from gateway.store import DeliveryLease, delivery_leases, payloads, read_transaction, write_transaction
@@ -36,6 +36,7 @@ _SOAP_ACTION: Final = '"ebXML"'
 _SIGNAL_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=5))
 # ebMS 2.0 does not say which statuses are permanent; other handlers sort them in this way.
 _PASSING: Final = frozenset({408, 425, 429})
+_RESPONDING: Final = ("responseOnly", "signalsAndResponse")
 _LASTING: Final = frozenset({501, 505, 510})
 
 
@@ -64,6 +65,7 @@ class MshAgent:
         kill_at_failpoint("msh.after_post")
         _check_status(answer)
         if not wants_receipt:
+            self._take_response(lease, answer)
             self._complete_delivery(lease)
         elif answer.body.strip():
             self._process_answer(lease, answer)
@@ -110,12 +112,20 @@ class MshAgent:
             self._hub, lease.id, unit, (opened, self._hub.make_protocol_context(self._hub.get_snapshot()))
         )
 
+    def _take_response(self, lease: DeliveryLease, answer: HttpAnswer) -> None:
+        """Open the answer to a message without receipt, where a response in it is agreed."""
+        pmode = _find_pmode(self._hub.refresh_snapshot(), lease, self._hub.clock())
+        if pmode is not None and pmode.sync_reply_mode in _RESPONDING and answer.body.strip():
+            require_identity_coding(answer)
+            self._open_answer(lease, answer)
+
     def _needs_signature(self, lease: DeliveryLease) -> bool:
         """Return whether the P-Mode of a message requires signatures; True when the P-Mode is gone."""
         pmode = _find_pmode(self._hub.refresh_snapshot(), lease, self._hub.clock())
         return pmode is None or pmode.security.sign
 
     def _open_answer(self, lease: DeliveryLease, answer: HttpAnswer) -> OpenedMessage:
+        """Return the verified content of an answer; a business message in it is stored."""
         knowledge = self._hub.refresh_snapshot()
         context = self._hub.make_protocol_context(knowledge)
         pmode = _find_pmode(knowledge, lease, self._hub.clock())
@@ -127,13 +137,16 @@ class MshAgent:
         )
         back = Hub.make_parcel({"Content-Type": answer.headers.get("content-type", "")}, answer.body)
         try:
-            return protocol.open(back, context, sent)
+            opened = protocol.open(back, context, sent)
         except GatewayError as error:
             # A receipt that does not match proves nothing: the message stays unacknowledged.
             if error.problem is REFUSED_FOR_GOOD:
                 raise
             detail = f"{error.problem.id} {error.detail}"[:500]
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, error.location, theirs=error.theirs) from error
+        # The response is stored before anything is done about our own message.
+        receive_response(self._hub, protocol, opened, knowledge)
+        return opened
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
         """Record the DeliveryFailure (ebMS 2.0 §6.5.7) for case and operator; nothing is sent."""

@@ -13,6 +13,8 @@ from .outgoing_calls import CUSTOMS as CUSTOMS
 from .outgoing_calls import CallComposer as CallComposer
 from .outgoing_calls import OutgoingCall as OutgoingCall
 from .rate_limit import RefusalQuota as RefusalQuota
+from .response_bundle import find_response_pmodes as find_response_pmodes
+from .response_bundle import get_response_wait as get_response_wait
 from .signal_outbox import NOTHING_TO_SAY as NOTHING_TO_SAY
 from .signal_outbox import OutgoingPost as OutgoingPost
 from .signal_outbox import can_post_answer as can_post_answer

@@ -5,9 +5,9 @@ Sealing is slow and happens before the transaction. The sealed octets are the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from lxml import etree
 from sqlalchemy import Connection, Row
@@ -19,9 +19,11 @@ from gateway.evidence import record_evidence
 from gateway.hub.completion import make_standing_decisions
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.kept_documents import KeptDocument, is_filed_without_ebxml, keep_document
-from gateway.message_model import AckRequest, Payload, UserMessage
+from gateway.hub.outbox.response_bundle import find_response_pmodes, get_response_wait, list_bundled_units
+from gateway.message_model import AckRequest, Payload, Unit, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import (
+    HttpResponse,
     NewDelivery,
     NewMessage,
     cases,
@@ -45,6 +47,9 @@ __all__ = [
     "store_message",
 ]
 
+#: So long after the last moment at which a request may get its response, the response is posted.
+_GRACE: Final = timedelta(seconds=2)
+
 
 @dataclass(frozen=True, slots=True)
 class CaseSnapshot:
@@ -63,13 +68,19 @@ class CaseSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class SealedMessage:
-    """A message to the applicant, sealed once."""
+    """A message to the applicant, sealed once.
+
+    `asked` is the P-Mode of the request whose HTTP answer this message may go into; it is posted only
+    when no request waits for it any more, at `post_at`.
+    """
 
     unit: UserMessage
     pmode: PMode
     parcel: Parcel
     identity: str
     signer: str
+    asked: PMode | None = None
+    post_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +135,26 @@ def seal_message(
     context = hub.make_protocol_context(knowledge)
     protocol = PROTOCOLS[pmode.protocol]
     unit = _make_user_message(facts, pmode, context.make_message_id(), serialize_element(signed), now)
-    parcel = protocol.seal((unit,), pmode, context)
+    asked = came_by if pmode in find_response_pmodes(knowledge.book, came_by, now) else None
+    units: tuple[Unit, ...] = (unit,)
+    if asked is not None:
+        unit = _adapt_to_answer(unit, pmode)
+        units = (unit, *list_bundled_units(hub, asked, unit, _load_bundled(hub, facts)))
+    parcel = protocol.seal(units, pmode, context)
     signer = context.keys[hub.party].certificate.sha256
-    return SealedMessage(unit, pmode, parcel, parcel.body.sha256_hex, signer)
+    post_at = None if asked is None else facts.message.received_at + get_response_wait(hub, asked) + _GRACE
+    return SealedMessage(unit, pmode, parcel, parcel.body.sha256_hex, signer, asked, post_at)
+
+
+def _adapt_to_answer(unit: UserMessage, pmode: PMode) -> UserMessage:
+    """Return a message as it goes into an HTTP answer: nothing can answer it on that connection."""
+    asks = unit.ack_requested if pmode.reliability.ack_requested == "always" else None
+    return replace(unit, sync_reply=False, ack_requested=asks)
+
+
+def _load_bundled(hub: Hub, facts: CaseSnapshot) -> tuple[HttpResponse | None, dict[str, Any] | None]:
+    with read_transaction(hub.engine) as conn:
+        return messages.find_response(conn, facts.message.id), facts.case.detail
 
 
 def _make_user_message(
@@ -164,6 +192,7 @@ def store_message(
     with outgoing.parcel.body.open_stream() as stream:
         content = stream.read()
     terms = pmode.reliability
+    due_at, expires_at = _schedule_delivery(outgoing, now)
     queued = deliveries.enqueue_delivery(
         conn,
         NewDelivery(
@@ -187,7 +216,8 @@ def store_message(
                 "retry_interval": terms.retry_interval,
                 "receipt": unit.ack_requested is not None,
             },
-            expires_at=now + timedelta(seconds=terms.time_to_live),
+            due_at=due_at,
+            expires_at=expires_at,
         ),
         now,
     )
@@ -197,6 +227,18 @@ def store_message(
         record_evidence(
             conn, "NRS", "case", facts.case.id, outgoing.identity, {"message_id": unit.message_id}, now
         )
+
+
+def _schedule_delivery(outgoing: SealedMessage, now: datetime) -> tuple[datetime, datetime]:
+    """Return when a message is first posted, and until when.
+
+    A response without an endpoint cannot be posted: it waits for a repeat of its request.
+    """
+    seconds = outgoing.pmode.reliability.time_to_live
+    if outgoing.asked is None or outgoing.post_at is None:
+        return now, now + timedelta(seconds=seconds)
+    ends = now + timedelta(seconds=max(seconds, outgoing.asked.reliability.time_to_live))
+    return (max(now, outgoing.post_at), ends) if outgoing.pmode.endpoint else (ends, ends)
 
 
 def _make_message_row(hub: Hub, facts: CaseSnapshot, outgoing: SealedMessage, content: bytes) -> NewMessage:

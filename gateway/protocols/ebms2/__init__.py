@@ -379,6 +379,9 @@ def collect_payload_digests(opened: OpenedMessage) -> dict[str, str]:
 
 def has_synchronous_answer(unit: Unit, pmode: PMode | None) -> bool:
     """Return whether signals about `unit` go into the HTTP answer (ebMS 2.0 §4.3), not into a new POST."""
+    if pmode is not None and pmode.sync_reply_mode == "responseOnly" and isinstance(unit, UserMessage):
+        # The answer has room for the response only; the receipt has a POST of its own.
+        return False
     return bool(getattr(unit, "sync_reply", False)) or _has_sync_reply_mode(pmode)
 
 

@@ -140,7 +140,7 @@ def check_answer(opened: OpenedMessage, sent: SentUnit) -> None:
         if isinstance(unit, Receipt):
             _check_receipt(unit, opened, sent)
     first = opened.unit
-    if isinstance(first, ErrorSignal | Pong | StatusResponse):
+    if isinstance(first, ErrorSignal | Pong | StatusResponse | UserMessage):
         if first.ref_to_message_id not in (None, sent.unit.message_id):
             where = f"{_HEADER}/eb:MessageData/eb:RefToMessageId"
             raise GatewayError(REFERENCE_UNKNOWN, "this answers another message", where)

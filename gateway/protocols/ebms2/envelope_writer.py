@@ -105,10 +105,10 @@ def write_envelope(units: tuple[Unit, ...]) -> UnsignedEnvelope:
 def _check_bundled_unit(first: Unit, rider: Unit) -> None:
     names = ("message_id", "sender", "receiver", "agreement", "conversation_id", "timestamp")
     same = all(getattr(first, name) == getattr(rider, name) for name in names)
-    rides = isinstance(rider, Receipt)
-    if isinstance(rider, ErrorSignal) and isinstance(first, UserMessage):
+    rides = isinstance(rider, Receipt) and isinstance(first, UserMessage)
+    if isinstance(rider, ErrorSignal) and isinstance(first, UserMessage | Receipt):
         rides = rider.highest_severity == "Warning" and rider.ref_to_message_id == first.ref_to_message_id
-    if not (isinstance(first, UserMessage) and same and rides):
+    if not (same and rides):
         raise GatewayError(OUR_MISTAKE, "these units do not travel in one message")
 
 

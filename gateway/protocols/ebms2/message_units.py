@@ -2,7 +2,7 @@
 
 Signals are Acknowledgment, MessageError, Ping, Pong, StatusRequest and StatusResponse (ebMS
 2.0 §4.2, §6.3.2, chapter 7 and 8); an Acknowledgment or a list of warnings may also be
-bundled with a business message.
+bundled with a business message, and warnings with an Acknowledgment.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def make_units(content: MessageContent) -> tuple[Unit, ...]:
     kind = get_unit_kind(header)
     if header.is_signal:
         _check_signal_blocks(content, kind)
-        return (_SIGNALS[kind](content),)
+        riders = _make_bundled_units(content) if kind == "Receipt" else ()
+        return (_SIGNALS[kind](content), *(one for one in riders if not isinstance(one, Receipt)))
     if content.body.status_request is not None or content.body.status_response is not None:
         raise GatewayError(
             HEADER_INCONSISTENT, "a business message asks for no status", f"{_HEADER}/eb:Action"
@@ -138,7 +139,7 @@ def _make_user_message(content: MessageContent) -> UserMessage:
 
 
 def _make_bundled_units(content: MessageContent) -> tuple[Unit, ...]:
-    """Return the units bundled with a business message: an Acknowledgment, a list of warnings."""
+    """Return the units bundled with a message: an Acknowledgment, a list of warnings."""
     riders: list[Unit] = []
     if content.blocks.acknowledgment is not None:
         riders.append(_read_receipt(content))
@@ -160,7 +161,7 @@ def _check_signal_blocks(content: MessageContent, kind: str) -> None:
         "eb:Manifest": bool(body.manifest),
         "eb:AckRequested": blocks.ack_requested is not None,
         "eb:Acknowledgment": blocks.acknowledgment is not None and kind != "Receipt",
-        "eb:ErrorList": blocks.error_list is not None and kind != "ErrorSignal",
+        "eb:ErrorList": blocks.error_list is not None and kind not in ("ErrorSignal", "Receipt"),
         "eb:StatusRequest": body.status_request is not None and kind != "StatusRequest",
         "eb:StatusResponse": body.status_response is not None and kind != "StatusResponse",
     }

@@ -1,6 +1,7 @@
 from .body_limits import MinimumBodyRate as MinimumBodyRate
 from .body_reader import CERTIFICATE_KEY as CERTIFICATE_KEY
 from .body_reader import STREAM_KEY as STREAM_KEY
+from .body_reader import WAITING_KEY as WAITING_KEY
 from .body_reader import Environ as Environ
 from .body_reader import WsgiApplication as WsgiApplication
 from .body_reader import make_wsgi_environ as make_wsgi_environ

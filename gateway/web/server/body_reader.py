@@ -13,6 +13,7 @@ __all__ = [
     "CERTIFICATE_KEY",
     "PARTY_CALLBACK_KEY",
     "STREAM_KEY",
+    "WAITING_KEY",
     "Environ",
     "WsgiApplication",
     "make_wsgi_environ",
@@ -29,6 +30,9 @@ PARTY_CALLBACK_KEY: Final = "gateway.proved"
 CERTIFICATE_KEY: Final = "gateway.certificate"
 #: Where the application puts what it goes on to send: an object with `read_batch` and `close`.
 STREAM_KEY: Final = "gateway.stream"
+#: Where the application puts a request whose better answer may still come: it has `read_response`,
+#: `is_over`, `mark_given` and `close`. The answer of the application is the one without it.
+WAITING_KEY: Final = "gateway.waiting"
 
 _STEP = 1 << 16
 

@@ -22,6 +22,7 @@ from gateway.web.server.body_reader import (
     CERTIFICATE_KEY,
     PARTY_CALLBACK_KEY,
     STREAM_KEY,
+    WAITING_KEY,
     Environ,
     WsgiApplication,
     make_wsgi_environ,
@@ -42,6 +43,8 @@ _RETRY_AFTER: Final = "1"
 _SWEEP: Final = 0.5
 #: How often a stream looks for something new, in seconds.
 _STREAM_PAUSE: Final = 0.5
+#: How often a waiting request looks for its answer, in seconds.
+_WAITING_PAUSE: Final = 0.2
 #: Finds the stated sender of a message: the first PartyId.
 _NAMED: Final = re.compile(rb"PartyId[^<>]{0,200}>([^<]{1,80})<")
 _LOOKED_AT: Final = 16 * 1024
@@ -66,13 +69,17 @@ class RequestGateLimits:
 
 @dataclass(slots=True)
 class _HttpReply:
-    """The application's answer, the party that was proved, and what follows the head, if it is a stream."""
+    """The application's answer, the party that was proved, and what follows the head, if it is a stream.
+
+    `waiting` may still give a better answer than this one.
+    """
 
     status: int = 500
     headers: Iterable[tuple[str, str]] = ()
     body: bytes = b""
     party: str | None = None
     stream: Any = None
+    waiting: Any = None
 
 
 class RequestGate:
@@ -121,15 +128,41 @@ class RequestGate:
             _LOG.debug("http", exc_info=mistake)
             reply = self._reject_request(GatewayError(OUR_MISTAKE))
         finally:
-            if reply.stream is None:
+            if reply.stream is None and reply.waiting is None:
                 self._connections.end_request(peer, reply.party)
-        if reply.stream is None:
+        if reply.stream is None and reply.waiting is None:
             protocol.response_bytes(reply.status, [*reply.headers], reply.body)
             return
         try:
-            await self._send_stream(protocol, reply)
+            send = self._send_stream if reply.stream is not None else self._send_when_ready
+            await send(protocol, reply)
         finally:
             self._connections.end_request(peer, reply.party)
+
+    async def _send_when_ready(self, protocol: Any, reply: _HttpReply) -> None:
+        """Send the better answer when it is there in time, else the answer of the application.
+
+        Meanwhile the request holds no thread, and what it was has been released. Where the client has
+        gone, nothing is sent, and nothing counts as given.
+        """
+        loop, gone = asyncio.get_running_loop(), asyncio.ensure_future(protocol.client_disconnect())
+        waiting = reply.waiting
+        try:
+            while not (self._is_stopping or gone.done() or waiting.is_over()):
+                better = await loop.run_in_executor(None, waiting.read_response)
+                if better is not None and not gone.done():
+                    headers = [*better.headers.items(), ("Content-Length", str(len(better.body)))]
+                    protocol.response_bytes(better.status, headers, better.body)
+                    await loop.run_in_executor(None, waiting.mark_given)
+                    return
+                await asyncio.wait({gone}, timeout=_WAITING_PAUSE)
+        except Exception as mistake:  # the response stays queued, and the client gets the agreed fallback
+            _LOG.error("http: a waiting request: %s", type(mistake).__name__)
+            _LOG.debug("http", exc_info=mistake)
+        finally:
+            gone.cancel()
+            waiting.close()
+        protocol.response_bytes(reply.status, [*reply.headers], reply.body)
 
     async def _send_stream(self, protocol: Any, reply: _HttpReply) -> None:
         """Send what the application reads again and again, until it ends, the client goes or we stop."""
@@ -190,7 +223,7 @@ class RequestGate:
             reply.body = b"".join(answered)
         finally:
             getattr(answered, "close", lambda: None)()
-        reply.stream = environ.get(STREAM_KEY)
+        reply.stream, reply.waiting = environ.get(STREAM_KEY), environ.get(WAITING_KEY)
         if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
             others = [one for one in reply.headers if one[0].lower() != "retry-after"]
             reply.headers = [*others, ("Retry-After", str(self._patience.get_wait_seconds()))]

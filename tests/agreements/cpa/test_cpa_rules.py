@@ -129,7 +129,6 @@ FAULTS: dict[str, tuple[Changes, bool]] = {
         ("process-different", (('urn:example:process:ordering"/>\n<tp:Role tp:name="Seller"', 'urn:example:process:other"/>\n<tp:Role tp:name="Seller"'),), False),
         ("response-asynchronous", (), True),
         ("response-unbound", ((f'tp:syncReplyMode="none" {_ACKS}', f'tp:syncReplyMode="signalsAndResponse" {_ACKS}'),), False),
-        ("response-unsent", ((f'tp:syncReplyMode="none" {_ACKS}', f'tp:syncReplyMode="signalsAndResponse" {_ACKS}'),), True),
         ("time-to-acknowledge", (('tp:timeToPerform="P1D"', 'tp:timeToAcknowledgeReceipt="PT1M"'),), False),
         ("channels-several", (("<tp:ChannelId>a-channel</tp:ChannelId><!--a-send-->", "<tp:ChannelId>a-channel</tp:ChannelId><tp:ChannelId>a-signals</tp:ChannelId>"),), False),
         ("sync-against-acks", ((f'tp:syncReplyMode="none" {_ACKS}', f'tp:syncReplyMode="responseOnly" {_ACKS}'),), True),

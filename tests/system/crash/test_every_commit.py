@@ -76,6 +76,7 @@ ELSEWHERE = {
     "officer.claim": "nothing follows from it: who works on an application is asked again",
     "officer.end_proposal": "nothing follows from it: the proposal stands until somebody ends it",
     "officer.refused": "nothing follows from it: the act is performed again, and refused again",
+    "respond.given": "tests/flows/test_sync_responses.py, tests/system/crash/test_sync_responses.py",
     "receive.tally": "nothing follows from it: a count for the operator",
     "receipts.key": "tests/system/crash/test_trust_work.py",
     "receipts.late": "tests/system/crash/test_trust_work.py",
