@@ -63,7 +63,7 @@ from gateway.store import (
 )
 from gateway.web import build_application
 
-__all__ = ["invite_suite", "make_suite_home", "open_throwaway_hub"]
+__all__ = ["invite_suite", "list_hub_certificates", "make_suite_home", "open_throwaway_hub"]
 
 #: The one item of the suite's case.
 _ITEM: Final = 1
@@ -81,7 +81,7 @@ def invite_suite(settings: Settings, out: Path, act: Act | None = None) -> Partn
     """
     at = get_current_time()
     authority = load_authority(settings.home_folder / "pki")
-    certificates = _list_certificates_from(settings, at)
+    certificates = list_hub_certificates(settings, at)
     engine = build_engine(settings)
     try:
         with read_transaction(engine) as conn:
@@ -105,8 +105,9 @@ def invite_suite(settings: Settings, out: Path, act: Act | None = None) -> Partn
     return drawn
 
 
-def _list_certificates_from(settings: Settings, at: datetime) -> tuple[Certificate, ...]:
+def list_hub_certificates(settings: Settings, at: datetime | None = None) -> tuple[Certificate, ...]:
     """Return the certificate with which the hub signs at a given time, and the next one if it comes later."""
+    at = at or get_current_time()
     hub = build_hub(settings, RejectingComposer(), at_work=False)
     try:
         periods = [one for one in list_own_periods(hub) if one.ends > at]

@@ -579,6 +579,11 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway conformance invite --out D/partner --home D",
         effect="changes",
     ),
+    "conformance verify": Verb(
+        "conformance:verify_report_signature",
+        "verify that a signed report of a suite is as its tester signed it",
+        "gateway conformance verify report.html --trust ca.pem",
+    ),
     "completion": Verb(
         "completion:print_script",
         "print the completion script for a shell",

@@ -35,8 +35,10 @@ from .internal import KEY_UNAVAILABLE as KEY_UNAVAILABLE
 from .internal import MISUSE as MISUSE
 from .internal import NO_ROOM as NO_ROOM
 from .internal import OUR_MISTAKE as OUR_MISTAKE
+from .internal import REPORT_NOT_PROVEN as REPORT_NOT_PROVEN
 from .internal import SCHEMA_VERSION_WRONG as SCHEMA_VERSION_WRONG
 from .internal import SETTINGS_WRONG as SETTINGS_WRONG
+from .internal import SUITE_PROFILE_WRONG as SUITE_PROFILE_WRONG
 from .internal import TOO_MANY_REQUESTS as TOO_MANY_REQUESTS
 from .internal import TRUST_STALE as TRUST_STALE
 from .message_syntax import DECOMPRESSION_FAILED as DECOMPRESSION_FAILED

@@ -133,3 +133,21 @@ OUR_MISTAKE = Problem(
     soap="Server",
     http=500,
 )
+
+SUITE_PROFILE_WRONG = Problem(
+    id="GW902",
+    title="profile of a tested gateway is wrong (names file and key)",
+    meaning="The suite does not know what the tested gateway declares. Nothing was sent.",
+    cause="The profile has a key or a feature that there is not, or a value of another kind.",
+    remedy="Correct what the message names. The manual page of the suite lists keys and features.",
+    ours=True,
+)
+
+REPORT_NOT_PROVEN = Problem(
+    id="GW903",
+    title="report and its signature do not belong together",
+    meaning="The signature does not prove this report.",
+    cause="The report was changed after it was signed, or the signature is of another report.",
+    remedy="Ask the tester for the report and its signature again. Do not rely on this copy.",
+    ours=True,
+)

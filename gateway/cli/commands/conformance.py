@@ -6,11 +6,13 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import click
 
 from gateway.cli.home_folder import keep_files_private
 from gateway.cli.progress_bars import show_progress
+from gateway.cli.report_files import check_report_options, write_reports
 from gateway.cli.result_output import print_json, print_sentence
 from gateway.cli.shared_options import FILE, change_options, json_option, open_tls, tls_options
 from gateway.cli.verb_groups import Arguments, verb
@@ -30,9 +32,17 @@ from gateway.conformance.hostile import (
 )
 from gateway.errors import MISUSE, GatewayError
 
-__all__ = ["invite_suite", "list_suite_cases", "print_attacks", "run_suite"]
+__all__ = ["invite_suite", "list_suite_cases", "print_attacks", "run_suite", "verify_report_signature"]
 
-_SUITES = ("hostile",)
+_HOSTILE = "hostile"
+_SUITES = (_HOSTILE, "ebms2")
+_JSON_WORDS = "print JSON, progress goes to standard error; or write it to a file"
+#: Where the suite listens unless told otherwise.
+_CALLBACK = "http://127.0.0.1:8790"
+_AGREEMENT_WORDS = "(ebms2) the main agreement: a file, or a CPAId of the partner folder"
+_PROFILE_WORDS = "(ebms2) what the gateway declares, by default that of the folder"
+_LISTEN_WORDS = "(ebms2) where callbacks come, if not at the agreed endpoint"
+_FOREIGN_WORDS = "(ebms2) of a gateway of another make; no home is touched"
 _EVERY_WORDS = "send a valid message after every N cases"
 
 
@@ -44,9 +54,35 @@ _EVERY_WORDS = "send a valid message after every N cases"
 @click.option("--only", metavar="GLOB", help="run the cases whose id matches, for example 'SIG-*'")
 @click.option("--every", type=int, default=1, metavar="N", help=_EVERY_WORDS)
 @click.option("--has", multiple=True, metavar="FEATURE", help="a feature that the gateway has; repeatable")
-@json_option("print JSON; progress goes to standard error")
+@click.option(
+    "--agreement", metavar="A", help="(ebms2) the main agreement: a file, or a CPAId of the partner folder"
+)
+@click.option(
+    "--profile",
+    type=FILE,
+    metavar="F",
+    help="(ebms2) what the gateway declares, by default that of the folder",
+)
+@click.option(
+    "--listen", metavar="HOST:PORT", help="(ebms2) where callbacks come, if not at the agreed endpoint"
+)
+@click.option("--restart-command", metavar="CMD", help="(ebms2) restarts the gateway")
+@click.option("--seconds", type=float, default=1200.0, help="(ebms2) the longest time of the run")
+@click.option("--json", is_flag=False, flag_value="-", metavar="[F]", help=_JSON_WORDS)
+@click.option("--junit", type=FILE, metavar="F", help="write JUnit XML")
+@click.option("--html", type=FILE, metavar="F", help="write one HTML page with every exchange")
+@click.option("--sign", type=FILE, metavar="KEY", help="sign the page: KEY.signature.xml beside it")
 def run_suite(arguments: Arguments) -> int:
     """Run the cases and print their results; return 1 when one failed."""
+    check_report_options(arguments)
+    if arguments.suite != _HOSTILE:
+        from gateway.cli.standard_run import run_standard_suite
+
+        return run_standard_suite(arguments)
+    return _run_hostile_suite(arguments)
+
+
+def _run_hostile_suite(arguments: Arguments) -> int:
     cases = select_cases(arguments.only)
     if not cases:
         raise GatewayError(MISUSE, f"no case id matches {str(arguments.only)[:80]!r}", "--only")
@@ -55,7 +91,7 @@ def run_suite(arguments: Arguments) -> int:
     unknown = sorted(set(arguments.has) - {case.feature for case in select_cases(None) if case.feature})
     if unknown:
         raise GatewayError(MISUSE, f"no case needs the feature {unknown[0][:80]!r}", "--has")
-    output = sys.stderr if arguments.json else sys.stdout
+    output = sys.stderr if arguments.json == "-" else sys.stdout
 
     with (
         _open_opponents(arguments) as (bench, target),
@@ -70,7 +106,8 @@ def run_suite(arguments: Arguments) -> int:
         if refused := find_refused_control(runner, cases):
             return _print_refused_control(arguments, target, refused)
         report = runner.run_cases(cases, print_result)
-    if arguments.json:
+    write_reports(report.to_run_report(), arguments, report.to_json())
+    if arguments.json == "-":
         print_json(report.to_json())
     else:
         print(report.format_summary())
@@ -116,10 +153,13 @@ def _read_partner_folder(partner: Path) -> AttackerKit:
 
 
 @verb
+@click.argument("suite", type=click.Choice(_SUITES), default=_HOSTILE, help="the suite (default: hostile)")
 @click.option("--only", metavar="GLOB", help="the cases whose id matches")
 @json_option()
 def list_suite_cases(arguments: Arguments) -> int:
     """Print the cases of the suite."""
+    if arguments.suite != _HOSTILE:
+        return _list_requirements(arguments)
     for case in select_cases(arguments.only):
         row = {"id": case.id, "face": case.face, "title": case.title, "source": case.source}
         row |= {"feature": case.feature}
@@ -127,6 +167,18 @@ def list_suite_cases(arguments: Arguments) -> int:
             print_json(row)
         else:
             print(f"{case.id}  [{case.face}] {case.title}")
+    return 0
+
+
+def _list_requirements(arguments: Arguments) -> int:
+    from gateway.conformance.standard import select_requirements
+
+    rows = select_requirements(arguments.only)
+    if arguments.json:
+        print_json({"suite": arguments.suite, "requirements": [one.to_json() for one in rows]})
+        return 0
+    for one in rows:
+        print(f"{one.id}  §{one.clause}  [{one.feature}] {one.title}")
     return 0
 
 
@@ -143,21 +195,86 @@ def print_attacks(arguments: Arguments) -> int:
 
 
 @verb
+@click.argument("suite", type=click.Choice(_SUITES), default=_HOSTILE, help="the suite (default: hostile)")
 @click.option("--out", type=FILE, required=True, help="the partner folder to write")
+@click.option("--callback", default=_CALLBACK, metavar="URL", help="(ebms2) where the suite listens")
+@click.option(
+    "--certificate", type=FILE, metavar="PEM", help="(ebms2) of a gateway of another make; no home is touched"
+)
+@click.option("--party", metavar="[TYPE|]ID", help="(ebms2) the party id of that gateway")
+@click.option("--url", help="(ebms2) the ebMS endpoint of that gateway")
 @change_options()
 def invite_suite(arguments: Arguments) -> int:
     """Register the suite's parties in a sandbox home, and write the partner folder of the suite."""
-    from gateway.cli.audited_changes import read_act
-    from gateway.cli.conformance_home import invite_suite as invite
-    from gateway.cli.settings import read_verb_settings
-
     with keep_files_private():
-        drawn = invite(read_verb_settings(arguments), arguments.out, read_act(arguments))
-    files = [str(arguments.out / name) for name in sorted(drawn.files)]
-    sentence = f"The suite's parties are registered; {arguments.out} is their folder."
+        files = _INVITATIONS[arguments.suite](arguments)
+    foreign = arguments.certificate is not None
+    told = (
+        "Load the CPAs in its cpa folder into the gateway."
+        if foreign
+        else "The suite's parties are registered."
+    )
+    sentence = f"{told} {arguments.out} is the folder of the suite."
     if arguments.json:
         print_json({"verb": arguments.verb_words, "done": sentence, "files": files})
         return 0
     print("\n".join(files))
     print_sentence(sentence)
+    return 0
+
+
+def _invite_hostile(arguments: Arguments) -> list[str]:
+    from gateway.cli.audited_changes import read_act
+    from gateway.cli.conformance_home import invite_suite as invite
+    from gateway.cli.settings import read_verb_settings
+
+    drawn = invite(read_verb_settings(arguments), arguments.out, read_act(arguments))
+    return [str(arguments.out / name) for name in sorted(drawn.files)]
+
+
+def _invite_standard(arguments: Arguments) -> list[str]:
+    from gateway.cli.audited_changes import read_act
+    from gateway.cli.conformance_home import list_hub_certificates
+    from gateway.cli.registration import read_party_id
+    from gateway.cli.settings import read_verb_settings
+    from gateway.cli.standard_home import invite_standard_suite, make_foreign_invitation
+
+    if arguments.certificate is not None:
+        for name in ("party", "url"):
+            if getattr(arguments, name) is None:
+                raise GatewayError(MISUSE, f"a gateway of another make needs --{name}", f"--{name}")
+        gateway = (arguments.certificate, read_party_id(arguments.party), arguments.url)
+        made = make_foreign_invitation(arguments.out, gateway, arguments.callback)
+    else:
+        settings = read_verb_settings(arguments)
+        certificates = list_hub_certificates(settings)
+        made = invite_standard_suite(
+            settings, arguments.out, arguments.callback, certificates, read_act(arguments)
+        )
+    return [str(arguments.out / name) for name in sorted([*made.files, "profile.yaml"])]
+
+
+_INVITATIONS: Final = {_HOSTILE: _invite_hostile, "ebms2": _invite_standard}
+
+
+@verb
+@click.argument("report", type=FILE, help="the page that was signed")
+@click.option("--trust", type=FILE, metavar="PEM", help="the authority or the certificate of the tester")
+@json_option()
+def verify_report_signature(arguments: Arguments) -> int:
+    """Verify that a report is as its tester signed it; return 1 when it is not."""
+    from gateway.cli.report_files import read_report_signature
+
+    signed = read_report_signature(arguments.report, arguments.trust)
+    row = {
+        "file": signed.file,
+        "sha256": signed.sha256,
+        "signer": signed.certificate.subject,
+        "signed_at": signed.signed_at.isoformat() if signed.signed_at else None,
+        "trusted": arguments.trust is not None,
+    }
+    if arguments.json:
+        print_json(row)
+    else:
+        print_sentence(f"{arguments.report} is as {signed.certificate.subject} signed it.")
     return 0

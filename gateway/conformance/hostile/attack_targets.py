@@ -32,6 +32,7 @@ _CONNECT: Final = 10.0
 #: How long to wait for a second answer on the same connection.
 _MORE: Final = 0.4
 _CHUNK: Final = 65536
+_SOON: Final = 2.0
 #: Longer answers are truncated.
 _LONGEST: Final = 4 * 1024 * 1024
 
@@ -207,6 +208,15 @@ class UrlTarget:
             return run_script(step, wire)
         return self._send_request(step, url)
 
+    def can_be_reached(self, face: str = "ebms2") -> bool:
+        """Return whether somebody accepts a connection."""
+        url = self._urls[face]
+        try:
+            socket.create_connection((url.hostname or "", _get_port(url)), _SOON).close()
+        except OSError:
+            return False
+        return True
+
     def _find_context(self, url: SplitResult) -> ssl.SSLContext | None:
         return self._tls if url.scheme == "https" else None
 
@@ -229,6 +239,13 @@ class UrlTarget:
             return Answer(None, {}, b"", time.monotonic() - started)
         finally:
             connection.close()
+
+
+def make_endpoint_target(url: str, tls: ssl.SSLContext | None = None) -> UrlTarget:
+    """Return the gateway whose ebMS endpoint is at `url`; without a path it is that of this product."""
+    path = _parse_target_url(url).path.rstrip("/")
+    face = FaceAddress("/", url) if path else FaceAddress("/msh/ebms2")
+    return UrlTarget(url, {"ebms2": face}, tls=tls)
 
 
 def _open_connection(connection: http.client.HTTPConnection, url: SplitResult) -> str:

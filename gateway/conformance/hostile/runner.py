@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.conformance.hostile.answer_evaluation import (
@@ -23,6 +23,8 @@ from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attack_targets import Target
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.exchange import ACCEPTED, Answer, Exchange, NotOfferedError, WrongAnswerError
+from gateway.conformance.hostile.exchange_records import record_step
+from gateway.conformance.reports import CaseReport, ExchangeLog, RecordedExchange, RunReport
 from gateway.errors import GatewayError
 
 PASSED: Final = "passed"
@@ -40,6 +42,12 @@ class CaseResult:
     got: str
     verdict: str
     seconds: float
+    exchanges: tuple[RecordedExchange, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as a JSON object, without exchanges."""
+        names = ("id", "title", "expected", "got", "verdict")
+        return {name: getattr(self, name) for name in names} | {"seconds": round(self.seconds, 3)}
 
     def format_line(self) -> str:
         """Return the result as one line."""
@@ -65,9 +73,17 @@ class SuiteReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
-        cases = [asdict(one) | {"seconds": round(one.seconds, 3)} for one in self.results]
+        cases = [one.to_json() for one in self.results]
         counts = {verdict: self.count_verdict(verdict) for verdict in (PASSED, FAILED, NOT_YET)}
         return {"suite": self.suite, "target": self.target, "cases": cases, **counts}
+
+    def to_run_report(self) -> RunReport:
+        """Return the report in the form from which JUnit XML and the page are written."""
+        cases = tuple(
+            CaseReport(one.id, one.title, one.expected, one.got, one.verdict, one.seconds, {}, one.exchanges)
+            for one in self.results
+        )
+        return RunReport(self.suite, self.target, cases)
 
     def format_summary(self) -> str:
         """Return the counts as one line."""
@@ -91,6 +107,7 @@ class _ScenarioProgress:
 
     expected: list[str] = field(default_factory=list)
     got: str = ""
+    log: ExchangeLog = field(default_factory=ExchangeLog)
 
     def get_last_expectation(self) -> str:
         """Return what was expected of the last exchange."""
@@ -137,8 +154,9 @@ class AttackRunner:
             verdict, reason = FAILED, f"afterwards an honest message is {broken}"
             self.controls[case.face], self.lost[case.face] = broken, _ASKED_AGAIN
         seconds = time.monotonic() - started
+        got, exchanges = reason or played.got, played.log.list_exchanges()
         return CaseResult(
-            case.id, case.title, played.get_last_expectation(), reason or played.got, verdict, seconds
+            case.id, case.title, played.get_last_expectation(), got, verdict, seconds, exchanges
         )
 
     def _evaluate_case(self, case: AttackCase, played: _ScenarioProgress) -> tuple[str, str]:
@@ -166,6 +184,7 @@ class AttackRunner:
                 break
             played.expected.append(describe_expectation(exchange.expected))
             answer = self.target.send(exchange.step)
+            record_step(played.log, exchange.step, answer)
             played.got = str(summarize_answer(answer))
             if wrong := self._find_answer_problem(exchange, answer):
                 scenario.close()

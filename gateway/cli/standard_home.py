@@ -1,0 +1,123 @@
+"""The suite of ebMS 2.0 as a party of a sandbox home, or of a gateway that loads its CPA."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection
+
+from gateway.cli.registration import load_agreement, register_certificate
+from gateway.config import Settings
+from gateway.conformance.standard import (
+    SUITE_PARTY,
+    SUITE_PARTY_ID,
+    Invitation,
+    InvitedGateway,
+    make_invitation,
+)
+from gateway.errors import MISUSE, GatewayError
+from gateway.hub import build_engine, get_current_time
+from gateway.message_model import PartyId
+from gateway.operations import Act, DatabaseChange
+from gateway.pki import Certificate, load_authority, make_authority, read_certificates
+from gateway.store import parties, read_transaction, write_transaction
+
+__all__ = ["OWN_PROFILE", "invite_standard_suite", "make_foreign_invitation"]
+
+#: What this product declares about itself, written into the partner folder.
+OWN_PROFILE: Final = """\
+# What the tested gateway declares; every key is described in the manual page of the suite.
+name: this product
+features:
+  - ping
+  - status
+  - signed-messages
+  - signed-signals
+  - back-channel
+  - callback
+  - per-message
+  - agreement-period
+  - outbound
+message: {action: Store}
+outbound: {reply_to: Submit}
+patience: 10
+"""
+#: What can be said of a gateway about which nothing is known.
+_PLAIN_PROFILE: Final = """\
+# Name what the tested gateway has; `gateway conformance list ebms2` says which requirements ask for it.
+name: the tested gateway
+features: [signed-messages, signed-signals]
+message: {action: Store}
+patience: 10
+"""
+
+
+def invite_standard_suite(
+    settings: Settings, out: Path, callback: str, certificates: Sequence[Certificate], act: Act
+) -> Invitation:
+    """Register the suite and its agreements in a sandbox home, and write its partner folder.
+
+    `certificates` are those with which the home's hub signs. A second call issues another certificate and
+    leaves the agreements.
+    """
+    at = get_current_time()
+    authority = load_authority(settings.home_folder / "pki")
+    engine = build_engine(settings)
+    try:
+        with read_transaction(engine) as conn:
+            ids = parties.list_identifiers(conn, settings.hub.party)
+        if not ids:
+            own = settings.hub.party
+            told = f"{own} has no party id: `gateway party add {own} --role hub --id …`"
+            raise GatewayError(MISUSE, told, "hub.party")
+        url = f"http://127.0.0.1:{settings.http.port}/msh/ebms2"
+        made = make_invitation(authority, InvitedGateway(certificates, ids, url), callback, at)
+        made.write_files(out)
+        _write_profile(out, OWN_PROFILE)
+        with write_transaction(engine, "conformance.invite") as conn:
+            _register_suite(conn, made, at)
+            DatabaseChange(conn, settings, act, at).record_trust_change(
+                "party of the ebMS 2.0 suite",
+                after={"parties": [SUITE_PARTY], "certificates": [made.issued.certificate.sha256]},
+            )
+    finally:
+        engine.dispose()
+    return made
+
+
+def _register_suite(conn: Connection, made: Invitation, at: datetime) -> None:
+    parties.register_party(conn, SUITE_PARTY, "ebMS 2.0 suite", "applicant", at, [SUITE_PARTY_ID])
+    register_certificate(conn, SUITE_PARTY, made.issued.certificate.der, at)
+    for kind, text in made.agreements.items():
+        load_agreement(conn, text, f"{kind}.yaml", at)
+
+
+def make_foreign_invitation(out: Path, gateway: tuple[Path, PartyId, str], callback: str) -> Invitation:
+    """Write a partner folder for a gateway of another make: its certificate, its party id, its URL.
+
+    The folder gets an authority of its own; what the other gateway must load is in ``cpa`` and ``ca.pem``.
+    """
+    certificate, party, url = gateway
+    try:
+        found = read_certificates(certificate.read_bytes())
+    except OSError as error:
+        raise GatewayError(
+            MISUSE, f"{certificate} cannot be read: {error.strerror}", "--certificate"
+        ) from None
+    at = get_current_time()
+    authority = make_authority("CN=Conformance suite CA", at - timedelta(days=2))
+    made = make_invitation(authority, InvitedGateway(found, [party], url), callback, at)
+    made.write_files(out)
+    # The gateway's certificate is believed as it is: it is the one in the agreements.
+    (out / "ca.pem").write_bytes(authority.certificate.pem + b"".join(one.pem for one in found))
+    _write_profile(out, _PLAIN_PROFILE)
+    return made
+
+
+def _write_profile(out: Path, text: str) -> None:
+    path = out / "profile.yaml"
+    if not path.exists():
+        path.write_text(text, encoding="utf-8")

@@ -1,0 +1,109 @@
+"""One run of the requirements of ebMS 2.0 against a gateway, with its reports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateway.cli.progress_bars import show_progress
+from gateway.cli.report_files import write_reports
+from gateway.cli.result_output import print_json
+from gateway.cli.shared_options import open_tls
+from gateway.cli.verb_groups import Arguments
+from gateway.conformance.hostile import UrlTarget, make_endpoint_target
+from gateway.conformance.reports import CaseReport, RunReport
+from gateway.conformance.standard import (
+    CallbackListener,
+    Opponent,
+    Requirement,
+    StandardRunner,
+    SuiteProfile,
+    read_suite_party,
+    read_suite_profile,
+    select_requirements,
+)
+from gateway.errors import MISUSE, GatewayError
+
+__all__ = ["run_standard_suite"]
+
+_RESTART_SECONDS = 120.0
+
+
+def run_standard_suite(arguments: Arguments) -> int:
+    """Run the requirements and write the reports; return 1 when the gateway was found wanting."""
+    rows = select_requirements(arguments.only)
+    if not rows:
+        raise GatewayError(MISUSE, f"no requirement has an id like {str(arguments.only)[:80]!r}", "--only")
+    report = _run_requirements(arguments, rows)
+    write_reports(report, arguments)
+    if arguments.json == "-":
+        print_json(report.to_json())
+    else:
+        print(report.format_summary())
+    return 0 if report.is_successful else 1
+
+
+def _run_requirements(arguments: Arguments, rows: tuple[Requirement, ...]) -> RunReport:
+    folder = _get_partner_folder(arguments)
+    profile = _read_profile(arguments, folder)
+    party = read_suite_party(folder, arguments.agreement, profile.action)
+    target = make_endpoint_target(arguments.url, open_tls(arguments))
+    listener = CallbackListener(party, arguments.listen)
+    opponent = Opponent(party, target, listener, profile, _make_restart(arguments, target))
+    output = sys.stderr if arguments.json == "-" else sys.stdout
+    listener.start()
+    try:
+        with show_progress("ebMS 2.0", len(rows)) as bar:
+
+            def print_result(result: CaseReport) -> None:
+                bar.print_line(result.format_line(), output)
+                bar.advance_one()
+
+            runner = StandardRunner(opponent, arguments.seconds, print_result)
+            report = runner.run_requirements(rows)
+    finally:
+        listener.close()
+    about = {
+        "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "gateway": profile.name or arguments.url,
+        "agreement": party.agreements["main"].name,
+        "features": ", ".join(sorted(profile.features)) or "none",
+    }
+    return RunReport(report.suite, report.target, report.cases, about)
+
+
+def _get_partner_folder(arguments: Arguments) -> Path:
+    for name in ("url", "agreement"):
+        if getattr(arguments, name) is None:
+            raise GatewayError(MISUSE, f"the suite ebms2 needs --{name}", f"--{name}")
+    folder: Path = arguments.partner or Path("partner")
+    if not folder.is_dir():
+        detail = f"there is no folder {folder}: `gateway conformance invite ebms2 --out {folder}` makes one"
+        raise GatewayError(MISUSE, detail, "--partner")
+    return folder
+
+
+def _read_profile(arguments: Arguments, folder: Path) -> SuiteProfile:
+    if arguments.profile is not None:
+        return read_suite_profile(arguments.profile)
+    beside = folder / "profile.yaml"
+    return read_suite_profile(beside) if beside.is_file() else SuiteProfile()
+
+
+def _make_restart(arguments: Arguments, target: UrlTarget) -> Callable[[], None] | None:
+    """Return how the gateway is restarted: by the command, then waiting until it can be reached again."""
+    command = arguments.restart_command
+    if command is None:
+        return None
+
+    def restart_gateway() -> None:
+        subprocess.run(command, shell=True, check=True, timeout=_RESTART_SECONDS)  # noqa: S602
+        end = time.monotonic() + _RESTART_SECONDS
+        while time.monotonic() < end and not target.can_be_reached():
+            time.sleep(0.2)
+
+    return restart_gateway

@@ -1,0 +1,13 @@
+from .html_report import write_html_report as write_html_report
+from .junit_report import write_junit_report as write_junit_report
+from .recorded_exchange import ExchangeLog as ExchangeLog
+from .recorded_exchange import RecordedExchange as RecordedExchange
+from .recorded_exchange import RecordedMessage as RecordedMessage
+from .recorded_exchange import record_message as record_message
+from .report_signature import SignedReport as SignedReport
+from .report_signature import get_signature_path as get_signature_path
+from .report_signature import sign_report as sign_report
+from .report_signature import verify_report as verify_report
+from .run_report import VERDICTS as VERDICTS
+from .run_report import CaseReport as CaseReport
+from .run_report import RunReport as RunReport

@@ -1,0 +1,160 @@
+"""One HTML page of a run: summary, table of clauses, and every exchange; it needs no other file.
+
+Everything that a gateway sent is untrusted: it is escaped, and the page forbids itself every script and
+every request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Final
+
+from gateway.conformance.reports.printable_octets import format_octets, make_printable
+from gateway.conformance.reports.recorded_exchange import RecordedExchange, RecordedMessage
+from gateway.conformance.reports.run_report import VERDICTS, CaseReport, RunReport
+
+__all__ = ["write_html_report"]
+
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_SIGNS: Final = {"passed": "✓", "failed": "✗", "advised": "!", "not_applicable": "–", "not_yet": "?"}
+_STYLE: Final = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;
+color:#1b1f24;background:#fff}
+h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.5rem}table{border-collapse:collapse;width:100%}
+th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;border-bottom:1px solid #d0d7de}
+th{background:#f6f8fa}dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}dd{margin:0}
+pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f6f8fa;border:1px solid #d0d7de;
+padding:.6rem;font-size:12px}
+.verdict{white-space:nowrap;font-weight:600}.passed{color:#0a5d2c}.failed{color:#a40e26}
+.advised{color:#7a4b00}
+.not_applicable,.not_yet{color:#4b535d}section.case{border-top:2px solid #d0d7de;margin-top:2rem}
+summary{cursor:pointer}nav a{margin-right:1rem}
+@media print{body{max-width:none;margin:0;font-size:11px}section.case{break-inside:auto}pre{font-size:9px}
+details>*{display:block}nav{display:none}thead{display:table-header-group}tr{break-inside:avoid}}
+"""
+
+
+def write_html_report(report: RunReport) -> bytes:
+    """Return the page as UTF-8."""
+    counted = report.count_verdicts()
+    title = f"{report.suite}: {report.target}"
+    pieces = [
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{_escape(title)}</title><style>{_STYLE}</style></head><body><main>",
+        f"<h1>{_escape(title)}</h1>{_write_outcome(report)}",
+        '<nav aria-label="Parts"><a href="#summary">Summary</a> <a href="#clauses">By clause</a> '
+        '<a href="#cases">All cases</a> <a href="#exchanges">Exchanges</a></nav>',
+        _write_summary(report.about, counted),
+        _write_clauses(report.cases),
+        _write_cases(report.cases),
+        '<h2 id="exchanges">Exchanges</h2>',
+        *(_write_case_exchanges(one) for one in report.cases if one.exchanges),
+        "</main></body></html>\n",
+    ]
+    return "\n".join(pieces).encode("utf-8", "backslashreplace")
+
+
+def _escape(text: str) -> str:
+    return escape(make_printable(text))
+
+
+def _write_outcome(report: RunReport) -> str:
+    good = report.is_successful
+    words = (
+        "The gateway meets every requirement that applies to it."
+        if good
+        else "The gateway was found wanting."
+    )
+    kind = "passed" if good else "failed"
+    return f'<p class="{kind}"><strong>{words}</strong> {_escape(report.format_summary())}</p>'
+
+
+def _write_summary(about: Mapping[str, str], counted: Mapping[str, int]) -> str:
+    facts = "".join(f"<dt>{_escape(name)}</dt><dd>{_escape(value)}</dd>" for name, value in about.items())
+    rows = "".join(
+        f"<tr><td>{_write_verdict(name)}</td><td>{count}</td><td>{_escape(VERDICTS[name])}</td></tr>"
+        for name, count in counted.items()
+    )
+    head = _write_head(("Verdict", "Cases", "Meaning"))
+    return f'<h2 id="summary">Summary</h2><dl>{facts}</dl><table>{head}<tbody>{rows}</tbody></table>'
+
+
+def _write_clauses(cases: Iterable[CaseReport]) -> str:
+    """Return the table of clauses with their counts; empty where cases have none."""
+    clauses: dict[str, list[str]] = {}
+    for one in cases:
+        if clause := str(one.facts.get("clause", "")):
+            clauses.setdefault(clause, []).append(one.verdict)
+    if not clauses:
+        return ""
+    rows = "".join(
+        f"<tr><td>{_escape(clause)}</td>{''.join(f'<td>{found.count(name)}</td>' for name in VERDICTS)}</tr>"
+        for clause, found in sorted(clauses.items(), key=lambda one: _order_clause(one[0]))
+    )
+    head = _write_head(("Clause", *(name.replace("_", " ") for name in VERDICTS)))
+    return f'<h2 id="clauses">By clause of ebMS 2.0</h2><table>{head}<tbody>{rows}</tbody></table>'
+
+
+def _order_clause(clause: str) -> tuple[tuple[int, int, str], ...]:
+    """Return what clauses are sorted by: numbers as numbers, appendices after them."""
+    return tuple((0, int(one), "") if one.isdigit() else (1, 0, one) for one in clause.split("."))
+
+
+def _write_cases(cases: Iterable[CaseReport]) -> str:
+    rows = "".join(_write_case_row(one) for one in cases)
+    head = _write_head(("Id", "Clause", "Case", "Expected", "Verdict"))
+    return f'<h2 id="cases">All cases</h2><table>{head}<tbody>{rows}</tbody></table>'
+
+
+def _write_case_row(case: CaseReport) -> str:
+    name = _escape(case.id)
+    linked = f'<a href="#case-{name}">{name}</a>' if case.exchanges else name
+    numbers = " ".join(str(one) for one in case.facts.get("iic", ()))
+    clause = " ".join(filter(None, (str(case.facts.get("clause", "")), numbers)))
+    got = f"<br>{_escape(case.got)}" if case.got else ""
+    return (
+        f"<tr><td>{linked}</td><td>{_escape(clause)}</td><td>{_escape(case.title)}</td>"
+        f"<td>{_escape(case.expected)}</td><td>{_write_verdict(case.verdict)}{got}</td></tr>"
+    )
+
+
+def _write_case_exchanges(case: CaseReport) -> str:
+    name = _escape(case.id)
+    shown = "".join(_write_exchange(number, one) for number, one in enumerate(case.exchanges, 1))
+    return (
+        f'<section class="case" id="case-{name}"><h3>{name} {_escape(case.title)}</h3>'
+        f"<p>{_write_verdict(case.verdict)} {_escape(case.got)}</p>{shown}</section>"
+    )
+
+
+def _write_exchange(number: int, exchange: RecordedExchange) -> str:
+    who = "the suite to the gateway" if exchange.to_gateway else "the gateway to the suite"
+    answer = (
+        _write_message(exchange.answer)
+        if exchange.answer
+        else f"<p>{_escape(exchange.trouble or 'no answer')}</p>"
+    )
+    return (
+        f"<details open><summary>Exchange {number}, after {exchange.at:.2f} s: {who}</summary>"
+        f"{_write_message(exchange.request)}{answer}</details>"
+    )
+
+
+def _write_message(message: RecordedMessage) -> str:
+    more = message.octets - len(message.body)
+    cut = f"<p>… and {more} more octets; SHA-256 of the whole body {message.sha256}</p>" if more > 0 else ""
+    body = escape(format_octets(message.body))
+    return f"<pre>{_escape(message.format_head())}\n\n{body}</pre>{cut}"
+
+
+def _write_verdict(verdict: str) -> str:
+    sign = _SIGNS.get(verdict, "")
+    return f'<span class="verdict {_escape(verdict)}">{sign} {_escape(verdict.replace("_", " "))}</span>'
+
+
+def _write_head(names: Iterable[str]) -> str:
+    cells = "".join(f'<th scope="col">{_escape(one)}</th>' for one in names)
+    return f"<thead><tr>{cells}</tr></thead>"

@@ -1,0 +1,382 @@
+"""Checks of an answer, by the names that the tables use.
+
+A check gets what was sent, what came, and its argument; it returns what is wrong, or an empty text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.conformance.standard.message_building import SentMessage
+from gateway.conformance.standard.received_message import ReceivedMessage, find_text, select_nodes
+from gateway.conformance.standard.suite_party import SuiteParty
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.share import get_data_folder
+from gateway.wire import DS, EB, SchemaSet, canonicalize_element, parse_instant
+from gateway.xmlsec import STRICT, verify_message_signature
+
+__all__ = ["CHECKS", "Judged", "find_signature_problem", "run_check"]
+
+_SERVICE: Final = "urn:oasis:names:tc:ebxml-msg:service"
+_HEADER_CODES: Final = ("Inconsistent", "OtherXml", "ValueNotRecognized")
+#: Names of sets of codes, where ebMS 2.0 leaves the choice to the receiver.
+_CODE_SETS: Final[Mapping[str, tuple[str, ...]]] = {"header": _HEADER_CODES}
+_MESSAGE_ID: Final = re.compile(r"[^\s<>@]+@[^\s<>@]+")
+_NEAR: Final = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a check judges: what was sent, the HTTP answer, and the message that answers, if there is one.
+
+    `answer` is on the back channel or a callback, whichever came. `others` are what came besides;
+    `earlier` has the answers of earlier steps.
+    """
+
+    party: SuiteParty
+    sent: SentMessage
+    http: ReceivedMessage
+    answer: ReceivedMessage | None
+    others: tuple[ReceivedMessage, ...] = ()
+    earlier: Mapping[str, Judged] = field(default_factory=dict)
+
+    @property
+    def root(self) -> etree._Element | None:
+        """Return the envelope of the answer."""
+        return None if self.answer is None else self.answer.root
+
+    def describe_answer(self) -> str:
+        """Return what came, in words."""
+        if self.answer is None:
+            return f"{self.http}, and nothing by POST" if self.http.status is not None else str(self.http)
+        return f"{self.answer.way}: {self.answer}"
+
+
+Check = Callable[[Judged, Any], str]
+
+
+def run_check(judged: Judged, name: str, argument: Any) -> str:
+    """Return what is wrong according to one check; raise GW901 for a check that there is not."""
+    if name not in CHECKS:
+        raise GatewayError(OUR_MISTAKE, f"there is no check {name!r}", "requirements")
+    return CHECKS[name](judged, argument)
+
+
+def _check_acknowledged(judged: Judged, argument: Any) -> str:
+    """Check that the answer acknowledges what was sent; with ``unsigned`` it need not be signed."""
+    answer = judged.answer
+    if answer is None or answer.action != "Acknowledgment" or answer.error_codes:
+        return f"no Acknowledgment: {judged.describe_answer()}"
+    told = find_text(answer.root, "//eb:Acknowledgment/eb:RefToMessageId")
+    if told != judged.sent.unit.message_id:
+        return f"the Acknowledgment is of {told[:80]!r}"
+    if argument == "unsigned":
+        return ""
+    return find_signature_problem(judged, answer)
+
+
+def _check_refused(judged: Judged, argument: Any) -> str:
+    """Check that the answer is an ErrorList with one of the codes, about what was sent."""
+    codes = _expand_codes(argument)
+    answer = judged.answer
+    if answer is None or not answer.error_codes:
+        return f"no ErrorList of severity Error: {judged.describe_answer()}"
+    if answer.ref_to not in ("", judged.sent.unit.message_id):
+        return f"the MessageError is about {answer.ref_to[:80]!r}"
+    if codes and not set(answer.error_codes) & set(codes):
+        return f"another errorCode: {answer}"
+    return ""
+
+
+def _expand_codes(argument: Any) -> tuple[str, ...]:
+    if argument is None:
+        return ()
+    names = argument if isinstance(argument, list) else [argument]
+    return tuple(code for name in names for code in _CODE_SETS.get(str(name), (str(name),)))
+
+
+def _check_fault(judged: Judged, argument: Any) -> str:
+    """Check that the HTTP answer is a SOAP fault with one of the codes."""
+    names = argument if isinstance(argument, list) else [argument]
+    if judged.http.fault in names:
+        return ""
+    return f"no SOAP fault {'/'.join(names)}: {judged.describe_answer()}"
+
+
+def _check_rejected(judged: Judged, argument: Any) -> str:
+    """Check that the message is refused by one of: `codes` of an ErrorList, `faults`, `http` statuses."""
+    row = argument or {}
+    if judged.answer is not None and judged.answer.error_codes:
+        return _check_refused(judged, row["codes"]) if "codes" in row else ""
+    if judged.http.fault:
+        known = row.get("faults", ["Client"])
+        return "" if judged.http.fault in known else f"another SOAP fault: {judged.http}"
+    if judged.http.root is None and judged.http.status in row.get("http", ()):
+        return ""
+    return f"not refused: {judged.describe_answer()}"
+
+
+def _check_silence(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+    """Check that nothing answers: a status 2xx without a message, and no POST."""
+    if judged.answer is not None or judged.others:
+        return f"it was answered: {judged.describe_answer()}"
+    if judged.http.body.strip():
+        return f"the HTTP answer has a body: {judged.http}"
+    return "" if judged.http.status is not None and 200 <= judged.http.status < 300 else f"{judged.http}"
+
+
+def _check_not_refused(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+    """Check that the message is taken: a status 2xx without ErrorList and fault."""
+    if judged.answer is not None and judged.answer.error_codes:
+        return f"refused: {judged.describe_answer()}"
+    if judged.http.fault or judged.http.status is None or not 200 <= judged.http.status < 300:
+        return f"refused: {judged.http}"
+    return ""
+
+
+def _check_answered(judged: Judged, argument: Any) -> str:
+    """Check that the answer is a message with that Action about what was sent."""
+    answer = judged.answer
+    if answer is None or answer.action != argument:
+        return f"no {argument}: {judged.describe_answer()}"
+    if answer.ref_to != judged.sent.unit.message_id:
+        return f"the {argument} is about {answer.ref_to[:80]!r}, not about {judged.sent.unit.message_id}"
+    return ""
+
+
+def _check_status(judged: Judged, argument: Any) -> str:
+    """Check that the answer is a StatusResponse with one of the values of messageStatus."""
+    wrong = _check_answered(judged, "StatusResponse")
+    told = find_text(judged.root, "//eb:StatusResponse/@eb:messageStatus")
+    names = argument if isinstance(argument, list) else [argument]
+    return wrong or ("" if told in names else f"messageStatus is {told[:40]!r}, not {'/'.join(names)}")
+
+
+def _check_xpath(judged: Judged, argument: Any) -> str:
+    """Check that an XPath over the answer is true; its variables are the values of what was sent."""
+    if judged.root is None:
+        return f"no message: {judged.describe_answer()}"
+    if select_nodes(judged.root, f"boolean({argument})", judged.sent.get_values()):
+        return ""
+    return f"not true of the answer: {argument}"
+
+
+def _check_http_status(judged: Judged, argument: Any) -> str:
+    """Check that the HTTP answer has one of the statuses."""
+    known = argument if isinstance(argument, list) else [argument]
+    return "" if judged.http.status in known else f"HTTP status {judged.http.status}, not {known}"
+
+
+def _check_http_header(judged: Judged, argument: Any) -> str:
+    """Check that a header field of the message that answers matches a pattern."""
+    name, pattern = argument
+    if judged.answer is None:
+        return f"no message: {judged.describe_answer()}"
+    value = judged.answer.headers.get(str(name).lower(), "")
+    return "" if re.fullmatch(str(pattern), value) else f"{name} is {value[:120]!r}"
+
+
+def _check_way(judged: Judged, argument: Any) -> str:
+    """Check that the answer came on the ``back channel``, or as a ``callback``."""
+    if judged.answer is None:
+        return f"no message: {judged.describe_answer()}"
+    return "" if judged.answer.way == argument else f"the answer came by {judged.answer.way}"
+
+
+def _check_schema(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+    """Check that the envelope and every element of ebMS 2.0 in it is valid by its schema."""
+    if judged.root is None:
+        return f"no message: {judged.describe_answer()}"
+    folder = get_data_folder("xsd")
+    soap = SchemaSet.load_cached(folder, "soap/envelope-1.1.xsd").list_violations(judged.root)
+    blocks = select_nodes(judged.root, f"/soap:Envelope/*/*[namespace-uri()='{EB}']")
+    schema = SchemaSet.load_cached(folder, "ebms2/msg-header-2_0.xsd")
+    found = [*soap, *(one for block in blocks for one in schema.list_violations(deepcopy(block)))]
+    return "" if blocks and not found else f"not valid: {found[0].message if found else 'no block of ebMS'}"
+
+
+def _check_signature(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+    """Check that the answer is signed by the gateway over everything, and the signature is good."""
+    if judged.answer is None:
+        return f"no message: {judged.describe_answer()}"
+    return find_signature_problem(judged, judged.answer)
+
+
+def find_signature_problem(judged: Judged, answer: ReceivedMessage) -> str:
+    """Return what is wrong with the signature of a message of the gateway."""
+    if answer.root is None:
+        return "no envelope"
+    identity = judged.sent.agreement.membership.identity
+    contents = {one.content_id: one.content for one in answer.parts[1:]}
+    try:
+        # A copy: the verifier may remove comments from the tree.
+        signed = verify_message_signature(deepcopy(answer.root), contents, STRICT)
+        identity.verify_hub_certificate(signed.certificate, datetime.now(UTC), "ds:Signature")
+    except GatewayError as wrong:
+        return f"the signature is not good: {wrong.detail}"
+    return ""
+
+
+def _check_references(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+    """Check that the Acknowledgment repeats every ds:Reference of what was sent, and no other."""
+    sent = _list_references(judged.sent.root, "//ds:SignedInfo/ds:Reference")
+    told = _list_references(judged.root, "//eb:Acknowledgment/ds:Reference")
+    if not told:
+        return f"no ds:Reference: {judged.describe_answer()}"
+    return "" if sorted(sent) == sorted(told) else "the references are not those that were signed"
+
+
+def _list_references(root: etree._Element | None, path: str) -> list[tuple[str, ...]]:
+    """Return each reference as URI, transforms with their parameters, digest method and value."""
+    return [_summarize_reference(one) for one in select_nodes(root, path)]
+
+
+def _summarize_reference(reference: etree._Element) -> tuple[str, ...]:
+    transforms = [
+        f"{one.get('Algorithm')} {' '.join(''.join(str(text) for text in one.itertext()).split())}"
+        for one in reference.iterfind(f"{{{DS}}}Transforms/{{{DS}}}Transform")
+    ]
+    method = reference.find(f"{{{DS}}}DigestMethod")
+    value = reference.findtext(f"{{{DS}}}DigestValue", "")
+    algorithm = "" if method is None else method.get("Algorithm", "")
+    return (reference.get("URI", "absent"), *transforms, algorithm, "".join(value.split()))
+
+
+def _check_same_octets(judged: Judged, argument: Any) -> str:
+    """Check that the answer has the octets of the answer to an earlier step."""
+    before = judged.earlier[str(argument)].answer
+    if judged.answer is None or before is None:
+        return f"no message: {judged.describe_answer()}"
+    same = judged.answer.root is not None and before.root is not None and judged.answer.body == before.body
+    return "" if same else "the octets are not those of the first answer"
+
+
+def _check_same_acknowledgment(judged: Judged, argument: Any) -> str:
+    """Check that the answer says the same as that to an earlier step about the same message."""
+    before = judged.earlier[str(argument)].answer
+    first = None if before is None else before.root
+    path = "//eb:Acknowledgment/eb:RefToMessageId"
+    if judged.root is None or find_text(judged.root, path) != find_text(first, path):
+        return f"not the Acknowledgment of before: {judged.describe_answer()}"
+    now, then = (_list_references(one, "//eb:Acknowledgment/ds:Reference") for one in (judged.root, first))
+    return "" if now == then else "it repeats other digests than before"
+
+
+def _check_other_id(judged: Judged, argument: Any) -> str:
+    """Check that the answer has another MessageId than the answer to an earlier step."""
+    before = judged.earlier[str(argument)].answer
+    if judged.answer is None or before is None or not judged.answer.message_id:
+        return f"no message: {judged.describe_answer()}"
+    return "" if judged.answer.message_id != before.message_id else "two messages have one MessageId"
+
+
+def _check_instant(judged: Judged, argument: Any) -> str:
+    """Check that a time in the answer is an xs:dateTime in UTC (Z), near to now."""
+    text = find_text(judged.root, str(argument))
+    if not text.endswith("Z"):
+        return f"{text[:60]!r} at {argument} is not a time in UTC"
+    try:
+        at = parse_instant(text)
+    except (ValueError, GatewayError):
+        return f"{text[:60]!r} at {argument} is no xs:dateTime"
+    away = abs(at - datetime.now(UTC))
+    return "" if away < _NEAR else f"{text} is {away} away from now"
+
+
+def _check_message_id(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+    """Check that the MessageId of the answer has the form of RFC 2822, without angle brackets."""
+    told = "" if judged.answer is None else judged.answer.message_id
+    return "" if _MESSAGE_ID.fullmatch(told) else f"the MessageId is {told[:120]!r}"
+
+
+def _check_new_id(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+    """Check that the answer has a MessageId of its own."""
+    told = "" if judged.answer is None else judged.answer.message_id
+    return "" if told and told != judged.sent.unit.message_id else f"the MessageId is {told[:120]!r}"
+
+
+def _check_no_codes(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+    """Check that no text of the answer has a trace of the program."""
+    traces = (b"Traceback (most recent call last)", b"\n\tat java.", b".java:", b"Exception in thread")
+    found = [one for one in traces if one in judged.http.body]
+    return f"the answer has {found[0]!r}" if found else ""
+
+
+def _check_in_time(judged: Judged, argument: Any) -> str:
+    """Check that the HTTP answer came within that number of seconds."""
+    good = judged.http.seconds <= float(argument)
+    return "" if good else f"the answer took {judged.http.seconds:.1f} s"
+
+
+def _check_canonical(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+    """Check that the octets of SignedInfo say C14N 1.0, which ebMS 2.0 asks for."""
+    methods = select_nodes(judged.root, "//ds:SignedInfo/ds:CanonicalizationMethod/@Algorithm")
+    good = methods == ["http://www.w3.org/TR/2001/REC-xml-c14n-20010315"]
+    good = good and bool(canonicalize_element(select_nodes(judged.root, "//ds:SignedInfo")[0]))
+    return "" if good else f"CanonicalizationMethod is {methods}"
+
+
+def _check_xpath_transform(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+    """Check that the reference to the envelope has the three transforms of §4.1.3 in their order."""
+    found = [
+        str(one)
+        for one in select_nodes(judged.root, "//ds:Reference[@URI='']/ds:Transforms/ds:Transform/@Algorithm")
+    ]
+    wanted = [
+        "http://www.w3.org/2000/09/xmldsig#enveloped-signature",
+        "http://www.w3.org/TR/1999/REC-xpath-19991116",
+        "http://www.w3.org/TR/2001/REC-xml-c14n-20010315",
+    ]
+    return "" if found[: len(wanted)] == wanted else f"the transforms are {found}"
+
+
+def _check_any(judged: Judged, argument: Any) -> str:
+    """Check that one of several checks holds."""
+    rows = [(one, None) if isinstance(one, str) else next(iter(one.items())) for one in argument]
+    wrongs = [run_check(judged, str(name), value) for name, value in rows]
+    return "" if not all(wrongs) else "; ".join(wrongs)
+
+
+def _check_signal_service(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+    """Check that the answer has the Service of signals."""
+    told = find_text(judged.root, "//eb:MessageHeader/eb:Service")
+    return "" if told == _SERVICE else f"the Service is {told[:120]!r}"
+
+
+#: Every check by the name that the tables use.
+CHECKS: Final[Mapping[str, Check]] = {
+    "acknowledged": _check_acknowledged,
+    "refused": _check_refused,
+    "fault": _check_fault,
+    "rejected": _check_rejected,
+    "silence": _check_silence,
+    "not-refused": _check_not_refused,
+    "answered": _check_answered,
+    "status": _check_status,
+    "xpath": _check_xpath,
+    "http-status": _check_http_status,
+    "http-header": _check_http_header,
+    "way": _check_way,
+    "schema": _check_schema,
+    "signature": _check_signature,
+    "references": _check_references,
+    "same-octets": _check_same_octets,
+    "same-acknowledgment": _check_same_acknowledgment,
+    "other-id": _check_other_id,
+    "instant": _check_instant,
+    "message-id": _check_message_id,
+    "new-id": _check_new_id,
+    "no-trace": _check_no_codes,
+    "in-time": _check_in_time,
+    "c14n": _check_canonical,
+    "envelope-transforms": _check_xpath_transform,
+    "signal-service": _check_signal_service,
+    "any": _check_any,
+}

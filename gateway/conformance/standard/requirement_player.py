@@ -1,0 +1,141 @@
+"""Plays requirements against a gateway: sends, waits for the answer on either way, and checks it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from gateway.conformance.hostile.attack_targets import UrlTarget
+from gateway.conformance.hostile.exchange import Answer, HttpRequest
+from gateway.conformance.reports import ExchangeLog, RecordedMessage, record_message
+from gateway.conformance.standard.answer_checks import Judged, run_check
+from gateway.conformance.standard.callback_listener import CallbackListener, Inbox
+from gateway.conformance.standard.message_building import MessageBuilder, SentMessage
+from gateway.conformance.standard.received_message import BACK_CHANNEL, ReceivedMessage, find_text
+from gateway.conformance.standard.requirement import Requirement
+from gateway.conformance.standard.suite_party import SuiteParty
+from gateway.conformance.standard.suite_profile import SuiteProfile
+from gateway.message_model import UserMessage
+
+__all__ = ["Opponent", "Play", "UnmetError", "play_steps"]
+
+#: How long nothing must come, for a check that nothing comes.
+QUIET: Final = 0.4
+
+
+class UnmetError(Exception):
+    """A requirement is not met; the text says why."""
+
+
+@dataclass
+class Opponent:
+    """The tested gateway and everything that plays against it need: the suite as partner, and a listener.
+
+    `restart` makes the operator restart the gateway, and returns when it is there again.
+    """
+
+    party: SuiteParty
+    target: UrlTarget
+    listener: CallbackListener
+    profile: SuiteProfile
+    restart: Callable[[], None] | None = None
+
+
+@dataclass
+class Play:
+    """One requirement that is being played, in a conversation of its own."""
+
+    requirement: Requirement
+    opponent: Opponent
+    log: ExchangeLog = field(default_factory=ExchangeLog)
+    conversation: str = field(default_factory=lambda: f"c-{uuid.uuid4()}")
+    earlier: dict[str, Judged] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        opponent = self.opponent
+        self.inbox: Inbox = opponent.listener.open_inbox(self.conversation, self.log)
+        self.builder = MessageBuilder(
+            opponent.party, self.requirement.agreement, opponent.profile.action, self.conversation
+        )
+
+    def send_request(self, request: HttpRequest) -> ReceivedMessage:
+        """Send one request, record the exchange, and return the HTTP answer."""
+        answer = self.opponent.target.send(request)
+        line = f"{request.method} {self.opponent.target.name} HTTP/1.1"
+        sent = record_message(line, request.headers, request.body)
+        self.log.add_exchange(sent, _record_answer(answer), answer.trouble or _name_silence(answer))
+        if answer.trouble:
+            raise UnmetError(answer.trouble)
+        return ReceivedMessage(BACK_CHANNEL, answer.status, answer.headers, answer.body, "", answer.seconds)
+
+    def exchange_message(self, sent: SentMessage, *, quiet: bool = False) -> Judged:
+        """Send a message, and wait for its answer on the way that was agreed; `quiet`: none is expected."""
+        self.opponent.listener.add_conversation(sent.unit.conversation_id, self.inbox)
+        before = len(self.inbox.arrivals)
+        http = self.send_request(sent.request)
+        found = [http] if http.root is not None else []
+        if not found:
+            found = self._await_callbacks(sent, before, quiet=quiet)
+        answer = next((one for one in found if not one.fault), None)
+        others = tuple(one for one in found if one is not answer and one is not http)
+        return Judged(self.opponent.party, sent, http, answer, others, self.earlier)
+
+    def _await_callbacks(self, sent: SentMessage, before: int, *, quiet: bool) -> list[ReceivedMessage]:
+        """Return what the gateway sends by POST about a message; waits long only where that was agreed."""
+        if sent.agreement.is_synchronous(self.builder.action) and not quiet:
+            return []
+        wanted = sent.unit.message_id
+        box = self.inbox
+
+        def is_about(message: ReceivedMessage) -> bool:
+            return any(one.message is message for one in box.arrivals[before:]) and wanted in (
+                message.ref_to,
+                find_text(message.root, "//eb:Acknowledgment/eb:RefToMessageId"),
+            )
+
+        seconds = QUIET if quiet else self.opponent.profile.patience
+        return [one.message for one in box.wait_for(is_about, seconds)]
+
+
+def play_steps(play: Play) -> None:
+    """Play the steps of a row; raise `UnmetError` at the first check that fails."""
+    for step in play.requirement.steps:
+        sent = play.builder.build_message(step.name, _with_own_kind(play.requirement, step.send))
+        names = [name for name, _ in step.expect]
+        judged = play.exchange_message(sent, quiet=_expects_nothing(names, sent))
+        play.earlier[step.name] = replace(judged, earlier={})
+        for name, argument in step.expect:
+            if wrong := run_check(judged, name, argument):
+                raise UnmetError(f"step {step.name}: {wrong}" if len(play.requirement.steps) > 1 else wrong)
+
+
+def _expects_nothing(names: list[str], sent: SentMessage) -> bool:
+    """Return whether no answer is waited for: silence is checked, or a message asks for no answer."""
+    if "silence" in names:
+        return True
+    unit = sent.unit
+    return isinstance(unit, UserMessage) and unit.ack_requested is None and set(names) <= {"not-refused"}
+
+
+def _with_own_kind(requirement: Requirement, send: Mapping[str, object]) -> Mapping[str, object]:
+    return send if "agreement" in send else {**send, "agreement": requirement.agreement}
+
+
+def _record_answer(answer: Answer) -> RecordedMessage | None:
+    if answer.status is None:
+        return None
+    return record_message(f"HTTP/1.1 {answer.status}", answer.headers, answer.body)
+
+
+def _name_silence(answer: Answer) -> str:
+    if answer.status is not None:
+        return ""
+    return "no answer in time" if answer.timed_out else "the connection ended without an answer"
+
+
+def wait_seconds(seconds: float) -> None:
+    """Wait; plays on several threads wait at the same time."""
+    time.sleep(seconds)

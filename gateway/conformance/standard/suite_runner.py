@@ -1,0 +1,127 @@
+"""Runs requirements against a gateway, and gives each its verdict with its exchanges."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.conformance.reports import CaseReport, RecordedExchange, RunReport
+from gateway.conformance.standard.outbound_plays import PLAYS
+from gateway.conformance.standard.requirement import EXCHANGE, Requirement
+from gateway.conformance.standard.requirement_player import Opponent, Play, UnmetError, play_steps
+from gateway.errors import GatewayError
+
+__all__ = ["PASSED", "StandardRunner"]
+
+PASSED: Final = "passed"
+FAILED: Final = "failed"
+ADVISED: Final = "advised"
+NOT_APPLICABLE: Final = "not_applicable"
+NOT_YET: Final = "not_yet"
+#: After this number of requirements in a row without any answer the gateway counts as gone.
+_GONE_AFTER: Final = 5
+_AT_ONCE: Final = 12
+
+
+@dataclass
+class StandardRunner:
+    """Runs requirements against one gateway within a time.
+
+    Plays that wait for the gateway run at the same time, after all others; those with a restart run last,
+    alone.
+    """
+
+    opponent: Opponent
+    seconds: float = 1200.0
+    tell: Callable[[CaseReport], None] = lambda _: None
+    _silent: int = 0
+    _ends: float = field(default_factory=lambda: time.monotonic())
+
+    def run_requirements(self, rows: Iterable[Requirement]) -> RunReport:
+        """Run all requirements; return their results in the order of the tables."""
+        self._ends = time.monotonic() + self.seconds
+        wanted = list(rows)
+        done: dict[str, CaseReport] = {}
+        quick, waiting, restarts = _sort_by_need(wanted)
+        for one in quick:
+            self._finish(done, self._run_one(one))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for result in pool.map(self._run_one, waiting):
+                self._finish(done, result)
+        for one in restarts:
+            self._finish(done, self._run_one(one))
+        return RunReport("ebms2", self.opponent.target.name, tuple(done[one.id] for one in wanted))
+
+    def _finish(self, done: dict[str, CaseReport], result: CaseReport) -> None:
+        done[result.id] = result
+        self.tell(result)
+
+    def _run_one(self, row: Requirement) -> CaseReport:
+        if reason := self._find_inapplicable(row):
+            return _make_report(row, NOT_APPLICABLE, reason)
+        if time.monotonic() > self._ends:
+            return _make_report(row, NOT_YET, "the time of the run is over")
+        if self._silent >= _GONE_AFTER:
+            return _make_report(row, NOT_YET, "the gateway no longer answers")
+        return self._play(row)
+
+    def _find_inapplicable(self, row: Requirement) -> str:
+        """Return why a requirement does not apply, an empty text when it does."""
+        profile, party = self.opponent.profile, self.opponent.party
+        missing = [one for one in row.feature.split() if one != "core" and one not in profile.features]
+        if missing:
+            return f"the profile does not declare {missing[0]}"
+        if row.agreement not in party.agreements:
+            return f"the partner folder has no agreement of the kind {row.agreement}"
+        if row.play.startswith("restart") and self.opponent.restart is None:
+            return "no --restart-command was given"
+        return ""
+
+    def _play(self, row: Requirement) -> CaseReport:
+        started = time.monotonic()
+        play = Play(row, self.opponent)
+        verdict, reason = self._judge(row, play)
+        self._count_silence(play)
+        exchanges = play.log.list_exchanges()
+        return _make_report(row, verdict, reason, time.monotonic() - started, exchanges)
+
+    def _judge(self, row: Requirement, play: Play) -> tuple[str, str]:
+        try:
+            (play_steps if row.play == EXCHANGE else PLAYS[row.play])(play)
+        except UnmetError as wrong:
+            return (FAILED if row.level == "required" else ADVISED), str(wrong)
+        except LookupError as missing:
+            return NOT_APPLICABLE, f"what was agreed does not allow it: {missing}"
+        except GatewayError as wrong:
+            return (FAILED if row.level == "required" else ADVISED), f"{wrong.problem.id} {wrong.detail}"
+        return PASSED, ""
+
+    def _count_silence(self, play: Play) -> None:
+        exchanges = play.log.list_exchanges()
+        answered = any(one.answer is not None for one in exchanges)
+        self._silent = 0 if answered or not exchanges else self._silent + 1
+
+
+def _sort_by_need(rows: Sequence[Requirement]) -> tuple[list[Requirement], ...]:
+    """Return the plays that only send, those that wait, and those that restart the gateway."""
+    kinds: Mapping[str, list[Requirement]] = {"quick": [], "waiting": [], "restart": []}
+    for one in rows:
+        waits = one.play != EXCHANGE or any("silence" in dict(step.expect) for step in one.steps)
+        kinds["restart" if one.play.startswith("restart") else "waiting" if waits else "quick"].append(one)
+    return tuple(kinds.values())
+
+
+def _make_report(
+    row: Requirement,
+    verdict: str,
+    reason: str,
+    seconds: float = 0.0,
+    exchanges: Sequence[RecordedExchange] = (),
+) -> CaseReport:
+    facts = {
+        name: value for name, value in row.to_json().items() if name not in ("id", "title", "expectation")
+    }
+    return CaseReport(row.id, row.title, row.expectation, reason, verdict, seconds, facts, tuple(exchanges))
