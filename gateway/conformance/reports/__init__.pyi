@@ -8,6 +8,5 @@ from .report_signature import SignedReport as SignedReport
 from .report_signature import get_signature_path as get_signature_path
 from .report_signature import sign_report as sign_report
 from .report_signature import verify_report as verify_report
-from .run_report import VERDICTS as VERDICTS
 from .run_report import CaseReport as CaseReport
 from .run_report import RunReport as RunReport

@@ -1,6 +1,4 @@
 from .callback_listener import CallbackListener as CallbackListener
-from .requirement import Requirement as Requirement
-from .requirement import select_requirements as select_requirements
 from .requirement_player import Opponent as Opponent
 from .suite_invitation import SUITE_PARTY as SUITE_PARTY
 from .suite_invitation import SUITE_PARTY_ID as SUITE_PARTY_ID
@@ -8,7 +6,8 @@ from .suite_invitation import Invitation as Invitation
 from .suite_invitation import InvitedGateway as InvitedGateway
 from .suite_invitation import make_invitation as make_invitation
 from .suite_party import read_suite_party as read_suite_party
-from .suite_profile import FEATURES as FEATURES
 from .suite_profile import SuiteProfile as SuiteProfile
 from .suite_profile import read_suite_profile as read_suite_profile
+from .suite_requirement import Requirement as Requirement
+from .suite_requirement import select_requirements as select_requirements
 from .suite_runner import StandardRunner as StandardRunner

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.exchange import HttpRequest
+from gateway.conformance.hostile import HttpRequest
 from gateway.conformance.standard.message_changes import build_octet_change, fill_placeholders, shift_instant
 from gateway.conformance.standard.message_packaging import PackageForm, pack_message
 from gateway.conformance.standard.suite_party import SuiteAgreement, SuiteParty

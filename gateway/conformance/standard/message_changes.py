@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.conformance.hostile.octet_mutations import OctetMutation, swap_octets
-from gateway.conformance.hostile.tree_mutations import (
+from gateway.conformance.hostile import (
+    OctetMutation,
     TreeMutation,
     append_element,
     duplicate_element,
@@ -29,6 +29,7 @@ from gateway.conformance.hostile.tree_mutations import (
     rename_element,
     set_attribute,
     set_text,
+    swap_octets,
 )
 from gateway.errors import OUR_MISTAKE, GatewayError
 

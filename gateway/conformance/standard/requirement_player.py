@@ -8,16 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from gateway.conformance.hostile.attack_targets import UrlTarget
-from gateway.conformance.hostile.exchange import Answer, HttpRequest
+from gateway.conformance.hostile import Answer, HttpRequest, UrlTarget
 from gateway.conformance.reports import ExchangeLog, RecordedMessage, record_message
 from gateway.conformance.standard.answer_checks import Judged, run_check
 from gateway.conformance.standard.callback_listener import CallbackListener, Inbox
 from gateway.conformance.standard.message_building import MessageBuilder, SentMessage
 from gateway.conformance.standard.received_message import BACK_CHANNEL, ReceivedMessage, find_text
-from gateway.conformance.standard.requirement import Requirement
 from gateway.conformance.standard.suite_party import SuiteParty
 from gateway.conformance.standard.suite_profile import SuiteProfile
+from gateway.conformance.standard.suite_requirement import Requirement
 from gateway.message_model import UserMessage
 
 __all__ = ["Opponent", "Play", "UnmetError", "play_steps"]

@@ -10,8 +10,8 @@ from typing import Final
 
 from gateway.conformance.reports import CaseReport, RecordedExchange, RunReport
 from gateway.conformance.standard.outbound_plays import PLAYS
-from gateway.conformance.standard.requirement import EXCHANGE, Requirement
 from gateway.conformance.standard.requirement_player import Opponent, Play, UnmetError, play_steps
+from gateway.conformance.standard.suite_requirement import EXCHANGE, Requirement
 from gateway.errors import GatewayError
 
 __all__ = ["PASSED", "StandardRunner"]
