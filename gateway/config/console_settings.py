@@ -26,6 +26,7 @@ SecondPersonAct = Literal[
     "agreement load",
     "agreement suspend",
     "map use",
+    "account role",
 ]
 
 

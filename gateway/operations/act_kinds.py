@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from gateway.agreements import read_agreement
 from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
 from gateway.hub import check_removed_documents
+from gateway.operations.account_acts import change_account_roles
 from gateway.operations.agreement_acts import load_judged_agreement, suspend_agreement
 from gateway.operations.audited_changes import DatabaseChange
 from gateway.operations.console_switching import switch_agency
@@ -70,6 +71,7 @@ ACT_KINDS: Final[Mapping[str, ActKind]] = {
         ActKind("agreement load", "file", is_trust=True),
         ActKind("agreement suspend", "agreement", is_trust=True),
         ActKind("map use", "file", is_trust=True),
+        ActKind("account role", "account"),
     )
 }
 
@@ -106,6 +108,8 @@ def describe_order(order: ActOrder) -> str:
         return f"delivery {', '.join(map(str, order.deliveries))}"
     if order.lanes:
         return f"lane {', '.join(order.lanes)}"
+    if order.act == "account role":
+        return f"account {told.get('name', '')}"
     named = ", ".join(told.get("agreements", ())) or told.get("party") or told.get("agency")
     named = named or told.get("bundle", "")[:16]
     kind = "mappings" if order.act == "map use" else order.act.split()[0]
@@ -132,6 +136,7 @@ def _check_subject(order: ActOrder, kind: ActKind) -> None:
         "agency": bool(order.parameters.get("agency")),
         "agreement": bool(order.parameters.get("agreements")),
         "file": order.content is not None,
+        "account": bool(order.parameters.get("account")),
     }
     if not given[kind.subject]:
         raise GatewayError(MISUSE, f"{order.act} names nothing that it could act on", "act")
@@ -149,6 +154,8 @@ def perform_order(change: DatabaseChange, order: ActOrder, folder: CheckedFolder
         return set_party_status(change, order.parameters["party"], status)
     if noun == "agency":
         return _switch_agency(change, order.parameters["agency"], back=verb == "back")
+    if noun == "account":
+        return change_account_roles(change, order.parameters)
     if noun == "map":
         return _use_mappings(change, order, folder)
     if verb == "suspend":

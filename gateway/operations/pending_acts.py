@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from gateway.config import Settings
 from gateway.errors import TRANSITION_REFUSED, GatewayError
+from gateway.operations.account_acts import check_other_person
 from gateway.operations.act_kinds import ActOrder, describe_order, perform_order, prepare_order
 from gateway.operations.audited_changes import Act, open_change
 from gateway.store import (
@@ -102,6 +103,8 @@ class OperatorDesk:
         row = self._find(number)
         order = make_order(row)
         self._check_second_person(row, by)
+        if order.act == "account role":
+            check_other_person(order.parameters, by.account)
         folder, now = prepare_order(order), self.clock()
         words = "; ".join(
             one for one in (row.reason, reason, f"proposed by {row.proposer} as act {number}") if one

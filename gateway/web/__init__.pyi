@@ -1,3 +1,4 @@
+from .console.oidc_findings import find_provider_problems as find_provider_problems
 from .server.listener_address import check_port as check_port
 from .server.parent_death import exit_with_parent as exit_with_parent
 from .server.ready_notice import announce_readiness as announce_readiness

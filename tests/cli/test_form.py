@@ -6,7 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
 from cryptography.x509 import load_der_x509_certificate
 
 from gateway.cli import main
@@ -14,6 +20,8 @@ from gateway.wire.xml import parse_xml
 from gateway.xmlsec.xades import compute_unsigned_digest, verify_document
 from tests.kit.house import signer_named
 from tests.kit.paths import ROOT
+from tests.kit.softhsm import PIN, SoftHsm, module
+from tests.pki.test_npki_keys import older_file
 
 SAMPLE = ROOT / "conformance" / "submissions" / "KFDA-FOOD-IMP" / "valid.xml"
 
@@ -71,6 +79,47 @@ def test_what_is_signed_can_be_compared_before_and_after(
     changed = submission.read_bytes().replace(b"FOD-2026-001204", b"FOD-2026-001205")
     assert compute_unsigned_digest(parse_xml(changed)) != fingerprint
     assert main(["sign", str(tmp_path / "submission.signed.xml"), *words]) == 2
+
+
+@pytest.mark.hsm
+def test_a_submission_is_signed_by_a_token(
+    submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer = signer_named("broker1")
+    hsm = SoftHsm.make(tmp_path / "hsm", monkeypatch)
+    hsm.put(signer.key)
+    (tmp_path / "broker.pem").write_bytes(signer.certificate.pem)
+    words = ["--token", module(), "--token-label", hsm.label, "--token-key", "signing"]
+    words += ["--certificate", str(tmp_path / "broker.pem"), "--password-file", str(tmp_path / "pin")]
+    # A process keeps its session with a token: what is refused comes first.
+    (tmp_path / "pin").write_bytes(b"0000\n")
+    assert main(["sign", str(submission), *words]) != 0
+    said = capsys.readouterr().err
+    assert "GW803" in said
+    assert "0000" not in said
+    assert not (tmp_path / "submission.signed.xml").exists()
+    (tmp_path / "pin").write_bytes(PIN + b"\n")
+    assert main(["sign", str(submission), *words]) == 0
+    signed = parse_xml((tmp_path / "submission.signed.xml").read_bytes())
+    assert verify_document(signed).certificate == signer.certificate
+
+
+def test_a_submission_is_signed_by_a_korean_key_file(
+    submission: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signer = signer_named("broker1")
+    plain = signer.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "signPri.key").write_bytes(older_file(plain, b"open"))
+    (tmp_path / "signCert.der").write_bytes(signer.certificate.der)
+    (tmp_path / "password").write_text("open\n")
+    words = ["--key", str(tmp_path / "signPri.key"), "--certificate", str(tmp_path / "signCert.der")]
+    words += ["--password-file", str(tmp_path / "password")]
+    assert main(["sign", str(submission), *words]) == 0
+    signed = parse_xml((tmp_path / "submission.signed.xml").read_bytes())
+    assert verify_document(signed).certificate == signer.certificate
+    (tmp_path / "password").write_text("shut\n")
+    assert main(["sign", str(submission), "--out", str(tmp_path / "second.xml"), *words]) != 0
+    assert "GW803" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
             look(settings)
         except GatewayError as problem:
             yield problem
+    yield from _find_provider_problems(settings, warnings)
     # Held lanes are told whatever else is wrong: they need no key.
     with contextlib.suppress(GatewayError), open_engine(settings) as engine, read_transaction(engine) as conn:
         warnings += list_lane_holds(conn)
@@ -115,6 +116,15 @@ def _find_ended_certificates(settings: Settings, warnings: list[str]) -> Iterato
         # Our own certificate is already reported by the check of the hub.
         if one.over and one.owner != OURSELVES:
             yield GatewayError(CERTIFICATE_EXPIRED, one.words, f"party {one.owner[:40]}")
+
+
+def _find_provider_problems(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
+    """Yield what is wrong with the OpenID provider; only settings that name one need the console for it."""
+    if settings.console.oidc.issuer is None:
+        return
+    from gateway.web import find_provider_problems
+
+    yield from find_provider_problems(settings, get_current_time, warnings)
 
 
 def _find_agency_keys(settings: Settings) -> Iterator[GatewayError]:

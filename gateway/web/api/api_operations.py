@@ -17,6 +17,7 @@ __all__ = [
     "JSON",
     "NOBODY",
     "XML",
+    "ZIP",
     "Answer",
     "ApiAnswer",
     "ApiCall",
@@ -29,6 +30,7 @@ __all__ = [
 
 JSON: Final = "application/json"
 XML: Final = "application/xml"
+ZIP: Final = "application/zip"
 
 
 @dataclass(frozen=True, slots=True)

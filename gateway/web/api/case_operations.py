@@ -18,6 +18,7 @@ from gateway.store import (
 )
 from gateway.web.api.api_operations import (
     XML,
+    ZIP,
     Answer,
     ApiAnswer,
     ApiCall,
@@ -40,6 +41,7 @@ from gateway.web.api.case_models import (
     ResultReference,
 )
 from gateway.web.api.page_cursors import read_cursor, write_cursor
+from gateway.web.case_bundle import clean_file_name, make_case_bundle
 
 __all__ = ["CASE_OPERATIONS"]
 
@@ -218,6 +220,14 @@ def _list_evidence(call: ApiCall) -> ApiAnswer:
     )
 
 
+def _get_bundle(call: ApiCall) -> ApiAnswer:
+    with read_transaction(call.services.engine) as conn:
+        case = _find_case(conn, call)
+        bundle = make_case_bundle(conn, case)
+    place = f'attachment; filename="{clean_file_name(case.number)}-evidence.zip"'
+    return ApiAnswer(bundle, media_type=ZIP, headers={"Content-Disposition": place})
+
+
 CASE_OPERATIONS: Final = (
     Operation(
         id="listCases",
@@ -267,6 +277,27 @@ CASE_OPERATIONS: Final = (
         summary="List the evidence about a case",
         handle=_list_evidence,
         answers=(Answer(200, "The evidence", Evidence),),
+        problems=(404,),
+    ),
+    Operation(
+        id="getEvidenceBundle",
+        method="GET",
+        path="/cases/{number}/evidence/bundle",
+        tag="cases",
+        summary="Get the evidence of a case as a ZIP file: proofs, messages and receipts",
+        description=(
+            "The file of the console. Each proof is verified by `gateway evidence verify`. Evidence of the "
+            "last minutes may not be sealed yet; README.txt says so."
+        ),
+        handle=_get_bundle,
+        answers=(
+            Answer(
+                200,
+                "The bundle",
+                media_type=ZIP,
+                headers={"Content-Disposition": "A name for the file."},
+            ),
+        ),
         problems=(404,),
     ),
     Operation(

@@ -9,6 +9,7 @@ from gateway.web.api.case_operations import CASE_OPERATIONS
 from gateway.web.api.event_operations import EVENT_OPERATIONS
 from gateway.web.api.message_operations import MESSAGE_OPERATIONS
 from gateway.web.api.reference_operations import REFERENCE_OPERATIONS
+from gateway.web.api.register_operations import REGISTER_OPERATIONS
 from gateway.web.api.statistics_operations import STATISTICS_OPERATIONS
 from gateway.web.api.token_operations import TOKEN_OPERATIONS
 from gateway.web.api.webhook_operations import WEBHOOK_OPERATIONS
@@ -21,6 +22,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *CASE_OPERATIONS,
     *EVENT_OPERATIONS,
     *WEBHOOK_OPERATIONS,
+    *REGISTER_OPERATIONS,
     *STATISTICS_OPERATIONS,
     *REFERENCE_OPERATIONS,
 )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.errors import NOT_ALLOWED, REQUEST_MALFORMED, TOO_MANY_REQUESTS, GatewayError
 from gateway.hub import derive_webhook_secret, queue_webhook_calls, read_webhook_key
-from gateway.store import events, read_transaction, webhooks, write_transaction
+from gateway.store import AuditEntry, audit_log, events, read_transaction, webhooks, write_transaction
 from gateway.web.api.api_operations import (
     JSON,
     Answer,
@@ -29,6 +29,8 @@ from gateway.web.api.page_cursors import read_cursor
 
 __all__ = ["WEBHOOK_OPERATIONS"]
 
+#: The role of a party that acts by its software, in the audit.
+_ROLE: Final = "party"
 _OCTETS: Final = 12
 #: So many events are sent again at once; the rest is read from the feed.
 _MOST_REPLAYED: Final = 1000
@@ -107,6 +109,7 @@ def _create_webhook(call: ApiCall) -> ApiAnswer:
             raise GatewayError(TOO_MANY_REQUESTS, detail)
         webhooks.insert_webhook(conn, name, call.party, asked.url, services.clock())
         row = webhooks.find_webhook(conn, name)
+        _record_change(conn, call, "webhook create", name, after={"url": asked.url})
     secret = f"whsec_{base64.b64encode(derive_webhook_secret(key, name)).decode()}"
     place = f"{BASE_PATH}/webhooks/{name}"
     answer = NewWebhook(**_read_webhook(row), secret=secret)  # type: ignore[arg-type]
@@ -134,6 +137,14 @@ def _find_webhook(conn: Connection, call: ApiCall) -> Row[Any]:
     return row
 
 
+def _record_change(
+    conn: Connection, call: ApiCall, action: str, name: str, *, before: Any = None, after: Any = None
+) -> None:
+    """Store who changed where events are told, in the transaction of the change."""
+    entry = AuditEntry(call.party, _ROLE, action, f"webhook {name}", before=before, after=after)
+    audit_log.record_action(conn, entry, call.services.clock())
+
+
 def _list_webhooks(call: ApiCall) -> ApiAnswer:
     with read_transaction(call.services.engine) as conn:
         rows = webhooks.list_webhooks(conn, call.party)
@@ -147,7 +158,10 @@ def _get_webhook(call: ApiCall) -> ApiAnswer:
 
 def _delete_webhook(call: ApiCall) -> ApiAnswer:
     with write_transaction(call.services.engine, "api.webhook") as conn:
-        webhooks.delete_webhook(conn, _find_webhook(conn, call).name)
+        row = _find_webhook(conn, call)
+        webhooks.delete_webhook(conn, row.name)
+        before = {"url": row.url, "state": row.state}
+        _record_change(conn, call, "webhook delete", row.name, before=before)
     return ApiAnswer(None, 204)
 
 
@@ -159,6 +173,8 @@ def _replay_events(call: ApiCall) -> ApiAnswer:
     with write_transaction(services.engine, "api.webhook") as conn:
         row = _find_webhook(conn, call)
         webhooks.switch_on(conn, row.name)
+        told = {"before": {"state": row.state}, "after": {"state": "ACTIVE"}}
+        _record_change(conn, call, "webhook replay", row.name, **told)
         found = events.list_events(conn, call.party, after, _MOST_REPLAYED)
         places = [int(one.sequence) for one in found]
         queue_webhook_calls(conn, row.name, call.party, places, now, again=now.isoformat())

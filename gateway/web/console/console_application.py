@@ -15,6 +15,7 @@ from gateway.accounts import Right, find_relying_party
 from gateway.errors import OUR_MISTAKE, PROBLEMS, GatewayError
 from gateway.store import sessions, write_transaction
 from gateway.web.console.account_pages import build_account_pages
+from gateway.web.console.certificate_pages import build_certificate_pages
 from gateway.web.console.client_connection import find_client_certificate, find_client_network
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.filing import build_filing_pages
@@ -56,6 +57,7 @@ def build_console(services: ConsoleServices) -> Flask:
     application.register_error_handler(Exception, _answer_mistake)
     application.register_blueprint(build_account_pages(services))
     application.register_blueprint(build_passkey_pages(services))
+    application.register_blueprint(build_certificate_pages(services))
     application.register_blueprint(build_work_section(services))
     application.register_blueprint(build_oidc_pages(services))
     application.register_blueprint(build_people_pages(services))

@@ -20,12 +20,17 @@ from urllib.parse import urlsplit
 
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
-from requests import RequestException
 
 from gateway.accounts import IdTokenError, IdTokenRules, verify_id_token
 from gateway.config import OidcSettings
 
-__all__ = ["AuthorizationRequest", "OidcProvider", "ProviderError"]
+__all__ = [
+    "AuthorizationRequest",
+    "OidcProvider",
+    "ProviderError",
+    "ProviderMismatchError",
+    "is_protected_url",
+]
 
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 _SOONEST: Final = timedelta(minutes=1)
@@ -38,6 +43,10 @@ _NEEDED: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 class ProviderError(Exception):
     """The provider cannot be reached, or answers what it should not; the text is for the log."""
+
+
+class ProviderMismatchError(ProviderError):
+    """The provider says of itself what does not fit the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,10 @@ class OidcProvider:
     def issuer(self) -> str:
         """Return the name of the provider."""
         return self.oidc.issuer or ""
+
+    def check_provider(self) -> None:
+        """Fetch the addresses and the keys of the provider, for a look; raises ProviderError."""
+        self._load_metadata()
 
     def build_authorization_url(self, asked: AuthorizationRequest) -> str:
         """Return where the browser goes to sign in at the provider; raises ProviderError."""
@@ -100,7 +113,7 @@ class OidcProvider:
                     timeout=self.oidc.time_out.total_seconds(),
                     allow_redirects=False,
                 )
-        except (OAuthError, RequestException, ValueError) as problem:
+        except (OAuthError, OSError, ValueError) as problem:
             raise ProviderError(f"token: {type(problem).__name__}: {problem}"[:300]) from problem
         token = told.get("id_token")
         if not isinstance(token, str):
@@ -139,11 +152,12 @@ class OidcProvider:
 
     def _fetch_json(self, url: str) -> dict[str, Any]:
         seconds = self.oidc.time_out.total_seconds()
+        # An OSError is a failure of the network, or a file of authorities that is not there.
         try:
             with self._take_turn(), self._open_session() as session:
                 answer = session.get(url, withhold_token=True, timeout=seconds, allow_redirects=False)
                 told = answer.json() if answer.status_code == HTTPStatus.OK else None
-        except (RequestException, ValueError) as problem:
+        except (OSError, ValueError) as problem:
             raise ProviderError(f"{url}: {type(problem).__name__}"[:300]) from problem
         if not isinstance(told, dict):
             raise ProviderError(f"{url}: status {answer.status_code}, or no object"[:300])
@@ -179,13 +193,13 @@ class OidcProvider:
 def _check_metadata(told: dict[str, Any], issuer: str) -> None:
     """Refuse metadata of another provider (OpenID Connect Discovery 4.3), and addresses without TLS."""
     if told.get("issuer") != issuer:
-        raise ProviderError("the metadata are of another issuer")
+        raise ProviderMismatchError("the metadata are of another issuer")
     for name in _NEEDED:
-        if not _is_protected(told.get(name)):
-            raise ProviderError(f"the metadata have no {name} with TLS")
+        if not is_protected_url(told.get(name)):
+            raise ProviderMismatchError(f"the metadata have no {name} with TLS")
 
 
-def _is_protected(url: Any) -> bool:
+def is_protected_url(url: Any) -> bool:
     """Return whether a URL has TLS, or leads to this machine."""
     if not isinstance(url, str):
         return False

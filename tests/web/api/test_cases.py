@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import zipfile
 from typing import Any
 
 import pytest
 from lxml import etree
 
 from gateway.cases.agency_notices import DecisionCode
+from gateway.evidence import tree_heads, verify_proof
+from gateway.evidence.inclusion_proofs import TimeStampAuthorities
 from gateway.store import parties
 from gateway.store.engine import write_transaction
 from gateway.wire.xml import serialize_element
@@ -202,7 +206,8 @@ def test_another_party_sees_nothing(story: Story, api: Api, broker: Client) -> N
     other = api.client("broker2")
     own = [
         *(f"cases/{number}", f"cases/{number}/applications", f"cases/{number}/notices"),
-        *(f"cases/{number}/evidence", f"results/{number}", "messages/order-1", "messages/order-1/receipt"),
+        *(f"cases/{number}/evidence", f"cases/{number}/evidence/bundle"),
+        *(f"results/{number}", "messages/order-1", "messages/order-1/receipt"),
         *("messages/order-1/document", f"messages/{result}", f"messages/{result}/document"),
     ]
     for path in own:
@@ -224,6 +229,34 @@ def api_paths() -> list[str]:
     from tests.kit.api import document
 
     return list(document()["paths"])
+
+
+def test_the_evidence_of_a_case_is_a_bundle_with_proofs(story: Story, broker: Client) -> None:
+    file(broker, story)
+    story.tick()
+    story.decide_all()
+    story.tick()
+    with write_transaction(story.house.engine, "test") as conn:
+        head = tree_heads.make_next_head(conn, "hub", story.clock())
+        assert head is not None
+        tree_heads.store_head(conn, head.add_signature(story.hub.signer))
+    number = broker.get("messages/order-1").json["case"]
+    answer = broker.get(f"cases/{number}/evidence/bundle")
+    assert answer.mimetype == "application/zip"
+    assert f"{number}-evidence.zip" in answer.headers["Content-Disposition"]
+    bundle = zipfile.ZipFile(io.BytesIO(answer.data))
+    found = verify_proof(json.loads(bundle.read("proofs/case.json")), TimeStampAuthorities())
+    assert {leaf["kind"] for leaf in found.leaves} >= {"admitted", "decided"}
+    assert any(name.startswith("agencies/KPTA-") for name in bundle.namelist())
+    place = f"cases/{number}/evidence/bundle"
+    assert broker.get(place, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+
+
+def test_a_party_sees_its_certificates(api: Api, broker: Client) -> None:
+    (signing,) = broker.get("certificates").json["certificates"]
+    assert signing["use"] == "signing"
+    assert signing["sha256"] == signer_named("broker1").certificate.sha256
+    assert set(signing) >= {"subject", "issuer", "serial", "not_before", "not_after"}
 
 
 @BOTH

@@ -17,7 +17,7 @@ from gateway.delivery.agents.webhook_agent import WebhookAgent
 from gateway.delivery.http_client import HttpAnswer
 from gateway.errors import UNREACHABLE, GatewayError
 from gateway.hub.event_feed import is_public_address
-from gateway.store import events, parties, webhooks
+from gateway.store import audit_log, events, parties, webhooks
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.event_tables import event_readers
 from gateway.web.server import STREAM_KEY
@@ -369,6 +369,21 @@ def test_a_host_that_is_no_longer_registered_is_not_called(story: Story, tmp_pat
     story.tick()
     story.tick()
     assert later.calls == []
+
+
+def test_who_changes_a_webhook_stands_in_the_audit(hooks: Hooks) -> None:
+    made = hooks.create()
+    place = f"webhooks/{made['id']}"
+    hooks.broker.post(f"{place}/replay", json={})
+    hooks.broker.ask("DELETE", place)
+    with read_transaction(hooks.story.house.engine) as conn:
+        rows = [row for row in audit_log.list_actions(conn) if row.action.startswith("webhook")]
+    assert [row.action for row in rows] == ["webhook delete", "webhook replay", "webhook create"]
+    assert {(row.actor, row.role, row.object) for row in rows} == {
+        ("broker1", "party", f"webhook {made['id']}")
+    }
+    assert rows[-1].after == {"url": URL}
+    assert made["secret"] not in repr([tuple(row) for row in rows])
 
 
 @BOTH

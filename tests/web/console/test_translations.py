@@ -58,7 +58,7 @@ def list_table_words() -> Iterator[str]:
     yield from ("APPROVED", "PARTIAL", "REJECTED", "APPROVED_WITH_CONDITIONS", "NOT_CONCERNED")
     yield from ("ACTIVE", "SUSPENDED", "RETIRED", "PENDING", "DRAFT", "DONE", "RETURNED", "WITHDRAWN")
     yield from ("applicant", "carrier", "customs", "agency", "hub", "voucher")
-    yield from ("password", "passkey", "certificate")
+    yield from ("password", "passkey", "certificate", "openid", "signing", "encryption", "tls")
     for problem in PROBLEMS.values():
         if problem.id not in OF_MACHINES:
             yield from (problem.title, problem.meaning, problem.remedy)

@@ -76,7 +76,7 @@ def build_following_pages(services: ConsoleServices) -> Blueprint:
     @require_right(Right.READ_CASES)
     def fetch_evidence(number: str) -> Response:
         with read_transaction(services.engine) as conn:
-            return answer_bundle(conn, _find_case(conn, number), services.clock())
+            return answer_bundle(conn, _find_case(conn, number))
 
     _add_answer_pages(pages, services)
     return pages

@@ -23,12 +23,9 @@ from gateway.operations import (
     read_draft_look,
 )
 from gateway.store import console_switches, lane_holds, lanes, operator_acts, read_transaction
+from gateway.web.console.act_reasons import get_operator, read_reason
 from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.operations.act_forms import (
-    get_operator,
-    read_reason,
-    require_act_right,
-)
+from gateway.web.console.operations.act_forms import require_act_right
 from gateway.web.console.page_guards import get_visitor, require_right
 from gateway.web.console.page_notices import leave_notice
 from gateway.web.console.page_translations import translate

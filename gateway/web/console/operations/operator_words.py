@@ -37,6 +37,7 @@ def name_act(words: str) -> str:
         "agreement load": translate("Load agreement"),
         "agreement suspend": translate("Suspend agreement"),
         "map use": translate("Use mappings"),
+        "account role": translate("Change roles"),
     }.get(words, words)
 
 

@@ -20,8 +20,9 @@ from gateway.store import (
     read_transaction,
     register_searches,
 )
+from gateway.web.console.act_reasons import get_operator
 from gateway.web.console.console_services import ConsoleServices
-from gateway.web.console.operations.act_forms import get_operator, require_act_right
+from gateway.web.console.operations.act_forms import require_act_right
 from gateway.web.console.operations.list_requests import PAGE, read_text
 from gateway.web.console.page_guards import require_right
 from gateway.web.console.page_notices import leave_notice

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
@@ -41,6 +41,7 @@ __all__ = [
     "ManagedAccount",
     "NewPerson",
     "add_account",
+    "add_account_without_roles",
     "change_roles",
     "end_account_sessions",
     "find_managed_account",
@@ -111,15 +112,38 @@ def add_account(services: ConsoleServices, visitor: Visitor, person: NewPerson) 
     if problem:
         return problem, ""
     with write_transaction(services.engine, "console.people") as conn:
-        if accounts.find_by_name(conn, person.name) is not None:
-            return "There is an account with this name already.", ""
         now = services.clock()
-        new = NewAccount(person.name, person.display_name, visitor.name, language=person.language)
-        number = accounts.insert_account(conn, new, now)
+        number = _store_account(conn, person, visitor, now)
+        if number is None:
+            return _TAKEN, ""
         place = (person.organisation.kind.value, person.organisation.code)
         accounts.set_roles(conn, number, place, sorted(person.roles), now)
         _record_change(conn, services, visitor, "account add", person.name, after=_name_roles(change))
         return "", _store_link(conn, services, visitor, number)
+
+
+def add_account_without_roles(
+    services: ConsoleServices, visitor: Visitor, person: NewPerson
+) -> tuple[str, int]:
+    """Add a person whose roles a second person must approve; return the problem, or the account."""
+    change = RoleChange(person.organisation, frozenset(), person.roles)
+    problem = _find_person_problem(person) or find_role_problem(visitor.organisation, change)
+    if problem:
+        return problem, 0
+    with write_transaction(services.engine, "console.people") as conn:
+        number = _store_account(conn, person, visitor, services.clock())
+        if number is None:
+            return _TAKEN, 0
+        _record_change(conn, services, visitor, "account add", person.name, after={"roles": ""})
+        return "", number
+
+
+def _store_account(conn: Connection, person: NewPerson, visitor: Visitor, now: datetime) -> int | None:
+    """Store the account of a person; return its id, or None when the name is taken."""
+    if accounts.find_by_name(conn, person.name) is not None:
+        return None
+    new = NewAccount(person.name, person.display_name, visitor.name, language=person.language)
+    return accounts.insert_account(conn, new, now)
 
 
 def change_roles(
@@ -190,6 +214,7 @@ def invite_person(services: ConsoleServices, visitor: Visitor, number: int) -> t
         return "", _store_link(conn, services, visitor, number)
 
 
+_TAKEN: Final = "There is an account with this name already."
 _ELSEWHERE: Final = "The account has roles in other organisations too; the operator manages it."
 
 

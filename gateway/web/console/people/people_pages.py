@@ -10,7 +10,7 @@ from flask import Blueprint, abort, redirect, render_template, request
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
-from gateway.accounts import Organisation, OrganisationKind, Right, list_roles
+from gateway.accounts import Organisation, OrganisationKind, Right, RoleChange, list_roles
 from gateway.store import (
     AccountFilter,
     ListFilter,
@@ -20,6 +20,7 @@ from gateway.store import (
     read_transaction,
     sessions,
 )
+from gateway.web.console.act_reasons import get_operator, read_reason
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.csv_answers import LARGEST_CSV, answer_csv
 from gateway.web.console.page_guards import get_visitor, require_right
@@ -28,6 +29,7 @@ from gateway.web.console.page_translations import LANGUAGES, translate
 from gateway.web.console.people.managed_accounts import (
     NewPerson,
     add_account,
+    add_account_without_roles,
     change_roles,
     end_account_sessions,
     find_managed_account,
@@ -35,6 +37,7 @@ from gateway.web.console.people.managed_accounts import (
     invite_person,
     set_account_status,
 )
+from gateway.web.console.people.role_proposals import needs_second_person, propose_roles
 from gateway.web.console.visitor_session import Visitor
 
 __all__ = ["build_people_pages"]
@@ -47,6 +50,7 @@ _COLUMNS: Final = (
     *("name", "display_name", "status", "roles", "password", "passkeys", "certificate", "openid"),
     "last_sign_in",
 )
+_NO_REASON: Final = "Give a reason of 1 to 500 characters on one line."
 _Page = Response | str | tuple[str, int]
 
 
@@ -63,7 +67,7 @@ def build_people_pages(services: ConsoleServices) -> Blueprint:
     @pages.get("/add")
     @guard
     def show_form() -> str:
-        return _render_form(get_visitor(), {})
+        return _render_form(services, get_visitor(), {})
 
     @pages.post("/add")
     @guard
@@ -138,7 +142,7 @@ def _make_cells(row: Mapping[str, Any], roles: Mapping[int, Sequence[str]]) -> S
     )
 
 
-def _render_form(visitor: Visitor, given: Mapping[str, Any], **more: Any) -> str:
+def _render_form(services: ConsoleServices, visitor: Visitor, given: Mapping[str, Any], **more: Any) -> str:
     kinds = list(OrganisationKind) if _is_operator(visitor) else [visitor.organisation.kind]
     return render_template(
         "people/add.html",
@@ -146,6 +150,7 @@ def _render_form(visitor: Visitor, given: Mapping[str, Any], **more: Any) -> str
         chosen=set(request.form.getlist("role")),
         roles={kind: list_roles(kind) for kind in kinds},
         everywhere=_is_operator(visitor),
+        needs_second=needs_second_person(services, visitor),
         **more,
     )
 
@@ -154,7 +159,7 @@ def _answer_new(services: ConsoleServices, visitor: Visitor) -> _Page:
     organisation = _read_organisation(services, visitor)
     if organisation is None:
         problem = translate("This organisation is not known: KIND/CODE is wanted.")
-        return _render_form(visitor, request.form, problem=problem), HTTPStatus.UNPROCESSABLE_ENTITY
+        return _render_form(services, visitor, request.form, problem=problem), HTTPStatus.UNPROCESSABLE_ENTITY
     language = request.form.get("language", "")
     person = NewPerson(
         request.form.get("name", "").strip(),
@@ -163,11 +168,37 @@ def _answer_new(services: ConsoleServices, visitor: Visitor) -> _Page:
         organisation,
         frozenset(request.form.getlist("role")),
     )
+    if needs_second_person(services, visitor):
+        return _propose_person(services, visitor, person)
     problem, link = add_account(services, visitor, person)
     if problem:
-        told = translate(problem)
-        return _render_form(visitor, request.form, problem=told), HTTPStatus.UNPROCESSABLE_ENTITY
+        return _refuse_form(services, visitor, problem)
     return render_template("people/link.html", name=person.name, link=link)
+
+
+def _propose_person(services: ConsoleServices, visitor: Visitor, person: NewPerson) -> _Page:
+    """Add a person without roles, and propose the roles to a second person."""
+    reason = read_reason()
+    if reason is None:
+        return _refuse_form(services, visitor, _NO_REASON)
+    problem, number = add_account_without_roles(services, visitor, person)
+    if problem:
+        return _refuse_form(services, visitor, problem)
+    change = RoleChange(person.organisation, frozenset(), person.roles)
+    problem, act = propose_roles(services, visitor, number, change, (get_operator(), reason))
+    if problem:
+        return _refuse_form(services, visitor, problem)
+    return _show_act(services, act)
+
+
+def _refuse_form(services: ConsoleServices, visitor: Visitor, problem: str) -> _Page:
+    page = _render_form(services, visitor, request.form, problem=translate(problem))
+    return page, HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+def _show_act(services: ConsoleServices, act: int) -> Response:
+    leave_notice(services, translate("The act waits for a second person."))
+    return redirect(f"/console/operations/acts/{act}")
 
 
 def _render_person(services: ConsoleServices, visitor: Visitor, number: int, **more: Any) -> str:
@@ -187,15 +218,17 @@ def _render_person(services: ConsoleServices, visitor: Visitor, number: int, **m
         last_sign_in=last,
         list_roles=list_roles,
         everywhere=_is_operator(visitor),
+        needs_second=needs_second_person(services, visitor),
+        reason=request.form.get("reason", ""),
         **more,
     )
 
 
 def _answer_act(services: ConsoleServices, visitor: Visitor, number: int, act: str) -> _Page:
-    link = ""
+    link, waits = "", 0
     try:
         if act == "roles":
-            problem = _change_roles(services, visitor, number)
+            problem, waits = _change_roles(services, visitor, number)
         elif act in ("suspend", "resume"):
             status = "SUSPENDED" if act == "suspend" else "ACTIVE"
             problem = set_account_status(services, visitor, number, status) or ""
@@ -212,16 +245,25 @@ def _answer_act(services: ConsoleServices, visitor: Visitor, number: int, act: s
         return page, HTTPStatus.UNPROCESSABLE_ENTITY
     if link:
         return render_template("people/link.html", name="", link=link)
+    if waits:
+        return _show_act(services, waits)
     leave_notice(services, translate("It is done."))
     return redirect(f"{_PATH}/{number}")
 
 
-def _change_roles(services: ConsoleServices, visitor: Visitor, number: int) -> str:
+def _change_roles(services: ConsoleServices, visitor: Visitor, number: int) -> tuple[str, int]:
+    """Change or propose roles; return the problem, and the number of an act that waits."""
     organisation = _read_organisation(services, visitor)
     if organisation is None:
-        return "This organisation is not known: KIND/CODE is wanted."
+        return "This organisation is not known: KIND/CODE is wanted.", 0
     roles = frozenset(request.form.getlist("role"))
-    return change_roles(services, visitor, number, organisation, roles) or ""
+    if not needs_second_person(services, visitor):
+        return change_roles(services, visitor, number, organisation, roles) or "", 0
+    reason = read_reason()
+    if reason is None:
+        return _NO_REASON, 0
+    change = RoleChange(organisation, frozenset(), roles)
+    return propose_roles(services, visitor, number, change, (get_operator(), reason))
 
 
 def _read_organisation(services: ConsoleServices, visitor: Visitor) -> Organisation | None:
