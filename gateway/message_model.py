@@ -10,9 +10,10 @@ import hashlib
 import io
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 
 __all__ = [
+    "LAST_SEQUENCE_NUMBER",
     "AckRequest",
     "Body",
     "DigestReference",
@@ -25,6 +26,7 @@ __all__ = [
     "Ping",
     "Pong",
     "Receipt",
+    "SequenceNumber",
     "StatusRequest",
     "StatusResponse",
     "Unit",
@@ -101,6 +103,18 @@ class AckRequest:
     signed: bool
 
 
+#: The number after it is 0 again (ebMS 2.0 §9.1.1).
+LAST_SEQUENCE_NUMBER: Final = 99_999_999
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceNumber:
+    """The place of a message in its conversation (ebMS 2.0 §9.1.1); `status` is ``Reset`` or ``Continue``."""
+
+    number: int
+    status: str = "Continue"
+
+
 @dataclass(frozen=True, slots=True)
 class DigestReference:
     """One digest of a signature or of an Acknowledgment: URI, digest algorithm, digest value, transforms.
@@ -140,6 +154,7 @@ class UserMessage(_MessageUnit):
     sync_reply: bool = False
     payloads: tuple[Payload, ...] = ()
     description: str = ""
+    sequence: SequenceNumber | None = None
 
 
 @dataclass(frozen=True, slots=True)

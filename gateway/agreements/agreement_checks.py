@@ -338,11 +338,23 @@ def _has_response(pmode: PMode) -> bool:
     return pmode.deliver_to == "case" and (bool(pmode.answered_by) or pmode.action == "Submit")
 
 
+def _list_order_needs(pmode: PMode) -> list[str]:
+    """Return what an order needs, and the P-Mode does not say (ebMS 2.0 §9.2)."""
+    terms = pmode.reliability
+    needs = {
+        "duplicate_elimination: always": terms.duplicate_elimination == "always",
+        "ack_requested: always": terms.ack_requested == "always",
+        "sync_reply_mode: none": pmode.sync_reply_mode == "none",
+    }
+    return [words for words, met in needs.items() if not met]
+
+
 def _find_unsupported_terms(agreement: AgreementDocument, _known: AgreementSurroundings) -> _Found:
     for pmode in agreement.pmodes:
-        if pmode.reliability.message_order:
-            text = f"P-Mode {pmode.id} guarantees an order: the hub refuses to send its messages"
-            yield AgreementFinding("order-unsupported", agreement.find_place(("pmode", pmode.id)), text)
+        lacking = _list_order_needs(pmode) if pmode.reliability.message_order else ()
+        if lacking:
+            text = f"P-Mode {pmode.id} guarantees an order, which needs {' and '.join(lacking)}"
+            yield AgreementFinding("order-incomplete", agreement.find_place(("pmode", pmode.id)), text)
         if pmode.reliability.ack_actor != "toPartyMSH":
             text = (
                 f"the receipts of P-Mode {pmode.id} are those of the next handler, which the hub does not ask"

@@ -17,7 +17,7 @@ import yaml
 from gateway.agreements.agreement_rules import AgreementDocument
 from gateway.agreements.pmode import PMode, parse_instant
 from gateway.agreements.pmode_index import PModeIndex
-from gateway.agreements.pmode_values import Reliability, Security, require_condition
+from gateway.agreements.pmode_values import ConversationLimits, Reliability, Security, require_condition
 from gateway.errors import MISUSE, GatewayError, describe_exception
 from gateway.message_model import PartyId
 
@@ -167,6 +167,7 @@ class _AgreementTerms:
     valid_until: datetime
     sides: dict[str, _AgreementParty]
     defaults: dict[str, _YamlNode] = field(default_factory=dict)
+    conversations: ConversationLimits = field(default_factory=ConversationLimits)
 
 
 def _read_optional_text(fields: dict[str, _YamlNode], name: str) -> str | None:
@@ -276,10 +277,21 @@ def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
             security=_read_security(terms, fields, sender, receiver),
             reliability=_read_reliability(terms, fields),
             sync_reply_mode=mode.read_text() if mode else "none",
+            conversations=terms.conversations,
             endpoint=receiver.endpoint,
             reply_endpoint=sender.endpoint,
             deliver_to=_read_optional_text(fields, "deliver_to") or "mailbox",
         )
+    )
+
+
+def _read_limits(fields: dict[str, _YamlNode]) -> ConversationLimits:
+    if "conversations" not in fields:
+        return ConversationLimits()
+    node = fields["conversations"]
+    limits = node.read_fields((), ("invocations", "concurrent"))
+    return node.build_located(
+        lambda: ConversationLimits(**{name: limit.read_integer() for name, limit in limits.items()})
     )
 
 
@@ -295,6 +307,7 @@ def _read_terms(fields: dict[str, _YamlNode]) -> _AgreementTerms:
         valid_until=fields["valid_until"].read_instant(),
         sides=sides,
         defaults=fields["defaults"].read_fields((), _MODES) if "defaults" in fields else {},
+        conversations=_read_limits(fields),
     )
 
 
@@ -307,7 +320,8 @@ def read_agreement(data: bytes, filename: str) -> AgreementDocument:
     """Return the P-Modes of an agreement file with the lines of its parts; raises GW808 with the line."""
     root = _parse_yaml(data, filename)
     fields = root.read_fields(
-        ("agreement", "valid_from", "valid_until", "parties", "pmodes"), ("protocol", "defaults")
+        ("agreement", "valid_from", "valid_until", "parties", "pmodes"),
+        ("protocol", "defaults", "conversations"),
     )
     terms = _read_terms(fields)
     nodes = fields["pmodes"].read_list()

@@ -79,8 +79,8 @@ AGREEMENT_RULES: Final[Mapping[str, AgreementRule]] = {
     "retries-without-elimination": AgreementRule(
         "warning", "retries are agreed without elimination of duplicates: a repeat has a second effect"
     ),
-    "order-unsupported": AgreementRule(
-        "warning", "the order of messages is guaranteed, and the hub sends no such message"
+    "order-incomplete": AgreementRule(
+        "error", "an order of messages is guaranteed without what it needs: every message is refused"
     ),
     "actor-next": AgreementRule(
         "warning", "the next handler shall acknowledge, and the hub asks only the To party"

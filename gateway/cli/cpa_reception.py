@@ -52,7 +52,7 @@ __all__ = ["CpaReception", "PartnerPlan", "judge_cpa_at_hub", "load_cpa", "state
 _TOLD: Final = {
     *("period-ended", "period-later", "protocol-unknown", "retries-without-receipt", "unsigned"),
     *("retries-without-elimination", "endpoint-same", "endpoint-missing", "response-not-sent"),
-    *("order-unsupported", "actor-next"),
+    *("order-incomplete", "actor-next"),
 }
 #: Faults of the register, not of the document: it may be loaded, and the register put right afterwards.
 _FORGIVABLE: Final = {"party-unknown", "hub-missing", "certificate-missing", "tls-certificate-missing"}

@@ -14,6 +14,11 @@ __all__ = ["LimitSettings"]
 class LimitSettings(SettingsSection):
     """The largest size or number of each part of a message."""
 
+    # A sender that sends so many messages after a missing one has lost it.
+    held_messages: Count = Field(
+        1000,
+        description="Messages of one conversation that wait for an earlier one, where an order is agreed.",
+    )
     # Each thread that verifies a message holds it in memory once.
     body: Size = Field(64 * 1024**2, description="Octets of a complete message.")
     # An agreement names 99 attachments at most; each part costs a check of its boundary and its fields.

@@ -41,6 +41,7 @@ from gateway.hub import (
     build_wire_limits,
     get_current_time,
     is_public_address,
+    maintain_hub,
     read_fetch_sources,
     warm_up_hub,
 )
@@ -88,7 +89,7 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Delive
         name=name,
         pace=pace,
         schedule=schedule,
-        maintain_hub=hub.run_maintenance,
+        maintain_hub=partial(maintain_hub, hub),
     )
 
 

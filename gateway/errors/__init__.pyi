@@ -56,11 +56,13 @@ from .message_syntax import XML_MALFORMED as XML_MALFORMED
 from .messaging import AGREEMENT_UNKNOWN as AGREEMENT_UNKNOWN
 from .messaging import AGREEMENT_UNWORKABLE as AGREEMENT_UNWORKABLE
 from .messaging import AGREEMENT_WARNED as AGREEMENT_WARNED
+from .messaging import CONVERSATION_LIMIT as CONVERSATION_LIMIT
 from .messaging import DUPLICATE as DUPLICATE
 from .messaging import HEADER_INCONSISTENT as HEADER_INCONSISTENT
 from .messaging import MESSAGE_ID_REUSED as MESSAGE_ID_REUSED
 from .messaging import NOT_SUPPORTED as NOT_SUPPORTED
 from .messaging import NOTHING_TO_PULL as NOTHING_TO_PULL
+from .messaging import ORDER_GIVEN_UP as ORDER_GIVEN_UP
 from .messaging import PARTY_UNKNOWN as PARTY_UNKNOWN
 from .messaging import PMODE_UNKNOWN as PMODE_UNKNOWN
 from .messaging import RECEIPT_MISMATCH as RECEIPT_MISMATCH

@@ -181,3 +181,30 @@ AGREEMENT_WARNED = Problem(
     remedy="Correct the file, or accept the warnings: `gateway agreement load FILE --accept-warnings`.",
     ours=True,
 )
+
+ORDER_GIVEN_UP = Problem(
+    id="GW315",
+    title="message given up, because a message before it is missing",
+    meaning="The message has a place in the order of its conversation and cannot be delivered at that place.",
+    cause=(
+        "A message with an earlier number did not arrive before the time of this one ended, or too many "
+        "messages wait for one."
+    ),
+    remedy="Send the missing message, or begin anew: Reset and the number 0 when all are accounted for.",
+    ebms2="DeliveryFailure",
+    ebms3="EBMS:0202",
+    soap="Client",
+    http=500,
+)
+
+CONVERSATION_LIMIT = Problem(
+    id="GW316",
+    title="too many conversations",
+    meaning="The message begins a conversation beyond the number that the agreement allows.",
+    cause="The agreement limits how many conversations begin under it, or how many are open at a time.",
+    remedy="Wait until a case of another conversation is closed, or agree a higher limit.",
+    ebms2="Inconsistent",
+    ebms3="EBMS:0003",
+    soap="Client",
+    http=500,
+)

@@ -17,6 +17,7 @@ from .event_feed import is_public_address as is_public_address
 from .event_feed import queue_webhook_calls as queue_webhook_calls
 from .event_feed import read_webhook_key as read_webhook_key
 from .hub import Hub as Hub
+from .hub_maintenance import maintain_hub as maintain_hub
 from .notify import notify_applicant as notify_applicant
 from .officers import ActBegin as ActBegin
 from .officers import ActingOfficer as ActingOfficer
@@ -34,6 +35,7 @@ from .officers import record_performed_act as record_performed_act
 from .officers import record_refused_act as record_refused_act
 from .officers import switch_agency_back as switch_agency_back
 from .officers import switch_agency_to_console as switch_agency_to_console
+from .order import free_next_admission as free_next_admission
 from .outbox.delivery_failures import issue_delivery_failure as issue_delivery_failure
 from .outbox.delivery_failures import queue_delivery_failure as queue_delivery_failure
 from .outbox.late_receipts import issue_late_receipt as issue_late_receipt

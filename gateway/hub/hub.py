@@ -73,6 +73,7 @@ class Hub:
         stamping: StampingMonitor | None = None,
         zone: tzinfo = UTC,
         responses: ResponseLimits | None = None,
+        most_held: int = 1000,
     ) -> None:
         self.engine = world.engine
         self.clock = world.clock
@@ -93,6 +94,7 @@ class Hub:
         self.sign_ins = SignInUpkeep(world.engine, world.clock)
         self.mutual_tls = mutual_tls
         self.stamping = stamping
+        self.most_held = most_held
         self._signer = signer
         self._successor = successor
         self._examiner = examiner

@@ -13,21 +13,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from traceback import clear_frames
 from typing import Any
 
 from sqlalchemy import Connection
 
+from gateway.agreements import PMode
 from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, PARTY_UNKNOWN, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import signals
 from gateway.hub.hub import Hub
+from gateway.hub.order import (
+    ConversationMessage,
+    OrderedArrival,
+    check_conversation_limits,
+    enqueue_admission,
+    place_message,
+)
 from gateway.hub.outbox import (
     NOTHING_TO_SAY,
     OutgoingPost,
     can_post_answer,
     enqueue_post,
-    enqueue_task,
     find_response_pmodes,
     get_response_wait,
     post_answer,
@@ -51,6 +59,7 @@ from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, ProtocolCo
 from gateway.store import (
     HttpResponse,
     NewMessage,
+    SequenceKey,
     get_disk_reserve,
     messages,
     read_transaction,
@@ -353,8 +362,26 @@ def _record_new_message(conn: Connection, arrival: ReceivedMessage, unit: UserMe
         "admitted": arrival.way,
     }
     record_evidence(conn, "NRO", "message", message, opened.identity, evidence, now)
-    if opened.pmode is not None and opened.pmode.deliver_to == "case":
-        enqueue_task(conn, "admit", ("message", message), f"admit:{message}", now)
+    if opened.pmode is not None:
+        _give_to_application(conn, arrival, unit, (message, opened.pmode))
+
+
+def _give_to_application(
+    conn: Connection, arrival: ReceivedMessage, unit: UserMessage, stored: tuple[int, PMode]
+) -> None:
+    """Queue the task that admits a new message, at once or when those before it are admitted."""
+    message, pmode = stored
+    now, for_case = arrival.context.now, pmode.deliver_to == "case"
+    came = ConversationMessage(pmode.agreement, unit.conversation_id, message, for_case)
+    check_conversation_limits(conn, pmode.conversations, came, now)
+    if unit.sequence is None:
+        if for_case:
+            enqueue_admission(conn, message, None, now)
+        return
+    sender = arrival.context.get_party_name(unit.sender)
+    expires_at = unit.expires_at or now + timedelta(seconds=pmode.reliability.persist_duration)
+    placed = OrderedArrival(message, unit.sequence, expires_at, for_case, arrival.hub.most_held)
+    place_message(conn, SequenceKey("in", sender, pmode.agreement, unit.conversation_id), placed, now)
 
 
 def _is_answered_by_post(arrival: ReceivedMessage) -> bool:

@@ -22,10 +22,12 @@ from . import exact_searches as exact_searches
 from . import fetched_lists as fetched_lists
 from . import lane_holds as lane_holds
 from . import lanes as lanes
+from . import limited_conversations as limited_conversations
 from . import list_searches as list_searches
 from . import mandates as mandates
 from . import mapping_bundles as mapping_bundles
 from . import message_responses as message_responses
+from . import message_sequences as message_sequences
 from . import messages as messages
 from . import notices as notices
 from . import officer_acts as officer_acts
@@ -98,6 +100,9 @@ from .list_filters import ListFilter as ListFilter
 from .list_filters import ListPage as ListPage
 from .list_filters import build_bounds as build_bounds
 from .list_filters import fetch_page as fetch_page
+from .message_sequences import HeldMessage as HeldMessage
+from .message_sequences import SequenceKey as SequenceKey
+from .message_sequences import SequenceState as SequenceState
 from .messages import HttpResponse as HttpResponse
 from .messages import NewMessage as NewMessage
 from .notices import NewNotice as NewNotice

@@ -29,6 +29,7 @@ from gateway.store import (
     event_tables,
     officer_tables,
     operations_tables,
+    order_tables,
     sign_in_tables,
     statistics_tables,
     work_tables,
@@ -634,7 +635,7 @@ epochs = Table(
 
 #: Named here so that the catalogue of tables is complete wherever it is used.
 _FURTHER = [account_tables, answer_tables, api_tables, draft_tables, event_tables, officer_tables]
-_FURTHER += [operations_tables, sign_in_tables, statistics_tables, work_tables]
+_FURTHER += [operations_tables, order_tables, sign_in_tables, statistics_tables, work_tables]
 _OTHERS = frozenset(name for further in _FURTHER for name in further.__all__)
 
 __all__ += [table.name for table in metadata.sorted_tables if table.name not in _OTHERS]

@@ -127,11 +127,11 @@ CASES = {
         b"id: broker1-result",
         "broker1-result",
     ),
-    "order-unsupported": (
+    "order-incomplete": (
         put(b"    retries: 3 ", b"    message_order: true\n    retries: 3 "),
         KNOWN,
         b"id: broker1-submit",
-        "the hub refuses to send its messages",
+        "an order, which needs sync_reply_mode: none",
     ),
     "actor-next": (
         put(b"    retries: 3 ", b"    ack_actor: nextMSH\n    retries: 3 "),

@@ -87,7 +87,7 @@ def test_lint_takes_yaml_and_refuses_misuse(tmp_path: Path, run: Run) -> None:
     order = AGREEMENT.replace(b"    retries: 3", b"    message_order: true\n    retries: 3")
     assert order != AGREEMENT
     status, out, _ = run("agreement", "lint", write(tmp_path, order, "b.yaml"), "--json", home=False)
-    assert (status, {one["id"] for one in json.loads(out)["findings"]}) == (0, {"order-unsupported"})
+    assert (status, {one["id"] for one in json.loads(out)["findings"]}) == (1, {"order-incomplete"})
     assert run("agreement", "lint", tmp_path / "none.xml", home=False)[0] == 2
     assert run("agreement", "lint", home=False)[0] == 2
 

@@ -11,6 +11,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from lxml import etree
@@ -26,6 +27,7 @@ from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.delivery.partner_directory import PartnerDirectory, PartnerService
 from gateway.errors import UNREACHABLE, GatewayError
 from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.hub.hub_maintenance import maintain_hub
 from gateway.hub.reply import apply_call_back
 from gateway.hub.trust.trusted_list_recognition import NOBODY, RecognitionPolicy
 from gateway.message_model import PartyId, Payload, UserMessage
@@ -93,7 +95,7 @@ class Story:
     def new_worker(self, name: str, threads: int = 4) -> DeliveryWorker:
         """Return another worker on the same database."""
         pace = WorkerSettings(threads=threads, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
-        maintain = self.hub.run_maintenance
+        maintain = partial(maintain_hub, self.hub)
         return DeliveryWorker(
             self.house.engine, self.agents, self.clock, name=name, pace=pace, maintain_hub=maintain
         )

@@ -165,7 +165,7 @@ CASES: list[tuple[str, Craft, str, str | None]] = [
     ("another role", header("<eb:Role>Applicant", "<eb:Role>Hub"), "GW304", f"{HEADER}eb:MessageHeader/eb:From/eb:Role"),
     ("no role", header("<eb:Role>Applicant</eb:Role>", ""), "GW304", f"{HEADER}eb:MessageHeader/eb:From/eb:Role"),
     # quality of service: §6.3, §6.4, §4.3
-    ("MessageOrder", good(envelope=insert_before("<eb:AckRequested", '<eb:MessageOrder eb:version="2.0" soap:mustUnderstand="1"><eb:SequenceNumber>0</eb:SequenceNumber></eb:MessageOrder>')), "GW311", f"{HEADER}eb:MessageOrder"),
+    ("MessageOrder", good(envelope=insert_before("<eb:AckRequested", '<eb:MessageOrder eb:version="2.0" soap:mustUnderstand="1"><eb:SequenceNumber>0</eb:SequenceNumber></eb:MessageOrder>')), "GW304", f"{HEADER}eb:MessageOrder"),
     ("acknowledgment of the next handler", header(f'<eb:AckRequested soap:actor="{TO_PARTY}"', f'<eb:AckRequested soap:actor="{NEXT_MSH}"'), "GW311", f"{HEADER}eb:AckRequested/@soap:actor"),
     ("acknowledgment of anyone", header(f'<eb:AckRequested soap:actor="{TO_PARTY}"', '<eb:AckRequested soap:actor="http://attacker.example"'), "GW304", f"{HEADER}eb:AckRequested/@soap:actor"),
     ("AckRequested without signed", header('eb:signed="true" ', ""), "GW107", f"{HEADER}eb:AckRequested"),

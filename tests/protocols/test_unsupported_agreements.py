@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.agreements import PMode, Reliability
+from gateway.agreements import PMode
 from gateway.agreements.pmode_values import Encryption
 from gateway.errors import GatewayError
 from gateway.protocols import PROTOCOLS
@@ -17,10 +17,7 @@ EBMS2 = PROTOCOLS["ebms2"]
 
 @pytest.mark.parametrize(
     ("pmode", "words"),
-    [
-        (replace(sample_parties.SUBMIT, encryption=Encryption("XMLENC", ("urn:a",))), "encryption"),
-        (replace(sample_parties.SUBMIT, reliability=Reliability(message_order=True)), "order"),
-    ],
+    [(replace(sample_parties.SUBMIT, encryption=Encryption("XMLENC", ("urn:a",))), "encryption")],
 )
 def test_a_message_is_refused_rather_than_sent_without_what_was_agreed(pmode: PMode, words: str) -> None:
     with pytest.raises(GatewayError) as caught:

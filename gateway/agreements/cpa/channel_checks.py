@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.agreements.cpa.channel_choice import BoundAction, ChannelUse, find_signal_channel
-from gateway.agreements.cpa.cpa_model import DocumentBinding, Place
+from gateway.agreements.cpa.cpa_model import DocumentBinding
 from gateway.agreements.cpa.cpa_rules import CpaFinding
 from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Found, quote_name
 
@@ -169,14 +169,11 @@ def _find_order_problems(view: CpaView) -> Found:
         if channel is None or ours.sender is None or not ours.sender.ordered:
             continue
         place, name = ours.sender.place, quote_name(action.binding.action)
-        wrong = tuple(_list_order_faults(channel.duplicate_elimination, channel.ack_requested))
-        for rule, text in wrong:
+        for rule, text in _list_order_faults(channel.duplicate_elimination, channel.ack_requested):
             yield CpaFinding(rule, place, f"the order of {name} is guaranteed, and {text}")
         if channel.sync_reply_mode != "none":
             text = f"the order of {name} is guaranteed, and it is answered on its connection"
             yield CpaFinding("order-synchronous", place, text)
-        elif not wrong:
-            yield _make_unsupported(place, name)
 
 
 def _list_order_faults(elimination: str, acks: str) -> list[tuple[str, str]]:
@@ -186,11 +183,6 @@ def _list_order_faults(elimination: str, acks: str) -> list[tuple[str, str]]:
     if acks != "always":
         found.append(("order-unacknowledged", f"ackRequested is {acks}"))
     return found
-
-
-def _make_unsupported(place: Place, name: str) -> CpaFinding:
-    text = f"the order of {name} is guaranteed: the hub refuses to send it, and refuses MessageOrder"
-    return CpaFinding("order-unsupported", place, text)
 
 
 CHANNEL_CHECKS: Final[tuple[CpaCheck, ...]] = (

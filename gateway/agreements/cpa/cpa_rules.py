@@ -67,7 +67,7 @@ _AGREEMENT: Final = {
     "period-unzoned": _make_rule(_NOTE, "a time has no time zone; UTC is taken", "Start, End"),
     "period-unreadable": _make_rule(_ERROR, "a time does not exist or cannot be computed", "Start, End"),
     "conversation-limit": _make_rule(
-        _WARNING, "conversations are limited, and the hub does not enforce it", "ConversationConstraints"
+        _NOTE, "conversations are limited: one more is refused", "ConversationConstraints"
     ),
     "conversation-negative": _make_rule(_ERROR, "a limit is negative", "ConversationConstraints"),
     "party-id-untyped": CpaRule(_ERROR, "a PartyId without type is not a URI", "ebMS 2.0 §3.1.1.1"),
@@ -195,9 +195,6 @@ _CHANNELS: Final = {
     ),
     "order-unacknowledged": CpaRule(_ERROR, "order is guaranteed without acknowledgments", "ebMS 2.0 §9.1"),
     "order-synchronous": CpaRule(_ERROR, "order is guaranteed with a synchronous answer", "ebMS 2.0 §9.1"),
-    "order-unsupported": CpaRule(
-        _WARNING, "order is guaranteed, and the hub sends no such message", "ebMS 2.0 §9"
-    ),
 }
 _SECURITY: Final = {
     "signing-undescribed": _make_rule(

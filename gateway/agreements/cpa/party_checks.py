@@ -65,7 +65,7 @@ def _find_limit_problems(view: CpaView) -> Found:
     if any(one is not None and one < 0 for one in limits):
         yield CpaFinding("conversation-negative", place, "a number of conversations is not negative")
     elif any(one is not None for one in limits):
-        text = "the number of conversations is limited; the hub does not enforce the limit"
+        text = "the number of conversations is limited: a message that begins one more is refused"
         yield CpaFinding("conversation-limit", place, text)
 
 

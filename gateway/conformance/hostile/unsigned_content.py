@@ -117,7 +117,7 @@ _BLOCKS: Final[AttackTable[str]] = (
      f"<eb:Acknowledgment {_UNDERSTOOD}><eb:Manifest/></eb:Acknowledgment>", "GW203"),
     ("message-order", "MessageOrder for the next node",
      f'<eb:MessageOrder {_UNDERSTOOD}><eb:SequenceNumber eb:status="Reset">1</eb:SequenceNumber>'
-     "</eb:MessageOrder>", "GW311"),
+     "</eb:MessageOrder>", "GW107"),
     ("via", "a block of ebMS 1.0 for the next node", '<eb:Via eb:version="1.0"/>', "GW107"),
     ("status-request", "a StatusRequest in the Header, for the next node",
      '<eb:StatusRequest eb:version="2.0"><eb:RefToMessageId>m@hub</eb:RefToMessageId></eb:StatusRequest>',

@@ -17,6 +17,7 @@ from gateway.hub import (
     Hub,
     admit_submission,
     conclude_case,
+    free_next_admission,
     issue_delivery_failure,
     issue_late_receipt,
     notify_applicant,
@@ -101,5 +102,6 @@ class LocalAgent:
                 # What went wrong in detail is ours, and not for the sender.
                 told = GatewayError(what.problem.problem, "the message is stored and was not processed")
                 queue_delivery_failure(conn, message, told, what.at)
+            free_next_admission(conn, message, delivery.id)
         data = {"task": task[:40], "problem": problem}
         record_evidence(conn, "failed", delivery.subject_type, delivery.subject_id, None, data, what.at)

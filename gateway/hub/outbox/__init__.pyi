@@ -4,6 +4,7 @@ from .applicant_messages import load_case_snapshot as load_case_snapshot
 from .applicant_messages import make_case_header as make_case_header
 from .applicant_messages import seal_message as seal_message
 from .applicant_messages import store_message as store_message
+from .delivery_failures import queue_delivery_failure as queue_delivery_failure
 from .kept_documents import KeptDocument as KeptDocument
 from .late_receipts import queue_late_receipt as queue_late_receipt
 from .line_limit import LineLimit as LineLimit

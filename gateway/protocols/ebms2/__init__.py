@@ -46,6 +46,7 @@ from gateway.protocols.ebms2.header_blocks import (
     check_soap_action,
     read_header_blocks,
 )
+from gateway.protocols.ebms2.message_order import require_agreed_order
 from gateway.protocols.ebms2.message_units import get_unit_kind
 from gateway.wire import SoapFault, WireLimits, write_fault_envelope
 from gateway.xmlsec import CertificateCheck, VerifiedSignature
@@ -265,6 +266,7 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
     first = units[0]
     if isinstance(first, UserMessage) and pmode is not None:
         _refuse_unsupported_terms(pmode)
+        require_agreed_order(first, pmode)
     written = write_envelope(units)
     found = first.payloads if isinstance(first, UserMessage) else ()
     signed = ""
@@ -281,9 +283,6 @@ def _refuse_unsupported_terms(pmode: PMode) -> None:
         raise GatewayError(
             NOT_SUPPORTED, f"P-Mode {pmode.id} agrees encryption, which is not done", "payload"
         )
-    if pmode.reliability.message_order:
-        detail = f"P-Mode {pmode.id} agrees the order of messages, which is not kept"
-        raise GatewayError(NOT_SUPPORTED, detail, "MessageOrder")
 
 
 def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:

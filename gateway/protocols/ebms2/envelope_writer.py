@@ -25,6 +25,7 @@ from gateway.message_model import (
     UserMessage,
 )
 from gateway.protocols.ebms2.header_blocks import TO_PARTY_MSH
+from gateway.protocols.ebms2.message_order import write_message_order
 from gateway.protocols.ebms2.message_signature import write_references
 from gateway.protocols.ebms2.message_units import ACTIONS
 from gateway.protocols.ebms2.packaging import write_manifest
@@ -115,6 +116,8 @@ def _check_bundled_unit(first: Unit, rider: Unit) -> None:
 def _write_header(units: tuple[Unit, ...], *, synchronous: bool) -> str:
     first = units[0]
     blocks = [_write_message_header(first), _SYNC_REPLY if synchronous else ""]
+    if isinstance(first, UserMessage) and first.sequence is not None:
+        blocks.append(write_message_order(first.sequence, _BLOCK))
     if isinstance(first, UserMessage) and first.ack_requested is not None:
         signed = write_attribute("eb:signed", "true" if first.ack_requested.signed else "false")
         blocks.append(write_element("eb:AckRequested", "", _TO_PARTY + _UNDERSTOOD + signed + _VERSION))

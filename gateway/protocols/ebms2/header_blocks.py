@@ -1,4 +1,4 @@
-"""The header blocks of ebMS 2.0: MessageHeader, SyncReply, AckRequested, and where they may occur."""
+"""The header blocks of ebMS 2.0: MessageHeader, SyncReply, MessageOrder, AckRequested, and their places."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lxml import etree
 
 from gateway.agreements import SIGNAL_SERVICE, MessageRoute, PMode, is_uri
 from gateway.errors import HEADER_INCONSISTENT, HEADER_INVALID, NOT_SUPPORTED, GatewayError
-from gateway.message_model import AckRequest, Party, PartyId
+from gateway.message_model import AckRequest, Party, PartyId, SequenceNumber
 from gateway.protocols.ebms2.element_reader import (
     ElementSequence,
     check_attributes,
@@ -23,6 +23,7 @@ from gateway.protocols.ebms2.element_reader import (
     read_instant,
     read_text,
 )
+from gateway.protocols.ebms2.message_order import check_agreed_order, read_sequence_number
 from gateway.wire import DS, EB, SOAP11_NEXT, XML
 
 __all__ = [
@@ -99,6 +100,7 @@ class HeaderBlocks:
     acknowledgment: etree._Element | None
     error_list: etree._Element | None
     signature: etree._Element | None
+    sequence: SequenceNumber | None = None
 
 
 def check_block_attributes(
@@ -119,12 +121,13 @@ def read_header_blocks(header: etree._Element) -> HeaderBlocks:
     for element in list_elements(header):
         name = str(element.tag)
         _check_known_block(element, name)
-        if name in found and name in _KNOWN:
+        if name in found and name in UNDERSTOOD:
             raise_header_error(element, "this header block stands twice")
         found[name] = element
     if make_eb_name("MessageHeader") not in found:
         raise GatewayError(HEADER_INVALID, "there is no eb:MessageHeader", _HEADER)
     sync_reply, ack_requested = found.get(make_eb_name("SyncReply")), found.get(make_eb_name("AckRequested"))
+    order = found.get(make_eb_name("MessageOrder"))
     return HeaderBlocks(
         header=read_message_header(found[make_eb_name("MessageHeader")]),
         sync_reply=sync_reply is not None and _check_sync_reply(sync_reply),
@@ -132,31 +135,21 @@ def read_header_blocks(header: etree._Element) -> HeaderBlocks:
         acknowledgment=found.get(make_eb_name("Acknowledgment")),
         error_list=found.get(make_eb_name("ErrorList")),
         signature=found.get(_SIGNATURE),
+        sequence=None if order is None else _read_order(order),
     )
 
 
-_KNOWN: Final = frozenset(
-    {
-        _SIGNATURE,
-        *map(make_eb_name, ("MessageHeader", "SyncReply", "AckRequested", "Acknowledgment", "ErrorList")),
-    }
-)
-# MessageOrder is recognized so that it is answered with NotSupported.
-UNDERSTOOD: Final = _KNOWN | {make_eb_name("MessageOrder")}
-_ORDERED: Final = make_eb_name("MessageOrder")
+_BLOCKS: Final = ("MessageHeader", "SyncReply", "MessageOrder", "AckRequested", "Acknowledgment", "ErrorList")
+UNDERSTOOD: Final = frozenset({_SIGNATURE, *map(make_eb_name, _BLOCKS)})
 
 
 def _check_known_block(element: etree._Element, name: str) -> None:
-    """Raise for a block of ebMS that this handler does not support.
+    """Raise for a block that ebMS 2.0 does not have.
 
     Mandatory blocks of other namespaces were refused together with the envelope. The others
     may be ignored (SOAP 1.1 §4.2.3) and are not read.
     """
-    if name in _KNOWN:
-        return
-    if name == _ORDERED:
-        raise_header_error(element, "MessageOrder is not supported", NOT_SUPPORTED)
-    if name.startswith(f"{{{EB}}}"):
+    if name not in UNDERSTOOD and name.startswith(f"{{{EB}}}"):
         raise_header_error(element, f"ebMS 2.0 has no header block {etree.QName(element).localname[:80]}")
 
 
@@ -274,6 +267,12 @@ def _check_sync_reply(element: etree._Element) -> bool:
     return True
 
 
+def _read_order(element: etree._Element) -> SequenceNumber:
+    """Return the place of the message in eb:MessageOrder (ebMS 2.0 §9.1)."""
+    check_block_attributes(element)
+    return read_sequence_number(element)
+
+
 def _read_ack_request(element: etree._Element) -> AckRequest:
     """Return the request in eb:AckRequested (ebMS 2.0 §6.3.1)."""
     check_block_attributes(element, required=(_SIGNED,), optional=(_ACTOR,))
@@ -322,6 +321,8 @@ def check_agreed_terms(blocks: HeaderBlocks, pmode: PMode) -> None:
     if blocks.sync_reply and pmode.sync_reply_mode == "none":
         detail = "no reply in the HTTP answer was agreed"
         raise GatewayError(HEADER_INCONSISTENT, detail, f"{_HEADER}/eb:SyncReply")
+    together = (blocks.header.duplicate_elimination, acked is not None, blocks.sync_reply)
+    check_agreed_order(blocks.sequence, pmode, together)
 
 
 def _check_agreed_term(term: str, asked: bool, where: str) -> None:

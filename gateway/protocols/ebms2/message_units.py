@@ -135,6 +135,7 @@ def _make_user_message(content: MessageContent) -> UserMessage:
         sync_reply=content.blocks.sync_reply,
         payloads=content.payloads,
         description=header.description,
+        sequence=content.blocks.sequence,
     )
 
 
@@ -159,6 +160,7 @@ def _check_signal_blocks(content: MessageContent, kind: str) -> None:
     blocks, body = content.blocks, content.body
     wrong = {
         "eb:Manifest": bool(body.manifest),
+        "eb:MessageOrder": blocks.sequence is not None,
         "eb:AckRequested": blocks.ack_requested is not None,
         "eb:Acknowledgment": blocks.acknowledgment is not None and kind != "Receipt",
         "eb:ErrorList": blocks.error_list is not None and kind not in ("ErrorSignal", "Receipt"),

@@ -146,7 +146,6 @@ FAULTS: dict[str, tuple[Changes, bool]] = {
         ("order-uneliminated", (*_ORDER, ('tp:duplicateElimination="always"', 'tp:duplicateElimination="perMessage"')), False),
         ("order-unacknowledged", (*_ORDER, (_ACKS, 'tp:ackRequested="perMessage" tp:ackSignatureRequested="always"')), False),
         ("order-synchronous", (*_ORDER, (f'tp:syncReplyMode="none" {_ACKS}', f'tp:syncReplyMode="mshSignalsOnly" {_ACKS}')), False),
-        ("order-unsupported", _ORDER, False),
         ("signature-unwanted", ((_SIGNED, _OPEN),), False),
         ("hash-weak", (("http://www.w3.org/2001/04/xmlenc#sha256", "http://www.w3.org/2000/09/xmldsig#sha1"),), False),
         ("signature-weak", ((_SHA256, "http://www.w3.org/2000/09/xmldsig#rsa-sha1"),), False),

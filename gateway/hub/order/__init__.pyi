@@ -1,0 +1,7 @@
+from .conversation_limits import ConversationMessage as ConversationMessage
+from .conversation_limits import check_conversation_limits as check_conversation_limits
+from .held_messages import give_up_expired_messages as give_up_expired_messages
+from .incoming_order import OrderedArrival as OrderedArrival
+from .incoming_order import enqueue_admission as enqueue_admission
+from .incoming_order import free_next_admission as free_next_admission
+from .incoming_order import place_message as place_message
