@@ -9,6 +9,7 @@ page: median and 99th percentile in milliseconds, slowest first; then what intak
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections import deque
@@ -36,6 +37,8 @@ PEOPLE: Final = {
 #: Pages of one person; requests of one page.
 MOST_PAGES, REQUESTS = 60, 40
 MEDIAN_AIM, WORST_AIM = 100.0, 300.0
+#: A word of a path with a digit in it: the number of a case, of an application, of a row.
+_NUMBERED: Final = re.compile(r"[\w.@%-]*\d[\w.@%-]*")
 
 
 def measure_pages(story: Story, searches: dict[str, tuple[str, ...]]) -> list[dict[str, object]]:
@@ -57,7 +60,7 @@ def crawl_pages(person: Browser, starts: tuple[str, ...]) -> list[str]:
     waiting = deque(starts)
     while waiting and len(seen) < MOST_PAGES:
         path = waiting.popleft()
-        shape = "".join("0" if sign.isdigit() else sign for sign in path)
+        shape = _NUMBERED.sub("#", path)
         if path in seen or shapes.get(shape, 0) >= 2:
             continue
         answer = person.get(path, follow_redirects=True)
