@@ -305,16 +305,16 @@ def find_application_numbers(conn: Connection, agency: str, said: str) -> Sequen
     It is the number of the application, of the case, the agency's receipt, or that of a decision.
     """
     receipt = and_(correlations.c.scheme == "agency-receipt", correlations.c.value == f"{agency}:{said}")
+    decided = and_(decisions.c.number == said, decisions.c.agency == agency)
     tries = (
-        select(_r.number).where(_r.number == said),
-        select(_r.number).join(cases, cases.c.id == _r.case_id).where(cases.c.number == said),
-        select(_r.number).join(correlations, correlations.c.request_id == _r.id).where(receipt),
-        select(_r.number)
-        .join(decisions, decisions.c.request_id == _r.id)
-        .where(decisions.c.number == said, decisions.c.agency == agency),
+        _r.number == said,
+        _r.case_id.in_(select(cases.c.id).where(cases.c.number == said)),
+        _r.id.in_(select(correlations.c.request_id).where(receipt)),
+        _r.id.in_(select(decisions.c.request_id).where(decided)),
     )
-    for found in tries:
-        rows = conn.execute(found.where(_r.agency == agency).distinct().limit(50)).scalars().all()
+    for wanted in tries:
+        found = select(_r.number).where(wanted, _r.agency == agency).limit(50)
+        rows = conn.execute(found).scalars().all()
         if rows:
             return rows
     return ()

@@ -290,10 +290,10 @@ def test_a_message_that_cannot_be_admitted_waits_for_an_operator(
         story.submit()
         for _ in range(6):
             story.tick(minutes=10)
-    task = story.delivery(destination="local")
+    task = story.delivery(dedupe_key="admit:1")
     assert (task.state, task.problem) == ("FAILED", "GW604")
     assert story.steps(MESSAGE, 1) == [("accept", "ACCEPTED"), ("fail", "FAILED")]
-    assert story.evidence("message", 1) == ["NRO", "failed"]
+    assert story.evidence("message", 1) == ["NRO", "failed", "DeliveryFailure"]
     story.operate(operator_actions.requeue_delivery, task.id)
     story.tick()
     assert story.case().state == "IN_PROGRESS"

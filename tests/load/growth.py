@@ -281,6 +281,7 @@ class RowCopy:
         if column.foreign_keys or column.name in _FIXED:
             return False
         named = column.name in {"conversation_id", "ref_to_message_id", "wire_id", "subject_id"}
+        named = named or (self.table.name, column.name) == ("decisions", "number")
         unique = any(
             column.name in one.columns
             for one in self.table.constraints

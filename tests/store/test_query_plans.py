@@ -275,6 +275,11 @@ QUESTIONS = {
         "correlations",
         "correlations",
     ),
+    "application of a decision": (
+        lambda conn: work_lists.find_application_numbers(conn, "KR-A", "R-1"),
+        "decisions",
+        "ix_decisions_number",
+    ),
     "earlier applications": (
         lambda conn: work_lists.list_previous_applications(conn, "KR-A", 9, applicant_id="1", heading="0601"),
         "application_summaries",
