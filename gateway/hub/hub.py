@@ -26,7 +26,7 @@ from gateway.hub.sign_in_upkeep import SignInUpkeep
 from gateway.hub.statistics_keeper import StatisticsKeeper
 from gateway.hub.trust import NextSigningKey
 from gateway.message_model import MemoryBody
-from gateway.pki import CertificateExaminer, CertificateValidator, Signer
+from gateway.pki import CertificateExaminer, CertificateValidator, Keyring, Signer
 from gateway.protocols import Parcel, ProtocolContext
 from gateway.wire import DEFAULT_LIMITS, WireLimits
 
@@ -179,7 +179,7 @@ class Hub:
         return ProtocolContext(
             agreements=knowledge.book,
             validate_certificate=self.judge,
-            keys={self.party: self._get_signer_at(now)},
+            keys=Keyring({self.party: self._get_signer_at(now)}),
             now=now,
             make_message_id=lambda: f"{self.new_uuid()}@{self.host}",
             find_certificate_party=lambda sha256: knowledge.find_certificate_party(sha256, now),
