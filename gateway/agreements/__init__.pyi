@@ -20,6 +20,7 @@ from .cpa.cpa_rules import CPA_RULES as CPA_RULES
 from .cpa.cpa_rules import CpaFinding as CpaFinding
 from .cpa.cpa_writer import write_cpa as write_cpa
 from .cpa.pmode_conversion import convert_cpa as convert_cpa
+from .deferred_index import DeferredPModeIndex as DeferredPModeIndex
 from .pmode import PMode as PMode
 from .pmode import is_uri as is_uri
 from .pmode_differences import list_differences as list_differences

@@ -5,7 +5,7 @@ Every refusal names the wrong part of the header as an XPath of the ebMS header.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -46,11 +46,20 @@ _Key = tuple[_Ends, str, str | None, str]
 
 
 class PModeIndex:
-    """The P-Modes of one epoch; a new agreement or a suspension creates a new index."""
+    """The P-Modes of one epoch; a new agreement or a suspension creates a new index.
 
-    def __init__(self, pmodes: Iterable[PMode], epoch: int = 0) -> None:
+    `is_party` says of ids that are in none of these P-Modes whether they are those of known parties.
+    """
+
+    def __init__(
+        self,
+        pmodes: Iterable[PMode],
+        epoch: int = 0,
+        is_party: Callable[[PartyId], bool] = lambda _: False,
+    ) -> None:
         self.epoch: Final = epoch
-        self.pmodes: Final = tuple(pmodes)
+        self._pmodes = tuple(pmodes)
+        self._is_party = is_party
         self._by_id: dict[str, dict[str, PMode]] = {}
         self._agreements: dict[str, list[PMode]] = {}
         self._routes: dict[_Key, PMode] = {}
@@ -62,8 +71,13 @@ class PModeIndex:
         self._members: set[tuple[str, PartyId]] = set()
         self._actions: set[tuple[str, str, str | None, str]] = set()
         self._services: set[tuple[str, str, str | None]] = set()
-        for pmode in self.pmodes:
+        for pmode in self._pmodes:
             self._index_pmode(pmode)
+
+    @property
+    def pmodes(self) -> tuple[PMode, ...]:
+        """Return all P-Modes."""
+        return self._pmodes
 
     def _index_pmode(self, pmode: PMode) -> None:
         same_id = self._by_id.setdefault(pmode.id, {})
@@ -182,7 +196,7 @@ class PModeIndex:
                 if (route.agreement, one) in self._members:
                     continue
                 where = f"{_HEADER}/eb:{side}/eb:PartyId"
-                if one in self._parties:
+                if one in self._parties or self._is_party(one):
                     raise GatewayError(
                         HEADER_INCONSISTENT, f"{_format_party_id(one)} is not a party of the agreement", where
                     )

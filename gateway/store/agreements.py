@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Text, delete, insert, or_, select, type_coerce, update
 
 from gateway.errors import AGREEMENT_UNKNOWN, GatewayError
 from gateway.store.payloads import compute_sha256
@@ -20,9 +20,11 @@ __all__ = [
     "NewPMode",
     "activate_agreement",
     "find_agreement",
+    "list_active_pmode_texts",
     "list_active_pmodes",
     "list_agreement_pmodes",
     "list_agreements",
+    "list_changed_agreements",
     "list_pmodes_in_force",
     "set_agreement_status",
     "set_overrides",
@@ -126,6 +128,21 @@ def list_active_pmodes(conn: Connection) -> Sequence[Row[Any]]:
         .where(agreements.c.status == "ACTIVE")
     )
     return conn.execute(found.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
+
+
+def list_active_pmode_texts(conn: Connection) -> Sequence[Row[Any]]:
+    """Return agreement, id and `parameters` of the P-Modes of active agreements, as text: none is parsed."""
+    text = type_coerce(pmodes.c.parameters, Text).label("parameters")
+    columns: list[ColumnElement[Any]] = [pmodes.c.agreement_id, pmodes.c.id, text]
+    found = select(*columns).join(agreements).where(agreements.c.status == "ACTIVE")
+    return conn.execute(found.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
+
+
+def list_changed_agreements(conn: Connection) -> Sequence[Row[Any]]:
+    """Return id, overrides and successors of the active agreements that have either."""
+    columns: list[ColumnElement[Any]] = [agreements.c.id, agreements.c.overrides, agreements.c.successors]
+    changed = or_(agreements.c.overrides.is_not(None), agreements.c.successors.is_not(None))
+    return conn.execute(select(*columns).where(agreements.c.status == "ACTIVE", changed)).all()
 
 
 def list_agreement_pmodes(conn: Connection, agreement: str) -> Sequence[Row[Any]]:

@@ -30,6 +30,7 @@ __all__ = [
     "list_certificates",
     "list_certificates_in_use",
     "list_identifiers",
+    "list_identifiers_by_party",
     "list_parties",
     "register_party",
     "retire_certificate",
@@ -178,6 +179,15 @@ def list_parties(conn: Connection, role: str | None = None) -> Sequence[Row[Any]
     """Return the parties (of a role), by id."""
     found = select(parties).order_by(parties.c.id)
     return conn.execute(found.where(parties.c.role == role) if role else found).all()
+
+
+def list_identifiers_by_party(conn: Connection) -> dict[str, tuple[PartyId, ...]]:
+    """Return the identifiers of all parties, by party; a party without one is left out."""
+    found: dict[str, list[PartyId]] = {}
+    columns = (party_ids.c.party_id, party_ids.c.type, party_ids.c.value)
+    for row in conn.execute(select(*columns).order_by(party_ids.c.type, party_ids.c.value)):
+        found.setdefault(row.party_id, []).append(PartyId(row.value, row.type or None))
+    return {party: tuple(ids) for party, ids in found.items()}
 
 
 def list_identifiers(conn: Connection, party: str) -> tuple[PartyId, ...]:

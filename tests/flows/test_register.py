@@ -5,14 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 
 from gateway.cli import main
+from gateway.hub.register import effective_pmodes
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.pki.certificate_authority import make_revocation_list
 from gateway.store import parties
 from gateway.store.engine import write_transaction
-from tests.kit.house import START, House, Neighbour, authority, signer_named
+from tests.kit.house import START, House, Neighbour, authority, pmodes, signer_named
 
 
 def test_suspension_and_retirement_count_from_the_next_message_on(engine: Engine) -> None:
@@ -34,6 +36,20 @@ def test_suspension_and_retirement_count_from_the_next_message_on(engine: Engine
             change(conn)
         told.append(said())
     assert told == ["taken", "GW302", "taken", "GW209"]
+
+
+def test_agreements_are_read_when_they_are_used(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand agreements cost nothing at the start: none of them is parsed before its first message."""
+    house = House(engine)
+    broker = Neighbour("broker1", house.clock)
+    read: list[object] = []
+    real = effective_pmodes.pmode_from_json
+    monkeypatch.setattr(effective_pmodes, "pmode_from_json", lambda data: (read.append(data), real(data))[1])
+    house.hub.refresh_snapshot()
+    assert read == []
+    for _ in range(2):
+        assert isinstance(broker.open(house.post(broker.seal(broker.message()))).unit, Receipt)
+    assert len(read) == len(pmodes(house.agreement))
 
 
 def test_a_revocation_list_ends_a_certificate_at_the_next_message(engine: Engine, tmp_path: Path) -> None:

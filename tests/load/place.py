@@ -132,6 +132,11 @@ class Broker:
         self.signer = _signer(pki, "broker1")
         self._book, self._judge = PModeIndex(self._pmodes), judge
 
+    @property
+    def pmodes(self) -> tuple[PMode, ...]:
+        """The P-Modes of its agreement."""
+        return self._pmodes
+
     def pmode(self, action: str) -> PMode:
         """Return the P-Mode of an action."""
         return next(one for one in self._pmodes if one.action == action)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.progress_bars import ProgressBar, show_progress
-from tests.load import admitting, filing, receiving, serving, splitting
+from tests.load import admitting, filing, many_agreements, receiving, serving, splitting
 from tests.load.place import make_place
 from tests.load.serving import Load
 from tests.load.stopwatch import machine
@@ -22,7 +22,7 @@ KEYS = (
     "phase4_messages_per_s", "http_p50_ms", "http_p99_ms", "generator_cpu", "distinct_accepted", "sent",
     "cases_per_s", "machine",
 )  # fmt: skip
-PARTS = ("floor", "receive", "admit", "split", "http", "cases")
+PARTS = ("floor", "receive", "admit", "split", "http", "cases", "agreements")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--connections", type=int, default=16, help="connections of the generator")
     parser.add_argument("--samples", type=int, default=600, help="messages timed one by one")
     parser.add_argument("--cases", type=int, default=150, help="cases filed end to end")
+    parser.add_argument("--agreements", type=int, default=10_000, help="agreements that are loaded")
     parser.add_argument("--database", default="", help="SQLAlchemy URL of an empty database for http")
     parser.add_argument("--folder", default=None, help="where the files are put: a real disk, not memory")
     parser.add_argument("--phase4", type=float, default=None, help="messages/s of phase4, measured by hand")
@@ -85,6 +86,9 @@ def _measure(arguments: argparse.Namespace, folder: Path, bar: ProgressBar) -> d
     if "cases" in wanted:
         begin("cases")
         found |= filing.measure(folder / "cases", arguments.cases)
+    if "agreements" in wanted:
+        begin("agreements")
+        found |= many_agreements.measure(folder / "agreements", arguments.agreements, arguments.samples)
     return found
 
 

@@ -37,3 +37,13 @@ def test_every_key_is_reported_and_the_counts_agree(
     assert found["phase4_messages_per_s"] is None
     assert found["machine"]["cores"] >= 1
     assert not list(tmp_path.iterdir())
+
+
+def test_many_agreements_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "--json --only agreements --agreements 40 --samples 4"
+    assert main([*words.split(), "--folder", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)["detail"]
+    names = ("start_ms", "start_with_one_ms", "look_up_us", "look_up_with_one_us", "first_look_up_us")
+    assert all(found[name] > 0 for name in (*names, "yaml_receive_ms", "cpa_receive_ms"))
+    assert found["agreements"] == 40
+    assert found["cpa_ratio"] == pytest.approx(found["cpa_receive_ms"] / found["yaml_receive_ms"], rel=0.01)

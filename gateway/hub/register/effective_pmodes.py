@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,37 @@ from sqlalchemy import Connection
 from gateway.agreements import PMode, PModeOverride, apply_overrides, pmode_from_json, read_overrides
 from gateway.store import agreements
 
-__all__ = ["list_effective_pmodes", "load_effective_pmodes"]
+__all__ = ["PModeTexts", "list_effective_pmodes", "load_effective_pmodes", "load_pmode_texts"]
+
+
+@dataclass(frozen=True, slots=True)
+class PModeTexts:
+    """The P-Modes of the active agreements as they are stored; one agreement is parsed when it is used.
+
+    `texts` has each P-Mode by agreement and id. `changes` has overrides and successors of the
+    agreements that have any.
+    """
+
+    texts: dict[str, dict[str, str]]
+    changes: dict[str, tuple[Any, Any]]
+
+    def parse_agreement(self, agreement: str) -> tuple[PMode, ...]:
+        """Return the P-Modes of an agreement as they are in force."""
+        stated, successors = self.changes.get(agreement, (None, None))
+        overrides = read_overrides(stated)
+        found = [pmode_from_json(json.loads(text)) for text in self.texts[agreement].values()]
+        made = [apply_overrides(one, overrides) if overrides else one for one in found]
+        first = (_cut_period(one, successors) for one in made)
+        return (*first, *_list_later_pmodes(successors, overrides))
+
+
+def load_pmode_texts(conn: Connection) -> PModeTexts:
+    """Return the P-Modes of every active agreement without parsing them."""
+    texts: dict[str, dict[str, str]] = {}
+    for row in agreements.list_active_pmode_texts(conn):
+        texts.setdefault(row.agreement_id, {})[row.id] = row.parameters
+    changes = {row.id: (row.overrides, row.successors) for row in agreements.list_changed_agreements(conn)}
+    return PModeTexts(texts, changes)
 
 
 def list_effective_pmodes(conn: Connection) -> Iterator[PMode]:

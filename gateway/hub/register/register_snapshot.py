@@ -13,10 +13,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gateway.agreements import PModeIndex
+from gateway.agreements import DeferredPModeIndex, PModeIndex
 from gateway.cases import FilingRegister
 from gateway.errors import CERTIFICATE_EXPIRED, GatewayError
-from gateway.hub.register.effective_pmodes import list_effective_pmodes
+from gateway.hub.register.effective_pmodes import load_pmode_texts
 from gateway.message_model import PartyId
 from gateway.store import fetched_lists as fetched
 from gateway.store import mandates, parties, register_version, revocation_lists
@@ -131,13 +131,16 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
         for row in in_use
         if row.use == "tls"
     }
+    identifiers = parties.list_identifiers_by_party(conn)
     by_id: dict[PartyId, str] = {}
     by_value: dict[str, set[str]] = {}
     for party in sorted(active):
-        for one in parties.list_identifiers(conn, party):
+        for one in identifiers.get(party, ()):
             by_id[one] = party
             by_value.setdefault(one.value, set()).add(party)
-    book = PModeIndex(list_effective_pmodes(conn), epoch)
+    known = frozenset(one for ids in identifiers.values() for one in ids)
+    modes = load_pmode_texts(conn)
+    book = DeferredPModeIndex(modes.texts, modes.parse_agreement, known.__contains__, epoch)
     return RegisterSnapshot(
         epoch,
         book,
@@ -157,7 +160,7 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
             one: (row.id, row.status)
             for row in everybody
             if row.status != "ACTIVE"
-            for one in parties.list_identifiers(conn, row.id)
+            for one in identifiers.get(row.id, ())
         },
         frozenset(active),
     )

@@ -1,0 +1,83 @@
+"""The index of many agreements: each is read when its first message comes, not at the start.
+
+A hub may have ten thousand agreements, of which few are used in an hour. Every look-up names its
+agreement, so each agreement is an index of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+
+from gateway.agreements.pmode import PMode
+from gateway.agreements.pmode_index import MessageRoute, PModeIndex
+from gateway.message_model import PartyId
+
+__all__ = ["DeferredPModeIndex"]
+
+
+class DeferredPModeIndex(PModeIndex):
+    """An index that behaves as `PModeIndex` over the P-Modes of all agreements; safe for many threads.
+
+    `ids` are the ids of the P-Modes by agreement. `load` returns the P-Modes of one agreement; it is
+    called once for each agreement that is used, sometimes twice when two threads need it at once.
+    `is_party` says whether an id is that of a party of any agreement.
+    """
+
+    def __init__(
+        self,
+        ids: Mapping[str, Iterable[str]],
+        load: Callable[[str], Iterable[PMode]],
+        is_party: Callable[[PartyId], bool],
+        epoch: int = 0,
+    ) -> None:
+        super().__init__((), epoch)
+        self._ids = ids
+        self._load = load
+        self._is_party = is_party
+        self._loaded: dict[str, PModeIndex] = {}
+        self._nothing = PModeIndex((), epoch, is_party)
+        self._owners: dict[str, list[str]] | None = None
+
+    @property
+    def pmodes(self) -> tuple[PMode, ...]:
+        """Return the P-Modes of all agreements; they are all read for it."""
+        return tuple(pmode for agreement in self._ids for pmode in self._get_index(agreement).pmodes)
+
+    def find_by_id(self, agreement: str | None, pmode_id: str, at: datetime | None = None) -> PMode | None:
+        """Return the P-Mode with this id in an agreement, as `PModeIndex.find_by_id`."""
+        if agreement is None:
+            owners = self._find_owners(pmode_id)
+            return self._get_index(owners[0]).find_by_id(None, pmode_id, at) if len(owners) == 1 else None
+        return self._get_index(agreement).find_by_id(agreement, pmode_id, at)
+
+    def match_pmode(self, route: MessageRoute, at: datetime) -> PMode:
+        """Return the P-Mode of a business message, as `PModeIndex.match_pmode`."""
+        return self._get_index(route.agreement).match_pmode(route, at)
+
+    def match_signal_pmode(self, route: MessageRoute, at: datetime, *, answers: bool) -> PMode:
+        """Return a P-Mode for a signal, as `PModeIndex.match_signal_pmode`."""
+        return self._get_index(route.agreement).match_signal_pmode(route, at, answers=answers)
+
+    def get_reply_pmode(self, pmode: PMode, action: str, at: datetime | None = None) -> PMode:
+        """Return the P-Mode that answers a message of `pmode`, as `PModeIndex.get_reply_pmode`."""
+        return self._get_index(pmode.agreement).get_reply_pmode(pmode, action, at)
+
+    def _get_index(self, agreement: str) -> PModeIndex:
+        found = self._loaded.get(agreement)
+        if found is not None:
+            return found
+        if agreement not in self._ids:
+            return self._nothing
+        made = PModeIndex(self._load(agreement), self.epoch, self._is_party)
+        return self._loaded.setdefault(agreement, made)
+
+    def _find_owners(self, pmode_id: str) -> list[str]:
+        """Return the agreements that have a P-Mode with this id."""
+        if self._owners is None:
+            owners: dict[str, list[str]] = {}
+            for agreement, ids in self._ids.items():
+                for one in dict.fromkeys(ids):
+                    owners.setdefault(one, []).append(agreement)
+            self._owners = owners
+        return self._owners.get(pmode_id, [])
