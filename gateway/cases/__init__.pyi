@@ -30,8 +30,10 @@ from .filing_authorization import FilingRegister as FilingRegister
 from .filing_authorization import authorize_filing as authorize_filing
 from .filing_receipts import FilingFacts as FilingFacts
 from .filing_receipts import make_receipt_document as make_receipt_document
+from .officer_acts import ACT_EVENTS as ACT_EVENTS
 from .officer_acts import DecisionAct as DecisionAct
 from .officer_acts import DecisionPurpose as DecisionPurpose
+from .officer_acts import FeeAct as FeeAct
 from .officer_acts import InformationAct as InformationAct
 from .officer_acts import InspectionAct as InspectionAct
 from .officer_acts import OfficerAct as OfficerAct

@@ -22,8 +22,10 @@ from gateway.errors import RULE_BROKEN, GatewayError
 from gateway.wire import SERVICE_AGENCY, parse_instant
 
 __all__ = [
+    "ACT_EVENTS",
     "DecisionAct",
     "DecisionPurpose",
+    "FeeAct",
     "InformationAct",
     "InspectionAct",
     "OfficerAct",
@@ -90,6 +92,19 @@ class InspectionAct:
 
 
 @dataclass(frozen=True, slots=True)
+class FeeAct:
+    """A fee is due; the code has the event `fee`.
+
+    The contract says the code alone. Amount, last day and note are kept as evidence.
+    """
+
+    status_code: str
+    amount: str = ""
+    until: date | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionAct:
     """Decisions about items under laws; `reason` is kept as evidence."""
 
@@ -98,13 +113,15 @@ class DecisionAct:
     reason: str = ""
 
 
-OfficerAct = ReceiveAct | InformationAct | InspectionAct | DecisionAct
+OfficerAct = ReceiveAct | InformationAct | InspectionAct | FeeAct | DecisionAct
 
-_KINDS: Final = {ReceiveAct: "receive", InformationAct: "ask", InspectionAct: "inspect"}
+_KINDS: Final = {ReceiveAct: "receive", InformationAct: "ask", InspectionAct: "inspect", FeeAct: "fee"}
+#: The event of the status codes that an act may send; acts that are not here choose no code.
+ACT_EVENTS: Final[Mapping[str, str]] = {"receive": "acknowledge", "inspect": "inspect", "fee": "fee"}
 
 
 def get_act_kind(act: OfficerAct) -> str:
-    """Return the kind of an act: receive, ask, inspect, decide, correct or revoke."""
+    """Return the kind of an act: receive, ask, inspect, fee, decide, correct or revoke."""
     return act.purpose.value if isinstance(act, DecisionAct) else _KINDS[type(act)]
 
 
@@ -119,6 +136,9 @@ def describe_act(act: OfficerAct) -> dict[str, Any]:
         case InspectionAct():
             content = {"status": act.status_code, "kind": act.kind, "place": act.place}
             content |= {"findings": act.findings, "on": None if act.on is None else act.on.isoformat()}
+        case FeeAct():
+            content = {"status": act.status_code, "amount": act.amount, "note": act.note}
+            content["until"] = None if act.until is None else act.until.isoformat()
         case DecisionAct():
             content = {"decisions": [_describe_decision(one) for one in act.decisions], "reason": act.reason}
     return {"act": get_act_kind(act), **content}
@@ -143,6 +163,7 @@ def restore_act(described: Mapping[str, Any]) -> OfficerAct:
         "receive": lambda one: ReceiveAct(one["status"]),
         "ask": _restore_information,
         "inspect": _restore_inspection,
+        "fee": _restore_fee,
     }.get(described["act"], _restore_decisions)
     return restore(described)
 
@@ -155,6 +176,11 @@ def _restore_information(one: Mapping[str, Any]) -> OfficerAct:
 def _restore_inspection(one: Mapping[str, Any]) -> OfficerAct:
     on = None if one["on"] is None else date.fromisoformat(one["on"])
     return InspectionAct(one["status"], one["kind"], on, one["place"], one["findings"])
+
+
+def _restore_fee(one: Mapping[str, Any]) -> OfficerAct:
+    until = None if one["until"] is None else date.fromisoformat(one["until"])
+    return FeeAct(one["status"], one["amount"], until, one["note"])
 
 
 def _restore_decisions(one: Mapping[str, Any]) -> OfficerAct:
@@ -179,6 +205,8 @@ def list_unsent_words(act: OfficerAct) -> tuple[str, ...]:
     match act:
         case InspectionAct():
             given = {"kind": act.kind, "on": act.on, "place": act.place, "findings": act.findings}
+        case FeeAct():
+            given = {"amount": act.amount, "until": act.until, "note": act.note}
         case DecisionAct():
             given = {"reason": act.reason}
         case _:

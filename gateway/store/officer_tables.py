@@ -92,7 +92,9 @@ officer_acts = Table(
     Column("under_way", BigInteger),
     UniqueConstraint("message_id"),
     UniqueConstraint("under_way"),
-    CheckConstraint("kind IN ('receive', 'ask', 'inspect', 'decide', 'correct', 'revoke')", name="kind"),
+    CheckConstraint(
+        "kind IN ('receive', 'ask', 'inspect', 'fee', 'decide', 'correct', 'revoke')", name="kind"
+    ),
     CheckConstraint(
         "state IN ('PROPOSED', 'INTENDED', 'PERFORMED', 'REFUSED', 'RETURNED', 'WITHDRAWN')", name="state"
     ),

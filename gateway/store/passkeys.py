@@ -107,16 +107,19 @@ def count_challenges(conn: Connection, network: str, now: datetime) -> int:
 def take_challenge(
     conn: Connection, purpose: str, challenge: str, session: int | None, now: datetime
 ) -> bool:
-    """Remove a challenge of a session; return whether it waited there, so that it is used once."""
+    """Remove a challenge of a session; return whether it waited there, so that it is used once.
+
+    The same document shown twice has the same challenge twice: one answer takes both, for a passkey that
+    does not count could give it again.
+    """
     own = passkey_challenges.c.session_id
-    one = select(func.min(passkey_challenges.c.id)).where(
+    removed = delete(passkey_challenges).where(
         passkey_challenges.c.purpose == purpose,
         passkey_challenges.c.challenge == challenge,
         own.is_(None) if session is None else own == session,
         passkey_challenges.c.expires_at > now,
     )
-    removed = conn.execute(delete(passkey_challenges).where(passkey_challenges.c.id == one.scalar_subquery()))
-    return removed.rowcount == 1
+    return conn.execute(removed).rowcount > 0
 
 
 def remove_expired_challenges(conn: Connection, now: datetime) -> int:

@@ -192,4 +192,8 @@ def _answer_mistake(mistake: Exception) -> tuple[str, int]:
     """Answer a mistake of ours: the page names no detail; the log does."""
     _LOG.error("console: %s at %s", type(mistake).__name__, request.path)
     _LOG.debug("console", exc_info=mistake)
-    return _answer_problem(GatewayError(OUR_MISTAKE))
+    problem = OUR_MISTAKE
+    told = translate(
+        "Something went wrong in the gateway. Try again. If it stays so, tell the operator when."
+    )
+    return render_template("error.html", status=problem.id, refusal=told), int(problem.http or 500)

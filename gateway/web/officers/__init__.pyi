@@ -1,6 +1,7 @@
 from .act_confirmation import SESSION_ONLY as SESSION_ONLY
 from .act_confirmation import Confirmation as Confirmation
 from .act_confirmation import ConfirmationMethod as ConfirmationMethod
+from .act_history import list_act_records as list_act_records
 from .act_resumption import keep_resuming_acts as keep_resuming_acts
 from .application_view import ApplicationView as ApplicationView
 from .application_view import ProposalView as ProposalView

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from gateway.accounts import RelyingParty, Right, find_relying_party
 from gateway.cases import (
+    ACT_EVENTS,
     DecisionAct,
     DecisionPurpose,
     OfficerAct,
@@ -16,6 +17,7 @@ from gateway.cases import (
     build_act_call,
     compute_act_digest,
     encode_act,
+    get_act_kind,
 )
 from gateway.config import Settings
 from gateway.errors import ACT_NOT_PERMITTED, CODE_UNKNOWN, REPLY_UNMATCHED, GatewayError
@@ -203,10 +205,8 @@ class OfficerDesk:
         """Raise where the call of an act would not fit the contract."""
         content = build_act_call(act, number, number, self._hub.clock())
         self._schema.validate_element(content)
-        event = {"receive": "acknowledge", "inspect": "inspect"}
-        code = getattr(act, "status_code", None)
-        wanted = event["inspect" if hasattr(act, "findings") else "receive"]
-        if code is not None and code not in {one.code for one in self.list_status_codes(wanted)}:
+        code, event = getattr(act, "status_code", None), ACT_EVENTS.get(get_act_kind(act), "")
+        if code is not None and code not in {one.code for one in self.list_status_codes(event)}:
             detail = f"status code {code[:20]!r} does not say what the act does"
             raise GatewayError(CODE_UNKNOWN, detail, "StatusCode")
 

@@ -168,6 +168,44 @@ def test_an_inspection_says_what_the_applicant_is_not_told(desk):
     assert desk.story.look().state == "INSPECTION"
 
 
+def test_what_officers_have_written_is_shown_to_their_agency_again(desk):
+    kim, lee = desk.officer("kim"), desk.officer("lee", "reader")
+    seen = {
+        "status_code": "E01",
+        "kind": "field",
+        "on": "2026-11-23",
+        "place": "Incheon <b>",
+        "findings": "wet",
+    }
+    assert confirm(kim, desk, "inspect", fill(kim, desk, "inspect", **seen).text).status_code == 302
+    page = lee.get(f"/console/applications/{desk.number}").text
+    written = page[page.index("Acts of officers") :]
+    for words in ("Incheon &lt;b&gt;", "wet", "2026-11-23", "kim", "E01", "sent"):
+        assert words in written
+    desk.story.tick()
+    notice = desk.story.inbox.documents("Notice")[-1]
+    assert not any("Incheon" in (text or "") for text in notice.itertext())
+
+
+def test_a_fee_is_levied_with_a_code_and_kept_with_its_amount(desk):
+    kim = desk.officer("kim")
+    wrong = fill(kim, desk, "fee", status_code="E01", until="soon").text
+    assert 'id="e-status_code"' in wrong
+    assert 'id="e-until"' in wrong
+    told = {"status_code": "Y01", "amount": "12,000 KRW", "until": "2026-12-01", "note": "at the desk"}
+    preview = fill(kim, desk, "fee", **told).text
+    assert "12,000 KRW" in preview
+    assert "the applicant is not told" in preview
+    assert confirm(kim, desk, "fee", preview).status_code == 302
+    assert (desk.story.look().state, desk.story.look().status_code) == ("FEE_DUE", "Y01")
+    assert "12,000 KRW" in kim.get(f"/console/applications/{desk.number}").text
+    desk.story.tick()
+    assert desk.story.inbox.documents("Notice")[-1].findtext(".//{*}StatusCode") == "Y01"
+    cancelled = fill(kim, desk, "receive", status_code="Y02").text
+    assert confirm(kim, desk, "receive", cancelled).status_code == 302
+    assert desk.story.look().status_code == "Y02"
+
+
 def test_a_decision_is_corrected_and_revoked_by_who_may(desk):
     kim, lee = desk.officer("kim"), desk.officer("lee", "approver")
     assert decide(kim, desk).status_code == 302

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import csv
+import io
 import re
 from collections.abc import Iterator
 from importlib.resources import files
@@ -17,6 +19,7 @@ from gateway.errors import PROBLEMS
 from gateway.state_machines import MACHINES
 from gateway.web.console.page_translations import LANGUAGES
 from tests.kit.console import Console
+from tests.kit.paths import ROOT
 
 CONSOLE = Path(str(files("gateway.web.console")))
 OTHERS = sorted(set(LANGUAGES) - {"en"})
@@ -59,6 +62,8 @@ def list_table_words() -> Iterator[str]:
     yield from ("ACTIVE", "SUSPENDED", "RETIRED", "PENDING", "DRAFT", "DONE", "RETURNED", "WITHDRAWN")
     yield from ("applicant", "carrier", "customs", "agency", "hub", "voucher")
     yield from ("password", "passkey", "certificate", "openid", "signing", "encryption", "tls")
+    table = (ROOT / "mappings" / "codelists" / "requirement-status.csv").read_text(encoding="utf-8")
+    yield from (row["name"] for row in csv.DictReader(io.StringIO(table)))
     for problem in PROBLEMS.values():
         if problem.id not in OF_MACHINES:
             yield from (problem.title, problem.meaning, problem.remedy)

@@ -160,7 +160,7 @@ def test_a_hostile_file_is_a_harmless_download(officer, story, name, media_type,
     assert answer.data == content
     assert answer.content_type == "application/octet-stream"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
     assert re.fullmatch(
         r'attachment; filename="?[A-Za-z0-9._-]+\.bin"?', answer.headers["Content-Disposition"]
     )

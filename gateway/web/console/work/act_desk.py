@@ -12,7 +12,7 @@ from flask import abort, request
 from sqlalchemy import Connection
 
 from gateway.accounts import Right
-from gateway.cases import OfficerAct, compute_act_digest, encode_act, encode_batch
+from gateway.cases import ACT_EVENTS, OfficerAct, compute_act_digest, encode_act, encode_batch
 from gateway.errors import GatewayError
 from gateway.hub import ApplicationForm, load_application_form
 from gateway.store import accounts, read_transaction
@@ -46,15 +46,15 @@ ACT_RIGHTS: Final = {
     "receive": Right.WORK_ON_APPLICATIONS,
     "ask": Right.WORK_ON_APPLICATIONS,
     "inspect": Right.WORK_ON_APPLICATIONS,
+    "fee": Right.WORK_ON_APPLICATIONS,
     "decide": Right.PROPOSE_DECISIONS,
     "correct": Right.CORRECT_DECISIONS,
     "revoke": Right.CORRECT_DECISIONS,
 }
 #: Fields of the page itself, which are no part of what an officer fills in.
 OWN_FIELDS: Final = frozenset({"form_token", "step", "shown", "digest", "confirm", "passkey_answer"})
-_EVENTS: Final = {"receive": "acknowledge", "inspect": "inspect"}
 #: Acts on an application that waits, and on one that is decided.
-_WAITING: Final = ("receive", "ask", "inspect", "decide")
+_WAITING: Final = ("receive", "ask", "inspect", "fee", "decide")
 _DECIDED: Final = ("correct", "revoke")
 
 
@@ -104,7 +104,7 @@ class WorkDesk:
 
     def make_context(self, kind: str, form: ApplicationForm, view: ApplicationView) -> FormContext:
         """Return what the form of an act is about."""
-        event = _EVENTS.get(kind)
+        event = ACT_EVENTS.get(kind)
         codes = [one.code for one in self.desk.list_status_codes(event)] if event else []
         zone = ZoneInfo(self.services.settings.hub.time_zone)
         return FormContext(view.required, label_pointers(form), codes, self.services.clock(), zone)

@@ -16,6 +16,7 @@ from gateway.cases import (
     DecisionAct,
     DecisionCode,
     DecisionPurpose,
+    FeeAct,
     InformationAct,
     InspectionAct,
     OfficerAct,
@@ -59,7 +60,12 @@ class FormContext:
 def read_act_form(kind: str, values: MultiDict[str, str], context: FormContext) -> ActForm:
     """Return the act of this kind that a form says."""
     form = ActForm()
-    readers = {"receive": _read_receive, "ask": _read_question, "inspect": _read_inspection}
+    readers = {
+        "receive": _read_receive,
+        "ask": _read_question,
+        "inspect": _read_inspection,
+        "fee": _read_fee,
+    }
     if kind in readers:
         readers[kind](form, values, context)
     else:
@@ -113,6 +119,15 @@ def _read_inspection(form: ActForm, values: MultiDict[str, str], context: FormCo
         on=_read_day(form, values, "on"),
         place=_read_sentence(form, values, "place"),
         findings=_read_sentence(form, values, "findings"),
+    )
+
+
+def _read_fee(form: ActForm, values: MultiDict[str, str], context: FormContext) -> None:
+    form.act = FeeAct(
+        _read_code(form, values, context),
+        amount=_read_token(form, values, "amount", _LONGEST_NUMBER),
+        until=_read_day(form, values, "until"),
+        note=_read_sentence(form, values, "note"),
     )
 
 

@@ -11,7 +11,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 from gateway.accounts import PasskeyError, Right
-from gateway.cases import DecisionAct, list_unsent_words
+from gateway.cases import ACT_EVENTS, DecisionAct, list_unsent_words
 from gateway.errors import GatewayError
 from gateway.hub import ApplicationForm
 from gateway.web.console.page_guards import get_visitor, require_right
@@ -97,7 +97,7 @@ def _render_form(
     **more: Any,
 ) -> str:
     form, view = opened
-    event = {"receive": "acknowledge", "inspect": "inspect"}.get(kind)
+    event = ACT_EVENTS.get(kind)
     return render_template(
         "work/act.html",
         kind=kind,

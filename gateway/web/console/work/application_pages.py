@@ -17,15 +17,13 @@ from sqlalchemy import Connection, Row
 from gateway.accounts import Right
 from gateway.hub import ApplicationForm, SentAttachment, list_application_history, refresh_summaries
 from gateway.store import accounts, application_summaries, cases, decisions, read_transaction, work_lists
+from gateway.web.console.page_downloads import make_download
 from gateway.web.console.page_guards import get_visitor, require_right
 from gateway.web.console.work.act_desk import WorkDesk, label_pointers, list_possible_acts, load_application
-from gateway.web.officers import ApplicationView
+from gateway.web.officers import ApplicationView, list_act_records
 
 __all__ = ["add_application_pages"]
 
-#: A file is never drawn: it is a download of one type, whatever the applicant says that it is.
-_FILE_TYPE: Final = "application/octet-stream"
-_FILE_POLICY: Final = "default-src 'none'; sandbox"
 _ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -64,6 +62,7 @@ def _render_application(work: WorkDesk, number: str) -> str:
     with read_transaction(services.engine) as conn:
         around = _load_background(conn, found)
         history = list_application_history(services.hub, conn, found.request)
+        records = list_act_records(conn, found.request.id)
         decided = [
             row for row in decisions.list_by_request(conn, found.request.id) if row.superseded_by is None
         ]
@@ -76,6 +75,7 @@ def _render_application(work: WorkDesk, number: str) -> str:
         colleagues=_list_colleagues(work, view),
         around=around,
         history=history,
+        records=records,
         decided={(row.item, row.law): row for row in decided},
         pointers=label_pointers(found),
         now=services.clock(),
@@ -108,8 +108,6 @@ def _list_colleagues(work: WorkDesk, view: ApplicationView | None) -> Sequence[R
 
 
 def _answer_file(file: SentAttachment, position: int) -> Response:
-    answer = Response(file.content, content_type=_FILE_TYPE)
+    """Return a file of the applicant: never drawn, whatever the applicant says that it is."""
     name = _ODD.sub("_", file.content_id)[:80].strip("._") or f"file-{position}"
-    answer.headers.set("Content-Disposition", "attachment", filename=f"{name}.bin")
-    answer.headers["Content-Security-Policy"] = _FILE_POLICY
-    return answer
+    return make_download(f"{name}.bin", file.content)
