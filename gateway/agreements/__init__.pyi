@@ -21,6 +21,7 @@ from .cpa.cpa_rules import CpaFinding as CpaFinding
 from .cpa.cpa_writer import write_cpa as write_cpa
 from .cpa.pmode_conversion import convert_cpa as convert_cpa
 from .deferred_index import DeferredPModeIndex as DeferredPModeIndex
+from .pmode import GZIP as GZIP
 from .pmode import PMode as PMode
 from .pmode import is_uri as is_uri
 from .pmode_differences import list_differences as list_differences
@@ -34,5 +35,7 @@ from .pmode_overrides import apply_overrides as apply_overrides
 from .pmode_overrides import read_overrides as read_overrides
 from .pmode_overrides import write_overrides as write_overrides
 from .pmode_values import ConversationLimits as ConversationLimits
+from .pmode_values import ENCRYPTION_POLICIES as ENCRYPTION_POLICIES
+from .pmode_values import Encryption as Encryption
 from .pmode_values import Reliability as Reliability
 from .pmode_values import Security as Security

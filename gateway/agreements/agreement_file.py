@@ -15,9 +15,17 @@ from typing import Any, Final, NoReturn, TypeVar
 import yaml
 
 from gateway.agreements.agreement_rules import AgreementDocument
-from gateway.agreements.pmode import PMode, parse_instant
+from gateway.agreements.pmode import GZIP, PMode, parse_instant
 from gateway.agreements.pmode_index import PModeIndex
-from gateway.agreements.pmode_values import ConversationLimits, Reliability, Security, require_condition
+from gateway.agreements.pmode_values import (
+    ConversationLimits,
+    Encryption,
+    PackagedPart,
+    Packaging,
+    Reliability,
+    Security,
+    require_condition,
+)
 from gateway.errors import MISUSE, GatewayError, describe_exception
 from gateway.message_model import PartyId
 
@@ -191,7 +199,14 @@ def _read_party(node: _YamlNode) -> _AgreementParty:
 
 _RELIABILITY: Final = tuple(Reliability.__dataclass_fields__)
 _WORDS: Final = ("ack_requested", "ack_signed", "duplicate_elimination", "ack_actor")
-_MODES: Final = ("security", "reliability", "sync_reply_mode")
+_MODES: Final = ("security", "reliability", "encryption", "compression", "sync_reply_mode")
+_ENCRYPTION: Final = ("protocol", "algorithms", "certificate", "policy")
+_STRONGEST: Final = "http://www.w3.org/2009/xmlenc11#aes256-gcm"
+_COMPRESSED: Final = Packaging(
+    "Compressed",
+    "multipart/related",
+    (PackagedPart("Payload", "application/xml", inside=(GZIP,)),),
+)
 
 
 def _merge_defaults(
@@ -236,6 +251,27 @@ def _read_reliability(terms: _AgreementTerms, own: dict[str, _YamlNode]) -> Reli
     return found
 
 
+def _read_encryption(terms: _AgreementTerms, own: dict[str, _YamlNode]) -> Encryption | None:
+    """Return how payloads are encrypted, None where nothing says that they are."""
+    fields = _merge_defaults(terms, own, "encryption", _ENCRYPTION)
+    if not fields:
+        return None
+    algorithms = fields["algorithms"].read_list() if "algorithms" in fields else []
+    return Encryption(
+        _read_optional_text(fields, "protocol") or "XMLENC",
+        tuple(one.read_text() for one in algorithms) or (_STRONGEST,),
+        _read_optional_text(fields, "certificate"),
+        policy=_read_optional_text(fields, "policy") or "strict",
+    )
+
+
+def _read_compression(terms: _AgreementTerms, own: dict[str, _YamlNode]) -> Packaging | None:
+    node = own.get("compression") or terms.defaults.get("compression")
+    method = node.read_text() if node is not None else "none"
+    require_condition(method in ("none", "gzip"), "compression is gzip or none", "compression")
+    return _COMPRESSED if method == "gzip" else None
+
+
 def _read_service(node: _YamlNode) -> tuple[str, str | None]:
     if isinstance(node.value, str):
         return node.read_text(), None
@@ -276,6 +312,8 @@ def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
             valid_until=terms.valid_until,
             security=_read_security(terms, fields, sender, receiver),
             reliability=_read_reliability(terms, fields),
+            encryption=_read_encryption(terms, fields),
+            packaging=_read_compression(terms, fields),
             sync_reply_mode=mode.read_text() if mode else "none",
             conversations=terms.conversations,
             endpoint=receiver.endpoint,

@@ -29,10 +29,12 @@ from gateway.agreements.pmode_values import (
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import Party, PartyId
 
-__all__ = ["DESTINATIONS", "PROTOCOLS_KNOWN", "PMode", "is_uri", "parse_instant"]
+__all__ = ["DESTINATIONS", "GZIP", "PROTOCOLS_KNOWN", "PMode", "is_uri", "parse_instant"]
 
 PROTOCOLS_KNOWN: Final = ("ebms2", "as4")
 DESTINATIONS: Final = ("case", "mailbox")
+#: The media type of a compressed payload (RFC 6713).
+GZIP: Final = "application/gzip"
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 _MAX_TEXT: Final = 1024
@@ -118,6 +120,12 @@ class PMode:
     def receiver(self) -> Party:
         """Return the To party as named in a header of this P-Mode."""
         return Party(self.to_party, self.to_role)
+
+    @property
+    def compresses_payloads(self) -> bool:
+        """Return whether the packaging wraps payloads into gzip (RFC 1952)."""
+        parts = self.packaging.parts if self.packaging is not None else ()
+        return any(GZIP in one.inside for one in parts)
 
     def is_in_force(self, at: datetime) -> bool:
         """Return whether the agreement is in force at the time `at`."""

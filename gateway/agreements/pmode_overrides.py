@@ -1,7 +1,7 @@
 """What a hub does differently from the document of an agreement, which stays as it was signed.
 
-An override changes the endpoint or the certificates of one party, or the retries of messages. Who
-set it, when and why is kept with it.
+An override changes the endpoint or the certificates of one party, the retries of messages, or the
+policy of their encryption. Who set it, when and why is kept with it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gateway.message_model import PartyId
 
 __all__ = ["OVERRIDDEN_TERMS", "PModeOverride", "apply_overrides", "read_overrides", "write_overrides"]
 
-OVERRIDDEN_TERMS: Final = ("endpoint", "certificate", "retries", "retry_interval")
+OVERRIDDEN_TERMS: Final = ("endpoint", "certificate", "retries", "retry_interval", "encryption_policy")
 _OF_A_PARTY: Final = ("endpoint", "certificate")
 
 
@@ -67,6 +67,9 @@ def _apply_override(pmode: PMode, one: PModeOverride) -> PMode:
         if not terms.persists_long_enough:
             terms = replace(terms, persist_duration=terms.time_to_live)
         return replace(pmode, reliability=terms)
+    if one.term == "encryption_policy":
+        known = pmode.encryption
+        return pmode if known is None else replace(pmode, encryption=replace(known, policy=str(one.value)))
     receives, value = one.party == pmode.to_party, str(one.value)
     if one.term == "endpoint":
         changed = {"endpoint": value, "endpoints": ()} if receives else {"reply_endpoint": value}

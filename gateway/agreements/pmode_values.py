@@ -15,6 +15,7 @@ from gateway.errors import MISUSE, GatewayError
 __all__ = [
     "ANY_SIGNAL",
     "CHOICES",
+    "ENCRYPTION_POLICIES",
     "ENDPOINT_KINDS",
     "PERSISTENCE",
     "POLICIES",
@@ -37,6 +38,7 @@ __all__ = [
 CHOICES: Final = ("always", "never", "per_message")
 SYNC_REPLY_MODES: Final = ("none", "mshSignalsOnly", "signalsOnly", "responseOnly", "signalsAndResponse")
 POLICIES: Final = ("strict", "legacy-norway")
+ENCRYPTION_POLICIES: Final = ("strict", "legacy-cbc", "korea-seed")
 PERSISTENCE: Final = ("none", "transient", "persistent", "transient-and-persistent")
 ENDPOINT_KINDS: Final = ("allPurpose", "request", "response", "error", "login")
 #: The name of a signal channel that serves every signal without a channel of its own.
@@ -179,7 +181,8 @@ class Encryption:
     """The digital envelope around payloads: protocol (``XMLENC`` or ``S/MIME``), algorithms, certificate.
 
     `algorithms` are URIs or names as agreed, the preferred one first. `certificate` pins the
-    receiver's certificate, `trust_anchors` whom the sender believes for it.
+    receiver's certificate, `trust_anchors` whom the sender believes for it. `policy` says which of
+    the algorithms this hub uses; a CPA does not have it.
     """
 
     protocol: str
@@ -187,14 +190,25 @@ class Encryption:
     certificate: str | None = None
     protocol_version: str | None = None
     trust_anchors: tuple[str, ...] = ()
+    policy: str = "strict"
 
     def __post_init__(self) -> None:
+        require_condition(
+            self.policy in ENCRYPTION_POLICIES,
+            f"policy is one of {', '.join(ENCRYPTION_POLICIES)}",
+            "encryption/policy",
+        )
         require_condition(bool(self.protocol), "the protocol of an envelope is named", "encryption/protocol")
         require_condition(
             bool(self.algorithms), "an envelope has an algorithm at least", "encryption/algorithms"
         )
         pins = (self.certificate,) if self.certificate is not None else ()
         _check_pins((*pins, *self.trust_anchors), "encryption/certificate")
+
+    @property
+    def is_cms(self) -> bool:
+        """Return whether payloads are CMS envelopes (S/MIME), not XML Encryption."""
+        return "mime" in self.protocol.lower() or "cms" in self.protocol.lower()
 
 
 @dataclass(frozen=True, slots=True)

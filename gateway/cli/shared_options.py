@@ -18,6 +18,7 @@ __all__ = [
     "ZONED_MOMENT",
     "by_option",
     "change_options",
+    "decryption_options",
     "home_options",
     "json_option",
     "judging_options",
@@ -129,6 +130,21 @@ def judging_options() -> Decorator:
         click.option("--trust", type=FILE, multiple=True, metavar="PEM", help="trust anchors"),
         moment_option("time of validation"),
         json_option("print one JSON object"),
+    )
+
+
+def decryption_options(*, required: bool) -> Decorator:
+    """Return the options that name a decryption key and the policy of encryption."""
+    words = "the certificate of the decryption key, unless the PKCS#12 file contains it"
+    opening = "a file with the password of the decryption key"
+    policy = "the policy of encryption algorithms: strict, legacy-cbc or korea-seed"
+    return join_options(
+        click.option(
+            "--decryption-key", type=FILE, required=required, metavar="F", help="the key to decrypt with"
+        ),
+        click.option("--decryption-certificate", type=FILE, metavar="F", help=words),
+        click.option("--decryption-password-file", type=FILE, metavar="F", help=opening),
+        click.option("--encryption-policy", default="strict", metavar="NAME", help=policy),
     )
 
 

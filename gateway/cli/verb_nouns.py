@@ -58,6 +58,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "pki list": Noun("Trust", "trusted lists of the gateway and of other authorities"),
     "pki source": Noun("Trust", "sources of revocation data and trusted lists, and their freshness"),
     "signature": Noun("Trust", "XML signatures: verify, make"),
+    "payload": Noun("Trust", "encrypted payloads: encrypt, decrypt"),
     "verify": Noun("Trust", "verify an ebMS 2.0 message in a file; nothing is stored"),
     "evidence": Noun("Evidence", "evidence: list, check, prove, verify"),
     "practice": Noun("Test", "run a hub for practice, with simulated agencies and a console"),

@@ -515,6 +515,17 @@ VERBS: Final[dict[str, Verb]] = {
         "sign a document with XAdES-B, as a party signs its submission",
         "gateway signature make document.xml --key key.pem --certificate cert.pem --out signed.xml",
     ),
+    "payload encrypt": Verb(
+        "payload:encrypt_file",
+        "encrypt one payload for the holder of a certificate",
+        "gateway payload encrypt payload.xml --for partner.pem --out encrypted.xml",
+    ),
+    "payload decrypt": Verb(
+        "payload:decrypt_file",
+        "decrypt one payload with a key",
+        "gateway payload decrypt encrypted.xml --decryption-key key.pem --decryption-certificate cert.pem"
+        " --out payload.xml",
+    ),
     "verify": Verb(
         "verify:verify_message",
         "verify an ebMS 2.0 message in a file; nothing is stored",

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from gateway.config.decryption_settings import DecryptionKeySettings
 from gateway.config.delivery_settings import AgencySettings
 from gateway.config.fetch_sources import FetchSettings
 from gateway.config.secret_values import Secret
@@ -21,6 +22,7 @@ __all__ = ["SettingKey", "describe_settings", "format_toml"]
 #: Sections that may occur several times, each under a name.
 _NAMED: Final[dict[str, type[BaseModel]]] = {
     "agency": AgencySettings,
+    "decryption": DecryptionKeySettings,
     "fetch": FetchSettings,
     "tls": TlsSettings,
 }

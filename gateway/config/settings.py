@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from gateway.config.api_settings import ApiSettings
 from gateway.config.console_settings import ConsoleSettings
+from gateway.config.decryption_settings import DecryptionKeySettings
 from gateway.config.delivery_settings import AgencySettings, CustomsSettings, DeliverySettings
 from gateway.config.fetch_sources import FetchSettings, SourceName
 from gateway.config.http import HttpSettings
@@ -31,6 +32,14 @@ class Settings(SettingsSection):
     http: HttpSettings = Field(HttpSettings(), description="The HTTP server of the gateway.")
     limits: LimitSettings = Field(LimitSettings(), description="Limits on the size and cost of a message.")
     pki: PkiSettings = Field(PkiSettings(), description="Trust anchors, and the signing key of the gateway.")
+    decryption: dict[str, DecryptionKeySettings] = Field(
+        {},
+        max_length=8,
+        description=(
+            "Keys that decrypt payloads, each under a name. A message chooses the key by the certificate "
+            "for which it was encrypted."
+        ),
+    )
     recognition: RecognitionSettings = Field(
         RecognitionSettings(),
         description=(

@@ -89,7 +89,8 @@ def _describe_reason(found: Any) -> str:
 
 def _list_section_keys(outer: list[str]) -> Iterator[str]:
     place = [
-        "<code>" if outer[:1] in (["agency"], ["fetch"]) and n == 1 else step for n, step in enumerate(outer)
+        "<code>" if outer[:1] in (["agency"], ["decryption"], ["fetch"]) and n == 1 else step
+        for n, step in enumerate(outer)
     ]
     for key in describe_settings():
         *above, _ = key.name.split(".")

@@ -1,5 +1,7 @@
 from .cms_envelope import read_envelope as read_envelope
 from .encrypted_data import read_encrypted_data as read_encrypted_data
+from .encrypted_payload import DecryptedPayload as DecryptedPayload
+from .encrypted_payload import EncryptedPayload as EncryptedPayload
 from .encrypted_payload import decrypt_payload as decrypt_payload
 from .encryption_policies import AgreedAlgorithms as AgreedAlgorithms
 from .encryption_policies import get_encryption_policy as get_encryption_policy

@@ -208,3 +208,15 @@ CONVERSATION_LIMIT = Problem(
     soap="Client",
     http=500,
 )
+
+COMPRESSION_REFUSED = Problem(
+    id="GW319",
+    title="compressed payload refused",
+    meaning="A payload is not compressed as agreed, cannot be expanded, or expands to too much.",
+    cause="It is not gzip, is damaged or cut off, or expands a hundredfold or beyond the limit of a body.",
+    remedy="Compress each payload once with gzip, before it is signed. Split data beyond the limit.",
+    ebms2="MimeProblem",
+    ebms3="EBMS:0303",
+    soap="Client",
+    http=500,
+)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gateway.hub.register import DecisionRules
 
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -26,8 +27,8 @@ from gateway.hub.sign_in_upkeep import SignInUpkeep
 from gateway.hub.statistics_keeper import StatisticsKeeper
 from gateway.hub.trust import NextSigningKey
 from gateway.message_model import MemoryBody
-from gateway.pki import CertificateExaminer, CertificateValidator, Keyring, Signer
-from gateway.protocols import Parcel, ProtocolContext
+from gateway.pki import CertificateExaminer, CertificateValidator, DecryptionKey, Keyring, Signer
+from gateway.protocols import EncryptionResources, Parcel, ProtocolContext
 from gateway.wire import DEFAULT_LIMITS, WireLimits
 
 __all__ = ["Hub", "HubResources"]
@@ -57,6 +58,7 @@ class Hub:
     own, whatever their P-Modes say. `stamping` reports whether evidence waits too long for its time
     stamp; it is None where no authority stamps evidence. `zone` is the time zone of the days in the
     statistics. `responses` limits the requests that wait for a response in their HTTP answer.
+    `decryption_keys` open the payloads that are encrypted for us.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Hub:
         zone: tzinfo = UTC,
         responses: ResponseLimits | None = None,
         most_held: int = 1000,
+        decryption_keys: tuple[DecryptionKey, ...] = (),
     ) -> None:
         self.engine = world.engine
         self.clock = world.clock
@@ -95,6 +98,7 @@ class Hub:
         self.mutual_tls = mutual_tls
         self.stamping = stamping
         self.most_held = most_held
+        self.decryption_keys = decryption_keys
         self._signer = signer
         self._successor = successor
         self._examiner = examiner
@@ -185,4 +189,9 @@ class Hub:
             find_certificate_party=lambda sha256: knowledge.find_certificate_party(sha256, now),
             find_party_name=knowledge.by_id.get,
             limits=self.limits,
+            encryption=EncryptionResources(
+                self.decryption_keys,
+                os.urandom,
+                lambda party, pin: knowledge.find_encryption_certificate(party, pin, now),
+            ),
         )

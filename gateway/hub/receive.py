@@ -12,7 +12,7 @@ no message.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from traceback import clear_frames
 from typing import Any
@@ -354,13 +354,15 @@ def _record_new_message(conn: Connection, arrival: ReceivedMessage, unit: UserMe
     """Record the evidence of origin, and queue the task that admits the message."""
     opened, now = arrival.opened, arrival.context.now
     signer = opened.signed.certificate.sha256 if opened.signed else None
-    evidence = {
+    evidence: dict[str, Any] = {
         "message_id": unit.message_id,
         "signer": signer,
         "verdict": arrival.hub.verdicts.find_verdict_digest(signer) if signer else None,
         "epoch": arrival.knowledge.epoch,
         "admitted": arrival.way,
     }
+    if opened.unwrapped:
+        evidence["unwrapped"] = [asdict(one) for one in opened.unwrapped]
     record_evidence(conn, "NRO", "message", message, opened.identity, evidence, now)
     if opened.pmode is not None:
         _give_to_application(conn, arrival, unit, (message, opened.pmode))

@@ -22,13 +22,14 @@ from gateway.hub.trust import (
     NextSigningKey,
     Recognizer,
     VerdictRecorder,
+    load_decryption_keys,
     load_hub_signer,
     load_next_signing_key,
     load_recognition_policy,
     load_stamp_trust_store,
     load_trust_store,
 )
-from gateway.pki import CertificateExaminer, CertificateValidator, Signer
+from gateway.pki import CertificateExaminer, CertificateValidator, RsaDecryptionKey, Signer
 from gateway.store import check_schema_version
 from gateway.wire import WireLimits
 
@@ -61,6 +62,7 @@ class HubBase:
     successor: NextSigningKey | None
     examiner: CertificateExaminer | None
     register: TrustedRegister
+    decryption_keys: tuple[RsaDecryptionKey, ...] = ()
 
 
 def build_hub_base(settings: Settings, *, at_work: bool = True) -> HubBase:
@@ -74,7 +76,8 @@ def build_hub_base(settings: Settings, *, at_work: bool = True) -> HubBase:
         check_schema_version(engine)
         signer, successor = load_hub_signer(settings), load_next_signing_key(settings)
         examiner = CertificateExaminer(tell=_log_ended_examination) if at_work else None
-        return HubBase(engine, signer, successor, examiner, _build_register(settings, engine, examiner))
+        register = _build_register(settings, engine, examiner)
+        return HubBase(engine, signer, successor, examiner, register, load_decryption_keys(settings))
     except BaseException:
         # The caller gets no hub and has nothing to close.
         engine.dispose()
@@ -129,6 +132,7 @@ def build_hub(
         zone=ZoneInfo(settings.hub.time_zone),
         responses=ResponseLimits(settings.http.response_wait, settings.http.waiting_requests),
         most_held=settings.limits.held_messages,
+        decryption_keys=base.decryption_keys,
     )
 
 

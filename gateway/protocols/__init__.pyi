@@ -1,4 +1,5 @@
 from . import ebms2 as ebms2
+from .core import EncryptionResources as EncryptionResources
 from .core import OpenedMessage as OpenedMessage
 from .core import Parcel as Parcel
 from .core import ProtocolContext as ProtocolContext

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.agreements import PMode, PModeIndex
-from gateway.errors import PARTY_UNKNOWN, REFUSED_FOR_GOOD, SIGNER_MISMATCH, GatewayError
+from gateway.errors import (
+    CERTIFICATE_UNTRUSTED,
+    KEY_UNAVAILABLE,
+    PARTY_UNKNOWN,
+    REFUSED_FOR_GOOD,
+    SIGNER_MISMATCH,
+    GatewayError,
+)
 from gateway.message_model import (
     Body,
     DigestReference,
@@ -27,17 +34,20 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
-from gateway.pki import Certificate, CertificateUse, Signer, Verdict
+from gateway.pki import Certificate, CertificateUse, DecryptionKey, Signer, Verdict
 from gateway.wire import DEFAULT_LIMITS, WireLimits
 from gateway.xmlsec import VerifiedSignature
 
 __all__ = [
+    "EncryptionResources",
     "OpenedMessage",
     "Parcel",
     "ProtocolContext",
     "ProtocolCore",
     "RejectionResponse",
     "SentUnit",
+    "UnwrappedPart",
+    "join_unwrapped_parts",
     "make_refusal_error",
 ]
 
@@ -63,6 +73,55 @@ class Parcel:
         return ""
 
 
+def _draw_nothing(_count: int) -> bytes:
+    raise GatewayError(KEY_UNAVAILABLE, "no source of random octets is configured here", "key")
+
+
+def _find_no_certificate(name: str, _pin: str | None) -> Certificate:
+    detail = f"no encryption certificate of {name[:80]} is known here"
+    raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "encryption/certificate")
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionResources:
+    """What encrypts and decrypts payloads.
+
+    `keys` are our decryption keys, the current one first. `draw_octets` returns so many random
+    octets. `find_certificate` returns the certificate for which payloads of a party, by its
+    registered name, are encrypted: the pinned one (SHA-256) or that of the register; it raises
+    where there is none.
+    """
+
+    keys: tuple[DecryptionKey, ...] = ()
+    draw_octets: Callable[[int], bytes] = _draw_nothing
+    find_certificate: Callable[[str, str | None], Certificate] = _find_no_certificate
+
+
+@dataclass(frozen=True, slots=True)
+class UnwrappedPart:
+    """How a payload came: encrypted, compressed, or both; `sent_sha256` is the digest of what came.
+
+    `signed_sha256` is the digest of the octets that the sender signed. `cipher`, `transport` and
+    `key` (the certificate, SHA-256) are empty for a payload in clear.
+    """
+
+    content_id: str
+    sent_sha256: str
+    signed_sha256: str
+    cipher: str = ""
+    transport: str = ""
+    key: str = ""
+    compressed: bool = False
+
+
+def join_unwrapped_parts(
+    decrypted: tuple[UnwrappedPart, ...], expanded: tuple[UnwrappedPart, ...]
+) -> tuple[UnwrappedPart, ...]:
+    """Return how payloads came that were decrypted, then expanded; the latter alone where nothing was."""
+    opened = {one.content_id: replace(one, compressed=True) for one in decrypted}
+    return tuple(opened.get(one.content_id, one) for one in expanded)
+
+
 @dataclass(frozen=True, slots=True)
 class ProtocolContext:
     """All external data and functions that a core may use.
@@ -73,7 +132,8 @@ class ProtocolContext:
     None for unknown and suspended parties, and `find_certificate_party` raises GW206 for a
     certificate registered for another time. `keys` contains our signers by the name of the
     party for which they sign; a message to a party without a key here is addressed to another
-    handler. `make_message_id` returns a new message id, ``unique@host``.
+    handler. `make_message_id` returns a new message id, ``unique@host``. `encryption` is what
+    payloads are encrypted and decrypted with.
     """
 
     agreements: PModeIndex
@@ -84,6 +144,7 @@ class ProtocolContext:
     find_certificate_party: Callable[[str], str | None]
     find_party_name: Callable[[PartyId], str | None]
     limits: WireLimits = DEFAULT_LIMITS
+    encryption: EncryptionResources = EncryptionResources()
 
     def get_party_name(self, party: Party) -> str:
         """Return the registered name of `party`; raise GW302 unless all its ids belong to one known party."""
@@ -98,6 +159,13 @@ class ProtocolContext:
         if self.find_certificate_party(certificate.sha256) != wanted:
             detail = f"{certificate.subject[:120]} does not sign for {party.ids[0].value[:80]!r}"
             raise GatewayError(SIGNER_MISMATCH, detail, location)
+
+    def find_encryption_certificate(self, party: Party, pin: str | None, location: str) -> Certificate:
+        """Return the certificate to encrypt for `party`; raise unless it is valid now."""
+        found = self.encryption.find_certificate(self.get_party_name(party), pin)
+        verdict = self.validate_certificate(found.der, CertificateUse.ENCRYPTION, self.now)
+        verdict.raise_unless_accepted(location)
+        return found
 
     def check_signing_certificate(self, certificate: Certificate, location: str) -> None:
         """Raise for a certificate that may not sign now: path, validity period, revocation."""
@@ -119,7 +187,8 @@ class OpenedMessage:
     """The verified content of a parcel.
 
     `identity` is equal for two parcels with one message id exactly when their content is the
-    same, whatever their MIME framing.
+    same, whatever their MIME framing. `unwrapped` are the payloads that came encrypted or
+    compressed; the payloads of the unit are in clear.
     """
 
     units: tuple[Unit, ...]
@@ -127,6 +196,7 @@ class OpenedMessage:
     signed: VerifiedSignature | None
     parcel: Parcel
     identity: str
+    unwrapped: tuple[UnwrappedPart, ...] = ()
 
     @property
     def unit(self) -> Unit:

@@ -7,8 +7,8 @@ elements that are addressed to the next node; these are few and known.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -35,6 +35,7 @@ from gateway.xmlsec.algorithms import (
     SHA256,
     XPATH,
     SignaturePolicy,
+    compare_digests,
     compute_digest,
 )
 from gateway.xmlsec.digest_references import (
@@ -63,12 +64,19 @@ from gateway.xmlsec.xml_signature import (
 
 __all__ = [
     "ENVELOPE_TRANSFORMS",
+    "DigestCheck",
+    "PartDecryption",
     "find_signature",
     "list_next_actor_headers",
     "sign_message",
     "verify_message_signature",
     "write_message_signature",
 ]
+
+#: Returns whether octets have the digest that is signed.
+DigestCheck = Callable[[bytes], bool]
+#: Decrypts one part to the octets that were signed, by their digest; raises where there are none.
+PartDecryption = Callable[[DigestCheck], None]
 
 _Transforms = tuple[Transform, ...]
 ENVELOPE_TRANSFORMS: Final[_Transforms] = (
@@ -124,11 +132,13 @@ def verify_message_signature(
     policy: SignaturePolicy,
     *,
     believe: CertificateCheck | None = None,
+    encrypted: Mapping[str, PartDecryption] | None = None,
     limits: WireLimits = DEFAULT_LIMITS,
 ) -> VerifiedSignature:
     """Verify the signature over the envelope and every attachment (by Content-ID, without brackets).
 
-    `believe` checks the certificate before anything is computed with it.
+    `believe` checks the certificate before anything is computed with it. `encrypted` decrypts
+    attachments whose plaintext is signed: each is called last, when everything else is verified.
     ``VerifiedSignature.excluded`` names the header blocks for the next node, which any
     intermediary may have added or changed. Raises GW problems when the signature is missing
     or invalid, or does not cover a part.
@@ -156,7 +166,13 @@ def verify_message_signature(
             omit_canonical_elements(root, (signature, *omitted), whole) if part is None else attachments[part]
         )
 
-    verify_reference_digests(structure, resolve_reference)
+    secret = encrypted or {}
+    verify_reference_digests(
+        structure, resolve_reference, [one for one, part in parts.items() if part not in secret]
+    )
+    for reference, part in parts.items():
+        if part is not None and part in secret:
+            secret[part](partial(_has_digest, reference))
     return VerifiedSignature(
         references=structure.references,
         certificate=certificate,
@@ -164,6 +180,10 @@ def verify_message_signature(
         signature_algorithm=structure.algorithm,
         excluded=tuple(_PLACES[header.tag] for header in omitted),
     )
+
+
+def _has_digest(reference: DigestReference, octets: bytes) -> bool:
+    return compare_digests(compute_digest(reference.digest_algorithm, octets), reference.digest_value)
 
 
 def sign_message(root: etree._Element, attachments: Mapping[str, bytes], signer: Signer) -> None:

@@ -198,9 +198,13 @@ def verify_signed_info(structure: SignatureStructure, certificate: Certificate) 
         raise_signature_error(WRONG_VALUE, structure.element)
 
 
-def verify_reference_digests(structure: SignatureStructure, resolve: ReferenceResolver) -> None:
-    """Verify every digest against the octets of its reference."""
-    for reference in structure.references:
+def verify_reference_digests(
+    structure: SignatureStructure,
+    resolve: ReferenceResolver,
+    references: Sequence[DigestReference] | None = None,
+) -> None:
+    """Verify the digest of every reference, or of those given, against its octets."""
+    for reference in structure.references if references is None else references:
         octets = dereference_octets(reference, resolve, structure.element)
         if not compare_digests(compute_digest(reference.digest_algorithm, octets), reference.digest_value):
             detail = f"the digest of {describe_reference(reference.uri)} is wrong"

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.agreements import (
+    Encryption,
     MessageRoute,
     PMode,
     PModeIndex,
@@ -220,6 +221,31 @@ def test_a_pmode_may_differ_from_the_defaults() -> None:
     notice = read_pmodes(text, "x.yaml")[3]
     assert notice.reliability == Reliability("never", "always", "always", 0, 300, 432_000)
     assert (notice.security.sign, notice.security.policy, notice.sync_reply_mode) == (False, "strict", "none")
+
+
+def test_encryption_and_compression_are_agreed_in_yaml() -> None:
+    pin = b"ab" * 32
+    text = EXAMPLE.replace(b"action: Notice}", b"action: Notice, encryption: {certificate: " + pin + b"}}")
+    text = text.replace(
+        b"action: Result}",
+        b"action: Result, compression: gzip, "
+        b"encryption: {protocol: S/MIME, algorithms: [aes128-gcm, rsa-oaep], policy: legacy-cbc}}",
+    )
+    pmodes = read_pmodes(text, "x.yaml")
+    assert pmodes[3].encryption == Encryption(
+        "XMLENC", ("http://www.w3.org/2009/xmlenc11#aes256-gcm",), pin.decode()
+    )
+    assert pmodes[2].encryption == Encryption("S/MIME", ("aes128-gcm", "rsa-oaep"), policy="legacy-cbc")
+    assert [one.compresses_payloads for one in pmodes[:4]] == [False, False, True, False]
+    assert pmodes[0].encryption is None
+    for one in pmodes:
+        assert pmode_from_json(pmode_to_json(one)) == one
+    for wrong in (b"{policy: loose}", b"{certificate: x}", b"{cipher: x}", b"{algorithms: []}"):
+        with pytest.raises(GatewayError) as caught:
+            read_pmodes(text.replace(b"{certificate: " + pin + b"}", wrong), "x.yaml")
+        assert "x.yaml:" in caught.value.location
+    with pytest.raises(GatewayError):
+        read_pmodes(text.replace(b"gzip", b"zip"), "x.yaml")
 
 
 def test_a_receiver_that_forgets_before_the_last_repeat_is_not_agreed_in_yaml() -> None:

@@ -16,7 +16,7 @@ from gateway.store import agreements, parties
 from gateway.store.engine import read_transaction
 from gateway.wire import parse_xml, serialize_element
 from tests.agreements.cpa.documents import list_real_files, mutate_agreement
-from tests.agreements.cpa.written_cpa import write_cpa
+from tests.agreements.cpa.written_cpa import write_cpa, write_envelope
 from tests.kit.house import AGREEMENT
 
 Run = Callable[..., tuple[int, str, str]]
@@ -237,6 +237,24 @@ def test_an_override_is_kept_beside_the_document(tmp_path: Path, run: Run) -> No
     original = tmp_path / "original.xml"
     assert run("agreement", "export", NAME, "--out", original, "--original")[0] == 0
     assert original.read_bytes() == file.read_bytes()
+
+
+def test_the_policy_of_encryption_is_an_override(tmp_path: Path, run: Run) -> None:
+    """A CPA names algorithms; whether older ones are read is said by this hub."""
+    confidential = ('tp:isConfidential="none"', 'tp:isConfidential="persistent"')
+    gcm = "http://www.w3.org/2009/xmlenc11#aes256-gcm"
+    sides = [
+        (f"<!--{me}-{way}-->", write_envelope(side, gcm).replace("b-cert", f"{me}-cert"))
+        for me in "ab"
+        for way, side in (("decrypt", "Receiver"), ("encrypt", "Sender"))
+    ]
+    file = write(tmp_path, write_cpa(confidential, *sides))
+    assert run("agreement", "load", file, "--as", BUYER, "--accept-warnings")[0] == 0
+    assert {one["encryption"]["policy"] for one in show_pmodes(run, NAME)} == {"strict"}
+    words = ("--encryption-policy", "legacy-cbc", "--reason", "an old product")
+    assert run("agreement", "override", NAME, *words)[0] == 0
+    assert {one["encryption"]["policy"] for one in show_pmodes(run, NAME)} == {"legacy-cbc"}
+    assert run("agreement", "override", NAME, "--encryption-policy", "loose", "--reason", "r")[0] == 2
 
 
 @pytest.mark.parametrize(

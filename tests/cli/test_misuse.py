@@ -46,6 +46,8 @@ MISUSED = [
     "signature verify PLACE/none.xml",
     "signature verify PLACE/text --trust PLACE/none.pem",
     "signature make PLACE/none.xml --key PLACE/none.pem",
+    "payload encrypt PLACE/none.xml --for PLACE/none.pem --out PLACE/out",
+    "payload decrypt PLACE/none.xml --decryption-key PLACE/none.pem --out PLACE/out",
     "submit PLACE/none.xml",
     "submit PLACE/text --as nobody --to http://127.0.0.1:9 --partner PLACE",
     "submission check PLACE/text --as nobody --partner PLACE",

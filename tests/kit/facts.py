@@ -31,6 +31,7 @@ from gateway.conformance.partners.misbehavior import (
     BROKER_MISBEHAVIORS,
     CUSTOMS_MISBEHAVIORS,
 )
+from gateway.encryption.encryption_policies import ENCRYPTION_POLICIES
 from gateway.errors import PROBLEMS, delivery, documents, internal, message_syntax, messaging, security
 from gateway.monitor.metrics import _HELP as METRICS
 from gateway.share import get_data_folder
@@ -391,6 +392,16 @@ def draw_limits(words: Words) -> str:
     return table(("limit", "default", "of"), rows)
 
 
+def draw_encryption_policies(_: Words) -> str:
+    rows = []
+    for policy in ENCRYPTION_POLICIES.values():
+        names = (sorted(policy.ciphers), policy.written, sorted(policy.transports))
+        rows.append(
+            (code(policy.name), *(", ".join(uri.rpartition("#")[2] for uri in one) for one in names))
+        )
+    return table(("policy", "ciphers read", "ciphers written", "key transports read"), rows)
+
+
 def draw_policies(_: Words) -> str:
     rows = []
     for policy in POLICIES.values():
@@ -486,6 +497,7 @@ DRAWN: dict[str, Callable[[Words], str]] = {
     "metrics": draw_metrics,
     "limits": draw_limits,
     "policies": draw_policies,
+    "encryption-policies": draw_encryption_policies,
     "roles": draw_roles,
     "rights": draw_rights,
     "operations": draw_operations,

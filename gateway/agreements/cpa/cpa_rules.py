@@ -238,9 +238,6 @@ _SECURITY: Final = {
     "encryption-unwanted": _make_rule(
         _NOTE, "an envelope is described, and the business wants none", "ReceiverDigitalEnvelope"
     ),
-    "encryption-unsupported": _make_rule(
-        _WARNING, "payloads are encrypted, and the hub sends none", "DigitalEnvelope"
-    ),
     "encryption-different": _make_rule(
         _ERROR, "sender and receiver have no way of encryption in common", "DigitalEnvelope"
     ),

@@ -144,9 +144,6 @@ def _find_encryption_problems(view: CpaView) -> Found:
             elif sender is not None and _are_incompatible(sender, receiver):
                 text = f"{name}: the envelopes of sender and receiver have no algorithm or protocol in common"
                 yield CpaFinding("encryption-different", receiver.place, text)
-            else:
-                text = f"{name} is encrypted: the hub refuses to send it, and does not decrypt it"
-                yield CpaFinding("encryption-unsupported", receiver.place, text)
         elif (sender or receiver) is not None and not is_persistent(business.confidential):
             text = f"{name} needs no encryption, and an envelope is described"
             yield CpaFinding("encryption-unwanted", business.place, text)

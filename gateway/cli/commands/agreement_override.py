@@ -9,6 +9,7 @@ import click
 from sqlalchemy import Connection
 
 from gateway.agreements import (
+    ENCRYPTION_POLICIES,
     PMode,
     PModeOverride,
     apply_overrides,
@@ -29,7 +30,8 @@ from gateway.store import agreements, parties
 
 __all__ = ["override_terms"]
 
-_TERMS: Final = ("endpoint", "certificate", "retries", "retry_interval")
+_TERMS: Final = ("endpoint", "certificate", "retries", "retry_interval", "encryption_policy")
+_POLICY_WORDS: Final = "the algorithms of encrypted payloads that are read and written"
 _PARTY_WORDS: Final = "an identifier of the party whose endpoint or certificate it is (the partner)"
 _PMODE_WORDS: Final = "only this P-Mode"
 _REMOVE_WORDS: Final = "remove the override: the document counts again; repeatable"
@@ -41,6 +43,7 @@ _REMOVE_WORDS: Final = "remove the override: the document counts again; repeatab
 @click.option("--certificate", type=FILE, help="a further signing certificate of the party, valid now")
 @click.option("--retries", type=click.IntRange(0, 10_000), help="how often messages are repeated")
 @click.option("--retry-interval", type=click.IntRange(1), metavar="SECONDS", help="the time between retries")
+@click.option("--encryption-policy", type=click.Choice(ENCRYPTION_POLICIES), help=_POLICY_WORDS)
 @click.option("--party", metavar="[TYPE|]VALUE", help=_PARTY_WORDS)
 @click.option("--pmode", metavar="ID", help=_PMODE_WORDS)
 @click.option("--remove", multiple=True, type=click.Choice(_TERMS), help=_REMOVE_WORDS)

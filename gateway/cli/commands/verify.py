@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gateway.agreements import PModeIndex
+from gateway.agreements import ENCRYPTION_POLICIES, PModeIndex
 from gateway.cli.named_files import read_file
 from gateway.cli.result_output import print_report
-from gateway.cli.shared_options import FILE, judging_options
+from gateway.cli.shared_options import FILE, decryption_options, judging_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, NOT_UNDERSTOOD, GatewayError
 from gateway.message_model import MemoryBody
-from gateway.pki import CertificateValidator, Keyring, TrustPolicy, TrustStore, read_certificates
-from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, ebms2
+from gateway.pki import (
+    CertificateValidator,
+    DecryptionKey,
+    Keyring,
+    TrustPolicy,
+    TrustStore,
+    read_certificates,
+)
+from gateway.protocols import EncryptionResources, OpenedMessage, Parcel, ProtocolContext, ebms2
 from gateway.wire import read_http_message
 from gateway.xmlsec import POLICIES
 
@@ -31,8 +40,10 @@ __all__ = [
 ]
 
 
-def make_context(anchors: Sequence[bytes], now: datetime) -> ProtocolContext:
-    """Return a context with `anchors` (PEM or DER) and without agreements, parties or keys.
+def make_context(
+    anchors: Sequence[bytes], now: datetime, keys: tuple[DecryptionKey, ...] = ()
+) -> ProtocolContext:
+    """Return a context with `anchors` (PEM or DER) and decryption keys, without agreements or parties.
 
     No revocation list is loaded, so revocation is not checked.
     """
@@ -46,13 +57,17 @@ def make_context(anchors: Sequence[bytes], now: datetime) -> ProtocolContext:
         make_message_id=lambda: "",
         find_certificate_party=lambda _sha256: None,
         find_party_name=lambda _party_id: None,
+        encryption=EncryptionResources(keys, os.urandom),
     )
 
 
-def verify_message_octets(raw: bytes, context: ProtocolContext, policy: str | None = None) -> dict[str, Any]:
+def verify_message_octets(
+    raw: bytes, context: ProtocolContext, policy: str | None = None, encryption: str = "strict"
+) -> dict[str, Any]:
     """Return the verdict on an HTTP message in the form of `gateway verify --json`.
 
-    With `policy` the message is verified by itself; otherwise by the agreements of `context`.
+    With `policy` the message is verified by itself, its payloads decrypted by the policy
+    `encryption` with the keys of `context`; otherwise by the agreements of `context`.
     """
     parcel: Parcel | None = None
     try:
@@ -60,7 +75,11 @@ def verify_message_octets(raw: bytes, context: ProtocolContext, policy: str | No
         parcel = Parcel(message.headers, MemoryBody(message.body))
         if ebms2.find_fault(parcel, context.limits) is not None:
             return {**_make_blank_verdict(), "accepted": True, "kind": "Fault"}
-        opened = ebms2.verify_parcel(parcel, policy, context) if policy else ebms2.open(parcel, context)
+        opened = (
+            ebms2.verify_parcel(parcel, policy, context, encryption)
+            if policy
+            else ebms2.open(parcel, context)
+        )
     except GatewayError as refused:
         return _describe_refused_message(refused, parcel, context)
     return _describe_opened_message(opened)
@@ -79,6 +98,8 @@ def _describe_opened_message(opened: OpenedMessage) -> dict[str, Any]:
         "kind": type(opened.unit).__name__,
         "payloads": [one.content_id for one in getattr(opened.unit, "payloads", ())],
     }
+    if opened.unwrapped:
+        verdict["unwrapped"] = [asdict(one) for one in opened.unwrapped]
     if opened.signed is not None:
         verdict["signed"] = [one.uri for one in opened.signed.references]
         verdict["signer"] = opened.signed.certificate.subject
@@ -117,13 +138,22 @@ def _find_answer_status(refused: GatewayError, *, answerable: bool | None) -> in
 
 
 def verify_message_file(
-    path: Path, *, policy: str = "strict", trust: Sequence[Path] = (), now: datetime
+    path: Path,
+    *,
+    policy: str = "strict",
+    trust: Sequence[Path] = (),
+    now: datetime,
+    keys: tuple[DecryptionKey, ...] = (),
+    encryption: str = "strict",
 ) -> dict[str, Any]:
     """Return the verdict on the HTTP message in a file, verified by itself at the time `now`."""
     if policy not in POLICIES:
         raise GatewayError(MISUSE, f"policy is one of {', '.join(POLICIES)}", "--policy")
-    context = make_context([_read_anchor_file(one) for one in trust], now)
-    return {"file": str(path), **verify_message_octets(read_file(path), context, policy)}
+    if encryption not in ENCRYPTION_POLICIES:
+        known = ", ".join(ENCRYPTION_POLICIES)
+        raise GatewayError(MISUSE, f"the policy of encryption is one of {known}", "--encryption-policy")
+    context = make_context([_read_anchor_file(one) for one in trust], now, keys)
+    return {"file": str(path), **verify_message_octets(read_file(path), context, policy, encryption)}
 
 
 def _read_anchor_file(path: Path) -> bytes:
@@ -149,6 +179,7 @@ def read_home_context(home: Path) -> ProtocolContext:
 @verb
 @click.argument("file", type=FILE, help="an HTTP message: optional start line, headers, empty line, body")
 @judging_options()
+@decryption_options(required=False)
 @click.option("--home", type=FILE, help="use the agreements and parties of this home folder")
 def verify_message(arguments: Arguments) -> int:
     """Print the verdict; return 0 for accepted, 1 for refused."""
@@ -171,4 +202,15 @@ def _judge_message_file(arguments: Arguments) -> dict[str, Any]:
         context = read_home_context(arguments.home)
         return {"file": str(arguments.file), **verify_message_octets(read_file(arguments.file), context)}
     now = arguments.at or datetime.now(UTC)
-    return verify_message_file(arguments.file, policy=arguments.policy, trust=arguments.trust, now=now)
+    # Imported on use: most messages have nothing encrypted.
+    from gateway.cli.commands.payload import load_decryption_key_file
+
+    keys = (load_decryption_key_file(arguments),) if arguments.decryption_key is not None else ()
+    return verify_message_file(
+        arguments.file,
+        policy=arguments.policy,
+        trust=arguments.trust,
+        now=now,
+        keys=keys,
+        encryption=arguments.encryption_policy,
+    )

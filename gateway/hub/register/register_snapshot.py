@@ -15,9 +15,10 @@ from sqlalchemy import Connection
 
 from gateway.agreements import DeferredPModeIndex, PModeIndex
 from gateway.cases import FilingRegister
-from gateway.errors import CERTIFICATE_EXPIRED, GatewayError
+from gateway.errors import CERTIFICATE_EXPIRED, CERTIFICATE_UNTRUSTED, GatewayError
 from gateway.hub.register.effective_pmodes import load_pmode_texts
 from gateway.message_model import PartyId
+from gateway.pki import Certificate, read_certificate
 from gateway.store import fetched_lists as fetched
 from gateway.store import mandates, parties, register_version, revocation_lists
 
@@ -67,6 +68,14 @@ class TlsClientCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class EncryptionCertificate:
+    """A certificate (DER) for which payloads of its party are encrypted."""
+
+    holding: CertificateAssignment
+    der: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RegisterSnapshot:
     """Agreements, parties, certificates, mandates and revocation lists of one epoch; active ones only.
 
@@ -74,6 +83,7 @@ class RegisterSnapshot:
     data. `vouchers` are the parties that may sign and file for the parties whose mandates they
     hold. `closed_out` are the parties that are not active, each with its status, by their ids: only
     what the operator is told about a refused message needs them. `parties` are all active parties.
+    `receivers` are the certificates that parties have for encryption, by SHA-256, the last to end last.
     """
 
     epoch: int
@@ -88,6 +98,25 @@ class RegisterSnapshot:
     tls_clients: Mapping[str, TlsClientCertificate] = field(default_factory=dict)
     closed_out: Mapping[PartyId, tuple[str, str]] = field(default_factory=dict)
     parties: frozenset[str] = frozenset()
+    receivers: Mapping[str, EncryptionCertificate] = field(default_factory=dict)
+
+    def find_encryption_certificate(self, party: str, pin: str | None, at: datetime) -> Certificate:
+        """Return the certificate for which payloads of a party are encrypted at a given time; raise GW205.
+
+        It is the pinned one (SHA-256), else the one in use that ends last.
+        """
+        usable = [
+            one.der
+            for sha256, one in self.receivers.items()
+            if one.holding.party == party
+            and pin in (None, sha256)
+            and one.holding.describe_invalidity(at) is None
+        ]
+        if not usable:
+            what = f"certificate {pin[:16]}" if pin else "certificate"
+            detail = f"no {what} of {party[:80]} is registered for encryption and in use"
+            raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "encryption/certificate")
+        return read_certificate(usable[-1])
 
     def find_certificate_party(self, sha256: str, at: datetime) -> str | None:
         """Return the party that may use a certificate at a given time, None when it is not registered.
@@ -132,6 +161,13 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
         if row.use == "tls"
     }
     identifiers = parties.list_identifiers_by_party(conn)
+    receivers = {
+        row.sha256: EncryptionCertificate(
+            CertificateAssignment(row.party_id, row.valid_from, row.valid_until), row.der
+        )
+        for row in in_use
+        if row.use == "encryption"
+    }
     by_id: dict[PartyId, str] = {}
     by_value: dict[str, set[str]] = {}
     for party in sorted(active):
@@ -163,6 +199,7 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
             for one in identifiers.get(row.id, ())
         },
         frozenset(active),
+        receivers,
     )
 
 

@@ -1,4 +1,5 @@
 from .client_certificate_binding import check_message_connection as check_message_connection
+from .decryption_keys import load_decryption_keys as load_decryption_keys
 from .fetch_sources import AGENT as AGENT
 from .fetch_sources import FetchSource as FetchSource
 from .loaded_revocation_data import LoadedRevocationData as LoadedRevocationData

@@ -7,7 +7,7 @@ and last the certificate path. The units that it returns have passed all checks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -16,7 +16,6 @@ from gateway.agreements import PMode
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
     HEADER_INVALID,
-    NOT_SUPPORTED,
     NOT_UNDERSTOOD,
     PARTY_UNKNOWN,
     RECEIPT_MISMATCH,
@@ -27,8 +26,22 @@ from gateway.errors import (
 )
 from gateway.message_model import ErrorSignal, MemoryBody, Unit, UserMessage
 from gateway.pki import Certificate
-from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RejectionResponse, SentUnit
-from gateway.protocols.ebms2 import answer_signals, message_signature, message_units, packaging
+from gateway.protocols.core import (
+    OpenedMessage,
+    Parcel,
+    ProtocolContext,
+    RejectionResponse,
+    SentUnit,
+    join_unwrapped_parts,
+)
+from gateway.protocols.ebms2 import (
+    answer_signals,
+    compressed_payloads,
+    encrypted_payloads,
+    message_signature,
+    message_units,
+    packaging,
+)
 from gateway.protocols.ebms2.answer_signals import (
     check_answer,
     check_time_to_live,
@@ -49,7 +62,7 @@ from gateway.protocols.ebms2.header_blocks import (
 from gateway.protocols.ebms2.message_order import require_agreed_order
 from gateway.protocols.ebms2.message_units import get_unit_kind
 from gateway.wire import SoapFault, WireLimits, write_fault_envelope
-from gateway.xmlsec import CertificateCheck, VerifiedSignature
+from gateway.xmlsec import CertificateCheck, PartDecryption, VerifiedSignature
 
 __all__ = [
     "check_answer",
@@ -103,30 +116,41 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
     message = _read_message(parcel, context.limits)
     with _attach_reply_address(message.blocks):
         pmode = _match_addressed_pmode(message, context)
+        secret = _read_encrypted_parts(message, pmode, context)
         with _map_receipt_mismatch(message, expecting):
             signed = _verify_signature(
-                message, pmode.security.policy, context.limits, _build_signer_check(message, pmode, context)
+                message,
+                pmode.security.policy,
+                context.limits,
+                _build_signer_check(message, pmode, context, secret=bool(secret)),
+                secret.list_decryptions(),
             )
             _check_signer_validity(message, signed, pmode, context)
-        opened = _make_opened_message(message, signed, pmode, parcel)
+        opened = _make_opened_message(message, (signed, secret), pmode, parcel, context.limits)
     if expecting is not None:
         check_answer(opened, expecting)
     return opened
 
 
-def verify_parcel(parcel: Parcel, policy: str, context: ProtocolContext) -> OpenedMessage:
+def verify_parcel(
+    parcel: Parcel, policy: str, context: ProtocolContext, encryption: str = "strict"
+) -> OpenedMessage:
     """Return the units of a parcel verified without agreement: structure, signature and certificate.
 
-    A business message or a receipt must be signed; other signals need no signature.
+    A business message or a receipt must be signed; other signals need no signature. Encrypted
+    payloads are decrypted with the keys of the context, where it has any, by the policy
+    `encryption`; a payload that was compressed stays so.
     """
     message = _read_message(parcel, context.limits)
-    signed = _verify_signature(message, policy, context.limits)
+    named = message.body.manifest if context.encryption.keys else ()
+    secret = encrypted_payloads.read_encrypted_parts(named, message.package.parts, encryption, context)
+    signed = _verify_signature(message, policy, context.limits, None, secret.list_decryptions())
     kind = get_unit_kind(message.blocks.header)
     if kind in ("UserMessage", "Receipt"):
         message_signature.require_signature(signed)
     if signed is not None:
         context.check_signing_certificate(signed.certificate, message_signature.SIGNATURE)
-    return _make_opened_message(message, signed, None, parcel)
+    return _make_opened_message(message, (signed, secret), None, parcel, context.limits)
 
 
 def _read_message(parcel: Parcel, limits: WireLimits) -> _UnverifiedMessage:
@@ -188,13 +212,26 @@ def _match_pmode(message: _UnverifiedMessage, kind: str, context: ProtocolContex
     return pmode
 
 
+def _read_encrypted_parts(
+    message: _UnverifiedMessage, pmode: PMode, context: ProtocolContext
+) -> encrypted_payloads.EncryptedParts:
+    """Return the encrypted payloads of a business message; a signal has none."""
+    business = get_unit_kind(message.blocks.header) == "UserMessage"
+    named = message.body.manifest if business else ()
+    return encrypted_payloads.read_agreed_parts(named, message.package.parts, pmode.encryption, context)
+
+
 def _verify_signature(
-    message: _UnverifiedMessage, policy: str, limits: WireLimits, believe: CertificateCheck | None = None
+    message: _UnverifiedMessage,
+    policy: str,
+    limits: WireLimits,
+    believe: CertificateCheck | None = None,
+    encrypted: Mapping[str, PartDecryption] | None = None,
 ) -> VerifiedSignature | None:
     packaging.check_parts_present(message.body.manifest, message.package.parts)
     found = message.blocks.signature is not None
     signed = message_signature.verify_package_signature(
-        message.package, policy, limits, signed=found, believe=believe
+        message.package, policy, limits, signed=found, believe=believe, encrypted=encrypted
     )
     if signed is not None:
         message_signature.check_payload_coverage(signed, message.body.manifest)
@@ -205,9 +242,12 @@ def _verify_signature(
 
 
 def _build_signer_check(
-    message: _UnverifiedMessage, pmode: PMode, context: ProtocolContext
+    message: _UnverifiedMessage, pmode: PMode, context: ProtocolContext, *, secret: bool
 ) -> CertificateCheck:
-    """Return a check that the signer is the sender, by the register, before any digest is computed."""
+    """Return a check that the signer is the sender, by the register, before any digest is computed.
+
+    For a `secret` message its certificate must be valid too, before anything is decrypted.
+    """
     sender = message.blocks.header.sender
     forward = sender.ids[0] in pmode.from_party
     pins = pmode.security.certificates if forward else pmode.security.reply_certificates
@@ -215,6 +255,8 @@ def _build_signer_check(
     def check_signer_certificate(certificate: Certificate) -> None:
         message_signature.check_pinned_certificate(certificate, pins)
         context.check_certificate_party(certificate, sender, message_signature.SIGNATURE)
+        if secret:
+            context.check_signing_certificate(certificate, message_signature.SIGNATURE)
 
     return check_signer_certificate
 
@@ -252,37 +294,45 @@ def _needs_sender_signature(kind: str, pmode: PMode) -> bool:
 
 
 def _make_opened_message(
-    message: _UnverifiedMessage, signed: VerifiedSignature | None, pmode: PMode | None, parcel: Parcel
+    message: _UnverifiedMessage,
+    verified: tuple[VerifiedSignature | None, encrypted_payloads.EncryptedParts],
+    pmode: PMode | None,
+    parcel: Parcel,
+    limits: WireLimits,
 ) -> OpenedMessage:
-    found = packaging.collect_payloads(message.body.manifest, message.package.parts)
-    units = message_units.make_units(message_units.MessageContent(message.blocks, message.body, found))
-    return OpenedMessage(
-        units, pmode, signed, parcel, message_signature.compute_message_identity(message.package, signed)
+    signed, secret = verified
+    if signed is None:
+        secret.decrypt_unsigned()
+    parts, unwrapped = (
+        secret.replace_parts(message.package.parts),
+        secret.list_unwrapped(message.package.parts),
     )
+    if pmode is not None and pmode.compresses_payloads:
+        parts, expanded = compressed_payloads.expand_parts(message.body.manifest, parts, pmode, limits.body)
+        unwrapped = join_unwrapped_parts(unwrapped, expanded)
+    found = packaging.collect_payloads(message.body.manifest, parts)
+    units = message_units.make_units(message_units.MessageContent(message.blocks, message.body, found))
+    identity = message_signature.compute_message_identity(message.package, signed)
+    return OpenedMessage(units, pmode, signed, parcel, identity, unwrapped)
 
 
 def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext) -> Parcel:
     """Return the parcel that contains `units`, signed by `pmode`; bundled units follow the first."""
     first = units[0]
     if isinstance(first, UserMessage) and pmode is not None:
-        _refuse_unsupported_terms(pmode)
         require_agreed_order(first, pmode)
     written = write_envelope(units)
     found = first.payloads if isinstance(first, UserMessage) else ()
+    if pmode is not None and pmode.compresses_payloads:
+        found = compressed_payloads.compress_payloads(found)
     signed = ""
     if any(message_signature.needs_signature(unit, pmode) for unit in units):
         contents = {one.content_id: one.content for one in found}
         signer = context.keys[context.get_party_name(first.sender)]
         signed = message_signature.sign_envelope(written.signable_octets, NAMESPACES, contents, signer)
+    if found and pmode is not None and pmode.encryption is not None:
+        found = encrypted_payloads.encrypt_payloads(found, first.receiver, pmode.encryption, context)
     return packaging.build_parcel(written.with_signature(signed), found, first.message_id)
-
-
-def _refuse_unsupported_terms(pmode: PMode) -> None:
-    """Raise GW311 rather than send a message that has not what was agreed for it."""
-    if pmode.encryption is not None:
-        raise GatewayError(
-            NOT_SUPPORTED, f"P-Mode {pmode.id} agrees encryption, which is not done", "payload"
-        )
 
 
 def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
@@ -373,7 +423,10 @@ def _find_reply_pmode(header: MessageHeader, context: ProtocolContext) -> PMode 
 
 def collect_payload_digests(opened: OpenedMessage) -> dict[str, str]:
     """Return the SHA-256 of payloads by content id, if the signature was verified with it."""
-    return message_signature.collect_payload_digests(opened.signed)
+    # What was signed of a compressed payload is not its content.
+    packed = {one.content_id for one in opened.unwrapped if one.compressed}
+    found = message_signature.collect_payload_digests(opened.signed)
+    return {name: digest for name, digest in found.items() if name not in packed}
 
 
 def has_synchronous_answer(unit: Unit, pmode: PMode | None) -> bool:

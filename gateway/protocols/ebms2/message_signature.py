@@ -19,6 +19,7 @@ from gateway.xmlsec import (
     SHA256,
     XPATH,
     CertificateCheck,
+    PartDecryption,
     VerifiedSignature,
     find_signature,
     get_signature_policy,
@@ -55,19 +56,25 @@ def verify_package_signature(
     *,
     signed: bool,
     believe: CertificateCheck | None = None,
+    encrypted: Mapping[str, PartDecryption] | None = None,
 ) -> VerifiedSignature | None:
     """Return what a valid signature covers, None when there is no signature; raise GW202 to GW204.
 
     A signature that was not required is verified too: an invalid one indicates tampering. It
     must cover the envelope and every part. `signed` says that the header is known to contain
     a signature; otherwise one elsewhere in the envelope is searched for, and refused.
-    `believe` checks the signer before anything is computed.
+    `believe` checks the signer before anything is computed; `encrypted` decrypts parts, last of all.
     """
     if not signed and find_signature(package.envelope.root) is None:
         return None
     contents = {name: part.content for name, part in package.parts.items()}
     return verify_message_signature(
-        package.envelope.root, contents, get_signature_policy(policy), believe=believe, limits=limits
+        package.envelope.root,
+        contents,
+        get_signature_policy(policy),
+        believe=believe,
+        encrypted=encrypted,
+        limits=limits,
     )
 
 

@@ -65,6 +65,7 @@ __all__ = [
     "check_parts_present",
     "collect_payloads",
     "find_message_header",
+    "format_cid_uri",
     "open_package",
     "read_soap_body",
     "reject_unnamed_parts",
@@ -163,13 +164,14 @@ def _index_parts(parts: Iterable[MimePart]) -> dict[str, MimePart]:
             raise GatewayError(MIME_MALFORMED, "a part without Content-ID cannot be named by the Manifest")
         if part.content_id in found:
             raise GatewayError(
-                MIME_MALFORMED, "two parts have one Content-ID", _format_cid_uri(part.content_id)
+                MIME_MALFORMED, "two parts have one Content-ID", format_cid_uri(part.content_id)
             )
         found[part.content_id] = part
     return found
 
 
-def _format_cid_uri(content_id: str) -> str:
+def format_cid_uri(content_id: str) -> str:
+    """Return the cid: URI of a Content-ID."""
     # RFC 2392 §2: a Content-ID in a cid: URI is percent-encoded.
     return "cid:" + quote(content_id[:256], safe=_UNRESERVED)
 
@@ -259,7 +261,7 @@ def reject_unnamed_parts(
     for content_id in parts:
         if content_id not in known:
             raise GatewayError(
-                MIME_MALFORMED, "neither Manifest nor signature names this part", _format_cid_uri(content_id)
+                MIME_MALFORMED, "neither Manifest nor signature names this part", format_cid_uri(content_id)
             )
 
 
@@ -286,7 +288,7 @@ def write_manifest(found: tuple[Payload, ...]) -> str:
 
 def _write_manifest_reference(payload: Payload) -> str:
     properties = dict(payload.properties)
-    attributes = write_attribute("xlink:href", _format_cid_uri(payload.content_id))
+    attributes = write_attribute("xlink:href", format_cid_uri(payload.content_id))
     if "role" in properties:
         attributes += write_attribute("xlink:role", properties["role"])
     descriptions = [
@@ -313,4 +315,5 @@ def build_parcel(root: bytes, found: tuple[Payload, ...], message_id: str) -> Pa
 
 def _make_mime_part(payload: Payload) -> MimePart:
     headers = {"content-type": payload.media_type}
-    return MimePart(headers, payload.content_id, payload.media_type, payload.content)
+    media_type = payload.media_type.partition(";")[0].strip().lower()
+    return MimePart(headers, payload.content_id, media_type, payload.content)

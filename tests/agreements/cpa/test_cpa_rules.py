@@ -14,7 +14,7 @@ from lxml import etree
 from gateway.agreements import CPA_RULES, judge_cpa
 from gateway.wire import parse_xml, serialize_element
 from tests.agreements.cpa.documents import list_real_files, mutate_agreement
-from tests.agreements.cpa.written_cpa import ENDS, NOW, make_certificate, write_cpa
+from tests.agreements.cpa.written_cpa import ENDS, NOW, make_certificate, write_cpa, write_envelope
 
 Changes = tuple[tuple[str, str], ...]
 
@@ -22,14 +22,6 @@ _SIGN = "digital_signature key_encipherment"
 _CERT = make_certificate("a", usage=_SIGN)
 _SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 _GCM = "http://www.w3.org/2009/xmlenc11#aes256-gcm"
-
-
-def _envelope(side: str, algorithm: str, protocol: str = "XMLENC") -> str:
-    end = '<tp:EncryptionCertificateRef tp:certId="b-cert"/>' if side == "Receiver" else ""
-    return (
-        f'<tp:{side}DigitalEnvelope><tp:DigitalEnvelopeProtocol tp:version="1.0">{protocol}</tp:DigitalEnvelopeProtocol>'
-        f"<tp:EncryptionAlgorithm>{algorithm}</tp:EncryptionAlgorithm>{end}</tp:{side}DigitalEnvelope>"
-    )
 
 
 def _certificate(changed: str) -> Changes:
@@ -156,8 +148,8 @@ FAULTS: dict[str, tuple[Changes, bool]] = {
         ("anchors-missing", (('<tp:SigningSecurityDetailsRef tp:securityId="b-security"/>', ""),), False),
         ("anchors-unrelated", ((f'tp:certId="b-anchor"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>{_CERT}', f'tp:certId="b-anchor"><ds:KeyInfo><ds:X509Data><ds:X509Certificate>{make_certificate("c")}'),), False),
         ("encryption-undescribed", (_CONFIDENTIAL,), False),
-        ("encryption-unwanted", (("<!--b-decrypt-->", _envelope("Receiver", _GCM)),), False),
-        ("encryption-different", (_CONFIDENTIAL, ("<!--b-decrypt-->", _envelope("Receiver", _GCM)), ("<!--a-decrypt-->", _envelope("Receiver", _GCM).replace("b-cert", "a-cert")), ("<!--a-encrypt-->", _envelope("Sender", "urn:other")), ("<!--b-encrypt-->", _envelope("Sender", "urn:other"))), False),
+        ("encryption-unwanted", (("<!--b-decrypt-->", write_envelope("Receiver", _GCM)),), False),
+        ("encryption-different", (_CONFIDENTIAL, ("<!--b-decrypt-->", write_envelope("Receiver", _GCM)), ("<!--a-decrypt-->", write_envelope("Receiver", _GCM).replace("b-cert", "a-cert")), ("<!--a-encrypt-->", write_envelope("Sender", "urn:other")), ("<!--b-encrypt-->", write_envelope("Sender", "urn:other"))), False),
         ("certificate-unreadable", _certificate("QUJD"), False),
         ("certificate-ends-early", _certificate(make_certificate("a", ends=datetime(2028, 1, 1, tzinfo=UTC), usage=_SIGN)), False),
         ("certificate-ended", _certificate(make_certificate("a", ends=datetime(2026, 2, 1, tzinfo=UTC), usage=_SIGN)), False),
@@ -185,10 +177,9 @@ FAULTS: dict[str, tuple[Changes, bool]] = {
         ("part-unsigned", (('"payload-part"/><!--constituents-->', '"payload-part" tp:excludedFromSignature="true"/>'),), False),
         ("part-occurs", (('"payload-part"/><!--constituents-->', '"payload-part" tp:minOccurs="2" tp:maxOccurs="1"/>'),), False),
         ("part-transformed", (('"payload-part"/><!--constituents-->', '"payload-part"><tp:SignatureTransforms><ds:Transform Algorithm="urn:x"/></tp:SignatureTransforms></tp:Constituent>'),), False),
-        ("encryption-weak", (("<!--b-signal-decrypt-->", _envelope("Receiver", "http://www.w3.org/2001/04/xmlenc#tripledes-cbc")),), False),
-        ("encryption-cbc", (("<!--b-signal-decrypt-->", _envelope("Receiver", "http://www.w3.org/2001/04/xmlenc#aes256-cbc")),), False),
-        ("encryption-rsa15", (("<!--b-signal-decrypt-->", _envelope("Receiver", "http://www.w3.org/2001/04/xmlenc#rsa-1_5")),), False),
-        ("encryption-unsupported", (_CONFIDENTIAL, *((f"<!--{me}-{way}-->", _envelope(side, _GCM).replace("b-cert", f"{me}-cert")) for me in "ab" for way, side in (("decrypt", "Receiver"), ("encrypt", "Sender")))), False),
+        ("encryption-weak", (("<!--b-signal-decrypt-->", write_envelope("Receiver", "http://www.w3.org/2001/04/xmlenc#tripledes-cbc")),), False),
+        ("encryption-cbc", (("<!--b-signal-decrypt-->", write_envelope("Receiver", "http://www.w3.org/2001/04/xmlenc#aes256-cbc")),), False),
+        ("encryption-rsa15", (("<!--b-signal-decrypt-->", write_envelope("Receiver", "http://www.w3.org/2001/04/xmlenc#rsa-1_5")),), False),
         ("ack-different", ((_A_CHANNEL, _A_CHANNEL.replace('ackRequested="always"', 'ackRequested="perMessage"')),), False),
         ("elimination-different", ((_A_CHANNEL, _A_CHANNEL.replace('duplicateElimination="always"', 'duplicateElimination="perMessage"')),), False),
         ("sync-different", ((_A_CHANNEL, _A_CHANNEL.replace('syncReplyMode="none"', 'syncReplyMode="mshSignalsOnly"')),), False),
@@ -198,7 +189,7 @@ FAULTS: dict[str, tuple[Changes, bool]] = {
         ("package-different", ((_A_RECEIVE, _A_RECEIVE.replace("message-package", "signal-package")),), False),
         ("endpoint-missing", ((f'<tp:TransportReceiver><tp:TransportProtocol tp:version="1.1">HTTP</tp:TransportProtocol>\n<tp:Endpoint tp:uri="https://b.example/msh" tp:type="allPurpose"/><!--b-->\n{_NO_TLS.format(me="b")}\n</tp:TransportReceiver>', ""),), False),
         ("sender-missing", ((f'<tp:TransportSender><tp:TransportProtocol tp:version="1.1">HTTP</tp:TransportProtocol>\n{_CLIENT}\n</tp:TransportSender>', ""),), False),
-        ("key-usage-encryption", (("<!--a-signal-decrypt-->", _envelope("Receiver", _GCM).replace("b-cert", "a-cert")), *_certificate(make_certificate("a", usage="digital_signature"))), False),
+        ("key-usage-encryption", (("<!--a-signal-decrypt-->", write_envelope("Receiver", _GCM).replace("b-cert", "a-cert")), *_certificate(make_certificate("a", usage="digital_signature"))), False),
         ("reliability-different", ((f"{_RELIABLE}\n<tp:MessageOrderSemantics><!--a-order-->", f"{_RELIABLE.replace('>3<', '>4<')}\n<tp:MessageOrderSemantics>"),), False),
         ("signing-undescribed", ((f"<tp:PersistDuration>P1D</tp:PersistDuration>{_SENT}", "<tp:PersistDuration>P1D</tp:PersistDuration>"),), False),
         ("unsigned", ((_SIGNED, _OPEN), *((f"<tp:PersistDuration>P1D</tp:PersistDuration>{_SENT.replace('b-cert', me + '-cert')}", "<tp:PersistDuration>P1D</tp:PersistDuration>") for me in "ab")), False),

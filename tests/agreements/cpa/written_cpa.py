@@ -172,3 +172,11 @@ def _write_bindings(me: str, nested: bool) -> str:
     if nested:
         return outer
     return outer + inner if first == "Send" else inner + outer
+
+
+def write_envelope(side: str, algorithm: str, protocol: str = "XMLENC") -> str:
+    end = '<tp:EncryptionCertificateRef tp:certId="b-cert"/>' if side == "Receiver" else ""
+    return (
+        f'<tp:{side}DigitalEnvelope><tp:DigitalEnvelopeProtocol tp:version="1.0">{protocol}</tp:DigitalEnvelopeProtocol>'
+        f"<tp:EncryptionAlgorithm>{algorithm}</tp:EncryptionAlgorithm>{end}</tp:{side}DigitalEnvelope>"
+    )

@@ -1,0 +1,24 @@
+"""The settings of the keys that decrypt what partners encrypt for us."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from gateway.config.secret_values import Secret
+from gateway.config.value_types import Location, SettingsSection
+
+__all__ = ["DecryptionKeySettings"]
+
+
+class DecryptionKeySettings(SettingsSection):
+    """One decryption key; several may be in use while partners change from one to the next."""
+
+    key: Secret = Field(
+        description="Private RSA key that decrypts payloads, in the form of `pki.signing_key`."
+    )
+    password: Secret | None = Field(
+        None, description="Password of the file of the decryption key, if it is encrypted."
+    )
+    certificate: Location | None = Field(
+        None, description="Certificate of the decryption key. A PKCS#12 file contains its own certificate."
+    )

@@ -1,0 +1,96 @@
+"""Compressed payloads by agreement: gzip (RFC 1952) before signing and encrypting.
+
+The part has the media type application/gzip. The signature covers the compressed octets, so
+nothing is expanded before its sender is known. The media type of the content is that which the
+packaging of the agreement names, else it is XML when the content begins so.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from gateway.agreements import GZIP, PMode
+from gateway.errors import COMPRESSION_REFUSED, GatewayError
+from gateway.message_model import Payload
+from gateway.protocols.core import UnwrappedPart
+from gateway.protocols.ebms2.encrypted_payloads import guess_media_type
+from gateway.protocols.ebms2.packaging import ManifestReference
+from gateway.wire import MimePart
+
+__all__ = ["compress_payloads", "expand_parts"]
+
+_MEDIA_TYPES: Final = (GZIP, "application/x-gzip")
+_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+_STEP: Final = 64 * 1024
+#: XML compresses to a tenth or a thirtieth. A hundred times is a bomb; a small part may always expand.
+_MOST_TIMES: Final = 100
+_ALWAYS_ALLOWED: Final = 256 * 1024
+
+
+def compress_payloads(payloads: tuple[Payload, ...]) -> tuple[Payload, ...]:
+    """Return payloads compressed; the same content gives the same octets."""
+    return tuple(
+        replace(one, content=gzip.compress(one.content, mtime=0), media_type=GZIP) for one in payloads
+    )
+
+
+def expand_parts(
+    manifest: Iterable[ManifestReference],
+    parts: Mapping[str, MimePart],
+    pmode: PMode,
+    most: int,
+) -> tuple[dict[str, MimePart], tuple[UnwrappedPart, ...]]:
+    """Return the parts with the payloads expanded, and how each came; raise GW319.
+
+    `most` is the number of octets that all payloads together may have.
+    """
+    found, unwrapped = dict(parts), []
+    for one in manifest:
+        part = parts[one.content_id]
+        if part.media_type not in _MEDIA_TYPES:
+            raise GatewayError(COMPRESSION_REFUSED, f"this payload must be {GZIP}", one.location)
+        content = _expand_content(part.content, most, one.location)
+        most -= len(content)
+        media_type = _find_media_type(pmode) or guess_media_type(content)
+        headers = {**part.headers, "content-type": media_type}
+        found[one.content_id] = replace(part, headers=headers, media_type=media_type, content=content)
+        digest = hashlib.sha256(part.content).hexdigest()
+        unwrapped.append(UnwrappedPart(one.content_id, digest, digest, compressed=True))
+    return found, tuple(unwrapped)
+
+
+def _find_media_type(pmode: PMode) -> str | None:
+    """Return the media type that the packaging names for what is compressed, when it is one."""
+    parts = pmode.packaging.parts if pmode.packaging is not None else ()
+    named = {one.mime_type for one in parts if GZIP in one.inside}
+    return named.pop() if len(named) == 1 and "*" not in next(iter(named)) else None
+
+
+def _expand_content(data: bytes, most: int, location: str) -> bytes:
+    """Return the content of one gzip member, in steps, so that nothing too large is ever held."""
+    allowed = min(most, max(_ALWAYS_ALLOWED, _MOST_TIMES * len(data)))
+    work, pieces, size = zlib.decompressobj(_GZIP_WINDOW), [], 0
+    waiting = data
+    try:
+        while not work.eof:
+            piece = work.decompress(waiting, _STEP)
+            waiting = work.unconsumed_tail
+            if not piece and not waiting and not work.eof:
+                raise GatewayError(COMPRESSION_REFUSED, "the payload is cut off", location)
+            size += len(piece)
+            if size > allowed:
+                detail = f"the payload expands to more than {allowed} octets"
+                raise GatewayError(COMPRESSION_REFUSED, detail, location)
+            pieces.append(piece)
+    except zlib.error:
+        raise GatewayError(
+            COMPRESSION_REFUSED, "the payload is not gzip, or it is damaged", location
+        ) from None
+    if work.unused_data:
+        raise GatewayError(COMPRESSION_REFUSED, "there are octets after the compressed payload", location)
+    return b"".join(pieces)
