@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gateway.config.secret_values import Secret
 from gateway.config.value_types import Location, SettingsSection
@@ -13,8 +13,8 @@ __all__ = ["DecryptionKeySettings"]
 class DecryptionKeySettings(SettingsSection):
     """One decryption key; several may be in use while partners change from one to the next."""
 
-    key: Secret = Field(
-        description="Private RSA key that decrypts payloads, in the form of `pki.signing_key`."
+    key: Secret | None = Field(
+        None, description="Private RSA key that decrypts payloads, in the form of `pki.signing_key`."
     )
     password: Secret | None = Field(
         None, description="Password of the file of the decryption key, if it is encrypted."
@@ -22,3 +22,9 @@ class DecryptionKeySettings(SettingsSection):
     certificate: Location | None = Field(
         None, description="Certificate of the decryption key. A PKCS#12 file contains its own certificate."
     )
+
+    @model_validator(mode="after")
+    def _check_key_named(self) -> DecryptionKeySettings:
+        if self.key is None:
+            raise ValueError("a decryption key needs key")
+        return self

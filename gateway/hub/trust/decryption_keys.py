@@ -20,7 +20,8 @@ def load_decryption_keys(settings: Settings) -> tuple[RsaDecryptionKey, ...]:
             certificate = read_key_file(section.certificate, f"{where}.certificate")
         password = section.password.read().rstrip(b"\r\n") if section.password else None
         try:
-            found.append(load_decryption_key(section.key.read(), certificate, password))
+            key = section.key.read() if section.key else b""
+            found.append(load_decryption_key(key, certificate, password))
         except GatewayError as refused:
             raise GatewayError(refused.problem, refused.detail, f"{where}.key") from refused
     return tuple(found)
