@@ -56,8 +56,8 @@ from .message_syntax import XML_MALFORMED as XML_MALFORMED
 from .messaging import AGREEMENT_UNKNOWN as AGREEMENT_UNKNOWN
 from .messaging import AGREEMENT_UNWORKABLE as AGREEMENT_UNWORKABLE
 from .messaging import AGREEMENT_WARNED as AGREEMENT_WARNED
-from .messaging import CONVERSATION_LIMIT as CONVERSATION_LIMIT
 from .messaging import COMPRESSION_REFUSED as COMPRESSION_REFUSED
+from .messaging import CONVERSATION_LIMIT as CONVERSATION_LIMIT
 from .messaging import DUPLICATE as DUPLICATE
 from .messaging import HEADER_INCONSISTENT as HEADER_INCONSISTENT
 from .messaging import MESSAGE_ID_REUSED as MESSAGE_ID_REUSED
