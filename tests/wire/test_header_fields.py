@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from gateway.wire.header_fields import is_text_xml
+from gateway.errors import GatewayError
+from gateway.wire.header_fields import is_text_xml, parse_media_type
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,14 @@ def test_no_codec_is_loaded_that_the_sender_names() -> None:
     is_text_xml("text/xml; charset*=mac_croatian''utf-8")
     is_text_xml("text/xml; charset=mac_croatian")
     assert "encodings.mac_croatian" not in sys.modules
+
+
+@pytest.mark.parametrize(("octets", "good"), [(4096, True), (4097, False)])
+def test_a_media_type_has_a_length(octets: int, good: bool) -> None:
+    value = "text/xml; a=".ljust(octets, "b")
+    if good:
+        assert parse_media_type(value).parameters == {"a": "b" * (octets - 12)}
+        return
+    with pytest.raises(GatewayError) as refusal:
+        parse_media_type(value)
+    assert refusal.value.problem.id == "GW103"

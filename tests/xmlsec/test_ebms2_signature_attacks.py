@@ -515,6 +515,13 @@ def test_key_value_of_the_same_key_is_taken(attack: Attack) -> None:
     )
 
 
+def test_two_key_values_are_refused_also_of_the_same_key(attack: Attack) -> None:
+    for _ in range(2):
+        put("//ds:KeyInfo", key_value(attack.signer))(attack)
+    with pytest.raises(GatewayError, match="at most a KeyValue"):
+        verify_message_signature(reread(attack.root), attack.parts, STRICT)
+
+
 def rsa_key_value(signer: KeySigner) -> str:
     numbers = signer.certificate.public_key.public_numbers()
     octets = (each.to_bytes((each.bit_length() + 7) // 8) for each in (numbers.n, numbers.e))
