@@ -58,7 +58,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "hub", "store", "monitor", "config", "protocols", "wire", "xmlsec", "share", "pki", "cases",
         "accounts", "operations", "evidence", "harmonize", "state_machines",
     },
-    "conformance": {"wire", "xmlsec", "pki", "recognition", "agreements", "protocols", "share", "cases"},
+    "conformance": {
+        "wire", "xmlsec", "encryption", "pki", "recognition", "agreements", "protocols", "share", "cases",
+    },
 }  # fmt: skip
 PURE = (
     *("message_model", "state_machines", "errors", "wire", "xmlsec", "encryption", "pki", "recognition"),

@@ -40,11 +40,14 @@ from gateway.message_model import PartyId
 from gateway.operations import Act, DatabaseChange
 from gateway.pki import (
     Certificate,
+    CertificateOrder,
     SandboxParty,
+    issue_certificate,
     load_authority,
     make_sandbox,
     read_certificate,
     read_revocation_lists,
+    write_private_key,
 )
 from gateway.protocols import PROTOCOLS
 from gateway.store import (
@@ -69,6 +72,11 @@ __all__ = ["invite_suite", "list_hub_certificates", "make_suite_home", "open_thr
 _ITEM: Final = 1
 _HUB_ID: Final = PartyId("hub", PARTY_TYPE)
 #: Tells the hub which address is its own.
+_DECRYPTION: Final = """
+[decryption.suite]
+key = { file = "pki/hub-decrypts.key.pem" }
+certificate = "pki/hub-decrypts.cert.pem"
+"""
 _PUBLIC: Final = '[http]\npublic_url = "http://hub.suite.invalid"\n'
 
 
@@ -91,8 +99,12 @@ def invite_suite(settings: Settings, out: Path, act: Act | None = None) -> Partn
             own = settings.hub.party
             told = f"{own} has no party id: `gateway party add {own} --role hub --id …`"
             raise GatewayError(MISUSE, told, "hub.party")
-        features = ("public-url",) if settings.http.public_url else ()
-        drawn = make_partner_folder(authority, (certificates, ids), at, crl, features)
+        receiver = _find_receiver(settings)
+        features = [
+            *(("public-url",) if settings.http.public_url else ()),
+            *(("encryption",) if receiver is not None else ()),
+        ]
+        drawn = make_partner_folder(authority, (certificates, ids), at, crl, features, receiver)
         # The folder is written first: registered parties without their keys would be useless.
         drawn.write_files(out)
         with write_transaction(engine, "conformance.invite") as conn:
@@ -117,6 +129,15 @@ def list_hub_certificates(settings: Settings, at: datetime | None = None) -> tup
         hub.close()
 
 
+def _find_receiver(settings: Settings) -> Certificate | None:
+    """Return the certificate for which payloads of the hub are encrypted, None when it decrypts nothing."""
+    hub = build_hub(settings, RejectingComposer(), at_work=False)
+    try:
+        return hub.decryption_keys[0].certificate if hub.decryption_keys else None
+    finally:
+        hub.close()
+
+
 @contextmanager
 def open_throwaway_hub() -> Iterator[tuple[AttackerKit, WsgiTarget]]:
     """Provide a hub in a temporary home, in this process, and an attacker kit that it knows."""
@@ -131,9 +152,10 @@ def open_throwaway_hub() -> Iterator[tuple[AttackerKit, WsgiTarget]]:
 def make_suite_home(home: Path, more: str = "") -> Settings:
     """Make keys, settings (plus `more`), database and register of a hub without other parties."""
     home.mkdir(parents=True, exist_ok=True)
-    (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n{more}', encoding="utf-8")
+    (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n{more}{_DECRYPTION}', encoding="utf-8")
     began = get_current_time() - timedelta(minutes=1)
     sandbox = make_sandbox(home / "pki", [SandboxParty("hub", key_kind="rsa-2048")], began)
+    _make_decryption_key(home / "pki", began)
     settings = read_home_settings(home)
     engine = build_engine(settings)
     try:
@@ -144,6 +166,13 @@ def make_suite_home(home: Path, more: str = "") -> Settings:
     finally:
         engine.dispose()
     return settings
+
+
+def _make_decryption_key(where: Path, at: datetime) -> None:
+    order = CertificateOrder(profile="encryption", key_kind="rsa-2048")
+    issued = issue_certificate(load_authority(where), "CN=hub decrypts", at, order)
+    write_private_key(where / "hub-decrypts.key.pem", issued.key)
+    (where / "hub-decrypts.cert.pem").write_bytes(issued.certificate.pem)
 
 
 def _find_newest_crl(settings: Settings, conn: Connection, anchor: bytes) -> bytes | None:

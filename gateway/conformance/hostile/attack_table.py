@@ -26,6 +26,7 @@ FAMILIES: Final = (
     "transform_attacks",
     "algorithm_attacks",
     "encryption_attacks",
+    "decryption_attacks",
     "key_attacks",
     "certificate_attacks",
     "message_replay_attacks",

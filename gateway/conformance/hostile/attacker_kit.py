@@ -28,12 +28,14 @@ from gateway.conformance.partners import (
 from gateway.errors import MISUSE, GatewayError, describe_exception
 from gateway.message_model import Payload, Ping, Receipt, Unit, UserMessage
 from gateway.pki import (
+    Certificate,
     CertificateOrder,
     CertificationAuthority,
     Signer,
     issue_certificate,
     load_signer,
     make_authority,
+    read_certificate,
 )
 from gateway.protocols import SOAP_ACTION, Parcel, ProtocolContext
 from gateway.wire import SERVICE_AGENCY, AddressingHeaders, parse_xml
@@ -41,6 +43,8 @@ from gateway.wire import SERVICE_AGENCY, AddressingHeaders, parse_xml
 SignalT = TypeVar("SignalT")
 
 MEMBERS: Final = ("a", "b")
+#: The file of the partner folder with the certificate for which payloads of the gateway are encrypted.
+RECEIVER_FILE: Final = "hub.encryption.cert.pem"
 _PATHS: Final = {"ebms2": "/msh/ebms2", "soap": "/soap/agency"}
 #: Optional keys of a partner folder: certificates of member A that must not be accepted.
 _FURTHER: Final = ("expired", "revoked", "encryption")
@@ -59,7 +63,8 @@ class AttackerKit:
     ``expired``, ``revoked`` and ``encryption`` (registered for A).  `outsider` is the
     stranger's authority, to issue more.  `application` is a number about which the agency
     may make a call (Acknowledge) again and again, `receipt` what it then says.  `features`
-    are those that the gateway has according to the caller.
+    are those that the gateway has according to the caller. `receiver` is the certificate for
+    which payloads of the gateway are encrypted.
     """
 
     members: Mapping[str, Membership]
@@ -69,6 +74,7 @@ class AttackerKit:
     application: str
     receipt: str
     features: frozenset[str] = frozenset()
+    receiver: Certificate | None = None
     clock: Callable[[], datetime] = get_current_time
     uuids: Callable[[], uuid.UUID] = field(default=uuid.uuid4)
 
@@ -236,9 +242,14 @@ def read_attacker_kit(
         application=str(soap.get("application", "")),
         receipt=str(soap.get("receipt", "SUITE-R1")),
         features=frozenset(str(one) for one in table.get("features", ())),
+        receiver=_read_receiver(folder / RECEIVER_FILE),
         clock=clock,
         uuids=uuids,
     )
+
+
+def _read_receiver(path: Path) -> Certificate | None:
+    return read_certificate(read_file(path)) if path.is_file() else None
 
 
 def _make_strangers(subject: str, at: datetime) -> tuple[tuple[CertificationAuthority, Signer], Signer]:

@@ -1,8 +1,7 @@
-"""Encrypted content that an attacker changed, or that was not agreed (SIG-36, SIG-37).
+"""Encrypted content in a Body, where no agreement has it (SIG-36, SIG-37).
 
-Changed content is for gateways that offer encryption. Content that was not agreed is for every
-gateway: it must be refused at low cost and always in the same way, because answers that
-differ make an oracle.
+It must be refused at low cost and always in the same way, because answers that differ make an
+oracle. Encrypted payloads are in `decryption_attacks`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from gateway.conformance.hostile.answer_evaluation import summarize_answer
 from gateway.conformance.hostile.attack_case import AttackCase, Scenario
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.case_builders import (
-    BODY,
     SECURITY,
     RequestMaker,
     build_tampered_call,
@@ -26,18 +24,14 @@ from gateway.conformance.hostile.case_builders import (
 )
 from gateway.conformance.hostile.case_table import (
     Row,
-    SourcedRow,
-    change_on_the_way,
-    make_sourced_cases,
     make_table_cases,
     send_request,
 )
 from gateway.conformance.hostile.exchange import Answer, Exchange, HttpRequest, WrongAnswerError
 from gateway.conformance.hostile.octet_mutations import swap_octets
-from gateway.conformance.hostile.tree_mutations import append_element, get_element
+from gateway.conformance.hostile.tree_mutations import get_element
 from gateway.wire import DS, SERVICE_AGENCY, XENC, parse_xml
 
-_FEATURE: Final = "encryption"
 _ORACLE: Final = "Jager, Somorovsky: How to Break XML Encryption, 2011; CVE-2026-69247"
 _MANY: Final = "XML Encryption §3.5: any number of recipients"
 _RSA_15: Final = f"{XENC}rsa-1_5"
@@ -62,11 +56,6 @@ def _build_encrypted_data(cipher: str, keys: str, octets: bytes) -> str:
         f'<xenc:EncryptedData><xenc:EncryptionMethod Algorithm="{cipher}"/><ds:KeyInfo>{keys}</ds:KeyInfo>'
         f"<xenc:CipherData><xenc:CipherValue>{value}</xenc:CipherValue></xenc:CipherData></xenc:EncryptedData>"
     )
-
-
-def _append_to_body(text: str) -> RequestMaker:
-    """Return the step that adds encrypted content to the Body after the message was signed."""
-    return change_on_the_way(append_element(BODY, text))
 
 
 def _make_unasked_message(text: str, member: str = "a") -> RequestMaker:
@@ -161,24 +150,9 @@ _UNASKED_CALLS: Final[tuple[Row[RequestMaker], ...]] = (
     ("call-key", "one EncryptedKey in the Security header", _make_security_call(_ONE_KEY)),
 )
 
-_CHANGED: Final[tuple[SourcedRow[str], ...]] = (
-    ("SIG-36.replaced", "EncryptedData replaced by random octets",
-     _build_encrypted_data(_GCM, _build_encrypted_key(_OAEP, bytes(256)), bytes(64)), "GW210", _ORACLE),
-    ("SIG-36.rsa-1.5", "key transport by RSA PKCS #1 v1.5",
-     _build_encrypted_data(_GCM, _build_encrypted_key(_RSA_15, bytes(256)), bytes(64)), "GW210", _ORACLE),
-    ("SIG-36.cbc", "content in CBC mode, its last block changed",
-     _build_encrypted_data(_CBC, _build_encrypted_key(_OAEP, bytes(256)), bytes(63) + b"\x01"), "GW210",
-     _ORACLE),
-    ("SIG-37.recipients", "a thousand recipients", _build_encrypted_data(_GCM, _KEYS, bytes(64)), "GW210",
-     _MANY),
-    ("SIG-37.nested", "EncryptedData inside the KeyInfo of EncryptedData",
-     _build_encrypted_data(_GCM, _build_encrypted_data(_GCM, _build_encrypted_data(_GCM, "", b""), b""), b""),
-     "GW210", _MANY),
-)
 # fmt: on
 
 CASES: Final[tuple[AttackCase, ...]] = (
-    *make_sourced_cases("", _CHANGED, _append_to_body, feature=_FEATURE),
     AttackCase(
         "SIG-36.one-answer",
         "forty kinds of encrypted Body, one refusal",

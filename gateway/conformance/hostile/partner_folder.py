@@ -13,7 +13,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.conformance.hostile.attacker_kit import MEMBERS, AttackerKit, read_attacker_kit
+from gateway.conformance.hostile.attacker_kit import MEMBERS, RECEIVER_FILE, AttackerKit, read_attacker_kit
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
 from gateway.pki import (
@@ -93,12 +93,13 @@ def make_partner_folder(
     at: datetime,
     crl: bytes | None = None,
     features: Sequence[str] = (),
+    receiver: Certificate | None = None,
 ) -> PartnerFolder:
     """Make keys, certificates and agreements for a gateway that trusts `authority`.
 
     `hub` has the gateway's certificates (the current one and the next one, if any) and its party
     ids. `crl` (DER) is the authority's list in force; its revocations are kept. `features` are
-    those that the gateway has.
+    those that the gateway has, `receiver` its certificate for encryption, if it has one.
     """
     certificates, ids = hub
     issued = {
@@ -116,6 +117,8 @@ def make_partner_folder(
         **{f"{name}.key.pem": one.key_pem for name, one in issued.items()},
         **{f"{name}.cert.pem": one.certificate.pem for name, one in issued.items()},
     }
+    if receiver is not None:
+        files[RECEIVER_FILE] = receiver.pem
     return PartnerFolder(files, issued, agreements, listed)
 
 
@@ -127,7 +130,10 @@ def make_sample_kit(at: datetime | None = None) -> AttackerKit:
     moment = at or datetime.now(UTC)
     authority = make_authority("CN=Sample CA", moment - timedelta(days=1))
     gateway = issue_certificate(authority, "CN=gateway", moment, CertificateOrder()).certificate
-    drawn = make_partner_folder(authority, ((gateway,), (PartyId("gateway", PARTY_TYPE),)), moment)
+    order = CertificateOrder(profile="encryption", key_kind="rsa-2048")
+    receiver = issue_certificate(authority, "CN=gateway decrypts", moment, order).certificate
+    hub = ((gateway,), (PartyId("gateway", PARTY_TYPE),))
+    drawn = make_partner_folder(authority, hub, moment, receiver=receiver)
     with tempfile.TemporaryDirectory() as place:
         drawn.write_files(Path(place))
         return read_attacker_kit(Path(place), (lambda: at) if at else lambda: datetime.now(UTC))

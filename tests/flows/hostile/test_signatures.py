@@ -13,6 +13,7 @@ from gateway.conformance.hostile import (
     algorithm_attacks,
     attachment_attacks,
     call_wrapping,
+    decryption_attacks,
     encryption_attacks,
     forged_signal_attacks,
     key_attacks,
@@ -32,7 +33,11 @@ from tests.flows.hostile.shapes import fools, same_shapes
 
 HIDDEN = (*unsigned_content.CASES, *attachment_attacks.CASES)
 _SIGNED = (*reference_attacks.CASES, *transform_attacks.CASES, *algorithm_attacks.CASES)
-SIGNATURES = (*(case for case in _SIGNED if case.face == "ebms2"), *encryption_attacks.CASES)
+SIGNATURES = (
+    *(case for case in _SIGNED if case.face == "ebms2"),
+    *encryption_attacks.CASES,
+    *decryption_attacks.CASES,
+)
 CALLS = (
     *(case for case in _SIGNED if case.face == "soap"),
     *security_header_attacks.CASES,
