@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Engine
 from werkzeug.test import Client
 
+from gateway.errors import SIGNATURE_INVALID, GatewayError
 from gateway.evidence.evidence_log import list_subject_leaves
 from gateway.hub.outbox import late_receipts
 from gateway.hub.readiness.warm_up import warm_up_hub
@@ -164,6 +165,17 @@ def test_a_hub_starts_while_its_token_is_away(place: Place, hsm: SoftHsm) -> Non
     assert_come_again(place.house.post(parcel))
     hsm.put_back()
     assert isinstance(place.broker.open(place.house.post(parcel), parcel).unit, Receipt)
+
+
+def test_a_hub_does_not_start_with_a_key_that_signs_wrongly(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise GatewayError(SIGNATURE_INVALID, "it does not verify", "ds:Signature")
+
+    monkeypatch.setattr("gateway.hub.readiness.warm_up.verify_document", fail)
+    with pytest.raises(GatewayError, match="does not verify"):
+        warm_up_hub(place.house.hub)
 
 
 def test_a_case_goes_on_and_its_result_waits_for_the_key(engine: Engine, hsm: SoftHsm) -> None:

@@ -20,6 +20,7 @@ from gateway.pki.certificates import (
     DEFAULT_RULES,
     MAX_BUNDLE_OCTETS,
     MAX_CERTIFICATE_OCTETS,
+    MAX_EXTENSIONS,
     MAX_NAMES,
     PATH_RULES,
     CertificateRules,
@@ -245,6 +246,23 @@ def test_the_sign_octet_of_a_serial_number_is_not_counted(world: World, first: b
 def _lengthen(data: bytes, place: int, by: int) -> bytes:
     length = int.from_bytes(data[place + 2 : place + 4]) + by
     return data[: place + 2] + length.to_bytes(2) + data[place + 4 :]
+
+
+@pytest.mark.parametrize(("count", "good"), [(MAX_EXTENSIONS, True), (MAX_EXTENSIONS + 1, False)])
+def test_a_certificate_has_so_many_extensions(world: World, count: int, good: bool):
+    def forge(extra: int) -> bytes:
+        strange = [
+            (x509.UnrecognizedExtension(x509.ObjectIdentifier(f"1.2.3.{one}"), b"\x05\x00"), False)
+            for one in range(extra)
+        ]
+        return Forgery(extra=strange).der(world.sub)
+
+    usual = len(x509.load_der_x509_certificate(forge(0)).extensions)
+    made = forge(count - usual)
+    if good:
+        assert len(read_certificate(made).extensions) == count
+    else:
+        assert refused(made) == f"more than {MAX_EXTENSIONS} extensions"
 
 
 def test_an_extension_twice_is_refused(world: World):

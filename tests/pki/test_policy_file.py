@@ -32,6 +32,11 @@ def test_what_is_not_said_stays():
     assert read_policy(b"", "empty.toml") == DEFAULT_POLICY
 
 
+def test_a_list_may_be_a_leap_year_old():
+    policy = read_policy(b"[revocation]\ncrl_age_most_hours = 8784", "own.toml")
+    assert policy.crl_age_most == timedelta(days=366)
+
+
 def test_what_is_said_holds():
     text = """
     [revocation]
@@ -78,6 +83,7 @@ def test_what_is_said_holds():
         ("[revocation]\nrules = 1", "rules"),
         ("[revocation]\ncrl_age_most_hours = true", "crl_age_most_hours"),
         ("[revocation]\ncrl_age_most_hours = 0", "crl_age_most_hours"),
+        ("[revocation]\ncrl_age_most_hours = 8785", "crl_age_most_hours"),
         ('[revocation]\ncrl_age_most_hours = "1"', "crl_age_most_hours"),
         ("[path]\nrevocation = 1", "revocation"),
         ("[path]\npath_most = -1", "path_most"),

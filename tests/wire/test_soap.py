@@ -158,6 +158,13 @@ def test_a_fault_reads_back(version: SoapVersion, code: str, text: str, actor: s
     assert [entry.getparent() for entry in detail] == [None] * details
 
 
+def test_the_reason_of_soap12_names_its_language() -> None:
+    """SOAP 1.2 part 1 §5.4.2.1: each Text has xml:lang."""
+    root = parse_xml(write_fault_envelope(SoapFault("Client", "x"), "1.2"))
+    (text,) = root.iter(f"{{{SOAP12}}}Text")
+    assert dict(text.attrib) == {"{http://www.w3.org/XML/1998/namespace}lang": "en"}
+
+
 def test_the_code_is_a_name_in_the_namespace_of_its_prefix() -> None:
     octets = write_fault_envelope(SoapFault("wsse:FailedCheck", "x"))
     root = parse_xml(octets)

@@ -507,6 +507,14 @@ def test_other_spellings_of_the_same_xpath_are_taken(attack: Attack) -> None:
     assert verify_message_signature(reread(attack.root), attack.parts, STRICT).excluded
 
 
+def test_a_signed_info_with_an_unknown_attribute_is_refused(attack: Attack) -> None:
+    attack.at("//ds:SignedInfo").set("strange", "1")
+    attack.resign()
+    with pytest.raises(GatewayError) as refusal:
+        verify_message_signature(reread(attack.root), attack.parts, STRICT)
+    assert "strange" in refusal.value.detail
+
+
 def test_key_value_of_the_same_key_is_taken(attack: Attack) -> None:
     put("//ds:KeyInfo", key_value(attack.signer))(attack)
     assert (
