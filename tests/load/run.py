@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.progress_bars import ProgressBar, show_progress
-from tests.load import admitting, filing, many_agreements, receiving, serving, splitting
+from tests.load import admitting, encrypted, filing, many_agreements, receiving, serving, splitting
 from tests.load.place import make_place
 from tests.load.serving import Load
 from tests.load.stopwatch import machine
@@ -20,9 +20,9 @@ from tests.load.stopwatch import machine
 KEYS = (
     "floor_ms", "receive_ms", "ratio", "admit_floor_ms", "admit_ms", "http_messages_per_s",
     "phase4_messages_per_s", "http_p50_ms", "http_p99_ms", "generator_cpu", "distinct_accepted", "sent",
-    "cases_per_s", "machine",
+    "cases_per_s", "encrypted_ms", "encrypted_floor_ms", "machine",
 )  # fmt: skip
-PARTS = ("floor", "receive", "admit", "split", "http", "cases", "agreements")
+PARTS = ("floor", "receive", "encrypted", "admit", "split", "http", "cases", "agreements")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -68,6 +68,9 @@ def _measure(arguments: argparse.Namespace, folder: Path, bar: ProgressBar) -> d
     if "floor" in wanted or "receive" in wanted:
         begin("floor and receive")
         found |= receiving.measure(make_place(folder / "receive"), arguments.samples)
+    if "encrypted" in wanted:
+        begin("encrypted")
+        found |= encrypted.measure(make_place(folder / "encrypted"), arguments.samples)
     if "admit" in wanted:
         begin("admit")
         found |= admitting.measure(make_place(folder / "admit"), max(5, arguments.samples // 6))

@@ -14,15 +14,15 @@ pytestmark = pytest.mark.long
 CONTRACT = {
     "floor_ms", "receive_ms", "ratio", "admit_floor_ms", "admit_ms", "http_messages_per_s",
     "phase4_messages_per_s", "http_p50_ms", "http_p99_ms", "generator_cpu", "distinct_accepted", "sent",
-    "cases_per_s", "machine",
+    "cases_per_s", "encrypted_ms", "encrypted_floor_ms", "machine",
 }  # fmt: skip
 
 
 def test_every_key_is_reported_and_the_counts_agree(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = "--json --messages 60 --samples 12 --connections 4 --only receive --only admit --only http"
-    assert main([*words.split(), "--folder", str(tmp_path)]) == 0
+    words = "--json --messages 60 --samples 12 --connections 4 --only receive --only encrypted --only admit"
+    assert main([*words.split(), "--only", "http", "--folder", str(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(KEYS) == CONTRACT
     assert set(found) >= CONTRACT
