@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row
 from gateway.errors import EVIDENCE_BROKEN, GatewayError
 from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
 from gateway.pki import Verdict, VerdictMaterial, list_differences, load_material, repeat_validation
-from gateway.store import payloads, verdicts
+from gateway.store import payloads, read_row_number, verdicts
 
 __all__ = [
     "RevalidatedVerdict",
@@ -134,6 +134,7 @@ def list_named_verdicts(data: Mapping[str, Any]) -> Iterator[str]:
 
 def find_named_verdict(conn: Connection, name: str) -> Row[Any] | None:
     """Return the verdict of a row id or of a digest."""
-    if name.isascii() and name.isdigit() and len(name) < 18:
-        return verdicts.find_by_id(conn, int(name))
+    number = read_row_number(name)
+    if number is not None:
+        return verdicts.find_by_id(conn, number)
     return verdicts.find_by_digest(conn, name.lower())

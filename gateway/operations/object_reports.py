@@ -18,7 +18,16 @@ from gateway.operations.delivery_report import (
     read_message_deliveries,
 )
 from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachine
-from gateway.store import agency_requests, cases, decisions, deliveries, messages, notices, transitions
+from gateway.store import (
+    agency_requests,
+    cases,
+    decisions,
+    deliveries,
+    messages,
+    notices,
+    read_row_number,
+    transitions,
+)
 
 __all__ = [
     "TrailStep",
@@ -68,8 +77,9 @@ def list_admitted_signers(evidence: list[Mapping[str, Any]]) -> Iterator[str]:
 
 def find_message(conn: Connection, name: str) -> Row[Any] | None:
     """Return the message of a row id or a MessageId, the newest one; None when there is none."""
-    if name.isascii() and name.isdigit() and len(name) < 18:
-        return messages.find_by_id(conn, int(name))
+    number = read_row_number(name)
+    if number is not None:
+        return messages.find_by_id(conn, number)
     found = messages.list_messages(conn, limit=1, message_id=name)
     return found[0] if found else None
 

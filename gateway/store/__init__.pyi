@@ -121,6 +121,7 @@ from .prepared_statements import InsertIfAbsent as InsertIfAbsent
 from .prepared_statements import PreparedStatement as PreparedStatement
 from .refusal_counts import RefusalCount as RefusalCount
 from .revocation_lists import NewRevocationList as NewRevocationList
+from .row_numbers import read_row_number as read_row_number
 from .schema_migration import migrate_schema as migrate_schema
 from .schema_version import check_schema_version as check_schema_version
 from .sessions import NewSession as NewSession

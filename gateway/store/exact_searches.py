@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, func, select
 from gateway.store.correlations import SCHEMES
 from gateway.store.list_filters import build_text_condition
 from gateway.store.prepared_statements import build_state_condition
+from gateway.store.row_numbers import read_row_number
 from gateway.store.tables import (
     agency_requests,
     cases,
@@ -70,7 +71,7 @@ def find_messages(conn: Connection, text: str) -> Sequence[Row[Any]]:
     """Return the messages of this MessageId, or of this row number, newest first."""
     found = select(*_MESSAGE_COLUMNS).where(messages.c.message_id == text)
     rows = list(conn.execute(found.order_by(messages.c.id.desc()).limit(_MOST)))
-    number = _read_row_number(text)
+    number = read_row_number(text)
     if number is not None:
         rows += conn.execute(select(*_MESSAGE_COLUMNS).where(messages.c.id == number)).all()
     return rows
@@ -80,14 +81,10 @@ def find_deliveries(conn: Connection, text: str) -> Sequence[Row[Any]]:
     """Return the deliveries of this id at their destination, or of this row number, newest first."""
     found = select(deliveries).where(deliveries.c.wire_id == text)
     rows = list(conn.execute(found.order_by(deliveries.c.id.desc()).limit(_MOST)))
-    number = _read_row_number(text)
+    number = read_row_number(text)
     if number is not None:
         rows += conn.execute(select(deliveries).where(deliveries.c.id == number)).all()
     return rows
-
-
-def _read_row_number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else None
 
 
 def search_failed_deliveries(conn: Connection, text: str) -> Sequence[Row[Any]]:

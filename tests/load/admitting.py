@@ -36,7 +36,7 @@ from tests.load.receiving import hub_takes
 from tests.load.stopwatch import Laps, by_turns, say
 
 _SAMPLES = get_data_folder("conformance").joinpath("samples")
-_LABEL = Payload("korean-label@sample", "application/pdf", _SAMPLES.joinpath("korean-label.pdf").read_bytes())
+LABEL = Payload("korean-label@sample", "application/pdf", _SAMPLES.joinpath("korean-label.pdf").read_bytes())
 _PKCS1 = padding.PKCS1v15()
 _SHA256 = hashes.SHA256()
 _WARM_UP = 5
@@ -119,7 +119,7 @@ def measure(place: Place, submissions: int) -> Mapping[str, Any]:
 
 def _stored(hub: Hub, broker: Broker, document: bytes) -> int:
     """Hand a submission in as a signed message; return its row."""
-    hub_takes(hub, broker.seal("Submit", Payload("submission@load", "application/xml", document), _LABEL))
+    hub_takes(hub, broker.seal("Submit", Payload("submission@load", "application/xml", document), LABEL))
     with read_transaction(hub.engine) as conn:
         return int(messages.list_messages(conn, limit=1)[0].id)
 

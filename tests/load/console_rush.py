@@ -1,7 +1,9 @@
-"""``python -m tests.load.console_rush``: whether a rush on the console slows the intake of messages.
+"""``python -m tests.load.console_rush``: whether the console slows the intake of messages.
 
-Signed messages come in at a steady pace, first alone and then while readers ask for pages of the console
-as fast as they are answered. Prints one JSON object: the times of the receipts, and what the console said.
+A rush: signed messages come in at a steady pace, first alone and then while readers ask for pages of the
+console as fast as they are answered. With ``--officers 50``: messages come in as fast as they are answered,
+by turns alone and while so many officers work at the pace of persons (`tests.load.officers_at_work`), on
+PostgreSQL; one is started unless ``--database`` names one. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.kit.databases import PostgresqlServer
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.load import officers_at_work
 from tests.load.generator import read_frames
 from tests.load.place import Place, make_place
 from tests.load.serving import Load, gateway, sign_beforehand
@@ -32,16 +36,38 @@ from tests.load.stopwatch import machine, percentile, say
 PATHS = ("/console/status", "/console/sign-in", "/console/static/console.css")
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.console_rush", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20, help="seconds of each half")
     parser.add_argument("--pace", type=float, default=20, help="messages a second")
     parser.add_argument("--readers", type=int, default=64, help="readers of the console at the same time")
-    arguments = parser.parse_args()
+    parser.add_argument("--officers", type=int, default=0, help="officers who work; instead of a rush")
+    parser.add_argument("--rounds", type=int, default=4, help="with --officers: turns without and with them")
+    parser.add_argument("--messages", type=int, default=3000, help="with --officers: messages of one turn")
+    parser.add_argument("--connections", type=int, default=8, help="with --officers: connections of intake")
+    parser.add_argument("--settle", type=float, default=10, help="with --officers: seconds before each turn")
+    parser.add_argument("--database", default="", help="with --officers: SQLAlchemy URL of an empty database")
+    arguments = parser.parse_args(words)
     with tempfile.TemporaryDirectory(prefix="gateway-rush-") as folder:
-        print(json.dumps(measure(Path(folder), arguments), indent=2))
+        if arguments.officers:
+            found = _measure_officers(Path(folder), arguments)
+        else:
+            found = measure(Path(folder), arguments)
+        print(json.dumps(found, indent=2))
     return 0
+
+
+def _measure_officers(folder: Path, wanted: argparse.Namespace) -> dict[str, Any]:
+    """Measure intake beside officers on the database that is named, or on a server of our own."""
+    if wanted.database:
+        return officers_at_work.measure(folder, wanted)
+    server = PostgresqlServer(hurried=False)
+    try:
+        wanted.database = server.create(1, None)
+        return officers_at_work.measure(folder, wanted)
+    finally:
+        server.close()
 
 
 def measure(folder: Path, wanted: argparse.Namespace) -> dict[str, Any]:

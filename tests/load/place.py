@@ -64,21 +64,33 @@ class Place:
         return make_engine(self.database)
 
 
-def make_place(folder: Path, *, database: str = "", processes: int = 2, http: str = "") -> Place:
-    """Make keys, settings, an empty database and the register of a gateway below `folder`."""
+def make_place(
+    folder: Path, *, database: str = "", processes: int = 2, http: str = "", at_console: tuple[str, ...] = ()
+) -> Place:
+    """Make keys, settings, an empty database and the register of a gateway below `folder`.
+
+    Agencies `at_console` decide there, with keys of their own.
+    """
     home = folder / "home"
     pki = home / "pki"
     pki.mkdir(parents=True)
     place = Place(home, find_free_port(), database or f"sqlite:///{home}/gateway.sqlite3")
-    set_up(place, _make_keys(pki, datetime.now(UTC)), processes, http=http)
+    certificates = _make_keys(pki, datetime.now(UTC), at_console)
+    set_up(place, certificates, processes, http=http, at_console=at_console)
     return place
 
 
 def set_up(
-    place: Place, certificates: dict[str, bytes], processes: int, more: str = "", *, http: str = ""
+    place: Place,
+    certificates: dict[str, bytes],
+    processes: int,
+    more: str = "",
+    *,
+    http: str = "",
+    at_console: tuple[str, ...] = (),
 ) -> None:
     """Write the settings, which may say more, and make database and register; the keys are there."""
-    partners = "".join(f'[agency.{name}]\nendpoint = "http://127.0.0.1:9/{name}"\n' for name in AGENCIES)
+    partners = "".join(_write_partner(name, at_console=name in at_console) for name in AGENCIES)
     (place.home / "gateway.toml").write_text(
         f'[hub]\nhome = "."\n[database]\nurl = "{place.database}"\n'
         f"[http]\nport = {place.port}\nprocesses = {processes}\n{http}"
@@ -91,13 +103,23 @@ def set_up(
     engine.dispose()
 
 
-def _make_keys(pki: Path, now: datetime) -> dict[str, bytes]:
+def _write_partner(name: str, *, at_console: bool) -> str:
+    if not at_console:
+        return f'[agency.{name}]\nendpoint = "http://127.0.0.1:9/{name}"\n'
+    key, certificate = f"pki/{name}.key.pem", f"pki/{name}.cert.pem"
+    return (
+        f'[agency.{name}]\nconsole = true\nconfirm = ["session"]\n'
+        f'[agency.{name}.pki]\nsigning_key = {{ file = "{key}" }}\nsigning_certificate = "{certificate}"\n'
+    )
+
+
+def _make_keys(pki: Path, now: datetime, more: tuple[str, ...] = ()) -> dict[str, bytes]:
     authority = make_authority("CN=Load CA", now - timedelta(days=1), "rsa-2048")
     crl = make_revocation_list(authority, [], now - timedelta(hours=1), now + timedelta(days=365))
     (pki / "ca.pem").write_bytes(authority.certificate.pem)
     (pki / "crl.pem").write_bytes(x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM))
     certificates = {}
-    for name in SIGNING:
+    for name in (*SIGNING, *more):
         issued = issue_certificate(
             authority, f"CN={name}", now, CertificateOrder(key_kind="rsa-2048", days=300)
         )

@@ -48,10 +48,11 @@ class Load:
 def _sign(task: tuple[Path, Path, int]) -> None:
     home, path, number = task
     broker = Broker(home)
-    write_frames(path, (_frame(broker.seal("Store", payload(PAYLOAD))) for _ in range(number)))
+    write_frames(path, (frame_message(broker.seal("Store", payload(PAYLOAD))) for _ in range(number)))
 
 
-def _frame(parcel: Parcel) -> tuple[str, bytes]:
+def frame_message(parcel: Parcel) -> tuple[str, bytes]:
+    """Return the MessageId of a message, and the request that carries it."""
     body = octets_of(parcel)
     start = body.index(b"<eb:MessageId>") + 14
     head = (
@@ -93,7 +94,7 @@ def gateway(place: Place) -> Iterator[int]:
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log,
     )  # fmt: skip
     try:
-        _await_answer(place.port, process)
+        await_answer(place.port, process)
         yield process.pid
     finally:
         process.terminate()
@@ -101,14 +102,15 @@ def gateway(place: Place) -> Iterator[int]:
         log.close()
 
 
-def _await_answer(port: int, process: subprocess.Popen[bytes]) -> None:
+def await_answer(port: int, process: subprocess.Popen[bytes], path: str = "/status/live") -> None:
+    """Wait until a process answers at a path; raises RuntimeError when it ends, or does not answer."""
     for _ in range(600):
         if process.poll() is not None:
             raise RuntimeError(f"gateway serve ended with {process.returncode}")
         try:
             with socket.create_connection(("127.0.0.1", port), 1) as probe:
                 probe.settimeout(5)
-                probe.sendall(b"GET /status/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                probe.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
                 if probe.recv(100).startswith(b"HTTP/1.1 200"):
                     return
         except OSError:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.load import console_rush, officers_at_work
 from tests.load.run import KEYS, main
 
 pytestmark = pytest.mark.long
@@ -47,3 +48,20 @@ def test_many_agreements_are_measured(tmp_path: Path, capsys: pytest.CaptureFixt
     assert all(found[name] > 0 for name in (*names, "yaml_receive_ms", "cpa_receive_ms"))
     assert found["agreements"] == 40
     assert found["cpa_ratio"] == pytest.approx(found["cpa_receive_ms"] / found["yaml_receive_ms"], rel=0.01)
+
+
+def test_intake_is_measured_alone_and_beside_officers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two officers at the pace of a machine, so that each acts within the seconds of this test."""
+    for name, seconds in (("PAGE", 0.4), ("NEWS", 1.0), ("ACT", 1.5)):
+        monkeypatch.setattr(officers_at_work, name, seconds)
+    words = "--officers 2 --rounds 1 --messages 60 --connections 2 --settle 4"
+    assert console_rush.main(words.split()) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["officers"] == 2
+    assert set(found["answers"]) == {"act 302", "page 200"}, found["answers"]
+    for part in ("alone", "with_officers"):
+        assert found[part]["receipts_per_s"][0] > 0
+        assert found[part]["p50_ms"] <= found[part]["p99_ms"]
+    assert found["ratio_of_rates"] == found["ratios_of_rates"][0]

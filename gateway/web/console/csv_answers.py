@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from flask import Response
 
-__all__ = ["LARGEST_CSV", "answer_csv", "escape_cell"]
+__all__ = ["LARGEST_CSV", "answer_csv", "answer_csv_text", "escape_cell"]
 
 #: Rows of one CSV answer; a longer list goes on with `after=`, as the page does.
 LARGEST_CSV: Final = 10_000
@@ -40,10 +40,14 @@ def escape_cell(value: Any) -> str:
 def answer_csv(name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
     """Return the rows as an attachment called ``NAME.csv``; the first line has the names of the columns."""
     written = StringIO(newline="")
-    written.write(_MARK)
     writer = csv.writer(written, lineterminator="\r\n")
     writer.writerow([escape_cell(column) for column in columns])
     writer.writerows([escape_cell(value) for value in row] for row in rows)
-    answer = Response(written.getvalue().encode(), content_type="text/csv; charset=utf-8; header=present")
+    return answer_csv_text(name, written.getvalue())
+
+
+def answer_csv_text(name: str, text: str) -> Response:
+    """Return the text of a table as an attachment called ``NAME.csv``, with the mark of UTF-8 before it."""
+    answer = Response((_MARK + text).encode(), content_type="text/csv; charset=utf-8; header=present")
     answer.headers.set("Content-Disposition", "attachment", filename=f"{name}.csv")
     return answer

@@ -1,4 +1,4 @@
-"""Numbers, days and times that a person or a link has written: bounded before anything is made of them."""
+"""Quantities, days and times that a person or a link has written: bounded before anything is made of them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,12 @@ from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
-__all__ = ["read_day", "read_moment", "read_number", "read_quantity"]
+__all__ = ["read_day", "read_moment", "read_quantity"]
 
 _LONGEST: Final = 40
 #: Years outside of these have no meaning here, and near the ends of the calendar no zone can be applied.
 _FIRST_YEAR, _LAST_YEAR = 1971, 2998
-_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _QUANTITY: Final = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")
-
-
-def read_number(text: str) -> int | None:
-    """Return a whole number of at most 18 ASCII digits; None for any other text."""
-    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def read_quantity(text: str) -> Decimal | None:

@@ -8,18 +8,19 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.web.console.form_numbers import read_day, read_moment, read_number, read_quantity
+from gateway.store import read_row_number
+from gateway.web.console.form_numbers import read_day, read_moment, read_quantity
 
 SEOUL = ZoneInfo("Asia/Seoul")
 
 
 @pytest.mark.parametrize("text", ["", "²", "１", "1_0", "-1", "+1", " 1", "1e5", "0x1", "9" * 19, "9" * 5000])
 def test_no_number(text: str) -> None:
-    assert read_number(text) is None
+    assert read_row_number(text) is None
 
 
 def test_numbers() -> None:
-    assert (read_number("0"), read_number("9" * 18)) == (0, 10**18 - 1)
+    assert (read_row_number("0"), read_row_number("9" * 18)) == (0, 10**18 - 1)
 
 
 @pytest.mark.parametrize("text", ["1e999999999", "NaN", "Infinity", "-1", "1_0", "１", ".5", "5.", "9" * 41])

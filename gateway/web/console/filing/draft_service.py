@@ -22,8 +22,14 @@ from gateway.harmonize import (
     parse_form_values,
     write_form_values,
 )
-from gateway.store import DraftContent, NewDraftFile, read_transaction, submission_drafts, write_transaction
-from gateway.web.console.form_numbers import read_number
+from gateway.store import (
+    DraftContent,
+    NewDraftFile,
+    read_row_number,
+    read_transaction,
+    submission_drafts,
+    write_transaction,
+)
 from gateway.web.console.page_translations import translate
 
 if TYPE_CHECKING:
@@ -200,7 +206,7 @@ def _declare_files(draft: Draft, values: FormValues, added: tuple[NewDraftFile, 
     found: dict[str, FormAttachment] = {}
     for key, text in values.values.items():
         if text in known and text not in found and key.startswith("a#"):
-            application = read_number(key[2:].partition("/")[0])
+            application = read_row_number(key[2:].partition("/")[0])
             if application is None:
                 continue
             media_type, sha256, size = known[text]

@@ -6,7 +6,6 @@ what is wrong stands at its field, by the judgement of `gateway submission check
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
@@ -15,19 +14,23 @@ from zoneinfo import ZoneInfo
 from flask import Blueprint, Response, abort, g, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from gateway.accounts import Right
-from gateway.harmonize import format_item_template, list_item_columns, read_item_table
-from gateway.hub import InspectionReport, SignerAdmission, inspect_submission, make_inspection_rules
-from gateway.store import read_transaction, submission_drafts, write_transaction
+from gateway.store import read_row_number, read_transaction, submission_drafts, write_transaction
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.csv_answers import answer_csv
-from gateway.web.console.filing.draft_checks import DraftReport, Judge, check_draft
+from gateway.web.console.filing.draft_checks import DraftReport
 from gateway.web.console.filing.draft_origins import (
     DocumentGroup,
     begin_chosen_draft,
     copy_message,
     list_document_groups,
-    set_applications,
+)
+from gateway.web.console.filing.draft_pages import (
+    MIB,
+    check_open_draft,
+    go_on,
+    guard_page,
+    load_open_draft,
+    read_version,
 )
 from gateway.web.console.filing.draft_service import (
     LARGEST_FILES,
@@ -35,10 +38,9 @@ from gateway.web.console.filing.draft_service import (
     DraftLimitError,
     copy_draft,
     load_draft,
-    load_named_files,
     save_draft,
 )
-from gateway.web.console.filing.form_input import add_item, apply_button, read_typed_page, remove_item
+from gateway.web.console.filing.form_input import apply_button, read_typed_page
 from gateway.web.console.filing.form_sections import (
     draw_page,
     find_field_page,
@@ -48,21 +50,19 @@ from gateway.web.console.filing.form_sections import (
     translate_words,
 )
 from gateway.web.console.filing.form_view import FormPainter, make_element_id
-from gateway.web.console.filing.submission_return import find_handed_in, hand_in_draft, mend_draft
-from gateway.web.console.form_numbers import read_number
+from gateway.web.console.filing.item_pages import add_item_pages
+from gateway.web.console.filing.signing_pages import add_signing_pages
+from gateway.web.console.filing.submission_return import find_handed_in
 from gateway.web.console.page_downloads import make_download
-from gateway.web.console.page_guards import accept_files, get_visitor, require_right
-from gateway.web.console.page_notices import leave_notice
+from gateway.web.console.page_guards import accept_files, get_visitor
 from gateway.web.console.page_translations import translate
 
 __all__ = ["build_filing_pages"]
 
 _ROWS: Final = 50
-_MIB: Final = 1024 * 1024
 #: Octets of a form with the files of a draft, with a table, and with a signed submission.
-_ROOM_FOR_FILES: Final = LARGEST_FILES + 4 * _MIB
-_ROOM_FOR_TABLE: Final = 4 * _MIB
-_ROOM_FOR_SUBMISSION: Final = 16 * _MIB
+_ROOM_FOR_FILES: Final = LARGEST_FILES + 4 * MIB
+_ROOM_FOR_TABLE: Final = 4 * MIB
 #: A page of a goods item with hundreds of ingredients has some thousand fields.
 _MOST_FIELDS: Final = 20_000
 
@@ -73,39 +73,35 @@ def build_filing_pages(services: ConsoleServices) -> Blueprint:
     pages.url_value_preprocessor(_make_room)
     _add_list_pages(pages, services)
     _add_draft_pages(pages, services)
-    _add_item_pages(pages, services)
-    _add_signing_pages(pages, services)
+    add_item_pages(pages, services)
+    add_signing_pages(pages, services)
     return pages
 
 
 def _make_room(_endpoint: str | None, _values: Any) -> None:
     """Let the forms of these pages have more fields than others."""
     request.max_form_parts = _MOST_FIELDS
-    request.max_form_memory_size = 4 * _MIB
-
-
-def _guard(page: Callable[..., Any]) -> Callable[..., Any]:
-    return require_right(Right.FILE_SUBMISSIONS)(page)
+    request.max_form_memory_size = 4 * MIB
 
 
 def _add_list_pages(pages: Blueprint, services: ConsoleServices) -> None:
     @pages.get("")
-    @_guard
+    @guard_page
     def list_drafts() -> AnyResponse | str:
         return _answer_list(services)
 
     @pages.get("/new")
-    @_guard
+    @guard_page
     def choose_documents() -> str:
         return _render_choice(services)
 
     @pages.post("/new")
-    @_guard
+    @guard_page
     def begin_draft() -> AnyResponse | tuple[str, int]:
         return _answer_begin(services)
 
     @pages.get("/earlier")
-    @_guard
+    @guard_page
     def list_earlier() -> str:
         with read_transaction(services.engine) as conn:
             owner = get_visitor().organisation.code
@@ -113,155 +109,66 @@ def _add_list_pages(pages: Blueprint, services: ConsoleServices) -> None:
         return render_template("filing/earlier.html", rows=rows[:_ROWS], more=len(rows) > _ROWS)
 
     @pages.post("/earlier/<int:message>")
-    @_guard
+    @guard_page
     def copy_earlier(message: int) -> AnyResponse:
         visitor = get_visitor()
         number, lost = copy_message(services, visitor, message)
         sentence = translate("The submission was copied into a draft.")
         if lost:
             sentence += " " + translate("Values that the form cannot hold: {number}.").format(number=lost)
-        return _go_on(services, f"/console/submissions/{number}", sentence)
+        return go_on(services, f"/console/submissions/{number}", sentence)
 
 
 def _add_draft_pages(pages: Blueprint, services: ConsoleServices) -> None:
     @pages.get("/<int:number>")
-    @_guard
+    @guard_page
     def show_draft(number: int) -> str:
         return _render_draft(services, load_draft(services, get_visitor(), number))
 
     @pages.post("/<int:number>/delete")
-    @_guard
+    @guard_page
     def delete_draft(number: int) -> AnyResponse:
         draft = load_draft(services, get_visitor(), number)
         with write_transaction(services.engine, "console.submission") as conn:
             submission_drafts.delete_draft(conn, get_visitor().organisation.code, draft.id)
-        return _go_on(services, "/console/submissions", translate("The draft was deleted."))
+        return go_on(services, "/console/submissions", translate("The draft was deleted."))
 
     @pages.post("/<int:number>/copy")
-    @_guard
+    @guard_page
     def copy_one(number: int) -> AnyResponse:
         copied = copy_draft(services, get_visitor(), load_draft(services, get_visitor(), number))
-        return _go_on(services, f"/console/submissions/{copied}", translate("The draft was copied."))
+        return go_on(services, f"/console/submissions/{copied}", translate("The draft was copied."))
 
     @pages.get("/<int:number>/<string:kind>/<int:name>")
-    @_guard
+    @guard_page
     def show_section(number: int, kind: str, name: int) -> str:
         return _render_section(services, load_draft(services, get_visitor(), number), f"{kind}/{name}")
 
     @pages.post("/<int:number>/<string:kind>/<int:name>")
     @accept_files(_ROOM_FOR_FILES)
-    @_guard
+    @guard_page
     def save_section(number: int, kind: str, name: int) -> AnyResponse | tuple[str, int]:
-        return _answer_save(services, _load_open_draft(services, number), f"{kind}/{name}")
+        return _answer_save(services, load_open_draft(services, number), f"{kind}/{name}")
 
     @pages.get("/<int:number>/declaration")
-    @_guard
+    @guard_page
     def show_declaration(number: int) -> str:
         return _render_section(services, load_draft(services, get_visitor(), number), "declaration")
 
     @pages.post("/<int:number>/declaration")
     @accept_files(_ROOM_FOR_TABLE)
-    @_guard
+    @guard_page
     def save_declaration(number: int) -> AnyResponse | tuple[str, int]:
-        return _answer_save(services, _load_open_draft(services, number), "declaration")
+        return _answer_save(services, load_open_draft(services, number), "declaration")
 
     @pages.get("/<int:number>/files/<int:file>")
-    @_guard
+    @guard_page
     def download_file(number: int, file: int) -> Response:
         return _answer_file(services, load_draft(services, get_visitor(), number), file)
 
 
-def _add_item_pages(pages: Blueprint, services: ConsoleServices) -> None:
-    @pages.get("/<int:number>/items")
-    @_guard
-    def show_items(number: int) -> str:
-        return _render_items(load_draft(services, get_visitor(), number))
-
-    @pages.post("/<int:number>/items")
-    @_guard
-    def save_items(number: int) -> AnyResponse | tuple[str, int]:
-        return _answer_items(services, _load_open_draft(services, number))
-
-    @pages.post("/<int:number>/items/import")
-    @accept_files(_ROOM_FOR_TABLE)
-    @_guard
-    def import_items(number: int) -> AnyResponse | tuple[str, int]:
-        return _answer_import(services, _load_open_draft(services, number))
-
-    @pages.get("/<int:number>/items.csv")
-    @_guard
-    def download_template(number: int) -> Response:
-        draft = load_draft(services, get_visitor(), number)
-        text = "\ufeff" + format_item_template(list_item_columns(draft.form), g.language)
-        answer = Response(text.encode(), content_type="text/csv; charset=utf-8; header=present")
-        answer.headers.set("Content-Disposition", "attachment", filename="items.csv")
-        return answer
-
-
-def _add_signing_pages(pages: Blueprint, services: ConsoleServices) -> None:
-    @pages.get("/<int:number>/sign")
-    @_guard
-    def show_signing(number: int) -> AnyResponse | str:
-        draft = load_draft(services, get_visitor(), number)
-        if mend_draft(services, get_visitor(), draft) or not draft.is_open:
-            return redirect(draft.path)
-        return _render_signing(draft, _check(services, draft))
-
-    @pages.get("/<int:number>/submission.xml")
-    @_guard
-    def download_submission(number: int) -> Response:
-        draft = load_draft(services, get_visitor(), number)
-        content = _check(services, draft).content
-        return _answer_xml(content, f"submission-{draft.id}.xml")
-
-    @pages.post("/<int:number>/sign")
-    @accept_files(_ROOM_FOR_SUBMISSION)
-    @_guard
-    def hand_in(number: int) -> AnyResponse | tuple[str, int]:
-        return _answer_hand_in(services, load_draft(services, get_visitor(), number))
-
-    @pages.get("/<int:number>/receipt.xml")
-    @_guard
-    def download_receipt(number: int) -> Response:
-        draft = load_draft(services, get_visitor(), number)
-        done = find_handed_in(services, draft)
-        if done is None or not done.receipt:
-            abort(HTTPStatus.NOT_FOUND)
-        return _answer_xml(done.receipt, f"receipt-{draft.id}.xml")
-
-
-def _make_judge(services: ConsoleServices) -> Judge:
-    """Return the judgement of the hub for the visitor's organisation, as of now."""
-    party, now = get_visitor().organisation.code, services.clock()
-    rules = make_inspection_rules(services.hub, party, now)
-    # What is not signed yet is judged as if the organisation had signed it.
-    assumed = replace(rules, admit=lambda _: SignerAdmission(party, None, {}), thorough=True)
-
-    def judge(content: bytes, files: Mapping[str, bytes], signed: bool) -> InspectionReport:
-        return inspect_submission(content, files, rules if signed else assumed)
-
-    return judge
-
-
-def _check(services: ConsoleServices, draft: Draft) -> DraftReport:
-    return check_draft(_make_judge(services), draft, load_named_files(services, draft))
-
-
-def _load_open_draft(services: ConsoleServices, number: int) -> Draft:
-    """Return a draft that may be changed; one that was handed in may not (409)."""
-    draft = load_draft(services, get_visitor(), number)
-    if not draft.is_open:
-        abort(HTTPStatus.CONFLICT, translate("This submission was handed in and cannot be changed."))
-    return draft
-
-
-def _go_on(services: ConsoleServices, path: str, sentence: str) -> AnyResponse:
-    leave_notice(services, sentence)
-    return redirect(path)
-
-
 def _read_number(name: str) -> int | None:
-    return read_number(request.args.get(name, ""))
+    return read_row_number(request.args.get(name, ""))
 
 
 def _answer_list(services: ConsoleServices) -> AnyResponse | str:
@@ -293,7 +200,7 @@ def _render_draft(services: ConsoleServices, draft: Draft) -> str:
     done = find_handed_in(services, draft)
     if done is not None:
         return render_template("filing/handed_in.html", draft=draft, done=done)
-    report = _check(services, draft)
+    report = check_open_draft(services, draft)
     counts: dict[str, int] = {}
     for one in report.findings:
         if one.key is not None and one.refuses:
@@ -336,7 +243,7 @@ def _make_painter(services: ConsoleServices, draft: Draft, report: DraftReport |
 
 def _render_section(services: ConsoleServices, draft: Draft, path: str, **more: Any) -> str:
     checked = bool(request.args.get("check"))
-    report = _check(services, draft) if checked else None
+    report = check_open_draft(services, draft) if checked else None
     painter = _make_painter(services, draft, report)
     views = draw_page(painter, draft, path)
     sections = list_sections(draft)
@@ -370,7 +277,7 @@ def _answer_save(services: ConsoleServices, draft: Draft, path: str) -> AnyRespo
         typed = read_typed_page(draft, list_page_inputs(views), request.form, request.files, painter.zone)
         values = apply_button(typed.values, views, request.form.get("act", ""))
         wanted = replace(draft.values, values=values)
-        saved = save_draft(services, get_visitor(), draft, wanted, _read_version(), typed.files)
+        saved = save_draft(services, get_visitor(), draft, wanted, read_version(), typed.files)
     except DraftLimitError as limit:
         page = _render_section(services, draft, path, problem=str(limit))
         return page, HTTPStatus.UNPROCESSABLE_ENTITY
@@ -379,10 +286,6 @@ def _answer_save(services: ConsoleServices, draft: Draft, path: str) -> AnyRespo
         sentence = translate("Somebody else has saved this draft meanwhile. Compare, and save again.")
         return _render_section(services, shown, path, problem=sentence), HTTPStatus.CONFLICT
     return redirect(_find_next_page(draft, path))
-
-
-def _read_version() -> int:
-    return read_number(request.form.get("version", "")) or 0
 
 
 def _find_next_page(draft: Draft, path: str) -> str:
@@ -406,75 +309,3 @@ def _answer_file(services: ConsoleServices, draft: Draft, file: int) -> Response
     if row is None:
         abort(HTTPStatus.NOT_FOUND)
     return make_download(row.name, row.content)
-
-
-def _answer_xml(content: bytes, name: str) -> Response:
-    if not content:
-        abort(HTTPStatus.NOT_FOUND)
-    answer = Response(content, content_type="application/xml")
-    answer.headers.set("Content-Disposition", "attachment", filename=name)
-    return answer
-
-
-def _render_items(draft: Draft, **more: Any) -> str:
-    describing = next((one.name for one in draft.form.item if one.kind == "text"), "")
-    names = [one for one in ("item.description", describing) if one]
-    rows = [
-        {
-            "number": item,
-            "title": next((t for n in names if (t := draft.values.values.get(f"i#{item}/{n}"))), ""),
-            "applications": [at for at, one in enumerate(draft.values.applications, 1) if item in one.items],
-        }
-        for item in draft.values.items
-    ]
-    return render_template("filing/items.html", draft=draft, rows=rows, version=draft.row.version, **more)
-
-
-def _answer_items(services: ConsoleServices, draft: Draft) -> AnyResponse | tuple[str, int]:
-    """Keep which applications concern which items; then add or remove an item."""
-    values = set_applications(draft.values, set(request.form.getlist("concerns")))
-    act, _, item = request.form.get("act", "").partition("|")
-    if act == "add":
-        values = add_item(values)
-    elif act == "remove" and item in values.items:
-        values = remove_item(values, item)
-    if not save_draft(services, get_visitor(), draft, values, _read_version()):
-        sentence = translate("Somebody else has saved this draft meanwhile. Compare, and save again.")
-        return _render_items(draft, problem=sentence), HTTPStatus.CONFLICT
-    if act == "add":
-        return redirect(f"{draft.path}/items/{values.items[-1]}")
-    return redirect(f"{draft.path}/items")
-
-
-def _answer_import(services: ConsoleServices, draft: Draft) -> AnyResponse | tuple[str, int]:
-    upload = request.files.get("table")
-    content = upload.stream.read() if upload is not None else b""
-    table = read_item_table(draft.form, draft.values, content)
-    if table.faults:
-        return _render_items(draft, faults=table.faults), HTTPStatus.UNPROCESSABLE_ENTITY
-    try:
-        saved = save_draft(services, get_visitor(), draft, table.values, _read_version())
-    except DraftLimitError as limit:
-        return _render_items(draft, problem=str(limit)), HTTPStatus.UNPROCESSABLE_ENTITY
-    if not saved:
-        sentence = translate("Somebody else has saved this draft meanwhile. Compare, and save again.")
-        return _render_items(draft, problem=sentence), HTTPStatus.CONFLICT
-    sentence = translate("Goods items added: {number}.").format(number=table.added)
-    return _go_on(services, f"{draft.path}/items", sentence)
-
-
-def _render_signing(draft: Draft, report: DraftReport, **more: Any) -> str:
-    return render_template("filing/sign.html", draft=draft, report=report, **more)
-
-
-def _answer_hand_in(services: ConsoleServices, draft: Draft) -> AnyResponse | tuple[str, int]:
-    visitor = get_visitor()
-    if mend_draft(services, visitor, draft) or not draft.is_open:
-        return redirect(draft.path)
-    upload = request.files.get("signed")
-    content = upload.stream.read() if upload is not None else b""
-    found = hand_in_draft(services, visitor, draft, content, _make_judge(services))
-    if not found:
-        return _go_on(services, draft.path, translate("The submission was handed in."))
-    report = _check(services, draft)
-    return _render_signing(draft, report, refused=found), HTTPStatus.UNPROCESSABLE_ENTITY

@@ -11,10 +11,9 @@ from zoneinfo import ZoneInfo
 from werkzeug.datastructures import FileStorage
 
 from gateway.harmonize import FiledApplication, FormValues, count_occurrences, remove_occurrence
-from gateway.store import NewDraftFile
+from gateway.store import NewDraftFile, read_row_number
 from gateway.web.console.filing.draft_service import Draft, keep_file
 from gateway.web.console.filing.form_view import FieldNode, GroupNode, SectionView, to_stated_moment
-from gateway.web.console.form_numbers import read_number
 
 __all__ = ["MOST_ITEMS", "TypedPage", "add_item", "apply_button", "read_typed_page", "remove_item"]
 
@@ -94,7 +93,7 @@ def apply_button(values: Mapping[str, str], views: tuple[SectionView, ...], butt
         return _add_occurrence(values, node)
     name, _, number = name.rpartition("|")
     node = _find_group(views, place, name) if act == "remove" else None
-    occurrence = read_number(number)
+    occurrence = read_row_number(number)
     if node is None or occurrence is None:
         return dict(values)
     return remove_occurrence(values, place, name, occurrence)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from flask import g
 
 from gateway.harmonize import FormField
+from gateway.store import read_row_number
 from gateway.web.console.filing.draft_service import Draft
 from gateway.web.console.filing.form_view import (
     FieldNode,
@@ -17,7 +18,6 @@ from gateway.web.console.filing.form_view import (
     list_leaf_keys,
     make_element_id,
 )
-from gateway.web.console.form_numbers import read_number
 from gateway.web.console.page_translations import translate
 
 __all__ = [
@@ -69,7 +69,7 @@ def draw_page(painter: FormPainter, draft: Draft, path: str) -> tuple[SectionVie
     kind, _, number = path.partition("/")
     if kind == "declaration":
         return tuple(_draw_declaration(painter, draft))
-    place = read_number(number) if kind == "documents" else None
+    place = read_row_number(number) if kind == "documents" else None
     if place is not None and 1 <= place <= len(draft.values.applications):
         return tuple(_draw_document(painter, draft, place))
     if kind == "items" and number in draft.values.items:

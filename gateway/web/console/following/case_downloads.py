@@ -12,7 +12,7 @@ from typing import Any
 from flask import Response, abort
 from sqlalchemy import Connection, Row
 
-from gateway.store import agency_requests, messages, payloads
+from gateway.store import agency_requests, messages, payloads, read_row_number
 from gateway.web.case_bundle import clean_file_name, make_case_bundle
 from gateway.web.console.following.case_signatures import list_agency_statements
 from gateway.web.console.page_downloads import make_download
@@ -43,8 +43,8 @@ def _find_part(conn: Connection, row: Row[Any], part: str) -> tuple[str, bytes] 
     if part == "message":
         return "message.bin", messages.load_parcel(conn, row.id)[1]
     parts = messages.load_payloads(conn, row.id)
-    place = 0 if part == "document" else int(part) if part.isascii() and part.isdigit() else -1
-    if not 0 <= place < len(parts) or (part != "document" and place == 0):
+    place = 0 if part == "document" else read_row_number(part)
+    if place is None or place >= len(parts) or (part != "document" and place == 0):
         return None
     name = f"{row.action.lower()}.xml" if place == 0 else parts[place].content_id
     return name, parts[place].content

@@ -23,7 +23,7 @@ from gateway.cases import (
 )
 from gateway.harmonize import MappingBundle
 from gateway.state_machines import CASE
-from gateway.store import PartyCaseFilter, PartyCasePage, party_cases, read_transaction
+from gateway.store import PartyCaseFilter, PartyCasePage, party_cases, read_row_number, read_transaction
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.csv_answers import LARGEST_CSV, answer_csv
 from gateway.web.console.following.case_words import (
@@ -33,7 +33,7 @@ from gateway.web.console.following.case_words import (
     name_agency,
     name_document,
 )
-from gateway.web.console.form_numbers import read_day, read_number
+from gateway.web.console.form_numbers import read_day
 from gateway.web.console.page_guards import get_visitor
 from gateway.web.console.page_translations import translate
 
@@ -115,7 +115,7 @@ def _read_filter(given: Mapping[str, str], zone: ZoneInfo) -> PartyCaseFilter:
         since=_read_day(given["since"], zone),
         until=_read_day(given["until"], zone, end=True),
         limit=_PAGE,
-        after=read_number(after),
+        after=read_row_number(after),
     )
 
 

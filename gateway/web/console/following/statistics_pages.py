@@ -26,14 +26,12 @@ from gateway.web.console.following.case_words import (
     describe_request_state,
     name_agency,
 )
-from gateway.web.console.form_numbers import read_day
 from gateway.web.console.page_guards import get_visitor
 from gateway.web.console.page_translations import translate, translate_word
+from gateway.web.console.statistics_days import read_days
 
 __all__ = ["answer_statistics"]
 
-_USUAL_DAYS: Final = 30
-_MOST_DAYS: Final = 366
 _DAILY: Final = 62
 _DAY: Final = 86400
 _OUTCOMES: Final = ("APPROVED", "PARTIAL", "REJECTED", "REFUSED", "WITHDRAWN")
@@ -85,17 +83,11 @@ def answer_statistics(services: ConsoleServices) -> str | Response:
 
 
 def _read_period(today: date) -> _Period:
-    """Return the days that the URL names; at most a year, ending today where it names none."""
-    until = min(_read_day(request.args.get("until", ""), today), today)
-    since = _read_day(request.args.get("since", ""), until - timedelta(days=_USUAL_DAYS - 1))
-    if since > until:
+    """Return the days that the URL names; 400 for days in the wrong order."""
+    days = read_days(today)
+    if days is None:
         abort(400, "The first day is after the last one.")
-    since = max(since, until - timedelta(days=_MOST_DAYS - 1))
-    return _Period(get_visitor().organisation.code, since, until)
-
-
-def _read_day(text: str, otherwise: date) -> date:
-    return read_day(text) or otherwise
+    return _Period(get_visitor().organisation.code, *days)
 
 
 def _render_page(conn: Connection, services: ConsoleServices, period: _Period) -> str:

@@ -22,7 +22,14 @@ from gateway.operations import (
     describe_party,
     read_draft_look,
 )
-from gateway.store import console_switches, lane_holds, lanes, operator_acts, read_transaction
+from gateway.store import (
+    console_switches,
+    lane_holds,
+    lanes,
+    operator_acts,
+    read_row_number,
+    read_transaction,
+)
 from gateway.web.console.act_reasons import get_operator, read_reason
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.operations.act_forms import require_act_right
@@ -74,10 +81,10 @@ def add_act_pages(pages: Blueprint, services: ConsoleServices, desk: OperatorDes
 
 def _read_order(given: Any) -> ActOrder:
     """Return the act that a URL or a form names."""
-    numbers = [one for one in given.getlist("delivery") if one.isascii() and one.isdigit() and len(one) < 18]
+    numbers = [one for one in map(read_row_number, given.getlist("delivery")) if one is not None]
     parameters: dict[str, Any] = {}
     if numbers:
-        parameters["deliveries"] = [int(one) for one in numbers[: MOST_DELIVERIES + 1]]
+        parameters["deliveries"] = numbers[: MOST_DELIVERIES + 1]
     for name, many in (("lane", "lanes"), ("agreement", "agreements")):
         found = [one[:200] for one in given.getlist(name) if one]
         if found:

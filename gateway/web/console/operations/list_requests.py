@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from flask import abort, request
 
-from gateway.store import LIST_COUNT_LIMIT, ListFilter, ListPage
+from gateway.store import LIST_COUNT_LIMIT, ListFilter, ListPage, read_row_number
 from gateway.web.console.csv_answers import LARGEST_CSV
 from gateway.web.console.form_numbers import read_moment
 
@@ -62,9 +62,10 @@ def _read_cursor() -> int | None:
     text = read_text("after")
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 18):
+    number = read_row_number(text)
+    if number is None:
         abort(HTTPStatus.BAD_REQUEST, "The link to the next page is not complete.")
-    return int(text)
+    return number
 
 
 def build_next_url(page: ListPage) -> str | None:

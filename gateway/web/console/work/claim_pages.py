@@ -9,6 +9,7 @@ from werkzeug.wrappers import Response
 
 from gateway.accounts import Right
 from gateway.errors import GatewayError
+from gateway.store import read_row_number
 from gateway.web.console.page_guards import require_right
 from gateway.web.console.page_notices import leave_notice
 from gateway.web.console.page_translations import translate
@@ -24,11 +25,11 @@ def add_claim_pages(pages: Blueprint, work: WorkDesk) -> None:
     @require_right(Right.WORK_ON_APPLICATIONS)
     def change_claim() -> Response:
         act, _, rest = request.form.get("claim", "").partition(" ")
-        number, _, version = rest.partition(" ")
-        plain = number.isascii() and number.isalnum() and version.isascii() and version.isdigit()
-        if act not in _ACTS or not plain:
+        number, _, said = rest.partition(" ")
+        version = read_row_number(said)
+        if act not in _ACTS or version is None or not (number.isascii() and number.isalnum()):
             abort(HTTPStatus.BAD_REQUEST)
-        leave_notice(work.services, _change(work, act, number, int(version[:9])))
+        leave_notice(work.services, _change(work, act, number, version))
         return redirect("/console/work" if act == "take" else f"/console/applications/{number}")
 
 
@@ -45,10 +46,10 @@ def _change(work: WorkDesk, act: str, number: str, version: int) -> str:
         if act == "release":
             work.desk.release_application(officer, number, version)
             return translate("{number} is free again.").format(number=number)
-        to = request.form.get("to", "")
-        if not to.isascii() or not to.isdigit():
+        to = read_row_number(request.form.get("to", ""))
+        if to is None:
             return translate("Choose an officer.")
-        claim = work.desk.hand_over_application(officer, number, int(to[:18]), version)
+        claim = work.desk.hand_over_application(officer, number, to, version)
         return translate("{number} was handed to {name}.").format(number=number, name=claim.name or "")
     except GatewayError as problem:
         return describe_refusal(problem)

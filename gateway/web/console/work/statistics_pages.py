@@ -26,15 +26,13 @@ from gateway.store import (
 )
 from gateway.web.console.charts import Chart, Series, draw_columns
 from gateway.web.console.csv_answers import answer_csv
-from gateway.web.console.form_numbers import read_day
 from gateway.web.console.page_guards import get_visitor, require_right
 from gateway.web.console.page_translations import translate
+from gateway.web.console.statistics_days import read_days
 from gateway.web.console.work.act_desk import WorkDesk
 
 __all__ = ["add_statistics_page"]
 
-_USUAL_DAYS: Final = 30
-_MOST_DAYS: Final = 366
 _MOST_REASONS: Final = 20
 #: So many days are shown one by one; more of them by month.
 _DAILY: Final = 62
@@ -76,17 +74,12 @@ def add_statistics_page(pages: Blueprint, work: WorkDesk) -> None:
 
 
 def _read_span(work: WorkDesk) -> _Span:
-    """Return the days that the URL names; at most a year, up to today where it names none."""
+    """Return the days that the URL names; 400 for days in the wrong order."""
     zone = ZoneInfo(work.services.settings.hub.time_zone)
-    today = work.services.clock().astimezone(zone).date()
-    until = min(_read_day("until", today), today)
-    since = min(_read_day("since", until - timedelta(days=_USUAL_DAYS - 1)), until)
-    since = max(since, until - timedelta(days=_MOST_DAYS - 1))
-    return _Span(get_visitor().organisation.code, since, until, zone)
-
-
-def _read_day(name: str, otherwise: date) -> date:
-    return read_day(request.args.get(name, "")) or otherwise
+    days = read_days(work.services.clock().astimezone(zone).date())
+    if days is None:
+        abort(HTTPStatus.BAD_REQUEST, "The first day is after the last one.")
+    return _Span(get_visitor().organisation.code, *days, zone)
 
 
 def _answer_csv(conn: Connection, span: _Span) -> Response:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from sqlalchemy import Row
 
-from gateway.store import WorkFilter, WorkPlace, WorkTab
+from gateway.store import WorkFilter, WorkPlace, WorkTab, read_row_number
 
 __all__ = ["ORDERS", "build_list_url", "format_place", "read_words", "read_work_filter"]
 
@@ -70,10 +70,11 @@ def format_place(row: Row[Any], wanted: WorkFilter) -> str:
 
 
 def _read_place(text: str) -> WorkPlace | None:
-    number, _, due = text.partition("~")
-    if not number.isascii() or not number.isdigit() or len(number) > 18:
+    written, _, due = text.partition("~")
+    number = read_row_number(written)
+    if number is None:
         return None
     try:
-        return WorkPlace(int(number), datetime.strptime(due, _NO_OFFSET).replace(tzinfo=UTC) if due else None)
+        return WorkPlace(number, datetime.strptime(due, _NO_OFFSET).replace(tzinfo=UTC) if due else None)
     except ValueError:
         return None
