@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
 
 from gateway.store.draft_tables import draft_files, submission_drafts
-from gateway.store.tables import messages
+from gateway.store.tables import cases, messages
 
 __all__ = [
     "DraftContent",
@@ -179,11 +179,16 @@ def _draft_number(draft: int) -> Any:
 def list_submissions(
     conn: Connection, party: str, limit: int, before: int | None = None
 ) -> Sequence[Row[Any]]:
-    """Return the messages with submissions that a party has sent, the newest first, below `before`."""
+    """Return the messages with submissions that a party has sent, the newest first, below `before`.
+
+    Each has the number and the reference of its case, if there is one.
+    """
     # As words, so that the index of received messages is chosen whatever the parameters are.
-    columns = [messages.c[name] for name in ("id", "received_at", "protocol", "case_id")]
+    columns: list[Any] = [messages.c[name] for name in ("id", "received_at", "protocol", "case_id")]
+    columns += [cases.c.number, cases.c.functional_reference]
     found = (
         select(*columns)
+        .select_from(messages.outerjoin(cases, cases.c.id == messages.c.case_id))
         .where(text("direction = 'in'"), messages.c.from_party == party, messages.c.action == "Submit")
         .order_by(messages.c.id.desc())
         .limit(limit)

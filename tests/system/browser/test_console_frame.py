@@ -29,6 +29,11 @@ def test_a_person_signs_in_changes_the_language_and_signs_out(
         browser.open("/console/account")
         assert "Kim" in browser.find("header").text
         browser.take_picture("account", tmp_path / "pictures")
+        browser.press("Certificates")
+        browser.take_picture("certificates", tmp_path / "pictures")
+        browser.open("/console/nothing")
+        assert "There is nothing at this address" in browser.text
+        browser.take_picture("nothing", tmp_path / "pictures")
         browser.press("한국어")
         assert browser.find("html").get_attribute("lang") == "ko"
         browser.press("로그아웃")

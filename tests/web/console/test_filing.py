@@ -365,6 +365,7 @@ def test_a_draft_becomes_one_message_also_where_the_answer_was_lost(
 
 def test_copies_of_drafts_and_of_earlier_submissions(console: Console, trader: Browser, story: Story) -> None:
     story.submit()
+    story.tick()
     path = begin(trader, FOOD)
     send(trader, f"{path}/items/1", typed={"a#1/i#1/korean_label": (io.BytesIO(LABEL), "label.pdf")})
     copied = trader.post(f"{path}/copy").location
@@ -372,6 +373,9 @@ def test_copies_of_drafts_and_of_earlier_submissions(console: Console, trader: B
     assert "label.pdf" in trader.get(f"{copied}/items/1").text
     page = trader.get("/console/submissions/earlier").text
     (message,) = re.findall(r"/console/submissions/earlier/(\d+)", page)
+    case = story.case()
+    assert case.functional_reference in page
+    assert f"/console/cases/{case.number}" in page
     again = trader.post(f"/console/submissions/earlier/{message}").location
     values = values_of(console, again)
     assert len(values.applications) == 3

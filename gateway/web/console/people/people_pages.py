@@ -37,7 +37,11 @@ from gateway.web.console.people.managed_accounts import (
     invite_person,
     set_account_status,
 )
-from gateway.web.console.people.role_proposals import needs_second_person, propose_roles
+from gateway.web.console.people.role_proposals import (
+    find_link_problem,
+    needs_second_person,
+    propose_roles,
+)
 from gateway.web.console.visitor_session import Visitor
 
 __all__ = ["build_people_pages"]
@@ -235,7 +239,9 @@ def _answer_act(services: ConsoleServices, visitor: Visitor, number: int, act: s
         elif act == "end-sessions":
             problem = end_account_sessions(services, visitor, number) or ""
         elif act == "link":
-            problem, link = invite_person(services, visitor, number)
+            problem, link = find_link_problem(services, visitor, number) or "", ""
+            if not problem:
+                problem, link = invite_person(services, visitor, number)
         else:
             abort(HTTPStatus.NOT_FOUND)
     except LookupError:

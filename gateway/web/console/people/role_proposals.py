@@ -4,20 +4,37 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.accounts import OrganisationKind, RoleChange, find_role_problem
+from gateway.accounts import OrganisationKind, Right, RoleChange, find_role_problem, list_rights
 from gateway.operations import ActOrder, Operator, OperatorDesk
 from gateway.store import read_transaction
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.people.managed_accounts import find_managed_account
 from gateway.web.console.visitor_session import Visitor
 
-__all__ = ["needs_second_person", "propose_roles"]
+__all__ = ["find_link_problem", "needs_second_person", "propose_roles"]
 
 
 def needs_second_person(services: ConsoleServices, visitor: Visitor) -> bool:
     """Return whether changes of roles by this manager wait for a second person: those of the operator may."""
     chosen = "account role" in services.settings.console.second_person
     return chosen and visitor.organisation.kind is OrganisationKind.OPERATOR
+
+
+def find_link_problem(services: ConsoleServices, visitor: Visitor, number: int) -> str | None:
+    """Return why a manager may not make a link that sets a password, as a sentence; None where it is allowed.
+
+    Who could set the password of the second person could approve as that person. Raises LookupError.
+    """
+    if not needs_second_person(services, visitor):
+        return None
+    with read_transaction(services.engine) as conn:
+        found = find_managed_account(conn, visitor, number)
+    if found is None:
+        raise LookupError(number)
+    for place, roles in found.roles.items():
+        if Right.APPROVE_OPERATIONS in list_rights(place.kind, roles):
+            return "This person approves acts: a new password is set by the verb only."
+    return None
 
 
 def propose_roles(

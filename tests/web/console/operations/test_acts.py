@@ -91,6 +91,14 @@ def test_a_lane_is_held_tried_and_released(console: Console, operator: Browser, 
         assert lanes.find_lanes(conn, ["KPTA"])["KPTA"].held_at is None
 
 
+def test_the_gateway_itself_is_not_suspended(console: Console, operator: Browser) -> None:
+    assert "party suspend" not in operator.get("/console/operations/parties/hub").text.replace("%20", " ")
+    refused = act(operator, "party suspend", party="hub")
+    assert refused.status_code == 409
+    assert "hub is the gateway itself" in refused.text
+    assert "ACTIVE" in operator.get("/console/operations/parties/hub").text
+
+
 def test_a_party_is_suspended_and_resumed(console: Console, operator: Browser) -> None:
     for verb, status in (("party suspend", "SUSPENDED"), ("party resume", "ACTIVE")):
         assert act(operator, verb, party="broker1").status_code == 302

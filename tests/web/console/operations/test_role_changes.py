@@ -96,3 +96,14 @@ def test_other_organisations_give_their_roles_themselves(hub: Console) -> None:
     head.get(f"/console/people/{officer}")
     assert head.post(f"/console/people/{officer}/roles", role=["officer"]).status_code == 302
     assert find(hub, "kim")[1] == {"officer"}
+
+
+def test_nobody_takes_over_the_account_of_who_approves(hub: Console) -> None:
+    """Who sets the password of the second person could approve an own proposal."""
+    root = hub.enter("root")
+    for name, allowed in (("lee", False), ("han", True)):
+        number = find(hub, name)[0]
+        root.get(f"/console/people/{number}")
+        answer = root.post(f"/console/people/{number}/link")
+        assert (answer.status_code == 200) is allowed
+        assert ("/console/welcome/" in answer.text) is allowed
