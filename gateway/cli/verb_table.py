@@ -288,6 +288,28 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway queue cancel 12 --home D",
         effect="changes",
     ),
+    "order list": Verb(
+        "order:list_sequences",
+        "list conversations in which messages wait for an earlier one",
+        "gateway order list --json --home D",
+    ),
+    "order show": Verb(
+        "order:show_sequence",
+        "show what waits in one conversation, and for which number",
+        "gateway order show 3 --home D",
+    ),
+    "order release": Verb(
+        "order:release_sequence",
+        "release what waits, although an earlier message is missing",
+        "gateway order release 3 --reason 'the sender has lost number 4' --home D",
+        effect="changes",
+    ),
+    "order reset": Verb(
+        "order:reset_sequence",
+        "give up what waits and tell its sender, or begin our own numbers anew",
+        "gateway order reset 3 --reason 'the sender begins anew' --home D",
+        effect="changes",
+    ),
     "agency acts": Verb(
         "agency_acts:list_agency_acts",
         "list what officers did with an application, and verify how they confirmed it",

@@ -35,7 +35,10 @@ from .officers import record_performed_act as record_performed_act
 from .officers import record_refused_act as record_refused_act
 from .officers import switch_agency_back as switch_agency_back
 from .officers import switch_agency_to_console as switch_agency_to_console
+from .order import SequenceChange as SequenceChange
 from .order import free_next_admission as free_next_admission
+from .order import release_sequence as release_sequence
+from .order import reset_sequence as reset_sequence
 from .outbox.delivery_failures import issue_delivery_failure as issue_delivery_failure
 from .outbox.delivery_failures import queue_delivery_failure as queue_delivery_failure
 from .outbox.late_receipts import issue_late_receipt as issue_late_receipt
@@ -45,6 +48,7 @@ from .outbox.local_tasks import FinishLease as FinishLease
 from .outbox.outgoing_calls import CUSTOMS as CUSTOMS
 from .outbox.outgoing_calls import OutgoingCall as OutgoingCall
 from .outbox.outgoing_calls import RejectingComposer as RejectingComposer
+from .outbox.outgoing_order import renew_sequence_number as renew_sequence_number
 from .readiness import readiness_checks as readiness_checks
 from .readiness.warm_up import tune_garbage_collector as tune_garbage_collector
 from .readiness.warm_up import warm_up_hub as warm_up_hub

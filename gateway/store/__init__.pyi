@@ -33,6 +33,7 @@ from . import notices as notices
 from . import officer_acts as officer_acts
 from . import oidc_sign_ins as oidc_sign_ins
 from . import operator_acts as operator_acts
+from . import ordered_deliveries as ordered_deliveries
 from . import own_cases as own_cases
 from . import parties as parties
 from . import party_cases as party_cases

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, select, update
 
 from gateway.state_machines import DELIVERY
 from gateway.store import lanes, transitions
@@ -30,6 +30,7 @@ __all__ = [
     "list_by_case",
     "list_deliveries",
     "release_delivery",
+    "replace_content",
     "requeue_delivery",
     "summarize_failed",
     "summarize_waiting",
@@ -105,6 +106,12 @@ def _make_delivery_row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:
         "follows": delivery.follows,
         "dedupe_key": delivery.dedupe_key,
     }
+
+
+def replace_content(conn: Connection, delivery: int, content: str, parameters: Mapping[str, Any]) -> None:
+    """Replace what a delivery sends (the digest of its octets), and its parameters."""
+    changed = update(deliveries).where(deliveries.c.id == delivery)
+    conn.execute(changed.values(payload_sha256=content, parameters=dict(parameters)))
 
 
 def find_by_id(conn: Connection, delivery: int) -> Row[Any] | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, literal_column, select, update
 
 from gateway.store.order_tables import message_sequences, ordered_messages
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
@@ -152,7 +152,8 @@ def insert_ordered_message(
 
 def find_at_ordinal(conn: Connection, sequence: int, ordinal: int) -> int | None:
     """Return the message that stands at an ordinal, unless it was given up."""
-    at = (_o.sequence == sequence, _o.ordinal == ordinal, _o.state != "GIVEN_UP")
+    # Literal text, as in the index.
+    at = (_o.sequence == sequence, _o.ordinal == ordinal, _o.state != literal_column("'GIVEN_UP'"))
     return conn.execute(select(_o.message).where(*at)).scalar_one_or_none()
 
 

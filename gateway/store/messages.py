@@ -35,6 +35,7 @@ __all__ = [
     "load_parcel",
     "load_part",
     "load_payloads",
+    "replace_parcel",
     "set_message_case",
     "store_response",
 ]
@@ -245,6 +246,24 @@ def store_response(conn: Connection, message: int, answer: HttpResponse) -> Http
     unanswered = (messages.c.id == message) & messages.c.answer_body.is_(None)
     conn.execute(update(messages).where(unanswered).values(**_make_response_columns(answer)))
     return find_response(conn, message) or answer
+
+
+def replace_parcel(
+    conn: Connection, message: int, headers: Mapping[str, str], parcel: str, sealed: tuple[str, str]
+) -> None:
+    """Replace the octets (by their digest) of an own message that was never sent: it was sealed again.
+
+    `sealed` is its new identity and the certificate (SHA-256) of its signer.
+    """
+    identity, signer = sealed
+    values = {
+        "parcel_headers": dict(headers),
+        "parcel_sha256": parcel,
+        "identity_sha256": identity,
+        "signer_sha256": signer,
+    }
+    own = (messages.c.id == message, messages.c.direction == "out")
+    conn.execute(update(messages).where(*own).values(values))
 
 
 def set_message_case(conn: Connection, message: int, case_id: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Table, func, select
 
 from gateway.errors import PUT_ASIDE
-from gateway.store import refusal_counts, register_version
+from gateway.store import message_sequences, refusal_counts, register_version
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.tables import agency_requests, cases, deliveries, messages
 
@@ -32,6 +32,7 @@ def count_states(conn: Connection) -> Mapping[str, Mapping[Labels, float]]:
             (("problem", problem),): float(number)
             for problem, number in refusal_counts.count_by_problem(conn).items()
         },
+        "gateway_held_messages": {(): float(message_sequences.count_all_held(conn))},
         "gateway_trust_epoch": {(): float(register_version.get_register_version(conn))},
     }
 

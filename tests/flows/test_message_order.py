@@ -12,6 +12,7 @@ from sqlalchemy import Engine, update
 from gateway.delivery.agents import local_agent
 from gateway.delivery.delivery_worker import DeliveryWorker
 from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.hub.order import release_sequence, reset_sequence
 from gateway.message_model import LAST_SEQUENCE_NUMBER, ErrorSignal, SequenceNumber, UserMessage
 from gateway.store import DeliveryLease, message_sequences, messages
 from gateway.store.engine import read_transaction, write_transaction
@@ -241,3 +242,41 @@ def test_a_message_without_an_order_asks_the_database_nothing_about_one(engine: 
     story.submit(attach=False)
     with read_transaction(engine) as conn:
         assert message_sequences.list_sequences(conn, limit=9, everything=True) == []
+
+
+def operate(story: Story, act: Any, sequence: int = 1) -> Any:
+    with write_transaction(story.house.engine) as conn:
+        return act(conn, sequence, story.clock(), "operator", "the sender has lost it")
+
+
+def test_an_operator_releases_what_waits_for_a_lost_message(story: Story) -> None:
+    units = [numbered(story, number) for number in (0, 2, 3, 5)]
+    for unit in units:
+        send(story, unit)
+    done = operate(story, release_sequence)
+    assert (done.number_before, done.number_after, len(done.moved)) == (1, 4, 2)
+    story.tick()
+    assert admitted(story) == [unit.message_id for unit in units[:3]]
+    assert refusal(story, numbered(story, 1))[0] == "Inconsistent"
+    assert story.evidence("sequence", 1) == ["operator"]
+    done = operate(story, release_sequence)
+    assert done.number_after == 6
+    with pytest.raises(GatewayError) as caught:
+        operate(story, release_sequence)
+    assert caught.value.problem.id == "GW705"
+
+
+def test_an_operator_gives_up_what_waits_and_the_sender_begins_anew(story: Story) -> None:
+    units = [numbered(story, number) for number in (0, 2, 3)]
+    for unit in units:
+        send(story, unit)
+    assert len(operate(story, reset_sequence).moved) == 2
+    story.tick()
+    assert [state_of(story, unit)[0] for unit in units] == ["PROCESSED", "FAILED", "FAILED"]
+    assert {one.ref_to_message_id for one in errors(story)} == {unit.message_id for unit in units[1:]}
+    again = numbered(story, 0)
+    send(story, again)
+    story.tick()
+    assert admitted(story) == [units[0].message_id, again.message_id]
+    with pytest.raises(GatewayError):
+        operate(story, reset_sequence)

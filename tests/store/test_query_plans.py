@@ -11,6 +11,8 @@ from gateway.message_model import PartyId
 from gateway.store import (
     ListFilter,
     PartyCaseFilter,
+    SequenceKey,
+    SequenceState,
     StatisticsFilter,
     WorkFilter,
     WorkTab,
@@ -24,10 +26,13 @@ from gateway.store import (
     events,
     exact_searches,
     lanes,
+    limited_conversations,
     list_searches,
     message_responses,
+    message_sequences,
     messages,
     officer_acts,
+    ordered_deliveries,
     own_cases,
     parties,
     party_cases,
@@ -77,6 +82,61 @@ def _numbered():
 
 
 QUESTIONS = {
+    "sequence of a conversation": (
+        lambda conn: message_sequences.find_sequence(conn, SequenceKey("in", "P", "A", "C")),
+        "conversation_id",
+        "message_sequences_",
+    ),
+    "what a sequence holds": (
+        lambda conn: message_sequences.list_held(conn, 1),
+        "ordered_messages",
+        "ix_ordered_messages_held",
+    ),
+    "how much a sequence holds": (
+        lambda conn: message_sequences.count_held(conn, 1, 9),
+        "ordered_messages",
+        "ix_ordered_messages_held",
+    ),
+    "message at an ordinal": (
+        lambda conn: message_sequences.find_at_ordinal(conn, 1, 2),
+        "ordered_messages",
+        "uq_ordered_messages_ordinal",
+    ),
+    "held messages whose time is over": (
+        lambda conn: message_sequences.list_expired(conn, NOW, 9),
+        "ordered_messages",
+        "ix_ordered_messages_expires_at",
+    ),
+    "sequences that hold messages": (
+        lambda conn: message_sequences.list_sequences(conn, limit=9),
+        "ordered_messages",
+        "ix_ordered_messages_held",
+    ),
+    "place of a delivery": (
+        lambda conn: ordered_deliveries.find_place(conn, 1),
+        "ordered_deliveries",
+        "ordered_deliveries",
+    ),
+    "last delivery of a sequence": (
+        lambda conn: ordered_deliveries.find_open_delivery(conn, SequenceState(1, 5, 0)),
+        "ordered_deliveries",
+        "ordered_deliveries_",
+    ),
+    "conversation under an agreement": (
+        lambda conn: limited_conversations.find_conversation(conn, "A", "C"),
+        "conversations",
+        "conversations_",
+    ),
+    "open conversations of an agreement": (
+        lambda conn: limited_conversations.count_open(conn, "A"),
+        "conversations",
+        "ix_conversations_open",
+    ),
+    "conversations that have ended": (
+        lambda conn: limited_conversations.end_closed_conversations(conn, "A", NOW),
+        "conversations",
+        "ix_conversations_open",
+    ),
     "old attempts to sign in": (
         lambda conn: sign_in_removal.remove_old_attempts(conn, NOW, good=False),
         "sign_ins",

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from gateway.agreements import PMode
-from gateway.delivery.attempt_outcome import RetryPlan, make_lease_finisher
+from gateway.delivery.attempt_outcome import LeaseLostError, RetryPlan, make_lease_finisher
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.http_answer_reader import require_identity_coding
 from gateway.delivery.http_client import HttpAnswer, HttpClient
@@ -25,10 +25,24 @@ from gateway.errors import (
 )
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub import Hub, RegisterSnapshot, closing_transaction, receive_response, signals
+from gateway.hub import (
+    Hub,
+    RegisterSnapshot,
+    closing_transaction,
+    receive_response,
+    renew_sequence_number,
+    signals,
+)
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.protocols import PROTOCOLS, OpenedMessage, make_refusal_error
-from gateway.store import DeliveryLease, delivery_leases, payloads, read_transaction, write_transaction
+from gateway.store import (
+    DeliveryLease,
+    delivery_leases,
+    ordered_deliveries,
+    payloads,
+    read_transaction,
+    write_transaction,
+)
 
 __all__ = ["MshAgent"]
 
@@ -61,6 +75,7 @@ class MshAgent:
             raise GatewayError(
                 RECEIPT_MISSING, f"no receipt after {lease.tries - 1} tries", "eb:Acknowledgment"
             )
+        lease = self._renew_number(lease) if lease.parameters.get("ordered") else lease
         answer = self._post_message(lease)
         kill_at_failpoint("msh.after_post")
         _check_status(answer)
@@ -71,6 +86,13 @@ class MshAgent:
             self._process_answer(lease, answer)
         else:
             self._mark_awaiting_receipt(lease)
+
+    def _renew_number(self, lease: DeliveryLease) -> DeliveryLease:
+        """Return the lease of an ordered message with the octets that have its present number."""
+        renewed = renew_sequence_number(self._hub, lease)
+        if renewed is None:
+            raise LeaseLostError
+        return renewed
 
     def _post_message(self, lease: DeliveryLease) -> HttpAnswer:
         with read_transaction(self._hub.engine) as conn:
@@ -149,8 +171,13 @@ class MshAgent:
         return opened
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
-        """Record the DeliveryFailure (ebMS 2.0 §6.5.7) for case and operator; nothing is sent."""
+        """Record the DeliveryFailure (ebMS 2.0 §6.5.7) for case and operator; nothing is sent.
+
+        Where an order is agreed, the next message of the conversation begins a new sequence.
+        """
         delivery, problem = what.delivery, what.problem.problem.id
+        if delivery.parameters.get("ordered"):
+            ordered_deliveries.give_up_place(conn, delivery.id, what.at)
         data = {"message_id": delivery.wire_id or "", "error": "DeliveryFailure", "problem": problem}
         record_evidence(
             conn, "DeliveryFailure", "delivery", delivery.id, delivery.payload_sha256, data, what.at

@@ -22,6 +22,7 @@ from gateway.store import (
     deliveries,
     fetched_lists,
     lane_holds,
+    ordered_deliveries,
 )
 
 __all__ = [
@@ -45,6 +46,8 @@ def requeue_delivery(
     case_closing.lock_delivery_case(conn, delivery)
     deliveries.requeue_delivery(conn, delivery, at, actor, why=reason)
     row = deliveries.find_by_id(conn, delivery)
+    if row is not None and row.parameters.get("ordered"):
+        ordered_deliveries.restore_place(conn, delivery, at)
     if row is not None and row.subject_type == "request":
         request = agency_requests.find_by_id(conn, int(row.subject_id))
         if request is not None and request.state == "STRANDED":
@@ -64,6 +67,8 @@ def cancel_delivery(
         else deliveries.cancel_delivery
     )
     end(conn, delivery, at, actor, reason)
+    if row is not None and row.parameters.get("ordered"):
+        ordered_deliveries.give_up_place(conn, delivery, at)
     _record_action(conn, "cancel", delivery, at, actor, reason)
     case_closing.close_case_when_done(conn, case, at)
 

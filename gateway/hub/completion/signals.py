@@ -17,6 +17,7 @@ from gateway.store import (
     delivery_maintenance,
     make_attempt_outcome,
     messages,
+    ordered_deliveries,
     read_transaction,
 )
 
@@ -105,6 +106,8 @@ def settle_delivery(
         }
         record_evidence(conn, kind, "delivery", delivery, opened.identity, data, context.now)
         row = deliveries.find_by_id(conn, delivery)
+        if problem is not None and row is not None and row.parameters.get("ordered"):
+            ordered_deliveries.give_up_place(conn, delivery, context.now)
         case = cases.find_by_id(conn, row.case_id) if row is not None and row.case_id is not None else None
     if problem is not None and row is not None:
         about = "" if case is None else f" of case {case.number}"

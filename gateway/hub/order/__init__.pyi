@@ -5,3 +5,6 @@ from .incoming_order import OrderedArrival as OrderedArrival
 from .incoming_order import enqueue_admission as enqueue_admission
 from .incoming_order import free_next_admission as free_next_admission
 from .incoming_order import place_message as place_message
+from .order_actions import SequenceChange as SequenceChange
+from .order_actions import release_sequence as release_sequence
+from .order_actions import reset_sequence as reset_sequence

@@ -19,6 +19,7 @@ from gateway.evidence import record_evidence
 from gateway.hub.completion import make_standing_decisions
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.kept_documents import KeptDocument, is_filed_without_ebxml, keep_document
+from gateway.hub.outbox.outgoing_order import make_outgoing_key, number_message
 from gateway.hub.outbox.response_bundle import find_response_pmodes, get_response_wait, list_bundled_units
 from gateway.message_model import AckRequest, Payload, Unit, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel
@@ -30,6 +31,7 @@ from gateway.store import (
     decisions,
     deliveries,
     messages,
+    ordered_deliveries,
     payloads,
     read_transaction,
 )
@@ -81,6 +83,8 @@ class SealedMessage:
     signer: str
     asked: PMode | None = None
     post_at: datetime | None = None
+    #: The position since the last Reset with which it is sealed; None without an order.
+    position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,13 @@ def seal_message(
     context = hub.make_protocol_context(knowledge)
     protocol = PROTOCOLS[pmode.protocol]
     unit = _make_user_message(facts, pmode, context.make_message_id(), serialize_element(signed), now)
-    asked = came_by if pmode in find_response_pmodes(knowledge.book, came_by, now) else None
+    position: int | None = None
+    order = make_outgoing_key(pmode, facts.case.applicant, unit.conversation_id)
+    if order is not None:
+        unit, position = number_message(hub, unit, order)
+    # An order and an answer on the connection exclude each other (ebMS 2.0 §9.2).
+    responds = order is None and pmode in find_response_pmodes(knowledge.book, came_by, now)
+    asked = came_by if responds else None
     units: tuple[Unit, ...] = (unit,)
     if asked is not None:
         unit = _adapt_to_answer(unit, pmode)
@@ -143,7 +153,7 @@ def seal_message(
     parcel = protocol.seal(units, pmode, context)
     signer = context.keys[hub.party].certificate.sha256
     post_at = None if asked is None else facts.message.received_at + get_response_wait(hub, asked) + _GRACE
-    return SealedMessage(unit, pmode, parcel, parcel.body.sha256_hex, signer, asked, post_at)
+    return SealedMessage(unit, pmode, parcel, parcel.body.sha256_hex, signer, asked, post_at, position)
 
 
 def _adapt_to_answer(unit: UserMessage, pmode: PMode) -> UserMessage:
@@ -188,45 +198,55 @@ def store_message(
     if isinstance(outgoing, KeptDocument):
         keep_document(conn, hub, (facts.case, facts.message), (outgoing, told.key), now)
         return
-    unit, pmode = outgoing.unit, outgoing.pmode
     with outgoing.parcel.body.open_stream() as stream:
         content = stream.read()
-    terms = pmode.reliability
+    order = make_outgoing_key(outgoing.pmode, facts.case.applicant, outgoing.unit.conversation_id)
+    place = None if order is None else ordered_deliveries.take_place(conn, order, now)
+    new = _make_delivery(facts, outgoing, told, now)
+    if place is not None:
+        # One message of the conversation is under way at a time, and its time begins with its turn.
+        ordered = {**new.parameters, "ordered": True}
+        new = replace(new, follows=place.follows, parameters=ordered, expires_at=None)
+    new = replace(new, payload_sha256=payloads.store_payload(conn, content, now))
+    queued = deliveries.enqueue_delivery(conn, new, now)
+    if queued is None:
+        return
+    if place is not None and outgoing.position is not None:
+        ordered_deliveries.store_place(conn, place, queued, outgoing.position, now)
+    row = _make_message_row(hub, facts, outgoing, content)
+    messages.insert_own_message(conn, row, now, "conclude")
+    sealed = {"message_id": outgoing.unit.message_id}
+    record_evidence(conn, "NRS", "case", facts.case.id, outgoing.identity, sealed, now)
+
+
+def _make_delivery(
+    facts: CaseSnapshot, outgoing: SealedMessage, told: QueuedMessage, now: datetime
+) -> NewDelivery:
+    unit, pmode = outgoing.unit, outgoing.pmode
     due_at, expires_at = _schedule_delivery(outgoing, now)
-    queued = deliveries.enqueue_delivery(
-        conn,
-        NewDelivery(
-            agent="msh",
-            destination=facts.case.applicant,
-            lane=f"msh:{facts.case.applicant}",
-            subject_type="case",
-            subject_id=str(facts.case.id),
-            dedupe_key=told.key,
-            case_id=facts.case.id,
-            follows=told.follows,
-            wire_id=unit.message_id,
-            payload_sha256=payloads.store_payload(conn, content, now),
-            parameters={
-                "endpoint": pmode.endpoint or "",
-                "headers": dict(outgoing.parcel.headers),
-                "action": unit.action,
-                "agreement": pmode.agreement,
-                "pmode": pmode.id,
-                "retries": terms.retries,
-                "retry_interval": terms.retry_interval,
-                "receipt": unit.ack_requested is not None,
-            },
-            due_at=due_at,
-            expires_at=expires_at,
-        ),
-        now,
+    return NewDelivery(
+        agent="msh",
+        destination=facts.case.applicant,
+        lane=f"msh:{facts.case.applicant}",
+        subject_type="case",
+        subject_id=str(facts.case.id),
+        dedupe_key=told.key,
+        case_id=facts.case.id,
+        follows=told.follows,
+        wire_id=unit.message_id,
+        parameters={
+            "endpoint": pmode.endpoint or "",
+            "headers": dict(outgoing.parcel.headers),
+            "action": unit.action,
+            "agreement": pmode.agreement,
+            "pmode": pmode.id,
+            "retries": pmode.reliability.retries,
+            "retry_interval": pmode.reliability.retry_interval,
+            "receipt": unit.ack_requested is not None,
+        },
+        due_at=due_at,
+        expires_at=expires_at,
     )
-    if queued is not None:
-        new = _make_message_row(hub, facts, outgoing, content)
-        messages.insert_own_message(conn, new, now, "conclude")
-        record_evidence(
-            conn, "NRS", "case", facts.case.id, outgoing.identity, {"message_id": unit.message_id}, now
-        )
 
 
 def _schedule_delivery(outgoing: SealedMessage, now: datetime) -> tuple[datetime, datetime]:

@@ -77,6 +77,7 @@ ELSEWHERE = {
     "officer.end_proposal": "nothing follows from it: the proposal stands until somebody ends it",
     "officer.refused": "nothing follows from it: the act is performed again, and refused again",
     "respond.given": "tests/flows/test_sync_responses.py, tests/system/crash/test_sync_responses.py",
+    "msh.renumbered": "tests/flows/test_order_kills.py",
     "order.expired": "tests/flows/test_order_kills.py",
     "receive.tally": "nothing follows from it: a count for the operator",
     "receipts.key": "tests/system/crash/test_trust_work.py",

@@ -1,0 +1,84 @@
+"""What operators see of ordered conversations, and their acts on them with the row of audit."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.hub import SequenceChange, release_sequence, reset_sequence
+from gateway.operations.audited_changes import DatabaseChange
+from gateway.protocols import make_sequence_number
+from gateway.store import message_sequences, ordered_deliveries
+
+__all__ = ["change_sequence", "describe_sequence", "describe_sequence_places"]
+
+_ACTS: Final = {"release": release_sequence, "reset": reset_sequence}
+#: So many messages of one conversation are shown.
+_SHOWN: Final = 100
+
+
+def describe_sequence(row: Row[Any]) -> dict[str, Any]:
+    """Return an order as operators read it; numbers are those of the messages, not their ordinals."""
+    return {
+        "id": row.id,
+        "direction": row.direction,
+        "party": row.party,
+        "conversation_id": row.conversation_id,
+        "agreement_id": row.agreement_id,
+        "next_number": _find_number(row, row.next_ordinal),
+        "next_status": make_sequence_number(row.next_ordinal - row.base).status,
+        "held": row.held,
+        "first_held": None if row.first_held is None else _find_number(row, row.first_held),
+        "gives_up_at": row.next_expiry,
+        "changed_at": row.changed_at,
+    }
+
+
+def describe_sequence_places(conn: Connection, row: Row[Any]) -> list[dict[str, Any]]:
+    """Return the messages that an order holds, or the last ones of ours, with their numbers."""
+    if row.direction == "out":
+        sent = ordered_deliveries.list_sent_places(conn, row.id, _SHOWN)
+        return [_describe_sent(one) for one in sent]
+    held = message_sequences.list_places(conn, row.id, _SHOWN)
+    return [
+        {
+            "number": _find_number(row, one.ordinal),
+            "message": one.message,
+            "message_id": one.message_id,
+            "action": one.action,
+            "state": one.state,
+            "received_at": one.received_at,
+            "gives_up_at": one.expires_at,
+        }
+        for one in held
+    ]
+
+
+def _describe_sent(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "number": make_sequence_number(row.position).number,
+        "message": None,
+        "message_id": row.wire_id,
+        "action": row.parameters.get("action"),
+        "state": row.state,
+        "received_at": None,
+        "gives_up_at": None,
+        "delivery": row.delivery,
+    }
+
+
+def _find_number(row: Row[Any], ordinal: int) -> int:
+    return make_sequence_number(ordinal - row.base).number
+
+
+def change_sequence(change: DatabaseChange, act: str, sequence: int) -> SequenceChange:
+    """Release or reset an order, with its row of audit; raises GW705 where that is not possible."""
+    done = _ACTS[act](change.conn, sequence, change.at, change.by, change.act.reason)
+    moved = list(done.moved)
+    change.record_change(
+        f"order {sequence}",
+        before={"next_number": done.number_before},
+        after={"next_number": done.number_after, "messages": moved},
+    )
+    return done

@@ -1,0 +1,162 @@
+"""Stores the places of our own messages in the order of their conversations (ebMS 2.0 chapter 9).
+
+Each delivery follows the one before it, so that one message of a conversation is under way at a time.
+A message that was given up leaves no gap: the message after it becomes the first of a new sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
+
+from gateway.errors import TRANSITION_REFUSED, GatewayError
+from gateway.store import message_sequences as sequences
+from gateway.store.message_sequences import SequenceKey, SequenceState
+from gateway.store.order_tables import message_sequences, ordered_deliveries
+from gateway.store.tables import deliveries
+
+__all__ = [
+    "OutgoingPlace",
+    "find_open_delivery",
+    "find_place",
+    "find_sealed_position",
+    "give_up_place",
+    "list_sent_places",
+    "restore_place",
+    "set_sealed_position",
+    "store_place",
+    "take_place",
+]
+
+_o, _d = ordered_deliveries.c, deliveries.c
+_PLACE: Final = (
+    select(ordered_deliveries, message_sequences.c.base)
+    .join(message_sequences, message_sequences.c.id == _o.sequence)
+    .where(_o.delivery == bindparam("wanted"))
+)
+_AT: Final = (
+    select(deliveries)
+    .join(ordered_deliveries, _o.delivery == _d.id)
+    .where(_o.sequence == bindparam("of"), _o.ordinal == bindparam("at"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingPlace:
+    """The place of a new message, whose sequence is locked; it follows a delivery that has not ended."""
+
+    sequence: SequenceState
+    follows: int | None
+
+    @property
+    def position(self) -> int:
+        """Return the position since the last Reset."""
+        return self.sequence.next_ordinal - self.sequence.base
+
+
+def find_sealed_position(conn: Connection, key: SequenceKey) -> int:
+    """Return the position that the next message will probably have, to be sealed with it."""
+    state = sequences.find_sequence(conn, key)
+    return 0 if state is None else state.next_ordinal - state.base
+
+
+def take_place(conn: Connection, key: SequenceKey, at: datetime) -> OutgoingPlace:
+    """Lock the sequence of a conversation, and return the place of its next message."""
+    state = sequences.lock_sequence(conn, key, at)
+    return OutgoingPlace(state, find_open_delivery(conn, state))
+
+
+def find_open_delivery(conn: Connection, state: SequenceState) -> int | None:
+    """Return the last delivery of a sequence that has not ended; those before it end earlier."""
+    last = conn.execute(_AT, {"of": state.id, "at": state.next_ordinal - 1}).first()
+    while last is not None and last.state == "CANCELLED" and last.follows is not None:
+        # A cancelled message was perhaps never sent; then one before it may be under way.
+        last = conn.execute(select(deliveries).where(_d.id == last.follows)).first()
+    ended = last is None or last.state in ("DELIVERED", "CANCELLED", "FAILED")
+    return None if last is None or ended else int(last.id)
+
+
+def store_place(
+    conn: Connection, place: OutgoingPlace, delivery: int, sealed_position: int, at: datetime
+) -> None:
+    """Give a queued delivery its place; its octets were sealed with a position that may be another."""
+    state = place.sequence
+    row = {
+        "delivery": delivery,
+        "sequence": state.id,
+        "ordinal": state.next_ordinal,
+        "position": sealed_position,
+    }
+    conn.execute(insert(ordered_deliveries), row)
+    sequences.update_sequence(conn, replace(state, next_ordinal=state.next_ordinal + 1), at)
+
+
+def find_place(conn: Connection, delivery: int) -> Row[Any] | None:
+    """Return the place of a delivery with the `base` of its sequence; None without an order."""
+    return conn.execute(_PLACE, {"wanted": delivery}).first()
+
+
+def set_sealed_position(conn: Connection, delivery: int, position: int) -> None:
+    """Store with which position a message is sealed now."""
+    conn.execute(update(ordered_deliveries).where(_o.delivery == delivery).values(position=position))
+
+
+def give_up_place(conn: Connection, delivery: int, at: datetime) -> None:
+    """Let the message after a failed or cancelled delivery begin a new sequence; nothing without an order."""
+    place, state = _lock_place(conn, delivery)
+    if place is None or state is None:
+        return
+    if state.base <= place.ordinal:
+        sequences.update_sequence(conn, replace(state, base=place.ordinal + 1), at)
+    before = conn.execute(select(_d.follows).where(_d.id == delivery)).scalar_one()
+    _relink_follower(conn, place, before)
+
+
+def restore_place(conn: Connection, delivery: int, at: datetime) -> None:
+    """Give a failed delivery its place back, which is sent again; nothing without an order.
+
+    Raises GW705 when a later message of the conversation was sent since, or cancelled.
+    """
+    place, state = _lock_place(conn, delivery)
+    if place is None or state is None or state.base <= place.ordinal:
+        return
+    later = (_o.sequence == place.sequence, _o.ordinal > place.ordinal)
+    passed = select(_d.id).join(ordered_deliveries, _o.delivery == _d.id)
+    passed = passed.where(*later, or_(_d.attempt > 0, _d.state.not_in(("QUEUED", "HELD")))).limit(1)
+    if conn.execute(passed).first() is not None:
+        detail = "a later message of its conversation has begun a new sequence, without a place for this one"
+        raise GatewayError(TRANSITION_REFUSED, detail, f"delivery {delivery}")
+    sequences.update_sequence(conn, replace(state, base=place.ordinal - place.position), at)
+    if not _relink_follower(conn, place, delivery):
+        detail = "a later message of its conversation is being sent"
+        raise GatewayError(TRANSITION_REFUSED, detail, f"delivery {delivery}")
+
+
+def _lock_place(conn: Connection, delivery: int) -> tuple[Row[Any] | None, SequenceState | None]:
+    place = find_place(conn, delivery)
+    return place, None if place is None else sequences.lock_by_id(conn, place.sequence)
+
+
+def _relink_follower(conn: Connection, place: Row[Any], follows: int | None) -> bool:
+    """Let the next delivery follow another one; return False when it is under way already."""
+    following = conn.execute(_AT, {"of": place.sequence, "at": place.ordinal + 1}).first()
+    if following is None:
+        return True
+    waiting = (_d.id == following.id, _d.attempt == 0)
+    return conn.execute(update(deliveries).where(*waiting).values(follows=follows)).rowcount == 1
+
+
+def list_sent_places(conn: Connection, sequence: int, most: int) -> Sequence[Row[Any]]:
+    """Return the last places of a sequence with their deliveries, the newest first."""
+    found = (
+        select(ordered_deliveries, _d.state, _d.wire_id, _d.parameters)
+        .join(deliveries, _d.id == _o.delivery)
+        .where(_o.sequence == sequence)
+        .order_by(_o.ordinal.desc())
+        .limit(most)
+    )
+    return conn.execute(found).all()
