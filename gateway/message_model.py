@@ -159,12 +159,17 @@ class UserMessage(_MessageUnit):
 
 @dataclass(frozen=True, slots=True)
 class Receipt(_MessageUnit):
-    """Proof that `ref_to_message_id` was stored; `references` repeat the digests received."""
+    """Proof that `ref_to_message_id` was stored; `references` repeat the digests received.
+
+    `signature_asked` says that the sender asked for a signed one, whether its message was signed or not;
+    it is not in the receipt itself.
+    """
 
     ref_to_message_id: str
     received_at: datetime
     references: tuple[DigestReference, ...] = ()
     acting_party: Party | None = None
+    signature_asked: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def _run_requirements(arguments: Arguments, rows: tuple[Requirement, ...]) -> Ru
     profile = _read_profile(arguments, folder)
     party = read_suite_party(folder, arguments.agreement, profile.action)
     target = make_endpoint_target(arguments.url, open_tls(arguments))
-    listener = CallbackListener(party, arguments.listen)
+    listener = CallbackListener(party, target.send, arguments.listen)
     opponent = Opponent(party, target, listener, profile, _make_restart(arguments, target))
     output = sys.stderr if arguments.json == "-" else sys.stdout
     listener.start()

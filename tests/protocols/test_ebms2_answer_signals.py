@@ -95,6 +95,16 @@ def test_the_receipt_of_an_unsigned_message(context: ProtocolContext) -> None:
     assert ebms2.open(ebms2.seal((receipt,), opened.pmode, context), context, sent).units == (receipt,)
 
 
+def test_an_unsigned_message_gets_the_signed_receipt_that_it_asks_for(context: ProtocolContext) -> None:
+    opened, sent = exchange(
+        sample_parties.message(action="Loose", sync_reply=False, ack_requested=AckRequest(True)), context
+    )
+    receipt = ebms2.make_receipt(opened, context)
+    assert (receipt.references, receipt.signature_asked) == ((), True)
+    back = ebms2.open(ebms2.seal((receipt,), opened.pmode, context), context, sent)
+    assert back.signed is not None
+
+
 def forged(
     change: Callable[[Receipt], Receipt], signer: str = "hub", **craft: object
 ) -> Callable[[Receipt], Craft]:
@@ -270,6 +280,23 @@ def test_ping_and_status(context: ProtocolContext) -> None:
     assert ebms2.open(
         ebms2.seal((status,), sample_parties.SUBMIT, context), context, SentUnit(question)
     ).units == (status,)
+
+
+@pytest.mark.parametrize("kind", ["StatusRequest", "StatusResponse"])
+def test_a_status_element_of_another_version_is_refused(kind: str, context: ProtocolContext) -> None:
+    asked = StatusRequest(*ASKING, about="m-1@broker.example")
+    unit = (
+        asked
+        if kind == "StatusRequest"
+        else ebms2.make_status_response(asked, "NotRecognized", None, context)
+    )
+    change = swap_octets(
+        f'eb:version="2.0"><eb:RefToMessageId>{asked.about}',
+        f'eb:version="1.0"><eb:RefToMessageId>{asked.about}',
+    )
+    with pytest.raises(GatewayError) as caught:
+        ebms2.open(Craft(unit, signed=False, envelope=change).parcel(context), context)
+    assert caught.value.problem is errors.HEADER_INCONSISTENT
 
 
 def test_answers_go_where_the_agreement_says_and_nowhere_else(context: ProtocolContext) -> None:

@@ -40,6 +40,7 @@ from .tree_mutations import expand_name as expand_name
 from .tree_mutations import get_element as get_element
 from .tree_mutations import insert_element as insert_element
 from .tree_mutations import make_first_child as make_first_child
+from .tree_mutations import move_element as move_element
 from .tree_mutations import mutate_tree as mutate_tree
 from .tree_mutations import parse_element as parse_element
 from .tree_mutations import remove_attribute as remove_attribute

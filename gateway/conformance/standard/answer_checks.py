@@ -11,6 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import quote
 
 from lxml import etree
 
@@ -29,6 +30,7 @@ _HEADER_CODES: Final = ("Inconsistent", "OtherXml", "ValueNotRecognized")
 #: Names of sets of codes, where ebMS 2.0 leaves the choice to the receiver.
 _CODE_SETS: Final[Mapping[str, tuple[str, ...]]] = {"header": _HEADER_CODES}
 _MESSAGE_ID: Final = re.compile(r"[^\s<>@]+@[^\s<>@]+")
+_UNRESERVED: Final = "@!$&'()*+,;=:-._~/"
 _NEAR: Final = timedelta(minutes=10)
 
 
@@ -337,6 +339,29 @@ def _check_xpath_transform(judged: Judged, argument: Any) -> str:  # noqa: ARG00
     return "" if found[: len(wanted)] == wanted else f"the transforms are {found}"
 
 
+def _check_parts_named(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+    """Check that the Manifest names every part besides the root, and no other."""
+    if judged.answer is None:
+        return f"no message: {judged.describe_answer()}"
+    named = sorted(str(one) for one in select_nodes(judged.root, "//eb:Manifest/eb:Reference/@xlink:href"))
+    there = sorted(f"cid:{quote(one.content_id, safe=_UNRESERVED)}" for one in judged.answer.parts[1:])
+    return "" if named == there else f"the Manifest names {named}, the parts are {there}"
+
+
+def _check_time_to_live(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+    """Check that a TimeToLive, where there is one, is a time in UTC after the Timestamp."""
+    if judged.root is None:
+        return f"no message: {judged.describe_answer()}"
+    text = find_text(judged.root, "//eb:MessageData/eb:TimeToLive")
+    if not text:
+        return ""
+    try:
+        late = parse_instant(text) > parse_instant(find_text(judged.root, "//eb:MessageData/eb:Timestamp"))
+    except (ValueError, GatewayError):
+        return f"{text[:60]!r} is no xs:dateTime"
+    return "" if late and text.endswith("Z") else f"TimeToLive is {text[:60]!r}"
+
+
 def _check_any(judged: Judged, argument: Any) -> str:
     """Check that one of several checks holds."""
     rows = [(one, None) if isinstance(one, str) else next(iter(one.items())) for one in argument]
@@ -379,4 +404,6 @@ CHECKS: Final[Mapping[str, Check]] = {
     "envelope-transforms": _check_xpath_transform,
     "signal-service": _check_signal_service,
     "any": _check_any,
+    "parts-named": _check_parts_named,
+    "time-to-live": _check_time_to_live,
 }

@@ -9,18 +9,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from gateway.conformance.partners import EBMS2, HttpReply, IncomingRequest, PartnerServer, read_parcel_content
+from gateway.conformance.hostile import HttpRequest
+from gateway.conformance.partners import HttpReply, IncomingRequest, PartnerServer
 from gateway.conformance.reports import ExchangeLog, RecordedMessage, record_message
+from gateway.conformance.standard.attempt_replies import Replier, make_attempt_reply
 from gateway.conformance.standard.received_message import CALLBACK, ReceivedMessage, find_text
 from gateway.conformance.standard.suite_party import SuiteParty
 from gateway.errors import MISUSE, GatewayError
-from gateway.message_model import MemoryBody, UserMessage
-from gateway.protocols import SOAP_ACTION, OpenedMessage, Parcel
 
-__all__ = ["Arrival", "CallbackListener", "Inbox", "ReplyMaker", "acknowledge_message"]
+__all__ = ["Arrival", "CallbackListener", "Inbox", "ReplyMaker"]
 
 _NOTHING: Final = HttpReply(204)
 
@@ -64,9 +64,15 @@ class Inbox:
 class CallbackListener:
     """An HTTP server at the endpoint of the suite in its agreements."""
 
-    def __init__(self, party: SuiteParty, address: str | None = None) -> None:
-        """Listen from now on at HOST:PORT, by default that of the endpoint in the agreements; raise GW808."""
+    def __init__(
+        self, party: SuiteParty, post: Callable[[HttpRequest], Any], address: str | None = None
+    ) -> None:
+        """Listen from now on at HOST:PORT, by default that of the endpoint in the agreements; raise GW808.
+
+        `post` sends what is agreed to be sent by a POST.
+        """
         self._party = party
+        self._post = post
         self._kinds = {
             urlsplit(one.endpoint or "").path: kind for kind, one in party.agreements.items() if one.endpoint
         }
@@ -117,31 +123,9 @@ class CallbackListener:
         if not kind or find_text(message.root, "//eb:MessageHeader/eb:Service").endswith("ebxml-msg:service"):
             return _NOTHING
         try:
-            return acknowledge_message(self._party, kind, message)
+            return make_attempt_reply(Replier(self._party, kind, self._post), "ack", message)
         except GatewayError:
             return _NOTHING
-
-
-def acknowledge_message(
-    party: SuiteParty,
-    kind: str,
-    message: ReceivedMessage,
-    change: Callable[[OpenedMessage, bytes], bytes] | None = None,
-) -> HttpReply:
-    """Return the Acknowledgment of a message of the gateway as HTTP answer; raise for one that is wrong."""
-    headers = {
-        "Content-Type": message.headers.get("content-type", ""),
-        "SOAPAction": message.headers.get("soapaction", ""),
-    }
-    context = party.build_context(kind)
-    opened = EBMS2.open(Parcel(headers, MemoryBody(message.body)), context)
-    if not isinstance(opened.unit, UserMessage) or opened.unit.ack_requested is None:
-        return _NOTHING
-    parcel = EBMS2.seal((EBMS2.make_receipt(opened, context),), opened.pmode, context)
-    octets = read_parcel_content(parcel)
-    if change is not None:
-        octets = change(opened, octets)
-    return HttpReply(200, parcel.get_header("Content-Type"), octets, {"SOAPAction": SOAP_ACTION})
 
 
 def _choose_address(party: SuiteParty, address: str | None) -> tuple[str, int]:

@@ -10,12 +10,14 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.conformance.hostile import HttpRequest
+from gateway.conformance.standard.attempt_replies import make_stranger_signer
 from gateway.conformance.standard.message_changes import build_octet_change, fill_placeholders, shift_instant
 from gateway.conformance.standard.message_packaging import PackageForm, pack_message
 from gateway.conformance.standard.suite_party import SuiteAgreement, SuiteParty
 from gateway.conformance.standard.unit_making import SAMPLE_PAYLOAD, UNIT_KEYS, UnitMaker, make_unit
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.message_model import Ping, Pong, StatusResponse, Unit, UserMessage
+from gateway.pki import Signer
 from gateway.protocols import SOAP_ACTION, build_envelope_tree
 from gateway.wire import parse_xml, read_multipart_related, serialize_element
 from gateway.xmlsec import sign_message
@@ -23,7 +25,21 @@ from gateway.xmlsec import sign_message
 __all__ = ["MessageBuilder", "SentMessage"]
 
 _FORM_KEYS: Final = frozenset(
-    ("change", "tamper", "signed", "headers", "type", "body", "package", "agreement", "again", "method")
+    (
+        "change",
+        "tamper",
+        "signed",
+        "headers",
+        "type",
+        "body",
+        "package",
+        "agreement",
+        "again",
+        "method",
+        "pause",
+        "signer",
+        "chunked",
+    )
 )
 
 
@@ -129,7 +145,10 @@ class MessageBuilder:
             **send.get("headers", {}),
         }
         shown = {name: value for name, value in headers.items() if value != ""}
-        return HttpRequest("ebms2", shown, _change_body(body, send), send.get("method", "POST"))
+        body = _change_body(body, send)
+        if send.get("chunked"):
+            shown, body = {**shown, "Transfer-Encoding": "chunked"}, _cut_into_chunks(body)
+        return HttpRequest("ebms2", shown, body, send.get("method", "POST"))
 
     def _write_envelope(self, unit: Unit, agreement: SuiteAgreement, send: Mapping[str, Any]) -> bytes:
         """Return the octets of the envelope: changed, signed, changed again."""
@@ -143,9 +162,15 @@ class MessageBuilder:
             tree = parse_xml(root)
             found = unit.payloads if isinstance(unit, UserMessage) else ()
             contents = {one.content_id: one.content for one in found}
-            sign_message(tree, contents, agreement.membership.identity.signer)
+            covered = {} if send.get("signer") == "envelope-only" else contents
+            sign_message(tree, covered, self._choose_signer(agreement, send))
             root = serialize_element(tree)
         return tamper(root) if tamper else root
+
+    def _choose_signer(self, agreement: SuiteAgreement, send: Mapping[str, Any]) -> Signer:
+        if send.get("signer") == "stranger":
+            return make_stranger_signer(self.party.get_current_time().year)
+        return agreement.membership.identity.signer
 
     def _is_signed(self, unit: Unit, agreement: SuiteAgreement, send: Mapping[str, Any]) -> bool:
         pmode = agreement.get_sending_pmode(send.get("action", self.action))
@@ -171,6 +196,12 @@ def _change_body(body: bytes, send: Mapping[str, Any]) -> bytes:
             raise LookupError(f"not in the body: {old}")
         body = body.replace(old.encode(), new.encode(), 1)
     return body
+
+
+def _cut_into_chunks(body: bytes) -> bytes:
+    """Return a body in the transfer coding chunked (RFC 9112 §7.1), in uneven chunks."""
+    pieces = [body[at : at + 997] for at in range(0, len(body), 997)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in pieces) + b"0\r\n\r\n"
 
 
 def _read_root(request: HttpRequest) -> etree._Element | None:

@@ -22,6 +22,7 @@ from gateway.conformance.hostile import (
     get_element,
     insert_element,
     make_first_child,
+    move_element,
     mutate_tree,
     parse_element,
     remove_attribute,
@@ -133,6 +134,7 @@ _OPERATIONS: Final[Mapping[str, Callable[..., TreeMutation]]] = {
     "before": _insert_before,
     "rename": lambda path, name: rename_element(path, expand_name(name)),
     "repeat": duplicate_element,
+    "move": move_element,
     "first": _move_first,
     "indent": lambda *_: _indent_tree(),
 }

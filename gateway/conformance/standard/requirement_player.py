@@ -11,6 +11,7 @@ from typing import Final
 from gateway.conformance.hostile import Answer, HttpRequest, UrlTarget
 from gateway.conformance.reports import ExchangeLog, RecordedMessage, record_message
 from gateway.conformance.standard.answer_checks import Judged, run_check
+from gateway.conformance.standard.attempt_replies import Replier
 from gateway.conformance.standard.callback_listener import CallbackListener, Inbox
 from gateway.conformance.standard.message_building import MessageBuilder, SentMessage
 from gateway.conformance.standard.received_message import BACK_CHANNEL, ReceivedMessage, find_text
@@ -60,6 +61,11 @@ class Play:
             opponent.party, self.requirement.agreement, opponent.profile.action, self.conversation
         )
 
+    @property
+    def replier(self) -> Replier:
+        """Return the suite as it answers messages of the gateway in this play."""
+        return Replier(self.opponent.party, self.requirement.agreement, self.send_request)
+
     def send_request(self, request: HttpRequest) -> ReceivedMessage:
         """Send one request, record the exchange, and return the HTTP answer."""
         answer = self.opponent.target.send(request)
@@ -102,6 +108,7 @@ class Play:
 def play_steps(play: Play) -> None:
     """Play the steps of a row; raise `UnmetError` at the first check that fails."""
     for step in play.requirement.steps:
+        wait_seconds(float(step.send.get("pause", 0)))
         sent = play.builder.build_message(step.name, _with_own_kind(play.requirement, step.send))
         names = [name for name, _ in step.expect]
         judged = play.exchange_message(sent, quiet=_expects_nothing(names, sent))

@@ -30,6 +30,7 @@ KINDS: Final[Mapping[str, str]] = {
     "choice": "acknowledgment, its signature and duplicate elimination per message, unsigned",
     "ended": "as sync, but over",
     "future": "as sync, but not begun",
+    "patient": "as sync, with so many repeats that a message outlives a restart",
     "order": "as async, with MessageOrder",
     "encrypted": "as sync, with encrypted payloads",
     "response": "as sync, with responseOnly",

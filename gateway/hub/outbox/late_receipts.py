@@ -111,6 +111,7 @@ def _receipt_to_json(receipt: Receipt) -> dict[str, Any]:
             [one.uri, one.digest_algorithm, one.digest.hex(), [list(steps) for steps in one.transforms]]
             for one in receipt.references
         ],
+        "signed": receipt.signature_asked,
     }
 
 
@@ -130,6 +131,8 @@ def _receipt_from_json(said: dict[str, Any]) -> Receipt:
         ref_to_message_id=said["about"],
         received_at=received_at,
         references=tuple(references),
+        # A receipt that was queued by an older version has no such value.
+        signature_asked=bool(said.get("signed", False)),
     )
 
 

@@ -63,13 +63,14 @@ def make_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt:
     """Return the Acknowledgment of a message, with its digests when requested (ebMS 2.0 §6.3.2)."""
     message = opened.unit
     wanted = message.ack_requested if isinstance(message, UserMessage) else None
-    repeat = wanted is not None and wanted.signed and opened.signed is not None
+    asked = wanted is not None and wanted.signed
     signed = opened.signed.references if opened.signed is not None else ()
     return Receipt(
         **_make_answer_header(message, context),
         ref_to_message_id=message.message_id,
         received_at=context.now,
-        references=tuple(to_model_reference(one) for one in signed) if repeat else (),
+        references=tuple(to_model_reference(one) for one in signed) if asked else (),
+        signature_asked=asked,
     )
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "check_actor",
     "check_agreed_terms",
     "check_block_attributes",
+    "check_element_version",
     "check_soap_action",
     "read_header_blocks",
     "read_message_header",
@@ -109,6 +110,11 @@ def check_block_attributes(
     """Check the attributes that every header block has (ebMS 2.0 §2.3.8): version, mustUnderstand."""
     check_attributes(element, (_VERSION, _MUST_UNDERSTAND, *required), (_ID, *optional), foreign=True)
     read_boolean_attribute(element, _MUST_UNDERSTAND)
+    check_element_version(element)
+
+
+def check_element_version(element: etree._Element) -> None:
+    """Raise for an element of another version of ebMS (§2.3.8)."""
     if element.get(_VERSION) != _VERSION_2:
         raise_header_error(
             element, "the version of this handler is 2.0", HEADER_INCONSISTENT, at="eb:version"

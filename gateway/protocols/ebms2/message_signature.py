@@ -120,11 +120,11 @@ def check_pinned_certificate(certificate: Certificate, pins: tuple[str, ...]) ->
 def needs_signature(unit: Unit, pmode: PMode | None) -> bool:
     """Return whether we sign `unit`.
 
-    A receipt is signed when it repeats digests, or when the agreement always requires it. A
-    StatusRequest is signed where the agreement answers only signed ones. Ping, Pong and
-    StatusResponse are not signed: no known peer expects it.
+    A receipt is signed when the sender asked for that (§6.3.1.2), when it repeats digests, or when
+    the agreement always requires it. A StatusRequest is signed where the agreement answers only
+    signed ones. Ping, Pong and StatusResponse are not signed: no known peer expects it.
     """
-    if isinstance(unit, Receipt) and unit.references:
+    if isinstance(unit, Receipt) and (unit.references or unit.signature_asked):
         return True
     if pmode is None:
         return False

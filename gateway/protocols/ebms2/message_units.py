@@ -45,6 +45,7 @@ from gateway.protocols.ebms2.header_blocks import (
     MessageHeader,
     check_actor,
     check_block_attributes,
+    check_element_version,
     read_message_id,
     read_party,
 )
@@ -260,6 +261,7 @@ def _make_pong(content: MessageContent) -> Pong:
 def _read_status_request(content: MessageContent) -> StatusRequest:
     element = _require_element(content.body.status_request, "eb:StatusRequest")
     check_attributes(element, required=(_VERSION,), optional=(_ID,), foreign=True)
+    check_element_version(element)
     sequence = ElementSequence(element)
     about = read_message_id(sequence.take_required(make_eb_name("RefToMessageId")))
     sequence.check_end(extensible=True)
@@ -272,6 +274,7 @@ def _read_status_response(content: MessageContent) -> StatusResponse:
     check_attributes(
         element, required=(_VERSION, make_eb_name("messageStatus")), optional=(_ID,), foreign=True
     )
+    check_element_version(element)
     status = element.get(make_eb_name("messageStatus"), "")
     if status not in _STATUSES:
         raise_header_error(element, f"{status[:80]!r} is not a status", at="eb:messageStatus")

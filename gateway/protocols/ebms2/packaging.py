@@ -37,6 +37,7 @@ from gateway.protocols.ebms2.header_blocks import (
     TO_PARTY_MSH,
     UNDERSTOOD,
     MessageHeader,
+    check_element_version,
     read_message_header,
 )
 from gateway.wire import (
@@ -198,10 +199,7 @@ def read_soap_body(body: etree._Element) -> SoapBodyContent:
 def _read_manifest(element: etree._Element) -> tuple[ManifestReference, ...]:
     """Return the payloads that eb:Manifest names (ebMS 2.0 §3.2)."""
     check_attributes(element, required=(_VERSION,), optional=(_ID, _MUST_UNDERSTAND), foreign=True)
-    if element.get(_VERSION) != "2.0":
-        raise_header_error(
-            element, "the version of this handler is 2.0", HEADER_INCONSISTENT, at="eb:version"
-        )
+    check_element_version(element)
     sequence = ElementSequence(element)
     named = tuple(
         _read_manifest_reference(one) for one in sequence.take_all(make_eb_name("Reference"), least=1)
