@@ -1,4 +1,5 @@
 from .api_settings import ApiSettings as ApiSettings
+from .decryption_settings import DecryptionKeySettings as DecryptionKeySettings
 from .delivery_settings import AgencySettings as AgencySettings
 from .delivery_settings import CustomsSettings as CustomsSettings
 from .effective_settings import EffectiveSetting as EffectiveSetting

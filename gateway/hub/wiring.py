@@ -29,7 +29,7 @@ from gateway.hub.trust import (
     load_stamp_trust_store,
     load_trust_store,
 )
-from gateway.pki import CertificateExaminer, CertificateValidator, RsaDecryptionKey, Signer
+from gateway.pki import CertificateExaminer, CertificateValidator, DecryptionKey, Signer
 from gateway.store import check_schema_version
 from gateway.wire import WireLimits
 
@@ -62,7 +62,7 @@ class HubBase:
     successor: NextSigningKey | None
     examiner: CertificateExaminer | None
     register: TrustedRegister
-    decryption_keys: tuple[RsaDecryptionKey, ...] = ()
+    decryption_keys: tuple[DecryptionKey, ...] = ()
 
 
 def build_hub_base(settings: Settings, *, at_work: bool = True) -> HubBase:

@@ -49,6 +49,7 @@ from .path_validation import ANY_POLICY as ANY_POLICY
 from .path_validation import PolicyInputs as PolicyInputs
 from .pkcs11 import TokenKeyLocation as TokenKeyLocation
 from .pkcs11 import TokenSigner as TokenSigner
+from .pkcs11_decryption import TokenDecryptionKey as TokenDecryptionKey
 from .pkcs12 import is_pkcs12_file as is_pkcs12_file
 from .policy_file import load_shipped_policy as load_shipped_policy
 from .policy_file import read_policy as read_policy

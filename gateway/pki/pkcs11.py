@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -27,7 +27,9 @@ from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.pki.certificates import Certificate, PublicKey
 from gateway.pki.signing_keys import get_curve_digest, get_signature_algorithm
 
-__all__ = ["TokenKeyLocation", "TokenSigner"]
+__all__ = ["TokenKey", "TokenKeyLocation", "TokenSigner"]
+
+_Result = TypeVar("_Result")
 
 #: Signed at each opening, to verify that the key belongs to the certificate.
 _PROBE: Final = b"the key of this token belongs to the certificate"
@@ -96,14 +98,16 @@ class _WrongKeyError(Exception):
     """The key in the token is not that of the certificate; the token may have been exchanged."""
 
 
-class TokenSigner:
-    """Signs with a key of a PKCS#11 token; one signer serves all threads, one signature at a time.
+class TokenKey:
+    """A private key in a PKCS#11 token; one object serves all threads, one use at a time.
 
     `pin` returns the PIN and is called at each opening of a session, so that a wrong PIN can
     be corrected while the process runs. `clock` returns monotonic seconds. `tell` receives
-    the problem when signing begins to fail, and None when it works again. Nothing is opened
-    before the first signature: a hub can start while its token is unavailable.
+    the problem when the key begins to fail, and None when it works again. Nothing is opened
+    before the first use: a hub can start while its token is unavailable.
     """
+
+    _deed = "work"
 
     def __init__(
         self,
@@ -114,7 +118,6 @@ class TokenSigner:
         tell: Callable[[GatewayError | None], None] | None = None,
     ) -> None:
         self.certificate: Final = certificate
-        self.algorithm: Final = get_signature_algorithm(certificate.public_key)
         self._place = place
         self._pin = pin
         self._clock = clock
@@ -126,12 +129,12 @@ class TokenSigner:
         self._failed_at = 0.0
         self._refused_pin: bytes | None = None
 
-    def sign(self, data: bytes) -> bytes:
-        """Return the signature over `data` in the form of XML Signature; raise GW803 without the token."""
+    def use_key(self, work: Callable[[Any], _Result]) -> _Result:
+        """Return what `work` makes of the key; raise GW803 without the token."""
         with self._module.lock:
             self._check_pause()
             try:
-                signature = self._sign_or_reopen(data)
+                result = self._work_or_reopen(work)
             except GatewayError as problem:
                 known, self._failed, self._failed_at = self._failed, problem, self._clock()
                 if known is None:
@@ -140,21 +143,25 @@ class TokenSigner:
             if self._failed is not None:
                 self._failed = None
                 self._tell(None)
-            return signature
+            return result
 
     def _check_pause(self) -> None:
         if self._failed is not None and self._clock() - self._failed_at < _PAUSE:
             raise GatewayError(self._failed.problem, self._failed.detail, self._failed.location)
 
-    def _sign_or_reopen(self, data: bytes) -> bytes:
+    def _work_or_reopen(self, work: Callable[[Any], _Result]) -> _Result:
         if self._key is not None and self._generation == self._module.generation:
             try:
-                return self._compute_signature(self._key, data)
+                return work(self._key)
             except Exception:
                 # The session has ended, whichever error the vendor uses; the next opening reports the
                 # reason.
                 self._key = None
-        return self._compute_signature(self._open_key(), data)
+        key = self._open_key()
+        try:
+            return work(key)
+        except Exception as problem:
+            raise self._make_unavailable_error(problem) from None
 
     def _open_key(self) -> Any:
         """Return the key in a working session; raise GW803 if there is none."""
@@ -180,10 +187,14 @@ class TokenSigner:
 
         session = self._module.open_session(self._place.token, self._get_usable_pin)
         key = session.get_key(object_class=ObjectClass.PRIVATE_KEY, label=self._place.label)
-        if not _is_signature_of(self.certificate.public_key, self._compute_signature(key, _PROBE)):
+        if not self.is_own_key(key):
             raise _WrongKeyError
         self._key, self._generation, self._refused_pin = key, self._module.generation, None
         return key
+
+    def is_own_key(self, key: Any) -> bool:
+        """Return whether a key of the token belongs to the certificate, by using it once."""
+        raise NotImplementedError
 
     def _get_usable_pin(self) -> bytes:
         """Return the PIN; raise if the token refused it before, since a few wrong PINs lock the token."""
@@ -197,12 +208,31 @@ class TokenSigner:
         if kind == "PinIncorrect":
             self._refused_pin = hashlib.sha256(self._pin().rstrip(b"\r\n")).digest()
         # The message of a vendor's library may contain anything; only the type of the error is reported.
-        detail = f"token {self._place.token[:80]!r} does not sign ({kind})"
+        detail = f"token {self._place.token[:80]!r} does not {self._deed} ({kind})"
         if isinstance(problem, _WrongKeyError):
             detail = f"key {self._place.label[:80]!r} does not belong to {self.certificate.subject[:120]}"
         if isinstance(problem, ImportError):
             detail = "PKCS#11 needs the package python-pkcs11: install singlewindow-gateway[hsm]"
         return GatewayError(KEY_UNAVAILABLE, detail, "pki.token")
+
+
+class TokenSigner(TokenKey):
+    """Signs with a key of a PKCS#11 token."""
+
+    _deed = "sign"
+
+    @property
+    def algorithm(self) -> str:
+        """Return the XML Signature algorithm of the key, as a URI."""
+        return get_signature_algorithm(self.certificate.public_key)
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature over `data` in the form of XML Signature; raise GW803 without the token."""
+        return self.use_key(lambda key: self._compute_signature(key, data))
+
+    def is_own_key(self, key: Any) -> bool:
+        """Return whether a signature by the key over the probe verifies with the certificate."""
+        return _is_signature_of(self.certificate.public_key, self._compute_signature(key, _PROBE))
 
     def _compute_signature(self, key: Any, data: bytes) -> bytes:
         from pkcs11 import Mechanism

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
 from gateway.cli.registration import make_certificate_row
 from gateway.message_model import ErrorSignal, Receipt
-from gateway.pki import CertificateOrder, issue_certificate, load_decryption_key
+from gateway.pki import Certificate, CertificateOrder, issue_certificate, load_decryption_key
 from gateway.pki.decryption_keys import RsaDecryptionKey
 from gateway.protocols import EncryptionResources, ProtocolContext
 from gateway.store import messages, parties, tables
@@ -27,6 +28,11 @@ def make_key(name: str) -> RsaDecryptionKey:
     order = CertificateOrder(profile="encryption", key_kind="rsa-2048", days=3600)
     issued = issue_certificate(authority(), f"CN={name} decrypts", START, order)
     return load_decryption_key(issued.key_pem, issued.certificate.der)
+
+
+def register_receiver(conn: Connection, certificate: Certificate, at: datetime) -> None:
+    """Register a certificate for which payloads of the broker are encrypted."""
+    parties.add_certificate(conn, "broker1", make_certificate_row(certificate, "encryption"), at)
 
 
 class Partner(Neighbour):
@@ -126,8 +132,7 @@ def test_what_the_hub_sends_is_encrypted_for_the_registered_certificate(house, b
     with pytest.raises(Exception, match="registered for encryption"):
         EBMS2.seal((unit,), pmode, context)
     with write_transaction(house.engine) as conn:
-        row = make_certificate_row(keys["broker1"].certificate, "encryption")
-        parties.add_certificate(conn, "broker1", row, house.clock())
+        register_receiver(conn, keys["broker1"].certificate, house.clock())
     context = house.hub.make_protocol_context(house.hub.refresh_snapshot())
     sealed = EBMS2.seal((unit,), pmode, context)
     opened = EBMS2.open(sealed, broker.context())

@@ -53,4 +53,4 @@ def test_a_key_that_cannot_be_read_names_its_section(tmp_path, text, place):
     path = write_settings(tmp_path, text.replace("PLACE", str(tmp_path)))
     with pytest.raises(GatewayError) as refused:
         load_decryption_keys(load_settings(path, environ={}))
-    assert place in str(refused.value)
+    assert place in f"{refused.value} at {refused.value.location}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from gateway.cli.encryption_findings import find_encryption_warnings
 from gateway.cli.home_folder import find_wide_permissions
 from gateway.cli.hub_findings import (
     check_own_hub,
@@ -134,9 +135,13 @@ def _find_agency_keys(settings: Settings) -> Iterator[GatewayError]:
 
 
 def _find_open_ways(settings: Settings) -> list[str]:
-    """Return the warnings about connections without TLS, and about TLS certificates that end soon."""
+    """Return the warnings about connections without TLS, and about keys of TLS and of encrypted payloads."""
     with open_looking_hub(settings) as hub:
-        return list(find_transport_warnings(settings, hub.refresh_snapshot(), hub.clock()))
+        known = hub.refresh_snapshot()
+        return [
+            *find_transport_warnings(settings, known, hub.clock()),
+            *find_encryption_warnings(settings, hub, known),
+        ]
 
 
 def find_stale_stamps(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
