@@ -53,4 +53,5 @@ def list_application_history(hub: Hub, conn: Connection, request: Row[Any]) -> l
                 decisions=said,
             )
         )
-    return sorted(found, key=lambda one: one.at, reverse=True)
+    # Of one moment, what came later stands above as well.
+    return sorted(found, key=lambda one: one.at)[::-1]

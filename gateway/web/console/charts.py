@@ -163,9 +163,12 @@ def _draw_tick(value: float, top: float) -> Markup:
 
 
 def _choose_tick(largest: float) -> float:
-    """Return a step of 1, 2 or 5 times a power of ten that divides the scale in about four."""
+    """Return a step of 1, 2 or 5 times a power of ten that divides the scale in about four.
+
+    What is counted has whole steps: there is no half case.
+    """
     if largest <= _TICKS:
-        return 1 if largest > 1 else 0.5 if largest > 0.5 else 1
+        return 0.5 if isinstance(largest, float) and 0.5 < largest <= 1 else 1
     raw = largest / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment
 from markupsafe import Markup
 
-__all__ = ["add_page_formats", "format_age", "format_time"]
+__all__ = ["add_page_formats", "format_age", "format_time", "format_written_time"]
+
+#: A time as documents write it. The year is one that every zone can show.
+_INSTANT: Final = re.compile(r"(19[7-9]|2[0-8])[0-9-]{7,8}T[0-9:]{5,8}(\.[0-9]{1,6})?Z", re.ASCII)
 
 
 def add_page_formats(environment: Environment, time_zone: str) -> None:
@@ -16,6 +21,7 @@ def add_page_formats(environment: Environment, time_zone: str) -> None:
     zone = ZoneInfo(time_zone)
     environment.filters["time"] = lambda value: format_time(value, zone)
     environment.filters["age"] = format_age
+    environment.filters["local"] = lambda value: format_written_time(value, zone)
     environment.filters["octets"] = _format_octets
 
 
@@ -27,6 +33,17 @@ def format_time(value: datetime | None, zone: ZoneInfo) -> Markup:
     shown = f"{local:%Y-%m-%d %H:%M} {local:%Z}"
     element = Markup('<time datetime="{}">{}</time>')
     return element.format(local.isoformat(timespec="seconds"), shown)
+
+
+def format_written_time(text: str, zone: ZoneInfo) -> Markup:
+    """Return a value of a document: a time in UTC in the zone, with what is written; any other as it is."""
+    if not _INSTANT.fullmatch(text):
+        return Markup("{}").format(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return Markup("{}").format(text)
+    return Markup('{} <span class="hint">{}</span>').format(format_time(moment, zone), text)
 
 
 def format_age(value: timedelta | None) -> str:

@@ -114,3 +114,9 @@ def test_a_list_is_an_attachment_that_spreadsheets_read_as_utf_8() -> None:
     assert answer.headers["Content-Disposition"] == "attachment; filename=cases.csv"
     assert answer.content_type.startswith("text/csv")
     assert answer.get_data().decode() == '\ufeff번호,reference\r\n1,"a,""b"""\r\n\'=1+1,\r\n'
+
+
+@pytest.mark.parametrize(("largest", "half"), [(1, False), (1.0, True)])
+def test_what_is_counted_has_whole_steps(largest: float, half: bool) -> None:
+    drawn = draw_columns(Chart("c", "Cases", "Day", ("a",), (Series("s", (largest,)),)))
+    assert (">0.5<" in drawn) is half

@@ -235,4 +235,6 @@ def test_a_party_sees_how_it_has_done(story: Story, console: Console, broker: Br
 def test_days_in_the_wrong_order_are_refused(broker: Browser) -> None:
     wrong = broker.get("/console/cases/statistics?since=2026-11-20&until=2026-01-01")
     assert wrong.status_code == 400
+    assert 'href="/console/cases/statistics"' in wrong.text
+    assert "without these conditions" in wrong.text
     assert broker.get("/console/cases/statistics?since=x&until=2026-01-01").status_code == 200
