@@ -149,6 +149,8 @@ def test_the_page_of_a_case_tells_its_story(story: Story, broker: Browser) -> No
     assert "NPQS-P-N1" in page
     assert "The last agency has decided." in page
     assert "Signature valid" in page
+    assert "A notice was issued. National Plant Quarantine Service, Decided." in page
+    assert "Notice: Korea Food &amp; Drug Administration, Information is asked for" in page
 
 
 def test_a_refused_submission_says_meaning_and_remedy(story: Story, broker: Browser) -> None:

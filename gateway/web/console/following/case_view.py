@@ -11,7 +11,7 @@ from flask import g
 from sqlalchemy import Connection, Row
 
 from gateway.cases import CaseCustody, CustodyHolder, find_case_custody, find_request_custody
-from gateway.errors import PROBLEMS, Problem
+from gateway.errors import PROBLEMS, GatewayError, Problem
 from gateway.harmonize import MappingBundle, find_fields_at
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import agency_requests, decisions, messages, notices, transitions
@@ -33,6 +33,7 @@ from gateway.web.console.following.case_words import (
     name_document,
 )
 from gateway.web.console.page_translations import translate
+from gateway.wire import parse_xml
 
 __all__ = ["ApplicationView", "CaseView", "read_case_view"]
 
@@ -162,6 +163,8 @@ def read_case_view(conn: Connection, services: ConsoleServices, case: Row[Any]) 
     steps = transitions.list_transitions(conn, CASE, case.id)
     moved = [row.at for row in steps if row.from_state != row.to_state]
     stored = messages.list_messages(conn, limit=_MOST_MESSAGES, case_id=case.id)
+    # Before the timeline, which says what each notice is about.
+    documents = tuple(reader.read_document(row) for row in reversed(stored))
     since = [one.since for one in applications if one.since is not None and one.custody in custody[:1]]
     return CaseView(
         case=case,
@@ -170,7 +173,7 @@ def read_case_view(conn: Connection, services: ConsoleServices, case: Row[Any]) 
         since=max(since or moved or [case.opened_at]),
         applications=applications,
         timeline=tuple(reader.list_timeline(steps, applications, stored)),
-        documents=tuple(reader.read_document(row) for row in reversed(stored)),
+        documents=documents,
         problems=tuple(reader.list_problems()),
     )
 
@@ -185,6 +188,7 @@ class _CaseReader:
         self._signers = frozenset(one.certificate.sha256 for one in services.hub.signers)
         self._bundle: MappingBundle = services.hub.rules.bundle
         self._steps: dict[int, Sequence[Row[Any]]] = {}
+        self._about: dict[int, str] = {}
 
     def read_application(self, row: Row[Any]) -> ApplicationView:
         steps = self._steps[row.id] = transitions.list_transitions(self._conn, REQUEST, row.id)
@@ -247,12 +251,27 @@ class _CaseReader:
         stored: Sequence[Row[Any]],
     ) -> list[TimelineEntry]:
         """Return what happened, the newest first."""
-        found = [*_list_message_entries(stored, "in"), *self._list_case_entries(steps, first=True)]
+        found = [*self._list_message_entries(stored, "in"), *self._list_case_entries(steps, first=True)]
         for one in applications:
             found += self._list_application_entries(one)
-        found += [*self._list_case_entries(steps, first=False), *_list_message_entries(stored, "out")]
+        found += [*self._list_case_entries(steps, first=False), *self._list_message_entries(stored, "out")]
         # What has the same time happened in the order of this list.
         return sorted(found, key=lambda entry: entry.at)[::-1]
+
+    def _list_message_entries(self, stored: Sequence[Row[Any]], direction: str) -> Iterator[TimelineEntry]:
+        told = {
+            ("in", "Submit"): translate("The submission was received."),
+            ("in", "Supplement"): translate("The answer to a question was received."),
+            ("out", "Result"): translate("The result was issued."),
+            ("out", "Notice"): translate("A notice was issued."),
+        }
+        for row in reversed(stored):
+            if row.direction == direction:
+                who = row.from_party if direction == "in" else translate("Gateway")
+                words = told.get((direction, row.action), str(row.action))
+                about = self._about.get(row.id)
+                words = f"{words} {about}." if about else words
+                yield TimelineEntry(row.received_at, who, words, "idle", None, row.id)
 
     def _list_case_entries(self, steps: Sequence[Row[Any]], *, first: bool) -> Iterator[TimelineEntry]:
         gateway = translate("Gateway")
@@ -304,21 +323,23 @@ class _CaseReader:
         else:
             known = self._signers | {row.signer_sha256 or ""}
             signatures = (verify_own_document(parts[0].content, row.received_at, known),) if parts else ()
-        return DocumentView(row, _name_message(row), signatures, max(len(parts) - 1, 0))
+        words = _name_message(row)
+        if row.direction == "out" and row.action == "Notice" and parts:
+            self._about[row.id] = about = self._describe_notice(parts[0].content)
+            words = f"{words}: {about}" if about else words
+        return DocumentView(row, words, signatures, max(len(parts) - 1, 0))
 
-
-def _list_message_entries(stored: Sequence[Row[Any]], direction: str) -> Iterator[TimelineEntry]:
-    told = {
-        ("in", "Submit"): translate("The submission was received."),
-        ("in", "Supplement"): translate("The answer to a question was received."),
-        ("out", "Result"): translate("The result was issued."),
-        ("out", "Notice"): translate("A notice was issued."),
-    }
-    for row in reversed(stored):
-        if row.direction == direction:
-            who = row.from_party if direction == "in" else translate("Gateway")
-            words = told.get((direction, row.action), str(row.action))
-            yield TimelineEntry(row.received_at, who, words, "idle", None, row.id)
+    def _describe_notice(self, content: bytes) -> str:
+        """Return the agency that a notice of the gateway is about, and the state that it tells."""
+        try:
+            found = parse_xml(content).find("{*}Request")
+        except GatewayError:
+            return ""
+        if found is None:
+            return ""
+        agency, state = found.get("organisation", ""), found.findtext("{*}State") or ""
+        told = describe_request_state(state).words if state in REQUEST.states else state
+        return f"{name_agency(self._bundle, agency)}, {told}"
 
 
 def _name_message(row: Row[Any]) -> str:
