@@ -5,10 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, select
 
+from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.message_model import (
     AckRequest,
     ErrorSignal,
@@ -18,6 +20,7 @@ from gateway.message_model import (
     Receipt,
     StatusRequest,
     StatusResponse,
+    Unit,
 )
 from gateway.protocols import Parcel
 from gateway.store import (
@@ -135,6 +138,26 @@ def test_the_receipt_is_as_asked(engine: Engine, signed: bool) -> None:
     opened = broker.open(house.post(parcel), parcel)
     assert isinstance(opened.unit, Receipt)
     assert bool(opened.unit.references) is signed
+
+
+def test_a_receipt_that_cannot_be_made_stores_no_message(
+    house: House, broker: Neighbour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a key that is away is waited for; after any other mistake the sender sends again."""
+    parcel = broker.seal(broker.message())
+    seal = EBMS2.seal
+
+    def fail_for_receipts(units: tuple[Unit, ...], *more: Any) -> Parcel:
+        if isinstance(units[0], Receipt):
+            raise GatewayError(OUR_MISTAKE, "the receipt cannot be written")
+        return seal(units, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EBMS2, "seal", fail_for_receipts)
+        answer = house.post(parcel)
+    assert problem_of(broker, answer) == "GW901"
+    assert stored(house) == []
+    assert isinstance(broker.open(house.post(parcel), parcel).unit, Receipt)
 
 
 def test_without_a_wish_for_a_receipt_there_is_none(engine: Engine) -> None:

@@ -204,6 +204,17 @@ def test_serial_numbers_that_are_refused(world: World, serial: bytes):
     )
 
 
+def test_a_key_of_an_unknown_algorithm_is_refused(world: World):
+    good = Forgery(key=make_private_key("rsa-2048")).der(world.sub)
+    named = bytes.fromhex("300d06092a864886f70d0101010500")
+    assert good.count(named) == 1
+    changed = good.replace(named, named[:-3] + b"\x63\x05\x00")
+    with pytest.raises(GatewayError):
+        read_certificate(changed)
+    # Along a path it is the validator that judges it.
+    assert read_certificate(changed, PATH_RULES).public_key is None
+
+
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("rules", [DEFAULT_RULES, PATH_RULES])
 def test_two_signature_algorithms_in_one_certificate(world: World, rules: CertificateRules, place: int):

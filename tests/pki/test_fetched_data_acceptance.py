@@ -139,6 +139,15 @@ def test_changes_fit_a_list_in_hand(world: World, base: int, number: int, fits: 
         accept_delta_list(changes(world, base, number), wanted, None, [one(crl(world.root))])
 
 
+def test_older_changes_do_not_take_the_place_of_newer_ones(world: World) -> None:
+    wanted, complete = expected(world), [one(numbered(world, 3))]
+    held = one(changes(world, 3, 6))
+    assert accept_delta_list(changes(world, 3, 7), wanted, held, complete).number == 7
+    with pytest.raises(GatewayError) as caught:
+        accept_delta_list(changes(world, 3, 5), wanted, held, complete)
+    assert caught.value.problem is errors.FETCHED_REFUSED
+
+
 def test_changes_belong_to_a_list_of_the_same_scope(world: World) -> None:
     cut = one(crl(world.sub, extra=[(x509.CRLNumber(3), False), (scope(only_contains_ca_certs=True), True)]))
     with pytest.raises(GatewayError, match="none that it fits"):

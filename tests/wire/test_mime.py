@@ -464,6 +464,16 @@ def test_hostile_framing_costs_linear_time(name: str) -> None:
     assert time.process_time() - started < 2
 
 
+@pytest.mark.parametrize(
+    ("octets", "good"), [(DEFAULT_LIMITS.padding, True), (DEFAULT_LIMITS.padding + 1, False)]
+)
+def test_so_many_octets_stand_before_the_first_boundary(octets: int, good: bool) -> None:
+    preamble = b"x" * (octets - 2) + b"\r\n"
+    error = refusal(lambda: read_multipart_related(KIND, preamble + body(ROOT)))
+    assert (error is None) == good
+    assert good or (error is not None and "before the first boundary" in error.detail)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.binary(max_size=80),

@@ -364,7 +364,12 @@ def _within_itself(root: etree._Element) -> None:
     reference.find(f".//{{{DS}}}Transform").set("Algorithm", ENVELOPED)
 
 
+def _strange_key_data(root: etree._Element) -> None:
+    one(root, "//ds:X509Data").set("strange", "1")
+
+
 REFUSED = {
+    "attribute of X509Data": (_strange_key_data, "key source"),
     "HMAC": (_set("//ds:SignatureMethod", "Algorithm", DS + "hmac-sha1"), "algorithm"),
     "SHA-1": (_set("//ds:DigestMethod", "Algorithm", DS + "sha1"), "algorithm"),
     "form": (_set("//ds:CanonicalizationMethod", "Algorithm", "urn:x"), "algorithm"),
