@@ -14,6 +14,8 @@ from typing import BinaryIO, Final, Protocol
 
 __all__ = [
     "LAST_SEQUENCE_NUMBER",
+    "NEXT_MSH",
+    "TO_PARTY_MSH",
     "AckRequest",
     "Body",
     "DigestReference",
@@ -32,6 +34,11 @@ __all__ = [
     "Unit",
     "UserMessage",
 ]
+
+
+#: The actors of ebMS 2.0 §2.3.10 and §2.3.11: the next handler on the way, and that of the To party.
+NEXT_MSH: Final = "urn:oasis:names:tc:ebxml-msg:actor:nextMSH"
+TO_PARTY_MSH: Final = "urn:oasis:names:tc:ebxml-msg:actor:toPartyMSH"
 
 
 class Body(Protocol):
@@ -98,7 +105,7 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class AckRequest:
-    """The sender requests an Acknowledgment of the To party's handler (ebMS 2.0 §6.3.1)."""
+    """An Acknowledgment is requested: of the To party's handler, or of the next one (ebMS 2.0 §6.3.1)."""
 
     signed: bool
 
@@ -142,7 +149,11 @@ class _MessageUnit:
 
 @dataclass(frozen=True, slots=True)
 class UserMessage(_MessageUnit):
-    """A business message with its payloads; `expires_at` is the ebMS 2.0 TimeToLive instant."""
+    """A business message with its payloads; `expires_at` is the ebMS 2.0 TimeToLive instant.
+
+    `ack_requested` asks the To party's handler for an Acknowledgment, `hop_ack_requested` the next
+    handler on the way. The latter is not covered by the signature.
+    """
 
     service: str
     action: str
@@ -151,6 +162,7 @@ class UserMessage(_MessageUnit):
     expires_at: datetime | None = None
     duplicate_elimination: bool = False
     ack_requested: AckRequest | None = None
+    hop_ack_requested: AckRequest | None = None
     sync_reply: bool = False
     payloads: tuple[Payload, ...] = ()
     description: str = ""
@@ -163,6 +175,8 @@ class Receipt(_MessageUnit):
 
     `signature_asked` says that the sender asked for a signed one, whether its message was signed or not;
     it is not in the receipt itself.
+    `actor` says whose proof it is: that of the To party's handler (`TO_PARTY_MSH`), or that of the
+    next handler on the way (`NEXT_MSH`).
     """
 
     ref_to_message_id: str
@@ -170,6 +184,7 @@ class Receipt(_MessageUnit):
     references: tuple[DigestReference, ...] = ()
     acting_party: Party | None = None
     signature_asked: bool = field(default=False, compare=False)
+    actor: str = TO_PARTY_MSH
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,10 @@ from .cpa.cpa_rules import CpaFinding as CpaFinding
 from .cpa.cpa_writer import write_cpa as write_cpa
 from .cpa.pmode_conversion import convert_cpa as convert_cpa
 from .deferred_index import DeferredPModeIndex as DeferredPModeIndex
+from .forwarding_rules import HOP_ACKNOWLEDGMENTS as HOP_ACKNOWLEDGMENTS
+from .forwarding_rules import SYNC_REPLY_CHOICES as SYNC_REPLY_CHOICES
+from .forwarding_rules import ForwardingRule as ForwardingRule
+from .forwarding_rules import ForwardingTable as ForwardingTable
 from .pmode import GZIP as GZIP
 from .pmode import PMode as PMode
 from .pmode import is_uri as is_uri

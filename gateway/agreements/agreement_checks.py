@@ -356,9 +356,7 @@ def _find_unsupported_terms(agreement: AgreementDocument, _known: AgreementSurro
             text = f"P-Mode {pmode.id} guarantees an order, which needs {' and '.join(lacking)}"
             yield AgreementFinding("order-incomplete", agreement.find_place(("pmode", pmode.id)), text)
         if pmode.reliability.ack_actor != "toPartyMSH":
-            text = (
-                f"the receipts of P-Mode {pmode.id} are those of the next handler, which the hub does not ask"
-            )
+            text = f"the receipts of P-Mode {pmode.id} are those of the next handler, not of the To party"
             yield AgreementFinding("actor-next", agreement.find_place(("pmode", pmode.id)), text)
 
 

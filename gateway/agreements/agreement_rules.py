@@ -83,7 +83,7 @@ AGREEMENT_RULES: Final[Mapping[str, AgreementRule]] = {
         "error", "an order of messages is guaranteed without what it needs: every message is refused"
     ),
     "actor-next": AgreementRule(
-        "warning", "the next handler shall acknowledge, and the hub asks only the To party"
+        "warning", "the next handler acknowledges: nothing proves that the To party has the message"
     ),
     "same-messages": AgreementRule(
         "note", "another agreement is for the same messages: only the CPAId tells them apart"

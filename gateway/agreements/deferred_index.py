@@ -11,7 +11,7 @@ from datetime import datetime
 
 from gateway.agreements.pmode import PMode
 from gateway.agreements.pmode_index import MessageRoute, PModeIndex
-from gateway.message_model import PartyId
+from gateway.message_model import Party, PartyId
 
 __all__ = ["DeferredPModeIndex"]
 
@@ -62,6 +62,14 @@ class DeferredPModeIndex(PModeIndex):
     def get_reply_pmode(self, pmode: PMode, action: str, at: datetime | None = None) -> PMode:
         """Return the P-Mode that answers a message of `pmode`, as `PModeIndex.get_reply_pmode`."""
         return self._get_index(pmode.agreement).get_reply_pmode(pmode, action, at)
+
+    def is_member(self, agreement: str, party: Party) -> bool:
+        """Return whether a party is one of the agreement, as `PModeIndex.is_member`."""
+        return self._get_index(agreement).is_member(agreement, party)
+
+    def find_signal_endpoint(self, pmode: PMode, at: datetime) -> str | None:
+        """Return where signals about a message of `pmode` go, as `PModeIndex.find_signal_endpoint`."""
+        return self._get_index(pmode.agreement).find_signal_endpoint(pmode, at)
 
     def _get_index(self, agreement: str) -> PModeIndex:
         found = self._loaded.get(agreement)

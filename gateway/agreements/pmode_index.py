@@ -169,6 +169,10 @@ class PModeIndex:
             PMODE_UNKNOWN, f"no P-Mode of {pmode.agreement[:_SHOWN]!r} sends {action!r} back", pmode.id
         )
 
+    def is_member(self, agreement: str, party: Party) -> bool:
+        """Return whether every id of a party is that of a party of the agreement."""
+        return all((agreement, one) in self._members for one in party.ids)
+
     def find_signal_endpoint(self, pmode: PMode, at: datetime) -> str | None:
         """Return where signals about a message of `pmode` are posted to its From party, None for nowhere.
 

@@ -39,6 +39,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "party": Noun("Partners", "parties: add, suspend, resume, mandates, certificates"),
     "party certificate": Noun("Partners", "certificates of a party and the period in which each is accepted"),
     "party mandate": Noun("Partners", "mandates: which party may file for which other"),
+    "route": Noun("Partners", "routes of messages that this hub passes on: add, list, remove"),
     "account": Noun("Partners", "people who sign in to the console: add, roles, ways to sign in, suspend"),
     "agreement": Noun("Partners", "agreements: load, check, list, show, suspend"),
     "case": Noun("Look", "cases: state and outcome of submissions"),

@@ -87,6 +87,19 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway party mandate revoke 3 --home D",
         effect="changes",
     ),
+    "route add": Verb(
+        "route:add_route",
+        "pass messages for another party on to the next message handler",
+        "gateway route add 'urn:example|B1' hub2 https://hub2.example/msh/ebms2 --from broker1 --home D",
+        effect="changes",
+    ),
+    "route list": Verb("route:list_routes", "list the routes of messages", "gateway route list --home D"),
+    "route remove": Verb(
+        "route:remove_route",
+        "pass no more messages on by a route",
+        "gateway route remove 3 --home D",
+        effect="changes",
+    ),
     "party certificate add": Verb(
         "party_certificate:add_certificate",
         "validate a certificate and register it for a party",

@@ -13,6 +13,7 @@ from gateway.config import Settings, TimeStampSettings
 from gateway.delivery.agents import (
     ConsoleMailbox,
     FetchAgent,
+    HopAgent,
     LocalAgent,
     MshAgent,
     PartnerAgent,
@@ -111,6 +112,7 @@ def _build_agents(
     return {
         "local": LocalAgent(hub, plan),
         "msh": MshAgent(hub, sender),
+        "hop": HopAgent(hub, sender),
         "soap": PartnerAgent(
             hub,
             SoapCaller(sender, lambda: hub.signer, hub.clock),

@@ -59,6 +59,8 @@ from .messaging import AGREEMENT_WARNED as AGREEMENT_WARNED
 from .messaging import COMPRESSION_REFUSED as COMPRESSION_REFUSED
 from .messaging import CONVERSATION_LIMIT as CONVERSATION_LIMIT
 from .messaging import DUPLICATE as DUPLICATE
+from .messaging import FORWARDING_LOOP as FORWARDING_LOOP
+from .messaging import FORWARDING_REFUSED as FORWARDING_REFUSED
 from .messaging import HEADER_INCONSISTENT as HEADER_INCONSISTENT
 from .messaging import MESSAGE_ID_REUSED as MESSAGE_ID_REUSED
 from .messaging import NOT_SUPPORTED as NOT_SUPPORTED

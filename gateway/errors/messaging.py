@@ -209,6 +209,37 @@ CONVERSATION_LIMIT = Problem(
     http=500,
 )
 
+FORWARDING_REFUSED = Problem(
+    id="GW317",
+    title="forwarding not permitted",
+    meaning="The message is for another message handler, and its sender may not send it this way.",
+    cause="The forwarding rule for this To party does not name the From party among its senders.",
+    remedy=(
+        "Send the message to the handler of the To party, or ask the operator of this handler to add you to "
+        "the senders of the route (`gateway route list`)."
+    ),
+    ebms2="SecurityFailure",
+    ebms3="EBMS:0101",
+    soap="Client",
+    http=500,
+)
+
+FORWARDING_LOOP = Problem(
+    id="GW318",
+    title="message would go round in a loop",
+    meaning="The message is for another handler, and forwarding it would bring it back.",
+    cause=(
+        "The next handler is that of the sender, the gateway itself is the sender, or another handler sent "
+        "back what the gateway had forwarded."
+    ),
+    remedy="Operator: correct the routes of all handlers on the way (`gateway route list`).",
+    ebms2="DeliveryFailure",
+    ebms3="EBMS:0005",
+    soap="Client",
+    http=500,
+)
+
+
 COMPRESSION_REFUSED = Problem(
     id="GW319",
     title="compressed payload refused",

@@ -5,6 +5,7 @@ from .application_forms import SentAttachment as SentAttachment
 from .application_forms import load_application_form as load_application_form
 from .application_forms import refresh_summaries as refresh_summaries
 from .application_history import list_application_history as list_application_history
+from .completion import hop_signals as hop_signals
 from .completion import operator_actions as operator_actions
 from .completion import signals as signals
 from .completion.case_closing import closing_transaction as closing_transaction
@@ -49,12 +50,15 @@ from .outbox.outgoing_calls import CUSTOMS as CUSTOMS
 from .outbox.outgoing_calls import OutgoingCall as OutgoingCall
 from .outbox.outgoing_calls import RejectingComposer as RejectingComposer
 from .outbox.outgoing_order import renew_sequence_number as renew_sequence_number
+from .passing_messages import prepare_passage as prepare_passage
+from .passing_messages import store_passage as store_passage
 from .readiness import readiness_checks as readiness_checks
 from .readiness.warm_up import tune_garbage_collector as tune_garbage_collector
 from .readiness.warm_up import warm_up_hub as warm_up_hub
 from .receive import receive_parcel as receive_parcel
 from .receive import receive_response as receive_response
 from .receive import reject_parcel as reject_parcel
+from .received_message import ReceivedMessage as ReceivedMessage
 from .register.account_changes import record_account_change as record_account_change
 from .register.decision_rules import load_active_rules as load_active_rules
 from .register.decision_rules import load_rules as load_rules
@@ -71,6 +75,7 @@ from .register.mapping_changes import compare_mapping_folders as compare_mapping
 from .register.mapping_changes import read_mapping_files as read_mapping_files
 from .register.register_snapshot import RegisterSnapshot as RegisterSnapshot
 from .register.register_snapshot import load_register_snapshot as load_register_snapshot
+from .register.stored_forwarding_rules import make_rule_columns as make_rule_columns
 from .reply import CallBackWitness as CallBackWitness
 from .reply import apply_call_back as apply_call_back
 from .response_watch import PendingResponse as PendingResponse

@@ -26,7 +26,7 @@ from gateway.hub.response_watch import ResponseLimits, ResponseWatch
 from gateway.hub.sign_in_upkeep import SignInUpkeep
 from gateway.hub.statistics_keeper import StatisticsKeeper
 from gateway.hub.trust import NextSigningKey
-from gateway.message_model import MemoryBody
+from gateway.message_model import MemoryBody, Party
 from gateway.pki import CertificateExaminer, CertificateValidator, DecryptionKey, Keyring, Signer
 from gateway.protocols import EncryptionResources, Parcel, ProtocolContext
 from gateway.wire import DEFAULT_LIMITS, WireLimits
@@ -177,6 +177,11 @@ class Hub:
         """Return stored headers and octets as a parcel."""
         return Parcel(headers, MemoryBody(content))
 
+    def _make_own_party(self, knowledge: RegisterSnapshot) -> Party | None:
+        """Return who we are in a header, by our first id; None when we have none."""
+        known = knowledge.identifiers.get(self.party, ())
+        return Party(known[:1]) if known else None
+
     def make_protocol_context(self, knowledge: RegisterSnapshot) -> ProtocolContext:
         """Return the context of a protocol core at the current time: agreements, keys, parties, limits."""
         now = self.clock()
@@ -194,4 +199,6 @@ class Hub:
                 os.urandom,
                 lambda party, pin: knowledge.find_encryption_certificate(party, pin, now),
             ),
+            forwarding=knowledge.forwarding,
+            own_party=self._make_own_party(knowledge),
         )

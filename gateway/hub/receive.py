@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from gateway.agreements import PMode
 from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, PARTY_UNKNOWN, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.completion import signals
+from gateway.hub.completion import hop_signals, signals
 from gateway.hub.hub import Hub
 from gateway.hub.order import (
     ConversationMessage,
@@ -41,6 +41,8 @@ from gateway.hub.outbox import (
     post_answer,
     queue_late_receipt,
 )
+from gateway.hub.passing_messages import accept_passing_message, make_hop_answer
+from gateway.hub.received_message import ReceivedMessage
 from gateway.hub.register import RegisterSnapshot, StaleSnapshotError
 from gateway.hub.response_watch import PendingResponse
 from gateway.hub.trust import check_message_connection
@@ -67,25 +69,9 @@ from gateway.store import (
     write_transaction,
 )
 
-__all__ = ["ReceivedMessage", "receive_parcel", "receive_response"]
+__all__ = ["receive_parcel", "receive_response"]
 
 _ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedMessage:
-    """An opened parcel with what it was verified by; `way` is how its signer was admitted.
-
-    What came in an HTTP answer is not `connected`: no answer of ours can go back on its connection.
-    """
-
-    hub: Hub
-    protocol: ProtocolCore
-    opened: OpenedMessage
-    context: ProtocolContext
-    knowledge: RegisterSnapshot
-    way: Mapping[str, Any] | None = None
-    connected: bool = True
 
 
 def receive_parcel(
@@ -184,6 +170,8 @@ def _read_parcel_content(parcel: Parcel | None) -> tuple[dict[str, str], bytes]:
 
 def _dispatch_unit(arrival: ReceivedMessage) -> HttpResponse:
     unit = arrival.opened.unit
+    if arrival.opened.onward is not None:
+        return accept_passing_message(arrival, arrival.opened.onward)
     if isinstance(unit, UserMessage):
         return _accept_user_message(arrival, unit)
     if isinstance(unit, Ping):
@@ -193,7 +181,9 @@ def _dispatch_unit(arrival: ReceivedMessage) -> HttpResponse:
             arrival.hub, arrival.protocol, unit, (arrival.opened, arrival.context)
         )
         return _answer_signal(arrival, status)
-    if isinstance(unit, Receipt | ErrorSignal):
+    if isinstance(unit, Receipt | ErrorSignal) and arrival.opened.pmode is None:
+        hop_signals.settle_hop_signal(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
+    elif isinstance(unit, Receipt | ErrorSignal):
         signals.settle_signals(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
     return NOTHING_TO_SAY
 
@@ -204,6 +194,7 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
     _check_stamping_current(arrival, unit)
     receipt, message = _make_receipt(arrival, unit), _make_message_row(arrival, unit)
     made = receipt if isinstance(receipt, HttpResponse) else None
+    for_next = make_hop_answer(arrival)
 
     def store_message(conn: Connection) -> tuple[messages.AcceptedMessage, HttpResponse | GatewayError]:
         arrival.hub.check_snapshot_current(conn, arrival.knowledge)
@@ -218,8 +209,9 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
             return accepted, receipt.problem
         if _is_answered_by_post(arrival):
             _post_receipt(conn, arrival, accepted)
-            return accepted, NOTHING_TO_SAY
-        return accepted, accepted.answer or NOTHING_TO_SAY
+            return accepted, for_next or NOTHING_TO_SAY
+        # A receipt of the To party on the connection is one for the handler before it, too.
+        return accepted, accepted.answer or for_next or NOTHING_TO_SAY
 
     accepted, answer = run_in_group_commit(arrival.hub.engine, "receive.message", store_message)
     if len(arrival.opened.units) > 1:

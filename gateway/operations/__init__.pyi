@@ -76,6 +76,7 @@ from .plain_values import shorten_sentence as shorten_sentence
 from .register_views import describe_agreements as describe_agreements
 from .register_views import describe_certificate as describe_certificate
 from .register_views import describe_delivery as describe_delivery
+from .register_views import describe_forwarding_rule as describe_forwarding_rule
 from .register_views import describe_mandate as describe_mandate
 from .register_views import describe_party as describe_party
 from .register_views import describe_source as describe_source

@@ -7,12 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.store import agreements, deliveries, fetched_lists, mandates, parties
+from gateway.store import agreements, deliveries, fetched_lists, forwarding_rules, mandates, parties
 
 __all__ = [
     "describe_agreements",
     "describe_certificate",
     "describe_delivery",
+    "describe_forwarding_rule",
     "describe_mandate",
     "describe_party",
     "describe_source",
@@ -21,6 +22,10 @@ __all__ = [
 _CERTIFICATE = ("party_id", "use", "subject", "status", "valid_from", "valid_until")
 _AGREEMENT = ("kind", "status", "sha256", "valid_from", "valid_until")
 _MANDATE = ("party_id", "on_behalf_of", "scope", "valid_from", "valid_until", "revoked_at")
+_FORWARDING_RULE = (
+    *("to_value", "to_type", "service", "action", "next_party", "endpoint", "senders", "acknowledgment"),
+    *("sync_reply", "retries", "retry_interval"),
+)
 _DELIVERY = ("lane", "destination", "state", "due_at", "problem")
 
 
@@ -52,6 +57,11 @@ def describe_certificate(conn: Connection, sha256: str) -> list[dict[str, Any]]:
 def describe_mandate(conn: Connection, number: int) -> dict[str, Any] | None:
     """Return a mandate; None for an unknown one."""
     return _pick_found_columns(mandates.find_mandate(conn, number), _MANDATE)
+
+
+def describe_forwarding_rule(conn: Connection, number: int) -> dict[str, Any] | None:
+    """Return a forwarding rule; None for an unknown one."""
+    return _pick_found_columns(forwarding_rules.find_rule(conn, number), _FORWARDING_RULE)
 
 
 def describe_agreements(conn: Connection, names: Iterable[str]) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gateway.agreements import PMode, PModeIndex
+from gateway.agreements import ForwardingRule, ForwardingTable, PMode, PModeIndex
 from gateway.errors import (
     CERTIFICATE_UNTRUSTED,
     KEY_UNAVAILABLE,
@@ -50,6 +50,9 @@ __all__ = [
     "join_unwrapped_parts",
     "make_refusal_error",
 ]
+
+
+_NO_FORWARDING: typing.Final = ForwardingTable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,8 @@ class ProtocolContext:
     certificate registered for another time. `keys` contains our signers by the name of the
     party for which they sign; a message to a party without a key here is addressed to another
     handler. `make_message_id` returns a new message id, ``unique@host``. `encryption` is what
-    payloads are encrypted and decrypted with.
+    payloads are encrypted and decrypted with. `forwarding` says where messages to other
+    handlers go; `own_party` is who we are in signals about those.
     """
 
     agreements: PModeIndex
@@ -145,6 +149,8 @@ class ProtocolContext:
     find_party_name: Callable[[PartyId], str | None]
     limits: WireLimits = DEFAULT_LIMITS
     encryption: EncryptionResources = EncryptionResources()
+    forwarding: ForwardingTable = _NO_FORWARDING
+    own_party: Party | None = None
 
     def get_party_name(self, party: Party) -> str:
         """Return the registered name of `party`; raise GW302 unless all its ids belong to one known party."""
@@ -188,7 +194,9 @@ class OpenedMessage:
 
     `identity` is equal for two parcels with one message id exactly when their content is the
     same, whatever their MIME framing. `unwrapped` are the payloads that came encrypted or
-    compressed; the payloads of the unit are in clear.
+    compressed; the payloads of the unit are in clear. `onward` is the rule by which the
+    message goes on to another handler, None for a message to us. A message that goes on has no P-Mode
+    here, and neither has a signal between the handlers of its way.
     """
 
     units: tuple[Unit, ...]
@@ -197,6 +205,7 @@ class OpenedMessage:
     parcel: Parcel
     identity: str
     unwrapped: tuple[UnwrappedPart, ...] = ()
+    onward: ForwardingRule | None = None
 
     @property
     def unit(self) -> Unit:
@@ -238,6 +247,17 @@ class ProtocolCore(typing.Protocol):
 
     def make_receipt(self, opened: OpenedMessage, context: ProtocolContext) -> Receipt:
         """Return the receipt of an opened business message."""
+
+    def make_hop_receipt(self, opened: OpenedMessage, context: ProtocolContext) -> Receipt | None:
+        """Return our receipt as the next handler on the way, None where nobody asked for one."""
+
+    def seal_hop_signal(
+        self, unit: Receipt | ErrorSignal, context: ProtocolContext, *, signed: bool
+    ) -> Parcel:
+        """Return the parcel of a signal to another handler on the way, which no agreement governs."""
+
+    def write_onward_parcel(self, parcel: Parcel, rule: ForwardingRule, limits: WireLimits) -> Parcel:
+        """Return what goes on to the next handler, with every octet that the signature covers."""
 
     def collect_payload_digests(self, opened: OpenedMessage) -> Mapping[str, str]:
         """Return the SHA-256 of payloads by content id, if the signature was verified with it."""

@@ -20,6 +20,7 @@ from . import delivery_maintenance as delivery_maintenance
 from . import events as events
 from . import exact_searches as exact_searches
 from . import fetched_lists as fetched_lists
+from . import forwarding_rules as forwarding_rules
 from . import lane_holds as lane_holds
 from . import lanes as lanes
 from . import limited_conversations as limited_conversations

@@ -29,6 +29,7 @@ from gateway.store.tables import Instant, deliveries, lanes
 from gateway.store.transitions import StateEvent
 
 __all__ = [
+    "await_final_receipt",
     "expire_delivery",
     "list_expired_deliveries",
     "list_poison_deliveries",
@@ -88,6 +89,27 @@ def settle_receipt(
     finish_attempts(conn, [(delivery, row.attempt)], event, at, came_to)
     what = StateEvent(event, at, actor, came_to.detail or came_to.problem)
     transitions.record_transitions(conn, DELIVERY, [(delivery, row.state, after)], what)
+    return True
+
+
+def await_final_receipt(conn: Connection, delivery: int, at: datetime, until: datetime) -> bool:
+    """Let a delivery wait for a receipt until a time, without another attempt before.
+
+    The next handler has the message, and the To party has not acknowledged it yet. Returns False when
+    the delivery waits for no receipt.
+    """
+    found = select(deliveries.c.state, deliveries.c.attempt).where(deliveries.c.id == delivery)
+    row = conn.execute(found.with_for_update(key_share=True)).first()
+    if row is None or row.state not in {"ACTIVE", "AWAITING_RECEIPT"}:
+        return False
+    values: dict[str, Any] = {"due_at": until}
+    if row.state == "ACTIVE":
+        after = get_next_state(DELIVERY, row.state, "sent")
+        values |= {"state": after, "leased_by": None, "lease_until": None}
+        finish_attempts(conn, [(delivery, row.attempt)], "sent", at, AttemptOutcome())
+        what = StateEvent("sent", at, "receive")
+        transitions.record_transitions(conn, DELIVERY, [(delivery, row.state, after)], what)
+    conn.execute(update(deliveries).where(deliveries.c.id == delivery).values(**values))
     return True
 
 

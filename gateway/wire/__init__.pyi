@@ -3,12 +3,14 @@ from .addressing import add_destination as add_destination
 from .addressing import build_addressed_envelope as build_addressed_envelope
 from .addressing import read_addressing as read_addressing
 from .addressing import write_addressing as write_addressing
+from .byte_ranges import ByteRange as ByteRange
 from .byte_ranges import TreeByteRanges as TreeByteRanges
 from .element_locations import ElementLocations as ElementLocations
 from .header_fields import is_identity_coding as is_identity_coding
 from .header_fields import is_text_xml as is_text_xml
 from .http_message import read_http_message as read_http_message
 from .mime import MimePart as MimePart
+from .mime import parse_media_type as parse_media_type
 from .mime import read_multipart_related as read_multipart_related
 from .mime import write_multipart_related as write_multipart_related
 from .namespaces import AGENCY as AGENCY

@@ -144,6 +144,9 @@ def _change_partners(desk: Desk) -> None:
     )
     desk.act("party add", "broker1", "--id", f"{kind}|broker1", "--certificate", pki / "broker1.cert.pem")
     desk.act("party add", "importer1")
+    way = (f"{kind}|far", "importer1", "http://far.example/msh", "--from", "broker1")
+    route = desk.act("route add", *way)["route"]
+    desk.act("route remove", route)
     desk.act("party suspend", "broker1")
     desk.act("party resume", "broker1")
     mandate = desk.act("party mandate add", "broker1", "importer1")["mandate"]

@@ -69,6 +69,11 @@ STATUS = Craft(
 HIDDEN = '<eb:MessageHeader soap:actor="http://schemas.xmlsoap.org/soap/actor/next"/>'
 NEXT = "http://schemas.xmlsoap.org/soap/actor/next"
 NEXT_MSH = "urn:oasis:names:tc:ebxml-msg:actor:nextMSH"
+HOP_RECEIPT = (
+    f'<eb:Acknowledgment soap:actor="{NEXT_MSH}" soap:mustUnderstand="1" eb:version="2.0">'
+    "<eb:Timestamp>2026-11-20T09:00:00Z</eb:Timestamp><eb:RefToMessageId>m-1@broker.example</eb:RefToMessageId>"
+    "</eb:Acknowledgment>"
+)
 TO_PARTY = "urn:oasis:names:tc:ebxml-msg:actor:toPartyMSH"
 EXTRA = MimePart({"content-type": "text/plain"}, "extra@x", "text/plain", b"extra")
 HEADER = "/soap:Envelope/soap:Header/"
@@ -166,7 +171,7 @@ CASES: list[tuple[str, Craft, str, str | None]] = [
     ("no role", header("<eb:Role>Applicant</eb:Role>", ""), "GW304", f"{HEADER}eb:MessageHeader/eb:From/eb:Role"),
     # quality of service: §6.3, §6.4, §4.3
     ("MessageOrder", good(envelope=insert_before("<eb:AckRequested", '<eb:MessageOrder eb:version="2.0" soap:mustUnderstand="1"><eb:SequenceNumber>0</eb:SequenceNumber></eb:MessageOrder>')), "GW304", f"{HEADER}eb:MessageOrder"),
-    ("acknowledgment of the next handler", header(f'<eb:AckRequested soap:actor="{TO_PARTY}"', f'<eb:AckRequested soap:actor="{NEXT_MSH}"'), "GW311", f"{HEADER}eb:AckRequested/@soap:actor"),
+    ("Acknowledgment of the next handler with a message", good(envelope=insert_before("<eb:AckRequested", HOP_RECEIPT)), "GW311", f"{HEADER}eb:Acknowledgment"),
     ("acknowledgment of anyone", header(f'<eb:AckRequested soap:actor="{TO_PARTY}"', '<eb:AckRequested soap:actor="http://attacker.example"'), "GW304", f"{HEADER}eb:AckRequested/@soap:actor"),
     ("AckRequested without signed", header('eb:signed="true" ', ""), "GW107", f"{HEADER}eb:AckRequested"),
     ("AckRequested signed perhaps", header('eb:signed="true"', 'eb:signed="perhaps"'), "GW107", f"{HEADER}eb:AckRequested/@signed"),
@@ -230,7 +235,8 @@ CASES: list[tuple[str, Craft, str, str | None]] = [
     ("highest severity is another", replace(FAILURE, envelope=swap_octets('eb:highestSeverity="Error"', 'eb:highestSeverity="Warning"')), "GW304", f"{HEADER}eb:ErrorList/@eb:highestSeverity"),
     ("ErrorList with a business message", good(unit=PLAIN, envelope=insert_before("</soap:Header>", '<eb:ErrorList eb:version="2.0" soap:mustUnderstand="1" eb:highestSeverity="Error"><eb:Error eb:errorCode="Unknown" eb:severity="Error"/></eb:ErrorList>')), "GW304", f"{HEADER}eb:ErrorList"),
     ("Acknowledgment of two messages", replace(ACK, envelope=swap_octets("<eb:RefToMessageId>m-1@", "<eb:RefToMessageId>m-2@")), "GW304", f"{HEADER}eb:Acknowledgment/eb:RefToMessageId"),
-    ("Acknowledgment between handlers", replace(ACK, envelope=swap_octets(TO_PARTY, NEXT_MSH)), "GW311", f"{HEADER}eb:Acknowledgment/@soap:actor"),
+    ("Acknowledgment of two handlers", replace(ACK, envelope=insert_before("<eb:Acknowledgment", HOP_RECEIPT)), "GW311", f"{HEADER}eb:Acknowledgment[1]"),
+    ("Acknowledgment of nobody", replace(ACK, envelope=swap_octets(TO_PARTY, "http://attacker.example")), "GW304", f"{HEADER}eb:Acknowledgment/@soap:actor"),
     ("Acknowledgment missing", without(ACK, "<eb:Acknowledgment ", "</eb:Acknowledgment>"), "GW107", f"{HEADER}eb:MessageHeader/eb:Action"),
     ("Acknowledgment with ErrorList", replace(ACK, envelope=insert_before("</soap:Header>", '<eb:ErrorList eb:version="2.0" soap:mustUnderstand="1" eb:highestSeverity="Error"><eb:Error eb:errorCode="Unknown" eb:severity="Error"/></eb:ErrorList>')), "GW304", f"{HEADER}eb:ErrorList"),
     ("Acknowledgment signed by another", replace(ACK, signer="broker1"), "GW209", SIGNATURE),

@@ -165,7 +165,9 @@ _CHANNELS: Final = {
         _ERROR, "two channels are given for one signal", "OverrideMshActionBinding"
     ),
     "actor-next": CpaRule(
-        _WARNING, "the next MSH shall acknowledge, and the hub asks only the To party", "ebMS 2.0 §10"
+        _WARNING,
+        "the next MSH acknowledges: nothing proves that the To party has the message",
+        "ebMS 2.0 §10",
     ),
     "persist-short": CpaRule(
         _WARNING, "the receiver forgets a message before its last repeat", "ebMS 2.0 §6.4.6"

@@ -16,9 +16,9 @@ from gateway.delivery.attempt_outcome import LeaseLostError, RetryPlan, make_lea
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.http_answer_reader import require_identity_coding
 from gateway.delivery.http_client import HttpAnswer, HttpClient
+from gateway.delivery.message_posting import check_answer_status, post_stored_message
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
-    PARTNER_FAULT,
     RECEIPT_MISSING,
     REFUSED_FOR_GOOD,
     GatewayError,
@@ -29,14 +29,16 @@ from gateway.hub import (
     Hub,
     RegisterSnapshot,
     closing_transaction,
+    hop_signals,
     receive_response,
     renew_sequence_number,
     signals,
 )
-from gateway.message_model import ErrorSignal, Receipt
-from gateway.protocols import PROTOCOLS, OpenedMessage, make_refusal_error
+from gateway.message_model import NEXT_MSH, ErrorSignal, Receipt
+from gateway.protocols import PROTOCOLS, OpenedMessage, ProtocolContext, make_refusal_error
 from gateway.store import (
     DeliveryLease,
+    deliveries,
     delivery_leases,
     ordered_deliveries,
     payloads,
@@ -46,12 +48,8 @@ from gateway.store import (
 
 __all__ = ["MshAgent"]
 
-_SOAP_ACTION: Final = '"ebXML"'
 _SIGNAL_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=5))
-# ebMS 2.0 does not say which statuses are permanent; other handlers sort them in this way.
-_PASSING: Final = frozenset({408, 425, 429})
 _RESPONDING: Final = ("responseOnly", "signalsAndResponse")
-_LASTING: Final = frozenset({501, 505, 510})
 
 
 class MshAgent:
@@ -76,9 +74,9 @@ class MshAgent:
                 RECEIPT_MISSING, f"no receipt after {lease.tries - 1} tries", "eb:Acknowledgment"
             )
         lease = self._renew_number(lease) if lease.parameters.get("ordered") else lease
-        answer = self._post_message(lease)
+        answer = post_stored_message(self._hub.engine, self._sender, lease)
         kill_at_failpoint("msh.after_post")
-        _check_status(answer)
+        check_answer_status(answer)
         if not wants_receipt:
             self._take_response(lease, answer)
             self._complete_delivery(lease)
@@ -93,12 +91,6 @@ class MshAgent:
         if renewed is None:
             raise LeaseLostError
         return renewed
-
-    def _post_message(self, lease: DeliveryLease) -> HttpAnswer:
-        with read_transaction(self._hub.engine) as conn:
-            content = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
-        headers = {"SOAPAction": _SOAP_ACTION, **dict(lease.parameters["headers"])}
-        return self._sender.post(str(lease.parameters["endpoint"]), headers, content)
 
     def _complete_delivery(self, lease: DeliveryLease) -> None:
         with closing_transaction(self._hub.engine, "msh.delivered", lease.id, self._hub.clock()) as conn:
@@ -130,9 +122,25 @@ class MshAgent:
                 "ds:Signature",
                 theirs=problem.theirs if problem else "",
             )
-        signals.settle_delivery(
-            self._hub, lease.id, unit, (opened, self._hub.make_protocol_context(self._hub.get_snapshot()))
-        )
+        heard = (opened, self._hub.make_protocol_context(self._hub.get_snapshot()))
+        if isinstance(unit, Receipt) and unit.actor == NEXT_MSH:
+            self._process_hop_receipt(lease, unit, heard)
+        else:
+            signals.settle_delivery(self._hub, lease.id, unit, heard)
+
+    def _process_hop_receipt(
+        self, lease: DeliveryLease, unit: Receipt, heard: tuple[OpenedMessage, ProtocolContext]
+    ) -> None:
+        """Apply the receipt of the next handler: it ends the repeats, and the delivery if so agreed."""
+        with read_transaction(self._hub.engine) as conn:
+            row = deliveries.find_by_id(conn, lease.id)
+        if row is None or not hop_signals.is_from_next_handler(row, unit, heard[1]):
+            detail = "the receipt is not of the handler to which the message went"
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "eb:MessageHeader/eb:From")
+        if row.parameters["hop"]["settles"]:
+            signals.settle_delivery(self._hub, lease.id, unit, heard)
+        else:
+            hop_signals.note_hop_receipt(self._hub, row, unit, heard)
 
     def _take_response(self, lease: DeliveryLease, answer: HttpAnswer) -> None:
         """Open the answer to a message without receipt, where a response in it is agreed."""
@@ -188,16 +196,3 @@ def _find_pmode(knowledge: RegisterSnapshot, lease: DeliveryLease, at: datetime)
     """Return the P-Mode of a queued message, None when it is gone; older versions named no agreement."""
     name = str(lease.parameters.get("pmode"))
     return knowledge.book.find_by_id(lease.parameters.get("agreement"), name, at)
-
-
-def _check_status(answer: HttpAnswer) -> None:
-    status = answer.status
-    if 200 <= status < 300 or (status == 500 and answer.body.strip()):
-        return
-    lasting = status in _LASTING or (400 <= status < 500 and status not in _PASSING)
-    raise GatewayError(
-        REFUSED_FOR_GOOD if lasting else PARTNER_FAULT,
-        "it answered with an error and no message",
-        "HTTP",
-        theirs=f"HTTP status {status}",
-    )

@@ -1,4 +1,5 @@
 from . import case_closing as case_closing
+from . import hop_signals as hop_signals
 from . import operator_actions as operator_actions
 from . import signals as signals
 from .case_closing import closing_transaction as closing_transaction

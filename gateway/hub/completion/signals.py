@@ -50,7 +50,8 @@ def answer_status_request(
         row = messages.find_by_message_id(conn, "in", context.get_party_name(unit.sender), unit.about)
     if row is None:
         return protocol.make_status_response(unit, "NotRecognized", None, context)
-    word = _STATUS[row.state]
+    passed_on = row.to_party != hub.party and row.state == "PROCESSED"
+    word = "Forwarded" if passed_on else _STATUS[row.state]
     return protocol.make_status_response(
         unit, word, None if word == "UnAuthorized" else row.received_at, context
     )

@@ -20,8 +20,9 @@ from gateway.hub.completion import make_standing_decisions
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.kept_documents import KeptDocument, is_filed_without_ebxml, keep_document
 from gateway.hub.outbox.outgoing_order import make_outgoing_key, number_message
+from gateway.hub.outbox.requested_receipts import RequestedReceipts, request_receipts
 from gateway.hub.outbox.response_bundle import find_response_pmodes, get_response_wait, list_bundled_units
-from gateway.message_model import AckRequest, Payload, Unit, UserMessage
+from gateway.message_model import Payload, Unit, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import (
     HttpResponse,
@@ -81,6 +82,7 @@ class SealedMessage:
     parcel: Parcel
     identity: str
     signer: str
+    receipts: RequestedReceipts
     asked: PMode | None = None
     post_at: datetime | None = None
     #: The position since the last Reset with which it is sealed; None without an order.
@@ -139,6 +141,8 @@ def seal_message(
     context = hub.make_protocol_context(knowledge)
     protocol = PROTOCOLS[pmode.protocol]
     unit = _make_user_message(facts, pmode, context.make_message_id(), serialize_element(signed), now)
+    receipts = request_receipts(pmode, hub.party, facts.case.applicant, context)
+    unit = replace(unit, ack_requested=receipts.of_receiver, hop_ack_requested=receipts.of_next)
     position: int | None = None
     order = make_outgoing_key(pmode, facts.case.applicant, unit.conversation_id)
     if order is not None:
@@ -149,17 +153,20 @@ def seal_message(
     units: tuple[Unit, ...] = (unit,)
     if asked is not None:
         unit = _adapt_to_answer(unit, pmode)
+        receipts = RequestedReceipts(unit.ack_requested, None, None)
         units = (unit, *list_bundled_units(hub, asked, unit, _load_bundled(hub, facts)))
     parcel = protocol.seal(units, pmode, context)
     signer = context.keys[hub.party].certificate.sha256
     post_at = None if asked is None else facts.message.received_at + get_response_wait(hub, asked) + _GRACE
-    return SealedMessage(unit, pmode, parcel, parcel.body.sha256_hex, signer, asked, post_at, position)
+    return SealedMessage(
+        unit, pmode, parcel, parcel.body.sha256_hex, signer, receipts, asked, post_at, position
+    )
 
 
 def _adapt_to_answer(unit: UserMessage, pmode: PMode) -> UserMessage:
     """Return a message as it goes into an HTTP answer: nothing can answer it on that connection."""
     asks = unit.ack_requested if pmode.reliability.ack_requested == "always" else None
-    return replace(unit, sync_reply=False, ack_requested=asks)
+    return replace(unit, sync_reply=False, ack_requested=asks, hop_ack_requested=None)
 
 
 def _load_bundled(hub: Hub, facts: CaseSnapshot) -> tuple[HttpResponse | None, dict[str, Any] | None]:
@@ -171,7 +178,6 @@ def _make_user_message(
     facts: CaseSnapshot, pmode: PMode, message_id: str, content: bytes, now: datetime
 ) -> UserMessage:
     terms = pmode.reliability
-    acknowledged = terms.ack_requested != "never"
     return UserMessage(
         message_id=message_id,
         conversation_id=facts.message.conversation_id,
@@ -184,7 +190,6 @@ def _make_user_message(
         action=pmode.action,
         ref_to_message_id=facts.message.message_id,
         duplicate_elimination=terms.duplicate_elimination != "never",
-        ack_requested=AckRequest(signed=terms.ack_signed != "never") if acknowledged else None,
         sync_reply=pmode.sync_reply_mode != "none",
         payloads=(Payload(f"document.{message_id}", "application/xml", content),),
     )
@@ -242,7 +247,8 @@ def _make_delivery(
             "pmode": pmode.id,
             "retries": pmode.reliability.retries,
             "retry_interval": pmode.reliability.retry_interval,
-            "receipt": unit.ack_requested is not None,
+            "receipt": outgoing.receipts.are_any,
+            **outgoing.receipts.hop_parameters,
         },
         due_at=due_at,
         expires_at=expires_at,

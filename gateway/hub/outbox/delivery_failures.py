@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from gateway.agreements import PMode
 from gateway.errors import PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.hub import Hub
@@ -21,7 +22,7 @@ from gateway.hub.outbox.kept_documents import is_filed_without_ebxml
 from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
 from gateway.hub.outbox.signal_outbox import OutgoingPost, enqueue_post
 from gateway.message_model import UserMessage
-from gateway.protocols import PROTOCOLS, Parcel
+from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext
 from gateway.store import HttpResponse, messages, read_transaction, write_transaction
 
 __all__ = ["issue_delivery_failure", "queue_delivery_failure"]
@@ -87,16 +88,38 @@ def issue_delivery_failure(hub: Hub, message: int, said: Mapping[str, Any], fini
 def _seal_failure(hub: Hub, row: Row[Any], parcel: Parcel, said: Mapping[str, Any]) -> _SealedFailure | None:
     """Return the sealed DeliveryFailure, None when there is none to send."""
     knowledge, protocol = hub.refresh_snapshot(), PROTOCOLS[row.protocol]
-    now = hub.clock()
-    pmode = knowledge.book.find_by_id(row.agreement_id, row.pmode_id or "", now)
-    endpoint = None if pmode is None else knowledge.book.find_signal_endpoint(pmode, now)
     unit = protocol.read_sent_unit(parcel, hub.limits).unit
-    if endpoint is None or not isinstance(unit, UserMessage) or unit.ack_requested is None:
+    if not isinstance(unit, UserMessage) or not (unit.ack_requested or unit.hop_ack_requested):
+        return None
+    context = hub.make_protocol_context(knowledge)
+    passed_on = row.to_party != hub.party
+    pmode = knowledge.book.find_by_id(row.agreement_id, row.pmode_id or "", context.now)
+    endpoint = _find_way_back(unit, context) if passed_on else _find_agreed_endpoint(pmode, context)
+    if endpoint is None:
         return None
     problem = GatewayError(PROBLEMS[said["problem"]], said["detail"], said["location"])
-    context = hub.make_protocol_context(knowledge)
-    signal = protocol.make_delivery_failure(unit, problem, context, certain=said["certain"])
-    sealed = protocol.seal((signal,), pmode, context)
+    signal = protocol.make_delivery_failure(
+        unit,
+        problem,
+        context,
+        certain=said["certain"],
+        reporter=context.own_party if passed_on else None,
+    )
+    if passed_on:
+        sealed = protocol.seal_hop_signal(signal, context, signed=True)
+    else:
+        sealed = protocol.seal((signal,), pmode, context)
     with sealed.body.open_stream() as stream:
         answer = HttpResponse(200, dict(sealed.headers), stream.read())
     return _SealedFailure(endpoint, answer, sealed.body.sha256_hex)
+
+
+def _find_agreed_endpoint(pmode: PMode | None, context: ProtocolContext) -> str | None:
+    """Return where the sender of a message to us takes signals."""
+    return None if pmode is None else context.agreements.find_signal_endpoint(pmode, context.now)
+
+
+def _find_way_back(unit: UserMessage, context: ProtocolContext) -> str | None:
+    """Return where messages to the sender of a message go that we were to pass on."""
+    rule = context.forwarding.find_rule(unit.sender, "", "")
+    return None if rule is None else rule.endpoint

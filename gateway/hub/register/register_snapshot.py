@@ -13,10 +13,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gateway.agreements import DeferredPModeIndex, PModeIndex
+from gateway.agreements import DeferredPModeIndex, ForwardingTable, PModeIndex
 from gateway.cases import FilingRegister
 from gateway.errors import CERTIFICATE_EXPIRED, CERTIFICATE_UNTRUSTED, GatewayError
 from gateway.hub.register.effective_pmodes import load_pmode_texts
+from gateway.hub.register.stored_forwarding_rules import list_forwarding_rules
 from gateway.message_model import PartyId
 from gateway.pki import Certificate, read_certificate
 from gateway.store import fetched_lists as fetched
@@ -84,6 +85,8 @@ class RegisterSnapshot:
     hold. `closed_out` are the parties that are not active, each with its status, by their ids: only
     what the operator is told about a refused message needs them. `parties` are all active parties.
     `receivers` are the certificates that parties have for encryption, by SHA-256, the last to end last.
+    `identifiers` are the ids of each party. `forwarding` says where messages to other handlers go;
+    rules whose next party is not active are left out.
     """
 
     epoch: int
@@ -99,6 +102,8 @@ class RegisterSnapshot:
     closed_out: Mapping[PartyId, tuple[str, str]] = field(default_factory=dict)
     parties: frozenset[str] = frozenset()
     receivers: Mapping[str, EncryptionCertificate] = field(default_factory=dict)
+    identifiers: Mapping[str, tuple[PartyId, ...]] = field(default_factory=dict)
+    forwarding: ForwardingTable = field(default_factory=ForwardingTable)
 
     def find_encryption_certificate(self, party: str, pin: str | None, at: datetime) -> Certificate:
         """Return the certificate for which payloads of a party are encrypted at a given time; raise GW205.
@@ -200,6 +205,8 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
         },
         frozenset(active),
         receivers,
+        identifiers,
+        ForwardingTable(rule for rule in list_forwarding_rules(conn) if rule.next_party in active),
     )
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gateway.agreements import PMode
+from gateway.agreements import ForwardingRule, PMode
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
     HEADER_INVALID,
@@ -38,6 +38,7 @@ from gateway.protocols.ebms2 import (
     answer_signals,
     compressed_payloads,
     encrypted_payloads,
+    hop_messages,
     message_signature,
     message_units,
     packaging,
@@ -59,6 +60,7 @@ from gateway.protocols.ebms2.header_blocks import (
     check_soap_action,
     read_header_blocks,
 )
+from gateway.protocols.ebms2.hop_messages import make_hop_receipt, seal_hop_signal, write_onward_parcel
 from gateway.protocols.ebms2.message_order import require_agreed_order
 from gateway.protocols.ebms2.message_units import get_unit_kind
 from gateway.wire import SoapFault, WireLimits, write_fault_envelope
@@ -76,6 +78,7 @@ __all__ = [
     "make_delivery_failure",
     "make_error_signal",
     "make_fault_response",
+    "make_hop_receipt",
     "make_pong",
     "make_receipt",
     "make_status_response",
@@ -84,7 +87,9 @@ __all__ = [
     "read_sent_unit",
     "reject_parcel",
     "seal",
+    "seal_hop_signal",
     "verify_parcel",
+    "write_onward_parcel",
 ]
 
 name: Final = "ebms2"
@@ -115,21 +120,95 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
     """
     message = _read_message(parcel, context.limits)
     with _attach_reply_address(message.blocks):
-        pmode = _match_addressed_pmode(message, context)
-        secret = _read_encrypted_parts(message, pmode, context)
-        with _map_receipt_mismatch(message, expecting):
-            signed = _verify_signature(
-                message,
-                pmode.security.policy,
-                context.limits,
-                _build_signer_check(message, pmode, context, secret=bool(secret)),
-                secret.list_decryptions(),
-            )
-            _check_signer_validity(message, signed, pmode, context)
-        opened = _make_opened_message(message, (signed, secret), pmode, parcel, context.limits)
+        onward = hop_messages.find_onward_rule(message.blocks.header, context)
+        if hop_messages.is_hop_signal(message.blocks, context):
+            opened = _open_hop_signal(message, parcel, context, expecting)
+        elif onward is not None:
+            opened = _open_passing_message(message, (parcel, onward), context, expecting)
+        else:
+            opened = _open_agreed_message(message, parcel, context, expecting)
     if expecting is not None:
         check_answer(opened, expecting)
     return opened
+
+
+def _open_agreed_message(
+    message: _UnverifiedMessage, parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None
+) -> OpenedMessage:
+    """Return a message to us under an agreement of ours."""
+    pmode = _match_addressed_pmode(message, context)
+    secret = _read_encrypted_parts(message, pmode, context)
+    with _map_receipt_mismatch(message, expecting):
+        signed = _verify_signature(
+            message,
+            pmode.security.policy,
+            context.limits,
+            _build_signer_check(message, pmode, context, secret=bool(secret)),
+            secret.list_decryptions(),
+        )
+        _check_signer_validity(message, signed, pmode, context)
+    return _make_opened_message(message, (signed, secret), pmode, parcel, context.limits)
+
+
+def _open_hop_signal(
+    message: _UnverifiedMessage, parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None
+) -> OpenedMessage:
+    """Return a signal of another handler on the way, signed unless it is on the connection of our own."""
+    with _map_receipt_mismatch(message, expecting):
+        signed = _verify_party_signature(message, context, required=expecting is None)
+    return _make_opened_message(
+        message, (signed, encrypted_payloads.EncryptedParts({}, context)), None, parcel, context.limits
+    )
+
+
+def _open_passing_message(
+    message: _UnverifiedMessage,
+    passing: tuple[Parcel, ForwardingRule],
+    context: ProtocolContext,
+    expecting: SentUnit | None,
+) -> OpenedMessage:
+    """Return a message for another handler, verified as far as an intermediary may.
+
+    It must be signed by its From party, as that party is registered here. A signal on the connection
+    of our own needs no signature. Its agreement is between others, and is not looked at.
+    """
+    parcel, onward = passing
+    header = message.blocks.header
+    hop_messages.check_passage(header, onward, context)
+    signed = _verify_party_signature(message, context, required=expecting is None or not header.is_signal)
+    opened = _make_opened_message(
+        message, (signed, encrypted_payloads.EncryptedParts({}, context)), None, parcel, context.limits
+    )
+    return replace(opened, onward=onward)
+
+
+def _leave_encrypted(_is_genuine: object) -> None:
+    """Leave a payload as it is: an intermediary has no key for it."""
+
+
+def _verify_party_signature(
+    message: _UnverifiedMessage, context: ProtocolContext, *, required: bool
+) -> VerifiedSignature | None:
+    """Return the signature of the registered From party, by the strict policy.
+
+    The digests of encrypted payloads are left to the To party.
+    """
+    sender = message.blocks.header.sender
+
+    def check_signer_certificate(certificate: Certificate) -> None:
+        context.check_certificate_party(certificate, sender, message_signature.SIGNATURE)
+
+    # A message is signed before it is encrypted: only the To party can compute those digests.
+    named = encrypted_payloads.find_encrypted_parts(message.body.manifest, message.package.parts)
+    unread = dict.fromkeys(named, _leave_encrypted)
+    signed = _verify_signature(message, "strict", context.limits, check_signer_certificate, unread)
+    if required:
+        message_signature.require_signature(signed)
+    if signed is None:
+        context.get_party_name(sender)
+    else:
+        context.check_signing_certificate(signed.certificate, message_signature.SIGNATURE)
+    return signed
 
 
 def verify_parcel(
@@ -393,6 +472,9 @@ def _answer_refusal(
     if header is not None and not is_answerable(header):
         return RejectionResponse(204)
     signal = None if header is None else answer_signals.make_error_signal(problem, header, context)
+    if signal is not None and header is not None and hop_messages.find_onward_rule(header, context):
+        # The To party has not seen the message: who refuses it is the handler on the way.
+        signal = replace(signal, sender=context.own_party or signal.sender)
     if header is None or signal is None or problem.problem is NOT_UNDERSTOOD:
         return make_fault_response(problem)
     pmode = _find_reply_pmode(header, context)

@@ -13,6 +13,7 @@ from gateway.errors import (
     Problem,
 )
 from gateway.message_model import (
+    NEXT_MSH,
     DigestReference,
     ErrorEntry,
     ErrorSignal,
@@ -163,6 +164,9 @@ def _check_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> None
         raise GatewayError(
             RECEIPT_MISMATCH, "the receipt is for another message", f"{where}/eb:RefToMessageId"
         )
+    if unit.actor == NEXT_MSH:
+        _check_hop_receipt(unit, opened, sent)
+        return
     _check_parties(unit, sent, RECEIPT_MISMATCH)
     asked = sent.unit.ack_requested if isinstance(sent.unit, UserMessage) else None
     if asked is not None and asked.signed:
@@ -173,6 +177,24 @@ def _check_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> None
     elif not unit.references:
         return
     if _sort_digests(unit.references) != _sort_digests(sent.references):
+        raise GatewayError(RECEIPT_MISMATCH, "the receipt does not repeat the digests that were sent", where)
+
+
+def _check_hop_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> None:
+    """Compare an Acknowledgment of the next handler with what we sent.
+
+    Its signature covers the header and not the Acknowledgment, so the header must name the message.
+    Who the next handler is, the caller compares: no agreement says it.
+    """
+    where = "/soap:Envelope/soap:Header/eb:Acknowledgment"
+    asked = sent.unit.hop_ack_requested if isinstance(sent.unit, UserMessage) else None
+    if asked is None:
+        raise GatewayError(RECEIPT_MISMATCH, "the next handler was asked for no receipt", where)
+    if asked.signed and opened.signed is None:
+        raise GatewayError(RECEIPT_MISMATCH, "a signed receipt was asked for", where)
+    if unit.agreement != sent.unit.agreement:
+        raise GatewayError(RECEIPT_MISMATCH, "the receipt names another agreement", f"{_HEADER}/eb:CPAId")
+    if unit.references and _sort_digests(unit.references) != _sort_digests(sent.references):
         raise GatewayError(RECEIPT_MISMATCH, "the receipt does not repeat the digests that were sent", where)
 
 

@@ -42,6 +42,7 @@ from gateway.xmlsec import DigestCheck, PartDecryption
 __all__ = [
     "EncryptedParts",
     "encrypt_payloads",
+    "find_encrypted_parts",
     "guess_media_type",
     "read_agreed_parts",
     "read_encrypted_parts",
@@ -169,6 +170,14 @@ def read_encrypted_parts(
         if one.content_id in parts and _find_protocol(parts[one.content_id])
     }
     return EncryptedParts(found, context)
+
+
+def find_encrypted_parts(
+    manifest: Iterable[ManifestReference], parts: Mapping[str, MimePart]
+) -> frozenset[str]:
+    """Return the content ids of the payloads that are encrypted, whatever their algorithms."""
+    named = (one.content_id for one in manifest if one.content_id in parts)
+    return frozenset(one for one in named if _find_protocol(parts[one]))
 
 
 def _find_protocol(part: MimePart) -> str | None:

@@ -15,6 +15,9 @@ from lxml import etree
 from gateway.agreements import SIGNAL_SERVICE
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.message_model import (
+    NEXT_MSH,
+    TO_PARTY_MSH,
+    AckRequest,
     ErrorSignal,
     Party,
     Ping,
@@ -24,7 +27,6 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
-from gateway.protocols.ebms2.header_blocks import TO_PARTY_MSH
 from gateway.protocols.ebms2.message_order import write_message_order
 from gateway.protocols.ebms2.message_signature import write_references
 from gateway.protocols.ebms2.message_units import ACTIONS
@@ -42,7 +44,15 @@ from gateway.wire import (
 )
 from gateway.xmlsec import canonicalize_text
 
-__all__ = ["NAMESPACES", "UnsignedEnvelope", "build_envelope_tree", "format_instant", "write_envelope"]
+__all__ = [
+    "NAMESPACES",
+    "UnsignedEnvelope",
+    "build_envelope_tree",
+    "format_instant",
+    "write_ack_request",
+    "write_envelope",
+    "write_sync_reply",
+]
 
 _PREFIXES: Final = {"ds": DS, "eb": EB, "soap": SOAP11, "xlink": XLINK}
 #: The namespace declarations of the root, which the canonical form of every element below inherits.
@@ -50,9 +60,7 @@ NAMESPACES: Final = "".join(write_attribute(f"xmlns:{prefix}", name) for prefix,
 _UNDERSTOOD: Final = write_attribute("soap:mustUnderstand", "1")
 _VERSION: Final = write_attribute("eb:version", "2.0")
 _BLOCK: Final = _UNDERSTOOD + _VERSION
-_TO_PARTY: Final = write_attribute("soap:actor", TO_PARTY_MSH)
 _ENGLISH: Final = write_attribute("xml:lang", "en")
-_SYNC_REPLY: Final = write_element("eb:SyncReply", "", write_attribute("soap:actor", SOAP11_NEXT) + _BLOCK)
 _ACTION_OF: Final = {kind: action for action, kind in ACTIONS.items()}
 
 
@@ -60,7 +68,7 @@ _ACTION_OF: Final = {kind: action for action, kind in ACTIONS.items()}
 class UnsignedEnvelope:
     """An envelope without signature: the text before the place of the signature, and after it.
 
-    ``for_next`` is the block that is addressed to the next node, which no signature covers.
+    ``for_next`` are the blocks that are addressed to the next node, which no signature covers.
     """
 
     before: str
@@ -95,11 +103,37 @@ def write_envelope(units: tuple[Unit, ...]) -> UnsignedEnvelope:
     first, *riders = units
     for rider in riders:
         _check_bundled_unit(first, rider)
-    synchronous = isinstance(first, UserMessage | Ping | StatusRequest) and first.sync_reply
+    for_next = _write_next_actor_headers(first)
     return UnsignedEnvelope(
-        f"<soap:Envelope{NAMESPACES}><soap:Header>{_write_header(units, synchronous=synchronous)}",
+        f"<soap:Envelope{NAMESPACES}><soap:Header>{_write_header(units, for_next)}",
         f"</soap:Header>{write_element('soap:Body', _write_body(units))}</soap:Envelope>",
-        _SYNC_REPLY if synchronous else "",
+        for_next,
+    )
+
+
+def _write_next_actor_headers(first: Unit) -> str:
+    """Return the blocks for the next node: SyncReply, and AckRequested or Acknowledgment of that handler."""
+    if isinstance(first, Receipt):
+        return _write_acknowledgment(first) if first.actor == NEXT_MSH else ""
+    synchronous = isinstance(first, UserMessage | Ping | StatusRequest) and first.sync_reply
+    asked = first.hop_ack_requested if isinstance(first, UserMessage) else None
+    return (write_sync_reply() if synchronous else "") + write_ack_request(asked, NEXT_MSH)
+
+
+def write_sync_reply(namespaces: str = "") -> str:
+    """Return eb:SyncReply (ebMS 2.0 §4.3)."""
+    return write_element("eb:SyncReply", "", namespaces + write_attribute("soap:actor", SOAP11_NEXT) + _BLOCK)
+
+
+def write_ack_request(asked: AckRequest | None, actor: str, namespaces: str = "") -> str:
+    """Return eb:AckRequested for an actor (ebMS 2.0 §6.3.1), an empty text where nothing is asked."""
+    if asked is None:
+        return ""
+    signed = write_attribute("eb:signed", "true" if asked.signed else "false")
+    return write_element(
+        "eb:AckRequested",
+        "",
+        namespaces + write_attribute("soap:actor", actor) + _UNDERSTOOD + signed + _VERSION,
     )
 
 
@@ -113,16 +147,15 @@ def _check_bundled_unit(first: Unit, rider: Unit) -> None:
         raise GatewayError(OUR_MISTAKE, "these units do not travel in one message")
 
 
-def _write_header(units: tuple[Unit, ...], *, synchronous: bool) -> str:
+def _write_header(units: tuple[Unit, ...], for_next: str) -> str:
     first = units[0]
-    blocks = [_write_message_header(first), _SYNC_REPLY if synchronous else ""]
-    if isinstance(first, UserMessage) and first.sequence is not None:
-        blocks.append(write_message_order(first.sequence, _BLOCK))
-    if isinstance(first, UserMessage) and first.ack_requested is not None:
-        signed = write_attribute("eb:signed", "true" if first.ack_requested.signed else "false")
-        blocks.append(write_element("eb:AckRequested", "", _TO_PARTY + _UNDERSTOOD + signed + _VERSION))
+    blocks = [_write_message_header(first), for_next]
+    if isinstance(first, UserMessage):
+        if first.sequence is not None:
+            blocks.append(write_message_order(first.sequence, _BLOCK))
+        blocks.append(write_ack_request(first.ack_requested, TO_PARTY_MSH))
     for unit in units:
-        if isinstance(unit, Receipt):
+        if isinstance(unit, Receipt) and unit.actor == TO_PARTY_MSH:
             blocks.append(_write_acknowledgment(unit))
         elif isinstance(unit, ErrorSignal):
             blocks.append(_write_error_list(unit))
@@ -186,7 +219,7 @@ def _write_acknowledgment(unit: Receipt) -> str:
         + ("" if unit.acting_party is None else _write_party("eb:From", unit.acting_party))
         + write_references(unit.references)
     )
-    return write_element("eb:Acknowledgment", content, _TO_PARTY + _BLOCK)
+    return write_element("eb:Acknowledgment", content, write_attribute("soap:actor", unit.actor) + _BLOCK)
 
 
 def _write_error_list(unit: ErrorSignal) -> str:

@@ -10,8 +10,8 @@ from typing import Final
 from lxml import etree
 
 from gateway.agreements import SIGNAL_SERVICE, MessageRoute, PMode, is_uri
-from gateway.errors import HEADER_INCONSISTENT, HEADER_INVALID, NOT_SUPPORTED, GatewayError
-from gateway.message_model import AckRequest, Party, PartyId, SequenceNumber
+from gateway.errors import HEADER_INCONSISTENT, HEADER_INVALID, GatewayError
+from gateway.message_model import NEXT_MSH, TO_PARTY_MSH, AckRequest, Party, PartyId, SequenceNumber
 from gateway.protocols.ebms2.element_reader import (
     ElementSequence,
     check_attributes,
@@ -27,24 +27,19 @@ from gateway.protocols.ebms2.message_order import check_agreed_order, read_seque
 from gateway.wire import DS, EB, SOAP11_NEXT, XML
 
 __all__ = [
-    "NEXT_MSH",
-    "TO_PARTY_MSH",
     "UNDERSTOOD",
     "HeaderBlocks",
     "MessageHeader",
-    "check_actor",
     "check_agreed_terms",
     "check_block_attributes",
     "check_element_version",
     "check_soap_action",
+    "read_actor",
     "read_header_blocks",
     "read_message_header",
     "read_message_id",
     "read_party",
 ]
-
-TO_PARTY_MSH: Final = "urn:oasis:names:tc:ebxml-msg:actor:toPartyMSH"
-NEXT_MSH: Final = "urn:oasis:names:tc:ebxml-msg:actor:nextMSH"
 
 _ID, _TYPE, _SIGNED, _VERSION = (
     make_eb_name("id"),
@@ -93,12 +88,17 @@ class MessageHeader:
 
 @dataclass(frozen=True, slots=True)
 class HeaderBlocks:
-    """The header blocks of one message; ``message_units`` reads those of signals."""
+    """The header blocks of one message; ``message_units`` reads those of signals.
+
+    Blocks whose names begin with `hop` are those for the next handler, which no signature covers.
+    """
 
     header: MessageHeader
     sync_reply: bool
     ack_requested: AckRequest | None
+    hop_ack_requested: AckRequest | None
     acknowledgment: etree._Element | None
+    hop_acknowledgment: etree._Element | None
     error_list: etree._Element | None
     signature: etree._Element | None
     sequence: SequenceNumber | None = None
@@ -122,29 +122,44 @@ def check_element_version(element: etree._Element) -> None:
 
 
 def read_header_blocks(header: etree._Element) -> HeaderBlocks:
-    """Return the blocks of a SOAP Header; each at most once, MessageHeader exactly once."""
-    found: dict[str, etree._Element] = {}
-    for element in list_elements(header):
-        name = str(element.tag)
-        _check_known_block(element, name)
-        if name in found and name in UNDERSTOOD:
-            raise_header_error(element, "this header block stands twice")
-        found[name] = element
+    """Return the blocks of a SOAP Header; each at most once for an actor, MessageHeader exactly once."""
+    found, for_next = _sort_header_blocks(header)
     if make_eb_name("MessageHeader") not in found:
         raise GatewayError(HEADER_INVALID, "there is no eb:MessageHeader", _HEADER)
-    sync_reply, ack_requested = found.get(make_eb_name("SyncReply")), found.get(make_eb_name("AckRequested"))
+    sync_reply = found.get(make_eb_name("SyncReply"))
     order = found.get(make_eb_name("MessageOrder"))
     return HeaderBlocks(
         header=read_message_header(found[make_eb_name("MessageHeader")]),
         sync_reply=sync_reply is not None and _check_sync_reply(sync_reply),
-        ack_requested=None if ack_requested is None else _read_ack_request(ack_requested),
-        acknowledgment=found.get(make_eb_name("Acknowledgment")),
+        ack_requested=_read_ack_request(found.get(_ACK_REQUESTED)),
+        hop_ack_requested=_read_ack_request(for_next.get(_ACK_REQUESTED)),
+        acknowledgment=found.get(_ACKNOWLEDGMENT),
+        hop_acknowledgment=for_next.get(_ACKNOWLEDGMENT),
         error_list=found.get(make_eb_name("ErrorList")),
         signature=found.get(_SIGNATURE),
         sequence=None if order is None else _read_order(order),
     )
 
 
+def _sort_header_blocks(
+    header: etree._Element,
+) -> tuple[dict[str, etree._Element], dict[str, etree._Element]]:
+    """Return the blocks of a SOAP Header by name: those of the To party, and those of the next handler."""
+    found: dict[str, etree._Element] = {}
+    for_next: dict[str, etree._Element] = {}
+    for element in list_elements(header):
+        name = str(element.tag)
+        _check_known_block(element, name)
+        is_hop = name in (_ACK_REQUESTED, _ACKNOWLEDGMENT) and element.get(_ACTOR) == NEXT_MSH
+        place = for_next if is_hop else found
+        if name in place and name in UNDERSTOOD:
+            raise_header_error(element, "this header block stands twice")
+        place[name] = element
+    return found, for_next
+
+
+_ACK_REQUESTED: Final = make_eb_name("AckRequested")
+_ACKNOWLEDGMENT: Final = make_eb_name("Acknowledgment")
 _BLOCKS: Final = ("MessageHeader", "SyncReply", "MessageOrder", "AckRequested", "Acknowledgment", "ErrorList")
 UNDERSTOOD: Final = frozenset({_SIGNATURE, *map(make_eb_name, _BLOCKS)})
 
@@ -279,28 +294,27 @@ def _read_order(element: etree._Element) -> SequenceNumber:
     return read_sequence_number(element)
 
 
-def _read_ack_request(element: etree._Element) -> AckRequest:
-    """Return the request in eb:AckRequested (ebMS 2.0 §6.3.1)."""
+def _read_ack_request(element: etree._Element | None) -> AckRequest | None:
+    """Return the request in eb:AckRequested (ebMS 2.0 §6.3.1), None without one."""
+    if element is None:
+        return None
     check_block_attributes(element, required=(_SIGNED,), optional=(_ACTOR,))
     ElementSequence(element).check_end(extensible=True)
-    check_actor(element)
+    read_actor(element)
     return AckRequest(read_boolean_attribute(element, _SIGNED))
 
 
-def check_actor(element: etree._Element) -> None:
-    """Raise for an acknowledgment, requested or given, for another actor than the To party (§6.3.1.2)."""
+def read_actor(element: etree._Element) -> str:
+    """Return the actor of an acknowledgment, requested or given; without one the To party (§6.3.1.2)."""
     actor = element.get(_ACTOR, TO_PARTY_MSH)
-    if actor == NEXT_MSH:
+    if actor not in (TO_PARTY_MSH, NEXT_MSH):
         raise_header_error(
             element,
-            "acknowledgments between intermediaries are not supported",
-            NOT_SUPPORTED,
+            "the actor is the To party's handler or the next one",
+            HEADER_INCONSISTENT,
             at="soap:actor",
         )
-    if actor != TO_PARTY_MSH:
-        raise_header_error(
-            element, "the actor is the To party's handler", HEADER_INCONSISTENT, at="soap:actor"
-        )
+    return actor
 
 
 def check_soap_action(header: MessageHeader, soap_action: str) -> None:
@@ -316,10 +330,15 @@ def check_soap_action(header: MessageHeader, soap_action: str) -> None:
 
 
 def check_agreed_terms(blocks: HeaderBlocks, pmode: PMode) -> None:
-    """Raise for a business message that requests another quality of service than agreed."""
+    """Raise for a business message that requests another quality of service than agreed.
+
+    What is asked of the next handler is not compared: any handler on the way may have changed it.
+    """
     terms = pmode.reliability
     acked = blocks.ack_requested
-    _check_agreed_term(terms.ack_requested, acked is not None, "eb:AckRequested")
+    # Where the next handler acknowledges, nothing was agreed about the To party's.
+    wanted = terms.ack_requested if terms.ack_actor == "toPartyMSH" else "per_message"
+    _check_agreed_term(wanted, acked is not None, "eb:AckRequested")
     if acked is not None:
         _check_agreed_term(terms.ack_signed, acked.signed, "eb:AckRequested/@eb:signed")
     where = "eb:MessageHeader/eb:DuplicateElimination"

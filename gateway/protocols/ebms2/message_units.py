@@ -16,6 +16,7 @@ from lxml import etree
 from gateway.errors import (
     HEADER_INCONSISTENT,
     HEADER_INVALID,
+    NOT_SUPPORTED,
     PMODE_UNKNOWN,
     GatewayError,
 )
@@ -43,9 +44,9 @@ from gateway.protocols.ebms2.element_reader import (
 from gateway.protocols.ebms2.header_blocks import (
     HeaderBlocks,
     MessageHeader,
-    check_actor,
     check_block_attributes,
     check_element_version,
+    read_actor,
     read_message_id,
     read_party,
 )
@@ -108,6 +109,7 @@ def make_units(content: MessageContent) -> tuple[Unit, ...]:
         raise GatewayError(
             HEADER_INCONSISTENT, "a business message asks for no status", f"{_HEADER}/eb:Action"
         )
+    _check_hop_acknowledgment_alone(content.blocks)
     return (_make_user_message(content), *_make_bundled_units(content))
 
 
@@ -133,6 +135,7 @@ def _make_user_message(content: MessageContent) -> UserMessage:
         expires_at=header.expires_at,
         duplicate_elimination=header.duplicate_elimination,
         ack_requested=content.blocks.ack_requested,
+        hop_ack_requested=content.blocks.hop_ack_requested,
         sync_reply=content.blocks.sync_reply,
         payloads=content.payloads,
         description=header.description,
@@ -156,13 +159,24 @@ def _make_bundled_units(content: MessageContent) -> tuple[Unit, ...]:
     return tuple(riders)
 
 
+def _check_hop_acknowledgment_alone(blocks: HeaderBlocks) -> None:
+    """Raise for an Acknowledgment of the next handler that is bundled with anything.
+
+    No signature covers it. In a message of its own the signed MessageHeader names what it is about.
+    """
+    if blocks.hop_acknowledgment is not None:
+        raise_header_error(
+            blocks.hop_acknowledgment, "an Acknowledgment of the next handler travels alone", NOT_SUPPORTED
+        )
+
+
 def _check_signal_blocks(content: MessageContent, kind: str) -> None:
     """Raise for blocks that do not belong to a signal of this kind (ebMS 2.0 chapter 10)."""
     blocks, body = content.blocks, content.body
     wrong = {
         "eb:Manifest": bool(body.manifest),
         "eb:MessageOrder": blocks.sequence is not None,
-        "eb:AckRequested": blocks.ack_requested is not None,
+        "eb:AckRequested": (blocks.ack_requested or blocks.hop_ack_requested) is not None,
         "eb:Acknowledgment": blocks.acknowledgment is not None and kind != "Receipt",
         "eb:ErrorList": blocks.error_list is not None and kind not in ("ErrorSignal", "Receipt"),
         "eb:StatusRequest": body.status_request is not None and kind != "StatusRequest",
@@ -172,6 +186,8 @@ def _check_signal_blocks(content: MessageContent, kind: str) -> None:
         if found:
             detail = f"{name} does not belong into {blocks.header.action}"
             raise GatewayError(HEADER_INCONSISTENT, detail, f"{_HEADER}/eb:Action")
+    if kind != "Receipt" or blocks.acknowledgment is not None:
+        _check_hop_acknowledgment_alone(blocks)
 
 
 def _require_element(element: etree._Element | None, name: str) -> etree._Element:
@@ -189,9 +205,10 @@ def _require_reference(header: MessageHeader) -> str:
 def _read_receipt(content: MessageContent) -> Receipt:
     """Return the receipt in eb:Acknowledgment (ebMS 2.0 §6.3.2)."""
     header = content.blocks.header
-    element = _require_element(content.blocks.acknowledgment, "eb:Acknowledgment")
+    blocks = content.blocks
+    given = blocks.acknowledgment if blocks.acknowledgment is not None else blocks.hop_acknowledgment
+    element = _require_element(given, "eb:Acknowledgment")
     check_block_attributes(element, optional=(_ACTOR,))
-    check_actor(element)
     sequence = ElementSequence(element)
     stamp = sequence.take_required(make_eb_name("Timestamp"))
     reference = sequence.take_required(make_eb_name("RefToMessageId"))
@@ -200,7 +217,9 @@ def _read_receipt(content: MessageContent) -> Receipt:
     sequence.check_end()
     check_attributes(stamp)
     about = read_message_id(reference)
-    if header.is_signal and header.ref_to_message_id not in (None, about):
+    # The signature leaves an Acknowledgment of the next handler out: the header has to name the message.
+    named = (about,) if blocks.acknowledgment is None else (None, about)
+    if header.is_signal and header.ref_to_message_id not in named:
         raise_header_error(
             reference, "Acknowledgment and MessageData name different messages", HEADER_INCONSISTENT
         )
@@ -210,6 +229,7 @@ def _read_receipt(content: MessageContent) -> Receipt:
         received_at=read_instant(stamp),
         references=read_references(repeated),
         acting_party=None if acting is None else read_party(acting),
+        actor=read_actor(element),
     )
 
 

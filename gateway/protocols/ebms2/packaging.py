@@ -21,7 +21,7 @@ from gateway.errors import (
     TOO_LARGE,
     GatewayError,
 )
-from gateway.message_model import MemoryBody, Payload
+from gateway.message_model import NEXT_MSH, TO_PARTY_MSH, MemoryBody, Payload
 from gateway.protocols.core import Parcel
 from gateway.protocols.ebms2.element_reader import (
     ElementSequence,
@@ -33,8 +33,6 @@ from gateway.protocols.ebms2.element_reader import (
     read_text,
 )
 from gateway.protocols.ebms2.header_blocks import (
-    NEXT_MSH,
-    TO_PARTY_MSH,
     UNDERSTOOD,
     MessageHeader,
     check_element_version,
@@ -48,6 +46,7 @@ from gateway.wire import (
     SoapFault,
     WireLimits,
     check_must_understand,
+    parse_media_type,
     parse_xml,
     read_envelope,
     read_fault,
@@ -69,6 +68,7 @@ __all__ = [
     "format_cid_uri",
     "open_package",
     "read_soap_body",
+    "rebuild_parcel",
     "reject_unnamed_parts",
     "write_manifest",
 ]
@@ -308,6 +308,15 @@ def build_parcel(root: bytes, found: tuple[Payload, ...], message_id: str) -> Pa
     content_type, body = write_multipart_related(
         root, [_make_mime_part(one) for one in found], boundary, message_id
     )
+    return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, MemoryBody(body))
+
+
+def rebuild_parcel(package: MessagePackage, root: bytes, parcel: Parcel, root_id: str) -> Parcel:
+    """Return a parcel with another envelope around the same parts, each with its headers and octets."""
+    content_type, body = parcel.get_header("Content-Type"), root
+    if parse_media_type(content_type).name == "multipart/related":
+        boundary = f"=-{hashlib.sha256(root).hexdigest()[:40]}"
+        content_type, body = write_multipart_related(root, list(package.parts.values()), boundary, root_id)
     return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, MemoryBody(body))
 
 

@@ -1,0 +1,189 @@
+"""Sends messages of other parties on to the next handler (ebMS 2.0 chapter 10).
+
+A message is forwarded when the next handler has acknowledged it, where the forwarding rule asks for
+that, and otherwise when it has accepted it. An answer on the connection goes back to the party that
+sent the message: it is stored and queued in the transaction that ends the delivery.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from gateway.delivery.attempt_outcome import LeaseLostError, RetryPlan, make_lease_finisher
+from gateway.delivery.delivery_agent import FailedDelivery
+from gateway.delivery.http_answer_reader import require_identity_coding
+from gateway.delivery.http_client import HttpAnswer, HttpClient
+from gateway.delivery.message_posting import check_answer_status, post_stored_message
+from gateway.errors import (
+    ANSWER_NOT_UNDERSTOOD,
+    ATTEMPTS_USED_UP,
+    RECEIPT_MISSING,
+    REFUSED_FOR_GOOD,
+    TIME_TO_LIVE_EXPIRED,
+    UNREACHABLE,
+    GatewayError,
+)
+from gateway.failpoints import kill_at_failpoint
+from gateway.hub import (
+    Hub,
+    ReceivedMessage,
+    hop_signals,
+    prepare_passage,
+    queue_delivery_failure,
+    store_passage,
+)
+from gateway.message_model import NEXT_MSH, Receipt
+from gateway.protocols import PROTOCOLS, OpenedMessage
+from gateway.store import (
+    DeliveryLease,
+    StateEvent,
+    delivery_leases,
+    messages,
+    payloads,
+    read_transaction,
+    write_transaction,
+)
+
+__all__ = ["HopAgent"]
+
+#: What the operating system says when nothing at all was sent.
+_NOT_SENT: Final = (
+    "connection refused",
+    "name or service not known",
+    "no address associated",
+    "temporary failure in name resolution",
+    "no route to host",
+    "network is unreachable",
+    "no host can have this name",
+)
+
+
+class HopAgent:
+    """Posts messages of other parties to the next handler, the same octets on every attempt."""
+
+    def __init__(self, hub: Hub, sender: HttpClient) -> None:
+        self._hub = hub
+        self._sender = sender
+
+    def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
+        """Return the retries of the forwarding rule."""
+        interval = timedelta(seconds=int(lease.parameters["retry_interval"]))
+        return RetryPlan(retries=int(lease.parameters["retries"]), first=interval, steady=True)
+
+    def attempt_delivery(self, lease: DeliveryLease) -> None:
+        """Post the message once and store what became of it."""
+        self._check_time(lease)
+        answer = post_stored_message(self._hub.engine, self._sender, lease)
+        kill_at_failpoint("hop.after_post")
+        check_answer_status(answer)
+        if answer.body.strip():
+            self._process_answer(lease, answer)
+        elif lease.parameters.get("receipt"):
+            self._mark_awaiting_receipt(lease)
+        else:
+            self._finish(lease)
+
+    def _check_time(self, lease: DeliveryLease) -> None:
+        """Raise for a message whose time is over, or that the next handler never acknowledged."""
+        if lease.expires_at is not None and lease.expires_at <= self._hub.clock():
+            raise GatewayError(TIME_TO_LIVE_EXPIRED, "its time was over before it was forwarded")
+        if lease.tries > self.get_retry_plan(lease).retries + 1:
+            raise GatewayError(
+                RECEIPT_MISSING, f"no receipt after {lease.tries - 1} tries", "eb:Acknowledgment"
+            )
+
+    def _mark_awaiting_receipt(self, lease: DeliveryLease) -> None:
+        now = self._hub.clock()
+        with write_transaction(self._hub.engine, "passing.awaiting") as conn:
+            # A receipt may have arrived before this answer; then the lease has ended already.
+            delivery_leases.mark_sent(conn, lease, now, now + self.get_retry_plan(lease).first)
+
+    def _finish(self, lease: DeliveryLease, told_by: str = "") -> None:
+        now = self._hub.clock()
+        with write_transaction(self._hub.engine, "passing.forwarded") as conn:
+            make_lease_finisher(lease, self._hub.clock)(conn)
+            hop_signals.finish_passage(conn, lease, now, told_by)
+
+    def _process_answer(self, lease: DeliveryLease, answer: HttpAnswer) -> None:
+        """Apply a receipt of the next handler, or send an answer of the To party back."""
+        require_identity_coding(answer)
+        arrival = self._open_answer(lease, answer)
+        unit = arrival.opened.unit
+        if isinstance(unit, Receipt) and unit.actor == NEXT_MSH:
+            if arrival.context.get_party_name(unit.sender) != lease.destination:
+                detail = "the receipt is not of the handler to which the message went"
+                raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "eb:MessageHeader/eb:From")
+            self._finish(lease, unit.message_id)
+        elif arrival.opened.onward is None:
+            detail = "the answer is neither for this handler nor for the sender of the message"
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "eb:MessageHeader/eb:To")
+        else:
+            self._pass_answer_back(lease, arrival)
+
+    def _open_answer(self, lease: DeliveryLease, answer: HttpAnswer) -> ReceivedMessage:
+        knowledge = self._hub.refresh_snapshot()
+        context = self._hub.make_protocol_context(knowledge)
+        protocol = PROTOCOLS[str(lease.parameters["protocol"])]
+        with read_transaction(self._hub.engine) as conn:
+            content = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
+        sent = protocol.read_sent_unit(
+            Hub.make_parcel(dict(lease.parameters["headers"]), content), context.limits
+        )
+        back = Hub.make_parcel({"Content-Type": answer.headers.get("content-type", "")}, answer.body)
+        opened = _open_or_explain(lambda: protocol.open(back, context, sent))
+        return ReceivedMessage(self._hub, protocol, opened, context, knowledge)
+
+    def _pass_answer_back(self, lease: DeliveryLease, arrival: ReceivedMessage) -> None:
+        rule = arrival.opened.onward
+        if rule is None:
+            raise LeaseLostError
+        passage = prepare_passage(arrival, rule)
+        now = self._hub.clock()
+        with write_transaction(self._hub.engine, "passing.answered") as conn:
+            make_lease_finisher(lease, self._hub.clock)(conn)
+            hop_signals.finish_passage(conn, lease, now, arrival.opened.unit.message_id)
+            store_passage(conn, self._hub, passage, None, now)
+
+    def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
+        """Store that a message was not forwarded; its sender is told (ebMS 2.0 §6.5.7)."""
+        message = int(what.delivery.subject_id)
+        row, problem = messages.find_by_id(conn, message), what.problem.problem.id
+        if row is not None and row.state == "ACCEPTED":
+            messages.apply_event(conn, message, StateEvent("fail", what.at, "passing", problem), problem)
+        told = GatewayError(what.problem.problem, "the next handler did not take the message")
+        certain = is_certainly_undelivered(
+            what.problem, delivery_leases.list_attempts(conn, what.delivery.id)
+        )
+        queue_delivery_failure(conn, message, told, what.at, certain=certain)
+
+
+def _open_or_explain(open_answer: Any) -> OpenedMessage:
+    try:
+        opened: OpenedMessage = open_answer()
+    except GatewayError as error:
+        if error.problem is REFUSED_FOR_GOOD:
+            raise
+        # An answer that does not match proves nothing.
+        detail = f"{error.problem.id} {error.detail}"[:500]
+        raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, error.location, theirs=error.theirs) from error
+    return opened
+
+
+def is_certainly_undelivered(problem: GatewayError, attempts: Any) -> bool:
+    """Return whether the next handler certainly does not have a message: it refused it, or never got it.
+
+    After an attempt that may have sent octets, the message may have been delivered.
+    """
+    if problem.problem is REFUSED_FOR_GOOD:
+        return True
+    return all(_was_not_sent(one) for one in attempts)
+
+
+def _was_not_sent(attempt: Any) -> bool:
+    if attempt.problem not in (UNREACHABLE.id, ATTEMPTS_USED_UP.id):
+        return False
+    said = (attempt.sentence or "").lower()
+    return any(words in said for words in _NOT_SENT)

@@ -1,0 +1,186 @@
+"""What an intermediary reads and writes: messages that go on, and signals between two handlers.
+
+A message goes on with every octet that its signature covers (ebMS 2.0 chapter 10). Only header
+blocks for the next handler are taken out and put in: SyncReply, and AckRequested for the actor
+nextMSH. The signature leaves them out. So whoever is on the way may write them, and nothing that
+is read from them has an effect beyond this handler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Final
+
+from gateway.agreements import ForwardingRule
+from gateway.errors import FORWARDING_LOOP, FORWARDING_REFUSED, OUR_MISTAKE, GatewayError
+from gateway.message_model import (
+    NEXT_MSH,
+    AckRequest,
+    DigestReference,
+    ErrorSignal,
+    Receipt,
+    UserMessage,
+)
+from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext
+from gateway.protocols.ebms2.element_reader import make_eb_name
+from gateway.protocols.ebms2.envelope_writer import (
+    NAMESPACES,
+    write_ack_request,
+    write_envelope,
+    write_sync_reply,
+)
+from gateway.protocols.ebms2.header_blocks import (
+    HeaderBlocks,
+    MessageHeader,
+    read_actor,
+    read_header_blocks,
+)
+from gateway.protocols.ebms2.message_signature import sign_envelope, to_model_reference
+from gateway.protocols.ebms2.message_units import get_unit_kind
+from gateway.protocols.ebms2.packaging import MessagePackage, build_parcel, open_package, rebuild_parcel
+from gateway.wire import EB, SOAP11, ByteRange, TreeByteRanges, WireLimits, write_attribute
+
+__all__ = [
+    "check_passage",
+    "find_onward_rule",
+    "is_hop_signal",
+    "make_hop_receipt",
+    "seal_hop_signal",
+    "write_onward_parcel",
+]
+
+_HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
+_MESSAGE_HEADER, _SYNC_REPLY, _ACK_REQUESTED = (
+    make_eb_name("MessageHeader"),
+    make_eb_name("SyncReply"),
+    make_eb_name("AckRequested"),
+)
+#: A block that is put into a foreign envelope brings its namespaces along.
+_DECLARED: Final = write_attribute("xmlns:eb", EB) + write_attribute("xmlns:soap", SOAP11)
+
+
+def find_onward_rule(header: MessageHeader, context: ProtocolContext) -> ForwardingRule | None:
+    """Return the rule by which a message for another handler goes on; None for any other message."""
+    if context.find_party_name(header.receiver.ids[0]) in context.keys:
+        return None
+    return context.forwarding.find_rule(header.receiver, header.service, header.action)
+
+
+def is_hop_signal(blocks: HeaderBlocks, context: ProtocolContext) -> bool:
+    """Return whether a signal is between us and another handler on the way, outside of any agreement.
+
+    These are an Acknowledgment of the next handler, whatever its To party; and, addressed to us by
+    somebody who is not a party of its agreement, a MessageError or StatusRequest.
+    """
+    header = blocks.header
+    kind = get_unit_kind(header)
+    if kind == "Receipt":
+        return blocks.hop_acknowledgment is not None and blocks.acknowledgment is None
+    if kind not in ("ErrorSignal", "StatusRequest"):
+        return False
+    if context.find_party_name(header.receiver.ids[0]) not in context.keys:
+        return False
+    sender = context.find_party_name(header.sender.ids[0])
+    speaks = sender in context.forwarding.next_parties if kind == "ErrorSignal" else sender is not None
+    return speaks and not context.agreements.is_member(header.agreement, header.sender)
+
+
+def check_passage(header: MessageHeader, rule: ForwardingRule, context: ProtocolContext) -> None:
+    """Raise for a message that its sender may not send this way (GW317), or that would return (GW318)."""
+    sender = context.get_party_name(header.sender)
+    if sender == rule.next_party or sender in context.keys:
+        detail = f"a message of {sender[:80]} would come back to its sender"
+        raise GatewayError(FORWARDING_LOOP, detail, f"{_HEADER}/eb:To/eb:PartyId")
+    if sender not in rule.senders:
+        detail = f"{sender[:80]} may not send to {header.receiver.ids[0].value[:80]!r} by this handler"
+        raise GatewayError(FORWARDING_REFUSED, detail, f"{_HEADER}/eb:From/eb:PartyId")
+
+
+def make_hop_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt | None:
+    """Return our Acknowledgment as the next handler (ebMS 2.0 §6.3.2), None where nobody asked for one."""
+    message = opened.unit
+    wanted = message.hop_ack_requested if isinstance(message, UserMessage) else None
+    if wanted is None:
+        return None
+    signed = opened.signed.references if wanted.signed and opened.signed is not None else ()
+    references: tuple[DigestReference, ...] = tuple(to_model_reference(one) for one in signed)
+    return Receipt(
+        message_id=context.make_message_id(),
+        conversation_id=message.conversation_id,
+        sender=context.own_party or message.receiver,
+        receiver=message.sender,
+        agreement=message.agreement,
+        timestamp=context.now,
+        ref_to_message_id=message.message_id,
+        received_at=context.now,
+        references=references,
+        actor=NEXT_MSH,
+    )
+
+
+def seal_hop_signal(unit: Receipt | ErrorSignal, context: ProtocolContext, *, signed: bool) -> Parcel:
+    """Return the parcel of a signal of ours that no agreement governs, signed with our key if wanted."""
+    written = write_envelope((unit,))
+    signature = ""
+    if signed:
+        (signer,) = context.keys.values()
+        signature = sign_envelope(written.signable_octets, NAMESPACES, {}, signer)
+    return build_parcel(written.with_signature(signature), (), unit.message_id)
+
+
+def write_onward_parcel(parcel: Parcel, rule: ForwardingRule, limits: WireLimits) -> Parcel:
+    """Return what goes on to the next handler: the same message, with header blocks for that handler.
+
+    What the previous handler asked of us is taken out, and what the rule asks is put in. Every
+    other octet of the envelope, and every other part, stays as it came. Where there is nothing to
+    change, the parcel goes on as it is.
+    """
+    package = open_package(parcel, limits)
+    ranges = TreeByteRanges(package.octets, package.envelope.root)
+    taken = sorted(_list_taken_ranges(package, ranges, rule), key=lambda one: one.start)
+    place, put = _find_insertion(package, ranges), _write_put_blocks(package, rule)
+    if not taken and not put:
+        return Parcel({name: parcel.get_header(name) for name in ("Content-Type", "SOAPAction")}, parcel.body)
+    cuts = sorted([(one.start, one.end, b"") for one in taken] + [(place, place, put)])
+    pieces: list[bytes] = []
+    end = 0
+    for start, after, written in cuts:
+        pieces += (package.octets[end:start], written)
+        end = after
+    root = b"".join((*pieces, package.octets[end:]))
+    return rebuild_parcel(package, root, parcel, f"{hashlib.sha256(root).hexdigest()[:32]}@onward")
+
+
+def _list_taken_ranges(
+    package: MessagePackage, ranges: TreeByteRanges, rule: ForwardingRule
+) -> Iterator[ByteRange]:
+    """Yield the ranges of the header blocks that were for us only."""
+    for block in package.envelope.header_blocks:
+        asked = block.tag == _ACK_REQUESTED and read_actor(block) == NEXT_MSH
+        if asked or (block.tag == _SYNC_REPLY and rule.sync_reply == "remove"):
+            found = ranges.find_element_range(block)
+            if found is not None:
+                yield found
+
+
+def _find_insertion(package: MessagePackage, ranges: TreeByteRanges) -> int:
+    """Return where blocks are put in: directly after eb:MessageHeader."""
+    (header,) = (one for one in package.envelope.header_blocks if one.tag == _MESSAGE_HEADER)
+    found = ranges.find_element_range(header)
+    if found is None:
+        raise GatewayError(OUR_MISTAKE, "the header is not in its own envelope", _HEADER)
+    return found.end
+
+
+def _write_put_blocks(package: MessagePackage, rule: ForwardingRule) -> bytes:
+    blocks = read_header_blocks(package.envelope.root[0])
+    written = ""
+    if blocks.header.is_signal:
+        return b""
+    if rule.sync_reply == "add" and not blocks.sync_reply:
+        written += write_sync_reply(_DECLARED)
+    if rule.acknowledgment != "never":
+        asked = AckRequest(signed=rule.acknowledgment == "signed")
+        written += write_ack_request(asked, NEXT_MSH, _DECLARED)
+    return written.encode()
