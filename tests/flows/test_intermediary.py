@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections import deque
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from gateway.errors import REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
 from gateway.evidence.evidence_log import list_subject_leaves
-from gateway.message_model import NEXT_MSH, TO_PARTY_MSH, AckRequest, Receipt, UserMessage
+from gateway.message_model import (
+    NEXT_MSH,
+    TO_PARTY_MSH,
+    AckRequest,
+    ErrorSignal,
+    MemoryBody,
+    Party,
+    PartyId,
+    Receipt,
+    StatusRequest,
+    UserMessage,
+)
+from gateway.protocols import Parcel
 from gateway.protocols.ebms2.packaging import open_package
 from gateway.store.engine import make_engine, read_transaction
-from tests.kit.chain import HOP, HUB, Chain, agreement_by_hop
+from tests.kit.chain import BROKER, HOP, HUB, Chain, agreement_by_hop
 from tests.kit.ending import EndedError, ending_at
-from tests.kit.house import EBMS2
+from tests.kit.house import EBMS2, PARTY_TYPE, Neighbour, pmodes, signer_named
 
 
 @pytest.fixture
@@ -140,3 +156,145 @@ def test_a_hop_that_ends_at_a_commit_loses_nothing_and_has_one_effect(
     assert set(actors) == {NEXT_MSH, TO_PARTY_MSH}
     assert chain.story.case().state == "IN_PROGRESS"
     assert [row.action for row in chain.hop.messages(kind="UserMessage")] == ["Submit"]
+
+
+def failures(chain: Chain) -> list[tuple[str, str]]:
+    return [
+        (entry.code, entry.severity)
+        for one in told(chain)
+        if isinstance(one, ErrorSignal)
+        for entry in one.errors
+    ]
+
+
+def wear_out(chain: Chain, *troubles: Any) -> None:
+    """Let every attempt of the hop to reach the hub fail."""
+    chain.wire.troubles[HUB] = deque(troubles)
+    chain.send()
+    for _ in range(8):
+        chain.go_on(minutes=2)
+
+
+def refused() -> GatewayError:
+    return GatewayError(UNREACHABLE, "Connection refused", HUB)
+
+
+@pytest.mark.parametrize(
+    ("troubles", "severity"),
+    [
+        ([refused() for _ in range(8)], "Error"),
+        ([GatewayError(REFUSED_FOR_GOOD, "HTTP status 403")], "Error"),
+        (["answer lost", *(refused() for _ in range(8))], "Warning"),
+    ],
+    ids=["never sent", "refused", "answer lost"],
+)
+def test_when_the_hop_gives_up_it_tells_the_sender_once(
+    chain: Chain, troubles: list[Any], severity: str
+) -> None:
+    wear_out(chain, *troubles)
+    assert failures(chain) == [("DeliveryFailure", severity)]
+    (failed,) = chain.hop.deliveries(state="FAILED")
+    assert failed.agent == "hop"
+    assert [row.state for row in chain.hop.messages(kind="UserMessage")] == ["FAILED"]
+    signal = next(one for one in told(chain) if isinstance(one, ErrorSignal))
+    assert [one.value for one in signal.sender.ids] == ["hop"]
+
+
+def test_there_is_no_error_about_a_signal_that_does_not_arrive(chain: Chain) -> None:
+    chain.send(hop_ack=None)
+    chain.wire.troubles[BROKER] = deque(GatewayError(UNREACHABLE, "Connection refused") for _ in range(9))
+    for _ in range(8):
+        chain.go_on(minutes=2)
+    assert [row.state for row in chain.hop.messages()] == ["PROCESSED", "FAILED"]
+    assert [row.parameters for row in chain.hop.deliveries(agent="local")] == []
+
+
+def test_what_is_too_old_does_not_go_on(chain: Chain) -> None:
+    late = chain.seal(expires_at=chain.clock() + timedelta(minutes=1))
+    chain.clock.forward(minutes=2)
+    answer = chain.hop.receive(late)
+    assert b"TimeToLiveExpired" in answer.body
+    assert chain.hop.messages() == []
+
+
+def test_what_grows_too_old_at_the_hop_is_given_up(chain: Chain) -> None:
+    chain.wire.troubles[HUB] = deque([refused()])
+    chain.send(expires_at=chain.clock() + timedelta(seconds=90))
+    chain.go_on()
+    chain.go_on(minutes=2)
+    assert failures(chain) == [("DeliveryFailure", "Error")]
+    assert len(chain.wire.to(HUB)) == 1
+
+
+def test_a_stranger_cannot_use_the_hop(chain: Chain) -> None:
+    stranger = Neighbour("stranger", chain.clock, chain.broker.agreement)
+    unit = replace(
+        chain.broker.message("Store"), sender=Party((PartyId("stranger", PARTY_TYPE),), "Applicant")
+    )
+    parcel = EBMS2.seal(
+        (unit,), None, replace(stranger.context(), keys={"stranger": signer_named("stranger")})
+    )
+    for answer in (chain.hop.receive(parcel),):
+        assert b"GW302" in answer.body
+    assert (chain.hop.messages(), chain.hop.deliveries()) == ([], [])
+
+
+def test_a_party_that_the_route_does_not_name_cannot_use_it(engine: Engine, other: Engine) -> None:
+    chain = Chain(engine, other, forward={"senders": ("hop",)})
+    chain.send()
+    assert b"GW317" in chain.answer.body
+    assert chain.hop.deliveries() == []
+
+
+def test_a_message_that_another_handler_sends_back_is_refused(engine: Engine, other: Engine) -> None:
+    chain = Chain(engine, other, forward={"acknowledgment": "signed"})
+    chain.send(hop_ack=None)
+    chain.hop.work()
+    (onward,) = chain.wire.to(HUB)
+    answer = chain.hop.receive(onward)
+    assert b"GW318" in answer.body
+    chain.go_on()
+    assert len(chain.wire.to(HUB)) == 1
+
+
+def test_a_hop_that_changes_the_payload_is_found_out_by_the_hub(chain: Chain) -> None:
+    def change(parcel: Parcel) -> Parcel:
+        content = octets(parcel)
+        assert b"%PDF" in content
+        return replace(parcel, body=MemoryBody(content.replace(b"%PDF", b"%PDG", 1)))
+
+    chain.wire.troubles[HUB] = deque([change])
+    chain.send()
+    chain.go_on()
+    assert not any(isinstance(one, Receipt) and one.actor == TO_PARTY_MSH for one in told(chain))
+    with pytest.raises(IndexError):
+        chain.story.case()
+
+
+def status_of(chain: Chain, about: str, asker: str = "broker1") -> str:
+    """Let a party ask the hop what became of a message, under the agreement of that message."""
+    request = StatusRequest(
+        f"q-{about}-{asker}",
+        "c-1",
+        Party((PartyId(asker, PARTY_TYPE),)),
+        Party((PartyId("hop", PARTY_TYPE),)),
+        pmodes(chain.broker.agreement)[0].agreement,
+        chain.clock(),
+        about=about,
+    )
+    keys = {asker: signer_named(asker)}
+    written = EBMS2.seal_hop_signal(request, replace(chain.broker.context(), keys=keys), signed=True)
+    answer = chain.hop.receive(written)
+    found = re.search(rb'messageStatus="(\w+)"', answer.body)
+    return found[1].decode() if found else answer.body.decode()
+
+
+def test_the_hop_says_that_a_message_was_forwarded(chain: Chain) -> None:
+    parcel = chain.send()
+    about = EBMS2.read_sent_unit(parcel, chain.hop.hub.limits).unit.message_id
+    assert status_of(chain, about) == "Received"
+    chain.go_on()
+    assert status_of(chain, about) == "Forwarded"
+    assert status_of(chain, "nothing@broker.example") == "NotRecognized"
+    # Of the messages of others nobody learns anything.
+    assert status_of(chain, about, "hub") == "NotRecognized"

@@ -89,7 +89,7 @@ ELSEWHERE = {
     "receipts.late": "tests/system/crash/test_trust_work.py",
     "trust_list.import": "tests/system/crash/test_importing.py",
     "trust_list.refused": "tests/system/crash/test_importing.py",
-    "signals.hop": "tests/flows/test_intermediary.py",
+    "signals.hop": "tests/flows/test_intermediary_receipts.py",
     "tsa.sealed": "tests/system/crash/test_trust_work.py",
     "tsa.stamped": "tests/system/crash/test_trust_work.py",
     "webhook.called": "nothing follows from it: the call is made again with the same id",
