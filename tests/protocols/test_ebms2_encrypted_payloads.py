@@ -323,3 +323,13 @@ def test_an_element_that_mentions_encrypted_data_is_not_encrypted():
     payloads = (Payload("p1@broker.example", "application/xml", content),)
     assert EBMS2.open(send(pmode, payloads=payloads), context(pmode)).unit.payloads == payloads
     assert MemoryBody(content).octet_count > 0
+
+
+def test_signed_data_are_not_encrypted_and_garbage_is_not_either():
+    """application/pkcs7-mime is also what signed documents are sent as."""
+    signed = bytes.fromhex("308006092a864886f70d010702a080") + b"whatever"
+    payloads = (Payload("p1@broker.example", "application/pkcs7-mime", signed),)
+    clear = agreed(None)
+    assert EBMS2.open(send(clear, payloads=payloads), context(clear)).unit.payloads == payloads
+    found = refusal(send(clear, payloads=payloads), agreed(CMS))
+    assert (found.problem.id, found.detail) == ("GW215", "this payload must be encrypted")

@@ -35,7 +35,6 @@ from gateway.pki import (
     issue_certificate,
     load_signer,
     make_authority,
-    read_certificate,
 )
 from gateway.protocols import SOAP_ACTION, Parcel, ProtocolContext
 from gateway.wire import SERVICE_AGENCY, AddressingHeaders, parse_xml
@@ -43,8 +42,6 @@ from gateway.wire import SERVICE_AGENCY, AddressingHeaders, parse_xml
 SignalT = TypeVar("SignalT")
 
 MEMBERS: Final = ("a", "b")
-#: The file of the partner folder with the certificate for which payloads of the gateway are encrypted.
-RECEIVER_FILE: Final = "hub.encryption.cert.pem"
 _PATHS: Final = {"ebms2": "/msh/ebms2", "soap": "/soap/agency"}
 #: Optional keys of a partner folder: certificates of member A that must not be accepted.
 _FURTHER: Final = ("expired", "revoked", "encryption")
@@ -242,14 +239,10 @@ def read_attacker_kit(
         application=str(soap.get("application", "")),
         receipt=str(soap.get("receipt", "SUITE-R1")),
         features=frozenset(str(one) for one in table.get("features", ())),
-        receiver=_read_receiver(folder / RECEIVER_FILE),
+        receiver=members["a"].identity.receiver,
         clock=clock,
         uuids=uuids,
     )
-
-
-def _read_receiver(path: Path) -> Certificate | None:
-    return read_certificate(read_file(path)) if path.is_file() else None
 
 
 def _make_strangers(subject: str, at: datetime) -> tuple[tuple[CertificationAuthority, Signer], Signer]:

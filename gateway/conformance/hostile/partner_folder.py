@@ -13,7 +13,8 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.conformance.hostile.attacker_kit import MEMBERS, RECEIVER_FILE, AttackerKit, read_attacker_kit
+from gateway.conformance.hostile.attacker_kit import MEMBERS, AttackerKit, read_attacker_kit
+from gateway.conformance.partners import RECEIVER_FILE
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
 from gateway.pki import (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gateway.agreements import PMode, PModeIndex, read_pmodes
 from gateway.errors import MISUSE, PMODE_UNKNOWN, SIGNER_MISMATCH, GatewayError
@@ -16,13 +17,19 @@ from gateway.pki import (
     CertificateUse,
     CertificateValidator,
     RevocationData,
+    RsaDecryptionKey,
     Signer,
     TrustPolicy,
     TrustStore,
+    load_decryption_key,
     load_signer,
+    read_certificate,
     read_certificates,
 )
-from gateway.protocols import ProtocolContext
+from gateway.protocols import EncryptionResources, ProtocolContext
+
+#: The file of a partner folder with the certificate for which payloads to the hub are encrypted.
+RECEIVER_FILE: Final = "hub.encryption.cert.pem"
 
 
 def get_current_time() -> datetime:
@@ -35,13 +42,27 @@ class PartnerIdentity:
     """A partner's own key, the authorities it trusts, and the hub's certificates.
 
     Without a certificate of the hub (`hub` empty), any other certificate of the trusted
-    authorities counts as the hub's.
+    authorities counts as the hub's. `receiver` is the certificate for which payloads to the hub
+    are encrypted, `decryption` the key that opens those for us; each where the folder has it.
     """
 
     name: str
     signer: Signer
     judge: CertificateValidator
     hub: frozenset[str] = frozenset()
+    receiver: Certificate | None = None
+    decryption: RsaDecryptionKey | None = None
+
+    def make_encryption_resources(self) -> EncryptionResources:
+        """Return what encrypts and decrypts payloads; raising where the folder has no certificate."""
+        keys = (self.decryption,) if self.decryption is not None else ()
+        return EncryptionResources(keys, os.urandom, self._find_receiver)
+
+    def _find_receiver(self, _party: str, _pin: str | None) -> Certificate:
+        if self.receiver is None:
+            detail = f"the partner folder has no {RECEIVER_FILE}, to encrypt payloads for the hub"
+            raise GatewayError(MISUSE, detail, RECEIVER_FILE)
+        return self.receiver
 
     def is_hub_certificate(self, sha256: str) -> bool:
         """Return whether a certificate (SHA-256) is the hub's."""
@@ -58,6 +79,8 @@ def read_identity(folder: Path, name: str, hub: tuple[Path, ...] = ()) -> Partne
     """Read NAME.key.pem, NAME.cert.pem, ca.pem and crl.pem; hub.cert.pem unless `hub` names other files.
 
     A file of the hub may have several certificates: the hub has two while it changes its key.
+    NAME.decryption.key.pem with its NAME.decryption.cert.pem, and hub.encryption.cert.pem, are read
+    where they are.
     """
     beside = folder / "hub.cert.pem"
     known = hub or ((beside,) if beside.is_file() and name != "hub" else ())
@@ -68,7 +91,17 @@ def read_identity(folder: Path, name: str, hub: tuple[Path, ...] = ()) -> Partne
     policy = TrustPolicy(revocation="require" if crls else "if_present")
     judge = CertificateValidator(TrustStore(anchors, (), policy), RevocationData(crls))
     certificates = (one for path in known for one in read_certificates(read_file(path)))
-    return PartnerIdentity(name, signer, judge, frozenset(one.sha256 for one in certificates))
+    pins = frozenset(one.sha256 for one in certificates)
+    return PartnerIdentity(name, signer, judge, pins, *_read_encryption_files(folder, name))
+
+
+def _read_encryption_files(folder: Path, name: str) -> tuple[Certificate | None, RsaDecryptionKey | None]:
+    receiver, key = folder / RECEIVER_FILE, folder / f"{name}.decryption.key.pem"
+    own = folder / f"{name}.decryption.cert.pem"
+    return (
+        read_certificate(read_file(receiver)) if receiver.is_file() else None,
+        load_decryption_key(read_file(key), read_file(own)) if key.is_file() else None,
+    )
 
 
 def read_file(path: Path) -> bytes:
@@ -143,6 +176,7 @@ class Membership:
             make_message_id=lambda: f"{uuid.uuid4()}@{host}",
             find_certificate_party=self._find_certificate_party,
             find_party_name=self._find_party_by_id,
+            encryption=self.identity.make_encryption_resources(),
         )
 
     def _find_certificate_party(self, sha256: str) -> str | None:

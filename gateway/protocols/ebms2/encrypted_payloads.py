@@ -52,6 +52,12 @@ _CMS_TYPES: Final = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 _XML_TYPE: Final = "application/xml"
 #: Within so many octets a document of XML Encryption names its namespace.
 _HEAD: Final = 4096
+#: The content types EnvelopedData and AuthEnvelopedData stand at the beginning (DER of their OIDs).
+_CMS_OIDS: Final = (
+    bytes.fromhex("06092a864886f70d010703"),
+    bytes.fromhex("060b2a864886f70d0109100117"),
+)
+_CMS_HEAD: Final = 32
 _NAMESPACE: Final = XENC.encode()
 _ROOT: Final = b"EncryptedData"
 
@@ -182,9 +188,10 @@ def find_encrypted_parts(
 
 def _find_protocol(part: MimePart) -> str | None:
     """Return how a part is encrypted, None when it is not."""
-    if part.media_type in _CMS_TYPES:
-        return "cms"
     head = part.content[:_HEAD]
+    if part.media_type in _CMS_TYPES:
+        # The same media type carries signed data, which are a payload like any other.
+        return "cms" if any(oid in head[:_CMS_HEAD] for oid in _CMS_OIDS) else None
     return "xml" if _NAMESPACE in head and _ROOT in head and _is_root(head) else None
 
 
