@@ -15,7 +15,7 @@ from gateway.operations.waiting_reasons import (
     describe_message_waiting,
     describe_request_waiting,
 )
-from gateway.store import lane_holds, list_searches
+from gateway.store import lane_holds, list_searches, message_sequences
 
 __all__ = ["add_case_waiting", "add_delivery_waiting", "add_message_waiting", "list_lane_holds"]
 
@@ -62,9 +62,13 @@ def add_message_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: d
         found[one["dedupe_key"]] = one
         if one["wire_id"]:
             found[one["wire_id"]] = one
+    accepted = [row["id"] for row in rows if (row["direction"], row["state"]) == ("in", "ACCEPTED")]
+    holding = message_sequences.find_holding_sequences(conn, accepted)
     for row in rows:
         key = row["message_id"] if row["direction"] == "out" else _get_task_key(row)
         row["waits_for"] = describe_message_waiting(row, found.get(key), now)
+        if row["id"] in holding:
+            row["waits_for"] = f"an earlier message of its conversation: order {holding[row['id']]}"
 
 
 def _get_task_key(message: Mapping[str, Any]) -> str:

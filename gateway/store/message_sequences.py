@@ -26,6 +26,7 @@ __all__ = [
     "find_at_ordinal",
     "find_by_id",
     "find_held_message",
+    "find_holding_sequences",
     "find_sequence",
     "free_follower",
     "insert_ordered_message",
@@ -160,6 +161,15 @@ def find_at_ordinal(conn: Connection, sequence: int, ordinal: int) -> int | None
 def find_held_message(conn: Connection, message: int) -> Row[Any] | None:
     """Return the place of a received message, with its state."""
     return conn.execute(select(ordered_messages).where(_o.message == message)).first()
+
+
+def find_holding_sequences(conn: Connection, received: Sequence[int]) -> dict[int, int]:
+    """Return the sequences that hold these messages, by message; those that are not held are left out."""
+    if not received:
+        return {}
+    held = (_o.message.in_(received), build_state_condition(ordered_messages, "HELD"))
+    found = conn.execute(select(_o.message, _o.sequence).where(*held))
+    return {row.message: row.sequence for row in found}
 
 
 def list_held(conn: Connection, sequence: int, most: int | None = None) -> tuple[HeldMessage, ...]:

@@ -62,6 +62,10 @@ def test_what_waits_is_listed_and_shown_with_its_reason(run: Run, waiting: tuple
     )
     assert "gives_up_at" in run("order", "show", str(row["id"]))[1]
     assert run("order", "list", "--party", "nobody", "--json")[1] == ""
+    rows = [json.loads(line) for line in run("message", "list", "--json")[1].splitlines()]
+    told = {row["id"]: row["waits_for"] for row in rows}
+    assert {told[one] for one in waiting[1:]} == {"an earlier message of its conversation: order 1"}
+    assert told[waiting[0]].startswith("processing")
 
 
 def test_releasing_and_giving_up_leave_a_row_of_audit(

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, event, update
 
 from gateway.delivery.agents import local_agent
 from gateway.delivery.delivery_worker import DeliveryWorker
@@ -238,8 +238,21 @@ def test_too_many_held_messages_are_a_delivery_failure(story: Story) -> None:
 
 
 def test_a_message_without_an_order_asks_the_database_nothing_about_one(engine: Engine) -> None:
-    story = Story(engine)
-    story.submit(attach=False)
+    """No statement of receiving or admitting it names a table of orders or of limited conversations."""
+    story, said = Story(engine), []
+
+    def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        said.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        story.submit(b"<a/>", attach=False)
+        story.worker.run_once()
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    tables = ("message_sequences", "ordered_messages", "ordered_deliveries", "conversation_counts")
+    assert said
+    assert [one for one in said if any(table in one for table in tables)] == []
     with read_transaction(engine) as conn:
         assert message_sequences.list_sequences(conn, limit=9, everything=True) == []
 

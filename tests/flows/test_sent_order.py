@@ -166,6 +166,21 @@ def test_a_cancelled_message_leaves_no_gap(story: Story) -> None:
     assert states(story) == ["DELIVERED", "CANCELLED", "CANCELLED", "DELIVERED", "DELIVERED"]
 
 
+def test_a_message_after_a_cancelled_one_waits_for_those_under_way(story: Story) -> None:
+    story.inbox.answers.append(GONE)
+    file(story, 3)
+    story.tick()
+    for row in results(story)[1:]:
+        story.operate(operator_actions.cancel_delivery, row.id)
+    file(story, 1)
+    story.tick(minutes=1)
+    # The first may still arrive: a Reset waits until every message before it is accounted for.
+    assert numbers(story) == [FIRST]
+    story.tick(minutes=6)
+    assert numbers(story) == [FIRST, FIRST, FIRST]
+    assert states(story) == ["DELIVERED", "CANCELLED", "CANCELLED", "DELIVERED"]
+
+
 def work(story: Story, number: int) -> None:
     worker = story.new_worker(f"w{number}")
     while worker.run_once():
