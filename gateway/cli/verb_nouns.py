@@ -62,6 +62,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "signature": Noun("Trust", "XML signatures: verify, make"),
     "payload": Noun("Trust", "encrypted payloads: encrypt, decrypt"),
     "verify": Noun("Trust", "verify an ebMS 2.0 message in a file; nothing is stored"),
+    "retention": Noun("Act", "octets of ended cases and old drafts: show what would go, purge"),
     "evidence": Noun("Evidence", "evidence: list, check, prove, verify"),
     "practice": Noun("Test", "run a hub for practice, with simulated agencies and a console"),
     "demo": Noun("Test", "run a complete declaration with simulated partners"),

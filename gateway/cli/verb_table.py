@@ -249,6 +249,17 @@ VERBS: Final[dict[str, Verb]] = {
         "count refused messages and calls, by sender and problem",
         "gateway message refusals --problem GW209 --home D",
     ),
+    "retention show": Verb(
+        "retention:show_retention",
+        "show which octets of ended cases would be removed",
+        "gateway retention show --home D",
+    ),
+    "retention purge": Verb(
+        "retention:purge_old_octets",
+        "remove the octets of ended cases that nothing keeps",
+        "gateway retention purge --home D",
+        effect="changes",
+    ),
     "audit list": Verb(
         "audit:list_audit",
         "list the changes by verbs and by the gateway itself, newest first",

@@ -17,6 +17,7 @@ from gateway.config.hub_settings import DatabaseSettings, HubSettings, ShareSett
 from gateway.config.limits import LimitSettings
 from gateway.config.pki import PkiSettings
 from gateway.config.recognition_settings import RecognitionSettings
+from gateway.config.retention_settings import RetentionSettings
 from gateway.config.time_stamps import TimeStampSettings
 from gateway.config.tls import TlsSettings
 from gateway.config.value_types import SettingsSection
@@ -50,6 +51,9 @@ class Settings(SettingsSection):
         TimeStampSettings(), description="Time stamps over the evidence (RFC 3161)."
     )
     delivery: DeliverySettings = Field(DeliverySettings(), description="The delivery queue and its retries.")
+    retention: RetentionSettings = Field(
+        RetentionSettings(), description="How long octets of ended cases, and old drafts, are kept."
+    )
     console: ConsoleSettings = Field(
         ConsoleSettings(), description="The console: pages for officers, traders and operators."
     )

@@ -65,12 +65,14 @@ from .messaging import HEADER_INCONSISTENT as HEADER_INCONSISTENT
 from .messaging import MESSAGE_ID_REUSED as MESSAGE_ID_REUSED
 from .messaging import NOT_SUPPORTED as NOT_SUPPORTED
 from .messaging import NOTHING_TO_PULL as NOTHING_TO_PULL
+from .messaging import OCTETS_PURGED as OCTETS_PURGED
 from .messaging import ORDER_GIVEN_UP as ORDER_GIVEN_UP
 from .messaging import PARTY_UNKNOWN as PARTY_UNKNOWN
 from .messaging import PMODE_UNKNOWN as PMODE_UNKNOWN
 from .messaging import RECEIPT_MISMATCH as RECEIPT_MISMATCH
 from .messaging import RECEIPT_MISSING as RECEIPT_MISSING
 from .messaging import REFERENCE_UNKNOWN as REFERENCE_UNKNOWN
+from .messaging import REPEAT_TOO_LATE as REPEAT_TOO_LATE
 from .messaging import TIME_TO_LIVE_EXPIRED as TIME_TO_LIVE_EXPIRED
 from .problem import GatewayError as GatewayError
 from .problem import Problem as Problem

@@ -251,3 +251,25 @@ COMPRESSION_REFUSED = Problem(
     soap="Client",
     http=500,
 )
+
+OCTETS_PURGED = Problem(
+    id="GW320",
+    title="octets removed by retention",
+    meaning="The octets of a message or document of long ago were removed; its row and evidence stay.",
+    cause="The time of `retention.octets` is over, and an operator has run `gateway retention purge`.",
+    remedy="Take them from a backup. The evidence states their digest, and when they were removed.",
+    ours=True,
+    http=410,
+)
+
+REPEAT_TOO_LATE = Problem(
+    id="GW321",
+    title="repeat of a message whose octets were removed",
+    meaning="The message was received and processed before. The hub has removed it and its receipt since.",
+    cause="The sender repeats a message after the time for which the agreement keeps it.",
+    remedy="Do not repeat the message: it was processed. Ask the operator for the evidence of its receipt.",
+    ebms2="TimeToLiveExpired",
+    ebms3="EBMS:0004",
+    soap="Client",
+    http=500,
+)

@@ -54,7 +54,8 @@ class VerificationReport:
     """The result of a verification of all evidence.
 
     ``vouched`` are the leaves under a head that a trusted key signed, ``stamped`` those under a
-    head that a trusted authority stamped, ``unsealed`` those without a sequence number.
+    head that a trusted authority stamped, ``unsealed`` those without a sequence number. ``removed``
+    are the stored contents whose octets retention has removed, as the evidence says.
     """
 
     leaves: int
@@ -66,6 +67,7 @@ class VerificationReport:
     unsealed: int
     verdicts: int
     octets: int
+    removed: int = 0
 
 
 def verify_all_evidence(conn: Connection, believed: TrustedEvidence) -> VerificationReport:
@@ -78,10 +80,19 @@ def verify_all_evidence(conn: Connection, believed: TrustedEvidence) -> Verifica
     unsealed = _count_unsealed_leaves(conn, walk)
     signed, vouched = _verify_head_signatures(heads, believed.signers)
     given, stamped = _verify_time_stamps(conn, heads, believed.authorities)
-    present = _verify_kept_octets(conn)
+    present, removed = _verify_kept_octets(conn, walk)
     kept = _verify_verdicts(conn, walk, present)
     return VerificationReport(
-        walk.tree.size, len(heads), signed, vouched, given, stamped, unsealed, kept, len(present)
+        walk.tree.size,
+        len(heads),
+        signed,
+        vouched,
+        given,
+        stamped,
+        unsealed,
+        kept,
+        len(present) - removed,
+        removed,
     )
 
 
@@ -102,6 +113,8 @@ class _LeafVerifier:
         self._known = [parse_head_text(text) for text in believed.heads]
         #: Verdicts that evidence names, octets that it states as stored, rows that it states as written.
         self.named, self.kept, self.written = set[str](), set[str](), set[str]()
+        #: Octets that it states as removed by retention.
+        self.removed = set[str]()
 
     def verify_leaf(self, row: Row[Any]) -> None:
         self.read_leaf(row)
@@ -124,6 +137,8 @@ class _LeafVerifier:
         self.named.update(list_named_verdicts(said))
         if row.kind in _KEPT and row.digest:
             self.kept.add(row.digest)
+        if row.kind == "purged":
+            self.removed.update(said["digests"])
         if row.kind == "verdict":
             self.written.add(row.subject_id)
 
@@ -212,12 +227,21 @@ def _verify_time_stamps(
     return good, stamped
 
 
-def _verify_kept_octets(conn: Connection) -> frozenset[str]:
-    """Return the digests of all stored octets, each recomputed."""
-    digests = conn.execute(select(octets.c.sha256)).scalars().all()
-    for digest in digests:
-        payloads.get_payload_octets(conn, digest)
-    return frozenset(digests)
+def _verify_kept_octets(conn: Connection, walk: _LeafVerifier) -> tuple[frozenset[str], int]:
+    """Return the digests of all stored octets, each recomputed, and how many were removed by retention.
+
+    Octets that are gone without a leaf that says so are broken evidence.
+    """
+    rows = conn.execute(select(octets.c.sha256, octets.c.purged_at)).all()
+    removed = {row.sha256 for row in rows if row.purged_at is not None}
+    untold = sorted((removed & walk.kept) | (removed - walk.removed))
+    if untold:
+        detail = f"the octets {untold[0][:64]} are gone, and no evidence says why"
+        raise _make_evidence_error(detail, "payloads")
+    for row in rows:
+        if row.purged_at is None:
+            payloads.get_payload_octets(conn, row.sha256)
+    return frozenset(row.sha256 for row in rows), len(removed)
 
 
 def _verify_verdicts(conn: Connection, walk: _LeafVerifier, present: frozenset[str]) -> int:

@@ -59,6 +59,8 @@ class Hub:
     stamp; it is None where no authority stamps evidence. `zone` is the time zone of the days in the
     statistics. `responses` limits the requests that wait for a response in their HTTP answer.
     `decryption_keys` open the payloads that are encrypted for us.
+    With `refuses_late_repeats` the repeat of a message whose octets retention has removed is refused;
+    otherwise it gets a new receipt.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Hub:
         stamping: StampingMonitor | None = None,
         zone: tzinfo = UTC,
         responses: ResponseLimits | None = None,
+        refuses_late_repeats: bool = False,
         most_held: int = 1000,
         decryption_keys: tuple[DecryptionKey, ...] = (),
     ) -> None:
@@ -100,6 +103,7 @@ class Hub:
         self.most_held = most_held
         self.decryption_keys = decryption_keys
         self._signer = signer
+        self.refuses_late_repeats = refuses_late_repeats
         self._successor = successor
         self._examiner = examiner
 

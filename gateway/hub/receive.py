@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gateway.agreements import PMode
-from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, PARTY_UNKNOWN, GatewayError
+from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, PARTY_UNKNOWN, REPEAT_TOO_LATE, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import hop_signals, signals
 from gateway.hub.hub import Hub
@@ -201,6 +201,7 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
         accepted = messages.accept_message(conn, message, made, arrival.context.now)
         if accepted.new:
             _record_new_message(conn, arrival, unit, accepted.id)
+        _check_late_repeat(arrival, accepted)
         if accepted.answer is None and made is not None:
             # The message was stored while the signing key was unavailable.
             accepted = replace(accepted, answer=messages.store_response(conn, accepted.id, made))
@@ -219,6 +220,14 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
     if isinstance(answer, GatewayError):
         raise answer
     return _offer_response(arrival, accepted, answer)
+
+
+def _check_late_repeat(arrival: ReceivedMessage, accepted: messages.AcceptedMessage) -> None:
+    """Raise GW321 for a repeat whose octets retention has removed, where the settings refuse such."""
+    if accepted.purged_at is not None and arrival.hub.refuses_late_repeats:
+        day = accepted.purged_at.isoformat(timespec="seconds")
+        detail = f"the message was processed, and its octets were removed at {day}"
+        raise GatewayError(REPEAT_TOO_LATE, detail, "//eb:MessageData/eb:MessageId")
 
 
 def _offer_response(

@@ -131,6 +131,7 @@ def build_hub(
         stamping=_build_stamping_monitor(settings.time_stamps, base.engine),
         zone=ZoneInfo(settings.hub.time_zone),
         responses=ResponseLimits(settings.http.response_wait, settings.http.waiting_requests),
+        refuses_late_repeats=settings.retention.repeats == "refuse",
         most_held=settings.limits.held_messages,
         decryption_keys=base.decryption_keys,
     )

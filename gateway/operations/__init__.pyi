@@ -56,6 +56,9 @@ from .object_reports import list_admitted_signers as list_admitted_signers
 from .object_reports import list_case_trail as list_case_trail
 from .object_reports import read_case_report as read_case_report
 from .object_reports import read_message_report as read_message_report
+from .octet_retention import RetentionReport as RetentionReport
+from .octet_retention import purge_octets as purge_octets
+from .octet_retention import read_retention_report as read_retention_report
 from .order_report import change_sequence as change_sequence
 from .order_report import describe_sequence as describe_sequence
 from .order_report import describe_sequence_places as describe_sequence_places

@@ -31,6 +31,7 @@ from . import message_responses as message_responses
 from . import message_sequences as message_sequences
 from . import messages as messages
 from . import notices as notices
+from . import octet_removal as octet_removal
 from . import officer_acts as officer_acts
 from . import oidc_sign_ins as oidc_sign_ins
 from . import operator_acts as operator_acts

@@ -34,6 +34,7 @@ _RESPONSES: Final[Select[Any]] = (
         _said.c.case_id.is_not(None),
         deliveries.c.wire_id.is_not(None),
         _said.c.direction == "out",
+        _said.c.purged_at.is_(None),
         _said.c.ref_to_message_id == _asked.c.message_id,
         deliveries.c.state.not_in(("HELD", "CANCELLED")),
         lanes.c.held_at.is_(None),

@@ -53,6 +53,7 @@ _FIRST = select(
     messages.c.answer_status,
     messages.c.answer_headers,
     messages.c.answer_body,
+    messages.c.purged_at,
 ).where(
     messages.c.direction == bindparam("direction"),
     messages.c.from_party == bindparam("from_party"),
@@ -105,11 +106,15 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedMessage:
-    """The stored message and its answer; `new` is false for a duplicate, which gets the first answer."""
+    """The stored message and its answer; `new` is false for a duplicate, which gets the first answer.
+
+    The answer of a message whose octets retention removed at `purged_at` may be gone with them.
+    """
 
     id: int
     new: bool
     answer: HttpResponse | None
+    purged_at: datetime | None = None
 
 
 def accept_message(
@@ -229,7 +234,7 @@ def _accept_duplicate(conn: Connection, message: NewMessage) -> AcceptedMessage:
             "//eb:MessageData/eb:MessageId",
         )
     get_next_state(MESSAGE, MESSAGE.initial, "duplicate")
-    return AcceptedMessage(first.id, False, _read_response(first))
+    return AcceptedMessage(first.id, False, _read_response(first), first.purged_at)
 
 
 def _read_response(row: Any) -> HttpResponse | None:
@@ -301,10 +306,11 @@ def find_response(conn: Connection, message: int) -> HttpResponse | None:
 
 def load_parcel(conn: Connection, message: int) -> tuple[dict[str, str], bytes]:
     """Return the HTTP headers and octets of the message; empty when there is none."""
-    columns = (messages.c.parcel_headers, messages.c.parcel_sha256, messages.c.parcel)
+    columns = (messages.c.parcel_headers, messages.c.parcel_sha256, messages.c.parcel, messages.c.purged_at)
     row = conn.execute(select(*columns).where(messages.c.id == message)).first()
     if row is None:
         return {}, b""
+    octets.check_not_purged(row.purged_at, row.parcel_sha256)
     if row.parcel is None:
         return row.parcel_headers, octets.get_payload_octets(conn, row.parcel_sha256)
     return row.parcel_headers, octets.verify_digest(row.parcel, row.parcel_sha256)

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, select, update
 
-from gateway.errors import EVIDENCE_BROKEN, GatewayError
+from gateway.errors import EVIDENCE_BROKEN, OCTETS_PURGED, GatewayError
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.tables import payloads
 
 __all__ = [
+    "check_not_purged",
     "compute_sha256",
     "get_payload_octets",
     "store_digested_payloads",
@@ -23,7 +24,10 @@ __all__ = [
 ]
 
 _INSERT = InsertIfAbsent(payloads, ("sha256",))
-_CONTENT = select(payloads.c.content).where(payloads.c.sha256 == bindparam("wanted"))
+_CONTENT = select(payloads.c.content, payloads.c.purged_at).where(payloads.c.sha256 == bindparam("wanted"))
+_PURGED = select(payloads.c.sha256).where(
+    payloads.c.sha256.in_(bindparam("wanted", expanding=True)), payloads.c.purged_at.is_not(None)
+)
 
 
 def compute_sha256(content: bytes) -> str:
@@ -39,13 +43,30 @@ def store_payload(conn: Connection, content: bytes, at: datetime) -> str:
 def store_payloads(conn: Connection, contents: Iterable[bytes], at: datetime) -> tuple[str, ...]:
     """Store several octet strings; return their digests in order."""
     rows = [_make_payload_row(compute_sha256(content), content, at) for content in contents]
-    _INSERT.insert_many(conn, rows)
+    _insert_rows(conn, rows)
     return tuple(row["sha256"] for row in rows)
 
 
 def store_digested_payloads(conn: Connection, contents: Iterable[tuple[str, bytes]], at: datetime) -> None:
     """Store octets whose digests are known."""
-    _INSERT.insert_many(conn, [_make_payload_row(digest, content, at) for digest, content in contents])
+    _insert_rows(conn, [_make_payload_row(digest, content, at) for digest, content in contents])
+
+
+def _insert_rows(conn: Connection, rows: list[dict[str, Any]]) -> None:
+    """Insert what is new; octets that retention has removed are stored anew."""
+    if not rows:
+        return
+    _INSERT.insert_many(conn, rows)
+    wanted = [row["sha256"] for row in rows]
+    if conn.dialect.name != "sqlite":
+        # Whoever removes octets waits until what names them is committed, or we until they are removed.
+        held = select(payloads.c.sha256).where(payloads.c.sha256.in_(wanted)).order_by(payloads.c.sha256)
+        conn.execute(held.with_for_update(read=True, key_share=True))
+    removed = frozenset(conn.execute(_PURGED, {"wanted": wanted}).scalars())
+    for row in rows:
+        if row["sha256"] in removed:
+            again = update(payloads).where(payloads.c.sha256 == row["sha256"])
+            conn.execute(again.values(content=row["content"], stored_at=row["stored_at"], purged_at=None))
 
 
 def _make_payload_row(digest: str, content: bytes, at: datetime) -> dict[str, Any]:
@@ -53,11 +74,22 @@ def _make_payload_row(digest: str, content: bytes, at: datetime) -> dict[str, An
 
 
 def get_payload_octets(conn: Connection, digest: str) -> bytes:
-    """Return the octets; raises GW805 when they are missing or do not match their digest."""
-    content = conn.execute(_CONTENT, {"wanted": digest}).scalar_one_or_none()
-    if content is None:
+    """Return the octets; raises GW805 when they are missing or do not match their digest.
+
+    Raises GW320 for those that retention has removed.
+    """
+    row = conn.execute(_CONTENT, {"wanted": digest}).first()
+    if row is None:
         raise GatewayError(EVIDENCE_BROKEN, f"no stored octets have the digest {digest[:64]}")
-    return verify_digest(content, digest)
+    check_not_purged(row.purged_at, digest)
+    return verify_digest(row.content, digest)
+
+
+def check_not_purged(purged_at: datetime | None, digest: str) -> None:
+    """Raise GW320 for octets that retention has removed."""
+    if purged_at is not None:
+        day = purged_at.isoformat(timespec="seconds")
+        raise GatewayError(OCTETS_PURGED, f"the octets with the digest {digest[:64]} were removed at {day}")
 
 
 def verify_digest(content: bytes, digest: str) -> bytes:

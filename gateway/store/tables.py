@@ -163,7 +163,8 @@ payloads = Table(
     Column("sha256", Text, primary_key=True),
     _make_required_column("size", BigInteger),
     _make_required_column("stored_at", Instant),
-    _make_required_column("content", LargeBinary),
+    _make_required_column("content", LargeBinary),  # empty where `purged_at` says when it was removed
+    Column("purged_at", Instant),
 )
 
 _came = "direction = 'in'"
@@ -205,21 +206,22 @@ messages = Table(
     Column("answer_body", LargeBinary),
     Column("parcel", LargeBinary),  # null where its octets are in `payloads`
     Column("agreement_id", Text),  # of the P-Mode; null where neither was known
+    Column("purged_at", Instant),  # when retention removed the octets of parcel and answer
     UniqueConstraint("message_id", "from_party", "direction"),
     CheckConstraint("direction IN ('in', 'out')", name="direction"),
     _make_state_constraint(MESSAGE),
     _make_partial_index("ix_messages_case_id", "case_id"),
-    # For the lists of operators. A message is in one of the two indexes of partners; the usual message is
-    # not in that of states.
+    # For the lists of operators; the usual message is not in the index of states.
     Index("ix_messages_received_at", "received_at", "id"),
     Index("ix_messages_sender", "from_party", "id", **_where(_came)),
     Index("ix_messages_receiver", "to_party", "id", **_where(_went)),
     Index("ix_messages_stopped", "state", "id", **_where(_unprocessed)),
     Index("ix_messages_problem", "problem", "id", **_where(_troubled)),
+    Index("ix_messages_unpurged", "received_at", "id", **_where("purged_at IS NULL AND case_id IS NULL")),
+    Index("ix_messages_parcel_sha256", "parcel_sha256", **_where("parcel IS NULL")),
 )
 
-# The parts of a message. A part that is in the parcel unchanged has its offset there; the octets of any
-# other part are among the payloads.
+# The parts of a message: by its offset where a part is unchanged in the parcel, else among the payloads.
 message_payloads = Table(
     "message_payloads",
     metadata,
@@ -231,6 +233,7 @@ message_payloads = Table(
     _make_required_column("size", BigInteger),
     Column("parcel_offset", BigInteger),
     _make_required_column("properties", Json),
+    Index("ix_message_payloads_sha256", "sha256", **_where("parcel_offset IS NULL")),
     sqlite_with_rowid=False,
 )
 
@@ -254,6 +257,7 @@ cases = Table(
     _make_required_column("opened_at", Instant),
     Column("due_at", Instant),
     Column("closed_at", Instant),
+    Column("purged_at", Instant),  # when retention removed the octets of its messages and calls
     UniqueConstraint("number"),
     UniqueConstraint("declarant", "functional_reference", "version"),
     CheckConstraint("outcome IN ('APPROVED', 'PARTIAL', 'REJECTED', 'REFUSED', 'WITHDRAWN')", name="outcome"),
@@ -261,6 +265,7 @@ cases = Table(
     Index("ix_cases_opened_at", "opened_at"),
     Index("ix_cases_state", "state", "id"),
     Index("ix_cases_functional_reference", "functional_reference"),
+    Index("ix_cases_unpurged", "opened_at", "id", **_where("purged_at IS NULL")),
     # For the lists of parties: the cases of each state are read in their order.
     Index("ix_cases_declarant", "declarant", "state", "id"),
     Index("ix_cases_applicant", "applicant", "state", "id"),
@@ -296,6 +301,7 @@ agency_requests = Table(
     UniqueConstraint("case_id", "agency", "sequence"),
     _make_state_constraint(REQUEST),
     Index("ix_agency_requests_agency", "agency", "case_id"),
+    Index("ix_agency_requests_document_sha256", "document_sha256"),
     # For the lists of officers.
     Index("ix_agency_requests_state", "agency", "state", "id"),
     Index("ix_agency_requests_due", "agency", "due_at", "id", **_where(_UNDECIDED)),
@@ -416,6 +422,7 @@ deliveries = Table(
     # The last good delivery of a lane, and how many there were in an hour.
     Index("ix_deliveries_done", "lane", "finished_at", **_where(_done)),
     _make_partial_index("ix_deliveries_wire_id", "wire_id"),
+    _make_partial_index("ix_deliveries_payload_sha256", "payload_sha256"),
     _make_partial_index("ix_deliveries_case_id", "case_id"),
 )
 
@@ -432,6 +439,7 @@ delivery_attempts = Table(
     Column("answer_sha256", Text, ForeignKey("payloads.sha256")),
     Column("sentence", Text),  # what we saw
     Column("theirs", Text),  # the partner's own words
+    _make_partial_index("ix_delivery_attempts_answer_sha256", "answer_sha256"),
     Index("ix_delivery_attempts_problem", "problem", "delivery", **_where(_troubled)),
 )
 
@@ -605,8 +613,7 @@ trust_lists = Table(
     CheckConstraint("form IN ('own', 'etsi')", name="form"),
 )
 
-# Verdicts on certificates, each once for the same certificate, use and evidence; `digest` is that of the
-# document, among the payloads, which names all of the evidence.
+# Verdicts on certificates; `digest` is that of the document, a payload, which names all of the evidence.
 verdicts = Table(
     "verdicts",
     metadata,

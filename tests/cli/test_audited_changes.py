@@ -9,11 +9,12 @@ import os
 import pwd
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine, Row, insert
 
 from gateway.cli import main
 from gateway.cli.audited_changes import change_database
@@ -22,6 +23,7 @@ from gateway.cli.verb_groups import Arguments
 from gateway.cli.verb_table import VERBS
 from gateway.evidence import list_subject_leaves
 from gateway.store import NewDelivery, audit_log, deliveries, fetched_lists, make_engine, parties
+from gateway.store.draft_tables import submission_drafts
 from gateway.store.engine import read_transaction, write_transaction
 from tests.cli.test_pki_list import AT, DESCRIPTION, party, zed_list
 from tests.kit.paths import ROOT
@@ -29,7 +31,9 @@ from tests.recognition.sample_lists import NOW, country
 
 ACCOUNT = pwd.getpwuid(os.getuid()).pw_name
 #: Changes of what, and not of whom we believe; a list and the mappings have evidence of their own.
-NO_TRUST = {"agency console", "migrate", "map use", "pki list import", "pki source refresh"}
+NO_TRUST = {
+    *("agency console", "migrate", "map use", "pki list import", "pki source refresh", "retention purge"),
+}
 SETTINGS = """
 [hub]
 home = "."
@@ -116,9 +120,22 @@ def test_every_changing_verb_leaves_one_row(
     capsys.readouterr()
     desk.act("map use", mappings)
     desk.act("conformance invite", "--out", home / "suite")
+    _purge_draft(desk)
     assert desk.ran == {words for words, verb in VERBS.items() if verb.effect == "changes"}
     _check_no_secret(desk)
     desk.engine.dispose()
+
+
+def _purge_draft(desk: Desk) -> None:
+    """Remove a draft of long ago, as the settings then allow."""
+    settings = desk.home / "gateway.toml"
+    settings.write_text(settings.read_text() + '\n[retention]\ndrafts = "1d"\n')
+    long_ago = NOW - timedelta(days=3650)
+    with write_transaction(desk.engine) as conn:
+        values = {"party": "hub", "reference": "R", "documents": "[]", "content": "{}", "version": 1}
+        values |= {"created_at": long_ago, "changed_at": long_ago, "created_by": "a", "changed_by": "a"}
+        conn.execute(insert(submission_drafts).values(**values))
+    desk.act("retention purge")
 
 
 def _change_files(desk: Desk) -> None:

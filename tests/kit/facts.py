@@ -144,7 +144,7 @@ def unused_settings() -> list[str]:
     )
     owner = (
         r"\b(?:hub|database|http|limits|pki|token|delivery|share|settings|agency|called|customs|one|source|section"
-        r"|time_stamps|recognition|console|api|oidc)\."
+        r"|time_stamps|recognition|retention|console|api|oidc)\."
     )
     return [
         key.name

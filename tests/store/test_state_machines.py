@@ -52,6 +52,8 @@ def test_delivery_steps():
         ("QUEUED", "try", "QUEUED"),
         ("QUEUED", "cancel", "CANCELLED"),
         ("QUEUED", "expire", "FAILED"),
+        ("QUEUED", "given", "DELIVERED"),
+        ("QUEUED", "given_for_receipt", "AWAITING_RECEIPT"),
         ("ACTIVE", "delivered", "DELIVERED"),
         ("ACTIVE", "sent", "AWAITING_RECEIPT"),
         ("ACTIVE", "defer", "QUEUED"),

@@ -127,6 +127,8 @@ def _print_check_report(found: VerificationReport, waiting: datetime | None) -> 
     print(f"{found.signed} heads signed by the gateway, over {found.vouched} leaves")
     print(f"{found.stamps} valid time stamps, over {found.stamped} leaves")
     print(f"{found.verdicts} verdicts and {found.octets} stored contents: all digests match")
+    if found.removed:
+        print(f"{found.removed} contents were removed by retention, as the evidence says")
     if found.leaves and not max(found.vouched, found.stamped):
         print("no signature of the gateway and no time stamp covers this evidence")
     if waiting is not None:

@@ -1,0 +1,228 @@
+"""Tells what retention may remove, and removes it: in short transactions, each with audit and evidence.
+
+Octets of a case may go when the case has ended, all its deliveries are over, the time of the settings
+has passed since, and the PersistDuration of each of its messages has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, Row
+
+from gateway.agreements import PModeIndex, Reliability
+from gateway.config import Settings
+from gateway.evidence import record_evidence
+from gateway.hub import get_current_time, load_register_snapshot
+from gateway.operations.audited_changes import Act, open_change
+from gateway.store import octet_removal, read_transaction
+
+__all__ = ["RetentionReport", "purge_octets", "read_retention_report"]
+
+#: Cases or messages of one transaction.
+_BATCH: Final = 20
+_LOOKED_AT: Final = 200
+_UNKNOWN: Final = Reliability()
+
+
+@dataclass(slots=True)
+class RetentionReport:
+    """What may be removed, or was removed: numbers, octets, and the end of the oldest case.
+
+    `before` and `drafts_before` are the times before which something must have ended; None where
+    the settings keep everything.
+    """
+
+    before: datetime | None = None
+    drafts_before: datetime | None = None
+    cases: int = 0
+    letters: int = 0
+    messages: int = 0
+    drafts: int = 0
+    octets: int = 0
+    oldest: datetime | None = None
+    audit: list[int] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain values."""
+        return asdict(self)
+
+    def _see(self, moment: datetime) -> None:
+        self.oldest = moment if self.oldest is None else min(self.oldest, moment)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Some cases or letters whose octets may go, and the last row that was looked at."""
+
+    cases: tuple[Row[Any], ...]
+    letters: tuple[Row[Any], ...]
+    messages: int
+    last: int
+
+
+def _make_report(settings: Settings, now: datetime) -> RetentionReport:
+    octets, drafts = settings.retention.octets, settings.retention.drafts
+    return RetentionReport(None if octets is None else now - octets, None if drafts is None else now - drafts)
+
+
+def read_retention_report(
+    conn: Connection, settings: Settings, now: datetime | None = None
+) -> RetentionReport:
+    """Return what may be removed now; the octets are an upper bound, since some may have another use."""
+    now = now or get_current_time()
+    report = _make_report(settings, now)
+    if report.before is not None:
+        book, seen = load_register_snapshot(conn).book, set[str]()
+        for choose in (_choose_cases, _choose_letters):
+            for batch in _iterate_batches(choose, conn, (report.before, now), book):
+                cases = [row.id for row in batch.cases]
+                letters = [row.id for row in batch.letters]
+                digests = octet_removal.list_used_digests(conn, cases, letters) - seen
+                seen |= digests
+                _count_batch(report, batch, octet_removal.measure_octets(conn, cases, letters, digests))
+    if report.drafts_before is not None:
+        report.drafts, octets, oldest = octet_removal.count_old_drafts(conn, report.drafts_before)
+        report.octets += octets
+        if oldest is not None:
+            report._see(oldest)
+    return report
+
+
+def _count_batch(report: RetentionReport, batch: _Batch, octets: int) -> None:
+    report.cases += len(batch.cases)
+    report.letters += len(batch.letters)
+    report.messages += batch.messages
+    report.octets += octets
+    for moment in (*(row.ended_at for row in batch.cases), *(row.received_at for row in batch.letters)):
+        report._see(moment)
+
+
+_Choose = Callable[[Connection, tuple[datetime, datetime], PModeIndex, int, int], _Batch | None]
+
+
+def _iterate_batches(
+    choose: _Choose, conn: Connection, moments: tuple[datetime, datetime], book: PModeIndex
+) -> Iterator[_Batch]:
+    after = 0
+    while (batch := choose(conn, moments, book, after, _LOOKED_AT)) is not None:
+        yield batch
+        after = batch.last
+
+
+def _choose_cases(
+    conn: Connection, moments: tuple[datetime, datetime], book: PModeIndex, after: int, limit: int
+) -> _Batch | None:
+    """Return the next cases that ended early enough, without those whose agreement keeps a message longer."""
+    before, now = moments
+    ended = octet_removal.list_ended_cases(conn, before, after, limit)
+    if not ended:
+        return None
+    rows = octet_removal.list_case_messages(conn, [row.id for row in ended])
+    kept = {row.case_id for row in rows if _get_persist_end(row, book) > now}
+    chosen = tuple(row for row in ended if row.id not in kept)
+    return _Batch(chosen, (), sum(row.case_id not in kept for row in rows), ended[-1].id)
+
+
+def _choose_letters(
+    conn: Connection, moments: tuple[datetime, datetime], book: PModeIndex, after: int, limit: int
+) -> _Batch | None:
+    before, now = moments
+    rows = octet_removal.list_old_letters(conn, before, after, limit)
+    if not rows:
+        return None
+    chosen = tuple(row for row in rows if _get_persist_end(row, book) <= now)
+    return _Batch((), chosen, len(chosen), rows[-1].id)
+
+
+def _get_persist_end(row: Row[Any], book: PModeIndex) -> datetime:
+    """Return until when the agreement keeps a message; the default where its P-Mode is gone."""
+    pmode = book.find_by_id(row.agreement_id, row.pmode_id or "", row.received_at)
+    terms = _UNKNOWN if pmode is None else pmode.reliability
+    end: datetime = row.received_at + timedelta(seconds=terms.persist_duration)
+    return end
+
+
+def purge_octets(
+    engine: Engine, settings: Settings, act: Act, *, limit: int | None = None, now: datetime | None = None
+) -> RetentionReport:
+    """Remove what may be removed, at most `limit` cases and letters; return what was removed.
+
+    Each batch is one transaction with its row of audit and a leaf of evidence for each case or
+    letter: after a kill, what was committed is removed and recorded, and the rest is still there.
+    """
+    now = now or get_current_time()
+    done = _make_report(settings, now)
+    if done.before is not None:
+        with read_transaction(engine) as conn:
+            book = load_register_snapshot(conn).book
+        for choose in (_choose_cases, _choose_letters):
+            after: int | None = 0
+            while after is not None and (limit is None or done.cases + done.letters < limit):
+                left = _BATCH if limit is None else min(_BATCH, limit - done.cases - done.letters)
+                after = _purge_batch(engine, settings, act, (choose, book, done, now), (after, left))
+    while done.drafts_before is not None and _purge_drafts(engine, settings, act, done):
+        pass
+    return done
+
+
+def _purge_batch(
+    engine: Engine,
+    settings: Settings,
+    act: Act,
+    what: tuple[_Choose, PModeIndex, RetentionReport, datetime],
+    window: tuple[int, int],
+) -> int | None:
+    """Remove one batch; return the last row that was looked at, None when nothing is left."""
+    choose, book, done, now = what
+    assert done.before is not None
+    with open_change(engine, settings, act, "retention.purge", now) as change:
+        batch = choose(change.conn, (done.before, now), book, *window)
+        if batch is None or not (batch.cases or batch.letters):
+            change.leave_unchanged()
+            return None if batch is None else batch.last
+        removed = [_remove_one(change.conn, ("case", row.id), act, now) for row in batch.cases]
+        removed += [_remove_one(change.conn, ("message", row.id), act, now) for row in batch.letters]
+        told = _describe_batch(batch, sum(removed))
+        change.record_change("retention", before=told, after={"octets": 0, "before": done.before})
+    _count_batch(done, batch, sum(removed))
+    if change.number is not None:
+        done.audit.append(change.number)
+    return batch.last
+
+
+def _describe_batch(batch: _Batch, octets: int) -> dict[str, Any]:
+    told: dict[str, Any] = {"messages": batch.messages, "octets": octets}
+    if batch.cases:
+        told["cases"] = [row.number for row in batch.cases]
+    return told
+
+
+def _remove_one(conn: Connection, subject: tuple[str, int], act: Act, now: datetime) -> int:
+    kind, number = subject
+    cases, letters = ((number,), ()) if kind == "case" else ((), (number,))
+    removed = octet_removal.remove_octets(conn, cases, letters, now)
+    data = {"digests": list(removed.digests), "octets": removed.octets, "by": act.by}
+    record_evidence(conn, "purged", kind, number, None, data, now)
+    return removed.octets
+
+
+def _purge_drafts(engine: Engine, settings: Settings, act: Act, done: RetentionReport) -> bool:
+    """Remove some old drafts; return whether there may be more."""
+    assert done.drafts_before is not None
+    with open_change(engine, settings, act, "retention.drafts") as change:
+        number, octets, _ = octet_removal.count_old_drafts(change.conn, done.drafts_before)
+        if not number:
+            change.leave_unchanged()
+            return False
+        removed = octet_removal.remove_old_drafts(change.conn, done.drafts_before, _BATCH)
+        left = octet_removal.count_old_drafts(change.conn, done.drafts_before)
+        change.record_change("drafts", before={"drafts": removed, "octets": octets - left[1]}, after={})
+    done.drafts += removed
+    done.octets += octets - left[1]
+    if change.number is not None:
+        done.audit.append(change.number)
+    return left[0] > 0

@@ -1,0 +1,289 @@
+"""Finds and removes the octets of ended business: messages, their parts, calls, documents, old drafts.
+
+The rows stay: who sent what and when, digests, states, evidence. So a repeat of a message is still
+known, and the evidence is verified as before. What still has another use is not removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Text,
+    and_,
+    cast,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
+
+from gateway.state_machines import CASE, DELIVERY
+from gateway.store.answer_tables import case_answer_files, case_answers
+from gateway.store.draft_tables import draft_files, submission_drafts
+from gateway.store.officer_tables import console_mailbox, officer_acts
+from gateway.store.tables import (
+    agency_requests,
+    cases,
+    deliveries,
+    delivery_attempts,
+    evidence,
+    fetched_lists,
+    message_payloads,
+    messages,
+    payloads,
+    verdicts,
+)
+
+__all__ = [
+    "RemovedOctets",
+    "compact_database",
+    "count_old_drafts",
+    "list_case_messages",
+    "list_ended_cases",
+    "list_old_letters",
+    "list_used_digests",
+    "measure_octets",
+    "remove_octets",
+    "remove_old_drafts",
+]
+
+_ENDED: Final = sorted(CASE.final)
+_OVER: Final = sorted(DELIVERY.final)
+#: Evidence whose octets are themselves what a partner has signed, or what a verdict rests on: they stay.
+_EVIDENCE_KINDS: Final = ("customs", "reply", "verdict", "act", "fetched")
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedOctets:
+    """What one removal has removed: digests, and the number of octets."""
+
+    digests: tuple[str, ...]
+    octets: int
+
+
+def list_ended_cases(conn: Connection, before: datetime, after: int, limit: int) -> Sequence[Row[Any]]:
+    """Return id, number and end of cases that ended before a time, whose octets are there, from an id on.
+
+    A case with a delivery that is not over has not ended.
+    """
+    ended = func.coalesce(cases.c.closed_at, cases.c.opened_at).label("ended_at")
+    busy = exists().where(deliveries.c.case_id == cases.c.id, deliveries.c.state.not_in(_OVER))
+    columns: list[ColumnElement[Any]] = [cases.c.id, cases.c.number, ended]
+    found = select(*columns).where(
+        cases.c.purged_at.is_(None),
+        cases.c.opened_at < before,
+        cases.c.id > after,
+        cases.c.state.in_(_ENDED),
+        ended < before,
+        ~busy,
+    )
+    return conn.execute(found.order_by(cases.c.id).limit(limit)).all()
+
+
+def list_case_messages(conn: Connection, ended: Iterable[int]) -> Sequence[Row[Any]]:
+    """Return the messages of cases, with what decides how long they are kept."""
+    return conn.execute(
+        _select_messages().where(messages.c.case_id.in_(list(ended))).order_by(messages.c.id)
+    ).all()
+
+
+def list_old_letters(conn: Connection, before: datetime, after: int, limit: int) -> Sequence[Row[Any]]:
+    """Return messages to a mailbox that came before a time, whose octets are there, from an id on.
+
+    One that a task still has to admit is none.
+    """
+    key = literal("admit:") + cast(messages.c.id, Text)
+    waiting = exists().where(deliveries.c.dedupe_key == key, deliveries.c.state.not_in(_OVER))
+    found = _select_messages().where(
+        messages.c.purged_at.is_(None),
+        messages.c.case_id.is_(None),
+        messages.c.received_at < before,
+        messages.c.id > after,
+        messages.c.direction == "in",
+        ~waiting,
+    )
+    return conn.execute(found.order_by(messages.c.id).limit(limit)).all()
+
+
+def _select_messages() -> Any:
+    columns = (messages.c.id, messages.c.case_id, messages.c.agreement_id, messages.c.pmode_id)
+    return select(*columns, messages.c.received_at)
+
+
+def list_used_digests(conn: Connection, ended: Sequence[int], letters: Sequence[int]) -> frozenset[str]:
+    """Return the digests of all octets that cases, their messages, or letters have among the payloads."""
+    chosen = _of(messages.c.case_id, ended) | _of(messages.c.id, letters)
+    whole = select(messages.c.parcel_sha256).where(chosen, messages.c.parcel.is_(None))
+    apart = message_payloads.c.parcel_offset.is_(None)
+    parts = select(message_payloads.c.sha256).join(messages).where(chosen, apart)
+    calls = select(deliveries.c.payload_sha256).where(_of(deliveries.c.case_id, ended))
+    asked = select(agency_requests.c.document_sha256).where(_of(agency_requests.c.case_id, ended))
+    found = {one for each in (whole, parts, calls, asked) for one in conn.execute(each).scalars()}
+    return frozenset(one for one in found if one is not None)
+
+
+def measure_octets(
+    conn: Connection, ended: Sequence[int], letters: Sequence[int], digests: Iterable[str]
+) -> int:
+    """Return how many octets these messages and payloads have."""
+    chosen = _of(messages.c.case_id, ended) | _of(messages.c.id, letters)
+    inside = func.coalesce(func.length(messages.c.parcel), 0)
+    answers = func.coalesce(func.length(messages.c.answer_body), 0)
+    rows = conn.execute(select(func.sum(inside + answers)).where(chosen)).scalar()
+    apart = conn.execute(
+        select(func.sum(payloads.c.size)).where(
+            payloads.c.sha256.in_(list(digests)), payloads.c.purged_at.is_(None)
+        )
+    ).scalar()
+    return int(rows or 0) + int(apart or 0)
+
+
+def _of(column: Any, values: Sequence[int]) -> ColumnElement[bool]:
+    chosen: ColumnElement[bool] = column.in_(list(values))
+    return chosen
+
+
+def remove_octets(
+    conn: Connection, ended: Sequence[int], letters: Sequence[int], at: datetime
+) -> RemovedOctets:
+    """Remove the octets of cases and letters; what something else needs stays, and is removed with that.
+
+    The rows of the payloads are locked first: who stores the same octets again meanwhile waits, and
+    stores them anew.
+    """
+    digests = sorted(list_used_digests(conn, ended, letters))
+    locked = select(payloads.c.sha256).where(payloads.c.sha256.in_(digests), payloads.c.purged_at.is_(None))
+    there = conn.execute(locked.order_by(payloads.c.sha256).with_for_update()).scalars().all()
+    count = measure_octets(conn, ended, letters, ())
+    chosen = and_(
+        _of(messages.c.case_id, ended) | _of(messages.c.id, letters), messages.c.purged_at.is_(None)
+    )
+    gone = list(
+        conn.execute(select(messages.c.parcel_sha256).where(chosen, messages.c.parcel.is_not(None))).scalars()
+    )
+    conn.execute(update(messages).where(chosen).values(parcel=None, answer_body=None, purged_at=at))
+    conn.execute(update(cases).where(_of(cases.c.id, ended)).values(purged_at=at))
+    free = [one for one in there if one not in _list_needed(conn, there)]
+    sizes = select(func.sum(payloads.c.size)).where(payloads.c.sha256.in_(free))
+    count += int(conn.execute(sizes).scalar() or 0)
+    conn.execute(update(payloads).where(payloads.c.sha256.in_(free)).values(content=b"", purged_at=at))
+    return RemovedOctets(tuple(sorted({*free, *gone})), count)
+
+
+def _list_needed(conn: Connection, digests: Sequence[str]) -> frozenset[str]:
+    """Return those digests whose octets something else needs: business that goes on, or evidence."""
+    kept = messages.c.purged_at.is_(None)
+    live = cases.c.purged_at.is_(None)
+    part, call, asked = (
+        message_payloads.c.sha256,
+        deliveries.c.payload_sha256,
+        agency_requests.c.document_sha256,
+    )
+    questions = [
+        select(messages.c.parcel_sha256).where(
+            messages.c.parcel_sha256.in_(digests), messages.c.parcel.is_(None), kept
+        ),
+        select(part)
+        .join(messages)
+        .where(part.in_(digests), message_payloads.c.parcel_offset.is_(None), kept),
+        select(call)
+        .join(cases, cases.c.id == deliveries.c.case_id, isouter=True)
+        .where(call.in_(digests), call.is_not(None), or_(deliveries.c.case_id.is_(None), live)),
+        select(asked).join(cases).where(asked.in_(digests), live),
+    ]
+    evident = (
+        agency_requests.c.reply_sha256,
+        delivery_attempts.c.answer_sha256,
+        console_mailbox.c.call_sha256,
+        officer_acts.c.content,
+        officer_acts.c.shown_sha256,
+        officer_acts.c.call_sha256,
+        fetched_lists.c.sha256,
+        verdicts.c.digest,
+    )
+    questions += [select(column).where(column.in_(digests)) for column in evident]
+    named = select(evidence.c.digest).where(evidence.c.digest.in_(digests))
+    questions.append(named.where(evidence.c.kind.in_(_EVIDENCE_KINDS)))
+    return frozenset(one for question in questions for one in conn.execute(question).scalars())
+
+
+def count_old_drafts(conn: Connection, before: datetime) -> tuple[int, int, datetime | None]:
+    """Return how many drafts and prepared answers are older than a time, their octets, and the oldest."""
+    numbers, octets, oldest = [], 0, []
+    for table, changed, files, owner in _DRAFTS:
+        old = changed < before
+        row = conn.execute(select(func.count(), func.min(changed)).select_from(table).where(old)).one()
+        numbers.append(row[0])
+        oldest += [row[1]] if row[1] is not None else []
+        size = func.length(files.c.content)
+        joined = select(func.sum(size)).join(table, owner == table.c.id).where(old)
+        octets += int(conn.execute(joined).scalar() or 0)
+        octets += int(conn.execute(select(func.sum(func.length(table.c.content))).where(old)).scalar() or 0)
+    return sum(numbers), octets, min(oldest, default=None)
+
+
+_DRAFTS: Final[tuple[Any, ...]] = (
+    (
+        submission_drafts,
+        func.coalesce(submission_drafts.c.handed_in_at, submission_drafts.c.changed_at),
+        draft_files,
+        draft_files.c.draft_id,
+    ),
+    (
+        case_answers,
+        func.coalesce(case_answers.c.handed_in_at, case_answers.c.created_at),
+        case_answer_files,
+        case_answer_files.c.answer,
+    ),
+)
+
+
+def remove_old_drafts(conn: Connection, before: datetime, limit: int) -> int:
+    """Remove drafts and prepared answers, with their files, that nobody has changed since; count them."""
+    removed = 0
+    for table, changed, files, owner in _DRAFTS:
+        found = select(table.c.id).where(changed < before).order_by(table.c.id).limit(limit - removed)
+        ids = conn.execute(found).scalars().all()
+        conn.execute(delete(files).where(owner.in_(ids)))
+        conn.execute(delete(table).where(table.c.id.in_(ids)))
+        removed += len(ids)
+    return removed
+
+
+def compact_database(engine: Engine) -> tuple[int, int]:
+    """Give the space of removed octets back to the file system; return the octets before and after.
+
+    SQLite writes the whole file anew, for which the disk needs its size once more; PostgreSQL writes
+    the tables with octets anew, and locks each meanwhile.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        return _compact_tables(conn)
+
+
+def _compact_tables(conn: Any) -> tuple[int, int]:
+    if conn.dialect.name == "sqlite":
+        before = _measure_file(conn)
+        conn.exec_driver_sql("VACUUM")
+        conn.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        return before, _measure_file(conn)
+    size = "SELECT pg_database_size(current_database())"
+    before = int(conn.exec_driver_sql(size).scalar())
+    for table in (messages, payloads, submission_drafts, draft_files, case_answers, case_answer_files):
+        conn.exec_driver_sql(f"VACUUM FULL {table.name}")
+    return before, int(conn.exec_driver_sql(size).scalar())
+
+
+def _measure_file(conn: Any) -> int:
+    pages, size = (conn.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("page_count", "page_size"))
+    return int(pages) * int(size)

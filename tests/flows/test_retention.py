@@ -1,0 +1,277 @@
+"""Octets of ended cases are removed when nothing keeps them; rows, evidence and repeats stay right."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, select, update
+
+from gateway.cli import main
+from gateway.cli.settings import read_home_settings
+from gateway.errors import GatewayError
+from gateway.evidence import TrustedEvidence, list_subject_leaves, verify_all_evidence
+from gateway.hub import Hub
+from gateway.message_model import ErrorSignal, Payload, Receipt
+from gateway.operations import Act, purge_octets, read_retention_report
+from gateway.store import audit_log, messages, octet_removal, payloads, tables
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.wire.xml import serialize_element
+from tests.flows.craft import reference, without_applications
+from tests.flows.test_results import result_delivery
+from tests.kit.house import signer_named
+from tests.kit.kills import die_at
+from tests.kit.story import QUIET, Story
+
+ACT = Act("retention purge", "Kim")
+
+
+class Kept:
+    """A story with an ended case, and the settings of retention."""
+
+    def __init__(self, engine: Engine, home: Path) -> None:
+        url = engine.url.render_as_string(hide_password=False)
+        (home / "gateway.toml").write_text(
+            f'[hub]\nhome = "."\n[database]\nurl = "{url}"\n[retention]\noctets = "10d"\ndrafts = "10d"\n'
+        )
+        self.home = home
+        self.engine = engine
+        self.settings = read_home_settings(home)
+        self.story = Story(engine, customs=False, agreement=QUIET)
+        self.unit, self.parcel, self.receipt = self.file()
+
+    def file(self, name: str = "") -> Any:
+        """File a submission with a large attachment, which ends at once; return it and its receipt."""
+
+        def change(root: Any) -> None:
+            without_applications(root)
+            if name:
+                reference(name)(root)
+
+        story = self.story
+        root = story.submission(change)
+        unit = story.broker.message("Submit", serialize_element(root))
+        parcel = story.broker.seal(unit)
+        answer = story.house.post(parcel)
+        story.tick()
+        assert story.case().state == "CLOSED"
+        return unit, parcel, answer
+
+    def purge(self, **words: Any) -> Any:
+        return purge_octets(self.engine, self.settings, ACT, now=self.story.clock(), **words)
+
+    def report(self) -> Any:
+        with read_transaction(self.engine) as conn:
+            return read_retention_report(conn, self.settings, self.story.clock())
+
+    def count_octets(self) -> int:
+        """Return the octets that are there, of messages and payloads."""
+        inside = func.coalesce(func.length(tables.messages.c.parcel), 0)
+        answers = func.coalesce(func.length(tables.messages.c.answer_body), 0)
+        with read_transaction(self.engine) as conn:
+            rows = conn.execute(select(func.sum(inside + answers))).scalar() or 0
+            apart = conn.execute(select(func.sum(func.length(tables.payloads.c.content)))).scalar() or 0
+        return int(rows) + int(apart)
+
+    def verify(self) -> Any:
+        with read_transaction(self.engine) as conn:
+            return verify_all_evidence(
+                conn, TrustedEvidence(frozenset({signer_named("hub").certificate.sha256}))
+            )
+
+
+@pytest.fixture
+def kept(engine: Engine, tmp_path: Path) -> Kept:
+    return Kept(engine, tmp_path)
+
+
+def test_what_would_go_is_told_before_and_goes_then(kept: Kept) -> None:
+    assert (kept.report().cases, kept.report().octets) == (0, 0)
+    kept.story.clock.forward(days=11)
+    told, before = kept.report(), kept.count_octets()
+    assert (told.cases, told.letters, told.messages) == (1, 0, 2)
+    assert told.oldest is not None
+    done = kept.purge()
+    assert (done.cases, done.messages) == (1, 2)
+    assert before - kept.count_octets() == done.octets == told.octets > 3000
+    assert kept.report().cases == 0
+    assert kept.purge().cases == 0
+    with read_transaction(kept.engine) as conn:
+        entries = [row for row in audit_log.list_actions(conn, limit=50) if row.action == "retention purge"]
+    assert [row.actor for row in entries] == ["Kim"]
+    assert entries[0].before["octets"] == done.octets
+
+
+def test_nothing_goes_without_a_time(kept: Kept) -> None:
+    (kept.home / "gateway.toml").write_text('[hub]\nhome = "."\n')
+    kept.settings = read_home_settings(kept.home)
+    kept.story.clock.forward(days=1000)
+    before = kept.count_octets()
+    assert kept.purge().cases == 0
+    assert kept.count_octets() == before
+
+
+def test_the_agreement_keeps_what_it_must(kept: Kept) -> None:
+    text = (kept.home / "gateway.toml").read_text().replace('octets = "10d"', 'octets = "1d"')
+    (kept.home / "gateway.toml").write_text(text)
+    kept.settings = read_home_settings(kept.home)
+    kept.story.clock.forward(days=4)
+    assert kept.purge().cases == 0, "PersistDuration is five days"
+    kept.story.clock.forward(days=2)
+    assert kept.purge().cases == 1
+
+
+def test_a_case_that_goes_on_keeps_its_octets(engine: Engine, tmp_path: Path) -> None:
+    kept = Kept(engine, tmp_path)
+    kept.story.submit(kept.story.submission(reference("GOES-ON")))
+    kept.story.tick()
+    kept.story.clock.forward(days=100)
+    assert kept.purge().cases == 1
+    with read_transaction(engine) as conn:
+        for row in messages.list_messages(conn, direction="in"):
+            if row.purged_at is None:
+                assert messages.load_payloads(conn, row.id)
+            else:
+                with pytest.raises(GatewayError) as gone:
+                    messages.load_parcel(conn, row.id)
+                assert gone.value.problem.id == "GW320"
+
+
+def test_the_evidence_is_verified_after_the_purge(kept: Kept) -> None:
+    before = kept.verify()
+    kept.story.clock.forward(days=11)
+    done = kept.purge()
+    after = kept.verify()
+    assert (after.removed > 0, after.octets + after.removed) == (True, before.octets)
+    with read_transaction(kept.engine) as conn:
+        (leaf,) = [
+            one for one in list_subject_leaves(conn, "case", kept.story.case().id) if one.kind == "purged"
+        ]
+    assert str(done.octets) in leaf.data
+    # Octets that somebody else takes away are missed.
+    with write_transaction(kept.engine) as conn:
+        left = select(tables.payloads.c.sha256).where(tables.payloads.c.purged_at.is_(None)).limit(1)
+        digest = payloads.store_payload(conn, b"something", kept.story.clock())
+        assert conn.execute(left).first() is not None
+        gone = update(tables.payloads).where(tables.payloads.c.sha256 == digest)
+        conn.execute(gone.values(content=b"", purged_at=kept.story.clock()))
+    with pytest.raises(GatewayError) as broken:
+        kept.verify()
+    assert "no evidence says why" in broken.value.detail
+
+
+def test_a_repeat_gets_a_new_receipt_and_is_not_processed_again(kept: Kept) -> None:
+    kept.story.clock.forward(days=11)
+    kept.purge()
+    answers = [kept.story.house.post(kept.parcel) for _ in range(2)]
+    assert answers[0].body == answers[1].body != kept.receipt.body
+    unit = kept.story.broker.open(answers[0], kept.parcel).unit
+    assert isinstance(unit, Receipt)
+    assert unit.ref_to_message_id == kept.unit.message_id
+    queued = len(kept.story.deliveries())
+    kept.story.tick()
+    assert len(kept.story.deliveries()) == queued
+    other = kept.story.broker.seal(
+        kept.story.broker.message("Submit", b"<other/>", message_id=kept.unit.message_id)
+    )
+    refused = kept.story.broker.open(kept.story.house.post(other)).unit
+    assert isinstance(refused, ErrorSignal)
+    assert "GW312" in refused.errors[0].description
+
+
+def test_a_repeat_is_refused_where_the_settings_say_so(kept: Kept) -> None:
+    kept.story.clock.forward(days=11)
+    kept.purge()
+    kept.story.hub.refuses_late_repeats = True
+    refused = kept.story.broker.open(kept.story.house.post(kept.parcel)).unit
+    assert isinstance(refused, ErrorSignal)
+    assert (refused.errors[0].code, refused.errors[0].description[:5]) == ("TimeToLiveExpired", "GW321")
+
+
+def test_octets_with_another_use_stay_until_that_ends(kept: Kept) -> None:
+    """A large attachment of two cases is stored once: it goes with the second."""
+    large = b"%PDF-" + b"x" * 200_000
+    story = kept.story
+
+    def send(name: str) -> None:
+        unit = story.broker.message("Store", b"<a/>")
+        pdf = Payload(f"pdf.{name}", "application/pdf", large)
+        assert story.house.post(
+            story.broker.seal(story.broker.message("Store", payloads=(*unit.payloads, pdf)))
+        )
+
+    send("1")
+    story.clock.forward(days=8)
+    send("2")
+    story.clock.forward(days=3)
+    done = kept.purge()
+    assert (done.cases, done.letters) == (1, 1)
+    with read_transaction(kept.engine) as conn:
+        (second,) = [row for row in messages.list_messages(conn, action="Store") if row.purged_at is None]
+        assert messages.load_payloads(conn, second.id)[1].content == large
+    story.clock.forward(days=8)
+    assert kept.purge().octets > 200_000
+    # The same octets come again: they are stored anew.
+    send("3")
+    with read_transaction(kept.engine) as conn:
+        (third,) = [row for row in messages.list_messages(conn, action="Store") if row.purged_at is None]
+        assert messages.load_payloads(conn, third.id)[1].content == large
+    kept.verify()
+
+
+def test_a_limit_ends_the_purge(kept: Kept) -> None:
+    kept.file("SECOND")
+    kept.story.clock.forward(days=11)
+    assert kept.purge(limit=1).cases == 1
+    assert kept.report().cases == 1
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_kill_in_the_middle_leaves_all_or_nothing(kept: Kept, side: str) -> None:
+    kept.story.clock.forward(days=11)
+    before = kept.count_octets()
+
+    def purge(hub: Hub) -> None:
+        purge_octets(hub.engine, kept.settings, ACT, now=kept.story.clock())
+
+    die_at(kept.story, f"retention.purge.{side}_commit", purge)
+    assert (kept.count_octets() < before) == (side == "after")
+    kept.verify()
+    assert kept.purge().cases == (1 if side == "before" else 0)
+    kept.verify()
+    assert result_delivery(kept.story).state == "DELIVERED"
+
+
+def test_the_verbs(kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the clock of this machine the story has not ended: the verbs are asked at another time."""
+    with write_transaction(kept.engine) as conn:
+        long_ago = kept.story.clock() - timedelta(days=400)
+        conn.execute(update(tables.cases).values(opened_at=long_ago, closed_at=long_ago))
+        conn.execute(update(tables.messages).values(received_at=long_ago))
+    at = ["--home", str(kept.home)]
+    assert main(["retention", "show", *at]) == 0
+    out = capsys.readouterr().out
+    assert "1 case, and 0 messages in mailboxes" in out
+    assert "a repeat of a removed message: acknowledge" in out
+    assert main(["retention", "purge", "--compact", "--by", "Kim", *at]) == 0
+    assert "of 2 messages in 1 case, and of 0 drafts. The database had" in capsys.readouterr().out
+    number = kept.story.case().number
+    assert main(["case", "show", number, *at]) == 0
+    assert main(["message", "dump", "1", *at]) != 0
+    assert "GW320" in capsys.readouterr().err
+
+
+def test_the_space_is_given_back(kept: Kept) -> None:
+    story = kept.story
+    for number in range(3):
+        content = bytes([number]) * 3_000_000
+        pdf = Payload(f"pdf.{number}", "application/pdf", content)
+        assert story.house.post(story.broker.seal(story.broker.message("Store", payloads=(pdf,))))
+    story.clock.forward(days=11)
+    kept.purge()
+    before, after = octet_removal.compact_database(kept.engine)
+    assert after < before
+    if kept.engine.dialect.name == "sqlite":
+        assert before - after > 8_000_000
