@@ -26,7 +26,7 @@ from gateway.pki import (
     read_certificate,
     read_certificates,
 )
-from gateway.protocols import EncryptionResources, ProtocolContext
+from gateway.protocols import EncryptionResources, ProtocolContext, make_sequence_number
 
 #: The file of a partner folder with the certificate for which payloads to the hub are encrypted.
 RECEIVER_FILE: Final = "hub.encryption.cert.pem"
@@ -162,6 +162,8 @@ class Membership:
             duplicate_elimination=terms.duplicate_elimination != "never",
             ack_requested=AckRequest(terms.ack_signed != "never") if terms.ack_requested != "never" else None,
             sync_reply=pmode.sync_reply_mode != "none",
+            # Each message is sent when the one before it is acknowledged: so each may begin anew.
+            sequence=make_sequence_number(0) if terms.message_order else None,
         )
         return replace(agreed, **fields)
 
