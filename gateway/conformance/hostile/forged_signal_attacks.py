@@ -265,7 +265,7 @@ _WISHES: Final[tuple[RefusedRow[TreeMutation], ...]] = (
     ("ack-to-url", "AckRequested whose actor is a URL", set_attribute(_ACK, "soap:actor", _ATTACKER),
      "GW304"),
     ("ack-to-next", "AckRequested for the next handler", set_attribute(_ACK, "soap:actor", NEXT_MSH),
-     "GW311"),
+     "GW304"),
     ("ack-to-next-node", "AckRequested for the next node", set_attribute(_ACK, "soap:actor", NEXT), "GW304"),
     ("ack-to-nobody", "AckRequested with an empty actor", set_attribute(_ACK, "soap:actor", ""), "GW304"),
     ("sync-to-url", "SyncReply whose actor is a URL", set_attribute(_SYNC, "soap:actor", _ATTACKER), "GW304"),

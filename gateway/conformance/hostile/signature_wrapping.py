@@ -297,6 +297,7 @@ _INSTEAD: Final = {
     ("envelope-in-object", "AckRequested"): "GW304",
     ("start-part", "AckRequested"): "GW304",
     ("sync-reply", "Body"): "GW311",
+    ("next-handler", "Acknowledgment"): "GW311",
 }
 #: A prefix for wrappers, so that what is inside them keeps its canonical form.
 _DECLARED: Final = swap_octets("<soap:Envelope ", '<soap:Envelope xmlns:x="urn:example:unknown" ')

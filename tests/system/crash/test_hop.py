@@ -117,7 +117,7 @@ def results(town: Town) -> list[dict[str, Any]]:
     return [row["said"] for row in town.received() if row["action"] == "Result"]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_what_goes_through_the_hop_has_one_effect_in_spite_of_every_kill(town: HopTown) -> None:
     town.start_partners()
     life = Life(town)
@@ -134,7 +134,7 @@ def test_what_goes_through_the_hop_has_one_effect_in_spite_of_every_kill(town: H
                 town.wait(died, 60)
                 assert hop.ended_by() == signal.SIGKILL, f"at {point} the hop ended otherwise"
         with town.hop():
-            town.wait(life.ended, 120)
+            town.wait(life.ended, 300)
             for message in life.filed:
                 case, asked, sent = town.look(message)
                 assert (case.state, case.outcome) == ("CLOSED", "APPROVED")
