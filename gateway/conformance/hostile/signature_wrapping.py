@@ -26,7 +26,7 @@ from gateway.conformance.hostile.case_builders import (
     expect_refusal,
     make_control_scenario,
 )
-from gateway.conformance.hostile.exchange import Expectation, HttpRequest
+from gateway.conformance.hostile.exchange import ACCEPTED, Expectation, HttpRequest
 from gateway.conformance.hostile.naive_verifier import detach_element
 from gateway.conformance.hostile.octet_mutations import BOUNDARY, OctetMutation, swap_octets
 from gateway.conformance.hostile.tree_mutations import (
@@ -299,6 +299,9 @@ _INSTEAD: Final = {
     ("sync-reply", "Body"): "GW311",
     ("next-handler", "Acknowledgment"): "GW311",
 }
+#: Anyone on the way may ask the next handler for an acknowledgment (ebMS 2.0 §6.3.1); what was asked of the
+#: To party stays as it was.
+_HARMLESS: Final = {("next-handler", "AckRequested")}
 #: A prefix for wrappers, so that what is inside them keeps its canonical form.
 _DECLARED: Final = swap_octets("<soap:Envelope ", '<soap:Envelope xmlns:x="urn:example:unknown" ')
 
@@ -343,7 +346,7 @@ def _make_two_root_message(kit: AttackerKit, target: ForgeryTarget, *, forged_fi
 
 
 def _make_envelope_attack(target: ForgeryTarget, variant: _EnvelopeVariant) -> WrappingAttack:
-    return make_element_wrapping(
+    made = make_element_wrapping(
         variant[:3],
         target,
         partial(_make_message, target=target),
@@ -352,6 +355,7 @@ def _make_envelope_attack(target: ForgeryTarget, variant: _EnvelopeVariant) -> W
         variant.source,
         way=variant.way,
     )
+    return replace(made, expected=ACCEPTED) if (variant.name, target.name) in _HARMLESS else made
 
 
 def _make_root_part_attack(target: ForgeryTarget, *, forged_first: bool) -> WrappingAttack:

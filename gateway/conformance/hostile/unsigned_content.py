@@ -142,7 +142,7 @@ _HANDLER_BLOCKS: Final[AttackTable[str]] = (
     ("acknowledgment", "an Acknowledgment for the next handler",
      f"<eb:Acknowledgment {_UNDERSTOOD}>{_ACK}</eb:Acknowledgment>", "GW311"),
     ("ack-requested", "a second AckRequested, for the next handler",
-     f'<eb:AckRequested {_UNDERSTOOD} eb:signed="false"/>', "GW107"),
+     f'<eb:AckRequested {_UNDERSTOOD} eb:signed="false"/>', ACCEPTED),
 )
 
 #: Elements for the next node elsewhere: in what, and the element.
@@ -179,7 +179,7 @@ _FORMS: Final[AttackTable[TreeMutation]] = (
     ("sync-reply-url", "an address as attribute of SyncReply",
      set_attribute("//eb:SyncReply", "x:ReplyTo", "http://attacker.invalid/"), ACCEPTED),
     ("actor-on-ack-requested", "AckRequested is addressed to the next handler",
-     set_attribute("//eb:AckRequested", "soap:actor", NEXT_MSH), "GW311", False),
+     set_attribute("//eb:AckRequested", "soap:actor", NEXT_MSH), "GW304", False),
     ("actor-with-space", "an unknown block whose actor has a space behind",
      _insert_hidden_block("<x:Trace/>", NEXT + " "), "GW202", False),
     ("actor-upper-case", "an unknown block whose actor is in capitals",
