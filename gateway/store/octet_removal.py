@@ -32,6 +32,8 @@ from gateway.state_machines import CASE, DELIVERY
 from gateway.store.answer_tables import case_answer_files, case_answers
 from gateway.store.draft_tables import draft_files, submission_drafts
 from gateway.store.officer_tables import console_mailbox, officer_acts
+from gateway.store.order_tables import ordered_messages
+from gateway.store.prepared_statements import build_state_condition
 from gateway.store.tables import (
     agency_requests,
     cases,
@@ -118,7 +120,11 @@ def list_old_letters(conn: Connection, before: datetime, after: int, limit: int)
 
 def _select_messages() -> Any:
     columns = (messages.c.id, messages.c.case_id, messages.c.agreement_id, messages.c.pmode_id)
-    return select(*columns, messages.c.received_at)
+    # One that waits for an earlier message of its conversation has no task yet.
+    held = exists().where(
+        ordered_messages.c.message == messages.c.id, build_state_condition(ordered_messages, "HELD")
+    )
+    return select(*columns, messages.c.received_at).where(~held)
 
 
 def list_used_digests(conn: Connection, ended: Sequence[int], letters: Sequence[int]) -> frozenset[str]:

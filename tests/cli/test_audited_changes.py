@@ -22,11 +22,14 @@ from gateway.cli.settings import read_home_settings
 from gateway.cli.verb_groups import Arguments
 from gateway.cli.verb_table import VERBS
 from gateway.evidence import list_subject_leaves
-from gateway.store import NewDelivery, audit_log, deliveries, fetched_lists, make_engine, parties
+from gateway.hub.order import OrderedArrival, place_message
+from gateway.message_model import SequenceNumber
+from gateway.store import NewDelivery, SequenceKey, audit_log, deliveries, fetched_lists, make_engine, parties
 from gateway.store.draft_tables import submission_drafts
 from gateway.store.engine import read_transaction, write_transaction
 from tests.cli.test_pki_list import AT, DESCRIPTION, party, zed_list
 from tests.kit.paths import ROOT
+from tests.kit.rows import stored
 from tests.recognition.sample_lists import NOW, country
 
 ACCOUNT = pwd.getpwuid(os.getuid()).pw_name
@@ -87,7 +90,7 @@ class Desk:
         with read_transaction(self.engine) as conn:
             leaves = list_subject_leaves(conn, "register", row.object)
         told = [json.loads(leaf.data) for leaf in leaves]
-        trusted = row.action not in NO_TRUST and not row.action.startswith("queue ")
+        trusted = row.action not in NO_TRUST and not row.action.startswith(("queue ", "order "))
         assert [one["after"] for one in told if one["audit"] == row.id] == [row.after] * trusted
 
 
@@ -114,6 +117,7 @@ def test_every_changing_verb_leaves_one_row(
     _change_partners(desk)
     _change_trust(desk)
     _change_queue(desk)
+    _change_order(desk)
     _change_accounts(desk, monkeypatch)
     mappings = desk.home / "mappings"
     assert main(["map", "export", str(mappings), "--home", str(desk.home)]) == 0
@@ -207,6 +211,16 @@ def _change_queue(desk: Desk) -> None:
         conn.exec_driver_sql(f"UPDATE deliveries SET state = 'FAILED' WHERE id = {first}")
     desk.act("queue requeue", first)
     desk.act("queue cancel", second)
+
+
+def _change_order(desk: Desk) -> None:
+    key, later = SequenceKey("in", "broker", "urn:cpa", "talk"), NOW + timedelta(days=9)
+    with write_transaction(desk.engine) as conn:
+        for number in (2, 4):
+            held = OrderedArrival(stored(conn), SequenceNumber(number), later, True, 9)
+            place_message(conn, key, held, NOW)
+    desk.act("order release", 1, "--reason", "1 is lost")
+    desk.act("order reset", 1, "--reason", "3 is lost")
 
 
 def _change_accounts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from gateway.errors import GatewayError
 from gateway.hub.order import OrderedArrival, place_message
 from gateway.message_model import SequenceNumber
-from gateway.store import SequenceKey, deliveries, message_sequences
+from gateway.store import SequenceKey, deliveries, message_sequences, octet_removal
 from gateway.store.engine import write_transaction
 from tests.kit.rows import NOW, stored
 
@@ -111,6 +111,16 @@ def test_a_message_whose_time_is_over_is_not_released(engine: Engine) -> None:
         place_message(conn, key, OrderedArrival(late, SequenceNumber(1), NOW, True, MOST), NOW)
         place_message(conn, key, OrderedArrival(gap, RESET, NOW + timedelta(days=1), True, MOST), NOW)
         assert admissions(conn, {late, gap}) == [gap]
+
+
+def test_retention_leaves_a_held_message_alone(engine: Engine) -> None:
+    key = SequenceKey("in", "broker", "agreement", "talk-kept")
+    with write_transaction(engine) as conn:
+        held, released = stored(conn), stored(conn)
+        for message, place in ((held, SequenceNumber(5)), (released, RESET)):
+            place_message(conn, key, OrderedArrival(message, place, NOW, True, MOST), NOW)
+        listed = {row.id for row in conn.execute(octet_removal._select_messages())}
+    assert {held, released} & listed == {released}
 
 
 def test_messages_for_the_mailbox_keep_their_numbers_without_a_task(engine: Engine) -> None:
