@@ -296,7 +296,8 @@ def test_the_options_of_simulated_partners_exist() -> None:
         for action in parser._actions
         for option in action.option_strings
     }
-    told = set(re.findall(r"(?<!-)--[a-z][a-z-]*", page("conformance.md").split("## Plans")[0]))
+    part = page("conformance.md").split("## Simulated partners")[1].split("## Plans")[0]
+    told = set(re.findall(r"(?<!-)--[a-z][a-z-]*", part))
     assert {"--partner", "--misbehave", "--plan"} <= told <= known | {"--json", "--home", "--console"}
 
 

@@ -41,6 +41,9 @@ features:
   - per-message
   - agreement-period
   - outbound
+  - order
+  - response-only
+  - signals-and-response
 message: {action: Store}
 outbound: {reply_to: Submit}
 patience: 10

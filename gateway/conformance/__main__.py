@@ -26,6 +26,7 @@ from gateway.conformance.partners import (
     RequestHandler,
     read_identity,
 )
+from gateway.conformance.standard import DOUBLES, read_simulated_gateway
 from gateway.errors import GatewayError
 
 __all__ = ["main"]
@@ -55,6 +56,15 @@ def _build_parser() -> argparse.ArgumentParser:
         "--agreement", type=Path, help="the agreement, if not agreement.yaml in the partner folder"
     )
     broker.add_argument("--misbehave", action="append", default=[], metavar="NAME[=SECONDS][*COUNT]")
+    double = kinds.add_parser("double", help="a wrong gateway, which a suite must find out")
+    double.set_defaults(run=_run_double)
+    double.add_argument("--wrong", required=True, choices=DOUBLES, help="what it does wrong")
+    double.add_argument("--partner", type=Path, required=True, help="the partner folder of the suite ebms2")
+    double.add_argument("--key", type=Path, required=True, help="the key of the gateway")
+    double.add_argument("--certificate", type=Path, required=True, help="its certificate")
+    double.add_argument("--host", default="127.0.0.1")
+    double.add_argument("--port", type=int, default=0)
+    double.add_argument("--leash", action="store_true", help="end when standard input ends")
     hostile = _add_partner_parser(
         kinds, "hostile", "a partner that answers with attacks", _run_hostile_partner
     )
@@ -182,6 +192,11 @@ def _run_broker(arguments: argparse.Namespace) -> None:
     mischief = tuple(Misbehavior.from_text(text, BROKER_MISBEHAVIORS) for text in arguments.misbehave)
     application = _restrict_to_path("/msh/ebms2", MessageHandler(member, arguments.folder, mischief))
     _serve_until_stopped(PartnerServer(application, arguments.host, arguments.port), arguments.leash)
+
+
+def _run_double(arguments: argparse.Namespace) -> None:
+    made = read_simulated_gateway(arguments.partner, arguments.key, arguments.certificate, arguments.wrong)
+    _serve_until_stopped(PartnerServer(made, arguments.host, arguments.port), arguments.leash)
 
 
 def _run_hostile_partner(arguments: argparse.Namespace) -> None:

@@ -31,6 +31,9 @@ from gateway.conformance.partners.misbehavior import (
     BROKER_MISBEHAVIORS,
     CUSTOMS_MISBEHAVIORS,
 )
+from gateway.conformance.standard.suite_party import KINDS
+from gateway.conformance.standard.suite_profile import FEATURES
+from gateway.conformance.standard.suite_requirement import select_requirements
 from gateway.encryption.encryption_policies import ENCRYPTION_POLICIES
 from gateway.errors import PROBLEMS, delivery, documents, internal, message_syntax, messaging, security
 from gateway.monitor.metrics import _HELP as METRICS
@@ -474,6 +477,25 @@ def draw_behaviours(_: Words) -> str:
     return table(("behaviour", "the agency"), [(code(name), text) for name, text in BEHAVIOURS.items()])
 
 
+def draw_requirements(_: Words) -> str:
+    """Return the requirements of the suite ebms2."""
+    rows = (
+        (f"`{one.id}`", one.clause, " ".join(one.iic), one.title, one.level, one.feature)
+        for one in select_requirements(None)
+    )
+    return table(("id", "clause", "IIC", "requirement", "level", "feature"), rows)
+
+
+def draw_suite_features(_: Words) -> str:
+    """Return what a tested gateway may declare."""
+    return table(("feature", "the gateway"), ((f"`{name}`", words) for name, words in FEATURES.items()))
+
+
+def draw_agreement_kinds(_: Words) -> str:
+    """Return the kinds of agreements of the suite."""
+    return table(("kind", "what it says"), ((f"`{name}`", words) for name, words in KINDS.items()))
+
+
 def draw_api_operations(_: Words) -> str:
     """Return the operations of the API as the OpenAPI document has them."""
     rows = [
@@ -502,6 +524,9 @@ DRAWN: dict[str, Callable[[Words], str]] = {
     "status-codes": draw_status_codes,
     "misbehaviours": draw_mischief,
     "behaviours": draw_behaviours,
+    "requirements": draw_requirements,
+    "suite-features": draw_suite_features,
+    "agreement-kinds": draw_agreement_kinds,
     "agreement-rules": draw_agreement_rules,
     "cpa-rules": draw_cpa_rules,
     **{f"states:{name}": machine_states(name) for name in MACHINES},

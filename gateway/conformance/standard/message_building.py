@@ -74,13 +74,15 @@ class SentMessage:
 class MessageBuilder:
     """Builds the messages of one play, which are one conversation; `sent` has them by step.
 
-    `kind` is the agreement under which they are sent, `action` that of a business message.
+    `kind` is the agreement under which they are sent, `action` that of a business message,
+    `reply_action` that of one to which the gateway answers by a message of its own.
     """
 
     party: SuiteParty
     kind: str
     action: str
     conversation: str
+    reply_action: str = ""
     payload: bytes = SAMPLE_PAYLOAD
     sent: dict[str, SentMessage] = field(default_factory=dict)
 
@@ -114,9 +116,16 @@ class MessageBuilder:
             return shift_instant(now, what)
         if what == "new":
             return self.party.make_message_id()
+        if what == "reply":
+            return self._get_reply_action()
         if what == "id":
             return self.sent[about].unit.message_id if about else own
         raise GatewayError(OUR_MISTAKE, f"there is no value ${{{what}}}", "requirements")
+
+    def _get_reply_action(self) -> str:
+        if not self.reply_action:
+            raise LookupError("the profile names no action to which the gateway answers (outbound.reply_to)")
+        return self.reply_action
 
     def _make_unit_maker(
         self, send: Mapping[str, Any], agreement: SuiteAgreement, fresh: tuple[datetime, str]

@@ -58,7 +58,11 @@ class Play:
         opponent = self.opponent
         self.inbox: Inbox = opponent.listener.open_inbox(self.conversation, self.log)
         self.builder = MessageBuilder(
-            opponent.party, self.requirement.agreement, opponent.profile.action, self.conversation
+            opponent.party,
+            self.requirement.agreement,
+            opponent.profile.action,
+            self.conversation,
+            str(opponent.profile.outbound.get("reply_to", "")),
         )
 
     @property

@@ -32,7 +32,6 @@ KINDS: Final[Mapping[str, str]] = {
     "future": "as sync, but not begun",
     "patient": "as sync, with so many repeats that a message outlives a restart",
     "order": "as async, with MessageOrder",
-    "encrypted": "as sync, with encrypted payloads",
     "response": "as sync, with responseOnly",
     "bundled": "as sync, with signalsAndResponse",
 }

@@ -27,8 +27,6 @@ FEATURES: Final[Mapping[str, str]] = {
     "outbound": "can be made to send a message (key outbound)",
     "restart": "can be restarted during the run (--restart-command)",
     "order": "keeps the order of messages (MessageOrder)",
-    "intermediary": "forwards messages for others (nextMSH)",
-    "encryption": "decrypts payloads (XML Encryption)",
     "response-only": "sends the business response on the connection (responseOnly)",
     "signals-and-response": "sends Acknowledgment and response in one message (signalsAndResponse)",
 }

@@ -1,0 +1,118 @@
+"""The suite finds every wrong gateway out: three that are shipped, and each with one wrong field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.conformance.hostile import make_endpoint_target
+from gateway.conformance.partners import PartnerServer
+from gateway.conformance.reports import RunReport
+from gateway.conformance.standard import (
+    DOUBLES,
+    CallbackListener,
+    InvitedGateway,
+    Opponent,
+    StandardRunner,
+    SuiteProfile,
+    make_invitation,
+    read_simulated_gateway,
+    read_suite_party,
+    select_requirements,
+)
+from gateway.conformance.standard.suite_profile import FEATURES
+from gateway.message_model import PartyId
+from gateway.pki import CertificateOrder, issue_certificate, make_authority
+
+Judge = Callable[[str, str], RunReport]
+_DECLARED = frozenset(FEATURES) - {"restart"}
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    """Give the function that runs requirements, by a glob, against a double."""
+    place, at = tmp_path_factory.mktemp("doubles"), datetime.now(UTC)
+    authority = make_authority("CN=Test CA", at - timedelta(days=2))
+    own = issue_certificate(authority, "CN=gateway", at, CertificateOrder(key_kind="rsa-2048"))
+    gateway = InvitedGateway(
+        (own.certificate,), [PartyId("hub", "urn:example:party")], "http://127.0.0.1:9/x"
+    )
+    make_invitation(authority, gateway, "http://127.0.0.1:9", at).write_files(place)
+    key, certificate = place / "gateway.key.pem", place / "gateway.cert.pem"
+    key.write_bytes(own.key_pem)
+    certificate.write_bytes(own.certificate.pem)
+    return lambda wrong, only: _judge_double(place, (key, certificate), wrong, only)
+
+
+def _judge_double(place: Path, own: tuple[Path, Path], wrong: str, only: str) -> RunReport:
+    server = PartnerServer(read_simulated_gateway(place, *own, wrong))
+    server.start()
+    party = read_suite_party(place, "sync", "Store")
+    target = make_endpoint_target(f"http://127.0.0.1:{server.port}/msh")
+    listener = CallbackListener(party, target.send, "127.0.0.1:0")
+    listener.start()
+    profile = SuiteProfile("a double", _DECLARED, {}, {"reply_to": "Submit"}, 0.2)
+    try:
+        rows = [one for one in select_requirements(None) if one.id.startswith(tuple(only.split()) or "")]
+        return StandardRunner(Opponent(party, target, listener, profile)).run_requirements(rows)
+    finally:
+        listener.close()
+        server.close()
+
+
+def _find_wanting(report: RunReport) -> set[str]:
+    return {one.id for one in report.cases if one.verdict in ("failed", "advised")}
+
+
+def _find_passed(report: RunReport) -> set[str]:
+    return {one.id for one in report.cases if one.verdict == "passed"}
+
+
+@pytest.mark.long
+def test_a_gateway_that_always_says_200_meets_only_what_asks_for_silence(judge: Judge) -> None:
+    report = judge("always-200", "")
+    assert len(_find_wanting(report)) > 300
+    silent = {
+        "REL-19",
+        "REL-20",
+        "SYN-16",
+        "PER-03",
+        "PIN-11",
+        "PIN-12",
+        "PIN-13",
+    }
+    assert _find_passed(report) <= silent | {f"ERR-{number}" for number in range(19, 26)}
+    assert {"ACK-01", "ERR-01", "REL-01", "SEC-01", "STA-01", "PIN-01", "HTT-01"} <= _find_wanting(report)
+
+
+@pytest.mark.long
+def test_a_gateway_that_always_refuses_meets_nothing(judge: Judge) -> None:
+    report = judge("always-refuses", "")
+    assert _find_passed(report) == set()
+    # Therefore every requirement can fail.
+    applicable = [one for one in report.cases if one.verdict != "not_applicable"]
+    assert _find_wanting(report) == {one.id for one in applicable}
+    assert len(applicable) >= 320
+
+
+@pytest.mark.long
+def test_a_gateway_that_drops_acknowledgments_fails_where_one_is_expected(judge: Judge) -> None:
+    report = judge("drops-acknowledgments", "")
+    wanting = _find_wanting(report)
+    assert len(wanting) > 150
+    assert {f"ACK-{number:02}" for number in range(1, 31)} <= wanting
+    assert {"REL-01", "SYN-06", "HTT-06", "RTR-08", "OUT-01"} <= wanting
+    assert {"ERR-01", "PIN-01", "STA-02", "SEC-01"} <= _find_passed(report)
+
+
+@pytest.mark.long
+def test_every_other_fault_is_found(judge: Judge) -> None:
+    parts = "ACK ERR REL-0 REL-2 STA PIN HTT SEC"
+    usual = _find_wanting(judge("", parts))
+    assert usual <= {"PIN-15", "HTT-01"}, "the simulated gateway without fault"
+    others = [name for name in DOUBLES if name not in ("always-200", "always-refuses")]
+    hidden = [name for name in others if not _find_wanting(judge(name, parts)) - usual]
+    assert hidden == []
