@@ -61,7 +61,7 @@ class _Batch:
     cases: tuple[Row[Any], ...]
     letters: tuple[Row[Any], ...]
     messages: int
-    last: int
+    last: octet_removal.Position
 
 
 def _make_report(settings: Settings, now: datetime) -> RetentionReport:
@@ -101,20 +101,26 @@ def _count_batch(report: RetentionReport, batch: _Batch, octets: int) -> None:
         report._see(moment)
 
 
-_Choose = Callable[[Connection, tuple[datetime, datetime], PModeIndex, int, int], _Batch | None]
+_Choose = Callable[
+    [Connection, tuple[datetime, datetime], PModeIndex, octet_removal.Position, int], _Batch | None
+]
 
 
 def _iterate_batches(
     choose: _Choose, conn: Connection, moments: tuple[datetime, datetime], book: PModeIndex
 ) -> Iterator[_Batch]:
-    after = 0
+    after = octet_removal.START
     while (batch := choose(conn, moments, book, after, _LOOKED_AT)) is not None:
         yield batch
         after = batch.last
 
 
 def _choose_cases(
-    conn: Connection, moments: tuple[datetime, datetime], book: PModeIndex, after: int, limit: int
+    conn: Connection,
+    moments: tuple[datetime, datetime],
+    book: PModeIndex,
+    after: octet_removal.Position,
+    limit: int,
 ) -> _Batch | None:
     """Return the next cases that ended early enough, without those whose agreement keeps a message longer."""
     before, now = moments
@@ -124,18 +130,24 @@ def _choose_cases(
     rows = octet_removal.list_case_messages(conn, [row.id for row in ended])
     kept = {row.case_id for row in rows if _get_persist_end(row, book) > now}
     chosen = tuple(row for row in ended if row.id not in kept)
-    return _Batch(chosen, (), sum(row.case_id not in kept for row in rows), ended[-1].id)
+    return _Batch(
+        chosen, (), sum(row.case_id not in kept for row in rows), (ended[-1].opened_at, ended[-1].id)
+    )
 
 
 def _choose_letters(
-    conn: Connection, moments: tuple[datetime, datetime], book: PModeIndex, after: int, limit: int
+    conn: Connection,
+    moments: tuple[datetime, datetime],
+    book: PModeIndex,
+    after: octet_removal.Position,
+    limit: int,
 ) -> _Batch | None:
     before, now = moments
     rows = octet_removal.list_old_letters(conn, before, after, limit)
     if not rows:
         return None
     chosen = tuple(row for row in rows if _get_persist_end(row, book) <= now)
-    return _Batch((), chosen, len(chosen), rows[-1].id)
+    return _Batch((), chosen, len(chosen), (rows[-1].received_at, rows[-1].id))
 
 
 def _get_persist_end(row: Row[Any], book: PModeIndex) -> datetime:
@@ -160,7 +172,7 @@ def purge_octets(
         with read_transaction(engine) as conn:
             book = load_register_snapshot(conn).book
         for choose in (_choose_cases, _choose_letters):
-            after: int | None = 0
+            after: octet_removal.Position | None = octet_removal.START
             while after is not None and (limit is None or done.cases + done.letters < limit):
                 left = _BATCH if limit is None else min(_BATCH, limit - done.cases - done.letters)
                 after = _purge_batch(engine, settings, act, (choose, book, done, now), (after, left))
@@ -174,8 +186,8 @@ def _purge_batch(
     settings: Settings,
     act: Act,
     what: tuple[_Choose, PModeIndex, RetentionReport, datetime],
-    window: tuple[int, int],
-) -> int | None:
+    window: tuple[octet_removal.Position, int],
+) -> octet_removal.Position | None:
     """Remove one batch; return the last row that was looked at, None when nothing is left."""
     choose, book, done, now = what
     assert done.before is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -25,6 +25,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    tuple_,
     update,
 )
 
@@ -48,6 +49,8 @@ from gateway.store.tables import (
 )
 
 __all__ = [
+    "START",
+    "Position",
     "RemovedOctets",
     "compact_database",
     "count_old_drafts",
@@ -60,6 +63,10 @@ __all__ = [
     "remove_old_drafts",
 ]
 
+#: A place in the order of time and row.
+Position = tuple[datetime, int]
+#: The place before all rows.
+START: Final[Position] = (datetime(1970, 1, 2, tzinfo=UTC), 0)
 _ENDED: Final = sorted(CASE.final)
 _OVER: Final = sorted(DELIVERY.final)
 #: Evidence whose octets are themselves what a partner has signed, or what a verdict rests on: they stay.
@@ -74,23 +81,24 @@ class RemovedOctets:
     octets: int
 
 
-def list_ended_cases(conn: Connection, before: datetime, after: int, limit: int) -> Sequence[Row[Any]]:
-    """Return id, number and end of cases that ended before a time, whose octets are there, from an id on.
+def list_ended_cases(conn: Connection, before: datetime, after: Position, limit: int) -> Sequence[Row[Any]]:
+    """Return cases that ended before a time and whose octets are there, from a position on.
 
     A case with a delivery that is not over has not ended.
     """
     ended = func.coalesce(cases.c.closed_at, cases.c.opened_at).label("ended_at")
     busy = exists().where(deliveries.c.case_id == cases.c.id, deliveries.c.state.not_in(_OVER))
-    columns: list[ColumnElement[Any]] = [cases.c.id, cases.c.number, ended]
+    columns: list[ColumnElement[Any]] = [cases.c.id, cases.c.number, ended, cases.c.opened_at]
     found = select(*columns).where(
         cases.c.purged_at.is_(None),
         cases.c.opened_at < before,
-        cases.c.id > after,
-        cases.c.state.in_(_ENDED),
+        tuple_(cases.c.opened_at, cases.c.id) > tuple_(*_bind_position(cases.c.opened_at, after)),
+        # Not by the index of states: nearly every case has ended.
+        (cases.c.state + "").in_(_ENDED),
         ended < before,
         ~busy,
     )
-    return conn.execute(found.order_by(cases.c.id).limit(limit)).all()
+    return conn.execute(found.order_by(cases.c.opened_at, cases.c.id).limit(limit)).all()
 
 
 def list_case_messages(conn: Connection, ended: Iterable[int]) -> Sequence[Row[Any]]:
@@ -100,8 +108,8 @@ def list_case_messages(conn: Connection, ended: Iterable[int]) -> Sequence[Row[A
     ).all()
 
 
-def list_old_letters(conn: Connection, before: datetime, after: int, limit: int) -> Sequence[Row[Any]]:
-    """Return messages to a mailbox that came before a time, whose octets are there, from an id on.
+def list_old_letters(conn: Connection, before: datetime, after: Position, limit: int) -> Sequence[Row[Any]]:
+    """Return messages to a mailbox that came before a time, whose octets are there, from a position on.
 
     One that a task still has to admit is none.
     """
@@ -111,11 +119,16 @@ def list_old_letters(conn: Connection, before: datetime, after: int, limit: int)
         messages.c.purged_at.is_(None),
         messages.c.case_id.is_(None),
         messages.c.received_at < before,
-        messages.c.id > after,
+        tuple_(messages.c.received_at, messages.c.id)
+        > tuple_(*_bind_position(messages.c.received_at, after)),
         messages.c.direction == "in",
         ~waiting,
     )
-    return conn.execute(found.order_by(messages.c.id).limit(limit)).all()
+    return conn.execute(found.order_by(messages.c.received_at, messages.c.id).limit(limit)).all()
+
+
+def _bind_position(moment: Any, position: Position) -> tuple[Any, Any]:
+    return literal(position[0], type_=moment.type), literal(position[1])
 
 
 def _select_messages() -> Any:

@@ -31,6 +31,7 @@ from gateway.store import (
     message_responses,
     message_sequences,
     messages,
+    octet_removal,
     officer_acts,
     ordered_deliveries,
     own_cases,
@@ -409,6 +410,16 @@ QUESTIONS = {
         lambda conn: traffic_counts.count_traffic(conn, NOW, later(1)),
         "received_at",
         "ix_messages_received_at",
+    ),
+    "cases whose octets may go": (
+        lambda conn: octet_removal.list_ended_cases(conn, NOW, octet_removal.START, 20),
+        "ended_at",
+        "ix_cases_unpurged",
+    ),
+    "messages in mailboxes whose octets may go": (
+        lambda conn: octet_removal.list_old_letters(conn, NOW, octet_removal.START, 20),
+        "direction",
+        "ix_messages_unpurged",
     ),
     "responses to waiting requests": (
         lambda conn: message_responses.list_responses(conn, (1, 2, 3)),
