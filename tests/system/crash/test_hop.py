@@ -48,8 +48,8 @@ class HopTown(Town):
         self.hop_home, self.hop_database_url = home / "hop", hop_database_url
         cast = read_cast()
         hop = {"name": "hop", "role": "hub", "key": "p-256", "ids": [f"{KIND}|hop"]}
-        # The hub sends to the hop what is for the broker.
-        by_hop = cast.agreement.replace("{broker}", str(self.hop_port))
+        # What is for the broker goes to the hop, for longer than the hop is away in all its kills together.
+        by_hop = cast.agreement.replace("{broker}", str(self.hop_port)).replace("retries: 10", "retries: 900")
         super().__init__(
             home, database_url, cast=replace(cast, parties=(*cast.parties, hop), agreement=by_hop)
         )
@@ -85,7 +85,7 @@ class HopTown(Town):
                 register_certificate(conn, name, read_certificate(content).der, now)
             for name, (endpoint, sender) in ends.items():
                 rule = ForwardingRule(
-                    PartyId(name, KIND), name, endpoint, (sender,), retries=90, retry_interval=1
+                    PartyId(name, KIND), name, endpoint, (sender,), retries=900, retry_interval=1
                 )
                 forwarding_rules.insert_rule(conn, make_rule_columns(rule), now)
         engine.dispose()
