@@ -69,7 +69,8 @@ USER = st.builds(
     ack_requested=st.none() | st.builds(AckRequest, st.booleans()),
     payloads=st.lists(PAYLOAD, max_size=4, unique_by=lambda one: one.content_id).map(tuple),
     description=TEXT | st.just(""),
-)
+    # The envelope's part has the id of the message.
+).filter(lambda unit: unit.message_id not in {one.content_id for one in unit.payloads})
 REFERENCE = st.builds(
     DigestReference,
     uri=ID.map("cid:".__add__),
