@@ -126,6 +126,9 @@ DELIVERY: Final = StateMachine(
             # A response that was given in the HTTP answer to its request.
             "given": "DELIVERED",
             "given_for_receipt": "AWAITING_RECEIPT",
+            # What a former attempt brought, before the next one.
+            "receipt": "DELIVERED",
+            "error": "FAILED",
         },
         "ACTIVE": {
             "delivered": "DELIVERED",

@@ -56,6 +56,12 @@ _SUSPECT_LANES: Final = (
 _NO_RECEIPT: Final = "it accepted the message and sent no receipt in time"
 #: Default number of workers that may die during one delivery.
 _CRASHES: Final = 3
+#: The events of a receipt and of an error, by the state of the delivery that they are about.
+_SETTLING: Final = {
+    "ACTIVE": ("delivered", "refuse"),
+    "AWAITING_RECEIPT": ("receipt", "error"),
+    "QUEUED": ("receipt", "error"),
+}
 
 
 def settle_receipt(
@@ -63,15 +69,14 @@ def settle_receipt(
 ) -> bool:
     """Apply a receipt (or, with an outcome, an error) that arrived in a message of its own to its delivery.
 
-    It may arrive before the worker has ended the attempt. Returns False when the delivery waits for
-    no receipt.
+    It may arrive before the worker has ended the attempt, and also after the time in which it was
+    expected, while the next attempt is queued. Returns False when the delivery waits for no receipt.
     """
     found = select(deliveries.c.state, deliveries.c.attempt).where(deliveries.c.id == delivery)
     row = conn.execute(found.with_for_update(key_share=True)).first()
-    if row is None or row.state not in {"ACTIVE", "AWAITING_RECEIPT"}:
+    if row is None or row.state not in _SETTLING or not row.attempt:
         return False
-    events = {"AWAITING_RECEIPT": ("receipt", "error"), "ACTIVE": ("delivered", "refuse")}
-    event = events[row.state][outcome is not None]
+    event = _SETTLING[row.state][outcome is not None]
     came_to = outcome or AttemptOutcome()
     after = get_next_state(DELIVERY, row.state, event)
     conn.execute(
@@ -86,7 +91,9 @@ def settle_receipt(
             lease_until=None,
         )
     )
-    finish_attempts(conn, [(delivery, row.attempt)], event, at, came_to)
+    if row.state != "QUEUED":
+        # The attempt of a queued delivery has ended, with the outcome that it had.
+        finish_attempts(conn, [(delivery, row.attempt)], event, at, came_to)
     what = StateEvent(event, at, actor, came_to.detail or came_to.problem)
     transitions.record_transitions(conn, DELIVERY, [(delivery, row.state, after)], what)
     return True

@@ -292,6 +292,19 @@ def test_a_receipt_may_overtake_the_worker(engine, problem, after):
         assert state(conn, row_id) == after
 
 
+def test_a_late_receipt_ends_what_waits_for_its_next_attempt(engine):
+    with write_transaction(engine) as conn:
+        good, bad = (queue(conn) for _ in range(2))
+        for lease in claim(conn, limit=2):
+            delivery_leases.mark_sent(conn, lease, NOW, later(300))
+        assert len(delivery_maintenance.requeue_unreceipted(conn, later(301), "upkeep")) == 2
+        assert delivery_maintenance.settle_receipt(conn, good, later(302), "receive")
+        assert delivery_maintenance.settle_receipt(conn, bad, later(302), "receive", AttemptOutcome("GW602"))
+        assert [state(conn, row) for row in (good, bad)] == ["DELIVERED", "FAILED"]
+        assert events(conn, good) == ["lease", "sent", "timeout", "receipt"]
+        assert claim(conn, limit=2) == []
+
+
 def test_without_a_receipt_it_is_sent_again_under_its_name(engine):
     with write_transaction(engine) as conn:
         row_id = queue(conn)

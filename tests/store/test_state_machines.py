@@ -54,6 +54,8 @@ def test_delivery_steps():
         ("QUEUED", "expire", "FAILED"),
         ("QUEUED", "given", "DELIVERED"),
         ("QUEUED", "given_for_receipt", "AWAITING_RECEIPT"),
+        ("QUEUED", "receipt", "DELIVERED"),
+        ("QUEUED", "error", "FAILED"),
         ("ACTIVE", "delivered", "DELIVERED"),
         ("ACTIVE", "sent", "AWAITING_RECEIPT"),
         ("ACTIVE", "defer", "QUEUED"),

@@ -139,7 +139,9 @@ def _read_steps(row: Mapping[str, Any], file: str) -> Iterable[Step]:
         rows = [{"send": row.get("send", {}), "expect": row["expect"]}]
     for number, one in enumerate(rows or (), 1):
         if set(one) - _STEP_KEYS:
-            raise GatewayError(OUR_MISTAKE, f"keys of a step: {sorted(one)}", f"{file}: {row['id']}")
+            raise GatewayError(
+                OUR_MISTAKE, f"keys of a step: {', '.join(sorted(one))}", f"{file}: {row['id']}"
+            )
         checks = tuple(_read_check(check) for check in one.get("expect", ()))
         yield Step(str(one.get("name", number)), _read_send(one.get("send", {})), checks)
 
