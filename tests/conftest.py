@@ -12,6 +12,21 @@ from tests.kit.paths import VECTORS
 
 pytest_plugins = ["tests.kit.databases"]
 
+_HERE = Path(__file__).parent
+#: Rooms whose statements are tried on both databases by `tests/store`; what is left is the same on each.
+_LIKE_ON_BOTH = tuple(_HERE / room for room in ("web/api", "web/console", "flows", "cli", "operations"))
+#: What depends on the locks of a database is tried on both with the short tests.
+_LOCKING = ("test_race", "test_worker", "test_receive", "test_kills")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Count a test on PostgreSQL among the long ones, where SQLite says the same."""
+    chosen = getattr(item, "callspec", None)
+    if chosen is None or "postgresql" not in chosen.params.values() or item.path.stem in _LOCKING:
+        return
+    if any(room in item.path.parents for room in _LIKE_ON_BOTH):
+        item.add_marker(pytest.mark.long)
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:

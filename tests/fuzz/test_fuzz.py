@@ -33,6 +33,7 @@ MUTATIONS, FEWER = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", targets())
 def test_no_reader_breaks_its_promise(name: str) -> None:
     target = targets()[name]
@@ -165,6 +166,7 @@ def test_atheris_runs_the_same_targets(tmp_path: Path) -> None:
 # And a gateway that is broken in one place must be found out by the target that is there for it.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "module", "function"),
     [

@@ -44,6 +44,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, s
         return place, {step.line: desk.take(step) for step in STEPS}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", STEPS, ids=lambda one: f"line-{one.line}")
 def test_a_step_prints_what_the_page_says(step: Step, printed: tuple[Path, dict[int, str]]) -> None:
     said = printed[1][step.line]

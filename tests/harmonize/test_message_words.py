@@ -114,6 +114,7 @@ def check_message(text: str) -> None:
     assert "[0-9]" not in told, text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("document", ["KFDA-FOOD-IMP", "KPTA-PHARM-IMP", "NPQS-PLA-IMP", "KFDA-NARC-EXP"])
 def test_every_finding_is_a_sentence_and_says_whom_it_concerns(bundle: MappingBundle, document: str) -> None:
     draw, seen = random.Random(document), set()

@@ -92,6 +92,7 @@ def test_a_crowd_is_gone_through_once(
     assert steps <= 2 * elements
 
 
+@pytest.mark.long
 def test_many_applications(bundle: MappingBundle) -> None:
     root = small_bundle.submission()
     (one,) = root.findall("{*}Application")

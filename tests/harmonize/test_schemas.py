@@ -139,6 +139,7 @@ BEYOND_SCHEMA = (
 )
 
 
+@pytest.mark.long
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 10**9))
 def test_fields_that_the_schema_for_applicants_accepts_are_accepted(seed: int) -> None:

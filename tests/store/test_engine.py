@@ -171,6 +171,7 @@ def _raise_many(url, times):
     engine.dispose()
 
 
+@pytest.mark.long
 def test_processes_count_without_loss(database_url):
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_raise_many, args=(database_url, 50)) for _ in range(2)]

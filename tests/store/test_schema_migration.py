@@ -130,6 +130,7 @@ _OLD_MESSAGE = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("revision", [one for one in list_known_revisions() if one < "0014"])
 def test_pmodes_and_messages_of_every_older_version_stay(empty, revision):
     at = "1" if empty.dialect.name == "sqlite" else "now()"

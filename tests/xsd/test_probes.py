@@ -43,6 +43,7 @@ def response(vectors: Path) -> tuple[Model, etree.XMLSchema, etree.XMLSchema]:
     return model, oracle.original_response(vectors), oracle.ours("wco/answer.xsd")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("probe", FAST_FIRST)
 @pytest.mark.parametrize("message", [declaration, response], ids=lambda message: message.__name__)
 def test_each_place_is_judged_as_the_original_judges_it(

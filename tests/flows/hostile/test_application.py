@@ -57,6 +57,7 @@ class Terminal(io.StringIO):
 MOVING = "x\u009b2J\u202eetix\U000e0041@suite"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words", [["list"], ["list", "--json"], ["show", "{id}"], ["show", "{id}", "--json"]]
 )

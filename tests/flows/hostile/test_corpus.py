@@ -107,6 +107,7 @@ EMPTY = b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Bod
 YES = [("200 OK", EMPTY), ("200 OK", b""), ("202 Accepted", b"ok")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("answer", YES)
 def test_a_gateway_that_accepts_everything_fails(opponents: Opponents, answer: tuple[str, bytes]) -> None:
     """It acknowledges what is honest as it should, and says yes to everything else."""

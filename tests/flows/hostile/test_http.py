@@ -253,6 +253,7 @@ def test_what_has_begun_is_answered_before_the_end(tmp_path: Path) -> None:
         assert hub.process.wait(30) == 0
 
 
+@pytest.mark.long
 def test_a_process_that_dies_is_replaced(hub: Hub) -> None:
     children = Path(f"/proc/{hub.process.pid}/task/{hub.process.pid}/children")
     if not children.exists():

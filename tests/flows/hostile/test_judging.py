@@ -225,6 +225,7 @@ def test_verbs_that_only_look_start_no_process(scene: Scene, monkeypatch: pytest
     engine.dispose()
 
 
+@pytest.mark.long
 def test_a_serving_process_judges_so_and_leaves_nobody_behind(scene: Scene) -> None:
     with RunningGateway(scene.live.home, "serve") as serving:
         answers = [

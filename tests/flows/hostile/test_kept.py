@@ -71,6 +71,7 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
+@pytest.mark.long
 def test_no_request_of_the_corpus_leaves_anything_to_the_collector(
     opponents: tuple[AttackerKit, WsgiTarget],
 ) -> None:
@@ -84,6 +85,7 @@ def test_no_request_of_the_corpus_leaves_anything_to_the_collector(
     assert weighed.left == {}
 
 
+@pytest.mark.long
 def test_what_lies_in_a_cycle_is_noticed(opponents: tuple[AttackerKit, WsgiTarget]) -> None:
     bench, target = opponents
 

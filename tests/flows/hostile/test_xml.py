@@ -121,6 +121,7 @@ def test_another_encoding_says_the_same(name: str) -> None:
     assert root.find("{*}Header/{*}MessageHeader") is not None
 
 
+@pytest.mark.long
 def test_a_change_that_finds_nothing_is_no_attack() -> None:
     for change in (
         octet_mutations.insert_in_header(bytes),

@@ -29,6 +29,7 @@ def texts(name: str) -> tuple[bytes, ...]:
 DOCUMENTS = list(shipped().documents)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_field_occurs_and_every_optional_field_is_absent_somewhere(name: str) -> None:
     roots = [etree.fromstring(text) for text in texts(name)]

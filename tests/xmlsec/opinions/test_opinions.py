@@ -21,6 +21,7 @@ from tests.xmlsec.opinions.voices import VOICES, Opinion
 pytestmark = pytest.mark.vectors
 
 
+@pytest.mark.long
 def test_a_sample_holds_no_disagreement_that_nobody_can_explain() -> None:
     told = figures(6 * len(CHANGES), seed=20261120)
     assert told["unexplained"] == []
