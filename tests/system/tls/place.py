@@ -148,11 +148,12 @@ def served(home: Path, more: str = "", *, clients: str = "optional") -> Iterator
     # The suite opens its case in this process, where nobody shows a certificate.
     settings = make_suite_home(home, f'[http]\nport = {port}\npublic_url = "https://localhost:{port}"\n')
     invite_suite(settings, home / "partner")
-    with (home / "gateway.toml").open("a") as file:
-        file.write(
-            'tls_certificate = "pki/tls.pem"\ntls_key = { file = "pki/tls.pem" }\n'
-            f'client_ca = "pki/ca.pem"\nclient_certificate = "{clients}"\n{more}'
-        )
+    words = (
+        'tls_certificate = "pki/tls.pem"\ntls_key = { file = "pki/tls.pem" }\n'
+        f'client_ca = "pki/ca.pem"\nclient_certificate = "{clients}"\n{more}'
+    )
+    file = home / "gateway.toml"
+    file.write_text(file.read_text("utf-8").replace("[http]\n", f"[http]\n{words}", 1), "utf-8")
     renew_server(home)
     issued, listed = _clients(home)
     _register(settings, issued, listed)
