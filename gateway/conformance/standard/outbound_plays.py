@@ -26,7 +26,7 @@ __all__ = ["PLAYS"]
 _SIGNALS: Final = "urn:oasis:names:tc:ebxml-msg:service"
 _COMMAND_SECONDS: Final = 60.0
 #: How much later than agreed a repeat may come, in seconds and as a share of the interval.
-_LATE: Final = 3.0
+_LATE: Final = 10.0
 _EARLY: Final = 0.9
 
 
