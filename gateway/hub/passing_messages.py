@@ -115,7 +115,7 @@ def prepare_passage(arrival: ReceivedMessage, rule: ForwardingRule) -> PreparedP
         action=business.action if business else type(unit).__name__,
         identity_sha256=opened.identity,
         parcel_headers={name: opened.parcel.get_header(name) for name in ("Content-Type", "SOAPAction")},
-        parcel=_read_octets(opened.parcel),
+        parcel=opened.parcel.read_octets(),
         ref_to_message_id=getattr(unit, "ref_to_message_id", None),
         agreement_id=unit.agreement,
         signer_sha256=signer,
@@ -153,7 +153,7 @@ def _enqueue_onward(conn: Connection, message: int, passage: PreparedPassage, no
             subject_type="message",
             subject_id=str(message),
             dedupe_key=f"onward:{message}",
-            payload_sha256=payloads.store_payload(conn, _read_octets(onward), now),
+            payload_sha256=payloads.store_payload(conn, onward.read_octets(), now),
             parameters={
                 "endpoint": rule.endpoint,
                 "headers": dict(onward.headers),
@@ -176,7 +176,7 @@ def make_hop_answer(arrival: ReceivedMessage) -> HttpResponse | None:
     if receipt is None or not isinstance(unit, UserMessage) or unit.hop_ack_requested is None:
         return None
     sealed = arrival.protocol.seal_hop_signal(receipt, arrival.context, signed=unit.hop_ack_requested.signed)
-    return HttpResponse(200, dict(sealed.headers), _read_octets(sealed))
+    return HttpResponse(200, dict(sealed.headers), sealed.read_octets())
 
 
 def _is_answered_at_once(arrival: ReceivedMessage) -> bool:
@@ -198,8 +198,3 @@ def _post_answer(conn: Connection, arrival: ReceivedMessage, accepted: messages.
     key = f"hop-receipt:{accepted.id}" if accepted.new else f"hop-receipt:{accepted.id}:{now.isoformat()}"
     post = OutgoingPost(back.endpoint, back.next_party, key, str(accepted.id))
     enqueue_post(conn, post, accepted.answer, now)
-
-
-def _read_octets(parcel: Parcel) -> bytes:
-    with parcel.body.open_stream() as stream:
-        return stream.read()

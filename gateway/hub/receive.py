@@ -164,8 +164,7 @@ def _find_claimed_sender(sender: Party | None, context: ProtocolContext) -> str 
 def _read_parcel_content(parcel: Parcel | None) -> tuple[dict[str, str], bytes]:
     if parcel is None:
         return {}, b""
-    with parcel.body.open_stream() as stream:
-        return dict(parcel.headers), stream.read()
+    return dict(parcel.headers), parcel.read_octets()
 
 
 def _dispatch_unit(arrival: ReceivedMessage) -> HttpResponse:

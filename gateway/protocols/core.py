@@ -75,6 +75,11 @@ class Parcel:
                 return value
         return ""
 
+    def read_octets(self) -> bytes:
+        """Return the octets of the body."""
+        with self.body.open_stream() as stream:
+            return stream.read()
+
 
 def _draw_nothing(_count: int) -> bytes:
     raise GatewayError(KEY_UNAVAILABLE, "no source of random octets is configured here", "key")

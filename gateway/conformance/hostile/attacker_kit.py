@@ -23,7 +23,6 @@ from gateway.conformance.partners import (
     get_current_time,
     read_file,
     read_membership,
-    read_parcel_content,
 )
 from gateway.errors import MISUSE, GatewayError, describe_exception
 from gateway.message_model import Payload, Ping, Receipt, Unit, UserMessage
@@ -160,7 +159,7 @@ class AttackerKit:
         return HttpRequest(
             "ebms2",
             {"SOAPAction": SOAP_ACTION, **parcel.headers, **(headers or {})},
-            read_parcel_content(parcel),
+            parcel.read_octets(),
         )
 
     def build_message(self, unit: Unit | None = None, member: str = "a", **hooks: Any) -> HttpRequest:

@@ -24,7 +24,6 @@ from .kept_submissions import is_kept_submission as is_kept_submission
 from .kept_submissions import keep_submission as keep_submission
 from .kept_submissions import read_kept_submission as read_kept_submission
 from .message_folder import MessageFolder as MessageFolder
-from .message_folder import read_parcel_content as read_parcel_content
 from .message_handler import EBMS2 as EBMS2
 from .message_handler import MessageHandler as MessageHandler
 from .misbehavior import BROKER_MISBEHAVIORS as BROKER_MISBEHAVIORS

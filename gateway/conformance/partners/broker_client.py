@@ -21,7 +21,6 @@ from gateway.conformance.partners.http_transport import (
     HttpReply,
     NotConnectedError,
 )
-from gateway.conformance.partners.message_folder import read_parcel_content
 from gateway.conformance.partners.message_handler import (
     EBMS2,
     MessageHandler,
@@ -62,7 +61,7 @@ class SealedSubmission:
     @property
     def body_octets(self) -> bytes:
         """Return the octets of an attempt."""
-        return read_parcel_content(self.parcel)
+        return self.parcel.read_octets()
 
 
 def sign_submission(content: bytes, membership: Membership) -> etree._Element:

@@ -22,19 +22,13 @@ from typing import Any, BinaryIO, Final, Protocol
 from gateway.conformance.partners.journal import Journal, read_journal
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import UserMessage
-from gateway.protocols import OpenedMessage, Parcel
+from gateway.protocols import OpenedMessage
 
-__all__ = ["JournalStore", "MessageFolder", "MessageStore", "read_parcel_content"]
+__all__ = ["JournalStore", "MessageFolder", "MessageStore"]
 
 _RECEIPT: Final = ("receipt", "receipt_type")
 _NEW: Final = ".new-"
 _NUMBERED: Final = re.compile(r"([0-9]{4,})-")
-
-
-def read_parcel_content(parcel: Parcel) -> bytes:
-    """Return the octets of a parcel."""
-    with parcel.body.open_stream() as stream:
-        return stream.read()
 
 
 class MessageStore(Protocol):
@@ -113,7 +107,7 @@ class MessageFolder:
         """Store the message durably, or raise OSError and store nothing."""
         said = row["said"]
         unit = opened.unit
-        files = {"message.http": _format_http(opened.parcel.headers, read_parcel_content(opened.parcel))}
+        files = {"message.http": _format_http(opened.parcel.headers, opened.parcel.read_octets())}
         payloads = []
         for number, one in enumerate(unit.payloads if isinstance(unit, UserMessage) else (), start=1):
             name = f"payload-{number}{_guess_suffix(one.media_type)}"
@@ -138,7 +132,7 @@ class MessageFolder:
         about = getattr(unit, "ref_to_message_id", None) or ""
         summary = {"kind": kind, "message_id": unit.message_id, "ref_to": about, "checked": False}
         files = {
-            "message.http": _format_http(opened.parcel.headers, read_parcel_content(opened.parcel)),
+            "message.http": _format_http(opened.parcel.headers, opened.parcel.read_octets()),
             "signal.json": _format_summary(summary),
         }
         name = self._write_files((kind, ""), files)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest
 from gateway.conformance.partners.hub_documents import read_hub_document
-from gateway.conformance.partners.message_folder import JournalStore, MessageStore, read_parcel_content
+from gateway.conformance.partners.message_folder import JournalStore, MessageStore
 from gateway.conformance.partners.misbehavior import Misbehavior, take_misbehavior
 from gateway.conformance.partners.partner_identity import Membership
 from gateway.errors import MESSAGE_ID_REUSED, NO_ROOM, REFUSED_FOR_GOOD, GatewayError
@@ -152,7 +152,7 @@ class MessageHandler:
             "conversation": unit.conversation_id,
             "identity": opened.identity,
             "said": read_hub_document(unit, self.membership.identity),
-            "receipt": base64.b64encode(read_parcel_content(sealed)).decode(),
+            "receipt": base64.b64encode(sealed.read_octets()).decode(),
             "receipt_type": sealed.get_header("Content-Type"),
             "at": context.now.isoformat(timespec="milliseconds"),
         }
@@ -205,4 +205,4 @@ def _make_bad_receipt(opened: OpenedMessage, context: ProtocolContext) -> Parcel
 def _make_parcel_reply(parcel: Parcel | None, status: int) -> HttpReply:
     if parcel is None:
         return HttpReply(status if status != 200 else 204)
-    return HttpReply(status, parcel.get_header("Content-Type"), read_parcel_content(parcel))
+    return HttpReply(status, parcel.get_header("Content-Type"), parcel.read_octets())

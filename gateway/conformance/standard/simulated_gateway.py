@@ -157,8 +157,8 @@ class SimulatedGateway:
         if refusal.unit is None:
             if refusal.parcel is None:
                 return HttpReply(refusal.status)
-            with refusal.parcel.body.open_stream() as stream:
-                return HttpReply(refusal.status, refusal.parcel.get_header("Content-Type"), stream.read())
+            kind = refusal.parcel.get_header("Content-Type")
+            return HttpReply(refusal.status, kind, refusal.parcel.read_octets())
         unit = refusal.unit
         if self.wrong == "shows-its-inside":
             trace = "Traceback (most recent call last): line 1"

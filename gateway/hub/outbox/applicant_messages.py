@@ -203,8 +203,7 @@ def store_message(
     if isinstance(outgoing, KeptDocument):
         keep_document(conn, hub, (facts.case, facts.message), (outgoing, told.key), now)
         return
-    with outgoing.parcel.body.open_stream() as stream:
-        content = stream.read()
+    content = outgoing.parcel.read_octets()
     order = make_outgoing_key(outgoing.pmode, facts.case.applicant, outgoing.unit.conversation_id)
     place = None if order is None else ordered_deliveries.take_place(conn, order, now)
     new = _make_delivery(facts, outgoing, told, now)

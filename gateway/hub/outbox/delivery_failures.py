@@ -109,8 +109,7 @@ def _seal_failure(hub: Hub, row: Row[Any], parcel: Parcel, said: Mapping[str, An
         sealed = protocol.seal_hop_signal(signal, context, signed=True)
     else:
         sealed = protocol.seal((signal,), pmode, context)
-    with sealed.body.open_stream() as stream:
-        answer = HttpResponse(200, dict(sealed.headers), stream.read())
+    answer = HttpResponse(200, dict(sealed.headers), sealed.read_octets())
     return _SealedFailure(endpoint, answer, sealed.body.sha256_hex)
 
 

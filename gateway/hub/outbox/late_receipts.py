@@ -86,8 +86,7 @@ def _seal_receipt(hub: Hub, row: Any, said: dict[str, Any]) -> HttpResponse:
     context = hub.make_protocol_context(knowledge)
     receipt = replace(_receipt_from_json(said), timestamp=context.now)
     parcel = PROTOCOLS[row.protocol].seal((receipt,), pmode, context)
-    with parcel.body.open_stream() as stream:
-        return HttpResponse(200, dict(parcel.headers), stream.read())
+    return HttpResponse(200, dict(parcel.headers), parcel.read_octets())
 
 
 def _enqueue_receipt_post(conn: Connection, hub: Hub, row: Any, made: HttpResponse, now: datetime) -> None:

@@ -91,9 +91,7 @@ def _seal_again(hub: Hub, message: Row[Any], position: int) -> _SealedAgain:
         raise GatewayError(PMODE_UNKNOWN, f"the P-Mode of message {message.message_id[:80]} is gone", "pmode")
     unit = replace(unit, payloads=parts, sequence=make_sequence_number(position))
     sealed = protocol.seal((unit,), pmode, context)
-    with sealed.body.open_stream() as stream:
-        content = stream.read()
-    return _SealedAgain(sealed, content, context.keys[hub.party].certificate.sha256, position)
+    return _SealedAgain(sealed, sealed.read_octets(), context.keys[hub.party].certificate.sha256, position)
 
 
 def _store_sealed(

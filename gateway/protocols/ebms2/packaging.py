@@ -117,9 +117,7 @@ def open_package(parcel: Parcel, limits: WireLimits) -> MessagePackage:
     if parcel.body.octet_count > limits.body:
         detail = f"the body has {parcel.body.octet_count} octets, {limits.body} are allowed"
         raise GatewayError(TOO_LARGE, detail, "body")
-    with parcel.body.open_stream() as stream:
-        data = stream.read()
-    related = read_multipart_related(parcel.get_header("Content-Type"), data, limits)
+    related = read_multipart_related(parcel.get_header("Content-Type"), parcel.read_octets(), limits)
     if related.root.media_type != "text/xml":
         # ebMS 2.0 §2.1.2: SOAP 1.1 over HTTP and in multipart is text/xml.
         raise GatewayError(

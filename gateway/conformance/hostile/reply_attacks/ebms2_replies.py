@@ -18,7 +18,7 @@ from gateway.conformance.hostile.reply_attacks.reply_server import (
     play_behavior,
     send_changed_octets,
 )
-from gateway.conformance.partners import EBMS2, HttpReply, IncomingRequest, read_parcel_content
+from gateway.conformance.partners import EBMS2, HttpReply, IncomingRequest
 from gateway.errors import SIGNATURE_INVALID, GatewayError
 from gateway.message_model import MemoryBody, Receipt, Unit
 from gateway.pki import Signer
@@ -59,7 +59,7 @@ class BrokerReplyForger:
         if signer is not None:
             context = replace(context, keys=dict.fromkeys(context.keys, signer))
         parcel = EBMS2.seal((unit,), opened.pmode, context)
-        return HttpReply(200, parcel.get_header("Content-Type"), read_parcel_content(parcel))
+        return HttpReply(200, parcel.get_header("Content-Type"), parcel.read_octets())
 
 
 def _get_broker_forger(there: ReplyConnection) -> BrokerReplyForger:
