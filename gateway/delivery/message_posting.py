@@ -1,4 +1,4 @@
-"""Posts the stored octets of a message to another message handler, and sorts the HTTP statuses."""
+"""Posts the stored octets of a message to another message handler, and reads what it answers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Final
 from sqlalchemy import Engine
 
 from gateway.delivery.http_client import HttpAnswer, HttpClient
-from gateway.errors import PARTNER_FAULT, REFUSED_FOR_GOOD, GatewayError
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, PARTNER_FAULT, REFUSED_FOR_GOOD, GatewayError
+from gateway.hub import Hub
+from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore
 from gateway.store import DeliveryLease, payloads, read_transaction
 
-__all__ = ["check_answer_status", "post_stored_message"]
+__all__ = ["check_answer_status", "open_answer", "post_stored_message"]
 
 _SOAP_ACTION: Final = '"ebXML"'
 # ebMS 2.0 does not say which statuses are permanent; other handlers sort them in this way.
@@ -20,10 +22,13 @@ _LASTING: Final = frozenset({501, 505, 510})
 
 def post_stored_message(engine: Engine, sender: HttpClient, lease: DeliveryLease) -> HttpAnswer:
     """Post the octets of a delivery to its endpoint and return the answer, whatever its status."""
-    with read_transaction(engine) as conn:
-        content = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
     headers = {"SOAPAction": _SOAP_ACTION, **dict(lease.parameters["headers"])}
-    return sender.post(str(lease.parameters["endpoint"]), headers, content)
+    return sender.post(str(lease.parameters["endpoint"]), headers, _load_octets(engine, lease))
+
+
+def _load_octets(engine: Engine, lease: DeliveryLease) -> bytes:
+    with read_transaction(engine) as conn:
+        return payloads.get_payload_octets(conn, lease.payload_sha256 or "")
 
 
 def check_answer_status(answer: HttpAnswer) -> None:
@@ -38,3 +43,23 @@ def check_answer_status(answer: HttpAnswer) -> None:
         "HTTP",
         theirs=f"HTTP status {status}",
     )
+
+
+def open_answer(
+    hub: Hub, lease: DeliveryLease, answer: HttpAnswer, protocol: ProtocolCore, context: ProtocolContext
+) -> OpenedMessage:
+    """Return the verified content of an answer to a posted message, compared with the octets sent.
+
+    Raises GW602 for a final refusal, and GW603 for any other answer that does not match: it proves
+    nothing, and the message is sent again.
+    """
+    octets = _load_octets(hub.engine, lease)
+    sent = protocol.read_sent_unit(Hub.make_parcel(dict(lease.parameters["headers"]), octets), context.limits)
+    back = Hub.make_parcel({"Content-Type": answer.headers.get("content-type", "")}, answer.body)
+    try:
+        return protocol.open(back, context, sent)
+    except GatewayError as error:
+        if error.problem is REFUSED_FOR_GOOD:
+            raise
+        detail = f"{error.problem.id} {error.detail}"[:500]
+        raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, error.location, theirs=error.theirs) from error

@@ -16,7 +16,7 @@ from gateway.delivery.attempt_outcome import LeaseLostError, RetryPlan, make_lea
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.http_answer_reader import require_identity_coding
 from gateway.delivery.http_client import HttpAnswer, HttpClient
-from gateway.delivery.message_posting import check_answer_status, post_stored_message
+from gateway.delivery.message_posting import check_answer_status, open_answer, post_stored_message
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
     ATTEMPTS_USED_UP,
@@ -36,14 +36,12 @@ from gateway.hub import (
     store_passage,
 )
 from gateway.message_model import NEXT_MSH, Receipt
-from gateway.protocols import PROTOCOLS, OpenedMessage
+from gateway.protocols import PROTOCOLS
 from gateway.store import (
     DeliveryLease,
     StateEvent,
     delivery_leases,
     messages,
-    payloads,
-    read_transaction,
     write_transaction,
 )
 
@@ -127,13 +125,7 @@ class HopAgent:
         knowledge = self._hub.refresh_snapshot()
         context = self._hub.make_protocol_context(knowledge)
         protocol = PROTOCOLS[str(lease.parameters["protocol"])]
-        with read_transaction(self._hub.engine) as conn:
-            content = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
-        sent = protocol.read_sent_unit(
-            Hub.make_parcel(dict(lease.parameters["headers"]), content), context.limits
-        )
-        back = Hub.make_parcel({"Content-Type": answer.headers.get("content-type", "")}, answer.body)
-        opened = _open_or_explain(lambda: protocol.open(back, context, sent))
+        opened = open_answer(self._hub, lease, answer, protocol, context)
         return ReceivedMessage(self._hub, protocol, opened, context, knowledge)
 
     def _pass_answer_back(self, lease: DeliveryLease, arrival: ReceivedMessage) -> None:
@@ -158,18 +150,6 @@ class HopAgent:
             what.problem, delivery_leases.list_attempts(conn, what.delivery.id)
         )
         queue_delivery_failure(conn, message, told, what.at, certain=certain)
-
-
-def _open_or_explain(open_answer: Any) -> OpenedMessage:
-    try:
-        opened: OpenedMessage = open_answer()
-    except GatewayError as error:
-        if error.problem is REFUSED_FOR_GOOD:
-            raise
-        # An answer that does not match proves nothing.
-        detail = f"{error.problem.id} {error.detail}"[:500]
-        raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, error.location, theirs=error.theirs) from error
-    return opened
 
 
 def is_certainly_undelivered(problem: GatewayError, attempts: Any) -> bool:

@@ -16,11 +16,10 @@ from gateway.delivery.attempt_outcome import LeaseLostError, RetryPlan, make_lea
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.http_answer_reader import require_identity_coding
 from gateway.delivery.http_client import HttpAnswer, HttpClient
-from gateway.delivery.message_posting import check_answer_status, post_stored_message
+from gateway.delivery.message_posting import check_answer_status, open_answer, post_stored_message
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
     RECEIPT_MISSING,
-    REFUSED_FOR_GOOD,
     GatewayError,
 )
 from gateway.evidence import record_evidence
@@ -41,7 +40,6 @@ from gateway.store import (
     deliveries,
     delivery_leases,
     ordered_deliveries,
-    payloads,
     read_transaction,
     write_transaction,
 )
@@ -160,20 +158,7 @@ class MshAgent:
         context = self._hub.make_protocol_context(knowledge)
         pmode = _find_pmode(knowledge, lease, self._hub.clock())
         protocol = PROTOCOLS[pmode.protocol if pmode else "ebms2"]
-        with read_transaction(self._hub.engine) as conn:
-            content = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
-        sent = protocol.read_sent_unit(
-            Hub.make_parcel(dict(lease.parameters["headers"]), content), context.limits
-        )
-        back = Hub.make_parcel({"Content-Type": answer.headers.get("content-type", "")}, answer.body)
-        try:
-            opened = protocol.open(back, context, sent)
-        except GatewayError as error:
-            # A receipt that does not match proves nothing: the message stays unacknowledged.
-            if error.problem is REFUSED_FOR_GOOD:
-                raise
-            detail = f"{error.problem.id} {error.detail}"[:500]
-            raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, error.location, theirs=error.theirs) from error
+        opened = open_answer(self._hub, lease, answer, protocol, context)
         # The response is stored before anything is done about our own message.
         receive_response(self._hub, protocol, opened, knowledge)
         return opened
