@@ -73,6 +73,8 @@ class ForwardingTable:
         self._rules: Final = {(one.to, one.service, one.action): one for one in rules}
         #: The parties to whose handlers messages go on, and who may therefore speak about them.
         self.next_parties: Final = frozenset(one.next_party for one in self._rules.values())
+        #: The parties that may send messages by a rule, and who may therefore ask about them.
+        self.senders: Final = frozenset(one for rule in self._rules.values() for one in rule.senders)
 
     def find_rule(self, receiver: Party, service: str, action: str) -> ForwardingRule | None:
         """Return the rule for a message, None when it goes no further."""

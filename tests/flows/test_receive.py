@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select
 
+from gateway.agreements import ForwardingRule
 from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.hub.register.stored_forwarding_rules import make_rule_columns
 from gateway.message_model import (
     AckRequest,
     ErrorSignal,
     MemoryBody,
+    PartyId,
     Ping,
     Pong,
     Receipt,
@@ -27,6 +30,7 @@ from gateway.store import (
     agreements,
     deliveries,
     delivery_leases,
+    forwarding_rules,
     messages,
     parties,
     refusal_counts,
@@ -34,7 +38,7 @@ from gateway.store import (
 )
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.messages import HttpResponse
-from tests.kit.house import AGREEMENT, EBMS2, House, Neighbour, pmodes, signer_named
+from tests.kit.house import AGREEMENT, EBMS2, PARTY_TYPE, House, Neighbour, pmodes, signer_named
 
 
 @pytest.fixture
@@ -251,21 +255,28 @@ def test_ping_is_answered_and_not_stored(house: House, broker: Neighbour) -> Non
     assert stored(house) == []
 
 
-def ask(house: House, broker: Neighbour, about: str, sign: str | None = "broker1") -> StatusResponse:
-    """Ask for the status of a message by a question that `sign` has signed, or nobody."""
+def question(
+    house: House, broker: Neighbour, about: str, sign: str | None, agreement: str | None = None
+) -> Parcel:
+    """Return a StatusRequest about a message, under an agreement, signed by `sign` or by nobody."""
     unit, pmode = broker.message(), pmodes(broker.agreement)[0]
     request = StatusRequest(
         f"s-{about}",
         "c1",
         unit.sender,
         unit.receiver,
-        unit.agreement,
+        agreement or unit.agreement,
         house.clock(),
         about=about,
         sync_reply=True,
     )
     context = replace(broker.context(), keys={"broker1": signer_named(sign)} if sign else {})
-    answer = broker.open(house.post(EBMS2.seal((request,), pmode if sign else None, context))).unit
+    return EBMS2.seal((request,), pmode if sign else None, context)
+
+
+def ask(house: House, broker: Neighbour, about: str, sign: str | None = "broker1") -> StatusResponse:
+    """Ask for the status of a message by a question that `sign` has signed, or nobody."""
+    answer = broker.open(house.post(question(house, broker, about, sign))).unit
     assert isinstance(answer, StatusResponse)
     return answer
 
@@ -288,6 +299,30 @@ def test_status_is_told_to_nobody_who_only_knows_an_id(house: House, broker: Nei
     for about in (unit.message_id, "other@x"):
         told = ask(house, broker, about, sign=None)
         assert (told.status, told.received_at, told.about) == ("UnAuthorized", None, about)
+
+
+def test_under_an_unknown_agreement_no_status_is_told(house: House, broker: Neighbour) -> None:
+    unit = broker.message()
+    house.post(broker.seal(unit))
+    for about in (unit.message_id, "other@x"):
+        answer = house.post(question(house, broker, about, "broker1", agreement="none-of-ours"))
+        assert b'errorCode="ValueNotRecognized"' in answer.body
+        assert b"GW301" in answer.body
+
+
+def test_who_sends_through_a_hop_asks_it_there_about_passing_messages_only(
+    house: House, broker: Neighbour
+) -> None:
+    """The hub is a handler on the way for this broker: the agreement of its question is not looked at."""
+    route = ForwardingRule(PartyId("next", PARTY_TYPE), "next", "http://next.example/", ("broker1",))
+    with write_transaction(house.engine) as conn:
+        parties.register_party(conn, "next", "Next", "hub", house.clock(), [route.to])
+        forwarding_rules.insert_rule(conn, make_rule_columns(route), house.clock())
+    unit = broker.message()
+    house.post(broker.seal(unit))
+    answer = house.post(question(house, broker, unit.message_id, "broker1", agreement="none-of-ours"))
+    assert b'messageStatus="NotRecognized"' in answer.body
+    assert ask(house, broker, unit.message_id).status == "Received"
 
 
 @pytest.mark.parametrize("terms", [b"sign: true\n    sign_status: false", b"sign: false"])

@@ -41,17 +41,18 @@ def answer_status_request(
     """Answer a StatusRequest; a party learns the status of its own messages only.
 
     Where a StatusRequest must be signed, an unsigned one is answered `UnAuthorized` for every
-    MessageId. A sender who has seen or guessed a MessageId learns nothing from that.
+    MessageId. A sender who has seen or guessed a MessageId learns nothing from that. Outside of any
+    agreement a party learns only of what was passed on for it.
     """
     opened, context = heard
     if opened.signed is None and (opened.pmode is None or opened.pmode.security.needs_signed_status):
         return protocol.make_status_response(unit, "UnAuthorized", None, context)
     with read_transaction(hub.engine) as conn:
         row = messages.find_by_message_id(conn, "in", context.get_party_name(unit.sender), unit.about)
-    if row is None:
+    passing = row is not None and row.to_party != hub.party
+    if row is None or not (passing or opened.pmode is not None):
         return protocol.make_status_response(unit, "NotRecognized", None, context)
-    passed_on = row.to_party != hub.party and row.state == "PROCESSED"
-    word = "Forwarded" if passed_on else _STATUS[row.state]
+    word = "Forwarded" if passing and row.state == "PROCESSED" else _STATUS[row.state]
     return protocol.make_status_response(
         unit, word, None if word == "UnAuthorized" else row.received_at, context
     )

@@ -71,7 +71,8 @@ def is_hop_signal(blocks: HeaderBlocks, context: ProtocolContext) -> bool:
     """Return whether a signal is between us and another handler on the way, outside of any agreement.
 
     These are an Acknowledgment of the next handler, whatever its To party; and, addressed to us by
-    somebody who is not a party of its agreement, a MessageError or StatusRequest.
+    somebody who is not a party of its agreement, a MessageError of a next handler or a StatusRequest
+    of a party whose messages we pass on. From anybody else the agreement of these must be known.
     """
     header = blocks.header
     kind = get_unit_kind(header)
@@ -82,8 +83,9 @@ def is_hop_signal(blocks: HeaderBlocks, context: ProtocolContext) -> bool:
     if context.find_party_name(header.receiver.ids[0]) not in context.keys:
         return False
     sender = context.find_party_name(header.sender.ids[0])
-    speaks = sender in context.forwarding.next_parties if kind == "ErrorSignal" else sender is not None
-    return speaks and not context.agreements.is_member(header.agreement, header.sender)
+    routes = context.forwarding
+    speakers = routes.next_parties if kind == "ErrorSignal" else routes.senders
+    return sender in speakers and not context.agreements.is_member(header.agreement, header.sender)
 
 
 def check_passage(header: MessageHeader, rule: ForwardingRule, context: ProtocolContext) -> None:
