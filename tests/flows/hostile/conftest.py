@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.served import end_process, wait_until_ready
 
 
 @pytest.fixture(scope="package")
@@ -34,28 +33,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
     command = [sys.executable, "-m", "gateway", "serve", "--home", str(home)]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     try:
-        _await(port, process)
+        wait_until_ready(port, process)
         yield home, f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
-
-
-def _await(port: int, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 40
-    while time.monotonic() < end:
-        assert process.poll() is None, "the gateway ended"
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", "/status/ready")
-            if connection.getresponse().status == 200:
-                return
-        except (OSError, HTTPException):
-            time.sleep(0.05)
-        finally:
-            connection.close()
-    raise AssertionError("the gateway is not ready")
+        end_process(process)

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from tests.flows.hostile.outbound_plays import documents, fetching, knocking, su
 from tests.flows.hostile.outbound_watch import Canaries, foreign
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.served import wait_until_ready
 
 #: Where the suite's agreements say that the members are: nobody listens there.
 AGREED = "127.0.0.1:9"
@@ -211,7 +212,7 @@ def _running(home: Path, place: Path, port: int, seen: _Seen) -> Iterator[None]:
             command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            _await(port, process)
+            wait_until_ready(port, process, seconds=90)
             yield
         finally:
             process.terminate()
@@ -239,21 +240,6 @@ def _traced(log: Path | None) -> list[str]:
         *("strace", "-D", "-f", "--seccomp-bpf", "-qq", "-ttt", "-s", "400"),
         *("-e", _TRACED, "-o", str(log)),
     ]
-
-
-def _await(port: int, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 90
-    while time.monotonic() < end and process.poll() is None:
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", "/status/ready")
-            if connection.getresponse().status == 200:
-                return
-        except (OSError, HTTPException):
-            time.sleep(0.1)
-        finally:
-            connection.close()
-    raise RuntimeError("the gateway did not begin")
 
 
 def _warm(bench: AttackerKit, target: _Posts) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from gateway.cli import main
 from gateway.cli.conformance_home import make_suite_home
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.served import end_process, wait_until_ready
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
@@ -33,28 +32,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=log)
     try:
-        _await_readiness(port, process)
+        wait_until_ready(port, process)
         yield f"http://127.0.0.1:{port}", partner
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
-
-
-def _await_readiness(port: int, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        assert process.poll() is None, "the gateway ended"
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", "/status/ready")
-            if connection.getresponse().status == 200:
-                return
-        except (OSError, HTTPException):
-            time.sleep(0.05)
-        finally:
-            connection.close()
-    raise AssertionError("the gateway is not ready")
+        end_process(process)

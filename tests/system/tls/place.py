@@ -6,12 +6,11 @@ import os
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.client import HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
 
 from gateway.cli.conformance_home import invite_suite, make_suite_home
@@ -33,6 +32,7 @@ from gateway.store import parties
 from gateway.store.engine import write_transaction
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.served import end_process, wait_until_ready
 
 MSH = "/msh/ebms2"
 
@@ -163,15 +163,11 @@ def served(home: Path, more: str = "", *, clients: str = "optional") -> Iterator
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
     place = Place(home, port, read_attacker_kit(home / "partner"), files, process, settings, issued)
     try:
-        _await(place, clients)
+        shown = "right" if clients == "required" else None
+        wait_until_ready(port, process, connect=lambda: place.connect(shown))
         yield place
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
+        end_process(process)
 
 
 def renew_server(home: Path) -> int:
@@ -186,19 +182,3 @@ def renew_server(home: Path) -> int:
     written = pem_file(home / "pki" / "tls.pem.new", issued)
     written.replace(home / "pki" / "tls.pem")
     return issued.certificate.serial
-
-
-def _await(place: Place, clients: str) -> None:
-    end = time.monotonic() + 40
-    while time.monotonic() < end:
-        assert place.process.poll() is None, "the gateway ended"
-        try:
-            connection = place.connect("right" if clients == "required" else None)
-            connection.request("GET", "/status/ready")
-            if connection.getresponse().status == 200:
-                return
-        except (OSError, HTTPException):
-            time.sleep(0.05)
-        finally:
-            connection.close()
-    raise AssertionError("the gateway is not ready")
