@@ -87,6 +87,7 @@ from .xml import XPathIndex as XPathIndex
 from .xml import build_xpath as build_xpath
 from .xml import canonicalize_document as canonicalize_document
 from .xml import canonicalize_element as canonicalize_element
+from .xml import list_xpath_namespaces as list_xpath_namespaces
 from .xml import omit_canonical_elements as omit_canonical_elements
 from .xml import parse_xml as parse_xml
 from .xml import serialize_element as serialize_element

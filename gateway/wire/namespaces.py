@@ -132,6 +132,7 @@ PREFIXES: Final[dict[str, str]] = {
     "xml": XML,
     "md": WCO_MD,
     "wco": WCO_DEC,
+    "dt": "urn:wco:datamodel:WCO:Declaration_DS:DMS:2",
     "wcores": WCO_RES,
     "sub": SUB,
     "res": RES,

@@ -12,7 +12,7 @@ from lxml import etree
 
 from gateway.errors import XML_MALFORMED, GatewayError
 from gateway.wire.exclusive_c14n import canonicalize_exclusive
-from gateway.wire.namespaces import PREFIXES, XML
+from gateway.wire.namespaces import DOCUMENT, PREFIXES, XML
 from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits, prescan_xml
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "canonicalize_document",
     "canonicalize_element",
     "count_parsed_octets",
+    "list_xpath_namespaces",
     "omit_canonical_elements",
     "parse_xml",
     "serialize_element",
@@ -28,6 +29,8 @@ __all__ = [
 
 _PREFIX_OF: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
 _XML_ATTRIBUTE: Final = f"{{{XML}}}"
+#: The namespace of an agency document, and its id, which is its prefix in a path.
+_AGENCY_DOCUMENT: Final = re.compile(re.escape(DOCUMENT) + r"([a-z][a-z0-9.-]*):1")
 # In a canonical form every "<" begins markup; group 1 tells tags from instructions.
 _MARKUP: Final = re.compile(rb"<\?.*?\?>|(<[^?])", re.DOTALL)
 
@@ -261,9 +264,25 @@ def _measure_extents(root: etree._Element, omit: Collection[etree._Element]) -> 
 def _format_node_name(element: etree._Element) -> str:
     if not isinstance(element.tag, str):
         return "comment()"
-    name = etree.QName(element.tag)
-    prefix = _PREFIX_OF.get(name.namespace or "") or element.prefix
+    name, prefix = etree.QName(element.tag), _get_prefix(element)
     return f"{prefix}:{name.localname}" if prefix else name.localname
+
+
+def _get_prefix(element: etree._Element) -> str | None:
+    """Return the prefix of an element in a path: one for each namespace, whatever its sender wrote."""
+    namespace = etree.QName(element.tag).namespace or ""
+    document = _AGENCY_DOCUMENT.fullmatch(namespace)
+    return document[1] if document is not None else _PREFIX_OF.get(namespace) or element.prefix
+
+
+def list_xpath_namespaces(root: etree._Element) -> dict[str, str]:
+    """Return the namespace of each prefix in the paths (see `build_xpath`) of the elements of `root`."""
+    found = {
+        prefix: etree.QName(element.tag).namespace or ""
+        for element in root.iter(tag=etree.Element)
+        if (prefix := _get_prefix(element))
+    }
+    return dict(sorted(found.items()))
 
 
 def _format_xpath_step(element: etree._Element) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lxml import etree
 
 from gateway.cli import main
 from gateway.share import get_data_folder
@@ -128,6 +129,27 @@ def test_wrong_arguments_are_misuse(words: list[str], capsys: pytest.CaptureFixt
     assert told.out == ""
     assert "Traceback" not in told.err
     assert told.err
+
+
+def test_every_xpath_selects_its_leaf_with_the_namespaces_that_are_printed(
+    split: Split, tmp_path: Path
+) -> None:
+    """Two documents under one prefix, and one without: each namespace has its own prefix in the paths."""
+    text = SAMPLE.read_text("utf-8")
+    fields = text[text.index("<Fields xmlns:npqs") : text.rindex("</Fields>")]
+    shown = split((fields, fields.replace("npqs:", "kpta:").replace("xmlns:npqs", "xmlns:kpta")), status=0)
+    root = etree.parse(tmp_path / "a.xml").getroot()
+    found = [root.xpath(leaf["xpath"], namespaces=shown["namespaces"]) for leaf in shown["ledger"]]
+    assert {len(nodes) for nodes in found} == {1}
+    values = [node if isinstance(node, str) else "".join(node.itertext()) for (node,) in found]
+    assert [one.strip() for one in values] == [leaf["value"].strip() for leaf in shown["ledger"]]
+    assert {"kpta-pharm-imp", "npqs-pla-imp", "sub", "wco", "dt"} <= set(shown["namespaces"])
+
+
+def test_what_the_schema_refuses_has_namespaces_too(split: Split, tmp_path: Path) -> None:
+    (problem,) = (shown := split(("<Application ", "<Application colour='red' ")))["problems"]
+    root = etree.parse(tmp_path / "a.xml").getroot()
+    assert len(root.xpath(problem["xpath"], namespaces=shown["namespaces"])) == 1
 
 
 def test_a_finding_that_is_told_three_times_says_for_whom(split: Split, tmp_path: Path, capsys: Any) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice
+from gateway.hub import conclude
 from gateway.state_machines import CASE
 from gateway.store import cases, deliveries
 from gateway.store.engine import make_engine, read_transaction, write_transaction
@@ -118,3 +121,49 @@ def test_without_the_lock_cases_stay_undecided(postgresql: Engine, monkeypatch: 
     left = states(story, many)
     print(f"\nwithout the lock: of {len(many)} cases {left['IN_PROGRESS']} are undecided")
     assert left["IN_PROGRESS"] > 0
+
+
+def wait_until_it_ends_or_waits(engine: Engine, other: Future[None]) -> None:
+    """Return when `other` is done, or waits for a lock of the database."""
+    waits = text("SELECT count(*) FROM pg_stat_activity"
+                 " WHERE datname = current_database() AND wait_event_type = 'Lock'")  # fmt: skip
+    for _ in range(6000):
+        with engine.connect() as conn:
+            if other.done() or conn.execute(waits).scalar_one():
+                return
+        time.sleep(0.01)
+    raise AssertionError("the other transaction neither ended nor waited")
+
+
+def test_a_correction_waits_for_a_conclusion_that_has_read_the_decisions(
+    postgresql: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the lock the corrected result is sent first, and the overtaken one after it."""
+    story = Story(postgresql, agreement=QUIET)
+    story.submit()
+    story.tick()
+    story.decide_all()
+    story.clock.forward(seconds=1)
+    corrected = story.notice("KPTA", DecisionCode.REJECTED, number="N2", status="R03")
+    store, others = conclude.store_message, ThreadPoolExecutor(1)
+    started: list[Future[None]] = []
+
+    def correct() -> None:
+        story.hear("KPTA", corrected)
+        worker = story.new_worker("w2")
+        while worker.run_once():
+            pass
+
+    def store_late(*words: Any) -> None:
+        if not started:
+            started.append(others.submit(correct))
+            wait_until_it_ends_or_waits(postgresql, started[0])
+        store(*words)
+
+    monkeypatch.setattr(conclude, "store_message", store_late)
+    story.tick()
+    started[0].result(60)
+    others.shutdown()
+    story.tick()
+    assert [one.findtext("{*}Outcome") for one in story.inbox.documents("Result")] == ["APPROVED", "PARTIAL"]
+    assert story.case().state == "CLOSED"

@@ -31,6 +31,7 @@ from gateway.wire import (
     SUBMISSION,
     ElementLocations,
     XPathIndex,
+    list_xpath_namespaces,
     load_shipped_schemas,
     parse_xml,
     serialize_element,
@@ -65,13 +66,13 @@ def _split_file_content(content: bytes, bundle: MappingBundle) -> dict[str, Any]
         return _make_empty_split(_describe_problem(error, place=("", "", int(line[1]) if line else 0)))
     accepted, remarks = validate_document(root, load_shipped_schemas(SUBMISSION))
     if not accepted:
-        return _make_empty_split(*(_describe_remark(remark) for remark in remarks))
+        return _make_empty_split(*(_describe_remark(remark) for remark in remarks), root=root)
     refusal = _find_whole_refusal(root)
     broken = find_broken_rules(root, bundle, datetime.now(UTC))
     try:
         result = split_submission(root, bundle, make_placeholder_numbers(root))
     except GatewayError as error:
-        return _make_empty_split(_describe_problem(error))
+        return _make_empty_split(_describe_problem(error), root=root)
     report = describe_split_result(result)
     if refusal is not None:
         # The hub refuses the whole submission for it, so no request would be sent.
@@ -124,6 +125,7 @@ def describe_split_result(result: SplitResult) -> dict[str, Any]:
         "ledger": ledger,
         "unaccounted": unaccounted,
         "problems": [_describe_trouble(trouble, places) for trouble in result.problems if places is not None],
+        "namespaces": list_xpath_namespaces(result.facts.root),
         "counts": result.accounts.count_fates(),
         "bundle": result.bundle,
     }
@@ -166,8 +168,10 @@ def _describe_problem(error: GatewayError, place: tuple[str, str, int] | None = 
     }
 
 
-def _make_empty_split(*problems: dict[str, Any]) -> dict[str, Any]:
-    return {"requests": [], "ledger": [], "unaccounted": [], "problems": list(problems), "warnings": []}
+def _make_empty_split(*problems: dict[str, Any], root: etree._Element | None = None) -> dict[str, Any]:
+    namespaces = {} if root is None else list_xpath_namespaces(root)
+    empty: dict[str, Any] = {"requests": [], "ledger": [], "unaccounted": [], "warnings": []}
+    return empty | {"problems": list(problems), "namespaces": namespaces}
 
 
 def _describe_broken_rule(finding: DeclarationFinding, places: ElementLocations) -> dict[str, Any]:
