@@ -27,6 +27,7 @@ from gateway.wire import (
     build_xpath,
     describe_choices,
     describe_unexpected_element,
+    list_xpath_namespaces,
     load_code_list,
     load_shipped_schemas,
     load_wco_elements,
@@ -88,8 +89,11 @@ def validate_document(
 ) -> tuple[bool, tuple[ValidationFinding, ...]]:
     """Return whether `root` is valid under the schemas, and the violations, at most fifty."""
     found = judge_by.list_violations(root)[:_MOST_REMARKS]
-    pointers = PointerIndex(root)  # shared by all findings, so that children are counted once
-    return not found, tuple(_make_finding(violation, root, pointers) for violation in found)
+    if not found:
+        return True, ()
+    # Shared by all findings, so that the document is read once for each.
+    places = _Places(root, PointerIndex(root), list_xpath_namespaces(root))
+    return False, tuple(_make_finding(violation, places) for violation in found)
 
 
 def unwrap_request(root: etree._Element) -> etree._Element:
@@ -116,18 +120,27 @@ def _make_root_finding(root: etree._Element) -> ValidationFinding:
     )
 
 
-def _make_finding(
-    violation: SchemaViolation, root: etree._Element, pointers: PointerIndex
-) -> ValidationFinding:
-    element = _find_violating_element(violation, root)
-    pointer = "" if element is None else pointers.get_pointer(element)
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """The root of a document, its pointers, and the prefixes in its paths."""
+
+    root: etree._Element
+    pointers: PointerIndex
+    prefixes: dict[str, str]
+
+
+def _make_finding(violation: SchemaViolation, places: _Places) -> ValidationFinding:
+    element = _find_violating_element(violation, places)
+    pointer = "" if element is None else places.pointers.get_pointer(element)
     return ValidationFinding(DOCUMENT_INVALID, pointer, violation.xpath, violation.line, violation.message)
 
 
-def _find_violating_element(violation: SchemaViolation, root: etree._Element) -> etree._Element | None:
+def _find_violating_element(violation: SchemaViolation, places: _Places) -> etree._Element | None:
     """Return the element of a violation: by its XPath, else by its name and line; None if not found."""
+    root = places.root
     top = root.getroottree().getroot()
-    prefixes = {prefix: uri for prefix, uri in top.nsmap.items() if prefix} | PREFIXES
+    written = {prefix: uri for prefix, uri in top.nsmap.items() if prefix}
+    prefixes = written | places.prefixes | PREFIXES
     try:
         found = root.xpath(violation.xpath, namespaces=prefixes)
     except etree.XPathError:

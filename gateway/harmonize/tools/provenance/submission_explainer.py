@@ -34,7 +34,14 @@ from gateway.harmonize.tools.provenance.field_uses import (
 )
 from gateway.harmonize.tools.provenance.place_meanings import find_common_meanings, find_field_by_element
 from gateway.harmonize.types import CodeList, CommonMeaning, UniqueField, to_element_name
-from gateway.wire import PREFIXES, ElementLocations, TreeByteRanges, build_pointer, build_xpath
+from gateway.wire import (
+    PREFIXES,
+    ElementLocations,
+    TreeByteRanges,
+    build_pointer,
+    build_xpath,
+    list_xpath_namespaces,
+)
 
 __all__ = ["LeafOutcome", "LeafStory", "SubmissionExplainer", "SubmissionSpot", "WrittenValue"]
 
@@ -175,7 +182,8 @@ class SubmissionExplainer:
         return [(element, key) for key in keys if etree.QName(key).localname == name]
 
     def _find_by_xpath(self, path: str) -> list[tuple[etree._Element, str | None]]:
-        spaces = {p: uri for one in self._root.iter() for p, uri in one.nsmap.items() if p} | PREFIXES
+        written = {p: uri for one in self._root.iter() for p, uri in one.nsmap.items() if p}
+        spaces = written | list_xpath_namespaces(self._root) | PREFIXES
         try:
             found: Any = self._root.getroottree().xpath(path, namespaces=spaces)
         except etree.XPathError:
