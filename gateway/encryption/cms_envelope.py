@@ -17,16 +17,9 @@ from gateway.encryption.encrypted_payload import (
     raise_form_error,
 )
 from gateway.encryption.encryption_policies import (
-    AES_128_CBC,
-    AES_128_GCM,
-    AES_192_CBC,
-    AES_192_GCM,
-    AES_256_CBC,
-    AES_256_GCM,
+    CIPHER_OIDS,
     RSA_1_5,
     RSA_OAEP,
-    SEED_128_CBC,
-    TRIPLE_DES_CBC,
     AgreedAlgorithms,
     raise_algorithm_error,
 )
@@ -41,17 +34,7 @@ _DATA: Final = "1.2.840.113549.1.7.1"
 _PKCS1: Final = "1.2.840.113549.1.1.1"
 _OAEP: Final = "1.2.840.113549.1.1.7"
 _SET: Final = b"\x31"
-_OIDS: Final = {
-    "2.16.840.1.101.3.4.1.2": AES_128_CBC,
-    "2.16.840.1.101.3.4.1.6": AES_128_GCM,
-    "2.16.840.1.101.3.4.1.22": AES_192_CBC,
-    "2.16.840.1.101.3.4.1.26": AES_192_GCM,
-    "2.16.840.1.101.3.4.1.42": AES_256_CBC,
-    "2.16.840.1.101.3.4.1.46": AES_256_GCM,
-    "1.2.840.113549.3.7": TRIPLE_DES_CBC,
-    "1.2.410.200004.1.4": SEED_128_CBC,
-}
-_NAMES: Final = {uri: oid for oid, uri in _OIDS.items()}
+_NAMES: Final = {uri: oid for oid, uri in CIPHER_OIDS.items()}
 
 
 class _GcmParameters(core.Sequence):  # type: ignore[misc]  # asn1crypto is untyped
@@ -104,7 +87,7 @@ def _map_form_error() -> Iterator[None]:
 def _read_cipher(algorithm: Any, agreed: AgreedAlgorithms) -> tuple[str, bytes]:
     found = _Algorithm.load(algorithm.dump())
     oid = found["algorithm"].dotted
-    uri = _OIDS.get(oid, oid)
+    uri = CIPHER_OIDS.get(oid, oid)
     agreed.check_cipher(uri)
     if not CIPHERS[uri].authenticates:
         return uri, found["parameters"].parse(core.OctetString).native

@@ -16,6 +16,7 @@ __all__ = [
     "AES_192_GCM",
     "AES_256_CBC",
     "AES_256_GCM",
+    "CIPHER_OIDS",
     "DIGEST_NAMES",
     "ENCRYPTION_POLICIES",
     "MASK_NAMES",
@@ -63,6 +64,17 @@ _CBC: Final = frozenset({AES_128_CBC, AES_192_CBC, AES_256_CBC, TRIPLE_DES_CBC})
 _OAEP: Final = frozenset({RSA_OAEP, RSA_OAEP_MGF1P})
 _SHA2: Final = frozenset({"sha256", "sha384", "sha512"})
 
+#: Object identifiers of ciphers (RFC 3565, RFC 5084, RFC 4010, RFC 3370).
+CIPHER_OIDS: Final = {
+    "2.16.840.1.101.3.4.1.2": AES_128_CBC,
+    "2.16.840.1.101.3.4.1.6": AES_128_GCM,
+    "2.16.840.1.101.3.4.1.22": AES_192_CBC,
+    "2.16.840.1.101.3.4.1.26": AES_192_GCM,
+    "2.16.840.1.101.3.4.1.42": AES_256_CBC,
+    "2.16.840.1.101.3.4.1.46": AES_256_GCM,
+    "1.2.840.113549.3.7": TRIPLE_DES_CBC,
+    "1.2.410.200004.1.4": SEED_128_CBC,
+}
 #: Names under which agreements know algorithms: parts of a URI, OpenSSL's names, object identifiers.
 _OTHER_NAMES: Final = {
     "des-ede3-cbc": TRIPLE_DES_CBC,
@@ -77,14 +89,6 @@ _OTHER_NAMES: Final = {
     "aes-128-cbc": AES_128_CBC,
     "aes-192-cbc": AES_192_CBC,
     "aes-256-cbc": AES_256_CBC,
-    "2.16.840.1.101.3.4.1.2": AES_128_CBC,
-    "2.16.840.1.101.3.4.1.6": AES_128_GCM,
-    "2.16.840.1.101.3.4.1.22": AES_192_CBC,
-    "2.16.840.1.101.3.4.1.26": AES_192_GCM,
-    "2.16.840.1.101.3.4.1.42": AES_256_CBC,
-    "2.16.840.1.101.3.4.1.46": AES_256_GCM,
-    "1.2.840.113549.3.7": TRIPLE_DES_CBC,
-    "1.2.410.200004.1.4": SEED_128_CBC,
     "rsa": RSA_1_5,
     "rsaes-oaep": RSA_OAEP,
     "rsaes-pkcs1-v1_5": RSA_1_5,
@@ -93,7 +97,10 @@ _OTHER_NAMES: Final = {
 }
 _URIS: Final = (*sorted(_GCM | _CBC), SEED_128_CBC, SEED_128_WRAP, *TRANSPORTS)
 _NAMES: Final = (
-    _OTHER_NAMES | {uri.lower(): uri for uri in _URIS} | {uri.rpartition("#")[2]: uri for uri in _URIS}
+    _OTHER_NAMES
+    | CIPHER_OIDS
+    | {uri.lower(): uri for uri in _URIS}
+    | {uri.rpartition("#")[2]: uri for uri in _URIS}
 )
 
 

@@ -64,6 +64,22 @@ class _Batch:
     last: octet_removal.Position
 
 
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What must have passed: an end `before` this time, and the PersistDuration of the agreements `now`."""
+
+    before: datetime
+    now: datetime
+    book: PModeIndex
+
+    def keep(self, row: Row[Any]) -> bool:
+        """Return whether the agreement still keeps a message; the default where its P-Mode is gone."""
+        pmode = self.book.find_by_id(row.agreement_id, row.pmode_id or "", row.received_at)
+        terms = _UNKNOWN if pmode is None else pmode.reliability
+        end: datetime = row.received_at + timedelta(seconds=terms.persist_duration)
+        return end > self.now
+
+
 def _make_report(settings: Settings, now: datetime) -> RetentionReport:
     octets, drafts = settings.retention.octets, settings.retention.drafts
     return RetentionReport(None if octets is None else now - octets, None if drafts is None else now - drafts)
@@ -76,9 +92,10 @@ def read_retention_report(
     now = now or get_current_time()
     report = _make_report(settings, now)
     if report.before is not None:
-        book, seen = load_register_snapshot(conn).book, set[str]()
+        terms = _Terms(report.before, now, load_register_snapshot(conn).book)
+        seen = set[str]()
         for choose in (_choose_cases, _choose_letters):
-            for batch in _iterate_batches(choose, conn, (report.before, now), book):
+            for batch in _iterate_batches(choose, conn, terms):
                 cases = [row.id for row in batch.cases]
                 letters = [row.id for row in batch.letters]
                 digests = octet_removal.list_used_digests(conn, cases, letters) - seen
@@ -101,34 +118,25 @@ def _count_batch(report: RetentionReport, batch: _Batch, octets: int) -> None:
         report._see(moment)
 
 
-_Choose = Callable[
-    [Connection, tuple[datetime, datetime], PModeIndex, octet_removal.Position, int], _Batch | None
-]
+_Choose = Callable[[Connection, _Terms, octet_removal.Position, int], _Batch | None]
 
 
-def _iterate_batches(
-    choose: _Choose, conn: Connection, moments: tuple[datetime, datetime], book: PModeIndex
-) -> Iterator[_Batch]:
+def _iterate_batches(choose: _Choose, conn: Connection, terms: _Terms) -> Iterator[_Batch]:
     after = octet_removal.START
-    while (batch := choose(conn, moments, book, after, _LOOKED_AT)) is not None:
+    while (batch := choose(conn, terms, after, _LOOKED_AT)) is not None:
         yield batch
         after = batch.last
 
 
 def _choose_cases(
-    conn: Connection,
-    moments: tuple[datetime, datetime],
-    book: PModeIndex,
-    after: octet_removal.Position,
-    limit: int,
+    conn: Connection, terms: _Terms, after: octet_removal.Position, limit: int
 ) -> _Batch | None:
     """Return the next cases that ended early enough, without those whose agreement keeps a message longer."""
-    before, now = moments
-    ended = octet_removal.list_ended_cases(conn, before, after, limit)
+    ended = octet_removal.list_ended_cases(conn, terms.before, after, limit)
     if not ended:
         return None
     rows = octet_removal.list_case_messages(conn, [row.id for row in ended])
-    kept = {row.case_id for row in rows if _get_persist_end(row, book) > now}
+    kept = {row.case_id for row in rows if terms.keep(row)}
     chosen = tuple(row for row in ended if row.id not in kept)
     return _Batch(
         chosen, (), sum(row.case_id not in kept for row in rows), (ended[-1].opened_at, ended[-1].id)
@@ -136,26 +144,13 @@ def _choose_cases(
 
 
 def _choose_letters(
-    conn: Connection,
-    moments: tuple[datetime, datetime],
-    book: PModeIndex,
-    after: octet_removal.Position,
-    limit: int,
+    conn: Connection, terms: _Terms, after: octet_removal.Position, limit: int
 ) -> _Batch | None:
-    before, now = moments
-    rows = octet_removal.list_old_letters(conn, before, after, limit)
+    rows = octet_removal.list_old_letters(conn, terms.before, after, limit)
     if not rows:
         return None
-    chosen = tuple(row for row in rows if _get_persist_end(row, book) <= now)
+    chosen = tuple(row for row in rows if not terms.keep(row))
     return _Batch((), chosen, len(chosen), (rows[-1].received_at, rows[-1].id))
-
-
-def _get_persist_end(row: Row[Any], book: PModeIndex) -> datetime:
-    """Return until when the agreement keeps a message; the default where its P-Mode is gone."""
-    pmode = book.find_by_id(row.agreement_id, row.pmode_id or "", row.received_at)
-    terms = _UNKNOWN if pmode is None else pmode.reliability
-    end: datetime = row.received_at + timedelta(seconds=terms.persist_duration)
-    return end
 
 
 def purge_octets(
@@ -170,12 +165,12 @@ def purge_octets(
     done = _make_report(settings, now)
     if done.before is not None:
         with read_transaction(engine) as conn:
-            book = load_register_snapshot(conn).book
+            terms = _Terms(done.before, now, load_register_snapshot(conn).book)
         for choose in (_choose_cases, _choose_letters):
             after: octet_removal.Position | None = octet_removal.START
             while after is not None and (limit is None or done.cases + done.letters < limit):
                 left = _BATCH if limit is None else min(_BATCH, limit - done.cases - done.letters)
-                after = _purge_batch(engine, settings, act, (choose, book, done, now), (after, left))
+                after = _purge_batch(engine, settings, act, (choose, terms, done), (after, left))
     while done.drafts_before is not None and _purge_drafts(engine, settings, act, done):
         pass
     return done
@@ -185,21 +180,20 @@ def _purge_batch(
     engine: Engine,
     settings: Settings,
     act: Act,
-    what: tuple[_Choose, PModeIndex, RetentionReport, datetime],
+    what: tuple[_Choose, _Terms, RetentionReport],
     window: tuple[octet_removal.Position, int],
 ) -> octet_removal.Position | None:
     """Remove one batch; return the last row that was looked at, None when nothing is left."""
-    choose, book, done, now = what
-    assert done.before is not None
-    with open_change(engine, settings, act, "retention.purge", now) as change:
-        batch = choose(change.conn, (done.before, now), book, *window)
+    choose, terms, done = what
+    with open_change(engine, settings, act, "retention.purge", terms.now) as change:
+        batch = choose(change.conn, terms, *window)
         if batch is None or not (batch.cases or batch.letters):
             change.leave_unchanged()
             return None if batch is None else batch.last
-        removed = [_remove_one(change.conn, ("case", row.id), act, now) for row in batch.cases]
-        removed += [_remove_one(change.conn, ("message", row.id), act, now) for row in batch.letters]
+        removed = [_remove_one(change.conn, ("case", row.id), act, terms.now) for row in batch.cases]
+        removed += [_remove_one(change.conn, ("message", row.id), act, terms.now) for row in batch.letters]
         told = _describe_batch(batch, sum(removed))
-        change.record_change("retention", before=told, after={"octets": 0, "before": done.before})
+        change.record_change("retention", before=told, after={"octets": 0, "before": terms.before})
     _count_batch(done, batch, sum(removed))
     if change.number is not None:
         done.audit.append(change.number)

@@ -26,12 +26,8 @@ from gateway.errors import UNREACHABLE, GatewayError
 from gateway.hub.hub import Hub, HubResources
 from gateway.hub.outbox.outgoing_calls import RejectingComposer
 from gateway.hub.receive import receive_parcel
-from gateway.hub.register.decision_rules import ActiveRules, DecisionRules
 from gateway.hub.register.stored_forwarding_rules import make_rule_columns
-from gateway.hub.register.trusted_register import TrustedRegister
-from gateway.hub.trust.trusted_list_recognition import NOBODY, Recognizer
 from gateway.message_model import AckRequest, MemoryBody, PartyId, Payload
-from gateway.pki.certificate_validation import CertificateValidator
 from gateway.protocols import Parcel, ProtocolContext
 from gateway.store import deliveries, forwarding_rules, messages, parties
 from gateway.store.engine import read_transaction, write_transaction
@@ -43,11 +39,8 @@ from tests.kit.house import (
     PARTY_TYPE,
     Clock,
     Neighbour,
-    bundle,
-    crl,
+    build_hub,
     signer_named,
-    status_codes,
-    trust,
 )
 from tests.kit.story import LABEL, PLAN, Story
 
@@ -138,17 +131,8 @@ class Hop:
 
     def new_hub(self) -> Hub:
         """Return the hub of the hop as a newly started process has it."""
-        store, revocations = trust()
-        recognizer = Recognizer(NOBODY)
         world = HubResources(self.engine, self.clock, self._new_uuid, "hop.example", RejectingComposer())
-        register = TrustedRegister(
-            self.engine,
-            CertificateValidator(store, revocations, examine=recognizer),
-            ActiveRules(DecisionRules(bundle(), status_codes())),
-            crls=(crl(),),
-            recognizer=recognizer,
-        )
-        return Hub(world, "hop", signer_named("hop"), register)
+        return build_hub(world, "hop")
 
     def _new_uuid(self) -> str:
         return str(uuid.UUID(int=next(self._numbers)))

@@ -125,6 +125,20 @@ def register_parties(engine: Engine, now: datetime, agreement: bytes = AGREEMENT
         load_agreement(conn, agreement, "agreement", now)
 
 
+def build_hub(world: HubResources, party: str, terms: RecognitionPolicy = NOBODY) -> Hub:
+    """Return the hub of a party as a newly started process has it, with the documents of the tests."""
+    store, revocations = trust()
+    recognizer = Recognizer(terms)
+    register = TrustedRegister(
+        world.engine,
+        CertificateValidator(store, revocations, examine=recognizer),
+        ActiveRules(DecisionRules(bundle(), status_codes())),
+        crls=(crl(),),
+        recognizer=recognizer,
+    )
+    return Hub(world, party, signer_named(party), register)
+
+
 class House:
     """One hub on one database, with parties hub and broker1 registered and one agreement loaded."""
 
@@ -146,19 +160,10 @@ class House:
 
     def new_hub(self, composer: CallComposer | None = None) -> Hub:
         """Return a hub as a newly started process has it."""
-        store, revocations = trust()
-        recognizer = Recognizer(self.terms)
         world = HubResources(
             self.engine, self.clock, lambda: next(self._ids), "hub.example", composer or RejectingComposer()
         )
-        register = TrustedRegister(
-            self.engine,
-            CertificateValidator(store, revocations, examine=recognizer),
-            ActiveRules(DecisionRules(bundle(), status_codes())),
-            crls=(crl(),),
-            recognizer=recognizer,
-        )
-        return Hub(world, "hub", signer_named("hub"), register)
+        return build_hub(world, "hub", self.terms)
 
     def post(self, parcel: Parcel, hub: Hub | None = None) -> HttpResponse:
         """Hand a parcel in as the web does."""

@@ -34,7 +34,8 @@ from gateway.store.engine import make_engine, read_transaction
 from gateway.store.messages import HttpResponse
 from tests.kit.gateway import RunningGateway, post
 
-_QUICK = """
+#: Retries that a test can wait for.
+QUICK_DELIVERY = """
 [delivery]
 first_retry = "200ms"
 longest_retry = "400ms"
@@ -62,7 +63,7 @@ class Town(Stage):
         self._numbers = iter(range(1, 1_000_000))
 
     def _format_settings_file(self) -> str:
-        text = re.sub(r"\[delivery\]\n[^\[]*", _QUICK, super()._format_settings_file())
+        text = re.sub(r"\[delivery\]\n[^\[]*", QUICK_DELIVERY, super()._format_settings_file())
         for code, more in self.agency.items():
             text = text.replace(f"[agency.{code}]", f"[agency.{code}]\n{more}")
         return f'{text}\n[database]\nurl = "{self.database_url}"\n'

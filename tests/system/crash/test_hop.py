@@ -22,22 +22,13 @@ from tests.kit.gateway import RunningGateway
 from tests.kit.house import Clock
 from tests.kit.life import Life
 from tests.kit.ports import find_free_port
-from tests.kit.town import Town
+from tests.kit.town import QUICK_DELIVERY, Town
 
 pytestmark = pytest.mark.long
 
 KIND = "urn:single-window:demo:party"
 NAMES = ("passing.message", "passing.answered", "passing.forwarded")
 POINTS = [*(f"{name}.{side}_commit" for name in NAMES for side in ("before", "after")), "hop.after_post"]
-_PACE = """
-[delivery]
-first_retry = "200ms"
-longest_retry = "400ms"
-retries = 60
-lease = "2s"
-poll = "20ms"
-crashes = 1000
-"""
 
 
 class HopTown(Town):
@@ -69,7 +60,7 @@ class HopTown(Town):
             (pki / file).write_bytes((self.home / "pki" / file).read_bytes())
         (self.hop_home / "gateway.toml").write_text(
             f'[hub]\nparty = "hop"\nhome = "."\n[http]\nport = {self.hop_port}\n'
-            f'[database]\nurl = "{self.hop_database_url}"\n{_PACE}'
+            f'[database]\nurl = "{self.hop_database_url}"\n{QUICK_DELIVERY}'
         )
         engine = make_engine(self.hop_database_url)
         migrate_schema(engine)
