@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gateway.agreements import PMode
 from gateway.agreements.pmode_values import (
     CHOICES,
+    ENCRYPTION_POLICIES,
     ENDPOINT_KINDS,
     PERSISTENCE,
     SYNC_REPLY_MODES,
@@ -70,6 +71,7 @@ encryptions = st.builds(
     st.none() | _pins,
     st.none() | st.just("1.0"),
     _some_pins,
+    st.sampled_from(ENCRYPTION_POLICIES),
 )
 parts = st.builds(
     PackagedPart,

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 from gateway.agreements import PMode, convert_cpa, judge_cpa, read_cpa, read_pmodes, write_cpa
 from gateway.agreements.cpa.cpa_values import TERMS
+from gateway.agreements.pmode_values import Encryption
 from gateway.errors import GatewayError
 from gateway.share import get_data_folder
 from tests.agreements.cpa import written_cpa
@@ -75,6 +76,15 @@ def test_an_agreement_in_yaml_becomes_a_cpa_that_can_be_loaded() -> None:
     assert judged.document is not None
     assert judged.document.parties[0].name == "Broker 1"
     assert {one.id: one for one in convert_cpa(judged.document)} == {one.id: one for one in pmodes}
+
+
+@pytest.mark.parametrize("policy", ["legacy-cbc", "korea-seed"])
+def test_the_policy_of_encryption_stands_in_the_terms_of_the_gateway(policy: str) -> None:
+    terms = Encryption("XMLENC", ("http://www.w3.org/2009/xmlenc11#aes256-gcm",), policy=policy)
+    pmodes = tuple(replace(one, encryption=terms) for one in read_pmodes(EXAMPLE, "example.yaml"))
+    data = write_cpa(pmodes, {}, {})
+    assert f"&quot;policy&quot;: &quot;{policy}&quot;".encode() in data
+    assert {one.encryption for one in read_again(pmodes).values()} == {terms}
 
 
 def test_what_is_no_agreement_of_two_parties_over_ebms_is_not_written() -> None:
