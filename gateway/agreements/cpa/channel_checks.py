@@ -17,11 +17,12 @@ _LONGEST: Final = 366 * 24 * 3600
 
 
 def _find_several_channels(view: CpaView) -> Found:
-    for action in view.actions:
-        for binding in (action.binding, action.other):
-            if len(binding.channels) > 1:
+    for action, *used in view.list_uses():
+        for binding, use in zip((action.binding, action.other), used, strict=True):
+            if len(binding.channels) > 1 and use.channel is not None:
                 names = ", ".join(quote_name(one) for one in binding.channels)
-                text = f"{quote_name(binding.action)} has the channels {names}: the first is used"
+                text = f"{quote_name(binding.action)} has the channels {names}: {quote_name(use.channel.id)} "
+                text += "is used, the first over HTTP; the others stand by"
                 yield CpaFinding("channels-several", binding.place, text)
 
 

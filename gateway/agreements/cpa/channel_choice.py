@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.agreements.cpa.cpa_model import (
     ActionBinding,
@@ -16,6 +17,7 @@ from gateway.agreements.cpa.cpa_model import (
     DocumentBinding,
     TransportSide,
 )
+from gateway.agreements.pmode_values import is_endpoint
 
 __all__ = [
     "BoundAction",
@@ -25,9 +27,12 @@ __all__ = [
     "find_counterpart",
     "find_pins",
     "find_signal_channel",
+    "is_spoken",
     "list_anchor_pins",
     "list_bound_actions",
 ]
+
+_PROTOCOLS: Final = ("HTTP", "HTTPS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +85,26 @@ class BoundAction:
     holder: ActionBinding | None
 
     def list_channels(self) -> list[tuple[ChannelUse, ChannelUse]]:
-        """Return the channels of sender and receiver in their order; the shorter list repeats its last."""
-        ours, theirs = self.binding.channels, self.other.channels
-        count = max(len(ours), len(theirs))
+        """Return the channels of sender and receiver, of each those over HTTP first, else in their order.
+
+        The order of ChannelIds is that of preference. The shorter list repeats its last.
+        """
+        ours = [ChannelUse(self.sender, self.sender.channels.get(one)) for one in self.binding.channels]
+        theirs = [ChannelUse(self.receiver, self.receiver.channels.get(one)) for one in self.other.channels]
+        ours.sort(key=lambda one: not is_spoken(one.client))
+        theirs.sort(key=lambda one: not is_spoken(one.server))
         return [
-            (
-                ChannelUse(self.sender, self.sender.channels.get(ours[min(at, len(ours) - 1)])),
-                ChannelUse(self.receiver, self.receiver.channels.get(theirs[min(at, len(theirs) - 1)])),
-            )
-            for at in range(count)
+            (ours[min(at, len(ours) - 1)], theirs[min(at, len(theirs) - 1)])
+            for at in range(max(len(ours), len(theirs)))
         ]
+
+
+def is_spoken(side: TransportSide | None) -> bool:
+    """Return whether the hub speaks the protocol of a transport: HTTP, at an http(s) URL if it has any."""
+    if side is None:
+        return True
+    reached = not side.endpoints or any(is_endpoint(one.uri) for one in side.endpoints)
+    return side.protocol.upper() in _PROTOCOLS and reached
 
 
 def list_bound_actions(document: CpaDocument) -> Iterator[BoundAction]:

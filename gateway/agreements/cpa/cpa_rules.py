@@ -126,7 +126,7 @@ _BINDINGS: Final = {
 }
 _CHANNELS: Final = {
     "channels-several": _make_rule(
-        _WARNING, "an action has several channels; the first is used", "ChannelId"
+        _NOTE, "an action has several channels; the first over HTTP is used", "ChannelId"
     ),
     "sync-different": _make_rule(
         _WARNING, "the two channels of an action answer in different ways", "syncReplyMode"
@@ -289,7 +289,9 @@ _TRANSPORT: Final = {
         _WARNING, "a receiver has two endpoints of one kind; the first is used", "Endpoint"
     ),
     "endpoint-same": _make_rule(_WARNING, "both parties have the same endpoint", "Endpoint"),
-    "transport-protocol": _make_rule(_ERROR, "the transport is not HTTP", "TransportProtocol"),
+    "transport-protocol": _make_rule(
+        _ERROR, "the transport of messages or signals is not HTTP", "TransportProtocol"
+    ),
     "transport-login": _make_rule(
         _WARNING, "the receiver wants a name and password, which the hub has not", "AccessAuthentication"
     ),

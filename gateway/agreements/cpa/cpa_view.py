@@ -45,10 +45,17 @@ class CpaView:
         return self.certificates.get(holder.place.xpath, ()) if holder is not None else ()
 
     def list_uses(self) -> Iterator[tuple[BoundAction, ChannelUse, ChannelUse]]:
-        """Yield every action with the first channel of its sender and of its receiver."""
+        """Yield every action with the channel of its sender and that of its receiver which are used."""
         for action in self.actions:
             ours, theirs = action.list_channels()[0]
             yield action, ours, theirs
+
+    def list_used_transports(self, party: CpaParty) -> set[str]:
+        """Return the transports of a party by which actions or signals travel."""
+        uses = [one for _, *both in self.list_uses() for one in both if one.party is party]
+        names = (party.default_channel, *(one.channel for one in party.overrides))
+        channels = (*(one.channel for one in uses), *(party.channels.get(name) for name in names))
+        return {one.transport for one in channels if one is not None}
 
 
 CpaCheck = Callable[[CpaView], Found]

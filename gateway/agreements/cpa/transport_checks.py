@@ -51,9 +51,11 @@ def _judge_connection(action: BoundAction, ours: ChannelUse, theirs: ChannelUse)
 
 def _find_endpoint_problems(view: CpaView) -> Found:
     for party in view.document.parties:
+        used = view.list_used_transports(party)
         for transport in party.transports.values():
-            if transport.receiver is not None:
-                yield from _judge_endpoints(view, party, transport.receiver)
+            side = transport.receiver
+            if side is not None and (transport.id in used or _is_http(side)):
+                yield from _judge_endpoints(view, party, side)
 
 
 def _judge_endpoints(view: CpaView, party: CpaParty, side: TransportSide) -> Found:
@@ -107,14 +109,19 @@ def _covers_host(certificate: Certificate, host: str) -> bool:
 
 def _find_protocol_problems(view: CpaView) -> Found:
     for party in view.document.parties:
+        used = view.list_used_transports(party)
         for transport in party.transports.values():
             for side in (transport.sender, transport.receiver):
                 if side is not None:
-                    yield from _judge_protocols(side)
+                    yield from _judge_protocols(side, used=transport.id in used)
 
 
-def _judge_protocols(side: TransportSide) -> Found:
-    if side.protocol.upper() not in ("HTTP", "HTTPS"):
+def _is_http(side: TransportSide) -> bool:
+    return side.protocol.upper() in ("HTTP", "HTTPS")
+
+
+def _judge_protocols(side: TransportSide, *, used: bool) -> Found:
+    if used and not _is_http(side):
         text = f"transport protocol {quote_name(side.protocol)} is not HTTP"
         yield CpaFinding("transport-protocol", side.place, text)
     if side.authentication:

@@ -13,15 +13,17 @@ from gateway.agreements import (
     convert_cpa,
     find_form_problems,
     is_xml_document,
+    judge_cpa,
     read_cpa,
     read_pmodes,
 )
+from gateway.agreements import write_cpa as write_again
 from gateway.agreements.cpa.cpa_values import FAR_AWAY, format_duration, parse_duration
 from gateway.agreements.pmode_values import Encryption, SignalChannel, TypedEndpoint
 from gateway.errors import GatewayError
 from gateway.share import get_data_folder
 from tests.agreements.cpa.documents import list_real_files
-from tests.agreements.cpa.written_cpa import write_cpa
+from tests.agreements.cpa.written_cpa import NOW, write_cpa
 
 
 @pytest.mark.vectors
@@ -89,6 +91,37 @@ def test_channels_endpoints_overrides_limits_and_envelopes_are_read() -> None:
     )
     assert answer.reliability.message_order
     assert not order.reliability.message_order
+
+
+def test_of_several_channels_the_first_over_http_is_used_and_the_others_are_kept() -> None:
+    """A product that prefers mail names its channel over mail first."""
+    transport = (
+        '<tp:Transport tp:transportId="a-post"><tp:TransportSender><tp:TransportProtocol>SMTP</tp:TransportProtocol>'
+        "</tp:TransportSender><tp:TransportReceiver><tp:TransportProtocol>SMTP</tp:TransportProtocol>"
+        '<tp:Endpoint tp:uri="mailto:a@a.example"/></tp:TransportReceiver></tp:Transport>'
+    )
+    channel = (
+        '<tp:DeliveryChannel tp:channelId="a-mail" tp:transportId="a-post" tp:docExchangeId="a-exchange">'
+        '<tp:MessagingCharacteristics tp:ackRequested="always" tp:ackSignatureRequested="always" '
+        'tp:duplicateElimination="always"/></tp:DeliveryChannel>'
+    )
+    both = "<tp:ChannelId>a-mail</tp:ChannelId><tp:ChannelId>a-channel</tp:ChannelId>"
+    data = write_cpa(
+        ("<!--a-transports-->", transport),
+        ("<!--a-channels-->", channel),
+        *((f"<tp:ChannelId>a-channel</tp:ChannelId><!--a-{way}-->", both) for way in ("send", "receive")),
+    )
+    judged = judge_cpa(data, "a.xml", NOW)
+    assert {(one.rule, one.severity) for one in judged.findings} == {("channels-several", "note")}
+    assert "a-channel is used, the first over HTTP" in judged.findings[0].message
+    order, answer = convert_cpa(read_cpa(data, "a.xml"))
+    assert (order.channel, [one.name for one in order.alternatives]) == ("a-channel", ["a-mail"])
+    assert (answer.endpoint, [one.endpoint for one in answer.alternatives]) == (
+        "https://a.example/msh",
+        [None],
+    )
+    again = convert_cpa(read_cpa(write_again((order, answer), {}, {}), "again.xml"))
+    assert set(again) == {order, answer}
 
 
 _ENVELOPE = (
