@@ -14,6 +14,7 @@ from gateway.agreements.agreement_rules import (
     KnownCertificate,
     KnownParty,
 )
+from gateway.agreements.login_checks import find_login_problem
 from gateway.agreements.pmode import PMode
 from gateway.message_model import PartyId
 
@@ -262,6 +263,21 @@ def _find_tls_problems(sides: _TwoSides) -> _Found:
         yield AgreementFinding("tls-certificate-missing", place, text)
 
 
+def _find_login_problems(sides: _TwoSides) -> _Found:
+    value = sides.theirs[0].value
+    asked = [one for one in sides.outgoing if one.transport.authentication and one.endpoint is not None]
+    found = find_login_problem(asked[0], sides.known.logins) if asked else None
+    if found is not None:
+        place = sides.agreement.find_place(("endpoint", value), ("party", value))
+        yield AgreementFinding(found[0], place, found[1])
+    for pmode in (one for one in sides.incoming[:1] if one.transport.authentication):
+        text = (
+            f"the hub asks nobody for a password ({', '.join(pmode.transport.authentication)}): "
+            "it knows senders by their signatures, and by mutual_tls"
+        )
+        yield AgreementFinding("login-unchecked", sides.agreement.find_place(("pmode", pmode.id)), text)
+
+
 def _find_case_problems(sides: _TwoSides) -> _Found:
     action, agreement = sides.known.result_action, sides.agreement
     answered = _index_by_service(one for one in sides.outgoing if one.action == action)
@@ -376,6 +392,7 @@ _CHECKS_OF_THE_SIDES: Final[tuple[Callable[[_TwoSides], _Found], ...]] = (
     _find_certificate_problems,
     _find_own_pin_problems,
     _find_tls_problems,
+    _find_login_problems,
     _find_case_problems,
     _find_direction_problems,
     _find_endpoint_problems,

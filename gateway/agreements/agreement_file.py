@@ -24,6 +24,7 @@ from gateway.agreements.pmode_values import (
     Packaging,
     Reliability,
     Security,
+    TransportTerms,
     require_condition,
 )
 from gateway.errors import MISUSE, GatewayError, describe_exception
@@ -163,6 +164,7 @@ class _AgreementParty:
     role: str | None = None
     endpoint: str | None = None
     certificates: tuple[str, ...] = ()
+    authentication: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,17 +185,20 @@ def _read_optional_text(fields: dict[str, _YamlNode], name: str) -> str | None:
 
 
 def _read_party(node: _YamlNode) -> _AgreementParty:
-    fields = node.read_fields(("ids",), ("role", "endpoint", "certificates"))
+    fields = node.read_fields(("ids",), ("role", "endpoint", "certificates", "authentication"))
     ids = []
     for one in fields["ids"].read_list():
         parts = one.read_fields(("value",), ("type",))
         ids.append(PartyId(parts["value"].read_text(), _read_optional_text(parts, "type")))
-    pins = fields["certificates"].read_list() if "certificates" in fields else []
+    listed = {
+        name: tuple(one.read_text() for one in fields[name].read_list()) if name in fields else ()
+        for name in ("certificates", "authentication")
+    }
     return _AgreementParty(
         tuple(ids),
         _read_optional_text(fields, "role"),
         _read_optional_text(fields, "endpoint"),
-        tuple(pin.read_text() for pin in pins),
+        **listed,
     )
 
 
@@ -317,6 +322,7 @@ def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
             sync_reply_mode=mode.read_text() if mode else "none",
             conversations=terms.conversations,
             endpoint=receiver.endpoint,
+            transport=TransportTerms(authentication=receiver.authentication),
             reply_endpoint=sender.endpoint,
             deliver_to=_read_optional_text(fields, "deliver_to") or "mailbox",
         )

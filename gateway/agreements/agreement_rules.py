@@ -57,6 +57,15 @@ AGREEMENT_RULES: Final[Mapping[str, AgreementRule]] = {
     "tls-certificate-missing": AgreementRule(
         "error", "mutual_tls is agreed, and the partner has no certificate for TLS"
     ),
+    "login-missing": AgreementRule(
+        "warning", "the partner wants a name and a password, and the settings have none for its host"
+    ),
+    "login-impossible": AgreementRule(
+        "error", "the partner wants a name and a password by digest only, or without TLS"
+    ),
+    "login-unchecked": AgreementRule(
+        "warning", "the hub would have to ask for a name and a password, which it does not do"
+    ),
     "result-missing": AgreementRule(
         "error", "submissions are accepted, and there is no P-Mode for their Result"
     ),
@@ -149,8 +158,9 @@ class AgreementSurroundings:
     """What an agreement meets at a hub at the time `at`.
 
     `hub` is the name of the hub's own party, `own_certificates` the certificates (SHA-256) with
-    which it signs. `others` are the P-Modes of the other active agreements. `result_action` is
-    the action with which the hub answers a submission.
+    which it signs, `logins` the hosts (or host:port) at which it has a login. `others` are the
+    P-Modes of the other active agreements. `result_action` is the action with which the hub answers
+    a submission.
     """
 
     hub: str
@@ -160,6 +170,7 @@ class AgreementSurroundings:
     own_certificates: frozenset[str] = frozenset()
     protocols: frozenset[str] = frozenset({"ebms2"})
     result_action: str = "Result"
+    logins: frozenset[str] = frozenset()
 
     def find_party(self, one: PartyId) -> KnownParty | None:
         """Return the registered party with this identifier, whatever its status."""

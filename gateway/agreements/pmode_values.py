@@ -14,6 +14,7 @@ from gateway.errors import MISUSE, GatewayError
 
 __all__ = [
     "ANY_SIGNAL",
+    "AUTHENTICATION",
     "CHOICES",
     "ENCRYPTION_POLICIES",
     "ENDPOINT_KINDS",
@@ -40,6 +41,7 @@ SYNC_REPLY_MODES: Final = ("none", "mshSignalsOnly", "signalsOnly", "responseOnl
 POLICIES: Final = ("strict", "legacy-norway")
 ENCRYPTION_POLICIES: Final = ("strict", "legacy-cbc", "korea-seed")
 PERSISTENCE: Final = ("none", "transient", "persistent", "transient-and-persistent")
+AUTHENTICATION: Final = ("basic", "digest")
 ENDPOINT_KINDS: Final = ("allPurpose", "request", "response", "error", "login")
 #: The name of a signal channel that serves every signal without a channel of its own.
 ANY_SIGNAL: Final = "*"
@@ -261,6 +263,12 @@ class TransportTerms:
     protocol_version: str | None = None
 
     def __post_init__(self) -> None:
+        for one in self.authentication:
+            require_condition(
+                one in AUTHENTICATION,
+                f"authentication is {' or '.join(AUTHENTICATION)}",
+                "transport/authentication",
+            )
         pins = (one for one in (self.client_certificate, self.server_certificate) if one is not None)
         _check_pins((*pins, *self.client_anchors, *self.server_anchors), "transport")
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from cryptography.x509 import load_pem_x509_certificates
 
 from gateway.config import Settings
-from gateway.delivery import PerHostConnector
+from gateway.delivery import HostLogins, PerHostConnector
 from gateway.errors import (
     CERTIFICATE_EXPIRED,
     KEY_UNAVAILABLE,
@@ -45,11 +45,12 @@ _SOON: Final = timedelta(days=30)
 
 
 def check_transport(settings: Settings) -> None:
-    """Raise a problem with the files of TLS: GW801, GW803, or GW206 for an expired certificate."""
+    """Raise for files of TLS and logins that cannot be used: GW801, GW803; GW206 for an expired one."""
     at, terms = get_current_time(), build_terminator_settings(settings)
     if terms is not None:
         watch_tls_context(terms)
     PerHostConnector(settings.tls, lambda: (RevocationData(), at))
+    HostLogins(settings.tls)
     for where, path in _list_tls_certificates(settings):
         ends = _read_certificate_end(path)
         if ends <= at:

@@ -92,6 +92,12 @@ class Settings(SettingsSection):
         empty: dict[str, Any] = {name: {} for name in cls.model_fields}
         return empty | value if isinstance(value, dict) else value
 
+    @model_validator(mode="after")
+    def _check_logins(self) -> Settings:
+        if "*" in self.tls and self.tls["*"].login is not None:
+            raise ValueError("tls.* has no login, because a password is for one host")
+        return self
+
     @property
     def home_folder(self) -> Path:
         """Return the home folder."""

@@ -1,4 +1,4 @@
-"""The settings of TLS client connections: the trusted authorities of a host, and our certificate."""
+"""The settings of TLS client connections: the trusted authorities of a host, our certificate, our login."""
 
 from __future__ import annotations
 
@@ -28,11 +28,30 @@ class TlsSettings(SettingsSection):
     )
     key: Secret | None = Field(None, description="Private key of the client certificate, as a PEM file.")
     password: Secret | None = Field(None, description="Password of the key file, if it is encrypted.")
+    login: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description=(
+            "Name with which the gateway logs in at the host (HTTP basic authentication), for messages and "
+            "calls over TLS."
+        ),
+    )
+    login_password: Secret | None = Field(None, description="Password for `login`.")
 
     @model_validator(mode="after")
     def _check_key_pair(self) -> TlsSettings:
         if (self.certificate is None) != (self.key is None):
             raise ValueError("a client certificate needs certificate and key, both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _check_login(self) -> TlsSettings:
+        if (self.login is None) != (self.login_password is None):
+            raise ValueError("a login needs login and login_password, both or neither")
+        # RFC 7617 section 2: the first colon ends the name.
+        if self.login is not None and (":" in self.login or not self.login.isprintable()):
+            raise ValueError("login is a name without colon and control characters")
         return self
 
 

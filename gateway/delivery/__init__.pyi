@@ -1,3 +1,4 @@
+from .host_logins import HostLogins as HostLogins
 from .partner_settings import SettingsFile as SettingsFile
 from .partner_settings import build_partners as build_partners
 from .service_contracts import load_contract as load_contract

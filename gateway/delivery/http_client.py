@@ -129,7 +129,8 @@ class HttpClient:
     """Sends requests and keeps a few idle connections for each destination; safe for threads.
 
     `tls` determines which servers are trusted; without it the operating system's anchors apply. With
-    `is_allowed` only addresses that it accepts are connected to.
+    `is_allowed` only addresses that it accepts are connected to. `find_authorization` gives the login for
+    a host and port, where we have one; it is sent over TLS only.
     """
 
     def __init__(
@@ -138,7 +139,9 @@ class HttpClient:
         tls: TlsConnector | ssl.SSLContext | None = None,
         idle: int = 8,
         is_allowed: Callable[[str], bool] | None = None,
+        find_authorization: Callable[[str, int], str | None] = lambda _host, _port: None,
     ) -> None:
+        self._find_authorization = find_authorization
         self._bounds = bounds or HttpLimits()
         self._tls = SingleContextConnector(tls) if tls is None or isinstance(tls, ssl.SSLContext) else tls
         self._most_idle = idle
@@ -154,13 +157,21 @@ class HttpClient:
         `bounds` are those of this destination, where it has its own.
         """
         parts = _parse_address(url)
-        head = _write_request_head("POST", parts, {**headers, "Content-Length": str(len(body))})
+        fields = {**headers, **self._make_login(parts), "Content-Length": str(len(body))}
+        head = _write_request_head("POST", parts, fields)
         return self._exchange_request(parts, head + body, bounds or self._bounds)
 
     def get(self, url: str, headers: Mapping[str, str]) -> HttpAnswer:
         """GET the current content of an address; raises as `post` does."""
         parts = _parse_address(url)
         return self._exchange_request(parts, _write_request_head("GET", parts, headers), self._bounds)
+
+    def _make_login(self, parts: SplitResult) -> dict[str, str]:
+        """Return the header field of our login at a host; a password never travels without TLS."""
+        if parts.scheme != "https":
+            return {}
+        found = self._find_authorization(parts.hostname or "", parts.port or _PORTS["https"])
+        return {} if found is None else {"Authorization": found}
 
     def _exchange_request(self, parts: SplitResult, request: bytes, bounds: HttpLimits) -> HttpAnswer:
         key = (parts.scheme, parts.netloc)

@@ -18,6 +18,7 @@ _SOAP_ACTION: Final = '"ebXML"'
 # ebMS 2.0 does not say which statuses are permanent; other handlers sort them in this way.
 _PASSING: Final = frozenset({408, 425, 429})
 _LASTING: Final = frozenset({501, 505, 510})
+_UNAUTHORIZED: Final = 401
 
 
 def post_stored_message(engine: Engine, sender: HttpClient, lease: DeliveryLease) -> HttpAnswer:
@@ -37,11 +38,11 @@ def check_answer_status(answer: HttpAnswer) -> None:
     if 200 <= status < 300 or (status == 500 and answer.body.strip()):
         return
     lasting = status in _LASTING or (400 <= status < 500 and status not in _PASSING)
+    detail = "it answered with an error and no message"
+    if status == _UNAUTHORIZED:
+        detail = "it wants a name and a password: set `login` for its host under [tls]"
     raise GatewayError(
-        REFUSED_FOR_GOOD if lasting else PARTNER_FAULT,
-        "it answered with an error and no message",
-        "HTTP",
-        theirs=f"HTTP status {status}",
+        REFUSED_FOR_GOOD if lasting else PARTNER_FAULT, detail, "HTTP", theirs=f"HTTP status {status}"
     )
 
 

@@ -25,6 +25,7 @@ from gateway.delivery.agents import (
 from gateway.delivery.attempt_outcome import RetryPlan
 from gateway.delivery.delivery_agent import DeliveryAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
+from gateway.delivery.host_logins import HostLogins
 from gateway.delivery.http_client import HttpClient, HttpLimits
 from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.delivery.partner_settings import PartnerSettings, SettingsFile, find_expected_wsdl
@@ -108,7 +109,8 @@ def _build_agents(
     delivery = settings.delivery
     plan = RetryPlan(delivery.retries, delivery.first_retry, delivery.longest_retry)
     tls = build_tls_connector(settings, hub)
-    sender = HttpClient(_get_http_limits(settings), tls)
+    logins = HostLogins(settings.tls)
+    sender = HttpClient(_get_http_limits(settings), tls, find_authorization=logins.find_authorization)
     return {
         "local": LocalAgent(hub, plan),
         "msh": MshAgent(hub, sender),

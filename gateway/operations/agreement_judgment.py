@@ -67,6 +67,7 @@ def list_surroundings(conn: Connection, settings: Settings, at: datetime) -> Agr
         others=tuple(list_effective_pmodes(conn)),
         own_certificates=_read_own_certificates(settings),
         protocols=frozenset(PROTOCOLS),
+        logins=frozenset(name.lower() for name, one in settings.tls.items() if one.login is not None),
     )
 
 

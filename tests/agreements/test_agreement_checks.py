@@ -16,6 +16,7 @@ from gateway.agreements import (
     find_agreement_findings,
     read_agreement,
 )
+from gateway.errors import GatewayError
 from gateway.message_model import PartyId
 from tests.kit.paths import ROOT
 
@@ -51,7 +52,19 @@ HUB_ENDPOINT = b"    endpoint: http://127.0.0.1:8900/msh/ebms2\n"
 SECOND_ID = b"- {type: urn:example:party-type, value: broker1}\n      - {type: urn:other, value: second}"
 HELD = replace(SIGNING, begins=NOW - 9 * DAY, ends=NOW - DAY)
 PINNED = HUB_ENDPOINT + b"    certificates: [" + b"ef" * 32 + b"]\n"
+LOGIN = put(
+    b"    endpoint: http://127.0.0.1:8901",
+    b"    authentication: [digest, basic]\n    endpoint: https://b.example",
+)
 CASES = {
+    "login-missing": (LOGIN, KNOWN, b"https://b.example", '[tls."b.example"]'),
+    "login-impossible": (put(b", basic]", b"]", LOGIN), KNOWN, b"https://b.example", "by digest only"),
+    "login-unchecked": (
+        put(HUB_ENDPOINT, HUB_ENDPOINT + b"    authentication: [basic]\n"),
+        KNOWN,
+        b"id: broker1-submit",
+        "knows senders by their signatures",
+    ),
     "party-unknown": (put(b"value: broker1}", b"value: nobody}"), KNOWN, b"value: nobody}", "|nobody"),
     "party-mixed": (
         put(b"- {type: urn:example:party-type, value: broker1}", SECOND_ID),
@@ -185,6 +198,25 @@ def test_a_rule_is_told_with_its_place(rule: str) -> None:
     assert found[0].severity == AGREEMENT_RULES[rule].severity
     for bad in ("['", "{'", "()", "None"):
         assert bad not in found[0].text
+
+
+def test_a_login_of_the_settings_is_what_a_partner_wants() -> None:
+    for name in ("b.example", "b.example:8443"):
+        data = put(b"https://b.example", f"https://{name}".encode(), LOGIN)
+        assert find(data, replace(KNOWN, logins=frozenset({name}))) == ()
+        (found,) = find(data, replace(KNOWN, logins=frozenset({"other.example"})))
+        assert found.rule == "login-missing"
+
+
+def test_a_password_is_not_sent_without_tls() -> None:
+    (found,) = find(put(b"https:", b"http:", LOGIN), replace(KNOWN, logins=frozenset({"b.example"})))
+    assert found.rule == "login-impossible"
+    assert "without TLS" in found.text
+
+
+def test_another_authentication_is_no_agreement() -> None:
+    with pytest.raises(GatewayError, match="authentication is basic or digest"):
+        find(put(b"[digest, basic]", b"[kerberos]", LOGIN))
 
 
 def test_errors_come_first() -> None:

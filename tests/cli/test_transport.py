@@ -68,6 +68,7 @@ def call(name: str) -> str:
         (call("over"), "GW206 tls.a.example.certificate"),
         ('[tls."*"]\nanchors = ["pki/none.pem"]\n', "GW803 TLS"),
         ('[tls."*"]\ncertificate = "pki/good.pem"\n', "GW801 tls.*"),
+        ('[tls."a.example"]\nlogin = "hub"\nlogin_password = { file = "none" }\n', "GW803 "),
         ('[http]\nclient_ca = "pki/ca.pem"\n', "GW801 http"),
         (tls("good", 'mutual_tls = ["a"]\n'), "GW801 http"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import ssl
 import threading
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.secret_values import Secret
+from gateway.config.tls import TlsSettings
 from gateway.delivery import http_client
+from gateway.delivery.host_logins import HostLogins
 from gateway.delivery.http_client import HttpAnswer, HttpClient, HttpLimits
 from gateway.errors import GatewayError
 from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_authority
@@ -298,6 +302,57 @@ def post_tls(url: str, authority: str | None) -> int:
 def test_tls_to_a_server_that_is_trusted(tls_files: tuple[Path, str]) -> None:
     with far_tls(tls_files[0]) as there:
         assert post_tls(there.url, tls_files[1]) == 200
+
+
+def logging_in(url: str, authority: str, password: Path, **section: object) -> HttpAnswer:
+    """POST with the login that the settings have for localhost."""
+    words = {"login": "hub", "login_password": Secret(file=password), **section}
+    logins = HostLogins({"LocalHost": TlsSettings.model_validate(words)})
+    context = ssl.create_default_context(cadata=authority)
+    sender = HttpClient(QUICK, context, find_authorization=logins.find_authorization)
+    try:
+        return sender.post(url, {}, b"<x/>")
+    finally:
+        sender.close()
+
+
+def test_a_login_goes_to_its_host_over_tls_only(tls_files: tuple[Path, str], tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_bytes("비밀 번호\n".encode())
+    with far_tls(tls_files[0]) as there:
+        logging_in(there.url, tls_files[1], password)
+    (head,) = there.requests
+    told = base64.b64decode(head.partition(b"Authorization: Basic ")[2].partition(b"\r\n")[0])
+    assert told.decode() == "hub:비밀 번호"
+    with far(always(OK)) as there:
+        logging_in(there.url.replace("127.0.0.1", "localhost"), tls_files[1], password)
+    assert b"Authorization" not in there.requests[0]
+
+
+def test_a_login_is_of_one_host_and_its_password_is_read_again(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("one")
+    section = TlsSettings(login="hub", login_password=Secret(file=password))
+    logins = HostLogins({"a.example:8443": section, "b.example": section, "c.example": TlsSettings()})
+    found = logins.find_authorization("a.example", 8443)
+    assert found == "Basic " + base64.b64encode(b"hub:one").decode()
+    assert logins.find_authorization("B.example", 443) == found
+    for other in (("a.example", 443), ("c.example", 443), ("x.b.example", 443)):
+        assert logins.find_authorization(*other) is None
+    password.write_text("another")
+    assert logins.find_authorization("b.example", 443) == "Basic " + base64.b64encode(b"hub:another").decode()
+
+
+@pytest.mark.parametrize(("octets", "problem"), [(b"", "GW801"), (b"a\nb", "GW801"), (None, "GW803")])
+def test_a_password_that_cannot_be_used_is_told_at_the_start(
+    tmp_path: Path, octets: bytes | None, problem: str
+) -> None:
+    password = tmp_path / "password"
+    if octets is not None:
+        password.write_bytes(octets)
+    with pytest.raises(GatewayError) as caught:
+        HostLogins({"a.example": TlsSettings(login="hub", login_password=Secret(file=password))})
+    assert caught.value.problem.id == problem
 
 
 @pytest.mark.parametrize("case", ["unknown authority", "another name"])

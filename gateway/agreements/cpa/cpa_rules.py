@@ -293,7 +293,7 @@ _TRANSPORT: Final = {
         _ERROR, "the transport of messages or signals is not HTTP", "TransportProtocol"
     ),
     "transport-login": _make_rule(
-        _WARNING, "the receiver wants a name and password, which the hub has not", "AccessAuthentication"
+        _NOTE, "the receiver wants a name and a password of whoever connects", "AccessAuthentication"
     ),
     "sender-missing": _make_rule(_NOTE, "a party that sends describes no sending", "TransportSender"),
     "tls-undescribed": _make_rule(

@@ -124,8 +124,9 @@ def _judge_protocols(side: TransportSide, *, used: bool) -> Found:
     if used and not _is_http(side):
         text = f"transport protocol {quote_name(side.protocol)} is not HTTP"
         yield CpaFinding("transport-protocol", side.place, text)
-    if side.authentication:
-        text = f"{', '.join(side.authentication)} authentication is wanted, for which the hub has no password"
+    if side.authentication and side.endpoints:
+        text = f"{' or '.join(side.authentication)} authentication is wanted; a password is in the settings "
+        text += "of the hub, never in an agreement"
         yield CpaFinding("transport-login", side.place, text)
     secured = side.security
     if secured is not None:
