@@ -14,7 +14,8 @@ pytest_plugins = ["tests.kit.databases"]
 
 _HERE = Path(__file__).parent
 #: Rooms whose statements are tried on both databases by `tests/store`; what is left is the same on each.
-_LIKE_ON_BOTH = tuple(_HERE / room for room in ("web/api", "web/console", "flows", "cli", "operations"))
+_ROOMS = ("web/api", "web/console", "flows", "hub", "cli", "operations")
+_LIKE_ON_BOTH = tuple(_HERE / room for room in _ROOMS)
 #: What depends on the locks of a database is tried on both with the short tests.
 _LOCKING = ("test_race", "test_worker", "test_receive", "test_kills")
 

@@ -153,6 +153,7 @@ def test_an_export_writes_into_no_folder_with_content(
     assert sorted(small.rglob("*")) == before
 
 
+@pytest.mark.long
 def test_the_row_of_the_readme_adds_an_agency(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,6 +55,7 @@ def status(port: int, pki: Path, *, shown: bool) -> int:
         connection.close()
 
 
+@pytest.mark.long
 def test_tls_is_spoken_to_clients_that_show_a_certificate_only(
     served: tuple[int, Path, subprocess.Popen[bytes]],
 ) -> None:

@@ -56,6 +56,7 @@ def split_at_the_end(place: Path) -> SplitResult:
     return split_submission(root, load_bundle(place / FOLDER), make_placeholder_numbers(root))
 
 
+@pytest.mark.long
 def test_the_document_at_the_end_is_proved_and_its_submission_is_valid(
     printed: tuple[Path, dict[int, str]],
 ) -> None:

@@ -149,11 +149,8 @@ def unused_settings() -> list[str]:
         r"\b(?:hub|database|http|limits|pki|token|delivery|share|settings|agency|called|customs|one|source|section"
         r"|time_stamps|recognition|retention|console|api|oidc)\."
     )
-    return [
-        key.name
-        for key in describe_settings()
-        if not re.search(owner + key.name.rpartition(".")[2] + r"\b", text)
-    ]
+    asked = set(re.findall(rf"(?={owner}(\w+))", text))
+    return [key.name for key in describe_settings() if key.name.rpartition(".")[2] not in asked]
 
 
 def settings_unused(words: Words) -> str:

@@ -23,6 +23,8 @@ from gateway.wire.xml import parse_xml
 from gateway.xmlsec.xades import verify_document
 from tests.kit.paths import ROOT
 
+pytestmark = pytest.mark.long
+
 SAMPLE = ROOT / "conformance/samples/import-three-items.xml"
 AGENCIES = {"KFDA", "KPTA", "NPQS"}
 
@@ -242,7 +244,6 @@ def kill_customs(_: subprocess.Popen[str], where: Path) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("when", "what", "words"),
     [
@@ -267,7 +268,6 @@ def test_a_demo_that_does_not_end_well_says_so_and_leaves_nothing(
     assert list(where.iterdir()) == []
 
 
-@pytest.mark.long
 def test_a_demo_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
     where = tmp_path / "empty"
     process = start(where=where)
