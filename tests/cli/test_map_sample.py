@@ -27,11 +27,11 @@ from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire.xml import parse_xml, serialize_element
 from gateway.xmlsec.xades import sign_document
 from tests.cli.test_submission import home, keys  # noqa: F401
+from tests.kit.documents import each_document
 from tests.kit.house import signer_named
 from tests.kit.story import Story
 
 BUNDLE = load_bundle(get_data_folder("mappings"))
-DOCUMENTS = sorted(BUNDLE.documents)
 
 
 def write_sample(document: str, out: Path, capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
@@ -47,7 +47,7 @@ def write_sample(document: str, out: Path, capsys: pytest.CaptureFixture[str], *
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", each_document())
 def test_a_sample_has_no_problem_in_a_home_that_knows_its_declarant(
     document: str,
     home: Path,  # noqa: F811
@@ -132,7 +132,7 @@ def test_misuse_is_told(words: list[str], tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "d").exists()
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", each_document())
 def test_the_codes_of_every_sample_are_in_the_tables(document: str) -> None:
     for seed in range(4):
         root = etree.fromstring(make_sample(BUNDLE, BUNDLE.documents[document], str(seed), 2))

@@ -18,8 +18,8 @@ from gateway.harmonize.language.simple_sources import FieldValue
 from gateway.harmonize.language.target_tree import TargetElement
 from gateway.harmonize.types.unique_fields import UniqueField, walk_fields
 from gateway.share import get_data_folder
+from tests.kit.documents import DOCUMENTS
 
-DOCUMENTS = sorted(path.stem for path in Path(str(get_data_folder("mappings"))).glob("agencies/*/*.yaml"))
 TYPES = {"identifier": "id"}
 VERIFIED = [("GOVCBRFR2", "KPTA-PHARM-IMP", 90), ("GOVCBRFR3", "KPTA-TISSUE-IMP", 66)]
 
@@ -175,13 +175,18 @@ def test_every_schema_compiles(bundle: MappingBundle) -> None:
 
 
 def test_no_two_documents_ask_one_meaning_but_declared(bundle: MappingBundle) -> None:
-    decisions, seen = reconciled(), dict[str, str]()
+    decisions, seen = reconciled(), dict[tuple[str, str], dict[str, str]]()
     for document in bundle.documents.values():
         for ask in walk_fields(document.asks):
-            shared = decisions.get((document.id, ask.name), "").startswith("shared with")
-            assert (ask.means in seen) == shared, (ask.means, seen.get(ask.means), document.id)
             assert ask.means not in bundle.dictionary.meanings
-            seen[ask.means] = document.id
+            decision = decisions.get((document.id, ask.name), "")
+            seen.setdefault((document.direction, ask.means), {})[document.id] = decision
+    for (_, meaning), asked in seen.items():
+        # One document asks; each other one of its direction says with whom it shares the answer.
+        shared = {name: one for name, one in asked.items() if one.startswith("shared with ")}
+        assert len(asked) - len(shared) == 1, (meaning, asked)
+        partners = {name: one.removeprefix("shared with ") for name, one in shared.items()}
+        assert all(one in asked and one != name for name, one in partners.items()), (meaning, asked)
 
 
 def test_every_needed_field_of_a_modelled_document_reaches_the_agency(bundle: MappingBundle) -> None:

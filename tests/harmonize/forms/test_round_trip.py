@@ -18,14 +18,15 @@ from gateway.harmonize.forms.submission_reader import read_form_values
 from gateway.harmonize.tools.samples.sample_maker import make_sample
 from gateway.wire import SUBMISSION, load_shipped_schemas
 from tests.harmonize.forms.forms_kit import draw_values
+from tests.kit.documents import DOCUMENTS, REPRESENTATIVE, each_document
 from tests.kit.house import bundle
 from tests.kit.paths import ROOT
 
-DOCUMENTS = tuple(bundle().documents)
 SAMPLES = [
     *sorted((ROOT / "conformance" / "submissions").glob("*/valid.xml")),
     ROOT / "conformance" / "samples" / "import-three-items.xml",
 ]
+SHORT = (*REPRESENTATIVE, "samples")
 
 
 def say_requests(root: etree._Element) -> list[bytes]:
@@ -46,12 +47,16 @@ def check_sample(content: bytes) -> None:
     assert read_form_values(bundle(), written).values == reading.values
 
 
-@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=() if path.parent.name in SHORT else pytest.mark.long) for path in SAMPLES],
+    ids=lambda path: path.parent.name,
+)
 def test_every_sample_can_be_made_through_the_form(path: Path) -> None:
     check_sample(path.read_bytes())
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", each_document())
 def test_drawn_submissions_can_be_made_through_the_form(document: str) -> None:
     for seed in range(3):
         check_sample(make_sample(bundle(), bundle().documents[document], f"form {seed}", 1 + seed))
@@ -59,7 +64,12 @@ def test_drawn_submissions_can_be_made_through_the_form(document: str) -> None:
 
 @pytest.mark.parametrize(
     "documents",
-    [*((one,) for one in DOCUMENTS), *itertools.combinations(DOCUMENTS[:5], 2), DOCUMENTS],
+    [
+        *((one,) for one in REPRESENTATIVE),
+        *itertools.combinations(REPRESENTATIVE[:5], 2),
+        pytest.param(DOCUMENTS, marks=pytest.mark.long),
+        *(pytest.param((one,), marks=pytest.mark.long) for one in DOCUMENTS if one not in REPRESENTATIVE),
+    ],
     ids=lambda names: "+".join(names)[:60],
 )
 def test_values_to_submission_to_values_is_the_identity(documents: tuple[str, ...]) -> None:
@@ -73,7 +83,7 @@ def test_values_to_submission_to_values_is_the_identity(documents: tuple[str, ..
 
 
 def test_values_are_kept_as_json() -> None:
-    values = draw_values(compose_form(bundle(), DOCUMENTS), 7)
+    values = draw_values(compose_form(bundle(), REPRESENTATIVE), 7)
     assert parse_form_values(write_form_values(values)) == values
 
 
@@ -104,7 +114,7 @@ def test_a_document_without_a_mapping_has_no_form() -> None:
 
 
 def test_a_character_that_xml_does_not_permit_is_named_with_its_field() -> None:
-    form = compose_form(bundle(), DOCUMENTS[:1])
+    form = compose_form(bundle(), REPRESENTATIVE[:1])
     with pytest.raises(GatewayError) as raised:
         compose_submission(form, FormValues(values={"h/importer.name": "a\x00b"}))
     assert (raised.value.problem, raised.value.location) == (DOCUMENT_INVALID, "h/importer.name")

@@ -20,6 +20,7 @@ from gateway.harmonize.notices.error_places import (
 from gateway.harmonize.notices.notice_facts import NoticeFact, read_notice
 from gateway.harmonize.notices.notice_samples import draw_notice
 from gateway.share import get_data_folder
+from tests.kit.documents import each_document
 
 ITEM = "Declaration/LPCO"
 GOODS = f"{ITEM}/Consignment/ConsignmentItem/Commodity"
@@ -46,7 +47,7 @@ def per_item(document: DocumentMapping, path: str) -> bool:
     return f"/{items.name}/" in f"/{path}/"
 
 
-@pytest.mark.parametrize("name", list(shipped().documents))
+@pytest.mark.parametrize("name", each_document())
 def test_every_leaf_of_every_request_can_be_named_and_is_found(name: str) -> None:
     document = shipped().documents[name]
     leaves = list(list_request_leaves(document))

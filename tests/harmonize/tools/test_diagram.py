@@ -20,17 +20,8 @@ from gateway.harmonize.types.unique_fields import list_guard_tests, walk_fields
 from gateway.share import get_data_folder
 from tests.harmonize import small_bundle
 from tests.kit import pictures
+from tests.kit.documents import each_document
 
-NAMES = (
-    "EMC-WASTE-IMP",
-    "KFDA-FOOD-IMP",
-    "KFDA-NARC-EXP",
-    "KPTA-PHARM-IMP",
-    "KPTA-TISSUE-IMP",
-    "KTL-ELEC-IMP",
-    "NPQS-PLA-IMP",
-    "NVRQS-ANIQ-IMP",
-)
 XHTML = "{http://www.w3.org/1999/xhtml}"
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -40,17 +31,13 @@ def bundle() -> MappingBundle:
     return load_bundle(get_data_folder("mappings"))
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=each_document())
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 def page(text: str) -> etree._Element:
     return etree.fromstring(text.removeprefix("<!DOCTYPE html>\n"))
-
-
-def test_every_document_is_drawn_here(bundle: MappingBundle) -> None:
-    assert tuple(bundle.documents) == NAMES
 
 
 def test_every_meaning_and_every_field_is_on_the_left(bundle: MappingBundle, name: str) -> None:

@@ -9,19 +9,17 @@ import pytest
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.harmonize import MappingBundle, load_bundle, make_placeholder_numbers, split_submission
+from gateway.harmonize import MappingBundle, make_placeholder_numbers, split_submission
 from gateway.harmonize.inverse.request_paths import find_in_request, read_path
 from gateway.harmonize.notices.error_places import find_error_place, list_request_leaves
 from gateway.harmonize.tools.provenance.declared_uses import find_fields_at, find_fields_in_request
 from gateway.harmonize.tools.provenance.field_uses import list_lines, remove_positions
 from gateway.harmonize.tools.provenance.submission_explainer import SubmissionExplainer
 from gateway.harmonize.tools.samples.sample_maker import make_sample
-from gateway.share import get_data_folder
 from gateway.wire.element_locations import ElementLocations
 from gateway.wire.xml import parse_xml
 from tests.harmonize.conftest import SAMPLES
-
-DOCUMENTS = list(load_bundle(get_data_folder("mappings")).documents)
+from tests.kit.documents import each_document
 
 
 def explainer_of(bundle: MappingBundle, data: bytes) -> SubmissionExplainer:
@@ -36,7 +34,7 @@ def known(bundle: MappingBundle) -> SubmissionExplainer:
     return explainer_of(bundle, (SAMPLES / "import-three-items.xml").read_bytes())
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", each_document())
 def test_every_leaf_is_told_with_its_octets(bundle: MappingBundle, document: str) -> None:
     data = make_sample(bundle, bundle.documents[document], "told", 2)
     root = parse_xml(data)
@@ -57,7 +55,7 @@ def test_every_leaf_is_told_with_its_octets(bundle: MappingBundle, document: str
         assert explainer.explain_leaves(spot.xpath)[0].spot == spot
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", each_document())
 def test_every_value_of_a_request_leads_back(bundle: MappingBundle, document: str) -> None:
     data = make_sample(bundle, bundle.documents[document], "back", 3)
     root = parse_xml(data)
@@ -80,7 +78,7 @@ def test_every_value_of_a_request_leads_back(bundle: MappingBundle, document: st
             }
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", each_document())
 def test_the_place_of_an_agencys_error_leads_to_the_applicants_field(
     bundle: MappingBundle, document: str
 ) -> None:
@@ -193,7 +191,7 @@ def test_a_place_in_a_request_without_a_submission(bundle: MappingBundle) -> Non
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", each_document())
 def test_every_meaning_and_field_is_found_by_its_pointer(bundle: MappingBundle, document: str) -> None:
     data = make_sample(bundle, bundle.documents[document], "static", 1)
     root = parse_xml(data)
