@@ -38,11 +38,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "protocols": {"wire", "xmlsec", "encryption", "pki", "agreements"},
     "harmonize": {"wire", "share"},
     "cases": {"harmonize", "state_machines", "wire"},
+    "needs": {"wire"},
     "store": {"state_machines"},
     "evidence": {"pki", "xmlsec", "store"},
     "hub": {
         "wire", "xmlsec", "pki", "recognition", "agreements", "protocols", "harmonize", "cases",
-        "store", "evidence", "state_machines", "share", "config",
+        "needs", "store", "evidence", "state_machines", "share", "config",
     },
     "delivery": {
         "hub", "store", "evidence", "protocols", "wire", "xmlsec", "pki", "agreements", "config", "share",
@@ -64,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 PURE = (
     *("message_model", "state_machines", "errors", "wire", "xmlsec", "encryption", "pki", "recognition"),
-    *("accounts", "agreements", "protocols", "harmonize", "cases"),
+    *("accounts", "agreements", "protocols", "harmonize", "cases", "needs"),
 )
 # The examiner is the process in which the pure code may be killed.
 NOT_PURE = {"pki/certificate_authority.py", "pki/certificate_examiner.py"}

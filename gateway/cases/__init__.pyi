@@ -55,6 +55,7 @@ from .status_codes import StatusCode as StatusCode
 from .status_codes import check_notice_status as check_notice_status
 from .status_codes import read_status_codes as read_status_codes
 from .submission_reader import Application as Application
+from .submission_reader import Disclaimer as Disclaimer
 from .submission_reader import Submission as Submission
 from .submission_reader import check_attachments as check_attachments
 from .submission_reader import read_submission as read_submission

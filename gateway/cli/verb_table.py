@@ -380,6 +380,21 @@ VERBS: Final[dict[str, Verb]] = {
         "receive the hub's results and notices as a broker does, until stopped",
         "gateway listen --as broker1 --partner partner --folder results",
     ),
+    "rules ask": Verb(
+        "rules:ask_rules",
+        "tell which documents goods need: law, organisation, documents, certain or possible",
+        "gateway rules ask --hs 3002904000 --direction import --date 2026-11-22 --json",
+    ),
+    "rules check": Verb(
+        "rules:check_needs",
+        "tell which documents the goods of a submission need, and which of them it lacks",
+        "gateway rules check submission.xml --json",
+    ),
+    "rules diff": Verb(
+        "rules:compare_need_tables",
+        "tell the rows in which two tables of needs differ",
+        "gateway rules diff old.csv new.csv",
+    ),
     "map check": Verb(
         "map_check:check_mappings",
         "prove properties of the mappings, or report where a proof fails",

@@ -15,6 +15,7 @@ from gateway.config.fetch_sources import FetchSettings, SourceName
 from gateway.config.http import HttpSettings
 from gateway.config.hub_settings import DatabaseSettings, HubSettings, ShareSettings
 from gateway.config.limits import LimitSettings
+from gateway.config.need_settings import NeedSettings
 from gateway.config.pki import PkiSettings
 from gateway.config.recognition_settings import RecognitionSettings
 from gateway.config.retention_settings import RetentionSettings
@@ -53,6 +54,9 @@ class Settings(SettingsSection):
     delivery: DeliverySettings = Field(DeliverySettings(), description="The delivery queue and its retries.")
     retention: RetentionSettings = Field(
         RetentionSettings(), description="How long octets of ended cases, and old drafts, are kept."
+    )
+    needs: NeedSettings = Field(
+        NeedSettings(), description="The rules of need: which documents the goods of a declaration need."
     )
     console: ConsoleSettings = Field(
         ConsoleSettings(), description="The console: pages for officers, traders and operators."

@@ -179,6 +179,57 @@ MAPPING_WOULD_GO = Problem(
     ),
 )
 
+DOCUMENT_NEEDED = Problem(
+    id="GW508",
+    title="a document that the goods need is missing",
+    meaning=(
+        "A law asks a document for a goods item; the submission has neither its application nor a disclaimer."
+    ),
+    cause="The application was left out, or it names another item or another document.",
+    remedy=(
+        "Add an application of one of the named documents, or a disclaimer of the law. "
+        "`gateway rules check FILE` lists all."
+    ),
+    soap="Client",
+    http=200,
+)
+
+DISCLAIMER_NOT_ACCEPTED = Problem(
+    id="GW509",
+    title="disclaimer not accepted",
+    meaning="The law, or the row of the table, does not accept a disclaimer with this reason.",
+    cause="The policy of the organisation forbids disclaimers under this law, or accepts other reasons only.",
+    remedy="Add an application of a document of the law, or give a reason that the law accepts.",
+    soap="Client",
+    http=200,
+)
+
+DOCUMENT_PERHAPS_NEEDED = Problem(
+    id="GW510",
+    title="the goods may need a document",
+    meaning="A law may ask a document for a goods item; the data do not tell. Only a warning.",
+    cause=(
+        "The tariff code has fewer than ten digits or is that of another country, or another authority asks."
+    ),
+    remedy="Give the whole tariff code. Add the application if the goods need it.",
+)
+
+APPLICATION_SUPERFLUOUS = Problem(
+    id="GW511",
+    title="no rule of need asks for this application",
+    meaning="An application was filed for goods that need it under no law. It is sent on. Only a warning.",
+    cause="The tariff code or the document is another than the goods have, or the table lacks a row.",
+    remedy="Compare the code and the document with what `gateway rules check FILE` says the goods need.",
+)
+
+NEED_TABLE_WRONG = Problem(
+    id="GW512",
+    title="table of needs wrong (found at load)",
+    meaning="A table of needs, or a file of laws beside it, is wrong and was not loaded.",
+    cause="A line or column has another form than the table's, or names an unknown law, document or country.",
+    remedy="Correct the named line and column, then name the file again.",
+)
+
 NUMBER_MISTYPED = Problem(
     id="GW513",
     title="number mistyped",

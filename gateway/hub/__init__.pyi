@@ -12,6 +12,7 @@ from .completion.case_closing import closing_transaction as closing_transaction
 from .conclude import Conclusion as Conclusion
 from .conclude import conclude_case as conclude_case
 from .database import build_engine as build_engine
+from .document_needs import judge_document_needs as judge_document_needs
 from .event_feed import derive_webhook_secret as derive_webhook_secret
 from .event_feed import describe_event as describe_event
 from .event_feed import is_public_address as is_public_address
@@ -60,6 +61,8 @@ from .receive import receive_response as receive_response
 from .receive import reject_parcel as reject_parcel
 from .received_message import ReceivedMessage as ReceivedMessage
 from .register.account_changes import record_account_change as record_account_change
+from .register.active_needs import make_table_names as make_table_names
+from .register.decision_rules import DecisionRules as DecisionRules
 from .register.decision_rules import load_active_rules as load_active_rules
 from .register.decision_rules import load_rules as load_rules
 from .register.decision_rules import load_shipped_rules as load_shipped_rules

@@ -19,6 +19,7 @@ from gateway.cases.status_codes import read_status_codes
 from gateway.cli.registration import load_agreement, register_certificate
 from gateway.hub.hub import Hub, HubResources
 from gateway.hub.outbox.outgoing_calls import RejectingComposer
+from gateway.hub.register.active_needs import ActiveNeeds
 from gateway.hub.register.decision_rules import ActiveRules, DecisionRules
 from gateway.hub.register.trusted_register import TrustedRegister
 from gateway.message_model import PartyId
@@ -88,7 +89,11 @@ def whole() -> Whole:
         .joinpath("codelists", "requirement-status.csv")
         .read_text(encoding="utf-8")
     )
-    rules = DecisionRules(samples.bundle(), read_status_codes(table))
+    rules = DecisionRules(
+        samples.bundle(),
+        read_status_codes(table),
+        ActiveNeeds(get_data_folder("mappings"), samples.bundle()),
+    )
     hub = Hub(
         world, "hub", signer("hub"), TrustedRegister(engine, judge(), ActiveRules(rules), crls=(crl(),))
     )

@@ -23,6 +23,7 @@ from gateway.harmonize import MappingBundle, load_bundle
 from gateway.hub.hub import Hub, HubResources
 from gateway.hub.outbox.outgoing_calls import CallComposer, RejectingComposer
 from gateway.hub.receive import receive_parcel
+from gateway.hub.register.active_needs import ActiveNeeds
 from gateway.hub.register.decision_rules import ActiveRules, DecisionRules
 from gateway.hub.register.trusted_register import TrustedRegister
 from gateway.hub.trust.trusted_list_recognition import NOBODY, RecognitionPolicy, Recognizer
@@ -98,6 +99,11 @@ def bundle() -> MappingBundle:
 
 
 @cache
+def needs() -> ActiveNeeds:
+    return ActiveNeeds(get_data_folder("mappings"), bundle())
+
+
+@cache
 def status_codes() -> Any:
     return read_status_codes(
         get_data_folder("mappings")
@@ -132,7 +138,7 @@ def build_hub(world: HubResources, party: str, terms: RecognitionPolicy = NOBODY
     register = TrustedRegister(
         world.engine,
         CertificateValidator(store, revocations, examine=recognizer),
-        ActiveRules(DecisionRules(bundle(), status_codes())),
+        ActiveRules(DecisionRules(bundle(), status_codes(), needs())),
         crls=(crl(),),
         recognizer=recognizer,
     )

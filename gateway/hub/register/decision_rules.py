@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from gateway.cases import StatusCode, read_status_codes
 from gateway.errors import MAPPING_WRONG, GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
+from gateway.hub.register.active_needs import ActiveNeeds
 from gateway.share import MemoryPath, get_data_folder
 from gateway.store import mapping_bundles
 
@@ -48,10 +49,14 @@ _NO_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class DecisionRules:
-    """The data the hub decides by: mappings and status codes; `version` is their digest in the database."""
+    """The data the hub decides by: mappings, status codes and rules of need.
+
+    `version` is the digest of the mappings in the database.
+    """
 
     bundle: MappingBundle
     status_codes: Mapping[str, StatusCode]
+    needs: ActiveNeeds
     version: str | None = None
 
 
@@ -73,7 +78,8 @@ def load_shipped_rules() -> DecisionRules:
 
 def load_rules(place: Traversable, version: str | None = None) -> DecisionRules:
     """Return the rules of a folder; raises GW502 naming file, line and field."""
-    return DecisionRules(load_bundle(place), load_status_codes(place), version)
+    bundle = load_bundle(place)
+    return DecisionRules(bundle, load_status_codes(place), ActiveNeeds(place, bundle), version)
 
 
 def load_status_codes(place: Traversable) -> Mapping[str, StatusCode]:

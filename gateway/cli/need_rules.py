@@ -1,0 +1,127 @@
+"""The rules of need that a verb asks: of a home, of a folder of mappings, or of single tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli.mapping_folder import find_mappings
+from gateway.cli.named_files import read_file
+from gateway.cli.settings import read_database, read_verb_settings
+from gateway.cli.shared_options import FILE
+from gateway.cli.verb_groups import Arguments
+from gateway.errors import MISUSE, GatewayError
+from gateway.harmonize import MappingBundle
+from gateway.hub import DecisionRules, load_active_rules, load_rules, load_shipped_rules, make_table_names
+from gateway.needs import DocumentNeed, LawBook, NeedIndex, NeedTable, read_need_table
+
+__all__ = [
+    "DAY",
+    "AskedRules",
+    "describe_need",
+    "format_need",
+    "open_need_rules",
+    "read_table_file",
+    "table_options",
+]
+
+
+class _Day(click.ParamType[date]):
+    """A day in ISO 8601."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Return the day of a text; report misuse for other text."""
+        if isinstance(value, date):
+            return value
+        try:
+            return datetime.strptime(str(value), "%Y-%m-%d").date()
+        except ValueError:
+            self.fail(f"not a day as 2027-01-31: {str(value)[:80]!r}", param, ctx)
+
+
+DAY = _Day()
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRules:
+    """The rules that a verb asks, and the mappings whose documents they name."""
+
+    index: NeedIndex
+    bundle: MappingBundle
+    rules: DecisionRules
+
+
+def table_options() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return ``--table`` and ``--path``."""
+    words = "ask this file instead of the tables in force; repeatable"
+    options = (
+        click.option("--table", "tables", type=FILE, multiple=True, metavar="CSV", help=words),
+        click.option("--path", type=FILE, help="a folder of mappings instead of those in force"),
+    )
+
+    def declare_options(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return declare_options
+
+
+def open_need_rules(arguments: Arguments) -> AskedRules:
+    """Return the rules of the home where one is named, else those of the folder or the shipped ones.
+
+    Raises GW512 for a table or a file of laws that is wrong, GW808 for a home with a folder.
+    """
+    test_editions = True
+    if arguments.home or arguments.config:
+        if arguments.path is not None:
+            raise GatewayError(MISUSE, "a home has its own mappings", "--path")
+        with read_database(arguments) as conn:
+            rules = load_active_rules(conn, load_shipped_rules())
+        needs = read_verb_settings(arguments).needs
+        test_editions = needs.test_edition
+    else:
+        rules = load_rules(find_mappings(arguments.path))
+    if not arguments.tables:
+        return AskedRules(rules.needs.get_index(test_editions=test_editions), rules.bundle, rules)
+    tables = [read_table_file(path, rules) for path in arguments.tables]
+    return AskedRules(NeedIndex(tables, rules.needs.get_rules().book), rules.bundle, rules)
+
+
+def read_table_file(path: Path, rules: DecisionRules) -> NeedTable:
+    """Return the table in a file; raise GW512 with line and column of its first mistake."""
+    names = make_table_names(rules.needs, rules.bundle)
+    return read_need_table(read_file(path), str(path), names)
+
+
+def describe_need(need: DocumentNeed, book: LawBook) -> dict[str, Any]:
+    """Return a need for JSON."""
+    return {
+        "law": need.law,
+        "law_name": book.get_name(need.law),
+        "organisation": "|".join(need.organisations),
+        "organisations": list(need.organisations),
+        "documents": list(need.documents),
+        "certainty": need.certainty,
+        "mandatory": need.mandatory,
+        "exemptions": list(need.exemptions),
+        "table": need.table,
+        "test_edition": need.is_test,
+        "valid_from": need.valid_from.isoformat(),
+        "valid_until": need.valid_until.isoformat() if need.valid_until else None,
+    }
+
+
+def format_need(need: DocumentNeed, book: LawBook, answers: Iterable[str] = ()) -> str:
+    """Return a need as one line for people."""
+    documents = " or ".join(need.documents) or "no document of this gateway: ask the authority itself"
+    duty = need.certainty if need.mandatory else f"{need.certainty}, not mandatory"
+    filed = "".join(f"  filed: {one}" for one in answers)
+    return f"law {need.law} {book.get_name(need.law)}: {documents}  ({duty}, {need.table}){filed}"

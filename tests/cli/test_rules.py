@@ -1,0 +1,159 @@
+"""``gateway rules``: asks the rules of need, checks a submission, compares tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli import main
+from tests.kit.paths import ROOT
+
+SAMPLE = ROOT / "conformance/samples/import-three-items.xml"
+HEAD = "# table: border\n# edition: {edition}\n# valid_from: 2026-01-01\nhs,direction,law,origin\n"
+
+Output = pytest.CaptureFixture[str]
+
+
+def run(capsys: Output, *words: str, status: int = 0) -> Any:
+    """Return the JSON of a verb that ends with a status."""
+    capsys.readouterr()
+    assert main([*words, "--json"]) == status
+    return json.loads(capsys.readouterr().out)
+
+
+def ask(capsys: Output, *words: str, **options: int) -> Any:
+    return run(capsys, "rules", "ask", "--direction", "import", *words, **options)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    file = tmp_path / "border.csv"
+    rows = "0301110000,import,76,\n0301110000,import,12,CN\n2106,import,05,\n"
+    file.write_text(HEAD.format(edition="1") + rows, "utf-8")
+    return file
+
+
+def test_a_certain_need_has_every_key(capsys: Output) -> None:
+    told = ask(capsys, "--hs", "3002904000", "--date", "2026-11-22")
+    by_law = {one["law"]: one for one in told["needs"]}
+    assert sorted(by_law) == ["01", "05", "12", "27", "73", "76", "80"]
+    assert by_law["01"] == {
+        "law": "01",
+        "law_name": "Pharmaceutical Affairs Act",
+        "organisation": "KPTA",
+        "organisations": ["KPTA"],
+        "documents": ["KPTA-PHARM-IMP"],
+        "certainty": "certain",
+        "mandatory": True,
+        "exemptions": ["A", "B", "C", "Z"],
+        "table": "kr-customs-confirmation@2016-02",
+        "test_edition": True,
+        "valid_from": "2016-02-01",
+        "valid_until": None,
+    }
+    # Law 27 is asked by an authority outside the gateway.
+    assert (by_law["27"]["documents"], by_law["27"]["organisation"]) == ([], "")
+    assert [one["id"] for one in told["warnings"]] == ["GW510"]
+
+
+def test_a_shorter_code_is_possible_with_a_warning(capsys: Output) -> None:
+    told = ask(capsys, "--hs", "3002.90", "--date", "2026-11-22")
+    assert {one["certainty"] for one in told["needs"]} == {"possible"}
+    assert "6 digits, not ten" in told["warnings"][-1]["message"]
+    foreign = ask(capsys, "--hs", "3002904000", "--country", "gb", "--date", "2026-11-22")
+    assert {one["certainty"] for one in foreign["needs"]} == {"possible"}
+
+
+def test_before_its_first_day_a_table_says_nothing(capsys: Output) -> None:
+    told = ask(capsys, "--hs", "3002904000", "--date", "2016-01-31")
+    assert told["needs"] == []
+    assert "no table is in force on 2016-01-31" in told["warnings"][0]["message"]
+
+
+def test_a_file_is_asked_instead_of_the_tables_in_force(capsys: Output, table: Path) -> None:
+    words = ("--hs", "0301110000", "--table", str(table), "--date", "2026-11-22")
+    assert [(one["law"], one["certainty"]) for one in ask(capsys, *words)["needs"]] == [
+        ("12", "possible"),
+        ("76", "certain"),
+    ]
+    assert [one["law"] for one in ask(capsys, *words, "--origin", "US")["needs"]] == ["76"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--hs", "12345"),
+        ("--hs", "fish"),
+        ("--hs", "03", "--date", "soon"),
+        ("--hs", "03", "--origin", "KOR"),
+    ],
+)
+def test_misuse_is_told(capsys: Output, words: tuple[str, ...]) -> None:
+    assert main(["rules", "ask", "--direction", "import", *words]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_wrong_table_is_named_with_line_and_column(capsys: Output, table: Path) -> None:
+    table.write_text(table.read_text("utf-8") + "0302,import,99,\n", "utf-8")
+    assert main(["rules", "ask", "--hs", "03", "--direction", "import", "--table", str(table)]) == 1
+    said = capsys.readouterr().err
+    assert "GW512" in said
+    assert "line 8, column 3 (law): expected a law of laws.csv, found 99" in said
+
+
+def test_a_submission_is_checked_item_by_item(capsys: Output, tmp_path: Path, table: Path) -> None:
+    words = ("--table", str(table), "--date", "2026-11-22")
+    text = SAMPLE.read_text("utf-8")
+    file = tmp_path / "submission.xml"
+    file.write_text(text, "utf-8")
+    good = run(capsys, "rules", "check", str(file), *words)
+    codes = [one["hs"] for one in good["items"]]
+    assert good["missing"] == []
+    assert good["direction"] == "import"
+    with table.open("a", encoding="utf-8") as more:
+        more.write(f"{codes[0]},import,23,\n")
+    lacking = run(capsys, "rules", "check", str(file), *words, status=1)
+    assert [(one["id"], one["pointer"]) for one in lacking["missing"]] == [("GW508", "42A/67A[1]/68A[1]")]
+    assert "needs KTL-ELEC-IMP under law 23" in lacking["missing"][0]["message"]
+    assert lacking["missing"][0]["line"] > 1
+    assert lacking["missing"][0]["xpath"].endswith("GovernmentAgencyGoodsItem[1]")
+    # A disclaimer of the law answers the need.
+    text = text.replace("</Submission>", '<Disclaimer item="1" law="23" reason="B"/></Submission>')
+    file.write_text(text, "utf-8")
+    weighed = run(capsys, "rules", "check", str(file), *words)
+    assert weighed["missing"] == []
+    assert [(one["law"], one["verdict"]) for one in weighed["disclaimers"]] == [("23", "accepted")]
+    assert main(["rules", "check", str(file), *words]) == 0
+    assert "nothing missing" in capsys.readouterr().out
+
+
+def test_a_declaration_alone_is_checked_and_other_files_are_refused(capsys: Output, tmp_path: Path) -> None:
+    declaration = tmp_path / "declaration.xml"
+    declaration.write_text(
+        '<Declaration xmlns="urn:wco:datamodel:WCO:DEC-DMS:2"><TypeCode>IMA</TypeCode><GoodsShipment>'
+        "<GovernmentAgencyGoodsItem><SequenceNumeric>1</SequenceNumeric><Commodity><Classification>"
+        "<ID>3002904000</ID></Classification></Commodity></GovernmentAgencyGoodsItem></GoodsShipment>"
+        "</Declaration>",
+        "utf-8",
+    )
+    told = run(capsys, "rules", "check", str(declaration), "--date", "2026-11-22", status=1)
+    assert {one["id"] for one in told["missing"]} == {"GW508"}
+    declaration.write_text("<other/>", "utf-8")
+    assert main(["rules", "check", str(declaration)]) == 1
+    assert "GW402" in capsys.readouterr().err
+
+
+def test_two_tables_are_compared(capsys: Output, tmp_path: Path, table: Path) -> None:
+    later = tmp_path / "later.csv"
+    later.write_text(
+        HEAD.format(edition="2") + "0301110000,import,76,\n2106,import,73,\n2106,import,05,JP\n", "utf-8"
+    )
+    told = run(capsys, "rules", "diff", str(table), str(later))
+    assert (told["before"], told["after"]) == ("border@1", "border@2")
+    assert [(one["law"], one["origin"]) for one in told["added"]] == [("05", "JP"), ("73", "")]
+    assert [(one["hs"], one["law"]) for one in told["removed"]] == [("0301110000", "12"), ("2106", "05")]
+    assert main(["rules", "diff", str(table), str(later)]) == 0
+    assert "+ 2106 import law 73" in capsys.readouterr().out
