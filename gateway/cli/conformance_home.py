@@ -72,7 +72,11 @@ __all__ = ["invite_suite", "list_hub_certificates", "make_suite_home", "open_thr
 _ITEM: Final = 1
 _HUB_ID: Final = PartyId("hub", PARTY_TYPE)
 #: Tells the hub which address is its own.
-_DECRYPTION: Final = """
+#: A suite makes a hub refuse more than partners do within an hour.
+_SANDBOX: Final = """
+[limits]
+posted_refusals = 10000
+
 [decryption.suite]
 key = { file = "pki/hub-decrypts.key.pem" }
 certificate = "pki/hub-decrypts.cert.pem"
@@ -152,7 +156,7 @@ def open_throwaway_hub() -> Iterator[tuple[AttackerKit, WsgiTarget]]:
 def make_suite_home(home: Path, more: str = "") -> Settings:
     """Make keys, settings (plus `more`), database and register of a hub without other parties."""
     home.mkdir(parents=True, exist_ok=True)
-    (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n{more}{_DECRYPTION}', encoding="utf-8")
+    (home / "gateway.toml").write_text(f'[hub]\nhome = "."\n{more}{_SANDBOX}', encoding="utf-8")
     began = get_current_time() - timedelta(minutes=1)
     sandbox = make_sandbox(home / "pki", [SandboxParty("hub", key_kind="rsa-2048")], began)
     _make_decryption_key(home / "pki", began)

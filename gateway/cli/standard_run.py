@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def _run_requirements(arguments: Arguments, rows: tuple[Requirement, ...]) -> Ru
         "agreement": party.agreements["main"].name,
         "features": ", ".join(sorted(profile.features)) or "none",
     }
-    return RunReport(report.suite, report.target, report.cases, about)
+    return replace(report, about=about)
 
 
 def _get_partner_folder(arguments: Arguments) -> Path:
@@ -95,15 +96,27 @@ def _read_profile(arguments: Arguments, folder: Path) -> SuiteProfile:
 
 
 def _make_restart(arguments: Arguments, target: UrlTarget) -> Callable[[], None] | None:
-    """Return how the gateway is restarted: by the command, then waiting until it can be reached again."""
+    """Return how the gateway is restarted: by the command, or by the operator at the terminal.
+
+    Either way the suite then waits until the gateway can be reached again.
+    """
     command = arguments.restart_command
-    if command is None:
+    if command is None and not sys.stdin.isatty():
         return None
 
     def restart_gateway() -> None:
-        subprocess.run(command, shell=True, check=True, timeout=_RESTART_SECONDS)  # noqa: S602
+        if command is None:
+            _ask_operator()
+        else:
+            subprocess.run(command, shell=True, check=True, timeout=_RESTART_SECONDS)  # noqa: S602
         end = time.monotonic() + _RESTART_SECONDS
         while time.monotonic() < end and not target.can_be_reached():
             time.sleep(0.2)
 
     return restart_gateway
+
+
+def _ask_operator() -> None:
+    """Ask at the terminal for a restart, and wait for Enter; progress bars and JSON are left alone."""
+    print("\nRestart the gateway now. Press Enter when it runs again.", file=sys.stderr, flush=True)
+    sys.stdin.readline()

@@ -19,6 +19,14 @@ class LimitSettings(SettingsSection):
         1000,
         description="Messages of one conversation that wait for an earlier one, where an order is agreed.",
     )
+    # Each leaves rows in the database, and anyone can send a message that is refused.
+    posted_refusals: Count = Field(
+        200,
+        description=(
+            "Refusals, Pongs and status responses that one process posts to one endpoint within an hour. "
+            "Further ones are answered on the connection."
+        ),
+    )
     # Each thread that verifies a message holds it in memory once.
     body: Size = Field(64 * 1024**2, description="Octets of a complete message.")
     # An agreement names 99 attachments at most; each part costs a check of its boundary and its fields.

@@ -79,6 +79,7 @@ class Hub:
         responses: ResponseLimits | None = None,
         refuses_late_repeats: bool = False,
         most_held: int = 1000,
+        most_posted_refusals: int = 200,
         decryption_keys: tuple[DecryptionKey, ...] = (),
     ) -> None:
         self.engine = world.engine
@@ -92,7 +93,7 @@ class Hub:
         self.recognizer = register.recognizer
         self.verdicts = register.verdicts
         self.limits = limits
-        self.refusals = RefusalQuota()
+        self.refusals = RefusalQuota(most_posted_refusals)
         self.tally = RefusalTally(world.engine, world.clock, zone)
         self.statistics = StatisticsKeeper(world.engine, world.clock, zone)
         self.responses = ResponseWatch(world.engine, world.clock, responses)

@@ -133,6 +133,7 @@ def build_hub(
         responses=ResponseLimits(settings.http.response_wait, settings.http.waiting_requests),
         refuses_late_repeats=settings.retention.repeats == "refuse",
         most_held=settings.limits.held_messages,
+        most_posted_refusals=settings.limits.posted_refusals,
         decryption_keys=base.decryption_keys,
     )
 

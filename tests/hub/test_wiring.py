@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.conformance_home import make_suite_home
 from gateway.config import load_settings
 from gateway.errors import GatewayError
+from gateway.hub import RejectingComposer, build_hub
 from gateway.hub.trust.trust_settings import load_trust_store
 from gateway.pki.certificate_authority import CertificationAuthority, issue_certificate, make_authority
 from gateway.pki.certificate_validation import validate_path
@@ -51,3 +53,15 @@ def test_an_intermediate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(GatewayError, match=r"below\.pem") as refused:
         load_trust_store(load_settings(path))
     assert refused.value.location == "pki.intermediates"
+
+
+def test_the_settings_say_how_many_refusals_are_posted(tmp_path: Path) -> None:
+    settings = make_suite_home(tmp_path, "[http]\nport = 8900\n")
+    fewer = settings.model_copy(update={"limits": settings.limits.model_copy(update={"posted_refusals": 2})})
+    for known, most in ((settings, 10_000), (fewer, 2)):
+        hub = build_hub(known, RejectingComposer(), at_work=False)
+        try:
+            assert all(hub.refusals.acquire_slot("http://a.example", NOW) for _ in range(most))
+            assert not hub.refusals.acquire_slot("http://a.example", NOW)
+        finally:
+            hub.close()

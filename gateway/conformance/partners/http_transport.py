@@ -56,6 +56,28 @@ class _ThreadedListener(ThreadingHTTPServer):
     allow_reuse_address = True
     application: RequestHandler
 
+    def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__(address, _PostHandler)
+        self._open: set[socket.socket] = set()
+        self._guard = threading.Lock()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer the requests of one connection until it ends."""
+        with self._guard:
+            self._open.add(request)
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._guard:
+                self._open.discard(request)
+
+    def end_connections(self) -> None:
+        """Take no further request on open connections; those that have begun are answered."""
+        with self._guard:
+            for one in self._open:
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RD)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report nothing about connections that the other end has closed."""
 
@@ -131,7 +153,7 @@ class PartnerServer:
 
     def __init__(self, application: RequestHandler, host: str = "127.0.0.1", port: int = 0) -> None:
         try:
-            self._listener = _ThreadedListener((host, port), _PostHandler)
+            self._listener = _ThreadedListener((host, port))
         except OSError as error:
             detail = f"cannot listen on {host}:{port}: {error.strerror or error}"
             raise GatewayError(MISUSE, detail, f"{host}:{port}") from None
@@ -145,10 +167,11 @@ class PartnerServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and end the connections that clients keep open for further requests."""
         if self._thread is not None:
             self._listener.shutdown()
         self._listener.server_close()
+        self._listener.end_connections()
 
 
 def make_http_connection(

@@ -69,7 +69,8 @@ def _write_outcome(report: RunReport) -> str:
         else "The gateway was found wanting."
     )
     kind = "passed" if good else "failed"
-    return f'<p class="{kind}"><strong>{words}</strong> {_escape(report.format_summary())}</p>'
+    lines = "<br>".join(_escape(one) for one in report.format_summary().splitlines())
+    return f'<p class="{kind}"><strong>{words}</strong> {lines}</p>'
 
 
 def _write_summary(about: Mapping[str, str], counted: Mapping[str, int]) -> str:

@@ -33,6 +33,8 @@ def write_junit_report(report: RunReport) -> bytes:
         suite.set("timestamp", report.about["at"].removesuffix("Z"))
     for case in report.cases:
         _write_case(suite, report, case)
+    if report.findings:
+        etree.SubElement(suite, "system-out").text = make_printable("\n".join(report.findings))
     return etree.tostring(root, encoding="UTF-8", xml_declaration=True, pretty_print=True)
 
 

@@ -60,13 +60,15 @@ class CaseReport:
 class RunReport:
     """The result of a run of `suite` against `target`.
 
-    `about` has what is to be told of the run: when, by whom, under which agreement.
+    `about` has what is to be told of the run: when, by whom, under which agreement. `findings` are
+    sentences about the gateway that concern many cases.
     """
 
     suite: str
     target: str
     cases: tuple[CaseReport, ...]
     about: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
 
     def count_verdicts(self) -> dict[str, int]:
         """Return how many cases have each verdict."""
@@ -85,11 +87,13 @@ class RunReport:
             "suite": self.suite,
             "target": self.target,
             "about": dict(self.about),
+            "findings": list(self.findings),
             "cases": [one.to_json() for one in self.cases],
             **self.count_verdicts(),
         }
 
     def format_summary(self) -> str:
-        """Return the counts as one line."""
+        """Return the findings and the counts, one line for each."""
         told = (f"{count} {name.replace('_', ' ')}" for name, count in self.count_verdicts().items() if count)
-        return f"{len(self.cases)} cases against {self.target}: {', '.join(told) or 'nothing was run'}"
+        counts = f"{len(self.cases)} cases against {self.target}: {', '.join(told) or 'nothing was run'}"
+        return "\n".join((*self.findings, counts))

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Final
 
 from gateway.conformance.hostile import Answer, HttpRequest, UrlTarget
@@ -13,6 +14,7 @@ from gateway.conformance.reports import ExchangeLog, RecordedMessage, record_mes
 from gateway.conformance.standard.answer_checks import Judged, run_check
 from gateway.conformance.standard.attempt_replies import Replier
 from gateway.conformance.standard.callback_listener import CallbackListener, Inbox
+from gateway.conformance.standard.callback_waits import AnswerPatience
 from gateway.conformance.standard.message_building import MessageBuilder, SentMessage
 from gateway.conformance.standard.received_message import BACK_CHANNEL, ReceivedMessage, find_text
 from gateway.conformance.standard.suite_party import SuiteParty
@@ -43,16 +45,23 @@ class Opponent:
     profile: SuiteProfile
     restart: Callable[[], None] | None = None
 
+    def __post_init__(self) -> None:
+        self.patience = AnswerPatience(self.profile.patience)
+
 
 @dataclass
 class Play:
-    """One requirement that is being played, in a conversation of its own."""
+    """One requirement that is being played, in a conversation of its own.
+
+    `is_unsure` after an answer was not waited for as long as the profile says.
+    """
 
     requirement: Requirement
     opponent: Opponent
     log: ExchangeLog = field(default_factory=ExchangeLog)
     conversation: str = field(default_factory=lambda: f"c-{uuid.uuid4()}")
     earlier: dict[str, Judged] = field(default_factory=dict)
+    is_unsure: bool = False
 
     def __post_init__(self) -> None:
         opponent = self.opponent
@@ -86,16 +95,16 @@ class Play:
         before = len(self.inbox.arrivals)
         http = self.send_request(sent.request)
         found = [http] if http.root is not None else []
-        if not found:
-            found = self._await_callbacks(sent, before, quiet=quiet)
+        if not found and (quiet or not sent.agreement.is_synchronous(self.builder.action)):
+            # What HTTP itself has refused gets no answer by POST.
+            refused = http.status is not None and http.status >= HTTPStatus.BAD_REQUEST
+            found = self._await_callbacks(sent, before, quiet=quiet or refused)
         answer = next((one for one in found if not one.fault), None)
         others = tuple(one for one in found if one is not answer and one is not http)
         return Judged(self.opponent.party, sent, http, answer, others, self.earlier)
 
     def _await_callbacks(self, sent: SentMessage, before: int, *, quiet: bool) -> list[ReceivedMessage]:
-        """Return what the gateway sends by POST about a message; waits long only where that was agreed."""
-        if sent.agreement.is_synchronous(self.builder.action) and not quiet:
-            return []
+        """Return what the gateway sends by POST about a message; `quiet`: nothing is expected."""
         wanted = sent.unit.message_id
         box = self.inbox
 
@@ -105,8 +114,13 @@ class Play:
                 find_text(message.root, "//eb:Acknowledgment/eb:RefToMessageId"),
             )
 
-        seconds = QUIET if quiet else self.opponent.profile.patience
-        return [one.message for one in box.wait_for(is_about, seconds)]
+        if quiet:
+            return [one.message for one in box.wait_for(is_about, QUIET)]
+        patience, row = self.opponent.patience, self.requirement
+        found = [one.message for one in box.wait_for(is_about, patience.get_seconds(row.kind))]
+        if patience.count_wait(row.kind, row.id, answered=bool(found)):
+            self.is_unsure = True
+        return found
 
 
 def play_steps(play: Play) -> None:

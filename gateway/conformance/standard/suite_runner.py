@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,8 @@ class StandardRunner:
         wanted = list(rows)
         done: dict[str, CaseReport] = {}
         quick, waiting, restarts = _sort_by_need(wanted)
+        # A gateway may post few answers and give others on the connection: first what asks for the way.
+        quick.sort(key=lambda row: not any("way" in dict(step.expect) for step in row.steps))
         for one in quick:
             self._finish(done, self._run_one(one))
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -53,7 +56,9 @@ class StandardRunner:
                 self._finish(done, result)
         for one in restarts:
             self._finish(done, self._run_one(one))
-        return RunReport("ebms2", self.opponent.target.name, tuple(done[one.id] for one in wanted))
+        findings = self.opponent.patience.list_findings()
+        cases = tuple(done[one.id] for one in wanted)
+        return RunReport("ebms2", self.opponent.target.name, cases, findings=findings)
 
     def _finish(self, done: dict[str, CaseReport], result: CaseReport) -> None:
         done[result.id] = result
@@ -77,7 +82,7 @@ class StandardRunner:
         if row.agreement not in party.agreements:
             return f"the partner folder has no agreement of the kind {row.agreement}"
         if row.play.startswith("restart") and self.opponent.restart is None:
-            return "no --restart-command was given"
+            return "no --restart-command was given, and there is no terminal to ask for a restart"
         return ""
 
     def _play(self, row: Requirement) -> CaseReport:
@@ -92,7 +97,11 @@ class StandardRunner:
         try:
             (play_steps if row.play == EXCHANGE else PLAYS[row.play])(play)
         except UnmetError as wrong:
+            if play.is_unsure:
+                return NOT_YET, f"{wrong}; the suite no longer waits long for what comes by POST"
             return (FAILED if row.level == "required" else ADVISED), str(wrong)
+        except (OSError, subprocess.SubprocessError) as trouble:
+            return NOT_YET, f"a command of the operator failed: {trouble}"
         except LookupError as missing:
             return NOT_APPLICABLE, f"what was agreed does not allow it: {missing}"
         except GatewayError as wrong:

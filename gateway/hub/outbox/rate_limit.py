@@ -9,20 +9,18 @@ from datetime import datetime, timedelta
 __all__ = ["RefusalQuota"]
 
 
-#: Each refusal leaves rows in the database, and anyone can send a message that is refused.
-_MOST_AN_HOUR = 200
-
-
 _HOUR = timedelta(hours=1)
 
 
 class RefusalQuota:
     """Counts the refusals that one process posts to each endpoint within an hour; safe for many threads.
 
-    The endpoints are those of agreements, so the memory used is bounded.
+    Each refusal leaves rows in the database, and anyone can send a message that is refused. The endpoints
+    are those of agreements, so the memory used is bounded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_an_hour: int) -> None:
+        self._most_an_hour = most_an_hour
         self._made: dict[str, deque[datetime]] = {}
         self._guard = threading.Lock()
 
@@ -32,7 +30,7 @@ class RefusalQuota:
             made = self._made.setdefault(endpoint, deque())
             while made and made[0] <= now - _HOUR:
                 made.popleft()
-            if len(made) >= _MOST_AN_HOUR:
+            if len(made) >= self._most_an_hour:
                 return False
             made.append(now)
             return True

@@ -308,7 +308,7 @@ def test_a_refusal_by_post_takes_nothing_of_the_reserve(engine: Engine) -> None:
 
 
 def test_refusals_by_post_are_so_many_an_hour_even_when_each_is_delivered(engine: Engine) -> None:
-    quota, begun = RefusalQuota(), NOW
+    quota, begun = RefusalQuota(200), NOW
     assert all(quota.acquire_slot("http://a.example", begun + timedelta(seconds=n)) for n in range(200))
     assert not quota.acquire_slot("http://a.example", begun + timedelta(seconds=300))
     assert quota.acquire_slot("http://b.example", begun + timedelta(seconds=300))

@@ -1,0 +1,103 @@
+"""The requirements with a restart, against a hub that the operator's command ends and starts again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from gateway.cli.conformance_home import make_suite_home
+from tests.flows.standard.conftest import ENVIRONMENT
+from tests.kit.paths import ROOT
+from tests.kit.ports import find_free_port
+from tests.kit.served import wait_until_ready
+
+pytestmark = pytest.mark.long
+
+#: What an operator would call: it ends the hub as a service manager does, and starts it again.
+_SCRIPT = """#!/bin/sh
+cd {root}
+if [ -f {place}/pid ]; then
+    kill -{signal} "$(cat {place}/pid)"
+    while kill -0 "$(cat {place}/pid)" 2>/dev/null; do sleep 0.05; done
+fi
+nohup {python} -m gateway run --home {place}/home >>{place}/log 2>&1 </dev/null &
+echo $! >{place}/pid
+"""
+
+
+@dataclass
+class Service:
+    """A hub that runs apart from the test, the folder of its files, and its port."""
+
+    place: Path
+    port: int
+
+    def call_script(self, ending: str) -> str:
+        """Return the operator's command, with the signal that ends the hub."""
+        path = self.place / f"restart-{ending}"
+        place, python = shlex.quote(str(self.place)), shlex.quote(sys.executable)
+        text = _SCRIPT.format(root=ROOT, place=place, signal=ending, python=python)
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o700)
+        return shlex.quote(str(path))
+
+    def read_pid(self) -> int:
+        """Return the process id of the hub that runs now."""
+        return int((self.place / "pid").read_text())
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Give a hub that the operator's script started."""
+    made = Service(tmp_path_factory.mktemp("restarted"), find_free_port())
+    home, partner = made.place / "home", made.place / "partner"
+    make_suite_home(home, f'[http]\nport = {made.port}\npublic_url = "http://127.0.0.1:{made.port}"\n')
+    words = ["conformance", "invite", "ebms2", "--home", str(home), "--out", str(partner)]
+    assert main([*words, "--callback", f"http://127.0.0.1:{find_free_port()}"]) == 0
+    profile = partner / "profile.yaml"
+    told = profile.read_text(encoding="utf-8").replace("features:\n", "features:\n  - restart\n")
+    profile.write_text(told, encoding="utf-8")
+    subprocess.run(made.call_script("TERM"), shell=True, check=True, env=ENVIRONMENT, timeout=30)
+    try:
+        wait_until_ready(made.port, None)
+        yield made
+    finally:
+        _end_process(made.read_pid())
+
+
+def _end_process(pid: int) -> None:
+    subprocess.run(["kill", f"-{signal.SIGTERM.name[3:]}", str(pid)], check=False)
+    end = time.monotonic() + 30
+    while time.monotonic() < end and Path(f"/proc/{pid}").exists():
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("ending", ["TERM", "KILL"])
+def test_a_hub_of_our_own_goes_on_after_a_restart(service: Service, ending: str, tmp_path: Path) -> None:
+    before = service.read_pid()
+    words = ["conformance", "run", "ebms2", "--url", f"http://127.0.0.1:{service.port}", "--only", "RST-*"]
+    folder = ["--partner", str(service.place / "partner"), "--agreement", "sync"]
+    command = ["--restart-command", service.call_script(ending), "--json", str(tmp_path / "r.json")]
+    assert main([*words, *folder, *command]) == 0
+    cases = json.loads((tmp_path / "r.json").read_bytes())["cases"]
+    assert {one["id"]: one["verdict"] for one in cases} == {"RST-01": "passed", "RST-02": "passed"}
+    assert service.read_pid() != before
+
+
+def test_a_restart_that_fails_gives_no_verdict(service: Service, tmp_path: Path) -> None:
+    words = ["conformance", "run", "ebms2", "--url", f"http://127.0.0.1:{service.port}", "--only", "RST-02"]
+    folder = ["--partner", str(service.place / "partner"), "--agreement", "sync"]
+    assert main([*words, *folder, "--restart-command", "exit 3", "--json", str(tmp_path / "r.json")]) == 1
+    (case,) = json.loads((tmp_path / "r.json").read_bytes())["cases"]
+    assert case["verdict"] == "not_yet"
+    assert "exit status 3" in case["got"]
