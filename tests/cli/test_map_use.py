@@ -184,5 +184,5 @@ def test_an_import_says_what_its_folder_contains(
     assert f"`gateway map import {inventory} --out DIR`" in told
     assert main(["map", "import", str(inventory), "--out", str(folder)]) == 0
     assert (
-        f"(D-1) and {len(DOCUMENTS)} documents that it had before (EMC-WASTE-IMP, " in capsys.readouterr().out
+        f"(D-1) and {len(DOCUMENTS)} documents that it had before (EMC-WASTE-EXP, " in capsys.readouterr().out
     )

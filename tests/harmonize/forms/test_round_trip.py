@@ -116,5 +116,5 @@ def test_a_document_without_a_mapping_has_no_form() -> None:
 def test_a_character_that_xml_does_not_permit_is_named_with_its_field() -> None:
     form = compose_form(bundle(), REPRESENTATIVE[:1])
     with pytest.raises(GatewayError) as raised:
-        compose_submission(form, FormValues(values={"h/importer.name": "a\x00b"}))
-    assert (raised.value.problem, raised.value.location) == (DOCUMENT_INVALID, "h/importer.name")
+        compose_submission(form, FormValues(values={"h/declarant.name": "a\x00b"}))
+    assert (raised.value.problem, raised.value.location) == (DOCUMENT_INVALID, "h/declarant.name")

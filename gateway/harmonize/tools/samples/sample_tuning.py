@@ -26,7 +26,8 @@ _MOST_STEPS: Final = 10**9
 
 def tune_draft(draft: SampleDraft) -> None:
     """Change values of `draft` so that the checks hold, where a simple change is sufficient."""
-    for check in draft.document.checks:
+    # A sum is shared among the values that no comparison with a constant has set.
+    for check in sorted(draft.document.checks, key=lambda one: not _has_constant(one)):
         for values in _list_check_places(draft, check):
             if check.kind == "sum":
                 _tune_sum(draft, check, values)
@@ -36,6 +37,19 @@ def tune_draft(draft: SampleDraft) -> None:
                 _tune_distinct(draft, check, values)
     for rule in draft.bundle.rules:
         _tune_dates(draft, rule)
+
+
+def _has_constant(check: DocumentCheck) -> bool:
+    return check.kind == "compare" and isinstance(check.bound, str)
+
+
+def _is_due(draft: SampleDraft, check: DocumentCheck, drawn: DrawnValue) -> bool:
+    """Return whether the condition of a check holds where a value is."""
+    outer = draft.item, draft.place
+    draft.item, draft.place = drawn.item, drawn.place
+    due = check.when is None or draft.is_satisfied(check.when)
+    draft.item, draft.place = outer
+    return due
 
 
 def _tune_dates(draft: SampleDraft, rule: DeclarationRule) -> None:
@@ -159,6 +173,10 @@ def _share_total(
         return
     source = check.factors[0]
     low, high, step = _get_limits(draft, source)
+    bound -= sum(
+        (_parse_number(one.text) or Decimal(0) for one in row if _is_set(draft, check, one)), Decimal(0)
+    )
+    row = [one for one in row if not _is_set(draft, check, one)]
     goal = bound + {"less_than": -step, "more_than": step}.get(check.operator, Decimal(0))
     rest = goal.quantize(step, rounding=ROUND_FLOOR)
     if low == 0 and rest >= step * len(row):
@@ -171,6 +189,14 @@ def _share_total(
             if _set_value(draft, source, drawn, format_plain_decimal(value)):
                 break
         rest -= _parse_number(drawn.text) or Decimal(0)
+
+
+def _is_set(draft: SampleDraft, check: DocumentCheck, drawn: DrawnValue) -> bool:
+    """Return whether a comparison with a constant has set a value of the sum that `check` bounds."""
+    return any(
+        _has_constant(one) and one.factors == check.factors and _is_due(draft, one, drawn)
+        for one in draft.document.checks
+    )
 
 
 def _get_limits(
@@ -190,6 +216,8 @@ def _get_limits(
 def _tune_compare(draft: SampleDraft, check: DocumentCheck, values: dict[str, list[DrawnValue]]) -> None:
     left = check.factors[0]
     for drawn in values.get(get_qualified_name(left), []):
+        if not _is_due(draft, check, drawn):
+            continue
         if isinstance(check.bound, str):
             if not _is_comparison_true(drawn.text, check.bound, check):
                 _tune_side(draft, check, [(left, drawn)], check.bound)
