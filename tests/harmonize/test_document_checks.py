@@ -41,6 +41,8 @@ def both(first: str, second: str) -> str:
     return f"<t:WhenAt>{first}</t:WhenAt><t:Day>{second}</t:Day>"
 
 
+#: Which occurrences are checked is chosen by another member of the same occurrence.
+CHOSEN = "per: grp, compare: {left: grp.id, equals: A}, when: {grp.key: {is: K1}}"
 HOLDS = [
     ("per: application, compare: {left: day, at_most: when_at}", both("2026-01-03T10:00:00Z", "2026-01-03")),
     (
@@ -80,6 +82,7 @@ HOLDS = [
     ("per: application, all_or_none: [ref, origin]", ""),
     ("per: application, all_or_none: [ref, origin]", "<t:Ref>A</t:Ref><t:Origin>C1</t:Origin>"),
     ("per: grp, all_or_none: [grp.id, grp.value]", group("K1", "A", "x") + group("K1")),
+    (CHOSEN, group("K1", "A") + group("K2", "B")),
     ("per: application, sum: {multiply: [weight, price]}, at_most: amount, when_same: currency", ""),
 ]
 
@@ -111,6 +114,7 @@ BREAKS = [
     ("per: application, one_of: [ref, grp]", "", "/Ref"),
     ("per: application, all_or_none: [ref, origin]", "<t:Ref>A</t:Ref>", "/Origin"),
     ("per: grp, all_or_none: [grp.id, grp.value]", group("K1", "A", "x") + group("K1", "A"), "Grp[2]/Value[1]"),
+    (CHOSEN, group("K2", "B") + group("K1", "B"), "Grp[2]/Id[1]"),
     ("per: item, compare: {left: weight, at_most: mass}", quantity("1", "GRM"), "/Weight[1]"),
 ]  # fmt: skip
 

@@ -126,6 +126,23 @@ def test_a_condition_is_that_of_the_inventory(bundle: MappingBundle, vectors: Pa
     )
 
 
+@pytest.mark.vectors
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_common_value_in_place_of_a_field_is_as_long_as_the_field(
+    bundle: MappingBundle, vectors: Path, name: str
+) -> None:
+    document, decisions = bundle.documents[name], reconciled()
+    puts = {
+        target.content.source.source.name: target
+        for target in document.root.walk_elements()
+        if target.content is not None and isinstance(target.content.source, FieldValue)
+    }
+    for full, field in inventory_fields(entry(vectors, name)["unique"]):
+        decided = decisions.get((name, full), "").removeprefix("common ")
+        if decided in bundle.dictionary.meanings and "max_length" in field and document.status == "modelled":
+            assert puts[decided].shape.longest == field["max_length"], full
+
+
 def _needed(document: DocumentMapping, name: str) -> Condition | None:
     return next((need.when for need in document.needs if need.meaning.name == name), None)
 
@@ -220,13 +237,15 @@ def _rows(vectors: Path, edoc: str) -> list[dict[str, str]]:
 def _placed(
     document: DocumentMapping, rows: list[dict[str, str]]
 ) -> Iterator[tuple[dict[str, str], tuple[TargetElement, TargetAttribute | None]]]:
-    """Yield each row with what writes it, where one thing does."""
+    """Yield each row with what writes it, where as many things are written as there are rows."""
     found: dict[str, list[tuple[TargetElement, TargetAttribute | None]]] = {}
     for path, target, put in _leaves(document.root, ""):
         found.setdefault(path, []).append((target, put))
-    for row in rows:
-        if len(found.get(row["xpath"], ())) == 1:
-            yield row, found[row["xpath"]][0]
+    for path, places in found.items():
+        known = [row for row in rows if row["xpath"] == path]
+        # Two numbers of one party stand in elements of one name, in the order of their rows.
+        if len(known) == len(places):
+            yield from zip(known, places, strict=True)
 
 
 def _leaves(target: TargetElement, path: str) -> Iterator[tuple[str, TargetElement, TargetAttribute | None]]:

@@ -12,7 +12,7 @@ import ast
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ from gateway.web.api.operation_table import OPERATIONS
 from gateway.wire.wsdl import read_wsdl
 from gateway.wire.xml_prescan import DEFAULT_LIMITS
 from gateway.xmlsec.algorithms import POLICIES
+from tests.kit import document_facts
+from tests.kit.markdown import table
 from tests.kit.paths import MANUAL, ROOT
 from tests.kit.source_tree import get_place, parse_sources
 
@@ -54,16 +56,6 @@ COMMITS = ("write_transaction", "run_in_group_commit", "closing_transaction")
 FAMILIES = (message_syntax, security, messaging, documents, delivery, internal)
 
 Words = Mapping[tuple[str, ...], str]
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    names = list(head)
-    lines = [names, ["---"] * len(names), *[list(row) for row in rows]]
-    return "\n".join("| " + " | ".join(cell(one) for one in line) + " |" for line in lines) + "\n"
-
-
-def cell(text: str) -> str:
-    return text.replace("\n", " ").replace("|", "\\|").strip() or " "
 
 
 def words_of(block: str) -> Words:
@@ -526,6 +518,9 @@ DRAWN: dict[str, Callable[[Words], str]] = {
     "agreement-kinds": draw_agreement_kinds,
     "agreement-rules": draw_agreement_rules,
     "cpa-rules": draw_cpa_rules,
+    "documents": document_facts.draw_documents,
+    "organisations": document_facts.draw_organisations,
+    "shared-answers": document_facts.draw_shared_answers,
     **{f"states:{name}": machine_states(name) for name in MACHINES},
     **{f"steps:{name}": machine_steps(name) for name in MACHINES},
     **{f"events:{name}": machine_events(name) for name in MACHINES},

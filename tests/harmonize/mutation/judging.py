@@ -228,6 +228,7 @@ def _facts_of(name: str) -> Iterator[tuple[str, Callable[[MappingBundle], None]]
         lines.test_the_head_of_a_document_is_that_of_the_inventory,
         lines.test_every_field_is_bounded_as_in_the_inventory,
         lines.test_a_condition_is_that_of_the_inventory,
+        lines.test_a_common_value_in_place_of_a_field_is_as_long_as_the_field,
         lines.test_items_masses_and_shares_are_those_of_the_inventory,
     )
     of_rows: tuple[Callable[[MappingBundle, Path, str, str, int], None], ...] = (
