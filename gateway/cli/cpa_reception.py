@@ -109,7 +109,7 @@ def judge_cpa_at_hub(
         state_cpa_finding(one, file) for one in find_signature_findings(conn, document, data, settings, at)
     ]
     pmodes = convert_cpa(document)
-    surroundings = list_surroundings(conn, settings, at)
+    surroundings = list_surroundings(conn, settings, at, pmodes)
     planner = _Planner(conn, settings, at, file, found)
     plans = tuple(planner.plan_parties(document, surroundings, own_id))
     known = replace(surroundings, parties=_add_plans(surroundings.parties, plans))

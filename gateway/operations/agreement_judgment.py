@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,7 @@ from gateway.agreements import (
     AgreementSurroundings,
     KnownCertificate,
     KnownParty,
+    PMode,
     find_agreement_findings,
 )
 from gateway.config import Settings
@@ -55,31 +57,39 @@ def judge_agreement(
     conn: Connection, settings: Settings, document: AgreementDocument, at: datetime
 ) -> tuple[AgreementFinding, ...]:
     """Return the findings on an agreement at this hub, errors first; the agreement itself may be loaded."""
-    return find_agreement_findings(document, list_surroundings(conn, settings, at))
+    return find_agreement_findings(document, list_surroundings(conn, settings, at, document.pmodes))
 
 
-def list_surroundings(conn: Connection, settings: Settings, at: datetime) -> AgreementSurroundings:
-    """Return what an agreement meets at this hub."""
+def list_surroundings(
+    conn: Connection, settings: Settings, at: datetime, pmodes: Iterable[PMode]
+) -> AgreementSurroundings:
+    """Return what an agreement of these P-Modes meets at this hub."""
+    known = list_known_parties(conn)
     return AgreementSurroundings(
         hub=settings.hub.party,
         at=at,
-        parties=list_known_parties(conn),
-        others=tuple(list_effective_pmodes(conn)),
+        parties=known,
+        others=tuple(list_effective_pmodes(conn, _list_identifiers(known, pmodes))),
         own_certificates=_read_own_certificates(settings),
         protocols=frozenset(PROTOCOLS),
         logins=frozenset(name.lower() for name, one in settings.tls.items() if one.login is not None),
     )
 
 
+def _list_identifiers(known: Iterable[KnownParty], pmodes: Iterable[PMode]) -> set[str]:
+    """Return the identifiers of the parties of P-Modes, with the others that those parties have here."""
+    named = {one for pmode in pmodes for one in (*pmode.from_party, *pmode.to_party)}
+    owned = (one for party in known if not named.isdisjoint(party.ids) for one in party.ids)
+    return {one.value for one in (*named, *owned)}
+
+
 def list_known_parties(conn: Connection) -> tuple[KnownParty, ...]:
     """Return the registered parties of any status."""
+    ids, held = parties.list_identifiers_by_party(conn), defaultdict[str, list[KnownCertificate]](list)
+    for row in parties.list_certificate_terms(conn):
+        held[row.party_id].append(_make_known_certificate(row))
     return tuple(
-        KnownParty(
-            row.id,
-            row.status,
-            parties.list_identifiers(conn, row.id),
-            tuple(_make_known_certificate(one) for one in parties.list_certificates(conn, row.id)),
-        )
+        KnownParty(row.id, row.status, ids.get(row.id, ()), tuple(held.get(row.id, ())))
         for row in parties.list_parties(conn)
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -120,12 +120,17 @@ def list_pmodes_in_force(conn: Connection, at: datetime) -> Sequence[Row[Any]]:
     return conn.execute(found.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
 
 
-def list_active_pmodes(conn: Connection) -> Sequence[Row[Any]]:
-    """Return the P-Modes of the active agreements with their overrides; each states its own validity."""
+def list_active_pmodes(conn: Connection, parties: Collection[str]) -> Sequence[Row[Any]]:
+    """Return the P-Modes of active agreements between parties with their overrides.
+
+    `parties` are the identifiers of all of them, of which a P-Mode has its first ones as columns. Each
+    row states its own validity.
+    """
     found = (
         select(pmodes, agreements.c.overrides, agreements.c.successors)
         .join(agreements)
         .where(agreements.c.status == "ACTIVE")
+        .where(pmodes.c.from_party.in_(parties), pmodes.c.to_party.in_(parties))
     )
     return conn.execute(found.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
 

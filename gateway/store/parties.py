@@ -27,6 +27,7 @@ __all__ = [
     "find_party",
     "limit_certificate_use",
     "list_certificate_rows",
+    "list_certificate_terms",
     "list_certificates",
     "list_certificates_in_use",
     "list_identifiers",
@@ -202,6 +203,13 @@ def list_certificates(conn: Connection, party: str, use: str | None = None) -> S
     found = select(certificates).where(certificates.c.party_id == party, certificates.c.status == "ACTIVE")
     ordered = found.order_by(certificates.c.not_after.desc())
     return conn.execute(ordered.where(certificates.c.use == use) if use else ordered).all()
+
+
+def list_certificate_terms(conn: Connection) -> Sequence[Row[Any]]:
+    """Return who may use which certificate when, without their octets, the latest end of a party first."""
+    names = ("party_id", "sha256", "use", "not_before", "not_after", "valid_from", "valid_until")
+    found = select(*(certificates.c[name] for name in names)).where(certificates.c.status == "ACTIVE")
+    return conn.execute(found.order_by(certificates.c.party_id, certificates.c.not_after.desc())).all()
 
 
 def list_certificate_rows(conn: Connection, sha256: str) -> Sequence[Row[Any]]:

@@ -139,8 +139,7 @@ agreements = Table(
     CheckConstraint("kind IN ('cpa', 'pmode')", name="kind"),
 )
 
-# A P-Mode id is unique within its agreement. Two P-Modes of an agreement for the same messages are
-# refused when the file is read; parameters that are not columns here tell some of them apart.
+# Two of an agreement for the same messages are refused when it is read; some differ by their parameters.
 pmodes = Table(
     "pmodes",
     metadata,
@@ -154,6 +153,7 @@ pmodes = Table(
     _make_required_column("service"),
     _make_required_column("action"),
     _make_required_column("parameters", Json),
+    Index("ix_pmodes_parties", "from_party", "to_party"),
 )
 
 # Octets by their digest, stored once.

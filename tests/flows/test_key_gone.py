@@ -331,7 +331,7 @@ def test_a_process_that_ends_at_a_commit_sends_no_receipt_twice_and_forgets_none
 def test_a_receipt_whose_agreement_is_gone_is_not_sent_unsigned(sqlite: Engine, hsm: SoftHsm) -> None:
     story, parcels = story_without_its_key(sqlite, hsm, ASYNCHRONOUS)
     with write_transaction(sqlite) as conn:
-        (known,) = {row.agreement_id for row in agreements.list_active_pmodes(conn)}
+        (known,) = {row.agreement_id for row in agreements.list_active_pmode_texts(conn)}
         agreements.set_agreement_status(conn, known, "RETIRED")
         register_version.increment_register_version(conn)
     hsm.put_back()

@@ -18,6 +18,7 @@ from gateway.store import (
     WorkTab,
     accounts,
     agency_requests,
+    agreements,
     console_mailbox,
     daily_statistics,
     deliveries,
@@ -127,6 +128,11 @@ QUESTIONS = {
         lambda conn: limited_conversations.find_conversation(conn, "A", "C"),
         "conversations",
         "conversations_",
+    ),
+    "agreements between two parties": (
+        lambda conn: agreements.list_active_pmodes(conn, ("hub", "broker")),
+        "pmodes",
+        "ix_pmodes_parties",
     ),
     "open conversations of an agreement": (
         lambda conn: limited_conversations.count_open(conn, "A"),

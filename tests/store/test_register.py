@@ -256,7 +256,7 @@ def test_the_id_of_a_mode_is_unique_within_its_agreement(engine):
     with write_transaction(engine) as conn:
         agreements.activate_agreement(conn, _agreement(), [_mode(1)], NOW, "operator")
         agreements.activate_agreement(conn, _agreement(id="A-2"), [_mode(1)], NOW, "operator")
-        found = [(row.agreement_id, row.id) for row in agreements.list_active_pmodes(conn)]
+        found = [(row.agreement_id, row.id) for row in agreements.list_active_pmode_texts(conn)]
         assert found == [("A-1", _mode(1).id), ("A-2", _mode(1).id)]
     with pytest.raises(IntegrityError), write_transaction(engine) as conn:
         agreements.activate_agreement(conn, _agreement(), [_mode(1), _mode(1)], NOW, "operator")

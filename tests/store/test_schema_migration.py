@@ -148,7 +148,7 @@ def test_pmodes_and_messages_of_every_older_version_stay(empty, revision):
             conn.exec_driver_sql(statement)
     assert migrate_schema(empty) == (revision, get_head_revision())
     with read_transaction(empty) as conn:
-        (row,) = agreements.list_active_pmodes(conn)
+        (row,) = agreements.list_agreement_pmodes(conn, "A-1")
         found = {
             name: messages.find_by_message_id(conn, "in", "b", name).agreement_id
             for name in ("known", "gone", "none")

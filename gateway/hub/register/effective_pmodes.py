@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -46,11 +46,11 @@ def load_pmode_texts(conn: Connection) -> PModeTexts:
     return PModeTexts(texts, changes)
 
 
-def list_effective_pmodes(conn: Connection) -> Iterator[PMode]:
-    """Yield the P-Modes of every active agreement as they are in force."""
+def list_effective_pmodes(conn: Connection, parties: Collection[str]) -> Iterator[PMode]:
+    """Yield the P-Modes of active agreements between parties, given by all their identifiers, as in force."""
     known: dict[str, tuple[PModeOverride, ...]] = {}
     later: list[PMode] = []
-    for row in agreements.list_active_pmodes(conn):
+    for row in agreements.list_active_pmodes(conn, parties):
         if row.agreement_id not in known:
             known[row.agreement_id] = read_overrides(row.overrides)
             later += _list_later_pmodes(row.successors, known[row.agreement_id])
