@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,9 +10,13 @@ from gateway.agreements import PMode
 from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub import Hub, RegisterSnapshot
+from gateway.pki import DecryptionKey, KeyPadding, TokenDecryptionKey, encrypt_key
 
 __all__ = ["find_encryption_warnings"]
 
+#: What partners write: RSA-OAEP with SHA-256.
+_OAEP: Final = KeyPadding("sha256", "sha256")
+_PROBE: Final = b"gateway check"
 _SOON: Final = timedelta(days=30)
 
 
@@ -30,7 +34,19 @@ def find_encryption_warnings(settings: Settings, hub: Hub, known: RegisterSnapsh
         if ends - at < _SOON:
             days = (ends - at).days
             yield f"the last certificate under [decryption] ends in {days} days, at {ends:%Y-%m-%dT%H:%M:%SZ}"
+    yield from _find_weak_tokens(usable)
     yield from _find_missing_receivers([one for one in agreed if one not in ours], known, at)
+
+
+def _find_weak_tokens(keys: Iterable[DecryptionKey]) -> Iterator[str]:
+    """Yield a warning for each token that does not decrypt what partners write today."""
+    for key in keys:
+        if isinstance(key, TokenDecryptionKey):
+            try:
+                key.decrypt_key(encrypt_key(key.certificate, _PROBE, _OAEP), _OAEP)
+            except GatewayError as refused:
+                told = f"the key of {key.certificate.subject[:80]} cannot be used for payloads"
+                yield f"{told}: {refused.detail}"
 
 
 def _find_missing_receivers(agreed: list[PMode], known: RegisterSnapshot, at: datetime) -> Iterator[str]:

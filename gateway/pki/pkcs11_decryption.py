@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.pki.decryption_keys import KeyPadding, encrypt_key
 from gateway.pki.pkcs11 import TokenKey
 
@@ -21,6 +22,10 @@ _DIGESTS: Final = {"sha1": "SHA_1", "sha256": "SHA256", "sha384": "SHA384", "sha
 _OF_DATA: Final = frozenset({"EncryptedDataInvalid", "EncryptedDataLenRange", "DataInvalid", "DataLenRange"})
 
 
+class _NotDone:
+    """Says that a token is there and does not do a scheme."""
+
+
 class TokenDecryptionKey(TokenKey):
     """Decrypts keys with a key of a PKCS#11 token."""
 
@@ -29,11 +34,19 @@ class TokenDecryptionKey(TokenKey):
     def decrypt_key(self, data: bytes, scheme: KeyPadding) -> bytes | None:
         """Return the key in `data`, None where there is none; raise GW803 without the token.
 
-        GW803 is also raised by a token that does not do OAEP with the digests of `scheme`.
+        GW803 is also raised for a token that does not do OAEP with the digests of `scheme`. Such a token
+        is not at fault otherwise: what it can do, it goes on doing.
         """
         if scheme.digest is None:
             return None
-        return self.use_key(lambda key: self._decrypt(key, data, scheme))
+        found = self.use_key(lambda key: self._decrypt(key, data, scheme))
+        if isinstance(found, _NotDone):
+            detail = (
+                f"token {self._place.token[:80]!r} does no RSA-OAEP with {scheme.digest.upper()} "
+                f"and MGF1 with {scheme.mask.upper()}"
+            )
+            raise GatewayError(KEY_UNAVAILABLE, detail, "pki.token")
+        return found
 
     def is_own_key(self, key: Any) -> bool:
         """Return whether the key decrypts what is encrypted for the certificate.
@@ -43,13 +56,18 @@ class TokenDecryptionKey(TokenKey):
         """
         return any(self._decrypts_probe(key, scheme) for scheme in (_STRONG, KeyPadding("sha1", "sha1")))
 
-    def _decrypt(self, key: Any, data: bytes, scheme: KeyPadding) -> bytes | None:
-        """Return the decrypted key; an error that the token repeats for good octets is of the token."""
+    def _decrypt(self, key: Any, data: bytes, scheme: KeyPadding) -> bytes | _NotDone | None:
+        """Return the decrypted key; an error that the token repeats for good octets is of the token.
+
+        Where it decrypts by another scheme it is there, and does not do this one.
+        """
         try:
             return _decrypt_oaep(key, data, scheme)
         except Exception as problem:
             if type(problem).__name__ in _OF_DATA or self._decrypts_probe(key, scheme):
                 return None
+            if self.is_own_key(key):
+                return _NotDone()
             raise
 
     def _decrypts_probe(self, key: Any, scheme: KeyPadding) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from gateway.cli.encryption_findings import _find_weak_tokens
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.pki import KeyPadding, RsaDecryptionKey, TokenDecryptionKey, encrypt_key
 from tests.encryption.conftest import make_receiver
@@ -57,9 +58,20 @@ def test_it_decrypts_and_tells_nothing_of_what_it_cannot_decrypt(hsm, owner):
 
 @pytest.mark.hsm
 def test_a_scheme_that_the_token_does_not_do_is_our_problem(hsm, owner):
+    key = TokenDecryptionKey(hsm.key("decrypting"), owner.certificate, lambda: PIN, lambda: 1.0)
     with pytest.raises(GatewayError) as refused:
-        open_key(hsm, owner).decrypt_key(encrypt_key(owner.certificate, KEY, SHA256), SHA256)
+        key.decrypt_key(encrypt_key(owner.certificate, KEY, SHA256), SHA256)
     assert refused.value.problem is KEY_UNAVAILABLE
+    assert refused.value.detail.endswith("does no RSA-OAEP with SHA256 and MGF1 with SHA256")
+    # The token is not at fault otherwise: there is no pause for what it can do.
+    assert key.decrypt_key(encrypt_key(owner.certificate, KEY, SHA1), SHA1) == KEY
+
+
+@pytest.mark.hsm
+def test_a_token_that_does_not_do_what_partners_write_is_found_by_the_check(hsm, owner):
+    (told,) = _find_weak_tokens([owner, open_key(hsm, owner)])
+    assert told.startswith(f"the key of {owner.certificate.subject} cannot be used for payloads: token ")
+    assert told.endswith("does no RSA-OAEP with SHA256 and MGF1 with SHA256")
 
 
 @pytest.mark.hsm
