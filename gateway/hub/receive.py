@@ -12,7 +12,7 @@ no message.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from traceback import clear_frames
 from typing import Any
@@ -362,7 +362,7 @@ def _record_new_message(conn: Connection, arrival: ReceivedMessage, unit: UserMe
         "admitted": arrival.way,
     }
     if opened.unwrapped:
-        evidence["unwrapped"] = [asdict(one) for one in opened.unwrapped]
+        evidence["unwrapped"] = [one._asdict() for one in opened.unwrapped]
     record_evidence(conn, "NRO", "message", message, opened.identity, evidence, now)
     if opened.pmode is not None:
         _give_to_application(conn, arrival, unit, (message, opened.pmode))

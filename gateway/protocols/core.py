@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.agreements import ForwardingRule, ForwardingTable, PMode, PModeIndex
@@ -105,8 +105,7 @@ class EncryptionResources:
     find_certificate: Callable[[str, str | None], Certificate] = _find_no_certificate
 
 
-@dataclass(frozen=True, slots=True)
-class UnwrappedPart:
+class UnwrappedPart(typing.NamedTuple):
     """How a payload came: encrypted, compressed, or both; `sent_sha256` is the digest of what came.
 
     `signed_sha256` is the digest of the octets that the sender signed. `cipher`, `transport` and
@@ -126,7 +125,7 @@ def join_unwrapped_parts(
     decrypted: tuple[UnwrappedPart, ...], expanded: tuple[UnwrappedPart, ...]
 ) -> tuple[UnwrappedPart, ...]:
     """Return how payloads came that were decrypted, then expanded; the latter alone where nothing was."""
-    opened = {one.content_id: replace(one, compressed=True) for one in decrypted}
+    opened = {one.content_id: one._replace(compressed=True) for one in decrypted}
     return tuple(opened.get(one.content_id, one) for one in expanded)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 
 from gateway.errors import EVIDENCE_BROKEN, OCTETS_PURGED, GatewayError
-from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.tables import payloads
 
 __all__ = [
@@ -25,8 +25,10 @@ __all__ = [
 
 _INSERT = InsertIfAbsent(payloads, ("sha256",))
 _CONTENT = select(payloads.c.content, payloads.c.purged_at).where(payloads.c.sha256 == bindparam("wanted"))
-_PURGED = select(payloads.c.sha256).where(
-    payloads.c.sha256.in_(bindparam("wanted", expanding=True)), payloads.c.purged_at.is_not(None)
+_PURGED = PreparedStatement(
+    select(payloads.c.sha256).where(
+        payloads.c.sha256 == bindparam("wanted"), payloads.c.purged_at.is_not(None)
+    )
 )
 
 
@@ -62,9 +64,8 @@ def _insert_rows(conn: Connection, rows: list[dict[str, Any]]) -> None:
         # Whoever removes octets waits until what names them is committed, or we until they are removed.
         held = select(payloads.c.sha256).where(payloads.c.sha256.in_(wanted)).order_by(payloads.c.sha256)
         conn.execute(held.with_for_update(read=True, key_share=True))
-    removed = frozenset(conn.execute(_PURGED, {"wanted": wanted}).scalars())
     for row in rows:
-        if row["sha256"] in removed:
+        if _PURGED.fetch_first_row(conn, {"wanted": row["sha256"]}) is not None:
             again = update(payloads).where(payloads.c.sha256 == row["sha256"])
             conn.execute(again.values(content=row["content"], stored_at=row["stored_at"], purged_at=None))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -99,7 +98,7 @@ def _describe_opened_message(opened: OpenedMessage) -> dict[str, Any]:
         "payloads": [one.content_id for one in getattr(opened.unit, "payloads", ())],
     }
     if opened.unwrapped:
-        verdict["unwrapped"] = [asdict(one) for one in opened.unwrapped]
+        verdict["unwrapped"] = [one._asdict() for one in opened.unwrapped]
     if opened.signed is not None:
         verdict["signed"] = [one.uri for one in opened.signed.references]
         verdict["signer"] = opened.signed.certificate.subject
