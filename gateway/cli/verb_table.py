@@ -435,6 +435,11 @@ VERBS: Final[dict[str, Verb]] = {
         "convert an inventory of documents to a folder of mappings",
         "gateway map import inventory.yaml --out mappings",
     ),
+    "map diff": Verb(
+        "map_diff:compare_folders",
+        "tell what changes from one folder of mappings to another, field by field",
+        "gateway map diff shipped mappings",
+    ),
     "map use": Verb(
         "map_use:use_mappings",
         "show what a folder changes in the active mappings, and activate it from the next message on",

@@ -53,6 +53,8 @@ from .proofs.proof_runner import check_bundle as check_bundle
 from .submission.evaluation_scope import Diagnostic as Diagnostic
 from .submission.evaluation_scope import Fate as Fate
 from .submission.submission_index import Leaf as Leaf
+from .tools.comparison.bundle_comparison import BundleChange as BundleChange
+from .tools.comparison.bundle_comparison import compare_bundles as compare_bundles
 from .tools.diagram.diagram_rows import build_diagram as build_diagram
 from .tools.diagram.html_page import draw_page as draw_page
 from .tools.provenance.declared_uses import DocumentUse as DocumentUse

@@ -120,7 +120,7 @@ class Court:
 
     def _judged(self, mutant: Mutant) -> Found:
         try:
-            bundle = self._loaded(mutant)
+            bundle = self.load_mutant(mutant)
         except GatewayError as error:
             yield "load", str(error)
             finding = make_fault_finding(error)
@@ -136,7 +136,7 @@ class Court:
             for words in look(bundle, document):
                 yield layer, words
 
-    def _loaded(self, mutant: Mutant) -> MappingBundle:
+    def load_mutant(self, mutant: Mutant) -> MappingBundle:
         """Return the bundle with the mutant in place of its document; raises GW502."""
         if mutant.registry:
             return _with_registry(mutant.tree)

@@ -130,7 +130,7 @@ def build_diagram(document: DocumentMapping, bundle: MappingBundle) -> Diagram:
         _add_arcs(made, ask.requirement.when, get_row_key(ask))
     for link in made.links:
         if link.key not in made.left:
-            made.left[link.key] = _make_group_row(bundle.dictionary.groups[link.key.partition(":")[2]])
+            made.left[link.key] = _make_other_row(link.key, bundle)
     return made
 
 
@@ -161,6 +161,15 @@ def _make_field_row(ask: UniqueField) -> LeftRow:
     depth = ask.group.count(".") + 1 if ask.group else 0
     tag = "group" if ask.type == "group" else "asked"
     return LeftRow(get_row_key(ask), "ask", tag, must, ask.ko, ask.en, depth, hint)
+
+
+def _make_other_row(key: str, bundle: MappingBundle) -> LeftRow:
+    """Return the row of a group, or of a meaning that a condition reads and the document does not list."""
+    kind, _, name = key.partition(":")
+    if kind == "group":
+        return _make_group_row(bundle.dictionary.groups[name])
+    meaning = bundle.dictionary.meanings[name]
+    return _make_need_row(MeaningNeed(meaning, False, None, meaning.mark))
 
 
 def _make_group_row(group: MeaningGroup) -> LeftRow:

@@ -1,0 +1,58 @@
+"""``gateway map diff``: what changes from one folder of mappings to another, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import click
+
+from gateway.cli.mapping_folder import find_mappings
+from gateway.cli.result_output import count_things, print_json, print_sentence
+from gateway.cli.shared_options import FILE, json_option
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import MISUSE, GatewayError
+from gateway.harmonize import BundleChange, compare_bundles, load_bundle
+from gateway.hub import read_mapping_files
+
+__all__ = ["compare_folders"]
+
+
+@verb
+@click.argument("before", type=FILE, help="the folder as it is, or the word shipped")
+@click.argument("after", type=FILE, help="the folder as it will be, or the word shipped")
+@click.option("--document", metavar="ID", help="tell only what changes in this document")
+@json_option("one JSON object")
+def compare_folders(arguments: Arguments) -> int:
+    """Print what changes; return 1 when something does, as `diff` does."""
+    places = _find_folder(arguments.before), _find_folder(arguments.after)
+    old, new = (load_bundle(place) for place in places)
+    document = arguments.document
+    if document is not None and document not in {*old.documents, *new.documents}:
+        raise GatewayError(MISUSE, f"neither folder has the document {document}", "--document")
+    changes = [one for one in compare_bundles(old, new) if document is None or one.document == document]
+    files = _list_changed_files(*(read_mapping_files(place) for place in places))
+    if arguments.json:
+        told = [asdict(one) | {"sentence": one.sentence} for one in changes]
+        print_json({"before": old.digest, "after": new.digest, "changes": told, "files": files})
+    else:
+        _print_changes(changes, files)
+    return 1 if changes or (files and document is None) else 0
+
+
+def _find_folder(named: Path) -> Traversable:
+    return find_mappings(None if str(named) == "shipped" else named)
+
+
+def _list_changed_files(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> list[str]:
+    """Return the names of files that one of the folders lacks, or whose content differs."""
+    return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+
+
+def _print_changes(changes: list[BundleChange], files: list[str]) -> None:
+    for one in changes:
+        print(f"{one.sentence} ({one.place})" if one.place else one.sentence)
+    told = f"{count_things(len(changes), 'change')} of fields, {count_things(len(files), 'file')} changed"
+    print_sentence(f"{told}{': ' if files else '.'}{', '.join(files)}")

@@ -1,0 +1,56 @@
+"""``gateway map diff``: what changes between two folders, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from tests.harmonize.small_bundle import write
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[str, str]:
+    before = write(tmp_path / "before")
+    after = write(tmp_path / "after", document=("max: 200, req: O", "max: 300, req: O"))
+    return str(before), str(after)
+
+
+def test_what_changes_is_told_with_its_line(
+    folders: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["map", "diff", *folders]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith(
+        "TINY asks Remark (remark) in another way: length 200 becomes 300 (agencies/ORG/"
+    )
+    assert told[-1].endswith("1 file changed: agencies/ORG/TINY.yaml")
+
+
+def test_a_program_gets_every_change(folders: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["map", "diff", *folders, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["before"] != told["after"]
+    assert told["files"] == ["agencies/ORG/TINY.yaml"]
+    one = told["changes"][0]
+    assert (one["document"], one["part"], one["name"], one["change"]) == ("TINY", "ask", "remark", "changed")
+    assert (one["before"], one["after"]) == ({"length": "200"}, {"length": "300"})
+
+
+def test_nothing_changes_between_a_folder_and_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["map", "diff", "shipped", "shipped"]) == 0
+    assert "0 changes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nowhere", "shipped"], "there is no folder nowhere"),
+        (["shipped", "shipped", "--document", "NO"], "NO"),
+    ],
+)
+def test_what_is_not_there_is_misuse(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["map", "diff", *words]) == 2
+    assert told in capsys.readouterr().err
