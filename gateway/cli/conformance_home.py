@@ -66,12 +66,11 @@ from gateway.store import (
 )
 from gateway.web import build_application
 
-__all__ = ["invite_suite", "list_hub_certificates", "make_suite_home", "open_throwaway_hub"]
+__all__ = ["find_receiver", "invite_suite", "list_hub_certificates", "make_suite_home", "open_throwaway_hub"]
 
 #: The one item of the suite's case.
 _ITEM: Final = 1
 _HUB_ID: Final = PartyId("hub", PARTY_TYPE)
-#: Tells the hub which address is its own.
 #: A suite makes a hub refuse more than partners do within an hour.
 _SANDBOX: Final = """
 [limits]
@@ -81,6 +80,7 @@ posted_refusals = 10000
 key = { file = "pki/hub-decrypts.key.pem" }
 certificate = "pki/hub-decrypts.cert.pem"
 """
+#: Tells the hub which address is its own.
 _PUBLIC: Final = '[http]\npublic_url = "http://hub.suite.invalid"\n'
 
 
@@ -103,7 +103,7 @@ def invite_suite(settings: Settings, out: Path, act: Act | None = None) -> Partn
             own = settings.hub.party
             told = f"{own} has no party id: `gateway party add {own} --role hub --id …`"
             raise GatewayError(MISUSE, told, "hub.party")
-        receiver = _find_receiver(settings)
+        receiver = find_receiver(settings)
         features = [
             *(("public-url",) if settings.http.public_url else ()),
             *(("encryption",) if receiver is not None else ()),
@@ -133,7 +133,7 @@ def list_hub_certificates(settings: Settings, at: datetime | None = None) -> tup
         hub.close()
 
 
-def _find_receiver(settings: Settings) -> Certificate | None:
+def find_receiver(settings: Settings) -> Certificate | None:
     """Return the certificate for which payloads of the hub are encrypted, None when it decrypts nothing."""
     hub = build_hub(settings, RejectingComposer(), at_work=False)
     try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.cli.registration import load_agreement, register_certificate
+from gateway.cli.registration import load_agreement, make_certificate_row, register_certificate
 from gateway.config import Settings
 from gateway.conformance.standard import (
     SUITE_PARTY,
@@ -25,7 +26,7 @@ from gateway.operations import Act, DatabaseChange
 from gateway.pki import Certificate, load_authority, make_authority, read_certificates
 from gateway.store import parties, read_transaction, write_transaction
 
-__all__ = ["OWN_PROFILE", "invite_standard_suite", "make_foreign_invitation"]
+__all__ = ["OWN_PROFILE", "HubCertificates", "invite_standard_suite", "make_foreign_invitation"]
 
 #: What this product declares about itself, written into the partner folder.
 OWN_PROFILE: Final = """\
@@ -44,6 +45,8 @@ features:
   - order
   - response-only
   - signals-and-response
+  - xml-encryption
+  - cms-encryption
 message: {action: Store}
 outbound: {reply_to: Submit}
 patience: 10
@@ -58,12 +61,20 @@ patience: 10
 """
 
 
+@dataclass(frozen=True, slots=True)
+class HubCertificates:
+    """The certificates of a hub: those with which it signs, and that for which payloads are encrypted."""
+
+    signing: Sequence[Certificate]
+    receiver: Certificate | None
+
+
 def invite_standard_suite(
-    settings: Settings, out: Path, callback: str, certificates: Sequence[Certificate], act: Act
+    settings: Settings, out: Path, callback: str, certificates: HubCertificates, act: Act
 ) -> Invitation:
     """Register the suite and its agreements in a sandbox home, and write its partner folder.
 
-    `certificates` are those with which the home's hub signs. A second call issues another certificate and
+    `certificates` are those of the home's hub. A second call issues another certificate and
     leaves the agreements.
     """
     at = get_current_time()
@@ -77,14 +88,15 @@ def invite_standard_suite(
             told = f"{own} has no party id: `gateway party add {own} --role hub --id …`"
             raise GatewayError(MISUSE, told, "hub.party")
         url = f"http://127.0.0.1:{settings.http.port}/msh/ebms2"
-        made = make_invitation(authority, InvitedGateway(certificates, ids, url), callback, at)
+        gateway = InvitedGateway(certificates.signing, ids, url, certificates.receiver)
+        made = make_invitation(authority, gateway, callback, at)
         made.write_files(out)
         _write_profile(out, OWN_PROFILE)
         with write_transaction(engine, "conformance.invite") as conn:
             _register_suite(conn, made, at)
             DatabaseChange(conn, settings, act, at).record_trust_change(
                 "party of the ebMS 2.0 suite",
-                after={"parties": [SUITE_PARTY], "certificates": [made.issued.certificate.sha256]},
+                after={"parties": [SUITE_PARTY], "certificates": _list_digests(made)},
             )
     finally:
         engine.dispose()
@@ -94,30 +106,43 @@ def invite_standard_suite(
 def _register_suite(conn: Connection, made: Invitation, at: datetime) -> None:
     parties.register_party(conn, SUITE_PARTY, "ebMS 2.0 suite", "applicant", at, [SUITE_PARTY_ID])
     register_certificate(conn, SUITE_PARTY, made.issued.certificate.der, at)
+    parties.add_certificate(
+        conn, SUITE_PARTY, make_certificate_row(made.decryption.certificate, "encryption"), at
+    )
     for kind, text in made.agreements.items():
         load_agreement(conn, text, f"{kind}.yaml", at)
 
 
-def make_foreign_invitation(out: Path, gateway: tuple[Path, PartyId, str], callback: str) -> Invitation:
+def _list_digests(made: Invitation) -> list[str]:
+    return [made.issued.certificate.sha256, made.decryption.certificate.sha256]
+
+
+def make_foreign_invitation(
+    out: Path, gateway: tuple[Path, PartyId, str], callback: str, receiver: Path | None = None
+) -> Invitation:
     """Write a partner folder for a gateway of another make: its certificate, its party id, its URL.
 
+    `receiver` is a file with the certificate for which its payloads are encrypted, if it decrypts.
     The folder gets an authority of its own; what the other gateway must load is in ``cpa`` and ``ca.pem``.
     """
     certificate, party, url = gateway
-    try:
-        found = read_certificates(certificate.read_bytes())
-    except OSError as error:
-        raise GatewayError(
-            MISUSE, f"{certificate} cannot be read: {error.strerror}", "--certificate"
-        ) from None
+    found = _read_certificate_file(certificate, "--certificate")
+    secret = None if receiver is None else _read_certificate_file(receiver, "--encryption-certificate")[0]
     at = get_current_time()
     authority = make_authority("CN=Conformance suite CA", at - timedelta(days=2))
-    made = make_invitation(authority, InvitedGateway(found, [party], url), callback, at)
+    made = make_invitation(authority, InvitedGateway(found, [party], url, secret), callback, at)
     made.write_files(out)
     # The gateway's certificate is believed as it is: it is the one in the agreements.
     (out / "ca.pem").write_bytes(authority.certificate.pem + b"".join(one.pem for one in found))
     _write_profile(out, _PLAIN_PROFILE)
     return made
+
+
+def _read_certificate_file(path: Path, option: str) -> tuple[Certificate, ...]:
+    try:
+        return tuple(read_certificates(path.read_bytes()))
+    except OSError as error:
+        raise GatewayError(MISUSE, f"{path} cannot be read: {error.strerror}", option) from None
 
 
 def _write_profile(out: Path, text: str) -> None:

@@ -201,6 +201,12 @@ def print_attacks(arguments: Arguments) -> int:
 @click.option(
     "--certificate", type=FILE, metavar="PEM", help="(ebms2) of a gateway of another make; no home is touched"
 )
+@click.option(
+    "--encryption-certificate",
+    type=FILE,
+    metavar="PEM",
+    help="(ebms2) for which payloads are encrypted for it",
+)
 @click.option("--party", metavar="[TYPE|]ID", help="(ebms2) the party id of that gateway")
 @click.option("--url", help="(ebms2) the ebMS endpoint of that gateway")
 @change_options()
@@ -234,20 +240,25 @@ def _invite_hostile(arguments: Arguments) -> list[str]:
 
 def _invite_standard(arguments: Arguments) -> list[str]:
     from gateway.cli.audited_changes import read_act
-    from gateway.cli.conformance_home import list_hub_certificates
+    from gateway.cli.conformance_home import find_receiver, list_hub_certificates
     from gateway.cli.registration import read_party_id
     from gateway.cli.settings import read_verb_settings
-    from gateway.cli.standard_home import invite_standard_suite, make_foreign_invitation
+    from gateway.cli.standard_home import (
+        HubCertificates,
+        invite_standard_suite,
+        make_foreign_invitation,
+    )
 
     if arguments.certificate is not None:
         for name in ("party", "url"):
             if getattr(arguments, name) is None:
                 raise GatewayError(MISUSE, f"a gateway of another make needs --{name}", f"--{name}")
         gateway = (arguments.certificate, read_party_id(arguments.party), arguments.url)
-        made = make_foreign_invitation(arguments.out, gateway, arguments.callback)
+        receiver = arguments.encryption_certificate
+        made = make_foreign_invitation(arguments.out, gateway, arguments.callback, receiver)
     else:
         settings = read_verb_settings(arguments)
-        certificates = list_hub_certificates(settings)
+        certificates = HubCertificates(list_hub_certificates(settings), find_receiver(settings))
         made = invite_standard_suite(
             settings, arguments.out, arguments.callback, certificates, read_act(arguments)
         )

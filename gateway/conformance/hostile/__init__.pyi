@@ -33,6 +33,9 @@ from .request_cost import measure_costs as measure_costs
 from .runner import AttackRunner as AttackRunner
 from .runner import CaseResult as CaseResult
 from .runner import SuiteReport as SuiteReport
+from .sealed_payloads import encrypt_block_key as encrypt_block_key
+from .sealed_payloads import encrypt_cbc as encrypt_cbc
+from .sealed_payloads import write_old_document as write_old_document
 from .tree_mutations import TreeMutation as TreeMutation
 from .tree_mutations import append_element as append_element
 from .tree_mutations import duplicate_element as duplicate_element

@@ -31,6 +31,7 @@ from .misbehavior import CUSTOMS_MISBEHAVIORS as CUSTOMS_MISBEHAVIORS
 from .misbehavior import Misbehavior as Misbehavior
 from .partner_identity import RECEIVER_FILE as RECEIVER_FILE
 from .partner_identity import Membership as Membership
+from .partner_identity import PartnerIdentity as PartnerIdentity
 from .partner_identity import get_current_time as get_current_time
 from .partner_identity import read_file as read_file
 from .partner_identity import read_identity as read_identity

@@ -8,22 +8,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
 from lxml import etree
 
-from gateway.conformance.standard.message_building import SentMessage
+from gateway.conformance.standard.encryption_checks import (
+    check_encrypted,
+    check_opens,
+    check_same_refusal,
+    check_unwrapped,
+)
+from gateway.conformance.standard.judged_answer import Judged
 from gateway.conformance.standard.received_message import ReceivedMessage, find_text, select_nodes
-from gateway.conformance.standard.suite_party import SuiteParty
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.share import get_data_folder
 from gateway.wire import DS, EB, SchemaSet, canonicalize_element, parse_instant
 from gateway.xmlsec import STRICT, verify_message_signature
 
-__all__ = ["CHECKS", "Judged", "find_signature_problem", "run_check"]
+__all__ = ["CHECKS", "find_signature_problem", "run_check"]
 
 _SERVICE: Final = "urn:oasis:names:tc:ebxml-msg:service"
 _HEADER_CODES: Final = ("Inconsistent", "OtherXml", "ValueNotRecognized")
@@ -32,33 +36,6 @@ _CODE_SETS: Final[Mapping[str, tuple[str, ...]]] = {"header": _HEADER_CODES}
 _MESSAGE_ID: Final = re.compile(r"[^\s<>@]+@[^\s<>@]+")
 _UNRESERVED: Final = "@!$&'()*+,;=:-._~/"
 _NEAR: Final = timedelta(minutes=10)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What a check judges: what was sent, the HTTP answer, and the message that answers, if there is one.
-
-    `answer` is on the back channel or a callback, whichever came. `others` are what came besides;
-    `earlier` has the answers of earlier steps.
-    """
-
-    party: SuiteParty
-    sent: SentMessage
-    http: ReceivedMessage
-    answer: ReceivedMessage | None
-    others: tuple[ReceivedMessage, ...] = ()
-    earlier: Mapping[str, Judged] = field(default_factory=dict)
-
-    @property
-    def root(self) -> etree._Element | None:
-        """Return the envelope of the answer."""
-        return None if self.answer is None else self.answer.root
-
-    def describe_answer(self) -> str:
-        """Return what came, in words."""
-        if self.answer is None:
-            return f"{self.http}, and nothing by POST" if self.http.status is not None else str(self.http)
-        return f"{self.answer.way}: {self.answer}"
 
 
 Check = Callable[[Judged, Any], str]
@@ -406,4 +383,8 @@ CHECKS: Final[Mapping[str, Check]] = {
     "any": _check_any,
     "parts-named": _check_parts_named,
     "time-to-live": _check_time_to_live,
+    "opens": check_opens,
+    "encrypted": check_encrypted,
+    "unwrapped": check_unwrapped,
+    "same-refusal": check_same_refusal,
 }

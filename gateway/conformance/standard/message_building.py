@@ -13,10 +13,11 @@ from gateway.conformance.hostile import HttpRequest
 from gateway.conformance.standard.attempt_replies import make_stranger_signer
 from gateway.conformance.standard.message_changes import build_octet_change, fill_placeholders, shift_instant
 from gateway.conformance.standard.message_packaging import PackageForm, pack_message
+from gateway.conformance.standard.sealed_payloads import seal_payloads
 from gateway.conformance.standard.suite_party import SuiteAgreement, SuiteParty
 from gateway.conformance.standard.unit_making import SAMPLE_PAYLOAD, UNIT_KEYS, UnitMaker, make_unit
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.message_model import Ping, Pong, StatusResponse, Unit, UserMessage
+from gateway.message_model import Payload, Ping, Pong, StatusResponse, Unit, UserMessage
 from gateway.pki import Signer
 from gateway.protocols import SOAP_ACTION, build_envelope_tree
 from gateway.wire import parse_xml, read_multipart_related, serialize_element
@@ -39,6 +40,7 @@ _FORM_KEYS: Final = frozenset(
         "pause",
         "signer",
         "chunked",
+        "encrypt",
     )
 )
 
@@ -145,8 +147,10 @@ class MessageBuilder:
         )
 
     def _build_request(self, unit: Unit, agreement: SuiteAgreement, send: Mapping[str, Any]) -> HttpRequest:
-        payloads = unit.payloads if isinstance(unit, UserMessage) else ()
+        payloads: tuple[Payload, ...] = unit.payloads if isinstance(unit, UserMessage) else ()
         root = self._write_envelope(unit, agreement, send)
+        terms = agreement.get_sending_pmode(send.get("action", self.action)).encryption
+        payloads = seal_payloads(payloads, send.get("encrypt"), terms, agreement.membership.identity)
         kind, body = pack_message(root, payloads, PackageForm.from_row(send.get("package", {})))
         headers = {
             "SOAPAction": SOAP_ACTION,

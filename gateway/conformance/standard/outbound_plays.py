@@ -13,9 +13,10 @@ from itertools import pairwise
 from typing import Any, Final
 
 from gateway.agreements import PMode
-from gateway.conformance.standard.answer_checks import Judged, find_signature_problem, run_check
+from gateway.conformance.standard.answer_checks import find_signature_problem, run_check
 from gateway.conformance.standard.attempt_replies import make_attempt_reply
 from gateway.conformance.standard.callback_listener import Arrival
+from gateway.conformance.standard.judged_answer import Judged
 from gateway.conformance.standard.message_building import SentMessage
 from gateway.conformance.standard.received_message import BACK_CHANNEL, ReceivedMessage, find_text
 from gateway.conformance.standard.requirement_player import Play, UnmetError

@@ -11,10 +11,11 @@ from typing import Final
 
 from gateway.conformance.hostile import Answer, HttpRequest, UrlTarget
 from gateway.conformance.reports import ExchangeLog, RecordedMessage, record_message
-from gateway.conformance.standard.answer_checks import Judged, run_check
+from gateway.conformance.standard.answer_checks import run_check
 from gateway.conformance.standard.attempt_replies import Replier
 from gateway.conformance.standard.callback_listener import CallbackListener, Inbox
 from gateway.conformance.standard.callback_waits import AnswerPatience
+from gateway.conformance.standard.judged_answer import Judged
 from gateway.conformance.standard.message_building import MessageBuilder, SentMessage
 from gateway.conformance.standard.received_message import BACK_CHANNEL, ReceivedMessage, find_text
 from gateway.conformance.standard.suite_party import SuiteParty

@@ -5,6 +5,7 @@ A suite that finds nothing wrong with a wrong gateway is worth nothing. Each dou
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -28,7 +29,7 @@ from gateway.conformance.standard.received_message import select_nodes
 from gateway.conformance.standard.suite_party import read_suite_party
 from gateway.errors import MESSAGE_ID_REUSED, GatewayError
 from gateway.message_model import MemoryBody, Ping, StatusRequest, Unit, UserMessage
-from gateway.pki import load_signer
+from gateway.pki import RsaDecryptionKey, load_decryption_key, load_signer
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, SentUnit, build_envelope_tree
 from gateway.wire import DEFAULT_LIMITS, SoapFault, parse_xml, serialize_element, write_fault_envelope
 from gateway.xmlsec import sign_message
@@ -116,6 +117,7 @@ DOUBLES: Final = (
     "forgets-messages",
     "answers-answers",
     "shows-its-inside",
+    "tells-apart",
     "octet-stream",
     *_CHANGES,
 )
@@ -163,6 +165,9 @@ class SimulatedGateway:
         if self.wrong == "shows-its-inside":
             trace = "Traceback (most recent call last): line 1"
             unit = replace(unit, errors=tuple(replace(one, description=trace) for one in unit.errors))
+        if self.wrong == "tells-apart":
+            told = hashlib.sha256(parcel.read_octets()).hexdigest()
+            unit = replace(unit, errors=tuple(replace(one, description=told) for one in unit.errors))
         return self._write_signal(unit, signed=True)
 
     def _take_anything(self, parcel: Parcel, context: ProtocolContext) -> HttpReply:
@@ -236,12 +241,27 @@ class SimulatedGateway:
 
 
 def read_simulated_gateway(folder: Path, key: Path, certificate: Path, wrong: str) -> SimulatedGateway:
-    """Return the gateway of a partner folder, with the key of that gateway; raise GW808 for bad files."""
+    """Return the gateway of a partner folder, with the key of that gateway; raise GW808 for bad files.
+
+    With NAME.decryption.key.pem and its certificate beside NAME.key.pem it decrypts.
+    """
     party = read_suite_party(folder, "sync", "Store")
     pmodes = {one.id: one for agreement in party.agreements.values() for one in agreement.pmodes}
     suite = party.agreements["sync"].membership
     signer = load_signer(read_file(key), read_file(certificate))
-    own = replace(suite.identity, signer=signer, hub=frozenset({suite.identity.signer.certificate.sha256}))
+    own = replace(
+        suite.identity,
+        signer=signer,
+        hub=frozenset({suite.identity.signer.certificate.sha256}),
+        receiver=None,
+        decryption=_read_decryption_key(key),
+    )
     return SimulatedGateway(
         Membership(own, PModeIndex(tuple(pmodes.values())), suite.theirs, suite.ours), wrong
     )
+
+
+def _read_decryption_key(key: Path) -> RsaDecryptionKey | None:
+    name = key.name.removesuffix(".key.pem")
+    secret, certificate = (key.with_name(f"{name}.decryption.{one}.pem") for one in ("key", "cert"))
+    return load_decryption_key(read_file(secret), read_file(certificate)) if secret.is_file() else None

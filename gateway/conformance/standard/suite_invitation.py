@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from gateway.agreements import read_pmodes, write_cpa
@@ -26,14 +27,23 @@ __all__ = ["SUITE_PARTY", "SUITE_PARTY_ID", "Invitation", "InvitedGateway", "mak
 SUITE_PARTY: Final = "suite-standard"
 SUITE_PARTY_ID: Final = PartyId("suite-standard", "urn:single-window:suite:party")
 _DAY: Final = timedelta(days=1)
+#: Texts of an agreement that name certificates; in a CPA they must be there.
+_PINS: Final = ("suite_pins", "gateway_pins", "suite_envelope", "gateway_envelope")
+_NO_PINS: Final[Mapping[str, str]] = MappingProxyType({})
+#: Kinds of agreements for gateways that decrypt.
+_SECRET_KINDS: Final = ("encrypted.yaml", "enveloped.yaml")
 
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """The files of a partner folder, what the gateway must register, and the agreements by kind."""
+    """The files of a partner folder, what the gateway must register, and the agreements by kind.
+
+    `decryption` is the key that opens payloads which are encrypted for the suite.
+    """
 
     files: Mapping[str, bytes]
     issued: IssuedCertificate
+    decryption: IssuedCertificate
     agreements: Mapping[str, bytes]
 
     def write_files(self, out: Path) -> None:
@@ -50,11 +60,15 @@ class Invitation:
 
 @dataclass(frozen=True, slots=True)
 class InvitedGateway:
-    """The tested gateway: its certificates, its party ids, and the URL of its endpoint."""
+    """The tested gateway: its certificates, its party ids, and the URL of its endpoint.
+
+    `receiver` is the certificate for which its payloads are encrypted, None where it decrypts nothing.
+    """
 
     certificates: Sequence[Certificate]
     ids: Sequence[PartyId]
     url: str
+    receiver: Certificate | None = None
 
 
 def make_invitation(
@@ -64,32 +78,46 @@ def make_invitation(
     issued = issue_certificate(
         authority, "CN=Conformance suite,O=Conformance suite", at, CertificateOrder(key_kind="rsa-2048")
     )
+    order = CertificateOrder(profile="encryption", key_kind="rsa-2048")
+    secret = issue_certificate(authority, "CN=Conformance suite decrypts,O=Conformance suite", at, order)
     folder = get_data_folder("conformance").joinpath("suites", "ebms2", "agreements")
     templates = {
         one.name.removesuffix(".yaml"): one.read_bytes()
         for one in sorted(folder.iterdir(), key=lambda one: one.name)
-        if one.name.endswith(".yaml")
+        if one.name.endswith(".yaml") and (gateway.receiver is not None or one.name not in _SECRET_KINDS)
     }
     place = callback.rstrip("/")
-    pins = (_format_pins([issued.certificate]), _format_pins(gateway.certificates))
+    receiver = () if gateway.receiver is None else (gateway.receiver,)
+    pins = {
+        "suite_pins": _format_pins([issued.certificate]),
+        "gateway_pins": _format_pins(gateway.certificates),
+        "suite_envelope": f", certificate: {secret.certificate.sha256}",
+        "gateway_envelope": "".join(f", certificate: {one.sha256}" for one in receiver),
+    }
     agreements = {kind: _fill_agreement(text, gateway, place, at) for kind, text in templates.items()}
     pinned = {kind: _fill_agreement(text, gateway, place, at, pins) for kind, text in templates.items()}
-    known = {one.sha256: one.der for one in (issued.certificate, *gateway.certificates)}
+    known = {
+        one.sha256: one.der
+        for one in (issued.certificate, secret.certificate, *gateway.certificates, *receiver)
+    }
     files = {
         "ca.pem": authority.certificate.pem,
         "hub.cert.pem": b"".join(one.pem for one in gateway.certificates),
         "suite.key.pem": issued.key_pem,
         "suite.cert.pem": issued.certificate.pem,
+        "suite.decryption.key.pem": secret.key_pem,
+        "suite.decryption.cert.pem": secret.certificate.pem,
+        **dict.fromkeys(["hub.encryption.cert.pem"] * len(receiver), b"".join(one.pem for one in receiver)),
         **{f"agreements/{kind}.yaml": text for kind, text in agreements.items()},
         **{f"cpa/{kind}.xml": _write_agreement_cpa(text, kind, known) for kind, text in pinned.items()},
     }
-    return Invitation(files, issued, agreements)
+    return Invitation(files, issued, secret, agreements)
 
 
 def _fill_agreement(
-    text: bytes, gateway: InvitedGateway, callback: str, at: datetime, pins: Sequence[str] = ()
+    text: bytes, gateway: InvitedGateway, callback: str, at: datetime, pins: Mapping[str, str] = _NO_PINS
 ) -> bytes:
-    """Return an agreement with its values; `pins` are the lines that name certificates of both sides."""
+    """Return an agreement with its values; `pins` are the texts that name certificates of both sides."""
     ids = [{"value": one.value} | ({"type": one.type} if one.type else {}) for one in gateway.ids]
     values = {
         "before": _format_instant(at - 30 * _DAY),
@@ -99,8 +127,8 @@ def _fill_agreement(
         "callback": callback,
         "gateway_ids": json.dumps(ids, ensure_ascii=False),
         "url": gateway.url,
-        "suite_pins": pins[0] if pins else "",
-        "gateway_pins": pins[1] if pins else "",
+        **dict.fromkeys(_PINS, ""),
+        **pins,
     }
     words = text.decode("utf-8")
     for name, value in values.items():

@@ -34,6 +34,8 @@ KINDS: Final[Mapping[str, str]] = {
     "order": "as async, with MessageOrder",
     "response": "as sync, with responseOnly",
     "bundled": "as sync, with signalsAndResponse",
+    "encrypted": "as sync, with payloads encrypted by XML Encryption",
+    "enveloped": "as sync, with payloads in CMS envelopes (S/MIME)",
 }
 _NAME: Final = "suite"
 

@@ -29,6 +29,8 @@ FEATURES: Final[Mapping[str, str]] = {
     "order": "keeps the order of messages (MessageOrder)",
     "response-only": "sends the business response on the connection (responseOnly)",
     "signals-and-response": "sends Acknowledgment and response in one message (signalsAndResponse)",
+    "xml-encryption": "encrypts and decrypts payloads by XML Encryption, AES-GCM and RSA-OAEP",
+    "cms-encryption": "encrypts and decrypts payloads as CMS envelopes, AES-GCM and RSA-OAEP",
 }
 _KEYS: Final = frozenset(("name", "features", "message", "outbound", "patience"))
 

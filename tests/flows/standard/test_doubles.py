@@ -37,13 +37,20 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     place, at = tmp_path_factory.mktemp("doubles"), datetime.now(UTC)
     authority = make_authority("CN=Test CA", at - timedelta(days=2))
     own = issue_certificate(authority, "CN=gateway", at, CertificateOrder(key_kind="rsa-2048"))
+    order = CertificateOrder(profile="encryption", key_kind="rsa-2048")
+    secret = issue_certificate(authority, "CN=gateway decrypts", at, order)
     gateway = InvitedGateway(
-        (own.certificate,), [PartyId("hub", "urn:example:party")], "http://127.0.0.1:9/x"
+        (own.certificate,),
+        [PartyId("hub", "urn:example:party")],
+        "http://127.0.0.1:9/x",
+        secret.certificate,
     )
     make_invitation(authority, gateway, "http://127.0.0.1:9", at).write_files(place)
     key, certificate = place / "gateway.key.pem", place / "gateway.cert.pem"
     key.write_bytes(own.key_pem)
     certificate.write_bytes(own.certificate.pem)
+    (place / "gateway.decryption.key.pem").write_bytes(secret.key_pem)
+    (place / "gateway.decryption.cert.pem").write_bytes(secret.certificate.pem)
     return lambda wrong, only: _judge_double(place, (key, certificate), wrong, only)
 
 
@@ -110,9 +117,25 @@ def test_a_gateway_that_drops_acknowledgments_fails_where_one_is_expected(judge:
 
 @pytest.mark.long
 def test_every_other_fault_is_found(judge: Judge) -> None:
-    parts = "ACK ERR REL-0 REL-2 STA PIN HTT SEC"
-    usual = _find_wanting(judge("", parts))
+    parts = ("ACK", "ENC-23", "STA", "ERR", "PIN", "HTT SEC", "REL-0 REL-2")
+    usual = _find_wanting(judge("", " ".join(parts)))
     assert usual <= {"PIN-15", "HTT-01"}, "the simulated gateway without fault"
     others = [name for name in DOUBLES if name not in ("always-200", "always-refuses")]
-    hidden = [name for name in others if not _find_wanting(judge(name, parts)) - usual]
+    # Most are found by the first part: the others are for those that it does not find.
+    hidden = [name for name in others if not any(_find_wanting(judge(name, part)) - usual for part in parts)]
     assert hidden == []
+
+
+@pytest.mark.long
+def test_encryption_is_judged_by_what_a_gateway_decrypts(judge: Judge) -> None:
+    # It never sends of its own accord: what is asked of its messages is not met.
+    sends = {*(f"ENC-{number}" for number in range(25, 30)), "CMS-12", "CMS-13", "CMS-14"}
+    right = judge("", "ENC CMS")
+    assert _find_wanting(right) == sends
+    assert len(_find_passed(right)) >= 35
+    refused = {
+        *(f"ENC-{number}" for number in range(11, 25)),
+        *(f"CMS-{number:02}" for number in range(7, 12)),
+    }
+    assert _find_wanting(judge("takes-everything", "ENC CMS")) >= refused
+    assert _find_wanting(judge("tells-apart", "ENC CMS")) == sends | {"ENC-23"}
