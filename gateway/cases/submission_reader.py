@@ -99,6 +99,14 @@ def read_submission(root: etree._Element) -> Submission:
     )
     _check_applications(applications)
     _check_supplement(root, frozenset(items))
+    disclaimers = tuple(
+        _read_disclaimer(element, f"/Submission/Disclaimer[{n}]", frozenset(items))
+        for n, element in enumerate(root.findall(f"{_SUB}Disclaimer"), start=1)
+    )
+    _check_distinct(
+        (f"law {one.law} for item {one.item}", f"/Submission/Disclaimer[{n}]")
+        for n, one in enumerate(disclaimers, start=1)
+    )
     return Submission(
         reference=reference,
         function=_read_text(root, f"{_SUB}Function"),
@@ -109,7 +117,7 @@ def read_submission(root: etree._Element) -> Submission:
         type_code=_read_text(declaration, f"{_DEC}TypeCode"),
         items=items,
         applications=applications,
-        disclaimers=tuple(_read_disclaimer(element) for element in root.findall(f"{_SUB}Disclaimer")),
+        disclaimers=disclaimers,
     )
 
 
@@ -213,13 +221,15 @@ def _read_attachment(element: etree._Element, where: str) -> Attachment:
     )
 
 
-def _read_disclaimer(element: etree._Element) -> Disclaimer:
-    return Disclaimer(
-        item=_parse_whole_number(element.get("item", "0"), "/Submission/Disclaimer/@item"),
-        law=element.get("law", ""),
-        reason=element.get("reason", ""),
-        text=(element.text or "").strip(),
-    )
+def _read_disclaimer(element: etree._Element, where: str, known: frozenset[int]) -> Disclaimer:
+    """Return a disclaimer; raise GW505 for an item that is not declared, GW404 for Z without a text."""
+    item = _parse_whole_number(element.get("item", "0"), f"{where}/@item")
+    reason, text = element.get("reason", ""), read_leaf_text(element).strip()
+    if item not in known:
+        raise GatewayError(SOURCES_DISAGREE, f"the declaration has no item {item}", f"{where}/@item")
+    if reason == "Z" and not text:
+        raise GatewayError(RULE_BROKEN, "reason Z needs a text that tells the reason", where)
+    return Disclaimer(item=item, law=element.get("law", ""), reason=reason, text=text)
 
 
 def _check_supplement(root: etree._Element, items: frozenset[int]) -> None:

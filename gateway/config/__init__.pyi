@@ -7,6 +7,7 @@ from .effective_settings import list_effective_settings as list_effective_settin
 from .fetch_sources import FetchSettings as FetchSettings
 from .key_reference import describe_settings as describe_settings
 from .limits import LimitSettings as LimitSettings
+from .need_settings import NeedSettings as NeedSettings
 from .oidc_settings import OidcSettings as OidcSettings
 from .pki import AgencyKeySettings as AgencyKeySettings
 from .pki import NextKeySettings as NextKeySettings

@@ -12,7 +12,9 @@ from .completion.case_closing import closing_transaction as closing_transaction
 from .conclude import Conclusion as Conclusion
 from .conclude import conclude_case as conclude_case
 from .database import build_engine as build_engine
+from .document_needs import WeighedNeeds as WeighedNeeds
 from .document_needs import judge_document_needs as judge_document_needs
+from .document_needs import weigh_submission_needs as weigh_submission_needs
 from .event_feed import derive_webhook_secret as derive_webhook_secret
 from .event_feed import describe_event as describe_event
 from .event_feed import is_public_address as is_public_address
@@ -20,6 +22,7 @@ from .event_feed import queue_webhook_calls as queue_webhook_calls
 from .event_feed import read_webhook_key as read_webhook_key
 from .hub import Hub as Hub
 from .hub_maintenance import maintain_hub as maintain_hub
+from .need_policy import NeedPolicy as NeedPolicy
 from .notify import notify_applicant as notify_applicant
 from .officers import ActBegin as ActBegin
 from .officers import ActingOfficer as ActingOfficer

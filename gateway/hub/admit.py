@@ -153,7 +153,9 @@ def _make_case(arrived: StoredSubmission, intake: ProcessedSubmission) -> NewCas
         message=arrived.row.id,
         agent=submission.agent_id,
         ucr=submission.ucr,
-        detail={"items": list(submission.items)} | _describe_warnings(intake),
+        detail={"items": list(submission.items)}
+        | _describe_warnings(intake)
+        | intake.needs.describe_for_case(),
     )
 
 

@@ -1,26 +1,95 @@
 """Judges a submission by the rules of need: which documents its goods need, and what it has of them.
 
-`gateway.hub.split` asks before a case is opened. The verbs ask the same for a file.
+`gateway.hub.split` asks before a case is opened. `gateway submission check` and `gateway rules check`
+ask the same for a file.
 """
 
 from __future__ import annotations
 
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime, tzinfo
+from typing import TYPE_CHECKING, Any, Final
 
 from lxml import etree
 
-from gateway.cases import Application, Disclaimer
+from gateway.cases import Application, Disclaimer, ReportedProblem, Submission
 from gateway.harmonize import MappingBundle
+from gateway.hub.need_policy import NeedPolicy
+from gateway.message_model import Payload
 from gateway.needs import (
     FiledDocument,
+    NeedFinding,
     NeedIndex,
     NeedJudgement,
     StatedDisclaimer,
     judge_needs,
     read_declared_goods,
 )
+from gateway.wire import SUB, serialize_element
 
-__all__ = ["judge_document_needs"]
+if TYPE_CHECKING:
+    from gateway.hub.register import DecisionRules
+
+__all__ = [
+    "NO_NEEDS",
+    "WeighedNeeds",
+    "find_local_day",
+    "judge_document_needs",
+    "make_disclaimer_attachment",
+    "weigh_submission_needs",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class WeighedNeeds:
+    """What the rules of need and the policy say of a submission.
+
+    `disclaimers` are those of the submission with their verdicts. `tables` are the editions asked.
+    """
+
+    problems: tuple[NeedFinding, ...] = ()
+    warnings: tuple[NeedFinding, ...] = ()
+    disclaimers: tuple[dict[str, Any], ...] = ()
+    tables: tuple[str, ...] = ()
+
+    def report_problems(self) -> tuple[ReportedProblem, ...]:
+        """Return what refuses the submission, for the applicant."""
+        return tuple(ReportedProblem(one.problem.id, one.text, one.pointer) for one in self.problems)
+
+    def report_warnings(self) -> tuple[ReportedProblem, ...]:
+        """Return the warnings, for the case."""
+        return tuple(ReportedProblem(one.problem.id, one.text, one.pointer) for one in self.warnings)
+
+    def describe_for_case(self) -> dict[str, Any]:
+        """Return what is stored with the case: the tables, and the disclaimers where there are some."""
+        told: dict[str, Any] = {"need_tables": list(self.tables)} if self.tables else {}
+        return told | ({"disclaimers": list(self.disclaimers)} if self.disclaimers else {})
+
+
+#: Of a supplement: the original was weighed.
+NO_NEEDS: Final = WeighedNeeds()
+
+
+def weigh_submission_needs(
+    submission: Submission, rules: DecisionRules, policy: NeedPolicy, day: date
+) -> WeighedNeeds:
+    """Return what the rules in force on a day, and the policy, say of an original submission."""
+    if submission.function != "9":
+        return NO_NEEDS
+    index = rules.needs.get_index(test_editions=policy.test_editions)
+    filed = (submission.applications, submission.disclaimers)
+    found = judge_document_needs(submission.declaration, filed, (index, rules.bundle), day)
+    if not found.tables and not found.disclaimers:
+        # Without a table in force nothing is known of any goods.
+        return NO_NEEDS
+    refuses = policy.refuses(found.direction)
+    grave = [one for one in found.findings if one.kind == "error" or (refuses and one.kind == "missing")]
+    return WeighedNeeds(
+        tuple(grave),
+        tuple(one for one in found.findings if one not in grave),
+        tuple(_describe_disclaimers(found, index)),
+        found.tables,
+    )
 
 
 def judge_document_needs(
@@ -41,3 +110,39 @@ def judge_document_needs(
     )
     stated = tuple(StatedDisclaimer(one.item, one.law, one.reason, one.text) for one in disclaimers)
     return judge_needs(read_declared_goods(declaration), documents, stated, index, day)
+
+
+def _describe_disclaimers(found: NeedJudgement, index: NeedIndex) -> list[dict[str, Any]]:
+    """Return the disclaimers with their verdicts, and the organisations that their laws concern."""
+    return [
+        {
+            "item": one.stated.item,
+            "law": one.stated.law,
+            "reason": one.stated.reason,
+            "text": one.stated.text,
+            "verdict": one.verdict,
+            "organisations": sorted(index.book.list_organisations(one.stated.law, found.direction or "")),
+        }
+        for one in found.disclaimers
+    ]
+
+
+def make_disclaimer_attachment(
+    weighed: WeighedNeeds, organisation: str, case_number: str
+) -> tuple[Payload, ...]:
+    """Return the attachment that tells an organisation the disclaimers of its laws; none without one."""
+    told = [one for one in weighed.disclaimers if organisation in one["organisations"]]
+    if not told:
+        return ()
+    root = etree.Element("Disclaimers", xmlns=SUB)
+    for one in told:
+        element = etree.SubElement(root, "Disclaimer")
+        for name in ("item", "law", "reason"):
+            element.set(name, str(one[name]))
+        element.text = one["text"] or None
+    return (Payload(f"disclaimers@{case_number}", "application/xml", serialize_element(root)),)
+
+
+def find_local_day(moment: datetime, zone: tzinfo) -> date:
+    """Return the day of a moment where the hub is: the law of that day holds."""
+    return moment.astimezone(zone).date()

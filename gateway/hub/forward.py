@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from gateway.cases import DecisionCode, RankedDecision
+from gateway.hub.document_needs import make_disclaimer_attachment
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CUSTOMS, CaseSnapshot, OutgoingCall
 from gateway.hub.split import PreparedApplication, ProcessedSubmission
@@ -52,7 +53,10 @@ def compose_application_call(
         message_id=_make_call_id(hub),
         arguments={"ApplicationNumber": one.number, "CaseNumber": intake.case_number},
         document=one.request.xml,
-        attachments=tuple(intake.attachments[cid] for cid in one.request.attachments),
+        attachments=(
+            *(intake.attachments[cid] for cid in one.request.attachments),
+            *make_disclaimer_attachment(intake.needs, one.request.organisation, intake.case_number),
+        ),
         scope={"items": tuple(str(item) for item in one.request.items), "laws": one.laws},
     )
     return _compose_call(hub, call)

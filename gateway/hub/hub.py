@@ -18,6 +18,7 @@ from datetime import UTC, datetime, tzinfo
 from sqlalchemy import Connection, Engine
 
 from gateway.hub.event_feed import EventKeeper
+from gateway.hub.need_policy import DEFAULT_POLICY, NeedPolicy
 from gateway.hub.outbox import CallComposer, RefusalQuota
 from gateway.hub.readiness import StampingMonitor
 from gateway.hub.refusal_tally import RefusalTally
@@ -58,7 +59,8 @@ class Hub:
     own, whatever their P-Modes say. `stamping` reports whether evidence waits too long for its time
     stamp; it is None where no authority stamps evidence. `zone` is the time zone of the days in the
     statistics. `responses` limits the requests that wait for a response in their HTTP answer.
-    `decryption_keys` open the payloads that are encrypted for us.
+    `decryption_keys` open the payloads that are encrypted for us. `need_policy` says what a document
+    leads to that the goods need and the submission lacks.
     With `refuses_late_repeats` the repeat of a message whose octets retention has removed is refused;
     otherwise it gets a new receipt.
     """
@@ -81,6 +83,7 @@ class Hub:
         most_held: int = 1000,
         most_posted_refusals: int = 200,
         decryption_keys: tuple[DecryptionKey, ...] = (),
+        need_policy: NeedPolicy = DEFAULT_POLICY,
     ) -> None:
         self.engine = world.engine
         self.clock = world.clock
@@ -103,6 +106,8 @@ class Hub:
         self.stamping = stamping
         self.most_held = most_held
         self.decryption_keys = decryption_keys
+        self.need_policy = need_policy
+        self.zone = zone
         self._signer = signer
         self.refuses_late_repeats = refuses_late_repeats
         self._successor = successor

@@ -43,6 +43,7 @@ from gateway.harmonize import (
     find_broken_rules,
     split_submission,
 )
+from gateway.hub.document_needs import NO_NEEDS, WeighedNeeds, find_local_day, weigh_submission_needs
 from gateway.hub.hub import Hub
 from gateway.hub.register import RegisterSnapshot
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
@@ -103,6 +104,7 @@ class ProcessedSubmission:
     attachments: Mapping[str, Payload]
     root: etree._Element = field(repr=False)
     warnings: tuple[ReportedProblem, ...] = ()
+    needs: WeighedNeeds = NO_NEEDS
 
 
 class SubmissionRejectedError(Exception):
@@ -143,9 +145,14 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         further = _collect_attachments(arrived, submission)
         numbers = _assign_numbers(hub, arrived, submission, declarant)
         # Read once: the mappings in force may change while this submission is split.
-        bundle = hub.rules.bundle
+        rules = hub.rules
+        bundle = rules.bundle
         broken = find_broken_rules(root, bundle, arrived.row.received_at)
         prepared = _prepare_applications(bundle, submission, (numbers, further, broken), root)
+        day = find_local_day(arrived.row.received_at, hub.zone)
+        weighed = weigh_submission_needs(submission, rules, hub.need_policy, day)
+        if weighed.problems:
+            raise SubmissionRejectedError(weighed.report_problems())
     except GatewayError as error:
         if is_transient_error(error):
             raise
@@ -153,9 +160,21 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
     except SubmissionRejectedError as error:
         found = error.reference or reference
         raise SubmissionRejectedError(error.problems, found, declarant, signing) from error
-    warnings = tuple(_report_finding(one) for one in broken if not one.is_error)
+    warnings = (
+        *(_report_finding(one) for one in broken if not one.is_error),
+        *weighed.report_warnings(),
+    )
     return ProcessedSubmission(
-        submission, declarant, signing, numbers.case, bundle.digest, prepared, further, root, warnings
+        submission,
+        declarant,
+        signing,
+        numbers.case,
+        bundle.digest,
+        prepared,
+        further,
+        root,
+        warnings,
+        weighed,
     )
 
 

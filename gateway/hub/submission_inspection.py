@@ -24,6 +24,7 @@ from gateway.cases import (
 )
 from gateway.errors import REFERENCE_REUSED, GatewayError, Problem
 from gateway.harmonize import MappingBundle, find_broken_rules, make_placeholder_numbers, split_submission
+from gateway.hub.document_needs import WeighedNeeds, find_local_day, weigh_submission_needs
 from gateway.hub.hub import Hub
 from gateway.hub.split import check_function, check_supplement
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
@@ -72,7 +73,7 @@ class InspectionRules:
     for a signer or sender that may not file. `check_case` raises for a reference in use, or
     a supplement without an open application. With `thorough` the mappings are applied also where the
     schema does not hold: that is for a document whose structure is known to be right, such as that of
-    a form which is not complete yet.
+    a form which is not complete yet. `weigh_needs` judges by the rules of need.
     """
 
     bundle: MappingBundle
@@ -82,6 +83,7 @@ class InspectionRules:
     limits: WireLimits = DEFAULT_LIMITS
     at: datetime | None = None
     thorough: bool = False
+    weigh_needs: Callable[[Submission], WeighedNeeds] | None = None
 
 
 @dataclass(slots=True)
@@ -101,6 +103,7 @@ class InspectionReport:
 def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> InspectionRules:
     """Return the rules of a hub as they are now; without `sender`, the signer sends the message."""
     knowledge = hub.refresh_snapshot()
+    rules = hub.rules
 
     def authorize(submission: Submission, signing: SignerAdmission) -> str:
         filing = Filing(
@@ -122,12 +125,15 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
             raise GatewayError(REFERENCE_REUSED, detail, "/Submission/Reference")
 
     return InspectionRules(
-        hub.rules.bundle,
+        rules.bundle,
         lambda opened: admit_signer(hub, opened, knowledge, SubmissionTimes(at, at)),
         authorize,
         check_case,
         hub.limits,
         at,
+        weigh_needs=lambda submission: weigh_submission_needs(
+            submission, rules, hub.need_policy, find_local_day(at, hub.zone)
+        ),
     )
 
 
@@ -177,6 +183,18 @@ class _Inspection:
         else:
             self._report.undone.append("attachments and who may file: the content comes first")
         self._check_mappings(self._opened.root)
+        if submission is not None and self._rules.weigh_needs is not None:
+            self._report_needs(self._rules.weigh_needs(submission))
+
+    def _report_needs(self, weighed: WeighedNeeds) -> None:
+        for told, found in (
+            (self._report.findings, weighed.problems),
+            (self._report.warnings, weighed.warnings),
+        ):
+            told += [
+                InspectionFinding(one.problem, one.text, one.pointer, *self._find_place(one.pointer))
+                for one in found
+            ]
 
     def _check_schema(self) -> bool:
         valid, violations = validate_document(self._opened.root, load_shipped_schemas(SUBMISSION))

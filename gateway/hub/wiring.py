@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
 
-from gateway.config import LimitSettings, Settings, TimeStampSettings
+from gateway.config import LimitSettings, NeedSettings, Settings, TimeStampSettings
 from gateway.hub.database import build_engine
 from gateway.hub.hub import Hub, HubResources
+from gateway.hub.need_policy import NeedPolicy
 from gateway.hub.outbox import CallComposer
 from gateway.hub.readiness import StalenessPolicy, StampingMonitor
 from gateway.hub.register import ActiveRules, TrustedRegister
@@ -135,7 +136,12 @@ def build_hub(
         most_held=settings.limits.held_messages,
         most_posted_refusals=settings.limits.posted_refusals,
         decryption_keys=base.decryption_keys,
+        need_policy=_build_need_policy(settings.needs),
     )
+
+
+def _build_need_policy(needs: NeedSettings) -> NeedPolicy:
+    return NeedPolicy(needs.imports, needs.exports, needs.test_edition)
 
 
 def _build_stamping_monitor(settings: TimeStampSettings, engine: Engine) -> StampingMonitor | None:

@@ -10,6 +10,7 @@ from .need_index import DocumentNeed as DocumentNeed
 from .need_index import GoodsQuery as GoodsQuery
 from .need_index import NeedIndex as NeedIndex
 from .need_judgement import FiledDocument as FiledDocument
+from .need_judgement import NeedFinding as NeedFinding
 from .need_judgement import NeedJudgement as NeedJudgement
 from .need_judgement import StatedDisclaimer as StatedDisclaimer
 from .need_judgement import judge_needs as judge_needs

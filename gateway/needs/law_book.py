@@ -91,6 +91,10 @@ class LawBook:
         known = self.laws.get(law)
         return known.name if known is not None else ""
 
+    def list_organisations(self, law: str, direction: str) -> frozenset[str]:
+        """Return the organisations whose documents are under a law, for goods of any kind."""
+        return frozenset(self.organisations[one] for one in self.documents.get((law, direction), ()))
+
     def get_accepted_reasons(self, law: str) -> str:
         """Return the reasons for which a disclaimer under the law is accepted."""
         known = self.laws.get(law)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Final
+from typing import Final, Literal
 
 from gateway.errors import (
     APPLICATION_SUPERFLUOUS,
+    CODE_UNKNOWN,
     DISCLAIMER_NOT_ACCEPTED,
     DOCUMENT_NEEDED,
     DOCUMENT_PERHAPS_NEEDED,
@@ -40,6 +41,7 @@ DISCLAIMER_REASONS: Final = {
     "C": "the submission is waived",
     "Z": "another reason",
 }
+_KINDS: Final = ("error", "missing", "warning")
 #: A declaration has at most 999 items; nobody reads more findings than this.
 MOST_FINDINGS: Final = 100
 _FULL: Final = 10
@@ -75,14 +77,18 @@ class WeighedDisclaimer:
     organisations: tuple[str, ...]
 
 
+#: ``error`` refuses whatever the policy, ``missing`` where the policy says so, ``warning`` never.
+FindingKind = Literal["error", "missing", "warning"]
+
+
 @dataclass(frozen=True, slots=True)
 class NeedFinding:
-    """One finding: the problem, its words, its pointer, and whether the policy may refuse for it."""
+    """One finding: the problem, its words, its pointer, and whether it may refuse the submission."""
 
     problem: Problem
     text: str
     pointer: str
-    is_grave: bool = False
+    kind: FindingKind = "warning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ def judge_needs(
 ) -> NeedJudgement:
     """Return what the rules say on a day of goods with these applications and disclaimers.
 
-    Of the findings at most a hundred are told, the grave ones first.
+    Of the findings at most a hundred are told: errors first, then what is missing.
     """
     direction = goods.direction or _find_common_direction(filed)
     judgement = NeedJudgement(direction, tables=tuple(one.label for one in index.list_tables(day)))
@@ -132,12 +138,12 @@ def _find_common_direction(filed: Iterable[FiledDocument]) -> str | None:
 
 
 def _cut_findings(judgement: NeedJudgement) -> None:
-    told = sorted(judgement.findings, key=lambda one: not one.is_grave)
+    told = sorted(judgement.findings, key=lambda one: _KINDS.index(one.kind))
     if len(told) > MOST_FINDINGS:
         more = len(told) - MOST_FINDINGS + 1
         last = told[MOST_FINDINGS - 1]
         words = f"and {more} more findings of the rules of need"
-        told[MOST_FINDINGS - 1 :] = [NeedFinding(last.problem, words, "42A", last.is_grave)]
+        told[MOST_FINDINGS - 1 :] = [NeedFinding(last.problem, words, "42A", last.kind)]
     judgement.findings = told
 
 
@@ -195,7 +201,7 @@ class _Judging:
         law = f"law {need.law} ({self._index.book.get_name(need.law)}; table {need.table}{test})"
         if need.is_certain and need.mandatory:
             words = f"item {item.number} ({item.hs}) needs {documents} under {law}"
-            self._add_finding(DOCUMENT_NEEDED, words, item.pointer, is_grave=True)
+            self._add_finding(DOCUMENT_NEEDED, words, item.pointer, "missing")
             return
         why = "" if need.mandatory else "; it is not mandatory"
         if not need.is_certain:
@@ -219,7 +225,8 @@ class _Judging:
         for one in disclaimers:
             needs = [need for need in by_item.get(one.item, ()) if need.law == one.law]
             accepted = self._index.book.get_accepted_reasons(one.law)
-            good = one.reason in accepted and all(one.reason in need.exemptions for need in needs)
+            known = one.law in self._index.book.laws
+            good = known and one.reason in accepted and all(one.reason in need.exemptions for need in needs)
             verdict = "not accepted" if not good else "accepted" if needs else "not needed"
             owners = dict.fromkeys(owner for need in needs for owner in need.organisations)
             self._judgement.disclaimers.append(WeighedDisclaimer(one, verdict, tuple(owners)))
@@ -228,13 +235,17 @@ class _Judging:
 
     def _tell_not_accepted(self, one: StatedDisclaimer) -> None:
         book = self._index.book
+        pointer = f"42A/67A[1]/68A[{one.item}]"
+        if one.law not in book.laws:
+            words = f"a disclaimer for item {one.item} names law {one.law}, which is not known"
+            self._add_finding(CODE_UNKNOWN, words, pointer, "error")
+            return
         why = DISCLAIMER_REASONS.get(one.reason, one.reason)
         words = (
             f"law {one.law} ({book.get_name(one.law)}) accepts no disclaimer for item {one.item} "
             f"with reason {one.reason} ({why})"
         )
-        pointer = f"42A/67A[1]/68A[{one.item}]"
-        self._add_finding(DISCLAIMER_NOT_ACCEPTED, words, pointer, is_grave=True)
+        self._add_finding(DISCLAIMER_NOT_ACCEPTED, words, pointer, "error")
 
     def _tell_other_authorities(self) -> None:
         """Tell each law once that asks for a document which this gateway does not take."""
@@ -246,5 +257,5 @@ class _Judging:
             )
             self._add_finding(DOCUMENT_PERHAPS_NEEDED, words, f"42A/67A[1]/68A[{items[0]}]")
 
-    def _add_finding(self, problem: Problem, words: str, pointer: str, *, is_grave: bool = False) -> None:
-        self._judgement.findings.append(NeedFinding(problem, words, pointer, is_grave))
+    def _add_finding(self, problem: Problem, words: str, pointer: str, kind: FindingKind = "warning") -> None:
+        self._judgement.findings.append(NeedFinding(problem, words, pointer, kind))

@@ -61,12 +61,17 @@ def find_static_problems(bundle: MappingBundle) -> Iterator[GatewayError]:
 
 
 def check_mapping_folder(place: Traversable | None) -> CheckedFolder:
-    """Return a folder (None: the shipped one) that loads and whose static proofs hold; raise GW502."""
+    """Return a folder (None: the shipped one) that loads and whose static proofs hold.
+
+    Raises GW502 for the mappings, and GW512 for the rules of need.
+    """
     if place is None:
         return CheckedFolder(load_shipped_rules().bundle, get_data_folder("mappings"), None)
     octets = pack_mapping_folder(place)
     place = unpack_mapping_archive(octets)
-    bundle = load_rules(place).bundle
+    rules = load_rules(place)
+    rules.needs.get_index()
+    bundle = rules.bundle
     compile_request_schemas(bundle)
     for problem in find_static_problems(bundle):
         raise problem

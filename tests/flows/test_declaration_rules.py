@@ -41,7 +41,9 @@ def test_a_warning_is_kept_and_shown_with_the_case(
     story.tick()
     with read_transaction(engine) as conn:
         (row,) = cases.list_cases(conn, limit=5)
-    (warning,) = row.detail["warnings"]
+    warning, superfluous = row.detail["warnings"]
+    # The rules of need do not know the code either.
+    assert superfluous["id"] == "GW511"
     assert warning["id"] == "GW403"
     assert "'3004889900' begins with 300488, which is no code of WCO" in warning["text"]
     assert {call.destination for call in story.soap.calls} >= {"KPTA", "KFDA", "NPQS"}

@@ -11,6 +11,7 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.delivery.http_client import HttpAnswer
+from gateway.hub.need_policy import NeedPolicy
 from gateway.hub.outbox.response_bundle import get_response_wait
 from gateway.hub.response_watch import PendingResponse, ResponseLimits, ResponseWatch, WaitingRequest
 from gateway.message_model import ErrorSignal, Receipt, UserMessage
@@ -41,6 +42,8 @@ class Asking:
 
     def __init__(self, engine: Engine, agreement: bytes, change: Change = without_applications) -> None:
         self.story = Story(engine, customs=False, agreement=agreement)
+        # A declaration alone: its goods would need documents.
+        self.story.hub.need_policy = NeedPolicy(test_editions=False)
         root = self.story.submission(change)
         self.unit = self.story.broker.message("Submit", serialize_element(root))
         self.parcel = self.story.broker.seal(self.unit)

@@ -138,7 +138,7 @@ def check_needs(arguments: Arguments) -> int:
         print_json(describe_judgement(arguments.file, judgement, asked, root))
     else:
         _print_judgement(arguments.file, judgement, asked)
-    return 1 if any(one.is_grave for one in judgement.findings) else 0
+    return 1 if any(one.kind != "warning" for one in judgement.findings) else 0
 
 
 def judge_file_needs(root: etree._Element, asked: AskedRules, day: date) -> NeedJudgement:
@@ -180,7 +180,7 @@ def describe_judgement(
         }
         for one in judgement.items
     ]
-    grave = [one.is_grave for one in judgement.findings]
+    grave = [one.kind != "warning" for one in judgement.findings]
     return {
         "file": str(file),
         "direction": judgement.direction,
@@ -203,7 +203,7 @@ def describe_judgement(
 
 
 def _print_judgement(file: Path, judgement: NeedJudgement, asked: AskedRules) -> None:
-    grave = sum(one.is_grave for one in judgement.findings)
+    grave = sum(one.kind != "warning" for one in judgement.findings)
     verdict = (
         f"{count_things(grave, 'document')} missing or disclaimed wrongly" if grave else "nothing missing"
     )
@@ -214,7 +214,7 @@ def _print_judgement(file: Path, judgement: NeedJudgement, asked: AskedRules) ->
         for need, filed in one.needs:
             print(f"    {format_need(need, asked.index.book, filed)}")
     for found in judgement.findings:
-        kind = "" if found.is_grave else "warning "
+        kind = "warning " if found.kind == "warning" else ""
         print(f"  {kind}{found.problem.id} {found.pointer}: {found.text}")
 
 

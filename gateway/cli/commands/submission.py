@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
+from gateway.cases import Submission
 from gateway.cli.hub_findings import open_looking_hub
-from gateway.cli.mapping_folder import load_mappings, mapping_path_option
+from gateway.cli.mapping_folder import find_mappings, mapping_path_option
 from gateway.cli.named_files import read_certificate_files, read_file, split_named_file
 from gateway.cli.result_output import count_things, print_json
 from gateway.cli.settings import read_verb_settings
@@ -23,8 +24,12 @@ from gateway.hub import (
     InspectionFinding,
     InspectionReport,
     InspectionRules,
+    NeedPolicy,
+    WeighedNeeds,
     inspect_submission,
+    load_rules,
     make_inspection_rules,
+    weigh_submission_needs,
 )
 from gateway.pki import CertificateUse, CertificateValidator, TrustPolicy, TrustStore
 from gateway.wire import serialize_element
@@ -103,7 +108,12 @@ def _make_file_rules(arguments: Arguments, at: datetime, undone: list[str]) -> I
                 "/Submission/ds:Signature"
             )
 
-    return InspectionRules(load_mappings(arguments.path), admit, at=at)
+    rules = load_rules(find_mappings(arguments.path))
+
+    def weigh_needs(submission: Submission) -> WeighedNeeds:
+        return weigh_submission_needs(submission, rules, NeedPolicy(), at.date())
+
+    return InspectionRules(rules.bundle, admit, at=at, weigh_needs=weigh_needs)
 
 
 def _describe_report(arguments: Arguments, report: InspectionReport) -> dict[str, Any]:
