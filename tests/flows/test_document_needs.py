@@ -129,7 +129,7 @@ def test_a_declaration_alone_is_told_which_documents_it_lacks(engine: Engine) ->
 
 def test_an_application_that_nothing_asks_for_is_sent_on_with_a_warning(engine: Engine) -> None:
     def other_goods(root: etree._Element) -> None:
-        next(one for one in root.iter("{*}ID") if one.text == "30041010").text = "84713000"
+        next(one for one in root.iter("{*}ID") if one.text == "30041010").text = "84388000"
 
     story = submit(engine, other_goods, policy=NeedPolicy(imports="refuse"))
     assert called(story) == {"KPTA", "KFDA", "NPQS"}
