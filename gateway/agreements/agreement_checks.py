@@ -333,14 +333,14 @@ def _find_endpoint_problems(sides: _TwoSides) -> _Found:
 def _find_reply_problems(sides: _TwoSides) -> _Found:
     for pmode in sides.agreement.pmodes:
         place = sides.agreement.find_place(("pmode", pmode.id))
-        asynchronous = pmode.sync_reply_mode in ("none", "responseOnly")
+        asynchronous = not pmode.has_signals_in_answer
         if asynchronous and pmode.reply_endpoint is None and pmode.reliability.ack_requested != "never":
             text = (
                 f"the receipts of P-Mode {pmode.id} travel by a POST of their own, and its sender has no "
                 "endpoint: give it one, or set sync_reply_mode to mshSignalsOnly"
             )
             yield AgreementFinding("reply-endpoint-missing", place, text)
-        wanted = pmode in sides.incoming and pmode.sync_reply_mode in ("responseOnly", "signalsAndResponse")
+        wanted = pmode in sides.incoming and pmode.has_response_in_answer
         if wanted and not _has_response(pmode):
             text = (
                 f"P-Mode {pmode.id} agrees a response in the HTTP answer, and the hub has none to it: each "

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from gateway.agreements.pmode_values import (
+    RESPONDING_MODES,
+    SIGNALLING_MODES,
     SYNC_REPLY_MODES,
     AlternativeChannel,
     BusinessTerms,
@@ -120,6 +122,16 @@ class PMode:
     def receiver(self) -> Party:
         """Return the To party as named in a header of this P-Mode."""
         return Party(self.to_party, self.to_role)
+
+    @property
+    def has_response_in_answer(self) -> bool:
+        """Return whether the HTTP answer to a message has room for the business response (ebMS 2.0 §4.3)."""
+        return self.sync_reply_mode in RESPONDING_MODES
+
+    @property
+    def has_signals_in_answer(self) -> bool:
+        """Return whether the HTTP answer to a message has room for signals about it (ebMS 2.0 §4.3)."""
+        return self.sync_reply_mode in SIGNALLING_MODES
 
     @property
     def compresses_payloads(self) -> bool:

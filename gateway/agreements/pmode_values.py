@@ -20,6 +20,8 @@ __all__ = [
     "ENDPOINT_KINDS",
     "PERSISTENCE",
     "POLICIES",
+    "RESPONDING_MODES",
+    "SIGNALLING_MODES",
     "SYNC_REPLY_MODES",
     "AlternativeChannel",
     "BusinessTerms",
@@ -38,6 +40,9 @@ __all__ = [
 
 CHOICES: Final = ("always", "never", "per_message")
 SYNC_REPLY_MODES: Final = ("none", "mshSignalsOnly", "signalsOnly", "responseOnly", "signalsAndResponse")
+#: The modes in which the HTTP answer has room for the business response, and for signals.
+RESPONDING_MODES: Final = frozenset({"responseOnly", "signalsAndResponse"})
+SIGNALLING_MODES: Final = frozenset({"mshSignalsOnly", "signalsOnly", "signalsAndResponse"})
 POLICIES: Final = ("strict", "legacy-norway")
 ENCRYPTION_POLICIES: Final = ("strict", "legacy-cbc", "korea-seed")
 PERSISTENCE: Final = ("none", "transient", "persistent", "transient-and-persistent")

@@ -8,10 +8,9 @@ from gateway.agreements.cpa.channel_choice import BoundAction, ChannelUse, find_
 from gateway.agreements.cpa.cpa_model import ActionBinding, CollaborationRole
 from gateway.agreements.cpa.cpa_rules import CpaFinding
 from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Found, quote_name
+from gateway.agreements.pmode_values import RESPONDING_MODES
 
 __all__ = ["BINDING_CHECKS"]
-
-_RESPONDING: Final = ("responseOnly", "signalsAndResponse")
 
 
 def _find_unmatched_bindings(view: CpaView) -> Found:
@@ -103,10 +102,10 @@ def _find_response_problems(view: CpaView) -> Found:
 def _judge_responses(action: BoundAction, ours: ChannelUse) -> Found:
     mode = ours.channel.sync_reply_mode if ours.channel is not None else "none"
     nested, name = bool(action.binding.nested or action.other.nested), quote_name(action.binding.action)
-    if nested and mode not in _RESPONDING:
+    if nested and mode not in RESPONDING_MODES:
         text = f"{name} is answered on its connection, and the channel has syncReplyMode {mode}"
         yield CpaFinding("response-asynchronous", action.binding.place, text)
-    if not nested and mode in _RESPONDING:
+    if not nested and mode in RESPONDING_MODES:
         text = f"the channel of {name} has syncReplyMode {mode}, and no response is bound inside"
         yield CpaFinding("response-unbound", action.binding.place, text)
 

@@ -176,8 +176,7 @@ def _make_pmode_row(pmode: PMode, names: Mapping[tuple[str, ...], str]) -> dict[
     sender, receiver = (
         names[tuple(_format_id(one) for one in ids)] for ids in (pmode.from_party, pmode.to_party)
     )
-    synchronous = pmode.sync_reply_mode not in ("none", "responseOnly")
-    receipt = "in the answer" if synchronous else "by a POST"
+    receipt = "in the answer" if pmode.has_signals_in_answer else "by a POST"
     return {
         "id": pmode.id,
         "from": sender,

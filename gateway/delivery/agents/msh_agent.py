@@ -47,7 +47,6 @@ from gateway.store import (
 __all__ = ["MshAgent"]
 
 _SIGNAL_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=5))
-_RESPONDING: Final = ("responseOnly", "signalsAndResponse")
 
 
 class MshAgent:
@@ -143,7 +142,7 @@ class MshAgent:
     def _take_response(self, lease: DeliveryLease, answer: HttpAnswer) -> None:
         """Open the answer to a message without receipt, where a response in it is agreed."""
         pmode = _find_pmode(self._hub.refresh_snapshot(), lease, self._hub.clock())
-        if pmode is not None and pmode.sync_reply_mode in _RESPONDING and answer.body.strip():
+        if pmode is not None and pmode.has_response_in_answer and answer.body.strip():
             require_identity_coding(answer)
             self._open_answer(lease, answer)
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["find_response_pmodes", "get_response_wait", "list_bundled_units"]
 
-_RESPONDING: Final = ("responseOnly", "signalsAndResponse")
 #: Request and response where the agreement binds none inside the request, as a file in YAML.
 _REQUEST: Final = "Submit"
 _RESPONSE: Final = "Result"
@@ -33,7 +32,7 @@ _MOST_WARNINGS: Final = 50
 
 def find_response_pmodes(book: PModeIndex, asked: PMode, at: datetime) -> tuple[PMode, ...]:
     """Return the P-Modes whose messages are the response in the HTTP answer to a message of `asked`."""
-    if asked.sync_reply_mode not in _RESPONDING or asked.deliver_to != "case":
+    if not asked.has_response_in_answer or asked.deliver_to != "case":
         return ()
     named = (book.find_by_id(asked.agreement, one, at) for one in asked.answered_by)
     found = tuple(one for one in named if one is not None)
@@ -64,7 +63,7 @@ def list_bundled_units(
 
     `stored` is the first answer to the request, and the detail of its case.
     """
-    if asked.sync_reply_mode != "signalsAndResponse":
+    if not (asked.has_response_in_answer and asked.has_signals_in_answer):
         return ()
     answer, detail = stored
     receipt = None if answer is None else _read_receipt(hub, asked, unit, answer)

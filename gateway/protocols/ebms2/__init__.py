@@ -520,4 +520,4 @@ def has_synchronous_answer(unit: Unit, pmode: PMode | None) -> bool:
 
 
 def _has_sync_reply_mode(pmode: PMode | None) -> bool:
-    return pmode is None or pmode.sync_reply_mode in ("mshSignalsOnly", "signalsOnly", "signalsAndResponse")
+    return pmode is None or pmode.has_signals_in_answer
