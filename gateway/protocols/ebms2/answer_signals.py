@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
+from gateway.agreements import PMode
 from gateway.errors import (
     RECEIPT_MISMATCH,
     REFERENCE_UNKNOWN,
@@ -34,6 +35,8 @@ __all__ = [
     "check_answer",
     "check_time_to_live",
     "describe_problem",
+    "has_signal_answers",
+    "has_synchronous_answer",
     "is_answerable",
     "make_error_signal",
     "make_pong",
@@ -201,3 +204,16 @@ def _check_hop_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> 
 def _sort_digests(references: tuple[DigestReference, ...]) -> list[tuple[str, str, bytes]]:
     # Transforms are not compared: some handlers write them with a different spelling.
     return sorted((one.uri, one.digest_algorithm, one.digest) for one in references)
+
+
+def has_synchronous_answer(unit: Unit, pmode: PMode | None) -> bool:
+    """Return whether signals about `unit` go into the HTTP answer (ebMS 2.0 §4.3), not into a new POST."""
+    if pmode is not None and pmode.sync_reply_mode == "responseOnly" and isinstance(unit, UserMessage):
+        # The answer has room for the response only; the receipt has a POST of its own.
+        return False
+    return bool(getattr(unit, "sync_reply", False)) or has_signal_answers(pmode)
+
+
+def has_signal_answers(pmode: PMode | None) -> bool:
+    """Return whether signals go into the HTTP answer by a P-Mode; without a P-Mode they do."""
+    return pmode is None or pmode.has_signals_in_answer

@@ -136,7 +136,11 @@ BREAKAGES: dict[str, tuple[str, Any, str]] = {
     "timestamps": ("gateway.xmlsec.wss._check_timestamp", nothing, "REP-05.expired"),
     "actors": ("gateway.protocols.ebms2.header_blocks.read_actor", nothing, "REP-11.ack-to-url"),
     "addresses": ("gateway.wire.addressing._check_endpoint", nothing, "REP-11.call-reply-to"),
-    "what was agreed": ("gateway.protocols.ebms2.check_agreed_terms", nothing, "REP-12.no-ack"),
+    "what was agreed": (
+        "gateway.protocols.ebms2.message_opening.check_agreed_terms",
+        nothing,
+        "REP-12.no-ack",
+    ),
 }
 
 

@@ -1,0 +1,34 @@
+"""Seals units into a parcel: written, signed, compressed and encrypted as the P-Mode says."""
+
+from __future__ import annotations
+
+from gateway.agreements import PMode
+from gateway.message_model import Unit, UserMessage
+from gateway.protocols.core import Parcel, ProtocolContext
+from gateway.protocols.ebms2.compressed_payloads import compress_payloads
+from gateway.protocols.ebms2.encrypted_payloads import encrypt_payloads
+from gateway.protocols.ebms2.envelope_writer import NAMESPACES, write_envelope
+from gateway.protocols.ebms2.message_order import require_agreed_order
+from gateway.protocols.ebms2.message_signature import needs_signature, sign_envelope
+from gateway.protocols.ebms2.packaging import build_parcel
+
+__all__ = ["seal"]
+
+
+def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext) -> Parcel:
+    """Return the parcel that contains `units`, signed by `pmode`; bundled units follow the first."""
+    first = units[0]
+    if isinstance(first, UserMessage) and pmode is not None:
+        require_agreed_order(first, pmode)
+    written = write_envelope(units)
+    found = first.payloads if isinstance(first, UserMessage) else ()
+    if pmode is not None and pmode.compresses_payloads:
+        found = compress_payloads(found)
+    signed = ""
+    if any(needs_signature(unit, pmode) for unit in units):
+        contents = {one.content_id: one.content for one in found}
+        signer = context.keys[context.get_party_name(first.sender)]
+        signed = sign_envelope(written.signable_octets, NAMESPACES, contents, signer)
+    if found and pmode is not None and pmode.encryption is not None:
+        found = encrypt_payloads(found, first.receiver, pmode.encryption, context)
+    return build_parcel(written.with_signature(signed), found, first.message_id)

@@ -1,0 +1,101 @@
+"""Reads a parcel as far as that needs no agreement, no register and no key; nothing is verified yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, HEADER_INVALID, REFUSED_FOR_GOOD, GatewayError
+from gateway.protocols.core import Parcel, SentUnit
+from gateway.protocols.ebms2.header_blocks import (
+    HeaderBlocks,
+    MessageHeader,
+    check_soap_action,
+    read_header_blocks,
+)
+from gateway.protocols.ebms2.message_signature import read_own_references
+from gateway.protocols.ebms2.message_units import MessageContent, make_units
+from gateway.protocols.ebms2.packaging import (
+    MessagePackage,
+    SoapBodyContent,
+    collect_payloads,
+    open_package,
+    read_soap_body,
+)
+from gateway.wire import SoapFault, WireLimits
+
+__all__ = [
+    "ReplyAddress",
+    "UnverifiedMessage",
+    "attach_reply_address",
+    "find_fault",
+    "read_message",
+    "read_sent_unit",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedMessage:
+    """A message that is read but not yet verified."""
+
+    package: MessagePackage
+    blocks: HeaderBlocks
+    body: SoapBodyContent
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAddress:
+    """The data for an answer to a refused message: its header, and whether it asks for SyncReply."""
+
+    header: MessageHeader
+    sync_reply: bool
+
+
+def read_message(parcel: Parcel, limits: WireLimits) -> UnverifiedMessage:
+    """Return a message with its header blocks and its Body; raise GatewayError for what is malformed."""
+    package = open_package(parcel, limits)
+    if package.fault is not None:
+        raise _make_fault_error(package.fault)
+    if package.envelope.header is None:
+        raise GatewayError(HEADER_INVALID, "there is no SOAP Header", "/soap:Envelope")
+    blocks = read_header_blocks(package.envelope.header)
+    with attach_reply_address(blocks):
+        check_soap_action(blocks.header, parcel.get_header("SOAPAction"))
+        return UnverifiedMessage(package, blocks, read_soap_body(package.envelope.body))
+
+
+@contextmanager
+def attach_reply_address(blocks: HeaderBlocks) -> Iterator[None]:
+    """Attach the header to a refusal, so that the answer needs no second reading of the envelope."""
+    try:
+        yield
+    except GatewayError as refused:
+        refused.heard = ReplyAddress(blocks.header, blocks.sync_reply)
+        raise
+
+
+def find_fault(parcel: Parcel, limits: WireLimits) -> SoapFault | None:
+    """Return the SOAP Fault in a parcel, None when it contains something else."""
+    return open_package(parcel, limits).fault
+
+
+def _make_fault_error(fault: SoapFault) -> GatewayError:
+    """Return the problem of a SOAP Fault that answers our message."""
+    # A Client, MustUnderstand or VersionMismatch fault concerns the message, which does not change.
+    final = fault.code.rpartition(":")[2] != "Server"
+    detail = f"SOAP Fault {fault.code[:80]}: {fault.text[:300]}"
+    return GatewayError(
+        REFUSED_FOR_GOOD if final else ANSWER_NOT_UNDERSTOOD, detail, "/soap:Envelope/soap:Body"
+    )
+
+
+def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
+    """Return the content of a parcel that we sent, to compare an answer with its stored octets.
+
+    Nothing is verified: these are our octets, and the certificate may have expired since.
+    """
+    message = read_message(parcel, limits)
+    found = collect_payloads(message.body.manifest, message.package.parts)
+    units = make_units(MessageContent(message.blocks, message.body, found))
+    return SentUnit(units[0], read_own_references(message.blocks.signature))
