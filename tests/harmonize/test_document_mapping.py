@@ -19,6 +19,7 @@ from gateway.harmonize.language.target_tree import TargetElement
 from gateway.harmonize.types.unique_fields import UniqueField, walk_fields
 from gateway.share import get_data_folder
 from tests.kit.documents import DOCUMENTS
+from tests.kit.paths import ROOT
 
 TYPES = {"identifier": "id"}
 VERIFIED = [("GOVCBRFR2", "KPTA-PHARM-IMP", 90), ("GOVCBRFR3", "KPTA-TISSUE-IMP", 66)]
@@ -171,6 +172,13 @@ def leaf_paths(target: TargetElement, path: str) -> list[tuple[str, TargetElemen
     found = [(path, target)] if target.content is not None else []
     found += [(f"{path}/@{put.name}", target) for put in target.attributes]
     return found + [pair for child in target.children for pair in leaf_paths(child, path)]
+
+
+def test_the_readme_counts_the_documents_and_organisations(bundle: MappingBundle) -> None:
+    said = re.search(r"([0-9]+) documents of ([0-9]+) organisations", (ROOT / "README.md").read_text("utf-8"))
+    assert said is not None
+    organisations = {document.organisation for document in bundle.documents.values()}
+    assert (int(said[1]), int(said[2])) == (len(bundle.documents), len(organisations))
 
 
 def test_the_shipped_schemas_are_what_the_mappings_say(bundle: MappingBundle) -> None:

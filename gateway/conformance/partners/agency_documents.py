@@ -124,10 +124,10 @@ def read_application(content: etree._Element, catalogue: DocumentCatalogue) -> R
 
 
 def _read_items(root: etree._Element) -> Iterator[GoodsItem]:
-    """Yield the items of either form of document: Item with its number, or LPCO with an item code."""
+    """Yield the items of either form of document: Item with its number, or Commodity with an item code."""
     for item in root.iterfind("{*}Item"):
         yield GoodsItem(int(item.findtext("{*}ItemNumber") or 0), item.findtext("{*}Hs") or "")
-    for commodity in root.iterfind("{*}LPCO/{*}Consignment/{*}ConsignmentItem/{*}Commodity"):
+    for commodity in root.iterfind(".//{*}ConsignmentItem/{*}Commodity"):
         code = _CODE.fullmatch(commodity.findtext("{*}ID") or "")
         if code is not None:
             yield GoodsItem(int(code[1]), commodity.findtext("{*}Classification/{*}ID") or "")

@@ -1,0 +1,66 @@
+"""The simulated agency reads and decides a request of every shipped document, by the data of the mappings."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+
+import pytest
+from lxml import etree
+
+from gateway.conformance.partners.agency_documents import (
+    DocumentCatalogue,
+    decide_application,
+    read_application,
+)
+from gateway.conformance.partners.agency_plan import AgencyPlan
+from gateway.errors import GatewayError
+from gateway.harmonize import MappingBundle, load_bundle
+from gateway.share import get_data_folder
+from gateway.wire import AGENCY
+from gateway.wire.xml import parse_xml
+from tests.harmonize.mutation.judging import golden
+from tests.kit.documents import DOCUMENTS
+
+NUMBER = "T000000000001"
+NOTICE = ("N-1", datetime(2026, 11, 20, 9, 0, tzinfo=UTC))
+
+
+@pytest.fixture(scope="module")
+def bundle() -> MappingBundle:
+    return load_bundle(get_data_folder("mappings"))
+
+
+def wrap_request(request: etree._Element) -> etree._Element:
+    """Return the content of the call that hands a request to its agency, with the attachments it names."""
+    content = etree.Element(f"{{{AGENCY}}}SubmitApplication")
+    for name, text in (("ApplicationNumber", NUMBER), ("CaseNumber", "SW-1")):
+        etree.SubElement(content, f"{{{AGENCY}}}{name}").text = text
+    etree.SubElement(content, f"{{{AGENCY}}}Document").append(request)
+    for cid in sorted({str(one.get("cid")) for one in request.iter("*") if one.get("cid")}):
+        digest = hashlib.sha256(cid.encode()).hexdigest()
+        attachment = etree.SubElement(content, f"{{{AGENCY}}}Attachment", cid=cid, sha256=digest)
+        attachment.text = base64.b64encode(cid.encode()).decode()
+    return content
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_document_is_served_by_its_agency(bundle: MappingBundle, name: str) -> None:
+    document = bundle.documents[name]
+    catalogue = DocumentCatalogue(document.organisation)
+    assert catalogue.get_document_laws(name) == document.laws
+    found = read_application(wrap_request(parse_xml(golden(name))), catalogue)
+    assert (found.document, found.number) == (name, NUMBER)
+    assert [item.number for item in found.items] == list(range(1, len(found.items) + 1))
+    assert all(item.hs for item in found.items)
+    decided = decide_application(found, AgencyPlan(laws=document.laws), document.laws, NOTICE)
+    assert decided.status == "R01"
+    assert len(decided.decisions) == len(found.items) * len(document.laws)
+
+
+def test_a_document_of_another_agency_is_refused() -> None:
+    request = wrap_request(parse_xml(golden("NVRQS-TRANS")))
+    with pytest.raises(GatewayError) as caught:
+        read_application(request, DocumentCatalogue("NPQS"))
+    assert caught.value.problem.id == "GW401"
