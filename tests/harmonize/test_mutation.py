@@ -20,7 +20,8 @@ from tests.harmonize.mutation.tables import alone, table
 SEED, NUMBER = "1", 88
 LEAST = {"load": 10, **dict.fromkeys(PROOFS, 2)}
 
-pytestmark = pytest.mark.long
+# All verdicts are given in the first test that asks for them.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @functools.cache

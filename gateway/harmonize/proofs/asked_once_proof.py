@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 from gateway.harmonize.language import DocumentMapping, MappingBundle
@@ -12,6 +13,8 @@ from gateway.harmonize.types import CommonMeaning, DataDictionary, UniqueField
 __all__ = ["count_boxes", "prove_asked_once"]
 
 _ASKED: Final = "asked"
+#: Each field is compared with each meaning, so names and labels come again and again.
+_MOST_NAMES: Final = 4096
 
 
 def prove_asked_once(bundle: MappingBundle, documents: list[DocumentMapping]) -> ProofFindings:
@@ -70,10 +73,12 @@ def _have_same_type(ask: UniqueField, meaning: CommonMeaning) -> bool:
     return ask.shape.kind == meaning.shape.kind and ask.attribute == meaning.attribute
 
 
+@lru_cache(_MOST_NAMES)
 def _compact_name(name: str) -> str:
     return name.replace(".", "").replace("_", "").lower()
 
 
+@lru_cache(_MOST_NAMES)
 def _normalize_label(label: str) -> str:
     return " ".join(label.lower().split())
 
