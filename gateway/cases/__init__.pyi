@@ -19,6 +19,7 @@ from .case_outcome import RankedDecision as RankedDecision
 from .case_outcome import RequestScope as RequestScope
 from .case_outcome import evaluate_case_outcome as evaluate_case_outcome
 from .case_outcome import is_decided as is_decided
+from .case_outcome import list_rejected_items as list_rejected_items
 from .case_outcome import select_current_decisions as select_current_decisions
 from .declaration_validation import ValidationFinding as ValidationFinding
 from .declaration_validation import ValidationReport as ValidationReport
@@ -45,6 +46,17 @@ from .officer_acts import encode_batch as encode_batch
 from .officer_acts import get_act_kind as get_act_kind
 from .officer_acts import list_unsent_words as list_unsent_words
 from .officer_acts import restore_act as restore_act
+from .requirement_balance import ClaimedRequirements as ClaimedRequirements
+from .requirement_balance import GrantedQuantity as GrantedQuantity
+from .requirement_balance import JudgedClaim as JudgedClaim
+from .requirement_balance import RequirementBalance as RequirementBalance
+from .requirement_balance import RequirementUse as RequirementUse
+from .requirement_balance import add_used_quantity as add_used_quantity
+from .requirement_balance import compute_left_quantity as compute_left_quantity
+from .requirement_balance import format_left_quantity as format_left_quantity
+from .requirement_balance import judge_requirement_claim as judge_requirement_claim
+from .requirement_balance import read_requirement_claim as read_requirement_claim
+from .requirement_balance import select_granted_quantities as select_granted_quantities
 from .result_documents import CaseHeader as CaseHeader
 from .result_documents import DecidedRequest as DecidedRequest
 from .result_documents import ReportedProblem as ReportedProblem

@@ -21,6 +21,7 @@ __all__ = [
     "evaluate_case_outcome",
     "evaluate_item_outcome",
     "is_decided",
+    "list_rejected_items",
     "select_current_decisions",
 ]
 
@@ -123,6 +124,12 @@ def evaluate_case_outcome(
     if not rejected:
         return CaseOutcome.APPROVED
     return CaseOutcome.REJECTED if len(rejected) == len(outcomes) else CaseOutcome.PARTIAL
+
+
+def list_rejected_items(items: Collection[int], decisions: Iterable[RankedDecision]) -> frozenset[int]:
+    """Return the items whose decisions in force reject them."""
+    outcomes = _evaluate_items(items, select_current_decisions(decisions))
+    return frozenset(item for item, outcome in outcomes.items() if outcome is DecisionCode.REJECTED)
 
 
 def _evaluate_items(items: Collection[int], current: Iterable[RankedDecision]) -> Mapping[int, DecisionCode]:

@@ -30,8 +30,11 @@ from .documents import MAPPING_WRONG as MAPPING_WRONG
 from .documents import NEED_TABLE_WRONG as NEED_TABLE_WRONG
 from .documents import NO_OPEN_CASE as NO_OPEN_CASE
 from .documents import NUMBER_MISTYPED as NUMBER_MISTYPED
+from .documents import QUANTITY_NOT_LEFT as QUANTITY_NOT_LEFT
 from .documents import REFERENCE_REUSED as REFERENCE_REUSED
 from .documents import REQUEST_INVALID as REQUEST_INVALID
+from .documents import REQUIREMENT_NOT_USABLE as REQUIREMENT_NOT_USABLE
+from .documents import REQUIREMENT_UNKNOWN as REQUIREMENT_UNKNOWN
 from .documents import RULE_BROKEN as RULE_BROKEN
 from .documents import SOURCES_DISAGREE as SOURCES_DISAGREE
 from .documents import VALUE_DOES_NOT_FIT as VALUE_DOES_NOT_FIT

@@ -96,6 +96,49 @@ ATTACHMENT_MISMATCH = Problem(
     http=200,
 )
 
+QUANTITY_NOT_LEFT = Problem(
+    id="GW411",
+    title="requirement has not enough left",
+    meaning="The declaration uses more of a certificate or approval than is left of it.",
+    cause=(
+        "Earlier declarations have used the quantity, also those of other brokers, or the agency has "
+        "reduced it. The detail names what is used and what is left."
+    ),
+    remedy=(
+        "Use at most what is left, or name another certificate. A declaration that is refused or withdrawn "
+        "gives back what it used. Operator: `gateway requirement show NUMBER`."
+    ),
+    soap="Client",
+    http=200,
+)
+
+REQUIREMENT_NOT_USABLE = Problem(
+    id="GW412",
+    title="requirement cannot be used so",
+    meaning="The certificate or approval is known, but this declaration cannot use it in this way.",
+    cause=(
+        "Its quantity is in a unit that cannot be converted to the unit of the declaration. Or it is "
+        "revoked, no longer valid, issued to another importer or exporter, or not the only one with its "
+        "number."
+    ),
+    remedy="Correct the number or the unit at the pointer. The detail says which of these it is.",
+    soap="Client",
+    http=200,
+)
+
+REQUIREMENT_UNKNOWN = Problem(
+    id="GW413",
+    title="requirement not in the ledger",
+    meaning="The declaration uses a certificate that the gateway does not know. Nothing is written off.",
+    cause="The number is misspelt, or the certificate was issued outside and is not registered here.",
+    remedy=(
+        "Compare the number with the certificate. Operator: "
+        "`gateway requirement add NUMBER --agency ORG --quantity 1500 --unit KGM` registers one from outside."
+    ),
+    soap="Client",
+    http=200,
+)
+
 MAPPING_MISSING = Problem(
     id="GW501",
     title="no mapping for this agency document",

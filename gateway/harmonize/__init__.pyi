@@ -72,3 +72,6 @@ from .tools.requests.request_form import RequestForm as RequestForm
 from .tools.samples.sample_maker import make_sample as make_sample
 from .tools.samples.sendable_sample import SampleFiling as SampleFiling
 from .tools.samples.sendable_sample import make_sendable_sample as make_sendable_sample
+from .types.unit_table import UnitTable as UnitTable
+from .types.unit_table import format_decimal as format_decimal
+from .types.unit_table import round_fraction as round_fraction

@@ -84,6 +84,7 @@ from .register.register_snapshot import load_register_snapshot as load_register_
 from .register.stored_forwarding_rules import make_rule_columns as make_rule_columns
 from .reply import CallBackWitness as CallBackWitness
 from .reply import apply_call_back as apply_call_back
+from .requirement_ledger import load_requirement_balances as load_requirement_balances
 from .response_watch import PendingResponse as PendingResponse
 from .response_watch import WaitingRequest as WaitingRequest
 from .submission_inspection import InspectionFinding as InspectionFinding

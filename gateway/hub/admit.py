@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import make_case_number
+from gateway.cases import ReportedProblem, make_case_number
 from gateway.errors import NO_OPEN_CASE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.forward import (
@@ -29,6 +29,7 @@ from gateway.hub.forward import (
 )
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease, enqueue_task
+from gateway.hub.requirement_ledger import claim_requirements, write_off_requirements
 from gateway.hub.split import (
     PreparedApplication,
     ProcessedSubmission,
@@ -121,7 +122,12 @@ def _open_case(
     now: datetime,
 ) -> None:
     submission = intake.submission
+    used = claim_requirements(conn, intake.requirements, intake.units, now)
+    if used.problems:
+        told = tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
+        raise SubmissionRejectedError(told, submission.reference, intake.declarant, intake.signing)
     case = cases.open_case(conn, _make_case(arrived, intake), now)
+    write_off_requirements(conn, case, used.taken, now)
     applications, customs = worded
     for sequence, (one, words) in enumerate(zip(intake.prepared, applications, strict=True), start=1):
         request = agency_requests.insert_request(
@@ -155,6 +161,7 @@ def _make_case(arrived: StoredSubmission, intake: ProcessedSubmission) -> NewCas
         ucr=submission.ucr,
         detail={"items": list(submission.items)}
         | _describe_warnings(intake)
+        | _describe_traders(intake)
         | intake.needs.describe_for_case(),
     )
 
@@ -163,6 +170,13 @@ def _describe_warnings(intake: ProcessedSubmission) -> dict[str, Any]:
     """Return the warnings of an admitted submission for the row of its case; nothing without one."""
     found = [{"id": one.id, "text": one.text, "pointer": one.pointer} for one in intake.warnings]
     return {"warnings": found} if found else {}
+
+
+def _describe_traders(intake: ProcessedSubmission) -> dict[str, str]:
+    """Return the ids of importer and exporter, to whom the agencies' certificates will be issued."""
+    used = intake.requirements
+    named = {"importer": used.importer, "exporter": used.exporter}
+    return {name: value for name, value in named.items() if value}
 
 
 def _make_request(

@@ -27,6 +27,7 @@ from gateway.cases import (
     check_notice_status,
     evaluate_case_outcome,
     is_decided,
+    list_rejected_items,
 )
 from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
@@ -39,6 +40,7 @@ from gateway.hub.completion import (
 )
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease, enqueue_task
+from gateway.hub.requirement_ledger import apply_decided_items
 from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import (
     NewDecision,
@@ -52,6 +54,7 @@ from gateway.store import (
     notices,
     officer_acts,
     payloads,
+    requirement_quantities,
     write_transaction,
 )
 
@@ -216,6 +219,7 @@ def _apply_notice(
     decisions.insert_decisions(
         conn, [_make_decision_row(request, notice, one) for one in notice.decisions], now
     )
+    _add_requirements(conn, hub, about, notice.decisions, now)
     record_evidence(
         conn,
         "notice",
@@ -226,7 +230,7 @@ def _apply_notice(
         now,
     )
     _move_request(conn, hub, request, (notice, stored), now)
-    _move_case(conn, case, notice, now)
+    _move_case(conn, hub, case, notice, now)
     enqueue_task(
         conn, "notify", ("notice", stored.id), f"notify:{request.id}:{notice.number}", now, case_id=case.id
     )
@@ -278,7 +282,20 @@ def _choose_decision_event(conn: Connection, request: Row[Any]) -> str:
     return "decide" if is_decided(make_concern(request), standing) else "decide_item"
 
 
-def _move_case(conn: Connection, case: Row[Any], notice: Notice, now: datetime) -> None:
+def _add_requirements(
+    conn: Connection, hub: Hub, about: tuple[Row[Any], Row[Any]], said: Iterable[Decision], now: datetime
+) -> None:
+    """Add the certificates of a notice to the ledger, each for the importer or exporter of the case."""
+    case, request = about
+    document = hub.rules.bundle.documents.get(request.document)
+    trader = "exporter" if document is not None and document.direction == "export" else "importer"
+    for one in said:
+        if one.number and one.quantity is not None:
+            holder = (case.detail or {}).get(trader, "")
+            requirement_quantities.ensure_requirement(conn, request.agency, one.number, holder, now)
+
+
+def _move_case(conn: Connection, hub: Hub, case: Row[Any], notice: Notice, now: datetime) -> None:
     """Decide the case with the last decision; a decided case that changes is concluded again."""
     if not notice.decisions:
         return
@@ -286,7 +303,8 @@ def _move_case(conn: Connection, case: Row[Any], notice: Notice, now: datetime) 
     standing = make_standing_decisions(
         decisions.list_by_case(conn, case.id), {row.id: row.number for row in asked}
     )
-    outcome = evaluate_case_outcome(_get_case_items(case), list_concerns(asked), standing)
+    items = _get_case_items(case)
+    outcome = evaluate_case_outcome(items, list_concerns(asked), standing)
     if outcome is None:
         cases.apply_event(conn, case.id, StateEvent("decision", now, _ACTOR, notice.number[:100]))
         return
@@ -298,6 +316,7 @@ def _move_case(conn: Connection, case: Row[Any], notice: Notice, now: datetime) 
     cases.apply_event(
         conn, case.id, StateEvent(event, now, _ACTOR, notice.number[:100]), outcome=outcome.value
     )
+    apply_decided_items(conn, case.id, list_rejected_items(items, standing), hub.rules.bundle.units, now)
     data = {"outcome": outcome.value, "conclusion": rests_on}
     record_evidence(
         conn, "decided" if event == "last_decision" else "corrected", "case", case.id, None, data, now

@@ -19,6 +19,7 @@ from sqlalchemy import Row
 
 from gateway.cases import (
     Application,
+    ClaimedRequirements,
     Filing,
     ReportedProblem,
     Submission,
@@ -26,6 +27,7 @@ from gateway.cases import (
     check_attachments,
     make_application_number,
     make_case_number,
+    read_requirement_claim,
     read_submission,
     validate_document,
 )
@@ -40,6 +42,7 @@ from gateway.harmonize import (
     AgencyRequest,
     DeclarationFinding,
     MappingBundle,
+    UnitTable,
     find_broken_rules,
     split_submission,
 )
@@ -105,6 +108,8 @@ class ProcessedSubmission:
     root: etree._Element = field(repr=False)
     warnings: tuple[ReportedProblem, ...] = ()
     needs: WeighedNeeds = NO_NEEDS
+    requirements: ClaimedRequirements = field(default_factory=ClaimedRequirements)
+    units: UnitTable = field(default_factory=UnitTable)
 
 
 class SubmissionRejectedError(Exception):
@@ -140,6 +145,7 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         reference = _read_reference(root)
         signing = admit_signer(hub, opened, arrived.knowledge, SubmissionTimes(arrived.row.received_at, at))
         submission = read_submission(root)
+        used = read_requirement_claim(submission.declaration)
         check_function(arrived.row.action, submission.function)
         declarant = _check_declarant(arrived, submission, signing, at)
         further = _collect_attachments(arrived, submission)
@@ -175,6 +181,8 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         root,
         warnings,
         weighed,
+        used,
+        bundle.units,
     )
 
 

@@ -26,6 +26,7 @@ from gateway.store import (
     messages,
     notices,
     read_row_number,
+    requirement_quantities,
     transitions,
 )
 
@@ -50,7 +51,7 @@ def find_case(conn: Connection, text: str) -> Row[Any] | None:
 
 
 def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
-    """Return a case with its requests, notices, decisions, deliveries and evidence."""
+    """Return a case with its requests, notices, decisions, used requirements, deliveries and evidence."""
     asked = agency_requests.list_by_case(conn, case.id)
     names = {row.id: row.number for row in asked}
     return dict(case._mapping) | {
@@ -60,9 +61,16 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
             dict(row._mapping) | {"request": names[row.request_id]}
             for row in decisions.list_by_case(conn, case.id)
         ],
+        "requirements": [
+            dict(row._mapping) for row in requirement_quantities.list_uses_of_case(conn, case.id)
+        ],
         "deliveries": [read_delivery_report(conn, row) for row in deliveries.list_by_case(conn, case.id)],
         "evidence": [dict(row._mapping) for row in list_subject_leaves(conn, "case", case.id)],
     }
+
+
+def _list_used_requirements(conn: Connection, case_id: int) -> list[dict[str, Any]]:
+    return [dict(row._mapping) for row in requirement_quantities.list_uses_of_case(conn, case_id)]
 
 
 def list_admitted_signers(evidence: list[Mapping[str, Any]]) -> Iterator[str]:

@@ -30,6 +30,7 @@ from gateway.store import (
     officer_tables,
     operations_tables,
     order_tables,
+    requirement_tables,
     sign_in_tables,
     statistics_tables,
     work_tables,
@@ -640,9 +641,7 @@ epochs = Table(
     _make_required_column("value", BigInteger),
 )
 
-#: Named here so that the catalogue of tables is complete wherever it is used.
 _FURTHER = [account_tables, answer_tables, api_tables, draft_tables, event_tables, officer_tables]
-_FURTHER += [operations_tables, order_tables, sign_in_tables, statistics_tables, work_tables]
-_OTHERS = frozenset(name for further in _FURTHER for name in further.__all__)
-
-__all__ += [table.name for table in metadata.sorted_tables if table.name not in _OTHERS]
+_FURTHER += [operations_tables, order_tables, requirement_tables, sign_in_tables, statistics_tables]
+_FURTHER += [work_tables]  # named here so that the catalogue of tables is complete wherever it is used
+__all__ += [one.name for one in metadata.sorted_tables if not any(one.name in x.__all__ for x in _FURTHER)]

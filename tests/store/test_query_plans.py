@@ -41,6 +41,7 @@ from gateway.store import (
     passkeys,
     refusal_reasons,
     register_version,
+    requirement_quantities,
     sign_in_removal,
     submission_drafts,
     traffic_counts,
@@ -366,6 +367,26 @@ QUESTIONS = {
         lambda conn: officer_acts.find_open_act(conn, 1),
         "officer_acts",
         "under_way",
+    ),
+    "uses of a case": (
+        lambda conn: requirement_quantities.list_uses_of_case(conn, 1),
+        "requirement_uses",
+        "ix_requirement_uses_case_id",
+    ),
+    "uses of a requirement": (
+        lambda conn: requirement_quantities.list_uses(conn, 1),
+        "requirement_uses",
+        "ix_requirement_uses_requirement_id",
+    ),
+    "requirements by number": (
+        lambda conn: requirement_quantities.find_requirements(conn, ["C-1"]),
+        "requirements",
+        "requirements_",
+    ),
+    "what decisions grant": (
+        lambda conn: requirement_quantities.list_granting_decisions(conn, ["C-1"]),
+        "decisions",
+        "ix_decisions_number",
     ),
     "acts to resume": (lambda conn: officer_acts.list_intended(conn), "officer_acts", "under_way"),
     "acts of an application": (

@@ -9,7 +9,15 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect
 
 from gateway.errors import GatewayError
-from gateway.store import agreements, lanes, make_engine, messages, read_transaction, write_transaction
+from gateway.store import (
+    agreements,
+    lanes,
+    make_engine,
+    messages,
+    read_transaction,
+    requirement_quantities,
+    write_transaction,
+)
 from gateway.store import schema_migration as module
 from gateway.store.schema_migration import (
     check_schema_version,
@@ -157,3 +165,32 @@ def test_pmodes_and_messages_of_every_older_version_stay(empty, revision):
     assert row.parameters == {"deliver_to": "case"}
     assert found == {"known": "A-1", "gone": None, "none": None}
     assert inspect(empty).get_pk_constraint("pmodes")["constrained_columns"] == ["agreement_id", "id"]
+
+
+_OLD_DECISION = (
+    "INSERT INTO decisions (request_id, agency, notice_no, item, law, issued_at, decision, number, quantity,"
+    " conditions, received_at)"
+    " VALUES (1, 'KFDA', '{notice}', 1, '05', {at}, 'APPROVED', {number}, {quantity}, '[]', {at})"
+)
+
+
+def test_the_numbers_that_agencies_gave_before_the_ledger_are_in_it(empty):
+    sqlite = empty.dialect.name == "sqlite"
+    at = "1" if sqlite else "now()"
+    with write_transaction(empty) as conn:
+        config = module._make_alembic_config()
+        config.attributes["connection"] = conn
+        module.command.upgrade(config, "0040")
+        # The application of the decisions is of no interest here.
+        conn.exec_driver_sql(
+            "PRAGMA defer_foreign_keys = ON" if sqlite else "SET LOCAL session_replication_role = replica"
+        )
+        given = [("N1", "'P-1'", "'5'"), ("N2", "'P-1'", "'6'"), ("N3", "NULL", "'1'")]
+        given.append(("N4", "'P-2'", "NULL"))
+        for notice, number, quantity in given:
+            statement = _OLD_DECISION.format(notice=notice, number=number, quantity=quantity, at=at)
+            conn.exec_driver_sql(statement)
+        module.command.upgrade(config, "head")
+        (row,) = requirement_quantities.list_requirements(conn)
+        assert (row.number, row.agency, row.holder, row.used) == ("P-1", "KFDA", "", {})
+        conn.exec_driver_sql("DELETE FROM decisions")

@@ -94,6 +94,10 @@ def _print_case_report(report: dict[str, Any]) -> None:
         past = "  (superseded)" if decision["superseded_by"] else ""
         what = f"{decision['decision']} {decision['number'] or ''}{past}"
         print(f"  item {decision['item']} law {decision['law']}: {what}")
+    for use in report["requirements"]:
+        back = f"  (given back: {use['return_reason']})" if use["returned_at"] else ""
+        used = f"{use['quantity']} {use['unit']} of requirement {use['number']} of {use['agency']}"
+        print(f"  item {use['item']} uses {used}{back}")
     for delivery in report["deliveries"]:
         for line in list_delivery_lines(delivery, with_attempts=bool(delivery["problem"])):
             print(f"  {line}")

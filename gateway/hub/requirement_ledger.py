@@ -1,0 +1,184 @@
+"""Writes off the quantities that declarations use of requirements, and gives them back.
+
+The functions run in the transaction that admits, withdraws or decides a case. The case is locked
+first, then the requirements in the order of their rows. So of two declarations that use one
+requirement at the same instant the second sees the first, and nothing is used twice. Each use and
+each return is a row of evidence about the case.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import (
+    ClaimedRequirements,
+    GrantedQuantity,
+    JudgedClaim,
+    RequirementBalance,
+    RequirementUse,
+    add_used_quantity,
+    judge_requirement_claim,
+    select_granted_quantities,
+)
+from gateway.evidence import record_evidence
+from gateway.harmonize import UnitTable
+from gateway.store import NewRequirementUse, requirement_quantities
+
+__all__ = [
+    "apply_decided_items",
+    "claim_requirements",
+    "give_back_requirements",
+    "load_requirement_balances",
+    "write_off_requirements",
+]
+
+_REJECTED: Final = "rejected"
+
+
+def load_requirement_balances(
+    conn: Connection, rows: Sequence[Row[Any]], units: UnitTable
+) -> tuple[RequirementBalance, ...]:
+    """Return requirements as values: what the decisions in force grant, or else what was registered."""
+    granting: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
+    for one in requirement_quantities.list_granting_decisions(conn, {row.number for row in rows}):
+        granting[one.number, one.agency].append(one)
+    return tuple(_make_balance(row, granting[row.number, row.agency], units) for row in rows)
+
+
+def _make_balance(row: Row[Any], granting: Iterable[Row[Any]], units: UnitTable) -> RequirementBalance:
+    granted = select_granted_quantities(
+        (
+            ((one.request_id, one.item), GrantedQuantity(Decimal(one.quantity), one.unit or ""))
+            for one in granting
+        ),
+        units,
+    )
+    if not granted and row.registered_at is not None and row.revoked_at is None:
+        granted = (GrantedQuantity(Decimal(row.quantity), row.unit),)
+    return RequirementBalance(
+        agency=row.agency,
+        number=row.number,
+        granted=granted,
+        used={unit: Decimal(quantity) for unit, quantity in row.used.items()},
+        holder=row.holder,
+        valid_until=row.valid_until,
+        revoked=not granted,
+        key=row.id,
+    )
+
+
+def claim_requirements(
+    conn: Connection, claim: ClaimedRequirements, units: UnitTable, at: datetime
+) -> JudgedClaim:
+    """Lock the requirements that a declaration uses, and judge whether enough is left of each."""
+    if not claim.uses:
+        return JudgedClaim((), (), ())
+    rows = requirement_quantities.lock_requirements_by_number(conn, {use.number for use in claim.uses})
+    return judge_requirement_claim(claim, load_requirement_balances(conn, rows, units), at.date(), units)
+
+
+def write_off_requirements(
+    conn: Connection,
+    case_id: int,
+    taken: Iterable[tuple[RequirementUse, RequirementBalance]],
+    at: datetime,
+) -> None:
+    """Write off uses that `claim_requirements` has found good in the same transaction."""
+    chosen = tuple(taken)
+    used: dict[int, dict[str, str]] = {}
+    for use, balance in chosen:
+        known = used.get(balance.key) or {unit: f"{sum_:f}" for unit, sum_ in balance.used.items()}
+        used[balance.key] = add_used_quantity(known, use.unit, use.quantity)
+        data = _describe_use(use, balance.agency)
+        record_evidence(conn, "written_off", "case", case_id, None, data, at)
+    for key, quantities in used.items():
+        requirement_quantities.set_used_quantities(conn, key, quantities)
+    new = [
+        NewRequirementUse(one.key, case_id, use.item, use.pointer, f"{use.quantity:f}", use.unit)
+        for use, one in chosen
+    ]
+    requirement_quantities.insert_uses(conn, new, at)
+
+
+def _describe_use(use: RequirementUse, agency: str) -> dict[str, Any]:
+    return {
+        "agency": agency,
+        "requirement": use.number,
+        "item": use.item,
+        "quantity": f"{use.quantity:f}",
+        "unit": use.unit,
+    }
+
+
+def give_back_requirements(
+    conn: Connection, case_id: int, reason: str, at: datetime, items: Collection[int] | None = None
+) -> int:
+    """Give back what a locked case has written off, of all items or of these; return the number of uses.
+
+    What was given back before is not given back again.
+    """
+    wanted = [
+        row
+        for row in requirement_quantities.list_uses_of_case(conn, case_id)
+        if row.returned_at is None and (items is None or row.item in items)
+    ]
+    locked = _lock_used(conn, wanted)
+    for row in wanted:
+        if requirement_quantities.return_use(conn, row.id, reason, at):
+            _change_used(conn, locked, row, -Decimal(row.quantity))
+            data = _describe_row(row) | {"reason": reason}
+            record_evidence(conn, "given_back", "case", case_id, None, data, at)
+    return len(wanted)
+
+
+def apply_decided_items(
+    conn: Connection, case_id: int, rejected: Collection[int], units: UnitTable, at: datetime
+) -> None:
+    """Give back what the rejected items of a decided, locked case use, and take again what others do.
+
+    An agency may correct a rejection after the quantity was given back. When it is used elsewhere
+    meanwhile, nothing is taken, and evidence says so: the agency's decision holds all the same.
+    """
+    uses = requirement_quantities.list_uses_of_case(conn, case_id)
+    if not uses:
+        return
+    give_back_requirements(conn, case_id, _REJECTED, at, rejected)
+    again = [row for row in uses if row.return_reason == _REJECTED and row.item not in rejected]
+    locked = _lock_used(conn, again)
+    for row in again:
+        (balance,) = load_requirement_balances(conn, [locked[row.requirement_id]], units)
+        use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit, row.pointer)
+        judged = judge_requirement_claim(
+            ClaimedRequirements((use,), importer=balance.holder), [balance], at.date(), units
+        )
+        if not judged.taken:
+            data = _describe_row(row) | {"problem": judged.problems[0].problem.id}
+            record_evidence(conn, "not_left", "case", case_id, None, data, at)
+        elif requirement_quantities.take_use_again(conn, row.id):
+            _change_used(conn, locked, row, Decimal(row.quantity))
+            record_evidence(conn, "written_off", "case", case_id, None, _describe_row(row), at)
+
+
+def _lock_used(conn: Connection, uses: Iterable[Row[Any]]) -> dict[int, Row[Any]]:
+    rows = requirement_quantities.lock_requirements(conn, {row.requirement_id for row in uses})
+    return {row.id: row for row in rows}
+
+
+def _change_used(conn: Connection, locked: dict[int, Row[Any]], use: Row[Any], quantity: Decimal) -> None:
+    """Add to what is used of a locked requirement, or take from it by a negative quantity."""
+    key = use.requirement_id
+    requirement_quantities.set_used_quantities(
+        conn, key, add_used_quantity(locked[key].used, use.unit, quantity)
+    )
+    locked |= {row.id: row for row in requirement_quantities.lock_requirements(conn, [key])}
+
+
+def _describe_row(row: Row[Any]) -> dict[str, Any]:
+    use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit)
+    return _describe_use(use, row.agency)

@@ -1,0 +1,80 @@
+"""Certificates of the requirement ledger and their uses, for an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import RequirementBalance, compute_left_quantity, format_left_quantity
+from gateway.harmonize import UnitTable
+from gateway.hub import load_requirement_balances
+from gateway.store import requirement_quantities
+
+__all__ = ["describe_requirement_uses", "describe_requirements"]
+
+
+def describe_requirements(
+    conn: Connection, rows: Sequence[Row[Any]], units: UnitTable
+) -> list[dict[str, Any]]:
+    """Return requirements with what was granted, what is used, and what is left in each granted unit.
+
+    `left` names one unit of each dimension: what is left in kilograms is left in tonnes as well.
+    """
+    balances = load_requirement_balances(conn, rows, units)
+    return [_describe_one(row, one, units) for row, one in zip(rows, balances, strict=True)]
+
+
+def _describe_one(row: Row[Any], balance: RequirementBalance, units: UnitTable) -> dict[str, Any]:
+    granted: dict[str, Decimal] = {}
+    for one in balance.granted:
+        granted[one.unit] = granted.get(one.unit, Decimal(0)) + one.quantity
+    return {
+        "id": row.id,
+        "number": row.number,
+        "agency": row.agency,
+        "source": "decision" if row.registered_at is None else "registered",
+        "holder": row.holder,
+        "granted": _write_amounts(granted),
+        "used": _write_amounts(balance.used),
+        "left": _write_left(balance, granted, units),
+        "valid_until": row.valid_until,
+        "revoked": balance.revoked,
+        "added_at": row.added_at,
+    }
+
+
+def _write_amounts(amounts: Mapping[str, Decimal]) -> list[dict[str, str]]:
+    return [{"quantity": f"{quantity:f}", "unit": unit} for unit, quantity in amounts.items()]
+
+
+def _write_left(
+    balance: RequirementBalance, granted: Iterable[str], units: UnitTable
+) -> list[dict[str, str]]:
+    left: dict[str, dict[str, str]] = {}
+    for unit in granted:
+        known = units.get(unit)
+        amount = compute_left_quantity(balance.granted, balance.used, unit, units)
+        if amount is not None:
+            told = {"quantity": format_left_quantity(amount), "unit": unit}
+            left.setdefault(unit if known is None else known.dimension, told)
+    return list(left.values())
+
+
+def describe_requirement_uses(conn: Connection, requirement: int) -> list[dict[str, Any]]:
+    """Return the last 50 uses of a requirement (row id), the newest first."""
+    return [
+        {
+            "case": row.case_number,
+            "item": row.item,
+            "quantity": row.quantity,
+            "unit": row.unit,
+            "pointer": row.pointer,
+            "used_at": row.used_at,
+            "returned_at": row.returned_at,
+            "return_reason": row.return_reason,
+        }
+        for row in requirement_quantities.list_uses(conn, requirement)
+    ]

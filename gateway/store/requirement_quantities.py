@@ -1,0 +1,218 @@
+"""Stores requirements and what declarations use of them; a requirement is locked before it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.requirement_tables import requirement_uses, requirements
+from gateway.store.tables import cases, decisions
+
+__all__ = [
+    "NewRequirementUse",
+    "RegisteredRequirement",
+    "ensure_requirement",
+    "find_requirements",
+    "insert_uses",
+    "list_granting_decisions",
+    "list_requirements",
+    "list_uses",
+    "list_uses_of_case",
+    "lock_requirements",
+    "lock_requirements_by_number",
+    "register_requirement",
+    "return_use",
+    "revoke_requirement",
+    "set_used_quantities",
+    "take_use_again",
+]
+
+_INSERT: Final = InsertIfAbsent(requirements, ("number", "agency"), "id")
+_USES_OF_CASE: Final = (
+    select(requirement_uses, requirements.c.number, requirements.c.agency)
+    .join(requirements)
+    .where(requirement_uses.c.case_id == bindparam("wanted"))
+    .order_by(requirement_uses.c.id)
+)
+#: Fewer than the parameters that SQLite allows in one statement.
+_CHUNK: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredRequirement:
+    """A requirement that was issued outside: an operator registers it."""
+
+    number: str
+    agency: str
+    quantity: str
+    unit: str
+    holder: str = ""
+    valid_until: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequirementUse:
+    """What one line of a case's declaration uses of a requirement (row id)."""
+
+    requirement_id: int
+    case_id: int
+    item: int
+    pointer: str
+    quantity: str
+    unit: str
+
+
+def ensure_requirement(conn: Connection, agency: str, number: str, holder: str, at: datetime) -> None:
+    """Store the requirement of a decision, unless it is there.
+
+    One that an agency has granted to two holders may be used by anybody.
+    """
+    new = {"number": number, "agency": agency, "holder": holder, "used": {}, "added_at": at}
+    empty = dict.fromkeys(("quantity", "unit", "valid_until", "registered_at", "revoked_at"))
+    if _INSERT.insert_one(conn, new | empty) is None:
+        same = (requirements.c.number == number, requirements.c.agency == agency)
+        conn.execute(
+            update(requirements).where(*same, requirements.c.holder.not_in(("", holder))).values(holder="")
+        )
+
+
+def register_requirement(conn: Connection, new: RegisteredRequirement, at: datetime) -> bool:
+    """Register a requirement that was issued outside, or again one that was revoked.
+
+    What is used of it stays used. Return False for a number of the agency that is in the ledger.
+    """
+    row = asdict(new) | {"used": {}, "registered_at": at, "revoked_at": None, "added_at": at}
+    if _INSERT.insert_one(conn, row) is not None:
+        return True
+    again = {name: row[name] for name in ("quantity", "unit", "holder", "valid_until", "registered_at")}
+    done = conn.execute(
+        update(requirements)
+        .where(
+            requirements.c.number == new.number,
+            requirements.c.agency == new.agency,
+            requirements.c.revoked_at.is_not(None),
+        )
+        .values(**again, revoked_at=None)
+    )
+    return done.rowcount == 1
+
+
+def revoke_requirement(conn: Connection, requirement: int, at: datetime) -> bool:
+    """Revoke a registered requirement (row id); return False for one that is not, or is revoked already."""
+    done = conn.execute(
+        update(requirements)
+        .where(
+            requirements.c.id == requirement,
+            requirements.c.registered_at.is_not(None),
+            requirements.c.revoked_at.is_(None),
+        )
+        .values(revoked_at=at)
+    )
+    return done.rowcount == 1
+
+
+def find_requirements(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
+    """Return the requirements of these numbers, of every agency, in the order of their row ids."""
+    found = [
+        row
+        for chunk in _split_chunks(sorted(set(numbers)))
+        for row in conn.execute(select(requirements).where(requirements.c.number.in_(chunk)))
+    ]
+    return sorted(found, key=lambda row: int(row.id))
+
+
+def lock_requirements_by_number(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
+    """Lock the requirements of these numbers and return them as they are then."""
+    return lock_requirements(conn, [row.id for row in find_requirements(conn, numbers)])
+
+
+def lock_requirements(conn: Connection, wanted: Collection[int]) -> Sequence[Row[Any]]:
+    """Lock requirements (row ids) until the transaction ends and return them as they are then.
+
+    They are locked in the order of their ids, so that two declarations that use the same ones do
+    not wait for each other. SQLite has locked the file already.
+    """
+    return [
+        row
+        for chunk in _split_chunks(sorted(set(wanted)))
+        for row in conn.execute(
+            select(requirements)
+            .where(requirements.c.id.in_(chunk))
+            .order_by(requirements.c.id)
+            .with_for_update(key_share=True)
+        )
+    ]
+
+
+def _split_chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+
+
+def list_granting_decisions(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
+    """Return the decisions in force that approve a quantity under one of these numbers."""
+    approved = decisions.c.decision.in_(("APPROVED", "APPROVED_WITH_CONDITIONS"))
+    current = (decisions.c.superseded_by.is_(None), decisions.c.quantity.is_not(None), approved)
+    return [
+        row
+        for chunk in _split_chunks(sorted(set(numbers)))
+        for row in conn.execute(
+            select(decisions).where(decisions.c.number.in_(chunk), *current).order_by(decisions.c.id)
+        )
+    ]
+
+
+def set_used_quantities(conn: Connection, requirement: int, used: Mapping[str, str]) -> None:
+    """Store what is used of a locked requirement, as exact decimals by unit."""
+    conn.execute(update(requirements).where(requirements.c.id == requirement).values(used=dict(used)))
+
+
+def insert_uses(conn: Connection, new: Sequence[NewRequirementUse], at: datetime) -> None:
+    """Store what a declaration uses."""
+    if new:
+        conn.execute(insert(requirement_uses), [asdict(one) | {"used_at": at} for one in new])
+
+
+def list_uses_of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+    """Return the uses of a case with number and agency of the requirement, those given back too."""
+    return conn.execute(_USES_OF_CASE, {"wanted": case_id}).all()
+
+
+def return_use(conn: Connection, use: int, reason: str, at: datetime) -> bool:
+    """Store that a use was given back; return False when it was already."""
+    return _change_use(conn, use, standing=True, returned_at=at, return_reason=reason)
+
+
+def take_use_again(conn: Connection, use: int) -> bool:
+    """Store that a use that was given back stands again; return False when it stands."""
+    return _change_use(conn, use, standing=False, returned_at=None, return_reason=None)
+
+
+def _change_use(conn: Connection, use: int, *, standing: bool, **values: Any) -> bool:
+    column = requirement_uses.c.returned_at
+    expected = column.is_(None) if standing else column.is_not(None)
+    done = conn.execute(
+        update(requirement_uses).where(requirement_uses.c.id == use, expected).values(**values)
+    )
+    return done.rowcount == 1
+
+
+def list_requirements(conn: Connection, *, limit: int = 50, before: int | None = None) -> Sequence[Row[Any]]:
+    """Return requirements, the newest first, with a row id below `before`."""
+    found = select(requirements).order_by(requirements.c.id.desc()).limit(limit)
+    return conn.execute(found.where(requirements.c.id < before) if before else found).all()
+
+
+def list_uses(conn: Connection, requirement: int, *, limit: int = 50) -> Sequence[Row[Any]]:
+    """Return the last uses of a requirement (row id) with the case number, the newest first."""
+    return conn.execute(
+        select(requirement_uses, cases.c.number.label("case_number"))
+        .join(cases, cases.c.id == requirement_uses.c.case_id)
+        .where(requirement_uses.c.requirement_id == requirement)
+        .order_by(requirement_uses.c.id.desc())
+        .limit(limit)
+    ).all()

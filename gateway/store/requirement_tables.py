@@ -1,0 +1,48 @@
+"""The tables of the requirement ledger: requirements, and what declarations use of them."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Date, ForeignKey, Index, Integer, Table, Text, UniqueConstraint
+
+from gateway.store.column_types import Instant, Json
+from gateway.store.table_types import make_identity_column, make_required_column, metadata
+
+__all__ = ["requirement_uses", "requirements"]
+
+# One row for each number of an agency. What the agency granted is in `decisions`; `quantity` and `unit`
+# are those of a requirement that was issued outside and registered. `used` is what stands written off,
+# as exact decimals by unit. The row is locked before it changes.
+requirements = Table(
+    "requirements",
+    metadata,
+    make_identity_column(),
+    make_required_column("number"),
+    make_required_column("agency"),
+    make_required_column("holder"),  # id of the importer or exporter; empty: anybody
+    make_required_column("used", Json),
+    Column("quantity", Text),
+    Column("unit", Text),
+    Column("valid_until", Date),
+    Column("registered_at", Instant),
+    Column("revoked_at", Instant),
+    make_required_column("added_at", Instant),
+    UniqueConstraint("number", "agency"),
+)
+
+# What one line of a declaration uses. A use that was given back keeps its row.
+requirement_uses = Table(
+    "requirement_uses",
+    metadata,
+    make_identity_column(),
+    make_required_column("requirement_id", BigInteger, ForeignKey("requirements.id")),
+    make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
+    make_required_column("item", Integer),
+    make_required_column("pointer"),
+    make_required_column("quantity"),  # the digits as declared
+    make_required_column("unit"),
+    make_required_column("used_at", Instant),
+    Column("returned_at", Instant),
+    Column("return_reason", Text),
+    Index("ix_requirement_uses_requirement_id", "requirement_id", "id"),
+    Index("ix_requirement_uses_case_id", "case_id", "id"),
+)

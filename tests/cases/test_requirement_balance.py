@@ -1,0 +1,169 @@
+"""What is left of a certificate: exact in every unit of its dimension, never below zero, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lxml import etree
+
+from gateway.cases import (
+    ClaimedRequirements,
+    GrantedQuantity,
+    RequirementBalance,
+    RequirementUse,
+    add_used_quantity,
+    compute_left_quantity,
+    format_left_quantity,
+    judge_requirement_claim,
+    read_requirement_claim,
+    select_granted_quantities,
+)
+from gateway.errors import GatewayError
+from gateway.wire.namespaces import WCO_DEC
+from tests.kit.house import bundle
+
+UNITS = bundle().units
+TODAY = date(2026, 11, 22)
+MASS = ("KGM", "TNE", "GRM", "LBR", "ONZ", "MGM", "STN")
+QUANTITY = st.decimals(Decimal("0.000001"), Decimal(9999), places=6)
+AMOUNT = st.tuples(QUANTITY, st.sampled_from(MASS))
+
+
+def kilograms(amounts: list[tuple[Decimal, str]]) -> Fraction:
+    return sum((Fraction(one) * UNITS.units[unit].factor for one, unit in amounts), Fraction(0))
+
+
+def used_by(amounts: list[tuple[Decimal, str]]) -> dict[str, Decimal]:
+    used: Mapping[str, str] = {}
+    for quantity, unit in amounts:
+        used = add_used_quantity(used, unit, quantity)
+    return {unit: Decimal(text) for unit, text in used.items()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(AMOUNT, max_size=12), st.randoms(use_true_random=False), st.sampled_from(MASS))
+def test_uses_and_returns_in_any_order_keep_the_sum(amounts, random, unit):
+    """Half of what was used is given back, before or after other uses: the rest is used, exactly."""
+    returned = amounts[::2]
+    changes = [*amounts, *((-one, unit_) for one, unit_ in returned)]
+    random.shuffle(changes)
+    whole = (Decimal("99999999.5"), "TNE")
+    left = compute_left_quantity([GrantedQuantity(*whole)], used_by(changes), unit, UNITS)
+    assert left is not None
+    assert left * UNITS.units[unit].factor == kilograms([whole]) - kilograms(amounts[1::2])
+    assert used_by([*amounts, *((-one, unit_) for one, unit_ in amounts)]) == {}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(AMOUNT, min_size=1, max_size=6), st.lists(AMOUNT, min_size=1, max_size=10))
+def test_never_is_more_taken_than_was_granted(granted, wanted):
+    """Whatever is asked in whatever units, what is taken fits, and what is refused would not have fitted."""
+    balance = RequirementBalance("KFDA", "C", tuple(GrantedQuantity(*one) for one in granted))
+    uses = tuple(RequirementUse(1, "C", one, unit) for one, unit in wanted)
+    judged = judge_requirement_claim(ClaimedRequirements(uses), [balance], TODAY, UNITS)
+    taken = [(use.quantity, use.unit) for use, _ in judged.taken]
+    assert kilograms(taken) <= kilograms(granted)
+    assert len(judged.taken) + len(judged.problems) == len(wanted)
+    assert {one.problem.id for one in judged.problems} <= {"GW411"}
+    if kilograms(wanted) <= kilograms(granted):
+        assert judged.problems == ()
+
+
+def judge(used: RequirementUse, *known: RequirementBalance, importer: str = "") -> list[tuple[str, str]]:
+    judged = judge_requirement_claim(ClaimedRequirements((used,), importer), known, TODAY, UNITS)
+    return [(one.problem.id, one.detail) for one in (*judged.problems, *judged.warnings)]
+
+
+def balance(*granted: tuple[str, str], agency: str = "KFDA", holder: str = "") -> RequirementBalance:
+    amounts = tuple(GrantedQuantity(Decimal(one), unit) for one, unit in granted)
+    return RequirementBalance(agency, "C", amounts, {}, holder)
+
+
+def use(quantity: str, unit: str) -> RequirementUse:
+    return RequirementUse(1, "C", Decimal(quantity), unit, "p")
+
+
+def test_the_sentence_names_what_is_left_in_the_unit_of_the_declaration():
+    assert judge(use("0.1", "TNE"), balance(("99.9999", "KGM"))) == [
+        ("GW411", "requirement C of KFDA: 0.1 TNE used, 0.0999999 TNE left")
+    ]
+    # A remainder that is no finite decimal is rounded down, never up.
+    assert judge(use("4", "LBR"), balance(("1", "KGM"))) == [
+        ("GW411", "requirement C of KFDA: 4 LBR used, 2.204622 LBR left")
+    ]
+
+
+def test_dimensions_are_kept_apart():
+    both = balance(("10", "KGM"), ("5", "LTR"))
+    assert judge(use("10000", "GRM"), both) == judge(use("5000", "MLT"), both) == []
+    assert judge(use("1", "MTR"), both) == [
+        ("GW412", "requirement C of KFDA is in KGM and LTR, which cannot be converted to MTR")
+    ]
+    assert judge(use("1", ""), both)[0][0] == "GW412"
+    # A unit that the table does not have is converted to itself only.
+    assert judge(use("2", "NMB"), balance(("2", "NMB"))) == []
+    assert judge(use("2", "C62"), balance(("2", "NMB")))[0][0] == "GW412"
+
+
+def test_the_number_of_two_agencies_is_not_guessed():
+    kfda, kpta = balance(("1", "KGM"), holder="1"), balance(("1", "KGM"), agency="KPTA", holder="2")
+    assert judge(use("1", "KGM"), kfda, kpta, importer="2") == []
+    either = [balance(("1", "KGM")), balance(("1", "KGM"), agency="KPTA")]
+    assert "KFDA and KPTA have each issued" in judge(use("1", "KGM"), *either)[0][1]
+
+
+def test_an_unknown_number_is_a_warning():
+    judged = judge_requirement_claim(ClaimedRequirements((use("1", "KGM"),)), [], TODAY, UNITS)
+    assert (judged.problems, judged.taken) == ((), ())
+    assert [one.problem.id for one in judged.warnings] == ["GW413"]
+
+
+def test_the_goods_that_two_laws_allow_count_once():
+    said = [
+        (("r", 1), GrantedQuantity(Decimal(100), "KGM")),
+        (("r", 1), GrantedQuantity(Decimal("0.06"), "TNE")),
+        (("r", 2), GrantedQuantity(Decimal(5), "KGM")),
+        (("r", 1), GrantedQuantity(Decimal(3), "LTR")),
+    ]
+    found = select_granted_quantities(said, UNITS)
+    assert compute_left_quantity(found, {}, "KGM", UNITS) == 65
+    assert compute_left_quantity(found, {}, "LTR", UNITS) == 3
+
+
+def test_what_is_left_is_written_exactly():
+    assert [format_left_quantity(Fraction(one)) for one in ("0", "1/8", "1/3", "1000000")] == [
+        *("0", "0.125", "0.333333", "1000000"),
+    ]
+
+
+def declaration(quantity: str, number: str = "C-1") -> etree._Element:
+    text = f"""<Declaration xmlns="{WCO_DEC}"><Exporter><ID>E</ID></Exporter><GoodsShipment>
+    <GovernmentAgencyGoodsItem><SequenceNumeric>7</SequenceNumeric><AdditionalDocument><ID>{number}</ID>
+    <WriteOff><QuantityQuantity unitCode="KGM">{quantity}</QuantityQuantity></WriteOff></AdditionalDocument>
+    <AdditionalDocument><ID>without quantity</ID></AdditionalDocument></GovernmentAgencyGoodsItem>
+    <Importer><ID>I</ID></Importer></GoodsShipment></Declaration>"""
+    return etree.fromstring(text)
+
+
+def test_the_declaration_names_certificate_and_quantity():
+    claim = read_requirement_claim(declaration("2.50"))
+    pointer = "42A/67A[1]/68A[7]/02A[1]/22C[1]/502"
+    assert claim == ClaimedRequirements(
+        (RequirementUse(7, "C-1", Decimal("2.50"), "KGM", pointer),), importer="I", exporter="E"
+    )
+    assert read_requirement_claim(declaration("0.0")).uses == ()
+    assert read_requirement_claim(declaration("1", number="")).uses == ()
+
+
+@pytest.mark.parametrize(("quantity", "problem"), [("-1", "GW404"), ("NaN", "GW402"), ("x", "GW402")])
+def test_a_quantity_that_is_none_is_refused(quantity, problem):
+    with pytest.raises(GatewayError) as caught:
+        read_requirement_claim(declaration(quantity))
+    assert caught.value.problem.id == problem
+    assert caught.value.location.endswith("/502")

@@ -1,0 +1,105 @@
+"""``gateway requirement``: an operator registers a certificate, sees what is left; a broker asks first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cli import main
+from gateway.share import get_data_folder
+from gateway.store import audit_log
+from gateway.store.engine import read_transaction
+from tests.flows.test_requirement_ledger import declare
+from tests.kit.story import Story
+
+Run = Callable[..., tuple[int, str, str]]
+SAMPLE = str(get_data_folder("conformance").joinpath("samples", "import-three-items.xml"))
+ADD = ("--agency", "KFDA", "--unit", "KGM")
+
+
+@pytest.fixture
+def run(tmp_path: Path, engine: Engine, capsys: pytest.CaptureFixture[str]) -> Run:
+    url = engine.url.render_as_string(hide_password=False)
+    text = f'[hub]\nhome = "."\n[database]\nurl = "{url}"\n'
+    (tmp_path / "gateway.toml").write_text(text, encoding="utf-8")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        home = () if "check" in words else ("--home", str(tmp_path))
+        status = main([*words, *home])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def test_a_certificate_from_registration_to_revocation(run: Run, engine: Engine) -> None:
+    status, out, _ = run("requirement", "add", "C-1", "--quantity", "1.5", *ADD, "--until", "2027-01-31")
+    assert (status, out) == (0, "Requirement C-1 of KFDA: declarations may use 1.5 KGM.\n")
+    status, _, told = run("requirement", "add", "C-1", "--quantity", "9", *ADD)
+    assert status == 1
+    assert "GW808" in told
+    assert "has requirement C-1 of KFDA already" in told
+    declare(Story(engine, customs=False), "D1", (1, "C-1", "600", "GRM"))
+    (row,) = [json.loads(line) for line in run("requirement", "list", "--json")[1].splitlines()]
+    assert row["left"] == [{"quantity": "0.9", "unit": "KGM"}]
+    assert row["used"] == [{"quantity": "600", "unit": "GRM"}]
+    assert (row["source"], row["valid_until"], row["revoked"]) == ("registered", "2027-01-31", False)
+    shown = json.loads(run("requirement", "show", "C-1", "--json")[1])
+    (use,) = shown["uses"]
+    assert (use["item"], use["quantity"], use["unit"], use["returned_at"]) == (1, "600", "GRM", None)
+    assert "600" in run("requirement", "show", "C-1")[1]
+    assert "0.9 KGM" in run("requirement", "list")[1]
+    assert "item 1 uses 600 GRM of requirement C-1 of KFDA" in run("case", "show", use["case"])[1]
+    assert run("requirement", "revoke", "C-1", "--agency", "KFDA")[0] == 0
+    assert run("requirement", "revoke", "C-1", "--agency", "KFDA")[0] == 1
+    assert json.loads(run("requirement", "list", "--json")[1])["revoked"] is True
+    # What is revoked may be registered again; what was used of it stays used.
+    assert run("requirement", "add", "C-1", "--quantity", "1", *ADD)[0] == 0
+    assert json.loads(run("requirement", "list", "--json")[1])["left"] == [{"quantity": "0.4", "unit": "KGM"}]
+    with read_transaction(engine) as conn:
+        verbs = [row.action for row in audit_log.list_actions(conn)]
+    assert verbs.count("requirement add") == 2
+    assert verbs.count("requirement revoke") == 1
+
+
+def test_what_is_not_there_or_no_quantity(run: Run) -> None:
+    assert run("requirement", "show", "C-9")[0] == 1
+    for wrong in ("0", "-1", "x", "NaN", "1.0000001", "1e40"):
+        assert run("requirement", "add", "C-1", f"--quantity={wrong}", *ADD)[0] == 2
+
+
+def test_a_submission_is_judged_from_files(run: Run, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    line = {"number": "수허02-1184", "agency": "KFDA", "granted": [{"quantity": "150", "unit": "NMB"}]}
+    ledger.write_text(json.dumps(line) + "\n\n")
+    command = ("requirement", "check", SAMPLE, "--ledger", str(ledger))
+    status, out, _ = run(*command, "--json")
+    told = json.loads(out)
+    assert (status, told["accepted"], told["importer"]) == (0, True, "1248612345")
+    (use,) = told["uses"]
+    assert (use["item"], use["number"], use["quantity"], use["unit"]) == (1, "수허02-1184", "100", "NMB")
+    ledger.write_text(json.dumps(line | {"used": [{"quantity": "51", "unit": "NMB"}]}))
+    status, out, _ = run(*command)
+    assert status == 1
+    assert "GW411 requirement 수허02-1184 of KFDA: 100 NMB used, 99 NMB left" in out
+    ledger.write_text("")
+    status, out, _ = run(*command)
+    assert status == 0
+    assert out.startswith("warning GW413")
+
+
+_NO_QUANTITY = '{"number":"1","agency":"A","granted":[{"quantity":"x","unit":"K"}]}'
+
+
+@pytest.mark.parametrize("line", ["[]", "{}", _NO_QUANTITY, "}"])
+def test_a_line_that_is_no_requirement_is_named(run: Run, tmp_path: Path, line: str) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    ledger.write_text("\n" + line)
+    status, _, told = run("requirement", "check", SAMPLE, "--ledger", str(ledger))
+    assert status in (1, 2)
+    assert "GW808" in told
+    assert "line 2" in told

@@ -1,0 +1,305 @@
+"""What declarations use of certificates is written off once, and given back with what is refused."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from lxml import etree
+from sqlalchemy import Engine
+
+from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.evidence import list_subject_leaves
+from gateway.hub.admit import admit_submission
+from gateway.hub.reply import apply_call_back
+from gateway.hub.requirement_ledger import give_back_requirements
+from gateway.store import RegisteredRequirement, cases, make_engine, messages, requirement_quantities
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.wire.namespaces import WCO_DEC
+from tests.flows.craft import all_of, text, without_applications
+from tests.kit.kills import die_at
+from tests.kit.story import ITEMS, LAWS, Story
+
+ITEM = ".//{*}GovernmentAgencyGoodsItem"
+USED = "42A/67A[1]/68A[1]/02A[1]/22C[1]/502"
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    return Story(engine, customs=False)
+
+
+def using(reference: str, *lines: tuple[int, str, str, str]) -> Callable[[etree._Element], None]:
+    """Declare alone, and use of certificates: item, number, quantity, unit."""
+
+    def change(root: etree._Element) -> None:
+        without_applications(root)
+        for one in root.findall(".//{*}GovernmentAgencyGoodsItem/{*}AdditionalDocument"):
+            one.getparent().remove(one)  # type: ignore[union-attr]
+        for item, requirement, quantity, unit in lines:
+            goods = root.findall(ITEM)[item - 1]
+            made = etree.Element(f"{{{WCO_DEC}}}AdditionalDocument")
+            etree.SubElement(made, f"{{{WCO_DEC}}}ID").text = requirement
+            off = etree.SubElement(made, f"{{{WCO_DEC}}}WriteOff")
+            used = etree.SubElement(off, f"{{{WCO_DEC}}}QuantityQuantity", unitCode=unit)
+            used.text = quantity
+            goods.insert([child.tag.rpartition("}")[2] for child in goods].index("Commodity"), made)
+
+    return all_of(change, text("Reference", reference), text(".//FunctionalReferenceID", reference))
+
+
+def declare(story: Story, reference: str, *lines: tuple[int, str, str, str]) -> None:
+    story.submit(story.submission(using(reference, *lines)), attach=False)
+    story.tick(seconds=1)
+
+
+def register(story: Story, number: str, quantity: str, unit: str, **more: Any) -> None:
+    new = RegisteredRequirement(number, "KFDA", quantity, unit, **more)
+    with write_transaction(story.house.engine) as conn:
+        assert requirement_quantities.register_requirement(conn, new, story.clock())
+
+
+def used_of(story: Story, number: str) -> dict[str, str]:
+    with read_transaction(story.house.engine) as conn:
+        (row,) = requirement_quantities.find_requirements(conn, [number])
+        standing = [one for one in requirement_quantities.list_uses(conn, row.id) if one.returned_at is None]
+    sums: Counter[str] = Counter()
+    for one in standing:
+        sums[one.unit] += Decimal(one.quantity)  # type: ignore[assignment]
+    assert {unit: Decimal(value) for unit, value in row.used.items()} == dict(sums)
+    return dict(row.used)
+
+
+def told(story: Story) -> list[tuple[str, str, str]]:
+    found = story.result().findall("{*}Problem")
+    return [(one.get("id", ""), one.get("pointer", ""), one.text or "") for one in found]
+
+
+def evidence(story: Story, case: int, kind: str) -> list[dict[str, Any]]:
+    with read_transaction(story.house.engine) as conn:
+        return [json.loads(row.data) for row in list_subject_leaves(conn, "case", case) if row.kind == kind]
+
+
+def test_declarations_use_a_certificate_until_nothing_is_left(story: Story) -> None:
+    register(story, "C-1", "100", "KGM")
+    declare(story, "D1", (1, "C-1", "0.06", "TNE"))
+    assert story.outcome()[0] == "APPROVED"
+    (row,) = evidence(story, story.case().id, "written_off")
+    assert row == {"agency": "KFDA", "requirement": "C-1", "item": 1, "quantity": "0.06", "unit": "TNE"}
+    declare(story, "D2", (1, "C-1", "60", "KGM"))
+    assert told(story) == [("GW411", USED, "requirement C-1 of KFDA: 60 KGM used, 40 KGM left")]
+    assert used_of(story, "C-1") == {"TNE": "0.06"}
+    # A refused declaration has used nothing, and its reference is free again.
+    declare(story, "D2", (1, "C-1", "40", "KGM"))
+    assert story.outcome()[0] == "APPROVED"
+    declare(story, "D3", (1, "C-1", "0.001", "MGM"))
+    assert told(story) == [("GW411", USED, "requirement C-1 of KFDA: 0.001 MGM used, 0 MGM left")]
+
+
+def test_all_lines_of_a_declaration_count_together_or_not_at_all(story: Story) -> None:
+    register(story, "C-1", "100", "KGM")
+    register(story, "C-2", "5", "KGM")
+    declare(story, "D1", (1, "C-2", "5", "KGM"), (1, "C-1", "60", "KGM"), (2, "C-1", "60", "KGM"))
+    problem = ("GW411", USED.replace("68A[1]", "68A[2]"), "requirement C-1 of KFDA: 60 KGM used, 40 KGM left")
+    assert told(story) == [problem]
+    assert used_of(story, "C-1") == used_of(story, "C-2") == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "line", "problem"),
+    [
+        ({}, (1, "C-1", "1", "LTR"), "is in KGM, which cannot be converted to LTR"),
+        ({"holder": "999"}, (1, "C-1", "1", "KGM"), "was issued to another importer or exporter"),
+        ({"valid_until": date(2020, 1, 1)}, (1, "C-1", "1", "KGM"), "was valid until 2020-01-01"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_so(
+    story: Story, more: dict[str, Any], line: tuple[int, str, str, str], problem: str
+) -> None:
+    register(story, "C-1", "100", "KGM", **more)
+    declare(story, "D1", line)
+    ((found, pointer, words),) = told(story)
+    assert (found, pointer) == ("GW412", USED)
+    assert problem in words
+    assert used_of(story, "C-1") == {}
+
+
+def test_what_the_ledger_does_not_know_stops_nobody(story: Story) -> None:
+    declare(story, "D1", (1, "OUTSIDE-1", "100", "KGM"))
+    assert story.outcome()[0] == "APPROVED"
+    assert evidence(story, story.case().id, "written_off") == []
+
+
+def test_a_declaration_cannot_use_less_than_nothing(story: Story) -> None:
+    register(story, "C-1", "100", "KGM")
+    declare(story, "D1", (1, "C-1", "-5", "KGM"))
+    assert [(one, pointer) for one, pointer, _ in told(story)] == [("GW404", USED)]
+
+
+def decide(story: Story, quantity: str, code: DecisionCode, notice: str, number: str = "K-77") -> None:
+    decision = Decision(ITEMS["KFDA"], LAWS["KFDA"], code, number, None, Decimal(quantity), "KGM")
+    status = "R04" if code is DecisionCode.REJECTED else "R01"
+    said = Notice(notice, story.clock(), status, (decision,))
+    apply_call_back(story.hub, "KFDA", AgencyCallback(said, story.number_of("KFDA")))
+
+
+def test_a_decision_fills_the_ledger_and_its_correction_changes_it(story: Story) -> None:
+    story.submit()
+    story.tick()
+    decide(story, "50", DecisionCode.APPROVED, "N1")
+    declare(story, "D1", (1, "K-77", "30", "KGM"))
+    assert story.outcome()[0] == "APPROVED"
+    story.clock.forward(seconds=5)
+    decide(story, "40", DecisionCode.APPROVED, "N2")
+    declare(story, "D2", (1, "K-77", "20", "KGM"))
+    assert told(story) == [("GW411", USED, "requirement K-77 of KFDA: 20 KGM used, 10 KGM left")]
+    story.clock.forward(seconds=5)
+    decide(story, "40", DecisionCode.REJECTED, "N3")
+    declare(story, "D3", (1, "K-77", "1", "KGM"))
+    assert [(one, words) for one, _, words in told(story)] == [
+        ("GW412", "requirement K-77 of KFDA is revoked")
+    ]
+
+
+def test_only_its_importer_uses_the_certificate_of_a_decision(story: Story) -> None:
+    story.submit()
+    story.tick()
+    decide(story, "50", DecisionCode.APPROVED, "N1")
+    other = all_of(using("D1", (1, "K-77", "1", "KGM")), text(".//Importer/ID", "5550000000"))
+    story.submit(story.submission(other), attach=False)
+    story.tick(seconds=1)
+    assert [(one, words) for one, _, words in told(story)] == [
+        ("GW412", "requirement K-77 was issued to another importer or exporter")
+    ]
+
+
+def with_applications(root: etree._Element) -> None:
+    """Use the certificate in each of the three items that agencies decide."""
+    for goods in root.findall(ITEM):
+        made = etree.Element(f"{{{WCO_DEC}}}AdditionalDocument")
+        etree.SubElement(made, f"{{{WCO_DEC}}}ID").text = "C-1"
+        off = etree.SubElement(made, f"{{{WCO_DEC}}}WriteOff")
+        etree.SubElement(off, f"{{{WCO_DEC}}}QuantityQuantity", unitCode="KGM").text = "10"
+        goods.insert([child.tag.rpartition("}")[2] for child in goods].index("Commodity"), made)
+
+
+def test_a_rejected_item_gives_back_what_it_uses(story: Story) -> None:
+    register(story, "C-1", "30", "KGM")
+    story.submit(story.submission(with_applications))
+    story.tick()
+    case = story.case().id
+    assert used_of(story, "C-1") == {"KGM": "30"}
+    story.decide_all("KPTA")
+    story.decide("KPTA", DecisionCode.REJECTED)
+    assert story.case().outcome == "PARTIAL"
+    assert used_of(story, "C-1") == {"KGM": "20"}
+    (back,) = evidence(story, case, "given_back")
+    assert (back["item"], back["quantity"], back["reason"]) == (ITEMS["KPTA"], "10", "rejected")
+    # The agency corrects itself: the quantity is still there, and is taken again.
+    story.clock.forward(seconds=5)
+    story.decide("KPTA", DecisionCode.APPROVED, number="N2")
+    assert used_of(story, "C-1") == {"KGM": "30"}
+    story.clock.forward(seconds=5)
+    story.decide("KPTA", DecisionCode.REJECTED, number="N3")
+    declare(story, "D9", (1, "C-1", "5", "KGM"))
+    story.clock.forward(seconds=5)
+    with read_transaction(story.house.engine) as conn:
+        assert cases.find_by_id(conn, case).outcome == "PARTIAL"  # type: ignore[union-attr]
+    call = next(one for one in story.soap.calls if one.destination == "KPTA")
+    again = story.notice("KPTA", DecisionCode.APPROVED, number="N4")
+    apply_call_back(story.hub, "KPTA", AgencyCallback(again, call.text("ApplicationNumber")))
+    assert used_of(story, "C-1") == {"KGM": "25"}
+    (short,) = evidence(story, case, "not_left")
+    assert (short["requirement"], short["problem"]) == ("C-1", "GW411")
+
+
+def test_a_case_gives_back_once(story: Story) -> None:
+    register(story, "C-1", "30", "KGM")
+    declare(story, "D1", (1, "C-1", "10", "KGM"), (2, "C-1", "0.01", "TNE"))
+    with write_transaction(story.house.engine) as conn:
+        case = cases.lock_case(conn, story.case().id)
+        assert give_back_requirements(conn, case.id, "withdrawn", story.clock()) == 2
+        assert give_back_requirements(conn, case.id, "withdrawn", story.clock()) == 0
+    assert used_of(story, "C-1") == {}
+    assert len(evidence(story, story.case().id, "given_back")) == 2
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_killed_process_has_written_off_with_its_case_or_not_at_all(story: Story, side: str) -> None:
+    register(story, "C-1", "10", "KGM")
+    story.submit(story.submission(using("D1", (1, "C-1", "10", "KGM"))), attach=False)
+
+    def work(hub: Any) -> None:
+        story.agents["local"].hub = hub
+        story.house.hub = hub
+        story.new_worker("w2", threads=1).run_once()
+
+    die_at(story, f"admit.case.{side}_commit", work)
+    assert used_of(story, "C-1") == ({} if side == "before" else {"KGM": "10"})
+    story.tick(minutes=5)
+    assert story.outcome()[0] == "APPROVED"
+    assert used_of(story, "C-1") == {"KGM": "10"}
+
+
+def admit_pairs(story: Story, number: int) -> None:
+    """Let two declarations at a time use the whole of one certificate at the same instant."""
+    for one in range(number):
+        register(story, f"C-{one}", "100", "KGM")
+    for side in "AB":
+        for one in range(number):
+            line = (1, f"C-{one}", "100" if side == "A" else "0.1", "KGM" if side == "A" else "TNE")
+            story.submit(story.submission(using(f"{side}{one}", line)), attach=False)
+    with read_transaction(story.house.engine) as conn:
+        rows = messages.list_messages(conn, limit=2 * number, action="Submit")
+    ids = sorted(row.id for row in rows)
+    together = threading.Barrier(2)
+
+    def admit(mine: list[int]) -> None:
+        for message in mine:
+            together.wait(60)
+            admit_submission(story.hub, message, lambda _: None)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(admit, (ids[:number], ids[number:])))
+
+
+def count_outcomes(story: Story, number: int) -> Counter[str]:
+    with read_transaction(story.house.engine) as conn:
+        return Counter(row.outcome for row in cases.list_cases(conn, limit=2 * number))
+
+
+def race(story: Story, number: int) -> None:
+    admit_pairs(story, number)
+    assert count_outcomes(story, number) == {"APPROVED": number, "REFUSED": number}
+    for one in range(number):
+        assert used_of(story, f"C-{one}") in ({"KGM": "100"}, {"TNE": "0.1"})
+
+
+def test_of_two_that_use_all_at_once_one_is_refused(engine: Engine) -> None:
+    race(Story(engine, customs=False), 4)
+
+
+@pytest.mark.long
+def test_three_hundred_races_for_the_last_quantity(engine: Engine) -> None:
+    race(Story(engine, customs=False), 300)
+
+
+def test_without_the_lock_more_is_used_than_was_granted(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shows that the race is there and that the lock is what wins it."""
+    engine = make_engine(postgresql_url)
+    story = Story(engine, customs=False)
+    monkeypatch.setattr(
+        requirement_quantities, "lock_requirements_by_number", requirement_quantities.find_requirements
+    )
+    admit_pairs(story, 20)
+    assert count_outcomes(story, 20)["APPROVED"] > 20
+    engine.dispose()
