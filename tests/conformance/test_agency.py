@@ -23,6 +23,8 @@ from gateway.errors import (
     GatewayError,
     Problem,
 )
+from gateway.harmonize import load_bundle, make_placeholder_numbers, split_submission
+from gateway.share import get_data_folder
 from gateway.wire.soap import read_envelope
 from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
 from gateway.xmlsec.wss import sign_soap_envelope
@@ -36,6 +38,8 @@ from tests.conformance.simulated_hubs import (
     numbers,
     signer_of,
 )
+from tests.kit.documents import each_document
+from tests.kit.paths import ROOT
 
 
 def said(heard: AgencyCallback) -> Notice:
@@ -77,6 +81,32 @@ def test_every_agency_knows_its_items(hub: CallingHub, agencies: Agencies, code:
     answer = hub.call(agency.url, application(agency.url, code))
     assert isinstance(answer, Notice)
     assert {one.item for one in answer.decisions} == {item}
+
+
+@pytest.mark.parametrize("name", each_document())
+def test_an_agency_serves_each_of_its_documents_by_its_own_wsdl(
+    hub: CallingHub, agencies: Agencies, name: str
+) -> None:
+    """The simulated agency knows a document by its files alone: schema, laws, attachments, items."""
+    root = parse_xml((ROOT / "conformance" / "submissions" / name / "valid.xml").read_bytes())
+    placeholders = make_placeholder_numbers(root)
+    (request,) = split_submission(root, load_bundle(get_data_folder("mappings")), placeholders).requests
+    agency = agencies(request.organisation)
+    number = placeholders[request.application]["application_number"]
+    call = application(
+        agency.url,
+        arguments={"ApplicationNumber": number, "CaseNumber": "SW-1"},
+        document=request.xml,
+        attachments=tuple(
+            CallAttachment(cid, "application/pdf", cid.encode()) for cid in request.attachments
+        ),
+    )
+    answer = replace(hub, wsdl=f"agencies/{request.organisation}.wsdl").call(agency.url, call)
+    assert isinstance(answer, Notice)
+    items = {int(item) for item in request.items}
+    decided = {(one.item, one.law) for one in answer.decisions}
+    assert decided == {(item, request.laws[0]) for item in items}
+    assert agency.refusals() == []
 
 
 @pytest.mark.parametrize(

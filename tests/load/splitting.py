@@ -122,7 +122,12 @@ def _steps(curve: Sequence[Mapping[str, Any]], name: str) -> list[float]:
 def _loading() -> Mapping[str, Any]:
     """Time the loading of the shipped mappings, and of an imported inventory where there is one."""
     mappings = get_data_folder("mappings")
-    found = {"load_documents": len(shipped().documents), "load_ms": _best(lambda: load_bundle(mappings), 3)}
+    # With a list for faults the folder is read anew; without it the same files give the bundle read before.
+    found = {
+        "load_documents": len(shipped().documents),
+        "load_ms": _best(lambda: load_bundle(mappings, []), 3),
+        "load_again_ms": _best(lambda: load_bundle(mappings), 3),
+    }
     inventory = VECTORS / "data" / "field-inventory.yaml"
     if not inventory.is_file():
         return found
@@ -130,7 +135,7 @@ def _loading() -> Mapping[str, Any]:
     return {
         **found,
         "load_imported_documents": len(load_bundle(imported).documents),
-        "load_imported_ms": _best(lambda: load_bundle(imported), 3),
+        "load_imported_ms": _best(lambda: load_bundle(imported, []), 3),
     }
 
 
