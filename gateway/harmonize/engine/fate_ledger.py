@@ -91,13 +91,12 @@ def _build_fate_column(
     own = {number for number, a in enumerate(facts.applications) if a.get("document") == document.id}
     unlisted = Fate("withheld", document.withholds)
     elsewhere = Fate("withheld", document.items_rule or document.withholds)
-    fates = trace.fates
-    column: list[Fate | None] = []
-    for number, leaf in enumerate(facts.leaves):
-        fate = fates.get(number)
+    column = list(map(trace.fates.get, range(len(facts.leaves))))
+    for number, more in trace.further.items():
+        first = trace.fates[number]
+        column[number] = Fate(first.fate, first.rule, (*first.targets, *more))
+    for number, (leaf, fate) in enumerate(zip(facts.leaves, column, strict=True)):
         if fate is not None:
-            more = trace.further.get(number)
-            column.append(fate if more is None else fate._replace(targets=(*fate.targets, *more)))
             continue
         _, _, path, item, application = leaf
         if number in trace.borrowed:
@@ -109,7 +108,7 @@ def _build_fate_column(
             fate = elsewhere
         elif not _needs_forwarding(facts, trace, leaf):
             fate = unlisted
-        column.append(fate)
+        column[number] = fate
     return column
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
 from lxml import etree
 
 from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, VALUE_DOES_NOT_FIT, Problem
+from gateway.harmonize.engine.request_writer import RequestWriter, ValueOrigin
 from gateway.harmonize.language import (
     ConversionError,
     DocumentMapping,
@@ -26,48 +24,15 @@ from gateway.wire import describe_choices, quote_value
 __all__ = ["ValueOrigin", "render_request", "split_text"]
 
 
-class ValueOrigin(NamedTuple):
-    """The origin of one value of a request: target path, source, leaves, rule and conversions."""
-
-    target: str
-    source: str
-    leaves: tuple[int, ...]
-    rule: SourceMark
-    transforms: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _RequestWriter:
-    """The writer of one request: creates elements and collects value origins."""
-
-    namespace: str
-    origins: list[ValueOrigin] = field(default_factory=list)
-
-    def add_element(self, target: TargetElement, parent: etree._Element) -> etree._Element:
-        """Return a new element for `target`, with its fixed attributes."""
-        tag = f"{self.namespace}{target.name}"
-        if target.fixed:
-            return etree.SubElement(parent, tag, dict(target.fixed))
-        return etree.SubElement(parent, tag)
-
-
 def render_request(document: DocumentMapping, scope: Scope) -> tuple[etree._Element, tuple[ValueOrigin, ...]]:
     """Return the request of `document` for the application of `scope`, and the origin of each value.
 
     A value that cannot be written is reported in the scope's trace and left out.
     """
-    pen = _RequestWriter(f"{{{document.namespace}}}")
-    root = etree.Element(
-        f"{pen.namespace}{document.root.name}", nsmap=_make_default_nsmap(document.namespace)
-    )
+    pen, name = RequestWriter(), document.root.name
     for child in document.root.children:
-        _render_element(pen, child, scope, root, document.root.name)
-    return root, tuple(pen.origins)
-
-
-def _make_default_nsmap(namespace: str) -> Any:
-    """Return the nsmap with `namespace` as default; typed as Any, since the lxml stubs do not allow it."""
-    return {None: namespace}
+        _render_element(pen, child, scope, name)
+    return pen.finish(name, document.namespace), tuple(pen.origins)
 
 
 def split_text(text: str, part: TextPiece) -> list[str] | None:
@@ -105,9 +70,7 @@ def _count_fitting_characters(text: str, part: TextPiece) -> int:
     return len(text)
 
 
-def _render_element(
-    pen: _RequestWriter, target: TargetElement, scope: Scope, parent: etree._Element, path: str
-) -> None:
+def _render_element(pen: RequestWriter, target: TargetElement, scope: Scope, path: str) -> None:
     """Write `target`, once or for each occurrence of its repetition."""
     path = f"{path}/{target.label}"
     if target.when is not None and not target.when.is_satisfied(scope):
@@ -115,18 +78,18 @@ def _render_element(
         return
     write = _render_container if target.content is None else _render_leaf
     if target.each is None:
-        write(pen, target, scope, parent, path)
+        write(pen, target, scope, path)
         return
     scopes = _select_occurrences(target, target.each, scope)
     _check_occurrence_count(target, target.each, scopes, scope)
     if target.each.over != "common" or target.content is not None:
         for position, inner in enumerate(scopes, 1):
-            write(pen, target, inner, parent, f"{path}[{position}]")
+            write(pen, target, inner, f"{path}[{position}]")
         return
     written = 0
     for inner in scopes:
         # An occurrence of which nothing is written does not count as a position.
-        written += _render_container(pen, target, inner, parent, f"{path}[{written + 1}]")
+        written += _render_container(pen, target, inner, f"{path}[{written + 1}]")
     if written < target.each.bound[0] <= len(scopes):
         _check_occurrence_count(target, target.each, scopes[:written], scope)
 
@@ -211,47 +174,50 @@ def _make_occurrence_pointer(each: Repetition, scope: Scope) -> str:
     return "" if inside is None else scope.facts.get_pointer(inside)
 
 
-def _render_leaf(
-    pen: _RequestWriter, target: TargetElement, scope: Scope, parent: etree._Element, path: str
-) -> None:
+def _render_leaf(pen: RequestWriter, target: TargetElement, scope: Scope, path: str) -> None:
     values = _evaluate_leaf_values(target, scope)
+    if not values:
+        return
     if len(values) == 1:
-        _render_value(pen, target, scope, (values[0], parent, path))
+        _render_value(pen, target, scope, values[0], path)
         return
     for position, value in enumerate(values, 1):
-        _render_value(pen, target, scope, (value, parent, f"{path}[{position}]"))
+        _render_value(pen, target, scope, value, f"{path}[{position}]")
 
 
-def _render_container(
-    pen: _RequestWriter, target: TargetElement, scope: Scope, parent: etree._Element, path: str
-) -> bool:
+def _render_container(pen: RequestWriter, target: TargetElement, scope: Scope, path: str) -> bool:
     """Write one element that holds others; return False, and write nothing, where it would be empty."""
-    written = len(pen.origins)
-    element = pen.add_element(target, parent)
+    told, begun, outside = len(pen.origins), len(pen.parts), pen.written
+    end = pen.open_container(target)
     for child in target.children:
-        _render_element(pen, child, scope, element, path)
+        _render_element(pen, child, scope, path)
     for attribute in target.attributes:
-        _render_attribute(pen, attribute, scope, (None, element, path))
+        pen.written += _render_attribute(pen, attribute, scope, (None, end, path))
     # An empty container is left out.  In a repetition it is written, since it states an occurrence,
     # except over a dictionary group: an occurrence declared for other agencies must not be disclosed.
-    told = len(element) - len(target.siblings) + len(element.attrib) - len(target.fixed)
-    if told == 0 and (target.each is None or target.each.over == "common"):
-        parent.remove(element)
-        del pen.origins[written:]
+    empty = pen.written == len(target.siblings)
+    pen.written = outside
+    if empty and (target.each is None or target.each.over == "common"):
+        del pen.parts[begun:], pen.origins[told:]
         return False
+    pen.parts.append(f"</{target.name}>")
+    pen.written += 1
     return True
 
 
 def _evaluate_leaf_values(target: TargetElement, scope: Scope) -> list[EvaluatedValue]:
     """Return the converted values of a leaf; report a conversion error and record its leaves."""
-    assert target.content is not None
+    content = target.content
+    assert content is not None
     try:
-        found = target.content.evaluate_values(scope, target.mark)
+        found = (content if content.steps else content.source).evaluate_values(scope, target.mark)
         values = found if isinstance(found, list) else list(found)
     except ConversionError as misfit:
         _report_conversion_error(target, scope, misfit)
         return []
     low, high = target.bound
+    if len(values) == 1 and low <= 1:
+        return values
     high = high or 1
     if len(values) > high or 0 < len(values) < low:
         most = f"at most {high}" if len(values) > high else f"at least {low}"
@@ -262,9 +228,9 @@ def _evaluate_leaf_values(target: TargetElement, scope: Scope) -> list[Evaluated
         for value in values[high:]:
             scope.trace.record_fate(value.leaves, "withheld", target.mark)
         values = values[:high]
-    if not values and target.content.steps:
+    if not values and content.steps:
         # The rule omits the value (an unknown code of an open list), but it has read the leaf.
-        for value in target.content.source.evaluate_values(scope, target.mark):
+        for value in content.source.evaluate_values(scope, target.mark):
             scope.trace.record_fate(value.leaves, "consumed", target.mark)
     return values
 
@@ -290,12 +256,8 @@ def _make_value_pointer(scope: Scope, value: EvaluatedValue) -> str:
 
 
 def _render_value(
-    pen: _RequestWriter,
-    target: TargetElement,
-    scope: Scope,
-    place: tuple[EvaluatedValue, etree._Element, str],
+    pen: RequestWriter, target: TargetElement, scope: Scope, value: EvaluatedValue, path: str
 ) -> None:
-    value, parent, path = place
     text = value.text
     if target.part is not None:
         cut = split_text(text, target.part)
@@ -312,15 +274,15 @@ def _render_value(
             return
         text = cut[target.part.number]
         value = EvaluatedValue(text, value.leaves, value.origin, (*value.transforms, "split"), value.found)
-    elif not target.empty and (refusal := target.shape.find_violation(text)) is not None:
+    elif not (target.judged or target.empty) and (refusal := target.shape.find_violation(text)) is not None:
         _report_violation(scope, target, value, refusal)
-    element = pen.add_element(target, parent)
-    if not target.empty:
-        element.text = text
+    end = pen.add_leaf(target, "" if target.empty else text)
     scope.trace.record_forwarding(value.leaves, path, target.mark)
-    pen.origins.append(ValueOrigin(path, value.origin, value.leaves, target.mark, value.transforms))
+    pen.origins.append(
+        tuple.__new__(ValueOrigin, (path, value.origin, value.leaves, target.mark, value.transforms))
+    )
     for attribute in target.attributes:
-        _render_attribute(pen, attribute, scope, (value, element, path))
+        _render_attribute(pen, attribute, scope, (value, end, path))
 
 
 def _report_violation(
@@ -342,12 +304,13 @@ def _is_already_reported(target: TargetElement, value: EvaluatedValue) -> bool:
 
 
 def _render_attribute(
-    pen: _RequestWriter,
+    pen: RequestWriter,
     put: TargetAttribute,
     scope: Scope,
-    place: tuple[EvaluatedValue | None, etree._Element, str],
-) -> None:
-    value, element, path = place
+    place: tuple[EvaluatedValue | None, int, str],
+) -> bool:
+    """Write an attribute in the start tag that ends at the given piece; return whether there is one."""
+    value, end, path = place
     path = f"{path}/@{put.name}"
     if put.content is not None:
         try:
@@ -356,20 +319,21 @@ def _render_attribute(
             scope.trace.record_forwarding(misfit.leaves, path, put.mark)
             pointer = scope.facts.get_leaf_pointer(misfit.leaves[0]) if misfit.leaves else ""
             scope.trace.report_problem(misfit.problem, misfit.detail, pointer, (scope.application, put.mark))
-            return
+            return False
     else:
         found = _evaluate_value_attribute(put, scope, value, path)
     if found is None:
-        return
+        return False
     refusal = put.shape.find_violation(found.text)
     # The attribute of an asked field was already validated with the field.
     if refusal is not None and (put.content is not None or not put.required):
         scope.trace.report_problem(
             refusal[0], refusal[1], _make_value_pointer(scope, found), (scope.application, put.mark)
         )
-    element.set(put.name, found.text)
+    pen.add_attribute(end, put.name, found.text)
     scope.trace.record_forwarding(found.leaves, path, put.mark)
     pen.origins.append(ValueOrigin(path, found.origin, found.leaves, put.mark, found.transforms))
+    return True
 
 
 def _evaluate_value_attribute(
@@ -453,17 +417,33 @@ def _withhold_target(target: TargetElement, scope: Scope, rule: SourceMark) -> N
 
 def _withhold_outer_sources(target: TargetElement, scope: Scope, rule: SourceMark) -> None:
     """Record as withheld what the lines of a repetition without occurrences would read from outside it."""
-    for content in (content for inner in target.walk_elements() for content in inner.converted_sources):
-        for source in content.list_read_sources():
-            in_item = source.home == "item" if isinstance(source, UniqueField) else source.in_item
-            # A source outside the items is handled once, however many items lack the repetition.
-            key = ("outside", id(target), id(source), scope.item if in_item else None)
-            if key in scope.answers.indexes or source.type == "group":
-                continue
-            scope.answers.indexes[key] = True
-            for place in scope.list_value_scopes(source):
-                for found in place.find_local_values(source, rule):
-                    scope.trace.record_fate(found.leaves, "withheld", rule)
+    for source, in_item in _list_sources_below(target, scope):
+        # A source outside the items is handled once, however many items lack the repetition.
+        key = ("outside", id(target), id(source), scope.item if in_item else None)
+        if key in scope.answers.indexes:
+            continue
+        scope.answers.indexes[key] = True
+        for place in scope.list_value_scopes(source):
+            for found in place.find_local_values(source, rule):
+                scope.trace.record_fate(found.leaves, "withheld", rule)
+
+
+def _list_sources_below(
+    target: TargetElement, scope: Scope
+) -> tuple[tuple[UniqueField | CommonMeaning, bool], ...]:
+    """Return the sources that an element and those below it read, each with whether it is of an item."""
+    key = ("below", id(target))
+    listed: tuple[tuple[UniqueField | CommonMeaning, bool], ...] | None = scope.answers.indexes.get(key)
+    if listed is None:
+        contents = (content for inner in target.walk_elements() for content in inner.converted_sources)
+        sources = {id(source): source for content in contents for source in content.list_read_sources()}
+        listed = tuple(
+            (source, source.home == "item" if isinstance(source, UniqueField) else source.in_item)
+            for source in sources.values()
+            if source.type != "group"
+        )
+        scope.answers.indexes[key] = listed
+    return listed
 
 
 def _withhold_occurrence(target: TargetElement, scope: Scope, rule: SourceMark) -> None:

@@ -7,7 +7,7 @@ from lxml import etree
 from gateway.errors import FIELD_MISSING, RULE_BROKEN, SOURCES_DISAGREE, Problem
 from gateway.harmonize.language import DocumentMapping, MeaningNeed
 from gateway.harmonize.submission import Scope, make_missing_pointer
-from gateway.harmonize.types import UniqueField, make_pointer_segment
+from gateway.harmonize.types import CommonMeaning, UniqueField, make_pointer_segment
 
 __all__ = ["check_common_meanings", "check_unique_fields"]
 
@@ -22,6 +22,8 @@ def check_common_meanings(scope: Scope, document: DocumentMapping) -> None:
     for position, need in enumerate(document.needs):
         meaning = need.meaning
         if meaning.per in scope.dictionary.groups:
+            if not need.mandatory and need.when is None and not _is_given_twice(scope, meaning):
+                continue
             for inner in scope.list_value_scopes(meaning):
                 _check_common_meaning(inner, need, inner.common[meaning.per])
         elif not meaning.in_item:
@@ -30,21 +32,27 @@ def check_common_meanings(scope: Scope, document: DocumentMapping) -> None:
             _check_common_meaning(inner, need, base)
 
 
+def _is_given_twice(scope: Scope, meaning: CommonMeaning) -> bool:
+    """Return whether an occurrence of the meaning's group, anywhere in the goods, has several values."""
+    names = scope.dictionary.list_enclosing_groups(meaning.per)
+    return scope.facts.has_several_values(meaning, [scope.dictionary.groups[name] for name in names])
+
+
 def _find_doubtful_items(
     scope: Scope, document: DocumentMapping
 ) -> dict[int, list[tuple[Scope, etree._Element]]]:
     """Return the goods items in which a need has no value, or several, by the position of the need.
 
-    The search goes item by item, since the elements of one item lie close together in memory;
-    the result is grouped by need.
+    The search is made once for all documents that need a meaning.
     """
     facts, found = scope.facts, dict[int, list[tuple[Scope, etree._Element]]]()
     needs = [(at, need.meaning) for at, need in enumerate(document.needs) if need.meaning.per == "item"]
-    for inner in scope.enter_items():
-        base = facts.items[inner.item or ""]
-        for position, meaning in needs:
-            if len(facts.find_values(meaning, base, inner.item).found) != 1:
-                found.setdefault(position, []).append((inner, base))
+    doubtful = facts.find_doubtful_items([meaning for _, meaning in needs])
+    for position, meaning in needs:
+        numbers = doubtful[meaning.name]
+        if numbers:
+            inside = [inner for inner in scope.enter_items() if inner.item in numbers]
+            found[position] = [(inner, facts.items[inner.item or ""]) for inner in inside]
     return found
 
 
@@ -80,13 +88,14 @@ def check_unique_fields(scope: Scope, document: DocumentMapping, place: str) -> 
 
 
 def _check_unique_field(scope: Scope, ask: UniqueField, place: str) -> None:
-    written = scope.list_written_elements(ask)
+    written, requirement = scope.list_written_elements(ask), ask.requirement
+    if not written and requirement.when is None and not requirement.mandatory:
+        return
     # A group is given by its element, a field by its content.
     count = (
         len(written) if ask.type == "group" or not written else len(scope.find_local_values(ask, ask.mark))
     )
     low, high = ask.repeat[0], max(ask.repeat[1], 1)
-    requirement = ask.requirement
     holds = requirement.when.is_satisfied(scope) if requirement.when is not None else requirement.mandatory
     if holds and count < max(low, 1):
         _report_field_problem(scope, ask, place, (FIELD_MISSING, "is missing"))

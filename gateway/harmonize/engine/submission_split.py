@@ -147,8 +147,8 @@ def _list_named_attachments(
     cids = [str(a.get("cid", "")) for a in application.findall(f"{_SUB}Attachment")]
     if not cids:
         return ()
-    leaves = (facts.leaves[number] for origin in origins for number in origin.leaves)
-    named = {leaf.value for leaf in leaves if leaf.attribute == "cid"}
+    leaves = facts.leaves
+    named = {leaves[n].value for one in origins for n in one.leaves if leaves[n].attribute == "cid"}
     return tuple(cid for cid in cids if cid in named)
 
 

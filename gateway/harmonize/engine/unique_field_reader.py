@@ -234,10 +234,12 @@ def _read_sibling_fields(
     outer: str = "",
 ) -> None:
     namespace = f"{{{reader.document.namespace}}}"
+    begin = len(namespace)
     for child in children:
-        space, _, local = str(child.tag).rpartition("}")
-        ask = asks.get(local) if f"{space}}}" == namespace else None
+        tag = str(child.tag)
+        ask = asks.get(tag[begin:]) if tag.startswith(namespace) else None
         if ask is None:
+            local = tag.rpartition("}")[2]
             _reject_unknown_field(reader, child, f"{outer}.{local}" if outer else local)
             continue
         branch.elements.setdefault(ask.name, []).append(child)
@@ -259,7 +261,8 @@ def _read_field_group(reader: _FieldReader, element: etree._Element, ask: Unique
 
 
 def _read_field_value(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> None:
-    _reject_other_attributes(reader, element, (ask.attribute,) if ask.attribute else (), ask.mark)
+    if element.keys():
+        _reject_other_attributes(reader, element, (ask.attribute,) if ask.attribute else (), ask.mark)
     _check_field_value(reader, element, ask)
 
 

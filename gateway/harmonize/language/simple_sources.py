@@ -126,6 +126,9 @@ class FieldValue(_SourceDefaults):
                 EvaluatedValue(one.text, one.leaves, origin, (), one, self._find_stated_unit(one, scope))
                 for one in found
             ]
+        if len(found) == 1:  # the usual case
+            (one,) = found
+            return [tuple.__new__(EvaluatedValue, (one.text, one.leaves, origin, (), one, None, None))]
         return [EvaluatedValue(one.text, one.leaves, origin, (), one) for one in found]
 
     def _find_stated_unit(self, found: FoundValue, scope: Scope) -> tuple[str, tuple[int, ...]] | None:

@@ -99,7 +99,8 @@ class TargetElement:
     """One element of the request.
 
     `fixed` attributes and `siblings` (constant children, written first) distinguish elements of
-    one name; `label` is the name with these predicates, as in a path.
+    one name; `label` is the name with these predicates, as in a path.  `judged` is set where the
+    value is an answer whose field has this very shape: it was judged when the field was read.
     """
 
     name: str
@@ -115,6 +116,7 @@ class TargetElement:
     when: Condition | None = None
     bound: tuple[int, int] = (0, 1)
     empty: bool = False
+    judged: bool = False
     label: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

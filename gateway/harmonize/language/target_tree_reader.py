@@ -172,6 +172,12 @@ def _add_attribute(target: TargetElement, attribute: TargetAttribute) -> None:
     target.attributes.append(attribute)
 
 
+def _is_answer_of_shape(content: ConvertedSource, shape: ValueShape) -> bool:
+    """Return whether a value is an unchanged answer, whose field has this very shape."""
+    source = content.source.source if isinstance(content.source, FieldValue) else None
+    return isinstance(source, UniqueField) and not content.steps and source.shape is shape
+
+
 def _read_element(
     last: str, table: YamlTable, mark: SourceMark, where: tuple[TargetElement, BindingContext]
 ) -> None:
@@ -194,6 +200,7 @@ def _read_element(
                 mark, last, "each target once", f"{name} again, first in line {target.mark.line}"
             )
         target.mark, target.content, target.shape = mark, content, shape
+        target.judged = _is_answer_of_shape(content, shape)
         target.bound = occurs
         target.when = read_condition(when, context.asks, context.dictionary, context.lists) if when else None
         if part is not None:

@@ -87,12 +87,13 @@ class EvaluationTrace:
 
     def record_forwarding(self, leaves: tuple[int, ...], target: str, rule: SourceMark) -> None:
         """Record that leaves reached `target`."""
+        fates = self.fates
         for leaf in leaves:
-            old = self.fates.get(leaf)
+            old = fates.get(leaf)
             if old is not None and old.fate == "forwarded":
                 self.further.setdefault(leaf, []).append(target)
             else:
-                self.fates[leaf] = Fate("forwarded", rule, (target,))
+                fates[leaf] = tuple.__new__(Fate, ("forwarded", rule, (target,)))
 
     def record_fate_once(self, leaves: Sequence[int], fate: str, rule: SourceMark) -> None:
         """Record the fate of a constant sequence of leaves; a repeated call with it returns at once."""
@@ -206,15 +207,15 @@ class Scope:
             return self._find_shared_value(source, rule)
         if isinstance(source, UniqueField):
             return self._find_answered_values(source)
-        base = self._find_base_element(source.per)
+        base = self.facts.declaration if source.per == "header" else self._find_base_element(source.per)
         if base is None:
             return ()
-        hits = self.facts.find_values(source, base, self.item)
-        if hits.consumed:
-            self.trace.record_fate_once(hits.consumed, "consumed", rule)
-        if hits.skipped:
-            self.trace.record_fate_once(hits.skipped, "withheld", source.mark)
-        return hits.found
+        found, consumed, skipped = self.facts.find_values(source, base, self.item)
+        if consumed:
+            self.trace.record_fate_once(consumed, "consumed", rule)
+        if skipped:
+            self.trace.record_fate_once(skipped, "withheld", source.mark)
+        return found
 
     def enter_items(self) -> list[Scope]:
         """Return one scope for each goods item in scope, in order; callers must not change the list."""
@@ -410,7 +411,12 @@ class Scope:
         return self.answers.groups.get(scope.asked[ask.group], _NO_ANSWERS)
 
     def _find_answered_values(self, ask: UniqueField) -> tuple[FoundValue, ...]:
-        branch = self._find_sibling_fields(ask)
+        if ask.group:
+            branch = self._find_sibling_fields(ask)
+        elif ask.per == "application":
+            branch = self.answers.top
+        else:
+            branch = self.answers.items.get(self.item or "", _NO_ANSWERS)
         found = branch.values.get(ask.name)
         if found is None:
             elements = branch.elements.get(ask.name)
@@ -425,7 +431,7 @@ class Scope:
             number = self.facts.texts.get(element)
             text = read_element_text(element)
             if number is not None and (text.strip() or ask.type == "attachment"):
-                found.append(FoundValue(text, (number,), element))
+                found.append(tuple.__new__(FoundValue, (text, (number,), element)))
         return found
 
     def _find_base_element(self, per: str) -> etree._Element | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -118,6 +118,8 @@ class SubmissionIndex:
     _numbers: dict[etree._Element, tuple[str, ...]] = field(default_factory=dict)
     _hits: dict[tuple[str, etree._Element], ValueMatches] = field(default_factory=dict)
     _groups: dict[tuple[str, etree._Element], list[etree._Element]] = field(default_factory=dict)
+    _doubtful: dict[str, frozenset[str]] = field(default_factory=dict)
+    _several: dict[str, bool] = field(default_factory=dict)
 
     def find_values(self, meaning: CommonMeaning, base: etree._Element, item: str | None) -> ValueMatches:
         """Return the values of `meaning` below `base`, which lies in goods item `item`.
@@ -130,6 +132,34 @@ class SubmissionIndex:
             found = self._find_supplement_values if meaning.supplement else self._find_declared_values
             hits = self._hits[key] = found(meaning, base, item if meaning.in_item else None)
         return hits
+
+    def find_doubtful_items(self, meanings: Iterable[CommonMeaning]) -> Mapping[str, frozenset[str]]:
+        """Return by meaning, each per item, the goods items in which it has no value, or several.
+
+        The search goes item by item, since the elements of one item lie close together in memory.
+        """
+        fresh = [meaning for meaning in meanings if meaning.name not in self._doubtful]
+        found: dict[str, set[str]] = {meaning.name: set() for meaning in fresh}
+        for number, base in self.items.items() if fresh else ():
+            for meaning in fresh:
+                if len(self.find_values(meaning, base, number).found) != 1:
+                    found[meaning.name].add(number)
+        self._doubtful.update((name, frozenset(numbers)) for name, numbers in found.items())
+        return self._doubtful
+
+    def has_several_values(self, meaning: CommonMeaning, groups: Sequence[MeaningGroup]) -> bool:
+        """Return whether `meaning` has several values in one occurrence of the last of `groups`.
+
+        The result is kept for all documents.
+        """
+        known = self._several.get(meaning.name)
+        if known is None:
+            bases = list(self.items.items()) if meaning.in_item else [("", self.declaration)]
+            for group in groups:
+                bases = [(n, inner) for n, base in bases for inner in self.list_group_elements(group, base)]
+            known = any(len(self.find_values(meaning, base, n or None).found) > 1 for n, base in bases)
+            self._several[meaning.name] = known
+        return known
 
     def list_group_elements(self, group: MeaningGroup, base: etree._Element) -> list[etree._Element]:
         """Return the elements of `group` below `base`, in document order; callers must not change it."""
@@ -341,10 +371,10 @@ def _add_element_leaves(
     holds = len(element) > 0 and next(element.iterchildren(tag=etree.Element), None) is not None
     if not holds:
         facts.texts[element] = len(leaves)
-        leaves.append(Leaf(element, None, path, item, application))
+        leaves.append(tuple.__new__(Leaf, (element, None, path, item, application)))
     for name in map(str, element.keys()):
         facts.attributes[element, name] = len(leaves)
-        leaves.append(Leaf(element, name, path and f"{path}/@{name}", item, application))
+        leaves.append(tuple.__new__(Leaf, (element, name, path and f"{path}/@{name}", item, application)))
     return holds
 
 
