@@ -10,9 +10,13 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from gateway.agreements import ForwardingRule
 from gateway.cli.registration import load_agreement, make_certificate_row, register_certificate
 from gateway.config import Settings
 from gateway.conformance.standard import (
+    PASSING,
+    SECOND_PARTY,
+    SECOND_PARTY_ID,
     SUITE_PARTY,
     SUITE_PARTY_ID,
     Invitation,
@@ -20,11 +24,11 @@ from gateway.conformance.standard import (
     make_invitation,
 )
 from gateway.errors import MISUSE, GatewayError
-from gateway.hub import build_engine, get_current_time
+from gateway.hub import build_engine, get_current_time, make_rule_columns
 from gateway.message_model import PartyId
 from gateway.operations import Act, DatabaseChange
 from gateway.pki import Certificate, load_authority, make_authority, read_certificates
-from gateway.store import parties, read_transaction, write_transaction
+from gateway.store import forwarding_rules, parties, read_transaction, write_transaction
 
 __all__ = ["OWN_PROFILE", "HubCertificates", "invite_standard_suite", "make_foreign_invitation"]
 
@@ -47,6 +51,7 @@ features:
   - signals-and-response
   - xml-encryption
   - cms-encryption
+  - intermediary
 message: {action: Store}
 outbound: {reply_to: Submit}
 patience: 10
@@ -96,7 +101,7 @@ def invite_standard_suite(
             _register_suite(conn, made, at)
             DatabaseChange(conn, settings, act, at).record_trust_change(
                 "party of the ebMS 2.0 suite",
-                after={"parties": [SUITE_PARTY], "certificates": _list_digests(made)},
+                after={"parties": [SUITE_PARTY, SECOND_PARTY], "certificates": _list_digests(made)},
             )
     finally:
         engine.dispose()
@@ -110,11 +115,27 @@ def _register_suite(conn: Connection, made: Invitation, at: datetime) -> None:
         conn, SUITE_PARTY, make_certificate_row(made.decryption.certificate, "encryption"), at
     )
     for kind, text in made.agreements.items():
-        load_agreement(conn, text, f"{kind}.yaml", at)
+        if kind != PASSING:
+            load_agreement(conn, text, f"{kind}.yaml", at)
+    _register_second_party(conn, made, at)
+
+
+def _register_second_party(conn: Connection, made: Invitation, at: datetime) -> None:
+    """Register the party behind the hub, and the routes by which messages go there and come back."""
+    parties.register_party(conn, SECOND_PARTY, "ebMS 2.0 suite, behind", "applicant", at, [SECOND_PARTY_ID])
+    register_certificate(conn, SECOND_PARTY, made.second.certificate.der, at)
+    for to, party, path, sender in (
+        (SECOND_PARTY_ID, SECOND_PARTY, "behind", SUITE_PARTY),
+        (SUITE_PARTY_ID, SUITE_PARTY, PASSING, SECOND_PARTY),
+    ):
+        rule = ForwardingRule(
+            to, party, f"{made.callback}/suite/{path}", (sender,), retries=1, retry_interval=2
+        )
+        forwarding_rules.insert_rule(conn, make_rule_columns(rule), at)
 
 
 def _list_digests(made: Invitation) -> list[str]:
-    return [made.issued.certificate.sha256, made.decryption.certificate.sha256]
+    return [one.certificate.sha256 for one in (made.issued, made.decryption, made.second)]
 
 
 def make_foreign_invitation(

@@ -8,6 +8,7 @@ from .core import SentUnit as SentUnit
 from .core import make_refusal_error as make_refusal_error
 from .ebms2 import packaging as packaging
 from .ebms2.envelope_writer import build_envelope_tree as build_envelope_tree
+from .ebms2.message_signature import to_model_reference as to_model_reference
 from .ebms2.packaging import SOAP_ACTION as SOAP_ACTION
 from .protocol_registry import PROTOCOLS as PROTOCOLS
 from .sequence_positions import find_sequence_position as find_sequence_position

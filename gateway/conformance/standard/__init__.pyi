@@ -2,6 +2,9 @@ from .callback_listener import CallbackListener as CallbackListener
 from .requirement_player import Opponent as Opponent
 from .simulated_gateway import DOUBLES as DOUBLES
 from .simulated_gateway import read_simulated_gateway as read_simulated_gateway
+from .suite_invitation import PASSING as PASSING
+from .suite_invitation import SECOND_PARTY as SECOND_PARTY
+from .suite_invitation import SECOND_PARTY_ID as SECOND_PARTY_ID
 from .suite_invitation import SUITE_PARTY as SUITE_PARTY
 from .suite_invitation import SUITE_PARTY_ID as SUITE_PARTY_ID
 from .suite_invitation import Invitation as Invitation

@@ -20,6 +20,7 @@ from gateway.conformance.standard.encryption_checks import (
     check_same_refusal,
     check_unwrapped,
 )
+from gateway.conformance.standard.forwarding_checks import check_same_header, check_same_parts, check_signer
 from gateway.conformance.standard.judged_answer import Judged
 from gateway.conformance.standard.received_message import ReceivedMessage, find_text, select_nodes
 from gateway.errors import OUR_MISTAKE, GatewayError
@@ -387,4 +388,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "encrypted": check_encrypted,
     "unwrapped": check_unwrapped,
     "same-refusal": check_same_refusal,
+    "signer": check_signer,
+    "same-header": check_same_header,
+    "same-parts": check_same_parts,
 }

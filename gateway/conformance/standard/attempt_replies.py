@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -17,11 +18,11 @@ from gateway.conformance.standard.suite_party import SuiteParty
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.message_model import ErrorEntry, ErrorSignal, MemoryBody, Receipt
 from gateway.pki import CertificateOrder, Signer, issue_certificate, make_authority
-from gateway.protocols import SOAP_ACTION, OpenedMessage, Parcel, build_envelope_tree
+from gateway.protocols import SOAP_ACTION, OpenedMessage, Parcel, build_envelope_tree, to_model_reference
 from gateway.wire import SoapFault, serialize_element, write_fault_envelope
-from gateway.xmlsec import sign_message
+from gateway.xmlsec import STRICT, sign_message, verify_message_signature
 
-__all__ = ["Replier", "make_attempt_reply", "make_stranger_signer"]
+__all__ = ["Replier", "make_attempt_reply", "make_end_acknowledgment", "make_stranger_signer"]
 
 _TEXT_XML: Final = "text/xml; charset=UTF-8"
 #: A late Acknowledgment comes after this share of the interval.
@@ -54,6 +55,30 @@ def make_attempt_reply(replier: Replier, name: str, message: ReceivedMessage) ->
     if name not in _REPLIES:
         raise GatewayError(OUR_MISTAKE, f"there is no reply {name!r}", replier.kind)
     return _REPLIES[name](replier, message)
+
+
+def make_end_acknowledgment(party: SuiteParty, message: ReceivedMessage) -> HttpReply:
+    """Return the Acknowledgment of the party behind an intermediary: signed by that party, to the sender."""
+    agreement = party.agreements["passing"]
+    pmode, at = agreement.pmodes[0], party.get_current_time()
+    if party.behind is None or message.root is None:
+        raise GatewayError(OUR_MISTAKE, "nothing can be acknowledged behind the gateway", agreement.kind)
+    contents = {one.content_id: one.content for one in message.parts[1:]}
+    signed = verify_message_signature(deepcopy(message.root), contents, STRICT)
+    receipt = Receipt(
+        message_id=party.make_message_id(),
+        conversation_id=message.conversation,
+        sender=pmode.receiver,
+        receiver=pmode.sender,
+        agreement=pmode.agreement,
+        timestamp=at,
+        ref_to_message_id=message.message_id,
+        received_at=at,
+        references=tuple(to_model_reference(one) for one in signed.references),
+    )
+    tree = build_envelope_tree((receipt,))
+    sign_message(tree, {}, party.behind)
+    return HttpReply(200, _TEXT_XML, serialize_element(tree))
 
 
 def _open_message(replier: Replier, message: ReceivedMessage) -> OpenedMessage:

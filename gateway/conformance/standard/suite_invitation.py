@@ -22,28 +22,45 @@ from gateway.pki import (
 )
 from gateway.share import get_data_folder
 
-__all__ = ["SUITE_PARTY", "SUITE_PARTY_ID", "Invitation", "InvitedGateway", "make_invitation"]
+__all__ = [
+    "PASSING",
+    "SECOND_PARTY",
+    "SECOND_PARTY_ID",
+    "SUITE_PARTY",
+    "SUITE_PARTY_ID",
+    "Invitation",
+    "InvitedGateway",
+    "make_invitation",
+]
 
 SUITE_PARTY: Final = "suite-standard"
 SUITE_PARTY_ID: Final = PartyId("suite-standard", "urn:single-window:suite:party")
+#: The party of the suite to which an intermediary passes messages on.
+SECOND_PARTY: Final = "suite-behind"
+SECOND_PARTY_ID: Final = PartyId("suite-behind", "urn:single-window:suite:party")
 _DAY: Final = timedelta(days=1)
 #: Texts of an agreement that name certificates; in a CPA they must be there.
 _PINS: Final = ("suite_pins", "gateway_pins", "suite_envelope", "gateway_envelope")
 _NO_PINS: Final[Mapping[str, str]] = MappingProxyType({})
 #: Kinds of agreements for gateways that decrypt.
 _SECRET_KINDS: Final = ("encrypted.yaml", "enveloped.yaml")
+#: A kind that is between parties of the suite: the gateway has routes instead of it.
+PASSING: Final = "passing"
 
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
     """The files of a partner folder, what the gateway must register, and the agreements by kind.
 
-    `decryption` is the key that opens payloads which are encrypted for the suite.
+    `decryption` is the key that opens payloads which are encrypted for the suite, `second` that of the
+    party behind an intermediary. The suite listens at `callback`.
     """
 
     files: Mapping[str, bytes]
     issued: IssuedCertificate
     decryption: IssuedCertificate
+    second: IssuedCertificate
+    callback: str
     agreements: Mapping[str, bytes]
 
     def write_files(self, out: Path) -> None:
@@ -80,6 +97,8 @@ def make_invitation(
     )
     order = CertificateOrder(profile="encryption", key_kind="rsa-2048")
     secret = issue_certificate(authority, "CN=Conformance suite decrypts,O=Conformance suite", at, order)
+    order = CertificateOrder(key_kind="rsa-2048")
+    second = issue_certificate(authority, "CN=Conformance suite behind,O=Conformance suite", at, order)
     folder = get_data_folder("conformance").joinpath("suites", "ebms2", "agreements")
     templates = {
         one.name.removesuffix(".yaml"): one.read_bytes()
@@ -95,7 +114,11 @@ def make_invitation(
         "gateway_envelope": "".join(f", certificate: {one.sha256}" for one in receiver),
     }
     agreements = {kind: _fill_agreement(text, gateway, place, at) for kind, text in templates.items()}
-    pinned = {kind: _fill_agreement(text, gateway, place, at, pins) for kind, text in templates.items()}
+    pinned = {
+        kind: _fill_agreement(text, gateway, place, at, pins)
+        for kind, text in templates.items()
+        if kind != PASSING
+    }
     known = {
         one.sha256: one.der
         for one in (issued.certificate, secret.certificate, *gateway.certificates, *receiver)
@@ -105,13 +128,15 @@ def make_invitation(
         "hub.cert.pem": b"".join(one.pem for one in gateway.certificates),
         "suite.key.pem": issued.key_pem,
         "suite.cert.pem": issued.certificate.pem,
+        "behind.key.pem": second.key_pem,
+        "behind.cert.pem": second.certificate.pem,
         "suite.decryption.key.pem": secret.key_pem,
         "suite.decryption.cert.pem": secret.certificate.pem,
         **dict.fromkeys(["hub.encryption.cert.pem"] * len(receiver), b"".join(one.pem for one in receiver)),
         **{f"agreements/{kind}.yaml": text for kind, text in agreements.items()},
         **{f"cpa/{kind}.xml": _write_agreement_cpa(text, kind, known) for kind, text in pinned.items()},
     }
-    return Invitation(files, issued, secret, agreements)
+    return Invitation(files, issued, secret, second, place, agreements)
 
 
 def _fill_agreement(

@@ -17,6 +17,7 @@ from gateway.agreements import PMode, PModeIndex, convert_cpa, is_xml_document, 
 from gateway.conformance.partners import Membership, get_current_time, read_file, read_identity
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
+from gateway.pki import Signer, load_signer
 from gateway.protocols import ProtocolContext
 
 __all__ = ["KINDS", "MAIN", "SuiteAgreement", "SuiteParty", "read_suite_party"]
@@ -36,8 +37,11 @@ KINDS: Final[Mapping[str, str]] = {
     "bundled": "as sync, with signalsAndResponse",
     "encrypted": "as sync, with payloads encrypted by XML Encryption",
     "enveloped": "as sync, with payloads in CMS envelopes (S/MIME)",
+    "passing": "between the two parties of the suite; the gateway passes its messages on",
 }
 _NAME: Final = "suite"
+#: The file name of the key of the party behind an intermediary.
+BEHIND: Final = "behind"
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,14 @@ class SuiteAgreement:
 
 @dataclass(frozen=True)
 class SuiteParty:
-    """The suite's identity and its agreements by kind; `folder` is where they were read."""
+    """The suite's identity and its agreements by kind; `folder` is where they were read.
+
+    `behind` is the key of the second party of the suite, to which an intermediary passes messages on.
+    """
 
     folder: Path
     agreements: Mapping[str, SuiteAgreement]
+    behind: Signer | None = None
 
     def make_message_id(self) -> str:
         """Return a new message id."""
@@ -118,7 +126,12 @@ def read_suite_party(folder: Path, agreement: str, action: str) -> SuiteParty:
         found[MAIN] = _make_agreement(MAIN, _read_agreement_file(main), identity, action)
     else:
         found[MAIN] = found[main]
-    return SuiteParty(folder, found)
+    return SuiteParty(folder, found, _read_second_key(folder))
+
+
+def _read_second_key(folder: Path) -> Signer | None:
+    key, certificate = (folder / f"{BEHIND}.{one}.pem" for one in ("key", "cert"))
+    return load_signer(read_file(key), read_file(certificate)) if key.is_file() else None
 
 
 def _find_main(folder: Path, agreement: str, found: Mapping[str, SuiteAgreement]) -> str | Path:

@@ -31,6 +31,7 @@ FEATURES: Final[Mapping[str, str]] = {
     "signals-and-response": "sends Acknowledgment and response in one message (signalsAndResponse)",
     "xml-encryption": "encrypts and decrypts payloads by XML Encryption, AES-GCM and RSA-OAEP",
     "cms-encryption": "encrypts and decrypts payloads as CMS envelopes, AES-GCM and RSA-OAEP",
+    "intermediary": "passes messages on to other parties (routes to suite-behind and back)",
 }
 _KEYS: Final = frozenset(("name", "features", "message", "outbound", "patience"))
 

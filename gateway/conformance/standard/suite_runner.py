@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.conformance.reports import CaseReport, RecordedExchange, RunReport
+from gateway.conformance.standard.forwarding_plays import FORWARDING_PLAYS
 from gateway.conformance.standard.outbound_plays import PLAYS
 from gateway.conformance.standard.requirement_player import Opponent, Play, UnmetError, play_steps
 from gateway.conformance.standard.suite_requirement import EXCHANGE, Requirement
@@ -25,6 +26,7 @@ NOT_YET: Final = "not_yet"
 #: After this number of requirements in a row without any answer the gateway counts as gone.
 _GONE_AFTER: Final = 5
 _AT_ONCE: Final = 12
+_ALL_PLAYS: Final = {**PLAYS, **FORWARDING_PLAYS}
 
 
 @dataclass
@@ -95,7 +97,7 @@ class StandardRunner:
 
     def _judge(self, row: Requirement, play: Play) -> tuple[str, str]:
         try:
-            (play_steps if row.play == EXCHANGE else PLAYS[row.play])(play)
+            (play_steps if row.play == EXCHANGE else _ALL_PLAYS[row.play])(play)
         except UnmetError as wrong:
             if play.is_unsure:
                 return NOT_YET, f"{wrong}; the suite no longer waits long for what comes by POST"

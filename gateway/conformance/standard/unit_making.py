@@ -37,6 +37,7 @@ UNIT_KEYS: Final = frozenset(
         "about",
         "expires",
         "ack",
+        "hop_ack",
         "elimination",
         "sync",
         "description",
@@ -81,6 +82,7 @@ class UnitMaker:
             expires_at=self.at + timedelta(seconds=float(send["expires"])) if "expires" in send else None,
             duplicate_elimination=send.get("elimination", terms.duplicate_elimination != "never"),
             ack_requested=None if asked == "none" else AckRequest(asked == "signed"),
+            hop_ack_requested=_read_hop_request(send),
             sync_reply=send.get("sync", self.pmode.sync_reply_mode != "none"),
             payloads=_make_payloads(send.get("payloads", [{}]), self.message_id, self.payload),
             description=send.get("description", ""),
@@ -148,6 +150,12 @@ def make_unit(maker: UnitMaker) -> Unit:
     if sender is None:
         return made
     return replace(made, sender=replace(made.sender, ids=(replace(made.sender.ids[0], value=str(sender)),)))
+
+
+def _read_hop_request(send: Mapping[str, Any]) -> AckRequest | None:
+    """Return what is asked of the next handler on the way: ``signed``, ``unsigned``, or nothing."""
+    asked = send.get("hop_ack")
+    return None if asked is None else AckRequest(asked == "signed")
 
 
 def _make_payloads(rows: Sequence[Mapping[str, Any]], message_id: str, usual: bytes) -> tuple[Payload, ...]:
