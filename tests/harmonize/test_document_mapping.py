@@ -207,6 +207,24 @@ def test_no_two_documents_ask_one_meaning_but_declared(bundle: MappingBundle) ->
         assert all(one in asked and one != name for name, one in partners.items()), (meaning, asked)
 
 
+def test_fields_of_one_label_have_one_meaning_or_are_told_apart(bundle: MappingBundle) -> None:
+    """A label that stands for two meanings in one direction is a decision: all but one of them say why."""
+    decisions = reconciled()
+    alike = dict[tuple[str, ...], dict[str, set[bool]]]()
+    for document in bundle.documents.values():
+        for ask in document.asks:
+            label = (document.direction, "".join(ask.ko.split()), ask.type, ask.per)
+            told = decisions.get((document.id, ask.name), "").startswith("asked")
+            if ask.type != "attachment":
+                alike.setdefault(label, {}).setdefault(ask.means, set()).add(told)
+    silent = {
+        label: sorted(meanings)
+        for label, meanings in alike.items()
+        if sum(True not in told for told in meanings.values()) > 1
+    }
+    assert silent == {}
+
+
 def test_every_needed_field_of_a_modelled_document_reaches_the_agency(bundle: MappingBundle) -> None:
     kept_back = {"declaration.function"}  # agencies are told the function of the submission
     for document in bundle.documents.values():
