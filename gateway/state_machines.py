@@ -60,11 +60,18 @@ CASE: Final = StateMachine(
             "decision": "IN_PROGRESS",
             "last_decision": "DECIDED",
             "amend": "IN_PROGRESS",
-            "withdraw": "WITHDRAWN",
+            "withdraw": "IN_PROGRESS",
+            "withdrawn": "WITHDRAWN",
             "deadline": "IN_PROGRESS",
         },
-        "DECIDED": {"relayed": "CLOSED", "amend": "IN_PROGRESS", "correct": "DECIDED"},
-        "CLOSED": {"correct": "DECIDED"},
+        "DECIDED": {
+            "relayed": "CLOSED",
+            "amend": "IN_PROGRESS",
+            "correct": "DECIDED",
+            "withdraw": "IN_PROGRESS",
+            "withdrawn": "WITHDRAWN",
+        },
+        "CLOSED": {"correct": "DECIDED", "withdraw": "IN_PROGRESS", "withdrawn": "WITHDRAWN"},
         "REFUSED": {},
         "WITHDRAWN": {},
     },
@@ -85,13 +92,17 @@ _NOTICES: Final = {
 }
 
 
+# Between the question whether an agency cancels and its answer, the request goes on as if nothing were asked.
+_STAYING: Final = ("send", "ask_cancel", "refuse_cancel")
+
+
 def _make_waiting_row(state: str, **other: str) -> dict[str, str]:
-    return _NOTICES | {"decide_item": state, "send": state} | other
+    return _NOTICES | dict.fromkeys(("decide_item", *_STAYING), state) | other
 
 
 def _make_settled_row(state: str, **other: str) -> dict[str, str]:
     # Late notices are recorded and change nothing.
-    return dict.fromkeys(("send", "acknowledge", "ask", "inspect", "fee"), state) | other
+    return dict.fromkeys(("acknowledge", "ask", "inspect", "fee", *_STAYING), state) | other
 
 
 # An acknowledgement that arrives after a question, an inspection or a fee must not hide it.
@@ -107,8 +118,8 @@ REQUEST: Final = StateMachine(
         "INSPECTION": _make_waiting_row("INSPECTION", acknowledge="INSPECTION"),
         "FEE_DUE": _make_waiting_row("FEE_DUE", acknowledge="FEE_DUE"),
         "STRANDED": _make_waiting_row("STRANDED"),
-        "DECIDED": _make_settled_row("DECIDED", correct="DECIDED"),
-        "CANCELLED": _make_settled_row("CANCELLED"),
+        "DECIDED": _make_settled_row("DECIDED", correct="DECIDED", cancel="CANCELLED"),
+        "CANCELLED": _make_settled_row("CANCELLED", cancel="CANCELLED"),
     },
 )
 

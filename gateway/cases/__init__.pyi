@@ -18,9 +18,12 @@ from .case_outcome import CaseOutcome as CaseOutcome
 from .case_outcome import RankedDecision as RankedDecision
 from .case_outcome import RequestScope as RequestScope
 from .case_outcome import evaluate_case_outcome as evaluate_case_outcome
+from .case_outcome import has_approval as has_approval
 from .case_outcome import is_decided as is_decided
 from .case_outcome import list_rejected_items as list_rejected_items
 from .case_outcome import select_current_decisions as select_current_decisions
+from .change_reasons import ChangeReason as ChangeReason
+from .change_reasons import read_change_reason as read_change_reason
 from .declaration_validation import ValidationFinding as ValidationFinding
 from .declaration_validation import ValidationReport as ValidationReport
 from .declaration_validation import unwrap_request as unwrap_request

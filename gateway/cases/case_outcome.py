@@ -20,6 +20,7 @@ __all__ = [
     "RequestScope",
     "evaluate_case_outcome",
     "evaluate_item_outcome",
+    "has_approval",
     "is_decided",
     "list_rejected_items",
     "select_current_decisions",
@@ -103,6 +104,12 @@ def is_decided(concern: RequestScope, decisions: Iterable[RankedDecision]) -> bo
     return concern.items <= decided
 
 
+def has_approval(decisions: Iterable[RankedDecision]) -> bool:
+    """Return whether a decision in force approves something, with or without conditions."""
+    approving = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
+    return any(one.decision.decision in approving for one in select_current_decisions(decisions))
+
+
 def evaluate_item_outcome(decisions: Sequence[Decision]) -> DecisionCode:
     """Return the most restrictive of an item's decisions; NOT_CONCERNED alone, or none, gives APPROVED."""
     worst = max((_get_severity(decision) for decision in decisions), default=-1)
@@ -110,17 +117,24 @@ def evaluate_item_outcome(decisions: Sequence[Decision]) -> DecisionCode:
 
 
 def evaluate_case_outcome(
-    items: Collection[int], concerns: Collection[RequestScope], decisions: Iterable[RankedDecision]
+    items: Collection[int],
+    concerns: Collection[RequestScope],
+    decisions: Iterable[RankedDecision],
+    unapproved: Collection[int] = (),
 ) -> CaseOutcome | None:
     """Return the outcome of a case over all `items` of its declaration; None while a request is open.
 
-    An item that no request concerns counts as approved: it may be released.
+    An item that no request concerns counts as approved: it may be released. The items of a cancelled
+    request (`unapproved`) may not: nobody has approved them.
     """
     current = select_current_decisions(decisions)
     if not all(is_decided(concern, current) for concern in concerns):
         return None
     outcomes = _evaluate_items(items, current)
-    rejected = [item for item, outcome in outcomes.items() if outcome is DecisionCode.REJECTED]
+    held = frozenset(unapproved)
+    rejected = [
+        item for item, outcome in outcomes.items() if outcome is DecisionCode.REJECTED or item in held
+    ]
     if not rejected:
         return CaseOutcome.APPROVED
     return CaseOutcome.REJECTED if len(rejected) == len(outcomes) else CaseOutcome.PARTIAL

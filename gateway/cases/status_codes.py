@@ -42,7 +42,7 @@ _CONTRADICTS: Mapping[str, frozenset[DecisionCode]] = {
 _FORM: Final = re.compile("[A-Z][0-9]{2}")
 _SETTERS: Final = frozenset({"agency", "customs", "hub"})
 #: The events of a request that a notice of an agency may cause.
-_EVENTS: Final = frozenset({"acknowledge", "ask", "decide", "fee", "inspect"})
+_EVENTS: Final = frozenset({"acknowledge", "ask", "cancel", "decide", "fee", "inspect", "refuse_cancel"})
 _OUTCOMES: Final = frozenset(
     {
         *("pending", "query", "inspection", "fee_due", "fee_paid", "refund", "partial", "result", "cleared"),

@@ -96,6 +96,29 @@ ATTACHMENT_MISMATCH = Problem(
     http=200,
 )
 
+CANCELLATION_REFUSED = Problem(
+    id="GW409",
+    title="cancellation refused by the agency",
+    meaning="The agency does not cancel the application, so that the declaration is not withdrawn.",
+    cause="The agency has begun to decide, or its rules do not permit a cancellation any more.",
+    remedy=(
+        "Read the agency's notice. Wait for its decision, or settle the matter with the agency and send the "
+        "withdrawal again."
+    ),
+    soap="Client",
+    http=200,
+)
+
+APPLICATION_CANCELLED = Problem(
+    id="GW410",
+    title="application cancelled",
+    meaning="The application is cancelled while its case goes on. No agency has approved its items.",
+    cause="The agency cancelled it, or agreed to a withdrawal that another agency refused.",
+    remedy="Withdraw the declaration again, or file the application with a new declaration.",
+    soap="Client",
+    http=200,
+)
+
 QUANTITY_NOT_LEFT = Problem(
     id="GW411",
     title="requirement has not enough left",

@@ -50,6 +50,7 @@ from .outbox.late_receipts import issue_late_receipt as issue_late_receipt
 from .outbox.late_receipts import probe_signing_key as probe_signing_key
 from .outbox.line_limit import LineLimit as LineLimit
 from .outbox.local_tasks import FinishLease as FinishLease
+from .outbox.outgoing_calls import CANCELLATION as CANCELLATION
 from .outbox.outgoing_calls import CUSTOMS as CUSTOMS
 from .outbox.outgoing_calls import OutgoingCall as OutgoingCall
 from .outbox.outgoing_calls import RejectingComposer as RejectingComposer

@@ -12,7 +12,7 @@ its state is REFUSED, and it lists every problem found. A case with requests wai
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection, Row
 
@@ -39,6 +39,7 @@ from gateway.hub.split import (
     make_found_problem,
     process_submission,
 )
+from gateway.hub.withdraw import compose_cancellations, withdraw_case
 from gateway.state_machines import REQUEST
 from gateway.store import (
     NewAgencyRequest,
@@ -87,6 +88,9 @@ def admit_submission(hub: Hub, message: int, finish: FinishLease) -> None:
 def _store_case(
     hub: Hub, arrived: StoredSubmission, intake: ProcessedSubmission, finish: FinishLease, now: datetime
 ) -> None:
+    if intake.submission.function == "1":
+        _store_withdrawal(hub, arrived, intake, finish, now)
+        return
     supplement = intake.submission.function == "35"
     try:
         worded = [
@@ -101,11 +105,29 @@ def _store_case(
             _mark_processed(conn, arrived.row, now)
             finish(conn)
     except GatewayError as error:
-        if is_transient_error(error):
-            raise
-        told = (make_found_problem(error),)
-        reference, signing = intake.submission.reference, intake.signing
-        raise SubmissionRejectedError(told, reference, intake.declarant, signing) from error
+        _reject_late(intake, error)
+
+
+def _store_withdrawal(
+    hub: Hub, arrived: StoredSubmission, intake: ProcessedSubmission, finish: FinishLease, now: datetime
+) -> None:
+    try:
+        calls = compose_cancellations(hub, intake)
+        with write_transaction(hub.engine, "admit.withdrawal") as conn:
+            withdraw_case(conn, arrived, intake, calls, now)
+            _mark_processed(conn, arrived.row, now)
+            finish(conn)
+    except GatewayError as error:
+        _reject_late(intake, error)
+
+
+def _reject_late(intake: ProcessedSubmission, error: GatewayError) -> NoReturn:
+    """Reject a submission that was right by itself; a fault that may pass is raised as it is."""
+    if is_transient_error(error):
+        raise error
+    told = (make_found_problem(error),)
+    reference, signing = intake.submission.reference, intake.signing
+    raise SubmissionRejectedError(told, reference, intake.declarant, signing) from error
 
 
 def _mark_processed(conn: Connection, row: Row[Any], now: datetime, problem: str | None = None) -> None:

@@ -19,8 +19,15 @@ from lxml import etree
 from sqlalchemy import Row
 
 from gateway.cases import CaseOutcome, DecidedRequest, RankedDecision, ReportedProblem, make_result_document
-from gateway.hub.completion import case_closing, compute_conclusion_id, make_standing_decisions
-from gateway.hub.forward import compose_approval_call, enqueue_approval_call
+from gateway.errors import APPLICATION_CANCELLED, CANCELLATION_REFUSED
+from gateway.hub.completion import (
+    case_closing,
+    compute_conclusion_id,
+    list_cancellations,
+    list_standing_numbers,
+    make_standing_decisions,
+)
+from gateway.hub.forward import compose_outcome_call, enqueue_outcome_call
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import (
     CaseSnapshot,
@@ -32,7 +39,7 @@ from gateway.hub.outbox import (
     seal_message,
     store_message,
 )
-from gateway.store import cases, decisions, deliveries, write_transaction
+from gateway.store import agency_requests, cases, decisions, deliveries, write_transaction
 
 __all__ = ["Conclusion", "conclude_case"]
 
@@ -52,16 +59,18 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
     """
     now = hub.clock()
     facts = load_case_snapshot(hub, case_id)
-    if not _is_current_conclusion(told, facts.case, facts.decisions):
+    if not _is_current_conclusion(told, facts.case, facts.decisions, facts.requests):
         with write_transaction(hub.engine, "conclude.overtaken") as conn:
             finish(conn)
         return
     outgoing = seal_message(hub, facts, "Result", _make_result_document(facts, now), now)
-    customs = compose_approval_call(hub, facts)
+    customs = compose_outcome_call(hub, facts)
     with write_transaction(hub.engine, "conclude.result") as conn:
         case = cases.lock_case(conn, case_id)
+        asked = agency_requests.list_by_case(conn, case_id)
+        rows = decisions.list_by_case(conn, case_id)
         if _is_current_conclusion(
-            told, case, make_standing_decisions(decisions.list_by_case(conn, case_id), facts.request_numbers)
+            told, case, make_standing_decisions(rows, list_standing_numbers(asked)), asked
         ):
             earlier = deliveries.list_by_case(conn, case_id)
             store_message(
@@ -72,17 +81,24 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
                 now,
             )
             if customs is not None:
-                enqueue_approval_call(conn, customs, (case_id, told.key), earlier, now)
+                enqueue_outcome_call(conn, customs, (case_id, told.key), earlier, now)
         finish(conn)
         if isinstance(outgoing, KeptDocument):
             # Nothing is sent to the applicant, so perhaps no delivery is left that closes the case.
             case_closing.close_case_when_done(conn, cases.lock_case(conn, case_id), now)
 
 
-def _is_current_conclusion(told: Conclusion, case: Row[Any], standing: Iterable[RankedDecision]) -> bool:
-    return told.rests_on is None or told.rests_on == compute_conclusion_id(
-        CaseOutcome(case.outcome), standing
-    )
+def _is_current_conclusion(
+    told: Conclusion, case: Row[Any], standing: Iterable[RankedDecision], asked: Iterable[Row[Any]]
+) -> bool:
+    """Return whether the case still has the outcome and the decisions that are to be told."""
+    if case.outcome is None:
+        return False
+    if told.rests_on is None:
+        # A refused case, or one without applications: unless that has been withdrawn since.
+        return bool(case.outcome != CaseOutcome.WITHDRAWN)
+    about = CaseOutcome(case.outcome), standing, list_cancellations(asked)
+    return told.rests_on == compute_conclusion_id(*about)
 
 
 def _find_earlier_result(earlier: Iterable[Row[Any]]) -> int | None:
@@ -93,6 +109,23 @@ def _find_earlier_result(earlier: Iterable[Row[Any]]) -> int | None:
 
 def _make_result_document(facts: CaseSnapshot, now: datetime) -> etree._Element:
     by_number = {row.number: DecidedRequest(row.number, row.document, row.agency) for row in facts.requests}
-    found = tuple(ReportedProblem(**one) for one in (facts.case.detail or {}).get("problems", ()))
+    found = (
+        *(ReportedProblem(**one) for one in (facts.case.detail or {}).get("problems", ())),
+        *_list_cancellation_problems(facts),
+    )
     told = tuple((by_number[one.request], one) for one in facts.decisions)
     return make_result_document(make_case_header(facts, now), CaseOutcome(facts.case.outcome), told, found)
+
+
+def _list_cancellation_problems(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
+    """Yield why a case was not withdrawn, and which applications were cancelled though it goes on."""
+    if facts.case.outcome == CaseOutcome.WITHDRAWN:
+        return
+    for row in facts.requests:
+        place = f"APP[{row.sequence}]"
+        if row.state == "CANCELLED":
+            text = f"application {row.number} of {row.document} is cancelled: its items are not approved"
+            yield ReportedProblem(APPLICATION_CANCELLED.id, text, place)
+        elif row.cancellation == "REFUSED":
+            text = f"{row.agency} does not cancel application {row.number}: the declaration is not withdrawn"
+            yield ReportedProblem(CANCELLATION_REFUSED.id, text, place)

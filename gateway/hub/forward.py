@@ -16,22 +16,25 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import DecisionCode, RankedDecision
+from gateway.cases import ChangeReason, DecisionCode, RankedDecision
 from gateway.hub.document_needs import make_disclaimer_attachment
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import CUSTOMS, CaseSnapshot, OutgoingCall
+from gateway.hub.outbox import CANCELLATION, CUSTOMS, CaseSnapshot, OutgoingCall
 from gateway.hub.split import PreparedApplication, ProcessedSubmission
 from gateway.store import NewDelivery, deliveries, payloads
 
 __all__ = [
     "ComposedCall",
     "compose_application_call",
-    "compose_approval_call",
+    "compose_cancellation_call",
+    "compose_outcome_call",
     "compose_registration_calls",
     "enqueue_application_call",
-    "enqueue_approval_call",
+    "enqueue_cancellation_call",
+    "enqueue_outcome_call",
     "enqueue_registration_calls",
     "enqueue_supplement_call",
+    "list_request_deliveries",
 ]
 
 
@@ -78,8 +81,26 @@ def compose_registration_calls(hub: Hub, intake: ProcessedSubmission) -> list[Co
     ]
 
 
-def compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
-    """Compose pending code 19 with the approved decisions; None for a case without requests or approval."""
+def compose_cancellation_call(hub: Hub, request: Row[Any], reason: ChangeReason) -> ComposedCall:
+    """Compose the call that asks an agency to cancel an application, with the declarant's reason."""
+    arguments = {"ApplicationNumber": request.number, "Reason": reason.sentence}
+    return _compose_call(hub, OutgoingCall(request.agency, CANCELLATION, _make_call_id(hub), arguments))
+
+
+def compose_outcome_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
+    """Compose what customs is told of an outcome: the approved decisions, or that the case is withdrawn.
+
+    None for a case without requests or approval, and where customs is not configured.
+    """
+    if facts.case.outcome == "WITHDRAWN" and hub.composer.has_destination(CUSTOMS):
+        reason = ChangeReason(**facts.case.detail["withdrawal"])
+        arguments = {"CaseNumber": facts.case.number, "Reason": reason.sentence}
+        return _compose_call(hub, OutgoingCall(CUSTOMS, "WithdrawDeclaration", _make_call_id(hub), arguments))
+    return _compose_approval_call(hub, facts)
+
+
+def _compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
+    """Compose pending code 19 with the approved decisions."""
     if (
         not facts.requests
         or facts.case.outcome not in ("APPROVED", "PARTIAL")
@@ -141,27 +162,48 @@ def enqueue_supplement_call(
 ) -> None:
     """Queue a supplement behind earlier deliveries to the agency; `about` is the case id and request id."""
     case, request = about
-    earlier = [row for row in deliveries.list_by_case(conn, case) if _is_about_request(row, request)]
+    earlier = list_request_deliveries(conn, case, request)
     place = _QueuePlace(case, key, ("request", request), _find_preceding_delivery(earlier))
     _enqueue_call(conn, call, place, now)
 
 
-def enqueue_approval_call(
+def enqueue_cancellation_call(
+    conn: Connection,
+    call: ComposedCall,
+    about: tuple[int, int],
+    place: tuple[str, Sequence[Row[Any]]],
+    now: datetime,
+) -> None:
+    """Queue the question whether an agency cancels; `about` is the case id and request id.
+
+    `place` is the key, and the earlier deliveries to the agency: the call goes behind the last of them.
+    Behind an application that has FAILED it does not wait: the agency may have it all the same.
+    """
+    case, request = about
+    key, earlier = place
+    failed = not earlier or earlier[0].state == "FAILED"
+    follows = None if failed else _find_preceding_delivery(list(earlier))
+    _enqueue_call(conn, call, _QueuePlace(case, key, ("request", request), follows), now)
+
+
+def enqueue_outcome_call(
     conn: Connection,
     call: ComposedCall,
     about: tuple[int, str],
     earlier: Iterable[Row[Any]],
     now: datetime,
 ) -> None:
-    """Queue the call that reports an approval to customs; `about` is the case id and conclusion key.
+    """Queue the call that tells customs an outcome; `about` is the case id and conclusion key.
 
     `earlier` are the deliveries of the case so far; the call is queued behind the last one to
     customs.
     """
     case, conclusion = about
     last = max((row.id for row in earlier if row.destination == CUSTOMS), default=None)
-    place = _QueuePlace(case, f"customs:19:{conclusion}", ("case", case), last)
-    _enqueue_call(conn, call, place, now, pending_code="19")
+    code = {name: str(value) for name, value in call.call.arguments.items() if name == "PendingCode"}
+    told = code.get("PendingCode", call.call.operation)
+    place = _QueuePlace(case, f"customs:{told}:{conclusion}", ("case", case), last)
+    _enqueue_call(conn, call, place, now, **({"pending_code": told} if code else {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,5 +249,11 @@ def _find_preceding_delivery(earlier: list[Row[Any]]) -> int | None:
     return int(max(row.id for row in earlier if row.state != "FAILED"))
 
 
-def _is_about_request(delivery: Row[Any], request: int) -> bool:
-    return (delivery.subject_type, delivery.subject_id) == ("request", str(request))
+def list_request_deliveries(conn: Connection, case: int, request: int) -> list[Row[Any]]:
+    """Return the calls about one request, oldest first; the first of them is the application."""
+    about = ("request", str(request))
+    return [
+        row
+        for row in deliveries.list_by_case(conn, case)
+        if (row.agent, row.subject_type, row.subject_id) == ("soap", *about)
+    ]

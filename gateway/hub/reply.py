@@ -25,28 +25,18 @@ from gateway.cases import (
     SignedReply,
     check_hub_number,
     check_notice_status,
-    evaluate_case_outcome,
-    is_decided,
-    list_rejected_items,
 )
-from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, TRANSITION_REFUSED, GatewayError
+from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.completion import (
-    case_closing,
-    compute_conclusion_id,
-    list_concerns,
-    make_concern,
-    make_standing_decisions,
-)
+from gateway.hub.case_progress import CANCELLATION_EVENTS, move_case, move_request
+from gateway.hub.completion import case_closing
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import FinishLease, enqueue_task
-from gateway.hub.requirement_ledger import apply_decided_items
+from gateway.hub.outbox import CANCELLATION, FinishLease, enqueue_task
 from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import (
     NewDecision,
     NewNotice,
     StateEvent,
-    StoredNotice,
     agency_requests,
     cases,
     correlations,
@@ -63,8 +53,6 @@ __all__ = ["CallBackWitness", "apply_answer", "apply_call_back", "describe_signe
 _ACTOR = "reply"
 #: For a reply whose signed octets are not stored.
 _UNKNOWN_REPLY = SignedReply()
-#: Events by which an agency waits for an action; the latest one determines the request.
-_ASKING = frozenset({"ask", "inspect", "fee"})
 
 
 #: Is called in the transaction of a call-back, with its locked request, before the request is changed.
@@ -127,12 +115,21 @@ def describe_signer(hub: Hub, spoken: SignedReply) -> dict[str, str | None]:
 
 
 def apply_answer(
-    hub: Hub, request_id: int, heard: tuple[AgencyAnswer, SignedReply], finish: FinishLease
+    hub: Hub,
+    request_id: int,
+    heard: tuple[AgencyAnswer, SignedReply],
+    finish: FinishLease,
+    *,
+    operation: str = "",
 ) -> None:
     """Apply an agency's answer to our call, and end the delivery of that call.
 
-    `heard` is the answer and the signed reply that contained it.
+    `heard` is the answer and the signed reply that contained it. After CancelApplication an
+    acknowledgment says only that the agency will answer: the application stands until it has.
     """
+    if operation == CANCELLATION:
+        _apply_cancellation_answer(hub, request_id, heard, finish)
+        return
     answer, spoken = heard
     with write_transaction(hub.engine, "reply.answer") as conn:
         request = agency_requests.find_by_id(conn, request_id)
@@ -154,6 +151,23 @@ def apply_answer(
             _apply_to_request(conn, hub, (case, request.id), answer, now)
         finish(conn)
         case_closing.close_case_when_done(conn, case, now)
+
+
+def _apply_cancellation_answer(
+    hub: Hub, request_id: int, heard: tuple[AgencyAnswer, SignedReply], finish: FinishLease
+) -> None:
+    answer, spoken = heard
+    with write_transaction(hub.engine, "reply.cancellation") as conn:
+        request = agency_requests.find_by_id(conn, request_id)
+        if request is None:
+            raise GatewayError(REPLY_UNMATCHED, f"there is no request {request_id}")
+        now = hub.clock()
+        case = cases.lock_case(conn, request.case_id)
+        _record_signed_reply(conn, hub, request, spoken, now)
+        if isinstance(answer, Notice):
+            _apply_to_request(conn, hub, (case, request.id), answer, now)
+        finish(conn)
+        case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), now)
 
 
 def _find_request(conn: Connection, agency: str, said: AgencyCallback) -> Row[Any]:
@@ -229,8 +243,9 @@ def _apply_notice(
         {"agency": request.agency, "number": notice.number},
         now,
     )
-    _move_request(conn, hub, request, (notice, stored), now)
-    _move_case(conn, hub, case, notice, now)
+    event = move_request(conn, hub, request, (notice, stored), now)
+    if notice.decisions or event in CANCELLATION_EVENTS:
+        move_case(conn, hub.rules.bundle.units, case, notice.number, now)
     enqueue_task(
         conn, "notify", ("notice", stored.id), f"notify:{request.id}:{notice.number}", now, case_id=case.id
     )
@@ -245,43 +260,6 @@ def _check_decided_items(request: Row[Any], said: Iterable[Decision]) -> None:
             raise GatewayError(RULE_BROKEN, detail, f"Decision[{position}]")
 
 
-def _move_request(
-    conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, StoredNotice], now: datetime
-) -> None:
-    """Move the request: to decided by its decisions alone, otherwise by the status code.
-
-    The same notices lead to the same state in every order. Among notices that ask for an action the
-    latest issued one counts; a notice that was overtaken on the way is only stored.
-    """
-    notice, stored = said
-    asking_codes = {one.code for one in hub.rules.status_codes.values() if one.event in _ASKING}
-    event = hub.rules.status_codes[notice.status_code].event
-    values: dict[str, Any] = {"status_code": notice.status_code} if stored.latest else {}
-    asking = [one for one in stored.known if one.status_code in asking_codes]
-    leads = bool(asking) and max(asking, key=lambda one: (one.issued_at, one.number)).id == stored.id
-    if leads:
-        values["due_at"] = notice.deadline
-    if notice.decisions or event == "decide":
-        decision = _choose_decision_event(conn, request)
-        if decision != "decide_item":
-            values |= {"decided_by": request.agency, "decided_at": now}
-        event = event if decision == "decide_item" and leads else decision
-    elif event in _ASKING and not leads:
-        return
-    agency_requests.apply_event(
-        conn, request.id, StateEvent(event, now, request.agency, notice.number[:100]), **values
-    )
-
-
-def _choose_decision_event(conn: Connection, request: Row[Any]) -> str:
-    if request.state == "DECIDED":
-        return "correct"
-    standing = make_standing_decisions(
-        decisions.list_by_request(conn, request.id), {request.id: request.number}
-    )
-    return "decide" if is_decided(make_concern(request), standing) else "decide_item"
-
-
 def _add_requirements(
     conn: Connection, hub: Hub, about: tuple[Row[Any], Row[Any]], said: Iterable[Decision], now: datetime
 ) -> None:
@@ -293,43 +271,6 @@ def _add_requirements(
         if one.number and one.quantity is not None:
             holder = (case.detail or {}).get(trader, "")
             requirement_quantities.ensure_requirement(conn, request.agency, one.number, holder, now)
-
-
-def _move_case(conn: Connection, hub: Hub, case: Row[Any], notice: Notice, now: datetime) -> None:
-    """Decide the case with the last decision; a decided case that changes is concluded again."""
-    if not notice.decisions:
-        return
-    asked = agency_requests.list_by_case(conn, case.id)
-    standing = make_standing_decisions(
-        decisions.list_by_case(conn, case.id), {row.id: row.number for row in asked}
-    )
-    items = _get_case_items(case)
-    outcome = evaluate_case_outcome(items, list_concerns(asked), standing)
-    if outcome is None:
-        cases.apply_event(conn, case.id, StateEvent("decision", now, _ACTOR, notice.number[:100]))
-        return
-    rests_on = compute_conclusion_id(outcome, standing)
-    about = ("case", case.id)
-    if not enqueue_task(conn, "conclude", about, f"conclude:{case.id}:{rests_on}", now, rests_on=rests_on):
-        return
-    event = "last_decision" if case.state == "IN_PROGRESS" else "correct"
-    cases.apply_event(
-        conn, case.id, StateEvent(event, now, _ACTOR, notice.number[:100]), outcome=outcome.value
-    )
-    apply_decided_items(conn, case.id, list_rejected_items(items, standing), hub.rules.bundle.units, now)
-    data = {"outcome": outcome.value, "conclusion": rests_on}
-    record_evidence(
-        conn, "decided" if event == "last_decision" else "corrected", "case", case.id, None, data, now
-    )
-
-
-def _get_case_items(case: Row[Any]) -> list[int]:
-    """Return the items of the declaration that opened the case; raises when it has none."""
-    items = (case.detail or {}).get("items")
-    if not items:
-        detail = f"case {case.number} has no items that a decision could be about"
-        raise GatewayError(TRANSITION_REFUSED, detail, f"case/{case.state}")
-    return list(items)
 
 
 def _make_notice_row(request: Row[Any], notice: Notice) -> NewNotice:

@@ -33,7 +33,6 @@ from gateway.cases import (
 )
 from gateway.errors import (
     DOCUMENT_INVALID,
-    NO_OPEN_CASE,
     NOT_SUPPORTED,
     RULE_BROKEN,
     GatewayError,
@@ -48,21 +47,18 @@ from gateway.harmonize import (
 )
 from gateway.hub.document_needs import NO_NEEDS, WeighedNeeds, find_local_day, weigh_submission_needs
 from gateway.hub.hub import Hub
+from gateway.hub.open_cases import CaseNumbers, check_open_case
 from gateway.hub.register import RegisterSnapshot
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
 from gateway.message_model import Payload
-from gateway.state_machines import CASE, REQUEST
-from gateway.store import agency_requests, cases, read_transaction
 from gateway.wire import SUB, SUBMISSION, WireLimits, load_shipped_schemas
 
 __all__ = [
-    "CaseNumbers",
     "PreparedApplication",
     "ProcessedSubmission",
     "StoredSubmission",
     "SubmissionRejectedError",
     "check_function",
-    "check_supplement",
     "is_transient_error",
     "make_found_problem",
     "process_submission",
@@ -72,7 +68,7 @@ __all__ = [
 _LINE_BREAK = re.compile(r"[\t\r\n]")
 
 #: The submission's Function for each Action of the caller (contracts of the service).
-_FUNCTION_OF = {"Submit": "9", "Supplement": "35"}
+_FUNCTION_OF = {"Submit": "9", "Supplement": "35", "Withdraw": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +92,7 @@ class PreparedApplication:
 
 @dataclass(frozen=True, slots=True)
 class ProcessedSubmission:
-    """A submission that may open or supplement a case; `bundle` is the digest of the mappings in use."""
+    """A submission that may open, supplement or withdraw a case; `bundle` is the digest of the mappings."""
 
     submission: Submission
     declarant: str
@@ -150,15 +146,7 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         declarant = _check_declarant(arrived, submission, signing, at)
         further = _collect_attachments(arrived, submission)
         numbers = _assign_numbers(hub, arrived, submission, declarant)
-        # Read once: the mappings in force may change while this submission is split.
-        rules = hub.rules
-        bundle = rules.bundle
-        broken = find_broken_rules(root, bundle, arrived.row.received_at)
-        prepared = _prepare_applications(bundle, submission, (numbers, further, broken), root)
-        day = find_local_day(arrived.row.received_at, hub.zone)
-        weighed = weigh_submission_needs(submission, rules, hub.need_policy, day)
-        if weighed.problems:
-            raise SubmissionRejectedError(weighed.report_problems())
+        made = _make_requests(hub, arrived, submission, (numbers, further), root)
     except GatewayError as error:
         if is_transient_error(error):
             raise
@@ -166,24 +154,56 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
     except SubmissionRejectedError as error:
         found = error.reference or reference
         raise SubmissionRejectedError(error.problems, found, declarant, signing) from error
-    warnings = (
-        *(_report_finding(one) for one in broken if not one.is_error),
-        *weighed.report_warnings(),
-    )
     return ProcessedSubmission(
         submission,
         declarant,
         signing,
         numbers.case,
-        bundle.digest,
-        prepared,
+        made.bundle,
+        made.prepared,
         further,
         root,
-        warnings,
-        weighed,
+        made.warnings,
+        made.weighed,
         used,
-        bundle.units,
+        made.units,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _MadeRequests:
+    """The applications that are ready to send, the mappings that made them, and what was found."""
+
+    bundle: str
+    units: UnitTable
+    prepared: tuple[PreparedApplication, ...] = ()
+    warnings: tuple[ReportedProblem, ...] = ()
+    weighed: WeighedNeeds = NO_NEEDS
+
+
+def _make_requests(
+    hub: Hub,
+    arrived: StoredSubmission,
+    submission: Submission,
+    given: tuple[CaseNumbers, Mapping[str, Payload]],
+    root: etree._Element,
+) -> _MadeRequests:
+    """Return the requests of a submission; a withdrawal has none. Raises with every problem found."""
+    numbers, further = given
+    # Read once: the mappings in force may change while this submission is split.
+    rules = hub.rules
+    bundle = rules.bundle
+    if submission.function == "1":
+        _check_enclosed_attachments(submission, further)
+        return _MadeRequests(bundle.digest, bundle.units)
+    broken = find_broken_rules(root, bundle, arrived.row.received_at)
+    prepared = _prepare_applications(bundle, submission, (numbers, further, broken), root)
+    day = find_local_day(arrived.row.received_at, hub.zone)
+    weighed = weigh_submission_needs(submission, rules, hub.need_policy, day)
+    if weighed.problems:
+        raise SubmissionRejectedError(weighed.report_problems())
+    found = (_report_finding(one) for one in broken if not one.is_error)
+    return _MadeRequests(bundle.digest, bundle.units, prepared, (*found, *weighed.report_warnings()), weighed)
 
 
 def is_transient_error(error: GatewayError) -> bool:
@@ -250,62 +270,27 @@ def _collect_attachments(arrived: StoredSubmission, submission: Submission) -> d
     }
 
 
-@dataclass(frozen=True, slots=True)
-class CaseNumbers:
-    """The case's number, and the number of each application by its id.
-
-    `laws` has the laws of the applications that a supplement repeats: those they were opened with,
-    also when the mappings have changed since.
-    """
-
-    case: str
-    applications: Mapping[str, str]
-    laws: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
 def _assign_numbers(
     hub: Hub, arrived: StoredSubmission, submission: Submission, declarant: str
 ) -> CaseNumbers:
-    """Return new numbers, or for a supplement those of its case."""
+    """Return new numbers, or those of the case that is supplemented or withdrawn."""
     if submission.function == "9":
         message, year = arrived.row.id, arrived.row.received_at.year
         new = {
             one.id: make_application_number(message, year, one.position) for one in submission.applications
         }
         return CaseNumbers(make_case_number(message, year), new)
-    return check_supplement(hub, submission, declarant)
-
-
-def check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseNumbers:
-    """Return the numbers of the case that is supplemented and of its applications, by their ids.
-
-    Raises GW407 without an open case or application, GW404 for items of another application.
-    """
-    with read_transaction(hub.engine) as conn:
-        case = cases.find_by_reference(conn, declarant, submission.reference)
-        if case is None or case.state in CASE.final or case.state == "DECIDED":
-            raise GatewayError(
-                NO_OPEN_CASE, f"no open case under {submission.reference!r}", "/Submission/Reference"
-            )
-        asked = {row.application: row for row in agency_requests.list_by_case(conn, case.id)}
-    for one in submission.applications:
-        row = asked.get(one.id)
-        if row is None or row.document != one.document or row.state in REQUEST.final:
-            detail = f"case {case.number} has no open application {one.id[:40]!r} of {one.document[:40]!r}"
-            raise GatewayError(NO_OPEN_CASE, detail, f"APP[{one.position}]")
-        if {item for item, _ in row.required} != set(one.items):
-            detail = f"a supplement concerns the items of application {one.id[:40]!r}, no others"
-            raise GatewayError(RULE_BROKEN, detail, f"APP[{one.position}]/Items")
-    rows = {one.id: asked[one.id] for one in submission.applications}
-    return CaseNumbers(
-        case.number,
-        {key: str(row.number) for key, row in rows.items()},
-        {key: tuple(dict.fromkeys(str(law) for _, law in row.required)) for key, row in rows.items()},
-    )
+    return check_open_case(hub, submission, declarant)
 
 
 def _report_finding(finding: DeclarationFinding) -> ReportedProblem:
     return ReportedProblem(finding.problem.id, finding.detail, finding.pointer)
+
+
+def _check_enclosed_attachments(submission: Submission, further: Mapping[str, Payload]) -> None:
+    wrong = check_attachments(submission, {cid: payload.content for cid, payload in further.items()})
+    if wrong:
+        raise SubmissionRejectedError(tuple(map(make_found_problem, wrong)))
 
 
 def _prepare_applications(

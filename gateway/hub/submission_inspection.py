@@ -26,7 +26,8 @@ from gateway.errors import REFERENCE_REUSED, GatewayError, Problem
 from gateway.harmonize import MappingBundle, find_broken_rules, make_placeholder_numbers, split_submission
 from gateway.hub.document_needs import WeighedNeeds, find_local_day, weigh_submission_needs
 from gateway.hub.hub import Hub
-from gateway.hub.split import check_function, check_supplement
+from gateway.hub.open_cases import check_open_case
+from gateway.hub.split import check_function
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
 from gateway.store import cases, read_transaction
 from gateway.wire import DEFAULT_LIMITS, SUBMISSION, ElementLocations, WireLimits, load_shipped_schemas
@@ -70,10 +71,10 @@ class InspectionRules:
     """What a submission is inspected by; a step without its function is not done.
 
     `admit` returns the signer or raises. `authorize` returns the declarant's party, or raises
-    for a signer or sender that may not file. `check_case` raises for a reference in use, or
-    a supplement without an open application. With `thorough` the mappings are applied also where the
-    schema does not hold: that is for a document whose structure is known to be right, such as that of
-    a form which is not complete yet. `weigh_needs` judges by the rules of need.
+    for a signer or sender that may not file. `check_case` raises for a reference in use, and for a
+    supplement or a withdrawal that its case may not have. With `thorough` the mappings are applied
+    also where the schema does not hold: that is for a document whose structure is known to be right,
+    such as that of a form which is not complete yet. `weigh_needs` judges by the rules of need.
     """
 
     bundle: MappingBundle
@@ -119,7 +120,7 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
         with read_transaction(hub.engine) as conn:
             known = cases.find_by_reference(conn, declarant, submission.reference)
         if submission.function != "9":
-            check_supplement(hub, submission, declarant)
+            check_open_case(hub, submission, declarant)
         elif known is not None and known.state != "REFUSED":
             detail = f"{submission.reference!r} is the reference of case {known.number}"
             raise GatewayError(REFERENCE_REUSED, detail, "/Submission/Reference")
@@ -182,6 +183,8 @@ class _Inspection:
                 self._add_error(wrong)
         else:
             self._report.undone.append("attachments and who may file: the content comes first")
+        if submission is not None and submission.function == "1":
+            return
         self._check_mappings(self._opened.root)
         if submission is not None and self._rules.weigh_needs is not None:
             self._report_needs(self._rules.weigh_needs(submission))

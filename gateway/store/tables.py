@@ -298,12 +298,12 @@ agency_requests = Table(
     Column("decided_at", Instant),
     Column("reply_sha256", Text, ForeignKey("payloads.sha256")),
     Column("due_at", Instant),
+    Column("cancellation", Text),  # what became of the last question whether the agency cancels it
     UniqueConstraint("number"),
     UniqueConstraint("case_id", "agency", "sequence"),
     _make_state_constraint(REQUEST),
     Index("ix_agency_requests_agency", "agency", "case_id"),
     Index("ix_agency_requests_document_sha256", "document_sha256"),
-    # For the lists of officers.
     Index("ix_agency_requests_state", "agency", "state", "id"),
     Index("ix_agency_requests_due", "agency", "due_at", "id", **_where(_UNDECIDED)),
     Index("ix_agency_requests_decided", "agency", "decided_at", **_where("decided_at IS NOT NULL")),

@@ -101,7 +101,7 @@ GOOD = "E09,inspection,samples taken,agency,GOVCBRRBH,n,inspection,inspect\n"
     [
         (HEAD.replace("event", "evnt") + GOOD, 1, "no column event"),
         (HEAD + GOOD.replace(",inspect\n", ",inspcet\n"), 2, "event is one of acknowledge"),
-        (HEAD + GOOD.replace(",inspect\n", ",cancel\n"), 2, "event is one of acknowledge"),
+        (HEAD + GOOD.replace(",inspect\n", ",withdraw\n"), 2, "event is one of acknowledge"),
         (HEAD + GOOD.replace("agency", "hub"), 2, "no event otherwise"),
         (HEAD + GOOD.replace(",inspect\n", ",\n"), 2, "has an event when agencies set it"),
         (HEAD + GOOD.replace("agency", "agent"), 2, "set_by is one of agency, customs, hub"),

@@ -305,8 +305,43 @@ def test_a_cancellation_is_acknowledged_and_counted(hub: CallingHub, agencies: A
         document=None,
         attachments=(),
     )
-    assert isinstance(hub.call(agency.url, cancel), AgencyAcknowledgment)
+    answer = hub.call(agency.url, cancel)
+    assert isinstance(answer, Notice)
+    assert (answer.status_code, answer.decisions) == ("G03", ())
     assert [row["effect"] for row in agency.effects()] == ["SubmitApplication", "CancelApplication"]
+
+
+@pytest.mark.parametrize(
+    ("cancellation", "answered", "called"),
+    [
+        ("refuse", "G04", ["R01"]),
+        ("accept-later", None, ["G03"]),
+        ("refuse-later", None, ["G04", "R01"]),
+        ("wait", None, ["R01"]),
+    ],
+)
+def test_whether_an_agency_cancels_is_data(
+    hub: CallingHub,
+    agencies: Agencies,
+    listening: ListeningHub,
+    cancellation: str,
+    answered: str | None,
+    called: list[str],
+) -> None:
+    """What is cancelled is not decided any more; the decision on anything else follows."""
+    agency = agencies(behaviour="later", delay=0.4, cancellation=cancellation)
+    hub.call(agency.url, application(agency.url))
+    cancel = application(
+        agency.url,
+        operation="CancelApplication",
+        arguments={"ApplicationNumber": numbers()["KFDA"], "Reason": "84"},
+        document=None,
+        attachments=(),
+    )
+    answer = hub.call(agency.url, cancel)
+    assert (answer.status_code if isinstance(answer, Notice) else None) == answered
+    wait_for(lambda: len(listening.heard) == len(called))
+    assert sorted(said(one.said).status_code for one in listening.heard) == sorted(called)
 
 
 def test_a_later_agency_calls_back(hub: CallingHub, agencies: Agencies, listening: ListeningHub) -> None:

@@ -73,6 +73,11 @@ def report(url: str, code: str, case: str = "SW-1", **arguments: Any) -> Service
     return ServiceCall("ReportRequirements", f"urn:uuid:report-{code}-{case}", url, values)
 
 
+def withdraw(url: str, case: str = "SW-1") -> ServiceCall:
+    values = {"CaseNumber": case, "Reason": "84: damaged"}
+    return ServiceCall("WithdrawDeclaration", f"urn:uuid:withdraw-{case}", url, values)
+
+
 def refusal(hub: CallingHub, url: str, call: ServiceCall) -> str:
     return hub.fault(hub.send(url, hub.compose(call))).text[:5]
 
@@ -153,3 +158,10 @@ def test_customs_misbehaves_as_told(
         assert len(running.effects()) == 1
     finally:
         running.server.close()
+
+
+def test_only_a_registered_declaration_is_withdrawn(hub: CallingHub, customs: Customs) -> None:
+    assert refusal(hub, customs.url, withdraw(customs.url)) == "GW404"
+    hub.call(customs.url, register(customs.url, declaration()))
+    hub.call(customs.url, withdraw(customs.url))
+    assert customs.effects() == [("RegisterDeclaration", ""), ("WithdrawDeclaration", "")]

@@ -73,6 +73,38 @@ def supplement(root: etree._Element) -> None:
     at(root, "Function").text = "35"
 
 
+def withdrawal(root: etree._Element) -> None:
+    """Make it the withdrawal of the same: nothing but who, which one and why."""
+    at(root, "Function").text = "1"
+    without_applications(root)
+    for one in root.findall(f"{{{SUB}}}Supplement"):
+        root.remove(one)
+    declaration = at(root, ".//Declaration/Declarant").getparent()
+    assert declaration is not None
+    kept = {"FunctionCode", "FunctionalReferenceID", "Declarant", "Agent"}
+    for child in list(declaration):
+        if etree.QName(child).localname not in kept:
+            declaration.remove(child)
+    because(root, "84", "The goods failed their inspection.")
+
+
+def because(root: etree._Element, code: str, words: str) -> None:
+    """State the reason of an amendment or a withdrawal."""
+    declaration = at(root, ".//Declaration/Declarant").getparent()
+    assert declaration is not None
+    said = etree.Element(f"{{{WCO_DEC}}}AdditionalInformation")
+    etree.SubElement(said, f"{{{WCO_DEC}}}StatementDescription").text = words
+    etree.SubElement(said, f"{{{WCO_DEC}}}StatementTypeCode").text = "AES"
+    change = etree.Element(f"{{{WCO_DEC}}}Amendment")
+    etree.SubElement(change, f"{{{WCO_DEC}}}ChangeReasonCode").text = code
+    names = [etree.QName(child).localname for child in declaration]
+    # The classes stand behind the leaves, in the order of their names.
+    first = next(n for n, name in enumerate(names) if name in ("Agent", "BorderTransportMeans", "Declarant"))
+    declaration.insert(first, said)
+    second = next(n for n, name in enumerate(names) if name in ("BorderTransportMeans", "Declarant"))
+    declaration.insert(second + 1, change)
+
+
 def all_of(*changes: Change) -> Change:
     """Make several changes."""
 

@@ -25,7 +25,7 @@ from gateway.agreements import AGREEMENT_RULES, CPA_RULES
 from gateway.cli.verb_groups import build_root, load_verb
 from gateway.cli.verb_table import VERBS
 from gateway.config import Settings, describe_settings
-from gateway.conformance.partners.agency_plan import BEHAVIOURS
+from gateway.conformance.partners.agency_plan import BEHAVIOURS, CANCELLATIONS
 from gateway.conformance.partners.misbehavior import (
     AGENCY_MISBEHAVIORS,
     BROKER_MISBEHAVIORS,
@@ -466,6 +466,11 @@ def draw_behaviours(_: Words) -> str:
     return table(("behaviour", "the agency"), [(code(name), text) for name, text in BEHAVIOURS.items()])
 
 
+def draw_cancellations(_: Words) -> str:
+    rows = [(code(name), text) for name, text in CANCELLATIONS.items()]
+    return table(("cancellation", "asked to cancel, the agency"), rows)
+
+
 def draw_requirements(_: Words) -> str:
     """Return the requirements of the suite ebms2."""
     rows = (
@@ -513,6 +518,7 @@ DRAWN: dict[str, Callable[[Words], str]] = {
     "status-codes": draw_status_codes,
     "misbehaviours": draw_mischief,
     "behaviours": draw_behaviours,
+    "cancellations": draw_cancellations,
     "requirements": draw_requirements,
     "suite-features": draw_suite_features,
     "agreement-kinds": draw_agreement_kinds,

@@ -36,7 +36,12 @@ def test_case_steps():
         ("IN_PROGRESS", "decision", "IN_PROGRESS"),
         ("IN_PROGRESS", "last_decision", "DECIDED"),
         ("IN_PROGRESS", "amend", "IN_PROGRESS"),
-        ("IN_PROGRESS", "withdraw", "WITHDRAWN"),
+        ("IN_PROGRESS", "withdraw", "IN_PROGRESS"),
+        ("IN_PROGRESS", "withdrawn", "WITHDRAWN"),
+        ("DECIDED", "withdraw", "IN_PROGRESS"),
+        ("DECIDED", "withdrawn", "WITHDRAWN"),
+        ("CLOSED", "withdraw", "IN_PROGRESS"),
+        ("CLOSED", "withdrawn", "WITHDRAWN"),
         ("IN_PROGRESS", "deadline", "IN_PROGRESS"),
         ("DECIDED", "relayed", "CLOSED"),
         ("DECIDED", "amend", "IN_PROGRESS"),
@@ -126,7 +131,7 @@ def test_all_request_events_are_known():
     assert set(REQUEST.states) == {*WAITING, "DECIDED", "CANCELLED"}
     assert REQUEST.events == {
         *("send", "acknowledge", "ask", "inspect", "fee", "decide", "decide_item", "supplement"),
-        *("undeliverable", "resend", "cancel", "correct"),
+        *("undeliverable", "resend", "cancel", "ask_cancel", "refuse_cancel", "correct"),
     }
 
 
@@ -162,10 +167,22 @@ def test_every_state_can_be_reached_and_left_unless_final(machine):
 
 @pytest.mark.parametrize(
     ("machine", "reopened"),
-    [(MESSAGE, set()), (CASE, {("CLOSED", "correct", "DECIDED")}), (REQUEST, set()), (DELIVERY, set())],
+    [
+        (MESSAGE, set()),
+        (
+            CASE,
+            {
+                ("CLOSED", "correct", "DECIDED"),
+                ("CLOSED", "withdraw", "IN_PROGRESS"),
+                ("CLOSED", "withdrawn", "WITHDRAWN"),
+            },
+        ),
+        (REQUEST, {("DECIDED", "cancel", "CANCELLED")}),
+        (DELIVERY, set()),
+    ],
     ids=lambda value: getattr(value, "name", ""),
 )
-def test_final_states_are_left_by_corrections_only(machine, reopened):
+def test_final_states_are_left_by_corrections_and_withdrawals_only(machine, reopened):
     assert {edge for edge in edges(machine) if edge[0] in machine.final and edge[2] != edge[0]} == reopened
 
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lxml import etree
 
 from gateway.conformance.partners.agency_callbacks import Callback, CallbackQueue
 from gateway.conformance.partners.agency_documents import (
+    DecidingNotice,
     DocumentCatalogue,
     ReceivedApplication,
     build_acknowledgment,
@@ -29,6 +30,9 @@ from gateway.conformance.partners.partner_identity import PartnerIdentity, get_c
 from gateway.conformance.partners.simulated_service import SimulatedService
 from gateway.conformance.partners.soap_endpoint import VerifiedCall, make_message_id
 from gateway.errors import OUR_MISTAKE, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
+
+#: The status codes by which an agency answers whether it cancels an application.
+_CANCELLATION_CODES: Final = {"accept": "G03", "refuse": "G04"}
 
 
 class _NoAnswerError(Exception):
@@ -75,9 +79,13 @@ class AgencySimulator(SimulatedService):
 
     def _load_pending_callbacks(self, folder_: Path) -> Iterator[Callback]:
         done = {row["message_id"] for row in read_journal(folder_ / "calls.jsonl") if row.get("done")}
+        pending: list[Callback] = []
         for row in read_journal(folder_ / "effects.jsonl"):
             self._index_effect(row)
-            yield from (Callback.from_row(one) for one in row["errands"] if one["message_id"] not in done)
+            if row.get("cancels"):
+                pending = [one for one in pending if one.application != row["application"]]
+            pending += (Callback.from_row(one) for one in row["errands"] if one["message_id"] not in done)
+        yield from pending
 
     def _index_effect(self, row: dict[str, Any]) -> None:
         self._known[row["message_id"]] = (row["body_sha256"], row["answer"])
@@ -137,14 +145,14 @@ class AgencySimulator(SimulatedService):
                 RULE_BROKEN, f"application {number[:40]!r} exists already", "ApplicationNumber"
             )
         if application is None:
-            response = build_acknowledgment(call.operation.response, self._make_receipt_number(number))
-            errands: tuple[Callback, ...] = ()
+            response, errands = self._plan_cancellation(call, number, plan)
         else:
             response, errands = self._plan_answer(call, application, plan)
         answer = etree.tostring(response, encoding="unicode")
         row = self._make_effect_row(call, number, application) | {
             "answer": answer,
             "errands": [one.to_row() for one in errands],
+            "cancels": application is None and plan.cancellation.startswith("accept"),
         }
         self._effects.write(row)
         self._index_effect(row)
@@ -163,6 +171,26 @@ class AgencySimulator(SimulatedService):
             "items": [item.number for item in application.items] if application else [],
             "at": get_current_time().isoformat(timespec="milliseconds"),
         }
+
+    def _plan_cancellation(
+        self, call: VerifiedCall, number: str, plan: AgencyPlan
+    ) -> tuple[etree._Element, tuple[Callback, ...]]:
+        """Return the answer to a cancellation; what was to be told of a cancelled application is dropped."""
+        at = get_current_time()
+        said, _, later = plan.cancellation.partition("-")
+        stem = f"{self.agency}-{number}-{self._applications[number][1] + 1}-C"
+        status = _CANCELLATION_CODES.get(said)
+        if status == "G03":
+            self._call_backs.drop(number)
+        if status is not None and not later:
+            return build_notice_answer(call.operation.response, DecidingNotice(stem, at, status)), ()
+        answer = build_acknowledgment(call.operation.response, self._make_receipt_number(number))
+        if status is None:
+            return answer, ()
+        due = at + timedelta(seconds=plan.delay)
+        # Issued last: what the agency told before it cancelled is older.
+        content = build_status_call(number, stem, due, status)
+        return answer, (_make_callback(content, due, 1),)
 
     def _plan_answer(
         self, call: VerifiedCall, application: ReceivedApplication, plan: AgencyPlan

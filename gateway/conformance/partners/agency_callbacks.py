@@ -39,6 +39,11 @@ class Callback:
     due: datetime
     times: int = 1
 
+    @property
+    def application(self) -> str:
+        """Return the number of the application that it is about."""
+        return (etree.fromstring(self.content.encode()).findtext("{*}ApplicationNumber") or "").strip()
+
     def to_row(self) -> dict[str, Any]:
         """Return the callback as a row for JSON."""
         return {
@@ -87,6 +92,13 @@ class CallbackQueue:
         for thread in self._threads:
             thread.join(_END_WITHIN)
         self._poster.close()
+
+    def drop(self, application: str) -> None:
+        """Make none of the callbacks about an application that are queued now."""
+        with self._filled:
+            kept = [entry for entry in self._queue if entry[2].application != application]
+            self._queue = kept
+            heapq.heapify(self._queue)
 
     def add(self, errand: Callback) -> None:
         """Queue `errand` for the time when it is due."""

@@ -178,7 +178,7 @@ class DecidingNotice:
     number: str
     issued_at: datetime
     status: str
-    decisions: tuple[ItemDecision, ...]
+    decisions: tuple[ItemDecision, ...] = ()
 
 
 def decide_application(
@@ -217,7 +217,7 @@ def build_acknowledgment(response: str, receipt: str) -> etree._Element:
 
 
 def build_notice_answer(response: str, said: DecidingNotice) -> etree._Element:
-    """Return the response element with an immediate decision."""
+    """Return the response element with a notice: an immediate decision, or an answer to a cancellation."""
     root, answer = _start_response(response)
     notice = etree.SubElement(answer, _qualify_name(root, "Notice"))
     _write_notice(notice, said.number, said.issued_at, said.status)

@@ -14,7 +14,7 @@ from gateway.conformance.partners.misbehavior import AGENCY_MISBEHAVIORS, Misbeh
 from gateway.conformance.partners.partner_identity import read_file
 from gateway.errors import MISUSE, GatewayError
 
-__all__ = ["BEHAVIOURS", "AgencyPlan", "AgencyPlans", "ItemRule", "read_agency_plans"]
+__all__ = ["BEHAVIOURS", "CANCELLATIONS", "AgencyPlan", "AgencyPlans", "ItemRule", "read_agency_plans"]
 
 BEHAVIOURS: Final = {
     "immediate": "decides in the answer to the call",
@@ -23,6 +23,13 @@ BEHAVIOURS: Final = {
         "acknowledges the call, calls back to request information, and decides when the supplement arrives"
     ),
     "wait": "acknowledges the call and never decides",
+}
+CANCELLATIONS: Final = {
+    "accept": "cancels in the answer to the call",
+    "refuse": "refuses in the answer to the call, and goes on",
+    "accept-later": "acknowledges the call, then calls back that it cancels, after the delay",
+    "refuse-later": "acknowledges the call, then calls back that it refuses, after the delay",
+    "wait": "acknowledges the call and never says whether it cancels",
 }
 DECISIONS: Final = ("APPROVED", "APPROVED_WITH_CONDITIONS", "REJECTED", "NOT_CONCERNED")
 
@@ -49,12 +56,13 @@ class ItemRule:
 class AgencyPlan:
     """The treatment of applications.
 
-    `status` is the code of the deciding notice, derived from the decisions when empty;
-    `steps` are codes reported in separate notices before it. `deadline` is in seconds from
-    the question.
+    `cancellation` says how it answers CancelApplication. `status` is the code of the deciding notice,
+    derived from the decisions when empty; `steps` are codes reported in separate notices before it.
+    `deadline` is in seconds from the question.
     """
 
     behaviour: str = "immediate"
+    cancellation: str = "accept"
     delay: float = 0.5
     status: str = ""
     steps: tuple[str, ...] = ()
@@ -68,6 +76,9 @@ class AgencyPlan:
     def __post_init__(self) -> None:
         if self.behaviour not in BEHAVIOURS:
             raise _make_settings_error(f"a behaviour is one of {', '.join(BEHAVIOURS)}", self.behaviour)
+        if self.cancellation not in CANCELLATIONS:
+            known = ", ".join(CANCELLATIONS)
+            raise _make_settings_error(f"a cancellation is one of {known}", self.cancellation)
 
     def find_rule(self, number: int, hs: str) -> ItemRule:
         """Return the first rule that applies to an item; approval when none does."""
@@ -123,7 +134,7 @@ def _override_plan(plan: AgencyPlan, table: Mapping[str, Any]) -> AgencyPlan:
     values: dict[str, Any] = {}
     for key, value in table.items():
         match key:
-            case "behaviour" | "status" | "text":
+            case "behaviour" | "cancellation" | "status" | "text":
                 values[key] = str(value)
             case "delay" | "deadline":
                 values[key] = float(value)

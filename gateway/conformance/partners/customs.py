@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lxml import etree
 
@@ -19,6 +19,9 @@ from gateway.errors import OUR_MISTAKE, RULE_BROKEN, GatewayError
 from gateway.wire import DECLARATION, load_shipped_schemas
 
 __all__ = ["CustomsSimulator"]
+
+
+_WITHDRAWAL: Final = "WithdrawDeclaration"
 
 
 class CustomsSimulator(SimulatedService):
@@ -46,7 +49,8 @@ class CustomsSimulator(SimulatedService):
 
     def _index_effect(self, row: dict[str, Any]) -> None:
         self._known[row["message_id"]] = (row["body_sha256"], row["receipt"])
-        self._cases.setdefault(row["case"], set()).add(row["code"] or "registered")
+        word = "withdrawn" if row["effect"] == _WITHDRAWAL else row["code"] or "registered"
+        self._cases.setdefault(row["case"], set()).add(word)
 
     def _handle_call(self, call: VerifiedCall) -> etree._Element:
         if take_misbehavior(self._mischief, "fault-server"):
@@ -61,6 +65,8 @@ class CustomsSimulator(SimulatedService):
         code = (call.content.findtext("{*}PendingCode") or "").strip()
         if code:
             self._check_pending_order(case, code)
+        elif call.operation.name == _WITHDRAWAL:
+            self._check_registered(case)
         else:
             self._validate_declaration(call.content)
         row = {
@@ -70,7 +76,7 @@ class CustomsSimulator(SimulatedService):
             "case": case,
             "code": code,
             "requirements": [_read_requirement(one) for one in call.content.iterfind("{*}Requirement")],
-            "receipt": f"CUSTOMS-{case}-{code or 'R'}",
+            "receipt": f"CUSTOMS-{case}-{code or call.operation.name[:1]}",
             "at": get_current_time().isoformat(timespec="milliseconds"),
         }
         self._effects.write(row)
@@ -84,6 +90,11 @@ class CustomsSimulator(SimulatedService):
             raise GatewayError(
                 RULE_BROKEN, f"pending code {code} before {needed} of case {case[:40]}", "PendingCode"
             )
+
+    def _check_registered(self, case: str) -> None:
+        """Raise for the withdrawal of a declaration that is not registered."""
+        if "registered" not in self._cases.get(case, ()):
+            raise GatewayError(RULE_BROKEN, f"case {case[:40]} is not registered", "CaseNumber")
 
     def _validate_declaration(self, content: etree._Element) -> None:
         document = next(content.iterfind("{*}Declaration/*"))

@@ -1,14 +1,16 @@
 """Lets calls to an agency without a system come to rest in the mailbox of the console.
 
 The call is signed as it would be sent. The answer is the one that an agency's own system gives when it
-has received an application, signed with the key that the hub keeps for the agency. It is opened and
-judged as every answer is, so that nothing behind it can tell the difference.
+has received an application, or has to cancel one, signed with the key that the hub keeps for the
+agency. It is opened and judged as every answer is, so that nothing behind it can tell the difference.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 
 from lxml import etree
 from sqlalchemy import Connection
@@ -20,14 +22,16 @@ from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.delivery.service_contracts import load_contract
 from gateway.delivery.soap_caller import SoapCaller, SoapDestination
 from gateway.errors import NO_ADDRESS, REQUEST_INVALID, GatewayError
-from gateway.hub import AgencyKeys, Hub
+from gateway.hub import CANCELLATION, AgencyKeys, Hub
 from gateway.pki import Signer
 from gateway.store import (
     DeliveryLease,
     NewMailboxCall,
+    agency_requests,
     console_mailbox,
     console_switches,
     payloads,
+    read_transaction,
 )
 from gateway.wire import (
     AddressingHeaders,
@@ -122,7 +126,7 @@ class _MailboxDesk:
     def post(
         self, url: str, headers: Mapping[str, str], body: bytes, bounds: HttpLimits | None = None
     ) -> HttpAnswer:
-        """Return the answer `Acknowledged` to a call of the hub."""
+        """Return the answer to a call of the hub: `Acknowledged`, or whether an application is cancelled."""
         del url, headers, bounds
         self.call = body
         envelope = read_envelope(parse_xml(body))
@@ -133,22 +137,40 @@ class _MailboxDesk:
             raise GatewayError(
                 REQUEST_INVALID, "the call is about no application", "/soap:Envelope/soap:Body"
             )
-        response = _build_acknowledgment(operation.response, f"C-{' '.join(number.split())}")
-        values = AddressingHeaders(
-            operation.reply_action,
-            f"urn:uuid:{self._hub.new_uuid()}",
-            None,
-            read_addressing(envelope.header).message_id,
-        )
+        asked = read_addressing(envelope.header).message_id
+        number = " ".join(number.split())
+        if operation.name == CANCELLATION:
+            response = self._answer_cancellation(operation.response, number, asked)
+        else:
+            response = _build_acknowledgment(operation.response, f"C-{number}")
+        values = AddressingHeaders(operation.reply_action, f"urn:uuid:{self._hub.new_uuid()}", None, asked)
         root = build_addressed_envelope(response, values)
         sign_soap_envelope(root, self._signer, now=self._hub.clock())
         return HttpAnswer(200, {"content-type": _CONTENT_TYPE}, serialize_element(root))
 
+    def _answer_cancellation(self, response: str, number: str, asked: str) -> etree._Element:
+        """Cancel an application that the officers have not decided; one call has one notice number."""
+        with read_transaction(self._hub.engine) as conn:
+            request = agency_requests.find_by_number(conn, number)
+        decided = request is not None and request.state == "DECIDED"
+        at = self._hub.clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        said = {
+            "NoticeNumber": f"C-{number}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}",
+            "IssuedAt": at,
+            "StatusCode": "G04" if decided else "G03",
+        }
+        return _build_answer(response, "Notice", said)
+
 
 def _build_acknowledgment(response: str, receipt: str) -> etree._Element:
+    return _build_answer(response, "Acknowledged", {"ReceiptNumber": receipt})
+
+
+def _build_answer(response: str, kind: str, values: Mapping[str, str]) -> etree._Element:
     namespace = etree.QName(response).namespace
     root = etree.Element(response)
     answer = etree.SubElement(root, f"{{{namespace}}}Answer")
-    acknowledged = etree.SubElement(answer, f"{{{namespace}}}Acknowledged")
-    etree.SubElement(acknowledged, f"{{{namespace}}}ReceiptNumber").text = receipt
+    said = etree.SubElement(answer, f"{{{namespace}}}{kind}")
+    for name, value in values.items():
+        etree.SubElement(said, f"{{{namespace}}}{name}").text = value
     return root

@@ -15,7 +15,7 @@ from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.delivery.soap_caller import SoapCaller
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub import Hub, closing_transaction, refresh_summaries, reply
+from gateway.hub import CANCELLATION, Hub, closing_transaction, refresh_summaries, reply
 from gateway.state_machines import REQUEST
 from gateway.store import DeliveryLease, StateEvent, agency_requests, payloads, read_transaction
 
@@ -61,7 +61,8 @@ class PartnerAgent:
         kill_at_failpoint("soap.after_call")
         if lease.subject_type == "request":
             finish = make_lease_finisher(lease, self._hub.clock)
-            reply.apply_answer(self._hub, int(lease.subject_id), heard, finish)
+            operation = str(lease.parameters.get("operation"))
+            reply.apply_answer(self._hub, int(lease.subject_id), heard, finish, operation=operation)
         else:
             self._complete_customs_call(lease, *heard)
 
@@ -69,7 +70,9 @@ class PartnerAgent:
         """Store that a call is in the mailbox, and apply the answer as that of the agency's system."""
         finish = make_lease_finisher(lease, self._hub.clock)
         done = rested.make_finisher(lease, self._hub, finish, switched=route == "switched")
-        reply.apply_answer(self._hub, int(lease.subject_id), (rested.answer, rested.reply), done)
+        operation = str(lease.parameters.get("operation"))
+        heard = (rested.answer, rested.reply)
+        reply.apply_answer(self._hub, int(lease.subject_id), heard, done, operation=operation)
         # For the lists of officers; what is not stored here is read when a list first shows it.
         with read_transaction(self._hub.engine) as conn:
             refresh_summaries(self._hub, conn, [int(lease.subject_id)])
@@ -92,9 +95,13 @@ class PartnerAgent:
             )
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
-        """Record that the partner cannot be reached: the request is STRANDED until an operator acts."""
+        """Record that the partner cannot be reached: the request is STRANDED until an operator acts.
+
+        An application that was to be cancelled stands where it was: the agency has it.
+        """
         delivery, problem = what.delivery, what.problem.problem.id
-        if delivery.subject_type == "request":
+        cancels = delivery.parameters.get("operation") == CANCELLATION
+        if delivery.subject_type == "request" and not cancels:
             request = agency_requests.find_by_id(conn, int(delivery.subject_id))
             if request is not None and request.state not in REQUEST.final:
                 agency_requests.apply_event(

@@ -12,13 +12,16 @@ from sqlalchemy import Connection, Row
 
 from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
+from gateway.hub.case_progress import end_cancellation
 from gateway.hub.completion import case_closing
+from gateway.hub.outbox import CANCELLATION
 from gateway.hub.trust import AGENT, FetchSource
 from gateway.store import (
     LaneBacklog,
     NewDelivery,
     StateEvent,
     agency_requests,
+    cases,
     deliveries,
     fetched_lists,
     lane_holds,
@@ -58,7 +61,10 @@ def requeue_delivery(
 def cancel_delivery(
     conn: Connection, delivery: int, at: datetime, actor: str, reason: str | None = None
 ) -> None:
-    """Cancel a delivery that waits, is held or has failed, and close the case that waited for it alone."""
+    """Cancel a delivery that waits, is held or has failed, and close the case that waited for it alone.
+
+    Without the question whether it cancels, an agency keeps the application that it has acknowledged.
+    """
     case = case_closing.lock_delivery_case(conn, delivery)
     row = deliveries.find_by_id(conn, delivery)
     end = (
@@ -69,6 +75,9 @@ def cancel_delivery(
     end(conn, delivery, at, actor, reason)
     if row is not None and row.parameters.get("ordered"):
         ordered_deliveries.give_up_place(conn, delivery, at)
+    if row is not None and row.parameters.get("operation") == CANCELLATION and case is not None:
+        end_cancellation(conn, case, int(row.subject_id), StateEvent("cancel", at, actor, reason))
+        case = cases.lock_case(conn, case.id)
     _record_action(conn, "cancel", delivery, at, actor, reason)
     case_closing.close_case_when_done(conn, case, at)
 

@@ -18,13 +18,44 @@ from gateway.cases import (
     select_current_decisions,
 )
 
-__all__ = ["compute_conclusion_id", "list_concerns", "make_concern", "make_standing_decisions"]
+__all__ = [
+    "compute_conclusion_id",
+    "is_cancellation_open",
+    "list_cancellations",
+    "list_concerns",
+    "list_standing_numbers",
+    "make_concern",
+    "make_standing_decisions",
+]
 
 
-def compute_conclusion_id(outcome: CaseOutcome, standing: Iterable[RankedDecision]) -> str:
-    """Return the id of a conclusion, made from its outcome and decisions; equal decisions conclude once."""
-    text = repr((outcome, select_current_decisions(standing)))
+def compute_conclusion_id(
+    outcome: CaseOutcome, standing: Iterable[RankedDecision], cancellations: Iterable[tuple[str, str]] = ()
+) -> str:
+    """Return the id of a conclusion; equal decisions and equal cancellations conclude once."""
+    about: tuple[Any, ...] = (outcome, select_current_decisions(standing))
+    known = tuple(cancellations)
+    text = repr((*about, known) if known else about)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_cancellation_open(request: Row[Any]) -> bool:
+    """Return whether the agency has been asked to cancel a request, and has not said whether it does."""
+    return bool(request.cancellation == "ASKED" and request.state != "CANCELLED")
+
+
+def list_cancellations(asked: Iterable[Row[Any]]) -> tuple[tuple[str, str], ...]:
+    """Return the number of each request that is CANCELLED, or whose cancellation was REFUSED, and which."""
+    return tuple(
+        (row.number, "CANCELLED" if row.state == "CANCELLED" else "REFUSED")
+        for row in asked
+        if row.state == "CANCELLED" or row.cancellation == "REFUSED"
+    )
+
+
+def list_standing_numbers(asked: Iterable[Row[Any]]) -> dict[int, str]:
+    """Return the numbers of the requests whose decisions count, by row id: cancelled ones are absent."""
+    return {row.id: row.number for row in asked if row.state != "CANCELLED"}
 
 
 def make_concern(request: Row[Any]) -> RequestScope:
@@ -41,7 +72,7 @@ def list_concerns(asked: Iterable[Row[Any]]) -> tuple[RequestScope, ...]:
 
 
 def make_standing_decisions(rows: Iterable[Row[Any]], numbers: dict[int, str]) -> tuple[RankedDecision, ...]:
-    """Return stored decisions as values, each with the number of its request."""
+    """Return stored decisions of the requests in `numbers` as values, each with its number."""
     return tuple(
         RankedDecision(
             request=numbers[row.request_id],
@@ -59,4 +90,5 @@ def make_standing_decisions(rows: Iterable[Row[Any]], numbers: dict[int, str]) -
             notice_number=row.notice_no,
         )
         for row in rows
+        if row.request_id in numbers
     )

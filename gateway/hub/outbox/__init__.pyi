@@ -10,6 +10,7 @@ from .late_receipts import queue_late_receipt as queue_late_receipt
 from .line_limit import LineLimit as LineLimit
 from .local_tasks import FinishLease as FinishLease
 from .local_tasks import enqueue_task as enqueue_task
+from .outgoing_calls import CANCELLATION as CANCELLATION
 from .outgoing_calls import CUSTOMS as CUSTOMS
 from .outgoing_calls import CallComposer as CallComposer
 from .outgoing_calls import OutgoingCall as OutgoingCall

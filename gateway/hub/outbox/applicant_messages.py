@@ -16,7 +16,7 @@ from gateway.agreements import PMode
 from gateway.cases import CaseHeader, RankedDecision, select_current_decisions
 from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.completion import make_standing_decisions
+from gateway.hub.completion import list_standing_numbers, make_standing_decisions
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.kept_documents import KeptDocument, is_filed_without_ebxml, keep_document
 from gateway.hub.outbox.outgoing_order import make_outgoing_key, number_message
@@ -63,11 +63,6 @@ class CaseSnapshot:
     requests: tuple[Row[Any], ...]
     decisions: tuple[RankedDecision, ...]
 
-    @property
-    def request_numbers(self) -> dict[int, str]:
-        """Return the number of each request by its row id."""
-        return {row.id: row.number for row in self.requests}
-
 
 @dataclass(frozen=True, slots=True)
 class SealedMessage:
@@ -110,7 +105,7 @@ def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
             raise GatewayError(OUR_MISTAKE, f"case {case_id} is gone")
         asked = tuple(requests.list_by_case(conn, case_id))
         rows = decisions.list_by_case(conn, case_id)
-    standing = make_standing_decisions(rows, {row.id: row.number for row in asked})
+    standing = make_standing_decisions(rows, list_standing_numbers(asked))
     return CaseSnapshot(case, message, asked, select_current_decisions(standing))
 
 

@@ -11,10 +11,12 @@ from lxml import etree
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.message_model import Payload
 
-__all__ = ["CUSTOMS", "CallComposer", "OutgoingCall", "RejectingComposer"]
+__all__ = ["CANCELLATION", "CUSTOMS", "CallComposer", "OutgoingCall", "RejectingComposer"]
 
 #: The destination of calls to customs; every other destination is an organisation's code.
 CUSTOMS = "customs"
+#: The operation that asks an agency to cancel an application.
+CANCELLATION = "CancelApplication"
 
 
 @dataclass(frozen=True, slots=True)

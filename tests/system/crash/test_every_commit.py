@@ -56,6 +56,7 @@ ASYNCHRONOUS = (
 ELSEWHERE = {
     "accounts.upkeep": "nothing follows from it: a sweep that did not happen happens again",
     "admit.again": "tests/flows: an admitted message is handed over twice",
+    "admit.withdrawal": "tests/flows/test_withdrawals.py",
     "clients.refused": "nothing follows from it: who was refused was refused, told or not",
     "console.summaries": "nothing follows from it: the next list that shows the application stores it",
     "conclude.overtaken": "tests/flows: a correction overtakes a conclusion",
@@ -76,6 +77,7 @@ ELSEWHERE = {
     "officer.claim": "nothing follows from it: who works on an application is asked again",
     "officer.end_proposal": "nothing follows from it: the proposal stands until somebody ends it",
     "officer.refused": "nothing follows from it: the act is performed again, and refused again",
+    "reply.cancellation": "tests/flows/test_withdrawals.py",
     "respond.given": "tests/flows/test_sync_responses.py, tests/system/crash/test_sync_responses.py",
     "msh.renumbered": "tests/flows/test_order_kills.py",
     "order.expired": "tests/flows/test_order_kills.py",

@@ -262,6 +262,7 @@ class _CaseReader:
         told = {
             ("in", "Submit"): translate("The submission was received."),
             ("in", "Supplement"): translate("The answer to a question was received."),
+            ("in", "Withdraw"): translate("The withdrawal was received."),
             ("out", "Result"): translate("The result was issued."),
             ("out", "Notice"): translate("A notice was issued."),
         }
@@ -281,7 +282,8 @@ class _CaseReader:
             "none_concerned": (translate("No agency is concerned."), "good"),
             "last_decision": (translate("The last agency has decided."), "good"),
             "correct": (translate("An agency has changed its decision."), "warn"),
-            "withdraw": (translate("The case was withdrawn."), "idle"),
+            "withdraw": (translate("The agencies are asked to cancel their applications."), "warn"),
+            "withdrawn": (translate("The case was withdrawn."), "idle"),
             "relayed": (translate("The case is closed: everything was delivered."), "good"),
         }
         for row in steps:
@@ -298,6 +300,8 @@ class _CaseReader:
                 "The agency cannot be reached. An operator of the gateway looks at it."
             ),
             "resend": translate("The application is sent again."),
+            "ask_cancel": translate("The agency is asked to cancel the application."),
+            "refuse_cancel": translate("The agency does not cancel the application."),
             "cancel": translate("The application was cancelled."),
         }
         sent = False
@@ -346,6 +350,7 @@ def _name_message(row: Row[Any]) -> str:
     told = {
         ("in", "Submit"): translate("Submission"),
         ("in", "Supplement"): translate("Answer to a question"),
+        ("in", "Withdraw"): translate("Withdrawal"),
         ("out", "Result"): translate("Result"),
         ("out", "Notice"): translate("Notice"),
     }

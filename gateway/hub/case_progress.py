@@ -1,0 +1,196 @@
+"""Moves a request by a notice of its agency, and its case by the state of all its requests.
+
+The input is a stored notice in the transaction of `gateway.hub.reply`, or a withdrawal in that of
+`gateway.hub.admit`; the case is locked. With the last decision, or the last answer to a
+cancellation, the case is decided or withdrawn, and its conclusion is queued
+(`gateway.hub.conclude`). The outcome depends on what is stored, and not on the order in which it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import (
+    CaseOutcome,
+    Notice,
+    RankedDecision,
+    evaluate_case_outcome,
+    has_approval,
+    is_decided,
+    list_rejected_items,
+)
+from gateway.errors import TRANSITION_REFUSED, GatewayError
+from gateway.evidence import record_evidence
+from gateway.harmonize import UnitTable
+from gateway.hub.completion import (
+    compute_conclusion_id,
+    is_cancellation_open,
+    list_cancellations,
+    list_concerns,
+    list_standing_numbers,
+    make_concern,
+    make_standing_decisions,
+)
+from gateway.hub.hub import Hub
+from gateway.hub.outbox import enqueue_task
+from gateway.hub.requirement_ledger import apply_decided_items, give_back_requirements
+from gateway.store import StateEvent, StoredNotice, agency_requests, cases, decisions
+
+__all__ = ["CANCELLATION_EVENTS", "end_cancellation", "move_case", "move_request"]
+
+_ACTOR = "reply"
+#: Events by which an agency waits for an action; the latest one determines the request.
+_ASKING: Final = frozenset({"ask", "inspect", "fee"})
+#: States of a request of which its agency has said nothing yet.
+_UNKNOWN_THERE: Final = frozenset({"PREPARED", "STRANDED"})
+#: Events by which an agency answers whether it cancels an application, and what is stored for each.
+CANCELLATION_EVENTS: Final = {"cancel": "ACCEPTED", "refuse_cancel": "REFUSED"}
+
+
+def move_request(
+    conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, StoredNotice], now: datetime
+) -> str:
+    """Move the request: to decided by its decisions alone, otherwise by the status code; return its event.
+
+    The same notices lead to the same state in every order. Among notices that ask for an action the
+    latest issued one counts; a notice that was overtaken on the way is only stored. An application that
+    its agency has cancelled stays cancelled.
+    """
+    notice, stored = said
+    asking_codes = {one.code for one in hub.rules.status_codes.values() if one.event in _ASKING}
+    event = hub.rules.status_codes[notice.status_code].event
+    values: dict[str, Any] = {"status_code": notice.status_code} if stored.latest else {}
+    asking = [one for one in stored.known if one.status_code in asking_codes]
+    leads = bool(asking) and max(asking, key=lambda one: (one.issued_at, one.number)).id == stored.id
+    if leads:
+        values["due_at"] = notice.deadline
+    if notice.decisions or event == "decide":
+        decision = _choose_decision_event(conn, request)
+        if decision != "decide_item":
+            values |= {"decided_by": request.agency, "decided_at": now}
+        event = event if decision == "decide_item" and leads else decision
+    elif event in CANCELLATION_EVENTS:
+        if request.state != "CANCELLED":
+            values["cancellation"] = CANCELLATION_EVENTS[event]
+    elif event in _ASKING and not leads:
+        return event
+    agency_requests.apply_event(
+        conn, request.id, StateEvent(event, now, request.agency, notice.number[:100]), **values
+    )
+    return event
+
+
+def _choose_decision_event(conn: Connection, request: Row[Any]) -> str:
+    if request.state == "DECIDED":
+        return "correct"
+    standing = make_standing_decisions(
+        decisions.list_by_request(conn, request.id), {request.id: request.number}
+    )
+    return "decide" if is_decided(make_concern(request), standing) else "decide_item"
+
+
+def move_case(conn: Connection, units: UnitTable, case: Row[Any], cause: str, now: datetime) -> None:
+    """Decide or withdraw a locked case when nothing is open any more; a change is concluded again.
+
+    `cause` is what is recorded with the step: the number of a notice, or a reason. While an agency has
+    not said whether it cancels its application, nothing is decided. A withdrawn case stays so.
+    """
+    if case.state == "WITHDRAWN":
+        return
+    asked = agency_requests.list_by_case(conn, case.id)
+    standing = make_standing_decisions(decisions.list_by_case(conn, case.id), list_standing_numbers(asked))
+    outcome = _evaluate_outcome(case, asked, standing)
+    if outcome is None:
+        cases.apply_event(conn, case.id, StateEvent("decision", now, _ACTOR, cause[:100]))
+        return
+    rests_on = compute_conclusion_id(outcome, standing, list_cancellations(asked))
+    key = ":".join(["conclude", str(case.id), rests_on, *_list_turn(case)])
+    if not enqueue_task(conn, "conclude", ("case", case.id), key, now, rests_on=rests_on):
+        return
+    event = _choose_case_event(case, outcome)
+    cases.apply_event(conn, case.id, StateEvent(event, now, _ACTOR, cause[:100]), outcome=outcome.value)
+    _settle_ledger(conn, units, case, (outcome, asked, standing), now)
+    ended = "decided" if event == "last_decision" else "corrected"
+    kind = "withdrawn" if event == "withdrawn" else ended
+    data = {"outcome": outcome.value, "conclusion": rests_on}
+    record_evidence(conn, kind, "case", case.id, None, data, now)
+
+
+def _settle_ledger(
+    conn: Connection,
+    units: UnitTable,
+    case: Row[Any],
+    decided: tuple[CaseOutcome, Sequence[Row[Any]], Sequence[RankedDecision]],
+    now: datetime,
+) -> None:
+    """Give back what a withdrawn case, a rejected item and the item of a cancelled request have used."""
+    outcome, asked, standing = decided
+    if outcome is CaseOutcome.WITHDRAWN:
+        give_back_requirements(conn, case.id, "withdrawn", now)
+        return
+    cancelled = _list_items(row for row in asked if row.state == "CANCELLED")
+    rejected = list_rejected_items(_get_case_items(case), standing)
+    apply_decided_items(conn, case.id, rejected | cancelled, units, now)
+
+
+def end_cancellation(conn: Connection, case: Row[Any], request: int, what: StateEvent) -> None:
+    """Ask an agency no longer whether it cancels; an application that it never acknowledged is cancelled.
+
+    Another one stands, as if the agency had refused: it may still decide.
+    """
+    row = agency_requests.find_by_id(conn, request)
+    if row is None or not is_cancellation_open(row):
+        return
+    unknown = row.receipt_number is None and row.state in _UNKNOWN_THERE
+    event = replace(what, event="cancel" if unknown else "refuse_cancel")
+    word = "UNTOLD" if unknown else "REFUSED"
+    agency_requests.apply_event(conn, request, event, cancellation=word)
+    # Nothing that was rejected becomes good by this, so that no quantity is converted.
+    move_case(conn, UnitTable(), case, what.detail or what.actor, what.at)
+
+
+def _evaluate_outcome(
+    case: Row[Any], asked: Sequence[Row[Any]], standing: Sequence[RankedDecision]
+) -> CaseOutcome | None:
+    """Return the outcome; None while an agency has to decide, or to answer a cancellation.
+
+    A case that its declarant withdraws is withdrawn when no agency's approval stands.
+    """
+    if any(is_cancellation_open(row) for row in asked):
+        return None
+    cancelled = [row for row in asked if row.state == "CANCELLED"]
+    outcome = evaluate_case_outcome(
+        _get_case_items(case), list_concerns(asked), standing, _list_items(cancelled)
+    )
+    withdraws = "withdrawal" in (case.detail or {})
+    return CaseOutcome.WITHDRAWN if outcome and withdraws and not has_approval(standing) else outcome
+
+
+def _list_items(asked: Iterable[Row[Any]]) -> set[int]:
+    return {item for row in asked for item in make_concern(row).items}
+
+
+def _list_turn(case: Row[Any]) -> list[str]:
+    """Return which turn of the case is concluded: each amendment and each withdrawal is a new one."""
+    turn = (case.detail or {}).get("turn")
+    return [] if turn is None else [str(turn)]
+
+
+def _choose_case_event(case: Row[Any], outcome: CaseOutcome) -> str:
+    if outcome is CaseOutcome.WITHDRAWN:
+        return "withdrawn"
+    return "last_decision" if case.state == "IN_PROGRESS" else "correct"
+
+
+def _get_case_items(case: Row[Any]) -> list[int]:
+    """Return the items of the declaration that opened the case; raises when it has none."""
+    items = (case.detail or {}).get("items")
+    if not items:
+        detail = f"case {case.number} has no items that a decision could be about"
+        raise GatewayError(TRANSITION_REFUSED, detail, f"case/{case.state}")
+    return list(items)

@@ -1,0 +1,148 @@
+"""Step 8, withdraw: every agency is asked to cancel its application, and the case ends when they have.
+
+The input is a split withdrawal of the declarant, inside `gateway.hub.admit`. The calls are composed
+before the transaction. When the transaction has committed, the case is open again, an application
+that no agency has been told of is cancelled, and for every other one CancelApplication is queued
+behind what went to that agency before. The agencies' answers come in by `gateway.hub.reply`. The
+last one ends the withdrawal (`gateway.hub.case_progress`): the case is WITHDRAWN when no approval
+stands; otherwise it goes on with what stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import ChangeReason, read_change_reason
+from gateway.errors import NO_OPEN_CASE, REFUSED_FOR_GOOD, TRANSITION_REFUSED, GatewayError
+from gateway.evidence import record_evidence
+from gateway.hub.case_progress import move_case
+from gateway.hub.forward import (
+    ComposedCall,
+    compose_cancellation_call,
+    enqueue_cancellation_call,
+    list_request_deliveries,
+)
+from gateway.hub.hub import Hub
+from gateway.hub.open_cases import check_withdrawable, list_cancellable_requests
+from gateway.hub.split import ProcessedSubmission, StoredSubmission
+from gateway.store import (
+    StateEvent,
+    agency_requests,
+    cases,
+    correlations,
+    deliveries,
+    messages,
+    read_transaction,
+)
+
+__all__ = ["compose_cancellations", "withdraw_case"]
+
+_ACTOR = "admit"
+_WAITING = ("QUEUED", "HELD")
+
+
+def compose_cancellations(hub: Hub, intake: ProcessedSubmission) -> dict[int, ComposedCall]:
+    """Compose the question to every agency that may have to cancel, by the row id of its request."""
+    reason = read_change_reason(intake.submission.declaration)
+    with read_transaction(hub.engine) as conn:
+        asked = agency_requests.list_by_case(conn, _find_case(conn, intake).id)
+    return {row.id: compose_cancellation_call(hub, row, reason) for row in asked if row.state != "CANCELLED"}
+
+
+def _find_case(conn: Connection, intake: ProcessedSubmission) -> Row[Any]:
+    found = cases.find_by_reference(conn, intake.declarant, intake.submission.reference)
+    if found is None:
+        raise GatewayError(NO_OPEN_CASE, "the case does not exist", "/Submission/Reference")
+    return found
+
+
+def withdraw_case(
+    conn: Connection,
+    arrived: StoredSubmission,
+    intake: ProcessedSubmission,
+    calls: Mapping[int, ComposedCall],
+    now: datetime,
+) -> None:
+    """Ask the agencies of a case to cancel, or withdraw it at once where none has to be asked.
+
+    Raises GW407 when the case cannot be withdrawn any more.
+    """
+    reason = read_change_reason(intake.submission.declaration)
+    case = cases.lock_case(conn, _find_case(conn, intake).id)
+    asked = agency_requests.list_by_case(conn, case.id)
+    check_withdrawable(case, asked)
+    messages.set_message_case(conn, arrived.row.id, case.id)
+    detail = {**(case.detail or {}), "withdrawal": asdict(reason), "turn": arrived.row.id}
+    event = StateEvent("withdraw", now, _ACTOR, reason.code)
+    cases.apply_event(conn, case.id, event, outcome=None, detail=detail)
+    told = {
+        row.number: _cancel_request(conn, (case.id, row), calls, (arrived.row.id, reason), now)
+        for row in list_cancellable_requests(conn, case.id, asked)
+    }
+    data = {"number": case.number, "signer": intake.signing.party, "reason": reason.sentence,
+            "asked": [number for number, is_asked in told.items() if is_asked],
+            "untold": [number for number, is_asked in told.items() if not is_asked],
+            "admitted": intake.signing.way}  # fmt: skip
+    record_evidence(conn, "withdrawal", "case", case.id, arrived.row.identity_sha256, data, now)
+    if not any(told.values()):
+        move_case(conn, intake.units, cases.lock_case(conn, case.id), reason.code, now)
+
+
+def _cancel_request(
+    conn: Connection,
+    about: tuple[int, Row[Any]],
+    calls: Mapping[int, ComposedCall],
+    cause: tuple[int, ChangeReason],
+    now: datetime,
+) -> bool:
+    """Cancel a request that its agency knows nothing of, or ask the agency; return whether it is asked."""
+    case, request = about
+    message, reason = cause
+    earlier = list_request_deliveries(conn, case, request.id)
+    if _end_untold_deliveries(conn, earlier, now):
+        event = StateEvent("cancel", now, _ACTOR, reason.code)
+        agency_requests.apply_event(conn, request.id, event, cancellation="UNTOLD")
+        return False
+    call = calls[request.id]
+    event = StateEvent("ask_cancel", now, _ACTOR, reason.code)
+    agency_requests.apply_event(conn, request.id, event, cancellation="ASKED")
+    correlations.insert_correlation(conn, "wsa", call.call.message_id, case, request.id)
+    place = (f"cancel:{request.number}:{message}", earlier)
+    enqueue_cancellation_call(conn, call, (case, request.id), place, now)
+    return True
+
+
+def _end_untold_deliveries(conn: Connection, earlier: list[Row[Any]], now: datetime) -> bool:
+    """End the deliveries of an application that its agency does not have; return whether that is so.
+
+    It does not have what was never tried, and what it has refused for good.
+    """
+    if not earlier:
+        return False
+    first = earlier[0]
+    if first.state == "FAILED" and first.problem == REFUSED_FOR_GOOD.id:
+        deliveries.give_up_delivery(conn, first.id, now, _ACTOR, "withdrawn")
+    elif first.state not in _WAITING or first.attempt or not _cancel_delivery(conn, first.id, now):
+        return False
+    for row in earlier[1:]:
+        if row.state in _WAITING:
+            deliveries.cancel_delivery(conn, row.id, now, _ACTOR, "withdrawn")
+        elif row.state == "FAILED":
+            deliveries.give_up_delivery(conn, row.id, now, _ACTOR, "withdrawn")
+    return True
+
+
+def _cancel_delivery(conn: Connection, delivery: int, now: datetime) -> bool:
+    """Cancel a delivery that waits; return False when a worker has claimed it in the meantime."""
+    try:
+        deliveries.cancel_delivery(conn, delivery, now, _ACTOR, "withdrawn")
+    except GatewayError as error:
+        if error.problem is not TRANSITION_REFUSED:
+            raise
+        return False
+    return True

@@ -1,0 +1,399 @@
+"""A declarant withdraws: every agency cancels its application, or says that it does not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cases.agency_notices import AgencyAcknowledgment, DecisionCode, Notice
+from gateway.delivery.agents.local_agent import LocalAgent
+from gateway.delivery.agents.msh_agent import MshAgent
+from gateway.delivery.agents.partner_agent import PartnerAgent
+from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
+from gateway.errors import CASE_CLOSED, REFUSED_FOR_GOOD, GatewayError
+from gateway.hub import Hub
+from gateway.hub.completion import operator_actions
+from gateway.state_machines import CASE, REQUEST
+from gateway.store.engine import write_transaction
+from tests.flows.craft import (
+    all_of,
+    because,
+    reference,
+    supplement,
+    text,
+    withdrawal,
+    without,
+    without_applications,
+)
+from tests.kit.kills import die_at
+from tests.kit.story import AGENCIES, PLAN, QUIET, Story, unreachable
+
+REJECTED = DecisionCode.REJECTED
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    started = Story(engine)
+    started.submit()
+    return started
+
+
+def withdraw(story: Story, *changes: Any) -> None:
+    story.submit(story.submission(all_of(withdrawal, *changes)), action="Withdraw", attach=False)
+
+
+def answer(story: Story, agency: str, status: str, number: str = "C1") -> Notice:
+    """Return how an agency answers whether it cancels: G03 it does, G04 it does not."""
+    return Notice(f"{story.case().number}-{agency}-{number}", story.clock(), status, (), "heard")
+
+
+def cancelling(story: Story, **said: str) -> None:
+    """Lay out what each agency answers to its next call."""
+    for agency, status in said.items():
+        story.say(agency, answer(story, agency, status))
+
+
+def asked(story: Story) -> list[tuple[str, str]]:
+    """Return which agencies were asked to cancel, in the order of their names, and with which reason."""
+    return sorted(
+        (one.destination, one.text("Reason") or "")
+        for one in story.soap.calls
+        if one.operation == "CancelApplication"
+    )
+
+
+def told_customs(story: Story) -> list[str]:
+    return [one.operation for one in story.soap.calls if one.destination == "customs"]
+
+
+def reported(story: Story) -> list[str]:
+    return [one.get("id", "") for one in story.result().findall("{*}Problem")]
+
+
+def test_every_agency_cancels_and_the_declaration_is_withdrawn(story: Story) -> None:
+    story.tick()
+    cancelling(story, KPTA="G03", KFDA="G03", NPQS="G03")
+    withdraw(story)
+    story.tick()
+    assert asked(story) == [(one, "84: The goods failed their inspection.") for one in sorted(AGENCIES)]
+    assert {story.request(one).state for one in AGENCIES} == {"CANCELLED"}
+    assert (story.case().state, story.case().outcome) == ("WITHDRAWN", "WITHDRAWN")
+    assert story.outcome() == ("WITHDRAWN", {})
+    assert story.result().findtext("{*}Response/{*}FunctionCode") == "10"
+    assert told_customs(story) == ["RegisterDeclaration", "ReportRequirements", "WithdrawDeclaration"]
+    assert story.soap.calls[-1].text("Reason") == "84: The goods failed their inspection."
+    assert [one for one, _ in story.steps(CASE, story.case().id)] == [
+        "dispatch", "withdraw", "decision", "decision", "withdrawn",
+    ]  # fmt: skip
+    kinds = story.evidence("case", story.case().id)
+    assert kinds.count("withdrawal") == kinds.count("withdrawn") == 1
+    assert [one for one, _ in story.steps(REQUEST, story.request("KFDA").id)] == [
+        "send", "acknowledge", "ask_cancel", "cancel",
+    ]  # fmt: skip
+    with pytest.raises(GatewayError) as refused:
+        story.decide("KFDA")
+    assert refused.value.problem is CASE_CLOSED
+    assert not [row for row in story.deliveries(case_id=story.case().id) if row.state != "DELIVERED"]
+
+
+def test_an_agency_that_refuses_keeps_the_declaration(story: Story) -> None:
+    """Nothing looks withdrawn: the case waits for the agency that goes on, and what is left is told."""
+    story.tick()
+    cancelling(story, KPTA="G03", KFDA="G04", NPQS="G03")
+    withdraw(story)
+    story.tick()
+    assert (story.case().state, story.case().outcome) == ("IN_PROGRESS", None)
+    assert not story.inbox.documents("Result")
+    heard = [one.findtext(".//{*}StatusCode") for one in story.inbox.documents("Notice")]
+    assert sorted(heard) == ["G03", "G03", "G04"]  # type: ignore[type-var]
+    story.decide("KFDA")
+    story.tick()
+    assert story.outcome() == ("PARTIAL", {2: "APPROVED"})
+    assert reported(story) == ["GW410", "GW409", "GW410"]
+    assert "does not cancel" in (story.result().findall("{*}Problem")[1].text or "")
+    assert told_customs(story) == ["RegisterDeclaration", "ReportRequirements", "ReportRequirements"]
+    assert [one.findtext("{*}item") for one in story.soap.calls[-1].body.findall("{*}Requirement")] == ["2"]
+    assert story.case().state == "CLOSED"
+
+
+def test_the_agency_that_refused_may_be_asked_again(story: Story) -> None:
+    story.tick()
+    cancelling(story, KPTA="G03", KFDA="G04", NPQS="G03")
+    withdraw(story)
+    story.tick()
+    story.say("KFDA", answer(story, "KFDA", "G03", "C2"))
+    withdraw(story)
+    story.tick()
+    assert [one for one, _ in asked(story)].count("KFDA") == 2
+    assert len(asked(story)) == 4
+    assert story.outcome()[0] == "WITHDRAWN"
+
+
+def test_what_the_refusing_agency_rejects_withdraws_the_rest(story: Story) -> None:
+    """Whether the refusal or the rejection comes first: no approval stands."""
+    story.tick()
+    cancelling(story, KPTA="G03", KFDA="G04", NPQS="G03")
+    withdraw(story)
+    story.tick()
+    story.decide("KFDA", REJECTED)
+    story.tick()
+    assert story.outcome() == ("WITHDRAWN", {2: "REJECTED"})
+    assert told_customs(story)[-1] == "WithdrawDeclaration"
+
+
+def test_an_agency_may_take_its_time(story: Story) -> None:
+    """An acknowledgment of the question is no answer to it; the answer comes in a call of the agency."""
+    story.tick()
+    for agency in AGENCIES:
+        story.say(agency, AgencyAcknowledgment(f"again-{agency}"))
+    withdraw(story)
+    story.tick()
+    assert story.case().state == "IN_PROGRESS"
+    for agency in ("KPTA", "KFDA"):
+        story.hear(agency, answer(story, agency, "G03"))
+    story.tick()
+    assert story.case().state == "IN_PROGRESS"
+    story.hear("NPQS", answer(story, "NPQS", "G03"))
+    story.tick()
+    assert story.outcome()[0] == "WITHDRAWN"
+    assert story.request("KPTA").receipt_number.startswith("R-KPTA")
+
+
+def test_an_agency_that_decides_before_it_refuses(story: Story) -> None:
+    """Nothing is decided while an agency has yet to say whether it cancels."""
+    story.tick()
+    for agency in AGENCIES:
+        story.say(agency, AgencyAcknowledgment("again"))
+    withdraw(story)
+    story.tick()
+    story.decide_all()
+    story.tick()
+    assert story.case().state == "IN_PROGRESS"
+    assert not story.inbox.documents("Result")
+    for agency in AGENCIES:
+        story.hear(agency, answer(story, agency, "G04"))
+    story.tick()
+    assert story.outcome()[0] == "APPROVED"
+    assert reported(story) == ["GW409"] * 3
+    assert story.case().state == "CLOSED"
+
+
+def test_an_approved_declaration_is_withdrawn_before_clearance(story: Story) -> None:
+    story.tick()
+    story.decide_all("NPQS")
+    story.decide("NPQS", REJECTED)
+    story.tick()
+    assert (story.case().state, story.case().outcome) == ("CLOSED", "PARTIAL")
+    cancelling(story, KPTA="G03", KFDA="G03")
+    withdraw(story)
+    story.tick()
+    assert [one for one, _ in asked(story)] == ["KFDA", "KPTA"]
+    assert story.outcome() == ("WITHDRAWN", {3: "REJECTED"})
+    assert story.case().state == "WITHDRAWN"
+    assert told_customs(story)[-1] == "WithdrawDeclaration"
+
+
+def test_an_approval_that_stands_is_told_again(story: Story) -> None:
+    story.tick()
+    story.decide_all()
+    story.tick()
+    cancelling(story, KPTA="G04", KFDA="G04", NPQS="G04")
+    withdraw(story)
+    story.tick()
+    assert [one.findtext("{*}Outcome") for one in story.inbox.documents("Result")] == ["APPROVED"] * 2
+    assert reported(story) == ["GW409"] * 3
+    assert story.case().state == "CLOSED"
+
+
+def test_agencies_that_know_nothing_are_not_asked(story: Story) -> None:
+    """Nothing has been sent to KFDA: its application is cancelled here, and its supplement with it."""
+    with write_transaction(story.house.engine) as conn:
+        operator_actions.hold_lane(conn, "KFDA", story.clock(), "operator", "under repair")
+    story.tick()
+    story.submit(story.submission(supplement), action="Supplement")
+    story.tick()
+    cancelling(story, KPTA="G03", NPQS="G03")
+    withdraw(story)
+    story.tick()
+    assert [one for one, _ in asked(story)] == ["KPTA", "NPQS"]
+    assert not [one for one in story.soap.calls if one.destination == "KFDA"]
+    assert story.request("KFDA").cancellation == "UNTOLD"
+    assert story.outcome()[0] == "WITHDRAWN"
+    assert {row.state for row in story.deliveries(destination="KFDA")} == {"CANCELLED"}
+
+
+def test_an_application_that_was_refused_for_good_is_nowhere(story: Story) -> None:
+    story.say("KFDA", GatewayError(REFUSED_FOR_GOOD, "unknown document"))
+    story.tick()
+    assert story.request("KFDA").state == "STRANDED"
+    cancelling(story, KPTA="G03", NPQS="G03")
+    withdraw(story)
+    story.tick()
+    assert [one for one, _ in asked(story)] == ["KPTA", "NPQS"]
+    assert story.outcome()[0] == "WITHDRAWN"
+
+
+def test_the_question_is_repeated_until_the_agency_has_heard_it(story: Story) -> None:
+    story.tick()
+    cancelling(story, KPTA="G03", NPQS="G03")
+    story.say("KFDA", unreachable(), unreachable(), answer(story, "KFDA", "G03"))
+    withdraw(story)
+    story.tick()
+    assert story.case().state == "IN_PROGRESS"
+    for _ in range(2):
+        story.tick(minutes=5)
+    assert [one for one, _ in asked(story)].count("KFDA") == 3
+    assert len({one.envelope for one in story.soap.calls if one.destination == "KFDA"}) == 2
+    assert story.outcome()[0] == "WITHDRAWN"
+
+
+def test_an_operator_who_gives_up_asking_lets_the_application_stand(story: Story) -> None:
+    """An agency that has acknowledged the application may still decide; one that never did cannot."""
+    story.say("NPQS", *[unreachable()] * 20)
+    for _ in range(8):
+        story.tick(minutes=10)
+    assert story.request("NPQS").state == "STRANDED"
+    story.say("KFDA", *[unreachable()] * 4)
+    cancelling(story, KPTA="G03")
+    withdraw(story)
+    for _ in range(6):
+        story.tick(minutes=10)
+    waiting = [row for row in story.deliveries() if row.parameters.get("operation") == "CancelApplication"]
+    assert {row.destination: row.state for row in waiting} == {
+        "KPTA": "DELIVERED", "KFDA": "FAILED", "NPQS": "FAILED",
+    }  # fmt: skip
+    assert (story.request("KFDA").state, story.request("NPQS").state) == ("ACKNOWLEDGED", "STRANDED")
+    for row in waiting[1:]:
+        story.operate(operator_actions.cancel_delivery, row.id)
+    assert (story.request("KFDA").state, story.request("NPQS").state) == ("ACKNOWLEDGED", "CANCELLED")
+    assert story.request("KFDA").cancellation == "REFUSED"
+    assert story.case().state == "IN_PROGRESS"
+    story.decide("KFDA")
+    story.tick()
+    assert story.outcome() == ("PARTIAL", {2: "APPROVED"})
+
+
+def test_a_declaration_without_applications_is_withdrawn_at_once(engine: Engine) -> None:
+    story = Story(engine)
+    story.submit(story.submission(without_applications), attach=False)
+    story.tick()
+    withdraw(story)
+    story.tick()
+    assert [one.findtext("{*}Outcome") for one in story.inbox.documents("Result")] == [
+        "APPROVED",
+        "WITHDRAWN",
+    ]
+    assert told_customs(story) == ["RegisterDeclaration", "WithdrawDeclaration"]
+
+
+def test_a_result_that_was_not_made_yet_is_not_sent(engine: Engine) -> None:
+    story = Story(engine)
+    story.submit(story.submission(without_applications), attach=False)
+    withdraw(story)
+    story.tick()
+    assert [one.findtext("{*}Outcome") for one in story.inbox.documents("Result")] == ["WITHDRAWN"]
+
+
+REFUSED: dict[str, tuple[list[Any], list[tuple[str, str]]]] = {
+    "no reason": ([without(".//Amendment")], [("GW404", "42A/06A[1]/099")]),
+    "unknown reference": ([reference("X-1")], [("GW407", "/Submission/Reference")]),
+    "rejected": ([], [("GW407", "/Submission/Reference")]),
+    "withdrawn": ([], [("GW407", "/Submission/Reference")]),
+    "under way": ([], [("GW407", "/Submission/Reference")]),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_a_withdrawal_that_cannot_be_is_refused(story: Story, why: str) -> None:
+    story.tick()
+    if why == "rejected":
+        for agency in AGENCIES:
+            story.decide(agency, REJECTED)
+    if why == "withdrawn":
+        cancelling(story, KPTA="G03", KFDA="G03", NPQS="G03")
+    if why in ("withdrawn", "under way"):
+        withdraw(story)
+    story.tick()
+    before = story.case().state
+    changes, problems = REFUSED[why]
+    withdraw(story, *changes)
+    story.tick()
+    assert story.problems() == problems
+    assert before == ("CLOSED" if why == "rejected" else "WITHDRAWN" if why == "withdrawn" else "IN_PROGRESS")
+
+
+def test_a_repeated_submission_may_be_the_withdrawal(story: Story) -> None:
+    """The whole submission again, with Function 1: its applications must be those of the case."""
+    story.tick()
+    whole = all_of(text("Function", "1"), lambda root: because(root, "82", "again"))
+    story.submit(story.submission(all_of(whole, text("Application[@id='A3']/Items", "3"))), action="Withdraw")
+    story.tick()
+    assert len(asked(story)) == 3
+    story.submit(
+        story.submission(all_of(whole, lambda root: root.remove(root.find("{*}Application[@id='A3']")))),
+        action="Withdraw",
+    )
+    story.tick()
+    assert [one for one, _ in story.problems()] == ["GW407"]
+
+
+def test_a_supplement_waits_for_no_withdrawal(story: Story) -> None:
+    story.tick()
+    withdraw(story)
+    story.submit(story.submission(supplement), action="Supplement")
+    story.tick()
+    assert [one for one, _ in story.problems()] == ["GW407"]
+
+
+def test_an_agency_that_cancels_by_itself_leaves_its_items_unapproved(story: Story) -> None:
+    """Before or after the other decisions, the outcome is the same."""
+    story.tick()
+    story.decide_all("KFDA")
+    story.hear("KFDA", answer(story, "KFDA", "G01"))
+    story.tick()
+    assert story.outcome() == ("PARTIAL", {1: "APPROVED", 3: "APPROVED"})
+    assert reported(story) == ["GW410"]
+    story.hear("KPTA", answer(story, "KPTA", "G01"))
+    story.tick()
+    assert story.outcome() == ("PARTIAL", {3: "APPROVED"})
+    assert story.case().state == "CLOSED"
+
+
+def run_and_die(story: Story, hub: Hub) -> None:
+    """Let the worker of another process do what is due."""
+    hub.composer = story.hub.composer
+    soap = story.agents["soap"]
+    agents: dict[str, Any] = {
+        "local": LocalAgent(hub, PLAN),
+        "msh": MshAgent(hub, story.inbox),  # type: ignore[arg-type]
+        "soap": PartnerAgent(hub, story.soap, soap._partners, soap._plans),  # type: ignore[arg-type]
+    }
+    pace = WorkerSettings(threads=1, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
+    worker = DeliveryWorker(hub.engine, agents, story.clock, name="other", pace=pace)
+    while worker.run_once():
+        pass
+
+
+@pytest.mark.parametrize("commit", ["admit.withdrawal", "reply.cancellation", "conclude.result"])
+def test_wherever_a_process_dies_the_case_is_withdrawn_once(engine: Engine, commit: str) -> None:
+    story = Story(engine, agreement=QUIET)
+    for number, side in enumerate(("before_commit", "after_commit")):
+        name = reference(f"WITHDRAWN-{number}")
+        story.submit(story.submission(name))
+        story.tick()
+        withdraw(story, name)
+        cancelling(story, KPTA="G03", KFDA="G03", NPQS="G03")
+        die_at(story, f"{commit}.{side}", lambda hub: run_and_die(story, hub))
+        cancelling(story, KPTA="G03", KFDA="G03", NPQS="G03")
+        story.tick(minutes=2)
+        story.soap.answers.clear()
+        assert story.case().state == "WITHDRAWN"
+        kinds = story.evidence("case", story.case().id)
+        assert (kinds.count("withdrawal"), kinds.count("withdrawn")) == (1, 1)
+        sent = [row for row in story.deliveries(case_id=story.case().id) if row.agent != "local"]
+        keys = [f"{row.destination}:{row.parameters.get('operation', row.agent)}" for row in sent]
+        assert len(keys) == len(set(keys)) == 2 * 3 + 3 + 1
+        assert {row.state for row in sent} == {"DELIVERED"}
