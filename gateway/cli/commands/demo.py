@@ -17,9 +17,11 @@ from typing import Any, Final
 
 import click
 from lxml import etree
+from sqlalchemy import Connection
 
 from gateway.cli.demo_console import describe_sign_in
 from gateway.cli.demo_stage import Cast, Stage, check_home, read_cast
+from gateway.cli.demo_stories import USUAL, StoryPlan, apply_story, make_step_document, read_story
 from gateway.cli.home_folder import keep_files_private
 from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import FILE, json_option
@@ -38,7 +40,7 @@ from gateway.errors import GatewayError
 from gateway.harmonize import load_bundle, make_placeholder_numbers, split_submission
 from gateway.hub import build_engine
 from gateway.share import get_data_folder
-from gateway.store import cases, read_transaction
+from gateway.store import agency_requests, cases, read_transaction
 from gateway.wire import parse_xml
 
 __all__ = ["play_demo"]
@@ -52,6 +54,7 @@ _PAUSE: Final = 0.05
 _ASKED: Final = "INFORMATION_REQUIRED"
 #: Outcomes after which customs may release goods.
 _RELEASED: Final = ("APPROVED", "PARTIAL")
+_ENDED: Final = ("CLOSED", "REFUSED", "WITHDRAWN")
 _INTERRUPTED: Final = threading.Event()
 
 Say = Callable[[str], None]
@@ -74,6 +77,7 @@ class _Report:
     reference: str | None = None
     supplements: int = 0
     problems: list[str] = field(default_factory=list)
+    result_problems: list[str] = field(default_factory=list)
     #: Whether every step was played to its end.
     finished: bool = False
 
@@ -91,6 +95,7 @@ class _Report:
     is_flag=True,
     help="serve the console; one agency has no system, and a person decides there in the browser",
 )
+@click.option("--story", metavar="NAME", help="play another story than the usual one (see the manual)")
 def play_demo(arguments: Arguments) -> int:
     """Run the demo and print its result; return 1 when a check fails."""
     output = sys.stderr if arguments.json else sys.stdout
@@ -104,8 +109,11 @@ def play_demo(arguments: Arguments) -> int:
     with keep_files_private(), _make_demo_home(arguments) as home, _catch_end_signals():
         try:
             password = secrets.token_urlsafe(_PASSWORD) if arguments.console else ""
-            stage = Stage(home, read_cast(), password=password)
-            _play_whole_story(stage, report, tell_progress, stays=arguments.console and not arguments.json)
+            plan = read_story(arguments.story) if arguments.story else USUAL
+            stage = Stage(home, apply_story(read_cast(), plan), password=password)
+            _play_whole_story(
+                stage, plan, report, tell_progress, stays=arguments.console and not arguments.json
+            )
         except GatewayError as problem:
             report.problems.append(str(problem))
         except KeyboardInterrupt:
@@ -161,8 +169,10 @@ def _catch_end_signals() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
-def _play_whole_story(stage: Stage, report: _Report, say: Say, *, stays: bool) -> None:
+def _play_whole_story(stage: Stage, plan: StoryPlan, report: _Report, say: Say, *, stays: bool) -> None:
     try:
+        if plan.title:
+            say(f"story: {plan.title}")
         say("keys, certificates, settings, database, register")
         stage.build()
         say(f"starting hub, {len(stage.cast.agencies)} agencies, customs and broker")
@@ -172,7 +182,7 @@ def _play_whole_story(stage: Stage, report: _Report, say: Say, *, stays: bool) -
         people = stage.cast.console["person"]
         for line in describe_sign_in(stage.console_url, people, stage.password) if stage.password else ():
             say(line)
-        _Story(stage, report, say).play_all_steps()
+        _Story(stage, plan, report, say).play_all_steps()
         report.finished = True
         if stays:
             say(f"{report.outcome}; the console stays open, Ctrl-C ends the demo")
@@ -190,8 +200,10 @@ def _play_whole_story(stage: Stage, report: _Report, say: Say, *, stays: bool) -
 class _Story:
     """Sends the broker's messages, reads the journals of the partners, and checks the final result."""
 
-    def __init__(self, stage: Stage, report: _Report, say: Say) -> None:
+    def __init__(self, stage: Stage, plan: StoryPlan, report: _Report, say: Say) -> None:
         self._stage = stage
+        self._plan = plan
+        self._steps = list(plan.steps)
         self._cast: Cast = stage.cast
         self._report = report
         self._say = say
@@ -220,9 +232,17 @@ class _Story:
                 break
             self._stage.check_alive()
             self._read_journals()
+            self._play_due_step()
             time.sleep(_PAUSE)
         self._read_journals()
         self._judge_final_outcome()
+
+    def _play_due_step(self) -> None:
+        """Send what the story has next, as soon as the applications are where it wants them."""
+        if self._steps and self._steps[0].when.items() <= self._read_request_states().items():
+            step = self._steps.pop(0)
+            content = make_step_document(step, self._cast.sample)
+            self._send_submission(sign_submission(content, self._member))
 
     def _send_submission(self, root: etree._Element) -> SealedSubmission:
         named = {one.get("cid") for one in root.iter("{*}Attachment")}
@@ -254,8 +274,9 @@ class _Story:
         place, code = self._stage.partner(agency["code"]) / "log", agency["code"]
         for row in self._read_journal_news(place / "effects.jsonl"):
             items = ", ".join(str(item) for item in row["items"])
-            words = f"{row['document']} {row['application']}, item {items}"
-            answer = "decision" if "<Notice>" in row["answer"] else "acknowledged"
+            words = f"{row['document']} {row['application']}, item {items}" if items else row["application"]
+            answer = "notice" if "<Notice>" in row["answer"] else "acknowledged"
+            answer = "decision" if "<Decision>" in row["answer"] else answer
             self._say(f"hub -> {code}: {row['effect']} {words}; {code} {agency['says']}: {answer}")
         for row in self._read_journal_news(place / "calls.jsonl"):
             self._say(
@@ -290,19 +311,30 @@ class _Story:
 
     def _is_story_over(self) -> bool:
         results = [row["said"] for row in self._received if row["action"] == "Result"]
-        if not results:
+        if not results or self._steps:
             return False
         if "19" not in self._read_customs_codes() and results[-1].get("outcome") in _RELEASED:
             return False
-        return self._read_case_state() in ("CLOSED", "REFUSED")
+        return self._read_case_state() in _ENDED
 
     def _read_case_state(self) -> str | None:
         number = next((row["said"].get("case_number") for row in self._received), None)
+        with self._read_database() as conn:
+            case = cases.find_by_number(conn, number or "")
+            return None if case is None else str(case.state)
+
+    def _read_request_states(self) -> dict[str, str]:
+        with self._read_database() as conn:
+            found = cases.list_cases(conn, limit=1)
+            asked = agency_requests.list_by_case(conn, found[0].id) if found else ()
+            return {row.agency: row.state for row in asked}
+
+    @contextmanager
+    def _read_database(self) -> Iterator[Connection]:
         engine = build_engine(self._stage.settings())
         try:
             with read_transaction(engine) as conn:
-                case = cases.find_by_number(conn, number or "")
-                return None if case is None else str(case.state)
+                yield conn
         finally:
             engine.dispose()
 
@@ -321,7 +353,9 @@ class _Story:
         report.decisions = result.get("decisions", [])
         report.customs_codes = self._read_customs_codes()
         report.messages = len(self._sent) + len(self._received)
-        asked = {one["code"] for one in self._cast.agencies}
+        report.result_problems = sorted({one["id"] for one in result.get("problems", [])})
+        every = (one["code"] for one in self._cast.agencies)
+        asked = set(every if self._plan.decides is None else self._plan.decides)
         checks = {
             "the result is not verified": report.result_verified,
             f"the outcome is not {self._cast.outcome}": self._is_outcome_expected(report.outcome),
@@ -331,9 +365,12 @@ class _Story:
             == asked,
             "customs did not get code 18 and then code 19": report.customs_codes
             == (["18", "19"] if report.outcome in _RELEASED else ["18"]),
+            f"the problems in the result are not {sorted(self._plan.problems)}": set(report.result_problems)
+            == self._plan.problems,
             "the ledger does not account for all values of the submission": report.ledger["unaccounted"] == 0,
             "a notice is not verified": all(row["said"]["verified"] for row in self._received),
-            "the case is not closed": self._read_case_state() == "CLOSED",
+            "the case has not ended": self._read_case_state()
+            == ("WITHDRAWN" if report.outcome == "WITHDRAWN" else "CLOSED"),
         }
         report.problems += [words for words, good in checks.items() if not good]
         report.problems += list(self._find_partner_complaints())

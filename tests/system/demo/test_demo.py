@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
+from gateway.cli.demo_stories import list_stories, read_story
 from gateway.wire.schema_sets import SchemaSet
 from gateway.wire.xml import parse_xml
 from gateway.xmlsec.xades import verify_document
@@ -276,3 +277,22 @@ def test_a_demo_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None
     process.kill()
     process.communicate(timeout=60)
     assert none_lives(where, 30)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", list_stories())
+def test_every_story_comes_out_as_its_file_says(name: str, tmp_path: Path) -> None:
+    """The story checks itself; here is checked that it says so, and leaves nothing behind."""
+    process = start("--story", name, where=tmp_path / "run")
+    out, errors = process.communicate(timeout=120)
+    told = json.loads(out)
+    assert (process.returncode, told["problems"]) == (0, []), errors
+    plan = read_story(name)
+    assert told["outcome"] == plan.outcome
+    assert set(told["result_problems"]) == plan.problems
+    assert none_lives(tmp_path / "run")
+
+
+def test_a_story_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--story", "no-such", "--json"]) == 1
+    assert "withdrawal-refused" in capsys.readouterr().out

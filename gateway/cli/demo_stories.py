@@ -1,0 +1,104 @@
+"""The stories of ``gateway demo --story NAME``, each one file of ``conformance/demo/stories``.
+
+A story says what the agencies do otherwise than in the usual demo, what the broker sends when the
+applications are in certain states, and what must come out. To add one, add its file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from gateway.cli.demo_stage import Cast
+from gateway.conformance.partners import make_withdrawal
+from gateway.errors import MISUSE, GatewayError
+from gateway.share import get_data_folder
+
+__all__ = [
+    "USUAL",
+    "StoryPlan",
+    "StoryStep",
+    "apply_story",
+    "list_stories",
+    "make_step_document",
+    "read_story",
+]
+
+_SUFFIX: Final = ".toml"
+
+#: How the document of a step is made from the sample: by the value of `send`.
+_MAKERS: Final[Mapping[str, Callable[[bytes, Mapping[str, Any]], bytes]]] = {
+    "withdrawal": lambda sample, words: make_withdrawal(sample, words["reason"], words["text"]),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoryStep:
+    """What the broker sends as soon as each application named in `when` is in its state there."""
+
+    when: Mapping[str, str]
+    send: str
+    words: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoryPlan:
+    """One story. `decides` are the agencies whose decisions the result has; None: all that were asked.
+
+    `problems` are the ids in the result. `agencies` has new values of agencies of the cast.
+    """
+
+    title: str = ""
+    outcome: str | None = None
+    decides: tuple[str, ...] | None = None
+    problems: frozenset[str] = frozenset()
+    steps: tuple[StoryStep, ...] = ()
+    agencies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+#: The demo without a story.
+USUAL: Final = StoryPlan()
+
+
+def list_stories() -> tuple[str, ...]:
+    """Return the names of the stories, sorted."""
+    files = get_data_folder("conformance").joinpath("demo", "stories").iterdir()
+    return tuple(sorted(one.name.removesuffix(_SUFFIX) for one in files if one.name.endswith(_SUFFIX)))
+
+
+def read_story(name: str) -> StoryPlan:
+    """Read a story by its name; raise GW808 for one that is not there."""
+    if name not in list_stories():
+        raise GatewayError(
+            MISUSE, f"a story is one of {', '.join(list_stories())}, not {name[:40]!r}", "--story"
+        )
+    file = get_data_folder("conformance").joinpath("demo", "stories", name + _SUFFIX)
+    table = tomllib.loads(file.read_text(encoding="utf-8"))
+    decides = table.get("decides")
+    return StoryPlan(
+        title=table["title"],
+        outcome=table["outcome"],
+        decides=None if decides is None else tuple(decides),
+        problems=frozenset(table.get("problems", ())),
+        steps=tuple(_read_step(one) for one in table.get("step", ())),
+        agencies=table.get("agency", {}),
+    )
+
+
+def _read_step(row: Mapping[str, Any]) -> StoryStep:
+    if row["send"] not in _MAKERS:
+        raise GatewayError(MISUSE, f"a step sends one of {', '.join(_MAKERS)}", str(row["send"])[:40])
+    return StoryStep(row["when"], row["send"], {key: row[key] for key in row if key not in ("when", "send")})
+
+
+def apply_story(cast: Cast, plan: StoryPlan) -> Cast:
+    """Return the cast as the story has it."""
+    agencies = tuple(one | dict(plan.agencies.get(one["code"], {})) for one in cast.agencies)
+    return replace(cast, agencies=agencies, outcome=plan.outcome or cast.outcome)
+
+
+def make_step_document(step: StoryStep, sample: bytes) -> bytes:
+    """Return the unsigned document that the broker sends in a step."""
+    return _MAKERS[step.send](sample, step.words)
