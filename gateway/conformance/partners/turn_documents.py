@@ -17,7 +17,7 @@ _KEPT: Final = ("FunctionCode", "FunctionalReferenceID", "Agent", "Declarant")
 
 
 def make_withdrawal(content: bytes, code: str, text: str) -> bytes:
-    """Return the unsigned withdrawal of the submission in `content`, with the code of its reason and words."""
+    """Return the unsigned withdrawal of the submission in `content`, with its reason as code and words."""
     root = parse_xml(content)
     for name in (
         f"{{{DS}}}Signature",
