@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from gateway.conformance.standard.suite_profile import read_suite_profile
 from gateway.conformance.standard.suite_requirement import read_requirements
 from gateway.errors import GatewayError
 from gateway.pki import CertificateOrder, Signer, issue_certificate, make_authority
+from gateway.pki.certificate_authority import encode_key_pem
 
 NASTY = "<script>alert(1)</script>\x00\x1b[31m\u202e&\"'"
 
@@ -142,3 +144,25 @@ def test_a_gateway_of_another_make_is_invited_without_a_home(tmp_path: Path) -> 
     for kind in ("sync", "async", "choice", "order"):
         assert (tmp_path / "partner" / "cpa" / f"{kind}.xml").read_bytes().startswith(b"<?xml")
         assert (tmp_path / "partner" / "agreements" / f"{kind}.yaml").is_file()
+
+
+@pytest.mark.long
+def test_the_hostile_suite_writes_the_same_reports(signer: Signer, tmp_path: Path) -> None:
+    key = tmp_path / "tester.key.pem"
+    key.write_bytes(encode_key_pem(signer.key))
+    (tmp_path / "tester.cert.pem").write_bytes(signer.certificate.pem)
+    files = {name: tmp_path / f"r.{name}" for name in ("junit", "html", "json")}
+    words = ["conformance", "run", "hostile", "--only", "SIG-37.*", "--sign", str(key)]
+    assert main([*words, *(word for name, path in files.items() for word in (f"--{name}", str(path)))]) == 0
+    cases = json.loads(files["json"].read_bytes())["cases"]
+    suite = etree.parse(files["junit"]).find("testsuite")
+    assert suite is not None
+    assert len(suite.findall("testcase")) == len(cases) > 3
+    page = html.document_fromstring(files["html"].read_bytes())
+    shown = {str(one) for one in page.xpath("//section[@class='case']/@id")}
+    assert shown == {f"case-{one['id']}" for one in cases}
+    assert page.xpath("//section[@class='case']//pre"), "every exchange is shown in octets"
+    trust = ["--trust", str(tmp_path / "tester.cert.pem")]
+    assert main(["conformance", "verify", str(files["html"]), *trust]) == 0
+    files["html"].write_bytes(files["html"].read_bytes() + b" ")
+    assert main(["conformance", "verify", str(files["html"]), *trust]) == 1

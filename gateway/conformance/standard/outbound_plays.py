@@ -226,6 +226,20 @@ def play_restart_duplicate(play: Play) -> None:
         raise UnmetError("after the restart the message got another Acknowledgment: it was taken as new")
 
 
+def play_restart_status(play: Play) -> None:
+    """Send a message, restart the gateway, ask for the status of the message: it is known."""
+    restart = play.opponent.restart
+    if restart is None:
+        raise GatewayError(OUR_MISTAKE, "a play with a restart was begun without one", play.requirement.id)
+    taken = play.exchange_message(play.builder.build_message("first", {}))
+    if taken.answer is None or taken.answer.action != "Acknowledgment":
+        raise UnmetError(f"the message was not taken: {taken.describe_answer()}")
+    restart()
+    asked = play.builder.build_message("status", {"unit": "status", "about": "first"})
+    if wrong := run_check(play.exchange_message(asked), "status", ["Received", "Processed"]):
+        raise UnmetError(f"after the restart: {wrong}")
+
+
 #: Every play by the name that the tables use.
 PLAYS: Final[Mapping[str, Callable[[Play], None]]] = {
     "outbound": play_outbound,
@@ -233,4 +247,5 @@ PLAYS: Final[Mapping[str, Callable[[Play], None]]] = {
     "outbound-agreed": play_agreed_header,
     "restart-attempt": play_restart_attempt,
     "restart-duplicate": play_restart_duplicate,
+    "restart-status": play_restart_status,
 }

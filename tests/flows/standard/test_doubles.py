@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from gateway.cli import main
 from gateway.conformance.hostile import make_endpoint_target
 from gateway.conformance.partners import PartnerServer
 from gateway.conformance.reports import RunReport
@@ -26,14 +30,15 @@ from gateway.conformance.standard import (
 from gateway.conformance.standard.suite_profile import FEATURES
 from gateway.message_model import PartyId
 from gateway.pki import CertificateOrder, issue_certificate, make_authority
+from tests.kit.paths import ROOT
 
 Judge = Callable[[str, str], RunReport]
 _DECLARED = frozenset(FEATURES) - {"restart"}
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
-    """Give the function that runs requirements, by a glob, against a double."""
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a partner folder with the keys of the double."""
     place, at = tmp_path_factory.mktemp("doubles"), datetime.now(UTC)
     authority = make_authority("CN=Test CA", at - timedelta(days=2))
     own = issue_certificate(authority, "CN=gateway", at, CertificateOrder(key_kind="rsa-2048"))
@@ -51,7 +56,53 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     certificate.write_bytes(own.certificate.pem)
     (place / "gateway.decryption.key.pem").write_bytes(secret.key_pem)
     (place / "gateway.decryption.cert.pem").write_bytes(secret.certificate.pem)
-    return lambda wrong, only: _judge_double(place, (key, certificate), wrong, only)
+    return place
+
+
+@pytest.fixture(scope="module")
+def judge(place: Path) -> Judge:
+    """Give the function that runs requirements, by a glob, against a double."""
+    own = (place / "gateway.key.pem", place / "gateway.cert.pem")
+    return lambda wrong, only: _judge_double(place, own, wrong, only)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("wrong", ["always-200", "always-refuses", "drops-acknowledgments"])
+def test_a_shipped_double_is_a_process_that_a_tester_finds_out(
+    place: Path, wrong: str, tmp_path: Path
+) -> None:
+    words = ["--partner", str(place), "--key", str(place / "gateway.key.pem")]
+    words += ["--certificate", str(place / "gateway.cert.pem"), "--wrong", wrong, "--leash"]
+    command = [sys.executable, "-m", "gateway.conformance", "double", *words]
+    double = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert double.stdout is not None
+    try:
+        ready, port = double.stdout.readline().split()
+        assert ready == b"READY"
+        run = [
+            "conformance",
+            "run",
+            "ebms2",
+            "--url",
+            f"http://127.0.0.1:{int(port)}/msh",
+            "--only",
+            "ACK-0*",
+        ]
+        run += ["--partner", str(place), "--agreement", "sync", "--listen", "127.0.0.1:0"]
+        assert main([*run, "--profile", str(_write_profile(tmp_path)), "--json", str(tmp_path / "r")]) == 1
+    finally:
+        double.kill()
+        double.communicate()
+    report = json.loads((tmp_path / "r").read_bytes())
+    assert (report["passed"], report["failed"]) == (0, 9)
+
+
+def _write_profile(folder: Path) -> Path:
+    path = folder / "profile.yaml"
+    path.write_text(
+        "features: [signed-messages, signed-signals, back-channel]\npatience: 0.5\n", encoding="utf-8"
+    )
+    return path
 
 
 def _judge_double(place: Path, own: tuple[Path, Path], wrong: str, only: str) -> RunReport:
