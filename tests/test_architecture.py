@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "monitor": {"store"},
     # what operators see and do, for verbs and for the console
     "operations": {
-        "hub", "store", "evidence", "delivery", "agreements", "harmonize", "protocols", "pki",
+        "needs", "hub", "store", "evidence", "delivery", "agreements", "harmonize", "protocols", "pki",
         "monitor", "cases", "state_machines", "config", "share",
     },
     "web": {

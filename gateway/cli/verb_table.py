@@ -417,6 +417,22 @@ VERBS: Final[dict[str, Verb]] = {
         "tell which documents the goods of a submission need, and which of them it lacks",
         "gateway rules check submission.xml --json",
     ),
+    "rules load": Verb(
+        "rules_load:load_table_file",
+        "load a table of needs; every mistake is told with line and column",
+        "gateway rules load border-2027.csv --home D",
+        effect="changes",
+    ),
+    "rules list": Verb(
+        "rules_load:list_need_tables",
+        "list the tables of needs with the days on which each is in force",
+        "gateway rules list --home D",
+    ),
+    "rules impact": Verb(
+        "rules_load:show_impact",
+        "tell which stored cases a new table of needs would have changed, and how",
+        "gateway rules impact border-2027.csv --since 2026-10-01 --home D",
+    ),
     "rules diff": Verb(
         "rules:compare_need_tables",
         "tell the rows in which two tables of needs differ",

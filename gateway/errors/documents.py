@@ -293,7 +293,7 @@ NEED_TABLE_WRONG = Problem(
     title="table of needs wrong (found at load)",
     meaning="A table of needs, or a file of laws beside it, is wrong and was not loaded.",
     cause="A line or column has another form than the table's, or names an unknown law, document or country.",
-    remedy="Correct the named line and column, then name the file again.",
+    remedy="Correct the named line and column. `gateway rules load FILE` lists every mistake of a file.",
 )
 
 NUMBER_MISTYPED = Problem(

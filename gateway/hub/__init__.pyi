@@ -14,6 +14,7 @@ from .conclude import conclude_case as conclude_case
 from .database import build_engine as build_engine
 from .document_needs import WeighedNeeds as WeighedNeeds
 from .document_needs import judge_document_needs as judge_document_needs
+from .document_needs import load_stored_submission as load_stored_submission
 from .document_needs import weigh_submission_needs as weigh_submission_needs
 from .event_feed import derive_webhook_secret as derive_webhook_secret
 from .event_feed import describe_event as describe_event

@@ -11,8 +11,10 @@ from datetime import date, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
 from lxml import etree
+from sqlalchemy import Connection
 
-from gateway.cases import Application, Disclaimer, ReportedProblem, Submission
+from gateway.cases import Application, Disclaimer, ReportedProblem, Submission, read_submission
+from gateway.errors import DOCUMENT_INVALID, GatewayError
 from gateway.harmonize import MappingBundle
 from gateway.hub.need_policy import NeedPolicy
 from gateway.message_model import Payload
@@ -25,7 +27,8 @@ from gateway.needs import (
     judge_needs,
     read_declared_goods,
 )
-from gateway.wire import SUB, serialize_element
+from gateway.store import messages
+from gateway.wire import SUB, parse_xml, serialize_element
 
 if TYPE_CHECKING:
     from gateway.hub.register import DecisionRules
@@ -35,6 +38,7 @@ __all__ = [
     "WeighedNeeds",
     "find_local_day",
     "judge_document_needs",
+    "load_stored_submission",
     "make_disclaimer_attachment",
     "weigh_submission_needs",
 ]
@@ -141,6 +145,17 @@ def make_disclaimer_attachment(
             element.set(name, str(one[name]))
         element.text = one["text"] or None
     return (Payload(f"disclaimers@{case_number}", "application/xml", serialize_element(root)),)
+
+
+def load_stored_submission(conn: Connection, message: int) -> Submission:
+    """Return the submission of a stored message; raises GW402 where its message has none.
+
+    Its signature was verified at admission. Raises a GatewayError where retention removed its octets.
+    """
+    found = messages.load_payloads(conn, message)
+    if not found:
+        raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
+    return read_submission(parse_xml(found[0].content))
 
 
 def find_local_day(moment: datetime, zone: tzinfo) -> date:

@@ -4,6 +4,7 @@ from .goods_items import read_declared_goods as read_declared_goods
 from .law_book import KnownDocument as KnownDocument
 from .law_book import LawBook as LawBook
 from .law_book import read_law_book as read_law_book
+from .need_differences import NeedDifference as NeedDifference
 from .need_differences import compare_needs as compare_needs
 from .need_differences import compare_tables as compare_tables
 from .need_index import DocumentNeed as DocumentNeed

@@ -50,6 +50,9 @@ from .mapping_activation import check_mapping_folder as check_mapping_folder
 from .mapping_activation import compare_with_active as compare_with_active
 from .mapping_activation import describe_mapping_changes as describe_mapping_changes
 from .mapping_activation import find_static_problems as find_static_problems
+from .need_impact import ImpactReport as ImpactReport
+from .need_impact import find_need_impact as find_need_impact
+from .need_table_loading import load_need_table as load_need_table
 from .object_reports import find_case as find_case
 from .object_reports import find_message as find_message
 from .object_reports import list_admitted_signers as list_admitted_signers

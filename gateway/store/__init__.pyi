@@ -30,6 +30,7 @@ from . import mapping_bundles as mapping_bundles
 from . import message_responses as message_responses
 from . import message_sequences as message_sequences
 from . import messages as messages
+from . import need_tables as need_tables
 from . import notices as notices
 from . import octet_removal as octet_removal
 from . import officer_acts as officer_acts
@@ -109,6 +110,7 @@ from .message_sequences import SequenceKey as SequenceKey
 from .message_sequences import SequenceState as SequenceState
 from .messages import HttpResponse as HttpResponse
 from .messages import NewMessage as NewMessage
+from .need_tables import NewNeedTable as NewNeedTable
 from .notices import NewNotice as NewNotice
 from .notices import StoredNotice as StoredNotice
 from .officer_acts import NewOfficerAct as NewOfficerAct

@@ -23,6 +23,7 @@ __all__ = [
     "find_by_number",
     "find_by_reference",
     "list_cases",
+    "list_opened_between",
     "lock_case",
     "open_case",
     "open_refused_case",
@@ -166,3 +167,13 @@ def list_cases(
     for name, value in equal.items():
         found = found.where(cases.c[name] == value)
     return conn.execute(found.where(cases.c.id < before) if before else found).all()
+
+
+def list_opened_between(
+    conn: Connection, since: datetime, until: datetime, after: tuple[datetime, int], limit: int
+) -> Sequence[Row[Any]]:
+    """Return cases opened in a period, oldest first, beyond the position `after` (time and id)."""
+    moment, number = after
+    later = (cases.c.opened_at > moment) | ((cases.c.opened_at == moment) & (cases.c.id > number))
+    found = select(cases).where(cases.c.opened_at >= since, cases.c.opened_at < until, later)
+    return conn.execute(found.order_by(cases.c.opened_at, cases.c.id).limit(limit)).all()

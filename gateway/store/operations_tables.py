@@ -1,4 +1,4 @@
-"""The tables of operators: acts that wait for a second person, and what the status page announces."""
+"""The tables of operators: acts of two persons, what the status page announces, tables of needs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 from gateway.store.column_types import Instant, Json
 from gateway.store.table_types import make_identity_column, make_required_column, metadata
 
-__all__ = ["operator_acts", "status_notices"]
+__all__ = ["need_tables", "operator_acts", "status_notices"]
 
 # Acts that are looked at before they are done: a DRAFT is seen by who made it, a PENDING one waits for
 # another person. `content` is a file that was uploaded; it is removed when the act has ended.
@@ -59,4 +60,21 @@ status_notices = Table(
     make_required_column("changed_at", Instant),
     CheckConstraint("kind IN ('incident', 'planned')", name="kind"),
     Index("ix_status_notices_ends_at", "ends_at"),
+)
+
+# Tables of needs as operators loaded them, each edition once; never changed. The shipped ones are not here.
+need_tables = Table(
+    "need_tables",
+    metadata,
+    make_identity_column(),
+    make_required_column("name"),
+    make_required_column("edition"),
+    make_required_column("valid_from"),
+    Column("valid_until", Text),
+    make_required_column("row_count", BigInteger),
+    make_required_column("sha256"),
+    make_required_column("content", LargeBinary),
+    make_required_column("loaded_at", Instant),
+    make_required_column("loaded_by"),
+    UniqueConstraint("name", "edition"),
 )

@@ -19,6 +19,7 @@ from gateway.store import (
     accounts,
     agency_requests,
     agreements,
+    cases,
     console_mailbox,
     daily_statistics,
     deliveries,
@@ -437,6 +438,11 @@ QUESTIONS = {
         lambda conn: traffic_counts.count_traffic(conn, NOW, later(1)),
         "received_at",
         "ix_messages_received_at",
+    ),
+    "cases opened in a period, page by page": (
+        lambda conn: cases.list_opened_between(conn, NOW, later(1), (NOW, 0), 100),
+        "opened_at",
+        "ix_cases_opened_at",
     ),
     "cases whose octets may go": (
         lambda conn: octet_removal.list_ended_cases(conn, NOW, octet_removal.START, 20),

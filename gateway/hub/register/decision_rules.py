@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
 from typing import Final
 
@@ -20,8 +20,9 @@ from gateway.cases import StatusCode, read_status_codes
 from gateway.errors import MAPPING_WRONG, GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.hub.register.active_needs import ActiveNeeds
+from gateway.needs import NeedTable, read_need_table
 from gateway.share import MemoryPath, get_data_folder
-from gateway.store import mapping_bundles
+from gateway.store import mapping_bundles, need_tables
 
 __all__ = [
     "STATUS_CODES",
@@ -51,13 +52,15 @@ _NO_TIME: Final = (1980, 1, 1, 0, 0, 0)
 class DecisionRules:
     """The data the hub decides by: mappings, status codes and rules of need.
 
-    `version` is the digest of the mappings in the database.
+    `version` is the digest of the mappings in the database, and `tables` are the numbers of the tables
+    of needs in it.
     """
 
     bundle: MappingBundle
     status_codes: Mapping[str, StatusCode]
     needs: ActiveNeeds
     version: str | None = None
+    tables: tuple[int, ...] = ()
 
 
 class ActiveRules:
@@ -92,11 +95,20 @@ def load_status_codes(place: Traversable) -> Mapping[str, StatusCode]:
 def load_active_rules(conn: Connection, known: DecisionRules) -> DecisionRules:
     """Return the rules in force; this is `known` when they are unchanged."""
     version = mapping_bundles.find_active_digest(conn)
-    if version == known.version:
-        return known
-    if version is None:
-        return load_shipped_rules()
-    return load_rules(open_active_mappings(conn), version)
+    tables = need_tables.list_ids(conn)
+    rules = known
+    if version != known.version:
+        rules = load_shipped_rules() if version is None else load_rules(open_active_mappings(conn), version)
+    if rules.tables == tables:
+        return rules
+    return replace(rules, needs=rules.needs.replace_tables(_load_need_tables(conn)), tables=tables)
+
+
+def _load_need_tables(conn: Connection) -> list[NeedTable]:
+    """Return the tables of needs that operators loaded; they were checked when they were loaded."""
+    return [
+        read_need_table(row.content, f"{row.name}@{row.edition}") for row in need_tables.list_contents(conn)
+    ]
 
 
 def open_active_mappings(conn: Connection) -> Traversable:

@@ -1,0 +1,173 @@
+"""``gateway rules load|list|impact``: the tables of needs of a gateway, and what a new one would change."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import click
+
+from gateway.cli.audited_changes import change_database
+from gateway.cli.named_files import read_file
+from gateway.cli.need_rules import describe_need, read_table_file
+from gateway.cli.result_output import (
+    ReportedFailure,
+    count_things,
+    format_value,
+    print_failure,
+    print_json,
+    print_sentence,
+    print_table,
+)
+from gateway.cli.settings import read_database, read_verb_settings
+from gateway.cli.shared_options import FILE, MOMENT, change_options, home_options
+from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import NEED_TABLE_WRONG
+from gateway.hub import DecisionRules, load_active_rules, load_shipped_rules, make_table_names
+from gateway.needs import LawBook, NeedTable, check_need_table
+from gateway.operations import ImpactReport, find_need_impact, load_need_table
+from gateway.store import need_tables
+
+__all__ = ["list_need_tables", "load_table_file", "show_impact"]
+
+_COLUMNS: Final = ("table", "valid_from", "valid_until", "rows", "test_edition", "loaded_by")
+_MONTH: Final = timedelta(days=31)
+
+
+@verb
+@click.argument("file", type=FILE, help="the table as CSV; its content is stored in the database")
+@change_options()
+def load_table_file(arguments: Arguments) -> int:
+    """Load a table of needs; return 0 when it is stored, 1 with every mistake where it has some."""
+    content = read_file(arguments.file)
+    with change_database(arguments) as change:
+        rules = load_active_rules(change.conn, load_shipped_rules())
+        table = _check_table(arguments, content, rules)
+        is_new = load_need_table(change, table, content)
+    until = f" until {table.valid_until}" if table.valid_until else ""
+    words = f"{table.label}: {count_things(len(table.rows), 'row')}, in force from {table.valid_from}{until}"
+    sentence = f"Loaded {words}." if is_new else f"Loaded already: {words}."
+    if arguments.json:
+        print_json(change.describe_done(sentence, table=table.label, rows=len(table.rows)))
+    else:
+        print_sentence(sentence)
+    return 0
+
+
+def _check_table(arguments: Arguments, content: bytes, rules: DecisionRules) -> NeedTable:
+    """Return the table; print every mistake and end the verb where it has some."""
+    checked = check_need_table(content, make_table_names(rules.needs, rules.bundle))
+    if checked.table is not None:
+        return checked.table
+    told = [
+        {"line": one.line, "column": one.column, "field": one.field, "message": one.message}
+        for one in checked.mistakes
+    ]
+    number = count_things(len(told), "mistake")
+    detail = f"{arguments.file}: {number}; nothing was loaded"
+    if not arguments.json:
+        for one in checked.mistakes:
+            print(f"{arguments.file}: {one.place}: {one.message}")
+    print_failure(ReportedFailure(detail, NEED_TABLE_WRONG.id, more={"mistakes": told}))
+    # The end of the verb takes the transaction back.
+    raise click.exceptions.Exit(1)
+
+
+@verb
+@home_options()
+def list_need_tables(arguments: Arguments) -> int:
+    """Print the editions of all tables with the days on which each is in force."""
+    with read_database(arguments) as conn:
+        rules = load_active_rules(conn, load_shipped_rules())
+        loaded = {f"{row.name}@{row.edition}": row for row in need_tables.list_tables(conn)}
+    needs = read_verb_settings(arguments).needs
+    index = rules.needs.get_index(test_editions=needs.test_edition)
+    rows = [_describe_table(one, index.get_end(one), loaded.get(one.label)) for one in index.tables]
+    print_table(rows, as_json=arguments.json, columns=_COLUMNS)
+    return 0
+
+
+def _describe_table(table: NeedTable, end: Any, row: Any) -> dict[str, Any]:
+    return {
+        "table": table.label,
+        "country": table.country,
+        "valid_from": table.valid_from.isoformat(),
+        "valid_until": end.isoformat() if end else None,
+        "rows": len(table.rows),
+        "test_edition": table.is_test,
+        "source": table.source,
+        "loaded_at": None if row is None else format_value(row.loaded_at),
+        "loaded_by": "shipped" if row is None else row.loaded_by,
+    }
+
+
+@verb
+@click.argument("file", type=FILE, help="the new table as CSV; it is not loaded")
+@click.option("--since", type=MOMENT, help="cases opened since this time; default: 31 days before --until")
+@click.option("--until", type=MOMENT, help="and before this time; default: now")
+@home_options()
+def show_impact(arguments: Arguments) -> int:
+    """Print the stored cases whose needs a new table would change; return 0, also where some change."""
+    until = arguments.until or datetime.now(UTC)
+    since = arguments.since or until - _MONTH
+    settings = read_verb_settings(arguments)
+    with read_database(arguments) as conn:
+        rules = load_active_rules(conn, load_shipped_rules())
+        new = read_table_file(arguments.file, rules)
+        needs = settings.needs
+        index = rules.needs.get_index(test_editions=needs.test_edition)
+        zone = ZoneInfo(settings.hub.time_zone)
+        report = find_need_impact(conn, index, new, (since, until), zone)
+    if arguments.json:
+        period = {"since": since.isoformat(), "until": until.isoformat()}
+        print_json({"table": new.label} | period | describe_impact(report, index.book))
+    else:
+        _print_impact(new, report)
+    return 0
+
+
+def describe_impact(report: ImpactReport, book: LawBook) -> dict[str, Any]:
+    """Return what a table changes for JSON."""
+    return {
+        "asked": report.asked,
+        "unreadable": report.unreadable,
+        "changed": [
+            {
+                "case": one.number,
+                "reference": one.reference,
+                "declarant": one.declarant,
+                "day": one.day.isoformat(),
+                "items": [
+                    {
+                        "item": item.item.number,
+                        "hs": item.item.hs,
+                        "added": [describe_need(need, book) for need in item.difference.added],
+                        "removed": [describe_need(need, book) for need in item.difference.removed],
+                        "changed": [
+                            {"before": describe_need(was, book), "after": describe_need(now, book)}
+                            for was, now in item.difference.changed
+                        ],
+                        "lacking": list(item.lacking),
+                    }
+                    for item in one.items
+                ],
+            }
+            for one in report.changed
+        ],
+    }
+
+
+def _print_impact(new: NeedTable, report: ImpactReport) -> None:
+    for one in report.changed:
+        print(f"{one.number} {one.reference} ({one.declarant}, {one.day})")
+        for item in one.items:
+            told = [f"+law {need.law}" for need in item.difference.added]
+            told += [f"-law {need.law}" for need in item.difference.removed]
+            told += [f"~law {was.law}" for was, _ in item.difference.changed]
+            lacking = f"; nothing was filed for law {', '.join(item.lacking)}" if item.lacking else ""
+            print(f"  item {item.item.number} ({item.item.hs}): {' '.join(told)}{lacking}")
+    words = f"{new.label} changes {len(report.changed)} of {count_things(report.asked, 'case')}."
+    for problem, number in sorted(report.unreadable.items()):
+        words += f" {count_things(number, 'case')} could not be asked ({problem})."
+    print_sentence(words)
