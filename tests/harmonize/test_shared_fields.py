@@ -26,6 +26,7 @@ from gateway.harmonize.language.read_set import build_read_set
 from gateway.harmonize.submission.evaluation_scope import Scope
 from gateway.harmonize.tools.provenance.place_meanings import find_field_by_element
 from gateway.harmonize.tools.samples.sample_maker import make_sample
+from gateway.share import get_data_folder
 from gateway.wire.namespaces import SUB
 from gateway.wire.xml import parse_xml
 from tests.harmonize.proofs.small_mapping import DOCUMENT, SECOND, G, line_of, prove, write
@@ -374,3 +375,35 @@ def test_samples_and_proofs_of_documents_that_share(bundle: MappingBundle, tmp_p
         root = parse_xml(make_sample(bundle, bundle.documents["SEED"], str(number), 1 + number % 3))
         assert split_submission(root, bundle, make_placeholder_numbers(root)).problems == ()
     assert G in bundle.dictionary.meanings["importer.name"].path
+
+
+def test_one_item_has_two_certificates_and_one_model() -> None:
+    """An electronic toy is certified under two laws; what is true of the goods is answered once."""
+    folder = get_data_folder("conformance").joinpath("submissions")
+    root = parse_xml(folder.joinpath("KTIC-TOY-IMP", "valid.xml").read_bytes())
+    other = parse_xml(folder.joinpath("KTL-ELEC-IMP", "valid.xml").read_bytes())
+    (electrical,) = other.iter("{*}Application")
+    electrical.set("id", "A2")
+    for name in ("ImportedModel", "ModelQuantity", "SerialRange", "ManufactureDate"):
+        for given in list(electrical.iter(f"{{*}}{name}")):
+            given.getparent().remove(given)  # type: ignore[union-attr]
+    root.append(electrical)
+    result = split_submission(root, load_bundle(get_data_folder("mappings")), make_placeholder_numbers(root))
+    assert result.problems == ()
+    assert result.unaccounted_leaves == ()
+    toy, appliance = (request.xml for request in result.requests)
+    for name in ("ImportedModel", "ModelQuantity", "SerialRange", "ManufactureDate"):
+        assert [one.text for one in appliance.iter(f"{{*}}{name}")] == [
+            one.text for one in toy.iter(f"{{*}}{name}")
+        ]
+    numbers = [{one.text for one in xml.iter("{*}CertificationNo")} for xml in (toy, appliance)]
+    assert not set.intersection(*numbers)
+    # The institute of toys certifies; what another answers about its certificate is a contradiction.
+    rival = parse_xml(folder.joinpath("KTR-IDM-IMP", "valid.xml").read_bytes())
+    (chemical,) = rival.iter("{*}Application")
+    chemical.set("id", "A3")
+    root.append(chemical)
+    told = split_submission(root, load_bundle(get_data_folder("mappings")), make_placeholder_numbers(root))
+    assert "APP[3]/KTR-IDM-IMP/ITEM[1]/CertificationNo[1]" in {
+        one.pointer for one in told.problems if one.problem.id == "GW505"
+    }

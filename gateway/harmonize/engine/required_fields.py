@@ -113,10 +113,9 @@ def _check_unique_field(scope: Scope, ask: UniqueField, place: str) -> None:
             scope.trace.record_fate(scope.facts.list_leaves_below(surplus), "withheld", ask.mark)
     if ask.type == "group":
         for position, inner in enumerate(scope.enter_field_group(ask), 1):
+            inside = _locate_group_occurrence(inner, ask, f"{place}/{ask.tag}[{position}]")
             for member in ask.fields:
-                _check_unique_field(
-                    inner, member, _locate_group_occurrence(inner, ask, f"{place}/{ask.tag}[{position}]")
-                )
+                _check_unique_field(inner, member, inside)
 
 
 def _locate_group_occurrence(scope: Scope, group: UniqueField, place: str) -> str:
