@@ -64,11 +64,15 @@ class RequirementUse:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRequirements:
-    """What a declaration uses of requirements, and the ids of its importer and exporter, where given."""
+    """What a declaration uses of requirements, and the ids of its importer and exporter, where given.
+
+    `day` is the day on which it arrived, where that is known.
+    """
 
     uses: tuple[RequirementUse, ...] = ()
     importer: str = ""
     exporter: str = ""
+    day: date | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ __all__ = [
     "apply_decided_items",
     "claim_requirements",
     "give_back_requirements",
+    "inspect_requirements",
     "load_requirement_balances",
     "write_off_requirements",
 ]
@@ -80,7 +81,16 @@ def claim_requirements(
     if not claim.uses:
         return JudgedClaim((), (), ())
     rows = requirement_quantities.lock_requirements_by_number(conn, {use.number for use in claim.uses})
-    return judge_requirement_claim(claim, load_requirement_balances(conn, rows, units), at.date(), units)
+    balances = load_requirement_balances(conn, rows, units)
+    return judge_requirement_claim(claim, balances, claim.day or at.date(), units)
+
+
+def inspect_requirements(
+    conn: Connection, claim: ClaimedRequirements, units: UnitTable, on: date
+) -> JudgedClaim:
+    """Judge what a declaration would use on a day; nothing is locked or changed."""
+    rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
+    return judge_requirement_claim(claim, load_requirement_balances(conn, rows, units), on, units)
 
 
 def write_off_requirements(

@@ -16,9 +16,11 @@ from lxml import etree
 
 from gateway.cases import (
     Filing,
+    JudgedClaim,
     Submission,
     authorize_filing,
     check_attachments,
+    read_requirement_claim,
     read_submission,
     validate_document,
 )
@@ -27,6 +29,7 @@ from gateway.harmonize import MappingBundle, find_broken_rules, make_placeholder
 from gateway.hub.document_needs import WeighedNeeds, find_local_day, weigh_submission_needs
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_open_case
+from gateway.hub.requirement_ledger import inspect_requirements
 from gateway.hub.split import check_function
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
 from gateway.store import cases, read_transaction
@@ -74,7 +77,8 @@ class InspectionRules:
     for a signer or sender that may not file. `check_case` raises for a reference in use, and for a
     supplement or a withdrawal that its case may not have. With `thorough` the mappings are applied
     also where the schema does not hold: that is for a document whose structure is known to be right,
-    such as that of a form which is not complete yet. `weigh_needs` judges by the rules of need.
+    such as that of a form which is not complete yet. `weigh_needs` judges by the rules of need,
+    `judge_requirements` by the requirement ledger.
     """
 
     bundle: MappingBundle
@@ -85,6 +89,7 @@ class InspectionRules:
     at: datetime | None = None
     thorough: bool = False
     weigh_needs: Callable[[Submission], WeighedNeeds] | None = None
+    judge_requirements: Callable[[Submission], JudgedClaim] | None = None
 
 
 @dataclass(slots=True)
@@ -125,6 +130,11 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
             detail = f"{submission.reference!r} is the reference of case {known.number}"
             raise GatewayError(REFERENCE_REUSED, detail, "/Submission/Reference")
 
+    def judge_requirements(submission: Submission) -> JudgedClaim:
+        claim = read_requirement_claim(submission.declaration)
+        with read_transaction(hub.engine) as conn:
+            return inspect_requirements(conn, claim, rules.bundle.units, find_local_day(at, hub.zone))
+
     return InspectionRules(
         rules.bundle,
         lambda opened: admit_signer(hub, opened, knowledge, SubmissionTimes(at, at)),
@@ -132,6 +142,7 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
         check_case,
         hub.limits,
         at,
+        judge_requirements=judge_requirements,
         weigh_needs=lambda submission: weigh_submission_needs(
             submission, rules, hub.need_policy, find_local_day(at, hub.zone)
         ),
@@ -188,6 +199,22 @@ class _Inspection:
         self._check_mappings(self._opened.root)
         if submission is not None and self._rules.weigh_needs is not None:
             self._report_needs(self._rules.weigh_needs(submission))
+        if submission is not None and submission.function == "9":
+            self._check_requirements(submission)
+
+    def _check_requirements(self, submission: Submission) -> None:
+        judge = self._rules.judge_requirements
+        judged = None if judge is None else self._try_step(lambda: judge(submission))
+        if judged is None:
+            return
+        for told, found in (
+            (self._report.findings, judged.problems),
+            (self._report.warnings, judged.warnings),
+        ):
+            told += [
+                InspectionFinding(one.problem, one.detail, one.pointer, *self._find_place(one.pointer))
+                for one in found
+            ]
 
     def _report_needs(self, weighed: WeighedNeeds) -> None:
         for told, found in (

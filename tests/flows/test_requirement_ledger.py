@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from lxml import etree
@@ -17,13 +18,15 @@ from sqlalchemy import Engine
 
 from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
 from gateway.evidence import list_subject_leaves
+from gateway.hub import inspect_submission, make_inspection_rules
 from gateway.hub.admit import admit_submission
 from gateway.hub.reply import apply_call_back
 from gateway.hub.requirement_ledger import give_back_requirements
 from gateway.store import RegisteredRequirement, cases, make_engine, messages, requirement_quantities
 from gateway.store.engine import read_transaction, write_transaction
+from gateway.wire import serialize_element
 from gateway.wire.namespaces import WCO_DEC
-from tests.flows.craft import all_of, text, without_applications
+from tests.flows.craft import all_of, text, withdrawal, without_applications
 from tests.kit.kills import die_at
 from tests.kit.story import ITEMS, LAWS, Story
 
@@ -137,6 +140,34 @@ def test_what_the_ledger_does_not_know_stops_nobody(story: Story) -> None:
     assert evidence(story, story.case().id, "written_off") == []
 
 
+def test_who_asks_before_filing_is_told_what_is_left(story: Story) -> None:
+    """The same sentences as of the refusal, and a warning for a number that may be misspelt."""
+    register(story, "C-1", "5", "KGM")
+    lines = ((1, "C-1", "6", "KGM"), (2, "C-2", "1", "KGM"))
+    content = serialize_element(story.submission(using("D1", *lines)))
+    report = inspect_submission(content, {}, make_inspection_rules(story.hub, "broker1", story.clock()))
+    assert [(one.problem.id, one.pointer, one.message) for one in report.findings] == [
+        ("GW411", USED, "requirement C-1 of KFDA: 6 KGM used, 5 KGM left")
+    ]
+    assert report.findings[0].line > 0
+    assert [one.problem.id for one in report.warnings if one.pointer.endswith("502")] == ["GW413"]
+    assert used_of(story, "C-1") == {}
+
+
+def test_the_last_day_is_that_of_the_zone(engine: Engine) -> None:
+    """In Seoul it is a day later from 15:00 UTC on."""
+    story = Story(engine, customs=False)
+    story.clock.forward(seconds=(16 * 3600 - story.clock().hour * 3600) % 86400)
+    last = story.clock().date()
+    register(story, "C-1", "5", "KGM", valid_until=last)
+    object.__setattr__(story.hub, "zone", ZoneInfo("Asia/Seoul"))
+    declare(story, "D1", (1, "C-1", "1", "KGM"))
+    assert [(one, f"until {last}" in words) for one, _, words in told(story)] == [("GW412", True)]
+    object.__setattr__(story.hub, "zone", ZoneInfo("UTC"))
+    declare(story, "D1", (1, "C-1", "1", "KGM"))
+    assert story.outcome()[0] == "APPROVED"
+
+
 def test_a_declaration_cannot_use_less_than_nothing(story: Story) -> None:
     register(story, "C-1", "100", "KGM")
     declare(story, "D1", (1, "C-1", "-5", "KGM"))
@@ -218,6 +249,21 @@ def test_a_rejected_item_gives_back_what_it_uses(story: Story) -> None:
     assert used_of(story, "C-1") == {"KGM": "25"}
     (short,) = evidence(story, case, "not_left")
     assert (short["requirement"], short["problem"]) == ("C-1", "GW411")
+
+
+def test_a_withdrawn_declaration_gives_back_all(story: Story) -> None:
+    register(story, "C-1", "30", "KGM")
+    story.submit(story.submission(with_applications))
+    assert story.tick(seconds=1)
+    assert used_of(story, "C-1") == {"KGM": "30"}
+    for agency in ITEMS:
+        story.say(agency, Notice(f"{agency}-G", story.clock(), "G03", (), "cancelled"))
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick(seconds=1)
+    assert story.case().state == "WITHDRAWN"
+    assert used_of(story, "C-1") == {}
+    reasons = {one["reason"] for one in evidence(story, story.case().id, "given_back")}
+    assert reasons == {"withdrawn"}
 
 
 def test_a_case_gives_back_once(story: Story) -> None:
