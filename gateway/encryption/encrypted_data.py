@@ -234,16 +234,17 @@ def _take_children(element: etree._Element, *tags: str) -> list[etree._Element]:
 
 def _list_children(element: etree._Element) -> list[etree._Element]:
     found = list(element)
-    texts = [element.text, *(one.tail for one in found)] if found else [element.text]
-    if any(text is not None and text.strip() for text in texts):
-        _raise_at(element, "text where only elements belong")
-    if not all(isinstance(one.tag, str) for one in found):
-        _raise_at(element, "only elements belong here")
+    for text in (element.text, *[one.tail for one in found]):
+        if text is not None and text.strip():
+            _raise_at(element, "text where only elements belong")
+    for one in found:
+        if not isinstance(one.tag, str):
+            _raise_at(element, "only elements belong here")
     return found
 
 
 def _check_attributes(element: etree._Element, *known: str) -> None:
-    for name in map(str, element.attrib):
+    for name in map(str, element.keys()):
         if name not in known:
             _raise_at(element, f"attribute {name[:80]} does not belong here")
 
