@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.progress_bars import ProgressBar, show_progress
-from tests.load import admitting, encrypted, filing, many_agreements, receiving, serving, splitting
+from tests.load import (
+    admitting,
+    encrypted,
+    filing,
+    many_agreements,
+    need_lookups,
+    receiving,
+    serving,
+    splitting,
+)
 from tests.load.place import make_place
 from tests.load.serving import Load
 from tests.load.stopwatch import machine
@@ -22,7 +31,7 @@ KEYS = (
     "phase4_messages_per_s", "http_p50_ms", "http_p99_ms", "generator_cpu", "distinct_accepted", "sent",
     "cases_per_s", "encrypted_ms", "encrypted_floor_ms", "machine",
 )  # fmt: skip
-PARTS = ("floor", "receive", "encrypted", "admit", "split", "http", "cases", "agreements")
+PARTS = ("floor", "receive", "encrypted", "admit", "split", "needs", "http", "cases", "agreements")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -77,6 +86,9 @@ def _measure(arguments: argparse.Namespace, folder: Path, bar: ProgressBar) -> d
     if "split" in wanted:
         begin("split")
         found |= splitting.measure(max(5, arguments.samples // 4))
+    if "needs" in wanted:
+        begin("needs")
+        found |= need_lookups.measure(max(1, arguments.samples // 20))
     if "http" in wanted:
         begin("http")
         more = f"threads = {arguments.threads}\n" if arguments.threads else ""

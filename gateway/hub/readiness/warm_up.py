@@ -27,13 +27,14 @@ _NEW_OBJECTS = 50_000
 
 
 def warm_up_hub(hub: Hub) -> None:
-    """Compile every schema that admission and conclusion use, and sign and verify one document.
+    """Compile the schemas of admission and conclusion, index the rules of need, sign and verify a document.
 
     A hub without its key starts all the same: it stores messages, and signs when the key is
     available.
     """
     hub.refresh_snapshot()
     compile_request_schemas(hub.rules.bundle)
+    hub.rules.needs.get_index(test_editions=hub.need_policy.test_editions)
     for entry in (SUBMISSION, RESULT):
         load_shipped_schemas(entry)
     document = etree.Element(f"{{{SUB}}}Submission")
