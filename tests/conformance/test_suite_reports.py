@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from lxml import etree, html
 
+from gateway.agreements import convert_cpa, read_cpa
 from gateway.cli import main
 from gateway.conformance.reports import (
     CaseReport,
@@ -23,7 +24,7 @@ from gateway.conformance.reports import (
 from gateway.conformance.standard.suite_profile import read_suite_profile
 from gateway.conformance.standard.suite_requirement import read_requirements
 from gateway.errors import GatewayError
-from gateway.pki import CertificateOrder, Signer, issue_certificate, make_authority
+from gateway.pki import CertificateOrder, Signer, issue_certificate, make_authority, read_certificate
 from gateway.pki.certificate_authority import encode_key_pem
 
 NASTY = "<script>alert(1)</script>\x00\x1b[31m\u202e&\"'"
@@ -166,3 +167,34 @@ def test_the_hostile_suite_writes_the_same_reports(signer: Signer, tmp_path: Pat
     assert main(["conformance", "verify", str(files["html"]), *trust]) == 0
     files["html"].write_bytes(files["html"].read_bytes() + b" ")
     assert main(["conformance", "verify", str(files["html"]), *trust]) == 1
+
+
+@pytest.mark.long
+def test_a_gateway_that_decrypts_gets_agreements_with_the_certificates_of_both_sides(tmp_path: Path) -> None:
+    at, partner = datetime.now(UTC), tmp_path / "partner"
+    authority = make_authority("CN=Their CA", at - timedelta(days=1))
+    order = CertificateOrder(profile="encryption", key_kind="rsa-2048")
+    (tmp_path / "g.pem").write_bytes(issue_certificate(authority, "CN=gateway", at).certificate.pem)
+    secret = issue_certificate(authority, "CN=gateway decrypts", at, order).certificate
+    (tmp_path / "e.pem").write_bytes(secret.pem)
+    words = [
+        "conformance",
+        "invite",
+        "ebms2",
+        "--certificate",
+        str(tmp_path / "g.pem"),
+        "--party",
+        "urn:osb:oin|1",
+    ]
+    words += ["--url", "http://gateway.example.org/msh"]
+    assert main([*words, "--out", str(tmp_path / "plain")]) == 0
+    assert not (tmp_path / "plain" / "cpa" / "encrypted.xml").exists()
+    assert main([*words, "--out", str(partner), "--encryption-certificate", str(tmp_path / "e.pem")]) == 0
+    own = read_certificate((partner / "suite.decryption.cert.pem").read_bytes())
+    for kind in ("encrypted", "enveloped"):
+        path = partner / "cpa" / f"{kind}.xml"
+        pmodes = convert_cpa(read_cpa(path.read_bytes(), path.name))
+        pins = {one.action: one.encryption.certificate for one in pmodes if one.encryption is not None}
+        assert pins == {"Submit": secret.sha256, "Store": secret.sha256, "Result": own.sha256}
+    assert not (partner / "cpa" / "passing.xml").exists()
+    assert main([*words, "--out", str(partner), "--encryption-certificate", str(tmp_path / "no.pem")]) == 2
