@@ -131,8 +131,11 @@ def give_back_requirements(
 ) -> int:
     """Give back what a locked case has written off, of all items or of these; return the number of uses.
 
-    What was given back before is not given back again.
+    What was given back before is not given back again. When the whole case gives back, what a rejected
+    item gave back is not taken again, whatever the agency decides later.
     """
+    if items is None:
+        requirement_quantities.replace_return_reason(conn, case_id, _REJECTED, reason)
     wanted = [
         row
         for row in requirement_quantities.list_uses_of_case(conn, case_id)
@@ -158,6 +161,8 @@ def apply_decided_items(
     uses = requirement_quantities.list_uses_of_case(conn, case_id)
     if not uses:
         return
+    # All at once, in the order of their rows: another case may use several of them as well.
+    _lock_used(conn, uses)
     give_back_requirements(conn, case_id, _REJECTED, at, rejected)
     again = [row for row in uses if row.return_reason == _REJECTED and row.item not in rejected]
     locked = _lock_used(conn, again)

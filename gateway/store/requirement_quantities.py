@@ -26,6 +26,7 @@ __all__ = [
     "lock_requirements",
     "lock_requirements_by_number",
     "register_requirement",
+    "replace_return_reason",
     "return_use",
     "revoke_requirement",
     "set_used_quantities",
@@ -190,6 +191,12 @@ def return_use(conn: Connection, use: int, reason: str, at: datetime) -> bool:
 def take_use_again(conn: Connection, use: int) -> bool:
     """Store that a use that was given back stands again; return False when it stands."""
     return _change_use(conn, use, standing=False, returned_at=None, return_reason=None)
+
+
+def replace_return_reason(conn: Connection, case_id: int, before: str, after: str) -> None:
+    """Give the uses of a case that were given back for one reason another one."""
+    mine = (requirement_uses.c.case_id == case_id, requirement_uses.c.return_reason == before)
+    conn.execute(update(requirement_uses).where(*mine).values(return_reason=after))
 
 
 def _change_use(conn: Connection, use: int, *, standing: bool, **values: Any) -> bool:

@@ -251,6 +251,22 @@ def test_a_rejected_item_gives_back_what_it_uses(story: Story) -> None:
     assert (short["requirement"], short["problem"]) == ("C-1", "GW411")
 
 
+def test_what_an_amendment_has_given_back_is_not_taken_again(story: Story) -> None:
+    """The item was rejected before: its former use must not come back beside that of the new declaration."""
+    register(story, "C-1", "30", "KGM")
+    story.submit(story.submission(with_applications))
+    story.tick()
+    story.decide_all("KPTA")
+    story.decide("KPTA", DecisionCode.REJECTED)
+    assert used_of(story, "C-1") == {"KGM": "20"}
+    with write_transaction(story.house.engine) as conn:
+        assert give_back_requirements(conn, story.case().id, "amended", story.clock()) == 2
+    story.clock.forward(seconds=5)
+    story.decide("KPTA", DecisionCode.APPROVED, number="N2")
+    assert used_of(story, "C-1") == {}
+    assert evidence(story, story.case().id, "not_left") == []
+
+
 def test_a_withdrawn_declaration_gives_back_all(story: Story) -> None:
     register(story, "C-1", "30", "KGM")
     story.submit(story.submission(with_applications))
