@@ -231,7 +231,7 @@ def test_problems_and_settings_in_running_text_exist() -> None:
 def test_the_agreement_of_the_manual_loads_and_every_key_is_explained() -> None:
     text = page("broker.md")
     (example,) = fenced(text, "yaml agreement")
-    assert len(read_pmodes(example.encode(), "broker.yaml")) == 5
+    assert len(read_pmodes(example.encode(), "broker.yaml")) == 6
     for key in agreement_keys():
         assert f"`{key}`" in text, key
 

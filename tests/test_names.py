@@ -22,7 +22,19 @@ PLAIN_FILES = {
     # Python's own
     *("__init__", "__main__", "env"),
     # steps of the story
-    *("receive", "admit", "split", "forward", "reply", "conclude", "notify", "withdraw", "hub", "signals"),
+    *(
+        "receive",
+        "admit",
+        "split",
+        "forward",
+        "reply",
+        "conclude",
+        "notify",
+        "withdraw",
+        "amend",
+        "hub",
+        "signals",
+    ),
     # things of the standards
     *("addressing", "algorithms", "certificates", "core", "http", "mime", "namespaces", "ocsp", "packaging"),
     *("pkcs11", "pkcs12", "pmode", "soap", "tls", "wsdl", "wss", "xades", "xml"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway.cli.demo_stage import Cast
-from gateway.conformance.partners import make_withdrawal
+from gateway.conformance.partners import make_amendment, make_withdrawal
 from gateway.errors import MISUSE, GatewayError
 from gateway.share import get_data_folder
 
@@ -30,13 +30,16 @@ _SUFFIX: Final = ".toml"
 
 #: How the document of a step is made from the sample: by the value of `send`.
 _MAKERS: Final[Mapping[str, Callable[[bytes, Mapping[str, Any]], bytes]]] = {
+    "amendment": lambda sample, words: make_amendment(
+        sample, words["reason"], words["text"], words["changes"]
+    ),
     "withdrawal": lambda sample, words: make_withdrawal(sample, words["reason"], words["text"]),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class StoryStep:
-    """What the broker sends as soon as each application named in `when` is in its state there."""
+    """What the broker sends as soon as each agency's application (or the `case`) is in its state of `when`."""
 
     when: Mapping[str, str]
     send: str
@@ -47,13 +50,15 @@ class StoryStep:
 class StoryPlan:
     """One story. `decides` are the agencies whose decisions the result has; None: all that were asked.
 
-    `problems` are the ids in the result. `agencies` has new values of agencies of the cast.
+    `problems` are the ids in the result, `customs_codes` the codes for customs (None: the usual ones).
+    `agencies` has new values of agencies of the cast.
     """
 
     title: str = ""
     outcome: str | None = None
     decides: tuple[str, ...] | None = None
     problems: frozenset[str] = frozenset()
+    customs_codes: tuple[str, ...] | None = None
     steps: tuple[StoryStep, ...] = ()
     agencies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -82,6 +87,7 @@ def read_story(name: str) -> StoryPlan:
         outcome=table["outcome"],
         decides=None if decides is None else tuple(decides),
         problems=frozenset(table.get("problems", ())),
+        customs_codes=tuple(table["customs_codes"]) if "customs_codes" in table else None,
         steps=tuple(_read_step(one) for one in table.get("step", ())),
         agencies=table.get("agency", {}),
     )

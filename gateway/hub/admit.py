@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Row
 from gateway.cases import ReportedProblem, make_case_number
 from gateway.errors import NO_OPEN_CASE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
+from gateway.hub.amend import amend_case, compose_amendment
 from gateway.hub.forward import (
     ComposedCall,
     compose_application_call,
@@ -91,6 +92,9 @@ def _store_case(
     if intake.submission.function == "1":
         _store_withdrawal(hub, arrived, intake, finish, now)
         return
+    if intake.submission.function == "13":
+        _store_amendment(hub, arrived, intake, finish, now)
+        return
     supplement = intake.submission.function == "35"
     try:
         worded = [
@@ -115,6 +119,19 @@ def _store_withdrawal(
         calls = compose_cancellations(hub, intake)
         with write_transaction(hub.engine, "admit.withdrawal") as conn:
             withdraw_case(conn, arrived, intake, calls, now)
+            _mark_processed(conn, arrived.row, now)
+            finish(conn)
+    except GatewayError as error:
+        _reject_late(intake, error)
+
+
+def _store_amendment(
+    hub: Hub, arrived: StoredSubmission, intake: ProcessedSubmission, finish: FinishLease, now: datetime
+) -> None:
+    try:
+        composed = compose_amendment(hub, intake)
+        with write_transaction(hub.engine, "admit.amendment") as conn:
+            amend_case(conn, arrived, intake, composed, now)
             _mark_processed(conn, arrived.row, now)
             finish(conn)
     except GatewayError as error:

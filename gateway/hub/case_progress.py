@@ -94,10 +94,19 @@ def _choose_decision_event(conn: Connection, request: Row[Any]) -> str:
     return "decide" if is_decided(make_concern(request), standing) else "decide_item"
 
 
-def move_case(conn: Connection, units: UnitTable, case: Row[Any], cause: str, now: datetime) -> None:
+def move_case(
+    conn: Connection,
+    units: UnitTable,
+    case: Row[Any],
+    cause: str,
+    now: datetime,
+    *,
+    decided: bool = True,
+) -> None:
     """Decide or withdraw a locked case when nothing is open any more; a change is concluded again.
 
-    `cause` is what is recorded with the step: the number of a notice, or a reason. While an agency has
+    `cause` is what is recorded with the step: the number of a notice, or a reason. Without `decided`
+    no agency has said anything. While an agency has
     not said whether it cancels its application, nothing is decided. A withdrawn case stays so.
     """
     if case.state == "WITHDRAWN":
@@ -105,6 +114,8 @@ def move_case(conn: Connection, units: UnitTable, case: Row[Any], cause: str, no
     asked = agency_requests.list_by_case(conn, case.id)
     standing = make_standing_decisions(decisions.list_by_case(conn, case.id), list_standing_numbers(asked))
     outcome = _evaluate_outcome(case, asked, standing)
+    if outcome is None and not decided:
+        return
     if outcome is None:
         cases.apply_event(conn, case.id, StateEvent("decision", now, _ACTOR, cause[:100]))
         return

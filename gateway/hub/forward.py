@@ -25,10 +25,12 @@ from gateway.store import NewDelivery, deliveries, payloads
 
 __all__ = [
     "ComposedCall",
+    "compose_amendment_calls",
     "compose_application_call",
     "compose_cancellation_call",
     "compose_outcome_call",
     "compose_registration_calls",
+    "enqueue_amendment_calls",
     "enqueue_application_call",
     "enqueue_cancellation_call",
     "enqueue_outcome_call",
@@ -74,6 +76,22 @@ def compose_registration_calls(hub: Hub, intake: ProcessedSubmission) -> list[Co
         ("RegisterDeclaration", {"CaseNumber": number}, intake.submission.declaration)
     ]
     if intake.prepared:
+        wanted.append(("ReportRequirements", {"CaseNumber": number, "PendingCode": "18"}, None))
+    return [
+        _compose_call(hub, OutgoingCall(CUSTOMS, operation, _make_call_id(hub), arguments, document))
+        for operation, arguments, document in wanted
+    ]
+
+
+def compose_amendment_calls(hub: Hub, intake: ProcessedSubmission, *, reopened: bool) -> list[ComposedCall]:
+    """Return the calls to customs: the amended declaration, and code 18 where an agency decides again."""
+    if not hub.composer.has_destination(CUSTOMS):
+        return []
+    number = intake.case_number
+    wanted: list[tuple[str, dict[str, str], Any]] = [
+        ("AmendDeclaration", {"CaseNumber": number}, intake.submission.declaration)
+    ]
+    if reopened:
         wanted.append(("ReportRequirements", {"CaseNumber": number, "PendingCode": "18"}, None))
     return [
         _compose_call(hub, OutgoingCall(CUSTOMS, operation, _make_call_id(hub), arguments, document))
@@ -154,6 +172,18 @@ def enqueue_registration_calls(
     previous = None
     for one in calls:
         key = f"customs:{one.call.operation}:{one.call.arguments.get('PendingCode', '')}:{case}"
+        previous = _enqueue_call(conn, one, _QueuePlace(case, key, ("case", case), previous), now)
+
+
+def enqueue_amendment_calls(
+    conn: Connection, calls: Sequence[ComposedCall], about: tuple[int, int], now: datetime
+) -> None:
+    """Queue what customs is told of an amendment, behind all it was told; `about` is case and message."""
+    case, message = about
+    told = [row.id for row in deliveries.list_by_case(conn, case) if row.destination == CUSTOMS]
+    previous = max(told, default=None)
+    for one in calls:
+        key = f"customs:{one.call.operation}:{one.call.arguments.get('PendingCode', '')}:{case}:{message}"
         previous = _enqueue_call(conn, one, _QueuePlace(case, key, ("case", case), previous), now)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
@@ -15,7 +15,16 @@ from gateway.hub.hub import Hub
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import agency_requests, cases, decisions, read_transaction
 
-__all__ = ["CaseNumbers", "check_open_case", "check_withdrawable", "list_cancellable_requests"]
+__all__ = [
+    "CaseNumbers",
+    "check_amendable",
+    "check_open_case",
+    "check_withdrawable",
+    "list_cancellable_requests",
+]
+
+#: What an agency is told of an amended application: it is sent again (UNTDID 1225).
+_RETRANSMISSION: Final = "35"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,13 @@ class CaseNumbers:
     case: str
     applications: Mapping[str, str]
     laws: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: What agencies are told as the function; empty: that of the submission.
+    function: str = ""
+
+    def list_hub_values(self, application: str) -> dict[str, str]:
+        """Return the values of the hub in the request of an application."""
+        told = {"function": self.function} if self.function else {}
+        return {"application_number": self.applications[application], **told}
 
 
 def check_open_case(hub: Hub, submission: Submission, declarant: str) -> CaseNumbers:
@@ -38,6 +54,8 @@ def check_open_case(hub: Hub, submission: Submission, declarant: str) -> CaseNum
     """
     if submission.function == "1":
         return _check_withdrawal(hub, submission, declarant)
+    if submission.function == "13":
+        return _check_amendment(hub, submission, declarant)
     return _check_supplement(hub, submission, declarant)
 
 
@@ -65,7 +83,7 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
     return CaseNumbers(
         case.number,
         {key: str(row.number) for key, row in rows.items()},
-        {key: tuple(dict.fromkeys(str(law) for _, law in row.required)) for key, row in rows.items()},
+        {key: _list_laws(row) for key, row in rows.items()},
     )
 
 
@@ -80,6 +98,58 @@ def _check_withdrawal(hub: Hub, submission: Submission, declarant: str) -> CaseN
         check_withdrawable(case, asked)
     _check_repeated_applications(submission, {row.application: row.document for row in asked})
     return CaseNumbers(case.number, {})
+
+
+def _check_amendment(hub: Hub, submission: Submission, declarant: str) -> CaseNumbers:
+    """Return the numbers of the case that is amended: the whole submission again, with the same items."""
+    read_change_reason(submission.declaration)
+    with read_transaction(hub.engine) as conn:
+        case = cases.find_by_reference(conn, declarant, submission.reference)
+        if case is None:
+            raise _make_absence(f"no case under {submission.reference!r}")
+        asked = tuple(agency_requests.list_by_case(conn, case.id))
+    check_amendable(case, asked)
+    known = set((case.detail or {}).get("items", ()))
+    if set(submission.items) != known:
+        other = min(known ^ set(submission.items))
+        detail = f"an amendment keeps the numbers of the items: item {other} is added, removed or renumbered"
+        raise GatewayError(RULE_BROKEN, detail, f"42A/67A[1]/68A[{other}]")
+    rows = {row.application: row for row in asked if row.state != "CANCELLED"}
+    _check_amended_applications(submission, rows)
+    return CaseNumbers(
+        case.number,
+        {key: str(row.number) for key, row in rows.items()},
+        {key: _list_laws(row) for key, row in rows.items()},
+        _RETRANSMISSION,
+    )
+
+
+def _check_amended_applications(submission: Submission, known: Mapping[str, Row[Any]]) -> None:
+    """Raise for an application that the case has not, GW404 for other items, and for one that is left out."""
+    for one in submission.applications:
+        row = known.get(one.id)
+        if row is None or row.document != one.document:
+            detail = f"the case has no application {one.id[:40]!r} of {one.document[:40]!r} to amend"
+            raise GatewayError(NO_OPEN_CASE, detail, f"APP[{one.position}]")
+        if {item for item, _ in row.required} != set(one.items):
+            detail = f"an amendment concerns the items of application {one.id[:40]!r}, no others"
+            raise GatewayError(RULE_BROKEN, detail, f"APP[{one.position}]/Items")
+    missing = sorted(set(known) - {one.id for one in submission.applications})
+    if missing:
+        detail = f"an amendment is the whole submission again: application {missing[0][:40]!r} is missing"
+        raise GatewayError(RULE_BROKEN, detail, "/Submission/Application")
+
+
+def _list_laws(request: Row[Any]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(law) for _, law in request.required))
+
+
+def check_amendable(case: Row[Any], asked: Iterable[Row[Any]]) -> None:
+    """Raise GW407 for a case that has ended without a declaration, or that is being withdrawn."""
+    if case.state in ("REFUSED", "WITHDRAWN"):
+        raise _make_absence(f"case {case.number} is {case.state}: there is nothing to amend")
+    if any(is_cancellation_open(row) for row in asked):
+        raise _make_absence(f"case {case.number} is being withdrawn")
 
 
 def _check_repeated_applications(submission: Submission, known: Mapping[str, str]) -> None:

@@ -68,7 +68,7 @@ __all__ = [
 _LINE_BREAK = re.compile(r"[\t\r\n]")
 
 #: The submission's Function for each Action of the caller (contracts of the service).
-_FUNCTION_OF = {"Submit": "9", "Supplement": "35", "Withdraw": "1"}
+_FUNCTION_OF = {"Submit": "9", "Supplement": "35", "Amend": "13", "Withdraw": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +305,7 @@ def _prepare_applications(
     done = split_submission(
         root,
         bundle,
-        {key: {"application_number": number} for key, number in numbers.applications.items()},
+        {key: numbers.list_hub_values(key) for key in numbers.applications},
     )
     wrong = check_attachments(submission, {cid: payload.content for cid, payload in further.items()})
     problems = (

@@ -53,7 +53,7 @@ _ATTEMPTS: Final = 3
 _LONGEST_ID: Final = 200
 _ID: Final = re.compile(r"[!-;=?-~]{1,200}")
 _CONTENT_ID: Final = re.compile(r"[!-~]{1,250}")
-_ACTIONS: Final = {"9": "Submit", "35": "Supplement", "1": "Withdraw"}
+_ACTIONS: Final = {"9": "Submit", "35": "Supplement", "13": "Amend", "1": "Withdraw"}
 _FIRST_PART: Final = "submission"
 
 

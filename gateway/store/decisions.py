@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
 from gateway.store.prepared_statements import InsertIfAbsent
@@ -20,8 +20,19 @@ _INSERT = InsertIfAbsent(decisions, ("agency", "notice_no", "item", "law"), "id"
 _SUPERSEDE = (
     update(decisions).where(decisions.c.id == bindparam("old")).values(superseded_by=bindparam("new"))
 )
-_OF_REQUEST = select(decisions).where(decisions.c.request_id == bindparam("wanted")).order_by(decisions.c.id)
-_OF_CASE = select(decisions).join(agency_requests).where(agency_requests.c.case_id == bindparam("wanted"))
+#: Decisions on what has been amended since do not count.
+_COUNTING = or_(
+    agency_requests.c.outdated_decision.is_(None), decisions.c.id > agency_requests.c.outdated_decision
+)
+_OF_REQUEST = (
+    select(decisions)
+    .join(agency_requests)
+    .where(decisions.c.request_id == bindparam("wanted"), _COUNTING)
+    .order_by(decisions.c.id)
+)
+_OF_CASE = (
+    select(decisions).join(agency_requests).where(agency_requests.c.case_id == bindparam("wanted"), _COUNTING)
+)
 _IN_ORDER = _OF_CASE.order_by(decisions.c.id)
 _CURRENT = _OF_CASE.where(decisions.c.superseded_by.is_(None)).order_by(decisions.c.item, decisions.c.law)
 # These columns must be the same when an agency repeats a notice.
@@ -93,12 +104,12 @@ def _mark_superseded(conn: Connection, request: int) -> None:
 
 
 def list_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
-    """Return every decision on a request, in the order received."""
+    """Return every decision on a request as it was amended last, in the order received."""
     return conn.execute(_OF_REQUEST, {"wanted": request}).all()
 
 
 def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
-    """Return every decision of a case, superseded ones too, in the order received."""
+    """Return every decision of a case as it was amended last, superseded ones too, in the order received."""
     return conn.execute(_IN_ORDER, {"wanted": case_id}).all()
 
 

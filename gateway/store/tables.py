@@ -298,6 +298,7 @@ agency_requests = Table(
     Column("decided_at", Instant),
     Column("reply_sha256", Text, ForeignKey("payloads.sha256")),
     Column("due_at", Instant),
+    Column("outdated_decision", BigInteger),  # decisions up to this row are on what was amended since
     Column("cancellation", Text),  # what became of the last question whether the agency cancels it
     UniqueConstraint("number"),
     UniqueConstraint("case_id", "agency", "sequence"),

@@ -223,7 +223,7 @@ def test_errors_come_first() -> None:
     severities = [
         one.severity for one in find(put(b"    sign: true", b"    sign: false"), broker(certificates=()))
     ]
-    assert severities == ["error", *["warning"] * 4]
+    assert severities == ["error", *["warning"] * 5]
 
 
 def test_a_certificate_that_ended_is_told_with_its_end() -> None:

@@ -200,7 +200,8 @@ EXAMPLE = get_data_folder("conformance").joinpath("agreements", "example.yaml").
 
 def test_the_example_reads() -> None:
     pmodes = read_pmodes(EXAMPLE, "example.yaml")
-    assert [one.action for one in pmodes] == ["Submit", "Supplement", "Result", "Notice", "Store", "Withdraw"]
+    actions = ["Submit", "Supplement", "Result", "Notice", "Store", "Withdraw", "Amend"]
+    assert [one.action for one in pmodes] == actions
     first, result = pmodes[0], pmodes[2]
     assert first.sender == Party((PartyId("broker1", T),), "Applicant")
     assert first.endpoint == "http://127.0.0.1:8900/msh/ebms2"

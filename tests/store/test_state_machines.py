@@ -42,6 +42,7 @@ def test_case_steps():
         ("DECIDED", "withdrawn", "WITHDRAWN"),
         ("CLOSED", "withdraw", "IN_PROGRESS"),
         ("CLOSED", "withdrawn", "WITHDRAWN"),
+        ("CLOSED", "amend", "IN_PROGRESS"),
         ("IN_PROGRESS", "deadline", "IN_PROGRESS"),
         ("DECIDED", "relayed", "CLOSED"),
         ("DECIDED", "amend", "IN_PROGRESS"),
@@ -131,7 +132,7 @@ def test_all_request_events_are_known():
     assert set(REQUEST.states) == {*WAITING, "DECIDED", "CANCELLED"}
     assert REQUEST.events == {
         *("send", "acknowledge", "ask", "inspect", "fee", "decide", "decide_item", "supplement"),
-        *("undeliverable", "resend", "cancel", "ask_cancel", "refuse_cancel", "correct"),
+        *("undeliverable", "resend", "cancel", "ask_cancel", "refuse_cancel", "amend", "correct"),
     }
 
 
@@ -172,12 +173,13 @@ def test_every_state_can_be_reached_and_left_unless_final(machine):
         (
             CASE,
             {
+                ("CLOSED", "amend", "IN_PROGRESS"),
                 ("CLOSED", "correct", "DECIDED"),
                 ("CLOSED", "withdraw", "IN_PROGRESS"),
                 ("CLOSED", "withdrawn", "WITHDRAWN"),
             },
         ),
-        (REQUEST, {("DECIDED", "cancel", "CANCELLED")}),
+        (REQUEST, {("DECIDED", "amend", "SENT"), ("DECIDED", "cancel", "CANCELLED")}),
         (DELIVERY, set()),
     ],
     ids=lambda value: getattr(value, "name", ""),

@@ -22,6 +22,7 @@ __all__ = ["CustomsSimulator"]
 
 
 _WITHDRAWAL: Final = "WithdrawDeclaration"
+_AMENDMENT: Final = "AmendDeclaration"
 
 
 class CustomsSimulator(SimulatedService):
@@ -68,6 +69,8 @@ class CustomsSimulator(SimulatedService):
         elif call.operation.name == _WITHDRAWAL:
             self._check_registered(case)
         else:
+            if call.operation.name == _AMENDMENT:
+                self._check_registered(case)
             self._validate_declaration(call.content)
         row = {
             "effect": call.operation.name,
@@ -92,7 +95,7 @@ class CustomsSimulator(SimulatedService):
             )
 
     def _check_registered(self, case: str) -> None:
-        """Raise for the withdrawal of a declaration that is not registered."""
+        """Raise for the amendment or withdrawal of a declaration that is not registered."""
         if "registered" not in self._cases.get(case, ()):
             raise GatewayError(RULE_BROKEN, f"case {case[:40]} is not registered", "CaseNumber")
 

@@ -1,7 +1,8 @@
-"""Makes what a broker sends later about a submission of its own: its withdrawal."""
+"""Makes what a broker sends later about a submission of its own: its amendment or withdrawal."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from lxml import etree
@@ -9,11 +10,38 @@ from lxml import etree
 from gateway.errors import RULE_BROKEN, GatewayError
 from gateway.wire import DS, SUB, WCO_DEC, parse_xml, serialize_element
 
-__all__ = ["make_withdrawal"]
+__all__ = ["make_amendment", "make_withdrawal"]
 
 _DEC: Final = f"{{{WCO_DEC}}}"
+#: The elements of a declaration before its AdditionalInformation.
+_BEFORE_STATEMENT: Final = (
+    *("AcceptanceDateTime", "FunctionCode", "FunctionalReferenceID", "ID", "IssueDateTime"),
+    *("IssueLocationID", "TypeCode", "GoodsItemQuantity", "DeclarationOfficeID", "InvoiceAmount"),
+    *("LoadingListQuantity", "TotalGrossMassMeasure", "TotalPackageQuantity"),
+    *("SpecificCircumstancesCodeCode", "Authentication", "Submitter", "AdditionalDocument"),
+)
 #: What a withdrawal says of its declaration, in the order of the schema.
 _KEPT: Final = ("FunctionCode", "FunctionalReferenceID", "Agent", "Declarant")
+
+
+def make_amendment(content: bytes, code: str, text: str, changes: Mapping[str, str]) -> bytes:
+    """Return the unsigned amendment of the submission in `content`, with its reason as code and words.
+
+    `changes` has new texts of the fields of the applications, by their local names.
+    """
+    root = parse_xml(content)
+    for old in root.findall(f"{{{DS}}}Signature"):
+        root.remove(old)
+    for field in root.iterfind(f"{{{SUB}}}Application//*"):
+        new = changes.get(etree.QName(field).localname)
+        if new is not None and not len(field):
+            field.text = new
+    function, declaration = root.find(f"{{{SUB}}}Function"), next(root.iter(f"{_DEC}Declaration"), None)
+    if function is None or declaration is None:
+        raise GatewayError(RULE_BROKEN, "there is no declaration to amend", "/Submission/Declaration")
+    function.text = "13"
+    _state_reason(declaration, code, text)
+    return serialize_element(root)
 
 
 def make_withdrawal(content: bytes, code: str, text: str) -> bytes:
@@ -43,7 +71,11 @@ def _state_reason(declaration: etree._Element, code: str, text: str) -> None:
     etree.SubElement(said, f"{_DEC}StatementTypeCode").text = "AES"
     change = etree.Element(f"{_DEC}Amendment")
     etree.SubElement(change, f"{_DEC}ChangeReasonCode").text = code
-    leaves = [one for one in declaration if not len(one)]
-    declaration.insert(len(leaves), said)
-    agent = declaration.find(f"{_DEC}Agent")
-    declaration.insert(len(leaves) + (1 if agent is None else 2), change)
+    names = [etree.QName(one).localname for one in declaration]
+    declaration.insert(_find_place(names, _BEFORE_STATEMENT), said)
+    declaration.insert(_find_place(names, (*_BEFORE_STATEMENT, "Agent")) + 1, change)
+
+
+def _find_place(names: list[str], earlier: tuple[str, ...]) -> int:
+    """Return the place behind the elements of these names."""
+    return 1 + max((place for place, name in enumerate(names) if name in earlier), default=-1)

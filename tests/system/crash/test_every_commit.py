@@ -56,6 +56,7 @@ ASYNCHRONOUS = (
 ELSEWHERE = {
     "accounts.upkeep": "nothing follows from it: a sweep that did not happen happens again",
     "admit.again": "tests/flows: an admitted message is handed over twice",
+    "admit.amendment": "tests/flows/test_amendments.py",
     "admit.withdrawal": "tests/flows/test_withdrawals.py",
     "clients.refused": "nothing follows from it: who was refused was refused, told or not",
     "console.summaries": "nothing follows from it: the next list that shows the application stores it",

@@ -263,6 +263,7 @@ class _CaseReader:
             ("in", "Submit"): translate("The submission was received."),
             ("in", "Supplement"): translate("The answer to a question was received."),
             ("in", "Withdraw"): translate("The withdrawal was received."),
+            ("in", "Amend"): translate("The amendment was received."),
             ("out", "Result"): translate("The result was issued."),
             ("out", "Notice"): translate("A notice was issued."),
         }
@@ -282,6 +283,7 @@ class _CaseReader:
             "none_concerned": (translate("No agency is concerned."), "good"),
             "last_decision": (translate("The last agency has decided."), "good"),
             "correct": (translate("An agency has changed its decision."), "warn"),
+            "amend": (translate("The declaration was amended."), "warn"),
             "withdraw": (translate("The agencies are asked to cancel their applications."), "warn"),
             "withdrawn": (translate("The case was withdrawn."), "idle"),
             "relayed": (translate("The case is closed: everything was delivered."), "good"),
@@ -300,6 +302,7 @@ class _CaseReader:
                 "The agency cannot be reached. An operator of the gateway looks at it."
             ),
             "resend": translate("The application is sent again."),
+            "amend": translate("The amended application is on its way to the agency."),
             "ask_cancel": translate("The agency is asked to cancel the application."),
             "refuse_cancel": translate("The agency does not cancel the application."),
             "cancel": translate("The application was cancelled."),
@@ -351,6 +354,7 @@ def _name_message(row: Row[Any]) -> str:
         ("in", "Submit"): translate("Submission"),
         ("in", "Supplement"): translate("Answer to a question"),
         ("in", "Withdraw"): translate("Withdrawal"),
+        ("in", "Amend"): translate("Amendment"),
         ("out", "Result"): translate("Result"),
         ("out", "Notice"): translate("Notice"),
     }

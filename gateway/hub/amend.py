@@ -1,0 +1,185 @@
+"""Step 9, amend: each agency whose request changes gets it again; the others hear nothing.
+
+The input is a split amendment of the declarant, inside `gateway.hub.admit`: the whole submission
+again. Before the transaction the mappings make the request of every application, and the request is
+compared, octet by octet, with the one that the agency was sent last. When the transaction has
+committed, the changed ones are queued behind what went to that agency before, under the same
+application number; what was decided about them does not count any more; and customs is told the new
+declaration. Decisions about unchanged applications stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from lxml import etree
+from sqlalchemy import Connection, Row
+
+from gateway.cases import ReportedProblem, read_change_reason
+from gateway.errors import NO_OPEN_CASE, OCTETS_PURGED, GatewayError
+from gateway.evidence import record_evidence
+from gateway.harmonize import split_submission
+from gateway.hub.case_progress import move_case
+from gateway.hub.forward import (
+    ComposedCall,
+    compose_amendment_calls,
+    compose_application_call,
+    enqueue_amendment_calls,
+    enqueue_supplement_call,
+)
+from gateway.hub.hub import Hub
+from gateway.hub.open_cases import check_amendable
+from gateway.hub.requirement_ledger import (
+    claim_requirements,
+    give_back_requirements,
+    write_off_requirements,
+)
+from gateway.hub.split import (
+    PreparedApplication,
+    ProcessedSubmission,
+    StoredSubmission,
+    SubmissionRejectedError,
+)
+from gateway.store import (
+    StateEvent,
+    agency_requests,
+    cases,
+    correlations,
+    decisions,
+    messages,
+    payloads,
+    read_transaction,
+)
+from gateway.wire import canonicalize_element, parse_xml
+
+__all__ = ["ComposedAmendment", "amend_case", "compose_amendment"]
+
+_ACTOR = "admit"
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedAmendment:
+    """The calls for the changed applications by their number, and those to customs."""
+
+    changed: Mapping[str, ComposedCall]
+    customs: tuple[ComposedCall, ...]
+
+
+def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendment:
+    """Compose the call of each application that differs from what its agency was sent last."""
+    with read_transaction(hub.engine) as conn:
+        rows = agency_requests.list_by_case(conn, _find_case(conn, intake).id)
+        sent = {row.number: _load_sent_content(conn, row) for row in rows}
+    first = _project_as_first(hub, intake)
+    changed = {}
+    for one in intake.prepared:
+        call = compose_application_call(hub, intake, one, supplement=True)
+        known = sent.get(one.number)
+        alike = (
+            call.envelope,
+            compose_application_call(hub, intake, first[one.application.id], supplement=True).envelope,
+        )
+        if known is None or known not in map(_read_content, alike):
+            changed[one.number] = call
+    reopened = any(row.state == "DECIDED" and row.number in changed for row in rows)
+    return ComposedAmendment(changed, tuple(compose_amendment_calls(hub, intake, reopened=reopened)))
+
+
+def _find_case(conn: Connection, intake: ProcessedSubmission) -> Row[Any]:
+    found = cases.find_by_reference(conn, intake.declarant, intake.submission.reference)
+    if found is None:
+        raise GatewayError(NO_OPEN_CASE, "the case does not exist", "/Submission/Reference")
+    return found
+
+
+def _load_sent_content(conn: Connection, request: Row[Any]) -> bytes | None:
+    """Return what an agency was sent last about a request; None where retention has removed it."""
+    try:
+        return _read_content(payloads.get_payload_octets(conn, request.document_sha256))
+    except GatewayError as error:
+        if error.problem is not OCTETS_PURGED:
+            raise
+        return None
+
+
+def _read_content(envelope: bytes) -> bytes:
+    """Return the canonical content of a call: its arguments, without headers and operation."""
+    root = parse_xml(envelope, envelope=True)
+    body = root[-1][0]
+    return b"".join(
+        canonicalize_element(child, exclusive=True) for child in body.iterchildren(tag=etree.Element)
+    )
+
+
+def _project_as_first(hub: Hub, intake: ProcessedSubmission) -> dict[str, PreparedApplication]:
+    """Return the applications with Function 9: the requests of agencies that were told nothing since."""
+    hub_values = {
+        one.application.id: {"application_number": one.number, "function": "9"} for one in intake.prepared
+    }
+    done = split_submission(intake.root, hub.rules.bundle, hub_values)
+    requests = {one.application: one for one in done.requests}
+    return {
+        one.application.id: PreparedApplication(
+            one.application, one.number, requests.get(one.application.id, one.request), one.laws
+        )
+        for one in intake.prepared
+    }
+
+
+def amend_case(
+    conn: Connection,
+    arrived: StoredSubmission,
+    intake: ProcessedSubmission,
+    composed: ComposedAmendment,
+    now: datetime,
+) -> None:
+    """Open a case again for the agencies that have to see the change; raises GW407 when it is too late."""
+    reason = read_change_reason(intake.submission.declaration)
+    case = cases.lock_case(conn, _find_case(conn, intake).id)
+    asked = agency_requests.list_by_case(conn, case.id)
+    check_amendable(case, asked)
+    messages.set_message_case(conn, arrived.row.id, case.id)
+    detail = {**(case.detail or {}), "amendment": asdict(reason), "turn": arrived.row.id}
+    event = StateEvent("amend", now, _ACTOR, reason.code)
+    cases.apply_event(conn, case.id, event, outcome=None, detail=detail)
+    for row in asked:
+        call = composed.changed.get(row.number)
+        if call is not None and row.state != "CANCELLED":
+            _send_amended(conn, (case.id, row), call, arrived.row.id, event)
+    enqueue_amendment_calls(conn, composed.customs, (case.id, arrived.row.id), now)
+    _claim_again(conn, case.id, intake, now)
+    unchanged = [one.number for one in intake.prepared if one.number not in composed.changed]
+    data = {"number": case.number, "signer": intake.signing.party, "reason": reason.sentence,
+            "changed": sorted(composed.changed), "unchanged": unchanged,
+            "admitted": intake.signing.way}  # fmt: skip
+    record_evidence(conn, "amended", "case", case.id, arrived.row.identity_sha256, data, now)
+    case = cases.lock_case(conn, case.id)
+    move_case(conn, intake.units, case, reason.code, now, decided=False)
+
+
+def _claim_again(conn: Connection, case: int, intake: ProcessedSubmission, now: datetime) -> None:
+    """Give back what the former declaration used of certificates, and write off what the amended one uses."""
+    give_back_requirements(conn, case, "amended", now)
+    used = claim_requirements(conn, intake.requirements, intake.units, now)
+    if used.problems:
+        told = tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
+        raise SubmissionRejectedError(told, intake.submission.reference, intake.declarant, intake.signing)
+    write_off_requirements(conn, case, used.taken, now)
+
+
+def _send_amended(
+    conn: Connection, about: tuple[int, Row[Any]], call: ComposedCall, message: int, event: StateEvent
+) -> None:
+    """Queue the amended application; the decisions about the former one do not count any more."""
+    case, request = about
+    before = decisions.list_by_request(conn, request.id)
+    values: dict[str, Any] = {"decided_by": None, "decided_at": None}
+    if before:
+        values["outdated_decision"] = max(row.id for row in before)
+    agency_requests.apply_event(conn, request.id, event, **values)
+    agency_requests.set_sent_document(conn, request.id, payloads.store_payload(conn, call.envelope, event.at))
+    correlations.insert_correlation(conn, "wsa", call.call.message_id, case, request.id)
+    enqueue_supplement_call(conn, call, (case, request.id), f"amend:{request.number}:{message}", event.at)

@@ -1,0 +1,164 @@
+"""A declarant amends: the agencies whose requests change get them again, the others hear nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from lxml import etree
+from sqlalchemy import Engine
+
+from gateway.cases.agency_notices import DecisionCode
+from gateway.delivery.agents.local_agent import LocalAgent
+from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
+from gateway.hub import Hub
+from gateway.state_machines import CASE
+from tests.flows.craft import Change, all_of, because, reference, text, withdrawal, without
+from tests.kit.kills import die_at
+from tests.kit.story import PLAN, QUIET, Story
+
+NAME = text("Application[@id='A2']/Fields/Item/ProductNameKo", "카라멜 와플 320 g")
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    started = Story(engine)
+    started.submit()
+    return started
+
+
+def amendment(*changes: Change) -> Change:
+    return all_of(text("Function", "13"), lambda root: because(root, "17", "A name was wrong."), *changes)
+
+
+def amend(story: Story, *changes: Change) -> None:
+    story.submit(story.submission(amendment(*changes)), action="Amend")
+    story.tick()
+
+
+def heard(story: Story) -> list[str]:
+    """Return which agencies were sent their application again."""
+    return sorted(one.destination for one in story.soap.calls if one.operation == "SubmitSupplement")
+
+
+def told_customs(story: Story) -> list[str]:
+    return [one.operation for one in story.soap.calls if one.destination == "customs"]
+
+
+def test_only_the_agency_whose_request_changes_hears_of_it(story: Story) -> None:
+    story.tick()
+    number = story.number_of("KFDA")
+    amend(story, NAME)
+    assert heard(story) == ["KFDA"]
+    call = story.soap.calls[[one.operation for one in story.soap.calls].index("SubmitSupplement")]
+    assert call.text("ApplicationNumber") == number
+    assert "카라멜 와플 320 g" in call.envelope.decode()
+    assert told_customs(story) == ["RegisterDeclaration", "ReportRequirements", "AmendDeclaration"]
+    story.decide_all()
+    story.tick()
+    assert story.outcome()[0] == "APPROVED"
+    assert story.evidence("case", story.case().id).count("amended") == 1
+
+
+def test_a_common_value_changes_the_request_of_each_who_reads_it(story: Story) -> None:
+    story.tick()
+    amend(story, text(".//Declarant/Name", "한빛관세사무소"))
+    assert heard(story) == ["KFDA", "NPQS"]
+
+
+def test_an_amendment_that_changes_no_request_is_for_customs_alone(story: Story) -> None:
+    """The case was decided: its result is told again, and no agency is asked."""
+    story.tick()
+    story.decide_all()
+    story.tick()
+    amend(story)
+    assert heard(story) == []
+    assert [one.findtext("{*}Outcome") for one in story.inbox.documents("Result")] == ["APPROVED"] * 2
+    assert told_customs(story)[2:] == ["ReportRequirements", "AmendDeclaration", "ReportRequirements"]
+    assert story.customs_codes() == ["18", "19", "19"]
+    assert story.case().state == "CLOSED"
+
+
+def test_what_was_decided_about_a_changed_application_does_not_count(story: Story) -> None:
+    story.tick()
+    story.decide_all("KFDA")
+    story.decide("KFDA", DecisionCode.REJECTED)
+    story.tick()
+    assert story.outcome()[0] == "PARTIAL"
+    amend(story, NAME)
+    assert heard(story) == ["KFDA"]
+    assert (story.case().state, story.case().outcome) == ("IN_PROGRESS", None)
+    assert story.request("KFDA").state in ("SENT", "ACKNOWLEDGED")
+    assert {story.request(one).state for one in ("KPTA", "NPQS")} == {"DECIDED"}
+    assert story.customs_codes() == ["18", "19", "18"]
+    story.decide("KFDA", number="N2")
+    story.tick()
+    assert story.outcome() == ("APPROVED", {1: "APPROVED", 2: "APPROVED", 3: "APPROVED"})
+    assert story.customs_codes() == ["18", "19", "18", "19"]
+    assert [one for one, _ in story.steps(CASE, story.case().id)][-3:] == [
+        "amend",
+        "last_decision",
+        "relayed",
+    ]
+
+
+def test_a_second_amendment_is_compared_with_the_first(story: Story) -> None:
+    story.tick()
+    amend(story, NAME)
+    amend(story, NAME)
+    assert heard(story) == ["KFDA"]
+    amend(story)
+    assert heard(story) == ["KFDA", "KFDA"]
+
+
+def sequence(root: etree._Element) -> None:
+    item = root.findall(".//{*}GovernmentAgencyGoodsItem")[2]
+    item.find("{*}SequenceNumeric").text = "4"  # type: ignore[union-attr]
+    root.find("{*}Application[@id='A3']/{*}Items").text = "4"  # type: ignore[union-attr]
+    root.find("{*}Application[@id='A3']//{*}Item").set("sequence", "4")  # type: ignore[union-attr]
+    for one in root.findall("{*}Supplement/{*}Value[@item='3']"):
+        one.set("item", "4")
+
+
+REFUSED: dict[str, tuple[list[Change], tuple[str, str]]] = {
+    "no reason": ([without(".//Amendment")], ("GW404", "42A/06A[1]/099")),
+    "unknown reference": ([reference("X-1")], ("GW407", "/Submission/Reference")),
+    "renumbered": ([sequence], ("GW404", "42A/67A[1]/68A[3]")),
+    "left out": ([without("Application[@id='A3']")], ("GW404", "/Submission/Application")),
+    "withdrawn": ([], ("GW407", "/Submission/Reference")),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_an_amendment_that_cannot_be_is_refused(story: Story, why: str) -> None:
+    story.tick()
+    if why == "withdrawn":
+        story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+        story.tick()
+    changes, problem = REFUSED[why]
+    amend(story, *changes)
+    assert story.problems() == [problem]
+    assert heard(story) == []
+
+
+def run_and_die(story: Story, hub: Hub) -> None:
+    hub.composer = story.hub.composer
+    agents: dict[str, Any] = {"local": LocalAgent(hub, PLAN)}
+    pace = WorkerSettings(threads=1, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
+    worker = DeliveryWorker(hub.engine, agents, story.clock, name="other", pace=pace)
+    while worker.run_once():
+        pass
+
+
+def test_wherever_a_process_dies_a_case_is_amended_once(engine: Engine) -> None:
+    story = Story(engine, agreement=QUIET)
+    for number, side in enumerate(("before_commit", "after_commit")):
+        name = reference(f"AMENDED-{number}")
+        story.submit(story.submission(name))
+        story.tick()
+        story.submit(story.submission(amendment(name, NAME)), action="Amend")
+        die_at(story, f"admit.amendment.{side}", lambda hub: run_and_die(story, hub))
+        story.tick(minutes=2)
+        assert heard(story) == ["KFDA"] * (number + 1)
+        assert story.evidence("case", story.case().id).count("amended") == 1
