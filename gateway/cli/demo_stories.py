@@ -39,7 +39,7 @@ _MAKERS: Final[Mapping[str, Callable[[bytes, Mapping[str, Any]], bytes]]] = {
 
 @dataclass(frozen=True, slots=True)
 class StoryStep:
-    """What the broker sends as soon as each agency's application (or the `case`) is in its state of `when`."""
+    """What the broker sends as soon as each agency's application (or `case`) is in its state of `when`."""
 
     when: Mapping[str, str]
     send: str

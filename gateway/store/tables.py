@@ -475,8 +475,7 @@ evidence = Table(
     Column("seq", BigInteger),
     _make_partial_index("uq_evidence_seq", "seq", unique=True),
     # PostgreSQL commits rows in another order than it numbers them, so rows without `seq` must be
-    # searched for. SQLite has one writer and keeps the order; its index contains no row and costs
-    # nothing.
+    # searched for. SQLite has one writer and keeps the order; its index contains no row.
     Index("ix_evidence_unsealed", "id", sqlite_where=text("seq < 0"), postgresql_where=text("seq IS NULL")),
     Index("ix_evidence_subject", "subject_type", "subject_id"),
 )

@@ -162,7 +162,7 @@ def test_what_cannot_be_filed_is_not_stored(story: Story, change: dict[str, Any]
 
 
 def test_a_function_that_is_not_served_is_not_stored(story: Story) -> None:
-    assert refused(story, filing(story, text("{*}Function", "13"))) == "GW311"
+    assert refused(story, filing(story, text("{*}Function", "14"))) == "GW311"
 
 
 def test_nothing_is_stored_without_the_key(story: Story) -> None:
