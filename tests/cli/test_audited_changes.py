@@ -36,6 +36,7 @@ ACCOUNT = pwd.getpwuid(os.getuid()).pw_name
 #: Changes of what, and not of whom we believe; a list and the mappings have evidence of their own.
 NO_TRUST = {
     *("agency console", "migrate", "map use", "pki list import", "pki source refresh", "retention purge"),
+    "rules load",
 }
 SETTINGS = """
 [hub]
@@ -123,6 +124,11 @@ def test_every_changing_verb_leaves_one_row(
     assert main(["map", "export", str(mappings), "--home", str(desk.home)]) == 0
     capsys.readouterr()
     desk.act("map use", mappings)
+    table = desk.home / "border.csv"
+    table.write_text(
+        "# table: border\n# edition: 1\n# valid_from: 2027-01-01\nhs,direction,law\n03,import,05\n"
+    )
+    desk.act("rules load", table)
     desk.act("conformance invite", "--out", home / "suite")
     _purge_draft(desk)
     assert desk.ran == {words for words, verb in VERBS.items() if verb.effect == "changes"}
