@@ -129,6 +129,9 @@ def test_every_changing_verb_leaves_one_row(
         "# table: border\n# edition: 1\n# valid_from: 2027-01-01\nhs,direction,law\n03,import,05\n"
     )
     desk.act("rules load", table)
+    stated = ("2026-118", "--agency", "KFDA")
+    desk.act("requirement add", *stated, "--quantity", "1500", "--unit", "KGM")
+    desk.act("requirement revoke", *stated)
     desk.act("conformance invite", "--out", home / "suite")
     _purge_draft(desk)
     assert desk.ran == {words for words, verb in VERBS.items() if verb.effect == "changes"}
