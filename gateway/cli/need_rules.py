@@ -17,7 +17,14 @@ from gateway.cli.shared_options import FILE
 from gateway.cli.verb_groups import Arguments
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import MappingBundle
-from gateway.hub import DecisionRules, load_active_rules, load_rules, load_shipped_rules, make_table_names
+from gateway.hub import (
+    DecisionRules,
+    get_current_time,
+    load_active_rules,
+    load_rules,
+    load_shipped_rules,
+    make_table_names,
+)
 from gateway.needs import DocumentNeed, LawBook, NeedIndex, NeedTable, read_need_table
 
 __all__ = [
@@ -84,7 +91,7 @@ def open_need_rules(arguments: Arguments) -> AskedRules:
         if arguments.path is not None:
             raise GatewayError(MISUSE, "a home has its own mappings", "--path")
         with read_database(arguments) as conn:
-            rules = load_active_rules(conn, load_shipped_rules())
+            rules = load_active_rules(conn, load_shipped_rules(), get_current_time())
         needs = read_verb_settings(arguments).needs
         test_editions = needs.test_edition
     else:

@@ -39,7 +39,7 @@ def _is_known_agency(conn: Connection, settings: Settings, agency: str) -> bool:
         agency == row.name for row in lanes.summarize_lanes(conn)
     ):
         return True
-    from gateway.hub import load_active_rules, load_shipped_rules
+    from gateway.hub import get_current_time, load_active_rules, load_shipped_rules
 
-    documents = load_active_rules(conn, load_shipped_rules()).bundle.documents
+    documents = load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle.documents
     return any(agency == one.organisation for one in documents.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from gateway.cli.verb_groups import Arguments
 __all__ = [
     "FILE",
     "MOMENT",
+    "START",
     "ZONED_MOMENT",
     "by_option",
     "change_options",
@@ -58,6 +59,29 @@ class _Moment(click.ParamType[datetime]):
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+class _Start(click.ParamType[date]):
+    """A day (that begins at midnight in the time zone of the hub), or a time with its zone."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Return the day, or the time, of a text; report misuse for other text."""
+        if isinstance(value, date):
+            return value
+        text = str(value)
+        try:
+            return date.fromisoformat(text) if len(text) == len("2027-01-31") else _read_zoned(text)
+        except ValueError:
+            self.fail(f"not a day as 2027-01-31 or a time as 2027-01-31T12:00:00Z: {text[:80]!r}", param, ctx)
+
+
+def _read_zoned(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment
+
+
 class _Actor(click.ParamType[str]):
     """The name of a person in the audit: one line of at most 200 characters."""
 
@@ -75,6 +99,7 @@ class _Actor(click.ParamType[str]):
 ACTOR: Final = _Actor()
 MOMENT = _Moment(zone_demanded=False)
 ZONED_MOMENT = _Moment(zone_demanded=True)
+START: Final = _Start()
 
 
 def join_options(*options: Decorator) -> Decorator:

@@ -485,7 +485,7 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "map use": Verb(
         "map_use:use_mappings",
-        "show what a folder changes in the active mappings, and activate it from the next message on",
+        "show what a folder changes in the active mappings, and activate it now or from a day on",
         "gateway map use mappings --home D",
         effect="changes",
     ),
@@ -496,7 +496,7 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "map list": Verb(
         "map_use:list_mappings",
-        "list the active documents, and the mappings that were active before",
+        "list the active documents, and the mappings that are planned or were active before",
         "gateway map list --home D",
     ),
     "declaration check": Verb(

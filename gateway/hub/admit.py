@@ -264,7 +264,8 @@ def _supplement_case(
         correlations.insert_correlation(conn, "wsa", words.call.message_id, case.id, request.id)
         key = f"supplement:{one.number}:{arrived.row.id}"
         enqueue_supplement_call(conn, words, (case.id, request.id), key, now)
-    data = {"number": case.number, "signer": intake.signing.party, "admitted": intake.signing.way}
+    data = {"number": case.number, "signer": intake.signing.party, "bundle": intake.bundle,
+            "admitted": intake.signing.way}  # fmt: skip
     record_evidence(conn, "supplemented", "case", case.id, arrived.row.identity_sha256, data, now)
 
 

@@ -119,7 +119,8 @@ def _project_as_first(hub: Hub, intake: ProcessedSubmission) -> dict[str, Prepar
     hub_values = {
         one.application.id: {"application_number": one.number, "function": "9"} for one in intake.prepared
     }
-    done = split_submission(intake.root, hub.rules.bundle, hub_values)
+    rules = hub.find_pinned_rules(intake.bundle) or hub.rules
+    done = split_submission(intake.root, rules.bundle, hub_values)
     requests = {one.application: one for one in done.requests}
     return {
         one.application.id: PreparedApplication(

@@ -10,7 +10,6 @@ import base64
 import binascii
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
@@ -18,13 +17,11 @@ from sqlalchemy import Connection, Row
 
 from gateway.errors import DOCUMENT_INVALID, GatewayError
 from gateway.harmonize import DocumentMapping, MappingBundle, RequestForm, draw_request
-from gateway.hub.register import load_rules, unpack_mapping_archive
 from gateway.store import (
     NewSummary,
     agency_requests,
     application_summaries,
     deliveries,
-    mapping_bundles,
     payloads,
     write_transaction,
 )
@@ -77,7 +74,7 @@ def load_application_form(
     request = agency_requests.find_by_number(conn, number)
     if request is None or request.agency != agency:
         return None
-    bundle, current = _find_bundle(hub, conn, request)
+    bundle, current = _find_bundle(hub, request)
     document = bundle.documents.get(request.document)
     if document is None:
         raise GatewayError(
@@ -129,20 +126,10 @@ def _make_summary(hub: Hub, conn: Connection, request: Row[Any]) -> NewSummary:
     )
 
 
-def _find_bundle(hub: Hub, conn: Connection, request: Row[Any]) -> tuple[MappingBundle, bool]:
+def _find_bundle(hub: Hub, request: Row[Any]) -> tuple[MappingBundle, bool]:
     """Return the mappings that wrote a request, else those in force, and whether they are the former."""
-    in_force = hub.rules.bundle
-    if in_force.digest == request.mapping_sha256:
-        return in_force, True
-    stored = mapping_bundles.find_bundle_content(conn, request.mapping_sha256)
-    if stored is None:
-        return in_force, False
-    return _load_stored_bundle(stored), True
-
-
-@lru_cache(maxsize=4)
-def _load_stored_bundle(octets: bytes) -> MappingBundle:
-    return load_rules(unpack_mapping_archive(octets)).bundle
+    pinned = hub.find_pinned_rules(request.mapping_sha256)
+    return (hub.rules.bundle, False) if pinned is None else (pinned.bundle, True)
 
 
 def _load_call(conn: Connection, digest: str, limits: WireLimits) -> etree._Element:

@@ -163,8 +163,16 @@ class Hub:
 
     @property
     def rules(self) -> DecisionRules:
-        """The mappings and status codes in force."""
-        return self.register.rules
+        """The mappings and status codes in force now."""
+        return self.find_rules(self.clock())
+
+    def find_rules(self, at: datetime) -> DecisionRules:
+        """Return the mappings and status codes in force at a time, as of the last snapshot."""
+        return self.register.find_rules(at)
+
+    def find_pinned_rules(self, digest: str) -> DecisionRules | None:
+        """Return the rules by which a request was written; None when they are not known any more."""
+        return self.register.find_pinned_rules(digest)
 
     def get_snapshot(self) -> RegisterSnapshot:
         """Return the last snapshot of the register; the register may have changed since."""

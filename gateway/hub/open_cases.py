@@ -32,7 +32,7 @@ class CaseNumbers:
     """The case's number, and the number of each application by its id.
 
     `laws` has the laws of the applications that a supplement repeats: those they were opened with,
-    also when the mappings have changed since.
+    also when the mappings have changed since. `bundle` is the digest of the mappings they were opened by.
     """
 
     case: str
@@ -40,6 +40,7 @@ class CaseNumbers:
     laws: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: What agencies are told as the function; empty: that of the submission.
     function: str = ""
+    bundle: str | None = None
 
     def list_hub_values(self, application: str) -> dict[str, str]:
         """Return the values of the hub in the request of an application."""
@@ -84,6 +85,7 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
         case.number,
         {key: str(row.number) for key, row in rows.items()},
         {key: _list_laws(row) for key, row in rows.items()},
+        bundle=next((str(row.mapping_sha256) for row in rows.values()), None),
     )
 
 
@@ -121,6 +123,7 @@ def _check_amendment(hub: Hub, submission: Submission, declarant: str) -> CaseNu
         {key: str(row.number) for key, row in rows.items()},
         {key: _list_laws(row) for key, row in rows.items()},
         _RETRANSMISSION,
+        next((str(row.mapping_sha256) for row in rows.values()), None),
     )
 
 

@@ -48,7 +48,7 @@ from gateway.harmonize import (
 from gateway.hub.document_needs import NO_NEEDS, WeighedNeeds, find_local_day, weigh_submission_needs
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import CaseNumbers, check_open_case
-from gateway.hub.register import RegisterSnapshot
+from gateway.hub.register import DecisionRules, RegisterSnapshot
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
 from gateway.message_model import Payload
 from gateway.wire import SUB, SUBMISSION, WireLimits, load_shipped_schemas
@@ -192,7 +192,7 @@ def _make_requests(
     """Return the requests of a submission; a withdrawal has none. Raises with every problem found."""
     numbers, further = given
     # Read once: the mappings in force may change while this submission is split.
-    rules = hub.rules
+    rules = _find_rules(hub, arrived, numbers)
     bundle = rules.bundle
     if submission.function == "1":
         _check_enclosed_attachments(submission, further)
@@ -282,6 +282,15 @@ def _assign_numbers(
         }
         return CaseNumbers(make_case_number(message, year), new)
     return check_open_case(hub, submission, declarant)
+
+
+def _find_rules(hub: Hub, arrived: StoredSubmission, numbers: CaseNumbers) -> DecisionRules:
+    """Return the rules of the case that is changed, else those in force when the message was received.
+
+    A case whose mappings came with another version of the program is changed by those in force.
+    """
+    pinned = None if numbers.bundle is None else hub.find_pinned_rules(numbers.bundle)
+    return pinned or hub.find_rules(arrived.row.received_at)
 
 
 def _report_finding(finding: DeclarationFinding) -> ReportedProblem:

@@ -109,7 +109,7 @@ class InspectionReport:
 def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> InspectionRules:
     """Return the rules of a hub as they are now; without `sender`, the signer sends the message."""
     knowledge = hub.refresh_snapshot()
-    rules = hub.rules
+    rules = hub.find_rules(at)
 
     def authorize(submission: Submission, signing: SignerAdmission) -> str:
         filing = Filing(

@@ -46,10 +46,15 @@ from .display_zone import restate_times as restate_times
 from .display_zone import set_display_zone as set_display_zone
 from .mapping_activation import CheckedFolder as CheckedFolder
 from .mapping_activation import activate_folder as activate_folder
+from .mapping_activation import check_compared_mappings as check_compared_mappings
 from .mapping_activation import check_mapping_folder as check_mapping_folder
 from .mapping_activation import compare_with_active as compare_with_active
 from .mapping_activation import describe_mapping_changes as describe_mapping_changes
 from .mapping_activation import find_static_problems as find_static_problems
+from .mapping_plans import describe_plan as describe_plan
+from .mapping_plans import find_mapping_plan as find_mapping_plan
+from .mapping_plans import plan_folder as plan_folder
+from .mapping_plans import withdraw_mapping_plan as withdraw_mapping_plan
 from .need_impact import ImpactReport as ImpactReport
 from .need_impact import find_need_impact as find_need_impact
 from .need_table_loading import load_need_table as load_need_table

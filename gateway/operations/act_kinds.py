@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from gateway.agreements import read_agreement
-from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.hub import check_removed_documents
 from gateway.operations.account_acts import change_account_roles
 from gateway.operations.agreement_acts import load_judged_agreement, suspend_agreement
@@ -24,6 +25,7 @@ from gateway.operations.delivery_acts import (
 from gateway.operations.mapping_activation import (
     CheckedFolder,
     activate_folder,
+    check_compared_mappings,
     compare_with_active,
     describe_mapping_changes,
     read_mapping_archive,
@@ -205,24 +207,24 @@ def _load_agreement(change: DatabaseChange, order: ActOrder) -> str:
 def _use_mappings(change: DatabaseChange, order: ActOrder, folder: CheckedFolder | None) -> str:
     assert folder is not None, "the folder was read by `prepare_order`"
     # What was looked at is what is done: nothing may have come between.
-    if mapping_bundles.find_active_digest(change.conn) != order.parameters["over"]:
-        detail = "other mappings came into force since the folder was compared: upload it again"
-        raise GatewayError(TRANSITION_REFUSED, detail, "map use")
+    check_compared_mappings(change, order.parameters["over"])
     said = order.parameters["changes"]
     if not activate_folder(change, folder, said):
         return "These mappings are in force already; nothing was changed."
     return f"In force from the next message on: {count_things(len(said['documents']), 'document')}."
 
 
-def describe_mapping_order(conn: Connection, folder: CheckedFolder, removed: Sequence[str]) -> dict[str, Any]:
+def describe_mapping_order(
+    conn: Connection, folder: CheckedFolder, removed: Sequence[str], at: datetime
+) -> dict[str, Any]:
     """Return what an act with mappings is told: their difference from those in force, and which these are.
 
     Raises GW507 for a document that would go and is not among the `removed`.
     """
-    changes, before = compare_with_active(conn, folder)
+    changes, before = compare_with_active(conn, folder, at)
     check_removed_documents(changes, removed)
     return {
-        "over": mapping_bundles.find_active_digest(conn),
+        "over": mapping_bundles.find_active_digest(conn, at),
         "bundle": folder.bundle.digest,
         "changes": describe_mapping_changes(changes, folder.bundle, before),
     }

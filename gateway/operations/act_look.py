@@ -59,10 +59,12 @@ def draft_agreement(
     )
 
 
-def draft_mappings(conn: Connection, content: bytes, name: str, removed: Sequence[str]) -> ActOrder:
+def draft_mappings(
+    conn: Connection, content: bytes, name: str, removed: Sequence[str], at: datetime
+) -> ActOrder:
     """Return the act that puts mappings into force; raises GW502 and GW507 as `gateway map use` does."""
     folder = read_mapping_archive(content)
-    return ActOrder("map use", describe_mapping_order(conn, folder, removed), content, name)
+    return ActOrder("map use", describe_mapping_order(conn, folder, removed, at), content, name)
 
 
 def _list_ids(document: AgreementDocument) -> list[str]:
@@ -75,7 +77,7 @@ def read_draft_look(conn: Connection, settings: Settings, row: Any, at: datetime
         return None
     if row.act == "agreement load":
         return _look_at_agreement(conn, settings, row, at)
-    lines = _compare_mappings(conn, row.content)
+    lines = _compare_mappings(conn, row.content, at)
     return ActLook(
         changes=row.parameters["changes"], difference=lines[:_MOST_LINES], is_cut=len(lines) > _MOST_LINES
     )
@@ -95,8 +97,8 @@ def _look_at_agreement(conn: Connection, settings: Settings, row: Any, at: datet
     )
 
 
-def _compare_mappings(conn: Connection, content: bytes) -> tuple[DifferenceLine, ...]:
-    before = read_mapping_files(open_active_mappings(conn))
+def _compare_mappings(conn: Connection, content: bytes, at: datetime) -> tuple[DifferenceLine, ...]:
+    before = read_mapping_files(open_active_mappings(conn, at))
     after = read_mapping_files(read_mapping_archive(content).place)
     lines: list[DifferenceLine] = []
     for name in sorted(before.keys() | after.keys()):

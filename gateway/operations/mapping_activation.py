@@ -7,12 +7,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.errors import MAPPING_WRONG, GatewayError, describe_exception
+from gateway.errors import MAPPING_WRONG, TRANSITION_REFUSED, GatewayError, describe_exception
 from gateway.evidence import record_evidence
 from gateway.harmonize import MappingBundle, check_bundle, compile_request_schemas
 from gateway.hub import (
@@ -35,11 +36,13 @@ _MOST_OCTETS: Final = 32 * 1024 * 1024
 __all__ = [
     "CheckedFolder",
     "activate_folder",
+    "check_compared_mappings",
     "check_mapping_folder",
     "compare_with_active",
     "describe_mapping_changes",
     "find_static_problems",
     "read_mapping_archive",
+    "store_checked_folder",
 ]
 
 
@@ -101,11 +104,20 @@ def read_mapping_archive(octets: bytes) -> CheckedFolder:
     return check_mapping_folder(place)
 
 
-def compare_with_active(conn: Connection, folder: CheckedFolder) -> tuple[MappingChanges, MappingBundle]:
-    """Return what a folder changes in the mappings in force, and those."""
-    before = load_active_rules(conn, load_shipped_rules()).bundle
-    changes = compare_mapping_folders((before, open_active_mappings(conn)), (folder.bundle, folder.place))
-    return changes, before
+def compare_with_active(
+    conn: Connection, folder: CheckedFolder, at: datetime
+) -> tuple[MappingChanges, MappingBundle]:
+    """Return what a folder changes in the mappings in force at a time, and those."""
+    before = load_active_rules(conn, load_shipped_rules(), at).bundle
+    place = open_active_mappings(conn, at)
+    return compare_mapping_folders((before, place), (folder.bundle, folder.place)), before
+
+
+def check_compared_mappings(change: DatabaseChange, over: str | None) -> None:
+    """Raise GW709 where other mappings are in force than those that a folder was compared with."""
+    if mapping_bundles.find_active_digest(change.conn, change.at) != over:
+        detail = "other mappings came into force since the folder was compared: name it again"
+        raise GatewayError(TRANSITION_REFUSED, detail, "map use")
 
 
 def describe_mapping_changes(
@@ -123,19 +135,24 @@ def describe_mapping_changes(
     }
 
 
+def store_checked_folder(change: DatabaseChange, folder: CheckedFolder) -> str:
+    """Store the files of a folder, unless it is the shipped one; return the digest of its bundle."""
+    if folder.octets is not None:
+        mapping_bundles.store_bundle(change.conn, folder.bundle.digest, folder.octets, change.at)
+    return folder.bundle.digest
+
+
 def activate_folder(change: DatabaseChange, folder: CheckedFolder, said: Mapping[str, Any]) -> bool:
     """Store and activate a folder, with evidence; return whether it was not the one in force already.
 
     `said` is its difference from what is in force, as plain values.
     """
     conn, version = change.conn, None if folder.octets is None else folder.bundle.digest
-    before = mapping_bundles.find_active_digest(conn)
+    before = mapping_bundles.find_active_digest(conn, change.at)
     if version == before:
         change.leave_unchanged()
         return False
-    digest = folder.bundle.digest
-    if folder.octets is not None:
-        mapping_bundles.store_bundle(conn, digest, folder.octets, change.at)
+    digest = store_checked_folder(change, folder)
     mapping_bundles.activate_bundle(conn, version, change.at, change.by)
     data = {"before": before, "documents": said["documents"], "removed": said["removed"]}
     record_evidence(conn, "mappings", "bundle", digest, digest, data, change.at)

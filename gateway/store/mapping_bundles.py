@@ -1,20 +1,56 @@
-"""Stores the mapping bundles that operators loaded, and the history of the bundle in force."""
+"""Stores the mapping bundles that operators loaded, and which of them is in force when.
+
+A use without a date is in force at once. It replaces the bundle for every message that is not processed
+yet, back to the last date of a plan. A use with a date is a plan. It is in force for what is received
+from its date on, and for nothing that was received before, however late that is processed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
 
+from gateway.store.mapping_tables import mapping_bundles, mapping_uses
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.register_version import increment_register_version
-from gateway.store.tables import mapping_bundles, mapping_uses
 
-__all__ = ["activate_bundle", "find_active_digest", "find_bundle_content", "list_activations", "store_bundle"]
+__all__ = [
+    "MappingPeriod",
+    "activate_bundle",
+    "find_active_digest",
+    "find_bundle_content",
+    "find_period",
+    "list_activations",
+    "list_periods",
+    "plan_bundle",
+    "store_bundle",
+    "withdraw_plan",
+]
 
 _INSERT = InsertIfAbsent(mapping_bundles, ("digest",))
+
+
+@dataclass(frozen=True, slots=True)
+class MappingPeriod:
+    """A bundle (None: the shipped one) and the time from which on it is in force (None: from the beginning).
+
+    `use` is the number of the row that says so, `planned_at` and `actor` tell when and by whom it was
+    written; the first period of a new database has none.
+    """
+
+    starts: datetime | None
+    digest: str | None
+    use: int | None = None
+    planned_at: datetime | None = None
+    actor: str = ""
+
+    def has_begun(self, at: datetime) -> bool:
+        """Return whether the bundle is in force at this time, or was."""
+        return self.starts is None or self.starts <= at
 
 
 def store_bundle(conn: Connection, digest: str, octets: bytes, at: datetime) -> None:
@@ -28,11 +64,54 @@ def activate_bundle(conn: Connection, digest: str | None, at: datetime, actor: s
     increment_register_version(conn)
 
 
-def find_active_digest(conn: Connection) -> str | None:
-    """Return the digest of the bundle in force; None when it is the shipped one."""
-    last = select(mapping_uses.c.digest).order_by(mapping_uses.c.id.desc()).limit(1)
-    found: str | None = conn.execute(last).scalar_one_or_none()
-    return found
+def plan_bundle(
+    conn: Connection, digest: str | None, starts: datetime, acted: tuple[datetime, str], replaces: int | None
+) -> None:
+    """Activate a stored bundle (None: the shipped one) from a later time on, in place of an earlier plan.
+
+    `acted` is when this was decided, and by whom. `replaces` is the `use` of the earlier plan.
+    """
+    at, actor = acted
+    row = {"digest": digest, "at": at, "actor": actor, "starts": starts, "cancels": replaces}
+    conn.execute(insert(mapping_uses).values(**row))
+    increment_register_version(conn)
+
+
+def withdraw_plan(conn: Connection, plan: int, at: datetime, actor: str) -> None:
+    """Take back the plan with this `use`."""
+    conn.execute(insert(mapping_uses).values(digest=None, at=at, actor=actor, cancels=plan))
+    increment_register_version(conn)
+
+
+def list_periods(conn: Connection) -> tuple[MappingPeriod, ...]:
+    """Return which bundle is in force when, the earliest first; there is always one.
+
+    Each plan that was not taken back begins a period. A use at once changes the period that it falls in.
+    """
+    rows = conn.execute(select(mapping_uses).order_by(mapping_uses.c.id)).all()
+    gone = {row.cancels for row in rows if row.cancels is not None}
+    plans = [row for row in rows if row.starts is not None and row.id not in gone]
+    periods = [MappingPeriod(None, None), *(_make_period(row, row.starts) for row in plans)]
+    periods.sort(key=lambda one: (one.starts is not None, one.starts))
+    for row in rows:
+        if row.starts is None and row.cancels is None:
+            place = max(number for number, one in enumerate(periods) if one.has_begun(row.at))
+            periods[place] = _make_period(row, periods[place].starts)
+    return tuple(periods)
+
+
+def _make_period(row: Row[Any], starts: datetime | None) -> MappingPeriod:
+    return MappingPeriod(starts, row.digest, row.id, row.at, row.actor)
+
+
+def find_period(periods: Sequence[MappingPeriod], at: datetime) -> MappingPeriod:
+    """Return the period that a time falls in."""
+    return next(one for one in reversed(periods) if one.has_begun(at))
+
+
+def find_active_digest(conn: Connection, at: datetime) -> str | None:
+    """Return the digest of the bundle in force at a time; None when it is the shipped one."""
+    return find_period(list_periods(conn), at).digest
 
 
 def find_bundle_content(conn: Connection, digest: str) -> bytes | None:

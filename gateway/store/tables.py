@@ -27,6 +27,7 @@ from gateway.store import (
     api_tables,
     draft_tables,
     event_tables,
+    mapping_tables,
     officer_tables,
     operations_tables,
     order_tables,
@@ -543,15 +544,6 @@ refusals = Table(
     _make_required_column("last_sentence"),
 )
 
-# Mapping folders as loaded, each once by its digest; never changed, for the cases that were split by them.
-mapping_bundles = Table(
-    "mapping_bundles",
-    metadata,
-    Column("digest", Text, primary_key=True),
-    _make_required_column("content", LargeBinary),
-    _make_required_column("loaded_at", Instant),
-)
-
 # The sources of fetched data, with the results of their fetches; the settings say what is fetched, when.
 fetch_sources = Table(
     "fetch_sources",
@@ -582,16 +574,6 @@ fetched_lists = Table(
     _make_required_column("next_update", Instant),
     _make_required_column("taken_at", Instant),  # when these octets came into force
     _make_required_column("fetched_at", Instant),
-)
-
-# Append-only: the last row names the bundle in force; NULL is the shipped one.
-mapping_uses = Table(
-    "mapping_uses",
-    metadata,
-    _make_identity_column(),
-    Column("digest", Text, ForeignKey("mapping_bundles.digest")),
-    _make_required_column("at", Instant),
-    _make_required_column("actor"),
 )
 
 # Append-only: the last list of a territory is in force; earlier ones show what an earlier decision rested
@@ -642,6 +624,13 @@ epochs = Table(
 )
 
 _FURTHER = [account_tables, answer_tables, api_tables, draft_tables, event_tables, officer_tables]
-_FURTHER += [operations_tables, order_tables, requirement_tables, sign_in_tables, statistics_tables]
+_FURTHER += [
+    mapping_tables,
+    operations_tables,
+    order_tables,
+    requirement_tables,
+    sign_in_tables,
+    statistics_tables,
+]
 _FURTHER += [work_tables]  # named here so that the catalogue of tables is complete wherever it is used
 __all__ += [one.name for one in metadata.sorted_tables if not any(one.name in x.__all__ for x in _FURTHER)]

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from werkzeug.test import Client
 
 from gateway.hub.hub import Hub, HubResources
-from gateway.hub.register.decision_rules import ActiveRules
+from gateway.hub.register.active_rules import ActiveRules
 from gateway.hub.register.trusted_register import TrustedRegister
 from gateway.hub.trust.signing_keys import NextSigningKey
 from gateway.message_model import ErrorSignal, Receipt

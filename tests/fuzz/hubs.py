@@ -20,7 +20,8 @@ from gateway.cli.registration import load_agreement, register_certificate
 from gateway.hub.hub import Hub, HubResources
 from gateway.hub.outbox.outgoing_calls import RejectingComposer
 from gateway.hub.register.active_needs import ActiveNeeds
-from gateway.hub.register.decision_rules import ActiveRules, DecisionRules
+from gateway.hub.register.active_rules import ActiveRules
+from gateway.hub.register.decision_rules import DecisionRules
 from gateway.hub.register.trusted_register import TrustedRegister
 from gateway.message_model import PartyId
 from gateway.share import get_data_folder

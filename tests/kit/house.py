@@ -24,7 +24,8 @@ from gateway.hub.hub import Hub, HubResources
 from gateway.hub.outbox.outgoing_calls import CallComposer, RejectingComposer
 from gateway.hub.receive import receive_parcel
 from gateway.hub.register.active_needs import ActiveNeeds
-from gateway.hub.register.decision_rules import ActiveRules, DecisionRules
+from gateway.hub.register.active_rules import ActiveRules
+from gateway.hub.register.decision_rules import DecisionRules
 from gateway.hub.register.trusted_register import TrustedRegister
 from gateway.hub.trust.trusted_list_recognition import NOBODY, RecognitionPolicy, Recognizer
 from gateway.message_model import AckRequest, MemoryBody, PartyId, Payload, UserMessage

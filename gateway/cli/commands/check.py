@@ -172,7 +172,7 @@ def _find_delivery_troubles(settings: Settings, warnings: list[str]) -> Iterator
 
 def _load_bundle_in_force(settings: Settings) -> MappingBundle:
     with open_engine(settings) as engine, read_transaction(engine) as conn:
-        return load_active_rules(conn, load_shipped_rules()).bundle
+        return load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle
 
 
 def _check_partner_contracts(settings: Settings) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from datetime import date
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -11,19 +12,20 @@ import click
 
 from gateway.cli.mapping_folder import find_mappings
 from gateway.cli.result_output import count_things, print_json, print_sentence
-from gateway.cli.shared_options import FILE, json_option
+from gateway.cli.shared_options import FILE, START, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import BundleChange, compare_bundles, load_bundle
 from gateway.hub import read_mapping_files
 
-__all__ = ["compare_folders"]
+__all__ = ["compare_folders", "date_sentence", "print_changes"]
 
 
 @verb
 @click.argument("before", type=FILE, help="the folder as it is, or the word shipped")
 @click.argument("after", type=FILE, help="the folder as it will be, or the word shipped")
 @click.option("--document", metavar="ID", help="tell only what changes in this document")
+@click.option("--from", "start", type=START, metavar="DAY", help="name this day or time in the sentences")
 @json_option("one JSON object")
 def compare_folders(arguments: Arguments) -> int:
     """Print what changes; return 1 when something does, as `diff` does."""
@@ -35,10 +37,11 @@ def compare_folders(arguments: Arguments) -> int:
     changes = [one for one in compare_bundles(old, new) if document is None or one.document == document]
     files = _list_changed_files(*(read_mapping_files(place) for place in places))
     if arguments.json:
-        told = [asdict(one) | {"sentence": one.sentence} for one in changes]
+        told = [asdict(one) | {"sentence": date_sentence(one, arguments.start)} for one in changes]
         print_json({"before": old.digest, "after": new.digest, "changes": told, "files": files})
     else:
-        _print_changes(changes, files)
+        print_changes(changes, arguments.start)
+        _print_counts(changes, files)
     return 1 if changes or (files and document is None) else 0
 
 
@@ -51,8 +54,18 @@ def _list_changed_files(before: Mapping[str, bytes], after: Mapping[str, bytes])
     return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
 
 
-def _print_changes(changes: list[BundleChange], files: list[str]) -> None:
+def date_sentence(change: BundleChange, start: date | None) -> str:
+    """Return the sentence of a change with the day or time from which on it holds."""
+    return change.sentence if start is None else f"{change.sentence}, from {start.isoformat()}"
+
+
+def print_changes(changes: Iterable[BundleChange], start: date | None) -> None:
+    """Print one sentence for each change, with the day or time from which on it holds."""
     for one in changes:
-        print(f"{one.sentence} ({one.place})" if one.place else one.sentence)
+        words = date_sentence(one, start)
+        print(f"{words} ({one.place})" if one.place else words)
+
+
+def _print_counts(changes: list[BundleChange], files: list[str]) -> None:
     told = f"{count_things(len(changes), 'change')} of fields, {count_things(len(files), 'file')} changed"
     print_sentence(f"{told}{': ' if files else '.'}{', '.join(files)}")

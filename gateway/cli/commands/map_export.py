@@ -13,7 +13,7 @@ from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import MappingBundle, generate_all_files, load_bundle
-from gateway.hub import open_active_mappings, read_mapping_files
+from gateway.hub import get_current_time, open_active_mappings, read_mapping_files
 from gateway.share import MemoryPath, get_data_folder
 
 __all__ = ["export_mappings"]
@@ -28,7 +28,7 @@ def export_mappings(arguments: Arguments) -> int:
     """Write the whole folder in force: documents, dictionary, codes, notices, forms and labels."""
     _refuse_used_folder(arguments.folder)
     with read_database(arguments) as conn:
-        files = read_mapping_files(open_active_mappings(conn))
+        files = read_mapping_files(open_active_mappings(conn, get_current_time()))
     bundle = load_bundle(MemoryPath(files))
     files = _generate_missing_files(bundle) | files
     for name, content in files.items():

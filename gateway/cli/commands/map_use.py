@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import click
+from sqlalchemy import Row
 
-from gateway.cli.audited_changes import change_database
+from gateway.cli.audited_changes import change_database, print_change
+from gateway.cli.commands.map_diff import date_sentence
 from gateway.cli.result_output import (
     ReportedFailure,
     count_things,
@@ -19,31 +23,51 @@ from gateway.cli.result_output import (
     print_table,
 )
 from gateway.cli.settings import read_database, read_verb_settings
-from gateway.cli.shared_options import FILE, change_options, home_options
+from gateway.cli.shared_options import FILE, START, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
+from gateway.harmonize import compare_bundles
 from gateway.hub import (
     MappingChanges,
     check_removed_documents,
+    get_current_time,
     load_active_rules,
     load_shipped_rules,
 )
 from gateway.operations import (
     CheckedFolder,
     activate_folder,
+    check_compared_mappings,
     check_mapping_folder,
     compare_with_active,
     describe_mapping_changes,
+    describe_plan,
+    find_mapping_plan,
     find_missing_addresses,
+    format_moment,
+    plan_folder,
+    withdraw_mapping_plan,
 )
 from gateway.store import mapping_bundles
 
 __all__ = ["list_mappings", "use_mappings"]
 
+#: What is said of mappings by whether they are new, and of planned ones.
+_NEW: Final = {True: "In force from the next message on", False: "Already in force; nothing was changed"}
+_PLANNED: Final = {True: "In force for what is received", False: "Already planned for what is received"}
+
 
 @verb
 @click.argument("folder", type=FILE, required=False, help="the folder; its content is stored in the database")
 @click.option("--shipped", is_flag=True, help="activate the mappings that are shipped with the program")
+@click.option(
+    "--from",
+    "start",
+    type=START,
+    metavar="DAY",
+    help="for what is received from this day (midnight in hub.time_zone) or time on; replaces the plan",
+)
+@click.option("--cancel", is_flag=True, help="withdraw the planned mappings")
 @click.option(
     "--remove",
     multiple=True,
@@ -52,31 +76,79 @@ __all__ = ["list_mappings", "use_mappings"]
 )
 @change_options()
 def use_mappings(arguments: Arguments) -> int:
-    """Activate a folder of mappings, or the shipped ones; return 0 when done.
+    """Activate or plan a folder of mappings, or the shipped ones, or withdraw the plan; return 0 when done.
 
     Raises GW507 where a document in force would go that no ``--remove`` names.
     """
-    if (arguments.folder is None) != arguments.shipped:
-        raise GatewayError(MISUSE, "give a folder or --shipped", "map use")
+    if [arguments.folder is not None, arguments.shipped, arguments.cancel].count(True) != 1:
+        raise GatewayError(MISUSE, "give a folder, --shipped or --cancel", "map use")
+    if arguments.cancel:
+        return _withdraw_plan(arguments)
+    starts = _read_start(arguments)
     folder = _check_folder(arguments.folder)
+    # What takes long comes before the transaction, which then finds out whether it still holds.
+    over, said = _compare_folder(arguments, folder)
     with change_database(arguments) as change:
-        changes, before = compare_with_active(change.conn, folder)
-        said = describe_mapping_changes(changes, folder.bundle, before)
-        said["warnings"] = list(find_missing_addresses(read_verb_settings(arguments), folder.bundle))
-        if not arguments.json:
-            _print_changes(said)
-        _check_removals(changes, arguments)
-        is_new = activate_folder(change, folder, said)
+        check_compared_mappings(change, over)
+        if starts is None:
+            is_new, plan = activate_folder(change, folder, said), find_mapping_plan(change.conn, change.at)
+        else:
+            is_new, plan = plan_folder(change, folder, said, starts), None
     documents = count_things(len(folder.bundle.documents), "document")
-    words = "In force from the next message on" if is_new else "Already in force; nothing was changed"
+    words = _NEW[is_new] if starts is None else f"{_PLANNED[is_new]} from {format_moment(starts)} on"
     sentence = f"{words}: {documents}, bundle {folder.bundle.digest[:16]}."
+    if plan is not None and plan.starts is not None:
+        sentence += f" The plan from {format_moment(plan.starts)} on stays."
     if arguments.json:
-        print_json(change.describe_done(sentence, **said))
+        print_json(change.describe_done(sentence, **said, **({"from": starts} if starts else {})))
     else:
         for words in said["warnings"]:
             print(f"warning: {words}")
         print_sentence(sentence)
     return 0
+
+
+def _read_start(arguments: Arguments) -> datetime | None:
+    """Return the time from which on the folder is in force: of a day, its midnight; None for at once.
+
+    Raises GW808 for a time that has come.
+    """
+    start: date | None = arguments.start
+    if start is None:
+        return None
+    if not isinstance(start, datetime):
+        zone = ZoneInfo(read_verb_settings(arguments).hub.time_zone)
+        start = datetime(start.year, start.month, start.day, tzinfo=zone)
+    if start <= get_current_time():
+        raise GatewayError(MISUSE, f"{arguments.start} is not in the future", "--from")
+    return start.astimezone(UTC)
+
+
+def _withdraw_plan(arguments: Arguments) -> int:
+    with change_database(arguments) as change:
+        plan = withdraw_mapping_plan(change)
+    assert plan.starts is not None, "a plan has its date"
+    named = f"bundle {plan.digest[:16]}" if plan.digest else "the shipped mappings"
+    sentence = f"Withdrawn: {named}, planned from {format_moment(plan.starts)} on."
+    print_change(change, sentence, as_json=arguments.json)
+    return 0
+
+
+def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | None, dict[str, Any]]:
+    """Return which bundle is in force, and what the folder changes in it; print that, unless with JSON."""
+    with read_database(arguments) as conn:
+        now = get_current_time()
+        over = mapping_bundles.find_active_digest(conn, now)
+        changes, before = compare_with_active(conn, folder, now)
+    said = describe_mapping_changes(changes, folder.bundle, before)
+    said["warnings"] = list(find_missing_addresses(read_verb_settings(arguments), folder.bundle))
+    if arguments.start is not None:
+        fields = compare_bundles(before, folder.bundle)
+        said["fields"] = [date_sentence(one, arguments.start) for one in fields]
+    if not arguments.json:
+        _print_changes(said)
+    _check_removals(changes, arguments)
+    return over, said
 
 
 def _check_folder(folder: Path | None) -> CheckedFolder:
@@ -100,6 +172,8 @@ def _check_removals(changes: MappingChanges, arguments: Arguments) -> None:
 
 def _print_changes(said: Mapping[str, Any]) -> None:
     """Print what a folder changes in what is in force: one line for each kind of change."""
+    for sentence in said.get("fields", ()):
+        print_sentence(sentence)
     for title, key in (("added", "added"), ("changed", "changed"), ("removed", "removed"), ("", "files")):
         words = f"documents {title}" if title else "other files that differ"
         print_sentence(f"{words}: {', '.join(said[key]) or 'none'}")
@@ -108,10 +182,11 @@ def _print_changes(said: Mapping[str, Any]) -> None:
 @verb
 @home_options()
 def list_mappings(arguments: Arguments) -> int:
-    """Print the documents in force; with JSON also every earlier activation."""
+    """Print the documents in force and what is planned; with JSON also every earlier activation."""
     with read_database(arguments) as conn:
-        rules = load_active_rules(conn, load_shipped_rules())
-        past = mapping_bundles.list_activations(conn)
+        now = get_current_time()
+        rules = load_active_rules(conn, load_shipped_rules(), now)
+        past, plan = mapping_bundles.list_activations(conn), find_mapping_plan(conn, now)
     rows: list[dict[str, Any]] = [
         {
             "document": document.id,
@@ -123,9 +198,24 @@ def list_mappings(arguments: Arguments) -> int:
         for document in rules.bundle.documents.values()
     ]
     if arguments.json:
-        uses = [{"bundle": row.digest, "at": format_value(row.at), "actor": row.actor} for row in past]
-        print_json({"bundle": rules.bundle.digest, "documents": rows, "uses": uses})
+        told = {"bundle": rules.bundle.digest, "documents": rows, "planned": describe_plan(plan)}
+        print_json(told | {"uses": [_describe_use(row) for row in past]})
         return 0
     print(f"bundle {rules.bundle.digest[:16]}" + ("" if rules.version else ", as it came with the program"))
+    if plan is not None and plan.starts is not None:
+        named = f"bundle {plan.digest[:16]}" if plan.digest else "the mappings that came with the program"
+        print(f"planned from {format_moment(plan.starts)} on: {named} (by {plan.actor})")
     print_table(rows, as_json=False, columns=("document", "organisation", "direction", "status", "title"))
     return 0
+
+
+def _describe_use(row: Row[Any]) -> dict[str, Any]:
+    """Return one act as plain values: a bundle from a time on (`from`), or the plan that it took back."""
+    return {
+        "id": row.id,
+        "bundle": row.digest,
+        "at": format_value(row.at),
+        "actor": row.actor,
+        "from": None if row.starts is None else format_value(row.starts),
+        "withdraws": row.cancels,
+    }

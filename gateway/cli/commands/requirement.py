@@ -30,7 +30,7 @@ from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, change_options, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
-from gateway.hub import load_active_rules, load_shipped_rules
+from gateway.hub import get_current_time, load_active_rules, load_shipped_rules
 from gateway.operations import describe_requirement_uses, describe_requirements
 from gateway.store import RegisteredRequirement, requirement_quantities
 from gateway.wire import SUBMISSION, load_shipped_schemas, parse_xml
@@ -159,7 +159,7 @@ def show_requirement(arguments: Arguments) -> int:
 
 
 def _describe(conn: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
-    units = load_active_rules(conn, load_shipped_rules()).bundle.units
+    units = load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle.units
     return describe_requirements(conn, rows, units)
 
 

@@ -24,7 +24,13 @@ from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, MOMENT, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import NEED_TABLE_WRONG
-from gateway.hub import DecisionRules, load_active_rules, load_shipped_rules, make_table_names
+from gateway.hub import (
+    DecisionRules,
+    get_current_time,
+    load_active_rules,
+    load_shipped_rules,
+    make_table_names,
+)
 from gateway.needs import LawBook, NeedTable, check_need_table
 from gateway.operations import ImpactReport, find_need_impact, load_need_table
 from gateway.store import need_tables
@@ -42,7 +48,7 @@ def load_table_file(arguments: Arguments) -> int:
     """Load a table of needs; return 0 when it is stored, 1 with every mistake where it has some."""
     content = read_file(arguments.file)
     with change_database(arguments) as change:
-        rules = load_active_rules(change.conn, load_shipped_rules())
+        rules = load_active_rules(change.conn, load_shipped_rules(), get_current_time())
         table = _check_table(arguments, content, rules)
         is_new = load_need_table(change, table, content)
     until = f" until {table.valid_until}" if table.valid_until else ""
@@ -79,7 +85,7 @@ def _check_table(arguments: Arguments, content: bytes, rules: DecisionRules) -> 
 def list_need_tables(arguments: Arguments) -> int:
     """Print the editions of all tables with the days on which each is in force."""
     with read_database(arguments) as conn:
-        rules = load_active_rules(conn, load_shipped_rules())
+        rules = load_active_rules(conn, load_shipped_rules(), get_current_time())
         loaded = {f"{row.name}@{row.edition}": row for row in need_tables.list_tables(conn)}
     needs = read_verb_settings(arguments).needs
     index = rules.needs.get_index(test_editions=needs.test_edition)
@@ -113,7 +119,7 @@ def show_impact(arguments: Arguments) -> int:
     since = arguments.since or until - _MONTH
     settings = read_verb_settings(arguments)
     with read_database(arguments) as conn:
-        rules = load_active_rules(conn, load_shipped_rules())
+        rules = load_active_rules(conn, load_shipped_rules(), get_current_time())
         new = read_table_file(arguments.file, rules)
         needs = settings.needs
         index = rules.needs.get_index(test_editions=needs.test_edition)

@@ -11,6 +11,7 @@ import io
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib.resources.abc import Traversable
 from typing import Final
 
@@ -26,15 +27,17 @@ from gateway.store import mapping_bundles, need_tables
 
 __all__ = [
     "STATUS_CODES",
-    "ActiveRules",
     "DecisionRules",
     "list_mapping_files",
     "load_active_rules",
     "load_rules",
     "load_shipped_rules",
     "load_status_codes",
+    "load_stored_rules",
     "open_active_mappings",
+    "open_stored_mappings",
     "pack_mapping_folder",
+    "renew_need_tables",
     "unpack_mapping_archive",
 ]
 
@@ -63,17 +66,6 @@ class DecisionRules:
     tables: tuple[int, ...] = ()
 
 
-class ActiveRules:
-    """The rules in force in one process: the shipped ones until they are reloaded."""
-
-    def __init__(self, rules: DecisionRules | None = None) -> None:
-        self.current = rules or load_shipped_rules()
-
-    def reload_rules(self, conn: Connection) -> None:
-        """Load the rules that are in force now."""
-        self.current = load_active_rules(conn, self.current)
-
-
 def load_shipped_rules() -> DecisionRules:
     """Return the rules that are shipped with the program."""
     return load_rules(get_data_folder("mappings"))
@@ -92,13 +84,25 @@ def load_status_codes(place: Traversable) -> Mapping[str, StatusCode]:
     return read_status_codes(codes.read_text(encoding="utf-8"), "/".join(STATUS_CODES))
 
 
-def load_active_rules(conn: Connection, known: DecisionRules) -> DecisionRules:
-    """Return the rules in force; this is `known` when they are unchanged."""
-    version = mapping_bundles.find_active_digest(conn)
+def load_active_rules(conn: Connection, known: DecisionRules, at: datetime) -> DecisionRules:
+    """Return the rules in force at a time; this is `known` when they are unchanged."""
+    version = mapping_bundles.find_active_digest(conn, at)
+    return renew_need_tables(conn, known if version == known.version else load_stored_rules(conn, version))
+
+
+def load_stored_rules(conn: Connection, version: str | None) -> DecisionRules:
+    """Return the rules of a stored bundle, the shipped ones without a digest; raises GW502.
+
+    The loaded tables of needs are not read: see `renew_need_tables`.
+    """
+    if version is None:
+        return load_shipped_rules()
+    return load_rules(open_stored_mappings(conn, version), version)
+
+
+def renew_need_tables(conn: Connection, rules: DecisionRules) -> DecisionRules:
+    """Return the rules with the tables of needs that operators loaded; `rules` when they are unchanged."""
     tables = need_tables.list_ids(conn)
-    rules = known
-    if version != known.version:
-        rules = load_shipped_rules() if version is None else load_rules(open_active_mappings(conn), version)
     if rules.tables == tables:
         return rules
     return replace(rules, needs=rules.needs.replace_tables(_load_need_tables(conn)), tables=tables)
@@ -111,9 +115,13 @@ def _load_need_tables(conn: Connection) -> list[NeedTable]:
     ]
 
 
-def open_active_mappings(conn: Connection) -> Traversable:
-    """Return the folder of mappings in force, as it was stored; the shipped one where none was."""
-    version = mapping_bundles.find_active_digest(conn)
+def open_active_mappings(conn: Connection, at: datetime) -> Traversable:
+    """Return the folder of mappings in force at a time, as it was stored; the shipped one where none was."""
+    return open_stored_mappings(conn, mapping_bundles.find_active_digest(conn, at))
+
+
+def open_stored_mappings(conn: Connection, version: str | None) -> Traversable:
+    """Return the folder of a stored bundle; the shipped one without a digest."""
     if version is None:
         return get_data_folder("mappings")
     octets = mapping_bundles.find_bundle_content(conn, version)

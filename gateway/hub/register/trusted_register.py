@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine
@@ -13,7 +14,8 @@ from gateway.pki import CertificateValidator
 from gateway.store import read_transaction, register_version
 
 if TYPE_CHECKING:
-    from gateway.hub.register.decision_rules import ActiveRules, DecisionRules
+    from gateway.hub.register.active_rules import ActiveRules
+    from gateway.hub.register.decision_rules import DecisionRules
 
 __all__ = ["StaleSnapshotError", "TrustedRegister"]
 
@@ -54,10 +56,21 @@ class TrustedRegister:
         self._snapshot: RegisterSnapshot | None = None
         self._loading = threading.Lock()
 
-    @property
-    def rules(self) -> DecisionRules:
-        """The mappings and status codes in force, as of the last snapshot."""
-        return self._active_rules.current
+    def find_rules(self, at: datetime) -> DecisionRules:
+        """Return the mappings and status codes in force at a time, as of the last snapshot."""
+        found = self._active_rules.find_rules(at)
+        if found is not None:
+            return found
+        with read_transaction(self._engine) as conn:
+            return self._active_rules.load_earlier_rules(conn, at)
+
+    def find_pinned_rules(self, digest: str) -> DecisionRules | None:
+        """Return the rules by which a request was written; None when they are not known any more."""
+        found = self._active_rules.find_bundle(digest)
+        if found is not None:
+            return found
+        with read_transaction(self._engine) as conn:
+            return self._active_rules.load_bundle(conn, digest)
 
     def get_snapshot(self) -> RegisterSnapshot:
         """Return the last snapshot; the register may have changed since."""

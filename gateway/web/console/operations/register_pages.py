@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 
 from gateway.accounts import Right
 from gateway.errors import GatewayError
-from gateway.operations import OperatorDesk, draft_agreement, draft_mappings
+from gateway.operations import OperatorDesk, draft_agreement, draft_mappings, find_mapping_plan
 from gateway.store import (
     ListFilter,
     lanes,
@@ -94,7 +94,7 @@ def add_register_pages(pages: Blueprint, services: ConsoleServices, desk: Operat
             if not content:
                 return _render_mappings(services, translate("Choose a file.")), 422
             with read_transaction(services.engine) as conn:
-                order = draft_mappings(conn, content, name, removed)
+                order = draft_mappings(conn, content, name, removed, services.clock())
         except GatewayError as refused:
             return _render_mappings(services, str(refused)), HTTPStatus.UNPROCESSABLE_ENTITY
         number = desk.store_draft(order, get_operator())
@@ -132,11 +132,13 @@ def _render_mappings(services: ConsoleServices, problem: str = "") -> str:
     rules = services.hub.rules
     with read_transaction(services.engine) as conn:
         uses = list(mapping_bundles.list_activations(conn))[:20]
+        plan = find_mapping_plan(conn, services.clock())
     return render_template(
         "operations/mappings.html",
         bundle=rules.bundle,
         is_shipped=rules.version is None,
         documents=list(rules.bundle.documents.values()),
         uses=uses,
+        plan=plan,
         problem=problem,
     )

@@ -45,7 +45,7 @@ def upload(browser: Browser, octets: bytes, removed: str = "") -> Any:
 
 def read_digest(console: Console) -> str | None:
     with read_transaction(console.services.engine) as conn:
-        return mapping_bundles.find_active_digest(conn)
+        return mapping_bundles.find_active_digest(conn, console.services.clock())
 
 
 @pytest.mark.long

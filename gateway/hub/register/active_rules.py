@@ -1,0 +1,101 @@
+"""Holds the rules of one process: those in force now, those planned, and those that older cases pin."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection
+
+from gateway.hub.register.decision_rules import (
+    DecisionRules,
+    load_shipped_rules,
+    load_stored_rules,
+    renew_need_tables,
+)
+from gateway.store import MappingPeriod, mapping_bundles
+
+__all__ = ["ActiveRules"]
+
+#: So many periods are loaded with the register: that before the last date, and that from it on.
+_LOADED_PERIODS: Final = 2
+#: So many bundles of older periods and cases are held; a case waits some days for its supplement.
+_MOST_EARLIER: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadedPeriods:
+    """Which bundle is in force when, and the rules of the last periods, by their digest."""
+
+    periods: tuple[MappingPeriod, ...]
+    rules: Mapping[str | None, DecisionRules]
+
+
+class ActiveRules:
+    """The rules by date: the shipped ones until they are reloaded; safe for many threads.
+
+    A planned bundle is loaded when the plan becomes known, so that nothing is loaded at its date.
+    """
+
+    def __init__(self, rules: DecisionRules | None = None) -> None:
+        first = rules or load_shipped_rules()
+        self._shipped = first if first.version is None else None
+        self._loaded = _LoadedPeriods((MappingPeriod(None, first.version),), {first.version: first})
+        self._earlier: dict[str, DecisionRules] = {}
+        self._reading = threading.Lock()
+
+    def reload_rules(self, conn: Connection) -> None:
+        """Load the rules that are in force and those that are planned."""
+        periods = mapping_bundles.list_periods(conn)
+        known = self._loaded.rules
+        wanted = dict.fromkeys(one.digest for one in periods[-_LOADED_PERIODS:])
+        found = {digest: known.get(digest) or self._load_rules(conn, digest) for digest in wanted}
+        rules = {digest: renew_need_tables(conn, one) for digest, one in found.items()}
+        self._earlier = {digest: renew_need_tables(conn, one) for digest, one in self._earlier.items()}
+        self._loaded = _LoadedPeriods(periods, rules)
+
+    def find_rules(self, at: datetime) -> DecisionRules | None:
+        """Return the rules in force at a time; None where those of an older period are not loaded."""
+        loaded = self._loaded
+        return loaded.rules.get(mapping_bundles.find_period(loaded.periods, at).digest)
+
+    def load_earlier_rules(self, conn: Connection, at: datetime) -> DecisionRules:
+        """Return the rules that were in force at a time, loaded where they are not."""
+        with self._reading:
+            return self._hold_rules(conn, mapping_bundles.find_period(self._loaded.periods, at).digest)
+
+    def find_bundle(self, digest: str) -> DecisionRules | None:
+        """Return the rules whose bundle has a digest; None where these are not loaded."""
+        held = (*self._loaded.rules.values(), *self._earlier.values())
+        return next((one for one in held if one.bundle.digest == digest), None)
+
+    def load_bundle(self, conn: Connection, digest: str) -> DecisionRules | None:
+        """Return the rules whose bundle has a digest, loaded where they are not; None when it is unknown.
+
+        Unknown is a bundle that came with another version of the program.
+        """
+        with self._reading:
+            found = self.find_bundle(digest)
+            if found is None and mapping_bundles.find_bundle_content(conn, digest) is not None:
+                found = self._hold_rules(conn, digest)
+            if found is None and self._load_rules(conn, None).bundle.digest == digest:
+                found = self._shipped
+            return found
+
+    def _hold_rules(self, conn: Connection, digest: str | None) -> DecisionRules:
+        found = self._loaded.rules.get(digest) or (self._earlier.get(digest) if digest else None)
+        if found is None:
+            found = self._load_rules(conn, digest)
+            if digest is not None:
+                kept = list(self._earlier.items())[1 - _MOST_EARLIER :]
+                self._earlier = dict([*kept, (digest, found)])
+        return found
+
+    def _load_rules(self, conn: Connection, digest: str | None) -> DecisionRules:
+        if digest is not None:
+            return renew_need_tables(conn, load_stored_rules(conn, digest))
+        self._shipped = renew_need_tables(conn, self._shipped or load_stored_rules(conn, None))
+        return self._shipped
