@@ -67,13 +67,13 @@ def test_warnings_are_told_and_must_be_accepted(tmp_path: Path, run: Run, engine
     status, out, err = run("agreement", "load", file)
     assert (status, out) == (1, "")
     assert "warning unsigned: P-Mode broker1-submit accepts messages that nobody signed" in err
-    assert "GW314 not loaded: 3 warnings" in err
+    assert "GW314 not loaded: 5 warnings" in err
     assert "--accept-warnings" in err
     assert loaded(engine) == {NAME}
     status, out, err = run("agreement", "load", file, "--accept-warnings")
     assert (status, err) == (0, "")
     assert "warning unsigned" in out
-    assert "Agreement urn:example:agreement:new is loaded with 5 P-Modes: broker1-submit" in out
+    assert "Agreement urn:example:agreement:new is loaded with 7 P-Modes: broker1-submit" in out
     assert len(loaded(engine)) == 2
 
 

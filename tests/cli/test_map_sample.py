@@ -85,7 +85,8 @@ def send_sample(story: Story, document: str, filing: SampleFiling, declarant: st
 def test_a_sample_that_is_sent_opens_a_case_with_its_request(engine: Engine, document: str) -> None:
     story = Story(engine)
     case = send_sample(story, document, SampleFiling("6N001", "SAMPLE-1", story.clock()), "broker1")
-    assert "warnings" not in case.detail
+    # The random goods of a sample are not always those for which a law asks the document (GW511).
+    assert {one["id"] for one in case.detail.get("warnings", ())} <= {"GW510", "GW511"}
     (call,) = [one for one in story.soap.calls if one.destination == BUNDLE.documents[document].organisation]
     assert call.destination in document
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from random import Random
 from typing import Any
@@ -30,6 +30,8 @@ from gateway.errors import DOCUMENT_INVALID, SIGNER_MISMATCH, GatewayError
 from gateway.harmonize import make_placeholder_numbers, split_submission
 from gateway.harmonize.notices.error_places import list_error_places
 from gateway.harmonize.notices.notice_facts import find_document_mapping, read_notice
+from gateway.hub.need_policy import DEFAULT_POLICY
+from gateway.hub.register.decision_rules import DecisionRules, load_shipped_rules
 from gateway.hub.split import StoredSubmission, SubmissionRejectedError, process_submission
 from gateway.hub.trust.verdict_recorder import VerdictRecorder
 from gateway.message_model import Party, PartyId, Payload, UserMessage
@@ -93,8 +95,13 @@ class _Hub:
     def __init__(self) -> None:
         self.judge = judge()
         self.limits = DEFAULT_LIMITS
-        self.rules = type("Rules", (), {"bundle": samples.bundle()})()
+        self.zone = UTC
+        self.need_policy = DEFAULT_POLICY
         self.verdicts = VerdictRecorder(None)  # type: ignore[arg-type]
+        self._rules = load_shipped_rules()
+
+    def find_rules(self, _at: datetime) -> DecisionRules:
+        return self._rules
 
 
 @cache
