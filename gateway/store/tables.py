@@ -27,6 +27,7 @@ from gateway.store import (
     api_tables,
     draft_tables,
     event_tables,
+    forwarding_tables,
     mapping_tables,
     officer_tables,
     operations_tables,
@@ -623,14 +624,10 @@ epochs = Table(
     _make_required_column("value", BigInteger),
 )
 
-_FURTHER = [account_tables, answer_tables, api_tables, draft_tables, event_tables, officer_tables]
-_FURTHER += [
-    mapping_tables,
-    operations_tables,
-    order_tables,
-    requirement_tables,
-    sign_in_tables,
-    statistics_tables,
-]
-_FURTHER += [work_tables]  # named here so that the catalogue of tables is complete wherever it is used
+# Named here so that the catalogue of tables is complete wherever it is used.
+_FURTHER = (
+    *(account_tables, answer_tables, api_tables, draft_tables, event_tables, forwarding_tables),
+    *(mapping_tables, officer_tables, operations_tables, order_tables, requirement_tables),
+    *(sign_in_tables, statistics_tables, work_tables),
+)
 __all__ += [one.name for one in metadata.sorted_tables if not any(one.name in x.__all__ for x in _FURTHER)]
