@@ -16,7 +16,8 @@ from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.harmonize import load_bundle
 from gateway.hub.need_policy import NeedPolicy
 from gateway.hub.register.active_needs import ActiveNeeds
-from gateway.hub.register.decision_rules import ActiveRules, DecisionRules
+from gateway.hub.register.active_rules import ActiveRules
+from gateway.hub.register.decision_rules import DecisionRules
 from gateway.share import MemoryPath, get_data_folder
 from gateway.wire.namespaces import SUB
 from tests.flows.craft import Change, reference, without_applications
