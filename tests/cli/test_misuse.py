@@ -184,3 +184,12 @@ def test_wrong_settings_are_told_as_such_and_say_their_key_once(
     assert told.startswith("gateway: GW801 ")
     assert told.count(key) == 1
     assert told.count("gateway.toml") == 1
+
+
+def test_a_story_that_is_not_there_is_misuse_and_lists_those_that_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["demo", "--story", "nope"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "a story is one of amendment, withdrawal-refused" in printed.err

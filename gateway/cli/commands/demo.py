@@ -95,7 +95,7 @@ class _Report:
     is_flag=True,
     help="serve the console; one agency has no system, and a person decides there in the browser",
 )
-@click.option("--story", metavar="NAME", help="play another story than the usual one (see the manual)")
+@click.option("--story", metavar="NAME", help="play another story, as amendment; a wrong name lists them")
 def play_demo(arguments: Arguments) -> int:
     """Run the demo and print its result; return 1 when a check fails."""
     output = sys.stderr if arguments.json else sys.stdout
@@ -105,11 +105,11 @@ def play_demo(arguments: Arguments) -> int:
         output.write(f"{time.monotonic() - began:6.2f} s  {words}\n")
         output.flush()
 
+    plan = read_story(arguments.story) if arguments.story is not None else USUAL
     report = _Report()
     with keep_files_private(), _make_demo_home(arguments) as home, _catch_end_signals():
         try:
             password = secrets.token_urlsafe(_PASSWORD) if arguments.console else ""
-            plan = read_story(arguments.story) if arguments.story else USUAL
             stage = Stage(home, apply_story(read_cast(), plan), password=password)
             _play_whole_story(
                 stage, plan, report, tell_progress, stays=arguments.console and not arguments.json
