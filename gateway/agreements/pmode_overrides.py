@@ -51,10 +51,11 @@ class PModeOverride:
 def apply_overrides(pmode: PMode, overrides: Iterable[PModeOverride]) -> PMode:
     """Return the P-Mode as it is in force; raises GW808 for a value that a P-Mode cannot have.
 
-    A certificate is accepted beside those of the document, so that its successor may be used.
+    An override of the P-Mode counts before one of the whole agreement, whichever was set later. A
+    certificate is accepted beside those of the document, so that its successor may be used.
     """
     found = pmode
-    for one in overrides:
+    for one in sorted(overrides, key=lambda one: one.pmode is not None):
         if one.changes_pmode(pmode):
             found = _apply_override(found, one)
     return found

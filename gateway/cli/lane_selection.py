@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import click
 from sqlalchemy import Connection
 
-from gateway.cli.shared_options import Decorator, join_options
+from gateway.cli.shared_options import ROW_NUMBER, Decorator, join_options
 from gateway.cli.verb_groups import Arguments
 from gateway.config import Settings
 from gateway.operations import CUSTOMS, list_party_destinations
@@ -22,7 +22,7 @@ def lane_options() -> Decorator:
     """Return the numbers of deliveries, and in their place ``--lane``, ``--agency`` and ``--party``."""
     words = "the number of the delivery; repeatable"
     return join_options(
-        click.argument("delivery", type=int, nargs=-1, help=words),
+        click.argument("delivery", type=ROW_NUMBER, nargs=-1, help=words),
         click.option("--lane", help="the whole lane of this name"),
         click.option("--agency", help="the whole lane of this agency"),
         click.option("--party", help="every lane to this party: its messages, and its calls as an agency"),

@@ -15,6 +15,7 @@ from gateway.cli.verb_groups import Arguments
 __all__ = [
     "FILE",
     "MOMENT",
+    "ROW_NUMBER",
     "START",
     "ZONED_MOMENT",
     "by_option",
@@ -35,6 +36,8 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 #: The type of options and arguments that name a file or a folder.
 FILE = click.Path(path_type=Path)
+#: The type of arguments that name a row by its number, which is one that a database can have.
+ROW_NUMBER: Final = click.IntRange(1, 2**63 - 1)
 _LONGEST_REASON = 500
 
 

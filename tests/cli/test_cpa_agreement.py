@@ -229,7 +229,8 @@ def test_an_override_is_kept_beside_the_document(tmp_path: Path, run: Run) -> No
     assert "override: retries 9, by Kim at " in run("agreement", "show", NAME)[1]
     assert run("agreement", "load", file, "--accept-warnings")[0] == 0
     assert show_pmodes(run, NAME)[0]["reliability"]["retries"] == 9
-    one = ("--retries", 1, "--pmode", "a-send", "--remove", "endpoint", "--reason", "back")
+    assert run("agreement", "override", NAME, "--remove", "endpoint", "--reason", "back")[0] == 0
+    one = ("--retries", 1, "--pmode", "a-send", "--reason", "slow")
     assert run("agreement", "override", NAME, *one)[0] == 0
     order, answer = show_pmodes(run, NAME)
     assert (order["endpoint"], order["reliability"]["retries"]) == ("https://b.example/msh", 1)
@@ -237,6 +238,21 @@ def test_an_override_is_kept_beside_the_document(tmp_path: Path, run: Run) -> No
     original = tmp_path / "original.xml"
     assert run("agreement", "export", NAME, "--out", original, "--original")[0] == 0
     assert original.read_bytes() == file.read_bytes()
+
+
+def test_an_override_of_a_pmode_counts_before_and_is_removed_alone(tmp_path: Path, run: Run) -> None:
+    file = write(tmp_path, write_cpa())
+    assert run("agreement", "load", file, "--as", BUYER, "--accept-warnings")[0] == 0
+
+    def override(*words: Any) -> list[int]:
+        assert run("agreement", "override", NAME, *words, "--reason", "r")[0] == 0
+        return [one["reliability"]["retries"] for one in show_pmodes(run, NAME)]
+
+    assert override("--retries", 1, "--pmode", "a-send") == [1, 3]
+    assert override("--retries", 2) == [1, 2]
+    assert override("--remove", "retries") == [1, 3]
+    assert override("--retries", 2) == [1, 2]
+    assert override("--remove", "retries", "--pmode", "a-send") == [2, 2]
 
 
 def test_the_policy_of_encryption_is_an_override(tmp_path: Path, run: Run) -> None:
@@ -265,6 +281,9 @@ def test_the_policy_of_encryption_is_an_override(tmp_path: Path, run: Run) -> No
         ("--endpoint", "ftp://x", "--reason", "r"),
         ("--endpoint", "https://x.example/", "--party", "urn:nobody", "--reason", "r"),
         ("--retries", "1", "--pmode", "none", "--reason", "r"),
+        ("--retries", "1", "--reason", ""),
+        ("--retries", "1", "--remove", "retries", "--reason", "r"),
+        ("--remove", "retries", "--reason", "r"),
         ("--reason", "r"),
     ],
 )

@@ -77,6 +77,21 @@ MISUSED = [
     "submit PLACE/text --as nobody --to foo --partner PLACE",
     "submit PLACE/text --as nobody --to ftp://other --partner PLACE",
     "run --home PLACE",
+    "order show HUGE --home PLACE",
+    "order reset HUGE --reason r --home PLACE",
+    "order release HUGE --reason r --home PLACE",
+    "route add urn:x nobody https://x.example --from other --retries HUGE --home PLACE",
+    "route remove HUGE --home PLACE",
+    "queue show HUGE --home PLACE",
+    "queue hold HUGE --home PLACE",
+    "queue requeue HUGE --home PLACE",
+    "queue cancel HUGE --home PLACE",
+    "audit show HUGE --home PLACE",
+    "party mandate revoke HUGE --home PLACE",
+    "submit PLACE/text --as nobody --to https://x.example --partner PLACE --retries HUGE",
+    "map sample KFDA-FOOD-IMP --seed HUGE",
+    "map check --samples HUGE",
+    "pki key show --times HUGE --home PLACE",
 ]
 
 
@@ -98,7 +113,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def provoke(capsys: pytest.CaptureFixture[str], words: str, place: Path) -> str:
     capsys.readouterr()
-    assert main(words.replace(PLACE, str(place)).split()) == 2, words
+    assert main(words.replace(PLACE, str(place)).replace("HUGE", "9" * 20).split()) == 2, words
     printed = capsys.readouterr()
     assert printed.out == "", words
     return printed.err

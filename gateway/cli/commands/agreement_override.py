@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -21,7 +21,7 @@ from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.loaded_agreements import find_loaded_agreement
 from gateway.cli.named_files import read_certificate_file
 from gateway.cli.registration import demand_usable_certificate, make_certificate_row, read_party_id
-from gateway.cli.shared_options import FILE, change_options
+from gateway.cli.shared_options import FILE, change_options, read_reason
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
@@ -53,8 +53,8 @@ def override_terms(arguments: Arguments) -> int:
     """Set and remove overrides of one agreement; raise GW301 for an unknown one."""
     name = arguments.agreement
     given = {term: getattr(arguments, term) for term in _TERMS if getattr(arguments, term) is not None}
-    if not given and not arguments.remove:
-        raise GatewayError(MISUSE, f"give one of --{', --'.join(_TERMS).replace('_', '-')} or --remove")
+    _check_given_terms(given, arguments.remove)
+    reason = read_reason(arguments) or ""
     with change_database(arguments) as change:
         loaded = find_loaded_agreement(change.conn, name)
         known = read_overrides(loaded.row.overrides)
@@ -62,9 +62,9 @@ def override_terms(arguments: Arguments) -> int:
         if arguments.pmode is not None and arguments.pmode not in {one.id for one in loaded.pmodes}:
             detail = f"agreement {name[:80]} has no P-Mode {arguments.pmode[:80]}"
             raise GatewayError(MISUSE, detail, "--pmode")
-        kept = [one for one in known if one.term not in arguments.remove]
+        kept = _remove_overrides(known, arguments.remove, arguments.pmode)
         for term, value in given.items():
-            one = _make_override(change, arguments, term, value, party)
+            one = _make_override(change, (arguments, reason), term, value, party)
             kept = [other for other in kept if other.key != one.key]
             kept.append(one)
         _check_pmodes(change.conn, name, kept)
@@ -74,6 +74,28 @@ def override_terms(arguments: Arguments) -> int:
     sentence = _describe_change(name, given, arguments.remove)
     print_change(change, sentence, as_json=arguments.json, agreement=name, overrides=write_overrides(kept))
     return 0
+
+
+def _check_given_terms(given: Mapping[str, Any], removed: Sequence[str]) -> None:
+    """Raise GW808 where nothing is given, or a term is given and removed."""
+    if not given and not removed:
+        raise GatewayError(MISUSE, f"give one of --{', --'.join(_TERMS).replace('_', '-')} or --remove")
+    both = next((term for term in given if term in removed), None)
+    if both is not None:
+        raise GatewayError(MISUSE, f"--{both.replace('_', '-')} is given and removed", "--remove")
+
+
+def _remove_overrides(
+    known: Sequence[PModeOverride], terms: Sequence[str], pmode: str | None
+) -> list[PModeOverride]:
+    """Return the overrides without some terms of a P-Mode, or of the whole agreement; raise GW808."""
+    for term in terms:
+        if not any(one.term == term and one.pmode == pmode for one in known):
+            where = f"P-Mode {pmode[:80]}" if pmode is not None else "the whole agreement"
+            raise GatewayError(
+                MISUSE, f"there is no override of {term.replace('_', ' ')} of {where}", "--remove"
+            )
+    return [one for one in known if one.term not in terms or one.pmode != pmode]
 
 
 def _describe_change(name: str, given: dict[str, Any], removed: Sequence[str]) -> str:
@@ -97,15 +119,14 @@ def _find_party(change: DatabaseChange, arguments: Arguments, pmodes: Sequence[P
 
 
 def _make_override(
-    change: DatabaseChange, arguments: Arguments, term: str, value: Any, party: tuple[PartyId, ...]
+    change: DatabaseChange, act: tuple[Arguments, str], term: str, value: Any, party: tuple[PartyId, ...]
 ) -> PModeOverride:
+    arguments, reason = act
     of_party = term in ("endpoint", "certificate")
     if term == "certificate":
         value = _register_certificate(change, arguments, party)
     at = str(make_plain(change.at))
-    return PModeOverride(
-        term, value, arguments.reason, change.by, at, arguments.pmode, party if of_party else ()
-    )
+    return PModeOverride(term, value, reason, change.by, at, arguments.pmode, party if of_party else ())
 
 
 def _register_certificate(change: DatabaseChange, arguments: Arguments, party: tuple[PartyId, ...]) -> str:

@@ -16,7 +16,7 @@ from gateway.cli.list_options import (
 )
 from gateway.cli.result_output import format_facts, format_value, print_json, report_wrong_row
 from gateway.cli.settings import read_database
-from gateway.cli.shared_options import home_options
+from gateway.cli.shared_options import ROW_NUMBER, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.store import AuditFilter, ListPage, audit_log
 
@@ -46,7 +46,7 @@ def list_audit(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("change", type=int, help="the number of the change")
+@click.argument("change", type=ROW_NUMBER, help="the number of the change")
 @home_options()
 def show_audit(arguments: Arguments) -> int:
     """Print one change with the object before and after it; return 1 when there is no such change."""

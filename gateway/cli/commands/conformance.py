@@ -52,7 +52,7 @@ _EVERY_WORDS = "send a valid message after every N cases"
 @tls_options()
 @click.option("--partner", type=FILE, help="the folder with the keys and agreements of the suite's parties")
 @click.option("--only", metavar="GLOB", help="run the cases whose id matches, for example 'SIG-*'")
-@click.option("--every", type=int, default=1, metavar="N", help=_EVERY_WORDS)
+@click.option("--every", type=click.IntRange(1, 1_000_000), default=1, metavar="N", help=_EVERY_WORDS)
 @click.option("--has", multiple=True, metavar="FEATURE", help="a feature that the gateway has; repeatable")
 @click.option(
     "--agreement", metavar="A", help="(ebms2) the main agreement: a file, or a CPAId of the partner folder"
@@ -86,8 +86,6 @@ def _run_hostile_suite(arguments: Arguments) -> int:
     cases = select_cases(arguments.only)
     if not cases:
         raise GatewayError(MISUSE, f"no case id matches {str(arguments.only)[:80]!r}", "--only")
-    if arguments.every < 1:
-        raise GatewayError(MISUSE, "--every is 1 or more", "--every")
     unknown = sorted(set(arguments.has) - {case.feature for case in select_cases(None) if case.feature})
     if unknown:
         raise GatewayError(MISUSE, f"no case needs the feature {unknown[0][:80]!r}", "--has")

@@ -31,7 +31,10 @@ _SAMPLES = 10
 @verb
 @json_option("one JSON object")
 @click.option(
-    "--samples", type=int, default=_SAMPLES, help="number of random submissions for each document; 0: none"
+    "--samples",
+    type=click.IntRange(0, 100_000),
+    default=_SAMPLES,
+    help="number of random submissions for each document; 0: none",
 )
 @click.option("--seed", default="0", help="the seed of the random submissions")
 @mapping_path_option()
@@ -39,7 +42,7 @@ def check_mappings(arguments: Arguments) -> int:
     """Print the results of the proofs of a folder; return 1 when one fails or a file does not load."""
     folder = find_mappings(arguments.path)
     with show_progress("proving the mappings") as bar:
-        report = _prove_mapping_folder(folder, max(0, arguments.samples), str(arguments.seed), bar)
+        report = _prove_mapping_folder(folder, arguments.samples, str(arguments.seed), bar)
     facts = _describe_report(report) if isinstance(report, ProofReport) else _describe_load_fault(report)
     if arguments.json:
         print_json(facts)

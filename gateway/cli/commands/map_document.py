@@ -77,8 +77,10 @@ def read_notice_file(arguments: Arguments) -> int:
 
 @verb
 @click.argument("document", help="the document, or the notice")
-@click.option("--seed", type=int, default=0, help="the seed of the random submission")
-@click.option("--items", type=int, default=1, help="number of items")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="the seed of the random submission"
+)
+@click.option("--items", type=click.IntRange(1, _MOST_ITEMS), default=1, help="number of items")
 @click.option("--declarant", metavar="ID", help="make a sample that can be sent: the declarant's identifier")
 @click.option("--agent", metavar="ID", help=_AGENT_WORDS)
 @click.option(
@@ -100,8 +102,6 @@ def print_sample(arguments: Arguments) -> int:
         notice = _draw_random_notice(bundle, arguments.document, str(arguments.seed))
         return _print_sample_text(arguments, notice)
     document = _find_named_document(bundle, arguments.document, "DOCUMENT")
-    if not 1 <= arguments.items <= _MOST_ITEMS:
-        raise GatewayError(MISUSE, f"--items is between 1 and {_MOST_ITEMS}", "--items")
     if arguments.out is not None:
         _write_sendable_sample(bundle, document, arguments)
         return 0

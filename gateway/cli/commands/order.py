@@ -10,7 +10,7 @@ from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.list_options import page_options, require_row_number
 from gateway.cli.result_output import count_things, format_facts, print_json, print_table, report_wrong_row
 from gateway.cli.settings import read_database
-from gateway.cli.shared_options import change_options, home_options, read_reason
+from gateway.cli.shared_options import ROW_NUMBER, change_options, home_options, read_reason
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.operations import describe_sequence, describe_sequence_places
 from gateway.store import message_sequences
@@ -44,7 +44,7 @@ def list_sequences(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("sequence", type=int, help="the number of the conversation's order")
+@click.argument("sequence", type=ROW_NUMBER, help="the number of the conversation's order")
 @home_options()
 def show_sequence(arguments: Arguments) -> int:
     """Print one order: the number that is next, and the messages that wait for it; return 1 without it."""
@@ -69,7 +69,7 @@ def _describe_waiting(told: dict[str, Any]) -> str:
 
 
 @verb
-@click.argument("sequence", type=int, help="the number of the conversation's order")
+@click.argument("sequence", type=ROW_NUMBER, help="the number of the conversation's order")
 @click.option("--reason", help="why")
 @change_options()
 def release_sequence(arguments: Arguments) -> int:
@@ -78,7 +78,7 @@ def release_sequence(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("sequence", type=int, help="the number of the conversation's order")
+@click.argument("sequence", type=ROW_NUMBER, help="the number of the conversation's order")
 @click.option("--reason", help="why")
 @change_options()
 def reset_sequence(arguments: Arguments) -> int:

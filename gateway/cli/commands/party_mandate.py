@@ -8,7 +8,7 @@ from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.partner_names import check_partner_names
 from gateway.cli.result_output import format_value, print_table, report_wrong_row
 from gateway.cli.settings import read_database, read_verb_settings
-from gateway.cli.shared_options import MOMENT, change_options, home_options
+from gateway.cli.shared_options import MOMENT, ROW_NUMBER, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.operations import describe_mandate
 from gateway.store import mandates, parties
@@ -44,7 +44,7 @@ def add_mandate(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("mandate", type=int, help="the number of the mandate")
+@click.argument("mandate", type=ROW_NUMBER, help="the number of the mandate")
 @change_options()
 def revoke_mandate(arguments: Arguments) -> int:
     """End a mandate now; return 1 when none with that number is in force."""

@@ -26,7 +26,7 @@ _COLUMNS: Final = ("source", "subject", "not_after", "algorithm", "signs", "prob
 
 
 @verb
-@click.option("--times", type=int, default=1, metavar="N", help=_TIMES_WORDS)
+@click.option("--times", type=click.IntRange(1, 1_000_000), default=1, metavar="N", help=_TIMES_WORDS)
 @home_options()
 def show_keys(arguments: Arguments) -> int:
     """Print the signing keys of the gateway, now and next; return 1 when one of them does not sign."""
@@ -36,7 +36,7 @@ def show_keys(arguments: Arguments) -> int:
     ]
     if settings.pki.next.starts is not None:
         keys.append((settings.pki.next, lambda: _load_next_key(settings)))
-    rows = [_make_key_row(named, load, max(arguments.times, 1)) for named, load in keys]
+    rows = [_make_key_row(named, load, arguments.times) for named, load in keys]
     columns = (*_COLUMNS, "a_second") if arguments.times > 1 else _COLUMNS
     print_table(rows, as_json=arguments.json, columns=columns)
     return 0 if all(row["signs"] for row in rows) else 1

@@ -137,15 +137,15 @@ def make_request(arguments: Arguments) -> int:
 @click.option("--ca", type=FILE, required=True, help="the folder of the sandbox authority")
 @click.option("--out", type=FILE, required=True, help="the file to write the certificate to")
 @click.option("--profile", type=click.Choice(_PARTIES), default="signing", help="the certificate profile")
-@click.option("--days", type=int, help="days of validity; if not given, those of the profile")
+@click.option(
+    "--days", type=click.IntRange(1, 36_500), help="days of validity; if not given, those of the profile"
+)
 @click.option("--name", multiple=True, metavar="dns:HOST", help=_NAMES)
 @click.option("--policy", multiple=True, metavar="OID", help="a certificate policy; repeatable")
 @by_option()
 @json_option()
 def issue_certificate(arguments: Arguments) -> int:
     """Issue the certificate of a request, as the sandbox authority, and print its content."""
-    if arguments.days is not None and not 0 < arguments.days <= 36_500:
-        raise GatewayError(MISUSE, "not a number of days", "--days")
     request = read_certificate_request(read_file(arguments.request), load_shipped_policy().certificates)
     order = CertificateOrder(
         arguments.profile,

@@ -23,7 +23,7 @@ from gateway.cli.result_output import (
     shorten_sentence,
 )
 from gateway.cli.settings import read_database, read_verb_settings
-from gateway.cli.shared_options import change_options, home_options
+from gateway.cli.shared_options import ROW_NUMBER, change_options, home_options
 from gateway.cli.terminal_text import write_error
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.operations import (
@@ -111,7 +111,7 @@ def _join_sentences(ours: str | None, theirs: str | None) -> str:
 
 
 @verb
-@click.argument("delivery", type=int, help="the number of the delivery")
+@click.argument("delivery", type=ROW_NUMBER, help="the number of the delivery")
 @home_options()
 def show_delivery(arguments: Arguments) -> int:
     """Print one delivery with its attempts and transitions; return 1 when there is no such delivery."""
@@ -150,7 +150,9 @@ def change_named_deliveries(arguments: Arguments, act: str, past: str, reason: s
 
 
 @verb
-@click.argument("delivery", type=int, nargs=-1, required=True, help="the number of the delivery; repeatable")
+@click.argument(
+    "delivery", type=ROW_NUMBER, nargs=-1, required=True, help="the number of the delivery; repeatable"
+)
 @change_options()
 def requeue_deliveries(arguments: Arguments) -> int:
     """Put failed deliveries back in the queue, with all their attempts."""
@@ -158,7 +160,9 @@ def requeue_deliveries(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("delivery", type=int, nargs=-1, required=True, help="the number of the delivery; repeatable")
+@click.argument(
+    "delivery", type=ROW_NUMBER, nargs=-1, required=True, help="the number of the delivery; repeatable"
+)
 @change_options()
 def cancel_deliveries(arguments: Arguments) -> int:
     """Cancel deliveries that wait, are held or have failed."""

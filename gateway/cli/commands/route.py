@@ -9,7 +9,7 @@ from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.registration import read_party_id
 from gateway.cli.result_output import print_table, report_wrong_row
 from gateway.cli.settings import read_database
-from gateway.cli.shared_options import change_options, home_options
+from gateway.cli.shared_options import ROW_NUMBER, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.hub import make_rule_columns
 from gateway.operations import describe_forwarding_rule
@@ -44,8 +44,10 @@ _COLUMNS = (
     default="keep",
     help="what becomes of SyncReply, which is for the next handler",
 )
-@click.option("--retries", type=int, default=5, help="how often a message is sent again")
-@click.option("--retry-interval", type=int, default=60, help="seconds between two attempts")
+@click.option("--retries", type=click.IntRange(0, 1000), default=5, help="how often a message is sent again")
+@click.option(
+    "--retry-interval", type=click.IntRange(1, 86_400), default=60, help="seconds between two attempts"
+)
 @change_options()
 def add_route(arguments: Arguments) -> int:
     """Pass messages for a party on to another handler; return 1 when there is such a route already."""
@@ -78,7 +80,7 @@ def add_route(arguments: Arguments) -> int:
 
 
 @verb
-@click.argument("route", type=int, help="the number of the route")
+@click.argument("route", type=ROW_NUMBER, help="the number of the route")
 @change_options()
 def remove_route(arguments: Arguments) -> int:
     """Pass no more messages on by a route; return 1 when there is none with that number."""

@@ -63,7 +63,9 @@ _WAIT_WORDS = "seconds to wait for the result; 0: do not wait"
 @click.option("--hub-certificate", type=FILE, multiple=True, help=_HUB_WORDS)
 @click.option("--attach", multiple=True, metavar="cid=FILE", help="an attachment; repeatable")
 @click.option("--wait", type=float, default=_WAIT, metavar="S", help=_WAIT_WORDS)
-@click.option("--retries", type=int, help="attempts after the first one, if not as agreed")
+@click.option(
+    "--retries", type=click.IntRange(0, 10_000), help="attempts after the first one, if not as agreed"
+)
 @click.option("--retry-interval", type=float, default=1.0, metavar="S", help="seconds between attempts")
 @click.option("--time-out", type=float, default=30.0, metavar="S", help="time limit for an answer in seconds")
 @tls_options()
