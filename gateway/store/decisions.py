@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
@@ -14,24 +14,31 @@ from gateway.errors import DECISION_CONFLICT, GatewayError
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.tables import agency_requests, decisions
 
-__all__ = ["NewDecision", "insert_decisions", "list_by_case", "list_by_request", "list_current_decisions"]
+__all__ = [
+    "COUNTING",
+    "NewDecision",
+    "insert_decisions",
+    "list_by_case",
+    "list_by_request",
+    "list_current_decisions",
+]
 
 _INSERT = InsertIfAbsent(decisions, ("agency", "notice_no", "item", "law"), "id")
 _SUPERSEDE = (
     update(decisions).where(decisions.c.id == bindparam("old")).values(superseded_by=bindparam("new"))
 )
-#: Decisions on what has been amended since do not count.
-_COUNTING = or_(
+#: Of decisions joined with their requests: those on what has been amended since do not count.
+COUNTING: Final = or_(
     agency_requests.c.outdated_decision.is_(None), decisions.c.id > agency_requests.c.outdated_decision
 )
 _OF_REQUEST = (
     select(decisions)
     .join(agency_requests)
-    .where(decisions.c.request_id == bindparam("wanted"), _COUNTING)
+    .where(decisions.c.request_id == bindparam("wanted"), COUNTING)
     .order_by(decisions.c.id)
 )
 _OF_CASE = (
-    select(decisions).join(agency_requests).where(agency_requests.c.case_id == bindparam("wanted"), _COUNTING)
+    select(decisions).join(agency_requests).where(agency_requests.c.case_id == bindparam("wanted"), COUNTING)
 )
 _IN_ORDER = _OF_CASE.order_by(decisions.c.id)
 _CURRENT = _OF_CASE.where(decisions.c.superseded_by.is_(None)).order_by(decisions.c.item, decisions.c.law)

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
+from gateway.store.decisions import COUNTING
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.requirement_tables import requirement_uses, requirements
-from gateway.store.tables import cases, decisions
+from gateway.store.tables import agency_requests, cases, decisions
 
 __all__ = [
     "NewRequirementUse",
@@ -155,15 +156,22 @@ def _split_chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def list_granting_decisions(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
-    """Return the decisions in force that approve a quantity under one of these numbers."""
+    """Return the decisions in force that approve a quantity under one of these numbers.
+
+    Those of a cancelled application, and those on what has been amended since, are not in force.
+    """
     approved = decisions.c.decision.in_(("APPROVED", "APPROVED_WITH_CONDITIONS"))
     current = (decisions.c.superseded_by.is_(None), decisions.c.quantity.is_not(None), approved)
+    granting = (
+        select(decisions)
+        .join(agency_requests)
+        .where(*current, agency_requests.c.state != "CANCELLED", COUNTING)
+        .order_by(decisions.c.id)
+    )
     return [
         row
         for chunk in _split_chunks(sorted(set(numbers)))
-        for row in conn.execute(
-            select(decisions).where(decisions.c.number.in_(chunk), *current).order_by(decisions.c.id)
-        )
+        for row in conn.execute(granting.where(decisions.c.number.in_(chunk)))
     ]
 
 

@@ -27,6 +27,7 @@ from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire import serialize_element
 from gateway.wire.namespaces import WCO_DEC
 from tests.flows.craft import all_of, text, withdrawal, without_applications
+from tests.flows.test_amendments import NAME, amendment
 from tests.kit.kills import die_at
 from tests.kit.story import ITEMS, LAWS, Story
 
@@ -194,6 +195,33 @@ def test_a_decision_fills_the_ledger_and_its_correction_changes_it(story: Story)
     story.clock.forward(seconds=5)
     decide(story, "40", DecisionCode.REJECTED, "N3")
     declare(story, "D3", (1, "K-77", "1", "KGM"))
+    assert [(one, words) for one, _, words in told(story)] == [
+        ("GW412", "requirement K-77 of KFDA is revoked")
+    ]
+
+
+def test_the_certificate_of_a_withdrawn_application_is_good_no_more(story: Story) -> None:
+    story.submit()
+    story.tick()
+    decide(story, "50", DecisionCode.APPROVED, "N1")
+    for agency in ITEMS:
+        story.say(agency, Notice(f"{agency}-G", story.clock(), "G03", (), "cancelled"))
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick(seconds=1)
+    assert story.request("KFDA").state == "CANCELLED"
+    declare(story, "D1", (1, "K-77", "30", "KGM"))
+    assert [(one, words) for one, _, words in told(story)] == [
+        ("GW412", "requirement K-77 of KFDA is revoked")
+    ]
+
+
+def test_an_amended_application_has_no_certificate_until_it_is_decided_again(story: Story) -> None:
+    story.submit()
+    story.tick()
+    decide(story, "50", DecisionCode.APPROVED, "N1")
+    story.submit(story.submission(amendment(NAME)), action="Amend")
+    story.tick(seconds=1)
+    declare(story, "D1", (1, "K-77", "30", "KGM"))
     assert [(one, words) for one, _, words in told(story)] == [
         ("GW412", "requirement K-77 of KFDA is revoked")
     ]
