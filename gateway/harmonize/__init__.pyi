@@ -35,6 +35,7 @@ from .importer.folder_merge import merge_folder as merge_folder
 from .importer.inventory_import import ImportResult as ImportResult
 from .importer.inventory_import import import_inventory as import_inventory
 from .language.bundle_loader import load_bundle as load_bundle
+from .language.bundle_loader import load_unit_table as load_unit_table
 from .language.document_mapping import DocumentMapping as DocumentMapping
 from .language.document_mapping import find_type_code as find_type_code
 from .language.mapping_bundle import MappingBundle as MappingBundle

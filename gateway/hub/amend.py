@@ -22,7 +22,7 @@ from gateway.cases import ReportedProblem, read_change_reason
 from gateway.errors import NO_OPEN_CASE, OCTETS_PURGED, GatewayError
 from gateway.evidence import record_evidence
 from gateway.harmonize import split_submission
-from gateway.hub.case_progress import move_case
+from gateway.hub.case_progress import list_rejected_case_items, move_case
 from gateway.hub.forward import (
     ComposedCall,
     compose_amendment_calls,
@@ -35,6 +35,7 @@ from gateway.hub.open_cases import check_amendable
 from gateway.hub.requirement_ledger import (
     claim_requirements,
     give_back_requirements,
+    keep_rejected_uses,
     write_off_requirements,
 )
 from gateway.hub.split import (
@@ -151,7 +152,7 @@ def amend_case(
         if call is not None and row.state != "CANCELLED":
             _send_amended(conn, (case.id, row), call, arrived.row.id, event)
     enqueue_amendment_calls(conn, composed.customs, (case.id, arrived.row.id), now)
-    _claim_again(conn, case.id, intake, now)
+    _claim_again(conn, case, intake, now)
     unchanged = [one.number for one in intake.prepared if one.number not in composed.changed]
     data = {"number": case.number, "signer": intake.signing.party, "reason": reason.sentence,
             "changed": sorted(composed.changed), "unchanged": unchanged,
@@ -161,14 +162,19 @@ def amend_case(
     move_case(conn, intake.units, case, reason.code, now, decided=False)
 
 
-def _claim_again(conn: Connection, case: int, intake: ProcessedSubmission, now: datetime) -> None:
-    """Give back what the former declaration used of certificates, and write off what the amended one uses."""
-    give_back_requirements(conn, case, "amended", now)
-    used = claim_requirements(conn, intake.requirements, intake.units, now)
+def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, now: datetime) -> None:
+    """Give back what the former declaration used of certificates, and write off what the amended one uses.
+
+    The items that stay rejected use nothing; what they would use is kept for a corrected decision.
+    """
+    give_back_requirements(conn, case.id, "amended", now)
+    rejected = list_rejected_case_items(conn, case)
+    used = claim_requirements(conn, intake.requirements, intake.units, now, without=rejected)
     if used.problems:
         told = tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
         raise SubmissionRejectedError(told, intake.submission.reference, intake.declarant, intake.signing)
-    write_off_requirements(conn, case, used.taken, now)
+    write_off_requirements(conn, case.id, used.taken, now)
+    keep_rejected_uses(conn, case.id, (intake.requirements, rejected), intake.units, now)
 
 
 def _send_amended(

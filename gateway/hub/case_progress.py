@@ -26,7 +26,7 @@ from gateway.cases import (
 )
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
-from gateway.harmonize import UnitTable
+from gateway.harmonize import UnitTable, load_unit_table
 from gateway.hub.completion import (
     compute_conclusion_id,
     is_cancellation_open,
@@ -38,10 +38,11 @@ from gateway.hub.completion import (
 )
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import enqueue_task
+from gateway.hub.register import open_active_mappings
 from gateway.hub.requirement_ledger import apply_decided_items, give_back_requirements
 from gateway.store import StateEvent, StoredNotice, agency_requests, cases, decisions
 
-__all__ = ["CANCELLATION_EVENTS", "end_cancellation", "move_case", "move_request"]
+__all__ = ["CANCELLATION_EVENTS", "end_cancellation", "list_rejected_case_items", "move_case", "move_request"]
 
 _ACTOR = "reply"
 #: Events by which an agency waits for an action; the latest one determines the request.
@@ -144,9 +145,19 @@ def _settle_ledger(
     if outcome is CaseOutcome.WITHDRAWN:
         give_back_requirements(conn, case.id, "withdrawn", now)
         return
+    apply_decided_items(conn, case.id, _list_rejected(case, asked, standing), units, now)
+
+
+def list_rejected_case_items(conn: Connection, case: Row[Any]) -> set[int]:
+    """Return the items of a locked case whose decisions in force reject them, and of cancelled requests."""
+    asked = agency_requests.list_by_case(conn, case.id)
+    standing = make_standing_decisions(decisions.list_by_case(conn, case.id), list_standing_numbers(asked))
+    return _list_rejected(case, asked, standing)
+
+
+def _list_rejected(case: Row[Any], asked: Sequence[Row[Any]], standing: Sequence[RankedDecision]) -> set[int]:
     cancelled = _list_items(row for row in asked if row.state == "CANCELLED")
-    rejected = list_rejected_items(_get_case_items(case), standing)
-    apply_decided_items(conn, case.id, rejected | cancelled, units, now)
+    return cancelled | list_rejected_items(_get_case_items(case), standing)
 
 
 def end_cancellation(conn: Connection, case: Row[Any], request: int, what: StateEvent) -> None:
@@ -161,8 +172,8 @@ def end_cancellation(conn: Connection, case: Row[Any], request: int, what: State
     event = replace(what, event="cancel" if unknown else "refuse_cancel")
     word = "UNTOLD" if unknown else "REFUSED"
     agency_requests.apply_event(conn, request, event, cancellation=word)
-    # Nothing that was rejected becomes good by this, so that no quantity is converted.
-    move_case(conn, UnitTable(), case, what.detail or what.actor, what.at)
+    units = load_unit_table(open_active_mappings(conn, what.at))
+    move_case(conn, units, case, what.detail or what.actor, what.at)
 
 
 def _evaluate_outcome(

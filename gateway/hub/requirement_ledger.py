@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -35,11 +36,14 @@ __all__ = [
     "claim_requirements",
     "give_back_requirements",
     "inspect_requirements",
+    "keep_rejected_uses",
     "load_requirement_balances",
     "write_off_requirements",
 ]
 
 _REJECTED: Final = "rejected"
+#: The last day of a certificate was judged when the declaration arrived; its correction may come later.
+_ARRIVED_IN_TIME: Final = date.min
 
 
 def load_requirement_balances(
@@ -75,14 +79,23 @@ def _make_balance(row: Row[Any], granting: Iterable[Row[Any]], units: UnitTable)
 
 
 def claim_requirements(
-    conn: Connection, claim: ClaimedRequirements, units: UnitTable, at: datetime
+    conn: Connection,
+    claim: ClaimedRequirements,
+    units: UnitTable,
+    at: datetime,
+    *,
+    without: Collection[int] = (),
 ) -> JudgedClaim:
-    """Lock the requirements that a declaration uses, and judge whether enough is left of each."""
+    """Lock the requirements that a declaration uses, and judge whether enough is left of each.
+
+    Items in `without` use nothing.
+    """
     if not claim.uses:
         return JudgedClaim((), (), ())
     rows = requirement_quantities.lock_requirements_by_number(conn, {use.number for use in claim.uses})
     balances = load_requirement_balances(conn, rows, units)
-    return judge_requirement_claim(claim, balances, claim.day or at.date(), units)
+    counted = replace(claim, uses=tuple(use for use in claim.uses if use.item not in without))
+    return judge_requirement_claim(counted, balances, claim.day or at.date(), units)
 
 
 def inspect_requirements(
@@ -113,6 +126,32 @@ def write_off_requirements(
         NewRequirementUse(one.key, case_id, use.item, use.pointer, f"{use.quantity:f}", use.unit)
         for use, one in chosen
     ]
+    requirement_quantities.insert_uses(conn, new, at)
+
+
+def keep_rejected_uses(
+    conn: Connection,
+    case_id: int,
+    claimed: tuple[ClaimedRequirements, Collection[int]],
+    units: UnitTable,
+    at: datetime,
+) -> None:
+    """Store what rejected items would use, as given back: `apply_decided_items` takes it if they become good.
+
+    Whether enough is left is judged then. A use that its requirement never allows is not stored.
+    """
+    claim, rejected = claimed
+    uses = tuple(use for use in claim.uses if use.item in rejected)
+    rows = requirement_quantities.find_requirements(conn, {use.number for use in uses})
+    full = [replace(one, used={}) for one in load_requirement_balances(conn, rows, units)]
+    new = []
+    for use in uses:
+        judged = judge_requirement_claim(replace(claim, uses=(use,)), full, claim.day or at.date(), units)
+        new += [
+            NewRequirementUse(one.key, case_id, use.item, use.pointer, f"{use.quantity:f}", use.unit,
+                              returned_at=at, return_reason=_REJECTED)
+            for use, one in judged.taken
+        ]  # fmt: skip
     requirement_quantities.insert_uses(conn, new, at)
 
 
@@ -170,7 +209,7 @@ def apply_decided_items(
         (balance,) = load_requirement_balances(conn, [locked[row.requirement_id]], units)
         use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit, row.pointer)
         judged = judge_requirement_claim(
-            ClaimedRequirements((use,), importer=balance.holder), [balance], at.date(), units
+            ClaimedRequirements((use,), importer=balance.holder), [balance], _ARRIVED_IN_TIME, units
         )
         if not judged.taken:
             data = _describe_row(row) | {"problem": judged.problems[0].problem.id}

@@ -59,7 +59,7 @@ class RegisteredRequirement:
 
 @dataclass(frozen=True, slots=True)
 class NewRequirementUse:
-    """What one line of a case's declaration uses of a requirement (row id)."""
+    """What one line of a case's declaration uses of a requirement (row id), or has given back."""
 
     requirement_id: int
     case_id: int
@@ -67,6 +67,8 @@ class NewRequirementUse:
     pointer: str
     quantity: str
     unit: str
+    returned_at: datetime | None = None
+    return_reason: str | None = None
 
 
 def ensure_requirement(conn: Connection, agency: str, number: str, holder: str, at: datetime) -> None:

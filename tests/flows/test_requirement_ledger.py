@@ -20,6 +20,7 @@ from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode,
 from gateway.evidence import list_subject_leaves
 from gateway.hub import inspect_submission, make_inspection_rules
 from gateway.hub.admit import admit_submission
+from gateway.hub.completion import operator_actions
 from gateway.hub.reply import apply_call_back
 from gateway.hub.requirement_ledger import give_back_requirements
 from gateway.store import RegisteredRequirement, cases, make_engine, messages, requirement_quantities
@@ -29,7 +30,7 @@ from gateway.wire.namespaces import WCO_DEC
 from tests.flows.craft import all_of, text, withdrawal, without_applications
 from tests.flows.test_amendments import NAME, amendment
 from tests.kit.kills import die_at
-from tests.kit.story import ITEMS, LAWS, Story
+from tests.kit.story import ITEMS, LAWS, Story, unreachable
 
 ITEM = ".//{*}GovernmentAgencyGoodsItem"
 USED = "42A/67A[1]/68A[1]/02A[1]/22C[1]/502"
@@ -277,6 +278,66 @@ def test_a_rejected_item_gives_back_what_it_uses(story: Story) -> None:
     assert used_of(story, "C-1") == {"KGM": "25"}
     (short,) = evidence(story, case, "not_left")
     assert (short["requirement"], short["problem"]) == ("C-1", "GW411")
+
+
+def test_a_correction_takes_the_quantity_again_after_the_last_day(story: Story) -> None:
+    """The declaration arrived in time, in the zone of the hub; when its agency decides is another matter."""
+    register(story, "C-1", "30", "KGM", valid_until=story.clock().date())
+    story.submit(story.submission(with_applications))
+    story.tick()
+    story.decide_all("KPTA")
+    story.decide("KPTA", DecisionCode.REJECTED)
+    story.clock.forward(seconds=2 * 86400)
+    story.decide("KPTA", DecisionCode.APPROVED, number="N2")
+    assert used_of(story, "C-1") == {"KGM": "30"}
+
+
+def test_an_amendment_does_not_claim_for_rejected_items(story: Story) -> None:
+    """What they would use may be used elsewhere; a corrected decision takes it, if it is there."""
+    register(story, "C-1", "35", "KGM")
+    story.submit(story.submission(with_applications))
+    story.tick()
+    story.decide_all("KPTA")
+    story.decide("KPTA", DecisionCode.REJECTED)
+    case = story.case().id
+    story.submit(story.submission(amendment(with_applications)), action="Amend")
+    story.tick(seconds=1)
+    assert used_of(story, "C-1") == {"KGM": "20"}
+    declare(story, "D1", (1, "C-1", "15", "KGM"))
+    assert story.outcome()[0] == "APPROVED"
+    story.submit(story.submission(amendment(with_applications)), action="Amend")
+    story.tick(seconds=1)
+    assert story.outcome()[0] == "PARTIAL"
+    assert used_of(story, "C-1") == {"KGM": "35"}
+    call = next(one for one in story.soap.calls if one.destination == "KPTA")
+    again = story.notice("KPTA", DecisionCode.APPROVED, number="N4", at=story.clock())
+    apply_call_back(story.hub, "KPTA", AgencyCallback(again, call.text("ApplicationNumber")))
+    assert used_of(story, "C-1") == {"KGM": "35"}
+    assert [one["problem"] for one in evidence(story, case, "not_left")] == ["GW411"]
+
+
+def test_what_an_operator_ends_takes_again_in_other_units(story: Story) -> None:
+    """A correction came while an agency was asked to cancel: the end of the question settles the ledger."""
+    register(story, "C-1", "1", "TNE")
+    story.submit(story.submission(with_applications))
+    story.tick()
+    story.decide_all("KFDA")
+    story.decide("KFDA", DecisionCode.REJECTED)
+    assert used_of(story, "C-1") == {"KGM": "20"}
+    story.say("KPTA", *[unreachable()] * 30)
+    story.say("NPQS", Notice("NPQS-G", story.clock(), "G04", (), "refused"))
+    story.submit(story.submission(all_of(withdrawal, with_applications)), action="Withdraw", attach=False)
+    for _ in range(6):
+        story.tick(minutes=10)
+    story.clock.forward(seconds=5)
+    story.decide("KFDA", DecisionCode.APPROVED, number="N5")
+    (asking,) = [
+        row for row in story.deliveries() if row.parameters.get("operation") == "CancelApplication"
+        and row.destination == "KPTA"
+    ]  # fmt: skip
+    story.operate(operator_actions.cancel_delivery, asking.id)
+    assert used_of(story, "C-1") == {"KGM": "30"}
+    assert evidence(story, story.case().id, "not_left") == []
 
 
 def test_what_an_amendment_has_given_back_is_not_taken_again(story: Story) -> None:

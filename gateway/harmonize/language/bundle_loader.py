@@ -20,6 +20,7 @@ from gateway.harmonize.language.target_tree import TargetElement
 from gateway.harmonize.types import (
     SourceMark,
     UniqueField,
+    UnitTable,
     YamlNode,
     make_mapping_error,
     read_code_lists,
@@ -34,6 +35,7 @@ __all__ = [
     "check_accepted_notices",
     "check_shared_fields",
     "load_bundle",
+    "load_unit_table",
 ]
 
 _RULES: Final = "rules.yaml"
@@ -59,6 +61,12 @@ def load_bundle(folder: Traversable, faults: list[GatewayError] | None = None) -
         for oldest in list(_RECENT)[:-_MOST_RECENT]:
             _RECENT.pop(oldest, None)
     return bundle
+
+
+def load_unit_table(folder: Traversable) -> UnitTable:
+    """Return the units of the mappings in `folder` alone; raise GW502 with file, line and field."""
+    files = _BundleFiles(folder)
+    return read_unit_table(files.read_yaml_file("codelists.yaml"), files.read_file)
 
 
 def _compute_folder_digest(folder: Traversable) -> str | None:
