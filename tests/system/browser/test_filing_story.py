@@ -95,6 +95,8 @@ def test_a_trader_files_by_form_and_sees_the_receipt(story: Story, tmp_path: Pat
         browser.driver.find_element(By.NAME, "a#1/i#1/korean_label").send_keys(str(label))
         browser.press("Save and check")
         assert "Nothing wrong was found on this page." in browser.text, browser.text[:3000]
+        # A warning is told as one, and does not keep anybody from handing in.
+        assert "needs NFPQIS-FOOD-IMP under law 05" in browser.text
         browser.take_picture("filing-item", tmp_path)
         browser.open(draft)
         browser.take_picture("filing-draft", tmp_path)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.message_model import PartyId, Receipt, UserMessage
+from gateway.message_model import ErrorSignal, PartyId, Receipt, UserMessage
 from gateway.store import deliveries, parties
 from gateway.store.engine import make_engine, read_transaction, write_transaction
 from gateway.store.messages import HttpResponse
@@ -60,7 +60,10 @@ def response_state(live: LiveHouse) -> str:
 
 def check(broker: Neighbour, answer: HttpResponse | None, parcel: Any) -> None:
     assert answer is not None
-    assert [type(one) for one in broker.open(answer, parcel).units] == [UserMessage, Receipt]
+    units = broker.open(answer, parcel).units
+    # The declaration has no applications, so the rules of need warn of those that it lacks.
+    assert [type(one) for one in units] == [UserMessage, Receipt, ErrorSignal]
+    assert [one.highest_severity for one in units if isinstance(one, ErrorSignal)] == ["Warning"]
 
 
 def test_a_request_gets_its_response_on_its_connection(live: LiveHouse) -> None:

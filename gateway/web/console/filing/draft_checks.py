@@ -6,7 +6,7 @@ submission is judged with its own signature.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -63,12 +63,16 @@ class DraftReport:
         return not any(one.refuses for one in self.findings)
 
     def list_errors(self) -> dict[str, list[str]]:
-        """Return the sentences at each field, by its key."""
+        """Return what the hub refuses, as sentences at each field, by its key."""
         found: dict[str, list[str]] = {}
         for one in self.findings:
-            if one.key is not None:
+            if one.key is not None and one.refuses:
                 found.setdefault(one.key, []).append(one.sentence)
         return found
+
+    def list_warnings(self, keys: Collection[str]) -> list[DraftFinding]:
+        """Return what the hub accepts with a warning about fields of these keys."""
+        return [one for one in self.findings if not one.refuses and one.key in keys]
 
 
 def check_draft(judge: Judge, draft: Draft, files: Mapping[str, bytes]) -> DraftReport:

@@ -261,6 +261,7 @@ def _render_section(services: ConsoleServices, draft: Draft, path: str, **more: 
         before=sections[place - 1] if place else None,
         after=sections[place + 1] if place + 1 < len(sections) else None,
         wrong=wrong,
+        warnings=report.list_warnings(inputs.keys()) if report is not None else (),
         checked=checked,
         version=more.pop("version", draft.row.version),
         **more,
