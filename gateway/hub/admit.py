@@ -128,12 +128,15 @@ def _store_withdrawal(
 def _store_amendment(
     hub: Hub, arrived: StoredSubmission, intake: ProcessedSubmission, finish: FinishLease, now: datetime
 ) -> None:
+    amended = False
     try:
-        composed = compose_amendment(hub, intake)
-        with write_transaction(hub.engine, "admit.amendment") as conn:
-            amend_case(conn, arrived, intake, composed, now)
-            _mark_processed(conn, arrived.row, now)
-            finish(conn)
+        while not amended:
+            composed = compose_amendment(hub, intake)
+            with write_transaction(hub.engine, "admit.amendment") as conn:
+                amended = amend_case(conn, arrived, intake, composed, now)
+                if amended:
+                    _mark_processed(conn, arrived.row, now)
+                    finish(conn)
     except GatewayError as error:
         _reject_late(intake, error)
 

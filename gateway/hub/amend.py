@@ -10,7 +10,7 @@ declaration. Decisions about unchanged applications stand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -63,10 +63,15 @@ _ACTOR = "admit"
 
 @dataclass(frozen=True, slots=True)
 class ComposedAmendment:
-    """The calls for the changed applications by their number, and those to customs."""
+    """The calls for the changed applications by their number, and those to customs.
+
+    `compared` is what they rest on: of each request what its agency was sent last, and whether it has
+    decided.
+    """
 
     changed: Mapping[str, ComposedCall]
     customs: tuple[ComposedCall, ...]
+    compared: frozenset[tuple[str, str, bool]]
 
 
 def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendment:
@@ -86,7 +91,12 @@ def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendmen
         if known is None or known not in map(_read_content, alike):
             changed[one.number] = call
     reopened = any(row.state == "DECIDED" and row.number in changed for row in rows)
-    return ComposedAmendment(changed, tuple(compose_amendment_calls(hub, intake, reopened=reopened)))
+    customs = tuple(compose_amendment_calls(hub, intake, reopened=reopened))
+    return ComposedAmendment(changed, customs, _list_compared(rows))
+
+
+def _list_compared(asked: Iterable[Row[Any]]) -> frozenset[tuple[str, str, bool]]:
+    return frozenset((row.number, row.document_sha256, row.state == "DECIDED") for row in asked)
 
 
 def _find_case(conn: Connection, intake: ProcessedSubmission) -> Row[Any]:
@@ -137,16 +147,25 @@ def amend_case(
     intake: ProcessedSubmission,
     composed: ComposedAmendment,
     now: datetime,
-) -> None:
-    """Open a case again for the agencies that have to see the change; raises GW407 when it is too late."""
+) -> bool:
+    """Open a case again for the agencies that have to see the change; raises GW407 when it is too late.
+
+    Returns False, and changes nothing, when the calls rest on what is no longer the last: of two
+    amendments at once the second must be compared with the first.
+    """
     reason = read_change_reason(intake.submission.declaration)
     case = cases.lock_case(conn, _find_case(conn, intake).id)
     asked = agency_requests.list_by_case(conn, case.id)
     check_amendable(case, asked)
+    if _list_compared(asked) != composed.compared:
+        return False
     messages.set_message_case(conn, arrived.row.id, case.id)
-    detail = {**(case.detail or {}), "amendment": asdict(reason), "turn": arrived.row.id}
+    # What an earlier withdrawal wanted is over: the declarant goes on with the amended declaration.
+    kept = {name: value for name, value in (case.detail or {}).items() if name != "withdrawal"}
+    detail = {**kept, "amendment": asdict(reason), "turn": arrived.row.id}
     event = StateEvent("amend", now, _ACTOR, reason.code)
     cases.apply_event(conn, case.id, event, outcome=None, detail=detail)
+    agency_requests.forget_refused_cancellations(conn, case.id)
     for row in asked:
         call = composed.changed.get(row.number)
         if call is not None and row.state != "CANCELLED":
@@ -160,6 +179,7 @@ def amend_case(
     record_evidence(conn, "amended", "case", case.id, arrived.row.identity_sha256, data, now)
     case = cases.lock_case(conn, case.id)
     move_case(conn, intake.units, case, reason.code, now, decided=False)
+    return True
 
 
 def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, now: datetime) -> None:

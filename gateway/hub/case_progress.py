@@ -37,20 +37,71 @@ from gateway.hub.completion import (
     make_standing_decisions,
 )
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import enqueue_task
+from gateway.hub.outbox import CANCELLATION, enqueue_task
 from gateway.hub.register import open_active_mappings
 from gateway.hub.requirement_ledger import apply_decided_items, give_back_requirements
-from gateway.store import StateEvent, StoredNotice, agency_requests, cases, decisions
+from gateway.store import StateEvent, StoredNotice, agency_requests, cases, decisions, deliveries
 
-__all__ = ["CANCELLATION_EVENTS", "end_cancellation", "list_rejected_case_items", "move_case", "move_request"]
+__all__ = [
+    "CANCELLATION_EVENTS",
+    "answer_cancellation_by_decision",
+    "end_cancellation",
+    "list_rejected_case_items",
+    "move_case",
+    "move_request",
+    "outdate_early_decisions",
+]
 
 _ACTOR = "reply"
 #: Events by which an agency waits for an action; the latest one determines the request.
 _ASKING: Final = frozenset({"ask", "inspect", "fee"})
 #: States of a request of which its agency has said nothing yet.
 _UNKNOWN_THERE: Final = frozenset({"PREPARED", "STRANDED"})
+#: States of a delivery that its agency has not heard, and is not hearing now.
+_NOT_HEARD: Final = frozenset({"QUEUED", "HELD", "FAILED"})
 #: Events by which an agency answers whether it cancels an application, and what is stored for each.
 CANCELLATION_EVENTS: Final = {"cancel": "ACCEPTED", "refuse_cancel": "REFUSED"}
+
+
+def outdate_early_decisions(conn: Connection, request: Row[Any]) -> bool:
+    """Let no decision count that came before its agency was sent the amended application.
+
+    Returns whether the decisions are about what was amended since. The agency may answer a call before
+    it has returned, so that a decision during the call counts; so does one when an operator has ended it.
+    """
+    waiting = any(
+        row.dedupe_key.startswith(f"amend:{request.number}:") and row.state in _NOT_HEARD
+        for row in deliveries.list_by_request(conn, request.case_id, request.id)
+    )
+    known = decisions.list_by_request(conn, request.id)
+    if waiting and known:
+        agency_requests.outdate_decisions(conn, request.id, max(row.id for row in known))
+    return waiting
+
+
+def answer_cancellation_by_decision(conn: Connection, request: int, notice: str, now: datetime) -> None:
+    """Take the last decision on a request for the answer to the open question whether it is cancelled.
+
+    With an approval its agency goes on, once it has been asked. Without one there is nothing to cancel.
+    A cancellation that comes later counts all the same.
+    """
+    row = agency_requests.find_by_id(conn, request)
+    if row is None or row.state != "DECIDED" or not is_cancellation_open(row):
+        return
+    standing = make_standing_decisions(decisions.list_by_request(conn, request), {request: row.number})
+    if has_approval(standing) and not _is_question_heard(conn, row):
+        return
+    event = StateEvent("refuse_cancel", now, row.agency, notice[:100])
+    agency_requests.apply_event(conn, request, event, cancellation="REFUSED")
+
+
+def _is_question_heard(conn: Connection, request: Row[Any]) -> bool:
+    asked = [
+        row
+        for row in deliveries.list_by_request(conn, request.case_id, request.id)
+        if row.parameters.get("operation") == CANCELLATION
+    ]
+    return bool(asked) and asked[-1].state in ("ACTIVE", "DELIVERED")
 
 
 def move_request(

@@ -36,7 +36,6 @@ __all__ = [
     "enqueue_outcome_call",
     "enqueue_registration_calls",
     "enqueue_supplement_call",
-    "list_request_deliveries",
 ]
 
 
@@ -192,7 +191,7 @@ def enqueue_supplement_call(
 ) -> None:
     """Queue a supplement behind earlier deliveries to the agency; `about` is the case id and request id."""
     case, request = about
-    earlier = list_request_deliveries(conn, case, request)
+    earlier = deliveries.list_by_request(conn, case, request)
     place = _QueuePlace(case, key, ("request", request), _find_preceding_delivery(earlier))
     _enqueue_call(conn, call, place, now)
 
@@ -277,13 +276,3 @@ def _find_preceding_delivery(earlier: list[Row[Any]]) -> int | None:
     if not earlier or earlier[0].state == "FAILED":
         return int(earlier[0].id) if earlier else None
     return int(max(row.id for row in earlier if row.state != "FAILED"))
-
-
-def list_request_deliveries(conn: Connection, case: int, request: int) -> list[Row[Any]]:
-    """Return the calls about one request, oldest first; the first of them is the application."""
-    about = ("request", str(request))
-    return [
-        row
-        for row in deliveries.list_by_case(conn, case)
-        if (row.agent, row.subject_type, row.subject_id) == ("soap", *about)
-    ]

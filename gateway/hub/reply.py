@@ -28,7 +28,13 @@ from gateway.cases import (
 )
 from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.case_progress import CANCELLATION_EVENTS, move_case, move_request
+from gateway.hub.case_progress import (
+    CANCELLATION_EVENTS,
+    answer_cancellation_by_decision,
+    move_case,
+    move_request,
+    outdate_early_decisions,
+)
 from gateway.hub.completion import case_closing
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, FinishLease, enqueue_task
@@ -243,7 +249,11 @@ def _apply_notice(
         {"agency": request.agency, "number": notice.number},
         now,
     )
+    if notice.decisions:
+        outdate_early_decisions(conn, request)
     event = move_request(conn, hub, request, (notice, stored), now)
+    if notice.decisions:
+        answer_cancellation_by_decision(conn, request.id, notice.number, now)
     if notice.decisions or event in CANCELLATION_EVENTS:
         move_case(conn, hub.rules.bundle.units, case, notice.number, now)
     enqueue_task(

@@ -25,7 +25,6 @@ from gateway.hub.forward import (
     ComposedCall,
     compose_cancellation_call,
     enqueue_cancellation_call,
-    list_request_deliveries,
 )
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_withdrawable, list_cancellable_requests
@@ -103,7 +102,7 @@ def _cancel_request(
     """Cancel a request that its agency knows nothing of, or ask the agency; return whether it is asked."""
     case, request = about
     message, reason = cause
-    earlier = list_request_deliveries(conn, case, request.id)
+    earlier = deliveries.list_by_request(conn, case, request.id)
     if _end_untold_deliveries(conn, earlier, now):
         event = StateEvent("cancel", now, _ACTOR, reason.code)
         agency_requests.apply_event(conn, request.id, event, cancellation="UNTOLD")

@@ -20,9 +20,11 @@ __all__ = [
     "find_by_id",
     "find_by_number",
     "find_by_requirement",
+    "forget_refused_cancellations",
     "insert_request",
     "list_by_case",
     "list_overdue_requests",
+    "outdate_decisions",
     "set_last_reply",
     "set_sent_document",
 ]
@@ -77,6 +79,19 @@ def set_sent_document(conn: Connection, request: int, document_sha256: str) -> N
     """Set which octets were last sent to the agency (a supplement replaces them)."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
     conn.execute(changed.values(document_sha256=document_sha256))
+
+
+def outdate_decisions(conn: Connection, request: int, last: int) -> None:
+    """Let the decisions on a request up to the row `last` count no more: they are about what was amended."""
+    changed = update(agency_requests).where(agency_requests.c.id == request)
+    conn.execute(changed.values(outdated_decision=last))
+
+
+def forget_refused_cancellations(conn: Connection, case_id: int) -> None:
+    """Forget which agencies of a case refused to cancel: the withdrawal they were asked for is over."""
+    about = agency_requests.c
+    changed = update(agency_requests).where(about.case_id == case_id, about.cancellation == "REFUSED")
+    conn.execute(changed.values(cancellation=None))
 
 
 def set_last_reply(conn: Connection, request: int, reply_sha256: str) -> None:

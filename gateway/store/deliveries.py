@@ -28,6 +28,7 @@ __all__ = [
     "give_up_delivery",
     "hold_delivery",
     "list_by_case",
+    "list_by_request",
     "list_deliveries",
     "release_delivery",
     "replace_content",
@@ -127,6 +128,14 @@ def find_by_wire_id(conn: Connection, wire_id: str) -> Row[Any] | None:
 def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return the deliveries of a case, oldest first."""
     return conn.execute(_OF_CASE, {"wanted": case_id}).all()
+
+
+def list_by_request(conn: Connection, case_id: int, request: int) -> list[Row[Any]]:
+    """Return the calls about one request of a case, oldest first; the first of them is the application."""
+    about = ("soap", "request", str(request))
+    return [
+        row for row in list_by_case(conn, case_id) if (row.agent, row.subject_type, row.subject_id) == about
+    ]
 
 
 def find_by_dedupe_key(conn: Connection, dedupe_key: str) -> Row[Any] | None:

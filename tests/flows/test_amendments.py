@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 from lxml import etree
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
-from gateway.cases.agency_notices import DecisionCode
+from gateway.cases.agency_notices import DecisionCode, Notice
 from gateway.delivery.agents.local_agent import LocalAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
-from gateway.hub import Hub
+from gateway.hub import Hub, admit
 from gateway.state_machines import CASE
+from gateway.store import read_transaction
+from gateway.store.tables import messages
 from tests.flows.craft import Change, all_of, because, reference, text, withdrawal, without
 from tests.kit.kills import die_at
-from tests.kit.story import PLAN, QUIET, Story
+from tests.kit.story import AGENCIES, PLAN, QUIET, Story, unreachable
 
 NAME = text("Application[@id='A2']/Fields/Item/ProductNameKo", "카라멜 와플 320 g")
 
@@ -110,6 +112,68 @@ def test_a_second_amendment_is_compared_with_the_first(story: Story) -> None:
     assert heard(story) == ["KFDA"]
     amend(story)
     assert heard(story) == ["KFDA", "KFDA"]
+
+
+def test_an_amendment_is_compared_with_one_admitted_meanwhile(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agency keeps what was admitted last, also of two amendments that were composed at once."""
+    story.tick()
+    for changes in ((NAME,), ()):
+        story.submit(story.submission(amendment(*changes)), action="Amend")
+    with read_transaction(story.house.engine) as conn:
+        first, second = (row.id for row in conn.execute(select(messages).order_by(messages.c.id)).all()[-2:])
+    compose = admit.compose_amendment
+    composed: list[int] = []
+
+    def compose_late(*about: Any) -> Any:
+        made = compose(*about)
+        composed.append(1)
+        if len(composed) == 1:
+            admit.admit_submission(story.hub, first, lambda conn: None)
+        return made
+
+    monkeypatch.setattr(admit, "compose_amendment", compose_late)
+    admit.admit_submission(story.hub, second, lambda conn: None)
+    story.tick()
+    sent = [one for one in story.soap.calls if one.operation == "SubmitSupplement"]
+    assert ["카라멜 와플 320 g" in one.envelope.decode() for one in sent] == [True, False]
+    assert story.evidence("case", story.case().id).count("amended") == 2
+
+
+def test_a_decision_before_the_agency_has_the_amended_application_does_not_count(story: Story) -> None:
+    story.tick()
+    story.decide_all("KFDA")
+    story.say("KFDA", unreachable())
+    amend(story, NAME)
+    story.decide("KFDA", number="OLD")
+    story.tick()
+    assert (story.case().state, story.request("KFDA").state) == ("IN_PROGRESS", "SENT")
+    assert story.evidence("request", story.request("KFDA").id).count("notice") == 1
+    assert not story.inbox.documents("Result")
+    story.tick(minutes=5)
+    assert heard(story) == ["KFDA", "KFDA"]
+    assert story.case().state == "IN_PROGRESS"
+    story.decide("KFDA", number="NEW")
+    story.tick()
+    assert story.outcome() == ("APPROVED", {1: "APPROVED", 2: "APPROVED", 3: "APPROVED"})
+
+
+def test_an_amendment_ends_a_withdrawal_that_was_refused(story: Story) -> None:
+    """What is rejected afterwards is rejected, and not withdrawn."""
+    story.tick()
+    for agency in AGENCIES:
+        story.say(agency, Notice(f"{agency}-C1", story.clock(), "G04", (), "heard"))
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick()
+    amend(story, NAME)
+    for agency in AGENCIES:
+        story.decide(agency, DecisionCode.REJECTED)
+    story.tick()
+    assert story.outcome()[0] == "REJECTED"
+    assert story.result().find("{*}Problem") is None
+    assert "WithdrawDeclaration" not in told_customs(story)
+    assert story.case().state == "CLOSED"
 
 
 def sequence(root: etree._Element) -> None:

@@ -162,14 +162,14 @@ def test_an_agency_may_take_its_time(story: Story) -> None:
     assert story.request("KPTA").receipt_number.startswith("R-KPTA")
 
 
-def test_an_agency_that_decides_before_it_refuses(story: Story) -> None:
+def test_an_agency_that_decides_before_it_hears_the_question(story: Story) -> None:
     """Nothing is decided while an agency has yet to say whether it cancels."""
     story.tick()
+    withdraw(story)
+    assert story.worker.run_once() == 1  # the withdrawal is admitted, and nobody is asked yet
+    story.decide_all()
     for agency in AGENCIES:
         story.say(agency, AgencyAcknowledgment("again"))
-    withdraw(story)
-    story.tick()
-    story.decide_all()
     story.tick()
     assert story.case().state == "IN_PROGRESS"
     assert not story.inbox.documents("Result")
@@ -179,6 +179,35 @@ def test_an_agency_that_decides_before_it_refuses(story: Story) -> None:
     assert story.outcome()[0] == "APPROVED"
     assert reported(story) == ["GW409"] * 3
     assert story.case().state == "CLOSED"
+
+
+def test_an_agency_that_only_rejects_after_the_question_ends_the_withdrawal(story: Story) -> None:
+    """What is rejected needs no cancellation: the case does not wait for it."""
+    story.tick()
+    cancelling(story, KPTA="G03", NPQS="G03")
+    story.say("KFDA", AgencyAcknowledgment("again"))
+    withdraw(story)
+    story.tick()
+    story.decide("KFDA", REJECTED)
+    story.tick()
+    assert story.outcome() == ("WITHDRAWN", {2: "REJECTED"})
+    assert story.case().state == "WITHDRAWN"
+
+
+def test_an_agency_that_only_approves_after_the_question_has_refused(story: Story) -> None:
+    """Its approval stands until it says that it cancels all the same."""
+    story.tick()
+    cancelling(story, KPTA="G03", NPQS="G03")
+    story.say("KFDA", AgencyAcknowledgment("again"))
+    withdraw(story)
+    story.tick()
+    story.decide("KFDA")
+    story.tick()
+    assert story.outcome() == ("PARTIAL", {2: "APPROVED"})
+    assert story.case().state == "CLOSED"
+    story.hear("KFDA", answer(story, "KFDA", "G03"))
+    story.tick()
+    assert story.outcome() == ("WITHDRAWN", {})
 
 
 def test_an_approved_declaration_is_withdrawn_before_clearance(story: Story) -> None:
