@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -212,11 +212,12 @@ def _find_certificate_problems(sides: _TwoSides) -> _Found:
         if pin not in {one.sha256 for one in usable}:
             text = f"certificate {pin[:16]} is not one that {partner.name} may use to sign"
             yield AgreementFinding("pin-unknown", place, text)
-    usable = [one for one in usable if not pins or one.sha256 in pins]
-    if not usable:
-        text = _describe_missing_certificate(partner, held)
+    if not [one for one in usable if not pins or one.sha256 in pins]:
+        text = _describe_missing_certificate(partner, held, pins if usable else ())
         yield AgreementFinding("certificate-missing", place, text)
-    elif min(one.begins for one in usable) > sides.begins:
+        return
+    usable = [one for one in usable if not pins or one.sha256 in pins]
+    if min(one.begins for one in usable) > sides.begins:
         first = _format_time(min(one.begins for one in usable))
         text = f"party {partner.name} may use no certificate before {first}"
         yield AgreementFinding("certificate-later", place, text)
@@ -230,10 +231,15 @@ def _must_partner_sign(sides: _TwoSides) -> bool:
     )
 
 
-def _describe_missing_certificate(partner: KnownParty, held: list[KnownCertificate]) -> str:
+def _describe_missing_certificate(
+    partner: KnownParty, held: list[KnownCertificate], pins: Sequence[str]
+) -> str:
+    """Return why no certificate can be used: `pins` are those agreed, where only others could be."""
     remedy = f"`gateway party certificate add {partner.name} FILE`"
     if not held:
         return f"party {partner.name} has no certificate to sign with: {remedy}"
+    if pins:
+        return f"party {partner.name} has no certificate that the agreement names ({pins[0][:16]}): {remedy}"
     ended = _format_time(max(one.ends for one in held))
     return f"party {partner.name} has no certificate to use, the last one ended at {ended}: {remedy}"
 

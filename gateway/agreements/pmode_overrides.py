@@ -64,10 +64,8 @@ def apply_overrides(pmode: PMode, overrides: Iterable[PModeOverride]) -> PMode:
 def _apply_override(pmode: PMode, one: PModeOverride) -> PMode:
     changed: dict[str, Any] = {one.term: one.value}
     if one.term in ("retries", "retry_interval"):
-        terms = replace(pmode.reliability, **changed)
-        if not terms.persists_long_enough:
-            terms = replace(terms, persist_duration=terms.time_to_live)
-        return replace(pmode, reliability=terms)
+        # The memory of the receiver stays as the document has it: a hub cannot change its partner's.
+        return replace(pmode, reliability=replace(pmode.reliability, **changed))
     if one.term == "encryption_policy":
         known = pmode.encryption
         return pmode if known is None else replace(pmode, encryption=replace(known, policy=str(one.value)))

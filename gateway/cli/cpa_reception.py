@@ -32,7 +32,7 @@ from gateway.agreements import (
 from gateway.cli.cpa_signatures import find_signature_findings
 from gateway.cli.registration import demand_usable_certificate, make_certificate_row
 from gateway.config import Settings
-from gateway.errors import GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
 from gateway.operations import (
     DatabaseChange,
@@ -109,6 +109,8 @@ def judge_cpa_at_hub(
         state_cpa_finding(one, file) for one in find_signature_findings(conn, document, data, settings, at)
     ]
     pmodes = convert_cpa(document)
+    if own_id is not None:
+        _check_own_side(conn, settings, document, own_id)
     surroundings = list_surroundings(conn, settings, at, pmodes)
     planner = _Planner(conn, settings, at, file, found)
     plans = tuple(planner.plan_parties(document, surroundings, own_id))
@@ -116,6 +118,35 @@ def judge_cpa_at_hub(
     found += _state_register_findings(document, pmodes, known)
     found.sort(key=lambda one: _ORDER.index(one.severity))
     return CpaReception(document, pmodes, tuple(found), plans)
+
+
+def _check_own_side(conn: Connection, settings: Settings, document: CpaDocument, own_id: PartyId) -> None:
+    """Raise GW808 unless an identifier is that of the party of a CPA that this hub can be."""
+    meant = [party for party in document.parties if _has_identifier(party, own_id)]
+    ours = set(parties.list_identifiers(conn, settings.hub.party))
+    other = [
+        party
+        for party in document.parties
+        if party not in meant and not ours.isdisjoint(PartyId(one.value, one.type) for one in party.ids)
+    ]
+    if len(meant) == 1 and not other:
+        return
+    told = "; ".join(f"{party.name[:_SHOWN]}: {_format_ids(party)}" for party in document.parties)
+    problem = "is of the partner: this hub is the other party" if len(meant) == 1 else "is of no one party"
+    text = f"{own_id.type}|{own_id.value}" if own_id.type is not None else own_id.value
+    raise GatewayError(MISUSE, f"{text[:_SHOWN]!r} {problem}; the parties of the CPA are {told}", "--as")
+
+
+def _format_ids(party: CpaParty) -> str:
+    return ", ".join(f"{one.type}|{one.value}" if one.type is not None else one.value for one in party.ids)[
+        :300
+    ]
+
+
+def _has_identifier(party: CpaParty, own_id: PartyId) -> bool:
+    """Return whether an identifier, which may lack its type, is one of a party's."""
+    ids = {PartyId(one.value, one.type) for one in party.ids}
+    return own_id in ids or (own_id.type is None and own_id.value in {one.value for one in ids})
 
 
 def _state_register_findings(
@@ -188,9 +219,9 @@ class _Planner:
                 yield PartnerPlan(name, party.name, role, new, held, is_new)
 
     def _is_hub(self, party: CpaParty, owners: Mapping[PartyId, str], own_id: PartyId | None) -> bool:
-        ids = {PartyId(one.value, one.type) for one in party.ids}
         if own_id is not None:
-            return own_id in ids or (own_id.type is None and own_id.value in {one.value for one in ids})
+            return _has_identifier(party, own_id)
+        ids = {PartyId(one.value, one.type) for one in party.ids}
         return any(owners.get(one) == self.settings.hub.party for one in ids)
 
     def _choose_name(self, party: CpaParty, known: AgreementSurroundings) -> str:

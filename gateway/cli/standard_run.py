@@ -53,6 +53,8 @@ def _run_requirements(arguments: Arguments, rows: tuple[Requirement, ...]) -> Ru
     profile = _read_profile(arguments, folder)
     party = read_suite_party(folder, arguments.agreement, profile.action)
     target = make_endpoint_target(arguments.url, open_tls(arguments))
+    if not target.can_be_reached():
+        raise GatewayError(MISUSE, f"nothing accepts a connection at {arguments.url}", "--url")
     listener = CallbackListener(party, target.send, arguments.listen)
     opponent = Opponent(party, target, listener, profile, _make_restart(arguments, target))
     output = sys.stderr if arguments.json == "-" else sys.stdout

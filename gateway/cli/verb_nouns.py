@@ -41,7 +41,9 @@ NOUNS: Final[dict[str, Noun]] = {
     "party mandate": Noun("Partners", "mandates: which party may file for which other"),
     "route": Noun("Partners", "routes of messages that this hub passes on: add, list, remove"),
     "account": Noun("Partners", "people who sign in to the console: add, roles, ways to sign in, suspend"),
-    "agreement": Noun("Partners", "agreements: load, check, list, show, suspend"),
+    "agreement": Noun(
+        "Partners", "agreements: lint, load, show, override, export, compose, compare, suspend"
+    ),
     "case": Noun("Look", "cases: state and outcome of submissions"),
     "message": Noun("Look", "messages received and sent"),
     "audit": Noun("Look", "who changed what, and how it was before and after"),

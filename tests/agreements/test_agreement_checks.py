@@ -233,7 +233,9 @@ def test_a_certificate_that_ended_is_told_with_its_end() -> None:
 
 def test_a_pinned_certificate_that_nobody_may_use_is_an_error_too() -> None:
     data = put(BROKER_ENDPOINT, BROKER_ENDPOINT + b"    certificates: [" + b"ef" * 32 + b"]\n")
-    assert [one.rule for one in find(data)] == ["certificate-missing", "pin-unknown"]
+    missing, unknown = find(data)
+    assert (missing.rule, unknown.rule) == ("certificate-missing", "pin-unknown")
+    assert "no certificate that the agreement names (efefefefefefefef)" in missing.text
 
 
 def test_an_agreement_for_messages_that_nobody_signs_needs_no_certificate() -> None:

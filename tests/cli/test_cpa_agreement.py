@@ -152,6 +152,30 @@ def test_the_side_of_the_hub_is_named_and_the_partner_is_registered_without_a_ba
         assert parties.list_certificates(conn, "party-b") == []
 
 
+def test_the_side_of_the_hub_is_a_party_of_the_document(tmp_path: Path, run: Run) -> None:
+    file = write(tmp_path, write_cpa())
+    for wrong in ("urn:example:party-type|party-c", "", "urn:other|party-a"):
+        status, out, err = run("agreement", "load", file, "--as", wrong, "--accept-warnings")
+        assert (status, out) == (2, "")
+        assert "is of no one party; the parties of the CPA are " in err
+        assert BUYER in err
+        assert SELLER in err
+    assert run("agreement", "load", file, "--as", BUYER, "--accept-warnings")[0] == 0
+    status, _, err = run("agreement", "load", file, "--as", SELLER, "--accept-warnings")
+    assert (status, "is of the partner: this hub is the other party" in err) == (2, True)
+    assert run("agreement", "load", file, "--as", "party-a", "--accept-warnings")[0] == 0
+
+
+def test_a_receiver_that_forgets_before_the_last_repeat_is_no_override(tmp_path: Path, run: Run) -> None:
+    assert run("agreement", "load", write(tmp_path, write_cpa()), "--as", BUYER, "--accept-warnings")[0] == 0
+    kept = show_pmodes(run, NAME)[0]["reliability"]["persist_duration"]
+    status, _, err = run("agreement", "override", NAME, "--retry-interval", kept, "--reason", "r")
+    assert status == 2
+    assert f"repeated for {4 * kept} seconds, and their receiver remembers them for {kept}" in err
+    assert run("agreement", "override", NAME, "--retry-interval", kept // 4, "--reason", "r")[0] == 0
+    assert show_pmodes(run, NAME)[0]["reliability"]["persist_duration"] == kept
+
+
 @pytest.mark.vectors
 def test_the_real_agreements_are_loaded_and_shown(tmp_path: Path, run: Run, vectors: Path) -> None:
     for file in list_real_files(vectors)[::5]:
@@ -282,6 +306,7 @@ def test_the_policy_of_encryption_is_an_override(tmp_path: Path, run: Run) -> No
         ("--endpoint", "https://x.example/", "--party", "urn:nobody", "--reason", "r"),
         ("--retries", "1", "--pmode", "none", "--reason", "r"),
         ("--retries", "1", "--reason", ""),
+        ("--retries", "9999", "--reason", "r"),
         ("--retries", "1", "--remove", "retries", "--reason", "r"),
         ("--remove", "retries", "--reason", "r"),
         ("--reason", "r"),

@@ -133,7 +133,24 @@ def test_misuse_is_told_before_anything_is_sent(tmp_path: Path, capsys: pytest.C
         assert told in capsys.readouterr().err
 
 
-def test_a_gateway_of_another_make_is_invited_without_a_home(tmp_path: Path) -> None:
+def test_a_signer_that_was_not_checked_is_told(
+    signer: Signer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, anchor = tmp_path / "r.html", tmp_path / "tester.pem"
+    page.write_bytes(b"<html/>")
+    anchor.write_bytes(signer.certificate.pem)
+    page.with_name("r.html.signature.xml").write_bytes(
+        sign_report(page.name, b"<html/>", signer, datetime.now(UTC))
+    )
+    assert main(["conformance", "verify", str(page)]) == 0
+    assert "Who that is was not checked" in capsys.readouterr().out
+    assert main(["conformance", "verify", str(page), "--trust", str(anchor)]) == 0
+    assert "not checked" not in capsys.readouterr().out
+
+
+def test_a_gateway_of_another_make_is_invited_without_a_home(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     at = datetime.now(UTC)
     authority = make_authority("CN=Their CA", at - timedelta(days=1))
     own = issue_certificate(authority, "CN=gateway", at, CertificateOrder()).certificate
@@ -145,6 +162,13 @@ def test_a_gateway_of_another_make_is_invited_without_a_home(tmp_path: Path) -> 
     for kind in ("sync", "async", "choice", "order"):
         assert (tmp_path / "partner" / "cpa" / f"{kind}.xml").read_bytes().startswith(b"<?xml")
         assert (tmp_path / "partner" / "agreements" / f"{kind}.yaml").is_file()
+    capsys.readouterr()
+    run = ["conformance", "run", "ebms2", "--url", "http://127.0.0.1:9", "--seconds", "1"]
+    agreement = tmp_path / "partner" / "agreements" / "sync.yaml"
+    assert main([*run, "--partner", str(tmp_path / "partner"), "--agreement", str(agreement)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "nothing accepts a connection at http://127.0.0.1:9" in printed.err
 
 
 @pytest.mark.long

@@ -67,7 +67,7 @@ def _load_cpa(arguments: Arguments, source: bytes, name: str) -> int:
     from gateway.cli.cpa_reception import judge_cpa_at_hub, load_cpa
     from gateway.cli.registration import read_party_id
 
-    own_id = read_party_id(arguments.own_id) if arguments.own_id else None
+    own_id = read_party_id(arguments.own_id) if arguments.own_id is not None else None
     with change_database(arguments) as change:
         judged = judge_cpa_at_hub(change.conn, change.settings, (source, name), change.at, own_id)
         problem = load_cpa(change, judged, (source, name), accepted=arguments.accept_warnings)

@@ -67,7 +67,7 @@ def override_terms(arguments: Arguments) -> int:
             one = _make_override(change, (arguments, reason), term, value, party)
             kept = [other for other in kept if other.key != one.key]
             kept.append(one)
-        _check_pmodes(change.conn, name, kept)
+        _check_pmodes(change.conn, name, kept, repeats="retries" in given or "retry_interval" in given)
         agreements.set_overrides(change.conn, name, write_overrides(kept))
         before, after = ({"overrides": write_overrides(one)} for one in (known, kept))
         change.record_trust_change(f"agreement {name}", before=before, after=after)
@@ -141,7 +141,21 @@ def _register_certificate(change: DatabaseChange, arguments: Arguments, party: t
     return found.sha256
 
 
-def _check_pmodes(conn: Connection, name: str, overrides: Sequence[PModeOverride]) -> None:
-    """Raise GW808 for an override that a P-Mode cannot have."""
+def _check_pmodes(conn: Connection, name: str, overrides: Sequence[PModeOverride], *, repeats: bool) -> None:
+    """Raise GW808 for an override that a P-Mode cannot have; `repeats` says that retries are overridden."""
     for row in agreements.list_agreement_pmodes(conn, name):
-        apply_overrides(pmode_from_json(row.parameters), overrides)
+        agreed = pmode_from_json(row.parameters)
+        changed = apply_overrides(agreed, overrides)
+        if repeats:
+            _check_memory(agreed, changed)
+
+
+def _check_memory(agreed: PMode, changed: PMode) -> None:
+    """Raise GW808 where the receiver would forget a message before its last repeat (ebMS 2.0 §6.4.6)."""
+    terms = changed.reliability
+    if not terms.persists_long_enough and terms.time_to_live > agreed.reliability.time_to_live:
+        detail = (
+            f"messages of P-Mode {agreed.id[:80]} would be repeated for {terms.time_to_live} seconds, "
+            f"and their receiver remembers them for {terms.persist_duration}"
+        )
+        raise GatewayError(MISUSE, detail, "--retries")

@@ -71,7 +71,9 @@ _EVERY_WORDS = "send a valid message after every N cases"
 @click.option("--json", is_flag=False, flag_value="-", metavar="[F]", help=_JSON_WORDS)
 @click.option("--junit", type=FILE, metavar="F", help="write JUnit XML")
 @click.option("--html", type=FILE, metavar="F", help="write one HTML page with every exchange")
-@click.option("--sign", type=FILE, metavar="KEY", help="sign the page: KEY.signature.xml beside it")
+@click.option(
+    "--sign", type=FILE, metavar="KEY", help="sign the page of --html: its name and .signature.xml beside it"
+)
 def run_suite(arguments: Arguments) -> int:
     """Run the cases and print their results; return 1 when one failed."""
     check_report_options(arguments)
@@ -285,5 +287,6 @@ def verify_report_signature(arguments: Arguments) -> int:
     if arguments.json:
         print_json(row)
     else:
-        print_sentence(f"{arguments.report} is as {signed.certificate.subject} signed it.")
+        unchecked = "" if arguments.trust is not None else " Who that is was not checked: --trust does."
+        print_sentence(f"{arguments.report} is as {signed.certificate.subject} signed it.{unchecked}")
     return 0
