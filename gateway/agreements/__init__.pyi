@@ -43,3 +43,4 @@ from .pmode_values import ConversationLimits as ConversationLimits
 from .pmode_values import Encryption as Encryption
 from .pmode_values import Reliability as Reliability
 from .pmode_values import Security as Security
+from .pmode_values import find_endpoint_fault as find_endpoint_fault

@@ -25,6 +25,7 @@ from gateway.agreements.pmode_values import (
     Reliability,
     Security,
     TransportTerms,
+    find_endpoint_fault,
     require_condition,
 )
 from gateway.errors import MISUSE, GatewayError, describe_exception
@@ -194,10 +195,13 @@ def _read_party(node: _YamlNode) -> _AgreementParty:
         name: tuple(one.read_text() for one in fields[name].read_list()) if name in fields else ()
         for name in ("certificates", "authentication")
     }
+    endpoint = _read_optional_text(fields, "endpoint")
+    if endpoint is not None and (fault := find_endpoint_fault(endpoint)):
+        fields["endpoint"].raise_problem(f"the endpoint {fault}")
     return _AgreementParty(
         tuple(ids),
         _read_optional_text(fields, "role"),
-        _read_optional_text(fields, "endpoint"),
+        endpoint,
         **listed,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from gateway.errors import MISUSE, GatewayError
 
@@ -34,6 +35,7 @@ __all__ = [
     "SignalChannel",
     "TransportTerms",
     "TypedEndpoint",
+    "find_endpoint_fault",
     "is_endpoint",
     "require_condition",
 ]
@@ -63,6 +65,24 @@ _MAX_BUSINESS_SECONDS: Final = 100 * _MAX_SECONDS
 def is_endpoint(text: str) -> bool:
     """Return whether `text` is a URL that the gateway can post to."""
     return _ENDPOINT.fullmatch(text) is not None
+
+
+def find_endpoint_fault(text: str) -> str | None:
+    """Return what is wrong with a URL that a person gives for an endpoint, None when nothing is.
+
+    This is stricter than `is_endpoint`, which stored agreements pass: a URL without user info and with a
+    port that exists.
+    """
+    if not is_endpoint(text):
+        return "is not an http(s) URL"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return "has no host, or no port from 1 to 65535"
+    if parts.username is not None or parts.password is not None:
+        return "has user info; a login is a setting of the hub"
+    return "has no host, or no port from 1 to 65535" if not parts.hostname or port == 0 else None
 
 
 def require_condition(held: bool, detail: str, location: str) -> None:

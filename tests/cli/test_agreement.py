@@ -101,6 +101,9 @@ def test_loading_says_in_json_what_it_did(tmp_path: Path, run: Run) -> None:
     told = json.loads(out)
     assert (status, told["loaded"], told["problem"]) == (0, True, None)
     assert told["pmodes"][0] == "broker1-submit"
+    assert "suspended" not in told["done"]
+    assert run("agreement", "suspend", told["agreement"])[0] == 0
+    assert run("agreement", "load", write(tmp_path, NEW))[1].endswith(" It is no longer suspended.\n")
     assert {one["id"] for one in told["findings"]} == {"same-messages"}
 
 

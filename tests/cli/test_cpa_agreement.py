@@ -88,6 +88,10 @@ def test_lint_takes_yaml_and_refuses_misuse(tmp_path: Path, run: Run) -> None:
     assert order != AGREEMENT
     status, out, _ = run("agreement", "lint", write(tmp_path, order, "b.yaml"), "--json", home=False)
     assert (status, {one["id"] for one in json.loads(out)["findings"]}) == (1, {"order-incomplete"})
+    for wrong in (b"http://127.0.0.1:89010/", b"http://name:word@127.0.0.1/"):
+        data = AGREEMENT.replace(b"http://127.0.0.1:8901/", wrong)
+        assert data != AGREEMENT
+        assert run("agreement", "lint", write(tmp_path, data, "c.yaml"), home=False)[0] != 0
     assert run("agreement", "lint", tmp_path / "none.xml", home=False)[0] == 2
     assert run("agreement", "lint", home=False)[0] == 2
 
@@ -303,6 +307,8 @@ def test_the_policy_of_encryption_is_an_override(tmp_path: Path, run: Run) -> No
         (),
         ("--retries", "1"),
         ("--endpoint", "ftp://x", "--reason", "r"),
+        ("--endpoint", "https://x.example:99999/msh", "--reason", "r"),
+        ("--endpoint", "https://name:word@x.example/msh", "--reason", "r"),
         ("--endpoint", "https://x.example/", "--party", "urn:nobody", "--reason", "r"),
         ("--retries", "1", "--pmode", "none", "--reason", "r"),
         ("--retries", "1", "--reason", ""),

@@ -8,7 +8,7 @@ from gateway.agreements.cpa.channel_choice import BoundAction, ChannelUse, choos
 from gateway.agreements.cpa.cpa_model import CpaParty, TransportSide
 from gateway.agreements.cpa.cpa_rules import CpaFinding
 from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Found, quote_name
-from gateway.agreements.pmode_values import is_endpoint
+from gateway.agreements.pmode_values import find_endpoint_fault, is_endpoint
 from gateway.pki import Certificate
 
 __all__ = ["TRANSPORT_CHECKS"]
@@ -61,8 +61,8 @@ def _find_endpoint_problems(view: CpaView) -> Found:
 def _judge_endpoints(view: CpaView, party: CpaParty, side: TransportSide) -> Found:
     kinds: set[str] = set()
     for one in side.endpoints:
-        if not is_endpoint(one.uri):
-            text = f"{quote_name(one.uri)} is not an http(s) URL"
+        if fault := find_endpoint_fault(one.uri):
+            text = f"{quote_name(one.uri)} {fault}"
             yield CpaFinding("endpoint-scheme", one.place.find_attribute("uri"), text)
         if one.kind in kinds:
             text = f"there is an endpoint of kind {one.kind} already; this one is not used"

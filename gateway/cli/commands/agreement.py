@@ -23,7 +23,7 @@ from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.operations import DatabaseChange
-from gateway.store import register_searches
+from gateway.store import agreements, register_searches
 
 if TYPE_CHECKING:
     from gateway.agreements import AgreementFinding
@@ -53,11 +53,13 @@ def load_file(arguments: Arguments) -> int:
     if is_xml_document(source):
         return _load_cpa(arguments, source, name)
     document = read_agreement(source, name)
+    agreement = document.pmodes[0].agreement
     with change_database(arguments) as change:
+        suspended = _is_suspended(change, agreement)
         findings, problem = load_judged_agreement(
             change, document, source, name, accepted=arguments.accept_warnings
         )
-    loaded = _LoadedFile(document.pmodes[0].agreement, [pmode.id for pmode in document.pmodes], findings)
+    loaded = _LoadedFile(agreement, [pmode.id for pmode in document.pmodes], findings, suspended)
     _print_judgment(loaded, problem, (change, arguments.json))
     return 0 if problem is None else 1
 
@@ -70,19 +72,30 @@ def _load_cpa(arguments: Arguments, source: bytes, name: str) -> int:
     own_id = read_party_id(arguments.own_id) if arguments.own_id is not None else None
     with change_database(arguments) as change:
         judged = judge_cpa_at_hub(change.conn, change.settings, (source, name), change.at, own_id)
+        agreement = judged.document.id if judged.document is not None else None
+        suspended = agreement is not None and _is_suspended(change, agreement)
         problem = load_cpa(change, judged, (source, name), accepted=arguments.accept_warnings)
-    agreement = judged.document.id if judged.document is not None else None
-    loaded = _LoadedFile(agreement, [pmode.id for pmode in judged.pmodes], judged.findings)
+    loaded = _LoadedFile(agreement, [pmode.id for pmode in judged.pmodes], judged.findings, suspended)
     _print_judgment(loaded, problem, (change, arguments.json))
     return 0 if problem is None else 1
 
 
+def _is_suspended(change: DatabaseChange, agreement: str) -> bool:
+    """Return whether an agreement that is loaded now was loaded before, and is suspended."""
+    row = agreements.find_agreement(change.conn, agreement)
+    return row is not None and row.status == "SUSPENDED"
+
+
 class _LoadedFile(NamedTuple):
-    """A file that was judged: its agreement, None where it cannot be read, P-Modes and findings."""
+    """A file that was judged: its agreement, None where it cannot be read, P-Modes and findings.
+
+    `suspended` says that the agreement was suspended until now.
+    """
 
     agreement: str | None
     modes: list[str]
     findings: Sequence[AgreementFinding | StatedFinding]
+    suspended: bool
 
 
 def _print_judgment(
@@ -93,9 +106,10 @@ def _print_judgment(
     """Print the findings, and that the agreement is in force, or the problem that prevents this."""
     from gateway.operations import finding_to_json, format_finding
 
-    name, modes, findings = loaded
+    name, modes, findings, suspended = loaded
     (change, as_json), words = output, f"{count_things(len(modes), 'P-Mode')}: {', '.join(modes)}"
-    sentence = f"Agreement {name} is loaded with {words}."
+    lifted = " It is no longer suspended." if suspended else ""
+    sentence = f"Agreement {name} is loaded with {words}.{lifted}"
     if as_json:
         told: dict[str, Any] = {"agreement": name, "loaded": problem is None, "pmodes": modes}
         told["findings"] = [finding_to_json(one) for one in findings]

@@ -13,6 +13,7 @@ from gateway.agreements import (
     PMode,
     PModeOverride,
     apply_overrides,
+    find_endpoint_fault,
     pmode_from_json,
     read_overrides,
     write_overrides,
@@ -80,6 +81,8 @@ def _check_given_terms(given: Mapping[str, Any], removed: Sequence[str]) -> None
     """Raise GW808 where nothing is given, or a term is given and removed."""
     if not given and not removed:
         raise GatewayError(MISUSE, f"give one of --{', --'.join(_TERMS).replace('_', '-')} or --remove")
+    if "endpoint" in given and (fault := find_endpoint_fault(given["endpoint"])):
+        raise GatewayError(MISUSE, f"the endpoint {fault}", "--endpoint")
     both = next((term for term in given if term in removed), None)
     if both is not None:
         raise GatewayError(MISUSE, f"--{both.replace('_', '-')} is given and removed", "--remove")

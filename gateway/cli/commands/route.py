@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-from gateway.agreements import HOP_ACKNOWLEDGMENTS, SYNC_REPLY_CHOICES, ForwardingRule
+from gateway.agreements import HOP_ACKNOWLEDGMENTS, SYNC_REPLY_CHOICES, ForwardingRule, find_endpoint_fault
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.registration import read_party_id
 from gateway.cli.result_output import print_table, report_wrong_row
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import ROW_NUMBER, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
+from gateway.errors import MISUSE, GatewayError
 from gateway.hub import make_rule_columns
 from gateway.operations import describe_forwarding_rule
 from gateway.store import forwarding_rules, parties
@@ -51,6 +52,8 @@ _COLUMNS = (
 @change_options()
 def add_route(arguments: Arguments) -> int:
     """Pass messages for a party on to another handler; return 1 when there is such a route already."""
+    if fault := find_endpoint_fault(arguments.endpoint):
+        raise GatewayError(MISUSE, f"the endpoint {fault}", "ENDPOINT")
     rule = ForwardingRule(
         to=read_party_id(arguments.to),
         next_party=arguments.next_party,

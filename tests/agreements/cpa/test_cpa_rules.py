@@ -199,6 +199,11 @@ FAULTS: dict[str, tuple[Changes, bool]] = {
 ELSEWHERE = {"signature-wrong", "signature-missing"}
 
 
+@pytest.mark.parametrize("wrong", ["https://a.example:70000/msh", "https://name:word@a.example/msh"])
+def test_an_endpoint_that_nobody_can_post_to_is_an_error(wrong: str) -> None:
+    assert "endpoint-scheme" in found_by((("https://a.example/msh", wrong),), nested=False)
+
+
 def found_by(changes: Changes, nested: bool) -> list[str]:
     return [one.rule for one in judge_cpa(write_cpa(*changes, nested=nested), "a.xml", NOW).findings]
 
