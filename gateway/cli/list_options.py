@@ -106,7 +106,13 @@ def page_options() -> Decorator:
     """Return ``--limit`` and ``--after``."""
     after = "only those after this one: the first column of the last row of the page before"
     return join_options(
-        click.option("--limit", type=click.IntRange(1, 100_000), default=50, help="maximum number of rows"),
+        click.option(
+            "--limit",
+            type=click.IntRange(1, 100_000),
+            default=50,
+            show_default=True,
+            help="maximum number of rows",
+        ),
         click.option("--after", help=after),
     )
 

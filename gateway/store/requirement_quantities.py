@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from gateway.store.decisions import COUNTING
+from gateway.store.list_filters import LIST_COUNT_LIMIT
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.requirement_tables import requirement_uses, requirements
 from gateway.store.tables import agency_requests, cases, decisions
@@ -17,6 +18,7 @@ from gateway.store.tables import agency_requests, cases, decisions
 __all__ = [
     "NewRequirementUse",
     "RegisteredRequirement",
+    "count_requirements",
     "ensure_requirement",
     "find_requirements",
     "insert_uses",
@@ -222,6 +224,12 @@ def list_requirements(conn: Connection, *, limit: int = 50, before: int | None =
     """Return requirements, the newest first, with a row id below `before`."""
     found = select(requirements).order_by(requirements.c.id.desc()).limit(limit)
     return conn.execute(found.where(requirements.c.id < before) if before else found).all()
+
+
+def count_requirements(conn: Connection, *, before: int) -> int:
+    """Return how many requirements have a row id below `before`, counted up to LIST_COUNT_LIMIT."""
+    rest = select(requirements.c.id).where(requirements.c.id < before).limit(LIST_COUNT_LIMIT)
+    return conn.execute(select(func.count()).select_from(rest.subquery())).scalar_one()
 
 
 def list_uses(conn: Connection, requirement: int, *, limit: int = 50) -> Sequence[Row[Any]]:

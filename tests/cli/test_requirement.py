@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from gateway.cli import main
+from gateway.hub import get_current_time
 from gateway.share import get_data_folder
-from gateway.store import audit_log
-from gateway.store.engine import read_transaction
+from gateway.store import RegisteredRequirement, audit_log, requirement_quantities
+from gateway.store.engine import read_transaction, write_transaction
 from tests.flows.test_requirement_ledger import declare
 from tests.kit.story import Story
 
@@ -37,7 +39,7 @@ def run(tmp_path: Path, engine: Engine, capsys: pytest.CaptureFixture[str]) -> R
 
 
 def test_a_certificate_from_registration_to_revocation(run: Run, engine: Engine) -> None:
-    status, out, _ = run("requirement", "add", "C-1", "--quantity", "1.5", *ADD, "--until", "2027-01-31")
+    status, out, _ = run("requirement", "add", "C-1", "--quantity", "1.5", *ADD, "--until", "2096-01-31")
     assert (status, out) == (0, "Requirement C-1 of KFDA: declarations may use 1.5 KGM.\n")
     status, _, told = run("requirement", "add", "C-1", "--quantity", "9", *ADD)
     assert status == 1
@@ -47,7 +49,7 @@ def test_a_certificate_from_registration_to_revocation(run: Run, engine: Engine)
     (row,) = [json.loads(line) for line in run("requirement", "list", "--json")[1].splitlines()]
     assert row["left"] == [{"quantity": "0.9", "unit": "KGM"}]
     assert row["used"] == [{"quantity": "600", "unit": "GRM"}]
-    assert (row["source"], row["valid_until"], row["revoked"]) == ("registered", "2027-01-31", False)
+    assert (row["source"], row["valid_until"], row["revoked"]) == ("registered", "2096-01-31", False)
     shown = json.loads(run("requirement", "show", "C-1", "--json")[1])
     (use,) = shown["uses"]
     assert (use["item"], use["quantity"], use["unit"], use["returned_at"]) == (1, "600", "GRM", None)
@@ -55,7 +57,9 @@ def test_a_certificate_from_registration_to_revocation(run: Run, engine: Engine)
     assert "0.9 KGM" in run("requirement", "list")[1]
     assert "item 1 uses 600 GRM of requirement C-1 of KFDA" in run("case", "show", use["case"])[1]
     assert run("requirement", "revoke", "C-1", "--agency", "KFDA")[0] == 0
-    assert run("requirement", "revoke", "C-1", "--agency", "KFDA")[0] == 1
+    status, _, told = run("requirement", "revoke", "C-1", "--agency", "KFDA")
+    assert status == 1
+    assert "requirement C-1 of KFDA is revoked already" in told
     assert json.loads(run("requirement", "list", "--json")[1])["revoked"] is True
     # What is revoked may be registered again; what was used of it stays used.
     assert run("requirement", "add", "C-1", "--quantity", "1", *ADD)[0] == 0
@@ -68,8 +72,44 @@ def test_a_certificate_from_registration_to_revocation(run: Run, engine: Engine)
 
 def test_what_is_not_there_or_no_quantity(run: Run) -> None:
     assert run("requirement", "show", "C-9")[0] == 1
-    for wrong in ("0", "-1", "x", "NaN", "1.0000001", "1e40"):
+    for wrong in ("0", "-1", "x", "NaN", "1.0000001", "1e40", "1_000", "\uff11\uff10", "٣", "1e99999999"):
         assert run("requirement", "add", "C-1", f"--quantity={wrong}", *ADD)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "more", "words"),
+    [
+        ("", (), "1 to 70 characters"),
+        (" C-1", (), "without blanks"),
+        ("C\n1", (), "one line"),
+        ("C" * 71, (), "1 to 70 characters"),
+        ("C-1", ("--agency", "NOBODY"), "no agency 'NOBODY'"),
+        ("C-1", ("--unit", "kgs"), "does not have 'kgs'"),
+        ("C-1", ("--unit", ""), "does not have ''"),
+        ("C-1", ("--until", "2020-01-31"), "2020-01-31 is over"),
+        ("C-1", ("--holder", "1 "), "without blanks"),
+    ],
+)
+def test_what_no_declaration_can_use_is_not_registered(
+    run: Run, number: str, more: tuple[str, ...], words: str
+) -> None:
+    status, _, told = run("requirement", "add", number, "--quantity", "1", *ADD, *more)
+    assert status == 2
+    assert "GW808" in told
+    assert words in told
+    assert run("requirement", "list", "--json")[1] == ""
+
+
+def test_a_cut_list_says_how_many_follow(run: Run, engine: Engine) -> None:
+    with write_transaction(engine) as conn:
+        for one in range(51):
+            new = RegisteredRequirement(f"C-{one}", "KFDA", "1", "KGM")
+            assert requirement_quantities.register_requirement(conn, new, get_current_time())
+    status, out, told = run("requirement", "list", "--json")
+    last = json.loads(out.splitlines()[-1])["id"]
+    assert (status, len(out.splitlines()), told) == (0, 50, f"… 1 more: --after {last}\n")
+    _, out, told = run("requirement", "list", "--json", "--limit", "51")
+    assert (len(out.splitlines()), told) == (51, "")
 
 
 def test_a_submission_is_judged_from_files(run: Run, tmp_path: Path) -> None:
@@ -92,14 +132,47 @@ def test_a_submission_is_judged_from_files(run: Run, tmp_path: Path) -> None:
     assert out.startswith("warning GW413")
 
 
-_NO_QUANTITY = '{"number":"1","agency":"A","granted":[{"quantity":"x","unit":"K"}]}'
+_GOOD = {"number": "1", "agency": "A", "granted": [{"quantity": "1", "unit": "K"}]}
 
 
-@pytest.mark.parametrize("line", ["[]", "{}", _NO_QUANTITY, "}"])
-def test_a_line_that_is_no_requirement_is_named(run: Run, tmp_path: Path, line: str) -> None:
-    ledger = tmp_path / "ledger.jsonl"
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"granted": [{"quantity": "x", "unit": "K"}]},
+        {"granted": [{"quantity": "1e99999999", "unit": "K"}]},
+        {"granted": [{"quantity": "-1", "unit": "K"}]},
+        {"granted": [{"quantity": 1, "unit": "K"}]},
+        {"granted": [{"quantity": "1", "unit": None}]},
+        {"granted": {}},
+        {"used": "12"},
+        {"number": 1},
+        {"number": ""},
+        {"agency": None},
+        {"holder": 5},
+        {"revoked": "no"},
+        {"revoked": 0},
+        {"valid_until": 20270101},
+        {"valid_until": "2027"},
+    ],
+)
+def test_each_value_of_a_ledger_has_its_type(run: Run, tmp_path: Path, wrong: dict[str, Any]) -> None:
+    assert ask(run, tmp_path, json.dumps(_GOOD)) == (0, "")
+    status, told = ask(run, tmp_path, json.dumps(_GOOD | wrong))
+    assert status in (1, 2)
+    assert "GW808" in told
+    assert "line 2" in told
+
+
+def ask(run: Run, folder: Path, line: str) -> tuple[int, str]:
+    ledger = folder / "ledger.jsonl"
     ledger.write_text("\n" + line)
     status, _, told = run("requirement", "check", SAMPLE, "--ledger", str(ledger))
+    return status, told
+
+
+@pytest.mark.parametrize("line", ["[]", "{}", "}"])
+def test_a_line_that_is_no_requirement_is_named(run: Run, tmp_path: Path, line: str) -> None:
+    status, told = ask(run, tmp_path, line)
     assert status in (1, 2)
     assert "GW808" in told
     assert "line 2" in told

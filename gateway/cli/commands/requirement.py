@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -22,7 +23,7 @@ from gateway.cases import (
     validate_document,
 )
 from gateway.cli.audited_changes import change_database, print_change
-from gateway.cli.list_options import page_options, require_row_number
+from gateway.cli.list_options import page_options, print_page, require_row_number
 from gateway.cli.mapping_folder import load_mappings, mapping_path_option
 from gateway.cli.named_files import read_file
 from gateway.cli.result_output import format_facts, print_json, print_table, report_wrong_row
@@ -31,8 +32,8 @@ from gateway.cli.shared_options import FILE, change_options, home_options, json_
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.hub import get_current_time, load_active_rules, load_shipped_rules
-from gateway.operations import describe_requirement_uses, describe_requirements
-from gateway.store import RegisteredRequirement, requirement_quantities
+from gateway.operations import describe_requirement_uses, describe_requirements, get_display_zone
+from gateway.store import ListPage, RegisteredRequirement, requirement_quantities
 from gateway.wire import SUBMISSION, load_shipped_schemas, parse_xml
 
 __all__ = [
@@ -48,7 +49,12 @@ _USES: Final = ("case", "item", "quantity", "unit", "used_at", "returned_at", "r
 
 
 #: What reading one line of a file of requirements may raise.
-_UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)
+_UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+#: A sum of quantities, as the ledger prints it: bounded, because an exponent makes any number of digits.
+_AMOUNT: Final = re.compile(r"[0-9]{1,60}(?:\.[0-9]{1,200})?", re.ASCII)
+_QUANTITY: Final = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,6})?", re.ASCII)
+#: WCO D005 is an..70.
+_LONGEST: Final = 70
 
 
 class _Quantity(click.ParamType[Decimal]):
@@ -58,33 +64,47 @@ class _Quantity(click.ParamType[Decimal]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
         """Return the exact value of a text; report misuse for other text."""
-        try:
-            found = Decimal(value)
-        except ArithmeticError:
-            found = Decimal(0)
-        if not found.is_finite() or not 0 < found < 10**10 or found != round(found, 6):
+        found = Decimal(value) if _QUANTITY.fullmatch(str(value)) else Decimal(0)
+        if not found:
             self.fail(f"{str(value)[:40]} is not a quantity above zero, such as 1500 or 2.5", param, ctx)
         return found
 
 
+class _Identifier(click.ParamType[str]):
+    """A number as on a certificate, or the id of a trader: one word or several, without blank edges."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text as it is; report misuse for text that no declaration can state."""
+        text = str(value)
+        if not text.isprintable() or text != text.strip() or not 0 < len(text) <= _LONGEST:
+            words = f"one line of 1 to {_LONGEST} characters, without blanks at its edges"
+            self.fail(f"{text[:40]!r} is not {words}", param, ctx)
+        return text
+
+
 @verb
-@click.argument("number", help="the number on the certificate")
+@click.argument("number", type=_Identifier(), help="the number on the certificate")
 @click.option("--agency", required=True, help="the agency that issued it")
 @click.option("--quantity", required=True, type=_Quantity(), help="the quantity that it allows")
 @click.option("--unit", required=True, help="the unit of the quantity, such as KGM")
-@click.option("--holder", default="", help="only declarations of the importer or exporter with this id")
+@click.option(
+    "--holder", type=_Identifier(), help="only declarations of the importer or exporter with this id"
+)
 @click.option(
     "--until", type=click.DateTime(["%Y-%m-%d"]), help="the last day on which a declaration may use it"
 )
 @change_options()
 def add_requirement(arguments: Arguments) -> int:
     """Register a certificate that was issued outside; return 1 when the ledger has its number already."""
+    _check_new(arguments)
     new = RegisteredRequirement(
         number=arguments.number,
         agency=arguments.agency,
         quantity=f"{arguments.quantity:f}",
         unit=arguments.unit,
-        holder=arguments.holder,
+        holder=arguments.holder or "",
         valid_until=arguments.until.date() if arguments.until else None,
     )
     with change_database(arguments) as change:
@@ -95,6 +115,21 @@ def add_requirement(arguments: Arguments) -> int:
     sentence = f"Requirement {new.number} of {new.agency}: declarations may use {new.quantity} {new.unit}."
     print_change(change, sentence, as_json=arguments.json, requirement=new.number)
     return 0
+
+
+def _check_new(arguments: Arguments) -> None:
+    """Report misuse for an agency or a unit that the mappings do not have, and for a day that is over."""
+    with read_database(arguments) as conn:
+        bundle = load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle
+    if arguments.agency not in bundle.organisations:
+        known = ", ".join(sorted(bundle.organisations))
+        words = f"the mappings have no agency {arguments.agency[:40]!r}, but {known}"
+        raise click.BadParameter(words, param_hint="'--agency'")
+    if bundle.units.get(arguments.unit) is None:
+        words = f"the table of units does not have {arguments.unit[:40]!r}; an example is KGM"
+        raise click.BadParameter(words, param_hint="'--unit'")
+    if arguments.until and arguments.until.date() < get_current_time().astimezone(get_display_zone()).date():
+        raise click.BadParameter(f"{arguments.until.date()} is over", param_hint="'--until'")
 
 
 def _describe_new(new: RegisteredRequirement) -> dict[str, Any]:
@@ -117,6 +152,8 @@ def revoke_requirement(arguments: Arguments) -> int:
         ]
         if not found or not requirement_quantities.revoke_requirement(change.conn, found[0].id, change.at):
             change.leave_unchanged()
+            if found and found[0].revoked_at is not None:
+                return report_wrong_row(f"requirement {number} of {agency} is revoked already")
             return report_wrong_row(f"no requirement {number} of {agency} is registered")
         before = {"quantity": found[0].quantity, "unit": found[0].unit}
         change.record_trust_change(f"requirement {number} of {agency}", before=before)
@@ -135,7 +172,10 @@ def list_requirements(arguments: Arguments) -> int:
             conn, limit=arguments.limit, before=require_row_number(arguments)
         )
         found = _describe(conn, rows)
-    _print_requirements(found, as_json=arguments.json)
+        full = len(rows) == arguments.limit
+        more = requirement_quantities.count_requirements(conn, before=rows[-1].id) if full else 0
+    shown = found if arguments.json else [_flatten(one) for one in found]
+    print_page(ListPage(shown, more), as_json=arguments.json, columns=_COLUMNS)
     return 0
 
 
@@ -161,11 +201,6 @@ def show_requirement(arguments: Arguments) -> int:
 def _describe(conn: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
     units = load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle.units
     return describe_requirements(conn, rows, units)
-
-
-def _print_requirements(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    shown = found if as_json else [_flatten(one) for one in found]
-    print_table(shown, as_json=as_json, columns=_COLUMNS)
 
 
 def _flatten(one: dict[str, Any]) -> dict[str, Any]:
@@ -214,23 +249,39 @@ def _read_ledger(content: bytes) -> Iterator[RequirementBalance]:
 
 def _read_balance(said: dict[str, Any]) -> RequirementBalance:
     until = said.get("valid_until")
-    granted = tuple(GrantedQuantity(_read_amount(one), str(one["unit"])) for one in said["granted"])
+    number, agency = _read_text(said["number"]), _read_text(said["agency"])
+    if not (number and agency):
+        raise ValueError("a requirement without number or agency")
+    revoked = said.get("revoked", False)
+    if not isinstance(revoked, bool):
+        raise TypeError(f"not true or false: {revoked!r:.40}")
     return RequirementBalance(
-        agency=str(said["agency"]),
-        number=str(said["number"]),
-        granted=granted,
-        used={str(one["unit"]): _read_amount(one) for one in said.get("used", ())},
-        holder=str(said.get("holder", "")),
-        valid_until=None if until is None else date.fromisoformat(until),
-        revoked=bool(said.get("revoked", False)),
+        agency=agency,
+        number=number,
+        granted=tuple(GrantedQuantity(amount, unit) for unit, amount in _read_amounts(said["granted"])),
+        used=dict(_read_amounts(said.get("used", []))),
+        holder=_read_text(said.get("holder", "")),
+        valid_until=None if until is None else date.fromisoformat(_read_text(until)),
+        revoked=revoked,
     )
 
 
-def _read_amount(one: dict[str, Any]) -> Decimal:
-    found = Decimal(str(one["quantity"]))
-    if not found.is_finite() or found < 0:
-        raise ValueError(f"no quantity: {found}")
-    return found
+def _read_amounts(said: Any) -> list[tuple[str, Decimal]]:
+    if not isinstance(said, list):
+        raise TypeError("quantities are a list")
+    return [(_read_text(one["unit"]), _read_amount(_read_text(one["quantity"]))) for one in said]
+
+
+def _read_amount(text: str) -> Decimal:
+    if not _AMOUNT.fullmatch(text):
+        raise ValueError(f"no quantity: {text[:40]}")
+    return Decimal(text)
+
+
+def _read_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"no text: {value!r:.40}")
+    return value
 
 
 def _print_judged(claim: ClaimedRequirements, judged: JudgedClaim, *, as_json: bool) -> None:
