@@ -79,7 +79,11 @@ def test_a_file_is_asked_instead_of_the_tables_in_force(capsys: Output, table: P
         ("12", "possible"),
         ("76", "certain"),
     ]
-    assert [one["law"] for one in ask(capsys, *words, "--origin", "US")["needs"]] == ["76"]
+    (warning,) = ask(capsys, *words)["warnings"]
+    assert "law 12 depends on the origin or the use" in warning["message"]
+    stated = ask(capsys, *words, "--origin", "US")
+    assert [one["law"] for one in stated["needs"]] == ["76"]
+    assert stated["warnings"] == []
 
 
 @pytest.mark.parametrize(
@@ -128,6 +132,16 @@ def test_a_submission_is_checked_item_by_item(capsys: Output, tmp_path: Path, ta
     assert [(one["law"], one["verdict"]) for one in weighed["disclaimers"]] == [("23", "accepted")]
     assert main(["rules", "check", str(file), *words]) == 0
     assert "nothing missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("day", "words"), [("2010-01-01", "no table is in force on 2010-01-01"), ("2026-11-22", "a test edition")]
+)
+def test_who_checks_is_told_what_the_tables_are(capsys: Output, day: str, words: str) -> None:
+    told = run(capsys, "rules", "check", str(SAMPLE), "--date", day)
+    assert words in told["warnings"][0]["message"]
+    assert main(["rules", "check", str(SAMPLE), "--date", day]) == 0
+    assert f"warning: {told['warnings'][0]['message']}\n" in capsys.readouterr().out
 
 
 def test_a_declaration_alone_is_checked_and_other_files_are_refused(capsys: Output, tmp_path: Path) -> None:

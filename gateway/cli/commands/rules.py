@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +27,7 @@ from gateway.cli.shared_options import FILE, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import DOCUMENT_INVALID, DOCUMENT_PERHAPS_NEEDED, GatewayError
 from gateway.hub import judge_document_needs, load_shipped_rules
-from gateway.needs import GoodsQuery, NeedJudgement, NeedRow, compare_tables
+from gateway.needs import DocumentNeed, GoodsQuery, NeedJudgement, NeedRow, compare_tables
 from gateway.wire import SUB, WCO_DEC, ElementLocations, parse_xml
 
 __all__ = ["ask_rules", "check_needs", "compare_need_tables"]
@@ -83,7 +84,7 @@ def ask_rules(arguments: Arguments) -> int:
         arguments.hs, arguments.direction, day, arguments.origin, arguments.use, arguments.country
     )
     needs = asked.index.find_needs(query)
-    warnings = list(_list_query_warnings(asked, query))
+    warnings = _list_query_warnings(asked, query, needs)
     book = asked.index.book
     if arguments.json:
         print_json(
@@ -109,18 +110,26 @@ def ask_rules(arguments: Arguments) -> int:
     return 0
 
 
-def _list_query_warnings(asked: AskedRules, query: GoodsQuery) -> list[str]:
+def _list_query_warnings(asked: AskedRules, query: GoodsQuery, needs: Iterable[DocumentNeed]) -> list[str]:
     tables = asked.index.list_tables(query.day)
-    if not tables:
-        return [f"no table is in force on {query.day.isoformat()}"]
-    warnings = [f"{one.label} is a test edition, not the law of today" for one in tables if one.is_test]
+    warnings = _list_table_warnings(asked, query.day)
     foreign = [one.country for one in tables if query.country not in (None, one.country)]
     if foreign:
         digits = f"of a code of {query.country} six digits count: the needs are possible, not certain"
         warnings.append(f"the tables are of {foreign[0]}; {digits}")
-    elif len(query.hs) < _FULL:
+    elif tables and len(query.hs) < _FULL:
         warnings.append(f"the code has {len(query.hs)} digits, not ten: the needs are possible, not certain")
+    else:
+        words = "depends on the origin or the use, which is not given: the need is possible, not certain"
+        warnings += [f"law {one.law} {words}" for one in needs if not one.is_certain]
     return warnings
+
+
+def _list_table_warnings(asked: AskedRules, day: date) -> list[str]:
+    tables = asked.index.list_tables(day)
+    if not tables:
+        return [f"no table is in force on {day.isoformat()}"]
+    return [f"{one.label} is a test edition, not the law of today" for one in tables if one.is_test]
 
 
 @verb
@@ -134,11 +143,22 @@ def check_needs(arguments: Arguments) -> int:
     root = parse_xml(read_file(arguments.file))
     day = arguments.day or datetime.now(UTC).date()
     judgement = judge_file_needs(root, asked, day)
+    general = _list_table_warnings(asked, day)
     if arguments.json:
-        print_json(describe_judgement(arguments.file, judgement, asked, root))
+        told = describe_judgement(arguments.file, judgement, asked, root)
+        print_json(told | {"warnings": [*map(_describe_warning, general), *told["warnings"]]})
     else:
         _print_judgement(arguments.file, judgement, asked)
+        for words in general:
+            print(f"warning: {words}")
     return 1 if any(one.kind != "warning" for one in judgement.findings) else 0
+
+
+def _describe_warning(words: str) -> dict[str, Any]:
+    """Return for JSON a warning about no place of the file."""
+    problem = DOCUMENT_PERHAPS_NEEDED
+    place = {"pointer": "", "xpath": "", "line": 0}
+    return {"id": problem.id, "title": problem.title, "message": words, **place}
 
 
 def judge_file_needs(root: etree._Element, asked: AskedRules, day: date) -> NeedJudgement:
