@@ -19,7 +19,7 @@ from lxml import etree
 from sqlalchemy import Connection, Row
 
 from gateway.cases import ReportedProblem, read_change_reason
-from gateway.errors import NO_OPEN_CASE, OCTETS_PURGED, GatewayError
+from gateway.errors import NO_OPEN_CASE, OCTETS_PURGED, REFUSED_FOR_GOOD, GatewayError
 from gateway.evidence import record_evidence
 from gateway.harmonize import split_submission
 from gateway.hub.case_progress import list_rejected_case_items, move_case
@@ -50,6 +50,7 @@ from gateway.store import (
     cases,
     correlations,
     decisions,
+    deliveries,
     messages,
     payloads,
     read_transaction,
@@ -159,6 +160,7 @@ def amend_case(
     check_amendable(case, asked)
     if _list_compared(asked) != composed.compared:
         return False
+    _check_heard_applications(conn, intake, composed, asked)
     messages.set_message_case(conn, arrived.row.id, case.id)
     # What an earlier withdrawal wanted is over: the declarant goes on with the amended declaration.
     kept = {name: value for name, value in (case.detail or {}).items() if name != "withdrawal"}
@@ -180,6 +182,22 @@ def amend_case(
     case = cases.lock_case(conn, case.id)
     move_case(conn, intake.units, case, reason.code, now, decided=False)
     return True
+
+
+def _check_heard_applications(
+    conn: Connection, intake: ProcessedSubmission, composed: ComposedAmendment, asked: Iterable[Row[Any]]
+) -> None:
+    """Raise GW407 for a changed application that its agency has refused for good: it has none to amend."""
+    positions = {one.number: one.application.position for one in intake.prepared}
+    for row in asked:
+        sent = (
+            deliveries.list_by_request(conn, row.case_id, row.id)[:1]
+            if row.number in composed.changed
+            else []
+        )
+        if any(one.state == "FAILED" and one.problem == REFUSED_FOR_GOOD.id for one in sent):
+            detail = f"{row.agency} refused application {row.number} for good, and has nothing to amend"
+            raise GatewayError(NO_OPEN_CASE, detail, f"APP[{positions[row.number]}]")
 
 
 def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, now: datetime) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, select
 from gateway.cases.agency_notices import DecisionCode, Notice
 from gateway.delivery.agents.local_agent import LocalAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
+from gateway.errors import REFUSED_FOR_GOOD, GatewayError
 from gateway.hub import Hub, admit
 from gateway.state_machines import CASE
 from gateway.store import read_transaction
@@ -157,6 +158,20 @@ def test_a_decision_before_the_agency_has_the_amended_application_does_not_count
     story.decide("KFDA", number="NEW")
     story.tick()
     assert story.outcome() == ("APPROVED", {1: "APPROVED", 2: "APPROVED", 3: "APPROVED"})
+
+
+def test_an_application_that_was_refused_for_good_is_not_amended(engine: Engine) -> None:
+    """Nothing waits behind a call that is never made; what changes no request may be amended."""
+    story = Story(engine)
+    story.say("KFDA", GatewayError(REFUSED_FOR_GOOD, "name unknown"))
+    story.submit()
+    story.tick()
+    amend(story, NAME)
+    assert story.problems() == [("GW407", "APP[2]")]
+    assert heard(story) == []
+    assert "AmendDeclaration" not in told_customs(story)
+    amend(story)
+    assert told_customs(story)[-1] == "AmendDeclaration"
 
 
 def test_an_amendment_ends_a_withdrawal_that_was_refused(story: Story) -> None:
