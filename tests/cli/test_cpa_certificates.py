@@ -95,6 +95,23 @@ def test_a_signed_agreement_is_verified(home: Path, run: Run, certificate: Path)
     assert "digest" in wrong["message"]
 
 
+def test_each_of_several_signatures_is_verified_without_the_others(
+    home: Path, run: Run, certificate: Path
+) -> None:
+    file = write_trusted(home, certificate, ('tp:value="agreed"', 'tp:value="signed"'))
+    unsigned, places = file.read_bytes(), []
+    for signer in (certificate, certified(home, "stranger")):
+        file.write_bytes(unsigned)
+        sign_cpa(file, signer)
+        places.append(next(parse_xml(file.read_bytes()).iter(f"{{{TP}}}Signature")))
+    places[0].append(places[1][0])
+    file.write_bytes(serialize_element(places[0].getroottree().getroot()))
+    status, told = load(run, file)
+    (wrong,) = [one for one in told["findings"] if one["severity"] == "error"]
+    assert (status, wrong["message"]) == (1, "the signature was made by no party of the agreement")
+    assert wrong["xpath"].endswith("ds:Signature[2]")
+
+
 def test_a_stranger_does_not_sign_an_agreement(home: Path, run: Run, certificate: Path) -> None:
     file = write_trusted(home, certificate, ('tp:value="agreed"', 'tp:value="signed"'))
     sign_cpa(file, certified(home, "stranger"))
