@@ -61,7 +61,9 @@ def test_a_sample_has_no_problem_in_a_home_that_knows_its_declarant(
     attach = words[1 : words.index("--as")]
     status = main(["submission", "check", str(file), *attach, "--home", str(home), "--json"])
     told = json.loads(capsys.readouterr().out)
-    assert (status, told["problems"], told["warnings"]) == (0, [], [])
+    # Random goods: no law may ask for the document (GW510, GW511), nor is their licence known (GW413).
+    assert (status, told["problems"]) == (0, [])
+    assert {one["id"] for one in told["warnings"]} <= {"GW413", "GW510", "GW511"}
     assert told["signer"] == "broker"
 
 

@@ -41,7 +41,7 @@ def running(*words: str) -> Iterator[list[str]]:
     command = [sys.executable, "-m", "gateway", *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-    watch = threading.Timer(60, process.kill)
+    watch = threading.Timer(240, process.kill)
     watch.start()
     lines: list[str] = []
     assert process.stderr is not None

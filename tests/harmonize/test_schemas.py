@@ -131,6 +131,7 @@ BEYOND_SCHEMA = (
     "goods item",
     "Item names",
     "is not at most",
+    "is not equals",
     "fit into",
     "octets",
     "other characters than digits",

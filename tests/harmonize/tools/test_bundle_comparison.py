@@ -133,10 +133,11 @@ def test_a_document_that_comes_or_goes_is_one_change() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_no_change_of_a_shipped_mapping_is_silent() -> None:
     """Every mutant that loads is another mapping, so something is told of it."""
     court, silent, loaded = Court.open(), [], 0
-    for mutant in chosen(every(court.sheets), 260, "2"):
+    for mutant in chosen(every(court.sheets), 90, "2"):
         try:
             changed = court.load_mutant(mutant)
         except GatewayError:
@@ -144,5 +145,5 @@ def test_no_change_of_a_shipped_mapping_is_silent() -> None:
         loaded += 1
         if not compare_bundles(court.bundle, changed):
             silent.append(mutant)
-    assert loaded > 150
+    assert loaded > 50
     assert silent == []
