@@ -294,5 +294,5 @@ def test_every_story_comes_out_as_its_file_says(name: str, tmp_path: Path) -> No
 
 
 def test_a_story_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--story", "no-such", "--json"]) == 1
-    assert "withdrawal-refused" in capsys.readouterr().out
+    assert main(["demo", "--story", "no-such", "--json"]) == 2
+    assert "withdrawal-refused" in capsys.readouterr().err
