@@ -43,7 +43,6 @@ _CONTENTS: Final[tuple[tuple[str, Callable[[DocumentMapping], Described]], ...]]
     ("ask", describe_asks),
     ("need", describe_needs),
     ("check", describe_checks),
-    ("target", describe_targets),
 )
 #: What a new or lost field is told with, where it has a value.
 _TOLD: Final = ("required", "type", "codes", "source")
@@ -127,7 +126,9 @@ def _compare_contents(old: DocumentMapping, new: DocumentMapping) -> Iterator[Bu
     """Yield what changes in one document: its fields, its needs, its checks, its request and its order."""
     for part, describe in _CONTENTS:
         yield from _compare_parts((part, new.id, new.organisation), describe(old), describe(new))
-    moved = find_new_order(describe_targets(old), describe_targets(new))
+    before, after = describe_targets(old), describe_targets(new)
+    yield from _compare_parts(("target", new.id, new.organisation), before, after)
+    moved = find_new_order(before, after)
     if moved is not None:
         name, mark = moved[0], str(new.root.mark)
         parts = [PartDescription("", name, {"after": above}, mark) for above in moved[1:]]
