@@ -31,7 +31,7 @@ from gateway.hub.forward import (
     enqueue_supplement_call,
 )
 from gateway.hub.hub import Hub
-from gateway.hub.open_cases import check_amendable
+from gateway.hub.open_cases import check_amendable, find_named_case
 from gateway.hub.requirement_ledger import (
     claim_requirements,
     give_back_requirements,
@@ -78,33 +78,34 @@ class ComposedAmendment:
 def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendment:
     """Compose the call of each application that differs from what its agency was sent last."""
     with read_transaction(hub.engine) as conn:
-        rows = agency_requests.list_by_case(conn, _find_case(conn, intake).id)
-        sent = {row.number: _load_sent_content(conn, row) for row in rows}
-    first = _project_as_first(hub, intake)
-    changed = {}
-    for one in intake.prepared:
-        call = compose_application_call(hub, intake, one, supplement=True)
-        known = sent.get(one.number)
-        alike = (
-            call.envelope,
-            compose_application_call(hub, intake, first[one.application.id], supplement=True).envelope,
+        rows = agency_requests.list_by_case(
+            conn, find_named_case(conn, intake.declarant, intake.submission.reference).id
         )
-        if known is None or known not in map(_read_content, alike):
-            changed[one.number] = call
+        sent = {row.number: _load_sent_content(conn, row) for row in rows}
+    calls = _compose_changed(hub, intake, sent, intake.prepared)
+    # The request of an agency that was told nothing since the first one differs in its function alone.
+    again = [one for one in _project_as_first(hub, intake) if one.number in calls] if calls else ()
+    changed = {number: calls[number] for number in _compose_changed(hub, intake, sent, again)}
     reopened = any(row.state == "DECIDED" and row.number in changed for row in rows)
     customs = tuple(compose_amendment_calls(hub, intake, reopened=reopened))
     return ComposedAmendment(changed, customs, _list_compared(rows))
 
 
+def _compose_changed(
+    hub: Hub,
+    intake: ProcessedSubmission,
+    sent: Mapping[str, bytes | None],
+    applications: Iterable[PreparedApplication],
+) -> dict[str, ComposedCall]:
+    """Return the calls of applications, by number, whose content is not what their agency was sent last."""
+    calls = {one.number: compose_application_call(hub, intake, one, supplement=True) for one in applications}
+    return {
+        number: call for number, call in calls.items() if sent.get(number) != _read_content(call.envelope)
+    }
+
+
 def _list_compared(asked: Iterable[Row[Any]]) -> frozenset[tuple[str, str, bool]]:
     return frozenset((row.number, row.document_sha256, row.state == "DECIDED") for row in asked)
-
-
-def _find_case(conn: Connection, intake: ProcessedSubmission) -> Row[Any]:
-    found = cases.find_by_reference(conn, intake.declarant, intake.submission.reference)
-    if found is None:
-        raise GatewayError(NO_OPEN_CASE, "the case does not exist", "/Submission/Reference")
-    return found
 
 
 def _load_sent_content(conn: Connection, request: Row[Any]) -> bytes | None:
@@ -126,7 +127,7 @@ def _read_content(envelope: bytes) -> bytes:
     )
 
 
-def _project_as_first(hub: Hub, intake: ProcessedSubmission) -> dict[str, PreparedApplication]:
+def _project_as_first(hub: Hub, intake: ProcessedSubmission) -> list[PreparedApplication]:
     """Return the applications with Function 9: the requests of agencies that were told nothing since."""
     hub_values = {
         one.application.id: {"application_number": one.number, "function": "9"} for one in intake.prepared
@@ -134,12 +135,12 @@ def _project_as_first(hub: Hub, intake: ProcessedSubmission) -> dict[str, Prepar
     rules = hub.find_pinned_rules(intake.bundle) or hub.rules
     done = split_submission(intake.root, rules.bundle, hub_values)
     requests = {one.application: one for one in done.requests}
-    return {
-        one.application.id: PreparedApplication(
+    return [
+        PreparedApplication(
             one.application, one.number, requests.get(one.application.id, one.request), one.laws
         )
         for one in intake.prepared
-    }
+    ]
 
 
 def amend_case(
@@ -155,7 +156,7 @@ def amend_case(
     amendments at once the second must be compared with the first.
     """
     reason = read_change_reason(intake.submission.declaration)
-    case = cases.lock_case(conn, _find_case(conn, intake).id)
+    case = cases.lock_case(conn, find_named_case(conn, intake.declarant, intake.submission.reference).id)
     asked = agency_requests.list_by_case(conn, case.id)
     check_amendable(case, asked)
     if _list_compared(asked) != composed.compared:

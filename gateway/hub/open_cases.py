@@ -20,6 +20,7 @@ __all__ = [
     "check_amendable",
     "check_open_case",
     "check_withdrawable",
+    "find_named_case",
     "list_cancellable_requests",
 ]
 
@@ -186,6 +187,14 @@ def list_cancellable_requests(conn: Connection, case: int, asked: Iterable[Row[A
         if row.state not in REQUEST.final
         or (row.state == "DECIDED" and has_approval(one for one in standing if one.request == row.number))
     ]
+
+
+def find_named_case(conn: Connection, declarant: str, reference: str) -> Row[Any]:
+    """Return the case that a withdrawal or an amendment names; raise GW407 where it does not exist."""
+    found = cases.find_by_reference(conn, declarant, reference)
+    if found is None:
+        raise _make_absence("the case does not exist")
+    return found
 
 
 def _make_absence(detail: str) -> GatewayError:

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from gateway.cases import ChangeReason, read_change_reason
-from gateway.errors import NO_OPEN_CASE, REFUSED_FOR_GOOD, TRANSITION_REFUSED, GatewayError
+from gateway.errors import REFUSED_FOR_GOOD, TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.case_progress import move_case
 from gateway.hub.forward import (
@@ -27,7 +27,7 @@ from gateway.hub.forward import (
     enqueue_cancellation_call,
 )
 from gateway.hub.hub import Hub
-from gateway.hub.open_cases import check_withdrawable, list_cancellable_requests
+from gateway.hub.open_cases import check_withdrawable, find_named_case, list_cancellable_requests
 from gateway.hub.split import ProcessedSubmission, StoredSubmission
 from gateway.store import (
     StateEvent,
@@ -49,15 +49,10 @@ def compose_cancellations(hub: Hub, intake: ProcessedSubmission) -> dict[int, Co
     """Compose the question to every agency that may have to cancel, by the row id of its request."""
     reason = read_change_reason(intake.submission.declaration)
     with read_transaction(hub.engine) as conn:
-        asked = agency_requests.list_by_case(conn, _find_case(conn, intake).id)
+        asked = agency_requests.list_by_case(
+            conn, find_named_case(conn, intake.declarant, intake.submission.reference).id
+        )
     return {row.id: compose_cancellation_call(hub, row, reason) for row in asked if row.state != "CANCELLED"}
-
-
-def _find_case(conn: Connection, intake: ProcessedSubmission) -> Row[Any]:
-    found = cases.find_by_reference(conn, intake.declarant, intake.submission.reference)
-    if found is None:
-        raise GatewayError(NO_OPEN_CASE, "the case does not exist", "/Submission/Reference")
-    return found
 
 
 def withdraw_case(
@@ -72,7 +67,7 @@ def withdraw_case(
     Raises GW407 when the case cannot be withdrawn any more.
     """
     reason = read_change_reason(intake.submission.declaration)
-    case = cases.lock_case(conn, _find_case(conn, intake).id)
+    case = cases.lock_case(conn, find_named_case(conn, intake.declarant, intake.submission.reference).id)
     asked = agency_requests.list_by_case(conn, case.id)
     check_withdrawable(case, asked)
     messages.set_message_case(conn, arrived.row.id, case.id)
