@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,16 @@ from gateway.conformance.partners import HttpReply, IncomingRequest, PartnerServ
 from gateway.conformance.reports import RunReport
 from gateway.conformance.standard import (
     CallbackListener,
-    InvitedGateway,
     Opponent,
     StandardRunner,
     SuiteProfile,
-    make_invitation,
     read_simulated_gateway,
     read_suite_party,
     select_requirements,
 )
 from gateway.conformance.standard.callback_waits import AnswerPatience
 from gateway.conformance.standard.simulated_gateway import SimulatedGateway
-from gateway.message_model import PartyId
-from gateway.pki import CertificateOrder, issue_certificate, make_authority
+from tests.flows.standard.partner_folders import make_partner_folder
 from tests.kit.ports import find_free_port
 
 #: Plays whose answer is posted: eleven that are acknowledged, ten that are refused by an ErrorList.
@@ -63,16 +59,7 @@ class PostingGateway:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a partner folder with the key of the gateway in it."""
-    place, at = tmp_path_factory.mktemp("posting"), datetime.now(UTC)
-    authority = make_authority("CN=Test CA", at - timedelta(days=2))
-    own = issue_certificate(authority, "CN=gateway", at, CertificateOrder(key_kind="rsa-2048"))
-    gateway = InvitedGateway(
-        (own.certificate,), [PartyId("hub", "urn:example:party")], "http://127.0.0.1:9/x"
-    )
-    make_invitation(authority, gateway, "http://127.0.0.1:9", at).write_files(place)
-    (place / "gateway.key.pem").write_bytes(own.key_pem)
-    (place / "gateway.cert.pem").write_bytes(own.certificate.pem)
-    return place
+    return make_partner_folder(tmp_path_factory.mktemp("posting"))
 
 
 def _judge_posting(place: Path, most: int) -> RunReport:

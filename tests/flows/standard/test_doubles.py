@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,18 +17,15 @@ from gateway.conformance.reports import RunReport
 from gateway.conformance.standard import (
     DOUBLES,
     CallbackListener,
-    InvitedGateway,
     Opponent,
     StandardRunner,
     SuiteProfile,
-    make_invitation,
     read_simulated_gateway,
     read_suite_party,
     select_requirements,
 )
 from gateway.conformance.standard.suite_profile import FEATURES
-from gateway.message_model import PartyId
-from gateway.pki import CertificateOrder, issue_certificate, make_authority
+from tests.flows.standard.partner_folders import make_partner_folder
 from tests.kit.paths import ROOT
 
 Judge = Callable[[str, str], RunReport]
@@ -39,24 +35,7 @@ _DECLARED = frozenset(FEATURES) - {"restart"}
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a partner folder with the keys of the double."""
-    place, at = tmp_path_factory.mktemp("doubles"), datetime.now(UTC)
-    authority = make_authority("CN=Test CA", at - timedelta(days=2))
-    own = issue_certificate(authority, "CN=gateway", at, CertificateOrder(key_kind="rsa-2048"))
-    order = CertificateOrder(profile="encryption", key_kind="rsa-2048")
-    secret = issue_certificate(authority, "CN=gateway decrypts", at, order)
-    gateway = InvitedGateway(
-        (own.certificate,),
-        [PartyId("hub", "urn:example:party")],
-        "http://127.0.0.1:9/x",
-        secret.certificate,
-    )
-    make_invitation(authority, gateway, "http://127.0.0.1:9", at).write_files(place)
-    key, certificate = place / "gateway.key.pem", place / "gateway.cert.pem"
-    key.write_bytes(own.key_pem)
-    certificate.write_bytes(own.certificate.pem)
-    (place / "gateway.decryption.key.pem").write_bytes(secret.key_pem)
-    (place / "gateway.decryption.cert.pem").write_bytes(secret.certificate.pem)
-    return place
+    return make_partner_folder(tmp_path_factory.mktemp("doubles"), decrypts=True)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,13 @@ from gateway.conformance.hostile import HttpRequest, make_endpoint_target
 from gateway.conformance.partners import HttpReply, IncomingRequest, PartnerServer
 from gateway.conformance.standard import (
     CallbackListener,
-    InvitedGateway,
     Opponent,
     StandardRunner,
     SuiteProfile,
-    make_invitation,
     read_suite_party,
     select_requirements,
 )
-from gateway.message_model import PartyId
-from gateway.pki import CertificateOrder, issue_certificate, make_authority
+from tests.flows.standard.partner_folders import make_partner_folder
 from tests.kit.ports import find_free_port
 
 pytestmark = pytest.mark.long
@@ -50,14 +46,7 @@ class PassingGateway:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a partner folder of the suite."""
-    place, at = tmp_path_factory.mktemp("passing"), datetime.now(UTC)
-    authority = make_authority("CN=Test CA", at - timedelta(days=2))
-    own = issue_certificate(authority, "CN=gateway", at, CertificateOrder(key_kind="rsa-2048"))
-    gateway = InvitedGateway(
-        (own.certificate,), [PartyId("hub", "urn:example:party")], "http://127.0.0.1:9/x"
-    )
-    make_invitation(authority, gateway, "http://127.0.0.1:9", at).write_files(place)
-    return place
+    return make_partner_folder(tmp_path_factory.mktemp("passing"))
 
 
 def _find_failed(place: Path, change: Callable[[bytes], bytes], only: tuple[str, ...] = _IDS) -> set[str]:
