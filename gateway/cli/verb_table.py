@@ -483,6 +483,17 @@ VERBS: Final[dict[str, Verb]] = {
         "tell what changes from one folder of mappings to another, field by field",
         "gateway map diff shipped mappings",
     ),
+    "map pack": Verb(
+        "map_pack:pack_mappings",
+        "write a folder of mappings to one signed file with its address, its dates and its proofs",
+        "gateway map pack mappings --out mappings.bundle.xml --key publisher.key.pem "
+        "--certificate publisher.cert.pem",
+    ),
+    "map verify": Verb(
+        "map_pack:verify_bundle_file",
+        "verify a bundle file: signature, publisher, address and dates; prove its mappings again",
+        "gateway map verify mappings.bundle.xml --publisher publisher.cert.pem",
+    ),
     "map use": Verb(
         "map_use:use_mappings",
         "show what a folder changes in the active mappings, and activate it now or from a day on",

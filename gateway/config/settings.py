@@ -15,6 +15,7 @@ from gateway.config.fetch_sources import FetchSettings, SourceName
 from gateway.config.http import HttpSettings
 from gateway.config.hub_settings import DatabaseSettings, HubSettings, ShareSettings
 from gateway.config.limits import LimitSettings
+from gateway.config.mapping_settings import MappingSettings
 from gateway.config.need_settings import NeedSettings
 from gateway.config.pki import PkiSettings
 from gateway.config.recognition_settings import RecognitionSettings
@@ -57,6 +58,9 @@ class Settings(SettingsSection):
     )
     needs: NeedSettings = Field(
         NeedSettings(), description="The rules of need: which documents the goods of a declaration need."
+    )
+    mappings: MappingSettings = Field(
+        MappingSettings(), description="Which mappings are put into force, and who publishes them."
     )
     console: ConsoleSettings = Field(
         ConsoleSettings(), description="The console: pages for officers, traders and operators."

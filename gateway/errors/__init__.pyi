@@ -17,6 +17,7 @@ from .delivery import WORKED_ON_BY_ANOTHER as WORKED_ON_BY_ANOTHER
 from .documents import APPLICATION_CANCELLED as APPLICATION_CANCELLED
 from .documents import APPLICATION_SUPERFLUOUS as APPLICATION_SUPERFLUOUS
 from .documents import ATTACHMENT_MISMATCH as ATTACHMENT_MISMATCH
+from .documents import BUNDLE_FILE_WRONG as BUNDLE_FILE_WRONG
 from .documents import CANCELLATION_REFUSED as CANCELLATION_REFUSED
 from .documents import CODE_UNKNOWN as CODE_UNKNOWN
 from .documents import DECLARANT_NOT_ALLOWED as DECLARANT_NOT_ALLOWED
@@ -32,6 +33,7 @@ from .documents import MAPPING_WRONG as MAPPING_WRONG
 from .documents import NEED_TABLE_WRONG as NEED_TABLE_WRONG
 from .documents import NO_OPEN_CASE as NO_OPEN_CASE
 from .documents import NUMBER_MISTYPED as NUMBER_MISTYPED
+from .documents import PUBLISHER_UNKNOWN as PUBLISHER_UNKNOWN
 from .documents import QUANTITY_NOT_LEFT as QUANTITY_NOT_LEFT
 from .documents import REFERENCE_REUSED as REFERENCE_REUSED
 from .documents import REQUEST_INVALID as REQUEST_INVALID

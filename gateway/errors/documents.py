@@ -310,3 +310,28 @@ NUMBER_MISTYPED = Problem(
     soap="Client",
     http=500,
 )
+
+PUBLISHER_UNKNOWN = Problem(
+    id="GW514",
+    title="mappings not signed by a known publisher",
+    meaning="Mappings were not put into force, because nobody who may publish them has signed them.",
+    cause=(
+        "They are unsigned and `mappings.require_signature` is set, or the certificate of the signature is "
+        "not among `mappings.publishers`, or is out of its dates."
+    ),
+    remedy=(
+        "Ask the publisher for a signed file, or make one: `gateway map pack FOLDER --key K --certificate C "
+        "--out FILE`. Add only a certificate of your own publisher to `mappings.publishers`."
+    ),
+)
+
+BUNDLE_FILE_WRONG = Problem(
+    id="GW515",
+    title="bundle file wrong or changed",
+    meaning="A bundle file is not what it says, and was not put into force.",
+    cause=(
+        "The file was changed after it was signed or damaged on its way, its content has another address "
+        "than it states, or it is used outside its dates."
+    ),
+    remedy="Get the file again. `gateway map verify FILE` names the place.",
+)

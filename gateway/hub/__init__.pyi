@@ -67,6 +67,11 @@ from .receive import reject_parcel as reject_parcel
 from .received_message import ReceivedMessage as ReceivedMessage
 from .register.account_changes import record_account_change as record_account_change
 from .register.active_needs import make_table_names as make_table_names
+from .register.bundle_file import BundleFile as BundleFile
+from .register.bundle_file import BundleTerms as BundleTerms
+from .register.bundle_file import is_bundle_file as is_bundle_file
+from .register.bundle_file import read_bundle_file as read_bundle_file
+from .register.bundle_file import write_bundle_file as write_bundle_file
 from .register.decision_rules import DecisionRules as DecisionRules
 from .register.decision_rules import load_active_rules as load_active_rules
 from .register.decision_rules import load_rules as load_rules
@@ -97,6 +102,11 @@ from .submission_inspection import make_inspection_rules as make_inspection_rule
 from .submission_intake import FiledSubmission as FiledSubmission
 from .submission_intake import file_submission as file_submission
 from .trust.agency_keys import AgencyKeys as AgencyKeys
+from .trust.bundle_publishers import PublisherRules as PublisherRules
+from .trust.bundle_publishers import check_bundle_period as check_bundle_period
+from .trust.bundle_publishers import check_publisher as check_publisher
+from .trust.bundle_publishers import check_unsigned as check_unsigned
+from .trust.bundle_publishers import load_publisher_rules as load_publisher_rules
 from .trust.client_certificate_binding import EVERYBODY as EVERYBODY
 from .trust.client_certificate_binding import ConnectionClaim as ConnectionClaim
 from .trust.client_certificate_binding import check_client_certificate as check_client_certificate

@@ -10,8 +10,9 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.agreements import read_agreement
+from gateway.config import Settings
 from gateway.errors import MISUSE, GatewayError
-from gateway.hub import check_removed_documents
+from gateway.hub import check_bundle_period, check_removed_documents, load_publisher_rules
 from gateway.operations.account_acts import change_account_roles
 from gateway.operations.agreement_acts import load_judged_agreement, suspend_agreement
 from gateway.operations.audited_changes import DatabaseChange
@@ -28,7 +29,7 @@ from gateway.operations.mapping_activation import (
     check_compared_mappings,
     compare_with_active,
     describe_mapping_changes,
-    read_mapping_archive,
+    read_offered_mappings,
 )
 from gateway.operations.party_acts import set_party_status
 from gateway.operations.plain_values import count_things
@@ -42,6 +43,7 @@ __all__ = [
     "describe_order",
     "perform_order",
     "prepare_order",
+    "read_uploaded_mappings",
 ]
 
 #: One act on the console changes at most so many deliveries; the verbs take more.
@@ -118,16 +120,25 @@ def describe_order(order: ActOrder) -> str:
     return f"{kind} {named}"
 
 
-def prepare_order(order: ActOrder) -> CheckedFolder | None:
+def prepare_order(order: ActOrder, settings: Settings, at: datetime) -> CheckedFolder | None:
     """Read the mappings of an act that has some, before its transaction: proving them takes seconds.
 
-    Raises GW502 for mappings that do not load or do not hold, and GW808 for an act that names nothing.
+    Raises GW502 for mappings that do not load or do not hold, GW514 and GW515 for a bundle file that is
+    not the publisher's or not for now, and GW808 for an act that names nothing.
     """
     kind = ACT_KINDS.get(order.act)
     if kind is None:
         raise GatewayError(MISUSE, f"there is no act {order.act[:40]}", "act")
     _check_subject(order, kind)
-    return read_mapping_archive(order.content or b"") if order.act == "map use" else None
+    return read_uploaded_mappings(order.content or b"", settings, at) if order.act == "map use" else None
+
+
+def read_uploaded_mappings(octets: bytes, settings: Settings, at: datetime) -> CheckedFolder:
+    """Return uploaded mappings that come into force at once; raise as `prepare_order` does."""
+    folder = read_offered_mappings(octets, load_publisher_rules(settings), at)
+    if folder.file is not None:
+        check_bundle_period(folder.file, at)
+    return folder
 
 
 def _check_subject(order: ActOrder, kind: ActKind) -> None:

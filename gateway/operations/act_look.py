@@ -14,9 +14,9 @@ from gateway.agreements import AgreementDocument, AgreementFinding, read_agreeme
 from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub import open_active_mappings, read_mapping_files
-from gateway.operations.act_kinds import ActOrder, describe_mapping_order
+from gateway.operations.act_kinds import ActOrder, describe_mapping_order, read_uploaded_mappings
 from gateway.operations.agreement_judgment import find_load_problem, judge_agreement
-from gateway.operations.mapping_activation import read_mapping_archive
+from gateway.operations.mapping_activation import open_offered_mappings
 from gateway.store import agreements
 
 __all__ = ["ActLook", "DifferenceLine", "draft_agreement", "draft_mappings", "read_draft_look"]
@@ -60,10 +60,14 @@ def draft_agreement(
 
 
 def draft_mappings(
-    conn: Connection, content: bytes, name: str, removed: Sequence[str], at: datetime
+    conn: Connection, content: bytes, name: str, removed: Sequence[str], now: tuple[Settings, datetime]
 ) -> ActOrder:
-    """Return the act that puts mappings into force; raises GW502 and GW507 as `gateway map use` does."""
-    folder = read_mapping_archive(content)
+    """Return the act that puts mappings into force; raises GW502 and GW507 as `gateway map use` does.
+
+    `now` is the settings in force, and the time.
+    """
+    settings, at = now
+    folder = read_uploaded_mappings(content, settings, at)
     return ActOrder("map use", describe_mapping_order(conn, folder, removed, at), content, name)
 
 
@@ -99,7 +103,7 @@ def _look_at_agreement(conn: Connection, settings: Settings, row: Any, at: datet
 
 def _compare_mappings(conn: Connection, content: bytes, at: datetime) -> tuple[DifferenceLine, ...]:
     before = read_mapping_files(open_active_mappings(conn, at))
-    after = read_mapping_files(read_mapping_archive(content).place)
+    after = read_mapping_files(open_offered_mappings(content).place)
     lines: list[DifferenceLine] = []
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name) and len(lines) <= _MOST_LINES:

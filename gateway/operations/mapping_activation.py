@@ -6,24 +6,36 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.errors import MAPPING_WRONG, TRANSITION_REFUSED, GatewayError, describe_exception
+from gateway.errors import (
+    BUNDLE_FILE_WRONG,
+    MAPPING_WRONG,
+    TRANSITION_REFUSED,
+    GatewayError,
+    describe_exception,
+)
 from gateway.evidence import record_evidence
 from gateway.harmonize import MappingBundle, check_bundle, compile_request_schemas
 from gateway.hub import (
+    BundleFile,
     MappingChanges,
+    PublisherRules,
+    check_publisher,
+    check_unsigned,
     compare_mapping_folders,
+    is_bundle_file,
     load_active_rules,
     load_rules,
     load_shipped_rules,
     open_active_mappings,
     pack_mapping_folder,
+    read_bundle_file,
     unpack_mapping_archive,
 )
 from gateway.operations.audited_changes import DatabaseChange
@@ -41,7 +53,9 @@ __all__ = [
     "compare_with_active",
     "describe_mapping_changes",
     "find_static_problems",
-    "read_mapping_archive",
+    "open_bundle_file",
+    "open_offered_mappings",
+    "read_offered_mappings",
     "store_checked_folder",
 ]
 
@@ -53,6 +67,17 @@ class CheckedFolder:
     bundle: MappingBundle
     place: Traversable
     octets: bytes | None
+    #: The bundle file that it came in, if any.
+    file: BundleFile | None = None
+
+    def describe_origin(self) -> dict[str, Any]:
+        """Return for the audit and the evidence who published the mappings; nothing where that is unknown."""
+        signer = None if self.file is None else self.file.signer
+        if self.file is None or signer is None:
+            return {}
+        assert self.file.signed_at is not None, "a signature has its time"
+        published = {"certificate": signer.sha256, "subject": signer.subject}
+        return {"published": published | {"at": self.file.signed_at.isoformat()}}
 
 
 def find_static_problems(bundle: MappingBundle) -> Iterator[GatewayError]:
@@ -81,8 +106,40 @@ def check_mapping_folder(place: Traversable | None) -> CheckedFolder:
     return CheckedFolder(bundle, place, octets)
 
 
-def read_mapping_archive(octets: bytes) -> CheckedFolder:
-    """Return the folder in a ZIP archive that somebody uploaded; raise GW502 as `check_mapping_folder` does.
+def read_offered_mappings(octets: bytes, rules: PublisherRules, at: datetime) -> CheckedFolder:
+    """Return the mappings in a bundle file, or in a ZIP archive where nobody has to sign.
+
+    Raises GW514 for a publisher that the settings do not name, GW515 for a file that was changed, and
+    GW502 as `check_mapping_folder` does.
+    """
+    if is_bundle_file(octets):
+        check_publisher(read_bundle_file(octets), rules, at)
+    else:
+        check_unsigned(rules)
+    return open_offered_mappings(octets)
+
+
+def open_offered_mappings(octets: bytes) -> CheckedFolder:
+    """Return the mappings in a bundle file or a ZIP archive, proved, whoever published them.
+
+    Raises GW515 for a file that was changed, GW502 as `check_mapping_folder` does.
+    """
+    if is_bundle_file(octets):
+        return open_bundle_file(read_bundle_file(octets))
+    return _read_mapping_archive(octets)
+
+
+def open_bundle_file(file: BundleFile) -> CheckedFolder:
+    """Return the mappings in a bundle file, proved again; raise GW515 where they have another address."""
+    folder = _read_mapping_archive(file.archive)
+    if folder.bundle.digest != file.terms.address:
+        detail = f"the content has the address {folder.bundle.digest[:16]}, not {file.terms.address[:16]}"
+        raise GatewayError(BUNDLE_FILE_WRONG, detail, "/MappingBundle/Address")
+    return replace(folder, file=file)
+
+
+def _read_mapping_archive(octets: bytes) -> CheckedFolder:
+    """Return the folder in a ZIP archive; raise GW502 as `check_mapping_folder` does.
 
     The archive contains the files of the folder, or the folder itself.
     """
@@ -155,8 +212,9 @@ def activate_folder(change: DatabaseChange, folder: CheckedFolder, said: Mapping
     digest = store_checked_folder(change, folder)
     mapping_bundles.activate_bundle(conn, version, change.at, change.by)
     data = {"before": before, "documents": said["documents"], "removed": said["removed"]}
+    data |= folder.describe_origin()
     record_evidence(conn, "mappings", "bundle", digest, digest, data, change.at)
     names = ("bundle", "documents", "added", "changed", "removed")
-    after = {name: said[name] for name in names}
+    after = {name: said[name] for name in names} | folder.describe_origin()
     change.record_change(f"mappings {digest[:16]}", before={"bundle": said["before"]}, after=after)
     return True

@@ -52,9 +52,10 @@ def plan_folder(
     mapping_bundles.plan_bundle(conn, version, starts, (change.at, change.by), replaced)
     day, before = format_moment(starts), describe_plan(earlier)
     data = {"documents": said["documents"], "removed": said["removed"], "from": day, "replaces": before}
+    data |= folder.describe_origin()
     record_evidence(conn, "mappings", "bundle", digest, digest, data, change.at)
     names = ("bundle", "documents", "added", "changed", "removed")
-    after = {name: said[name] for name in names} | {"from": day}
+    after = {name: said[name] for name in names} | {"from": day} | folder.describe_origin()
     change.record_change(f"mappings {digest[:16]}", before={"planned": before}, after=after)
     return True
 

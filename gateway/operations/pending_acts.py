@@ -62,7 +62,7 @@ class OperatorDesk:
 
     def submit_order(self, order: ActOrder, by: Operator, reason: str) -> tuple[int | None, str]:
         """Do an act, or store it for a second person; return its number in that case, and a sentence."""
-        folder = prepare_order(order)
+        folder = prepare_order(order, self.settings, self.clock())
         if order.act in self.second_person:
             return self._propose(order, by, reason), describe_order(order)
         with open_change(
@@ -78,7 +78,8 @@ class OperatorDesk:
     def confirm_draft(self, number: int, by: Operator, reason: str) -> tuple[bool, str]:
         """Do a draft of this person, or leave it to a second person; return whether it was done, and what."""
         order = make_order(self._find(number))
-        folder, now = prepare_order(order), self.clock()
+        now = self.clock()
+        folder = prepare_order(order, self.settings, now)
         if order.act in self.second_person:
             with write_transaction(self.engine, "console.proposal") as conn:
                 if not operator_acts.confirm_draft(conn, number, by.account, reason, now):
@@ -105,7 +106,8 @@ class OperatorDesk:
         self._check_second_person(row, by)
         if order.act == "account role":
             check_other_person(order.parameters, by.account)
-        folder, now = prepare_order(order), self.clock()
+        now = self.clock()
+        folder = prepare_order(order, self.settings, now)
         words = "; ".join(
             one for one in (row.reason, reason, f"proposed by {row.proposer} as act {number}") if one
         )

@@ -13,6 +13,7 @@ from sqlalchemy import Row
 
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.commands.map_diff import date_sentence
+from gateway.cli.named_files import name_file, read_file
 from gateway.cli.result_output import (
     ReportedFailure,
     count_things,
@@ -29,9 +30,12 @@ from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import compare_bundles
 from gateway.hub import (
     MappingChanges,
+    check_bundle_period,
     check_removed_documents,
+    check_unsigned,
     get_current_time,
     load_active_rules,
+    load_publisher_rules,
     load_shipped_rules,
 )
 from gateway.operations import (
@@ -46,6 +50,7 @@ from gateway.operations import (
     find_missing_addresses,
     format_moment,
     plan_folder,
+    read_offered_mappings,
     withdraw_mapping_plan,
 )
 from gateway.store import mapping_bundles
@@ -58,7 +63,12 @@ _PLANNED: Final = {True: "In force for what is received", False: "Already planne
 
 
 @verb
-@click.argument("folder", type=FILE, required=False, help="the folder; its content is stored in the database")
+@click.argument(
+    "folder",
+    type=FILE,
+    required=False,
+    help="the folder, or a file of `gateway map pack`; its content is stored in the database",
+)
 @click.option("--shipped", is_flag=True, help="activate the mappings that are shipped with the program")
 @click.option(
     "--from",
@@ -78,14 +88,15 @@ _PLANNED: Final = {True: "In force for what is received", False: "Already planne
 def use_mappings(arguments: Arguments) -> int:
     """Activate or plan a folder of mappings, or the shipped ones, or withdraw the plan; return 0 when done.
 
-    Raises GW507 where a document in force would go that no ``--remove`` names.
+    A bundle file whose first day is to come is planned for that day, unless ``--from`` says a later one.
+    Raises GW507 where a document in force would go that no ``--remove`` names, GW514 and GW515 for
+    mappings whose publisher or content is not the right one.
     """
     if [arguments.folder is not None, arguments.shipped, arguments.cancel].count(True) != 1:
         raise GatewayError(MISUSE, "give a folder, --shipped or --cancel", "map use")
     if arguments.cancel:
         return _withdraw_plan(arguments)
-    starts = _read_start(arguments)
-    folder = _check_folder(arguments.folder)
+    starts, folder = _check_offer(arguments)
     # What takes long comes before the transaction, which then finds out whether it still holds.
     over, said = _compare_folder(arguments, folder)
     with change_database(arguments) as change:
@@ -151,10 +162,31 @@ def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | 
     return over, said
 
 
-def _check_folder(folder: Path | None) -> CheckedFolder:
-    if folder is not None and not folder.is_dir():
-        raise GatewayError(MISUSE, f"there is no folder {folder}", "map use")
-    return check_mapping_folder(folder)
+def _check_offer(arguments: Arguments) -> tuple[datetime | None, CheckedFolder]:
+    """Return the time from which on mappings come into force (None: at once), and them, proved."""
+    starts, now = _read_start(arguments), get_current_time()
+    folder = _check_folder(arguments.folder, arguments, now)
+    if folder.file is not None:
+        planned = folder.file.terms.starts
+        if starts is None and planned is not None and planned > now:
+            starts = arguments.start = planned
+        with name_file(arguments.folder):
+            check_bundle_period(folder.file, starts or now)
+    return starts, folder
+
+
+def _check_folder(folder: Path | None, arguments: Arguments, now: datetime) -> CheckedFolder:
+    """Return a folder, the content of a bundle file, or (None) the shipped folder."""
+    if folder is None:
+        return check_mapping_folder(None)
+    if not folder.exists():
+        raise GatewayError(MISUSE, f"there is no folder or file {folder}", "map use")
+    rules = load_publisher_rules(read_verb_settings(arguments))
+    if folder.is_dir():
+        check_unsigned(rules)
+        return check_mapping_folder(folder)
+    with name_file(folder):
+        return read_offered_mappings(read_file(folder), rules, now)
 
 
 def _check_removals(changes: MappingChanges, arguments: Arguments) -> None:

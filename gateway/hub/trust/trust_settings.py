@@ -23,20 +23,21 @@ from gateway.pki import (
     read_policy,
 )
 
-__all__ = ["load_recognition_policy", "load_stamp_trust_store", "load_trust_store"]
+__all__ = ["load_certificates", "load_recognition_policy", "load_stamp_trust_store", "load_trust_store"]
 
 
 def load_trust_store(settings: Settings) -> TrustStore:
     """Return the anchors, intermediates and policy by which certificates are validated."""
-    anchors = _load_all_certificates(settings.pki.anchors, "pki.anchors")
+    anchors = load_certificates(settings.pki.anchors, "pki.anchors")
     below = (
-        *_load_all_certificates(settings.pki.intermediates, "pki.intermediates"),
+        *load_certificates(settings.pki.intermediates, "pki.intermediates"),
         *list_source_certificates(read_fetch_sources(settings)),
     )
     return TrustStore(anchors, tuple(dict.fromkeys(below)), _load_trust_policy(settings))
 
 
-def _load_all_certificates(files: Sequence[Path], key: str) -> tuple[Certificate, ...]:
+def load_certificates(files: Sequence[Path], key: str) -> tuple[Certificate, ...]:
+    """Return the certificates in the files of a setting `key`; raise GW801 or GW803 naming it."""
     return tuple(certificate for path in files for certificate in _read_certificate_file(path, key))
 
 
@@ -53,13 +54,13 @@ def load_stamp_trust_store(settings: Settings) -> TrustStore | None:
     anchors = settings.time_stamps.anchors
     if not anchors:
         return None
-    found = _load_all_certificates(anchors, "time_stamps.anchors")
+    found = load_certificates(anchors, "time_stamps.anchors")
     return TrustStore(found, (), _load_trust_policy(settings))
 
 
 def load_recognition_policy(settings: Settings) -> RecognitionPolicy:
     """Return who signs our trusted list, and which levels are accepted for which use."""
-    signers = frozenset(_load_all_certificates(settings.recognition.signers, "recognition.signers"))
+    signers = frozenset(load_certificates(settings.recognition.signers, "recognition.signers"))
     uses = {CertificateUse(name): frozenset(levels) for name, levels in settings.recognition.uses.items()}
     return RecognitionPolicy(signers, uses, settings.recognition.vouched)
 

@@ -94,7 +94,7 @@ def add_register_pages(pages: Blueprint, services: ConsoleServices, desk: Operat
             if not content:
                 return _render_mappings(services, translate("Choose a file.")), 422
             with read_transaction(services.engine) as conn:
-                order = draft_mappings(conn, content, name, removed, services.clock())
+                order = draft_mappings(conn, content, name, removed, (services.settings, services.clock()))
         except GatewayError as refused:
             return _render_mappings(services, str(refused)), HTTPStatus.UNPROCESSABLE_ENTITY
         number = desk.store_draft(order, get_operator())

@@ -1,0 +1,235 @@
+"""A bundle of mappings as one file: its address, its dates, what the proofs said, its content, a signature.
+
+The file is one XML document, signed like a Result (XAdES-B over all of it). The content is the archive
+that the database stores. What the file says of the proofs is shown and never believed: whoever loads
+the mappings proves them again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.errors import BUNDLE_FILE_WRONG, GatewayError
+from gateway.harmonize import PROOFS, ProofReport
+from gateway.pki import Certificate, Signer
+from gateway.wire import DS, parse_xml, serialize_element
+from gateway.xmlsec import sign_document, verify_document
+
+__all__ = [
+    "BundleFile",
+    "BundleTerms",
+    "ProofClaim",
+    "is_bundle_file",
+    "read_bundle_file",
+    "write_bundle_file",
+]
+
+_SPACE: Final = "urn:single-window:mapping-bundle:1"
+_B: Final = f"{{{_SPACE}}}"
+_ROOT: Final = f"{_B}MappingBundle"
+_SIGNATURE: Final = f"{{{DS}}}Signature"
+#: The elements of the file in their order; the dates are optional.
+_PARTS: Final = ("Address", "Made", "From", "Until", "Proofs", "Content")
+_OPTIONAL: Final = frozenset({"From", "Until"})
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}")
+_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_HOLDS: Final = {"true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class ProofClaim:
+    """What a file says of one proof: whether it held, and how many obligations were checked."""
+
+    holds: bool
+    checked: int
+
+
+@dataclass(frozen=True, slots=True)
+class BundleTerms:
+    """What a file says of its content: its address, when it was made, and from when until when it is used."""
+
+    address: str
+    made: datetime
+    starts: datetime | None = None
+    ends: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFile:
+    """The content of a bundle file whose signature, if it has one, is right; who signed is not judged."""
+
+    terms: BundleTerms
+    proofs: Mapping[str, ProofClaim]
+    samples: int
+    archive: bytes = field(repr=False)
+    signer: Certificate | None = None
+    signed_at: datetime | None = None
+
+
+def is_bundle_file(octets: bytes) -> bool:
+    """Return whether octets begin as an XML document does, and not as an archive."""
+    return octets[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+def write_bundle_file(
+    terms: BundleTerms, archive: bytes, proved: tuple[ProofReport, int], signer: Signer | None
+) -> bytes:
+    """Return a bundle file, signed at the time when it is made where there is a signer.
+
+    `proved` is the report of the proofs, and the number of submissions that were drawn for each document.
+    """
+    report, samples = proved
+    # The stubs of lxml do not support the default namespace.
+    names: Any = {None: _SPACE}
+    root = etree.Element(_ROOT, nsmap=names)
+    etree.SubElement(root, f"{_B}Address").text = terms.address
+    for name, moment in (("Made", terms.made), ("From", terms.starts), ("Until", terms.ends)):
+        if moment is not None:
+            etree.SubElement(root, f"{_B}{name}").text = _write_instant(moment)
+    proofs = etree.SubElement(root, f"{_B}Proofs", samples=str(samples))
+    for name, verdict in report.verdicts.items():
+        told = {"name": name, "holds": "true" if verdict.ok else "false", "checked": str(verdict.checked)}
+        etree.SubElement(proofs, f"{_B}Proof", told)
+    content = etree.SubElement(root, f"{_B}Content", sha256=hashlib.sha256(archive).hexdigest())
+    content.text = base64.encodebytes(archive).decode()
+    if signer is not None:
+        sign_document(root, signer, now=terms.made)
+    return serialize_element(root)
+
+
+def _write_instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_bundle_file(octets: bytes) -> BundleFile:
+    """Return the content of a bundle file; raise GW515 where it is malformed, or not what was signed.
+
+    A file without a signature is read too: whether it may be used is for who reads.
+    """
+    try:
+        root = parse_xml(octets)
+        if root.tag != _ROOT:
+            raise _make_fault(f"not a bundle file: its root is {str(root.tag)[:80]}", "/")
+        signed = verify_document(root) if next(root.iter(_SIGNATURE), None) is not None else None
+    except GatewayError as error:
+        if error.problem is BUNDLE_FILE_WRONG:
+            raise
+        detail = f"{error.detail} ({error.problem.id})"
+        raise GatewayError(BUNDLE_FILE_WRONG, detail, error.location or "/MappingBundle") from error
+    parts = _collect_parts(root)
+    claims, samples = _read_proofs(parts["Proofs"])
+    return BundleFile(
+        BundleTerms(
+            _read_digest(_read_text(parts["Address"]), "Address"),
+            _read_instant(parts["Made"]),
+            _read_instant(parts["From"]) if "From" in parts else None,
+            _read_instant(parts["Until"]) if "Until" in parts else None,
+        ),
+        claims,
+        samples,
+        _read_content(parts["Content"]),
+        None if signed is None else signed.certificate,
+        None if signed is None else signed.signing_time,
+    )
+
+
+def _make_fault(detail: str, place: str) -> GatewayError:
+    return GatewayError(BUNDLE_FILE_WRONG, detail, place)
+
+
+def _collect_parts(root: etree._Element) -> dict[str, etree._Element]:
+    """Return the elements of the file by name; raise GW515 unless they are all there, in their order."""
+    held = [child for child in root if child.tag != _SIGNATURE]
+    names = [str(child.tag).removeprefix(_B) for child in held]
+    expected = [name for name in _PARTS if name in names or name not in _OPTIONAL]
+    if names != expected:
+        odd = next((one for one, known in zip(names, expected, strict=False) if one != known), "")
+        detail = (
+            f"expected the elements {', '.join(expected)} in this order, found {odd[:80] or 'fewer or more'}"
+        )
+        raise _make_fault(detail, "/MappingBundle")
+    if root.attrib:
+        raise _make_fault("the root has an attribute", "/MappingBundle")
+    return dict(zip(names, held, strict=True))
+
+
+def _read_text(element: etree._Element, attributes: tuple[str, ...] = ()) -> str:
+    """Return the text of an element without children, which has these attributes and no others."""
+    name = str(element.tag).removeprefix(_B)
+    if len(element):
+        raise _make_fault(f"{name} has a child", f"/MappingBundle/{name}")
+    _check_attributes(element, attributes)
+    return (element.text or "").strip()
+
+
+def _check_attributes(element: etree._Element, attributes: tuple[str, ...]) -> None:
+    if sorted(map(str, element.attrib)) != sorted(attributes):
+        name = str(element.tag).removeprefix(_B)
+        detail = f"{name} has the attributes {', '.join(attributes) or 'none'} and no others"
+        raise _make_fault(detail, f"/MappingBundle/{name}")
+
+
+def _read_digest(text: str, name: str) -> str:
+    if not _DIGEST.fullmatch(text):
+        raise _make_fault("not a SHA-256 in hexadecimal", f"/MappingBundle/{name}")
+    return text
+
+
+def _read_instant(element: etree._Element) -> datetime:
+    text = _read_text(element)
+    try:
+        if _INSTANT.fullmatch(text):
+            return datetime.fromisoformat(text)
+    except ValueError:
+        pass  # told below: a day that no month has
+    name = str(element.tag).removeprefix(_B)
+    raise _make_fault(f"not a time as 2027-03-01T00:00:00Z: {text[:40]!r}", f"/MappingBundle/{name}")
+
+
+def _read_proofs(element: etree._Element) -> tuple[dict[str, ProofClaim], int]:
+    _check_attributes(element, ("samples",))
+    claims: dict[str, ProofClaim] = {}
+    for child in element:
+        if child.tag != f"{_B}Proof" or _read_text(child, ("name", "holds", "checked")):
+            raise _make_fault("Proofs has empty elements Proof and no others", "/MappingBundle/Proofs")
+        claims[str(child.get("name"))] = ProofClaim(
+            _read_flag(str(child.get("holds"))), _read_count(str(child.get("checked")))
+        )
+    if tuple(claims) != PROOFS or len(element) != len(PROOFS):
+        raise _make_fault(f"the proofs are {', '.join(PROOFS)}, each once", "/MappingBundle/Proofs")
+    return claims, _read_count(str(element.get("samples")))
+
+
+def _read_flag(text: str) -> bool:
+    if text not in _HOLDS:
+        raise _make_fault(f"holds is true or false, not {text[:20]!r}", "/MappingBundle/Proofs")
+    return _HOLDS[text]
+
+
+def _read_count(text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise _make_fault(f"not a number: {text[:20]!r}", "/MappingBundle/Proofs")
+    return int(text)
+
+
+def _read_content(element: etree._Element) -> bytes:
+    """Return the archive; raise GW515 unless it has the digest that the element states."""
+    text = _read_text(element, ("sha256",))
+    place = "/MappingBundle/Content"
+    try:
+        archive = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise _make_fault("the content is not base64", place) from None
+    if hashlib.sha256(archive).hexdigest() != _read_digest(str(element.get("sha256")), "Content"):
+        raise _make_fault("the content has another digest than the file states", place)
+    return archive
