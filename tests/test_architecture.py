@@ -39,11 +39,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "harmonize": {"wire", "share"},
     "cases": {"harmonize", "state_machines", "wire"},
     "needs": {"wire"},
+    "calendars": set(),
     "store": {"state_machines"},
     "evidence": {"pki", "xmlsec", "store"},
     "hub": {
         "wire", "xmlsec", "pki", "recognition", "agreements", "protocols", "harmonize", "cases",
-        "needs", "store", "evidence", "state_machines", "share", "config",
+        "needs", "calendars", "store", "evidence", "state_machines", "share", "config",
     },
     "delivery": {
         "hub", "store", "evidence", "protocols", "wire", "xmlsec", "pki", "agreements", "config", "share",
@@ -52,8 +53,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "monitor": {"store"},
     # what operators see and do, for verbs and for the console
     "operations": {
-        "needs", "hub", "store", "evidence", "delivery", "agreements", "harmonize", "protocols", "pki",
-        "monitor", "cases", "state_machines", "config", "share",
+        "needs", "calendars", "hub", "store", "evidence", "delivery", "agreements", "harmonize", "protocols",
+        "pki", "monitor", "cases", "state_machines", "config", "share",
     },
     "web": {
         "hub", "store", "monitor", "config", "protocols", "wire", "xmlsec", "share", "pki", "cases",
@@ -65,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 PURE = (
     *("message_model", "state_machines", "errors", "wire", "xmlsec", "encryption", "pki", "recognition"),
-    *("accounts", "agreements", "protocols", "harmonize", "cases", "needs"),
+    *("accounts", "agreements", "protocols", "harmonize", "cases", "needs", "calendars"),
 )
 # The examiner is the process in which the pure code may be killed.
 NOT_PURE = {"pki/certificate_authority.py", "pki/certificate_examiner.py"}

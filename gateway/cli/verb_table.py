@@ -407,6 +407,21 @@ VERBS: Final[dict[str, Verb]] = {
         "receive the hub's results and notices as a broker does, until stopped",
         "gateway listen --as broker1 --partner partner --folder results",
     ),
+    "calendar show": Verb(
+        "calendar:show_calendar",
+        "show the working days and the holidays of an organisation",
+        "gateway calendar show AGENCY --from 2026-09-21 --until 2026-10-11",
+    ),
+    "calendar check": Verb(
+        "calendar:check_calendar",
+        "check a file of a calendar or of terms; every mistake is told with its line",
+        "gateway calendar check holidays-2028.csv --json",
+    ),
+    "calendar deadline": Verb(
+        "calendar:compute_deadline",
+        "compute when something is due, in the working days of an organisation",
+        "gateway calendar deadline AGENCY --from 2026-09-21T10:00:00+09:00 --days 5 --json",
+    ),
     "rules ask": Verb(
         "rules:ask_rules",
         "tell which documents goods need: law, organisation, documents, certain or possible",

@@ -1,6 +1,8 @@
 from .delivery import ACT_NOT_PERMITTED as ACT_NOT_PERMITTED
 from .delivery import ANSWER_NOT_UNDERSTOOD as ANSWER_NOT_UNDERSTOOD
 from .delivery import ATTEMPTS_USED_UP as ATTEMPTS_USED_UP
+from .delivery import CALENDAR_UNKNOWN as CALENDAR_UNKNOWN
+from .delivery import CALENDAR_WRONG as CALENDAR_WRONG
 from .delivery import CASE_CLOSED as CASE_CLOSED
 from .delivery import DEADLINE_PASSED as DEADLINE_PASSED
 from .delivery import DECISION_CONFLICT as DECISION_CONFLICT

@@ -215,3 +215,19 @@ WORKED_ON_BY_ANOTHER = Problem(
     remedy="Open the application again. The head of the organisation can hand it over.",
     http=409,
 )
+
+CALENDAR_WRONG = Problem(
+    id="GW709",
+    title="calendar or terms wrong (found at load)",
+    meaning="A file of a calendar or of terms is wrong and was not loaded.",
+    cause="A line has another form, names an unknown organisation or document, or repeats a day.",
+    remedy="Correct the named line. `gateway calendar check FILE` lists every mistake of a file.",
+)
+
+CALENDAR_UNKNOWN = Problem(
+    id="GW710",
+    title="day outside the calendar",
+    meaning="The calendar of the organisation does not say whether a day is a working day.",
+    cause="The calendar covers other years, or the organisation has no calendar.",
+    remedy="Give an edition that covers the day. Nothing was guessed.",
+)

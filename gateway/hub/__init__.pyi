@@ -12,6 +12,8 @@ from .completion.case_closing import closing_transaction as closing_transaction
 from .conclude import Conclusion as Conclusion
 from .conclude import conclude_case as conclude_case
 from .database import build_engine as build_engine
+from .deadlines import load_shipped_timetable as load_shipped_timetable
+from .deadlines import read_editions as read_editions
 from .document_needs import WeighedNeeds as WeighedNeeds
 from .document_needs import judge_document_needs as judge_document_needs
 from .document_needs import load_stored_submission as load_stored_submission

@@ -1,0 +1,71 @@
+"""All editions of calendars and terms that are in force: which one counts for an organisation and a day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from gateway.calendars.calendar_reader import check_calendar, make_calendar
+from gateway.calendars.dated_table import CalendarMistake, open_table
+from gateway.calendars.term_reader import check_terms, make_terms
+from gateway.calendars.working_calendar import EVERY, CalendarEdition, DocumentTerm, TermEdition
+from gateway.calendars.working_days import WorkingCalendar
+
+__all__ = ["Timetable", "check_calendar_file", "make_timetable"]
+
+Edition = CalendarEdition | TermEdition
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """Editions in the order in which they count: those loaded last come first."""
+
+    calendars: tuple[CalendarEdition, ...]
+    terms: tuple[TermEdition, ...]
+
+    def get_calendar(self, organisation: str) -> WorkingCalendar:
+        """Return the calendar of an organisation: editions that name it count before those for every one."""
+        own = [one for one in self.calendars if organisation in one.organisations]
+        every = [one for one in self.calendars if EVERY in one.organisations and one not in own]
+        return WorkingCalendar(organisation, (*own, *every))
+
+    def find_term(self, document: str, day: date) -> DocumentTerm | None:
+        """Return the terms of a document for what begins on a day; None where none are stated.
+
+        A row that names the document counts before a row for every one, in whatever edition it stands.
+        """
+        covering = [
+            one
+            for one in self.terms
+            if one.valid_from <= day and (one.valid_until is None or day <= one.valid_until)
+        ]
+        for name in (document, EVERY):
+            for edition in covering:
+                if name in edition.terms:
+                    return edition.terms[name]
+        return None
+
+
+def make_timetable(editions: Sequence[Edition]) -> Timetable:
+    """Return the timetable of editions, given in the order in which they were loaded."""
+    latest = tuple(reversed(editions))
+    return Timetable(
+        tuple(one for one in latest if isinstance(one, CalendarEdition)),
+        tuple(one for one in latest if isinstance(one, TermEdition)),
+    )
+
+
+def check_calendar_file(
+    octets: bytes, organisations: Iterable[str] | None = None, documents: Iterable[str] | None = None
+) -> tuple[Edition | None, tuple[CalendarMistake, ...]]:
+    """Return the edition in a file of a calendar or of terms, or every mistake (at most a hundred)."""
+    table = open_table(octets)
+    is_terms = "terms" in table.head
+    if is_terms:
+        check_terms(table, documents)
+    else:
+        check_calendar(table, organisations)
+    if table.mistakes:
+        return None, tuple(sorted(table.mistakes, key=lambda one: one.line))
+    return (make_terms(table) if is_terms else make_calendar(table)), ()

@@ -1,0 +1,143 @@
+"""Counts working days and working time of one organisation.
+
+A day that no edition of the calendar covers is neither a working day nor a rest day: it is GW710.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from gateway.calendars.working_calendar import CalendarEdition
+from gateway.errors import CALENDAR_UNKNOWN, GatewayError
+
+__all__ = ["WorkingCalendar"]
+
+_DAY: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingCalendar:
+    """The working days of an organisation. The first edition that covers a day counts for it."""
+
+    organisation: str
+    editions: tuple[CalendarEdition, ...]
+
+    def find_edition(self, day: date) -> CalendarEdition:
+        """Return the edition that counts for a day; raise GW710 where there is none."""
+        for one in self.editions:
+            if one.valid_from <= day <= one.valid_until:
+                return one
+        known = ", ".join(f"{one.label} {one.valid_from} to {one.valid_until}" for one in self.editions)
+        detail = (
+            f"{self.organisation}: {day.isoformat()} is outside the calendar ({known or 'there is none'})"
+        )
+        raise GatewayError(CALENDAR_UNKNOWN, detail, day.isoformat())
+
+    def is_working_day(self, day: date) -> bool:
+        """Return whether the organisation works on a day; raise GW710 for a day that is not known."""
+        edition = self.find_edition(day)
+        special = edition.special.get(day)
+        if special is not None:
+            return special.kind == "working"
+        return day.weekday() not in edition.rest_days
+
+    def find_next_working_day(self, day: date) -> date:
+        """Return the day itself where it is a working day, else the next one; raise GW710 beyond the end."""
+        while not self.is_working_day(day):
+            day += _DAY
+        return day
+
+    def add_working_days(self, day: date, count: int) -> date:
+        """Return the working day that is `count` working days after a day, which is not counted itself.
+
+        With 0 it is the day itself or the next working day; a negative count goes back. Raises GW710
+        where a day on the way is not known.
+        """
+        if count == 0:
+            return self.find_next_working_day(day)
+        step = _DAY if count > 0 else -_DAY
+        for _ in range(abs(count)):
+            day = _move(self, day, step)
+            while not self.is_working_day(day):
+                day = _move(self, day, step)
+        return day
+
+    def count_working_days(self, start: date, end: date) -> int:
+        """Return the number of working days after `start` up to `end`, negative where `end` is before it."""
+        if end < start:
+            return -self.count_working_days(end, start)
+        return sum(self.is_working_day(day) for day in _list_days(start + _DAY, end))
+
+    def get_local_day(self, moment: datetime) -> date:
+        """Return the day of a moment in the zone of the organisation; raise GW710 where it is not known."""
+        days = [moment.astimezone(ZoneInfo(one.zone)).date() for one in self.editions]
+        for one, day in zip(self.editions, days, strict=True):
+            if one.valid_from <= day <= one.valid_until:
+                return day
+        day = next(iter(days), moment.date())
+        self.find_edition(day)
+        return day
+
+    def get_closing_time(self, day: date) -> datetime:
+        """Return the end of the working hours of a day; raise GW710 for a day that is not known."""
+        edition = self.find_edition(day)
+        return datetime.combine(day, edition.closes, ZoneInfo(edition.zone))
+
+    def compute_deadline(self, start: datetime, days: int) -> datetime:
+        """Return the end of the last of `days` working days; the day of `start` is not counted."""
+        return self.get_closing_time(self.add_working_days(self.get_local_day(start), days))
+
+    def compute_reminder(self, due: datetime, days: int) -> datetime:
+        """Return the beginning of the working hours `days` working days before something is due."""
+        day = self.add_working_days(self.get_local_day(due), -days)
+        edition = self.find_edition(day)
+        return datetime.combine(day, edition.opens, ZoneInfo(edition.zone))
+
+    def complete_due_time(self, stated: datetime) -> datetime:
+        """Return when something is due whose time may be unknown: midnight is padding, not a time.
+
+        Midnight, as it was written or in the zone of the organisation, stands for the end of that
+        working day, or of the next one where the organisation does not work on that day. Another time
+        is taken as it is. Raises GW710 where the day is not known.
+        """
+        day = _find_padded_day(stated, ZoneInfo(self.find_edition(self.get_local_day(stated)).zone))
+        return stated if day is None else self.get_closing_time(self.find_next_working_day(day))
+
+    def measure_working_time(self, start: datetime, end: datetime) -> timedelta:
+        """Return the working time from `start` to `end`; raise GW710 where a day is not known."""
+        total = timedelta()
+        if end <= start:
+            return total
+        for day in _list_days(self.get_local_day(start), self.get_local_day(end)):
+            if self.is_working_day(day):
+                edition = self.find_edition(day)
+                zone = ZoneInfo(edition.zone)
+                opens = max(start, datetime.combine(day, edition.opens, zone))
+                closes = min(end, datetime.combine(day, edition.closes, zone))
+                total += max(closes.astimezone(zone) - opens.astimezone(zone), timedelta())
+        return total
+
+
+def _move(calendar: WorkingCalendar, day: date, step: timedelta) -> date:
+    try:
+        return day + step
+    except OverflowError:
+        detail = f"{calendar.organisation}: there is no day after {day.isoformat()}"
+        raise GatewayError(CALENDAR_UNKNOWN, detail, day.isoformat()) from None
+
+
+def _find_padded_day(stated: datetime, zone: ZoneInfo) -> date | None:
+    """Return the day of a moment without time; None where it has one."""
+    for one in (stated, stated.astimezone(zone)):
+        if one.time() == time.min:
+            return one.date()
+    return None
+
+
+def _list_days(first: date, last: date) -> Iterator[date]:
+    for number in range((last - first).days + 1):
+        yield first + number * _DAY

@@ -1,0 +1,2 @@
+from .active_timetable import load_shipped_timetable as load_shipped_timetable
+from .active_timetable import read_editions as read_editions

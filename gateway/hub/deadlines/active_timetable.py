@@ -1,0 +1,42 @@
+"""The calendars and terms in force: those that are shipped, and those that operators loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from gateway.calendars import (
+    CalendarEdition,
+    TermEdition,
+    Timetable,
+    check_calendar_file,
+    make_timetable,
+)
+from gateway.errors import CALENDAR_WRONG, GatewayError
+from gateway.share import get_data_folder
+
+__all__ = ["load_shipped_timetable", "read_editions"]
+
+
+@cache
+def _read_shipped_editions() -> tuple[CalendarEdition | TermEdition, ...]:
+    folder = get_data_folder("mappings").joinpath("calendars")
+    files = sorted(folder.iterdir(), key=lambda one: one.name)
+    return read_editions((file.name, file.read_bytes()) for file in files if file.name.endswith(".csv"))
+
+
+def read_editions(files: Iterable[tuple[str, bytes]]) -> tuple[CalendarEdition | TermEdition, ...]:
+    """Return the editions in files, given as name and content; raise GW709 with file and line."""
+    found = []
+    for name, octets in files:
+        edition, mistakes = check_calendar_file(octets)
+        if edition is None:
+            first = mistakes[0]
+            raise GatewayError(CALENDAR_WRONG, f"line {first.line}: {first.message}", f"{name}:{first.line}")
+        found.append(edition)
+    return tuple(found)
+
+
+def load_shipped_timetable(loaded: Sequence[CalendarEdition | TermEdition] = ()) -> Timetable:
+    """Return the timetable of the shipped editions, and of those that operators loaded."""
+    return make_timetable((*_read_shipped_editions(), *loaded))
