@@ -55,7 +55,21 @@ CASE: Final = StateMachine(
     initial="OPENED",
     final=frozenset({"REFUSED", "WITHDRAWN", "CLOSED"}),
     table={
-        "OPENED": {"refuse": "REFUSED", "dispatch": "IN_PROGRESS", "none_concerned": "DECIDED"},
+        "OPENED": {
+            "refuse": "REFUSED",
+            "hold": "HELD",
+            "dispatch": "IN_PROGRESS",
+            "none_concerned": "DECIDED",
+        },
+        # A document that the goods need was not applied for, and nobody was asked yet.
+        "HELD": {
+            "hold": "HELD",
+            "refuse": "REFUSED",
+            "dispatch": "IN_PROGRESS",
+            "none_concerned": "DECIDED",
+            "withdraw": "HELD",
+            "withdrawn": "WITHDRAWN",
+        },
         "IN_PROGRESS": {
             "decision": "IN_PROGRESS",
             "last_decision": "DECIDED",

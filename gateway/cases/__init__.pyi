@@ -62,8 +62,11 @@ from .requirement_balance import read_requirement_claim as read_requirement_clai
 from .requirement_balance import select_granted_quantities as select_granted_quantities
 from .result_documents import CaseHeader as CaseHeader
 from .result_documents import DecidedRequest as DecidedRequest
+from .result_documents import HeldCase as HeldCase
+from .result_documents import MissingDocument as MissingDocument
 from .result_documents import ReportedProblem as ReportedProblem
 from .result_documents import RequestState as RequestState
+from .result_documents import make_hold_document as make_hold_document
 from .result_documents import make_notice_document as make_notice_document
 from .result_documents import make_result_document as make_result_document
 from .status_codes import StatusCode as StatusCode

@@ -32,6 +32,7 @@ class CustodyTask(StrEnum):
     REACH = "reach"
     ADMIT = "admit"
     RELAY = "relay"
+    FILE = "file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,17 @@ def find_request_custody(state: str, agency: str, deadline: datetime | None = No
     return CaseCustody(holder, task, agency, deadline)
 
 
-def find_case_custody(state: str, requests: Iterable[CaseCustody | None]) -> tuple[CaseCustody, ...]:
-    """Return who holds a case: what the applicant must do comes first; empty when it is ended."""
+def find_case_custody(
+    state: str, requests: Iterable[CaseCustody | None], held_until: datetime | None = None
+) -> tuple[CaseCustody, ...]:
+    """Return who holds a case: what the applicant must do comes first; empty when it is ended.
+
+    `held_until` is the last moment to file what a held case lacks.
+    """
     if state in CASE.final:
         return ()
+    if state == "HELD":
+        return (CaseCustody(CustodyHolder.APPLICANT, CustodyTask.FILE, deadline=held_until),)
     if state == "OPENED":
         return (CaseCustody(CustodyHolder.HUB, CustodyTask.ADMIT),)
     if state == "DECIDED":

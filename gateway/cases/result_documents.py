@@ -20,8 +20,11 @@ from gateway.wire import RES, WCO_RES
 __all__ = [
     "CaseHeader",
     "DecidedRequest",
+    "HeldCase",
+    "MissingDocument",
     "ReportedProblem",
     "RequestState",
+    "make_hold_document",
     "make_notice_document",
     "make_result_document",
 ]
@@ -82,23 +85,71 @@ class RequestState:
     receipt_number: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class MissingDocument:
+    """A document that the goods of a held case need: any one of `documents` answers the need."""
+
+    text: str
+    pointer: str
+    item: int | None = None
+    law: str = ""
+    documents: tuple[str, ...] = ()
+    organisations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCase:
+    """A case that is held until a moment for the documents that are missing."""
+
+    until: datetime
+    issued_at: datetime
+    missing: tuple[MissingDocument, ...]
+
+
 def make_result_document(
     header: CaseHeader,
     outcome: CaseOutcome,
     decisions: tuple[tuple[DecidedRequest, RankedDecision], ...] = (),
     problems: tuple[ReportedProblem, ...] = (),
+    warnings: tuple[ReportedProblem, ...] = (),
 ) -> etree._Element:
-    """Return the unsigned `Result` of a case: the current decisions in the given order, then the problems."""
+    """Return the unsigned `Result` of a case: the current decisions as given, then problems and warnings."""
     root = _make_document_root("Result", header)
     _add_element(root, "Outcome", outcome.value)
     for request, standing in decisions:
         _write_decision(root, request, standing)
-    for problem in problems:
-        element = _add_element(root, "Problem", _replace_unprintable(problem.text, _LONGEST_TEXT))
-        element.set("id", problem.id)
-        if problem.pointer:
-            element.set("pointer", _replace_unprintable(problem.pointer, _LONGEST_POINTER))
+    for name, found in (("Problem", problems), ("Warning", warnings)):
+        for one in found:
+            _write_finding(root, name, one)
     root.append(_make_wco_response(header, outcome, problems))
+    return root
+
+
+def _write_finding(root: etree._Element, name: str, found: ReportedProblem) -> None:
+    element = _add_element(root, name, _replace_unprintable(found.text, _LONGEST_TEXT))
+    element.set("id", found.id)
+    if found.pointer:
+        element.set("pointer", _replace_unprintable(found.pointer, _LONGEST_POINTER))
+
+
+def make_hold_document(header: CaseHeader, held: HeldCase) -> etree._Element:
+    """Return the unsigned `Notice` that a case is held: until when, and what is missing."""
+    root = _make_document_root("Notice", header)
+    element = etree.SubElement(root, f"{_RES}Held")
+    element.set("until", _format_instant(held.until))
+    _add_element(element, "IssuedAt", _format_instant(held.issued_at))
+    for one in held.missing:
+        missing = _add_element(element, "Missing", _replace_unprintable(one.text, _LONGEST_TEXT))
+        named = {
+            "item": "" if one.item is None else str(one.item),
+            "law": one.law,
+            "documents": " ".join(one.documents),
+            "organisations": " ".join(one.organisations),
+            "pointer": _replace_unprintable(one.pointer, _LONGEST_POINTER),
+        }
+        for name, value in named.items():
+            if value:
+                missing.set(name, value)
     return root
 
 

@@ -45,12 +45,17 @@ def describe_open_questions(news: Mapping[str, Any]) -> Iterator[str]:
         text = one["text"] or "(no text)"
         yield f"  {one['organisation']} asks about application {one['application']}{until}: {text}"
         yield from (f"    {pointer}" for pointer in one["pointers"])
+    held = news.get("held")
+    if held:
+        yield f"the case is held until {held['until']}:"
+        yield from (f"  {one['text']}" for one in held["missing"])
+        yield "to file it: `gateway submit` with the whole submission again, the same Reference, Function 35"
     if news["questions"]:
         yield "to answer: `gateway submit` with the same Reference, Function 35 and these applications"
 
 
 def print_result_report(result: Mapping[str, Any]) -> None:
-    """Print a Result: outcome, decisions and problems."""
+    """Print a Result: outcome, decisions, problems and warnings."""
     if not result["verified"]:
         print("result: not verified")
         return
@@ -63,3 +68,5 @@ def print_result_report(result: Mapping[str, Any]) -> None:
             print(f"    on condition: {condition}")
     for one in result["problems"]:
         print(f"  {one['id']} {one['text']} {one['pointer'] or ''}")
+    for one in result["warnings"]:
+        print(f"  warning {one['id']} {one['text']} {one['pointer'] or ''}")

@@ -23,6 +23,8 @@ from .event_feed import describe_event as describe_event
 from .event_feed import is_public_address as is_public_address
 from .event_feed import queue_webhook_calls as queue_webhook_calls
 from .event_feed import read_webhook_key as read_webhook_key
+from .held_cases import end_hold as end_hold
+from .held_cases import tell_hold as tell_hold
 from .hub import Hub as Hub
 from .hub_maintenance import maintain_hub as maintain_hub
 from .need_policy import NeedPolicy as NeedPolicy

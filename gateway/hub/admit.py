@@ -1,11 +1,12 @@
-"""Step 2, admit: a stored submission becomes a case, a supplement to a case, or a refusal.
+"""Step 2, admit: a stored submission becomes a case, a change of a case, or a refusal.
 
 The input is the delivery of a message that `gateway.hub.receive` has stored. The submission is
 processed (`gateway.hub.split`) and its calls are composed (`gateway.hub.forward`) before the
 transaction. When the transaction has committed, the case is in the database with its requests and
 calls, the message is PROCESSED, and the delivery has ended. A refused submission also has a case:
-its state is REFUSED, and it lists every problem found. A case with requests waits for the agencies
-(`gateway.hub.reply`). A case without requests, and a refused one, is concluded at once
+its state is REFUSED, and it lists every problem found. A case that lacks a document may be HELD
+instead (`gateway.hub.held_cases`): nothing is queued for anybody but the declarant. A case with requests
+waits for the agencies (`gateway.hub.reply`). A case without requests, and a refused one, is concluded at once
 (`gateway.hub.conclude`).
 """
 
@@ -28,6 +29,7 @@ from gateway.hub.forward import (
     enqueue_registration_calls,
     enqueue_supplement_call,
 )
+from gateway.hub.held_cases import cancel_hold, hold_case
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease, enqueue_task
 from gateway.hub.requirement_ledger import claim_requirements, write_off_requirements
@@ -36,6 +38,7 @@ from gateway.hub.split import (
     ProcessedSubmission,
     StoredSubmission,
     SubmissionRejectedError,
+    describe_findings,
     is_transient_error,
     make_found_problem,
     process_submission,
@@ -80,47 +83,120 @@ def admit_submission(hub: Hub, message: int, finish: FinishLease) -> None:
         return
     arrived = StoredSubmission(row, found, hub.refresh_snapshot())
     try:
-        intake = process_submission(hub, arrived, now)
-        _store_case(hub, arrived, intake, finish, now)
+        while not _store_case(hub, arrived, process_submission(hub, arrived, now), finish, now):
+            pass
     except SubmissionRejectedError as refused:
         _reject_submission(hub, arrived, refused, finish, now)
 
 
 def _store_case(
     hub: Hub, arrived: StoredSubmission, intake: ProcessedSubmission, finish: FinishLease, now: datetime
-) -> None:
-    if intake.submission.function == "1":
+) -> bool:
+    """Store what a submission does to its case; False when the case was held, and is so no longer."""
+    function = intake.submission.function
+    if function == "1":
         _store_withdrawal(hub, arrived, intake, finish, now)
-        return
-    if intake.submission.function == "13":
+    elif intake.needs.missing:
+        return _store_hold(hub, arrived, intake, finish, now)
+    elif intake.held:
+        return _store_resumed_case(hub, arrived, intake, finish, now)
+    elif function == "13":
         _store_amendment(hub, arrived, intake, finish, now)
-        return
+    else:
+        _store_new_case(hub, arrived, intake, finish, now)
+    return True
+
+
+def _store_new_case(
+    hub: Hub, arrived: StoredSubmission, intake: ProcessedSubmission, finish: FinishLease, now: datetime
+) -> None:
+    """Open a case, or supplement one."""
     supplement = intake.submission.function == "35"
     try:
-        worded = [
-            compose_application_call(hub, intake, one, supplement=supplement) for one in intake.prepared
-        ]
-        customs = [] if supplement else compose_registration_calls(hub, intake)
+        worded = _compose_first_calls(hub, intake, supplement=supplement)
         with write_transaction(hub.engine, "admit.case") as conn:
             if supplement:
-                _supplement_case(conn, arrived, intake, worded, now)
+                _supplement_case(conn, arrived, intake, worded[0], now)
             else:
-                _open_case(conn, arrived, intake, (worded, customs), now)
+                _start_case(conn, arrived, intake, (None, worded), now)
             _mark_processed(conn, arrived.row, now)
             finish(conn)
     except GatewayError as error:
         _reject_late(intake, error)
 
 
+def _store_resumed_case(
+    hub: Hub, arrived: StoredSubmission, intake: ProcessedSubmission, finish: FinishLease, now: datetime
+) -> bool:
+    """Let a held case go on, which has now all that it needs; False when it is held no longer."""
+    try:
+        worded = _compose_first_calls(hub, intake)
+        with write_transaction(hub.engine, "admit.resumed") as conn:
+            held = _lock_held_case(conn, intake)
+            if held is None:
+                return False
+            _start_case(conn, arrived, intake, (held, worded), now)
+            _mark_processed(conn, arrived.row, now)
+            finish(conn)
+    except GatewayError as error:
+        _reject_late(intake, error)
+    return True
+
+
+def _compose_first_calls(
+    hub: Hub, intake: ProcessedSubmission, *, supplement: bool = False
+) -> tuple[list[ComposedCall], list[ComposedCall]]:
+    """Compose the calls to the agencies, one for each application, and those to customs."""
+    worded = [compose_application_call(hub, intake, one, supplement=supplement) for one in intake.prepared]
+    return worded, [] if supplement else compose_registration_calls(hub, intake)
+
+
+def _store_hold(
+    hub: Hub, arrived: StoredSubmission, intake: ProcessedSubmission, finish: FinishLease, now: datetime
+) -> bool:
+    """Open a case and hold it, or hold it on; nobody but the declarant is told."""
+    try:
+        with write_transaction(hub.engine, "admit.held") as conn:
+            held = _lock_held_case(conn, intake) if intake.held else None
+            if intake.held and held is None:
+                return False
+            detail = _describe_case(intake)
+            if held is None:
+                case = cases.open_case(conn, _make_case(arrived, intake), now)
+            else:
+                case = int(held.id)
+                detail["held"] = held.detail["held"]
+                messages.set_message_case(conn, arrived.row.id, case)
+            span = now, hub.need_policy.hold_time
+            until = hold_case(conn, case, detail, intake.needs, span, arrived.row.id)
+            data = _describe_admission(intake) | {"until": until}
+            record_evidence(conn, "held", "case", case, arrived.row.identity_sha256, data, now)
+            _mark_processed(conn, arrived.row, now)
+            finish(conn)
+    except GatewayError as error:
+        _reject_late(intake, error)
+    return True
+
+
+def _lock_held_case(conn: Connection, intake: ProcessedSubmission) -> Row[Any] | None:
+    """Lock and return the held case that a submission is about; None when it is held no longer."""
+    known = cases.find_by_reference(conn, intake.declarant, intake.submission.reference)
+    case = None if known is None else cases.lock_case(conn, known.id)
+    return case if case is not None and case.state == "HELD" else None
+
+
 def _store_withdrawal(
     hub: Hub, arrived: StoredSubmission, intake: ProcessedSubmission, finish: FinishLease, now: datetime
 ) -> None:
+    withdrawn = False
     try:
-        calls = compose_cancellations(hub, intake)
-        with write_transaction(hub.engine, "admit.withdrawal") as conn:
-            withdraw_case(conn, arrived, intake, calls, now)
-            _mark_processed(conn, arrived.row, now)
-            finish(conn)
+        while not withdrawn:
+            calls = compose_cancellations(hub, intake)
+            with write_transaction(hub.engine, "admit.withdrawal") as conn:
+                withdrawn = withdraw_case(conn, arrived, intake, calls, now)
+                if withdrawn:
+                    _mark_processed(conn, arrived.row, now)
+                    finish(conn)
     except GatewayError as error:
         _reject_late(intake, error)
 
@@ -156,21 +232,28 @@ def _mark_processed(conn: Connection, row: Row[Any], now: datetime, problem: str
     messages.apply_event(conn, row.id, StateEvent("process", now, _ACTOR), problem)
 
 
-def _open_case(
+def _start_case(
     conn: Connection,
     arrived: StoredSubmission,
     intake: ProcessedSubmission,
-    worded: tuple[list[ComposedCall], list[ComposedCall]],
+    given: tuple[Row[Any] | None, tuple[list[ComposedCall], list[ComposedCall]]],
     now: datetime,
 ) -> None:
-    submission = intake.submission
+    """Open a case, or take a held one, and ask everybody; `given` has that case and the calls."""
+    held, (applications, customs) = given
     used = claim_requirements(conn, intake.requirements, intake.units, now)
     if used.problems:
         told = tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
-        raise SubmissionRejectedError(told, submission.reference, intake.declarant, intake.signing)
-    case = cases.open_case(conn, _make_case(arrived, intake), now)
+        raise SubmissionRejectedError(told, intake.submission.reference, intake.declarant, intake.signing)
+    if held is None:
+        case = cases.open_case(conn, _make_case(arrived, intake), now)
+        further: dict[str, Any] = {}
+    else:
+        case = int(held.id)
+        messages.set_message_case(conn, arrived.row.id, case)
+        cancel_hold(conn, case, now)
+        further = {"detail": _describe_case(intake)}
     write_off_requirements(conn, case, used.taken, now)
-    applications, customs = worded
     for sequence, (one, words) in enumerate(zip(intake.prepared, applications, strict=True), start=1):
         request = agency_requests.insert_request(
             conn, _make_request(conn, intake.bundle, (case, sequence), one, (words, now))
@@ -179,14 +262,20 @@ def _open_case(
         enqueue_application_call(conn, words, case, (request, one.number), now)
     enqueue_registration_calls(conn, customs, case, now)
     if intake.prepared:
-        cases.apply_event(conn, case, StateEvent("dispatch", now, _ACTOR))
+        cases.apply_event(conn, case, StateEvent("dispatch", now, _ACTOR), **further)
     else:
-        cases.apply_event(conn, case, StateEvent("none_concerned", now, _ACTOR), outcome="APPROVED")
+        cases.apply_event(
+            conn, case, StateEvent("none_concerned", now, _ACTOR), outcome="APPROVED", **further
+        )
         enqueue_task(conn, "conclude", ("case", case), f"conclude:{case}:1", now)
-    data = {"number": intake.case_number, "signer": intake.signing.party, "declarant": intake.declarant,
-            "reference": submission.reference, "bundle": intake.bundle,
-            "admitted": intake.signing.way}  # fmt: skip
+    data = _describe_admission(intake) | {"bundle": intake.bundle}
     record_evidence(conn, "admitted", "case", case, arrived.row.identity_sha256, data, now)
+
+
+def _describe_admission(intake: ProcessedSubmission) -> dict[str, Any]:
+    """Return who filed what, for the evidence."""
+    return {"number": intake.case_number, "signer": intake.signing.party, "declarant": intake.declarant,
+            "reference": intake.submission.reference, "admitted": intake.signing.way}  # fmt: skip
 
 
 def _make_case(arrived: StoredSubmission, intake: ProcessedSubmission) -> NewCase:
@@ -201,17 +290,12 @@ def _make_case(arrived: StoredSubmission, intake: ProcessedSubmission) -> NewCas
         message=arrived.row.id,
         agent=submission.agent_id,
         ucr=submission.ucr,
-        detail={"items": list(submission.items)}
-        | _describe_warnings(intake)
-        | _describe_traders(intake)
-        | intake.needs.describe_for_case(),
+        detail=_describe_case(intake),
     )
 
 
-def _describe_warnings(intake: ProcessedSubmission) -> dict[str, Any]:
-    """Return the warnings of an admitted submission for the row of its case; nothing without one."""
-    found = [{"id": one.id, "text": one.text, "pointer": one.pointer} for one in intake.warnings]
-    return {"warnings": found} if found else {}
+def _describe_case(intake: ProcessedSubmission) -> dict[str, Any]:
+    return {"items": list(intake.submission.items)} | describe_findings(intake) | _describe_traders(intake)
 
 
 def _describe_traders(intake: ProcessedSubmission) -> dict[str, str]:
@@ -257,6 +341,7 @@ def _supplement_case(
         raise GatewayError(NO_OPEN_CASE, "the case does not exist", "/Submission/Reference")
     case = cases.lock_case(conn, known.id)
     messages.set_message_case(conn, arrived.row.id, case.id)
+    _add_warnings(conn, case, intake)
     for one, words in zip(intake.prepared, worded, strict=True):
         request = agency_requests.find_by_number(conn, one.number)
         if request is None or request.state in REQUEST.final:
@@ -270,6 +355,17 @@ def _supplement_case(
     data = {"number": case.number, "signer": intake.signing.party, "bundle": intake.bundle,
             "admitted": intake.signing.way}  # fmt: skip
     record_evidence(conn, "supplemented", "case", case.id, arrived.row.identity_sha256, data, now)
+
+
+def _add_warnings(conn: Connection, case: Row[Any], intake: ProcessedSubmission) -> None:
+    """Keep with the case the warnings of a supplement that it does not have yet."""
+    detail = case.detail or {}
+    known = list(detail.get("warnings", ()))
+    words = {(one["id"], one["text"]) for one in known}
+    found = describe_findings(intake).get("warnings", ())
+    new = [one for one in found if (one["id"], one["text"]) not in words]
+    if new:
+        cases.set_detail(conn, case.id, {**detail, "warnings": [*known, *new]})
 
 
 def _reject_submission(

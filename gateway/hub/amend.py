@@ -43,6 +43,7 @@ from gateway.hub.split import (
     ProcessedSubmission,
     StoredSubmission,
     SubmissionRejectedError,
+    describe_findings,
 )
 from gateway.store import (
     StateEvent,
@@ -60,6 +61,8 @@ from gateway.wire import canonicalize_element, parse_xml
 __all__ = ["ComposedAmendment", "amend_case", "compose_amendment"]
 
 _ACTOR = "admit"
+#: What of the former declaration does not hold for the amended one.
+_REPLACED = ("withdrawal", "warnings", "disclaimers", "need_tables")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +167,8 @@ def amend_case(
     _check_heard_applications(conn, intake, composed, asked)
     messages.set_message_case(conn, arrived.row.id, case.id)
     # What an earlier withdrawal wanted is over: the declarant goes on with the amended declaration.
-    kept = {name: value for name, value in (case.detail or {}).items() if name != "withdrawal"}
-    detail = {**kept, "amendment": asdict(reason), "turn": arrived.row.id}
+    kept = {name: value for name, value in (case.detail or {}).items() if name not in _REPLACED}
+    detail = {**kept, **describe_findings(intake), "amendment": asdict(reason), "turn": arrived.row.id}
     event = StateEvent("amend", now, _ACTOR, reason.code)
     cases.apply_event(conn, case.id, event, outcome=None, detail=detail)
     agency_requests.forget_refused_cancellations(conn, case.id)

@@ -109,12 +109,16 @@ def _find_earlier_result(earlier: Iterable[Row[Any]]) -> int | None:
 
 def _make_result_document(facts: CaseSnapshot, now: datetime) -> etree._Element:
     by_number = {row.number: DecidedRequest(row.number, row.document, row.agency) for row in facts.requests}
+    detail = facts.case.detail or {}
     found = (
-        *(ReportedProblem(**one) for one in (facts.case.detail or {}).get("problems", ())),
+        *(ReportedProblem(**one) for one in detail.get("problems", ())),
         *_list_cancellation_problems(facts),
     )
+    warnings = tuple(ReportedProblem(**one) for one in detail.get("warnings", ()))
     told = tuple((by_number[one.request], one) for one in facts.decisions)
-    return make_result_document(make_case_header(facts, now), CaseOutcome(facts.case.outcome), told, found)
+    return make_result_document(
+        make_case_header(facts, now), CaseOutcome(facts.case.outcome), told, found, warnings
+    )
 
 
 def _list_cancellation_problems(facts: CaseSnapshot) -> Iterable[ReportedProblem]:

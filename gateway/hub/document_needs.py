@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_NEEDS",
+    "StandingNeeds",
     "WeighedNeeds",
     "find_local_day",
     "judge_document_needs",
@@ -48,13 +49,15 @@ __all__ = [
 class WeighedNeeds:
     """What the rules of need and the policy say of a submission.
 
-    `disclaimers` are those of the submission with their verdicts. `tables` are the editions asked.
+    `problems` refuse it, `missing` hold it. `disclaimers` are those of the submission with their
+    verdicts. `tables` are the editions asked.
     """
 
     problems: tuple[NeedFinding, ...] = ()
     warnings: tuple[NeedFinding, ...] = ()
     disclaimers: tuple[dict[str, Any], ...] = ()
     tables: tuple[str, ...] = ()
+    missing: tuple[NeedFinding, ...] = ()
 
     def report_problems(self) -> tuple[ReportedProblem, ...]:
         """Return what refuses the submission, for the applicant."""
@@ -70,30 +73,72 @@ class WeighedNeeds:
         return told | ({"disclaimers": list(self.disclaimers)} if self.disclaimers else {})
 
 
-#: Of a supplement: the original was weighed.
+#: Where no table is in force, and of a withdrawal.
 NO_NEEDS: Final = WeighedNeeds()
 
 
+@dataclass(frozen=True, slots=True)
+class StandingNeeds:
+    """What an open case has: `since` the day whose rules hold for it, and the `words` it was warned of.
+
+    `documents` and `disclaimers` are those of the case, which a supplement does not repeat; None
+    where the submission is the whole again. A `held` case may be held on.
+    """
+
+    since: date
+    words: frozenset[str] = frozenset()
+    documents: tuple[Application, ...] | None = None
+    disclaimers: tuple[Disclaimer, ...] = ()
+    held: bool = False
+
+
 def weigh_submission_needs(
-    submission: Submission, rules: DecisionRules, policy: NeedPolicy, day: date
+    submission: Submission,
+    rules: DecisionRules,
+    policy: NeedPolicy,
+    day: date,
+    standing: StandingNeeds | None = None,
 ) -> WeighedNeeds:
-    """Return what the rules in force on a day, and the policy, say of an original submission."""
-    if submission.function != "9":
+    """Return what the rules in force on a day, and the policy, say of a submission.
+
+    A supplement or an amendment is weighed with what its case has, by the rules of the day of the case.
+    It is refused only for what it makes lacking: what the case was warned of stays a warning.
+    """
+    if submission.function != "9" and standing is None:
         return NO_NEEDS
     index = rules.needs.get_index(test_editions=policy.test_editions)
-    filed = (submission.applications, submission.disclaimers)
-    found = judge_document_needs(submission.declaration, filed, (index, rules.bundle), day)
+    found = _judge_standing_needs(submission, (index, rules.bundle), day, standing)
     if not found.tables and not found.disclaimers:
         # Without a table in force nothing is known of any goods.
         return NO_NEEDS
-    refuses = policy.refuses(found.direction)
-    grave = [one for one in found.findings if one.kind == "error" or (refuses and one.kind == "missing")]
+    action, known = policy.get_action(found.direction), standing.words if standing else frozenset()
+    can_hold = action == "hold" and (standing is None or standing.held)
+    lacking = [one for one in found.findings if one.kind == "missing" and one.text not in known]
+    lacking = [] if action == "warn" else lacking
+    grave = [one for one in found.findings if one.kind == "error" or (one in lacking and not can_hold)]
     return WeighedNeeds(
         tuple(grave),
-        tuple(one for one in found.findings if one not in grave),
+        tuple(one for one in found.findings if one not in grave and one not in lacking),
         tuple(_describe_disclaimers(found, index)),
         found.tables,
+        tuple(lacking) if can_hold else (),
     )
+
+
+def _judge_standing_needs(
+    submission: Submission,
+    rules: tuple[NeedIndex, MappingBundle],
+    day: date,
+    standing: StandingNeeds | None,
+) -> NeedJudgement:
+    """Judge the goods of a submission with its own documents, or with those of the case it belongs to."""
+    if standing is None:
+        return judge_document_needs(
+            submission.declaration, (submission.applications, submission.disclaimers), rules, day
+        )
+    filed = submission.applications if standing.documents is None else standing.documents
+    stated = submission.disclaimers or standing.disclaimers
+    return judge_document_needs(submission.declaration, (filed, stated), rules, standing.since)
 
 
 def judge_document_needs(

@@ -225,10 +225,12 @@ def enqueue_outcome_call(
     """Queue the call that tells customs an outcome; `about` is the case id and conclusion key.
 
     `earlier` are the deliveries of the case so far; the call is queued behind the last one to
-    customs.
+    customs. Of a declaration that customs was never told of, no withdrawal is told.
     """
     case, conclusion = about
     last = max((row.id for row in earlier if row.destination == CUSTOMS), default=None)
+    if last is None and call.call.operation == "WithdrawDeclaration":
+        return
     code = {name: str(value) for name, value in call.call.arguments.items() if name == "PendingCode"}
     told = code.get("PendingCode", call.call.operation)
     place = _QueuePlace(case, f"customs:{told}:{conclusion}", ("case", case), last)

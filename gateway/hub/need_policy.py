@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 __all__ = ["DEFAULT_POLICY", "NeedPolicy"]
@@ -10,15 +11,19 @@ __all__ = ["DEFAULT_POLICY", "NeedPolicy"]
 
 @dataclass(frozen=True, slots=True)
 class NeedPolicy:
-    """What a missing document leads to, ``warn`` or ``refuse`` by direction, and if test editions count."""
+    """What a missing document leads to by direction, and if test editions count.
+
+    ``warn``, ``refuse``, or ``hold`` for `hold_time`.
+    """
 
     imports: str = "warn"
     exports: str = "warn"
     test_editions: bool = True
+    hold_time: timedelta = timedelta(days=3)
 
-    def refuses(self, direction: str | None) -> bool:
-        """Return whether a submission of this direction is refused for a missing document."""
-        return {"import": self.imports, "export": self.exports}.get(direction or "") == "refuse"
+    def get_action(self, direction: str | None) -> str:
+        """Return what a missing document leads to in this direction; a warning where it is not known."""
+        return {"import": self.imports, "export": self.exports}.get(direction or "", "warn")
 
 
 #: What holds where nothing is set.

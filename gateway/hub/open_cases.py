@@ -1,4 +1,4 @@
-"""The case that a supplement or a withdrawal is about, and whether it may still have one."""
+"""The case that a supplement, an amendment or a withdrawal is about, and whether it may still have one."""
 
 from __future__ import annotations
 
@@ -8,18 +8,28 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import CaseOutcome, Submission, has_approval, read_change_reason
-from gateway.errors import NO_OPEN_CASE, RULE_BROKEN, GatewayError
+from gateway.cases import (
+    Application,
+    CaseOutcome,
+    Disclaimer,
+    Submission,
+    has_approval,
+    read_change_reason,
+)
+from gateway.errors import DOCUMENT_NEEDED, NO_OPEN_CASE, RULE_BROKEN, GatewayError
 from gateway.hub.completion import is_cancellation_open, list_standing_numbers, make_standing_decisions
+from gateway.hub.document_needs import StandingNeeds, find_local_day
 from gateway.hub.hub import Hub
 from gateway.state_machines import CASE, REQUEST
-from gateway.store import agency_requests, cases, decisions, read_transaction
+from gateway.store import agency_requests, cases, decisions, messages, read_transaction
 
 __all__ = [
     "CaseNumbers",
     "check_amendable",
     "check_open_case",
+    "check_same_items",
     "check_withdrawable",
+    "describe_standing_needs",
     "find_named_case",
     "list_cancellable_requests",
 ]
@@ -42,6 +52,8 @@ class CaseNumbers:
     #: What agencies are told as the function; empty: that of the submission.
     function: str = ""
     bundle: str | None = None
+    #: What the case has, where its needs are weighed again.
+    standing: StandingNeeds | None = None
 
     def list_hub_values(self, application: str) -> dict[str, str]:
         """Return the values of the hub in the request of an application."""
@@ -87,6 +99,7 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
         {key: str(row.number) for key, row in rows.items()},
         {key: _list_laws(row) for key, row in rows.items()},
         bundle=next((str(row.mapping_sha256) for row in rows.values()), None),
+        standing=describe_standing_needs(hub, case, tuple(asked.values())),
     )
 
 
@@ -99,6 +112,9 @@ def _check_withdrawal(hub: Hub, submission: Submission, declarant: str) -> CaseN
             raise _make_absence(f"no case under {submission.reference!r}")
         asked = agency_requests.list_by_case(conn, case.id)
         check_withdrawable(case, asked)
+    if case.state == "HELD":
+        # Its applications were not taken up yet.
+        return CaseNumbers(case.number, {})
     _check_repeated_applications(submission, {row.application: row.document for row in asked})
     return CaseNumbers(case.number, {})
 
@@ -112,11 +128,7 @@ def _check_amendment(hub: Hub, submission: Submission, declarant: str) -> CaseNu
             raise _make_absence(f"no case under {submission.reference!r}")
         asked = tuple(agency_requests.list_by_case(conn, case.id))
     check_amendable(case, asked)
-    known = set((case.detail or {}).get("items", ()))
-    if set(submission.items) != known:
-        other = min(known ^ set(submission.items))
-        detail = f"an amendment keeps the numbers of the items: item {other} is added, removed or renumbered"
-        raise GatewayError(RULE_BROKEN, detail, f"42A/67A[1]/68A[{other}]")
+    check_same_items(case, submission)
     rows = {row.application: row for row in asked if row.state != "CANCELLED"}
     _check_amended_applications(submission, rows)
     return CaseNumbers(
@@ -125,7 +137,49 @@ def _check_amendment(hub: Hub, submission: Submission, declarant: str) -> CaseNu
         {key: _list_laws(row) for key, row in rows.items()},
         _RETRANSMISSION,
         next((str(row.mapping_sha256) for row in rows.values()), None),
+        describe_standing_needs(hub, case),
     )
+
+
+def check_same_items(case: Row[Any], submission: Submission) -> None:
+    """Raise GW404 where the whole submission has not the items of the case, under their numbers."""
+    known = set((case.detail or {}).get("items", ()))
+    if set(submission.items) != known:
+        other = min(known ^ set(submission.items))
+        detail = f"an amendment keeps the numbers of the items: item {other} is added, removed or renumbered"
+        raise GatewayError(RULE_BROKEN, detail, f"42A/67A[1]/68A[{other}]")
+
+
+def describe_standing_needs(
+    hub: Hub, case: Row[Any], asked: Iterable[Row[Any]] | None = None
+) -> StandingNeeds:
+    """Return what a case has for its needs; `asked` are its requests, where a supplement leaves some out."""
+    detail = case.detail or {}
+    with read_transaction(hub.engine) as conn:
+        message = messages.find_by_id(conn, case.message)
+    since = case.opened_at if message is None else message.received_at
+    documents = disclaimers = None
+    if asked is not None:
+        documents = tuple(
+            Application(row.sequence, row.application, row.document, _list_items(row), ())
+            for row in asked
+            if row.state != "CANCELLED"
+        )
+        disclaimers = tuple(
+            Disclaimer(one["item"], one["law"], one["reason"], one["text"])
+            for one in detail.get("disclaimers", ())
+        )
+    return StandingNeeds(
+        find_local_day(since, hub.zone),
+        frozenset(one["text"] for one in detail.get("warnings", ()) if one["id"] == DOCUMENT_NEEDED.id),
+        documents,
+        disclaimers or (),
+        case.state == "HELD",
+    )
+
+
+def _list_items(request: Row[Any]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(int(item) for item, _ in request.required))
 
 
 def _check_amended_applications(submission: Submission, known: Mapping[str, Row[Any]]) -> None:

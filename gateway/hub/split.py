@@ -46,6 +46,7 @@ from gateway.harmonize import (
     split_submission,
 )
 from gateway.hub.document_needs import NO_NEEDS, WeighedNeeds, find_local_day, weigh_submission_needs
+from gateway.hub.held_cases import find_held_case, make_held_numbers
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import CaseNumbers, check_open_case
 from gateway.hub.register import DecisionRules, RegisterSnapshot
@@ -59,6 +60,7 @@ __all__ = [
     "StoredSubmission",
     "SubmissionRejectedError",
     "check_function",
+    "describe_findings",
     "is_transient_error",
     "make_found_problem",
     "process_submission",
@@ -106,6 +108,8 @@ class ProcessedSubmission:
     needs: WeighedNeeds = NO_NEEDS
     requirements: ClaimedRequirements = field(default_factory=ClaimedRequirements)
     units: UnitTable = field(default_factory=UnitTable)
+    #: Whether the case of this supplement or amendment is held, so that nobody has heard of it.
+    held: bool = False
 
 
 class SubmissionRejectedError(Exception):
@@ -168,6 +172,7 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         made.weighed,
         used,
         made.units,
+        numbers.standing is not None and numbers.standing.held,
     )
 
 
@@ -200,11 +205,17 @@ def _make_requests(
     broken = find_broken_rules(root, bundle, arrived.row.received_at)
     prepared = _prepare_applications(bundle, submission, (numbers, further, broken), root)
     day = find_local_day(arrived.row.received_at, hub.zone)
-    weighed = weigh_submission_needs(submission, rules, hub.need_policy, day)
+    weighed = weigh_submission_needs(submission, rules, hub.need_policy, day, numbers.standing)
     if weighed.problems:
         raise SubmissionRejectedError(weighed.report_problems())
     found = (_report_finding(one) for one in broken if not one.is_error)
     return _MadeRequests(bundle.digest, bundle.units, prepared, (*found, *weighed.report_warnings()), weighed)
+
+
+def describe_findings(intake: ProcessedSubmission) -> dict[str, Any]:
+    """Return the warnings of an admitted submission, and what was weighed, for the row of its case."""
+    found = [{"id": one.id, "text": one.text, "pointer": one.pointer} for one in intake.warnings]
+    return ({"warnings": found} if found else {}) | intake.needs.describe_for_case()
 
 
 def is_transient_error(error: GatewayError) -> bool:
@@ -274,7 +285,10 @@ def _collect_attachments(arrived: StoredSubmission, submission: Submission) -> d
 def _assign_numbers(
     hub: Hub, arrived: StoredSubmission, submission: Submission, declarant: str
 ) -> CaseNumbers:
-    """Return new numbers, or those of the case that is supplemented or withdrawn."""
+    """Return new numbers, or those of the case that is supplemented, amended or withdrawn."""
+    held = find_held_case(hub, submission, declarant)
+    if held is not None:
+        return make_held_numbers(hub, submission, held, arrived.row)
     if submission.function == "9":
         message, year = arrived.row.id, arrived.row.received_at.year
         new = {

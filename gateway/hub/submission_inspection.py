@@ -219,7 +219,7 @@ class _Inspection:
     def _report_needs(self, weighed: WeighedNeeds) -> None:
         for told, found in (
             (self._report.findings, weighed.problems),
-            (self._report.warnings, weighed.warnings),
+            (self._report.warnings, (*weighed.missing, *weighed.warnings)),
         ):
             told += [
                 InspectionFinding(one.problem, one.text, one.pointer, *self._find_place(one.pointer))

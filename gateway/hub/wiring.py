@@ -141,7 +141,7 @@ def build_hub(
 
 
 def _build_need_policy(needs: NeedSettings) -> NeedPolicy:
-    return NeedPolicy(needs.imports, needs.exports, needs.test_edition)
+    return NeedPolicy(needs.imports, needs.exports, needs.test_edition, needs.hold_time)
 
 
 def _build_stamping_monitor(settings: TimeStampSettings, engine: Engine) -> StampingMonitor | None:

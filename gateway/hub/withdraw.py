@@ -26,6 +26,7 @@ from gateway.hub.forward import (
     compose_cancellation_call,
     enqueue_cancellation_call,
 )
+from gateway.hub.held_cases import cancel_hold
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_withdrawable, find_named_case, list_cancellable_requests
 from gateway.hub.split import ProcessedSubmission, StoredSubmission
@@ -61,17 +62,22 @@ def withdraw_case(
     intake: ProcessedSubmission,
     calls: Mapping[int, ComposedCall],
     now: datetime,
-) -> None:
+) -> bool:
     """Ask the agencies of a case to cancel, or withdraw it at once where none has to be asked.
 
-    Raises GW407 when the case cannot be withdrawn any more.
+    Returns False, and changes nothing, when the case has got requests since the calls were composed: it
+    was held then. Raises GW407 when the case cannot be withdrawn any more.
     """
     reason = read_change_reason(intake.submission.declaration)
     case = cases.lock_case(conn, find_named_case(conn, intake.declarant, intake.submission.reference).id)
     asked = agency_requests.list_by_case(conn, case.id)
     check_withdrawable(case, asked)
+    if not {row.id for row in asked if row.state != "CANCELLED"} <= calls.keys():
+        return False
     messages.set_message_case(conn, arrived.row.id, case.id)
-    detail = {**(case.detail or {}), "withdrawal": asdict(reason), "turn": arrived.row.id}
+    cancel_hold(conn, case.id, now)
+    kept = {name: value for name, value in (case.detail or {}).items() if name != "held"}
+    detail = {**kept, "withdrawal": asdict(reason), "turn": arrived.row.id}
     event = StateEvent("withdraw", now, _ACTOR, reason.code)
     cases.apply_event(conn, case.id, event, outcome=None, detail=detail)
     told = {
@@ -85,6 +91,7 @@ def withdraw_case(
     record_evidence(conn, "withdrawal", "case", case.id, arrived.row.identity_sha256, data, now)
     if not any(told.values()):
         move_case(conn, intake.units, cases.lock_case(conn, case.id), reason.code, now)
+    return True
 
 
 def _cancel_request(

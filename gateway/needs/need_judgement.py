@@ -83,12 +83,17 @@ FindingKind = Literal["error", "missing", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class NeedFinding:
-    """One finding: the problem, its words, its pointer, and whether it may refuse the submission."""
+    """One finding: the problem, its words, its pointer, and whether it may refuse the submission.
+
+    `item` and `need` say what is missing; they are empty where several findings are told as one.
+    """
 
     problem: Problem
     text: str
     pointer: str
     kind: FindingKind = "warning"
+    item: int = 0
+    need: DocumentNeed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +206,9 @@ class _Judging:
         law = f"law {need.law} ({self._index.book.get_name(need.law)}; table {need.table}{test})"
         if need.is_certain and need.mandatory:
             words = f"item {item.number} ({item.hs}) needs {documents} under {law}"
-            self._add_finding(DOCUMENT_NEEDED, words, item.pointer, "missing")
+            self._judgement.findings.append(
+                NeedFinding(DOCUMENT_NEEDED, words, item.pointer, "missing", item.number, need)
+            )
             return
         why = "" if need.mandatory else "; it is not mandatory"
         if not need.is_certain:

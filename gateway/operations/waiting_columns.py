@@ -39,7 +39,7 @@ def add_delivery_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: 
 
 def add_case_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
     """Set ``waits_for`` of these cases: the agencies that have not decided, or the deliveries left."""
-    ids = [row["id"] for row in rows if row["state"] in ("OPENED", "IN_PROGRESS", "DECIDED")]
+    ids = [row["id"] for row in rows if row["state"] in ("OPENED", "HELD", "IN_PROGRESS", "DECIDED")]
     asked = list_searches.list_open_requests(conn, ids) if ids else ()
     said = list_searches.list_latest_notices(conn, [one.id for one in asked]) if asked else {}
     left = list_searches.list_case_deliveries(conn, ids) if ids else ()

@@ -94,6 +94,9 @@ def describe_case_waiting(
     """Return what a case waits for: its undecided `requests` in words, or the deliveries that are `left`."""
     if case["state"] == "IN_PROGRESS" and requests:
         return "; ".join(requests)
+    until = _find_end_of_hold(left) if case["state"] == "HELD" else None
+    if until is not None:
+        return f"applications that are missing, until {format_moment(until)}"
     told = [
         f"{_name_work(row)} to {row['destination']}: {describe_delivery_waiting(row, now)}"
         if row["agent"] in ("soap", "msh")
@@ -101,6 +104,11 @@ def describe_case_waiting(
         for row in left
     ]
     return "; ".join(told)
+
+
+def _find_end_of_hold(left: Sequence[Mapping[str, Any]]) -> datetime | None:
+    ends = [row["due_at"] for row in left if row["parameters"].get("task") == "end_hold"]
+    return max(ends, default=None)
 
 
 def _name_work(row: Mapping[str, Any]) -> str:
@@ -119,7 +127,7 @@ def describe_message_waiting(
     if sending is not None and sending["state"] not in _DONE:
         task = "processing: " if message["direction"] == "in" else ""
         return f"{task}{describe_delivery_waiting(sending, now)}"
-    if message["direction"] == "in" and message["case_state"] in ("OPENED", "IN_PROGRESS"):
+    if message["direction"] == "in" and message["case_state"] in ("OPENED", "HELD", "IN_PROGRESS"):
         return f"the result of case {message['case_number']}"
     if message["direction"] == "in" and message["case_state"] == "DECIDED":
         return f"the delivery of the result of case {message['case_number']}"

@@ -27,6 +27,7 @@ __all__ = [
     "lock_case",
     "open_case",
     "open_refused_case",
+    "set_detail",
     "set_due_time",
 ]
 
@@ -140,6 +141,11 @@ def apply_event(conn: Connection, case_id: int, what: StateEvent, **values: Any)
 def set_due_time(conn: Connection, case_id: int, due_at: datetime | None) -> None:
     """Set when the case should be decided."""
     conn.execute(update(cases).where(cases.c.id == case_id).values(due_at=due_at))
+
+
+def set_detail(conn: Connection, case_id: int, detail: Mapping[str, Any]) -> None:
+    """Set what is known of a locked case beside its columns."""
+    conn.execute(update(cases).where(cases.c.id == case_id).values(detail=dict(detail)))
 
 
 def find_by_id(conn: Connection, case_id: int) -> Row[Any] | None:

@@ -226,13 +226,14 @@ def test_a_submission_is_inspected_by_the_same_rules(
     assert "warning GW508" in capsys.readouterr().out
 
 
-def test_a_hub_that_would_hold_a_case_does_not_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("time", ["30s", "400d", "soon"])
+def test_a_case_is_held_for_a_time_that_people_can_use(tmp_path: Path, time: str) -> None:
     file = tmp_path / "gateway.toml"
-    file.write_text('[needs]\nimports = "hold"\n')
+    file.write_text(f'[needs]\nimports = "hold"\nhold_time = "{time}"\n')
     with pytest.raises(GatewayError) as caught:
         load_settings(file)
     assert caught.value.problem is SETTINGS_WRONG
-    assert "hold is not available" in str(caught.value)
+    assert caught.value.location.endswith("hold_time") or "hold_time" in str(caught.value)
 
 
 def test_the_law_book_is_part_of_what_a_folder_of_mappings_is_known_by() -> None:

@@ -86,6 +86,9 @@ def _print_case_report(report: dict[str, Any]) -> None:
     for kind, key in (("", "problems"), ("warning ", "warnings")):
         for problem in (report["detail"] or {}).get(key, ()):
             print(f"  {kind}{problem['id']} {problem['text']} ({problem['pointer']})")
+    held = (report["detail"] or {}).get("held", {})
+    for missing in held.get("missing", ()):
+        print(f"  missing {missing['text']} ({missing['pointer']}); held until {held['until']}")
     for line in list_admitted_signers(report["evidence"]):
         print(f"  {line}")
     for request in report["requests"]:

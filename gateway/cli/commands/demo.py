@@ -289,6 +289,10 @@ class _Story:
             self._say(f"broker <- hub: {row['action']} NOT VERIFIED: {said['problem']}")
         elif row["action"] == "Result":
             self._say(f"broker <- hub: Result {said['case_number']}: {said['outcome']}, signatures verified")
+        elif "missing" in said:
+            documents = ", ".join(" or ".join(one["documents"]) for one in said["missing"])
+            words = f"the case is held until {said['until']}, {documents} is missing"
+            self._say(f"broker <- hub: Notice: {words}: signatures verified")
         else:
             words = f"{said['organisation']} {said['document']} is {said['state']} ({said['status_code']})"
             self._say(f"broker <- hub: Notice: {words}: signatures verified")

@@ -84,5 +84,7 @@ def _describe_content(said: dict[str, Any]) -> str:
     about = f"case {said['case_number']}  reference {said['reference'] or '-'}"
     if "outcome" in said:
         return f"{about}  {said['outcome']}"
+    if "missing" in said:
+        return f"{about}  HELD until {said['until']}"
     names = ("organisation", "document", "state", "status_code")
     return f"{about}  {' '.join(str(said[name]) for name in names if said[name])}"

@@ -223,7 +223,9 @@ class _Exchange:
     def _report_time_out(self, news: dict[str, Any]) -> str:
         for line in describe_open_questions(news):
             self._say(line)
-        if news["applications"]:
+        if "held" in news:
+            self.told["held"] = news["held"]
+        if news["applications"] or "held" in news:
             self.keeps_files = True
             self.hints.append(f"the notices are in {self._folder}")
         self.hints.append(f"to go on waiting: {make_listen_command(self._arguments)}")

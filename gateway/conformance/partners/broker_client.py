@@ -295,5 +295,9 @@ def _is_about_submission(row: dict[str, Any], submission: SealedSubmission) -> b
 def _format_notice(said: dict[str, Any]) -> str:
     if not said["verified"]:
         return f"not verified, {said['problem']}"
+    if "missing" in said:
+        return "; ".join(
+            [f"the case is held until {said['until']}", *(one["text"] for one in said["missing"])]
+        )
     names = ("organisation", "document", "state", "status_code", "text")
     return " ".join(str(said[name]) for name in names if said.get(name))

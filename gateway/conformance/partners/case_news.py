@@ -17,10 +17,12 @@ def summarize_notices(said: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return case number, state, applications and open questions by the fields of verified notices.
 
     The last notice of an application counts, by its IssuedAt, then by arrival. The state is None
-    where no notice has come: then only the receipt is known.
+    where no notice has come: then only the receipt is known. `held` is there only of a held case:
+    until when, and what is missing.
     """
+    said = tuple(said)
     last: dict[str, Mapping[str, Any]] = {}
-    for one in said:
+    for one in (one for one in said if "application" in one):
         known = last.get(one["application"])
         if known is None or _read_issue_time(one) >= _read_issue_time(known):
             last[one["application"]] = one
@@ -30,9 +32,13 @@ def summarize_notices(said: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         for one in last.values()
         if one["state"] in _OPEN
     ]
-    number = next((one["case_number"] for one in last.values()), None)
-    state = "IN_PROGRESS" if last else None
-    return {"case_number": number, "state": state, "applications": applications, "questions": questions}
+    number = next((one["case_number"] for one in said), None)
+    holds = sorted((one for one in said if "missing" in one), key=_read_issue_time)
+    # No agency hears of a case before it is held no longer.
+    held = {name: holds[-1][name] for name in ("until", "missing")} if holds and not last else None
+    state = "IN_PROGRESS" if last else "HELD" if held else None
+    told = {"case_number": number, "state": state, "applications": applications, "questions": questions}
+    return told | ({"held": held} if held else {})
 
 
 def _read_issue_time(said: Mapping[str, Any]) -> datetime:

@@ -66,7 +66,9 @@ def _read_fields(root: etree._Element) -> dict[str, Any]:
         "case_number": _read_text(root, "CaseNumber"),
         "reference": _read_text(root, "Reference"),
     }
-    request = root.find("{*}Request")
+    request, held = root.find("{*}Request"), root.find("{*}Held")
+    if held is not None:
+        return said | _read_hold_fields(held)
     return said | (_read_result_fields(root) if request is None else _read_notice_fields(request))
 
 
@@ -74,9 +76,34 @@ def _read_result_fields(root: etree._Element) -> dict[str, Any]:
     return {
         "outcome": _read_text(root, "Outcome"),
         "decisions": [_read_decision(one) for one in root.iterfind("{*}Decision")],
-        "problems": [
-            {"id": one.get("id"), "pointer": one.get("pointer"), "text": one.text or ""}
-            for one in root.iterfind("{*}Problem")
+        "problems": _read_findings(root, "Problem"),
+        "warnings": _read_findings(root, "Warning"),
+    }
+
+
+def _read_findings(root: etree._Element, name: str) -> list[dict[str, Any]]:
+    return [
+        {"id": one.get("id"), "pointer": one.get("pointer"), "text": one.text or ""}
+        for one in root.iterfind(f"{{*}}{name}")
+    ]
+
+
+def _read_hold_fields(held: etree._Element) -> dict[str, Any]:
+    """Return what a Notice says of a case that is held: until when, and what is missing."""
+    return {
+        "state": "HELD",
+        "until": held.get("until"),
+        "issued_at": _read_text(held, "IssuedAt"),
+        "missing": [
+            {
+                "item": int(one.get("item", "0")) or None,
+                "law": one.get("law"),
+                "documents": one.get("documents", "").split(),
+                "organisations": one.get("organisations", "").split(),
+                "pointer": one.get("pointer"),
+                "text": one.text or "",
+            }
+            for one in held.iterfind("{*}Missing")
         ],
     }
 

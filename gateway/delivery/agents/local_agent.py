@@ -17,12 +17,14 @@ from gateway.hub import (
     Hub,
     admit_submission,
     conclude_case,
+    end_hold,
     free_next_admission,
     issue_delivery_failure,
     issue_late_receipt,
     notify_applicant,
     probe_signing_key,
     queue_delivery_failure,
+    tell_hold,
 )
 from gateway.store import DeliveryLease, StateEvent, messages
 
@@ -45,6 +47,14 @@ def _run_notification(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> No
     notify_applicant(hub, int(lease.subject_id), finish)
 
 
+def _run_end_of_hold(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    end_hold(hub, int(lease.subject_id), finish)
+
+
+def _run_hold_notice(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    tell_hold(hub, int(lease.subject_id), int(lease.parameters["message"]), finish)
+
+
 def _run_key_probe(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     del lease
     probe_signing_key(hub, finish)
@@ -62,6 +72,8 @@ _TASKS: Final[dict[str, _Task]] = {
     "admit": _run_admission,
     "conclude": _run_conclusion,
     "notify": _run_notification,
+    "end_hold": _run_end_of_hold,
+    "tell_hold": _run_hold_notice,
     "key": _run_key_probe,
     "receipt": _run_late_receipt,
     "failure": _run_delivery_failure,

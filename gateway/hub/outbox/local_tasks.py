@@ -25,11 +25,12 @@ def enqueue_task(
     *,
     case_id: int | None = None,
     follows: int | None = None,
+    due_at: datetime | None = None,
     **parameters: Any,
 ) -> bool:
     """Queue `task` for a subject (type, id); return False when its key was queued before.
 
-    `follows` is a delivery that must be done first.
+    `follows` is a delivery that must be done first, `due_at` the time before which it is not begun.
     """
     queued = deliveries.enqueue_delivery(
         conn,
@@ -41,6 +42,7 @@ def enqueue_task(
             dedupe_key=key,
             case_id=int(subject[1]) if subject[0] == "case" else case_id,
             follows=follows,
+            due_at=due_at,
             parameters={"task": task, **parameters},
         ),
         now,

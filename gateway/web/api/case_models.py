@@ -22,7 +22,9 @@ __all__ = [
     "Evidence",
     "EvidenceRecord",
     "FindingView",
+    "HeldCase",
     "Message",
+    "MissingDocument",
     "Notice",
     "NoticeList",
     "ResultReference",
@@ -92,6 +94,24 @@ class FindingView(AnswerModel):
     pointer: str | None = None
 
 
+class MissingDocument(AnswerModel):
+    """A need of a held case; any one of the documents answers it."""
+
+    text: str
+    pointer: str | None = None
+    item: int | None = Field(None, description="Absent where several needs are told as one.")
+    law: str | None = None
+    documents: list[str]
+    organisations: list[str]
+
+
+class HeldCase(AnswerModel):
+    """Until when a case is held, and what is missing."""
+
+    until: datetime = Field(description="Then the case is refused.")
+    missing: list[MissingDocument]
+
+
 class ResultReference(AnswerModel):
     """A signed result of the case."""
 
@@ -105,6 +125,7 @@ class Case(CaseSummary):
     message_id: str = Field(description="The id of the message that opened the case.")
     problems: list[FindingView] = Field(description="Why the submission was refused.")
     warnings: list[FindingView]
+    held: HeldCase | None = Field(None, description="Only of a case in the state HELD.")
     results: list[ResultReference] = Field(
         description="Its signed results, oldest first; a correction adds one."
     )

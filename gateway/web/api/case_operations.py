@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
@@ -36,6 +37,8 @@ from gateway.web.api.case_models import (
     Evidence,
     EvidenceRecord,
     FindingView,
+    HeldCase,
+    MissingDocument,
     Notice,
     NoticeList,
     ResultReference,
@@ -102,6 +105,7 @@ def _get_case(call: ApiCall) -> ApiAnswer:
             message_id=message.message_id if message else "",
             problems=_read_findings(detail.get("problems", ())),
             warnings=_read_findings(detail.get("warnings", ())),
+            held=_read_hold(detail.get("held")),
             results=[
                 ResultReference(message_id=one.message_id, issued_at=one.received_at) for one in results
             ],
@@ -111,6 +115,23 @@ def _get_case(call: ApiCall) -> ApiAnswer:
 
 def _read_findings(found: Sequence[dict[str, Any]]) -> list[FindingView]:
     return [FindingView(id=one["id"], text=one["text"], pointer=one.get("pointer") or None) for one in found]
+
+
+def _read_hold(held: dict[str, Any] | None) -> HeldCase | None:
+    if held is None:
+        return None
+    missing = [
+        MissingDocument(
+            text=one["text"],
+            pointer=one["pointer"] or None,
+            item=one.get("item"),
+            law=one.get("law"),
+            documents=one.get("documents", []),
+            organisations=one.get("organisations", []),
+        )
+        for one in held["missing"]
+    ]
+    return HeldCase(until=datetime.fromisoformat(held["until"]), missing=missing)
 
 
 def _list_applications(call: ApiCall) -> ApiAnswer:

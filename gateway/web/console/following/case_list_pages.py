@@ -143,7 +143,9 @@ def _make_line(
 ) -> CaseLine:
     requests = tuple(requests)
     held = [find_request_custody(one.state, one.agency, one.due_at) for one in requests]
-    custody: tuple[CaseCustody, ...] = find_case_custody(case["state"], held)
+    hold = (case["detail"] or {}).get("held")
+    until = datetime.fromisoformat(hold["until"]) if hold else None
+    custody: tuple[CaseCustody, ...] = find_case_custody(case["state"], held, until)
     own = [one for one in custody if one.holder is CustodyHolder.APPLICANT]
     return CaseLine(
         number=case["number"],

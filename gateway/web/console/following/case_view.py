@@ -142,6 +142,7 @@ class CaseView:
     case: Any
     state: StateWords
     held: tuple[str, ...]
+    until: datetime | None
     since: datetime
     applications: tuple[ApplicationView, ...]
     timeline: tuple[TimelineEntry, ...]
@@ -158,7 +159,9 @@ def read_case_view(conn: Connection, services: ConsoleServices, case: Row[Any]) 
     """Return what the page of a case shows."""
     reader = _CaseReader(conn, services, case)
     applications = tuple(reader.read_application(row) for row in agency_requests.list_by_case(conn, case.id))
-    custody = find_case_custody(case.state, (one.custody for one in applications))
+    held = (case.detail or {}).get("held")
+    until = datetime.fromisoformat(held["until"]) if held else None
+    custody = find_case_custody(case.state, (one.custody for one in applications), until)
     bundle = services.hub.rules.bundle
     steps = transitions.list_transitions(conn, CASE, case.id)
     moved = [row.at for row in steps if row.from_state != row.to_state]
@@ -170,6 +173,7 @@ def read_case_view(conn: Connection, services: ConsoleServices, case: Row[Any]) 
         case=case,
         state=describe_case_state(case.state, case.outcome),
         held=tuple(dict.fromkeys(describe_custody(one, bundle) for one in custody)),
+        until=until,
         since=max(since or moved or [case.opened_at]),
         applications=applications,
         timeline=tuple(reader.list_timeline(steps, applications, stored)),
@@ -236,9 +240,12 @@ class _CaseReader:
         return PointedField(", ".join(labels), pointer)
 
     def list_problems(self) -> Iterator[ProblemView]:
-        """Yield the problems of a refused submission, then the warnings."""
-        for name, is_warning in (("problems", False), ("warnings", True)):
-            for one in (self._case.detail or {}).get(name, ()):
+        """Yield the problems of a refused submission, or what a held case lacks, then the warnings."""
+        detail = self._case.detail or {}
+        found = (detail.get("problems", ()), False), (detail.get("warnings", ()), True)
+        missing = detail.get("held", {}).get("missing", ())
+        for told, is_warning in ((missing, False), *found):
+            for one in told:
                 pointer = one.get("pointer") or ""
                 place = self._name_field(pointer) if pointer else None
                 known = PROBLEMS.get(one["id"])

@@ -46,6 +46,8 @@ def describe_case_state(state: str, outcome: str | None) -> StateWords:
         return StateWords(translate("Withdrawn"), "–", "idle")
     if state == "OPENED":
         return StateWords(translate("Being read"), "…", "idle")
+    if state == "HELD":
+        return StateWords(translate("Held: an application is missing"), "!", "warn")
     return StateWords(translate("With the agencies"), "…", "idle")
 
 
@@ -89,6 +91,7 @@ def describe_custody(one: CaseCustody, bundle: MappingBundle) -> str:
         CustodyTask.REACH: translate("Gateway: %(agency)s cannot be reached, it is tried again"),
         CustodyTask.ADMIT: translate("Gateway: read the submission"),
         CustodyTask.RELAY: translate("Gateway: deliver the result"),
+        CustodyTask.FILE: translate("You: file the applications that are missing"),
     }
     return told[one.task] % {"agency": name_agency(bundle, one.agency)}
 

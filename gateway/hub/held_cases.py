@@ -1,0 +1,211 @@
+"""Step 10, hold: a case whose goods need a document that was not applied for waits for it.
+
+The input is a submission that lacks a document for certain, where the policy says `hold`. The case is
+HELD: no agency and no customs hear of it, and no certificate is written off. The declarant is told
+what is missing and until when. The whole submission again, as a supplement or an amendment, brings
+what was missing: the case then goes on as if it had arrived so (`gateway.hub.admit`). A withdrawal
+ends it. When the time is over, `end_hold` refuses it: a task of the hub's own that was queued with the
+case, so that one worker does it once, also after a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import (
+    HeldCase,
+    MissingDocument,
+    Submission,
+    make_application_number,
+    make_hold_document,
+    read_change_reason,
+)
+from gateway.errors import PMODE_UNKNOWN, GatewayError
+from gateway.evidence import record_evidence
+from gateway.hub.completion import case_closing
+from gateway.hub.document_needs import WeighedNeeds
+from gateway.hub.hub import Hub
+from gateway.hub.open_cases import CaseNumbers, check_same_items, describe_standing_needs
+from gateway.hub.outbox import (
+    CaseSnapshot,
+    FinishLease,
+    QueuedMessage,
+    enqueue_task,
+    load_case_snapshot,
+    make_case_header,
+    seal_message,
+    store_message,
+)
+from gateway.store import StateEvent, cases, deliveries, messages, read_transaction, write_transaction
+
+__all__ = [
+    "cancel_hold",
+    "end_hold",
+    "find_held_case",
+    "hold_case",
+    "make_held_numbers",
+    "tell_hold",
+]
+
+_ACTOR: Final = "hold"
+_WAITING: Final = ("QUEUED", "HELD", "FAILED")
+
+
+def find_held_case(hub: Hub, submission: Submission, declarant: str) -> Row[Any] | None:
+    """Return the held case that a supplement or an amendment is about; None where it is not held."""
+    if submission.function not in ("13", "35"):
+        return None
+    with read_transaction(hub.engine) as conn:
+        case = cases.find_by_reference(conn, declarant, submission.reference)
+    return case if case is not None and case.state == "HELD" else None
+
+
+def make_held_numbers(hub: Hub, submission: Submission, case: Row[Any], arrived: Row[Any]) -> CaseNumbers:
+    """Return the numbers for the whole submission of a held case; its applications are new to everybody.
+
+    Raises GW404 where it has other items, or is an amendment without a reason.
+    """
+    if submission.function == "13":
+        read_change_reason(submission.declaration)
+    check_same_items(case, submission)
+    year = arrived.received_at.year
+    new = {one.id: make_application_number(arrived.id, year, one.position) for one in submission.applications}
+    return CaseNumbers(case.number, new, function="9", standing=describe_standing_needs(hub, case))
+
+
+def hold_case(
+    conn: Connection,
+    case: int,
+    detail: Mapping[str, Any],
+    needs: WeighedNeeds,
+    span: tuple[datetime, timedelta],
+    message: int,
+) -> str:
+    """Hold a case, or hold it on; return until when, as stored. `span` is now, and the time of a first hold.
+
+    A case that is held on ends when it was to end: what is filed in the meantime prolongs nothing.
+    """
+    now, hold_time = span
+    first = "held" not in detail
+    until = (now + hold_time).isoformat() if first else str(detail["held"]["until"])
+    held = {"until": until, "missing": [_describe_missing(one) for one in needs.missing]}
+    event = StateEvent("hold", now, _ACTOR, f"until {until}")
+    cases.apply_event(conn, case, event, detail={**detail, "held": held})
+    if first:
+        due_at = datetime.fromisoformat(until)
+        enqueue_task(conn, "end_hold", ("case", case), _make_hold_key(case), now, due_at=due_at)
+    enqueue_task(conn, "tell_hold", ("case", case), f"held:{case}:{message}", now, message=message)
+    return until
+
+
+def _describe_missing(one: Any) -> dict[str, Any]:
+    need = one.need
+    told = {"id": one.problem.id, "text": one.text, "pointer": one.pointer}
+    if need is None:
+        return told
+    return told | {
+        "item": one.item,
+        "law": need.law,
+        "documents": list(need.documents),
+        "organisations": list(need.organisations),
+    }
+
+
+def _make_hold_key(case: int) -> str:
+    return f"hold:{case}"
+
+
+def cancel_hold(conn: Connection, case: int, now: datetime) -> None:
+    """Take back the task that would end the hold of a locked case; one that runs just now finds it moved."""
+    row = deliveries.find_by_dedupe_key(conn, _make_hold_key(case))
+    if row is None or row.state not in _WAITING:
+        return
+    end = deliveries.give_up_delivery if row.state == "FAILED" else deliveries.cancel_delivery
+    end(conn, row.id, now, _ACTOR, "the case is held no longer")
+
+
+def end_hold(hub: Hub, case_id: int, finish: FinishLease) -> None:
+    """Refuse a held case whose time is over with what it lacks; leave every other case as it is.
+
+    A task that an operator tries too early waits for its time again.
+    """
+    now = hub.clock()
+    with write_transaction(hub.engine, "hold.ended") as conn:
+        case = cases.lock_case(conn, case_id)
+        held = (case.detail or {}).get("held")
+        if case.state == "HELD" and held is not None:
+            until = datetime.fromisoformat(held["until"])
+            if until > now:
+                key = f"{_make_hold_key(case_id)}:{now.isoformat()}"
+                enqueue_task(conn, "end_hold", ("case", case_id), key, now, due_at=until)
+            else:
+                _refuse_held_case(conn, case, held, now)
+        finish(conn)
+        case_closing.close_case_when_done(conn, cases.lock_case(conn, case_id), now)
+
+
+def _refuse_held_case(conn: Connection, case: Row[Any], held: Mapping[str, Any], now: datetime) -> None:
+    kept = {name: value for name, value in (case.detail or {}).items() if name != "held"}
+    problems = [
+        {
+            "id": one["id"],
+            "text": f"{one['text']}; it was not filed by {held['until']}",
+            "pointer": one["pointer"],
+        }
+        for one in held["missing"]
+    ]
+    detail = {**kept, "reference": case.functional_reference, "problems": problems}
+    event = StateEvent("refuse", now, _ACTOR, f"held until {held['until']}")
+    cases.apply_event(conn, case.id, event, outcome="REFUSED", detail=detail)
+    enqueue_task(conn, "conclude", ("case", case.id), f"conclude:{case.id}:1", now)
+    data = {"number": case.number, "held_until": held["until"], "problems": "; ".join(_list_ids(problems))}
+    message = messages.find_by_id(conn, case.message)
+    digest = None if message is None else message.identity_sha256
+    record_evidence(conn, "refused", "case", case.id, digest, data, now)
+
+
+def _list_ids(problems: list[dict[str, Any]]) -> list[str]:
+    return [str(one["id"]) for one in problems]
+
+
+def tell_hold(hub: Hub, case_id: int, message: int, finish: FinishLease) -> None:
+    """Send the declarant what a held case lacks and until when, where there is a P-Mode for notices.
+
+    `message` is the one after which the case was held. A case that is held no longer is not told of.
+    """
+    now = hub.clock()
+    facts = load_case_snapshot(hub, case_id)
+    held = (facts.case.detail or {}).get("held") if facts.case.state == "HELD" else None
+    outgoing = None
+    if held is not None:
+        try:
+            outgoing = seal_message(hub, facts, "Notice", _make_document(facts, held, now), now)
+        except GatewayError as error:
+            if error.problem is not PMODE_UNKNOWN:
+                raise
+    with write_transaction(hub.engine, "hold.told") as conn:
+        case = cases.lock_case(conn, case_id)
+        if outgoing is not None:
+            store_message(conn, hub, facts, QueuedMessage(outgoing, f"hold-notice:{case_id}:{message}"), now)
+        finish(conn)
+        case_closing.close_case_when_done(conn, case, now)
+
+
+def _make_document(facts: CaseSnapshot, held: Mapping[str, Any], now: datetime) -> Any:
+    missing = tuple(
+        MissingDocument(
+            one["text"],
+            one["pointer"],
+            one.get("item"),
+            one.get("law", ""),
+            tuple(one.get("documents", ())),
+            tuple(one.get("organisations", ())),
+        )
+        for one in held["missing"]
+    )
+    told = HeldCase(datetime.fromisoformat(held["until"]), now, missing)
+    return make_hold_document(make_case_header(facts, now), told)
