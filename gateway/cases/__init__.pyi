@@ -34,6 +34,7 @@ from .filing_authorization import FilingRegister as FilingRegister
 from .filing_authorization import authorize_filing as authorize_filing
 from .filing_receipts import FilingFacts as FilingFacts
 from .filing_receipts import make_receipt_document as make_receipt_document
+from .notice_values import make_notice as make_notice
 from .officer_acts import ACT_EVENTS as ACT_EVENTS
 from .officer_acts import DecisionAct as DecisionAct
 from .officer_acts import DecisionPurpose as DecisionPurpose

@@ -62,7 +62,8 @@ class Notice:
     """One notice of an agency; notices are ordered by issue time and number.
 
     `status_code` is one of the requirement status codes (A00-Z05); `pointers` are the fields
-    about which information is requested; `deadline` is the last instant for a supplement.
+    about which information is requested; `deadline` is the last instant for a supplement, or for a
+    payment; `receipt_number` is the agency's own number of the application, where it is stated.
     """
 
     number: str
@@ -72,6 +73,7 @@ class Notice:
     text: str = ""
     pointers: tuple[str, ...] = ()
     deadline: datetime | None = None
+    receipt_number: str | None = None
 
 
 AgencyAnswer = AgencyAcknowledgment | Notice

@@ -1,3 +1,5 @@
+from .agency_documents import NOTICE_FORM_UNKNOWN as NOTICE_FORM_UNKNOWN
+from .agency_documents import NOTICE_UNREADABLE as NOTICE_UNREADABLE
 from .delivery import ACT_NOT_PERMITTED as ACT_NOT_PERMITTED
 from .delivery import ANSWER_NOT_UNDERSTOOD as ANSWER_NOT_UNDERSTOOD
 from .delivery import ATTEMPTS_USED_UP as ATTEMPTS_USED_UP

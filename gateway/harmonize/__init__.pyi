@@ -39,6 +39,8 @@ from .language.bundle_loader import load_unit_table as load_unit_table
 from .language.document_mapping import DocumentMapping as DocumentMapping
 from .language.document_mapping import find_type_code as find_type_code
 from .language.mapping_bundle import MappingBundle as MappingBundle
+from .notices.delivered_notice import find_named_application as find_named_application
+from .notices.delivered_notice import read_delivered_notice as read_delivered_notice
 from .notices.error_places import RequestPlace as RequestPlace
 from .notices.error_places import list_error_places as list_error_places
 from .notices.notice_facts import NoticeFacts as NoticeFacts
@@ -68,6 +70,7 @@ from .tools.provenance.submission_explainer import LeafStory as LeafStory
 from .tools.provenance.submission_explainer import SubmissionExplainer as SubmissionExplainer
 from .tools.provenance.submission_explainer import SubmissionSpot as SubmissionSpot
 from .tools.provenance.submission_explainer import WrittenValue as WrittenValue
+from .tools.requests.place_pointers import list_place_pointers as list_place_pointers
 from .tools.requests.request_drawing import draw_request as draw_request
 from .tools.requests.request_form import RequestForm as RequestForm
 from .tools.samples.sample_maker import make_sample as make_sample

@@ -14,6 +14,7 @@ from .conclude import conclude_case as conclude_case
 from .database import build_engine as build_engine
 from .deadlines import load_shipped_timetable as load_shipped_timetable
 from .deadlines import read_editions as read_editions
+from .delivered_notices import apply_agency_document as apply_agency_document
 from .document_needs import WeighedNeeds as WeighedNeeds
 from .document_needs import judge_document_needs as judge_document_needs
 from .document_needs import load_stored_submission as load_stored_submission

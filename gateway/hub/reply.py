@@ -218,11 +218,22 @@ def _apply_acknowledgment(
     agency_requests.apply_event(
         conn, request.id, StateEvent("acknowledge", now, request.agency, said[:100]), **values
     )
+    _correlate_receipt(conn, request, said)
+    record_evidence(conn, "acknowledged", "request", request.id, None, {"receipt": said}, now)
+
+
+def _store_receipt(conn: Connection, request: Row[Any], said: str) -> None:
+    """Store the receipt number that a notice states; the first one that an agency gave stays."""
+    if request.receipt_number is None:
+        agency_requests.set_receipt_number(conn, request.id, said)
+    _correlate_receipt(conn, request, said)
+
+
+def _correlate_receipt(conn: Connection, request: Row[Any], said: str) -> None:
     # Some agencies give one receipt number to several applications: it then identifies the first one.
     value = f"{request.agency}:{said}"
     if correlations.find_correlation(conn, "agency-receipt", value) is None:
         correlations.insert_correlation(conn, "agency-receipt", value, request.case_id, request.id)
-    record_evidence(conn, "acknowledged", "request", request.id, None, {"receipt": said}, now)
 
 
 def _apply_notice(
@@ -249,6 +260,8 @@ def _apply_notice(
         {"agency": request.agency, "number": notice.number},
         now,
     )
+    if notice.receipt_number:
+        _store_receipt(conn, request, notice.receipt_number)
     if notice.decisions:
         outdate_early_decisions(conn, request)
     event = move_request(conn, hub, request, (notice, stored), now)

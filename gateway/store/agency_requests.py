@@ -26,6 +26,7 @@ __all__ = [
     "list_overdue_requests",
     "outdate_decisions",
     "set_last_reply",
+    "set_receipt_number",
     "set_sent_document",
 ]
 
@@ -98,6 +99,12 @@ def set_last_reply(conn: Connection, request: int, reply_sha256: str) -> None:
     """Set the signed octets of the agency's last reply."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
     conn.execute(changed.values(reply_sha256=reply_sha256))
+
+
+def set_receipt_number(conn: Connection, request: int, said: str) -> None:
+    """Set the agency's own number of the application."""
+    changed = update(agency_requests).where(agency_requests.c.id == request)
+    conn.execute(changed.values(receipt_number=said))
 
 
 def find_by_id(conn: Connection, request: int) -> Row[Any] | None:

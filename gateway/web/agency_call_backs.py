@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from lxml import etree
+
 from gateway.cases import AgencyCallback, SignedReply
 from gateway.errors import SIGNER_MISMATCH, GatewayError
 from gateway.hub import (
     CallBackWitness,
     ConnectionClaim,
     Hub,
+    apply_agency_document,
     apply_call_back,
     check_client_certificate,
 )
@@ -35,9 +38,11 @@ class HubCallBackHandler:
         self._find_witness = find_witness
 
     def _apply_call_back(self, said: AgencyCallback, caller: Caller) -> None:
-        spoken = SignedReply(caller.envelope, caller.certificate.sha256)
+        apply_call_back(self._hub, caller.party, said, *self._list_proofs(caller))
+
+    def _list_proofs(self, caller: Caller) -> tuple[SignedReply, CallBackWitness | None]:
         witness = None if self._find_witness is None else self._find_witness(caller)
-        apply_call_back(self._hub, caller.party, said, spoken, witness)
+        return SignedReply(caller.envelope, caller.certificate.sha256), witness
 
     def acknowledge(self, said: AgencyCallback, caller: Caller) -> None:
         """Record that the agency has an application, with its receipt number."""
@@ -50,6 +55,10 @@ class HubCallBackHandler:
     def submit_decision(self, said: AgencyCallback, caller: Caller) -> None:
         """Apply a notice: decisions, or another state of the request."""
         self._apply_call_back(said, caller)
+
+    def deliver_notice(self, document: etree._Element, caller: Caller) -> None:
+        """Apply a document of the agency's own form."""
+        apply_agency_document(self._hub, caller.party, document, *self._list_proofs(caller))
 
 
 def build_soap_security(

@@ -30,7 +30,7 @@ from gateway.web.spyne_shim import (
     primitive,
     rpc,
 )
-from gateway.wire import SERVICE_AGENCY, collapse_whitespace, parse_instant, read_wsdl
+from gateway.wire import SERVICE_AGENCY, SOAP11, collapse_whitespace, parse_instant, read_wsdl
 
 __all__ = ["WSDL", "CallBackHandler", "build_agency_service", "build_spyne_application"]
 
@@ -57,6 +57,9 @@ class CallBackHandler(Protocol):
 
     def submit_decision(self, said: AgencyCallback, caller: Caller) -> None:
         """Apply a notice: decisions, or another state of the request."""
+
+    def deliver_notice(self, document: etree._Element, caller: Caller) -> None:
+        """Apply a document of the agency's own form."""
 
 
 def _make_token_type(name: str, most: int | None = None, **facets: Any) -> Any:
@@ -103,6 +106,24 @@ class DecisionElement(ComplexModel):  # type: ignore[misc]
     ]
 
 
+class DocumentElement(ComplexModel):  # type: ignore[misc]
+    """A document of the agency's own form; the handler reads it by the mappings."""
+
+    __namespace__ = SERVICE_AGENCY
+    __type_name__ = "DocumentContent"
+    _type_info = [  # noqa: RUF012  # Spyne reads it once
+        (
+            "any",
+            primitive.AnyXml(
+                schema_tag="{http://www.w3.org/2001/XMLSchema}any",
+                namespace="##other",
+                process_contents="lax",
+                min_occurs=1,
+            ),
+        )
+    ]
+
+
 def _declare_operation(name: str, **parameters: Any) -> Callable[[Any], Any]:
     decorate: Callable[[Any], Any] = rpc(
         *parameters.values(),
@@ -117,7 +138,7 @@ _EITHER: Final = "either"
 
 
 class AgencyService(ServiceBase):  # type: ignore[misc]
-    """The three operations; each converts its arguments to values and calls the handler."""
+    """The four operations; each converts its arguments to values and calls the handler."""
 
     @_declare_operation("Acknowledge", ApplicationNumber=Number, ReceiptNumber=Number)
     def acknowledge(ctx: Any, application: str, receipt: str) -> None:  # noqa: N805
@@ -166,6 +187,10 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
         IssuedAt=Instant,
         StatusCode=StatusCode,
         Decision=_make_repeatable(DecisionElement),
+        ReceiptNumber=_make_optional(Number),
+        Text=_make_optional(Sentence),
+        Pointer=_make_repeatable(Pointer),
+        Deadline=_make_optional(Instant),
     )
     def submit_decision(
         ctx: Any,  # noqa: N805
@@ -175,6 +200,10 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
         issued_at: datetime,
         status: str,
         decisions: list[Any] | None,
+        receipt: str | None,
+        text: str | None,
+        pointers: list[str] | None,
+        deadline: datetime | None,
     ) -> None:
         """Handle decisions, or another new state of the request."""
         notice = Notice(
@@ -182,6 +211,10 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
             issued_at=issued_at,
             status_code=collapse_whitespace(status),
             decisions=tuple(_make_decision(one) for one in decisions or ()),
+            text=text or "",
+            pointers=tuple(collapse_whitespace(one) for one in pointers or ()),
+            deadline=deadline,
+            receipt_number=None if receipt is None else collapse_whitespace(receipt),
         )
         said = AgencyCallback(
             notice,
@@ -189,6 +222,15 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
             requirement_number=None if requirement is None else collapse_whitespace(requirement),
         )
         _call_handler(ctx, "submit_decision", said)
+
+    @_declare_operation("DeliverNotice", Document=DocumentElement.customize(min_occurs=1, nillable=False))
+    def deliver_notice(ctx: Any, _document: Any) -> None:  # noqa: N805
+        """Handle a document of the agency's own form, which is taken from the verified tree."""
+        call: VerifiedCall = ctx.transport.req_env[_CALL]
+        wrapper = call.root.find(f"{{{SOAP11}}}Body/{{{SERVICE_AGENCY}}}DeliverNotice")
+        assert wrapper is not None
+        (document,) = wrapper[0].iterchildren(tag=etree.Element)
+        _call_handler(ctx, "deliver_notice", document)
 
 
 def _make_decision(content: Any) -> DecisionValue:
@@ -204,7 +246,7 @@ def _make_decision(content: Any) -> DecisionValue:
     )
 
 
-def _call_handler(ctx: Any, operation: str, said: AgencyCallback) -> None:
+def _call_handler(ctx: Any, operation: str, said: AgencyCallback | etree._Element) -> None:
     """Call the handler.
 
     An exception is stored in the environment, because Spyne would log it and write the fault

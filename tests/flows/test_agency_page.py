@@ -99,6 +99,24 @@ def test_the_hub_takes_the_call_of_the_page_and_the_item_is_decided(story: Story
     assert story.request("KPTA").state == "DECIDED"
 
 
+def test_the_hub_takes_the_own_document_of_the_page_and_tells_what_the_page_says(story: Story) -> None:
+    request = parse_xml(example("own-document"))
+    service("hub-agency.wsdl").schema.validate_element(request)
+    (number,) = request.iterfind(".//{*}Declaration/{*}ID")
+    number.text = story.number_of("KPTA")
+    root = envelope(request, AddressingHeaders(f"{SERVICE_AGENCY}:DeliverNotice", "urn:uuid:own"))
+    sign_soap_envelope(root, signer_named("kpta"), now=story.clock())
+    gate = build_agency_service(HubCallBackHandler(story.hub), build_soap_security(story.hub))
+    status, answer = call_hub(gate, serialize_element(root))
+    assert status == "200 OK", answer
+    asked = story.request("KPTA")
+    assert (asked.state, asked.due_at.isoformat()) == ("INFORMATION_REQUIRED", "2026-11-30T14:59:59+00:00")
+    story.tick()
+    told = story.inbox.documents("Notice")[-1]
+    assert told.findtext(".//{*}Text") == "Documents asked (보완제출서류): 성분표"
+    assert "`Documents asked (보완제출서류): 성분표`" in PAGE
+
+
 def test_a_law_that_the_call_did_not_name_is_refused(story: Story) -> None:
     gate = build_agency_service(HubCallBackHandler(story.hub), build_soap_security(story.hub))
     status, answer = call_hub(gate, signed_by_agency(story, set_law("99")))

@@ -48,6 +48,10 @@ _CALLS = {
 <IssuedAt>2026-11-20T09:00:00Z</IssuedAt><StatusCode>R01</StatusCode><Decision><item>1</item><law>01</law>
 <decision>APPROVED</decision><number>P  1</number><date>2026-11-20</date><quantity>10.500</quantity>
 <unit>KGM</unit><condition>keep  dry</condition></Decision>""",
+    "DeliverNotice": """<Document><Response xmlns="urn:single-window:document:govcbrasd:1">
+<TypeCode>GOVCBRASD</TypeCode><Declaration><TypeCode>GOVCBRFR2</TypeCode><ID>A26000001001N</ID></Declaration><ID>N-3</ID>
+<IssueDateTime>20261120180000</IssueDateTime><AdditionalInformation><StatementTypeCode>G04</StatementTypeCode>
+</AdditionalInformation></Response></Document>""",
 }
 
 

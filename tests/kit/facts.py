@@ -35,7 +35,16 @@ from gateway.conformance.standard.suite_party import KINDS
 from gateway.conformance.standard.suite_profile import FEATURES
 from gateway.conformance.standard.suite_requirement import select_requirements
 from gateway.encryption.encryption_policies import ENCRYPTION_POLICIES
-from gateway.errors import PROBLEMS, delivery, documents, internal, message_syntax, messaging, security
+from gateway.errors import (
+    PROBLEMS,
+    agency_documents,
+    delivery,
+    documents,
+    internal,
+    message_syntax,
+    messaging,
+    security,
+)
 from gateway.monitor.metrics import _HELP as METRICS
 from gateway.share import get_data_folder
 from gateway.state_machines import MACHINES, StateMachine
@@ -53,7 +62,7 @@ from tests.kit.source_tree import get_place, parse_sources
 UNWRITTEN = "?"
 BLOCK = re.compile(r"<!-- facts: ([\w:.-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 COMMITS = ("write_transaction", "run_in_group_commit", "closing_transaction")
-FAMILIES = (message_syntax, security, messaging, documents, delivery, internal)
+FAMILIES = (message_syntax, security, messaging, documents, delivery, agency_documents, internal)
 
 Words = Mapping[tuple[str, ...], str]
 

@@ -72,6 +72,9 @@ class Recorder:
     def submit_decision(self, said: AgencyCallback, caller: Caller) -> None:
         self.take("submit_decision", said, caller)
 
+    def deliver_notice(self, document: etree._Element, caller: Caller) -> None:
+        raise AssertionError(document.tag)
+
 
 @dataclass
 class Answer:

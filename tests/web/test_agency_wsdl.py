@@ -103,7 +103,9 @@ def operations(root: etree._Element) -> list[str]:
 
 
 def test_the_operations_are_the_same() -> None:
-    assert operations(OURS) == operations(THEIRS) == ["Acknowledge", "RequestInformation", "SubmitDecision"]
+    assert operations(OURS) == operations(THEIRS) == [
+        "Acknowledge", "DeliverNotice", "RequestInformation", "SubmitDecision",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [op + end for op in operations(OURS) for end in ("", "Response")])
@@ -115,6 +117,7 @@ def test_the_comparison_looks_at_something() -> None:
     decision = wrapper(OURS, "SubmitDecision")
     assert list(decision) == [
         "ApplicationNumber", "RequirementNumber", "NoticeNumber", "IssuedAt", "StatusCode", "Decision",
+        "ReceiptNumber", "Text", "Pointer", "Deadline",
     ]  # fmt: skip
     times, members = decision["Decision"]
     assert times == ("0", "unbounded")

@@ -1,0 +1,29 @@
+"""Problems of documents and messages in the own forms of agencies."""
+
+from __future__ import annotations
+
+from gateway.errors.problem import Problem
+
+NOTICE_FORM_UNKNOWN = Problem(
+    id="GW716",
+    title="form of the agency's document not known",
+    meaning="The document is of no kind by which this application may be answered. Nothing of it was stored.",
+    cause="Its namespace or first element is not one that the mappings name, or the hub or customs send it.",
+    remedy="Send a document that the mapping of the application names, in the namespace of its schema.",
+    ebms2="NotSupported",
+    ebms3="EBMS:0004",
+    soap="Client",
+    http=422,
+)
+
+NOTICE_UNREADABLE = Problem(
+    id="GW717",
+    title="agency's document contradicts its form",
+    meaning="A part of the agency's document cannot be read by the mapping. Nothing of it was stored.",
+    cause="A value, code, element or item is not as its form has it. The location is its XPath.",
+    remedy="Correct the place that the location names, and send the document again.",
+    ebms2="Inconsistent",
+    ebms3="EBMS:0004",
+    soap="Client",
+    http=422,
+)

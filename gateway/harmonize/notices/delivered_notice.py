@@ -1,0 +1,96 @@
+"""Reads a document that an agency delivers about an application: its number, its facts, its schema.
+
+The number of the application is found first, by the mappings in force, since it says by which
+mappings the document is read.  GW716 is a document of another kind than these mappings expect,
+GW717 one that contradicts its kind; both name the place as an XPath in the agency's own document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lxml import etree
+
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, NOTICE_FORM_UNKNOWN, NOTICE_UNREADABLE, GatewayError
+from gateway.harmonize.generator import write_notice_schema
+from gateway.harmonize.language import (
+    DocumentMapping,
+    MappingBundle,
+    NoticeCatalog,
+    NoticeElement,
+    NoticeMapping,
+)
+from gateway.harmonize.notices.notice_facts import NoticeFacts, find_notice_mapping, read_notice
+from gateway.wire import collapse_whitespace, compile_schema, find_violation
+
+__all__ = ["find_named_application", "read_delivered_notice"]
+
+_SENDER = "agency"
+_NUMBER = "application_number"
+_LONGEST = 128
+
+
+def find_named_application(root: etree._Element, notices: NoticeCatalog) -> tuple[str, str]:
+    """Return the application number that a document states, and its XPath.
+
+    Raise GW716 for a document of an unknown kind, or of a kind that agencies do not send; GW717
+    where it states no number.
+    """
+    notice = _find_agency_notice(root, notices)
+    for names in _list_number_paths(notice.root, (notice.root.name,)):
+        path = "/" + "/".join(names)
+        found = root.find("/".join(f"{{{notice.namespace}}}{name}" for name in names[1:]))
+        number = "" if found is None else collapse_whitespace(found.text or "")
+        if not 0 < len(number) <= _LONGEST:
+            raise GatewayError(NOTICE_UNREADABLE, "it must state an application number here", path)
+        return number, path
+    raise GatewayError(NOTICE_FORM_UNKNOWN, f"{notice.id} names no application", f"/{notice.root.name}")
+
+
+def _find_agency_notice(root: etree._Element, notices: NoticeCatalog) -> NoticeMapping:
+    try:
+        notice = find_notice_mapping(root, notices)
+    except GatewayError as error:
+        raise GatewayError(NOTICE_FORM_UNKNOWN, error.detail, error.location) from error
+    if notice.sender != _SENDER:
+        raise GatewayError(
+            NOTICE_FORM_UNKNOWN, f"{notice.id} is a document of the {notice.sender}", f"/{notice.root.name}"
+        )
+    return notice
+
+
+def _list_number_paths(slot: NoticeElement, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for child in slot.children:
+        line = child.line
+        if line is not None and line.kind is not None and line.kind.name == _NUMBER:
+            yield (*names, child.name)
+        elif child.each is None:
+            yield from _list_number_paths(child, (*names, child.name))
+
+
+def read_delivered_notice(
+    root: etree._Element, bundle: MappingBundle, document: DocumentMapping
+) -> NoticeFacts:
+    """Return the facts of a document about an application for `document`; raise GW716 or GW717."""
+    _find_agency_notice(root, bundle.notices)
+    try:
+        facts = read_notice(root, bundle.notices, document)
+    except GatewayError as error:
+        other = error.problem is ANSWER_NOT_UNDERSTOOD and error.location.count("/") == 1
+        problem = NOTICE_FORM_UNKNOWN if other else NOTICE_UNREADABLE
+        raise GatewayError(problem, f"{error.problem.id} {error.detail}", error.location) from error
+    _validate_notice(root, bundle, facts.notice)
+    return facts
+
+
+def _validate_notice(root: etree._Element, bundle: MappingBundle, notice: NoticeMapping) -> None:
+    """Raise GW717 unless `root` is valid under the schema that is made from its mapping."""
+    key = f"notice:{notice.id}"
+    schema: Any = bundle.compiled.get(key)
+    if schema is None:
+        schema = bundle.compiled[key] = compile_schema(write_notice_schema(notice).encode("utf-8"))
+    # A copy alone: the document is a part of the verified envelope, and paths begin at its own root.
+    reason = find_violation(schema, etree.fromstring(etree.tostring(root, with_tail=False)))
+    if reason is not None:
+        raise GatewayError(NOTICE_UNREADABLE, reason.message[:300], reason.path or f"/{notice.root.name}")
