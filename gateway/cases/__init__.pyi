@@ -61,6 +61,11 @@ from .requirement_balance import format_left_quantity as format_left_quantity
 from .requirement_balance import judge_requirement_claim as judge_requirement_claim
 from .requirement_balance import read_requirement_claim as read_requirement_claim
 from .requirement_balance import select_granted_quantities as select_granted_quantities
+from .requirement_results import APPROVING as APPROVING
+from .requirement_results import RequirementResult as RequirementResult
+from .requirement_results import check_requirement_result as check_requirement_result
+from .requirement_results import select_current_results as select_current_results
+from .requirement_results import select_law_results as select_law_results
 from .result_documents import CaseHeader as CaseHeader
 from .result_documents import DecidedRequest as DecidedRequest
 from .result_documents import HeldCase as HeldCase

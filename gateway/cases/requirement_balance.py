@@ -87,7 +87,8 @@ class GrantedQuantity:
 class RequirementBalance:
     """A requirement: what was granted, what is used (by unit), and who may use it until when.
 
-    Without `holder` every declaration may use it. `key` is its row in the store.
+    Without `holder` every declaration may use it. `key` is its row in the store. An `unlimited` one was
+    approved without a quantity: nothing runs out.
     """
 
     agency: str
@@ -98,6 +99,7 @@ class RequirementBalance:
     valid_until: date | None = None
     revoked: bool = False
     key: int = 0
+    unlimited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +113,15 @@ class RequirementFinding:
 
 @dataclass(frozen=True, slots=True)
 class JudgedClaim:
-    """The result of judging a claim: the uses that can be written off, each with its requirement."""
+    """The result of judging a claim: the uses that can be written off, each with its requirement.
+
+    Of the `unknown` ones nobody knows the number yet.
+    """
 
     taken: tuple[tuple[RequirementUse, RequirementBalance], ...]
     problems: tuple[RequirementFinding, ...]
     warnings: tuple[RequirementFinding, ...]
+    unknown: tuple[RequirementUse, ...] = ()
 
 
 def read_requirement_claim(declaration: etree._Element) -> ClaimedRequirements:
@@ -175,12 +181,13 @@ def judge_requirement_claim(
     for balance in known:
         by_number[balance.number].append(balance)
     used: dict[tuple[str, str], dict[str, Decimal]] = {}
-    taken, problems, warnings = [], [], []
+    taken, problems, warnings, unknown = [], [], [], []
     for use in claim.uses:
         candidates = by_number.get(use.number, [])
         if not candidates:
             detail = f"the ledger does not know requirement {use.number}; nothing is written off"
             warnings.append(RequirementFinding(REQUIREMENT_UNKNOWN, detail, use.pointer))
+            unknown.append(use)
             continue
         chosen = _choose_requirement(use, candidates, {claim.importer, claim.exporter}, on)
         if isinstance(chosen, RequirementFinding):
@@ -193,7 +200,7 @@ def judge_requirement_claim(
             taken.append((use, chosen))
         else:
             problems.append(finding)
-    return JudgedClaim(tuple(taken), tuple(problems), tuple(warnings))
+    return JudgedClaim(tuple(taken), tuple(problems), tuple(warnings), tuple(unknown))
 
 
 def _choose_requirement(
@@ -221,6 +228,8 @@ def _choose_requirement(
 def _find_shortage(
     use: RequirementUse, chosen: RequirementBalance, used: Mapping[str, Decimal], units: UnitTable
 ) -> RequirementFinding | None:
+    if chosen.unlimited:
+        return None
     name = f"requirement {use.number} of {chosen.agency}"
     left = compute_left_quantity(chosen.granted, used, use.unit, units)
     if left is None:

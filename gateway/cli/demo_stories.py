@@ -11,8 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from gateway.cli.demo_stage import Cast
-from gateway.conformance.partners import make_amendment, make_withdrawal
+from gateway.cli.demo_stage import Cast, Stage
+from gateway.conformance.partners import (
+    Journal,
+    get_current_time,
+    make_amendment,
+    make_withdrawal,
+    name_requirement,
+    read_identity,
+    say_requirement_result,
+)
 from gateway.errors import MISUSE, GatewayError
 from gateway.share import get_data_folder
 
@@ -24,9 +32,12 @@ __all__ = [
     "list_stories",
     "make_step_document",
     "read_story",
+    "say_step_result",
 ]
 
 _SUFFIX: Final = ".toml"
+#: A step in which not the broker speaks, but an agency by itself.
+_RESULT: Final = "result"
 
 #: How the document of a step is made from the sample: by the value of `send`.
 _MAKERS: Final[Mapping[str, Callable[[bytes, Mapping[str, Any]], bytes]]] = {
@@ -61,6 +72,8 @@ class StoryPlan:
     customs_codes: tuple[str, ...] | None = None
     steps: tuple[StoryStep, ...] = ()
     agencies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: The certificates that items of the sample use: item, number, quantity, unit.
+    names: tuple[Mapping[str, Any], ...] = ()
 
 
 #: The demo without a story.
@@ -90,19 +103,35 @@ def read_story(name: str) -> StoryPlan:
         customs_codes=tuple(table["customs_codes"]) if "customs_codes" in table else None,
         steps=tuple(_read_step(one) for one in table.get("step", ())),
         agencies=table.get("agency", {}),
+        names=tuple(table.get("names", ())),
     )
 
 
 def _read_step(row: Mapping[str, Any]) -> StoryStep:
-    if row["send"] not in _MAKERS:
-        raise GatewayError(MISUSE, f"a step sends one of {', '.join(_MAKERS)}", str(row["send"])[:40])
+    known = (*_MAKERS, _RESULT)
+    if row["send"] not in known:
+        raise GatewayError(MISUSE, f"a step sends one of {', '.join(known)}", str(row["send"])[:40])
     return StoryStep(row["when"], row["send"], {key: row[key] for key in row if key not in ("when", "send")})
 
 
 def apply_story(cast: Cast, plan: StoryPlan) -> Cast:
     """Return the cast as the story has it."""
     agencies = tuple(one | dict(plan.agencies.get(one["code"], {})) for one in cast.agencies)
-    return replace(cast, agencies=agencies, outcome=plan.outcome or cast.outcome)
+    sample = cast.sample
+    for one in plan.names:
+        sample = name_requirement(sample, **one)
+    return replace(cast, sample=sample, agencies=agencies, outcome=plan.outcome or cast.outcome)
+
+
+def say_step_result(step: StoryStep, stage: Stage) -> bool:
+    """Let the agency of a step say what it decided by itself; return False for a step of the broker."""
+    if step.send != _RESULT:
+        return False
+    place = stage.partner(step.words["agency"])
+    journal = Journal(place / "log" / "calls.jsonl")
+    identity = read_identity(place, step.words["agency"].lower())
+    url = f"{stage.hub_url}/soap/agency"
+    return say_requirement_result(identity, url, journal, step.words, get_current_time())
 
 
 def make_step_document(step: StoryStep, sample: bytes) -> bytes:

@@ -9,6 +9,9 @@ from .completion import hop_signals as hop_signals
 from .completion import operator_actions as operator_actions
 from .completion import signals as signals
 from .completion.case_closing import closing_transaction as closing_transaction
+from .completion.outside_decisions import list_outside_decisions as list_outside_decisions
+from .completion.outside_decisions import list_outside_requests as list_outside_requests
+from .completion.outside_decisions import load_requirement_results as load_requirement_results
 from .conclude import Conclusion as Conclusion
 from .conclude import conclude_case as conclude_case
 from .database import build_engine as build_engine
@@ -97,6 +100,7 @@ from .register.stored_forwarding_rules import make_rule_columns as make_rule_col
 from .reply import CallBackWitness as CallBackWitness
 from .reply import apply_call_back as apply_call_back
 from .requirement_ledger import load_requirement_balances as load_requirement_balances
+from .requirement_results import join_requirements as join_requirements
 from .response_watch import PendingResponse as PendingResponse
 from .response_watch import WaitingRequest as WaitingRequest
 from .submission_inspection import InspectionFinding as InspectionFinding

@@ -21,6 +21,7 @@ from gateway.cases import ReportedProblem, make_case_number
 from gateway.errors import NO_OPEN_CASE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.amend import amend_case, compose_amendment
+from gateway.hub.case_progress import conclude_unasked_case
 from gateway.hub.forward import (
     ComposedCall,
     compose_application_call,
@@ -33,6 +34,7 @@ from gateway.hub.held_cases import cancel_hold, hold_case
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease, enqueue_task
 from gateway.hub.requirement_ledger import claim_requirements, write_off_requirements
+from gateway.hub.requirement_results import await_unknown_requirements, note_joined_results
 from gateway.hub.split import (
     PreparedApplication,
     ProcessedSubmission,
@@ -254,6 +256,8 @@ def _start_case(
         cancel_hold(conn, case, now)
         further = {"detail": _describe_case(intake)}
     write_off_requirements(conn, case, used.taken, now)
+    note_joined_results(conn, case, (one.key for _, one in used.taken), now)
+    await_unknown_requirements(conn, case, used, now)
     for sequence, (one, words) in enumerate(zip(intake.prepared, applications, strict=True), start=1):
         request = agency_requests.insert_request(
             conn, _make_request(conn, intake.bundle, (case, sequence), one, (words, now))
@@ -264,10 +268,7 @@ def _start_case(
     if intake.prepared:
         cases.apply_event(conn, case, StateEvent("dispatch", now, _ACTOR), **further)
     else:
-        cases.apply_event(
-            conn, case, StateEvent("none_concerned", now, _ACTOR), outcome="APPROVED", **further
-        )
-        enqueue_task(conn, "conclude", ("case", case), f"conclude:{case}:1", now)
+        conclude_unasked_case(conn, intake.units, case, now, **further)
     data = _describe_admission(intake) | {"bundle": intake.bundle}
     record_evidence(conn, "admitted", "case", case, arrived.row.identity_sha256, data, now)
 

@@ -38,6 +38,7 @@ from gateway.hub.requirement_ledger import (
     keep_rejected_uses,
     write_off_requirements,
 )
+from gateway.hub.requirement_results import await_unknown_requirements, note_joined_results
 from gateway.hub.split import (
     PreparedApplication,
     ProcessedSubmission,
@@ -55,6 +56,7 @@ from gateway.store import (
     messages,
     payloads,
     read_transaction,
+    requirement_results,
 )
 from gateway.wire import canonicalize_element, parse_xml
 
@@ -216,6 +218,9 @@ def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, 
         told = tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
         raise SubmissionRejectedError(told, intake.submission.reference, intake.declarant, intake.signing)
     write_off_requirements(conn, case.id, used.taken, now)
+    requirement_results.end_awaited_uses(conn, case.id, "amended", now)
+    note_joined_results(conn, case.id, (one.key for _, one in used.taken), now)
+    await_unknown_requirements(conn, case.id, used, now)
     keep_rejected_uses(conn, case.id, (intake.requirements, rejected), intake.units, now)
 
 

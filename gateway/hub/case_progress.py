@@ -32,6 +32,7 @@ from gateway.hub.completion import (
     is_cancellation_open,
     list_cancellations,
     list_concerns,
+    list_outside_decisions,
     list_standing_numbers,
     make_concern,
     make_standing_decisions,
@@ -40,11 +41,20 @@ from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, enqueue_task
 from gateway.hub.register import open_active_mappings
 from gateway.hub.requirement_ledger import apply_decided_items, give_back_requirements
-from gateway.store import StateEvent, StoredNotice, agency_requests, cases, decisions, deliveries
+from gateway.store import (
+    StateEvent,
+    StoredNotice,
+    agency_requests,
+    cases,
+    decisions,
+    deliveries,
+    requirement_results,
+)
 
 __all__ = [
     "CANCELLATION_EVENTS",
     "answer_cancellation_by_decision",
+    "conclude_unasked_case",
     "end_cancellation",
     "list_rejected_case_items",
     "move_case",
@@ -164,7 +174,7 @@ def move_case(
     if case.state == "WITHDRAWN":
         return
     asked = agency_requests.list_by_case(conn, case.id)
-    standing = make_standing_decisions(decisions.list_by_case(conn, case.id), list_standing_numbers(asked))
+    standing = _list_standing(conn, case.id, asked)
     outcome = _evaluate_outcome(case, asked, standing)
     if outcome is None and not decided:
         return
@@ -194,6 +204,7 @@ def _settle_ledger(
     """Give back what a withdrawn case, a rejected item and the item of a cancelled request have used."""
     outcome, asked, standing = decided
     if outcome is CaseOutcome.WITHDRAWN:
+        requirement_results.end_awaited_uses(conn, case.id, "withdrawn", now)
         give_back_requirements(conn, case.id, "withdrawn", now)
         return
     apply_decided_items(conn, case.id, _list_rejected(case, asked, standing), units, now)
@@ -202,8 +213,35 @@ def _settle_ledger(
 def list_rejected_case_items(conn: Connection, case: Row[Any]) -> set[int]:
     """Return the items of a locked case whose decisions in force reject them, and of cancelled requests."""
     asked = agency_requests.list_by_case(conn, case.id)
-    standing = make_standing_decisions(decisions.list_by_case(conn, case.id), list_standing_numbers(asked))
+    standing = _list_standing(conn, case.id, asked)
     return _list_rejected(case, asked, standing)
+
+
+def _list_standing(conn: Connection, case_id: int, asked: Sequence[Row[Any]]) -> tuple[RankedDecision, ...]:
+    """Return the decisions on the applications of a case, and those under numbers that it names."""
+    own = make_standing_decisions(decisions.list_by_case(conn, case_id), list_standing_numbers(asked))
+    return (*own, *list_outside_decisions(conn, case_id))
+
+
+def conclude_unasked_case(
+    conn: Connection, units: UnitTable, case_id: int, now: datetime, **values: Any
+) -> None:
+    """Decide a new case without applications: it is approved, if no number that it names says otherwise.
+
+    `values` are stored with the step.
+    """
+    standing = list_outside_decisions(conn, case_id)
+    items = (values.get("detail") or cases.lock_case(conn, case_id).detail)["items"]
+    outcome = evaluate_case_outcome(items, (), standing) or CaseOutcome.APPROVED
+    event = StateEvent("none_concerned", now, "admit")
+    cases.apply_event(conn, case_id, event, outcome=outcome.value, **values)
+    if not standing:
+        enqueue_task(conn, "conclude", ("case", case_id), f"conclude:{case_id}:1", now)
+        return
+    rests_on = compute_conclusion_id(outcome, standing)
+    key = f"conclude:{case_id}:{rests_on}"
+    enqueue_task(conn, "conclude", ("case", case_id), key, now, rests_on=rests_on)
+    _settle_ledger(conn, units, cases.lock_case(conn, case_id), (outcome, (), standing), now)
 
 
 def _list_rejected(case: Row[Any], asked: Sequence[Row[Any]], standing: Sequence[RankedDecision]) -> set[int]:
@@ -241,7 +279,10 @@ def _evaluate_outcome(
         _get_case_items(case), list_concerns(asked), standing, _list_items(cancelled)
     )
     withdraws = "withdrawal" in (case.detail or {})
-    return CaseOutcome.WITHDRAWN if outcome and withdraws and not has_approval(standing) else outcome
+    # What an agency approved under a number of its own does not hold the declaration: it was not asked here.
+    numbers = {row.number for row in asked}
+    own = [one for one in standing if one.request in numbers]
+    return CaseOutcome.WITHDRAWN if outcome and withdraws and not has_approval(own) else outcome
 
 
 def _list_items(asked: Iterable[Row[Any]]) -> set[int]:

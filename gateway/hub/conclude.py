@@ -24,6 +24,8 @@ from gateway.hub.completion import (
     case_closing,
     compute_conclusion_id,
     list_cancellations,
+    list_outside_decisions,
+    list_outside_requests,
     list_standing_numbers,
     make_standing_decisions,
 )
@@ -69,9 +71,8 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
         case = cases.lock_case(conn, case_id)
         asked = agency_requests.list_by_case(conn, case_id)
         rows = decisions.list_by_case(conn, case_id)
-        if _is_current_conclusion(
-            told, case, make_standing_decisions(rows, list_standing_numbers(asked)), asked
-        ):
+        own = make_standing_decisions(rows, list_standing_numbers(asked))
+        if _is_current_conclusion(told, case, (*own, *list_outside_decisions(conn, case_id)), asked):
             earlier = deliveries.list_by_case(conn, case_id)
             store_message(
                 conn,
@@ -95,8 +96,8 @@ def _is_current_conclusion(
     if case.outcome is None:
         return False
     if told.rests_on is None:
-        # A refused case, or one without applications: unless that has been withdrawn since.
-        return bool(case.outcome != CaseOutcome.WITHDRAWN)
+        # A refused case, or one without applications: unless that has been withdrawn since, or has decisions.
+        return bool(case.outcome != CaseOutcome.WITHDRAWN) and not tuple(standing)
     about = CaseOutcome(case.outcome), standing, list_cancellations(asked)
     return told.rests_on == compute_conclusion_id(*about)
 
@@ -109,6 +110,7 @@ def _find_earlier_result(earlier: Iterable[Row[Any]]) -> int | None:
 
 def _make_result_document(facts: CaseSnapshot, now: datetime) -> etree._Element:
     by_number = {row.number: DecidedRequest(row.number, row.document, row.agency) for row in facts.requests}
+    by_number |= list_outside_requests(facts.decisions)
     detail = facts.case.detail or {}
     found = (
         *(ReportedProblem(**one) for one in detail.get("problems", ())),

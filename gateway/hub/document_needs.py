@@ -6,6 +6,7 @@ ask the same for a file.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Final
@@ -98,16 +99,18 @@ def weigh_submission_needs(
     policy: NeedPolicy,
     day: date,
     standing: StandingNeeds | None = None,
+    covered: Collection[tuple[int, str]] = (),
 ) -> WeighedNeeds:
     """Return what the rules in force on a day, and the policy, say of a submission.
 
     A supplement or an amendment is weighed with what its case has, by the rules of the day of the case.
-    It is refused only for what it makes lacking: what the case was warned of stays a warning.
+    It is refused only for what it makes lacking: what the case was warned of stays a warning. `covered`
+    are items and laws for which an agency has approved a number that the item names.
     """
     if submission.function != "9" and standing is None:
         return NO_NEEDS
     index = rules.needs.get_index(test_editions=policy.test_editions)
-    found = _judge_standing_needs(submission, (index, rules.bundle), day, standing)
+    found = _judge_standing_needs(submission, (index, rules.bundle), day, standing, covered)
     if not found.tables and not found.disclaimers:
         # Without a table in force nothing is known of any goods.
         return NO_NEEDS
@@ -130,15 +133,15 @@ def _judge_standing_needs(
     rules: tuple[NeedIndex, MappingBundle],
     day: date,
     standing: StandingNeeds | None,
+    covered: Collection[tuple[int, str]],
 ) -> NeedJudgement:
     """Judge the goods of a submission with its own documents, or with those of the case it belongs to."""
     if standing is None:
-        return judge_document_needs(
-            submission.declaration, (submission.applications, submission.disclaimers), rules, day
-        )
+        own = (submission.applications, submission.disclaimers)
+        return judge_document_needs(submission.declaration, own, rules, day, covered)
     filed = submission.applications if standing.documents is None else standing.documents
     stated = submission.disclaimers or standing.disclaimers
-    return judge_document_needs(submission.declaration, (filed, stated), rules, standing.since)
+    return judge_document_needs(submission.declaration, (filed, stated), rules, standing.since, covered)
 
 
 def judge_document_needs(
@@ -146,6 +149,7 @@ def judge_document_needs(
     filed: tuple[tuple[Application, ...], tuple[Disclaimer, ...]],
     rules: tuple[NeedIndex, MappingBundle],
     day: date,
+    covered: Collection[tuple[int, str]] = (),
 ) -> NeedJudgement:
     """Return what the rules of need say on a day of a declaration with these applications and disclaimers.
 
@@ -158,7 +162,7 @@ def judge_document_needs(
         if (known := bundle.documents.get(one.document)) is not None
     )
     stated = tuple(StatedDisclaimer(one.item, one.law, one.reason, one.text) for one in disclaimers)
-    return judge_needs(read_declared_goods(declaration), documents, stated, index, day)
+    return judge_needs(read_declared_goods(declaration), documents, stated, index, day, covered)
 
 
 def _describe_disclaimers(found: NeedJudgement, index: NeedIndex) -> list[dict[str, Any]]:

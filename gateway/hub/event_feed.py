@@ -96,6 +96,7 @@ def describe_event(row: Row[Any]) -> dict[str, Any]:
         "application": row.application,
         "agency": row.agency,
         "notice": row.notice,
+        "requirement": row.requirement,
         "message_id": row.message_id,
         "state": row.state if row.subject_type in ("case", "request") else None,
     }
@@ -107,6 +108,7 @@ _TYPES: Final[Mapping[str, str]] = {
     "request": "application.{state}",
     "notice": "notice.received",
     "message": "{state}.made",
+    "requirement": "requirement.{state}",
 }
 
 

@@ -107,7 +107,7 @@ def compose_cancellation_call(hub: Hub, request: Row[Any], reason: ChangeReason)
 def compose_outcome_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
     """Compose what customs is told of an outcome: the approved decisions, or that the case is withdrawn.
 
-    None for a case without requests or approval, and where customs is not configured.
+    None for a case without decisions or approval, and where customs is not configured.
     """
     if facts.case.outcome == "WITHDRAWN" and hub.composer.has_destination(CUSTOMS):
         reason = ChangeReason(**facts.case.detail["withdrawal"])
@@ -119,7 +119,7 @@ def compose_outcome_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
 def _compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
     """Compose pending code 19 with the approved decisions."""
     if (
-        not facts.requests
+        not (facts.requests or facts.decisions)
         or facts.case.outcome not in ("APPROVED", "PARTIAL")
         or not hub.composer.has_destination(CUSTOMS)
     ):

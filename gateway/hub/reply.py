@@ -38,6 +38,7 @@ from gateway.hub.case_progress import (
 from gateway.hub.completion import case_closing
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, FinishLease, enqueue_task
+from gateway.hub.requirement_results import is_result_without_application, store_requirement_result
 from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import (
     NewDecision,
@@ -74,12 +75,16 @@ def apply_call_back(
 ) -> str:
     """Apply an answer that `agency` sent in a call of its own; return the case number.
 
+    Of a result without an application the number of its requirement is returned.
+
     `spoken` is the signed call as received; it is stored with the request as proof of its origin.
     `witness` is given for the act of an officer at the console, and may refuse it.
     Raises GW701 when the answer refers to no request of this agency, GW513 for a mistyped number;
     GW403, GW404 or GW702 when it contradicts itself or an earlier notice; GW703 when the request
     was cancelled, or was decided at the console and the call is of the agency's own system.
     """
+    if witness is None and is_result_without_application(hub, agency, said):
+        return _store_result(hub, agency, said, spoken)
     with write_transaction(hub.engine, "reply.call_back") as conn:
         request = _find_request(conn, agency, said)
         case = cases.lock_case(conn, request.case_id)
@@ -92,6 +97,13 @@ def apply_call_back(
         _record_signed_reply(conn, hub, request, spoken, now)
         _apply_to_request(conn, hub, (case, request.id), said.answer, now)
     return str(case.number)
+
+
+def _store_result(hub: Hub, agency: str, said: AgencyCallback, spoken: SignedReply) -> str:
+    number = said.requirement_number or ""
+    if isinstance(said.answer, Notice):
+        store_requirement_result(hub, agency, (number, said.answer), spoken)
+    return number
 
 
 def _comes_after_console(conn: Connection, hub: Hub, request: Row[Any], answer: AgencyAnswer) -> bool:

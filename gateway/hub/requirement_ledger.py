@@ -9,7 +9,7 @@ each return is a row of evidence about the case.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,17 +18,21 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row
 
 from gateway.cases import (
+    APPROVING,
     ClaimedRequirements,
     GrantedQuantity,
     JudgedClaim,
     RequirementBalance,
+    RequirementResult,
     RequirementUse,
     add_used_quantity,
     judge_requirement_claim,
+    select_current_results,
     select_granted_quantities,
 )
 from gateway.evidence import record_evidence
 from gateway.harmonize import UnitTable
+from gateway.hub.completion import load_requirement_results
 from gateway.store import NewRequirementUse, requirement_quantities
 
 __all__ = [
@@ -49,14 +53,22 @@ _ARRIVED_IN_TIME: Final = date.min
 def load_requirement_balances(
     conn: Connection, rows: Sequence[Row[Any]], units: UnitTable
 ) -> tuple[RequirementBalance, ...]:
-    """Return requirements as values: what the decisions in force grant, or else what was registered."""
+    """Return requirements as values: what the decisions in force grant, or else what was registered.
+
+    A decision on an application replaces what its agency said of the number without one.
+    """
+    said: dict[int, list[RequirementResult]] = defaultdict(list)
+    for result in load_requirement_results(conn, [row.id for row in rows]):
+        said[result.subject].append(result)
     granting: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
     for one in requirement_quantities.list_granting_decisions(conn, {row.number for row in rows}):
         granting[one.number, one.agency].append(one)
-    return tuple(_make_balance(row, granting[row.number, row.agency], units) for row in rows)
+    return tuple(_make_balance(row, granting[row.number, row.agency], said[row.id], units) for row in rows)
 
 
-def _make_balance(row: Row[Any], granting: Iterable[Row[Any]], units: UnitTable) -> RequirementBalance:
+def _make_balance(
+    row: Row[Any], granting: Iterable[Row[Any]], said: Sequence[RequirementResult], units: UnitTable
+) -> RequirementBalance:
     granted = select_granted_quantities(
         (
             ((one.request_id, one.item), GrantedQuantity(Decimal(one.quantity), one.unit or ""))
@@ -64,7 +76,10 @@ def _make_balance(row: Row[Any], granting: Iterable[Row[Any]], units: UnitTable)
         ),
         units,
     )
-    if not granted and row.registered_at is not None and row.revoked_at is None:
+    allowed = [one for one in select_current_results(said) if one.decision.decision in APPROVING]
+    if not granted:
+        granted = select_granted_quantities(_list_said_quantities(allowed), units)
+    if not granted and not said and row.registered_at is not None and row.revoked_at is None:
         granted = (GrantedQuantity(Decimal(row.quantity), row.unit),)
     return RequirementBalance(
         agency=row.agency,
@@ -73,9 +88,20 @@ def _make_balance(row: Row[Any], granting: Iterable[Row[Any]], units: UnitTable)
         used={unit: Decimal(quantity) for unit, quantity in row.used.items()},
         holder=row.holder,
         valid_until=row.valid_until,
-        revoked=not granted,
+        revoked=not granted and not allowed,
         key=row.id,
+        unlimited=not granted and bool(allowed),
     )
+
+
+def _list_said_quantities(
+    allowed: Iterable[RequirementResult],
+) -> Iterator[tuple[tuple[int, int], GrantedQuantity]]:
+    """Yield what results without an application grant, each with its requirement and item."""
+    for one in allowed:
+        if one.decision.quantity is not None:
+            granted = GrantedQuantity(one.decision.quantity, one.decision.unit or "")
+            yield (one.subject, one.decision.item), granted
 
 
 def claim_requirements(

@@ -50,6 +50,7 @@ from gateway.hub.held_cases import find_held_case, make_held_numbers
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import CaseNumbers, check_open_case
 from gateway.hub.register import DecisionRules, RegisterSnapshot
+from gateway.hub.requirement_coverage import list_covered_laws
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
 from gateway.message_model import Payload
 from gateway.wire import SUB, SUBMISSION, WireLimits, load_shipped_schemas
@@ -205,7 +206,8 @@ def _make_requests(
     broken = find_broken_rules(root, bundle, arrived.row.received_at)
     prepared = _prepare_applications(bundle, submission, (numbers, further, broken), root)
     day = find_local_day(arrived.row.received_at, hub.zone)
-    weighed = weigh_submission_needs(submission, rules, hub.need_policy, day, numbers.standing)
+    covered = list_covered_laws(hub, read_requirement_claim(submission.declaration), day)
+    weighed = weigh_submission_needs(submission, rules, hub.need_policy, day, numbers.standing, covered)
     if weighed.problems:
         raise SubmissionRejectedError(weighed.report_problems())
     found = (_report_finding(one) for one in broken if not one.is_error)

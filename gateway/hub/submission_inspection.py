@@ -29,6 +29,7 @@ from gateway.harmonize import MappingBundle, find_broken_rules, make_placeholder
 from gateway.hub.document_needs import WeighedNeeds, find_local_day, weigh_submission_needs
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_open_case
+from gateway.hub.requirement_coverage import list_covered_laws
 from gateway.hub.requirement_ledger import inspect_requirements
 from gateway.hub.split import check_function
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
@@ -144,7 +145,13 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
         at,
         judge_requirements=judge_requirements,
         weigh_needs=lambda submission: weigh_submission_needs(
-            submission, rules, hub.need_policy, find_local_day(at, hub.zone)
+            submission,
+            rules,
+            hub.need_policy,
+            find_local_day(at, hub.zone),
+            covered=list_covered_laws(
+                hub, read_requirement_claim(submission.declaration), find_local_day(at, hub.zone)
+            ),
         ),
     )
 

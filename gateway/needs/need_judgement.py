@@ -7,7 +7,7 @@ GW510, an application that no need asks for is GW511, a disclaimer that is not a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, Literal
@@ -121,9 +121,11 @@ def judge_needs(
     disclaimers: Sequence[StatedDisclaimer],
     index: NeedIndex,
     day: date,
+    covered: Collection[tuple[int, str]] = (),
 ) -> NeedJudgement:
     """Return what the rules say on a day of goods with these applications and disclaimers.
 
+    The items and laws in `covered` lack nothing.
     Of the findings at most a hundred are told: errors first, then what is missing.
     """
     direction = goods.direction or _find_common_direction(filed)
@@ -132,7 +134,9 @@ def judge_needs(
         words = "the type of the declaration says neither import nor export, so its needs are not known"
         judgement.findings.append(NeedFinding(DOCUMENT_PERHAPS_NEEDED, words, "42A/D013"))
     else:
-        _Judging(judgement, index, direction, day).judge_goods(goods, filed, disclaimers)
+        _Judging(judgement, index, (direction, frozenset(covered)), day).judge_goods(
+            goods, filed, disclaimers
+        )
     _cut_findings(judgement)
     return judgement
 
@@ -155,10 +159,16 @@ def _cut_findings(judgement: NeedJudgement) -> None:
 class _Judging:
     """The judgement of one submission on one day, in one direction."""
 
-    def __init__(self, judgement: NeedJudgement, index: NeedIndex, direction: str, day: date) -> None:
+    def __init__(
+        self,
+        judgement: NeedJudgement,
+        index: NeedIndex,
+        stated: tuple[str, frozenset[tuple[int, str]]],
+        day: date,
+    ) -> None:
         self._judgement = judgement
         self._index = index
-        self._direction = direction
+        self._direction, self._covered = stated
         self._day = day
         self._needed: set[tuple[int, str]] = set()
         self._outside: dict[str, list[int]] = {}
@@ -194,7 +204,8 @@ class _Judging:
         self._judgement.items.append(ItemNeeds(item, answered))
         for need, answers in answered:
             self._needed |= {(item.number, one) for one in need.documents}
-            disclaimed = (item.number, need.law) in stated
+            subject = (item.number, need.law)
+            disclaimed = subject in stated or subject in self._covered
             if not need.documents:
                 self._outside.setdefault(need.law, []).append(item.number)
             elif not answers and not disclaimed:

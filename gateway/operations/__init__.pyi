@@ -93,6 +93,8 @@ from .register_views import describe_forwarding_rule as describe_forwarding_rule
 from .register_views import describe_mandate as describe_mandate
 from .register_views import describe_party as describe_party
 from .register_views import describe_source as describe_source
+from .requirement_report import describe_case_results as describe_case_results
+from .requirement_report import describe_requirement_results as describe_requirement_results
 from .requirement_report import describe_requirement_uses as describe_requirement_uses
 from .requirement_report import describe_requirements as describe_requirements
 from .trust_findings import collect_trust_remarks as collect_trust_remarks

@@ -17,6 +17,7 @@ from gateway.operations.delivery_report import (
     read_delivery_report,
     read_message_deliveries,
 )
+from gateway.operations.requirement_report import describe_case_results
 from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachine
 from gateway.store import (
     agency_requests,
@@ -27,6 +28,7 @@ from gateway.store import (
     notices,
     read_row_number,
     requirement_quantities,
+    requirement_results,
     transitions,
 )
 
@@ -64,6 +66,8 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
         "requirements": [
             dict(row._mapping) for row in requirement_quantities.list_uses_of_case(conn, case.id)
         ],
+        "results": describe_case_results(conn, case.id),
+        "awaited": [dict(row._mapping) for row in requirement_results.list_awaited_uses(conn, case.id)],
         "deliveries": [read_delivery_report(conn, row) for row in deliveries.list_by_case(conn, case.id)],
         "evidence": [dict(row._mapping) for row in list_subject_leaves(conn, "case", case.id)],
     }

@@ -8,12 +8,27 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import RequirementBalance, compute_left_quantity, format_left_quantity
+from gateway.cases import (
+    RequirementBalance,
+    compute_left_quantity,
+    format_left_quantity,
+    select_current_results,
+)
 from gateway.harmonize import UnitTable
-from gateway.hub import load_requirement_balances
+from gateway.hub import (
+    list_outside_decisions,
+    list_outside_requests,
+    load_requirement_balances,
+    load_requirement_results,
+)
 from gateway.store import requirement_quantities
 
-__all__ = ["describe_requirement_uses", "describe_requirements"]
+__all__ = [
+    "describe_case_results",
+    "describe_requirement_results",
+    "describe_requirement_uses",
+    "describe_requirements",
+]
 
 
 def describe_requirements(
@@ -77,4 +92,49 @@ def describe_requirement_uses(conn: Connection, requirement: int) -> list[dict[s
             "return_reason": row.return_reason,
         }
         for row in requirement_quantities.list_uses(conn, requirement)
+    ]
+
+
+def describe_requirement_results(conn: Connection, requirement: int) -> list[dict[str, Any]]:
+    """Return what the agency said of a requirement (row id) without an application, as received.
+
+    Of the rows about one item and law the one that is `current` counts.
+    """
+    said = load_requirement_results(conn, [requirement])
+    current = select_current_results(said)
+    return [
+        {
+            "notice": one.notice_number,
+            "issued_at": one.issued_at,
+            "item": one.decision.item,
+            "law": one.decision.law,
+            "decision": one.decision.decision.value,
+            "date": one.decision.date,
+            "quantity": None if one.decision.quantity is None else f"{one.decision.quantity:f}",
+            "unit": one.decision.unit,
+            "conditions": list(one.decision.conditions),
+            "current": one in current,
+        }
+        for one in said
+    ]
+
+
+def describe_case_results(conn: Connection, case_id: int) -> list[dict[str, Any]]:
+    """Return what results without an application decide for the items of a case."""
+    said = list_outside_decisions(conn, case_id)
+    named = list_outside_requests(said)
+    return [
+        {
+            "item": one.decision.item,
+            "law": one.decision.law,
+            "decision": one.decision.decision.value,
+            "agency": named[one.request].organisation,
+            "number": one.decision.number,
+            "quantity": f"{one.decision.quantity:f}",
+            "unit": one.decision.unit,
+            "conditions": list(one.decision.conditions),
+            "notice": one.notice_number,
+            "issued_at": one.issued_at,
+        }
+        for one in said
     ]

@@ -47,6 +47,7 @@ from . import refusal_reasons as refusal_reasons
 from . import register_searches as register_searches
 from . import register_version as register_version
 from . import requirement_quantities as requirement_quantities
+from . import requirement_results as requirement_results
 from . import revocation_lists as revocation_lists
 from . import sessions as sessions
 from . import sign_in_removal as sign_in_removal
@@ -129,6 +130,8 @@ from .prepared_statements import PreparedStatement as PreparedStatement
 from .refusal_counts import RefusalCount as RefusalCount
 from .requirement_quantities import NewRequirementUse as NewRequirementUse
 from .requirement_quantities import RegisteredRequirement as RegisteredRequirement
+from .requirement_results import NewAwaitedUse as NewAwaitedUse
+from .requirement_results import NewRequirementResult as NewRequirementResult
 from .revocation_lists import NewRevocationList as NewRevocationList
 from .row_numbers import read_row_number as read_row_number
 from .schema_migration import migrate_schema as migrate_schema

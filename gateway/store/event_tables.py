@@ -30,7 +30,9 @@ events = Table(
     make_required_column("subject_id", BigInteger),
     make_required_column("state"),
     Column("sequence", BigInteger),
-    CheckConstraint("subject_type IN ('case', 'request', 'notice', 'message')", name="subject_type"),
+    CheckConstraint(
+        "subject_type IN ('case', 'request', 'notice', 'message', 'requirement')", name="subject_type"
+    ),
     # Rows without a place are found by this index, too.
     UniqueConstraint("sequence"),
 )

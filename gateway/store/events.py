@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
 
 from gateway.store.event_tables import event_readers, events
 from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
+from gateway.store.requirement_tables import requirement_uses, requirements
 from gateway.store.tables import agency_requests, cases, epochs, messages, notices
 
 __all__ = [
@@ -101,6 +102,7 @@ _SOURCES: Final[dict[str, tuple[Any, Any]]] = {
     "request": (agency_requests.c.id, _asked),
     "notice": (notices.c.id, _asked.join(notices, notices.c.request_id == agency_requests.c.id)),
     "message": (messages.c.id, cases.join(messages, messages.c.case_id == cases.c.id)),
+    "requirement": (requirement_uses.c.id, cases.join(requirement_uses)),
 }
 
 
@@ -122,6 +124,7 @@ def list_events(
         agency_requests.c.id == notices.c.request_id,
     )
     notice = (events.c.subject_type == "notice") & (notices.c.id == events.c.subject_id)
+    used = (events.c.subject_type == "requirement") & (requirement_uses.c.id == events.c.subject_id)
     message = (events.c.subject_type == "message") & (messages.c.id == events.c.subject_id)
     source = (
         event_readers.join(events, events.c.sequence == event_readers.c.sequence)
@@ -129,6 +132,8 @@ def list_events(
         .outerjoin(notices, notice)
         .outerjoin(agency_requests, about)
         .outerjoin(messages, message)
+        .outerjoin(requirement_uses, used)
+        .outerjoin(requirements, requirements.c.id == requirement_uses.c.requirement_id)
     )
     columns: tuple[Any, ...] = (
         event_readers.c.sequence,
@@ -137,7 +142,8 @@ def list_events(
         events.c.state,
         cases.c.number.label("case_number"),
         agency_requests.c.number.label("application"),
-        agency_requests.c.agency,
+        func.coalesce(agency_requests.c.agency, requirements.c.agency).label("agency"),
+        requirements.c.number.label("requirement"),
         notices.c.number.label("notice"),
         messages.c.message_id,
     )

@@ -73,14 +73,14 @@ class NewRequirementUse:
     return_reason: str | None = None
 
 
-def ensure_requirement(conn: Connection, agency: str, number: str, holder: str, at: datetime) -> None:
-    """Store the requirement of a decision, unless it is there.
+def ensure_requirement(conn: Connection, agency: str, number: str, holder: str | None, at: datetime) -> None:
+    """Store the requirement of a decision, unless it is there; without `holder` nobody knows whose it is.
 
     One that an agency has granted to two holders may be used by anybody.
     """
-    new = {"number": number, "agency": agency, "holder": holder, "used": {}, "added_at": at}
+    new = {"number": number, "agency": agency, "holder": holder or "", "used": {}, "added_at": at}
     empty = dict.fromkeys(("quantity", "unit", "valid_until", "registered_at", "revoked_at"))
-    if _INSERT.insert_one(conn, new | empty) is None:
+    if _INSERT.insert_one(conn, new | empty) is None and holder is not None:
         same = (requirements.c.number == number, requirements.c.agency == agency)
         conn.execute(
             update(requirements).where(*same, requirements.c.holder.not_in(("", holder))).values(holder="")

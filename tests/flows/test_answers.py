@@ -165,7 +165,8 @@ def test_an_unknown_application_and_anothers_are_told_alike(story: Story) -> Non
     assert len(words) == 1
     assert words.pop().startswith("GW701")
     story.decide("KFDA")
-    stolen = AgencyCallback(story.notice("KPTA", number="N9"), requirement_number="KFDA-P-N1")
+    # Without a decision it is about an application, and KPTA has none under this number.
+    stolen = AgencyCallback(asked(story, "KPTA", "D01", status="D01"), requirement_number="KFDA-P-N1")
     assert refusal(story, "KPTA", stolen) == ("GW701", "RequirementNumber")
 
 

@@ -43,6 +43,7 @@ from gateway.store import (
     refusal_reasons,
     register_version,
     requirement_quantities,
+    requirement_results,
     sign_in_removal,
     submission_drafts,
     traffic_counts,
@@ -378,6 +379,21 @@ QUESTIONS = {
         lambda conn: requirement_quantities.list_uses(conn, 1),
         "requirement_uses",
         "ix_requirement_uses_requirement_id",
+    ),
+    "results without an application": (
+        lambda conn: requirement_results.list_results(conn, [1]),
+        "requirement_results",
+        "ix_requirement_results_requirement_id",
+    ),
+    "what a case waits for": (
+        lambda conn: requirement_results.list_awaited_uses(conn, 1),
+        "awaited_requirements",
+        "ix_awaited_requirements_case_id",
+    ),
+    "cases that wait for a number": (
+        lambda conn: requirement_results.list_concerned_cases(conn, 1, "R-1"),
+        "awaited_requirements",
+        "ix_awaited_requirements_number",
     ),
     "requirements by number": (
         lambda conn: requirement_quantities.find_requirements(conn, ["C-1"]),

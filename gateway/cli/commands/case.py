@@ -97,10 +97,20 @@ def _print_case_report(report: dict[str, Any]) -> None:
         past = "  (superseded)" if decision["superseded_by"] else ""
         what = f"{decision['decision']} {decision['number'] or ''}{past}"
         print(f"  item {decision['item']} law {decision['law']}: {what}")
+    _print_used_requirements(report)
+    for delivery in report["deliveries"]:
+        for line in list_delivery_lines(delivery, with_attempts=bool(delivery["problem"])):
+            print(f"  {line}")
+
+
+def _print_used_requirements(report: dict[str, Any]) -> None:
+    """Print what the items use of certificates, what was said of those by itself, and what they wait for."""
     for use in report["requirements"]:
         back = f"  (given back: {use['return_reason']})" if use["returned_at"] else ""
         used = f"{use['quantity']} {use['unit']} of requirement {use['number']} of {use['agency']}"
         print(f"  item {use['item']} uses {used}{back}")
-    for delivery in report["deliveries"]:
-        for line in list_delivery_lines(delivery, with_attempts=bool(delivery["problem"])):
-            print(f"  {line}")
+    for said in report["results"]:
+        words = f"{said['decision']} {said['number']} of {said['agency']}, without an application"
+        print(f"  item {said['item']} law {said['law']}: {words}")
+    for awaited in report["awaited"]:
+        print(f"  item {awaited['item']} waits for requirement {awaited['number']}")

@@ -21,7 +21,14 @@ from sqlalchemy import Connection
 
 from gateway.cli.demo_console import describe_sign_in
 from gateway.cli.demo_stage import Cast, Stage, check_home, read_cast
-from gateway.cli.demo_stories import USUAL, StoryPlan, apply_story, make_step_document, read_story
+from gateway.cli.demo_stories import (
+    USUAL,
+    StoryPlan,
+    apply_story,
+    make_step_document,
+    read_story,
+    say_step_result,
+)
 from gateway.cli.home_folder import keep_files_private
 from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import FILE, json_option
@@ -241,6 +248,8 @@ class _Story:
         """Send what the story has next, as soon as the applications are where it wants them."""
         if self._steps and self._steps[0].when.items() <= self._read_request_states().items():
             step = self._steps.pop(0)
+            if say_step_result(step, self._stage):
+                return
             content = make_step_document(step, self._cast.sample)
             self._send_submission(sign_submission(content, self._member))
 

@@ -32,7 +32,12 @@ from gateway.cli.shared_options import FILE, change_options, home_options, json_
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.hub import get_current_time, load_active_rules, load_shipped_rules
-from gateway.operations import describe_requirement_uses, describe_requirements, get_display_zone
+from gateway.operations import (
+    describe_requirement_results,
+    describe_requirement_uses,
+    describe_requirements,
+    get_display_zone,
+)
 from gateway.store import ListPage, RegisteredRequirement, requirement_quantities
 from gateway.wire import SUBMISSION, load_shipped_schemas, parse_xml
 
@@ -45,6 +50,9 @@ __all__ = [
 ]
 
 _COLUMNS: Final = ("id", "number", "agency", "source", "granted", "left", "holder", "valid_until", "revoked")
+#: What `show` prints as tables of their own.
+_TABLES: Final = ("uses", "results")
+_RESULTS: Final = ("notice", "issued_at", "item", "law", "decision", "quantity", "unit", "current")
 _USES: Final = ("case", "item", "quantity", "unit", "used_at", "returned_at", "return_reason")
 
 
@@ -183,17 +191,26 @@ def list_requirements(arguments: Arguments) -> int:
 @click.argument("number", help="the number on the certificate")
 @home_options()
 def show_requirement(arguments: Arguments) -> int:
-    """Print a certificate with its last 50 uses; return 1 when the ledger does not know it."""
+    """Print a certificate with what its agency said by itself and its last 50 uses; return 1 if unknown."""
     with read_database(arguments) as conn:
         rows = requirement_quantities.find_requirements(conn, [arguments.number])
-        found = [one | {"uses": describe_requirement_uses(conn, one["id"])} for one in _describe(conn, rows)]
+        found = [
+            one
+            | {
+                "uses": describe_requirement_uses(conn, one["id"]),
+                "results": describe_requirement_results(conn, one["id"]),
+            }
+            for one in _describe(conn, rows)
+        ]
     if not found:
         return report_wrong_row(f"the ledger does not know requirement {arguments.number}")
     for one in found:
         if arguments.json:
             print_json(one)
             continue
-        print(format_facts({name: value for name, value in _flatten(one).items() if name != "uses"}))
+        print(format_facts({name: value for name, value in _flatten(one).items() if name not in _TABLES}))
+        if one["results"]:
+            print_table(one["results"], as_json=False, columns=_RESULTS)
         print_table(one["uses"], as_json=False, columns=_USES)
     return 0
 

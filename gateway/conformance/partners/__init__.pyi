@@ -36,6 +36,7 @@ from .partner_identity import get_current_time as get_current_time
 from .partner_identity import read_file as read_file
 from .partner_identity import read_identity as read_identity
 from .partner_identity import read_membership as read_membership
+from .requirement_calls import say_requirement_result as say_requirement_result
 from .sending_outcome import SendingError as SendingError
 from .sending_outcome import SendingState as SendingState
 from .soap_endpoint import CONTENT_TYPE as CONTENT_TYPE
@@ -43,3 +44,4 @@ from .soap_endpoint import load_service_description as load_service_description
 from .soap_endpoint import make_message_id as make_message_id
 from .turn_documents import make_amendment as make_amendment
 from .turn_documents import make_withdrawal as make_withdrawal
+from .turn_documents import name_requirement as name_requirement

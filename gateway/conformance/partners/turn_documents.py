@@ -10,7 +10,7 @@ from lxml import etree
 from gateway.errors import RULE_BROKEN, GatewayError
 from gateway.wire import DS, SUB, WCO_DEC, parse_xml, serialize_element
 
-__all__ = ["make_amendment", "make_withdrawal"]
+__all__ = ["make_amendment", "make_withdrawal", "name_requirement"]
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 #: The elements of a declaration before its AdditionalInformation.
@@ -62,6 +62,24 @@ def make_withdrawal(content: bytes, code: str, text: str) -> bytes:
             declaration.remove(child)
     _state_reason(declaration, code, text)
     return serialize_element(root)
+
+
+def name_requirement(content: bytes, item: int, number: str, quantity: str, unit: str) -> bytes:
+    """Return the submission in `content` with one more certificate that an item uses."""
+    root = parse_xml(content)
+    for goods in root.iter(f"{_DEC}GovernmentAgencyGoodsItem"):
+        if goods.findtext(f"{_DEC}SequenceNumeric") != str(item):
+            continue
+        named = etree.Element(f"{_DEC}AdditionalDocument")
+        etree.SubElement(named, f"{_DEC}ID").text = number
+        used = etree.SubElement(etree.SubElement(named, f"{_DEC}WriteOff"), f"{_DEC}QuantityQuantity")
+        used.set("unitCode", unit)
+        used.text = quantity
+        commodity = goods.find(f"{_DEC}Commodity")
+        if commodity is not None:
+            commodity.addprevious(named)
+            return serialize_element(root)
+    raise GatewayError(RULE_BROKEN, f"the declaration has no item {item}", "/Submission/Declaration")
 
 
 def _state_reason(declaration: etree._Element, code: str, text: str) -> None:

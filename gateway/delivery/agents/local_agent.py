@@ -21,6 +21,7 @@ from gateway.hub import (
     free_next_admission,
     issue_delivery_failure,
     issue_late_receipt,
+    join_requirements,
     notify_applicant,
     probe_signing_key,
     queue_delivery_failure,
@@ -55,6 +56,10 @@ def _run_hold_notice(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> Non
     tell_hold(hub, int(lease.subject_id), int(lease.parameters["message"]), finish)
 
 
+def _run_join(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    join_requirements(hub, int(lease.subject_id), lease.parameters.get("changed"), finish)
+
+
 def _run_key_probe(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     del lease
     probe_signing_key(hub, finish)
@@ -74,6 +79,7 @@ _TASKS: Final[dict[str, _Task]] = {
     "notify": _run_notification,
     "end_hold": _run_end_of_hold,
     "tell_hold": _run_hold_notice,
+    "join": _run_join,
     "key": _run_key_probe,
     "receipt": _run_late_receipt,
     "failure": _run_delivery_failure,

@@ -16,7 +16,11 @@ from gateway.agreements import PMode
 from gateway.cases import CaseHeader, RankedDecision, select_current_decisions
 from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.completion import list_standing_numbers, make_standing_decisions
+from gateway.hub.completion import (
+    list_outside_decisions,
+    list_standing_numbers,
+    make_standing_decisions,
+)
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.kept_documents import KeptDocument, is_filed_without_ebxml, keep_document
 from gateway.hub.outbox.outgoing_order import make_outgoing_key, number_message
@@ -105,8 +109,9 @@ def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
             raise GatewayError(OUR_MISTAKE, f"case {case_id} is gone")
         asked = tuple(requests.list_by_case(conn, case_id))
         rows = decisions.list_by_case(conn, case_id)
-    standing = make_standing_decisions(rows, list_standing_numbers(asked))
-    return CaseSnapshot(case, message, asked, select_current_decisions(standing))
+        outside = list_outside_decisions(conn, case_id)
+    own = make_standing_decisions(rows, list_standing_numbers(asked))
+    return CaseSnapshot(case, message, asked, select_current_decisions((*own, *outside)))
 
 
 def make_case_header(facts: CaseSnapshot, now: datetime) -> CaseHeader:

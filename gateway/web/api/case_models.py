@@ -119,6 +119,21 @@ class ResultReference(AnswerModel):
     issued_at: datetime
 
 
+class OutsideResult(AnswerModel):
+    """What an agency decided by itself about a number that an item names: no application asked for it."""
+
+    item: int
+    law: str
+    decision: str
+    agency: str
+    number: str
+    quantity: str = Field(description="What the item uses.")
+    unit: str
+    conditions: list[str]
+    notice: str
+    issued_at: datetime
+
+
 class Case(CaseSummary):
     """One case, with what was found in its submission and the results that were made."""
 
@@ -129,6 +144,10 @@ class Case(CaseSummary):
     results: list[ResultReference] = Field(
         description="Its signed results, oldest first; a correction adds one."
     )
+    outside_results: list[OutsideResult] = Field(
+        description="Results without an application, under numbers that the declaration names."
+    )
+    awaited: list[str] = Field(description="Numbers that the declaration names and no agency has said yet.")
 
 
 class Decision(AnswerModel):

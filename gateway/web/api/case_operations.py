@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
+from gateway.operations import describe_case_results
 from gateway.store import (
     OwnCaseFilter,
     agency_requests,
@@ -16,6 +17,7 @@ from gateway.store import (
     notices,
     own_cases,
     read_transaction,
+    requirement_results,
 )
 from gateway.web.api.api_operations import (
     XML,
@@ -41,6 +43,7 @@ from gateway.web.api.case_models import (
     MissingDocument,
     Notice,
     NoticeList,
+    OutsideResult,
     ResultReference,
 )
 from gateway.web.api.page_cursors import read_cursor, write_cursor
@@ -98,6 +101,8 @@ def _get_case(call: ApiCall) -> ApiAnswer:
         row = _find_case(conn, call)
         message = messages.find_by_id(conn, row.message)
         results = own_cases.list_case_documents(conn, row.id, "Result")
+        outside = describe_case_results(conn, row.id)
+        awaited = requirement_results.list_awaited_uses(conn, row.id)
     detail = row.detail or {}
     return ApiAnswer(
         Case(
@@ -109,6 +114,8 @@ def _get_case(call: ApiCall) -> ApiAnswer:
             results=[
                 ResultReference(message_id=one.message_id, issued_at=one.received_at) for one in results
             ],
+            outside_results=[OutsideResult(**one) for one in outside],
+            awaited=sorted({one.number for one in awaited}),
         )
     )
 

@@ -44,7 +44,8 @@ class Event(AnswerModel):
 
     id: str = Field(description="The place of the event in the feed.")
     type: str = Field(
-        description="case.…, application.… with the new state; notice.received; result.made, notice.made.",
+        description="case.…, application.… with the new state; notice.received; result.made, notice.made; "
+        "requirement.joined, requirement.changed (a number of an agency that the declaration names).",
         examples=["case.decided"],
     )
     at: datetime
@@ -52,6 +53,7 @@ class Event(AnswerModel):
     application: str | None = None
     agency: str | None = None
     notice: str | None = None
+    requirement: str | None = None
     message_id: str | None = None
     state: str | None = None
 

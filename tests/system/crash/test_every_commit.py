@@ -62,6 +62,8 @@ ELSEWHERE = {
     "admit.withdrawal": "tests/flows/test_withdrawals.py",
     "clients.refused": "nothing follows from it: who was refused was refused, told or not",
     "console.summaries": "nothing follows from it: the next list that shows the application stores it",
+    "reply.requirement": "tests/flows/test_outside_results.py",
+    "requirement.join": "tests/flows/test_outside_results.py",
     "conclude.overtaken": "tests/flows: a correction overtakes a conclusion",
     "delivery.expired": "tests/flows: a delivery is too old",
     "delivery.no_room": "tests/flows/hostile: a worker finds the disk full",

@@ -1,0 +1,212 @@
+"""Results without an application: an agency says what it decided under a number of its own.
+
+All results of all agencies pass the hub, also of applications that never came through it. The number
+of an agency is in the ledger with what was said of it. A declaration that names the number has the
+decision with it. If the declaration came first, its case waits for the number. A task of the hub
+joins both after their transactions, so the outcome is the same in either order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import (
+    AgencyCallback,
+    ClaimedRequirements,
+    JudgedClaim,
+    Notice,
+    RequirementUse,
+    SignedReply,
+    check_notice_status,
+    check_requirement_result,
+    judge_requirement_claim,
+)
+from gateway.evidence import record_evidence
+from gateway.hub.case_progress import move_case
+from gateway.hub.completion import case_closing, list_outside_decisions, load_requirement_results
+from gateway.hub.hub import Hub
+from gateway.hub.outbox import FinishLease, enqueue_task
+from gateway.hub.requirement_ledger import load_requirement_balances, write_off_requirements
+from gateway.store import (
+    NewAwaitedUse,
+    NewRequirementResult,
+    agency_requests,
+    cases,
+    events,
+    payloads,
+    read_transaction,
+    requirement_quantities,
+    requirement_results,
+    write_transaction,
+)
+
+__all__ = [
+    "await_unknown_requirements",
+    "is_result_without_application",
+    "join_requirements",
+    "note_joined_results",
+    "store_requirement_result",
+]
+
+_ENDED: Final = ("REFUSED", "WITHDRAWN")
+
+
+def is_result_without_application(hub: Hub, agency: str, said: AgencyCallback) -> bool:
+    """Return whether an agency decides under a number of its own, and no application asked for it."""
+    if said.requirement_number is None or not isinstance(said.answer, Notice) or not said.answer.decisions:
+        return False
+    with read_transaction(hub.engine) as conn:
+        rows = requirement_quantities.find_requirements(conn, [said.requirement_number])
+        own = [row.id for row in rows if row.agency == agency]
+        if requirement_results.list_results(conn, own):
+            return True
+        return agency_requests.find_by_requirement(conn, agency, said.requirement_number) is None
+
+
+def store_requirement_result(hub: Hub, agency: str, said: tuple[str, Notice], spoken: SignedReply) -> None:
+    """Store what an agency says of a number of its own, and let each case that names it hear of it.
+
+    A repeat changes nothing. Raises GW403, GW404 or GW702 for a notice that contradicts itself, its
+    agency's laws, or an earlier notice.
+    """
+    number, notice = said
+    documents = hub.rules.bundle.documents.values()
+    laws = {law for one in documents if one.organisation == agency for law in one.laws}
+    check_notice_status(notice, hub.rules.status_codes)
+    check_requirement_result(agency, number, notice, laws)
+    with write_transaction(hub.engine, "reply.requirement") as conn:
+        now = hub.clock()
+        requirement_quantities.ensure_requirement(conn, agency, number, None, now)
+        locked = requirement_quantities.lock_requirements_by_number(conn, [number])
+        row = next(one for one in locked if one.agency == agency)
+        new = _make_rows(row.id, agency, notice)
+        if not requirement_results.insert_results(conn, new, now):
+            return
+        digest = payloads.store_payload(conn, spoken.envelope, now) if spoken.envelope else None
+        verdict = hub.verdicts.find_verdict_digest(spoken.signer) if spoken.signer else None
+        told = {"agency": agency, "requirement": number, "notice": notice.number,
+                "decisions": [f"{one.item}/{one.law} {one.decision}" for one in notice.decisions],
+                "signer": spoken.signer, "verdict": verdict}  # fmt: skip
+        record_evidence(conn, "reply", "requirement", row.id, digest, told, now)
+        for case in requirement_results.list_concerned_cases(conn, row.id, number):
+            key = f"requirement:{row.id}:{new[0].notice_sha256[:16]}:{case}"
+            enqueue_task(conn, "join", ("case", case), key, now, changed=int(row.id))
+
+
+def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:
+    content = (notice.number, notice.issued_at.astimezone(UTC), notice.status_code,
+               sorted(repr(one) for one in notice.decisions))  # fmt: skip
+    digest = hashlib.sha256(repr((agency, requirement, content)).encode()).hexdigest()
+    return [
+        NewRequirementResult(
+            requirement_id=requirement,
+            agency=agency,
+            notice_no=notice.number,
+            item=one.item,
+            law=one.law,
+            issued_at=notice.issued_at.astimezone(UTC),
+            status_code=notice.status_code,
+            decision=one.decision.value,
+            notice_sha256=digest,
+            date=one.date,
+            quantity=None if one.quantity is None else f"{one.quantity:f}",
+            unit=one.unit,
+            conditions=one.conditions,
+        )
+        for one in notice.decisions
+    ]
+
+
+def await_unknown_requirements(conn: Connection, case_id: int, judged: JudgedClaim, now: datetime) -> None:
+    """Let an admitted case wait for the numbers that nobody knows.
+
+    The task looks again after this transaction: a result may be stored at this moment.
+    """
+    new = [
+        NewAwaitedUse(case_id, use.number, use.item, use.pointer, f"{use.quantity:f}", use.unit)
+        for use in judged.unknown
+    ]
+    requirement_results.insert_awaited_uses(conn, new, now)
+    if new:
+        turn = max(row.id for row in requirement_results.list_awaited_uses(conn, case_id))
+        enqueue_task(conn, "join", ("case", case_id), f"await:{case_id}:{turn}", now)
+
+
+def note_joined_results(conn: Connection, case_id: int, wanted: Iterable[int], now: datetime) -> None:
+    """Record for a case, and for each requirement (row id) with a result, that the case has the result."""
+    mine = set(wanted)
+    uses = [row for row in requirement_quantities.list_uses_of_case(conn, case_id)
+            if row.requirement_id in mine and row.returned_at is None]  # fmt: skip
+    said = {one.subject for one in load_requirement_results(conn, mine)}
+    told = [row for row in uses if row.requirement_id in said]
+    for row in told:
+        data = {"agency": row.agency, "requirement": row.number, "item": row.item}
+        record_evidence(conn, "joined", "case", case_id, None, data, now)
+        record_evidence(conn, "joined", "requirement", row.requirement_id, None,
+                        {"case": case_id, "item": row.item}, now)  # fmt: skip
+    events.record_events(conn, "requirement", [(int(row.id), "JOINED") for row in told], now)
+
+
+def join_requirements(hub: Hub, case_id: int, changed: int | None, finish: FinishLease) -> None:
+    """Write off what a case waits for and the ledger now knows, and let new results decide about it.
+
+    `changed` is the requirement of which an agency has said something new.
+    """
+    units = hub.rules.bundle.units
+    with write_transaction(hub.engine, "requirement.join") as conn:
+        case = cases.lock_case(conn, case_id)
+        now = hub.clock()
+        if case.state not in _ENDED:
+            joined = _write_off_awaited(conn, hub, case, now)
+            note_joined_results(conn, case_id, joined, now)
+            if changed is not None and changed not in joined:
+                _tell_changed(conn, case_id, changed, now)
+            if list_outside_decisions(conn, case_id):
+                move_case(conn, units, cases.lock_case(conn, case_id), "requirement", now, decided=False)
+        finish(conn)
+        case_closing.close_case_when_done(conn, cases.lock_case(conn, case_id), now)
+
+
+def _tell_changed(conn: Connection, case_id: int, changed: int, now: datetime) -> None:
+    uses = requirement_quantities.list_uses_of_case(conn, case_id)
+    mine = [row for row in uses if row.requirement_id == changed]
+    events.record_events(conn, "requirement", [(int(row.id), "CHANGED") for row in mine], now)
+
+
+def _write_off_awaited(conn: Connection, hub: Hub, case: Row[Any], now: datetime) -> set[int]:
+    """Write off each awaited use that its requirement allows; return the requirements (row ids)."""
+    waiting = requirement_results.list_awaited_uses(conn, case.id)
+    rows = requirement_quantities.lock_requirements_by_number(conn, {row.number for row in waiting})
+    joined: set[int] = set()
+    for one in waiting:
+        balances = load_requirement_balances(conn, rows, hub.rules.bundle.units)
+        judged = judge_requirement_claim(
+            _make_claim(case, one),
+            balances,
+            case.opened_at.astimezone(hub.zone).date(),
+            hub.rules.bundle.units,
+        )
+        if judged.problems:
+            data = {"requirement": one.number, "item": one.item, "problem": judged.problems[0].problem.id,
+                    "detail": judged.problems[0].detail}  # fmt: skip
+            record_evidence(conn, "not_left", "case", case.id, None, data, now)
+        if judged.taken:
+            write_off_requirements(conn, case.id, judged.taken, now)
+            requirement_results.end_awaited_use(conn, one.id, "joined", now)
+            joined |= {balance.key for _, balance in judged.taken}
+            rows = requirement_quantities.lock_requirements(conn, [row.id for row in rows])
+    return joined
+
+
+def _make_claim(case: Row[Any], awaited: Row[Any]) -> ClaimedRequirements:
+    use = RequirementUse(
+        awaited.item, awaited.number, Decimal(awaited.quantity), awaited.unit, awaited.pointer
+    )
+    detail = case.detail or {}
+    return ClaimedRequirements((use,), detail.get("importer", ""), detail.get("exporter", ""))

@@ -1,0 +1,152 @@
+"""Stores results without an application, and the numbers that admitted declarations wait for.
+
+A result is about a requirement: a number of one agency. The requirement is locked before a result is
+stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from gateway.errors import DECISION_CONFLICT, GatewayError
+from gateway.store.requirement_tables import (
+    awaited_requirements,
+    requirement_results,
+    requirement_uses,
+    requirements,
+)
+from gateway.store.tables import notices
+
+__all__ = [
+    "NewAwaitedUse",
+    "NewRequirementResult",
+    "end_awaited_use",
+    "end_awaited_uses",
+    "insert_awaited_uses",
+    "insert_results",
+    "list_awaited_uses",
+    "list_concerned_cases",
+    "list_results",
+]
+
+#: Fewer than the parameters that SQLite allows in one statement.
+_CHUNK: Final = 500
+_AWAITED_OF_CASE: Final = (
+    select(awaited_requirements)
+    .where(awaited_requirements.c.case_id == bindparam("wanted"), awaited_requirements.c.ended_at.is_(None))
+    .order_by(awaited_requirements.c.id)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequirementResult:
+    """One decision of a notice about a requirement (row id) for which no application was made."""
+
+    requirement_id: int
+    agency: str
+    notice_no: str
+    item: int
+    law: str
+    issued_at: datetime
+    status_code: str
+    decision: str
+    notice_sha256: str
+    date: date | None = None
+    quantity: str | None = None
+    unit: str | None = None
+    conditions: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewAwaitedUse:
+    """What an item of an admitted declaration would use of a number that nobody knows yet."""
+
+    case_id: int
+    number: str
+    item: int
+    pointer: str
+    quantity: str
+    unit: str
+
+
+def insert_results(conn: Connection, new: Sequence[NewRequirementResult], at: datetime) -> bool:
+    """Store the decisions of one notice; return False for a repeat. The requirement must be locked.
+
+    Raises GW702 when the agency used the notice number before for other content.
+    """
+    first = new[0]
+    same = requirement_results.c
+    known = conn.execute(
+        select(same.notice_sha256).where(same.agency == first.agency, same.notice_no == first.notice_no)
+    ).scalars()
+    digests = set(known)
+    if digests == {first.notice_sha256}:
+        return False
+    if digests or _is_notice_of_application(conn, first):
+        raise GatewayError(
+            DECISION_CONFLICT,
+            f"notice {first.notice_no[:40]} was received before with different content",
+            "NoticeNumber",
+        )
+    rows = [asdict(one) | {"conditions": list(one.conditions), "received_at": at} for one in new]
+    conn.execute(insert(requirement_results), rows)
+    return True
+
+
+def _is_notice_of_application(conn: Connection, new: NewRequirementResult) -> bool:
+    found = select(notices.c.id).where(notices.c.agency == new.agency, notices.c.number == new.notice_no)
+    return conn.execute(found).first() is not None
+
+
+def list_results(conn: Connection, wanted: Collection[int]) -> Sequence[Row[Any]]:
+    """Return all results about requirements (row ids), superseded ones too, with number and agency."""
+    ids = sorted(set(wanted))
+    found = (
+        select(requirement_results, requirements.c.number)
+        .join(requirements)
+        .order_by(requirement_results.c.id)
+    )
+    return [
+        row
+        for start in range(0, len(ids), _CHUNK)
+        for row in conn.execute(
+            found.where(requirement_results.c.requirement_id.in_(ids[start : start + _CHUNK]))
+        )
+    ]
+
+
+def insert_awaited_uses(conn: Connection, new: Sequence[NewAwaitedUse], at: datetime) -> None:
+    """Store what a declaration would use of numbers that are not known."""
+    if new:
+        conn.execute(insert(awaited_requirements), [asdict(one) | {"awaited_at": at} for one in new])
+
+
+def list_awaited_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+    """Return what a case still waits for, in the order of its declaration."""
+    return conn.execute(_AWAITED_OF_CASE, {"wanted": case_id}).all()
+
+
+def end_awaited_use(conn: Connection, awaited: int, reason: str, at: datetime) -> None:
+    """End one wait of a locked case: the quantity is written off."""
+    changed = update(awaited_requirements).where(awaited_requirements.c.id == awaited)
+    conn.execute(changed.values(ended_at=at, end_reason=reason))
+
+
+def end_awaited_uses(conn: Connection, case_id: int, reason: str, at: datetime) -> None:
+    """End all waits of a locked case: its declaration names the numbers no more."""
+    mine = (awaited_requirements.c.case_id == case_id, awaited_requirements.c.ended_at.is_(None))
+    conn.execute(update(awaited_requirements).where(*mine).values(ended_at=at, end_reason=reason))
+
+
+def list_concerned_cases(conn: Connection, requirement: int, number: str) -> Sequence[int]:
+    """Return the cases that use a requirement (row id) or wait for its number, in the order of their rows."""
+    waits = select(awaited_requirements.c.case_id).where(
+        awaited_requirements.c.number == number, awaited_requirements.c.ended_at.is_(None)
+    )
+    uses = select(requirement_uses.c.case_id).where(requirement_uses.c.requirement_id == requirement)
+    return sorted(set(conn.execute(waits).scalars()) | set(conn.execute(uses).scalars()))

@@ -1,0 +1,320 @@
+"""Results without an application: an agency says a number, and a declaration names it, in either order."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from lxml import etree
+from sqlalchemy import Engine
+
+from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.errors import GatewayError
+from gateway.evidence import list_subject_leaves
+from gateway.hub import Hub, join_requirements
+from gateway.hub.reply import apply_call_back
+from gateway.operations import read_case_report
+from gateway.store import events, requirement_quantities
+from gateway.store.engine import read_transaction
+from gateway.wire.namespaces import WCO_DEC
+from tests.flows.craft import all_of, at, reference, withdrawal
+from tests.flows.test_requirement_ledger import declare, told, used_of, using
+from tests.kit.kills import die_at
+from tests.kit.story import Story
+
+APPROVED, REJECTED = DecisionCode.APPROVED, DecisionCode.REJECTED
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    return Story(engine)
+
+
+def say(
+    story: Story,
+    code: DecisionCode = APPROVED,
+    *,
+    notice: str = "R1",
+    agency: str = "KFDA",
+    number: str = "2026-118",
+    **more: Any,
+) -> str:
+    """Let an agency decide under a number of its own."""
+    quantity = more.get("quantity", "100")
+    one = Decision(
+        more.get("item", 1),
+        more.get("law", "05"),
+        code,
+        more.get("named", number),
+        quantity=None if quantity is None else Decimal(quantity),
+        unit=None if quantity is None else "KGM",
+    )
+    status = "R04" if code is REJECTED else "R01"
+    said = Notice(f"{agency}-{notice}", more.get("at", story.clock()), status, (one,))
+    return apply_call_back(story.hub, agency, AgencyCallback(said, requirement_number=number))
+
+
+def name(story: Story, case: str = "D1", quantity: str = "40", number: str = "2026-118") -> None:
+    declare(story, case, (1, number, quantity, "KGM"))
+
+
+def requirement(story: Story, number: str = "2026-118", agency: str = "KFDA") -> Any:
+    with read_transaction(story.house.engine) as conn:
+        rows = requirement_quantities.find_requirements(conn, [number])
+    return next(row for row in rows if row.agency == agency)
+
+
+def customs(story: Story) -> list[tuple[str, Any, list[tuple[str, ...]]]]:
+    calls = [call for call in story.soap.calls if call.destination == "customs"]
+    return [
+        (
+            call.operation,
+            call.text("PendingCode"),
+            [tuple(leaf.text or "" for leaf in one) for one in call.body.iter("{*}Requirement")],
+        )
+        for call in calls
+    ]
+
+
+def report(story: Story) -> dict[str, Any]:
+    with read_transaction(story.house.engine) as conn:
+        return read_case_report(conn, story.case())
+
+
+def seen(story: Story) -> list[tuple[str, Any]]:
+    story.tick()
+    with read_transaction(story.house.engine) as conn:
+        rows = events.list_events(conn, "broker1", 0, 500)
+    return [(row.state, row.requirement) for row in rows if row.subject_type == "requirement"]
+
+
+def whole(story: Story) -> tuple[Any, ...]:
+    """Return all that must not depend on who came first."""
+    case, found = story.case(), report(story)
+    results = [(one["item"], one["law"], one["decision"], one["number"]) for one in found["results"]]
+    calls = [call for call in customs(story) if call[1] == "19"]
+    return case.state, case.outcome, results, used_of(story, "2026-118"), calls[-1], story.outcome()
+
+
+def test_a_result_before_its_declaration_is_told_with_it(story: Story) -> None:
+    assert say(story) == "2026-118"
+    name(story)
+    story.tick()
+    assert story.outcome() == ("APPROVED", {1: "APPROVED"})
+    decision = story.result().find("{*}Decision")
+    assert decision is not None
+    assert (decision.get("organisation"), decision.get("document")) == ("KFDA", "-")
+    assert customs(story)[-1] == ("ReportRequirements", "19", [("1", "05", "2026-118", "40", "KGM")])
+    assert used_of(story, "2026-118") == {"KGM": "40"}
+    assert story.evidence("requirement", requirement(story).id) == ["reply", "joined"]
+    assert "joined" in story.evidence("case", story.case().id)
+    assert seen(story) == [("JOINED", "2026-118")]
+    assert story.case().state == "CLOSED"
+
+
+def test_either_order_has_the_same_outcome(story: Story) -> None:
+    name(story, "D1")
+    story.tick()
+    assert (story.case().state, report(story)["awaited"][0]["number"]) == ("CLOSED", "2026-118")
+    say(story)
+    story.tick()
+    later = whole(story)
+    assert (len(report(story)["awaited"]), later[:2]) == (0, ("CLOSED", "APPROVED"))
+    assert seen(story) == [("JOINED", "2026-118")]
+    name(story, "D2")
+    story.tick()
+    # The second declaration found the number in the ledger: but for what both have used, all is the same.
+    first = whole(story)
+    assert first[:3] == later[:3]
+    assert first[4:] == later[4:]
+    assert first[3] == {"KGM": "80"}
+
+
+def test_a_repeat_changes_nothing_and_another_content_is_refused(story: Story) -> None:
+    at = story.clock()
+    say(story, at=at)
+    say(story, at=at)
+    assert story.evidence("requirement", requirement(story).id) == ["reply"]
+    with pytest.raises(GatewayError) as caught:
+        say(story, at=at, quantity="101")
+    assert caught.value.problem.id == "GW702"
+    with pytest.raises(GatewayError) as caught:
+        say(story, at=at, number="2026-119")
+    assert caught.value.problem.id == "GW702"
+
+
+def test_a_revocation_and_its_correction_are_told_again(story: Story) -> None:
+    at = story.clock()
+    say(story, at=at)
+    name(story)
+    story.tick()
+    say(story, REJECTED, notice="R2", quantity=None, at=at + timedelta(minutes=2))
+    story.tick(seconds=5)
+    assert story.outcome()[1] == {1: "REJECTED"}
+    assert (story.case().state, story.case().outcome) == ("CLOSED", "PARTIAL")
+    assert used_of(story, "2026-118") == {}
+    name(story, "D2")
+    assert told(story)[0][0] == "GW412"
+    say(story, notice="R3", at=at + timedelta(minutes=3))
+    # An older notice that comes late changes nothing.
+    say(story, REJECTED, notice="R0", quantity=None, at=at + timedelta(minutes=1))
+    story.tick(seconds=5)
+    assert story.outcome() == ("APPROVED", {1: "APPROVED"})
+    assert used_of(story, "2026-118") == {"KGM": "40"}
+    assert seen(story) == [("JOINED", "2026-118"), *[("CHANGED", "2026-118")] * 3]
+
+
+def test_the_quantity_is_of_several_declarations(story: Story) -> None:
+    say(story, quantity="100")
+    name(story, "D1", "60")
+    name(story, "D2", "60")
+    assert told(story)[0][2] == "requirement 2026-118 of KFDA: 60 KGM used, 40 KGM left"
+    name(story, "D3", "40")
+    assert story.outcome()[0] == "APPROVED"
+    assert used_of(story, "2026-118") == {"KGM": "100"}
+
+
+def test_who_waited_first_has_what_is_left_and_the_other_is_told(story: Story) -> None:
+    name(story, "D1", "60")
+    name(story, "D2", "60")
+    story.tick()
+    second = story.case().id
+    say(story, quantity="100")
+    story.tick()
+    assert used_of(story, "2026-118") == {"KGM": "60"}
+    assert "not_left" in story.evidence("case", second)
+    assert report(story)["awaited"][0]["number"] == "2026-118"
+    # A correction with more: the second one has its part.
+    say(story, notice="R2", quantity="120", at=story.clock() + timedelta(minutes=1))
+    story.tick()
+    assert used_of(story, "2026-118") == {"KGM": "120"}
+
+
+def test_each_agency_has_its_own_numbers(story: Story) -> None:
+    say(story)
+    say(story, agency="KPTA", law="01", notice="R1", quantity="5")
+    assert requirement(story).id != requirement(story, agency="KPTA").id
+    name(story)
+    ((problem, _, words),) = told(story)
+    assert (problem, "KFDA and KPTA" in words) == ("GW412", True)
+
+
+@pytest.mark.parametrize(
+    ("more", "problem", "where"),
+    [
+        ({"law": "01"}, "GW404", "Decision[1]/law"),
+        ({"named": "OTHER"}, "GW404", "Decision[1]/number"),
+        ({"quantity": "0"}, "GW404", "Decision[1]/quantity"),
+        ({"number": "x" * 71, "named": None}, "GW404", "RequirementNumber"),
+    ],
+)
+def test_what_cannot_stand_by_itself_is_refused(
+    story: Story, more: dict[str, Any], problem: str, where: str
+) -> None:
+    with pytest.raises(GatewayError) as caught:
+        say(story, **more)
+    assert (caught.value.problem.id, caught.value.location) == (problem, where)
+
+
+def test_an_approval_without_quantity_never_runs_out(story: Story) -> None:
+    say(story, quantity=None)
+    name(story, "D1", "1000000")
+    assert story.outcome() == ("APPROVED", {1: "APPROVED"})
+
+
+def test_a_declaration_with_applications_has_both(story: Story) -> None:
+    say(story)
+    story.submit(story.submission(naming(1, "2026-118")))
+    story.tick()
+    story.decide_all()
+    story.tick()
+    assert story.outcome()[0] == "APPROVED"
+    assert len(story.result().findall("{*}Decision")) == 4
+    assert len([call for call in customs(story) if call[1] == "19"][-1][2]) == 4
+    # The agency takes back what it said: the item may not leave, whatever the others say.
+    say(story, REJECTED, notice="R2", quantity=None, at=story.clock() + timedelta(minutes=1))
+    story.tick(seconds=5)
+    assert (story.outcome()[0], story.case().state) == ("PARTIAL", "CLOSED")
+
+
+def naming(item: int, number: str) -> Any:
+    """Name one more number at an item of the sample."""
+
+    def change(root: etree._Element) -> None:
+        goods = root.findall(".//{*}GovernmentAgencyGoodsItem")[item - 1]
+        made = etree.Element(f"{{{WCO_DEC}}}AdditionalDocument")
+        etree.SubElement(made, f"{{{WCO_DEC}}}ID").text = number
+        off = etree.SubElement(made, f"{{{WCO_DEC}}}WriteOff")
+        etree.SubElement(off, f"{{{WCO_DEC}}}QuantityQuantity", unitCode="KGM").text = "1"
+        at(goods, "Commodity").addprevious(made)
+
+    return change
+
+
+def test_a_withdrawn_declaration_waits_for_nothing(story: Story) -> None:
+    name(story, "D1")
+    story.tick()
+    story.submit(story.submission(all_of(withdrawal, reference("D1"))), action="Withdraw", attach=False)
+    story.tick()
+    assert (story.case().state, report(story)["awaited"]) == ("WITHDRAWN", [])
+    say(story)
+    story.tick()
+    assert used_of(story, "2026-118") == {}
+    assert story.case().state == "WITHDRAWN"
+
+
+def test_a_withdrawal_is_not_held_by_a_number(story: Story) -> None:
+    say(story)
+    name(story, "D1")
+    story.tick()
+    story.submit(story.submission(all_of(withdrawal, reference("D1"))), action="Withdraw", attach=False)
+    story.tick()
+    assert story.case().state == "WITHDRAWN"
+    assert used_of(story, "2026-118") == {}
+
+
+def test_result_and_declaration_at_the_same_instant(story: Story) -> None:
+    """Whoever is first: the item has the decision, and its quantity is written off once."""
+    for turn in range(6):
+        number = f"RACE-{turn}"
+        story.submit(story.submission(using(f"D-{turn}", (1, number, "40", "KGM"))), attach=False)
+        with ThreadPoolExecutor(2) as pool:
+            worker = story.new_worker(f"race-{turn}", threads=1)
+            heard = pool.submit(say, story, number=number, notice=f"R-{turn}")
+            admitted = pool.submit(worker.run_once)
+            heard.result()
+            admitted.result()
+        story.tick(seconds=1)
+        assert used_of(story, number) == {"KGM": "40"}
+        assert (story.case().state, story.outcome()) == ("CLOSED", ("APPROVED", {1: "APPROVED"}))
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_process_that_dies_over_a_result(story: Story, place: str) -> None:
+    name(story, "D1")
+    story.tick()
+    at = story.clock()
+
+    def hear(hub: Hub) -> None:
+        story.hub = hub
+        say(story, at=at)
+
+    def join(hub: Hub) -> None:
+        (task,) = story.deliveries(state="QUEUED")
+        join_requirements(hub, int(task.subject_id), None, lambda conn: None)
+
+    die_at(story, f"reply.requirement.{place}_commit", hear)
+    say(story, at=at)
+    die_at(story, f"requirement.join.{place}_commit", join)
+    story.tick(seconds=61)
+    assert used_of(story, "2026-118") == {"KGM": "40"}
+    assert story.outcome() == ("APPROVED", {1: "APPROVED"})
+    with read_transaction(story.house.engine) as conn:
+        rows = list_subject_leaves(conn, "requirement", requirement(story).id)
+    assert [(row.kind, json.loads(row.data).get("case") is None) for row in rows] == [
+        ("reply", True), ("joined", False),
+    ]  # fmt: skip
