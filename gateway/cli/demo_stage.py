@@ -49,6 +49,8 @@ class Cast:
     mandates: tuple[dict[str, Any], ...]
     agencies: tuple[dict[str, Any], ...]
     console: Mapping[str, Any] = field(default_factory=dict)
+    #: Settings of the hub about documents that are missing.
+    needs: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_cast() -> Cast:
@@ -165,6 +167,8 @@ class Stage:
                 if code == self.desk
                 else [f"[agency.{code}]", f'endpoint = "http://127.0.0.1:{self.ports[code]}/soap"']
             )
+        if self.cast.needs:
+            lines += ["[needs]", *(f'{name} = "{value}"' for name, value in self.cast.needs.items())]
         if self.password:
             lines += [*list_console_settings(self.ports["console"]), *self.console_lines]
         return "\n".join(lines) + "\n"

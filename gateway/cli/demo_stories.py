@@ -15,7 +15,9 @@ from gateway.cli.demo_stage import Cast, Stage
 from gateway.conformance.partners import (
     Journal,
     get_current_time,
+    leave_applications_out,
     make_amendment,
+    make_retransmission,
     make_withdrawal,
     name_requirement,
     read_identity,
@@ -30,6 +32,7 @@ __all__ = [
     "StoryStep",
     "apply_story",
     "list_stories",
+    "make_first_document",
     "make_step_document",
     "read_story",
     "say_step_result",
@@ -44,6 +47,7 @@ _MAKERS: Final[Mapping[str, Callable[[bytes, Mapping[str, Any]], bytes]]] = {
     "amendment": lambda sample, words: make_amendment(
         sample, words["reason"], words["text"], words["changes"]
     ),
+    "retransmission": lambda sample, _: make_retransmission(sample),
     "withdrawal": lambda sample, words: make_withdrawal(sample, words["reason"], words["text"]),
 }
 
@@ -62,7 +66,8 @@ class StoryPlan:
     """One story. `decides` are the agencies whose decisions the result has; None: all that were asked.
 
     `problems` are the ids in the result, `customs_codes` the codes for customs (None: the usual ones).
-    `agencies` has new values of agencies of the cast.
+    `agencies` has new values of agencies of the cast. The first submission lacks the applications of
+    the documents in `without`; `needs` are settings of the hub about that.
     """
 
     title: str = ""
@@ -74,6 +79,8 @@ class StoryPlan:
     agencies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: The certificates that items of the sample use: item, number, quantity, unit.
     names: tuple[Mapping[str, Any], ...] = ()
+    without: tuple[str, ...] = ()
+    needs: Mapping[str, str] = field(default_factory=dict)
 
 
 #: The demo without a story.
@@ -104,6 +111,8 @@ def read_story(name: str) -> StoryPlan:
         steps=tuple(_read_step(one) for one in table.get("step", ())),
         agencies=table.get("agency", {}),
         names=tuple(table.get("names", ())),
+        without=tuple(table.get("without", ())),
+        needs=table.get("needs", {}),
     )
 
 
@@ -120,7 +129,13 @@ def apply_story(cast: Cast, plan: StoryPlan) -> Cast:
     sample = cast.sample
     for one in plan.names:
         sample = name_requirement(sample, **one)
-    return replace(cast, sample=sample, agencies=agencies, outcome=plan.outcome or cast.outcome)
+    return replace(
+        cast,
+        sample=sample,
+        agencies=agencies,
+        outcome=plan.outcome or cast.outcome,
+        needs=plan.needs,
+    )
 
 
 def say_step_result(step: StoryStep, stage: Stage) -> bool:
@@ -132,6 +147,11 @@ def say_step_result(step: StoryStep, stage: Stage) -> bool:
     identity = read_identity(place, step.words["agency"].lower())
     url = f"{stage.hub_url}/soap/agency"
     return say_requirement_result(identity, url, journal, step.words, get_current_time())
+
+
+def make_first_document(plan: StoryPlan, sample: bytes) -> bytes:
+    """Return what the broker files first."""
+    return leave_applications_out(sample, plan.without) if plan.without else sample
 
 
 def make_step_document(step: StoryStep, sample: bytes) -> bytes:

@@ -25,6 +25,7 @@ from gateway.cli.demo_stories import (
     USUAL,
     StoryPlan,
     apply_story,
+    make_first_document,
     make_step_document,
     read_story,
     say_step_result,
@@ -224,7 +225,7 @@ class _Story:
 
     def play_all_steps(self) -> None:
         """Run all steps from the submission to the closed case."""
-        root = sign_submission(self._cast.sample, self._member)
+        root = sign_submission(make_first_document(self._plan, self._cast.sample), self._member)
         self._report.ledger = _count_leaf_fates(self._cast.sample)
         first = self._send_submission(root)
         self._report.reference = first.reference
@@ -345,7 +346,12 @@ class _Story:
             found = cases.list_cases(conn, limit=1)
             asked = agency_requests.list_by_case(conn, found[0].id) if found else ()
             states = {row.agency: str(row.state) for row in asked}
-            return states | ({"case": str(found[0].state)} if found else {})
+            case = str(found[0].state) if found else ""
+            # The broker files what is missing when it has been told.
+            return states | ({"case": case} if case and (case != "HELD" or self._is_told_of_hold()) else {})
+
+    def _is_told_of_hold(self) -> bool:
+        return any("missing" in row["said"] for row in self._received)
 
     @contextmanager
     def _read_database(self) -> Iterator[Connection]:
@@ -386,6 +392,7 @@ class _Story:
             f"the problems in the result are not {sorted(self._plan.problems)}": set(report.result_problems)
             == self._plan.problems,
             "the ledger does not account for all values of the submission": report.ledger["unaccounted"] == 0,
+            "the broker was not told what is missing": self._is_told_of_hold() or not self._plan.without,
             "a notice is not verified": all(row["said"]["verified"] for row in self._received),
             "the case has not ended": self._read_case_state()
             == ("WITHDRAWN" if report.outcome == "WITHDRAWN" else "CLOSED"),

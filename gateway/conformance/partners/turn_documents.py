@@ -1,8 +1,8 @@
-"""Makes what a broker sends later about a submission of its own: its amendment or withdrawal."""
+"""Makes what a broker sends later about a submission of its own: amendment, withdrawal, retransmission."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from lxml import etree
@@ -10,7 +10,13 @@ from lxml import etree
 from gateway.errors import RULE_BROKEN, GatewayError
 from gateway.wire import DS, SUB, WCO_DEC, parse_xml, serialize_element
 
-__all__ = ["make_amendment", "make_withdrawal", "name_requirement"]
+__all__ = [
+    "leave_applications_out",
+    "make_amendment",
+    "make_retransmission",
+    "make_withdrawal",
+    "name_requirement",
+]
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 #: The elements of a declaration before its AdditionalInformation.
@@ -80,6 +86,29 @@ def name_requirement(content: bytes, item: int, number: str, quantity: str, unit
             commodity.addprevious(named)
             return serialize_element(root)
     raise GatewayError(RULE_BROKEN, f"the declaration has no item {item}", "/Submission/Declaration")
+
+
+def make_retransmission(content: bytes) -> bytes:
+    """Return the unsigned whole submission again (Function 35): the answer to a hold."""
+    root = parse_xml(content)
+    for old in root.findall(f"{{{DS}}}Signature"):
+        root.remove(old)
+    function = root.find(f"{{{SUB}}}Function")
+    if function is None:
+        raise GatewayError(RULE_BROKEN, "there is no submission to send again", "/Submission/Function")
+    function.text = "35"
+    return serialize_element(root)
+
+
+def leave_applications_out(content: bytes, documents: Collection[str]) -> bytes:
+    """Return a submission without its applications of some documents, and without its signature."""
+    root = parse_xml(content)
+    for old in root.findall(f"{{{DS}}}Signature"):
+        root.remove(old)
+    for one in root.findall(f"{{{SUB}}}Application"):
+        if one.get("document") in documents:
+            root.remove(one)
+    return serialize_element(root)
 
 
 def _state_reason(declaration: etree._Element, code: str, text: str) -> None:
