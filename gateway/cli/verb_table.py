@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.cli.conformance_verbs import CONFORMANCE_VERBS
 from gateway.cli.trust_verbs import TRUST_VERBS, Verb
 from gateway.cli.verb_nouns import NOUNS, SECTIONS, Noun
 
@@ -259,6 +260,12 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "case show": Verb(
         "case:show_case", "show one case with everything about it", "gateway case show SW260000001X --home D"
+    ),
+    "case unask": Verb(
+        "case:stop_asking",
+        "ask a silent agency no longer whether it cancels; the application stands",
+        "gateway case unask A26000001002K --reason 'no answer since Monday' --home D",
+        effect="changes",
     ),
     "message list": Verb(
         "message:list_messages",
@@ -566,35 +573,7 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway demo --home demo-home",
         effect="plays",
     ),
-    "conformance run": Verb(
-        "conformance:run_suite",
-        "run a suite against a gateway, or against a hub in its own process",
-        "gateway conformance run hostile --only 'SIG-*'",
-    ),
-    "conformance list": Verb(
-        "conformance:list_suite_cases", "list the cases", "gateway conformance list --only 'SIG-*'"
-    ),
-    "conformance table": Verb(
-        "conformance:print_attacks",
-        "list the known attacks, and the countermeasure to each",
-        "gateway conformance table",
-    ),
-    "conformance cost": Verb(
-        "conformance_cost:measure_message_costs",
-        "measure the cost of attacks before the hub has identified their sender",
-        "gateway conformance cost --only 'XML-*'",
-    ),
-    "conformance invite": Verb(
-        "conformance:invite_suite",
-        "register the parties of the suite in a sandbox home",
-        "gateway conformance invite --out D/partner --home D",
-        effect="changes",
-    ),
-    "conformance verify": Verb(
-        "conformance:verify_report_signature",
-        "verify that a signed report of a suite is as its tester signed it",
-        "gateway conformance verify report.html --trust ca.pem",
-    ),
+    **CONFORMANCE_VERBS,
     "completion": Verb(
         "completion:print_script",
         "print the completion script for a shell",

@@ -27,8 +27,8 @@ from gateway.hub.forward import (
     compose_application_call,
     compose_registration_calls,
     enqueue_application_call,
+    enqueue_later_call,
     enqueue_registration_calls,
-    enqueue_supplement_call,
 )
 from gateway.hub.held_cases import cancel_hold, hold_case
 from gateway.hub.hub import Hub
@@ -352,7 +352,7 @@ def _supplement_case(
         agency_requests.set_sent_document(conn, request.id, payloads.store_payload(conn, words.envelope, now))
         correlations.insert_correlation(conn, "wsa", words.call.message_id, case.id, request.id)
         key = f"supplement:{one.number}:{arrived.row.id}"
-        enqueue_supplement_call(conn, words, (case.id, request.id), key, now)
+        enqueue_later_call(conn, words, (case.id, request.id), key, now)
     data = {"number": case.number, "signer": intake.signing.party, "bundle": intake.bundle,
             "admitted": intake.signing.way}  # fmt: skip
     record_evidence(conn, "supplemented", "case", case.id, arrived.row.identity_sha256, data, now)

@@ -1,11 +1,11 @@
 """Step 9, amend: each agency whose request changes gets it again; the others hear nothing.
 
-The input is a split amendment of the declarant, inside `gateway.hub.admit`: the whole submission
-again. Before the transaction the mappings make the request of every application, and the request is
-compared, octet by octet, with the one that the agency was sent last. When the transaction has
-committed, the changed ones are queued behind what went to that agency before, under the same
-application number; what was decided about them does not count any more; and customs is told the new
-declaration. Decisions about unchanged applications stand.
+The input is a split amendment of the declarant, inside `gateway.hub.admit`: the whole submission again.
+Before the transaction the mappings make the request of every application, and the request is compared,
+octet by octet, with the one that the agency was sent last. When the transaction has committed, the
+changed ones are queued behind what went to that agency before, under the same application number, and
+one that its agency refused for good is submitted anew; what was decided about them does not count any
+more; and customs is told the new declaration. Decisions about unchanged applications stand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lxml import etree
 from sqlalchemy import Connection, Row
 
 from gateway.cases import ReportedProblem, read_change_reason
-from gateway.errors import NO_OPEN_CASE, OCTETS_PURGED, REFUSED_FOR_GOOD, GatewayError
+from gateway.errors import OCTETS_PURGED, GatewayError
 from gateway.evidence import record_evidence
 from gateway.harmonize import split_submission
 from gateway.hub.case_progress import list_rejected_case_items, move_case
@@ -28,7 +28,7 @@ from gateway.hub.forward import (
     compose_amendment_calls,
     compose_application_call,
     enqueue_amendment_calls,
-    enqueue_supplement_call,
+    enqueue_later_call,
 )
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_amendable, find_named_case
@@ -39,6 +39,7 @@ from gateway.hub.requirement_ledger import (
     write_off_requirements,
 )
 from gateway.hub.requirement_results import await_unknown_requirements, note_joined_results
+from gateway.hub.sent_applications import SUBMISSION, end_overtaken_calls, is_refused_for_good
 from gateway.hub.split import (
     PreparedApplication,
     ProcessedSubmission,
@@ -71,13 +72,13 @@ _REPLACED = ("withdrawal", "warnings", "disclaimers", "need_tables")
 class ComposedAmendment:
     """The calls for the changed applications by their number, and those to customs.
 
-    `compared` is what they rest on: of each request what its agency was sent last, and whether it has
-    decided.
+    `compared` is what they rest on: of each request what its agency was sent last, whether it has
+    decided, and whether it has refused the application.
     """
 
     changed: Mapping[str, ComposedCall]
     customs: tuple[ComposedCall, ...]
-    compared: frozenset[tuple[str, str, bool]]
+    compared: frozenset[tuple[str, str, bool, bool]]
 
 
 def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendment:
@@ -87,13 +88,18 @@ def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendmen
             conn, find_named_case(conn, intake.declarant, intake.submission.reference).id
         )
         sent = {row.number: _load_sent_content(conn, row) for row in rows}
+        compared = _list_compared(conn, rows)
     calls = _compose_changed(hub, intake, sent, intake.prepared)
     # The request of an agency that was told nothing since the first one differs in its function alone.
     again = [one for one in _project_as_first(hub, intake) if one.number in calls] if calls else ()
-    changed = {number: calls[number] for number in _compose_changed(hub, intake, sent, again)}
+    first = _compose_changed(hub, intake, sent, again)
+    unheard = {number for number, _, _, refused in compared if refused}
+    changed = {number: calls[number] for number in first if number not in unheard}
+    anew = [one for one in again if one.number in unheard & first.keys()]
+    changed |= {one.number: compose_application_call(hub, intake, one, supplement=False) for one in anew}
     reopened = any(row.state == "DECIDED" and row.number in changed for row in rows)
     customs = tuple(compose_amendment_calls(hub, intake, reopened=reopened))
-    return ComposedAmendment(changed, customs, _list_compared(rows))
+    return ComposedAmendment(changed, customs, compared)
 
 
 def _compose_changed(
@@ -109,8 +115,16 @@ def _compose_changed(
     }
 
 
-def _list_compared(asked: Iterable[Row[Any]]) -> frozenset[tuple[str, str, bool]]:
-    return frozenset((row.number, row.document_sha256, row.state == "DECIDED") for row in asked)
+def _list_compared(conn: Connection, asked: Iterable[Row[Any]]) -> frozenset[tuple[str, str, bool, bool]]:
+    return frozenset(
+        (
+            row.number,
+            row.document_sha256,
+            row.state == "DECIDED",
+            is_refused_for_good(deliveries.list_by_request(conn, row.case_id, row.id)),
+        )
+        for row in asked
+    )
 
 
 def _load_sent_content(conn: Connection, request: Row[Any]) -> bytes | None:
@@ -164,9 +178,8 @@ def amend_case(
     case = cases.lock_case(conn, find_named_case(conn, intake.declarant, intake.submission.reference).id)
     asked = agency_requests.list_by_case(conn, case.id)
     check_amendable(case, asked)
-    if _list_compared(asked) != composed.compared:
+    if _list_compared(conn, asked) != composed.compared:
         return False
-    _check_heard_applications(conn, intake, composed, asked)
     messages.set_message_case(conn, arrived.row.id, case.id)
     # What an earlier withdrawal wanted is over: the declarant goes on with the amended declaration.
     kept = {name: value for name, value in (case.detail or {}).items() if name not in _REPLACED}
@@ -188,22 +201,6 @@ def amend_case(
     case = cases.lock_case(conn, case.id)
     move_case(conn, intake.units, case, reason.code, now, decided=False)
     return True
-
-
-def _check_heard_applications(
-    conn: Connection, intake: ProcessedSubmission, composed: ComposedAmendment, asked: Iterable[Row[Any]]
-) -> None:
-    """Raise GW407 for a changed application that its agency has refused for good: it has none to amend."""
-    positions = {one.number: one.application.position for one in intake.prepared}
-    for row in asked:
-        sent = (
-            deliveries.list_by_request(conn, row.case_id, row.id)[:1]
-            if row.number in composed.changed
-            else []
-        )
-        if any(one.state == "FAILED" and one.problem == REFUSED_FOR_GOOD.id for one in sent):
-            detail = f"{row.agency} refused application {row.number} for good, and has nothing to amend"
-            raise GatewayError(NO_OPEN_CASE, detail, f"APP[{positions[row.number]}]")
 
 
 def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, now: datetime) -> None:
@@ -233,7 +230,11 @@ def _send_amended(
     values: dict[str, Any] = {"decided_by": None, "decided_at": None}
     if before:
         values["outdated_decision"] = max(row.id for row in before)
+    earlier = deliveries.list_by_request(conn, case, request.id)
+    anew = call.call.operation == SUBMISSION
     agency_requests.apply_event(conn, request.id, event, **values)
     agency_requests.set_sent_document(conn, request.id, payloads.store_payload(conn, call.envelope, event.at))
     correlations.insert_correlation(conn, "wsa", call.call.message_id, case, request.id)
-    enqueue_supplement_call(conn, call, (case, request.id), f"amend:{request.number}:{message}", event.at)
+    end_overtaken_calls(conn, earlier, event.at, _ACTOR, anew=anew)
+    key = f"amend:{request.number}:{message}"
+    enqueue_later_call(conn, call, (case, request.id), key, event.at)

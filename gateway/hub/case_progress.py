@@ -73,10 +73,10 @@ _NOT_HEARD: Final = frozenset({"QUEUED", "HELD", "FAILED"})
 CANCELLATION_EVENTS: Final = {"cancel": "ACCEPTED", "refuse_cancel": "REFUSED"}
 
 
-def outdate_early_decisions(conn: Connection, request: Row[Any]) -> bool:
-    """Let no decision count that came before its agency was sent the amended application.
+def outdate_early_decisions(conn: Connection, request: Row[Any], notice: str) -> None:
+    """Let no decision of a notice count that came before its agency was sent the amended application.
 
-    Returns whether the decisions are about what was amended since. The agency may answer a call before
+    The agency may answer a call before
     it has returned, so that a decision during the call counts; so does one when an operator has ended it.
     """
     waiting = any(
@@ -84,9 +84,9 @@ def outdate_early_decisions(conn: Connection, request: Row[Any]) -> bool:
         for row in deliveries.list_by_request(conn, request.case_id, request.id)
     )
     known = decisions.list_by_request(conn, request.id)
-    if waiting and known:
+    # What counts already was decided during a call: the agency has what was amended, and may correct it.
+    if waiting and known and all(row.notice_no == notice for row in known):
         agency_requests.outdate_decisions(conn, request.id, max(row.id for row in known))
-    return waiting
 
 
 def answer_cancellation_by_decision(conn: Connection, request: int, notice: str, now: datetime) -> None:

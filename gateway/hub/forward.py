@@ -20,8 +20,9 @@ from gateway.cases import ChangeReason, DecisionCode, RankedDecision
 from gateway.hub.document_needs import make_disclaimer_attachment
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, CUSTOMS, CaseSnapshot, OutgoingCall
+from gateway.hub.sent_applications import find_preceding_delivery
 from gateway.hub.split import PreparedApplication, ProcessedSubmission
-from gateway.store import NewDelivery, deliveries, payloads
+from gateway.store import NewDelivery, StateEvent, agency_requests, deliveries, payloads
 
 __all__ = [
     "ComposedCall",
@@ -33,9 +34,9 @@ __all__ = [
     "enqueue_amendment_calls",
     "enqueue_application_call",
     "enqueue_cancellation_call",
+    "enqueue_later_call",
     "enqueue_outcome_call",
     "enqueue_registration_calls",
-    "enqueue_supplement_call",
 ]
 
 
@@ -186,14 +187,21 @@ def enqueue_amendment_calls(
         previous = _enqueue_call(conn, one, _QueuePlace(case, key, ("case", case), previous), now)
 
 
-def enqueue_supplement_call(
+def enqueue_later_call(
     conn: Connection, call: ComposedCall, about: tuple[int, int], key: str, now: datetime
 ) -> None:
-    """Queue a supplement behind earlier deliveries to the agency; `about` is the case id and request id."""
+    """Queue a supplement or an amended application behind earlier deliveries to the agency.
+
+    `about` is the case id and request id. Behind a call that has failed it waits for an operator: the
+    request is STRANDED, as it was.
+    """
     case, request = about
-    earlier = deliveries.list_by_request(conn, case, request)
-    place = _QueuePlace(case, key, ("request", request), _find_preceding_delivery(earlier))
+    before = find_preceding_delivery(deliveries.list_by_request(conn, case, request))
+    place = _QueuePlace(case, key, ("request", request), None if before is None else int(before.id))
     _enqueue_call(conn, call, place, now)
+    if before is not None and before.state == "FAILED":
+        why = f"waits for delivery {before.id}, which has failed"
+        agency_requests.apply_event(conn, request, StateEvent("undeliverable", now, "admit", why))
 
 
 def enqueue_cancellation_call(
@@ -210,8 +218,8 @@ def enqueue_cancellation_call(
     """
     case, request = about
     key, earlier = place
-    failed = not earlier or earlier[0].state == "FAILED"
-    follows = None if failed else _find_preceding_delivery(list(earlier))
+    before = find_preceding_delivery(earlier)
+    follows = None if before is None or before.state == "FAILED" else int(before.id)
     _enqueue_call(conn, call, _QueuePlace(case, key, ("request", request), follows), now)
 
 
@@ -266,15 +274,3 @@ def _enqueue_call(
         ),
         now,
     )
-
-
-def _find_preceding_delivery(earlier: list[Row[Any]]) -> int | None:
-    """Return the delivery that a supplement waits for.
-
-    This is the latest delivery that did not fail, or the application itself when that failed. A
-    supplement that its agency refused does not delay the next supplement. An application that never
-    arrived does, until an operator has resent it.
-    """
-    if not earlier or earlier[0].state == "FAILED":
-        return int(earlier[0].id) if earlier else None
-    return int(max(row.id for row in earlier if row.state != "FAILED"))

@@ -275,7 +275,7 @@ def _apply_notice(
     if notice.receipt_number:
         _store_receipt(conn, request, notice.receipt_number)
     if notice.decisions:
-        outdate_early_decisions(conn, request)
+        outdate_early_decisions(conn, request, notice.number)
     event = move_request(conn, hub, request, (notice, stored), now)
     if notice.decisions:
         answer_cancellation_by_decision(conn, request.id, notice.number, now)

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from gateway.cases import ChangeReason, read_change_reason
-from gateway.errors import REFUSED_FOR_GOOD, TRANSITION_REFUSED, GatewayError
+from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.case_progress import move_case
 from gateway.hub.forward import (
@@ -29,6 +29,7 @@ from gateway.hub.forward import (
 from gateway.hub.held_cases import cancel_hold
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_withdrawable, find_named_case, list_cancellable_requests
+from gateway.hub.sent_applications import find_submission, is_refused_for_good
 from gateway.hub.split import ProcessedSubmission, StoredSubmission
 from gateway.store import (
     StateEvent,
@@ -123,14 +124,16 @@ def _end_untold_deliveries(conn: Connection, earlier: list[Row[Any]], now: datet
 
     It does not have what was never tried, and what it has refused for good.
     """
-    if not earlier:
+    first = find_submission(earlier)
+    if first is None:
         return False
-    first = earlier[0]
-    if first.state == "FAILED" and first.problem == REFUSED_FOR_GOOD.id:
+    if is_refused_for_good(earlier):
         deliveries.give_up_delivery(conn, first.id, now, _ACTOR, "withdrawn")
     elif first.state not in _WAITING or first.attempt or not _cancel_delivery(conn, first.id, now):
         return False
-    for row in earlier[1:]:
+    for row in earlier:
+        if row.id == first.id:
+            continue
         if row.state in _WAITING:
             deliveries.cancel_delivery(conn, row.id, now, _ACTOR, "withdrawn")
         elif row.state == "FAILED":

@@ -22,6 +22,7 @@ from .audited_changes import DatabaseChange as DatabaseChange
 from .audited_changes import open_change as open_change
 from .away_agencies import AwayPartner as AwayPartner
 from .away_agencies import list_away_agencies as list_away_agencies
+from .case_acts import stop_asking_agency as stop_asking_agency
 from .console_switching import find_agency_key_problems as find_agency_key_problems
 from .console_switching import list_console_switches as list_console_switches
 from .console_switching import list_waiting_acts as list_waiting_acts

@@ -69,8 +69,13 @@ def _describe_hold(actor: str | None, at: datetime | None, reason: str | None) -
 def describe_request_waiting(
     request: Any, notice: Any, sending: Mapping[str, Any] | None, now: datetime
 ) -> str:
-    """Return what an undecided request waits for: its delivery, the answer to its question, the decision."""
+    """Return what a request waits for: its delivery, the answer to its question, the decision.
+
+    An agency that was asked whether it cancels has to say so before anything is decided.
+    """
     agency, state = request.agency, request.state
+    if request.cancellation == "ASKED" and sending is None:
+        return f"{agency}: whether it cancels {request.number}"
     if state == "STRANDED" and (sending is None or sending["state"] == "FAILED"):
         number = f", delivery {sending['id']} FAILED" if sending else ""
         return f"{agency}: could not be reached{number}"

@@ -102,9 +102,14 @@ def _build_case_text(text: str) -> ColumnElement[bool]:
 
 
 def list_open_requests(conn: Connection, case_ids: Sequence[int]) -> Sequence[Row[Any]]:
-    """Return the requests of these cases that are not decided, in their order."""
+    """Return the requests of these cases that wait for their agency, in their order.
+
+    It has not decided, or has not said whether it cancels.
+    """
     r = agency_requests.c
-    found = select(agency_requests).where(r.case_id.in_(case_ids), r.state.not_in(sorted(REQUEST.final)))
+    undecided = r.state.not_in(sorted(REQUEST.final))
+    asked = and_(r.cancellation == "ASKED", r.state != "CANCELLED")
+    found = select(agency_requests).where(r.case_id.in_(case_ids), or_(undecided, asked))
     return conn.execute(found.order_by(r.case_id, r.sequence, r.id)).all()
 
 

@@ -14,12 +14,14 @@ from gateway.delivery.agents.local_agent import LocalAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.errors import REFUSED_FOR_GOOD, GatewayError
 from gateway.hub import Hub, admit
-from gateway.state_machines import CASE
+from gateway.hub.completion import operator_actions
+from gateway.state_machines import CASE, REQUEST
 from gateway.store import read_transaction
 from gateway.store.tables import messages
+from gateway.store.transitions import list_transitions
 from tests.flows.craft import Change, all_of, because, reference, text, withdrawal, without
 from tests.kit.kills import die_at
-from tests.kit.story import AGENCIES, PLAN, QUIET, Story, unreachable
+from tests.kit.story import AGENCIES, PLAN, QUIET, Call, Story, unreachable
 
 NAME = text("Application[@id='A2']/Fields/Item/ProductNameKo", "카라멜 와플 320 g")
 
@@ -160,18 +162,101 @@ def test_a_decision_before_the_agency_has_the_amended_application_does_not_count
     assert story.outcome() == ("APPROVED", {1: "APPROVED", 2: "APPROVED", 3: "APPROVED"})
 
 
-def test_an_application_that_was_refused_for_good_is_not_amended(engine: Engine) -> None:
-    """Nothing waits behind a call that is never made; what changes no request may be amended."""
+def submitted(story: Story, agency: str) -> list[str]:
+    """Return the calls about an agency's application, in their order."""
+    return [one.operation for one in story.soap.calls if one.destination == agency]
+
+
+def test_an_application_that_was_refused_for_good_is_submitted_anew(engine: Engine) -> None:
+    """Its agency has nothing to amend: it gets the amended application as a first one, until it takes it."""
     story = Story(engine)
-    story.say("KFDA", GatewayError(REFUSED_FOR_GOOD, "name unknown"))
+    story.say("KFDA", *[GatewayError(REFUSED_FOR_GOOD, "name unknown")] * 2)
+    story.submit()
+    story.tick()
+    amend(story)
+    assert submitted(story, "KFDA") == ["SubmitApplication"]  # what it refused is not repeated
+    amend(story, NAME)
+    assert submitted(story, "KFDA") == ["SubmitApplication"] * 2
+    assert story.request("KFDA").state == "STRANDED"
+    amend(story, text("Application[@id='A2']/Fields/Item/ProductNameKo", "초코 와플"))
+    assert submitted(story, "KFDA") == ["SubmitApplication"] * 3
+    last = [one for one in story.soap.calls if one.destination == "KFDA"][-1]
+    assert "초코 와플" in last.envelope.decode()
+    assert last.text("ApplicationNumber") == story.number_of("KFDA")
+    assert story.request("KFDA").state == "ACKNOWLEDGED"
+    assert {one.state for one in story.deliveries(destination="KFDA")} == {"CANCELLED", "DELIVERED"}
+    story.decide_all()
+    story.tick()
+    assert (story.outcome()[0], story.case().state) == ("APPROVED", "CLOSED")
+
+
+def test_what_an_agency_refused_twice_is_nowhere_when_it_is_withdrawn(engine: Engine) -> None:
+    story = Story(engine)
+    story.say("KFDA", *[GatewayError(REFUSED_FOR_GOOD, "name unknown")] * 2)
     story.submit()
     story.tick()
     amend(story, NAME)
-    assert story.problems() == [("GW407", "APP[2]")]
-    assert heard(story) == []
-    assert "AmendDeclaration" not in told_customs(story)
-    amend(story)
-    assert told_customs(story)[-1] == "AmendDeclaration"
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick()
+    assert story.request("KFDA").cancellation == "UNTOLD"
+    assert "CancelApplication" not in submitted(story, "KFDA")
+
+
+def test_an_amendment_behind_a_failed_call_waits_as_stranded_and_goes_on_when_that_is_requeued(
+    engine: Engine,
+) -> None:
+    story = Story(engine)
+    story.say("KFDA", *[unreachable()] * 4)
+    story.submit()
+    for _ in range(8):
+        story.tick(minutes=10)
+    assert story.request("KFDA").state == "STRANDED"
+    amend(story, NAME)
+    assert story.request("KFDA").state == "STRANDED"  # nothing is under way
+    failed = story.delivery(destination="KFDA", state="FAILED")
+    with read_transaction(story.house.engine) as conn:
+        last = list_transitions(conn, REQUEST, story.request("KFDA").id)[-1]
+    assert last.detail == f"waits for delivery {failed.id}, which has failed"
+    story.operate(operator_actions.requeue_delivery, failed.id)
+    story.tick(minutes=10)
+    assert submitted(story, "KFDA") == ["SubmitApplication"] * 5 + ["SubmitSupplement"]
+    assert story.request("KFDA").state == "ACKNOWLEDGED"
+
+
+def test_a_later_amendment_replaces_one_that_failed(story: Story) -> None:
+    """An operator cannot send the older one behind it, and what is decided about the newer one counts."""
+    story.tick()
+    story.say("KFDA", *[unreachable()] * 4)
+    amend(story, NAME)
+    for _ in range(8):
+        story.tick(minutes=10)
+    assert story.request("KFDA").state == "STRANDED"
+    failed = story.delivery(destination="KFDA", state="FAILED")
+    amend(story, text("Application[@id='A2']/Fields/Item/ProductNameKo", "초코 와플"))
+    assert {one.state for one in story.deliveries(destination="KFDA")} == {"CANCELLED", "DELIVERED"}
+    with pytest.raises(GatewayError, match="CANCELLED"):
+        story.operate(operator_actions.requeue_delivery, failed.id)
+    story.decide_all()
+    story.tick()
+    assert (story.outcome()[0], story.case().state) == ("APPROVED", "CLOSED")
+
+
+def test_a_correction_counts_when_the_answer_to_the_amended_call_was_lost(story: Story) -> None:
+    """The agency decided while it was called, so that it has what was amended; only our retry is left."""
+    story.tick()
+    story.decide_all("KFDA")
+
+    def decide_and_fall_silent(call: Call) -> Any:
+        story.decide("KFDA", number="N1")
+        raise unreachable("connection reset")
+
+    story.say("KFDA", decide_and_fall_silent)
+    amend(story, NAME)
+    assert story.outcome()[0] == "APPROVED"
+    story.decide("KFDA", DecisionCode.REJECTED, number="N2")
+    story.tick(minutes=5)
+    assert story.outcome() == ("PARTIAL", {1: "APPROVED", 2: "REJECTED", 3: "APPROVED"})
+    assert story.case().state == "CLOSED"
 
 
 def test_an_amendment_ends_a_withdrawal_that_was_refused(story: Story) -> None:

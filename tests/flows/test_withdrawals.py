@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -303,6 +304,33 @@ def test_an_operator_who_gives_up_asking_lets_the_application_stand(story: Story
     story.decide("KFDA")
     story.tick()
     assert story.outcome() == ("PARTIAL", {2: "APPROVED"})
+
+
+def test_an_operator_ends_the_question_that_an_agency_does_not_answer(story: Story) -> None:
+    """It approved before, acknowledges the question, and says nothing more: its application stands."""
+    story.tick()
+    story.decide("KFDA")
+    cancelling(story, KPTA="G03", NPQS="G03")
+    story.say("KFDA", unreachable(), AgencyAcknowledgment("again"))
+    withdraw(story)
+    story.tick()
+    act = partial(operator_actions.end_question, reason="no answer since Monday")
+    with pytest.raises(GatewayError, match="gateway queue cancel"):
+        story.operate(act, story.request("KFDA").id)
+    story.tick(minutes=5)
+    assert (story.case().state, story.request("KFDA").state) == ("IN_PROGRESS", "DECIDED")
+    story.operate(act, story.request("KFDA").id)
+    story.tick()
+    assert story.outcome() == ("PARTIAL", {2: "APPROVED"})
+    assert reported(story) == ["GW410", "GW409", "GW410"]
+    assert story.case().state == "CLOSED"
+    assert story.evidence("request", story.request("KFDA").id)[-1] == "operator"
+    for agency in ("KFDA", "KPTA"):
+        with pytest.raises(GatewayError, match="is not asked"):
+            story.operate(act, story.request(agency).id)
+    story.hear("KFDA", answer(story, "KFDA", "G03"))
+    story.tick()
+    assert story.outcome()[0] == "WITHDRAWN"
 
 
 def test_a_declaration_without_applications_is_withdrawn_at_once(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""``gateway case list|show``: the cases of submissions."""
+"""``gateway case list|show|unask``: the cases of submissions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
+from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.partner_names import check_partner_names
 from gateway.cli.result_output import format_value, print_json, report_wrong_row
 from gateway.cli.settings import read_database, read_verb_settings
-from gateway.cli.shared_options import home_options
+from gateway.cli.shared_options import change_options, home_options, read_reason
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import GatewayError
 from gateway.operations import (
@@ -25,7 +26,7 @@ from gateway.operations import (
 from gateway.state_machines import CASE
 from gateway.store import list_searches
 
-__all__ = ["list_cases", "show_case"]
+__all__ = ["list_cases", "show_case", "stop_asking"]
 
 _COLUMNS = ("number", "functional_reference", "declarant", "state", "outcome", "opened_at", "waits_for")
 
@@ -74,6 +75,29 @@ def show_case(arguments: Arguments) -> int:
         print_json(report)
     else:
         _print_case_report(report)
+    return 0
+
+
+@verb
+@click.argument("application", help="the number of the application")
+@click.option("--reason", required=True, help="why, for everybody who looks")
+@change_options()
+def stop_asking(arguments: Arguments) -> int:
+    """Ask an agency no longer whether it cancels an application; return 1 when there is no such one.
+
+    The application stands, as if its agency had refused. The agency may still cancel it.
+    """
+    from gateway.operations import stop_asking_agency
+
+    reason = read_reason(arguments)
+    with change_database(arguments, reason) as change:
+        row = stop_asking_agency(change, arguments.application)
+        if row is None:
+            change.leave_unchanged()
+            return report_wrong_row(f"there is no application {arguments.application}")
+    stands = "stands" if row.state != "CANCELLED" else "is CANCELLED: its agency never had it"
+    sentence = f"{row.agency} is asked no longer: application {row.number} {stands}."
+    print_change(change, sentence, as_json=arguments.json, application=row.number, state=row.state)
     return 0
 
 

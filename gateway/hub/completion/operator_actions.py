@@ -13,9 +13,10 @@ from sqlalchemy import Connection, Row
 from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.case_progress import end_cancellation
-from gateway.hub.completion import case_closing
+from gateway.hub.completion import case_closing, is_cancellation_open
 from gateway.hub.outbox import CANCELLATION
 from gateway.hub.trust import AGENT, FetchSource
+from gateway.state_machines import DELIVERY
 from gateway.store import (
     LaneBacklog,
     NewDelivery,
@@ -30,6 +31,7 @@ from gateway.store import (
 
 __all__ = [
     "cancel_delivery",
+    "end_question",
     "fetch_source_now",
     "hold_delivery",
     "hold_lane",
@@ -80,6 +82,33 @@ def cancel_delivery(
         case = cases.lock_case(conn, case.id)
     _record_action(conn, "cancel", delivery, at, actor, reason)
     case_closing.close_case_when_done(conn, case, at)
+
+
+def end_question(conn: Connection, request: int, at: datetime, actor: str, reason: str) -> None:
+    """Ask an agency no longer whether it cancels: it was asked, and has not answered.
+
+    Its application stands, as if it had refused, and it may still cancel it. Raises GW705 where
+    nothing is asked, and where the question has not arrived: that is a delivery to cancel.
+    """
+    row = agency_requests.find_by_id(conn, request)
+    case = None if row is None else cases.lock_case(conn, row.case_id)
+    row = agency_requests.find_by_id(conn, request)
+    if row is None or case is None or not is_cancellation_open(row):
+        name = "" if row is None else f"{row.agency} is not asked whether it cancels {row.number}"
+        raise GatewayError(TRANSITION_REFUSED, name or "there is no such application", "application")
+    waiting = [one for one in deliveries.list_by_request(conn, case.id, request) if _is_open_question(one)]
+    if waiting:
+        detail = f"the question has not arrived: `gateway queue cancel {waiting[-1].id}` gives it up"
+        raise GatewayError(TRANSITION_REFUSED, detail, "application")
+    end_cancellation(conn, case, request, StateEvent("cancel", at, actor, reason))
+    data = _describe_act("unask", actor, reason)
+    record_evidence(conn, "operator", "request", request, None, data, at)
+    case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), at)
+
+
+def _is_open_question(row: Row[Any]) -> bool:
+    ended = row.state in DELIVERY.final
+    return bool(row.parameters.get("operation") == CANCELLATION and not ended)
 
 
 def hold_delivery(

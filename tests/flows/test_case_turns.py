@@ -1,0 +1,61 @@
+"""Drawn runs of a case: whatever happens in whatever order, it ends, and as the rules say."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.store import make_engine
+from tests.kit.case_turns import CaseRun, Event, draw_run, find_shortest
+from tests.kit.databases import Templates
+from tests.kit.story import Story
+
+#: How many runs the short test draws.
+_SHORT = 8
+_NAMES: Iterator[int] = itertools.count(1)
+
+
+def run(story: Story, events: Sequence[Event]) -> None:
+    CaseRun(story, f"RUN-{next(_NAMES)}").run(events)
+
+
+def check(story: Story, seed: int, templates: Templates) -> None:
+    """Let a drawn run happen; a failure names the seed and the shortest run that fails as well."""
+    events = draw_run(seed)
+    try:
+        run(story, events)
+    except Exception as failed:
+        shortest = find_shortest(events, lambda some: fails(templates, some))
+        listed = "\n".join(f"    {one!r}," for one in shortest)
+        pytest.fail(f"seed {seed}: {failed!r}\nthe shortest run that fails:\n{listed}")
+
+
+def fails(templates: Templates, events: Sequence[Event]) -> bool:
+    """Return whether a run fails on a new hub."""
+    url = templates.fresh("sqlite")
+    engine = make_engine(url)
+    try:
+        run(Story(engine), events)
+    except Exception:
+        return True
+    finally:
+        engine.dispose()
+        templates.drop(url)
+    return False
+
+
+def test_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templates) -> None:
+    story = Story(engine)
+    for seed in range(_SHORT):
+        check(story, seed, templates)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", range(10))
+def test_many_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templates, block: int) -> None:
+    story = Story(engine)
+    for seed in range(1000 + 50 * block, 1050 + 50 * block):
+        check(story, seed, templates)

@@ -1,0 +1,204 @@
+"""A second, plain model of one case: what its outcome must be after what the partners have seen and said.
+
+It is written from the rules (the domain dossier §3.2, `gateway/manual/states.md`), and not from the
+code of the hub. It is told only what can be seen outside: what the declarant sent, which calls
+reached an agency, what an agency said, what an operator did. Each application has one item and one law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+__all__ = ["ApplicationModel", "CaseModel"]
+
+_APPROVALS = ("APPROVED", "APPROVED_WITH_CONDITIONS")
+
+
+@dataclass
+class ApplicationModel:
+    """What is known of one application: what waits for its agency, what it said, whether it cancels."""
+
+    #: Calls that wait for the agency, the first of them first: "submit", "supplement", "amend", "cancel".
+    waiting: list[str] = field(default_factory=lambda: ["submit"])
+    #: The agency was called at least once, whether or not its answer came back.
+    tried: bool = False
+    #: The agency has said something about it.
+    spoken: bool = False
+    refused: bool = False
+    cancelled: bool = False
+    #: None, "ASKED" or "REFUSED".
+    question: str | None = None
+    question_heard: bool = False
+    #: (issued, number) of a notice, and its decision; only what counts.
+    decided: dict[tuple[datetime, str], str] = field(default_factory=dict)
+
+    @property
+    def is_asked(self) -> bool:
+        """Return whether the agency has yet to say whether it cancels."""
+        return self.question == "ASKED" and not self.cancelled
+
+    @property
+    def decision(self) -> str | None:
+        """Return the decision in force: that of the latest issue time, then of the highest number."""
+        return self.decided[max(self.decided)] if self.decided and not self.cancelled else None
+
+    @property
+    def is_approved(self) -> bool:
+        """Return whether an approval stands."""
+        return self.decision in _APPROVALS
+
+
+@dataclass
+class CaseModel:
+    """A case of several applications; `outcome` is None while something is open."""
+
+    applications: dict[str, ApplicationModel]
+    withdraws: bool = False
+    withdrawn: bool = False
+    #: What the Result of the withdrawn case says; what agencies decide later is passed on.
+    last: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> str | None:
+        """Return the outcome that the rules give now."""
+        if self.withdrawn:
+            return "WITHDRAWN"
+        all_of_them = list(self.applications.values())
+        if any(one.is_asked for one in all_of_them):
+            return None
+        if any(one.decision is None and not one.cancelled for one in all_of_them):
+            return None
+        if self.withdraws and not any(one.is_approved for one in all_of_them):
+            return "WITHDRAWN"
+        bad = [one for one in all_of_them if one.cancelled or one.decision == "REJECTED"]
+        if not bad:
+            return "APPROVED"
+        return "REJECTED" if len(bad) == len(all_of_them) else "PARTIAL"
+
+    @property
+    def decisions(self) -> dict[int, str]:
+        """Return the decision in force on each item, numbered from 1 in the order of the applications."""
+        if self.withdrawn:
+            return self.last
+        told = {number: one.decision for number, one in enumerate(self.applications.values(), start=1)}
+        return {item: code for item, code in told.items() if code is not None}
+
+    @property
+    def problems(self) -> list[str]:
+        """Return the ids of the problems that the Result names, sorted."""
+        cancelled = [one for one in self.applications.values() if one.cancelled]
+        refused = [
+            one for one in self.applications.values() if one.question == "REFUSED" and not one.cancelled
+        ]
+        told = [] if self.outcome == "WITHDRAWN" else ["GW410"] * len(cancelled) + ["GW409"] * len(refused)
+        return sorted(told)
+
+    def _settle(self) -> None:
+        # A withdrawn case stays so, whatever its agencies say later.
+        if not self.withdrawn and self.outcome == "WITHDRAWN":
+            self.last = self.decisions
+            self.withdrawn = True
+
+    def call(self, name: str, kind: str) -> None:
+        """An agency is called: what it decides from now on is about what it is sent."""
+        one = self.applications[name]
+        one.tried = True
+        one.waiting.remove(kind)
+        if kind == "cancel":
+            one.question_heard = True
+
+    def answer(self, name: str, *, acknowledged: bool) -> None:
+        """The answer to a call came back."""
+        one = self.applications[name]
+        one.spoken |= acknowledged
+
+    def fail(self, name: str, kind: str, *, refused: bool) -> None:
+        """A call brought no answer: it waits again, or for an operator. `refused`: the application itself."""
+        one = self.applications[name]
+        one.waiting.insert(0, kind)
+        one.question_heard = False
+        one.refused = refused
+
+    def drop(self, name: str, kind: str) -> None:
+        """An operator gives up a call."""
+        one = self.applications[name]
+        one.waiting.remove(kind)
+        if kind == "cancel" and one.is_asked:
+            one.cancelled, one.question = not one.spoken, "REFUSED"
+        self._settle()
+
+    def notice(self, name: str, rank: tuple[datetime, str], status: str, decision: str | None) -> str | None:
+        """An agency states something; return the id of the problem that it must get, or None."""
+        one = self.applications[name]
+        if one.cancelled and decision is not None:
+            return "GW703"
+        one.spoken = True
+        if status in ("G01", "G03"):
+            one.cancelled = True
+        elif status == "G04":
+            one.question = "REFUSED"
+        if decision is not None:
+            self._decide(one, rank, decision)
+        self._settle()
+        return None
+
+    def _decide(self, one: ApplicationModel, rank: tuple[datetime, str], decision: str) -> None:
+        # It is about what was amended since, unless the agency has decided while it was called.
+        if "amend" in one.waiting and not one.decided:
+            return
+        one.decided[rank] = decision
+        # Without an approval there is nothing to cancel; with one, the agency has refused once it was asked.
+        if one.is_asked and (not one.is_approved or one.question_heard):
+            one.question = "REFUSED"
+
+    def may_withdraw(self) -> bool:
+        """Return whether a withdrawal is accepted now."""
+        asked = any(one.is_asked for one in self.applications.values())
+        return not asked and not self.withdrawn and self.outcome != "REJECTED"
+
+    def withdraw(self) -> None:
+        """The declarant withdraws: what no agency has is cancelled, the others are asked."""
+        self.withdraws = True
+        for one in self.applications.values():
+            if one.cancelled or (one.decision is not None and not one.is_approved):
+                continue
+            if one.refused or ("submit" in one.waiting and not one.tried):
+                one.cancelled = True
+                one.waiting.clear()
+            else:
+                one.question, one.question_heard = "ASKED", False
+                one.waiting.append("cancel")
+        self._settle()
+
+    def may_amend(self) -> bool:
+        """Return whether an amendment is accepted now."""
+        return not self.withdrawn and not any(one.is_asked for one in self.applications.values())
+
+    def amend(self, name: str | None, overtaken: Sequence[str] = ()) -> None:
+        """The declarant amends what one agency gets, or what none gets.
+
+        `overtaken` are the failed calls about it: the amendment replaces them.
+        """
+        self.withdraws = False
+        for one in self.applications.values():
+            one.question = None if one.question == "REFUSED" else one.question
+        if name is not None:
+            one = self.applications[name]
+            one.decided.clear()
+            if one.refused:
+                one.waiting, one.refused = [], False
+            one.waiting = [kind for kind in one.waiting if kind not in overtaken]
+            one.waiting.append("amend")
+        self._settle()
+
+    def may_supplement(self, name: str) -> bool:
+        """Return whether a supplement of one application is accepted now."""
+        one = self.applications[name]
+        open_case = self.outcome is None and not any(each.is_asked for each in self.applications.values())
+        return open_case and one.decision is None and not one.cancelled
+
+    def supplement(self, name: str) -> None:
+        """The declarant supplements one application."""
+        self.applications[name].waiting.append("supplement")
