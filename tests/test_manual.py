@@ -30,13 +30,14 @@ from gateway.errors import PROBLEMS
 from gateway.harmonize import load_bundle as load_mappings
 from gateway.harmonize.notices.notice_facts import read_notice
 from gateway.protocols import PROTOCOLS
-from gateway.state_machines import MACHINES
+from gateway.state_machines import MACHINES, StateMachine
 from gateway.store.tables import metadata
 from gateway.web.api.api_services import BASE_PATH
 from gateway.web.api.operation_table import OPERATIONS
 from gateway.web.status_endpoints import build_status_application
 from tests.kit import examples, facts, pictures
 from tests.kit.paths import MANUAL, ROOT
+from tests.kit.state_diagram import list_changes
 
 PAGES = {
     path.relative_to(MANUAL).as_posix(): path.read_text(encoding="utf-8")
@@ -450,6 +451,27 @@ def test_the_picture_of_the_flow_is_up_to_date() -> None:
     found = pictures.FLOW.read_text(encoding="utf-8")
     assert found == pictures.drawn_flow(), "run: python -m tests.test_manual --write"
     etree.fromstring(found.encode())
+
+
+def test_the_pictures_of_the_states_are_up_to_date() -> None:
+    for path, text in pictures.drawn_machines().items():
+        assert path.read_text(encoding="utf-8") == text, "run: python -m tests.test_manual --write"
+        etree.fromstring(text.encode())
+        assert f"(pictures/{path.name})" in page("states.md")
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+def test_a_picture_of_states_has_every_change(machine: StateMachine) -> None:
+    drawn = {
+        (source, event, change.target)
+        for change in list_changes(machine)
+        for source in change.sources
+        for event in change.events
+    }
+    stays = {(source, event, target) for source, event, target in drawn if source == target}
+    wanted = {(state, event, after) for state, row in machine.table.items() for event, after in row.items()}
+    assert drawn - stays == {one for one in wanted if one[0] != one[2]}
+    assert stays <= wanted
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The pictures in the manual: of mappings that are shipped, and of the flow of a submission."""
+"""The pictures in the manual: of mappings, of the flow of a submission, and of state machines."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from pathlib import Path
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.harmonize.tools.diagram import build_diagram, draw_page
 from gateway.share import get_data_folder
+from gateway.state_machines import CASE, REQUEST
 from tests.kit.flow_diagram import draw_flow
 from tests.kit.paths import MANUAL
+from tests.kit.state_diagram import draw_machine
 
 PICTURES = MANUAL / "pictures"
 DRAWN = ("KPTA-PHARM-IMP",)
 FLOW = PICTURES / "flow.svg"
+#: The pictures of state machines, each with its title.
+MACHINES = {
+    PICTURES / "case-states.svg": (CASE, "The states of a case, and the events that change them"),
+    PICTURES / "request-states.svg": (
+        REQUEST,
+        "The states of an agency request, and the events that change them",
+    ),
+}
 
 
 def drawn(name: str, bundle: MappingBundle | None = None) -> str:
@@ -25,6 +35,7 @@ def drawn(name: str, bundle: MappingBundle | None = None) -> str:
 def write() -> list[Path]:
     """Draw the pictures of the manual anew; return those that changed."""
     texts = {PICTURES / f"{name}.html": drawn(name) for name in DRAWN} | {FLOW: drawn_flow()}
+    texts |= drawn_machines()
     changed = []
     for path, new in texts.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != new:
@@ -32,6 +43,11 @@ def write() -> list[Path]:
             path.write_text(new, encoding="utf-8")
             changed.append(path)
     return changed
+
+
+def drawn_machines() -> dict[Path, str]:
+    """Return the pictures of the state machines, drawn from their tables."""
+    return {path: draw_machine(machine, title) for path, (machine, title) in MACHINES.items()}
 
 
 def drawn_flow() -> str:
