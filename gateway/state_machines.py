@@ -1,4 +1,4 @@
-"""The four state machines as tables, and the one function that applies them.
+"""The five state machines as tables, and the one function that applies them.
 
 The tables are authoritative: the store writes no state that `get_next_state` did not return, and
 the manual's diagrams are drawn from here. An event that a state does not list is GW705.
@@ -12,7 +12,16 @@ from typing import Final
 
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 
-__all__ = ["CASE", "DELIVERY", "MACHINES", "MESSAGE", "REQUEST", "StateMachine", "get_next_state"]
+__all__ = [
+    "CASE",
+    "CLEARANCE",
+    "DELIVERY",
+    "MACHINES",
+    "MESSAGE",
+    "REQUEST",
+    "StateMachine",
+    "get_next_state",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +186,29 @@ DELIVERY: Final = StateMachine(
     },
 )
 
+# A result of clearance stands until customs itself issues another one; an answer of customs to what it
+# was told changes nothing about it, and neither does anything that an agency says.
+_RESULTS: Final = {"clear": "CLEARED", "refuse": "NOT_CLEARED", "cancel": "CANCELLED"}
+
+
+def _make_answered_row(**other: str) -> dict[str, str]:
+    return {"accept": "ACCEPTED", "report_error": "ERROR"} | _RESULTS | other
+
+
+CLEARANCE: Final = StateMachine(
+    name="clearance",
+    initial="UNANSWERED",
+    final=frozenset({"CLEARED", "NOT_CLEARED", "CANCELLED"}),
+    table={
+        "UNANSWERED": _make_answered_row(),
+        "ACCEPTED": _make_answered_row(),
+        "ERROR": _make_answered_row(),
+        **{state: _make_answered_row(accept=state, report_error=state) for state in _RESULTS.values()},
+    },
+)
+
 MACHINES: Final[Mapping[str, StateMachine]] = {
-    machine.name: machine for machine in (MESSAGE, CASE, REQUEST, DELIVERY)
+    machine.name: machine for machine in (MESSAGE, CASE, REQUEST, DELIVERY, CLEARANCE)
 }
 
 

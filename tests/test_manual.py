@@ -304,7 +304,7 @@ def test_the_options_of_simulated_partners_exist() -> None:
 
 
 def test_every_address_is_told_and_no_other() -> None:
-    served = {f"/msh/{name}" for name in PROTOCOLS} | {"/soap/agency"}
+    served = {f"/msh/{name}" for name in PROTOCOLS} | {"/soap/agency", "/soap/customs"}
     served |= {
         str(rule) for rule in build_status_application(create_engine("sqlite://")).url_map.iter_rules()
     }

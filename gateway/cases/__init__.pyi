@@ -24,6 +24,15 @@ from .case_outcome import list_rejected_items as list_rejected_items
 from .case_outcome import select_current_decisions as select_current_decisions
 from .change_reasons import ChangeReason as ChangeReason
 from .change_reasons import read_change_reason as read_change_reason
+from .customs_notices import ClearedItem as ClearedItem
+from .customs_notices import CustomsCall as CustomsCall
+from .customs_notices import CustomsCode as CustomsCode
+from .customs_notices import CustomsNotice as CustomsNotice
+from .customs_notices import CustomsReason as CustomsReason
+from .customs_notices import PartnerAnswer as PartnerAnswer
+from .customs_notices import check_customs_code as check_customs_code
+from .customs_notices import find_late_code as find_late_code
+from .customs_notices import read_customs_codes as read_customs_codes
 from .declaration_validation import ValidationFinding as ValidationFinding
 from .declaration_validation import ValidationReport as ValidationReport
 from .declaration_validation import unwrap_request as unwrap_request
@@ -72,6 +81,7 @@ from .result_documents import HeldCase as HeldCase
 from .result_documents import MissingDocument as MissingDocument
 from .result_documents import ReportedProblem as ReportedProblem
 from .result_documents import RequestState as RequestState
+from .result_documents import make_customs_document as make_customs_document
 from .result_documents import make_hold_document as make_hold_document
 from .result_documents import make_notice_document as make_notice_document
 from .result_documents import make_result_document as make_result_document

@@ -15,6 +15,7 @@ from lxml import etree
 
 from gateway.cases.agency_notices import Notice
 from gateway.cases.case_outcome import CaseOutcome, RankedDecision
+from gateway.cases.customs_notices import CustomsNotice
 from gateway.wire import RES, WCO_RES
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "MissingDocument",
     "ReportedProblem",
     "RequestState",
+    "make_customs_document",
     "make_hold_document",
     "make_notice_document",
     "make_result_document",
@@ -167,6 +169,33 @@ def make_notice_document(header: CaseHeader, request: RequestState, notice: Noti
         _add_element(element, "ReceiptNumber", _replace_unprintable(request.receipt_number, 128))
     if notice is not None:
         _write_notice_details(element, notice)
+    return root
+
+
+def make_customs_document(
+    header: CaseHeader, state: str, status: str, notice: CustomsNotice, problem: str
+) -> etree._Element:
+    """Return the unsigned `Notice` of what customs says: the state of clearance, and the notice of customs.
+
+    `status` is the requirement status of the notice, or empty; `problem` the id of its reasons.
+    """
+    root = _make_document_root("Notice", header)
+    element = etree.SubElement(root, f"{_RES}Customs")
+    _add_element(element, "State", state)
+    _add_element(element, "ResultCode", notice.code)
+    if status:
+        _add_element(element, "StatusCode", status)
+    _add_element(element, "NoticeNumber", notice.number)
+    _add_element(element, "IssuedAt", _format_instant(notice.issued_at))
+    if notice.text:
+        _add_element(element, "Text", _replace_unprintable(notice.text, _LONGEST_TEXT))
+    for reason in notice.reasons:
+        told = _add_element(element, "Problem", _replace_unprintable(reason.text, _LONGEST_TEXT))
+        told.set("id", problem)
+        if reason.pointer:
+            told.set("pointer", _replace_unprintable(reason.pointer, _LONGEST_POINTER))
+    for one in notice.items:
+        etree.SubElement(element, f"{_RES}Item", {"item": str(one.item), "code": one.code})
     return root
 
 

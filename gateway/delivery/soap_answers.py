@@ -8,7 +8,15 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.cases import AgencyAcknowledgment, AgencyAnswer, Decision, DecisionCode, Notice
+from gateway.cases import (
+    AgencyAcknowledgment,
+    CustomsNotice,
+    CustomsReason,
+    Decision,
+    DecisionCode,
+    Notice,
+    PartnerAnswer,
+)
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
     PARTNER_FAULT,
@@ -16,9 +24,9 @@ from gateway.errors import (
     GatewayError,
     describe_exception,
 )
-from gateway.wire import SoapFault, collapse_whitespace, parse_instant
+from gateway.wire import CUSTOMS, SoapFault, collapse_whitespace, parse_instant
 
-__all__ = ["make_fault_error", "make_status_error", "read_agency_answer"]
+__all__ = ["make_fault_error", "make_status_error", "read_partner_answer"]
 
 # For these fault codes the partner would answer the same octets in the same way again. Everything else
 # may pass: a fault of its own, a clock, a certificate that is not loaded yet. A repeat is signed anew.
@@ -26,12 +34,14 @@ _FOR_GOOD: Final = frozenset({"Client", "VersionMismatch", "MustUnderstand"})
 _STATUS_FOR_GOOD: Final = frozenset({400, 405, 406, 411, 413, 414, 415, 422, 431})
 
 
-def read_agency_answer(wrapper: etree._Element) -> AgencyAnswer:
+def read_partner_answer(wrapper: etree._Element) -> PartnerAnswer:
     """Return the content of the response element `wrapper`, which its schema has validated."""
     said = wrapper[0][0]
     try:
         if etree.QName(said).localname == "Acknowledged":
             return AgencyAcknowledgment(receipt_number=_read_required_text(said, "ReceiptNumber"))
+        if etree.QName(said).namespace == CUSTOMS:
+            return _read_customs_notice(said)
         return _read_notice(said)
     except (ValueError, OverflowError, ArithmeticError) as problem:
         detail = f"a value of the answer cannot be used: {describe_exception(problem)}"
@@ -48,6 +58,23 @@ def _read_notice(element: etree._Element) -> Notice:
         text=_find_child_text(element, "Text") or "",
         pointers=tuple(collapse_whitespace(one.text or "") for one in _list_children(element, "Pointer")),
         deadline=None if deadline is None else parse_instant(deadline),
+    )
+
+
+def _read_customs_notice(element: etree._Element) -> CustomsNotice:
+    return CustomsNotice(
+        number=_read_required_text(element, "NoticeNumber"),
+        issued_at=parse_instant(_read_required_text(element, "IssuedAt")),
+        code=_read_required_text(element, "ResultCode"),
+        text=_find_child_text(element, "Text") or "",
+        reasons=tuple(
+            CustomsReason(
+                _find_child_text(one, "Text") or "",
+                _find_child_text(one, "Pointer") or "",
+                _find_child_text(one, "Code") or "",
+            )
+            for one in _list_children(element, "Reason")
+        ),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from gateway.cases import AgencyAnswer, SignedReply
+from gateway.cases import PartnerAnswer, SignedReply
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.http_client import HttpLimits
 from gateway.delivery.service_contracts import ServiceCall, load_contract
@@ -59,13 +59,13 @@ class SoapCaller:
         self._signer = signer
         self._clock = clock
 
-    def send_call(self, envelope: bytes, destination: SoapDestination) -> AgencyAnswer:
+    def send_call(self, envelope: bytes, destination: SoapDestination) -> PartnerAnswer:
         """Make one attempt and return what the partner answered; raises as `exchange_call` does."""
         return self.exchange_call(envelope, destination)[0]
 
     def exchange_call(
         self, envelope: bytes, destination: SoapDestination
-    ) -> tuple[AgencyAnswer, SignedReply]:
+    ) -> tuple[PartnerAnswer, SignedReply]:
         """Make one attempt: sign the stored `envelope` anew, send it, open the answer.
 
         Returns the answer and its signed octets, with the digest of the accepted certificate.

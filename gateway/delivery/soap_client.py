@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from gateway.cases import AgencyAnswer
+from gateway.cases import PartnerAnswer
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.service_contracts import ServiceContract
-from gateway.delivery.soap_answers import make_fault_error, make_status_error, read_agency_answer
+from gateway.delivery.soap_answers import make_fault_error, make_status_error, read_partner_answer
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, REQUEST_INVALID, GatewayError
 from gateway.pki import Certificate, Signer
 from gateway.wire import (
@@ -110,7 +110,7 @@ def sign_call(
 
 def open_signed_answer(
     answer: HttpAnswer, call: SignedCall, contract: ServiceContract, rules: AnswerPolicy, now: datetime
-) -> AgencyAnswer:
+) -> PartnerAnswer:
     """Return what the partner answered to `call`.
 
     Raises GW608 when another attempt may succeed; GW602 when the partner refuses for good; GW603
@@ -169,7 +169,7 @@ def _find_trust_problem(
 
 def _read_operation_answer(
     envelope: SoapEnvelope, call: SignedCall, contract: ServiceContract
-) -> AgencyAnswer:
+) -> PartnerAnswer:
     content = envelope.body_elements
     if envelope.header is None or read_addressing(envelope.header).action != call.operation.reply_action:
         raise _make_answer_error("the answer has another action", "/soap:Envelope/soap:Header/wsa:Action")
@@ -181,7 +181,7 @@ def _read_operation_answer(
         contract.description.schema.validate_element(content[0])
     except GatewayError as problem:
         raise _make_answer_error(problem.detail, problem.location) from problem
-    return read_agency_answer(content[0])
+    return read_partner_answer(content[0])
 
 
 def _make_answer_error(detail: str, location: str) -> GatewayError:

@@ -6,6 +6,8 @@ from .delivery import ATTEMPTS_USED_UP as ATTEMPTS_USED_UP
 from .delivery import CALENDAR_UNKNOWN as CALENDAR_UNKNOWN
 from .delivery import CALENDAR_WRONG as CALENDAR_WRONG
 from .delivery import CASE_CLOSED as CASE_CLOSED
+from .delivery import CLEARED_ALREADY as CLEARED_ALREADY
+from .delivery import CUSTOMS_ERROR as CUSTOMS_ERROR
 from .delivery import DEADLINE_PASSED as DEADLINE_PASSED
 from .delivery import DECISION_CONFLICT as DECISION_CONFLICT
 from .delivery import FETCHED_REFUSED as FETCHED_REFUSED

@@ -231,3 +231,29 @@ CALENDAR_UNKNOWN = Problem(
     cause="The calendar covers other years, or the organisation has no calendar.",
     remedy="Give an edition that covers the day. Nothing was guessed.",
 )
+
+CLEARED_ALREADY = Problem(
+    id="GW714",
+    title="cleared by customs already",
+    meaning="Customs has cleared the declaration. It can be neither amended nor withdrawn here any more.",
+    cause="The amendment or the withdrawal came after the clearance result of customs (5EC or 5GA).",
+    remedy=(
+        "Apply to customs itself for the correction of the cleared declaration, with reasons (5FE). When "
+        "customs cancels the clearance, the declaration can be amended and withdrawn here again."
+    ),
+    soap="Client",
+    http=200,
+)
+
+CUSTOMS_ERROR = Problem(
+    id="GW715",
+    title="error reported by customs",
+    meaning="Customs has answered that there is an error in what it was told (R25).",
+    cause="Customs' own rules do not accept the declaration or a requirement. The text is that of customs.",
+    remedy=(
+        "Correct the field at the pointer and send an amendment. Operator: `gateway case show NUMBER` shows "
+        "every notice of customs."
+    ),
+    soap="Client",
+    http=200,
+)

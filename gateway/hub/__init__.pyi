@@ -14,6 +14,11 @@ from .completion.outside_decisions import list_outside_requests as list_outside_
 from .completion.outside_decisions import load_requirement_results as load_requirement_results
 from .conclude import Conclusion as Conclusion
 from .conclude import conclude_case as conclude_case
+from .customs import apply_customs_answer as apply_customs_answer
+from .customs import apply_customs_call as apply_customs_call
+from .customs import read_stored_notice as read_stored_notice
+from .customs import tell_customs_news as tell_customs_news
+from .customs import tell_late_decision as tell_late_decision
 from .database import build_engine as build_engine
 from .deadlines import load_shipped_timetable as load_shipped_timetable
 from .deadlines import read_editions as read_editions
@@ -60,6 +65,7 @@ from .outbox.late_receipts import probe_signing_key as probe_signing_key
 from .outbox.line_limit import LineLimit as LineLimit
 from .outbox.local_tasks import FinishLease as FinishLease
 from .outbox.outgoing_calls import CANCELLATION as CANCELLATION
+from .outbox.outgoing_calls import CLEARANCE_NEWS as CLEARANCE_NEWS
 from .outbox.outgoing_calls import CUSTOMS as CUSTOMS
 from .outbox.outgoing_calls import OutgoingCall as OutgoingCall
 from .outbox.outgoing_calls import RejectingComposer as RejectingComposer

@@ -31,7 +31,7 @@ from gateway.hub.forward import (
     enqueue_later_call,
 )
 from gateway.hub.hub import Hub
-from gateway.hub.open_cases import check_amendable, find_named_case
+from gateway.hub.open_cases import check_amendable, check_not_cleared, find_named_case
 from gateway.hub.requirement_ledger import (
     claim_requirements,
     give_back_requirements,
@@ -178,6 +178,7 @@ def amend_case(
     case = cases.lock_case(conn, find_named_case(conn, intake.declarant, intake.submission.reference).id)
     asked = agency_requests.list_by_case(conn, case.id)
     check_amendable(case, asked)
+    check_not_cleared(conn, case)
     if _list_compared(conn, asked) != composed.compared:
         return False
     messages.set_message_case(conn, arrived.row.id, case.id)

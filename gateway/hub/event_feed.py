@@ -18,6 +18,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Row
 
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.state_machines import CASE
 from gateway.store import NewDelivery, deliveries, events, read_transaction, webhooks, write_transaction
 
 __all__ = [
@@ -98,9 +99,14 @@ def describe_event(row: Row[Any]) -> dict[str, Any]:
         "notice": row.notice,
         "requirement": row.requirement,
         "message_id": row.message_id,
-        "state": row.state if row.subject_type in ("case", "request") else None,
+        "state": row.state if _is_state(row) else None,
     }
     return told | {name: value for name, value in further.items() if value is not None}
+
+
+def _is_state(row: Row[Any]) -> bool:
+    """Return whether an event names the state of its case or request; what customs says is no such state."""
+    return row.subject_type == "request" or (row.subject_type == "case" and row.state in CASE.states)
 
 
 _TYPES: Final[Mapping[str, str]] = {

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import ChangeReason, DecisionCode, RankedDecision
+from gateway.cases import ChangeReason, CustomsNotice, DecisionCode, RankedDecision
 from gateway.hub.document_needs import make_disclaimer_attachment
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import CANCELLATION, CUSTOMS, CaseSnapshot, OutgoingCall
+from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, CUSTOMS, CaseSnapshot, OutgoingCall
 from gateway.hub.sent_applications import find_preceding_delivery
 from gateway.hub.split import PreparedApplication, ProcessedSubmission
 from gateway.store import NewDelivery, StateEvent, agency_requests, deliveries, payloads
@@ -29,11 +29,15 @@ __all__ = [
     "compose_amendment_calls",
     "compose_application_call",
     "compose_cancellation_call",
+    "compose_clearance_call",
+    "compose_late_report",
     "compose_outcome_call",
     "compose_registration_calls",
     "enqueue_amendment_calls",
     "enqueue_application_call",
     "enqueue_cancellation_call",
+    "enqueue_clearance_call",
+    "enqueue_late_report",
     "enqueue_later_call",
     "enqueue_outcome_call",
     "enqueue_registration_calls",
@@ -136,6 +140,45 @@ def _compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None
     return _compose_call(hub, call)
 
 
+def compose_clearance_call(
+    hub: Hub, request: Row[Any], case: str, said: tuple[CustomsNotice, str]
+) -> ComposedCall:
+    """Compose the call that tells an agency how clearance ended; `said` has the status code, or none."""
+    notice, status = said
+    concerned = {int(item) for item, _ in request.required}
+    arguments = {
+        "ApplicationNumber": request.number,
+        "CaseNumber": case,
+        "NoticeNumber": notice.number,
+        "IssuedAt": notice.issued_at.astimezone(UTC),
+        "ResultCode": notice.code,
+        "StatusCode": status,
+        "Text": notice.text,
+        "Item": [{"item": one.item, "ResultCode": one.code} for one in notice.items if one.item in concerned],
+    }
+    told = {name: value for name, value in arguments.items() if value}
+    return _compose_call(hub, OutgoingCall(request.agency, CLEARANCE_NEWS, _make_call_id(hub), told))
+
+
+def compose_late_report(
+    hub: Hub, about: tuple[str, str], request: Row[Any], decided: Iterable[Row[Any]]
+) -> ComposedCall:
+    """Compose what customs is told of decisions after clearance; `about` is the case number and the code.
+
+    Without decisions the application is cancelled: each of its items is named under each of its laws.
+    """
+    case, code = about
+    told = [_make_late_requirement(row) for row in decided]
+    cancelled = [{"item": int(item), "law": str(law)} for item, law in request.required]
+    arguments = {"CaseNumber": case, "PendingCode": code, "Requirement": told or cancelled}
+    return _compose_call(hub, OutgoingCall(CUSTOMS, "ReportRequirements", _make_call_id(hub), arguments))
+
+
+def _make_late_requirement(row: Row[Any]) -> dict[str, Any]:
+    names = ("item", "law", "number", "date", "quantity", "unit", "decision")
+    return {name: getattr(row, name) for name in names if getattr(row, name) is not None}
+
+
 def _make_requirement(standing: RankedDecision) -> dict[str, Any]:
     decision = standing.decision
     told = {
@@ -221,6 +264,28 @@ def enqueue_cancellation_call(
     before = find_preceding_delivery(earlier)
     follows = None if before is None or before.state == "FAILED" else int(before.id)
     _enqueue_call(conn, call, _QueuePlace(case, key, ("request", request), follows), now)
+
+
+def enqueue_clearance_call(
+    conn: Connection,
+    call: ComposedCall,
+    about: tuple[int, int],
+    place: tuple[str, Sequence[Row[Any]]],
+    now: datetime,
+) -> None:
+    """Queue the news of clearance behind what went to the agency; the arguments are as for a cancellation."""
+    case, request = about
+    key, earlier = place
+    before = find_preceding_delivery(earlier)
+    follows = None if before is None else int(before.id)
+    _enqueue_call(conn, call, _QueuePlace(case, key, ("request", request), follows), now)
+
+
+def enqueue_late_report(conn: Connection, call: ComposedCall, case: int, key: str, now: datetime) -> None:
+    """Queue the report of decisions after clearance, behind all that customs was told."""
+    told = [row.id for row in deliveries.list_by_case(conn, case) if row.destination == CUSTOMS]
+    place = _QueuePlace(case, key, ("case", case), max(told, default=None))
+    _enqueue_call(conn, call, place, now, pending_code=str(call.call.arguments["PendingCode"]))
 
 
 def enqueue_outcome_call(

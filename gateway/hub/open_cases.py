@@ -16,16 +16,17 @@ from gateway.cases import (
     has_approval,
     read_change_reason,
 )
-from gateway.errors import DOCUMENT_NEEDED, NO_OPEN_CASE, RULE_BROKEN, GatewayError
+from gateway.errors import CLEARED_ALREADY, DOCUMENT_NEEDED, NO_OPEN_CASE, RULE_BROKEN, GatewayError
 from gateway.hub.completion import is_cancellation_open, list_standing_numbers, make_standing_decisions
 from gateway.hub.document_needs import StandingNeeds, find_local_day
 from gateway.hub.hub import Hub
 from gateway.state_machines import CASE, REQUEST
-from gateway.store import agency_requests, cases, decisions, messages, read_transaction
+from gateway.store import agency_requests, cases, customs_notices, decisions, messages, read_transaction
 
 __all__ = [
     "CaseNumbers",
     "check_amendable",
+    "check_not_cleared",
     "check_open_case",
     "check_same_items",
     "check_withdrawable",
@@ -112,6 +113,7 @@ def _check_withdrawal(hub: Hub, submission: Submission, declarant: str) -> CaseN
             raise _make_absence(f"no case under {submission.reference!r}")
         asked = agency_requests.list_by_case(conn, case.id)
         check_withdrawable(case, asked)
+        check_not_cleared(conn, case)
     if case.state == "HELD":
         # Its applications were not taken up yet.
         return CaseNumbers(case.number, {})
@@ -127,7 +129,8 @@ def _check_amendment(hub: Hub, submission: Submission, declarant: str) -> CaseNu
         if case is None:
             raise _make_absence(f"no case under {submission.reference!r}")
         asked = tuple(agency_requests.list_by_case(conn, case.id))
-    check_amendable(case, asked)
+        check_amendable(case, asked)
+        check_not_cleared(conn, case)
     check_same_items(case, submission)
     rows = {row.application: row for row in asked if row.state != "CANCELLED"}
     _check_amended_applications(submission, rows)
@@ -219,6 +222,13 @@ def _check_repeated_applications(submission: Submission, known: Mapping[str, str
     if submission.applications and missing:
         detail = f"a withdrawal is about the whole case: application {missing[0][:40]!r} is not named"
         raise GatewayError(RULE_BROKEN, detail, f"APP[{submission.applications[0].position}]")
+
+
+def check_not_cleared(conn: Connection, case: Row[Any]) -> None:
+    """Raise GW714 for a case that customs has cleared: only customs itself may correct it (5FE)."""
+    if customs_notices.find_state(conn, case.id) == "CLEARED":
+        detail = f"customs has cleared case {case.number}: apply to customs for its correction (5FE)"
+        raise GatewayError(CLEARED_ALREADY, detail, "/Submission/Function")
 
 
 def check_withdrawable(case: Row[Any], asked: Iterable[Row[Any]]) -> None:

@@ -36,8 +36,9 @@ from gateway.hub.case_progress import (
     outdate_early_decisions,
 )
 from gateway.hub.completion import case_closing
+from gateway.hub.customs import record_late_decision
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import CANCELLATION, FinishLease, enqueue_task
+from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, FinishLease, enqueue_task
 from gateway.hub.requirement_results import is_result_without_application, store_requirement_result
 from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import (
@@ -143,10 +144,14 @@ def apply_answer(
     """Apply an agency's answer to our call, and end the delivery of that call.
 
     `heard` is the answer and the signed reply that contained it. After CancelApplication an
-    acknowledgment says only that the agency will answer: the application stands until it has.
+    acknowledgment says only that the agency will answer: the application stands until it has. One of
+    NotifyClearance changes nothing.
     """
     if operation == CANCELLATION:
         _apply_cancellation_answer(hub, request_id, heard, finish)
+        return
+    if operation == CLEARANCE_NEWS:
+        _apply_clearance_answer(hub, request_id, heard, finish)
         return
     answer, spoken = heard
     with write_transaction(hub.engine, "reply.answer") as conn:
@@ -174,18 +179,36 @@ def apply_answer(
 def _apply_cancellation_answer(
     hub: Hub, request_id: int, heard: tuple[AgencyAnswer, SignedReply], finish: FinishLease
 ) -> None:
-    answer, spoken = heard
     with write_transaction(hub.engine, "reply.cancellation") as conn:
-        request = agency_requests.find_by_id(conn, request_id)
-        if request is None:
-            raise GatewayError(REPLY_UNMATCHED, f"there is no request {request_id}")
-        now = hub.clock()
-        case = cases.lock_case(conn, request.case_id)
-        _record_signed_reply(conn, hub, request, spoken, now)
-        if isinstance(answer, Notice):
-            _apply_to_request(conn, hub, (case, request.id), answer, now)
-        finish(conn)
-        case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), now)
+        _apply_side_answer(conn, hub, request_id, heard, finish)
+
+
+def _apply_clearance_answer(
+    hub: Hub, request_id: int, heard: tuple[AgencyAnswer, SignedReply], finish: FinishLease
+) -> None:
+    with write_transaction(hub.engine, "reply.clearance") as conn:
+        _apply_side_answer(conn, hub, request_id, heard, finish)
+
+
+def _apply_side_answer(
+    conn: Connection,
+    hub: Hub,
+    request_id: int,
+    heard: tuple[AgencyAnswer, SignedReply],
+    finish: FinishLease,
+) -> None:
+    """Apply the answer to a call that does not send the application: an acknowledgment moves nothing."""
+    answer, spoken = heard
+    request = agency_requests.find_by_id(conn, request_id)
+    if request is None:
+        raise GatewayError(REPLY_UNMATCHED, f"there is no request {request_id}")
+    now = hub.clock()
+    case = cases.lock_case(conn, request.case_id)
+    _record_signed_reply(conn, hub, request, spoken, now)
+    if isinstance(answer, Notice):
+        _apply_to_request(conn, hub, (case, request.id), answer, now)
+    finish(conn)
+    case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), now)
 
 
 def _find_request(conn: Connection, agency: str, said: AgencyCallback) -> Row[Any]:
@@ -277,6 +300,8 @@ def _apply_notice(
     if notice.decisions:
         outdate_early_decisions(conn, request, notice.number)
     event = move_request(conn, hub, request, (notice, stored), now)
+    if notice.decisions or event == "cancel":
+        record_late_decision(conn, case, request, stored.id, notice.number, now)
     if notice.decisions:
         answer_cancellation_by_decision(conn, request.id, notice.number, now)
     if notice.decisions or event in CANCELLATION_EVENTS:

@@ -28,7 +28,12 @@ from gateway.hub.forward import (
 )
 from gateway.hub.held_cases import cancel_hold
 from gateway.hub.hub import Hub
-from gateway.hub.open_cases import check_withdrawable, find_named_case, list_cancellable_requests
+from gateway.hub.open_cases import (
+    check_not_cleared,
+    check_withdrawable,
+    find_named_case,
+    list_cancellable_requests,
+)
 from gateway.hub.sent_applications import find_submission, is_refused_for_good
 from gateway.hub.split import ProcessedSubmission, StoredSubmission
 from gateway.store import (
@@ -67,12 +72,14 @@ def withdraw_case(
     """Ask the agencies of a case to cancel, or withdraw it at once where none has to be asked.
 
     Returns False, and changes nothing, when the case has got requests since the calls were composed: it
-    was held then. Raises GW407 when the case cannot be withdrawn any more.
+    was held then. Raises GW407 when the case cannot be withdrawn any more, GW714 when customs has cleared
+    it.
     """
     reason = read_change_reason(intake.submission.declaration)
     case = cases.lock_case(conn, find_named_case(conn, intake.declarant, intake.submission.reference).id)
     asked = agency_requests.list_by_case(conn, case.id)
     check_withdrawable(case, asked)
+    check_not_cleared(conn, case)
     if not {row.id for row in asked if row.state != "CANCELLED"} <= calls.keys():
         return False
     messages.set_message_case(conn, arrived.row.id, case.id)

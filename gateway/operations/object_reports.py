@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,16 +12,18 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import check_hub_number, normalize_hub_number
 from gateway.evidence import list_subject_leaves
+from gateway.hub import read_stored_notice
 from gateway.operations.delivery_report import (
     find_last_sentence,
     read_delivery_report,
     read_message_deliveries,
 )
 from gateway.operations.requirement_report import describe_case_results
-from gateway.state_machines import CASE, DELIVERY, MESSAGE, REQUEST, StateMachine
+from gateway.state_machines import CASE, CLEARANCE, DELIVERY, MESSAGE, REQUEST, StateMachine
 from gateway.store import (
     agency_requests,
     cases,
+    customs_notices,
     decisions,
     deliveries,
     messages,
@@ -68,9 +70,19 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
         ],
         "results": describe_case_results(conn, case.id),
         "awaited": [dict(row._mapping) for row in requirement_results.list_awaited_uses(conn, case.id)],
+        "customs": _read_customs_report(conn, case.id),
         "deliveries": [read_delivery_report(conn, row) for row in deliveries.list_by_case(conn, case.id)],
         "evidence": [dict(row._mapping) for row in list_subject_leaves(conn, "case", case.id)],
     }
+
+
+def _read_customs_report(conn: Connection, case_id: int) -> dict[str, Any]:
+    """Return the state of clearance, and the notices of customs, pointing into the applicant's message."""
+    told = []
+    for row in customs_notices.list_by_case(conn, case_id):
+        one = asdict(read_stored_notice(conn, row))
+        told.append(one | {"kind": row.kind, "received_at": row.received_at, "delivery": row.delivery_id})
+    return {"clearance": customs_notices.find_state(conn, case_id), "notices": told}
 
 
 def _list_used_requirements(conn: Connection, case_id: int) -> list[dict[str, Any]]:
@@ -131,7 +143,10 @@ class TrailStep:
 
 def list_case_trail(conn: Connection, case: Row[Any], report: Mapping[str, Any]) -> list[TrailStep]:
     """Return every step of a case, its messages, requests and deliveries, the first one first."""
-    objects: list[tuple[StateMachine, int, str, tuple[str, str] | None]] = [(CASE, case.id, "case", None)]
+    objects: list[tuple[StateMachine, int, str, tuple[str, str] | None]] = [
+        (CASE, case.id, "case", None),
+        (CLEARANCE, case.id, "clearance", None),
+    ]
     for one in messages.list_messages(conn, case_id=case.id):
         words = f"message {one.action} {'from' if one.direction == 'in' else 'to'} "
         partner = one.from_party if one.direction == "in" else one.to_party

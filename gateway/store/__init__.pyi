@@ -12,6 +12,7 @@ from . import cases as cases
 from . import console_mailbox as console_mailbox
 from . import console_switches as console_switches
 from . import correlations as correlations
+from . import customs_notices as customs_notices
 from . import daily_statistics as daily_statistics
 from . import decisions as decisions
 from . import deliveries as deliveries
@@ -85,6 +86,7 @@ from .certificate_coverage import compute_coverage as compute_coverage
 from .certificate_coverage import count_by_state as count_by_state
 from .certificate_coverage import list_usage_periods as list_usage_periods
 from .console_mailbox import NewMailboxCall as NewMailboxCall
+from .customs_notices import NewCustomsNotice as NewCustomsNotice
 from .daily_statistics import DailyCount as DailyCount
 from .daily_statistics import StatisticsFilter as StatisticsFilter
 from .daily_statistics import choose_band as choose_band

@@ -7,6 +7,7 @@ faults are signed here. Every exception becomes a fault.
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ _SECURITY: Final = f"{{{WSSE}}}Security"
 _ADDRESSING: Final = frozenset(
     f"{{{WSA}}}{name}" for name in ("Action", "MessageID", "To", "From", "ReplyTo", "FaultTo", "RelatesTo")
 )
-_PLACEHOLDER: Final = b'location="http://localhost/soap/agency"'
+_PLACEHOLDER: Final = re.compile(rb'location="http://localhost/soap/[a-z]+"')
 _SIGNER: Final = "/soap:Envelope/soap:Header/wsse:Security/wsse:BinarySecurityToken"
 _SHOWN: Final = 500
 _HTTP_OWN: Final = frozenset({400, 413, 415, 503})
@@ -183,7 +184,8 @@ class SoapSecurityGate:
         if not address and security.find_address is not None:
             address = security.find_address(environ)
         shown = address.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-        return self._wsdl.replace(_PLACEHOLDER, f'location="{shown}"'.encode()) if shown else self._wsdl
+        told = f'location="{shown}"'.encode()
+        return _PLACEHOLDER.sub(lambda _: told, self._wsdl) if shown else self._wsdl
 
     def _answer_call(self, environ: Environ, reply: _ReplyContext) -> bytes:
         security = self._security

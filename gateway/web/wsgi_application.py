@@ -15,6 +15,7 @@ from typing import Any, Final
 from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub import (
+    CUSTOMS,
     Hub,
     PendingResponse,
     RejectingComposer,
@@ -30,14 +31,17 @@ from gateway.protocols import PROTOCOLS, Parcel, ProtocolCore
 from gateway.store import HttpResponse
 from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_security
 from gateway.web.agency_service import build_agency_service
+from gateway.web.customs_service import HubCustomsHandler, build_customs_service
 from gateway.web.ebms_endpoint import build_ebms_endpoint
 from gateway.web.served_address import build_served_address
 from gateway.web.server import Environ, WsgiApplication
+from gateway.web.soap_security import SoapSecurityPolicy
 from gateway.web.status_endpoints import HubProbes, build_status_application
 
 __all__ = ["build_application", "build_wsgi_application", "get_body_limits"]
 
 _AGENCY: Final = "/soap/agency"
+_CUSTOMS: Final = "/soap/customs"
 _TALLY_SECONDS: Final = 2.0
 
 
@@ -48,13 +52,13 @@ def build_application(settings: Settings) -> WsgiApplication:
     hub.refresh_snapshot()
     hub.start_examiner()
     threading.Thread(target=_store_refusals, args=(hub,), name="refusals", daemon=True).start()
-    address = f"{settings.http.public_url}/soap/agency" if settings.http.public_url else ""
     served = build_served_address(settings)
     return build_wsgi_application(
         hub,
         settings.limits.body,
-        (address,) if address else (),
-        lambda environ: f"{served.find_base_url(environ)}{_AGENCY}",
+        settings.http.public_url or "",
+        served.find_base_url,
+        settings.customs.party or CUSTOMS,
     )
 
 
@@ -67,24 +71,33 @@ def _store_refusals(hub: Hub) -> None:
 
 def get_body_limits(settings: Settings) -> Mapping[str, int]:
     """Return the octets that a body may have, for each path that receives messages."""
-    return {_AGENCY: settings.limits.envelope} | {f"/msh/{name}": settings.limits.body for name in PROTOCOLS}
+    services = dict.fromkeys((_AGENCY, _CUSTOMS), settings.limits.envelope)
+    return services | {f"/msh/{name}": settings.limits.body for name in PROTOCOLS}
 
 
 def build_wsgi_application(
     hub: Hub,
     limit: int,
-    addresses: tuple[str, ...] = (),
-    find_address: Callable[[Environ], str] | None = None,
+    public_url: str = "",
+    find_base_url: Callable[[Environ], str] | None = None,
+    customs: str = CUSTOMS,
 ) -> WsgiApplication:
     """Return the application of a hub; `limit` is the largest message in octets.
 
-    `addresses` are the URLs of the SOAP service; without them `find_address` returns the URL of a request.
+    `public_url` is where the SOAP services are reached; without it `find_base_url` finds it from a request.
+    `customs` is the party of customs in the register.
     """
     routes: dict[str, Any] = {
         f"/msh/{name}": _build_protocol_endpoint(hub, protocol, limit) for name, protocol in PROTOCOLS.items()
     }
-    security = build_soap_security(hub, addresses, find_address)
-    routes[_AGENCY] = build_agency_service(HubCallBackHandler(hub), security)
+
+    def build_security(path: str) -> SoapSecurityPolicy:
+        addresses = (f"{public_url}{path}",) if public_url else ()
+        find = None if find_base_url is None else lambda environ: f"{find_base_url(environ)}{path}"
+        return build_soap_security(hub, addresses, find)
+
+    routes[_AGENCY] = build_agency_service(HubCallBackHandler(hub), build_security(_AGENCY))
+    routes[_CUSTOMS] = build_customs_service(HubCustomsHandler(hub, customs), build_security(_CUSTOMS))
     rest = build_status_application(hub.engine, _build_hub_probes(hub))
 
     def route_request(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -20,6 +20,7 @@ from .namespaces import C14N as C14N
 from .namespaces import C14N_COMMENTS as C14N_COMMENTS
 from .namespaces import C14N_EXCLUSIVE as C14N_EXCLUSIVE
 from .namespaces import C14N_EXCLUSIVE_COMMENTS as C14N_EXCLUSIVE_COMMENTS
+from .namespaces import CUSTOMS as CUSTOMS
 from .namespaces import DS as DS
 from .namespaces import DS11 as DS11
 from .namespaces import DSIG_MORE as DSIG_MORE
@@ -28,6 +29,7 @@ from .namespaces import PREFIXES as PREFIXES
 from .namespaces import RECEIPT as RECEIPT
 from .namespaces import RES as RES
 from .namespaces import SERVICE_AGENCY as SERVICE_AGENCY
+from .namespaces import SERVICE_CUSTOMS as SERVICE_CUSTOMS
 from .namespaces import SERVICE_DECLARATION as SERVICE_DECLARATION
 from .namespaces import SOAP11 as SOAP11
 from .namespaces import SOAP11_NEXT as SOAP11_NEXT

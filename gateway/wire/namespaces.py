@@ -23,6 +23,7 @@ __all__ = [
     "RECEIPT",
     "RES",
     "SERVICE_AGENCY",
+    "SERVICE_CUSTOMS",
     "SERVICE_DECLARATION",
     "SOAP11",
     "SOAP11_NEXT",
@@ -107,6 +108,7 @@ DOCUMENT: Final = "urn:single-window:document:"
 AGENCY: Final = "urn:single-window:agency:1"
 CUSTOMS: Final = "urn:single-window:customs:1"
 SERVICE_AGENCY: Final = "urn:single-window:service:agency:1"
+SERVICE_CUSTOMS: Final = "urn:single-window:service:customs:1"
 SERVICE_DECLARATION: Final = "urn:single-window:service:declaration:1"
 
 PREFIXES: Final[dict[str, str]] = {

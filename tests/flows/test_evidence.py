@@ -14,7 +14,7 @@ from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_l
 from gateway.hub.completion import operator_actions
 from gateway.hub.reply import apply_call_back
 from gateway.state_machines import MACHINES, get_next_state
-from gateway.store import agency_requests, payloads, tables
+from gateway.store import agency_requests, customs_tables, payloads, tables
 from gateway.store.engine import read_transaction
 from tests.flows.craft import all_of, reference, supplement, without, without_applications
 from tests.kit.story import Story, unreachable, unsigned
@@ -24,6 +24,7 @@ TABLES = {
     "case": tables.cases,
     "request": tables.agency_requests,
     "delivery": tables.deliveries,
+    "clearance": customs_tables.clearances,
 }
 #: Named transactions that say nothing new to anyone: they end a task whose effect was stored
 #: before, or move a delivery, whose steps and attempts are its record, or count and tidy.

@@ -427,7 +427,7 @@ def draw_rights(words: Words) -> str:
 
 def draw_operations(words: Words) -> str:
     rows = []
-    for file in ("agency-template.wsdl", "customs.wsdl", "hub-agency.wsdl"):
+    for file in ("agency-template.wsdl", "customs.wsdl", "hub-agency.wsdl", "hub-customs.wsdl"):
         described = read_wsdl(get_data_folder("wsdl").joinpath(file).read_bytes())
         for name in described.operations:
             rows.append((code(file), code(name), said(words, code(file), code(name))))

@@ -9,7 +9,7 @@ import pytest
 from lxml import etree
 
 from gateway.share import get_data_folder
-from gateway.web.agency_service import WSDL, build_spyne_application
+from gateway.web.agency_service import WSDL, build_agency_application
 from gateway.web.spyne_shim import Wsdl11
 from gateway.wire.namespaces import SERVICE_AGENCY
 
@@ -19,7 +19,7 @@ OURS = etree.fromstring(get_data_folder("wsdl").joinpath(WSDL).read_bytes())
 
 
 def spyne_wsdl() -> etree._Element:
-    document = Wsdl11(build_spyne_application().interface)
+    document = Wsdl11(build_agency_application().interface)
     document.build_interface_document("http://localhost/soap/agency")
     return etree.fromstring(document.get_interface_document())
 

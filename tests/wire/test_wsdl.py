@@ -30,7 +30,9 @@ def test_the_operations_of_the_template() -> None:
     assert found.find_by_request(f"{{{AGENCY}}}Answer") is None
 
 
-@pytest.mark.parametrize("name", ["agency-template.wsdl", "hub-agency.wsdl", "customs.wsdl"])
+@pytest.mark.parametrize(
+    "name", ["agency-template.wsdl", "hub-agency.wsdl", "customs.wsdl", "hub-customs.wsdl"]
+)
 def test_in_every_wsdl_action_and_soap_action_agree(name: str) -> None:
     data = get_data_folder("wsdl").joinpath(name).read_bytes()
     found = read_wsdl(data)

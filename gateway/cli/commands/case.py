@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -121,6 +122,8 @@ def _print_case_report(report: dict[str, Any]) -> None:
         past = "  (superseded)" if decision["superseded_by"] else ""
         what = f"{decision['decision']} {decision['number'] or ''}{past}"
         print(f"  item {decision['item']} law {decision['law']}: {what}")
+    for line in _list_customs_lines(report["customs"]):
+        print(f"  {line}")
     _print_used_requirements(report)
     for delivery in report["deliveries"]:
         for line in list_delivery_lines(delivery, with_attempts=bool(delivery["problem"])):
@@ -138,3 +141,20 @@ def _print_used_requirements(report: dict[str, Any]) -> None:
         print(f"  item {said['item']} law {said['law']}: {words}")
     for awaited in report["awaited"]:
         print(f"  item {awaited['item']} waits for requirement {awaited['number']}")
+
+
+def _list_customs_lines(customs: dict[str, Any]) -> Iterator[str]:
+    if customs["clearance"]:
+        yield f"customs: {customs['clearance']}"
+    for notice in customs["notices"]:
+        yield from (f"  {line}" for line in _list_notice_lines(notice))
+
+
+def _list_notice_lines(notice: dict[str, Any]) -> Iterator[str]:
+    issued = format_value(notice["issued_at"])
+    yield f"{notice['code']} {notice['number']}  {issued}  {notice['text']}".rstrip()
+    for reason in notice["reasons"]:
+        place = f" ({reason['pointer']})" if reason["pointer"] else ""
+        yield f"  {reason['code']} {reason['text']}{place}".rstrip()
+    for item in notice["items"]:
+        yield f"  item {item['item']}: {item['code']}"

@@ -69,6 +69,9 @@ def _read_fields(root: etree._Element) -> dict[str, Any]:
     request, held = root.find("{*}Request"), root.find("{*}Held")
     if held is not None:
         return said | _read_hold_fields(held)
+    customs = root.find("{*}Customs")
+    if customs is not None:
+        return said | _read_customs_fields(customs)
     return said | (_read_result_fields(root) if request is None else _read_notice_fields(request))
 
 
@@ -135,6 +138,22 @@ def _read_notice_fields(request: etree._Element) -> dict[str, Any]:
         "pointers": [one.text or "" for one in request.iterfind("{*}Pointer")],
         "deadline": _read_text(request, "Deadline"),
         "issued_at": _read_text(request, "IssuedAt"),
+    }
+
+
+def _read_customs_fields(customs: etree._Element) -> dict[str, Any]:
+    return {
+        "organisation": "customs",
+        "state": _read_text(customs, "State"),
+        "result_code": _read_text(customs, "ResultCode"),
+        "status_code": _read_text(customs, "StatusCode"),
+        "notice_number": _read_text(customs, "NoticeNumber"),
+        "text": _read_text(customs, "Text"),
+        "problems": [
+            {"id": one.get("id"), "pointer": one.get("pointer"), "text": one.text or ""}
+            for one in customs.iterfind("{*}Problem")
+        ],
+        "issued_at": _read_text(customs, "IssuedAt"),
     }
 
 

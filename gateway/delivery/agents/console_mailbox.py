@@ -15,7 +15,7 @@ from datetime import UTC
 from lxml import etree
 from sqlalchemy import Connection
 
-from gateway.cases import AgencyAnswer, SignedReply
+from gateway.cases import AgencyAnswer, CustomsNotice, SignedReply
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.http_client import HttpLimits
 from gateway.delivery.partner_directory import PartnerDirectory
@@ -111,6 +111,8 @@ class ConsoleMailbox:
         desk = _MailboxDesk(destination, self._keys.get_signer(agency), self._hub)
         caller = SoapCaller(desk, lambda: self._hub.signer, self._hub.clock)
         answer, reply = caller.exchange_call(envelope, destination)
+        if isinstance(answer, CustomsNotice):
+            raise GatewayError(REQUEST_INVALID, "the mailbox answers for agencies alone", "agency")
         return RestedCall(desk.call, answer, reply)
 
 

@@ -25,7 +25,9 @@ from gateway.hub import (
     notify_applicant,
     probe_signing_key,
     queue_delivery_failure,
+    tell_customs_news,
     tell_hold,
+    tell_late_decision,
 )
 from gateway.store import DeliveryLease, StateEvent, messages
 
@@ -60,6 +62,14 @@ def _run_join(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     join_requirements(hub, int(lease.subject_id), lease.parameters.get("changed"), finish)
 
 
+def _run_customs_news(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    tell_customs_news(hub, int(lease.subject_id), finish)
+
+
+def _run_late_decision(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    tell_late_decision(hub, int(lease.subject_id), finish)
+
+
 def _run_key_probe(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     del lease
     probe_signing_key(hub, finish)
@@ -80,6 +90,8 @@ _TASKS: Final[dict[str, _Task]] = {
     "end_hold": _run_end_of_hold,
     "tell_hold": _run_hold_notice,
     "join": _run_join,
+    "customs_notice": _run_customs_news,
+    "late_decision": _run_late_decision,
     "key": _run_key_probe,
     "receipt": _run_late_receipt,
     "failure": _run_delivery_failure,

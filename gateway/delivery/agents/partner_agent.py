@@ -7,21 +7,25 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from gateway.cases import AgencyAnswer, SignedReply
+from gateway.cases import CustomsNotice
 from gateway.delivery.agents.console_mailbox import ConsoleMailbox, RestedCall
 from gateway.delivery.attempt_outcome import RetryPlan, make_lease_finisher
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.delivery.soap_caller import SoapCaller
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub import CANCELLATION, Hub, closing_transaction, refresh_summaries, reply
+from gateway.hub import CANCELLATION, CLEARANCE_NEWS, Hub, apply_customs_answer, refresh_summaries, reply
 from gateway.state_machines import REQUEST
 from gateway.store import DeliveryLease, StateEvent, agency_requests, payloads, read_transaction
 
 __all__ = ["PartnerAgent"]
 
 _ACTOR = "soap"
+_ANSWER = "/soap:Envelope/soap:Body"
+#: Calls about an application that its agency has: when one fails, the application stands where it was.
+_SIDE_CALLS = (CANCELLATION, CLEARANCE_NEWS)
 _NO_RETRY = RetryPlan(retries=0, first=timedelta(0))
 
 
@@ -57,14 +61,18 @@ class PartnerAgent:
         if route is not None and self._mailbox is not None:
             self._rest_call(lease, self._mailbox.take_call(envelope, lease.destination), route)
             return
-        heard = self._soap.exchange_call(envelope, self._partners.resolve_destination(lease.destination))
+        answer, spoken = self._soap.exchange_call(
+            envelope, self._partners.resolve_destination(lease.destination)
+        )
         kill_at_failpoint("soap.after_call")
-        if lease.subject_type == "request":
-            finish = make_lease_finisher(lease, self._hub.clock)
-            operation = str(lease.parameters.get("operation"))
-            reply.apply_answer(self._hub, int(lease.subject_id), heard, finish, operation=operation)
-        else:
-            self._complete_customs_call(lease, *heard)
+        finish = make_lease_finisher(lease, self._hub.clock)
+        if lease.subject_type != "request":
+            apply_customs_answer(self._hub, lease, answer, spoken, finish)
+            return
+        if isinstance(answer, CustomsNotice):
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, "an agency answered as customs", _ANSWER)
+        operation = str(lease.parameters.get("operation"))
+        reply.apply_answer(self._hub, int(lease.subject_id), (answer, spoken), finish, operation=operation)
 
     def _rest_call(self, lease: DeliveryLease, rested: RestedCall, route: str) -> None:
         """Store that a call is in the mailbox, and apply the answer as that of the agency's system."""
@@ -77,31 +85,15 @@ class PartnerAgent:
         with read_transaction(self._hub.engine) as conn:
             refresh_summaries(self._hub, conn, [int(lease.subject_id)])
 
-    def _complete_customs_call(self, lease: DeliveryLease, answer: AgencyAnswer, spoken: SignedReply) -> None:
-        """Store that customs has accepted a call; the last one may close the case."""
-        now = self._hub.clock()
-        with closing_transaction(self._hub.engine, "partner.customs", lease.id, now) as conn:
-            make_lease_finisher(lease, self._hub.clock)(conn)
-            said = {"operation": str(lease.parameters.get("operation")), "answer": repr(answer)[:300]}
-            data = {**said, **reply.describe_signer(self._hub, spoken)}
-            record_evidence(
-                conn,
-                "customs",
-                "delivery",
-                lease.id,
-                payloads.store_payload(conn, spoken.envelope, now),
-                data,
-                now,
-            )
-
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
         """Record that the partner cannot be reached: the request is STRANDED until an operator acts.
 
-        An application that was to be cancelled stands where it was: the agency has it.
+        An application that was to be cancelled, or whose clearance was told, stands where it was: the agency
+        has it.
         """
         delivery, problem = what.delivery, what.problem.problem.id
-        cancels = delivery.parameters.get("operation") == CANCELLATION
-        if delivery.subject_type == "request" and not cancels:
+        aside = delivery.parameters.get("operation") in _SIDE_CALLS
+        if delivery.subject_type == "request" and not aside:
             request = agency_requests.find_by_id(conn, int(delivery.subject_id))
             if request is not None and request.state not in REQUEST.final:
                 agency_requests.apply_event(

@@ -228,9 +228,10 @@ def _read_organisations(node: YamlNode) -> dict[str, Organisation]:
             raise make_mapping_error(mark, "organisations", "a code of letters, digits, - _ and .", code)
         table = value.read_table(code)
         kind = table.get_required("kind").read_choice("kind", ("government", "commissioned"))
-        found[code] = Organisation(
-            code, table.get_required("ko").read_text("ko"), table.get_required("en").read_text("en"), kind
-        )
+        names = table.get_required("ko").read_text("ko"), table.get_required("en").read_text("en")
+        wants = table.get("wants_clearance")
+        wanted = wants is not None and wants.read_choice("wants_clearance", ("true", "false")) == "true"
+        found[code] = Organisation(code, *names, kind, wanted)
         table.read_text("today")
         table.reject_unread_keys()
     top.reject_unread_keys()

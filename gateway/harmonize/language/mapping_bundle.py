@@ -18,12 +18,16 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """An organisation that decides on goods at the border."""
+    """An organisation that decides on goods at the border.
+
+    With `wants_clearance` it is told how customs ended the clearance of what it decided on.
+    """
 
     code: str
     ko: str
     en: str
     kind: str
+    wants_clearance: bool = False
 
 
 @dataclass(frozen=True, slots=True)

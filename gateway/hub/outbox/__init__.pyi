@@ -11,6 +11,7 @@ from .line_limit import LineLimit as LineLimit
 from .local_tasks import FinishLease as FinishLease
 from .local_tasks import enqueue_task as enqueue_task
 from .outgoing_calls import CANCELLATION as CANCELLATION
+from .outgoing_calls import CLEARANCE_NEWS as CLEARANCE_NEWS
 from .outgoing_calls import CUSTOMS as CUSTOMS
 from .outgoing_calls import CallComposer as CallComposer
 from .outgoing_calls import OutgoingCall as OutgoingCall

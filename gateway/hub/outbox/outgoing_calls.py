@@ -11,12 +11,14 @@ from lxml import etree
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.message_model import Payload
 
-__all__ = ["CANCELLATION", "CUSTOMS", "CallComposer", "OutgoingCall", "RejectingComposer"]
+__all__ = ["CANCELLATION", "CLEARANCE_NEWS", "CUSTOMS", "CallComposer", "OutgoingCall", "RejectingComposer"]
 
 #: The destination of calls to customs; every other destination is an organisation's code.
 CUSTOMS = "customs"
 #: The operation that asks an agency to cancel an application.
 CANCELLATION = "CancelApplication"
+#: The operation that tells an agency how customs ended clearance.
+CLEARANCE_NEWS = "NotifyClearance"
 
 
 @dataclass(frozen=True, slots=True)

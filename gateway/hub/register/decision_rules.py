@@ -10,14 +10,14 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.resources.abc import Traversable
 from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.cases import StatusCode, read_status_codes
+from gateway.cases import CustomsCode, StatusCode, read_customs_codes, read_status_codes
 from gateway.errors import MAPPING_WRONG, GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.hub.register.active_needs import ActiveNeeds
@@ -47,13 +47,25 @@ MOST_OCTETS: Final = 32 * 1024 * 1024
 _ENDINGS: Final = (".yaml", ".csv")
 #: The table of the status codes of agencies, in a folder of mappings.
 STATUS_CODES: Final = ("codelists", "requirement-status.csv")
+#: The table of the codes of customs, in a folder of mappings.
+_CUSTOMS_CODES: Final = ("codelists", "customs-code.csv")
 #: A fixed time, so that the archive depends on names and contents alone.
 _NO_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
+def _load_customs_codes(place: Traversable) -> Mapping[str, CustomsCode]:
+    own = place.joinpath(*_CUSTOMS_CODES)
+    codes = own if own.is_file() else get_data_folder("mappings").joinpath(*_CUSTOMS_CODES)
+    return read_customs_codes(codes.read_text(encoding="utf-8"), "/".join(_CUSTOMS_CODES))
+
+
+def _load_shipped_customs_codes() -> Mapping[str, CustomsCode]:
+    return _load_customs_codes(get_data_folder("mappings"))
+
+
 @dataclass(frozen=True, slots=True)
 class DecisionRules:
-    """The data the hub decides by: mappings, status codes and rules of need.
+    """The data the hub decides by: mappings, status codes, rules of need, and the codes of customs.
 
     `version` is the digest of the mappings in the database, and `tables` are the numbers of the tables
     of needs in it.
@@ -64,6 +76,7 @@ class DecisionRules:
     needs: ActiveNeeds
     version: str | None = None
     tables: tuple[int, ...] = ()
+    customs_codes: Mapping[str, CustomsCode] = field(default_factory=_load_shipped_customs_codes)
 
 
 def load_shipped_rules() -> DecisionRules:
@@ -74,7 +87,10 @@ def load_shipped_rules() -> DecisionRules:
 def load_rules(place: Traversable, version: str | None = None) -> DecisionRules:
     """Return the rules of a folder; raises GW502 naming file, line and field."""
     bundle = load_bundle(place)
-    return DecisionRules(bundle, load_status_codes(place), ActiveNeeds(place, bundle), version)
+    needs = ActiveNeeds(place, bundle)
+    return DecisionRules(
+        bundle, load_status_codes(place), needs, version, customs_codes=_load_customs_codes(place)
+    )
 
 
 def load_status_codes(place: Traversable) -> Mapping[str, StatusCode]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BeforeValidator, Field
 
-from gateway.state_machines import CASE, MESSAGE, REQUEST
+from gateway.state_machines import CASE, CLEARANCE, MESSAGE, REQUEST
 from gateway.web.api.model_bases import AnswerModel, QueryModel
 
 __all__ = [
@@ -43,6 +43,7 @@ _OUTCOMES = ("APPROVED", "PARTIAL", "REJECTED", "REFUSED", "WITHDRAWN")
 Cursor = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Za-z0-9_-]+$")]
 CaseState = Annotated[str, Field(json_schema_extra={"enum": list(CASE.states)})]
 Outcome = Annotated[str, Field(json_schema_extra={"enum": list(_OUTCOMES)})]
+ClearanceState = Annotated[str, Field(json_schema_extra={"enum": list(CLEARANCE.states)})]
 RequestState = Annotated[str, Field(json_schema_extra={"enum": list(REQUEST.states)})]
 MessageState = Annotated[str, Field(json_schema_extra={"enum": list(MESSAGE.states)})]
 
@@ -138,6 +139,9 @@ class Case(CaseSummary):
     """One case, with what was found in its submission and the results that were made."""
 
     message_id: str = Field(description="The id of the message that opened the case.")
+    clearance: ClearanceState | None = Field(
+        None, description="The state of clearance; absent while customs has said nothing."
+    )
     problems: list[FindingView] = Field(description="Why the submission was refused.")
     warnings: list[FindingView]
     held: HeldCase | None = Field(None, description="Only of a case in the state HELD.")

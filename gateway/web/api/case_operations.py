@@ -12,6 +12,7 @@ from gateway.operations import describe_case_results
 from gateway.store import (
     OwnCaseFilter,
     agency_requests,
+    customs_notices,
     decisions,
     messages,
     notices,
@@ -103,11 +104,13 @@ def _get_case(call: ApiCall) -> ApiAnswer:
         results = own_cases.list_case_documents(conn, row.id, "Result")
         outside = describe_case_results(conn, row.id)
         awaited = requirement_results.list_awaited_uses(conn, row.id)
+        clearance = customs_notices.find_state(conn, row.id)
     detail = row.detail or {}
     return ApiAnswer(
         Case(
             **_read_case(row),
             message_id=message.message_id if message else "",
+            clearance=clearance,
             problems=_read_findings(detail.get("problems", ())),
             warnings=_read_findings(detail.get("warnings", ())),
             held=_read_hold(detail.get("held")),

@@ -10,11 +10,12 @@ from typing import Any, Final
 from flask import g
 from sqlalchemy import Connection, Row
 
-from gateway.cases import CaseCustody, CustodyHolder, find_case_custody, find_request_custody
+from gateway.cases import CaseCustody, CustodyHolder, CustomsReason, find_case_custody, find_request_custody
 from gateway.errors import PROBLEMS, GatewayError, Problem
 from gateway.harmonize import MappingBundle, find_fields_at
+from gateway.hub import read_stored_notice
 from gateway.state_machines import CASE, REQUEST
-from gateway.store import agency_requests, decisions, messages, notices, transitions
+from gateway.store import agency_requests, customs_notices, decisions, messages, notices, transitions
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.following.case_signatures import (
     SignatureFact,
@@ -261,6 +262,7 @@ class _CaseReader:
         found = [*self._list_message_entries(stored, "in"), *self._list_case_entries(steps, first=True)]
         for one in applications:
             found += self._list_application_entries(one)
+        found += self._list_customs_entries()
         found += [*self._list_case_entries(steps, first=False), *self._list_message_entries(stored, "out")]
         # What has the same time happened in the order of this list.
         return sorted(found, key=lambda entry: entry.at)[::-1]
@@ -299,6 +301,29 @@ class _CaseReader:
             if row.event in told and (row.from_state == CASE.initial) is first:
                 words, kind = told[row.event]
                 yield TimelineEntry(row.at, gateway, words, kind)
+
+    def _list_customs_entries(self) -> Iterator[TimelineEntry]:
+        """Yield what customs has said, with its reasons and the fields that they are about."""
+        told = {
+            "accepted": (translate("Customs has accepted what it was told."), "good"),
+            "error": (translate("Customs reports errors:"), "bad"),
+            "cleared": (translate("Customs has cleared the goods."), "good"),
+            "refused": (translate("Customs refuses clearance."), "bad"),
+            "cancelled": (translate("Customs has cancelled the clearance."), "bad"),
+        }
+        for row in customs_notices.list_by_case(self._conn, self._case.id):
+            said = read_stored_notice(self._conn, row)
+            words, kind = told[row.kind]
+            about = [one for one in (said.text, *map(self._describe_reason, said.reasons)) if one]
+            whole = " ".join([words, "; ".join(about)[:_LONGEST_TEXT]]).rstrip()
+            yield TimelineEntry(row.received_at, translate("Customs"), whole, kind)
+
+    def _describe_reason(self, reason: CustomsReason) -> str:
+        if not reason.pointer:
+            return reason.text
+        place = self._name_field(reason.pointer)
+        label = place.label or place.pointer
+        return f"{label}: {reason.text}"
 
     def _list_application_entries(self, one: ApplicationView) -> Iterator[TimelineEntry]:
         told = {
@@ -346,11 +371,12 @@ class _CaseReader:
     def _describe_notice(self, content: bytes) -> str:
         """Return the agency that a notice of the gateway is about, and the state that it tells."""
         try:
-            found = parse_xml(content).find("{*}Request")
+            root = parse_xml(content)
         except GatewayError:
             return ""
+        found = root.find("{*}Request")
         if found is None:
-            return ""
+            return "" if root.find("{*}Customs") is None else translate("Customs")
         agency, state = found.get("organisation", ""), found.findtext("{*}State") or ""
         told = describe_request_state(state).words if state in REQUEST.states else state
         return f"{name_agency(self._bundle, agency)}, {told}"

@@ -1,0 +1,142 @@
+"""What customs says of a case, as values, and the table of the codes that it may use.
+
+Customs answers a call of ours at once or calls itself. In both cases a `CustomsNotice` says that
+customs accepts what it was told (R24), reports errors in it (R25), or how clearance ended (5EC, 5GA).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from gateway.cases.agency_notices import AgencyAnswer
+from gateway.errors import CODE_UNKNOWN, MAPPING_WRONG, GatewayError
+
+__all__ = [
+    "ClearedItem",
+    "CustomsCall",
+    "CustomsCode",
+    "CustomsNotice",
+    "CustomsReason",
+    "PartnerAnswer",
+    "check_customs_code",
+    "find_late_code",
+    "read_customs_codes",
+]
+
+#: Kinds of an answer to what customs was told, and kinds of the result of clearance.
+ANSWERS: Final = frozenset({"accepted", "error"})
+RESULTS: Final = frozenset({"cleared", "refused", "cancelled"})
+#: The code under which customs is told that an agency decided after clearance.
+LATE: Final = "late"
+_COLUMNS: Final = ("code", "name", "kind", "status")
+
+
+@dataclass(frozen=True, slots=True)
+class CustomsReason:
+    """One error that customs reports: its text, the place, and customs' own code for it."""
+
+    text: str
+    pointer: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClearedItem:
+    """What a result of clearance says of one item: its sequence number, and its own code if it has one."""
+
+    item: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class CustomsNotice:
+    """One notice of customs; notices are ordered by issue time and number."""
+
+    number: str
+    issued_at: datetime
+    code: str
+    text: str = ""
+    reasons: tuple[CustomsReason, ...] = ()
+    items: tuple[ClearedItem, ...] = ()
+
+
+#: What a partner answers to a call of ours.
+PartnerAnswer = AgencyAnswer | CustomsNotice
+
+
+@dataclass(frozen=True, slots=True)
+class CustomsCall:
+    """A notice in a call of customs' own, about the case of this number or of this reference."""
+
+    notice: CustomsNotice
+    case_number: str | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomsCode:
+    """One code: its name, what it means, and the requirement status that it gives (may be empty)."""
+
+    code: str
+    name: str
+    kind: str
+    status: str
+
+
+def read_customs_codes(table: str, name: str = "customs-code.csv") -> Mapping[str, CustomsCode]:
+    """Read the table of codes (CSV with the header code, name, kind, status).
+
+    Raise GW502 with the line for a missing column, a code that stands twice, and an unknown kind; and
+    for a table without exactly one code of the kind `late`.
+    """
+    rows = csv.DictReader(io.StringIO(table))
+    missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
+    if missing:
+        raise GatewayError(MAPPING_WRONG, f"there is no column {', '.join(missing)}", f"{name}:1")
+    found: dict[str, CustomsCode] = {}
+    for row in rows:
+        code = CustomsCode(*((row[column] or "") for column in _COLUMNS))
+        fault = _find_fault(code, found)
+        if fault:
+            detail = f"customs code {code.code[:20]!r}: {fault}"
+            raise GatewayError(MAPPING_WRONG, detail, f"{name}:{rows.line_num}")
+        found[code.code] = code
+    if sum(one.kind == LATE for one in found.values()) != 1:
+        raise GatewayError(MAPPING_WRONG, "one code is of the kind late", name)
+    return found
+
+
+def _find_fault(code: CustomsCode, earlier: Mapping[str, CustomsCode]) -> str:
+    if not 0 < len(code.code) <= 17:
+        return "a code has 1 to 17 characters"
+    if code.code in earlier:
+        return "it stands twice"
+    known = ANSWERS | RESULTS | {LATE}
+    if code.kind not in known:
+        return f"kind is one of {', '.join(sorted(known))}, not {code.kind[:40]!r}"
+    return ""
+
+
+def check_customs_code(notice: CustomsNotice, codes: Mapping[str, CustomsCode], *, clears: bool) -> str:
+    """Return the kind of a notice.
+
+    With `clears` it is a result of clearance, otherwise an answer to what customs was told. Raise GW403
+    for a code that is unknown or means something else.
+    """
+    wanted = RESULTS if clears else ANSWERS
+    for code in (notice.code, *(one.code for one in notice.items)):
+        known = codes.get(code)
+        if known is None or known.kind not in wanted:
+            what = "is unknown" if known is None else f"means: {known.name}"
+            raise GatewayError(CODE_UNKNOWN, f"customs' code {code[:20]!r} {what}", "ResultCode")
+    return codes[notice.code].kind
+
+
+def find_late_code(codes: Mapping[str, CustomsCode]) -> str:
+    """Return the code under which customs is told of a decision after clearance."""
+    return next(one.code for one in codes.values() if one.kind == LATE)
