@@ -5,6 +5,7 @@ from .engine.submission_split import SplitResult as SplitResult
 from .engine.submission_split import compile_request_schemas as compile_request_schemas
 from .engine.submission_split import make_placeholder_numbers as make_placeholder_numbers
 from .engine.submission_split import split_submission as split_submission
+from .engine.submission_split import write_requests as write_requests
 from .forms.answer_form import AnswerField as AnswerField
 from .forms.answer_form import AnswerForm as AnswerForm
 from .forms.answer_form import compose_answer as compose_answer
@@ -56,6 +57,8 @@ from .proofs.proof_runner import check_bundle as check_bundle
 from .submission.evaluation_scope import Diagnostic as Diagnostic
 from .submission.evaluation_scope import Fate as Fate
 from .submission.submission_index import Leaf as Leaf
+from .submission.submission_index import SubmissionIndex as SubmissionIndex
+from .submission.submission_index import index_submission as index_submission
 from .tools.comparison.bundle_comparison import BundleChange as BundleChange
 from .tools.comparison.bundle_comparison import compare_bundles as compare_bundles
 from .tools.diagram.diagram_rows import build_diagram as build_diagram

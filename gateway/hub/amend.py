@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row
 from gateway.cases import ReportedProblem, read_change_reason
 from gateway.errors import OCTETS_PURGED, GatewayError
 from gateway.evidence import record_evidence
-from gateway.harmonize import split_submission
+from gateway.harmonize import index_submission, write_requests
 from gateway.hub.case_progress import list_rejected_case_items, move_case
 from gateway.hub.forward import (
     ComposedCall,
@@ -152,7 +152,7 @@ def _project_as_first(hub: Hub, intake: ProcessedSubmission) -> list[PreparedApp
         one.application.id: {"application_number": one.number, "function": "9"} for one in intake.prepared
     }
     rules = hub.find_pinned_rules(intake.bundle) or hub.rules
-    done = split_submission(intake.root, rules.bundle, hub_values)
+    done = write_requests(index_submission(intake.root), rules.bundle, hub_values)
     requests = {one.application: one for one in done.requests}
     return [
         PreparedApplication(

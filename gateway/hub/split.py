@@ -41,9 +41,11 @@ from gateway.harmonize import (
     AgencyRequest,
     DeclarationFinding,
     MappingBundle,
+    SubmissionIndex,
     UnitTable,
     find_broken_rules,
-    split_submission,
+    index_submission,
+    write_requests,
 )
 from gateway.hub.document_needs import NO_NEEDS, WeighedNeeds, find_local_day, weigh_submission_needs
 from gateway.hub.held_cases import find_held_case, make_held_numbers
@@ -74,13 +76,19 @@ _LINE_BREAK = re.compile(r"[\t\r\n]")
 _FUNCTION_OF = {"Submit": "9", "Supplement": "35", "Amend": "13", "Withdraw": "1"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoredSubmission:
     """A stored business message with its payloads, and the register snapshot to process it by."""
 
     row: Row[Any]
     payloads: tuple[Payload, ...]
     knowledge: RegisterSnapshot
+
+    def take_document(self) -> bytes:
+        """Return the octets of the submission, which are not held from now on: a large one is read once."""
+        first, *further = self.payloads
+        self.payloads = (replace(first, content=b""), *further)
+        return first.content
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +211,9 @@ def _make_requests(
     if submission.function == "1":
         _check_enclosed_attachments(submission, further)
         return _MadeRequests(bundle.digest, bundle.units)
-    broken = find_broken_rules(root, bundle, arrived.row.received_at)
-    prepared = _prepare_applications(bundle, submission, (numbers, further, broken), root)
+    facts = index_submission(root)
+    broken = find_broken_rules(facts, bundle, arrived.row.received_at)
+    prepared = _prepare_applications(bundle, submission, (numbers, further, broken), facts)
     day = find_local_day(arrived.row.received_at, hub.zone)
     covered = list_covered_laws(hub, read_requirement_claim(submission.declaration), day)
     weighed = weigh_submission_needs(submission, rules, hub.need_policy, day, numbers.standing, covered)
@@ -233,7 +242,7 @@ def make_found_problem(error: GatewayError) -> ReportedProblem:
 def _open_submission(arrived: StoredSubmission, limits: WireLimits) -> OpenedDocument:
     if not arrived.payloads:
         raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
-    opened = open_document(arrived.payloads[0].content, limits)
+    opened = open_document(arrived.take_document(), limits)
     root = opened.root
     accepted, remarks = validate_document(root, load_shipped_schemas(SUBMISSION))
     if not accepted:
@@ -323,12 +332,12 @@ def _prepare_applications(
     bundle: MappingBundle,
     submission: Submission,
     given: tuple[CaseNumbers, Mapping[str, Payload], Sequence[DeclarationFinding]],
-    root: etree._Element,
+    facts: SubmissionIndex,
 ) -> tuple[PreparedApplication, ...]:
     """Return every application ready to send; raises with the problems of attachments and of fields."""
     numbers, further, broken = given
-    done = split_submission(
-        root,
+    done = write_requests(
+        facts,
         bundle,
         {key: numbers.list_hub_values(key) for key in numbers.applications},
     )

@@ -41,7 +41,9 @@ AGREEMENT = (ROOT / "conformance" / "agreements" / "example.yaml").read_bytes()
 EBMS2 = PROTOCOLS["ebms2"]
 PARTY_TYPE = "urn:example:party-type"
 AGENCIES = ("KPTA", "KFDA", "NPQS")
-PARTIES = {"hub": "hub", "broker1": "applicant", "customs": "customs", **dict.fromkeys(AGENCIES, "agency")}
+#: Agencies that are called, those of a case of five among them.
+CALLED = (*AGENCIES, "NVRQS", "KTL")
+PARTIES = {"hub": "hub", "broker1": "applicant", "customs": "customs", **dict.fromkeys(CALLED, "agency")}
 #: With their own keys; the others are called, never heard.
 SIGNING = ("hub", "broker1")
 
@@ -90,7 +92,7 @@ def set_up(
     at_console: tuple[str, ...] = (),
 ) -> None:
     """Write the settings, which may say more, and make database and register; the keys are there."""
-    partners = "".join(_write_partner(name, at_console=name in at_console) for name in AGENCIES)
+    partners = "".join(_write_partner(name, at_console=name in at_console) for name in CALLED)
     (place.home / "gateway.toml").write_text(
         f'[hub]\nhome = "."\n[database]\nurl = "{place.database}"\n'
         f"[http]\nport = {place.port}\nprocesses = {processes}\n{http}"

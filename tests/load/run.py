@@ -15,10 +15,12 @@ from tests.load import (
     admitting,
     encrypted,
     filing,
+    large_case,
     many_agreements,
     need_lookups,
     receiving,
     serving,
+    shared_answers,
     splitting,
 )
 from tests.load.place import make_place
@@ -31,7 +33,19 @@ KEYS = (
     "phase4_messages_per_s", "http_p50_ms", "http_p99_ms", "generator_cpu", "distinct_accepted", "sent",
     "cases_per_s", "encrypted_ms", "encrypted_floor_ms", "machine",
 )  # fmt: skip
-PARTS = ("floor", "receive", "encrypted", "admit", "split", "needs", "http", "cases", "agreements")
+PARTS = (
+    "floor",
+    "receive",
+    "encrypted",
+    "admit",
+    "split",
+    "shared",
+    "large",
+    "needs",
+    "http",
+    "cases",
+    "agreements",
+)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -86,6 +100,13 @@ def _measure(arguments: argparse.Namespace, folder: Path, bar: ProgressBar) -> d
     if "split" in wanted:
         begin("split")
         found |= splitting.measure(max(5, arguments.samples // 4))
+    if "shared" in wanted:
+        begin("shared answers")
+        found |= shared_answers.measure(max(1, arguments.samples // 200))
+    if "large" in wanted:
+        begin("a large case")
+        own = "" if "http" in wanted else arguments.database
+        found |= large_case.measure(make_place(folder / "large", database=own), 999)
     if "needs" in wanted:
         begin("needs")
         found |= need_lookups.measure(max(1, arguments.samples // 20))

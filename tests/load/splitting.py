@@ -13,7 +13,14 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.harmonize import compile_request_schemas, load_bundle, make_placeholder_numbers, split_submission
+from gateway.harmonize import (
+    compile_request_schemas,
+    index_submission,
+    load_bundle,
+    make_placeholder_numbers,
+    split_submission,
+    write_requests,
+)
 from gateway.harmonize.importer import import_inventory
 from gateway.harmonize.types.data_dictionary import ITEM_PATH
 from gateway.hub.readiness.warm_up import tune_garbage_collector
@@ -31,25 +38,25 @@ _ITEMS = "/".join(f"{DEC}{name}" for name in ITEM_PATH.split("/")[1:])
 
 
 @cache
-def _seed() -> bytes:
-    """Return a submission of one goods item with three applications, complete."""
+def _seed(documents: Sequence[str]) -> bytes:
+    """Return a submission of one goods item with an application for each document, complete."""
     sample = get_data_folder("conformance").joinpath("samples", "import-three-items.xml").read_bytes()
     declaration = copy.deepcopy(next(etree.fromstring(sample).iter(f"{DEC}Declaration")))
     for other in declaration.findall(_ITEMS)[1:]:
         other.getparent().remove(other)  # type: ignore[union-attr]
     declaration.find(f"{DEC}GoodsItemQuantity").text = "1"  # type: ignore[union-attr]
-    root = wrapped(declaration, DOCUMENTS, "load")
+    root = wrapped(declaration, documents, "load")
     result = fill(root, "load")
-    assert [one.document for one in result.requests] == list(DOCUMENTS), result.problems[:3]
+    assert [one.document for one in result.requests] == list(documents), result.problems[:3]
     # Enough for a thousand items of drawn prices.
     root.find(f".//{DEC}InvoiceAmount").text = str(10**14)  # type: ignore[union-attr]
     return serialize_element(root)
 
 
 @cache
-def submission(items: int) -> bytes:
-    """Return a submission of so many like goods items, all of them in each of three applications."""
-    root = etree.fromstring(_seed())
+def submission(items: int, documents: Sequence[str] = DOCUMENTS) -> bytes:
+    """Return a submission of so many like goods items, all of them in each application."""
+    root = etree.fromstring(_seed(documents))
     root.find(f".//{DEC}GoodsItemQuantity").text = str(items)  # type: ignore[union-attr]
     for one in root.iter(f"{SUB}Items"):
         one.text = " ".join(str(number) for number in range(1, items + 1))
@@ -96,7 +103,7 @@ def measure(samples: int) -> Mapping[str, Any]:
     say("split: beside pre-scan and parse")
     compile_request_schemas(shipped())
     octets = submission(of_size(DECLARATION))
-    read_ms, split_ms = _beside(octets, samples)
+    read_ms, split_ms, requests_ms = _beside(octets, samples)
     say("split: growth with the items")
     curve = [_point(items) for items in CURVE]
     say("split: loading mappings")
@@ -104,6 +111,8 @@ def measure(samples: int) -> Mapping[str, Any]:
         "split_read_ms": read_ms,
         "split_ms": split_ms,
         "split_ratio": split_ms / read_ms,
+        "requests_ms": requests_ms,
+        "requests_ratio": requests_ms / read_ms,
         "split_curve": curve,
         "split_worst_step": max(_steps(curve, "split_ms")),
         "split_worst_memory_step": max(_steps(curve, "peak_mib")),
@@ -125,8 +134,8 @@ def _loading() -> Mapping[str, Any]:
     # With a list for faults the folder is read anew; without it the same files give the bundle read before.
     found = {
         "load_documents": len(shipped().documents),
-        "load_ms": _best(lambda: load_bundle(mappings, []), 3),
-        "load_again_ms": _best(lambda: load_bundle(mappings), 3),
+        "load_ms": find_best(lambda: load_bundle(mappings, []), 3),
+        "load_again_ms": find_best(lambda: load_bundle(mappings), 3),
     }
     inventory = VECTORS / "data" / "field-inventory.yaml"
     if not inventory.is_file():
@@ -135,26 +144,27 @@ def _loading() -> Mapping[str, Any]:
     return {
         **found,
         "load_imported_documents": len(load_bundle(imported).documents),
-        "load_imported_ms": _best(lambda: load_bundle(imported, []), 3),
+        "load_imported_ms": find_best(lambda: load_bundle(imported, []), 3),
     }
 
 
-def _beside(octets: bytes, samples: int) -> tuple[float, float]:
-    """Return the milliseconds of reading and of splitting, taken by turns."""
+def _beside(octets: bytes, samples: int) -> tuple[float, float, float]:
+    """Return the milliseconds of reading, of splitting, and of writing requests alone, by turns."""
     root = parse_xml(octets)
     numbers = make_placeholder_numbers(root)
-    read, divided = [], []
+    read, divided, written = [], [], []
     gc.collect()
     for _ in range(samples):
         read.append(_once(lambda: parse_xml(octets)))
         divided.append(_once(lambda: split_submission(root, shipped(), numbers)))
-    return min(read), min(divided)
+        written.append(_once(lambda: write_requests(index_submission(root), shipped(), numbers)))
+    return min(read), min(divided), min(written)
 
 
 def _point(items: int) -> dict[str, Any]:
     octets = submission(items)
     root = parse_xml(octets)
-    read_ms, split_ms = _beside(octets, max(2, min(60, 600 // items)))
+    read_ms, split_ms, _ = _beside(octets, max(2, min(60, 600 // items)))
     tracemalloc.start()
     kept = split_submission(root, shipped(), make_placeholder_numbers(root))
     peak = tracemalloc.get_traced_memory()[1]
@@ -176,6 +186,6 @@ def _once(work: Callable[[], object]) -> float:
     return (time.thread_time() - started) * 1000
 
 
-def _best(work: Callable[[], object], turns: int) -> float:
+def find_best(work: Callable[[], object], turns: int) -> float:
     """Return what the work costs when nobody disturbs it."""
     return min(_once(work) for _ in range(turns))

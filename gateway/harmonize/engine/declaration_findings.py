@@ -31,17 +31,17 @@ class DeclarationFinding:
 
 
 def find_broken_rules(
-    root: etree._Element, bundle: MappingBundle, received: datetime | None = None
+    root: etree._Element | SubmissionIndex, bundle: MappingBundle, received: datetime | None = None
 ) -> tuple[DeclarationFinding, ...]:
     """Return the rules that the declaration of a submission breaks, at most fifty; errors come first.
 
-    `root` is a submission, or a declaration alone. Without `received`, the rules about the day of
-    receipt are left out. A value that is missing breaks no rule.
+    `root` is a submission, or its index, or a declaration alone. Without `received`, the rules about
+    the day of receipt are left out. A value that is missing breaks no rule.
     """
     if not bundle.rules:
         return ()
     try:
-        facts = index_submission(_wrap_declaration(root))
+        facts = root if isinstance(root, SubmissionIndex) else index_submission(_wrap_declaration(root))
     except GatewayError as error:
         if error.problem is not DOCUMENT_INVALID:
             raise

@@ -24,12 +24,15 @@ from gateway.wire import describe_choices, quote_value
 __all__ = ["ValueOrigin", "render_request", "split_text"]
 
 
-def render_request(document: DocumentMapping, scope: Scope) -> tuple[etree._Element, tuple[ValueOrigin, ...]]:
-    """Return the request of `document` for the application of `scope`, and the origin of each value.
+def render_request(
+    document: DocumentMapping, scope: Scope, leaves: frozenset[int] | None = None
+) -> tuple[etree._Element, tuple[ValueOrigin, ...]]:
+    """Return the request of `document` for the application of `scope`, and the origins of its values.
 
-    A value that cannot be written is reported in the scope's trace and left out.
+    With `leaves`, only the origins of values of these leaves are kept. A value that cannot be written
+    is reported in the scope's trace and left out.
     """
-    pen, name = RequestWriter(), document.root.name
+    pen, name = RequestWriter(leaves=leaves), document.root.name
     for child in document.root.children:
         _render_element(pen, child, scope, name)
     return pen.finish(name, document.namespace), tuple(pen.origins)
@@ -159,7 +162,7 @@ def _list_occurrences(each: Repetition, scope: Scope) -> list[Scope]:
         return scope.enter_items()
     if each.over == "distinct":
         return scope.enter_value_groups(each.key, each.mark)
-    if isinstance(each.key, CommonMeaning):
+    if isinstance(each.key, CommonMeaning) and scope.trace.keeps_fates:
         for number, element in scope.facts.items.items():
             for found in scope.facts.find_values(each.key, element, number).found:
                 scope.trace.record_fate(found.leaves, "consumed", each.mark)
@@ -228,7 +231,7 @@ def _evaluate_leaf_values(target: TargetElement, scope: Scope) -> list[Evaluated
         for value in values[high:]:
             scope.trace.record_fate(value.leaves, "withheld", target.mark)
         values = values[:high]
-    if not values and content.steps:
+    if not values and content.steps and scope.trace.keeps_fates:
         # The rule omits the value (an unknown code of an open list), but it has read the leaf.
         for value in content.source.evaluate_values(scope, target.mark):
             scope.trace.record_fate(value.leaves, "consumed", target.mark)
@@ -278,9 +281,7 @@ def _render_value(
         _report_violation(scope, target, value, refusal)
     end = pen.add_leaf(target, "" if target.empty else text)
     scope.trace.record_forwarding(value.leaves, path, target.mark)
-    pen.origins.append(
-        tuple.__new__(ValueOrigin, (path, value.origin, value.leaves, target.mark, value.transforms))
-    )
+    pen.add_origin(path, value.origin, value.leaves, (target.mark, value.transforms))
     for attribute in target.attributes:
         _render_attribute(pen, attribute, scope, (value, end, path))
 
@@ -332,7 +333,7 @@ def _render_attribute(
         )
     pen.add_attribute(end, put.name, found.text)
     scope.trace.record_forwarding(found.leaves, path, put.mark)
-    pen.origins.append(ValueOrigin(path, found.origin, found.leaves, put.mark, found.transforms))
+    pen.add_origin(path, found.origin, found.leaves, (put.mark, found.transforms))
     return True
 
 
@@ -408,6 +409,8 @@ def _evaluate_converted_unit(
 
 def _withhold_target(target: TargetElement, scope: Scope, rule: SourceMark) -> None:
     """Record as withheld the leaves of this element and of all below it, which a condition excludes."""
+    if not scope.trace.keeps_fates:
+        return
     scopes = _list_occurrences(target.each, scope) if target.each is not None else [scope]
     if not scopes:
         _withhold_outer_sources(target, scope, rule)
@@ -417,6 +420,8 @@ def _withhold_target(target: TargetElement, scope: Scope, rule: SourceMark) -> N
 
 def _withhold_outer_sources(target: TargetElement, scope: Scope, rule: SourceMark) -> None:
     """Record as withheld what the lines of a repetition without occurrences would read from outside it."""
+    if not scope.trace.keeps_fates:
+        return
     for source, in_item in _list_sources_below(target, scope):
         # A source outside the items is handled once, however many items lack the repetition.
         key = ("outside", id(target), id(source), scope.item if in_item else None)
@@ -447,6 +452,8 @@ def _list_sources_below(
 
 
 def _withhold_occurrence(target: TargetElement, scope: Scope, rule: SourceMark) -> None:
+    if not scope.trace.keeps_fates:
+        return
     for content in target.converted_sources:
         content.read_second_key(scope, rule)
         try:

@@ -33,12 +33,21 @@ class ValueOrigin(NamedTuple):
 class RequestWriter:
     """The writer of one request: its XML in pieces, which are read once at the end, and value origins.
 
-    `written` counts the elements of the container that is being written.
+    `written` counts the elements of the container that is being written. `leaves` are the leaves whose
+    values' origins are kept; None: all.
     """
 
     parts: list[str] = field(default_factory=list)
     origins: list[ValueOrigin] = field(default_factory=list)
     written: int = 0
+    leaves: frozenset[int] | None = None
+
+    def add_origin(
+        self, target: str, source: str, leaves: tuple[int, ...], rule: tuple[SourceMark, tuple[str, ...]]
+    ) -> None:
+        """Keep the origin of a value, unless origins of its leaves are not kept; `rule` with conversions."""
+        if self.leaves is None or not self.leaves.isdisjoint(leaves):
+            self.origins.append(tuple.__new__(ValueOrigin, (target, source, leaves, *rule)))
 
     def add_leaf(self, target: TargetElement, text: str) -> int:
         """Write an element that holds a text; return where its start tag ends, for attributes."""
@@ -60,8 +69,10 @@ class RequestWriter:
         self.parts[position - 1] += f' {name}="{escaped}"'
 
     def finish(self, name: str, namespace: str) -> etree._Element:
-        """Return the root of the request, with what was written in it."""
-        text = f'<{name} xmlns="{namespace}">{"".join(self.parts)}</{name}>'
+        """Return the root of the request, with what was written in it; nothing is written afterwards."""
+        text = "".join((f'<{name} xmlns="{namespace}">', *self.parts, f"</{name}>"))
+        # A long request takes its memory once.
+        self.parts.clear()
         # Every character is one of XML 1.0: it comes from the submission, the mappings or the hub.
         return etree.fromstring(text, _PARSER)
 

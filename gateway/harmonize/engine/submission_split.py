@@ -21,6 +21,7 @@ from gateway.harmonize.submission import (
     Diagnostic,
     EvaluationTrace,
     Leaf,
+    RequestTrace,
     Scope,
     SubmissionIndex,
     index_submission,
@@ -33,14 +34,22 @@ __all__ = [
     "compile_request_schemas",
     "make_placeholder_numbers",
     "split_submission",
+    "write_requests",
 ]
 
 _SUB: Final = f"{{{SUB}}}"
+#: A request for so many goods items is a long one.
+_LONG: Final = 100
+_PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
 
 
 @dataclass(frozen=True, slots=True)
 class AgencyRequest:
-    """One request, ready to be sent: its XML, and the origin of each value in it."""
+    """One request, ready to be sent: its XML, and the origin of each value in it.
+
+    Without a ledger only the origins of attachments are known, and a long request is held as octets:
+    a tree takes ten times as much.
+    """
 
     organisation: str
     document: str
@@ -48,8 +57,15 @@ class AgencyRequest:
     items: tuple[str, ...]
     laws: tuple[str, ...]
     attachments: tuple[str, ...]
-    xml: etree._Element
+    content: etree._Element | bytes = field(repr=False)
     origins: tuple[ValueOrigin, ...]
+
+    @property
+    def xml(self) -> etree._Element:
+        """Return the root of the request; the caller of a long one gets a tree of its own."""
+        if isinstance(self.content, bytes):
+            return etree.fromstring(self.content, _PARSER)
+        return self.content
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +93,45 @@ def split_submission(
     concerned gets no request, and its leaves still have their fates.  Raise DOCUMENT_INVALID (GW402)
     for a root that is no submission, GW504 for a request that is invalid under its own schema.
     """
-    facts = index_submission(root)
+    made = _write_requests(index_submission(root), bundle, hub_values, EvaluationTrace)
+    documents = [bundle.documents[name] for name in made.traces]
+    accounts = build_fate_ledger(made.facts, documents, made.traces, made.unmapped)
+    return SplitResult(made.requests, accounts, made.problems, bundle.digest, made.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenRequests:
+    """The requests of a submission, and its problems; the same as in a split, without the ledger."""
+
+    requests: tuple[AgencyRequest, ...]
+    problems: tuple[Diagnostic, ...]
+    facts: SubmissionIndex = field(repr=False)
+    traces: Mapping[str, EvaluationTrace] = field(repr=False)
+    unmapped: tuple[str, ...] = ()
+
+
+def write_requests(
+    facts: SubmissionIndex, bundle: MappingBundle, hub_values: Mapping[str, Mapping[str, str]]
+) -> WrittenRequests:
+    """Return the requests and problems of `split_submission`, for who needs no ledger: in less time.
+
+    `facts` is the index of the submission. Raises GW504 as `split_submission` does.
+    """
+    return _write_requests(facts, bundle, hub_values, RequestTrace)
+
+
+def _write_requests(
+    facts: SubmissionIndex,
+    bundle: MappingBundle,
+    hub_values: Mapping[str, Mapping[str, str]],
+    make_trace: type[EvaluationTrace],
+) -> WrittenRequests:
+    root = facts.root
     traces: dict[str, EvaluationTrace] = {}
     requests: list[AgencyRequest] = []
     strangers: list[Diagnostic] = []
     unmapped: dict[str, None] = {}
+    kept = None if make_trace.keeps_fates else _list_content_ids(facts)
     function = (root.findtext(f"{_SUB}Function") or "").strip() or "9"
     for application in facts.applications:
         name, identity = str(application.get("document", "")), str(application.get("id", ""))
@@ -95,15 +145,13 @@ def split_submission(
                 Diagnostic(MAPPING_MISSING, detail, facts.get_pointer(application), name, identity)
             )
             continue
-        trace = traces.setdefault(name, EvaluationTrace(name, document.organisation))
+        trace = traces.setdefault(name, make_trace(name, document.organisation))
         hub = {"function": function, **hub_values.get(identity, {})}
-        request = _build_request(facts, bundle, document, (trace, application, hub))
+        request = _build_request(facts, bundle, document, (trace, application, hub), kept)
         if request is not None:
             requests.append(request)
     problems = (*strangers, *(trouble for trace in traces.values() for trouble in trace.troubles))
-    documents = [bundle.documents[name] for name in traces]
-    accounts = build_fate_ledger(facts, documents, traces, tuple(unmapped))
-    return SplitResult(tuple(requests), accounts, problems, bundle.digest, facts)
+    return WrittenRequests(tuple(requests), problems, facts, traces, tuple(unmapped))
 
 
 def _build_request(
@@ -111,7 +159,9 @@ def _build_request(
     bundle: MappingBundle,
     document: DocumentMapping,
     where: tuple[EvaluationTrace, etree._Element, Mapping[str, str]],
+    kept: frozenset[int] | None,
 ) -> AgencyRequest | None:
+    """Return one request; `kept` are the leaves whose origins are kept, None: all."""
     trace, application, hub = where
     identity = str(application.get("id", ""))
     numbers = facts.list_item_numbers(application)
@@ -130,14 +180,20 @@ def _build_request(
     check_common_meanings(scope, document)
     check_unique_fields(scope, document, f"{pointer}/{document.id}")
     evaluate_checks(scope, document, f"{pointer}/{document.id}")
-    xml, origins = render_request(document, scope)
+    xml, origins = render_request(document, scope, kept)
     if identity in trace.failed:
         return None
     _validate_request(bundle, document, (identity, xml))
     cids = _list_named_attachments(facts, application, origins)
+    held = xml if trace.keeps_fates or len(numbers) < _LONG else etree.tostring(xml, encoding="UTF-8")
     return AgencyRequest(
-        document.organisation, document.id, identity, numbers, document.laws, cids, xml, origins
+        document.organisation, document.id, identity, numbers, document.laws, cids, held, origins
     )
+
+
+def _list_content_ids(facts: SubmissionIndex) -> frozenset[int]:
+    """Return the leaves that name attachments: what `_list_named_attachments` looks for."""
+    return frozenset(leaf for (_, name), leaf in facts.attributes.items() if name == "cid")
 
 
 def _list_named_attachments(

@@ -20,10 +20,11 @@ from gateway.harmonize.language import (
     DocumentMapping,
     MappingBundle,
     SharedAnswer,
+    SharedAnswers,
     find_first_difference,
     find_matching_member,
+    find_shared_answers,
     list_member_answers,
-    list_shared_answers,
 )
 from gateway.harmonize.submission import (
     EvaluationTrace,
@@ -134,29 +135,47 @@ def _borrow_shared_answer(reader: _FieldReader, ask: UniqueField, item: str | No
 
     Report SOURCES_DISAGREE (GW505) where two applications give different answers.
     """
-    offers = list_shared_answers(
+    shared = find_shared_answers(
         reader.facts, reader.bundle.documents, (reader.document.direction, ask.means, item)
     )
-    own = next((offer for offer in offers if offer.application is reader.application), None)
-    if not offers or offers[0] is own:
+    own = shared.find_own_answer(reader.application)
+    if not shared.offers or shared.offers[0] is own:
         return
-    first = offers[0]
-    if own is not None:
-        _mark_compared_leaves(reader, first, ask)
-    for rival in (own,) if own is not None else offers[1:]:
-        different = find_first_difference(first, rival)
-        if rival is not own:
-            _mark_compared_leaves(reader, rival, ask)
-        if different is not None:
-            other = _format_application_id(first)
-            detail = f"{ask.en} ({ask.ko}) is shared, and application {other} says otherwise"
-            reader.report_problem(SOURCES_DISAGREE, detail, reader.facts.get_pointer(different), ask.mark)
+    first = shared.offers[0]
+    _compare_shared_answers(reader, shared, own, (ask, item))
     if own is None:
         answers = reader.answers
         branch = answers.top if item is None else answers.items.setdefault(item, SiblingFields())
         branch.elements[ask.name] = list(first.elements)
         for element in first.elements:
             _read_borrowed_answer(reader, element, (first.ask, ask))
+
+
+def _compare_shared_answers(
+    reader: _FieldReader,
+    shared: SharedAnswers,
+    own: SharedAnswer | None,
+    about: tuple[UniqueField, str | None],
+) -> None:
+    """Report an own answer that differs from the first one; without an own one, every other that does."""
+    (ask, item), first = about, shared.offers[0]
+    if own is not None:
+        _mark_compared_leaves(reader, first, ask)
+        found = find_first_difference(first, own)
+        different = [] if found is None else [found]
+    else:
+        # The trace is that of the document: its other applications have marked the same leaves.
+        if (ask.name, item) not in reader.trace.compared:
+            reader.trace.compared.add((ask.name, item))
+            for rival in shared.offers[1:]:
+                _mark_compared_leaves(reader, rival, ask)
+        different = shared.list_differences()
+    other = _format_application_id(first)
+    detail = f"{ask.en} ({ask.ko}) is shared, and application {other} says otherwise"
+    for element in different:
+        reader.report_problem(SOURCES_DISAGREE, detail, reader.facts.get_pointer(element), ask.mark)
+        if reader.trace.is_full:
+            break
 
 
 def _format_application_id(offer: SharedAnswer) -> str:

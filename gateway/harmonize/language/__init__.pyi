@@ -39,10 +39,11 @@ from .read_set import ReadSet as ReadSet
 from .read_set import ReadUse as ReadUse
 from .read_set import build_read_set as build_read_set
 from .shared_fields import SharedAnswer as SharedAnswer
+from .shared_fields import SharedAnswers as SharedAnswers
 from .shared_fields import find_first_difference as find_first_difference
 from .shared_fields import find_matching_member as find_matching_member
+from .shared_fields import find_shared_answers as find_shared_answers
 from .shared_fields import list_member_answers as list_member_answers
-from .shared_fields import list_shared_answers as list_shared_answers
 from .simple_sources import HUB_VALUES as HUB_VALUES
 from .simple_sources import Constant as Constant
 from .simple_sources import FieldValue as FieldValue

@@ -9,7 +9,8 @@ fields that both documents declare as shared are read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from lxml import etree
 
@@ -27,9 +28,9 @@ __all__ = [
     "SharedAnswer",
     "find_first_difference",
     "find_matching_member",
+    "find_shared_answers",
     "is_same_member",
     "list_member_answers",
-    "list_shared_answers",
 ]
 
 _FIELDS = f"{{{SUB}}}Fields"
@@ -46,19 +47,48 @@ class SharedAnswer:
     elements: tuple[etree._Element, ...]
 
 
-def list_shared_answers(
+@dataclass(slots=True)
+class SharedAnswers:
+    """Every answer to one shared meaning, in the order of the applications; compared once for all of them."""
+
+    offers: list[SharedAnswer] = field(default_factory=list)
+    _own: dict[etree._Element, SharedAnswer] = field(default_factory=dict)
+    _rivals: list[etree._Element] | None = None
+
+    def add_answer(self, offer: SharedAnswer) -> None:
+        """Add the answer of the next application; of one application the first counts as its own."""
+        self.offers.append(offer)
+        self._own.setdefault(offer.application, offer)
+
+    def find_own_answer(self, application: etree._Element) -> SharedAnswer | None:
+        """Return the answer of an application, None where it gives none."""
+        return self._own.get(application)
+
+    def list_differences(self) -> list[etree._Element]:
+        """Return the first element of every answer that differs from the first answer."""
+        if self._rivals is None:
+            found = (find_first_difference(self.offers[0], one) for one in self.offers[1:])
+            self._rivals = [one for one in found if one is not None]
+        return self._rivals
+
+
+_NO_ANSWERS: Final = SharedAnswers()
+
+
+def find_shared_answers(
     facts: SubmissionIndex, documents: Mapping[str, DocumentMapping], key: Key
-) -> tuple[SharedAnswer, ...]:
-    """Return every answer to a shared meaning, in the order of the applications."""
+) -> SharedAnswers:
+    """Return every answer to a shared meaning."""
     if not facts.offers:
         for application in facts.applications:
             document = documents.get(str(application.get("document", "")))
             for name, offer in (
                 _list_application_answers(application, document) if document is not None else ()
             ):
-                facts.offers.setdefault(name, []).append(offer)
-        facts.offers.setdefault(("", "", None), [])
-    return tuple(facts.offers.get(key, ()))
+                facts.offers.setdefault(name, SharedAnswers()).add_answer(offer)
+        facts.offers.setdefault(("", "", None), _NO_ANSWERS)
+    found: SharedAnswers = facts.offers.get(key, _NO_ANSWERS)
+    return found
 
 
 def _list_application_answers(

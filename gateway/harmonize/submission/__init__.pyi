@@ -4,6 +4,7 @@ from .evaluation_scope import MAX_DIAGNOSTICS as MAX_DIAGNOSTICS
 from .evaluation_scope import Diagnostic as Diagnostic
 from .evaluation_scope import EvaluationTrace as EvaluationTrace
 from .evaluation_scope import Fate as Fate
+from .evaluation_scope import RequestTrace as RequestTrace
 from .evaluation_scope import Scope as Scope
 from .evaluation_scope import SiblingFields as SiblingFields
 from .evaluation_scope import UniqueFieldValues as UniqueFieldValues

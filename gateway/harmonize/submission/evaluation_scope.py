@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from lxml import etree
 
@@ -18,6 +18,7 @@ __all__ = [
     "Diagnostic",
     "EvaluationTrace",
     "Fate",
+    "RequestTrace",
     "Scope",
     "SiblingFields",
     "UniqueFieldValues",
@@ -68,8 +69,12 @@ class EvaluationTrace:
     """The fates of all leaves for one document, and the problems found during evaluation.
 
     `borrowed` are the leaves of other applications whose shared answers are used; `further` are
-    the targets of a leaf after the first, in lists, since there can be very many.
+    the targets of a leaf after the first, in lists, since there can be very many. `compared` are the
+    shared fields, each with its goods item, whose answers were all compared with the first.
     """
+
+    #: Whether fates are recorded: without, what only records them need not be evaluated.
+    keeps_fates: ClassVar[bool] = True
 
     document: str
     organisation: str = ""
@@ -78,6 +83,7 @@ class EvaluationTrace:
     failed: set[str] = field(default_factory=set)
     borrowed: set[int] = field(default_factory=set)
     further: dict[int, list[str]] = field(default_factory=dict)
+    compared: set[tuple[str, str | None]] = field(default_factory=set)
     _noted: dict[tuple[int, str, SourceMark], Iterable[int]] = field(default_factory=dict)
 
     @property
@@ -120,6 +126,22 @@ class EvaluationTrace:
             self.troubles.append(
                 Diagnostic(problem, detail, pointer, self.document, application, rule, self.organisation)
             )
+
+
+class RequestTrace(EvaluationTrace):
+    """The problems found during evaluation alone: for requests whose leaves nobody accounts for."""
+
+    __slots__ = ()
+    keeps_fates = False
+
+    def record_forwarding(self, leaves: tuple[int, ...], target: str, rule: SourceMark) -> None:
+        """Record nothing."""
+
+    def record_fate_once(self, leaves: Sequence[int], fate: str, rule: SourceMark) -> None:
+        """Record nothing."""
+
+    def record_fate(self, leaves: Iterable[int], fate: str, rule: SourceMark) -> None:
+        """Record nothing."""
 
 
 @dataclass(slots=True)
@@ -191,8 +213,9 @@ class Scope:
             found = scopes[0].find_local_values(source, rule)
         else:
             found = tuple(one for inner in scopes for one in inner.find_local_values(source, rule))
-        for one in found:
-            self.trace.record_fate(one.leaves, "consumed", rule)
+        if self.trace.keeps_fates:
+            for one in found:
+                self.trace.record_fate(one.leaves, "consumed", rule)
         return found
 
     def list_written_elements(self, ask: UniqueField) -> Sequence[etree._Element]:

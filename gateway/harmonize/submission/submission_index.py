@@ -112,7 +112,7 @@ class SubmissionIndex:
     texts: dict[etree._Element, int]
     attributes: dict[tuple[etree._Element, str], int]
     repeated: set[str] = field(default_factory=set)
-    offers: dict[tuple[str, str, str | None], list[Any]] = field(default_factory=dict)
+    offers: dict[tuple[str, str, str | None], Any] = field(default_factory=dict)
     places: dict[str | None, Places] = field(default_factory=dict)
     _pointers: PointerIndex = field(default_factory=PointerIndex)
     _numbers: dict[etree._Element, tuple[str, ...]] = field(default_factory=dict)

@@ -1,0 +1,52 @@
+"""Requests are written without a ledger as they are with one: the same octets, problems and attachments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from lxml import etree
+
+from gateway.harmonize import index_submission, make_placeholder_numbers, split_submission, write_requests
+from gateway.harmonize.engine import submission_split
+from gateway.harmonize.tools.samples.sample_maker import make_sample
+from tests.kit.documents import each_document
+from tests.kit.filling import shipped
+
+_WRONG = ("", "ZZZ", "9" * 40, "-1")
+
+
+def vary(document: str) -> Iterator[etree._Element]:
+    """Yield a sample of a document, the same with wrong values, and without one of its elements."""
+    root = etree.fromstring(make_sample(shipped(), shipped().documents[document], "alone", 2))
+    yield root
+    random = Random(document)
+    leaves = [one for one in root.iter(etree.Element) if len(one) == 0 and one.text]
+    for one in random.sample(leaves, 5):
+        one.text = random.choice(_WRONG)
+    yield root
+    gone = random.choice(leaves)
+    gone.getparent().remove(gone)  # type: ignore[union-attr]
+    yield root
+
+
+def describe(request: submission_split.AgencyRequest) -> tuple[object, ...]:
+    told = (request.organisation, request.document, request.application, request.items, request.laws)
+    return (*told, request.attachments, etree.tostring(request.xml, method="c14n"))
+
+
+@pytest.mark.parametrize("document", each_document())
+def test_what_is_written_does_not_depend_on_the_ledger(
+    document: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A long request is held as octets: here every request is long.
+    monkeypatch.setattr(submission_split, "_LONG", 1)
+    for root in vary(document):
+        numbers = make_placeholder_numbers(root)
+        whole = split_submission(root, shipped(), numbers)
+        alone = write_requests(index_submission(root), shipped(), numbers)
+        assert alone.problems == whole.problems
+        assert list(map(describe, alone.requests)) == list(map(describe, whole.requests))
+        assert all(isinstance(one.content, bytes) for one in alone.requests)
+        assert not any(trace.fates for trace in alone.traces.values())
