@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -12,10 +12,11 @@ import click
 
 from gateway.cli.mapping_folder import find_mappings
 from gateway.cli.named_files import read_file
+from gateway.cli.result_output import ReportedFailure, count_things, print_failure
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE
 from gateway.cli.verb_groups import Arguments
-from gateway.errors import MISUSE, GatewayError
+from gateway.errors import MISUSE, NEED_TABLE_WRONG, GatewayError
 from gateway.harmonize import MappingBundle
 from gateway.hub import (
     DecisionRules,
@@ -25,15 +26,24 @@ from gateway.hub import (
     load_shipped_rules,
     make_table_names,
 )
-from gateway.needs import DocumentNeed, LawBook, NeedIndex, NeedTable, read_need_table
+from gateway.needs import (
+    MOST_MISTAKES,
+    CheckedTable,
+    DocumentNeed,
+    LawBook,
+    NeedIndex,
+    NeedTable,
+    check_need_table,
+)
 
 __all__ = [
     "DAY",
     "AskedRules",
     "describe_need",
+    "end_at_mistakes",
     "format_need",
     "open_need_rules",
-    "read_table_file",
+    "read_table_files",
     "table_options",
 ]
 
@@ -98,14 +108,43 @@ def open_need_rules(arguments: Arguments) -> AskedRules:
         rules = load_rules(find_mappings(arguments.path))
     if not arguments.tables:
         return AskedRules(rules.needs.get_index(test_editions=test_editions), rules.bundle, rules)
-    tables = [read_table_file(path, rules) for path in arguments.tables]
+    tables = read_table_files(arguments.tables, rules, as_json=arguments.json)
     return AskedRules(NeedIndex(tables, rules.needs.get_rules().book), rules.bundle, rules)
 
 
-def read_table_file(path: Path, rules: DecisionRules) -> NeedTable:
-    """Return the table in a file; raise GW512 with line and column of its first mistake."""
+def read_table_files(paths: Sequence[Path], rules: DecisionRules, *, as_json: bool) -> list[NeedTable]:
+    """Return the tables in files; print every mistake of all and end the verb where there are some."""
     names = make_table_names(rules.needs, rules.bundle)
-    return read_need_table(read_file(path), str(path), names)
+    checked = [(str(path), check_need_table(read_file(path), names)) for path in paths]
+    end_at_mistakes(checked, "nothing was asked", as_json=as_json)
+    return [one.table for _, one in checked if one.table is not None]
+
+
+def end_at_mistakes(checked: Sequence[tuple[str, CheckedTable]], effect: str, *, as_json: bool) -> None:
+    """Print the mistakes of files with their places, at most a hundred of each, and end the verb.
+
+    Does nothing where no file has a mistake. `effect` says what did not happen.
+    """
+    wrong = [(file, one) for file, one in checked if one.mistakes]
+    if not wrong:
+        return
+    told = [
+        {"file": file, "line": one.line, "column": one.column, "field": one.field, "message": one.message}
+        for file, table in wrong
+        for one in table.mistakes
+    ]
+    counts = "; ".join(f"{file}: {_count_mistakes(table)}" for file, table in wrong)
+    if not as_json:
+        for file, table in wrong:
+            for one in table.mistakes:
+                print(f"{file}: {one.place}: {one.message}")
+    print_failure(ReportedFailure(f"{counts}; {effect}", NEED_TABLE_WRONG.id, more={"mistakes": told}))
+    raise click.exceptions.Exit(1)
+
+
+def _count_mistakes(table: CheckedTable) -> str:
+    number = len(table.mistakes)
+    return f"at least {number} mistakes" if number >= MOST_MISTAKES else count_things(number, "mistake")
 
 
 def describe_need(need: DocumentNeed, book: LawBook) -> dict[str, Any]:

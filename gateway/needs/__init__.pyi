@@ -5,6 +5,7 @@ from .law_book import KnownDocument as KnownDocument
 from .law_book import LawBook as LawBook
 from .law_book import read_law_book as read_law_book
 from .need_differences import NeedDifference as NeedDifference
+from .need_differences import TableDifference as TableDifference
 from .need_differences import compare_needs as compare_needs
 from .need_differences import compare_tables as compare_tables
 from .need_index import DocumentNeed as DocumentNeed
@@ -18,6 +19,8 @@ from .need_judgement import judge_needs as judge_needs
 from .need_row_reader import TableNames as TableNames
 from .need_rules import NeedRules as NeedRules
 from .need_rules import load_need_rules as load_need_rules
+from .need_table_reader import MOST_MISTAKES as MOST_MISTAKES
+from .need_table_reader import CheckedTable as CheckedTable
 from .need_table_reader import check_need_table as check_need_table
 from .need_table_reader import read_need_table as read_need_table
 from .need_tables import NeedRow as NeedRow

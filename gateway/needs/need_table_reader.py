@@ -19,7 +19,7 @@ from gateway.errors import NEED_TABLE_WRONG, GatewayError
 from gateway.needs.need_row_reader import COLUMNS, NO_NAMES, REQUIRED_COLUMNS, TableNames, read_row
 from gateway.needs.need_tables import NeedRow, NeedTable, TableMistake
 
-__all__ = ["CheckedTable", "check_need_table", "read_need_table"]
+__all__ = ["MOST_MISTAKES", "CheckedTable", "check_need_table", "read_need_table"]
 
 MOST_OCTETS: Final = 32 * 1024 * 1024
 MOST_MISTAKES: Final = 100

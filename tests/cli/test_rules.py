@@ -24,6 +24,13 @@ def run(capsys: Output, *words: str, status: int = 0) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
+def refuse(capsys: Output, *words: str) -> Any:
+    """Return the JSON of a failure."""
+    capsys.readouterr()
+    assert main([*words, "--json"]) == 1
+    return json.loads(capsys.readouterr().err)
+
+
 def ask(capsys: Output, *words: str, **options: int) -> Any:
     return run(capsys, "rules", "ask", "--direction", "import", *words, **options)
 
@@ -103,9 +110,47 @@ def test_misuse_is_told(capsys: Output, words: tuple[str, ...]) -> None:
 def test_a_wrong_table_is_named_with_line_and_column(capsys: Output, table: Path) -> None:
     table.write_text(table.read_text("utf-8") + "0302,import,99,\n", "utf-8")
     assert main(["rules", "ask", "--hs", "03", "--direction", "import", "--table", str(table)]) == 1
-    said = capsys.readouterr().err
-    assert "GW512" in said
-    assert "line 8, column 3 (law): expected a law of laws.csv, found 99" in said
+    said = capsys.readouterr()
+    assert "GW512" in said.err
+    assert f"{table}: line 8, column 3 (law): expected a law of laws.csv, found 99" in said.out
+
+
+@pytest.mark.parametrize(
+    "words", [("ask", "--hs", "03", "--direction", "import", "--table"), ("check", str(SAMPLE), "--table")]
+)
+def test_every_mistake_of_a_table_is_told(capsys: Output, table: Path, words: tuple[str, ...]) -> None:
+    table.write_text(table.read_text("utf-8") + "0302,import,99,\n030,out,76,XX\n", "utf-8")
+    told = refuse(capsys, "rules", *words, str(table))
+    places = [(one["file"], one["line"], one["field"]) for one in told["mistakes"]]
+    lines = [(8, "law"), (9, "hs"), (9, "direction"), (9, "origin")]
+    assert places == [(str(table), line, field) for line, field in lines]
+    assert "4 mistakes; nothing was asked" in told["detail"]
+
+
+def test_the_mistakes_of_both_tables_are_told_and_at_most_a_hundred_of_each(
+    capsys: Output, tmp_path: Path, table: Path
+) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text(HEAD.format(edition="2") + "x,import,76,\n" * 500, "utf-8")
+    table.write_text(table.read_text("utf-8") + "0302,import,99,\n", "utf-8")
+    told = refuse(capsys, "rules", "diff", str(table), str(other))
+    assert [one["file"] for one in told["mistakes"]] == [str(table), *[str(other)] * 100]
+    assert f"{table}: 1 mistake; {other}: at least 100 mistakes" in told["detail"]
+
+
+def test_tables_that_have_nothing_to_do_with_each_other_are_told_as_that(
+    capsys: Output, tmp_path: Path, table: Path
+) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text(HEAD.format(edition="1").replace("border", "port") + "8471,export,76,\n", "utf-8")
+    names, rows = run(capsys, "rules", "diff", str(table), str(other))["remarks"]
+    assert names.startswith("border and port are different tables")
+    assert rows == "No row of one is in the other: the tables are wholly different."
+    assert run(capsys, "rules", "diff", str(table), str(table))["remarks"] == [
+        "The tables have the same rows."
+    ]
+    assert main(["rules", "diff", str(table), str(other)]) == 0
+    assert "wholly different" in capsys.readouterr().out
 
 
 def test_a_submission_is_checked_item_by_item(capsys: Output, tmp_path: Path, table: Path) -> None:
@@ -166,7 +211,7 @@ def test_two_tables_are_compared(capsys: Output, tmp_path: Path, table: Path) ->
         HEAD.format(edition="2") + "0301110000,import,76,\n2106,import,73,\n2106,import,05,JP\n", "utf-8"
     )
     told = run(capsys, "rules", "diff", str(table), str(later))
-    assert (told["before"], told["after"]) == ("border@1", "border@2")
+    assert (told["before"], told["after"], told["remarks"]) == ("border@1", "border@2", [])
     assert [(one["law"], one["origin"]) for one in told["added"]] == [("05", "JP"), ("73", "")]
     assert [(one["hs"], one["law"]) for one in told["removed"]] == [("0301110000", "12"), ("2106", "05")]
     assert main(["rules", "diff", str(table), str(later)]) == 0

@@ -135,6 +135,12 @@ def test_a_new_table_tells_which_cases_change(
     assert changes == [(2, [], ["05"], []), (3, ["12", "23"], [], ["23"])]
     # The same table changes nothing, and outside of the period no case is asked.
     assert run(capsys, "rules", "impact", str(old), *words[3:])["changed"] == []
-    assert run(capsys, *words, "--since", until)["asked"] == 0
+    empty = run(capsys, *words, "--since", until)
+    assert (empty["asked"], len(empty["remarks"])) == (0, 1)
+    assert empty["remarks"][0].startswith("The period is empty")
+    before = ("--since", "2020-01-01T00:00:00Z", "--until", "2020-02-01T00:00:00Z")
+    nobody = run(capsys, *words[:-2], *before)
+    assert nobody["remarks"][0].startswith("No case was opened from 2020-01-01")
+    assert said["remarks"] == []
     assert main([*words]) == 0
     assert "border@2 changes 2 of 2 cases." in capsys.readouterr().out

@@ -19,7 +19,7 @@ from gateway.cli.need_rules import (
     describe_need,
     format_need,
     open_need_rules,
-    read_table_file,
+    read_table_files,
     table_options,
 )
 from gateway.cli.result_output import count_things, print_json, print_sentence
@@ -27,7 +27,15 @@ from gateway.cli.shared_options import FILE, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import DOCUMENT_INVALID, DOCUMENT_PERHAPS_NEEDED, GatewayError
 from gateway.hub import judge_document_needs, load_shipped_rules
-from gateway.needs import DocumentNeed, GoodsQuery, NeedJudgement, NeedRow, compare_tables
+from gateway.needs import (
+    DocumentNeed,
+    GoodsQuery,
+    NeedJudgement,
+    NeedRow,
+    NeedTable,
+    TableDifference,
+    compare_tables,
+)
 from gateway.wire import SUB, WCO_DEC, ElementLocations, parse_xml
 
 __all__ = ["ask_rules", "check_needs", "compare_need_tables"]
@@ -245,12 +253,14 @@ def _print_judgement(file: Path, judgement: NeedJudgement, asked: AskedRules) ->
 def compare_need_tables(arguments: Arguments) -> int:
     """Print the rows in which two tables differ; return 0, also where they differ."""
     rules = load_shipped_rules()
-    before, after = (read_table_file(path, rules) for path in (arguments.before, arguments.after))
+    files = [arguments.before, arguments.after]
+    before, after = read_table_files(files, rules, as_json=arguments.json)
     difference = compare_tables(before, after)
     told = {
         "before": before.label,
         "after": after.label,
         "valid_from": after.valid_from.isoformat(),
+        "remarks": _list_diff_remarks(before, after, difference),
         "added": [describe_row(one) for one in difference.added],
         "removed": [describe_row(one) for one in difference.removed],
         "changed": [
@@ -262,12 +272,31 @@ def compare_need_tables(arguments: Arguments) -> int:
         return 0
     counts = ", ".join(f"{len(told[key])} {key}" for key in ("added", "removed", "changed"))
     print(f"{before.label} -> {after.label}, from {told['valid_from']}: {counts}")
+    for words in _list_diff_remarks(before, after, difference):
+        print_sentence(words)
     for sign, rows in (("+", difference.added), ("-", difference.removed)):
         for row in rows:
             print(f"{sign} {_format_row(row)}")
     for was, now in difference.changed:
         print(f"~ {_format_row(was)}  ->  {_format_row(now)}")
     return 0
+
+
+def _list_diff_remarks(before: NeedTable, after: NeedTable, difference: TableDifference) -> list[str]:
+    """Return what a list of rows does not say: that the tables have nothing to do with each other."""
+    remarks = []
+    if before.name != after.name:
+        remarks.append(
+            f"{before.name} and {after.name} are different tables: they hold side by side, and neither "
+            "replaces the other."
+        )
+    if before.country != after.country:
+        remarks.append(f"The codes of one are of {before.country}, those of the other of {after.country}.")
+    if len(difference.removed) == len(before.rows) and len(difference.added) == len(after.rows):
+        remarks.append("No row of one is in the other: the tables are wholly different.")
+    elif not (difference.added or difference.removed or difference.changed):
+        remarks.append("The tables have the same rows.")
+    return remarks
 
 
 def describe_row(row: NeedRow) -> dict[str, Any]:

@@ -10,12 +10,10 @@ import click
 
 from gateway.cli.audited_changes import change_database
 from gateway.cli.named_files import read_file
-from gateway.cli.need_rules import describe_need, read_table_file
+from gateway.cli.need_rules import describe_need, end_at_mistakes, read_table_files
 from gateway.cli.result_output import (
-    ReportedFailure,
     count_things,
     format_value,
-    print_failure,
     print_json,
     print_sentence,
     print_table,
@@ -23,7 +21,7 @@ from gateway.cli.result_output import (
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, MOMENT, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import NEED_TABLE_WRONG
+from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.hub import (
     DecisionRules,
     get_current_time,
@@ -62,22 +60,12 @@ def load_table_file(arguments: Arguments) -> int:
 
 
 def _check_table(arguments: Arguments, content: bytes, rules: DecisionRules) -> NeedTable:
-    """Return the table; print every mistake and end the verb where it has some."""
+    """Return the table; print every mistake and end the verb where it has some: the transaction goes back."""
     checked = check_need_table(content, make_table_names(rules.needs, rules.bundle))
-    if checked.table is not None:
-        return checked.table
-    told = [
-        {"line": one.line, "column": one.column, "field": one.field, "message": one.message}
-        for one in checked.mistakes
-    ]
-    number = count_things(len(told), "mistake")
-    detail = f"{arguments.file}: {number}; nothing was loaded"
-    if not arguments.json:
-        for one in checked.mistakes:
-            print(f"{arguments.file}: {one.place}: {one.message}")
-    print_failure(ReportedFailure(detail, NEED_TABLE_WRONG.id, more={"mistakes": told}))
-    # The end of the verb takes the transaction back.
-    raise click.exceptions.Exit(1)
+    end_at_mistakes([(str(arguments.file), checked)], "nothing was loaded", as_json=arguments.json)
+    if checked.table is None:
+        raise GatewayError(OUR_MISTAKE, "a table without mistakes was not read", str(arguments.file))
+    return checked.table
 
 
 @verb
@@ -120,17 +108,32 @@ def show_impact(arguments: Arguments) -> int:
     settings = read_verb_settings(arguments)
     with read_database(arguments) as conn:
         rules = load_active_rules(conn, load_shipped_rules(), get_current_time())
-        new = read_table_file(arguments.file, rules)
+        (new,) = read_table_files([arguments.file], rules, as_json=arguments.json)
         needs = settings.needs
         index = rules.needs.get_index(test_editions=needs.test_edition)
         zone = ZoneInfo(settings.hub.time_zone)
         report = find_need_impact(conn, index, new, (since, until), zone)
     if arguments.json:
         period = {"since": since.isoformat(), "until": until.isoformat()}
-        print_json({"table": new.label} | period | describe_impact(report, index.book))
+        remarks = {"remarks": _list_impact_remarks(report, since, until)}
+        print_json({"table": new.label} | period | describe_impact(report, index.book) | remarks)
     else:
         _print_impact(new, report)
+        for words in _list_impact_remarks(report, since, until):
+            print_sentence(words)
     return 0
+
+
+def _list_impact_remarks(report: ImpactReport, since: datetime, until: datetime) -> list[str]:
+    """Return what a reader could take for no impact: no case was there to be asked."""
+    if report.asked:
+        return []
+    if since >= until:
+        return ["The period is empty: it begins when it has ended. No case was asked."]
+    period = f"from {format_value(since)} to {format_value(until)}"
+    if report.unreadable:
+        return [f"Of the cases opened {period} none could be asked: the table may change any of them."]
+    return [f"No case was opened {period}: this says nothing about the table."]
 
 
 def describe_impact(report: ImpactReport, book: LawBook) -> dict[str, Any]:

@@ -354,13 +354,7 @@ def _evaluate_value_attribute(
     leaves = () if leaf is None else (leaf,)
     carried = EvaluatedValue(str(text), leaves, f"{value.origin}/@{put.of_value}")
     if put.via is None:
-        known = scope.answers.currencies
-        if put.of_value == "currencyID" and not put.required and known and carried.text not in known:
-            choices = describe_choices(sorted(known))
-            detail = f"{quote_value(carried.text)} is not a currency of ISO 4217; expected is {choices}"
-            scope.trace.report_problem(
-                CODE_UNKNOWN, detail, _make_value_pointer(scope, carried), (scope.application, put.mark)
-            )
+        _check_listed_attribute(put, scope, carried)
         return carried
     translated = put.via.translate_code(carried.text)
     if translated is None:
@@ -371,6 +365,23 @@ def _evaluate_value_attribute(
         )
         return None
     return EvaluatedValue(translated, leaves, carried.origin, (f"via {put.via.name}@{put.via.version}",))
+
+
+def _check_listed_attribute(put: TargetAttribute, scope: Scope, carried: EvaluatedValue) -> None:
+    """Report a currency or unit of a common value that its agency could not know."""
+    known, name = (
+        (scope.answers.currencies, "a currency of ISO 4217")
+        if put.of_value == "currencyID"
+        else (scope.answers.units, "a unit of UNECE Recommendation 20")
+        if put.of_value == "unitCode"
+        else (frozenset[str](), "")
+    )
+    if put.required or not known or carried.text in known:
+        return
+    detail = f"{quote_value(carried.text)} is not {name}; expected is {describe_choices(sorted(known))}"
+    scope.trace.report_problem(
+        CODE_UNKNOWN, detail, _make_value_pointer(scope, carried), (scope.application, put.mark)
+    )
 
 
 def _describe_unknown_code(code: str, codes: CodeList) -> str:

@@ -50,6 +50,8 @@ _SUB: Final = f"{{{SUB}}}"
 _MIB: Final = 1024 * 1024
 _SHOWN: Final = 70
 _CURRENCIES: Final = "iso4217"
+#: The lists of the units that an agency may be sent: those in force, and withdrawn ones still written.
+_UNITS: Final = ("rec20", "rec20Former")
 
 
 @dataclass(slots=True)
@@ -70,6 +72,14 @@ class _FieldReader:
         self.trace.report_problem(problem, detail, pointer, (self.name, rule))
 
 
+def _collect_known_units(bundle: MappingBundle) -> frozenset[str]:
+    """Return the units that a common measure may have; none where the bundle has no list of them."""
+    if _UNITS[0] not in bundle.lists:
+        return frozenset()
+    listed = (bundle.lists[name].known for name in _UNITS if name in bundle.lists)
+    return frozenset(bundle.units.units).union(*listed)
+
+
 def read_field_values(
     facts: SubmissionIndex,
     document: DocumentMapping,
@@ -86,7 +96,9 @@ def read_field_values(
     money = bundle.lists.get(_CURRENCIES)
     currencies = money.known if money is not None else frozenset[str]()
     answers = UniqueFieldValues(
-        listed=_group_listed_meanings(document, bundle.dictionary), currencies=currencies
+        listed=_group_listed_meanings(document, bundle.dictionary),
+        currencies=currencies,
+        units=_collect_known_units(bundle),
     )
     reader = _FieldReader(facts, document, bundle, trace, application, name, answers, found)
     branches = application.findall(f"{_SUB}Fields")

@@ -164,7 +164,8 @@ class UniqueFieldValues:
     `indexes` are caches, filled when a line first needs them; `borrowed` are the elements of
     other applications whose answers are shared.  `listed` are the common meanings that the
     document lists, by their group; a group also has an entry where only an inner group has
-    meanings.  `currencies` are those that a common amount may have; empty permits any.
+    meanings.  `currencies` are those that a common amount may have, `units` those of a common
+    measure; empty permits any.
     """
 
     top: SiblingFields = field(default_factory=SiblingFields)
@@ -174,6 +175,7 @@ class UniqueFieldValues:
     borrowed: set[etree._Element] = field(default_factory=set)
     listed: Mapping[str, Sequence[CommonMeaning]] = field(default_factory=dict)
     currencies: frozenset[str] = frozenset()
+    units: frozenset[str] = frozenset()
 
 
 _NO_ANSWERS: Final = SiblingFields()
