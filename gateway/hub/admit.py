@@ -84,7 +84,6 @@ def admit_submission(hub: Hub, message: int, finish: FinishLease) -> None:
             finish(conn)
         return
     arrived = StoredSubmission(row, found, hub.refresh_snapshot())
-    del found
     try:
         while not _store_case(hub, arrived, process_submission(hub, arrived, now), finish, now):
             pass

@@ -76,19 +76,13 @@ _LINE_BREAK = re.compile(r"[\t\r\n]")
 _FUNCTION_OF = {"Submit": "9", "Supplement": "35", "Amend": "13", "Withdraw": "1"}
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class StoredSubmission:
     """A stored business message with its payloads, and the register snapshot to process it by."""
 
     row: Row[Any]
     payloads: tuple[Payload, ...]
     knowledge: RegisterSnapshot
-
-    def take_document(self) -> bytes:
-        """Return the octets of the submission, which are not held from now on: a large one is read once."""
-        first, *further = self.payloads
-        self.payloads = (replace(first, content=b""), *further)
-        return first.content
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +236,7 @@ def make_found_problem(error: GatewayError) -> ReportedProblem:
 def _open_submission(arrived: StoredSubmission, limits: WireLimits) -> OpenedDocument:
     if not arrived.payloads:
         raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
-    opened = open_document(arrived.take_document(), limits)
+    opened = open_document(arrived.payloads[0].content, limits)
     root = opened.root
     accepted, remarks = validate_document(root, load_shipped_schemas(SUBMISSION))
     if not accepted:
