@@ -59,6 +59,12 @@ from .officer_acts import encode_batch as encode_batch
 from .officer_acts import get_act_kind as get_act_kind
 from .officer_acts import list_unsent_words as list_unsent_words
 from .officer_acts import restore_act as restore_act
+from .partial_release import GoodsQuantity as GoodsQuantity
+from .partial_release import ReleasableItem as ReleasableItem
+from .partial_release import ReleaseClaim as ReleaseClaim
+from .partial_release import judge_release as judge_release
+from .partial_release import read_releasable_items as read_releasable_items
+from .partial_release import read_release_claim as read_release_claim
 from .requirement_balance import ClaimedRequirements as ClaimedRequirements
 from .requirement_balance import GrantedQuantity as GrantedQuantity
 from .requirement_balance import JudgedClaim as JudgedClaim

@@ -17,6 +17,7 @@ from gateway.conformance.partners import (
     get_current_time,
     leave_applications_out,
     make_amendment,
+    make_child,
     make_retransmission,
     make_withdrawal,
     name_requirement,
@@ -46,6 +47,9 @@ _RESULT: Final = "result"
 _MAKERS: Final[Mapping[str, Callable[[bytes, Mapping[str, Any]], bytes]]] = {
     "amendment": lambda sample, words: make_amendment(
         sample, words["reason"], words["text"], words["changes"]
+    ),
+    "child": lambda sample, words: make_child(
+        sample, words["case_number"], words["reference"], words["items"]
     ),
     "retransmission": lambda sample, _: make_retransmission(sample),
     "withdrawal": lambda sample, words: make_withdrawal(sample, words["reason"], words["text"]),
@@ -154,6 +158,6 @@ def make_first_document(plan: StoryPlan, sample: bytes) -> bytes:
     return leave_applications_out(sample, plan.without) if plan.without else sample
 
 
-def make_step_document(step: StoryStep, sample: bytes) -> bytes:
-    """Return the unsigned document that the broker sends in a step."""
-    return _MAKERS[step.send](sample, step.words)
+def make_step_document(step: StoryStep, sample: bytes, case_number: str) -> bytes:
+    """Return the unsigned document that the broker sends in a step, after the case of this number."""
+    return _MAKERS[step.send](sample, {**step.words, "case_number": case_number})

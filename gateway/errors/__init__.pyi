@@ -33,12 +33,15 @@ from .documents import DOCUMENT_NEEDED as DOCUMENT_NEEDED
 from .documents import DOCUMENT_PERHAPS_NEEDED as DOCUMENT_PERHAPS_NEEDED
 from .documents import DOCUMENT_UNKNOWN as DOCUMENT_UNKNOWN
 from .documents import FIELD_MISSING as FIELD_MISSING
+from .documents import ITEM_ALREADY_RELEASED as ITEM_ALREADY_RELEASED
+from .documents import ITEM_NOT_APPROVED as ITEM_NOT_APPROVED
 from .documents import MAPPING_MISSING as MAPPING_MISSING
 from .documents import MAPPING_WOULD_GO as MAPPING_WOULD_GO
 from .documents import MAPPING_WRONG as MAPPING_WRONG
 from .documents import NEED_TABLE_WRONG as NEED_TABLE_WRONG
 from .documents import NO_OPEN_CASE as NO_OPEN_CASE
 from .documents import NUMBER_MISTYPED as NUMBER_MISTYPED
+from .documents import PARENT_NOT_USABLE as PARENT_NOT_USABLE
 from .documents import PUBLISHER_UNKNOWN as PUBLISHER_UNKNOWN
 from .documents import QUANTITY_NOT_LEFT as QUANTITY_NOT_LEFT
 from .documents import REFERENCE_REUSED as REFERENCE_REUSED

@@ -162,6 +162,42 @@ REQUIREMENT_UNKNOWN = Problem(
     http=200,
 )
 
+ITEM_NOT_APPROVED = Problem(
+    id="GW414",
+    title="item not approved in the parent case",
+    meaning="The child declaration takes what its parent case does not have as an approved item.",
+    cause="An agency rejected the item, its number is another one, or its goods were changed.",
+    remedy="Take approved items only, under their numbers and with the goods as they were approved.",
+    soap="Client",
+    http=200,
+)
+
+ITEM_ALREADY_RELEASED = Problem(
+    id="GW415",
+    title="item or quantity released already",
+    meaning="The child declaration takes more of an item than stays in its parent case.",
+    cause="Another child has taken the quantity. Or the measures are not those of the parent.",
+    remedy=(
+        "Take at most what stays: the detail names it. A child that is withdrawn gives back what it took. "
+        "Operator: `gateway case show NUMBER` of the parent."
+    ),
+    soap="Client",
+    http=200,
+)
+
+PARENT_NOT_USABLE = Problem(
+    id="GW416",
+    title="parent case cannot be used",
+    meaning="The declaration refers to a parent case from which it cannot take items.",
+    cause=(
+        "The parent is not known, belongs to another declarant, or is not decided with an approval. Or the "
+        "items name several parents, or other numbers there."
+    ),
+    remedy="Name the case of your own declaration at each item, and wait for its result.",
+    soap="Client",
+    http=200,
+)
+
 MAPPING_MISSING = Problem(
     id="GW501",
     title="no mapping for this agency document",

@@ -33,6 +33,7 @@ from gateway.hub.forward import (
 from gateway.hub.held_cases import cancel_hold, hold_case
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease, enqueue_task
+from gateway.hub.partial_release import drop_released_uses, judge_prepared_release, store_release
 from gateway.hub.requirement_ledger import claim_requirements, write_off_requirements
 from gateway.hub.requirement_results import await_unknown_requirements, note_joined_results
 from gateway.hub.split import (
@@ -243,9 +244,14 @@ def _start_case(
 ) -> None:
     """Open a case, or take a held one, and ask everybody; `given` has that case and the calls."""
     held, (applications, customs) = given
-    used = claim_requirements(conn, intake.requirements, intake.units, now)
-    if used.problems:
-        told = tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
+    uses, release = intake.requirements, intake.release
+    told: tuple[ReportedProblem, ...] = ()
+    if release is not None:
+        told = judge_prepared_release(conn, release, intake.units)
+        uses = drop_released_uses(conn, release, uses)
+    used = claim_requirements(conn, uses, intake.units, now)
+    told += tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
+    if told:
         raise SubmissionRejectedError(told, intake.submission.reference, intake.declarant, intake.signing)
     if held is None:
         case = cases.open_case(conn, _make_case(arrived, intake), now)
@@ -256,6 +262,8 @@ def _start_case(
         cancel_hold(conn, case, now)
         further = {"detail": _describe_case(intake)}
     write_off_requirements(conn, case, used.taken, now)
+    if release is not None:
+        store_release(conn, release, case, now)
     note_joined_results(conn, case, (one.key for _, one in used.taken), now)
     await_unknown_requirements(conn, case, used, now)
     for sequence, (one, words) in enumerate(zip(intake.prepared, applications, strict=True), start=1):

@@ -32,6 +32,7 @@ from gateway.hub.forward import (
 )
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_amendable, check_not_cleared, find_named_case
+from gateway.hub.partial_release import check_nothing_released, drop_released_uses, take_items_again
 from gateway.hub.requirement_ledger import (
     claim_requirements,
     give_back_requirements,
@@ -179,6 +180,7 @@ def amend_case(
     asked = agency_requests.list_by_case(conn, case.id)
     check_amendable(case, asked)
     check_not_cleared(conn, case)
+    check_nothing_released(conn, case)
     if _list_compared(conn, asked) != composed.compared:
         return False
     messages.set_message_case(conn, arrived.row.id, case.id)
@@ -211,9 +213,13 @@ def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, 
     """
     give_back_requirements(conn, case.id, "amended", now)
     rejected = list_rejected_case_items(conn, case)
-    used = claim_requirements(conn, intake.requirements, intake.units, now, without=rejected)
-    if used.problems:
-        told = tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
+    told = take_items_again(conn, intake.release, case.id, intake.units, now)
+    uses = intake.requirements
+    if intake.release is not None:
+        uses = drop_released_uses(conn, intake.release, uses)
+    used = claim_requirements(conn, uses, intake.units, now, without=rejected)
+    told += tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
+    if told:
         raise SubmissionRejectedError(told, intake.submission.reference, intake.declarant, intake.signing)
     write_off_requirements(conn, case.id, used.taken, now)
     requirement_results.end_awaited_uses(conn, case.id, "amended", now)

@@ -30,10 +30,10 @@ from gateway.harmonize import UnitTable, load_unit_table
 from gateway.hub.completion import (
     compute_conclusion_id,
     is_cancellation_open,
+    list_all_decisions,
     list_cancellations,
     list_concerns,
     list_outside_decisions,
-    list_standing_numbers,
     make_concern,
     make_standing_decisions,
 )
@@ -48,6 +48,7 @@ from gateway.store import (
     cases,
     decisions,
     deliveries,
+    item_releases,
     requirement_results,
 )
 
@@ -174,7 +175,7 @@ def move_case(
     if case.state == "WITHDRAWN":
         return
     asked = agency_requests.list_by_case(conn, case.id)
-    standing = _list_standing(conn, case.id, asked)
+    standing = list_all_decisions(conn, case.id)
     outcome = _evaluate_outcome(case, asked, standing)
     if outcome is None and not decided:
         return
@@ -192,6 +193,19 @@ def move_case(
     kind = "withdrawn" if event == "withdrawn" else ended
     data = {"outcome": outcome.value, "conclusion": rests_on}
     record_evidence(conn, kind, "case", case.id, None, data, now)
+    # What changes after items have left is told to the children: their tasks read it after this commit.
+    for child in item_releases.list_children(conn, case.id):
+        enqueue_task(conn, "join", ("case", child), f"parent:{key}:{child}", now)
+
+
+def _give_back_items(conn: Connection, case_id: int, now: datetime) -> None:
+    """Give back to its parent what a withdrawn child has taken; evidence stands at both."""
+    parents = {row.parent_id for row in item_releases.list_releases_into(conn, case_id)}
+    if item_releases.return_releases(conn, case_id, "withdrawn", now):
+        record_evidence(conn, "items_returned", "case", case_id, None, {"reason": "withdrawn"}, now)
+        for parent in parents:
+            data = {"child": case_id, "reason": "withdrawn"}
+            record_evidence(conn, "items_returned", "case", parent, None, data, now)
 
 
 def _settle_ledger(
@@ -205,6 +219,7 @@ def _settle_ledger(
     outcome, asked, standing = decided
     if outcome is CaseOutcome.WITHDRAWN:
         requirement_results.end_awaited_uses(conn, case.id, "withdrawn", now)
+        _give_back_items(conn, case.id, now)
         give_back_requirements(conn, case.id, "withdrawn", now)
         return
     apply_decided_items(conn, case.id, _list_rejected(case, asked, standing), units, now)
@@ -213,14 +228,8 @@ def _settle_ledger(
 def list_rejected_case_items(conn: Connection, case: Row[Any]) -> set[int]:
     """Return the items of a locked case whose decisions in force reject them, and of cancelled requests."""
     asked = agency_requests.list_by_case(conn, case.id)
-    standing = _list_standing(conn, case.id, asked)
+    standing = list_all_decisions(conn, case.id)
     return _list_rejected(case, asked, standing)
-
-
-def _list_standing(conn: Connection, case_id: int, asked: Sequence[Row[Any]]) -> tuple[RankedDecision, ...]:
-    """Return the decisions on the applications of a case, and those under numbers that it names."""
-    own = make_standing_decisions(decisions.list_by_case(conn, case_id), list_standing_numbers(asked))
-    return (*own, *list_outside_decisions(conn, case_id))
 
 
 def conclude_unasked_case(

@@ -29,7 +29,12 @@ from gateway.hub.completion import (
     list_standing_numbers,
     make_standing_decisions,
 )
-from gateway.hub.forward import compose_outcome_call, enqueue_outcome_call
+from gateway.hub.forward import (
+    compose_late_pending_call,
+    compose_outcome_call,
+    enqueue_late_pending_call,
+    enqueue_outcome_call,
+)
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import (
     CaseSnapshot,
@@ -67,6 +72,7 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
         return
     outgoing = seal_message(hub, facts, "Result", _make_result_document(facts, now), now)
     customs = compose_outcome_call(hub, facts)
+    pending = compose_late_pending_call(hub, facts, customs)
     with write_transaction(hub.engine, "conclude.result") as conn:
         case = cases.lock_case(conn, case_id)
         asked = agency_requests.list_by_case(conn, case_id)
@@ -82,7 +88,8 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
                 now,
             )
             if customs is not None:
-                enqueue_outcome_call(conn, customs, (case_id, told.key), earlier, now)
+                known = enqueue_late_pending_call(conn, pending, case_id, now)
+                enqueue_outcome_call(conn, customs, (case_id, told.key), known, now)
         finish(conn)
         if isinstance(outgoing, KeptDocument):
             # Nothing is sent to the applicant, so perhaps no delivery is left that closes the case.

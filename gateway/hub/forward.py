@@ -179,6 +179,21 @@ def _make_late_requirement(row: Row[Any]) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names if getattr(row, name) is not None}
 
 
+def compose_late_pending_call(
+    hub: Hub, facts: CaseSnapshot, outcome: ComposedCall | None
+) -> ComposedCall | None:
+    """Compose pending code 18 for a case without applications that gets code 19 all the same.
+
+    Customs hears code 18 first. Where agencies were asked, it has heard it with the declaration.
+    """
+    if outcome is None or facts.requests or "PendingCode" not in outcome.call.arguments:
+        return None
+    arguments = {"CaseNumber": facts.case.number, "PendingCode": "18"}
+    return _compose_call(
+        hub, OutgoingCall(CUSTOMS, "ReportRequirements", _make_call_id(hub), arguments, None)
+    )
+
+
 def _make_requirement(standing: RankedDecision) -> dict[str, Any]:
     decision = standing.decision
     told = {
@@ -286,6 +301,18 @@ def enqueue_late_report(conn: Connection, call: ComposedCall, case: int, key: st
     told = [row.id for row in deliveries.list_by_case(conn, case) if row.destination == CUSTOMS]
     place = _QueuePlace(case, key, ("case", case), max(told, default=None))
     _enqueue_call(conn, call, place, now, pending_code=str(call.call.arguments["PendingCode"]))
+
+
+def enqueue_late_pending_call(
+    conn: Connection, call: ComposedCall | None, case: int, now: datetime
+) -> Sequence[Row[Any]]:
+    """Queue code 18 once, behind all that customs was told; return the deliveries of the case then."""
+    earlier = deliveries.list_by_case(conn, case)
+    if call is None:
+        return earlier
+    last = max((row.id for row in earlier if row.destination == CUSTOMS), default=None)
+    _enqueue_call(conn, call, _QueuePlace(case, f"customs:late:18:{case}", ("case", case), last), now)
+    return deliveries.list_by_case(conn, case)
 
 
 def enqueue_outcome_call(

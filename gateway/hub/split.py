@@ -51,6 +51,7 @@ from gateway.hub.document_needs import NO_NEEDS, WeighedNeeds, find_local_day, w
 from gateway.hub.held_cases import find_held_case, make_held_numbers
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import CaseNumbers, check_open_case
+from gateway.hub.partial_release import PreparedRelease, list_released_laws, prepare_release
 from gateway.hub.register import DecisionRules, RegisterSnapshot
 from gateway.hub.requirement_coverage import list_covered_laws
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
@@ -111,6 +112,8 @@ class ProcessedSubmission:
     needs: WeighedNeeds = NO_NEEDS
     requirements: ClaimedRequirements = field(default_factory=ClaimedRequirements)
     units: UnitTable = field(default_factory=UnitTable)
+    #: What a child declaration takes of its parent case.
+    release: PreparedRelease | None = None
     #: Whether the case of this supplement or amendment is held, so that nobody has heard of it.
     held: bool = False
 
@@ -154,7 +157,9 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         declarant = _check_declarant(arrived, submission, signing, at)
         further = _collect_attachments(arrived, submission)
         numbers = _assign_numbers(hub, arrived, submission, declarant)
-        made = _make_requests(hub, arrived, submission, (numbers, further), root)
+        release = prepare_release(hub, submission, declarant)
+        covered = list_covered_laws(hub, used, day) | list_released_laws(hub, release)
+        made = _make_requests(hub, arrived, submission, (numbers, further, covered), root)
     except GatewayError as error:
         if is_transient_error(error):
             raise
@@ -175,6 +180,7 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         made.weighed,
         used,
         made.units,
+        release,
         numbers.standing is not None and numbers.standing.held,
     )
 
@@ -194,11 +200,11 @@ def _make_requests(
     hub: Hub,
     arrived: StoredSubmission,
     submission: Submission,
-    given: tuple[CaseNumbers, Mapping[str, Payload]],
+    given: tuple[CaseNumbers, Mapping[str, Payload], frozenset[tuple[int, str]]],
     root: etree._Element,
 ) -> _MadeRequests:
     """Return the requests of a submission; a withdrawal has none. Raises with every problem found."""
-    numbers, further = given
+    numbers, further, covered = given
     # Read once: the mappings in force may change while this submission is split.
     rules = _find_rules(hub, arrived, numbers)
     bundle = rules.bundle
@@ -209,7 +215,6 @@ def _make_requests(
     broken = find_broken_rules(facts, bundle, arrived.row.received_at)
     prepared = _prepare_applications(bundle, submission, (numbers, further, broken), facts)
     day = find_local_day(arrived.row.received_at, hub.zone)
-    covered = list_covered_laws(hub, read_requirement_claim(submission.declaration), day)
     weighed = weigh_submission_needs(submission, rules, hub.need_policy, day, numbers.standing, covered)
     if weighed.problems:
         raise SubmissionRejectedError(weighed.report_problems())

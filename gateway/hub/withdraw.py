@@ -34,6 +34,7 @@ from gateway.hub.open_cases import (
     find_named_case,
     list_cancellable_requests,
 )
+from gateway.hub.partial_release import check_nothing_released
 from gateway.hub.sent_applications import find_submission, is_refused_for_good
 from gateway.hub.split import ProcessedSubmission, StoredSubmission
 from gateway.store import (
@@ -80,6 +81,7 @@ def withdraw_case(
     asked = agency_requests.list_by_case(conn, case.id)
     check_withdrawable(case, asked)
     check_not_cleared(conn, case)
+    check_nothing_released(conn, case)
     if not {row.id for row in asked if row.state != "CANCELLED"} <= calls.keys():
         return False
     messages.set_message_case(conn, arrived.row.id, case.id)

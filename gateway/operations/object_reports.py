@@ -18,6 +18,7 @@ from gateway.operations.delivery_report import (
     read_delivery_report,
     read_message_deliveries,
 )
+from gateway.operations.release_report import describe_releases
 from gateway.operations.requirement_report import describe_case_results
 from gateway.state_machines import CASE, CLEARANCE, DELIVERY, MESSAGE, REQUEST, StateMachine
 from gateway.store import (
@@ -69,6 +70,7 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
             dict(row._mapping) for row in requirement_quantities.list_uses_of_case(conn, case.id)
         ],
         "results": describe_case_results(conn, case.id),
+        **describe_releases(conn, case),
         "awaited": [dict(row._mapping) for row in requirement_results.list_awaited_uses(conn, case.id)],
         "customs": _read_customs_report(conn, case.id),
         "deliveries": [read_delivery_report(conn, row) for row in deliveries.list_by_case(conn, case.id)],

@@ -121,7 +121,7 @@ def describe_requirement_results(conn: Connection, requirement: int) -> list[dic
 
 def describe_case_results(conn: Connection, case_id: int) -> list[dict[str, Any]]:
     """Return what results without an application decide for the items of a case."""
-    said = list_outside_decisions(conn, case_id)
+    said = [one for one in list_outside_decisions(conn, case_id) if one.request.startswith("requirement:")]
     named = list_outside_requests(said)
     return [
         {

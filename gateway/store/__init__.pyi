@@ -22,6 +22,7 @@ from . import events as events
 from . import exact_searches as exact_searches
 from . import fetched_lists as fetched_lists
 from . import forwarding_rules as forwarding_rules
+from . import item_releases as item_releases
 from . import lane_holds as lane_holds
 from . import lanes as lanes
 from . import limited_conversations as limited_conversations
@@ -102,6 +103,7 @@ from .engine import read_transaction as read_transaction
 from .engine import write_transaction as write_transaction
 from .fetched_lists import NewFetchedList as NewFetchedList
 from .group_commit import run_in_group_commit as run_in_group_commit
+from .item_releases import NewItemRelease as NewItemRelease
 from .lane_holds import LaneBacklog as LaneBacklog
 from .list_filters import LIST_COUNT_LIMIT as LIST_COUNT_LIMIT
 from .list_filters import ListFilter as ListFilter

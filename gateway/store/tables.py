@@ -33,6 +33,7 @@ from gateway.store import (
     officer_tables,
     operations_tables,
     order_tables,
+    release_tables,
     requirement_tables,
     sign_in_tables,
     statistics_tables,
@@ -629,6 +630,6 @@ epochs = Table(
 _FURTHER = (
     *(account_tables, answer_tables, api_tables, customs_tables, draft_tables, event_tables),
     *(forwarding_tables, mapping_tables, officer_tables, operations_tables, order_tables),
-    *(requirement_tables, sign_in_tables, statistics_tables, work_tables),
+    *(release_tables, requirement_tables, sign_in_tables, statistics_tables, work_tables),
 )
 __all__ += [one.name for one in metadata.sorted_tables if not any(one.name in x.__all__ for x in _FURTHER)]

@@ -27,6 +27,7 @@ from gateway.store import (
     delivery_maintenance,
     events,
     exact_searches,
+    item_releases,
     lanes,
     limited_conversations,
     list_searches,
@@ -379,6 +380,16 @@ QUESTIONS = {
         lambda conn: requirement_quantities.list_uses(conn, 1),
         "requirement_uses",
         "ix_requirement_uses_requirement_id",
+    ),
+    "what has left a case": (
+        lambda conn: item_releases.list_releases_from(conn, 1),
+        "item_releases",
+        "ix_item_releases_parent_id",
+    ),
+    "what a child has taken": (
+        lambda conn: item_releases.list_releases_into(conn, 1),
+        "item_releases",
+        "ix_item_releases_child_id",
     ),
     "results without an application": (
         lambda conn: requirement_results.list_results(conn, [1]),

@@ -141,6 +141,16 @@ def _print_used_requirements(report: dict[str, Any]) -> None:
         print(f"  item {said['item']} law {said['law']}: {words}")
     for awaited in report["awaited"]:
         print(f"  item {awaited['item']} waits for requirement {awaited['number']}")
+    for row in report["taken"]:
+        print(
+            f"  item {row['item']}: {row['quantity']} {row['unit']} {row['measure']} of case {row['parent']}"
+        )
+    for row in report["released"]:
+        back = f"  (given back: {row['return_reason']})" if row["returned_at"] else ""
+        amount = f"{row['quantity']} {row['unit']} {row['measure']}"
+        print(f"  item {row['item']}: {amount} left by case {row['child']}{back}")
+    for row in report["stays"]:
+        print(f"  item {row['item']}: {row['quantity']} {row['unit']} {row['measure']} stay")
 
 
 def _list_customs_lines(customs: dict[str, Any]) -> Iterator[str]:

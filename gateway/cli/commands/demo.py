@@ -251,7 +251,8 @@ class _Story:
             step = self._steps.pop(0)
             if say_step_result(step, self._stage):
                 return
-            content = make_step_document(step, self._cast.sample)
+            number = self._received[0]["said"].get("case_number") if self._received else None
+            content = make_step_document(step, self._cast.sample, number or "")
             self._send_submission(sign_submission(content, self._member))
 
     def _send_submission(self, root: etree._Element) -> SealedSubmission:
@@ -336,10 +337,9 @@ class _Story:
         return self._read_case_state() in _ENDED
 
     def _read_case_state(self) -> str | None:
-        number = next((row["said"].get("case_number") for row in self._received), None)
         with self._read_database() as conn:
-            case = cases.find_by_number(conn, number or "")
-            return None if case is None else str(case.state)
+            found = cases.list_cases(conn, limit=1)
+            return str(found[0].state) if found else None
 
     def _read_request_states(self) -> dict[str, str]:
         with self._read_database() as conn:

@@ -13,6 +13,7 @@ from gateway.wire import DS, SUB, WCO_DEC, parse_xml, serialize_element
 __all__ = [
     "leave_applications_out",
     "make_amendment",
+    "make_child",
     "make_retransmission",
     "make_withdrawal",
     "name_requirement",
@@ -68,6 +69,42 @@ def make_withdrawal(content: bytes, code: str, text: str) -> bytes:
             declaration.remove(child)
     _state_reason(declaration, code, text)
     return serialize_element(root)
+
+
+def make_child(content: bytes, parent: str, reference: str, items: Mapping[str, Mapping[str, str]]) -> bytes:
+    """Return the unsigned child declaration that takes `items` of the case `parent`, under a new reference.
+
+    `items` has for each item number the quantities of its measures that leave, by their local names.
+    """
+    root = parse_xml(content)
+    for name in (f"{{{DS}}}Signature", f"{{{SUB}}}Application", f"{{{SUB}}}Supplement"):
+        for old in root.findall(name):
+            root.remove(old)
+    for place in (root.find(f"{{{SUB}}}Reference"), next(root.iter(f"{_DEC}FunctionalReferenceID"), None)):
+        if place is not None:
+            place.text = reference
+    for goods in list(root.iter(f"{_DEC}GovernmentAgencyGoodsItem")):
+        taken = items.get(goods.findtext(f"{_DEC}SequenceNumeric") or "")
+        shipment = goods.getparent()
+        if taken is not None:
+            _take_goods(goods, parent, taken)
+        elif shipment is not None:
+            shipment.remove(goods)
+    for count in root.iter(f"{_DEC}GoodsItemQuantity"):
+        count.text = str(len(items))
+    return serialize_element(root)
+
+
+def _take_goods(goods: etree._Element, parent: str, taken: Mapping[str, str]) -> None:
+    for old in goods.findall(f"{_DEC}AdditionalDocument"):
+        goods.remove(old)
+    for name, quantity in taken.items():
+        for measure in goods.iter(f"{_DEC}{name}"):
+            measure.text = quantity
+    previous = etree.SubElement(goods, f"{_DEC}PreviousDocument")
+    etree.SubElement(previous, f"{_DEC}ID").text = parent
+    etree.SubElement(previous, f"{_DEC}TypeCode").text = "998"
+    etree.SubElement(previous, f"{_DEC}LineNumeric").text = goods.findtext(f"{_DEC}SequenceNumeric")
 
 
 def name_requirement(content: bytes, item: int, number: str, quantity: str, unit: str) -> bytes:

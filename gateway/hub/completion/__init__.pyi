@@ -3,6 +3,7 @@ from . import hop_signals as hop_signals
 from . import operator_actions as operator_actions
 from . import signals as signals
 from .case_closing import closing_transaction as closing_transaction
+from .outside_decisions import list_all_decisions as list_all_decisions
 from .outside_decisions import list_outside_decisions as list_outside_decisions
 from .outside_decisions import list_outside_requests as list_outside_requests
 from .outside_decisions import load_requirement_results as load_requirement_results

@@ -1,13 +1,13 @@
-"""Reads the results without an application, and what they decide for the items of a case.
+"""Reads what decides the items of a case beside its applications: results without one, and the parent.
 
-A case has them by the requirements that it uses. What an item gave back because it was rejected still
+A case has results by the requirements that it uses. What an item gave back because it was rejected still
 counts for it: else the rejection would end with itself.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
@@ -20,14 +20,29 @@ from gateway.cases import (
     DecisionCode,
     RankedDecision,
     RequirementResult,
+    select_current_decisions,
     select_law_results,
 )
-from gateway.store import requirement_quantities, requirement_results
+from gateway.hub.completion.stored_decisions import list_standing_numbers, make_standing_decisions
+from gateway.store import (
+    agency_requests,
+    decisions,
+    item_releases,
+    requirement_quantities,
+    requirement_results,
+)
 
-__all__ = ["list_outside_decisions", "list_outside_requests", "load_requirement_results"]
+__all__ = [
+    "list_all_decisions",
+    "list_outside_decisions",
+    "list_outside_requests",
+    "load_requirement_results",
+]
 
 #: Stands before the row of a requirement where a decision has the number of its application.
 _PREFIX: Final = "requirement:"
+#: The same for a decision on an application of the parent case.
+_PARENT: Final = "parent:"
 #: No application was made, so there is no document.
 _NO_DOCUMENT: Final = "-"
 
@@ -52,16 +67,55 @@ def _make_result(row: Row[Any]) -> RequirementResult:
 
 
 def list_outside_decisions(conn: Connection, case_id: int) -> tuple[RankedDecision, ...]:
-    """Return what results without an application decide for the items of a case that use their numbers.
+    """Return what decides the items of a case beside its own applications.
 
-    The quantity is what the item uses.
+    These are results without an application under numbers that it uses, each with the quantity that the
+    item uses, and for a child declaration the decisions on its items in the parent case.
     """
     uses: dict[int, list[Row[Any]]] = defaultdict(list)
     for use in requirement_quantities.list_uses_of_case(conn, case_id):
         if use.returned_at is None or use.return_reason == "rejected":
             uses[use.requirement_id].append(use)
     found = select_law_results(load_requirement_results(conn, uses)) if uses else ()
-    return tuple(_make_item_decision(one, use) for one in found for use in uses[one.subject])
+    said = (_make_item_decision(one, use) for one in found for use in uses[one.subject])
+    return (*said, *_list_inherited_decisions(conn, case_id))
+
+
+def list_all_decisions(conn: Connection, case_id: int) -> tuple[RankedDecision, ...]:
+    """Return all decisions that count for a case: on its applications, and beside them."""
+    asked = agency_requests.list_by_case(conn, case_id)
+    rows = decisions.list_by_case(conn, case_id)
+    own = make_standing_decisions(rows, list_standing_numbers(asked))
+    return (*own, *list_outside_decisions(conn, case_id))
+
+
+def _list_inherited_decisions(conn: Connection, case_id: int) -> Iterator[RankedDecision]:
+    """Yield the decisions in force of the parent about the items that a child has taken.
+
+    What the child applies for itself is decided anew.
+    """
+    taken = item_releases.list_releases_into(conn, case_id)
+    if not taken:
+        return
+    anew = {
+        (int(item), str(law))
+        for row in agency_requests.list_by_case(conn, case_id)
+        for item, law in row.required
+    }
+    for parent, items in _group_items(taken).items():
+        asked = {row.number: row for row in agency_requests.list_by_case(conn, parent)}
+        for one in select_current_decisions(list_all_decisions(conn, parent)):
+            if one.decision.item in items and (one.decision.item, one.decision.law) not in anew:
+                row = asked.get(one.request)
+                name = one.request if row is None else f"{_PARENT}{row.number}:{row.agency}:{row.document}"
+                yield replace(one, request=name)
+
+
+def _group_items(taken: Iterable[Row[Any]]) -> dict[int, set[int]]:
+    items: dict[int, set[int]] = defaultdict(set)
+    for row in taken:
+        items[row.parent_id].add(row.item)
+    return items
 
 
 def _make_item_decision(result: RequirementResult, use: Row[Any]) -> RankedDecision:
@@ -71,6 +125,9 @@ def _make_item_decision(result: RequirementResult, use: Row[Any]) -> RankedDecis
 
 
 def list_outside_requests(standing: Iterable[RankedDecision]) -> dict[str, DecidedRequest]:
-    """Return in whose name the decisions without an application are told, by the name of their request."""
-    names = {one.request for one in standing if one.request.startswith(_PREFIX)}
-    return {name: DecidedRequest(name, _NO_DOCUMENT, name.split(":", 2)[2]) for name in names}
+    """Return in whose name the decisions beside the applications are told, by the name of their request."""
+    found = {}
+    for name in {one.request for one in standing if one.request.startswith((_PREFIX, _PARENT))}:
+        _, _, agency, *document = name.split(":")
+        found[name] = DecidedRequest(name, document[0] if document else _NO_DOCUMENT, agency)
+    return found

@@ -1,0 +1,181 @@
+"""Partial release: approved items of a decided case leave in child declarations of their own.
+
+The parent is locked before a child is opened, so of two children at the same instant the second sees
+what the first has taken. The decisions on the parent's items count for the child: no agency is asked
+again. What an agency changes afterwards is told to both.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import (
+    APPROVING,
+    ClaimedRequirements,
+    GoodsQuantity,
+    ReleasableItem,
+    ReleaseClaim,
+    ReportedProblem,
+    Submission,
+    judge_release,
+    read_releasable_items,
+    read_release_claim,
+)
+from gateway.errors import NO_OPEN_CASE, PARENT_NOT_USABLE, GatewayError
+from gateway.evidence import record_evidence
+from gateway.harmonize import UnitTable
+from gateway.hub.case_progress import list_rejected_case_items
+from gateway.hub.completion import list_all_decisions
+from gateway.hub.document_needs import load_stored_submission
+from gateway.hub.hub import Hub
+from gateway.store import NewItemRelease, cases, item_releases, read_transaction, requirement_quantities
+
+__all__ = [
+    "PreparedRelease",
+    "check_nothing_released",
+    "drop_released_uses",
+    "judge_prepared_release",
+    "list_released_laws",
+    "prepare_release",
+    "store_release",
+    "take_items_again",
+]
+
+_DECIDED: Final = ("DECIDED", "CLOSED")
+_RELEASING: Final = ("APPROVED", "PARTIAL")
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRelease:
+    """A child's claim with what its parent declared; `message` has that declaration."""
+
+    claim: ReleaseClaim
+    parent: int
+    message: int
+    goods: tuple[ReleasableItem, ...]
+
+
+def prepare_release(hub: Hub, submission: Submission, declarant: str) -> PreparedRelease | None:
+    """Read what a child declaration takes, and of what; None for one without parent, and for a withdrawal.
+
+    Raises GW416 for a parent that the declarant does not have, or whose declaration was removed.
+    """
+    claim = None if submission.function == "1" else read_release_claim(submission.declaration)
+    if claim is None:
+        return None
+    with read_transaction(hub.engine) as conn:
+        parent = cases.find_by_number(conn, claim.parent)
+        if parent is None or parent.declarant != declarant:
+            raise _make_parent_error(claim, "is no case of this declarant")
+        message = item_releases.find_declaration_message(conn, parent.id)
+        if message is None:
+            raise _make_parent_error(claim, "has no declaration any more")
+        declared = load_stored_submission(conn, message).declaration
+    return PreparedRelease(claim, int(parent.id), message, read_releasable_items(declared))
+
+
+def _make_parent_error(claim: ReleaseClaim, words: str) -> GatewayError:
+    pointer = claim.items[0].pointer if claim.items else "42A"
+    return GatewayError(PARENT_NOT_USABLE, f"{claim.parent[:40]!r} {words}", f"{pointer}/99A[1]/D018")
+
+
+def judge_prepared_release(
+    conn: Connection, prepared: PreparedRelease, units: UnitTable
+) -> tuple[ReportedProblem, ...]:
+    """Lock the parent, and return why items may not leave; raises GW416 for one that is not decided."""
+    parent = cases.lock_case(conn, prepared.parent)
+    claim = prepared.claim
+    if parent.state not in _DECIDED or parent.outcome not in _RELEASING:
+        raise _make_parent_error(claim, f"is {parent.state}: nothing leaves of it")
+    if item_releases.find_declaration_message(conn, parent.id) != prepared.message:
+        # It was amended since it was read: nothing was decided about what is declared here.
+        raise _make_parent_error(claim, "was amended at this moment: file the declaration again")
+    approved = set(parent.detail["items"]) - list_rejected_case_items(conn, parent)
+    approved -= {int(item) for item in parent.detail.get("withdrawn_items", {})}
+    taken: dict[int, list[GoodsQuantity]] = defaultdict(list)
+    for row in item_releases.list_releases_from(conn, parent.id):
+        if row.returned_at is None:
+            taken[row.item].append(GoodsQuantity(row.measure, Decimal(row.quantity), row.unit))
+    found = judge_release(claim, prepared.goods, approved, taken, units)
+    return tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in found)
+
+
+def store_release(conn: Connection, prepared: PreparedRelease, child: int, now: datetime) -> None:
+    """Store what a child takes of its locked parent; evidence stands at both."""
+    whole = {one.number: one for one in prepared.goods}
+    new = [
+        row for item in prepared.claim.items for row in _make_rows(prepared, child, item, whole[item.number])
+    ]
+    item_releases.insert_releases(conn, new, now)
+    items = [one.number for one in prepared.claim.items]
+    record_evidence(conn, "released", "case", prepared.parent, None, {"child": child, "items": items}, now)
+    data = {"parent": prepared.claim.parent, "items": items}
+    record_evidence(conn, "taken", "case", child, None, data, now)
+
+
+def _make_rows(
+    prepared: PreparedRelease, child: int, item: ReleasableItem, whole: ReleasableItem
+) -> list[NewItemRelease]:
+    declared: Mapping[str, GoodsQuantity] = {one.measure: one for one in whole.quantities}
+    nothing = GoodsQuantity("", Decimal(1), "")
+    return [
+        NewItemRelease(
+            prepared.parent,
+            child,
+            item.number,
+            one.measure,
+            f"{one.quantity:f}",
+            one.unit,
+            f"{declared.get(one.measure, nothing).quantity:f}",
+            declared.get(one.measure, nothing).unit,
+        )
+        for one in item.quantities or (nothing,)
+    ]
+
+
+def drop_released_uses(
+    conn: Connection, prepared: PreparedRelease, claim: ClaimedRequirements
+) -> ClaimedRequirements:
+    """Return what a child uses of certificates beside what its parent's items use already."""
+    used = {
+        (row.item, row.number)
+        for row in requirement_quantities.list_uses_of_case(conn, prepared.parent)
+        if row.returned_at is None
+    }
+    return replace(claim, uses=tuple(one for one in claim.uses if (one.item, one.number) not in used))
+
+
+def list_released_laws(hub: Hub, prepared: PreparedRelease | None) -> frozenset[tuple[int, str]]:
+    """Return for which items and laws a child has the approval of its parent; nothing for no child."""
+    if prepared is None:
+        return frozenset()
+    with read_transaction(hub.engine) as conn:
+        said = list_all_decisions(conn, prepared.parent)
+    allowed = [one.decision for one in said if one.decision.decision in APPROVING]
+    return frozenset((one.item, one.law) for one in allowed)
+
+
+def take_items_again(
+    conn: Connection, prepared: PreparedRelease | None, child: int, units: UnitTable, now: datetime
+) -> tuple[ReportedProblem, ...]:
+    """Give back what a locked child has taken, and take what it is amended to; return why it may not."""
+    item_releases.return_releases(conn, child, "amended", now)
+    told = () if prepared is None else judge_prepared_release(conn, prepared, units)
+    if prepared is not None and not told:
+        store_release(conn, prepared, child, now)
+    return told
+
+
+def check_nothing_released(conn: Connection, case: Row[Any]) -> None:
+    """Raise GW407 for a locked case of which items have left: their children are withdrawn first."""
+    standing = [row for row in item_releases.list_releases_from(conn, case.id) if row.returned_at is None]
+    if standing:
+        detail = f"item {standing[0].item} of case {case.number} has left by case {standing[0].child}"
+        raise GatewayError(NO_OPEN_CASE, detail, "/Submission/Reference")

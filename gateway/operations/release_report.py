@@ -1,0 +1,45 @@
+"""What has left a decided case in child declarations, and what stays, for an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.harmonize import UnitTable, format_decimal, load_unit_table
+from gateway.hub import open_active_mappings
+from gateway.store import item_releases
+
+__all__ = ["describe_releases"]
+
+
+def describe_releases(conn: Connection, case: Row[Any]) -> dict[str, Any]:
+    """Return `released` (what children have taken, given back too), `stays`, and `taken` (of the parent).
+
+    `stays` has each measure of an item of which something has left.
+    """
+    released = item_releases.list_releases_from(conn, case.id)
+    units = load_unit_table(open_active_mappings(conn, case.opened_at)) if released else UnitTable()
+    return {
+        "released": [dict(row._mapping) for row in released],
+        "stays": list(_compute_rest(released, units).values()),
+        "taken": [dict(row._mapping) for row in item_releases.list_releases_into(conn, case.id)],
+    }
+
+
+def _compute_rest(released: Sequence[Row[Any]], units: UnitTable) -> dict[tuple[int, str], dict[str, Any]]:
+    gone: dict[tuple[int, str], Fraction] = {}
+    rest = {}
+    for row in released:
+        key = (row.item, row.measure)
+        if row.returned_at is None:
+            amount = Fraction(Decimal(row.quantity))
+            same = row.unit == row.whole_unit
+            told = amount if same else units.convert_quantity(amount, row.unit, row.whole_unit)
+            gone[key] = gone.get(key, Fraction(0)) + (told or 0)
+        left = format_decimal(Fraction(Decimal(row.whole)) - gone.get(key, Fraction(0)))
+        rest[key] = {"item": row.item, "measure": row.measure, "quantity": left, "unit": row.whole_unit}
+    return rest

@@ -1,0 +1,92 @@
+"""Stores what child declarations take of the items of a decided case; the parent case is locked first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from gateway.store.release_tables import item_releases
+from gateway.store.tables import cases, messages
+
+__all__ = [
+    "NewItemRelease",
+    "find_declaration_message",
+    "insert_releases",
+    "list_children",
+    "list_releases_from",
+    "list_releases_into",
+    "return_releases",
+]
+
+#: The messages that have the whole declaration.
+_WHOLE = ("Submit", "Amend")
+
+
+@dataclass(frozen=True, slots=True)
+class NewItemRelease:
+    """What a child (row id) takes of one item of its parent, by one measure."""
+
+    parent_id: int
+    child_id: int
+    item: int
+    measure: str
+    quantity: str
+    unit: str
+    whole: str
+    whole_unit: str
+
+
+def insert_releases(conn: Connection, new: Sequence[NewItemRelease], at: datetime) -> None:
+    """Store what a child takes."""
+    if new:
+        conn.execute(insert(item_releases), [asdict(one) | {"released_at": at} for one in new])
+
+
+def list_releases_from(conn: Connection, parent: int) -> Sequence[Row[Any]]:
+    """Return what children have taken of a case, given back too, each with the number of its child."""
+    return conn.execute(
+        select(item_releases, cases.c.number.label("child"))
+        .join(cases, cases.c.id == item_releases.c.child_id)
+        .where(item_releases.c.parent_id == parent)
+        .order_by(item_releases.c.id)
+    ).all()
+
+
+def list_releases_into(conn: Connection, child: int) -> Sequence[Row[Any]]:
+    """Return what a child holds of its parent, with the number of the parent."""
+    return conn.execute(
+        select(item_releases, cases.c.number.label("parent"))
+        .join(cases, cases.c.id == item_releases.c.parent_id)
+        .where(item_releases.c.child_id == child, item_releases.c.returned_at.is_(None))
+        .order_by(item_releases.c.id)
+    ).all()
+
+
+def list_children(conn: Connection, parent: int) -> Sequence[int]:
+    """Return the children (row ids) that hold items of a case."""
+    found = select(item_releases.c.child_id).where(
+        item_releases.c.parent_id == parent, item_releases.c.returned_at.is_(None)
+    )
+    return sorted(set(conn.execute(found).scalars()))
+
+
+def return_releases(conn: Connection, child: int, reason: str, at: datetime) -> int:
+    """Give back all that a locked child holds; return the number of rows."""
+    mine = (item_releases.c.child_id == child, item_releases.c.returned_at.is_(None))
+    done = conn.execute(update(item_releases).where(*mine).values(returned_at=at, return_reason=reason))
+    return int(done.rowcount)
+
+
+def find_declaration_message(conn: Connection, case_id: int) -> int | None:
+    """Return the message (row id) with the declaration of a case as it was amended last."""
+    found = (
+        select(messages.c.id)
+        .where(messages.c.case_id == case_id, messages.c.direction == "in", messages.c.action.in_(_WHOLE))
+        .order_by(messages.c.id.desc())
+        .limit(1)
+    )
+    return conn.execute(found).scalar()

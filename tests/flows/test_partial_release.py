@@ -1,0 +1,226 @@
+"""Approved items leave a decided case in child declarations: exactly, once, and without asking again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from lxml import etree
+from sqlalchemy import Engine
+
+from gateway.cases.agency_notices import DecisionCode
+from gateway.hub.admit import admit_submission
+from gateway.operations import read_case_report
+from gateway.store import cases
+from gateway.store.engine import read_transaction
+from gateway.wire.namespaces import WCO_DEC
+from tests.flows.craft import all_of, at, reference, text, withdrawal, without_applications
+from tests.flows.test_amendments import amendment
+from tests.kit.kills import die_at
+from tests.kit.story import AGENCIES, Story
+
+ITEM = ".//{*}GovernmentAgencyGoodsItem"
+PARENT = "42A/67A[1]/68A[1]"
+REJECTED = DecisionCode.REJECTED
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    """Return a story with a decided parent: items 1 and 3 approved, item 2 rejected."""
+    story = Story(engine)
+    story.submit()
+    story.tick()
+    story.decide_all("KFDA")
+    story.decide("KFDA", REJECTED)
+    story.tick()
+    assert (story.case().outcome, story.case().state) == ("PARTIAL", "CLOSED")
+    return story
+
+
+def child(name: str, parent: str, *items: tuple[int, str, str]) -> Callable[[etree._Element], None]:
+    """Take items of a case: item, net mass, pieces."""
+
+    def change(root: etree._Element) -> None:
+        without_applications(root)
+        for one in root.findall("{*}Supplement"):
+            root.remove(one)
+        for goods in root.findall(ITEM):
+            number = int(goods.findtext("{*}SequenceNumeric") or 0)
+            taken = [one for one in items if one[0] == number]
+            if not taken:
+                goods.getparent().remove(goods)  # type: ignore[union-attr]
+                continue
+            for old in goods.findall("{*}AdditionalDocument"):
+                goods.remove(old)
+            at(goods, "Commodity/GoodsMeasure/NetNetWeightMeasure").text = taken[0][1]
+            at(goods, "Commodity/GoodsMeasure/TariffQuantity").text = taken[0][2]
+            previous = etree.Element(f"{{{WCO_DEC}}}PreviousDocument")
+            etree.SubElement(previous, f"{{{WCO_DEC}}}ID").text = parent
+            etree.SubElement(previous, f"{{{WCO_DEC}}}TypeCode").text = "998"
+            etree.SubElement(previous, f"{{{WCO_DEC}}}LineNumeric").text = str(number)
+            goods.append(previous)
+        quantity = root.find(".//{*}Declaration/{*}GoodsItemQuantity")
+        if quantity is not None:
+            quantity.text = str(len(items))
+
+    return all_of(change, reference(name))
+
+
+def take(story: Story, name: str, *items: tuple[int, str, str], parent: str = "") -> None:
+    story.submit(story.submission(child(name, parent or story.parent, *items)), attach=False)  # type: ignore[attr-defined]
+    story.tick(seconds=1)
+
+
+@pytest.fixture(autouse=True)
+def _remember(story: Story) -> None:
+    story.parent = story.case().number  # type: ignore[attr-defined]
+    story.parent_id = story.case().id  # type: ignore[attr-defined]
+
+
+def report(story: Story) -> dict[str, Any]:
+    with read_transaction(story.house.engine) as conn:
+        row = cases.find_by_id(conn, story.parent_id)  # type: ignore[attr-defined]
+        assert row is not None
+        return read_case_report(conn, row)
+
+
+def stays(story: Story) -> dict[tuple[int, str], str]:
+    return {(one["item"], one["measure"][:3]): one["quantity"] for one in report(story)["stays"]}
+
+
+def test_approved_items_leave_without_asking_again(story: Story) -> None:
+    asked = len([call for call in story.soap.calls if call.destination in AGENCIES])
+    take(story, "C1", (1, "200.5", "40"))
+    story.tick()
+    assert (story.case().state, story.outcome()) == ("CLOSED", ("APPROVED", {1: "APPROVED"}))
+    (decision,) = story.result().findall("{*}Decision")
+    assert (decision.get("organisation"), decision.get("document")) == ("KPTA", "KPTA-PHARM-IMP")
+    assert len([call for call in story.soap.calls if call.destination in AGENCIES]) == asked
+    told = [call for call in story.soap.calls if call.destination == "customs"][-3:]
+    assert {call.text("CaseNumber") for call in told} == {story.case().number}
+    assert [call.text("PendingCode") for call in told] == [None, "18", "19"]
+    assert stays(story) == {(1, "Net"): "220", (1, "Tar"): "60"}
+    assert report(story)["released"][0]["child"] == story.case().number
+    assert "released" in story.evidence("case", story.parent_id)  # type: ignore[attr-defined]
+    assert "taken" in story.evidence("case", story.case().id)
+
+
+def test_the_rest_leaves_and_no_more(story: Story) -> None:
+    take(story, "C1", (1, "200.5", "40"))
+    take(story, "C2", (1, "220.001", "60"))
+    (problem,) = story.result().findall("{*}Problem")
+    assert (problem.get("id"), problem.get("pointer")) == ("GW415", PARENT)
+    assert (problem.text or "").endswith("220.001 KGM leave, 220 KGM stay")
+    take(story, "C2", (1, "0.22", "60"))
+    take(story, "C3", (1, "219.78", "60"))
+    assert story.problems() == [("GW415", PARENT)]
+    assert stays(story) == {(1, "Net"): "219.78", (1, "Tar"): "0"}
+
+
+def test_a_rejected_item_stays(story: Story) -> None:
+    take(story, "C1", (1, "1", "1"), (2, "1", "1"))
+    assert story.problems() == [("GW414", PARENT.replace("[1]/68A[1]", "[1]/68A[2]"))]
+    assert stays(story) == {}
+
+
+def test_other_goods_are_not_what_was_approved(story: Story) -> None:
+    change = all_of(
+        child("C1", story.parent, (1, "1", "1")),  # type: ignore[attr-defined]
+        text(".//Commodity/Description", "Something else"),
+    )
+    story.submit(story.submission(change), attach=False)
+    story.tick()
+    assert story.problems() == [("GW414", PARENT)]
+
+
+def test_a_parent_that_is_not_there_and_one_that_is_not_decided(story: Story) -> None:
+    take(story, "C1", (1, "1", "1"), parent="SW26000000999X")
+    assert story.problems() == [("GW416", f"{PARENT}/99A[1]/D018")]
+    story.submit(story.submission(reference("P2")))
+    story.tick()
+    undecided = story.case().number
+    take(story, "C2", (1, "1", "1"), parent=undecided)
+    assert story.problems() == [("GW416", f"{PARENT}/99A[1]/D018")]
+
+
+def test_a_withdrawn_child_gives_back(story: Story) -> None:
+    take(story, "C1", (1, "420.5", "100"))
+    change = all_of(withdrawal, reference("C1"))
+    story.submit(story.submission(change), action="Withdraw", attach=False)
+    story.tick(seconds=1)
+    assert story.case().state == "WITHDRAWN"
+    assert stays(story) == {(1, "Net"): "420.5", (1, "Tar"): "100"}
+    take(story, "C2", (1, "420.5", "100"))
+    assert story.outcome()[0] == "APPROVED"
+
+
+def test_the_parent_of_what_has_left_is_not_changed(story: Story) -> None:
+    take(story, "C1", (1, "1", "1"))
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick(seconds=1)
+    assert story.problems()[0][0] == "GW407"
+    story.submit(story.submission(amendment()), action="Amend")
+    story.tick(seconds=1)
+    assert story.problems()[0][0] == "GW407"
+
+
+def test_what_an_agency_changes_after_the_child_has_left_is_told_to_both(story: Story) -> None:
+    take(story, "C1", (1, "1", "1"))
+    story.tick()
+    told = len(story.inbox.documents("Result"))
+    story.decide("KPTA", REJECTED, number="N2", at=story.clock() + timedelta(minutes=1))
+    story.tick(seconds=5)
+    results = story.inbox.documents("Result")[told:]
+    assert {(one.findtext("{*}CaseNumber"), one.findtext("{*}Outcome")) for one in results} == {
+        (story.parent, "PARTIAL"),  # type: ignore[attr-defined]
+        (story.case().number, "REJECTED"),
+    }
+    # What has left has left: nothing comes back by that.
+    assert stays(story)[1, "Tar"] == "99"
+
+
+def test_an_amended_child_takes_what_it_says_then(story: Story) -> None:
+    take(story, "C1", (1, "420.5", "100"))
+    change = all_of(child("C1", story.parent, (1, "20.5", "10")), amended)  # type: ignore[attr-defined]
+    story.submit(story.submission(change), action="Amend", attach=False)
+    story.tick(seconds=1)
+    assert story.outcome()[0] == "APPROVED"
+    assert stays(story) == {(1, "Net"): "400", (1, "Tar"): "90"}
+
+
+def amended(root: etree._Element) -> None:
+    """Make it the amendment of the same."""
+    amendment()(root)
+
+
+def test_two_children_at_the_same_instant(story: Story) -> None:
+    """Both want the whole: one has it, the other is refused."""
+    for name in ("C1", "C2"):
+        change = child(name, story.parent, (1, "420.5", "100"))  # type: ignore[attr-defined]
+        story.submit(story.submission(change), attach=False)
+    workers = [story.new_worker(name, threads=1) for name in ("a", "b")]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda worker: worker.run_once(), workers))
+    story.tick(seconds=1)
+    with read_transaction(story.house.engine) as conn:
+        outcomes = sorted(row.outcome for row in cases.list_cases(conn, limit=2))
+    assert outcomes == ["APPROVED", "REFUSED"]
+    assert stays(story) == {(1, "Net"): "0", (1, "Tar"): "0"}
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_process_that_dies_over_a_child(story: Story, place: str) -> None:
+    change = child("C1", story.parent, (1, "20.5", "10"))  # type: ignore[attr-defined]
+    story.submit(story.submission(change), attach=False)
+    (task,) = story.deliveries(state="QUEUED")
+    die_at(
+        story,
+        f"admit.case.{place}_commit",
+        lambda hub: admit_submission(hub, int(task.subject_id), lambda conn: None),
+    )
+    story.tick(minutes=5)
+    assert story.outcome()[0] == "APPROVED"
+    assert stays(story) == {(1, "Net"): "400", (1, "Tar"): "90"}
