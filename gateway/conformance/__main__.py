@@ -51,6 +51,8 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     customs = _add_partner_parser(kinds, "customs", "customs", _run_customs)
     customs.add_argument("--misbehave", action="append", default=[], metavar="NAME[=SECONDS][*COUNT]")
+    customs.add_argument("--hub", default="", help="the hub's service that customs calls, /soap/customs")
+    customs.add_argument("--plan", type=Path, help="a plan file (TOML): answer, reasons, clearance, delay")
     broker = _add_partner_parser(kinds, "broker", "a broker's message handler", _run_broker)
     broker.add_argument(
         "--agreement", type=Path, help="the agreement, if not agreement.yaml in the partner folder"
@@ -173,14 +175,17 @@ def _parse_item_rule(text: str, conditions: list[str]) -> dict[str, Any]:
 
 
 def _run_customs(arguments: argparse.Namespace) -> None:
-    from gateway.conformance.partners import CustomsSimulator
+    from gateway.conformance.partners import CustomsSimulator, read_customs_plan
 
     identity = read_identity(arguments.partner, arguments.name, tuple(arguments.hub_certificate))
     mischief = tuple(Misbehavior.from_text(text, CUSTOMS_MISBEHAVIORS) for text in arguments.misbehave)
-    simulator = CustomsSimulator(identity, arguments.folder, mischief)
+    plan = read_customs_plan(arguments.plan)
+    simulator = CustomsSimulator(identity, arguments.folder, mischief, plan, arguments.hub)
     server = PartnerServer(simulator, arguments.host, arguments.port)
     simulator.desk.addresses = _build_own_addresses(arguments, server.port)
+    simulator.start()
     _serve_until_stopped(server, arguments.leash)
+    simulator.close()
 
 
 def _run_broker(arguments: argparse.Namespace) -> None:

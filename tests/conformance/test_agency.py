@@ -295,6 +295,25 @@ def test_an_attachment_with_another_digest_is_refused(hub: CallingHub, agencies:
     assert hub.fault(answer).text.startswith("GW408")
 
 
+def test_the_news_of_clearance_is_acknowledged_and_written_down(hub: CallingHub, agencies: Agencies) -> None:
+    agency = agencies(behaviour="wait")
+    hub.call(agency.url, application(agency.url))
+    told = {
+        "ApplicationNumber": numbers()["KFDA"],
+        "CaseNumber": "SW-1",
+        "NoticeNumber": "K1",
+        "IssuedAt": "2026-11-20T09:00:00Z",
+        "ResultCode": "5EC",
+        "StatusCode": "Z04",
+    }
+    news = application(agency.url, operation="NotifyClearance", arguments=told, document=None, attachments=())
+    assert isinstance(hub.call(agency.url, news), AgencyAcknowledgment)
+    assert [(row["effect"], row["clearance"]) for row in agency.effects()] == [
+        ("SubmitApplication", ""),
+        ("NotifyClearance", "5EC"),
+    ]
+
+
 def test_a_cancellation_is_acknowledged_and_counted(hub: CallingHub, agencies: Agencies) -> None:
     agency = agencies(behaviour="wait")
     hub.call(agency.url, application(agency.url))

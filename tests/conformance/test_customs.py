@@ -11,14 +11,18 @@ import pytest
 from lxml import etree
 
 from gateway.cases.agency_notices import AgencyAcknowledgment
+from gateway.cases.customs_notices import CustomsNotice, CustomsReason
 from gateway.conformance.partners.customs import CustomsSimulator
+from gateway.conformance.partners.customs_plan import read_customs_plan
 from gateway.conformance.partners.http_transport import PartnerServer
 from gateway.conformance.partners.journal import read_journal
 from gateway.conformance.partners.misbehavior import CUSTOMS_MISBEHAVIORS, Misbehavior
 from gateway.conformance.partners.partner_identity import read_identity
 from gateway.delivery.service_contracts import ServiceCall
-from gateway.errors import PARTNER_FAULT, UNREACHABLE, GatewayError
+from gateway.errors import MISUSE, PARTNER_FAULT, UNREACHABLE, GatewayError
+from gateway.share import get_data_folder
 from gateway.wire.namespaces import WCO_DEC, WCO_MD
+from gateway.wire.wsdl import read_wsdl
 from gateway.wire.xml import parse_xml
 from tests.conformance.simulated_hubs import SAMPLE, CallingHub
 
@@ -165,3 +169,38 @@ def test_only_a_registered_declaration_is_withdrawn(hub: CallingHub, customs: Cu
     hub.call(customs.url, register(customs.url, declaration()))
     hub.call(customs.url, withdraw(customs.url))
     assert customs.effects() == [("RegisterDeclaration", ""), ("WithdrawDeclaration", "")]
+
+
+def test_customs_answers_and_clears_by_its_plan(keys: Path, tmp_path: Path, hub: CallingHub) -> None:
+    """R25 with its reason to the declaration, and nothing beyond it without an address of the hub."""
+    file = tmp_path / "plan.toml"
+    file.write_text(
+        'answer = "R25"\noperations = ["RegisterDeclaration"]\nclearance = "5EC"\n'
+        '[[reasons]]\ncode = "E1"\npointer = "42A/67A[1]"\ntext = "no weight"\n'
+    )
+    plan = read_customs_plan(file)
+    simulator = CustomsSimulator(read_identity(keys, "customs"), tmp_path / "customs", (), plan)
+    server = PartnerServer(simulator)
+    url = f"http://127.0.0.1:{server.port}/soap"
+    simulator.desk.addresses = frozenset({url})
+    server.start()
+    try:
+        answer: Any = hub.call(url, register(url, declaration()))
+        assert isinstance(answer, CustomsNotice)
+        assert (answer.code, answer.reasons) == ("R25", (CustomsReason("no weight", "42A/67A[1]", "E1"),))
+    finally:
+        server.close()
+    errand = plan.plan_clearance("C-1", "19")
+    assert errand is not None
+    service = read_wsdl(get_data_folder("wsdl").joinpath("hub-customs.wsdl").read_bytes())
+    service.schema.validate_element(parse_xml(errand.content.encode()))
+    assert plan.plan_clearance("C-1", "18") is None
+
+
+@pytest.mark.parametrize("text", ["answr = 1", "[[reasons]]\nwords = 1", "x ="])
+def test_a_wrong_plan_names_its_key(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text(text)
+    with pytest.raises(GatewayError) as refused:
+        read_customs_plan(file)
+    assert refused.value.problem is MISUSE

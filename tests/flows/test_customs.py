@@ -13,6 +13,8 @@ from sqlalchemy import Engine
 from gateway.cases.agency_notices import DecisionCode, SignedReply
 from gateway.cases.customs_notices import ClearedItem, CustomsCall, CustomsNotice, CustomsReason
 from gateway.delivery.agents.local_agent import LocalAgent
+from gateway.delivery.agents.msh_agent import MshAgent
+from gateway.delivery.agents.partner_agent import PartnerAgent
 from gateway.errors import (
     CODE_UNKNOWN,
     DECISION_CONFLICT,
@@ -438,13 +440,19 @@ def test_a_kill_at_each_commit_loses_nothing_and_tells_nothing_twice(
         call = CustomsCall(said(story, "5EC"), case_number=story.case().number)
         apply_customs_call(hub, call, SPOKEN, clears=True)
         story.decide("KFDA", REJECTED, number="N2", at=story.clock())
+        hub.composer = kept[0].composer
+        partners = hub.composer
+        plans = lambda: dict.fromkeys(story.addresses, PLAN)  # noqa: E731
         story.agents["local"] = LocalAgent(hub, PLAN)
+        story.agents["soap"] = PartnerAgent(hub, story.soap, partners, plans)
+        story.agents["msh"] = MshAgent(hub, story.inbox)
         story.worker = story.new_worker("dying", threads=1)
         story.tick()
 
-    kept = story.hub, story.agents["local"], story.worker
+    kept = story.hub, story.worker, dict(story.agents)
     die_at(story, f"{name}.{when}", act)
-    story.hub, story.agents["local"], story.worker = kept
+    story.hub, story.worker = kept[0], kept[1]
+    story.agents.update(kept[2])
     # Customs and the agency repeat what was not answered; the lease of the dead worker ends.
     report(story)
     story.decide("KFDA", REJECTED, number="N2", at=story.clock())

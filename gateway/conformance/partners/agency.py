@@ -32,6 +32,8 @@ from gateway.conformance.partners.soap_endpoint import VerifiedCall, make_messag
 from gateway.errors import OUR_MISTAKE, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
 
 #: The status codes by which an agency answers whether it cancels an application.
+#: Calls about an application that do not bring it.
+_SIDE_CALLS: Final = ("CancelApplication", "NotifyClearance")
 _CANCELLATION_CODES: Final = {"accept": "G03", "refuse": "G04"}
 
 
@@ -105,9 +107,7 @@ class AgencySimulator(SimulatedService):
         return self._apply_late_misbehavior(reply, mood.plan)
 
     def _handle_call(self, call: VerifiedCall, mood: _CallContext) -> etree._Element:
-        application = (
-            None if call.operation.name == "CancelApplication" else self._read_call_application(call)
-        )
+        application = None if call.operation.name in _SIDE_CALLS else self._read_call_application(call)
         mood.plan = self._plans.select_plan(application.values) if application else self._plans.usual
         self._apply_early_misbehavior(mood.plan)
         errands: tuple[Callback, ...] = ()
@@ -144,7 +144,10 @@ class AgencySimulator(SimulatedService):
             raise GatewayError(
                 RULE_BROKEN, f"application {number[:40]!r} exists already", "ApplicationNumber"
             )
-        if application is None:
+        errands: tuple[Callback, ...] = ()
+        if operation == "NotifyClearance":
+            response = build_acknowledgment(call.operation.response, self._make_receipt_number(number))
+        elif application is None:
             response, errands = self._plan_cancellation(call, number, plan)
         else:
             response, errands = self._plan_answer(call, application, plan)
@@ -152,7 +155,8 @@ class AgencySimulator(SimulatedService):
         row = self._make_effect_row(call, number, application) | {
             "answer": answer,
             "errands": [one.to_row() for one in errands],
-            "cancels": application is None and plan.cancellation.startswith("accept"),
+            "cancels": operation == "CancelApplication" and plan.cancellation.startswith("accept"),
+            "clearance": _read_text(call.content, "ResultCode") if operation == "NotifyClearance" else "",
         }
         self._effects.write(row)
         self._index_effect(row)

@@ -1,4 +1,4 @@
-"""Callbacks of a simulated agency: the same MessageID and Body, signed again, until the hub accepts."""
+"""Callbacks of a simulated partner: the same MessageID and Body, signed again, until the hub accepts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.conformance.partners.journal import Journal
 from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
 from gateway.conformance.partners.soap_endpoint import CONTENT_TYPE
 from gateway.errors import GatewayError
-from gateway.wire import SERVICE_AGENCY, AddressingHeaders, build_addressed_envelope, serialize_element
+from gateway.wire import AddressingHeaders, build_addressed_envelope, serialize_element
 from gateway.xmlsec import sign_soap_envelope
 
 __all__ = ["Callback", "CallbackQueue"]
@@ -166,8 +166,8 @@ class CallbackQueue:
         return good
 
     def _post_callback(self, errand: Callback) -> tuple[int, str | None]:
-        action = f"{SERVICE_AGENCY}:{errand.operation}"
         content = etree.fromstring(errand.content.encode())
+        action = f"{etree.QName(content).namespace}:{errand.operation}"
         root = build_addressed_envelope(
             content, AddressingHeaders(action, errand.message_id, self._poster.url)
         )

@@ -1,4 +1,8 @@
-"""Simulated customs: registers declarations, and receives pending and fulfilled requirements."""
+"""Simulated customs: registers declarations, and receives pending and fulfilled requirements.
+
+By its plan it answers with R24, or with R25 and reasons, and reports that a case is cleared when its
+requirements are met. Without a plan it answers with a receipt number alone, and reports nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,10 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.conformance.partners.agency_documents import build_acknowledgment
+from gateway.conformance.partners.agency_callbacks import Callback, CallbackQueue
+from gateway.conformance.partners.customs_plan import CustomsPlan
 from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
-from gateway.conformance.partners.journal import read_journal
+from gateway.conformance.partners.journal import Journal, read_journal
 from gateway.conformance.partners.misbehavior import Misbehavior, take_misbehavior
 from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
 from gateway.conformance.partners.simulated_service import SimulatedService
@@ -29,14 +34,40 @@ class CustomsSimulator(SimulatedService):
     """One customs system with one folder: effects.jsonl and refusals.jsonl outlive the process."""
 
     def __init__(
-        self, identity: PartnerIdentity, folder: Path, mischief: tuple[Misbehavior, ...] = ()
+        self,
+        identity: PartnerIdentity,
+        folder: Path,
+        mischief: tuple[Misbehavior, ...] = (),
+        plan: CustomsPlan | None = None,
+        hub_url: str = "",
     ) -> None:
         super().__init__(identity, "customs.wsdl", folder)
+        self._plan = plan or CustomsPlan()
+        self._calls = (
+            CallbackQueue(identity, hub_url, Journal(folder / "callbacks.jsonl")) if hub_url else None
+        )
+        self._folder = folder
         self._mischief = mischief
         self._schema = load_shipped_schemas(DECLARATION)
         self._cases: dict[str, set[str]] = {}
         for row in read_journal(folder / "effects.jsonl"):
             self._index_effect(row)
+
+    def start(self) -> None:
+        """Start the threads that report clearance, and report what an earlier process did not."""
+        if self._calls is None:
+            return
+        self._calls.start()
+        done = {row["message_id"] for row in read_journal(self._folder / "callbacks.jsonl") if row["done"]}
+        for row in read_journal(self._folder / "effects.jsonl"):
+            errand = row.get("errand")
+            if errand and errand["message_id"] not in done:
+                self._calls.add(Callback.from_row(errand))
+
+    def close(self) -> None:
+        """Report no more."""
+        if self._calls is not None:
+            self._calls.close()
 
     def __call__(self, request: IncomingRequest) -> HttpReply:
         """Answer one call."""
@@ -59,7 +90,7 @@ class CustomsSimulator(SimulatedService):
         with self._lock:
             known = self._find_recorded_answer(call)
             receipt = self._execute_call(call) if known is None else known
-        return build_acknowledgment(call.operation.response, receipt)
+        return self._plan.build_answer(call, receipt)
 
     def _execute_call(self, call: VerifiedCall) -> str:
         case = " ".join((call.content.findtext("{*}CaseNumber") or "").split())
@@ -72,7 +103,7 @@ class CustomsSimulator(SimulatedService):
             if call.operation.name == _AMENDMENT:
                 self._check_registered(case)
             self._validate_declaration(call.content)
-        row = {
+        row: dict[str, Any] = {
             "effect": call.operation.name,
             "message_id": call.message_id,
             "body_sha256": call.sha256,
@@ -82,8 +113,12 @@ class CustomsSimulator(SimulatedService):
             "receipt": f"CUSTOMS-{case}-{code or call.operation.name[:1]}",
             "at": get_current_time().isoformat(timespec="milliseconds"),
         }
+        errand = self._plan.plan_clearance(case, code) if self._calls is not None else None
+        row["errand"] = None if errand is None else errand.to_row()
         self._effects.write(row)
         self._index_effect(row)
+        if errand is not None and self._calls is not None:
+            self._calls.add(errand)
         return str(row["receipt"])
 
     def _check_pending_order(self, case: str, code: str) -> None:
