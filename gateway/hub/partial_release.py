@@ -98,7 +98,6 @@ def judge_prepared_release(
         # It was amended since it was read: nothing was decided about what is declared here.
         raise _make_parent_error(claim, "was amended at this moment: file the declaration again")
     approved = set(parent.detail["items"]) - list_rejected_case_items(conn, parent)
-    approved -= {int(item) for item in parent.detail.get("withdrawn_items", {})}
     taken: dict[int, list[GoodsQuantity]] = defaultdict(list)
     for row in item_releases.list_releases_from(conn, parent.id):
         if row.returned_at is None:
