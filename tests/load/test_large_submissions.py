@@ -24,7 +24,7 @@ def test_a_thousand_applications_take_four_times_the_work_of_250() -> None:
 
 @pytest.mark.long
 def test_a_large_case_is_measured(postgresql_url: str) -> None:
-    """The tool runs on PostgreSQL too, and its memory grows by less than the limit for 999 items."""
+    """The tool runs on PostgreSQL too; a smaller case takes less memory than 999 items may."""
     words = [sys.executable, "-m", "tests.load.large_case", "--items", "40", "--database", postgresql_url]
     found = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout)
     assert found["large_items"] == 40
