@@ -480,6 +480,11 @@ VERBS: Final[dict[str, Verb]] = {
         "show the facts in a notice of an agency",
         "gateway map read notice.xml",
     ),
+    "map render": Verb(
+        "map_render:render_file",
+        "convert a request or a notice between XML, JSON and fixed records",
+        "gateway map render request.xml --document DOCUMENT --form json",
+    ),
     "map sample": Verb(
         "map_document:print_sample",
         "print a valid random submission with one application, or a notice",

@@ -1,3 +1,4 @@
+from .agency_documents import CARRIED_WRONG as CARRIED_WRONG
 from .agency_documents import NOTICE_FORM_UNKNOWN as NOTICE_FORM_UNKNOWN
 from .agency_documents import NOTICE_UNREADABLE as NOTICE_UNREADABLE
 from .delivery import ACT_NOT_PERMITTED as ACT_NOT_PERMITTED

@@ -27,3 +27,15 @@ NOTICE_UNREADABLE = Problem(
     soap="Client",
     http=422,
 )
+
+CARRIED_WRONG = Problem(
+    id="GW718",
+    title="JSON or fixed records do not fit the document",
+    meaning="A document cannot be carried in the form of the organisation, or what came is not in that form.",
+    cause="A name, record, length, character or number is not as the form has it. Nothing was cut.",
+    remedy="Correct the named place, or the form of the organisation in the mappings.",
+    ebms2="Inconsistent",
+    ebms3="EBMS:0004",
+    soap="Client",
+    http=422,
+)

@@ -1,3 +1,8 @@
+from .carriers.carried_documents import describe_layout as describe_layout
+from .carriers.carried_documents import find_carried_document as find_carried_document
+from .carriers.carried_documents import get_carrier_form as get_carrier_form
+from .carriers.carried_documents import read_carried as read_carried
+from .carriers.carried_documents import write_carried as write_carried
 from .engine.declaration_findings import DeclarationFinding as DeclarationFinding
 from .engine.declaration_findings import find_broken_rules as find_broken_rules
 from .engine.submission_split import AgencyRequest as AgencyRequest
@@ -37,6 +42,7 @@ from .importer.inventory_import import ImportResult as ImportResult
 from .importer.inventory_import import import_inventory as import_inventory
 from .language.bundle_loader import load_bundle as load_bundle
 from .language.bundle_loader import load_unit_table as load_unit_table
+from .language.carrier_forms import CarrierForm as CarrierForm
 from .language.document_mapping import DocumentMapping as DocumentMapping
 from .language.document_mapping import find_type_code as find_type_code
 from .language.mapping_bundle import MappingBundle as MappingBundle

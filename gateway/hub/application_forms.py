@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.errors import DOCUMENT_INVALID, GatewayError
 from gateway.harmonize import DocumentMapping, MappingBundle, RequestForm, draw_request
+from gateway.hub.carried_documents import open_carried_document
 from gateway.store import (
     NewSummary,
     agency_requests,
@@ -25,7 +26,7 @@ from gateway.store import (
     payloads,
     write_transaction,
 )
-from gateway.wire import WireLimits, parse_xml
+from gateway.wire import CARRIED, WireLimits, parse_xml
 
 if TYPE_CHECKING:
     from gateway.hub.hub import Hub
@@ -82,8 +83,10 @@ def load_application_form(
         )
     envelope = _load_call(conn, request.document_sha256, hub.limits)
     before = _find_earlier_call(conn, request) if compare else None
-    earlier = None if before is None else _find_document(document, _load_call(conn, before, hub.limits))
-    content = _find_document(document, envelope)
+    earlier = (
+        None if before is None else _find_document(document, bundle, _load_call(conn, before, hub.limits))
+    )
+    content = _find_document(document, bundle, envelope)
     form = draw_request(document, bundle, content, position=request.sequence, earlier=earlier)
     attachments = tuple(_list_attachments(envelope, set(content.iter())))
     return ApplicationForm(request, form, attachments, earlier is not None, current)
@@ -149,7 +152,13 @@ def _find_earlier_call(conn: Connection, request: Row[Any]) -> str | None:
     return before[-1] if before else None
 
 
-def _find_document(document: DocumentMapping, envelope: etree._Element) -> etree._Element:
+def _find_document(
+    document: DocumentMapping, bundle: MappingBundle, envelope: etree._Element
+) -> etree._Element:
+    """Return the document of a call, read out of the form in which the agency was sent it."""
+    carried = next(envelope.iter(f"{{{CARRIED}}}Carried"), None)
+    if carried is not None:
+        return open_carried_document(bundle, document.organisation, carried)
     found = next(envelope.iter(f"{{{document.namespace}}}{document.root.name}"), None)
     if found is None:
         raise GatewayError(DOCUMENT_INVALID, f"the call carries no document of {document.id}", document.id)

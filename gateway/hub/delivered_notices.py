@@ -24,6 +24,7 @@ from gateway.harmonize import (
     read_delivered_notice,
 )
 from gateway.hub.application_forms import load_application_form
+from gateway.hub.carried_documents import open_carried_document
 from gateway.hub.hub import Hub
 from gateway.hub.reply import CallBackWitness, apply_call_back
 from gateway.store import agency_requests, read_transaction
@@ -64,6 +65,7 @@ def read_agency_document(hub: Hub, agency: str, root: etree._Element) -> AgencyD
 
     Raises GW701 when the agency was not sent the application, GW513 for a mistyped number.
     """
+    root = open_carried_document(hub.rules.bundle, agency, root)
     number, path = find_named_application(root, hub.rules.bundle.notices)
     with read_transaction(hub.engine) as conn:
         request = _find_request(conn, agency, (number, path))

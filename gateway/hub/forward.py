@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from gateway.cases import ChangeReason, CustomsNotice, DecisionCode, RankedDecision
+from gateway.hub.carried_documents import carry_request
 from gateway.hub.document_needs import make_disclaimer_attachment
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, CUSTOMS, CaseSnapshot, OutgoingCall
@@ -61,7 +62,7 @@ def compose_application_call(
         operation="SubmitSupplement" if supplement else "SubmitApplication",
         message_id=_make_call_id(hub),
         arguments={"ApplicationNumber": one.number, "CaseNumber": intake.case_number},
-        document=one.request.xml,
+        document=carry_request((hub.find_pinned_rules(intake.bundle) or hub.rules).bundle, one.request),
         attachments=(
             *(intake.attachments[cid] for cid in one.request.attachments),
             *make_disclaimer_attachment(intake.needs, one.request.organisation, intake.case_number),

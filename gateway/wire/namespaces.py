@@ -12,6 +12,7 @@ __all__ = [
     "C14N_COMMENTS",
     "C14N_EXCLUSIVE",
     "C14N_EXCLUSIVE_COMMENTS",
+    "CARRIED",
     "CUSTOMS",
     "DOCUMENT",
     "DS",
@@ -106,6 +107,7 @@ RES: Final = "urn:single-window:result:1"
 RECEIPT: Final = "urn:single-window:receipt:1"
 DOCUMENT: Final = "urn:single-window:document:"
 AGENCY: Final = "urn:single-window:agency:1"
+CARRIED: Final = "urn:single-window:carried:1"
 CUSTOMS: Final = "urn:single-window:customs:1"
 SERVICE_AGENCY: Final = "urn:single-window:service:agency:1"
 SERVICE_CUSTOMS: Final = "urn:single-window:service:customs:1"

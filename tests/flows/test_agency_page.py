@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.harmonize import CarrierForm, find_carried_document, load_bundle, read_carried, write_carried
 from gateway.hub.reply import apply_call_back
 from gateway.share import get_data_folder
 from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_security
@@ -115,6 +117,23 @@ def test_the_hub_takes_the_own_document_of_the_page_and_tells_what_the_page_says
     told = story.inbox.documents("Notice")[-1]
     assert told.findtext(".//{*}Text") == "Documents asked (보완제출서류): 성분표"
     assert "`Documents asked (보완제출서류): 성분표`" in PAGE
+
+
+def read_example(kind: str, name: str) -> str:
+    (found,) = re.findall(rf"^```{kind} {name}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    return str(found).rstrip("\n")
+
+
+def test_the_json_and_the_records_of_the_page_are_one_document() -> None:
+    (carried,) = parse_xml(example("carried")).iter("{urn:single-window:carried:1}Carried")
+    octets = base64.b64decode(carried.text or "")
+    assert octets.decode().strip() == read_example("json", "carried-json")
+    document = find_carried_document(load_bundle(get_data_folder("mappings")), carried.get("document", ""))
+    root = read_carried(octets, document, CarrierForm("json"))
+    records = write_carried(root, document, CarrierForm("fixed", charset="euc-kr", longest=20))
+    lines = [line.rstrip() for line in records.decode("euc-kr").splitlines()]
+    assert lines == read_example("text", "carried-records").splitlines()
+    assert root.findtext(".//{*}Reason") == "서류 미비"
 
 
 def test_a_law_that_the_call_did_not_name_is_refused(story: Story) -> None:

@@ -1,6 +1,8 @@
 from .aggregate_sources import GroupCount as GroupCount
 from .aggregate_sources import Sum as Sum
 from .aggregate_sources import UniformItemValue as UniformItemValue
+from .carrier_forms import XML_FORM as XML_FORM
+from .carrier_forms import CarrierForm as CarrierForm
 from .combined_sources import Concatenation as Concatenation
 from .combined_sources import DefaultValue as DefaultValue
 from .combined_sources import OccurrenceLookup as OccurrenceLookup

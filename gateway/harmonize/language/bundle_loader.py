@@ -9,6 +9,7 @@ from importlib.resources.abc import Traversable
 from typing import Final
 
 from gateway.errors import MAPPING_WRONG, GatewayError
+from gateway.harmonize.language.carrier_forms import read_carrier_forms
 from gateway.harmonize.language.declaration_rules import read_declaration_rules
 from gateway.harmonize.language.document_mapping import DocumentMapping, find_type_code
 from gateway.harmonize.language.document_reader import read_document_mapping
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 _RULES: Final = "rules.yaml"
+_CARRIERS: Final = "carriers.yaml"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
 _MOST_RECENT: Final = 4
 #: The bundles read last, by the digest of all files: a verb asks for the same folder several times.
@@ -90,6 +92,8 @@ def _read_bundle(folder: Traversable, faults: list[GatewayError] | None) -> Mapp
     organisations = _read_organisations(files.read_yaml_file("organisations.yaml"))
     there = folder.joinpath("notices.yaml").is_file()
     notices = read_notice_catalog(files.read_yaml_file("notices.yaml"), lists) if there else NoticeCatalog()
+    there = folder.joinpath(_CARRIERS).is_file()
+    carriers = read_carrier_forms(files.read_yaml_file(_CARRIERS), organisations) if there else {}
     documents: dict[str, DocumentMapping] = {}
     for name in sorted(name for name, _ in _walk_files(folder.joinpath("agencies"), "agencies/", (".yaml",))):
         try:
@@ -124,6 +128,7 @@ def _read_bundle(folder: Traversable, faults: list[GatewayError] | None) -> Mapp
         decisions=decisions,
         notices=notices,
         rules=rules,
+        carriers=carriers,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.harmonize.language.carrier_forms import CarrierForm
 from gateway.harmonize.language.declaration_rules import DeclarationRule
 from gateway.harmonize.language.document_mapping import DocumentMapping
 from gateway.harmonize.language.notice_tree import NoticeCatalog
@@ -45,6 +46,7 @@ class MappingBundle:
     decisions: Mapping[tuple[str, str], str] = field(default_factory=dict)
     notices: NoticeCatalog = field(default_factory=NoticeCatalog)
     rules: tuple[DeclarationRule, ...] = ()
+    carriers: Mapping[str, CarrierForm] = field(default_factory=dict)
 
     def collect_code_labels(self) -> dict[str, Mapping[str, tuple[str, str]]]:
         """Return the Korean and English label of each code, by list and code."""

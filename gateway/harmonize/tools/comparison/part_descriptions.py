@@ -208,9 +208,15 @@ def _describe_meaning(meaning: CommonMeaning) -> PartDescription:
 def describe_organisations(bundle: MappingBundle) -> Described:
     """Return every organisation."""
     return {
-        code: PartDescription(one.ko, one.en, {"name": f"{one.en} ({one.ko})", "kind": one.kind}, "")
+        code: PartDescription(one.ko, one.en, _describe_organisation(bundle, code), "")
         for code, one in bundle.organisations.items()
     }
+
+
+def _describe_organisation(bundle: MappingBundle, code: str) -> dict[str, str]:
+    one, form = bundle.organisations[code], bundle.carriers.get(code)
+    spoken = "" if form is None else repr(form)
+    return {"name": f"{one.en} ({one.ko})", "kind": one.kind, "form": spoken}
 
 
 def describe_rules(bundle: MappingBundle) -> Described:

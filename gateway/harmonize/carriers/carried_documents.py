@@ -1,0 +1,122 @@
+"""Carries a document in the form of an organisation, and reads it back: ``read(write(x)) = x``.
+
+Only the document itself is written: the octets are a function of it, so they disclose nothing that it does
+not. Every document is read back when it is written; one that does not come back the same is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lxml import etree
+
+from gateway.errors import DOCUMENT_UNKNOWN, GatewayError
+from gateway.harmonize.carriers.document_nodes import DocumentNode, make_notice_node, make_request_node
+from gateway.harmonize.carriers.fixed_form import read_records, write_records
+from gateway.harmonize.carriers.json_form import read_json, write_json
+from gateway.harmonize.carriers.plain_values import build_element, make_carried_error, make_plain_value
+from gateway.harmonize.carriers.record_layout import (
+    CONTINUATION,
+    HEAD,
+    TAIL,
+    describe_record_type,
+    make_record_layout,
+)
+from gateway.harmonize.language import XML_FORM, CarrierForm, MappingBundle
+from gateway.wire import canonicalize_element, parse_xml
+
+__all__ = [
+    "CarriedDocument",
+    "describe_layout",
+    "find_carried_document",
+    "get_carrier_form",
+    "read_carried",
+    "write_carried",
+]
+
+_PARSER: Final = etree.XMLParser(
+    resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedDocument:
+    """A document or a notice as it can be carried: its name, its namespace, its elements."""
+
+    name: str
+    namespace: str
+    node: DocumentNode
+
+
+def find_carried_document(bundle: MappingBundle, name: str) -> CarriedDocument:
+    """Return the document or the notice `name` of the mappings; raise GW401 for an unknown one."""
+    key = f"carried:{name}"
+    known: Any = bundle.compiled.get(key)
+    if known is not None:
+        return known  # type: ignore[no-any-return]
+    document, notice = bundle.documents.get(name), bundle.notices.notices.get(name)
+    if document is not None:
+        made = CarriedDocument(name, document.namespace, make_request_node([document.root]))
+    elif notice is not None:
+        made = CarriedDocument(name, notice.namespace, make_notice_node([notice.root]))
+    else:
+        raise GatewayError(DOCUMENT_UNKNOWN, f"the mappings have no document {name[:60]!r}", "document")
+    bundle.compiled[key] = made
+    return made
+
+
+def get_carrier_form(bundle: MappingBundle, organisation: str) -> CarrierForm:
+    """Return the form in which the system of an organisation speaks: XML where the mappings say nothing."""
+    return bundle.carriers.get(organisation, XML_FORM)
+
+
+def write_carried(root: etree._Element, document: CarriedDocument, form: CarrierForm) -> bytes:
+    """Return the document `root` in a form; raise GW718 with the place that the form cannot carry."""
+    if form.form == "xml":
+        return etree.tostring(root, encoding="utf-8", xml_declaration=True, with_tail=False)
+    if root.tag != f"{{{document.namespace}}}{document.node.name}":
+        raise make_carried_error(f"this is no {document.name}", f"/{etree.QName(root).localname}")
+    value = make_plain_value(document.node, root, f"/{document.node.name}")
+    if form.form == "json":
+        octets = write_json(document.name, document.node, value, exact=form.numbers == "exact")
+    else:
+        octets = write_records(document.name, make_record_layout(document.node, form), value, form)
+    if _canonicalize(read_carried(octets, document, form)) != _canonicalize(root):
+        raise make_carried_error("an element without content cannot be carried", f"/{document.node.name}")
+    return octets
+
+
+def _canonicalize(root: etree._Element) -> bytes:
+    """Return the canonical octets of a document without comments and the white space between its elements."""
+    alone = etree.fromstring(etree.tostring(root, with_tail=False), _PARSER)
+    for one in alone.iter(etree.Element):
+        one.tail = None
+        if len(one):
+            one.text = None
+    return canonicalize_element(alone, exclusive=True)
+
+
+def read_carried(octets: bytes, document: CarriedDocument, form: CarrierForm) -> etree._Element:
+    """Return the document that was carried; raise GW718 with the place of what does not fit."""
+    if form.form == "xml":
+        return parse_xml(octets)
+    if form.form == "json":
+        value = read_json(octets, document.name, document.node)
+    else:
+        value = read_records(octets, document.name, make_record_layout(document.node, form), form)
+    return build_element(document.node, value, document.namespace, f"/{document.node.name}")
+
+
+def describe_layout(document: CarriedDocument, form: CarrierForm) -> dict[str, Any]:
+    """Return the layout of a document as fixed records, as data: what a programmer needs."""
+    layout = make_record_layout(document.node, form)
+    return {
+        "document": document.name,
+        "charset": form.charset,
+        "end": form.end.decode(),
+        "head": HEAD.decode(),
+        "continuation": {"type": CONTINUATION.decode(), "field": 3, "size": 4, "octets": form.longest},
+        "tail": TAIL.decode(),
+        "records": [describe_record_type(one) for one in layout.walk_types()],
+    }
