@@ -20,8 +20,8 @@ from .namespaces import C14N as C14N
 from .namespaces import C14N_COMMENTS as C14N_COMMENTS
 from .namespaces import C14N_EXCLUSIVE as C14N_EXCLUSIVE
 from .namespaces import C14N_EXCLUSIVE_COMMENTS as C14N_EXCLUSIVE_COMMENTS
-from .namespaces import CUSTOMS as CUSTOMS
 from .namespaces import CARRIED as CARRIED
+from .namespaces import CUSTOMS as CUSTOMS
 from .namespaces import DS as DS
 from .namespaces import DS11 as DS11
 from .namespaces import DSIG_MORE as DSIG_MORE
