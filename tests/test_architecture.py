@@ -92,6 +92,7 @@ BEHIND_FACADES = {
     *("gateway.store.tables", "gateway.store.account_tables", "gateway.store.table_types"),
     "gateway.store.statistics_tables",
     "gateway.store.operations_tables",
+    "gateway.store.deadline_tables",
 }
 MAX_CHAIN = 16
 # From the verb that serves the console to the proofs of an uploaded mapping, 19 files long themselves.

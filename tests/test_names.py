@@ -52,7 +52,17 @@ PLAIN_FILES = {
         "decisions",
         "deliveries",
     ),
-    *("mandates", "messages", "notices", "parties", "passkeys", "payloads", "sessions", "verdicts"),
+    *(
+        "deadlines",
+        "mandates",
+        "messages",
+        "notices",
+        "parties",
+        "passkeys",
+        "payloads",
+        "sessions",
+        "verdicts",
+    ),
     "charts",
     # families of problems
     *("delivery", "documents", "internal", "messaging", "problem", "security"),

@@ -65,6 +65,11 @@ from .partial_release import ReleaseClaim as ReleaseClaim
 from .partial_release import judge_release as judge_release
 from .partial_release import read_releasable_items as read_releasable_items
 from .partial_release import read_release_claim as read_release_claim
+from .request_deadlines import DEADLINE_HOLDERS as DEADLINE_HOLDERS
+from .request_deadlines import DeadlineKind as DeadlineKind
+from .request_deadlines import DeadlineState as DeadlineState
+from .request_deadlines import choose_ended_state as choose_ended_state
+from .request_deadlines import list_due_kinds as list_due_kinds
 from .requirement_balance import ClaimedRequirements as ClaimedRequirements
 from .requirement_balance import GrantedQuantity as GrantedQuantity
 from .requirement_balance import JudgedClaim as JudgedClaim
@@ -90,6 +95,7 @@ from .result_documents import RequestState as RequestState
 from .result_documents import make_customs_document as make_customs_document
 from .result_documents import make_hold_document as make_hold_document
 from .result_documents import make_notice_document as make_notice_document
+from .result_documents import make_reminder_document as make_reminder_document
 from .result_documents import make_result_document as make_result_document
 from .status_codes import StatusCode as StatusCode
 from .status_codes import check_notice_status as check_notice_status

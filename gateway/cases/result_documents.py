@@ -28,6 +28,7 @@ __all__ = [
     "make_customs_document",
     "make_hold_document",
     "make_notice_document",
+    "make_reminder_document",
     "make_result_document",
 ]
 
@@ -196,6 +197,18 @@ def make_customs_document(
             told.set("pointer", _replace_unprintable(reason.pointer, _LONGEST_POINTER))
     for one in notice.items:
         etree.SubElement(element, f"{_RES}Item", {"item": str(one.item), "code": one.code})
+    return root
+
+
+def make_reminder_document(
+    header: CaseHeader, request: RequestState, words: str, due_at: datetime
+) -> etree._Element:
+    """Return the unsigned `Notice` of the hub's own that something is due: without status code and number."""
+    root = make_notice_document(header, request, None)
+    element = root[-1]
+    _add_element(element, "IssuedAt", _format_instant(header.issued_at))
+    _add_element(element, "Text", _replace_unprintable(words, _LONGEST_TEXT))
+    _add_element(element, "Deadline", _format_instant(due_at))
     return root
 
 

@@ -58,7 +58,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "listen": Noun("Act", "receive results and notices as a broker does, and store them in a folder"),
     "map": Noun("Mappings", "mappings: check, split, explain, read, build, sample, import, use"),
     "rules": Noun("Mappings", "rules of need, which documents goods need: ask, check, load, compare"),
-    "calendar": Noun("Mappings", "working days of organisations: show, check, when something is due"),
+    "calendar": Noun("Mappings", "working days of organisations: show, check, load, what is due and overdue"),
     "submission": Noun("Mappings", "judge whole submissions before they are sent"),
     "declaration": Noun("Mappings", "validate declarations"),
     "pki": Noun("Trust", "keys, certificates, trusted lists, sources of revocation lists"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.cli.calendar_verbs import CALENDAR_VERBS
 from gateway.cli.conformance_verbs import CONFORMANCE_VERBS
 from gateway.cli.mapping_verbs import MAPPING_VERBS
 from gateway.cli.trust_verbs import TRUST_VERBS, Verb
@@ -415,21 +416,6 @@ VERBS: Final[dict[str, Verb]] = {
         "receive the hub's results and notices as a broker does, until stopped",
         "gateway listen --as broker1 --partner partner --folder results",
     ),
-    "calendar show": Verb(
-        "calendar:show_calendar",
-        "show the working days and the holidays of an organisation",
-        "gateway calendar show AGENCY --from 2026-09-21 --until 2026-10-11",
-    ),
-    "calendar check": Verb(
-        "calendar:check_calendar",
-        "check a file of a calendar or of terms; every mistake is told with its line",
-        "gateway calendar check holidays-2028.csv --json",
-    ),
-    "calendar deadline": Verb(
-        "calendar:compute_deadline",
-        "compute when something is due, in the working days of an organisation",
-        "gateway calendar deadline AGENCY --from 2026-09-21T10:00:00+09:00 --days 5 --json",
-    ),
     "rules ask": Verb(
         "rules:ask_rules",
         "tell which documents goods need: law, organisation, documents, certain or possible",
@@ -467,6 +453,7 @@ VERBS: Final[dict[str, Verb]] = {
         "validate declarations and report their problems",
         "gateway declaration check declaration.xml",
     ),
+    **CALENDAR_VERBS,
     **TRUST_VERBS,
     "evidence list": Verb(
         "evidence:list_sealed_heads",

@@ -229,7 +229,7 @@ CALENDAR_UNKNOWN = Problem(
     title="day outside the calendar",
     meaning="The calendar of the organisation does not say whether a day is a working day.",
     cause="The calendar covers other years, or the organisation has no calendar.",
-    remedy="Give an edition that covers the day. Nothing was guessed.",
+    remedy="Load an edition that covers the day: `gateway calendar load FILE`. Nothing was guessed.",
 )
 
 CLEARED_ALREADY = Problem(

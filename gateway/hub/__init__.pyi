@@ -20,8 +20,10 @@ from .customs import read_stored_notice as read_stored_notice
 from .customs import tell_customs_news as tell_customs_news
 from .customs import tell_late_decision as tell_late_decision
 from .database import build_engine as build_engine
+from .deadlines import ActiveTimetable as ActiveTimetable
 from .deadlines import load_shipped_timetable as load_shipped_timetable
 from .deadlines import read_editions as read_editions
+from .deadlines import send_deadline_notice as send_deadline_notice
 from .delivered_notices import apply_agency_document as apply_agency_document
 from .document_needs import WeighedNeeds as WeighedNeeds
 from .document_needs import judge_document_needs as judge_document_needs

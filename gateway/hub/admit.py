@@ -12,6 +12,7 @@ waits for the agencies (`gateway.hub.reply`). A case without requests, and a ref
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -22,6 +23,7 @@ from gateway.errors import NO_OPEN_CASE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.amend import amend_case, compose_amendment
 from gateway.hub.case_progress import conclude_unasked_case
+from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.forward import (
     ComposedCall,
     compose_application_call,
@@ -32,6 +34,7 @@ from gateway.hub.forward import (
 )
 from gateway.hub.held_cases import cancel_hold, hold_case
 from gateway.hub.hub import Hub
+from gateway.hub.open_cases import find_named_case
 from gateway.hub.outbox import FinishLease, enqueue_task
 from gateway.hub.partial_release import drop_released_uses, judge_prepared_release, store_release
 from gateway.hub.requirement_ledger import claim_requirements, write_off_requirements
@@ -119,9 +122,9 @@ def _store_new_case(
         worded = _compose_first_calls(hub, intake, supplement=supplement)
         with write_transaction(hub.engine, "admit.case") as conn:
             if supplement:
-                _supplement_case(conn, arrived, intake, worded[0], now)
+                _supplement_case(conn, hub, arrived, intake, worded[0], now)
             else:
-                _start_case(conn, arrived, intake, (None, worded), now)
+                _start_case(conn, hub, arrived, intake, (None, worded), now)
             _mark_processed(conn, arrived.row, now)
             finish(conn)
     except GatewayError as error:
@@ -138,7 +141,7 @@ def _store_resumed_case(
             held = _lock_held_case(conn, intake)
             if held is None:
                 return False
-            _start_case(conn, arrived, intake, (held, worded), now)
+            _start_case(conn, hub, arrived, intake, (held, worded), now)
             _mark_processed(conn, arrived.row, now)
             finish(conn)
     except GatewayError as error:
@@ -198,6 +201,7 @@ def _store_withdrawal(
             with write_transaction(hub.engine, "admit.withdrawal") as conn:
                 withdrawn = withdraw_case(conn, arrived, intake, calls, now)
                 if withdrawn:
+                    _settle_named_case(conn, hub, intake, now)
                     _mark_processed(conn, arrived.row, now)
                     finish(conn)
     except GatewayError as error:
@@ -214,10 +218,19 @@ def _store_amendment(
             with write_transaction(hub.engine, "admit.amendment") as conn:
                 amended = amend_case(conn, arrived, intake, composed, now)
                 if amended:
+                    _settle_named_case(conn, hub, intake, now, begun=composed.changed)
                     _mark_processed(conn, arrived.row, now)
                     finish(conn)
     except GatewayError as error:
         _reject_late(intake, error)
+
+
+def _settle_named_case(
+    conn: Connection, hub: Hub, intake: ProcessedSubmission, now: datetime, begun: Collection[str] = ()
+) -> None:
+    """Settle the deadlines of the case that a withdrawal or an amendment names."""
+    case = find_named_case(conn, intake.declarant, intake.submission.reference)
+    settle_deadlines(conn, hub, case.id, now, begun=begun)
 
 
 def _reject_late(intake: ProcessedSubmission, error: GatewayError) -> NoReturn:
@@ -237,6 +250,7 @@ def _mark_processed(conn: Connection, row: Row[Any], now: datetime, problem: str
 
 def _start_case(
     conn: Connection,
+    hub: Hub,
     arrived: StoredSubmission,
     intake: ProcessedSubmission,
     given: tuple[Row[Any] | None, tuple[list[ComposedCall], list[ComposedCall]]],
@@ -277,6 +291,7 @@ def _start_case(
         cases.apply_event(conn, case, StateEvent("dispatch", now, _ACTOR), **further)
     else:
         conclude_unasked_case(conn, intake.units, case, now, **further)
+    settle_deadlines(conn, hub, case, now, begun={one.number for one in intake.prepared})
     data = _describe_admission(intake) | {"bundle": intake.bundle}
     record_evidence(conn, "admitted", "case", case, arrived.row.identity_sha256, data, now)
 
@@ -339,6 +354,7 @@ def _make_request(
 
 def _supplement_case(
     conn: Connection,
+    hub: Hub,
     arrived: StoredSubmission,
     intake: ProcessedSubmission,
     worded: list[ComposedCall],
@@ -361,6 +377,7 @@ def _supplement_case(
         correlations.insert_correlation(conn, "wsa", words.call.message_id, case.id, request.id)
         key = f"supplement:{one.number}:{arrived.row.id}"
         enqueue_later_call(conn, words, (case.id, request.id), key, now)
+    settle_deadlines(conn, hub, case.id, now, done_at=arrived.row.received_at)
     data = {"number": case.number, "signer": intake.signing.party, "bundle": intake.bundle,
             "admitted": intake.signing.way}  # fmt: skip
     record_evidence(conn, "supplemented", "case", case.id, arrived.row.identity_sha256, data, now)

@@ -88,6 +88,9 @@ def queue_webhook_calls(
 
 def describe_event(row: Row[Any]) -> dict[str, Any]:
     """Return what an event says: ids and states, nothing else."""
+    what, _, kind = row.state.partition(" ")
+    if row.subject_type == "request" and kind:
+        return _describe_deadline_event(row, what, kind)
     told: dict[str, Any] = {
         "type": _TYPES[row.subject_type].format(state=row.state.lower()),
         "at": row.at.isoformat().replace("+00:00", "Z"),
@@ -107,6 +110,18 @@ def describe_event(row: Row[Any]) -> dict[str, Any]:
 def _is_state(row: Row[Any]) -> bool:
     """Return whether an event names the state of its case or request; what customs says is no such state."""
     return row.subject_type == "request" or (row.subject_type == "case" and row.state in CASE.states)
+
+
+def _describe_deadline_event(row: Row[Any], what: str, kind: str) -> dict[str, Any]:
+    """Return what the event of a deadline says: `kind` is what is due about an application."""
+    return {
+        "type": f"deadline.{what.lower()}",
+        "at": row.at.isoformat().replace("+00:00", "Z"),
+        "case": row.case_number,
+        "application": row.application,
+        "agency": row.agency,
+        "deadline": kind,
+    }
 
 
 _TYPES: Final[Mapping[str, str]] = {

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, tzinfo
 
 from sqlalchemy import Connection, Engine
 
+from gateway.hub.deadlines import ActiveTimetable
 from gateway.hub.event_feed import EventKeeper
 from gateway.hub.need_policy import DEFAULT_POLICY, NeedPolicy
 from gateway.hub.outbox import CallComposer, RefusalQuota
@@ -102,6 +103,7 @@ class Hub:
         self.responses = ResponseWatch(world.engine, world.clock, responses)
         self.events = EventKeeper(world.engine, world.clock)
         self.sign_ins = SignInUpkeep(world.engine, world.clock)
+        self.timetable = ActiveTimetable()
         self.mutual_tls = mutual_tls
         self.stamping = stamping
         self.most_held = most_held

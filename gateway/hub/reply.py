@@ -37,6 +37,7 @@ from gateway.hub.case_progress import (
 )
 from gateway.hub.completion import case_closing
 from gateway.hub.customs import record_late_decision
+from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, FinishLease, enqueue_task
 from gateway.hub.requirement_results import is_result_without_application, store_requirement_result
@@ -97,6 +98,7 @@ def apply_call_back(
             raise GatewayError(CASE_CLOSED, detail, "ApplicationNumber")
         _record_signed_reply(conn, hub, request, spoken, now)
         _apply_to_request(conn, hub, (case, request.id), said.answer, now)
+        settle_deadlines(conn, hub, case.id, now)
     return str(case.number)
 
 
@@ -172,6 +174,7 @@ def apply_answer(
         else:
             _record_signed_reply(conn, hub, request, spoken, now)
             _apply_to_request(conn, hub, (case, request.id), answer, now)
+        settle_deadlines(conn, hub, case.id, now)
         finish(conn)
         case_closing.close_case_when_done(conn, case, now)
 
@@ -207,6 +210,7 @@ def _apply_side_answer(
     _record_signed_reply(conn, hub, request, spoken, now)
     if isinstance(answer, Notice):
         _apply_to_request(conn, hub, (case, request.id), answer, now)
+    settle_deadlines(conn, hub, case.id, now)
     finish(conn)
     case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), now)
 

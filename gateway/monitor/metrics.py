@@ -21,6 +21,7 @@ from gateway.store import (
     UsagePeriod,
     compute_coverage,
     count_by_state,
+    deadlines,
     fetched_lists,
     get_disk_reserve,
     list_usage_periods,
@@ -34,10 +35,14 @@ __all__ = ["CONTENT_TYPE", "render_metrics", "render_process_metrics"]
 #: The version of the text format that `render_metrics` writes.
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
+#: Counted up to this number.
+_MOST_DEADLINES: Final = 100_000
+
 _HELP = {
     "gateway_messages": "Messages stored, by direction and state.",
     "gateway_cases": "Cases, by state and outcome.",
     "gateway_requests": "Requests to agencies, by agency and state.",
+    "gateway_deadlines": "Deadlines that are OVERDUE, or UNKNOWN to the calendar, by state.",
     "gateway_deliveries": "Deliveries, by lane and state.",
     "gateway_deliveries_put_aside": "Deliveries during which workers crashed. They wait for the operator.",
     "gateway_delivery_problems": "Deliveries that have a problem and are not done, by problem and state.",
@@ -82,6 +87,7 @@ def render_metrics(
         ends = _measure_certificates(list_usage_periods(conn), ours, now)
         found = {
             **state_counts.count_states(conn),
+            **_measure_deadlines(conn),
             **_measure_disk_reserve(engine),
             **ends,
             **_measure_time_stamps(time_stamps.compute_stamping_progress(conn), now),
@@ -102,6 +108,11 @@ def _measure_process(*, key_away: bool, database_up: bool) -> dict[str, dict[Lab
         "gateway_own_key_away": {(): float(key_away)},
         "gateway_database_up": {(): float(database_up)},
     }
+
+
+def _measure_deadlines(conn: Connection) -> dict[str, dict[Labels, float]]:
+    counted = deadlines.count_by_state(conn, ("OVERDUE", "UNKNOWN"), _MOST_DEADLINES)
+    return {"gateway_deadlines": {(("state", state),): float(number) for state, number in counted.items()}}
 
 
 def _measure_certificates(

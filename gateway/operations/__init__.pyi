@@ -22,11 +22,14 @@ from .audited_changes import DatabaseChange as DatabaseChange
 from .audited_changes import open_change as open_change
 from .away_agencies import AwayPartner as AwayPartner
 from .away_agencies import list_away_agencies as list_away_agencies
+from .calendar_loading import load_calendar_edition as load_calendar_edition
 from .case_acts import stop_asking_agency as stop_asking_agency
 from .console_switching import find_agency_key_problems as find_agency_key_problems
 from .console_switching import list_console_switches as list_console_switches
 from .console_switching import list_waiting_acts as list_waiting_acts
 from .console_switching import switch_agency as switch_agency
+from .custody_times import read_case_deadlines as read_case_deadlines
+from .custody_times import read_custody_times as read_custody_times
 from .delivery_acts import change_deliveries as change_deliveries
 from .delivery_acts import hold_lanes as hold_lanes
 from .delivery_acts import list_possible_acts as list_possible_acts

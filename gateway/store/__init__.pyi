@@ -7,6 +7,7 @@ from . import agreements as agreements
 from . import api_tokens as api_tokens
 from . import application_summaries as application_summaries
 from . import audit_log as audit_log
+from . import calendar_editions as calendar_editions
 from . import case_answers as case_answers
 from . import cases as cases
 from . import console_mailbox as console_mailbox
@@ -14,6 +15,7 @@ from . import console_switches as console_switches
 from . import correlations as correlations
 from . import customs_notices as customs_notices
 from . import daily_statistics as daily_statistics
+from . import deadlines as deadlines
 from . import decisions as decisions
 from . import deliveries as deliveries
 from . import delivery_leases as delivery_leases
@@ -78,6 +80,7 @@ from .attempt_outcomes import AttemptOutcome as AttemptOutcome
 from .attempt_outcomes import make_attempt_outcome as make_attempt_outcome
 from .audit_log import AuditEntry as AuditEntry
 from .audit_log import AuditFilter as AuditFilter
+from .calendar_editions import NewCalendarEdition as NewCalendarEdition
 from .case_answers import NewAnswer as NewAnswer
 from .cases import NewCase as NewCase
 from .certificate_coverage import WARNING as WARNING
@@ -91,6 +94,7 @@ from .customs_notices import NewCustomsNotice as NewCustomsNotice
 from .daily_statistics import DailyCount as DailyCount
 from .daily_statistics import StatisticsFilter as StatisticsFilter
 from .daily_statistics import choose_band as choose_band
+from .deadlines import NewDeadline as NewDeadline
 from .decisions import NewDecision as NewDecision
 from .deliveries import NewDelivery as NewDelivery
 from .delivery_leases import DeliveryLease as DeliveryLease

@@ -25,6 +25,7 @@ __all__ = [
     "list_by_case",
     "list_overdue_requests",
     "outdate_decisions",
+    "set_due_time",
     "set_last_reply",
     "set_receipt_number",
     "set_sent_document",
@@ -74,6 +75,11 @@ def apply_event(conn: Connection, request: int, what: StateEvent, **values: Any)
     Values: status_code, receipt_number, decision, decided_by, decided_at, reply_sha256, due_at.
     """
     return transitions.apply_event(conn, agency_requests, REQUEST, request, what, **values)
+
+
+def set_due_time(conn: Connection, request: int, due_at: datetime | None) -> None:
+    """Set until when the one who holds the request has to act; None where nothing is due."""
+    conn.execute(update(agency_requests).where(agency_requests.c.id == request).values(due_at=due_at))
 
 
 def set_sent_document(conn: Connection, request: int, document_sha256: str) -> None:

@@ -22,6 +22,7 @@ from gateway.store import (
     cases,
     console_mailbox,
     daily_statistics,
+    deadlines,
     deliveries,
     delivery_leases,
     delivery_maintenance,
@@ -375,6 +376,31 @@ QUESTIONS = {
         lambda conn: requirement_quantities.list_uses_of_case(conn, 1),
         "requirement_uses",
         "ix_requirement_uses_case_id",
+    ),
+    "deadlines that are due": (
+        lambda conn: deadlines.list_due(conn, NOW, 100),
+        "deadlines",
+        "ix_deadlines_next",
+    ),
+    "deadlines of a case that run": (
+        lambda conn: deadlines.list_live(conn, 1),
+        "deadlines",
+        "ix_deadlines_",
+    ),
+    "deadlines of a case": (
+        lambda conn: deadlines.list_by_case(conn, 1),
+        "deadlines",
+        "ix_deadlines_case_id",
+    ),
+    "deadlines by state": (
+        lambda conn: deadlines.list_by_state(conn, "OVERDUE", 0, 100),
+        "deadlines",
+        "ix_deadlines_state",
+    ),
+    "deadlines that the calendar does not know": (
+        lambda conn: deadlines.wake_unknown(conn, NOW),
+        "deadlines",
+        "ix_deadlines_state",
     ),
     "uses of a requirement": (
         lambda conn: requirement_quantities.list_uses(conn, 1),

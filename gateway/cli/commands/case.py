@@ -22,7 +22,9 @@ from gateway.operations import (
     find_case,
     list_admitted_signers,
     list_delivery_lines,
+    read_case_deadlines,
     read_case_report,
+    read_custody_times,
 )
 from gateway.state_machines import CASE
 from gateway.store import list_searches
@@ -70,6 +72,8 @@ def show_case(arguments: Arguments) -> int:
         if case is None:
             return report_wrong_row(f"there is no case {arguments.number}")
         report = read_case_report(conn, case)
+        report["deadlines"] = read_case_deadlines(conn, case.id)
+        report["custody"] = read_custody_times(conn, case, read_clock())
         add_case_waiting(conn, [report], read_clock())
         add_delivery_waiting(conn, report["deliveries"], read_clock())
     if arguments.json:
@@ -118,6 +122,8 @@ def _print_case_report(report: dict[str, Any]) -> None:
         print(f"  {line}")
     for request in report["requests"]:
         print(f"  {request['number']}  {request['agency']} {request['document']}  {request['state']}")
+    for line in _list_custody_lines(report):
+        print(f"  {line}")
     for decision in report["decisions"]:
         past = "  (superseded)" if decision["superseded_by"] else ""
         what = f"{decision['decision']} {decision['number'] or ''}{past}"
@@ -168,3 +174,17 @@ def _list_notice_lines(notice: dict[str, Any]) -> Iterator[str]:
         yield f"  {reason['code']} {reason['text']}{place}".rstrip()
     for item in notice["items"]:
         yield f"  item {item['item']}: {item['code']}"
+
+
+def _list_custody_lines(report: dict[str, Any]) -> Iterator[str]:
+    """Yield who holds each application with the working hours of each holder, and what is due or overdue."""
+    for one in report["custody"]:
+        times = one["working_seconds"]
+        spent = [f"{holder} {seconds / 3600:.1f} h" for holder, seconds in (times or {}).items()]
+        words = ", ".join(spent) if times is not None else "working time unknown: GW710"
+        holder = f"held by the {one['holder']} to {one['task']}" if one["holder"] else "ended"
+        yield f"{one['application']}  {holder} ({words})"
+    for one in report["deadlines"]:
+        if one["ended_at"] is None or one["state"] == "LATE":
+            due = one["problem"] or f"due {format_value(one['due_at'])}"
+            yield f"{one['application']}  {one['kind']}: {one['state']}, {due}"

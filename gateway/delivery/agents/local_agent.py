@@ -25,6 +25,7 @@ from gateway.hub import (
     notify_applicant,
     probe_signing_key,
     queue_delivery_failure,
+    send_deadline_notice,
     tell_customs_news,
     tell_hold,
     tell_late_decision,
@@ -83,6 +84,10 @@ def _run_delivery_failure(hub: Hub, lease: DeliveryLease, finish: FinishLease) -
     issue_delivery_failure(hub, int(lease.subject_id), lease.parameters["said"], finish)
 
 
+def _run_reminder(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    send_deadline_notice(hub, int(lease.subject_id), lease.parameters["what"], finish)
+
+
 _TASKS: Final[dict[str, _Task]] = {
     "admit": _run_admission,
     "conclude": _run_conclusion,
@@ -95,6 +100,7 @@ _TASKS: Final[dict[str, _Task]] = {
     "key": _run_key_probe,
     "receipt": _run_late_receipt,
     "failure": _run_delivery_failure,
+    "remind": _run_reminder,
 }
 
 

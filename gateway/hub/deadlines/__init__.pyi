@@ -1,2 +1,6 @@
+from .active_timetable import ActiveTimetable as ActiveTimetable
 from .active_timetable import load_shipped_timetable as load_shipped_timetable
 from .active_timetable import read_editions as read_editions
+from .case_deadlines import settle_deadlines as settle_deadlines
+from .deadline_clockwork import run_clockwork as run_clockwork
+from .deadline_notices import send_deadline_notice as send_deadline_notice

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cache
 
+from sqlalchemy import Connection
+
 from gateway.calendars import (
     CalendarEdition,
     TermEdition,
@@ -14,8 +16,9 @@ from gateway.calendars import (
 )
 from gateway.errors import CALENDAR_WRONG, GatewayError
 from gateway.share import get_data_folder
+from gateway.store import calendar_editions
 
-__all__ = ["load_shipped_timetable", "read_editions"]
+__all__ = ["ActiveTimetable", "load_shipped_timetable", "read_editions"]
 
 
 @cache
@@ -40,3 +43,19 @@ def read_editions(files: Iterable[tuple[str, bytes]]) -> tuple[CalendarEdition |
 def load_shipped_timetable(loaded: Sequence[CalendarEdition | TermEdition] = ()) -> Timetable:
     """Return the timetable of the shipped editions, and of those that operators loaded."""
     return make_timetable((*_read_shipped_editions(), *loaded))
+
+
+class ActiveTimetable:
+    """The timetable of one process, read again when an edition was loaded; safe for many threads."""
+
+    def __init__(self) -> None:
+        self._known: tuple[int, Timetable] | None = None
+
+    def read_timetable(self, conn: Connection) -> Timetable:
+        """Return the timetable in force; raise GW709 for a stored file that this version cannot read."""
+        mark = calendar_editions.read_mark(conn)
+        known = self._known
+        if known is None or known[0] != mark:
+            editions = read_editions(calendar_editions.list_contents(conn)) if mark else ()
+            known = self._known = (mark, load_shipped_timetable(editions))
+        return known[1]

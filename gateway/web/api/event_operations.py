@@ -45,7 +45,8 @@ class Event(AnswerModel):
     id: str = Field(description="The place of the event in the feed.")
     type: str = Field(
         description="case.…, application.… with the new state; notice.received; result.made, notice.made; "
-        "requirement.joined, requirement.changed (a number of an agency that the declaration names).",
+        "requirement.joined, requirement.changed (a number of an agency that the declaration names); "
+        "deadline.reminded, deadline.overdue.",
         examples=["case.decided"],
     )
     at: datetime
@@ -56,6 +57,7 @@ class Event(AnswerModel):
     requirement: str | None = None
     message_id: str | None = None
     state: str | None = None
+    deadline: str | None = Field(None, description="What is due: acknowledge, decide, answer, pay, inspect.")
 
 
 class EventList(AnswerModel):

@@ -65,6 +65,8 @@ ELSEWHERE = {
     "reply.requirement": "tests/flows/test_outside_results.py",
     "requirement.join": "tests/flows/test_outside_results.py",
     "conclude.overtaken": "tests/flows: a correction overtakes a conclusion",
+    "deadlines.fired": "tests/flows/test_deadlines.py",
+    "deadlines.notice": "tests/flows/test_deadlines.py",
     "delivery.expired": "tests/flows: a delivery is too old",
     "delivery.no_room": "tests/flows/hostile: a worker finds the disk full",
     "delivery.put_aside": "nothing follows from it: what is deadly stays so, and is put aside again",

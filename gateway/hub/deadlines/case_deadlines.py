@@ -1,0 +1,217 @@
+"""Keeps the deadlines of a case in step with its requests: begins, holds, ends, and tells them.
+
+What is owed follows from the states of the requests alone (`gateway.cases.request_deadlines`). So every
+transaction that changes a request ends with `settle_deadlines`, in whatever order events came, and a
+deadline that nobody owes any more never fires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.calendars import Timetable
+from gateway.cases import DeadlineKind, DeadlineState, choose_ended_state, list_due_kinds
+from gateway.evidence import record_evidence
+from gateway.hub.completion import is_cancellation_open
+from gateway.hub.deadlines.due_times import (
+    DueTimes,
+    StartedTerm,
+    compute_due_times,
+    extend_due_times,
+)
+from gateway.hub.deadlines.overdue_events import tell_overdue
+from gateway.hub.hub import Hub
+from gateway.store import NewDeadline, agency_requests, cases, deadlines, notices
+
+__all__ = ["settle_deadlines"]
+
+_ASKING: Final = frozenset({"ask", "inspect", "fee"})
+_BY_NOTICE: Final = frozenset({DeadlineKind.ANSWER, DeadlineKind.PAY, DeadlineKind.INSPECT})
+_APPLICANT_ACTS: Final = frozenset({"INFORMATION_REQUIRED", "FEE_DUE"})
+_RUNNING: Final = ("OPENED", "IN_PROGRESS")
+
+
+@dataclass(frozen=True, slots=True)
+class _Settling:
+    """One case that is settled: its row, the timetable, and the times that count."""
+
+    hub: Hub
+    case: Row[Any]
+    timetable: Timetable
+    now: datetime
+    done_at: datetime
+    begun: Collection[str]
+
+
+def settle_deadlines(
+    conn: Connection,
+    hub: Hub,
+    case_id: int,
+    now: datetime,
+    *,
+    done_at: datetime | None = None,
+    begun: Collection[str] = (),
+) -> None:
+    """Begin and end the deadlines of a case, as the states of its requests say; the case is locked.
+
+    `done_at` is when what was owed was done, where that is earlier than `now`: a supplement counts
+    from its receipt. The terms of the applications `begun` (numbers) begin now, whatever began before.
+    """
+    case = cases.lock_case(conn, case_id)
+    settling = _Settling(hub, case, hub.timetable.read_timetable(conn), now, done_at or now, begun)
+    live = deadlines.list_live(conn, case_id)
+    new: list[NewDeadline] = []
+    for request in agency_requests.list_by_case(conn, case_id):
+        mine = [row for row in live if row.request_id == request.id]
+        new += _settle_request(conn, settling, request, mine)
+    deadlines.insert_deadlines(conn, new)
+
+
+def _settle_request(
+    conn: Connection, settling: _Settling, request: Row[Any], live: Sequence[Row[Any]]
+) -> list[NewDeadline]:
+    """Settle one request; return the deadlines that begin."""
+    kinds = _list_kinds(settling, request)
+    asking = _find_asking_notice(conn, settling, request) if kinds & _BY_NOTICE else None
+    restarted = request.number in settling.begun
+    kept: dict[DeadlineKind, datetime | None] = {}
+    for row in live:
+        kind = DeadlineKind(row.kind)
+        cause = asking.number if asking is not None and kind in _BY_NOTICE else ""
+        if kind not in kinds or restarted or row.cause != cause:
+            _end_deadline(conn, settling, (request, row), replaced=restarted or kind in kinds)
+        else:
+            kept[kind] = _keep_deadline(conn, settling, request, row)
+    new = [
+        one
+        for kind in sorted(kinds - set(kept))
+        if kind is not DeadlineKind.ACKNOWLEDGE or restarted
+        if (one := _make_deadline(settling, request, kind, asking)) is not None
+    ]
+    times = kept | {DeadlineKind(one.kind): one.due_at for one in new if one.state != "HELD"}
+    _set_due_time(conn, request, times)
+    return new
+
+
+def _list_kinds(settling: _Settling, request: Row[Any]) -> frozenset[DeadlineKind]:
+    """Return what is owed about a request; nothing while its agency is asked to cancel it."""
+    if settling.case.state not in _RUNNING or is_cancellation_open(request):
+        return frozenset()
+    return list_due_kinds(request.state, acknowledged=request.receipt_number is not None)
+
+
+def _find_asking_notice(conn: Connection, settling: _Settling, request: Row[Any]) -> Row[Any] | None:
+    """Return the notice by which the agency waits for an action: the one issued last."""
+    codes = {one.code for one in settling.hub.rules.status_codes.values() if one.event in _ASKING}
+    asking = [row for row in notices.list_by_request(conn, request.id) if row.status_code in codes]
+    return max(asking, key=lambda one: (one.issued_at, one.number), default=None)
+
+
+def _end_deadline(
+    conn: Connection, settling: _Settling, about: tuple[Row[Any], Row[Any]], *, replaced: bool
+) -> None:
+    request, row = about
+    late = row.due_at is not None and settling.done_at > row.due_at
+    withdrawn = settling.case.state not in (*_RUNNING, "DECIDED", "CLOSED") or is_cancellation_open(request)
+    state = choose_ended_state(DeadlineKind(row.kind), request.state, late=late)
+    if replaced or withdrawn:
+        state = DeadlineState.CANCELLED
+    if state is DeadlineState.LATE and row.state == DeadlineState.OPEN:
+        # Nobody was faster: what is overdue is told even when it is done in the same instant.
+        tell_overdue(conn, settling.case, (request, row), settling.now)
+    values = {"state": state.value, "ended_at": settling.now, "next_at": None}
+    deadlines.change_deadline(conn, row.id, values)
+    if state is DeadlineState.LATE:
+        data = {"kind": row.kind, "due": row.due_at.isoformat(), "done": settling.done_at.isoformat()}
+        record_evidence(conn, "late", "request", request.id, None, data, settling.now)
+
+
+def _keep_deadline(
+    conn: Connection, settling: _Settling, request: Row[Any], row: Row[Any]
+) -> datetime | None:
+    """Hold, resume or recompute a deadline that is still owed; return when it is due, None while held."""
+    held = row.kind == DeadlineKind.DECIDE and request.state in _APPLICANT_ACTS
+    if row.state == DeadlineState.UNKNOWN:
+        return _compute_again(conn, settling, request, row)
+    if held and row.state == DeadlineState.OPEN:
+        values: dict[str, Any] = {"state": "HELD", "held_at": settling.now, "next_at": None}
+        deadlines.change_deadline(conn, row.id, values)
+        return None
+    if row.state == DeadlineState.HELD and not held:
+        remind = _find_reminder_days(settling, request, row)
+        found = extend_due_times(settling.timetable, request.agency, row, remind, settling.done_at)
+        deadlines.change_deadline(conn, row.id, {**_make_values(found), "held_at": None})
+        return found.due_at
+    return None if row.state == DeadlineState.HELD else row.due_at
+
+
+def _compute_again(
+    conn: Connection, settling: _Settling, request: Row[Any], row: Row[Any]
+) -> datetime | None:
+    """Compute a time that was not known; a calendar may have been loaded since."""
+    asking = _find_asking_notice(conn, settling, request) if row.kind in _BY_NOTICE else None
+    term = _make_term(request, DeadlineKind(row.kind), asking, row.started_at)
+    found = compute_due_times(settling.timetable, term)
+    if found is not None:
+        deadlines.change_deadline(conn, row.id, _make_values(found))
+    return None if found is None else found.due_at
+
+
+def _find_reminder_days(settling: _Settling, request: Row[Any], row: Row[Any]) -> int | None:
+    term = settling.timetable.find_term(request.document, row.started_at.date())
+    return None if term is None else term.remind
+
+
+def _make_values(found: DueTimes) -> dict[str, Any]:
+    return {
+        "state": "UNKNOWN" if found.problem else "OPEN",
+        "due_at": found.due_at,
+        "remind_at": found.remind_at,
+        "next_at": found.next_at,
+        "edition": found.edition,
+        "problem": found.problem,
+    }
+
+
+def _make_deadline(
+    settling: _Settling, request: Row[Any], kind: DeadlineKind, asking: Row[Any] | None
+) -> NewDeadline | None:
+    """Return the deadline that begins; None where nobody gives it a time."""
+    notice = asking if kind in _BY_NOTICE else None
+    found = compute_due_times(settling.timetable, _make_term(request, kind, notice, settling.now))
+    if found is None:
+        return None
+    held = kind is DeadlineKind.DECIDE and request.state in _APPLICANT_ACTS and not found.problem
+    values = _make_values(found)
+    if held:
+        values |= {"state": "HELD", "held_at": settling.now, "next_at": None}
+    return NewDeadline(
+        case_id=settling.case.id,
+        request_id=request.id,
+        kind=kind.value,
+        cause="" if notice is None else notice.number,
+        started_at=settling.now,
+        days=found.days,
+        **values,
+    )
+
+
+def _make_term(
+    request: Row[Any], kind: DeadlineKind, notice: Row[Any] | None, started_at: datetime
+) -> StartedTerm:
+    stated = None if notice is None else notice.deadline
+    return StartedTerm(request.agency, request.document, kind, started_at, stated)
+
+
+def _set_due_time(conn: Connection, request: Row[Any], times: dict[DeadlineKind, datetime | None]) -> None:
+    """Set until when the one who holds the request has to act: what its agency asks for comes first."""
+    asked = [times[kind] for kind in times if kind in _BY_NOTICE]
+    known = [one for one in (asked or times.values()) if one is not None]
+    due = min(known, default=None)
+    if request.due_at != due:
+        agency_requests.set_due_time(conn, request.id, due)

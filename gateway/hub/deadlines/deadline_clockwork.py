@@ -1,0 +1,46 @@
+"""Fires what is due: reminders, and what is overdue. Several workers may run it, each deadline fires once.
+
+A worker locks the case, settles its deadlines, and looks at the deadline again before it fires. So the
+second worker finds nothing to do, and a process that dies before the commit has changed nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.hub.deadlines.case_deadlines import settle_deadlines
+from gateway.hub.deadlines.overdue_events import tell_overdue, tell_reminder
+from gateway.hub.hub import Hub
+from gateway.store import agency_requests, cases, deadlines, read_transaction, write_transaction
+
+__all__ = ["run_clockwork"]
+
+_BATCH: Final = 100
+
+
+def run_clockwork(hub: Hub) -> int:
+    """Fire the deadlines that are due, at most a hundred; return how many were looked at."""
+    with read_transaction(hub.engine) as conn:
+        due = deadlines.list_due(conn, hub.clock(), _BATCH)
+    for one in due:
+        _fire_deadline(hub, one.id, one.case_id)
+    return len(due)
+
+
+def _fire_deadline(hub: Hub, deadline: int, case_id: int) -> None:
+    with write_transaction(hub.engine, "deadlines.fired") as conn:
+        case = cases.lock_case(conn, case_id)
+        now = hub.clock()
+        settle_deadlines(conn, hub, case_id, now)
+        row = deadlines.find_by_id(conn, deadline)
+        if row is None or row.next_at is None or row.next_at >= now:
+            return
+        if row.due_at is None:
+            # Its calendar still does not know the day; it is looked at again when one is loaded.
+            deadlines.change_deadline(conn, deadline, {"next_at": None})
+            return
+        request = agency_requests.find_by_id(conn, row.request_id)
+        if row.due_at < now and request is not None:
+            tell_overdue(conn, case, (request, row), now)
+        elif row.reminded_at is None and row.remind_at is not None:
+            tell_reminder(conn, row, now)

@@ -1,0 +1,109 @@
+"""Computes when something is due about a request: by the notice, else by the terms of its document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gateway.calendars import Timetable, WorkingCalendar
+from gateway.cases import DeadlineKind
+from gateway.errors import CALENDAR_UNKNOWN, GatewayError
+
+__all__ = ["DueTimes", "StartedTerm", "compute_due_times", "extend_due_times"]
+
+
+@dataclass(frozen=True, slots=True)
+class StartedTerm:
+    """What begins for a document of an organisation: what is owed, since when, and until when if stated."""
+
+    organisation: str
+    document: str
+    kind: DeadlineKind
+    started_at: datetime
+    stated: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DueTimes:
+    """When something is due and when it is reminded of; `problem` says why that is not known."""
+
+    days: int | None
+    due_at: datetime | None
+    remind_at: datetime | None
+    edition: str | None
+    problem: str | None = None
+
+    @property
+    def next_at(self) -> datetime | None:
+        """Return when the clockwork has to look at it first."""
+        return self.remind_at or self.due_at
+
+
+def compute_due_times(timetable: Timetable, term: StartedTerm) -> DueTimes | None:
+    """Return when something is due; None where nobody gives it a time."""
+    calendar = timetable.get_calendar(term.organisation)
+    days = None
+    try:
+        days, remind = _find_days(timetable, calendar, term)
+        if term.stated is not None:
+            return _make_times(
+                calendar, None, calendar.complete_due_time(term.stated), (term.started_at, remind)
+            )
+        if days is None:
+            return None
+        due = calendar.compute_deadline(term.started_at, days)
+        return _make_times(calendar, days, due, (term.started_at, remind))
+    except GatewayError as error:
+        return _make_unknown(error, days)
+
+
+def extend_due_times(
+    timetable: Timetable, organisation: str, row: Any, remind: int | None, until: datetime
+) -> DueTimes:
+    """Return the times of a deadline that was held: as many working days later as it was held."""
+    calendar = timetable.get_calendar(organisation)
+    try:
+        held = calendar.count_working_days(calendar.get_local_day(row.held_at), calendar.get_local_day(until))
+        day = calendar.add_working_days(calendar.get_local_day(row.due_at), held)
+        return _make_times(calendar, row.days, calendar.get_closing_time(day), (until, remind))
+    except GatewayError as error:
+        return _make_unknown(error, row.days)
+
+
+def _find_days(
+    timetable: Timetable, calendar: WorkingCalendar, term: StartedTerm
+) -> tuple[int | None, int | None]:
+    """Return how many days the terms give, and how many before the end a reminder goes out."""
+    found = timetable.find_term(term.document, calendar.get_local_day(term.started_at))
+    if found is None:
+        return None, None
+    given = {
+        DeadlineKind.ACKNOWLEDGE: found.acknowledge,
+        DeadlineKind.DECIDE: found.decide,
+        DeadlineKind.ANSWER: found.answer,
+    }
+    return given.get(term.kind), found.remind
+
+
+def _make_times(
+    calendar: WorkingCalendar, days: int | None, due: datetime, since: tuple[datetime, int | None]
+) -> DueTimes:
+    started, remind = since
+    remind_at = None
+    if remind is not None:
+        try:
+            remind_at = calendar.compute_reminder(due, remind)
+        except GatewayError:
+            # Before the first day of the calendar; nothing was owed then.
+            remind_at = None
+    if remind_at is not None and not started < remind_at < due:
+        remind_at = None
+    edition = calendar.find_edition(calendar.get_local_day(due)).label
+    return DueTimes(days, due, remind_at, edition)
+
+
+def _make_unknown(error: GatewayError, days: int | None) -> DueTimes:
+    if error.problem is not CALENDAR_UNKNOWN:
+        raise error
+    return DueTimes(days, None, None, None, f"{error.problem.id} {error.detail}")

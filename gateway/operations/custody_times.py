@@ -1,0 +1,73 @@
+"""Tells who holds each application of a case, and how much working time each holder has had it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.calendars import WorkingCalendar
+from gateway.cases import find_request_custody
+from gateway.errors import GatewayError
+from gateway.hub import ActiveTimetable
+from gateway.state_machines import REQUEST
+from gateway.store import agency_requests, deadlines, transitions
+
+__all__ = ["read_case_deadlines", "read_custody_times"]
+
+
+def read_case_deadlines(conn: Connection, case_id: int) -> list[dict[str, Any]]:
+    """Return the deadlines of a case in the order in which they began, with application and agency."""
+    return [dict(row._mapping) for row in deadlines.list_by_case(conn, case_id)]
+
+
+def read_custody_times(conn: Connection, case: Row[Any], now: datetime) -> list[dict[str, Any]]:
+    """Return for each application who holds it, for what, and the working seconds of each holder.
+
+    Working time is that of the organisation. It is None where its calendar does not know a day.
+    """
+    timetable = ActiveTimetable().read_timetable(conn)
+    found = []
+    for request in agency_requests.list_by_case(conn, case.id):
+        steps = [(row.at, row.to_state) for row in transitions.list_transitions(conn, REQUEST, request.id)]
+        custody = find_request_custody(request.state, request.agency, request.due_at)
+        calendar = timetable.get_calendar(request.agency)
+        found.append(
+            {
+                "application": request.number,
+                "agency": request.agency,
+                "holder": None if custody is None else custody.holder.value,
+                "task": None if custody is None else custody.task.value,
+                "due_at": request.due_at,
+                "working_seconds": _measure(
+                    calendar, _list_periods([(case.opened_at, REQUEST.initial), *steps], now)
+                ),
+            }
+        )
+    return found
+
+
+def _list_periods(
+    steps: list[tuple[datetime, str]], now: datetime
+) -> Iterator[tuple[str, datetime, datetime]]:
+    """Yield holder, beginning and end of each period; nobody holds what is decided."""
+    ends = [at for at, _ in steps[1:]] + [now]
+    for (at, state), end in zip(steps, ends, strict=True):
+        custody = find_request_custody(state, "")
+        if custody is not None:
+            yield custody.holder.value, at, end
+
+
+def _measure(
+    calendar: WorkingCalendar, periods: Iterable[tuple[str, datetime, datetime]]
+) -> dict[str, int] | None:
+    times: dict[str, timedelta] = {}
+    try:
+        for holder, start, end in periods:
+            spent = calendar.measure_working_time(start, end)
+            times[holder] = times.get(holder, timedelta()) + spent
+    except GatewayError:
+        return None
+    return {holder: int(spent.total_seconds()) for holder, spent in times.items()}

@@ -1,0 +1,112 @@
+"""Stores what is due about the requests of cases, and finds what the clockwork has to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+
+from gateway.store.deadline_tables import deadlines
+from gateway.store.tables import agency_requests, cases
+
+__all__ = [
+    "NewDeadline",
+    "change_deadline",
+    "count_by_state",
+    "find_by_id",
+    "insert_deadlines",
+    "list_by_case",
+    "list_by_state",
+    "list_due",
+    "list_live",
+    "wake_unknown",
+]
+
+_D: Final = deadlines.c
+_GET: Final = select(deadlines).where(_D.id == bindparam("wanted"))
+_LIVE: Final = select(deadlines).where(_D.case_id == bindparam("wanted"), _D.ended_at.is_(None))
+_OF_CASE: Final = (
+    select(deadlines, agency_requests.c.number.label("application"), agency_requests.c.agency)
+    .join(agency_requests, agency_requests.c.id == _D.request_id)
+    .where(_D.case_id == bindparam("wanted"))
+    .order_by(_D.id)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewDeadline:
+    """A deadline to be stored. Without `due_at` it is not known when it is due, and `problem` says why."""
+
+    case_id: int
+    request_id: int
+    kind: str
+    cause: str
+    state: str
+    started_at: datetime
+    days: int | None = None
+    due_at: datetime | None = None
+    remind_at: datetime | None = None
+    next_at: datetime | None = None
+    held_at: datetime | None = None
+    edition: str | None = None
+    problem: str | None = None
+
+
+def insert_deadlines(conn: Connection, new: Sequence[NewDeadline]) -> None:
+    """Store deadlines; the case must be locked."""
+    if new:
+        conn.execute(insert(deadlines), [asdict(one) for one in new])
+
+
+def change_deadline(conn: Connection, deadline: int, values: Mapping[str, Any]) -> None:
+    """Set columns of a deadline; the case must be locked."""
+    conn.execute(update(deadlines).where(_D.id == deadline).values(**values))
+
+
+def find_by_id(conn: Connection, deadline: int) -> Row[Any] | None:
+    """Return the deadline of this row id."""
+    return conn.execute(_GET, {"wanted": deadline}).first()
+
+
+def list_live(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+    """Return the deadlines of a case that have not ended."""
+    return conn.execute(_LIVE, {"wanted": case_id}).all()
+
+
+def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+    """Return all deadlines of a case in the order in which they began, each with application and agency."""
+    return conn.execute(_OF_CASE, {"wanted": case_id}).all()
+
+
+def list_due(conn: Connection, now: datetime, limit: int) -> Sequence[Row[Any, Any]]:
+    """Return id and case of the deadlines whose next time has passed, the oldest first."""
+    found = select(_D.id, _D.case_id).where(_D.next_at < now).order_by(_D.next_at, _D.id)
+    return conn.execute(found.limit(limit)).all()
+
+
+def list_by_state(conn: Connection, state: str, after: int, limit: int) -> Sequence[Row[Any]]:
+    """Return the deadlines in a state after a row id, each with case, application and agency."""
+    source = deadlines.join(agency_requests, agency_requests.c.id == _D.request_id).join(
+        cases, cases.c.id == _D.case_id
+    )
+    named = (cases.c.number.label("case_number"), agency_requests.c.number.label("application"))
+    found = select(deadlines, *named, agency_requests.c.agency).select_from(source)
+    return conn.execute(found.where(_D.state == state, _D.id > after).order_by(_D.id).limit(limit)).all()
+
+
+def count_by_state(conn: Connection, states: Sequence[str], limit: int) -> dict[str, int]:
+    """Return how many deadlines are in each state, counted up to a limit."""
+    found = {}
+    for state in states:
+        rows = select(_D.id).where(_D.state == state).limit(limit).subquery()
+        found[state] = int(conn.execute(select(func.count()).select_from(rows)).scalar_one())
+    return found
+
+
+def wake_unknown(conn: Connection, now: datetime) -> int:
+    """Let the clockwork look at every deadline whose time is not known; return how many there are."""
+    changed = conn.execute(update(deadlines).where(_D.state == "UNKNOWN").values(next_at=now))
+    return int(changed.rowcount)
