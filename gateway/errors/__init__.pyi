@@ -26,6 +26,7 @@ from .documents import APPLICATION_SUPERFLUOUS as APPLICATION_SUPERFLUOUS
 from .documents import ATTACHMENT_MISMATCH as ATTACHMENT_MISMATCH
 from .documents import BUNDLE_FILE_WRONG as BUNDLE_FILE_WRONG
 from .documents import CANCELLATION_REFUSED as CANCELLATION_REFUSED
+from .documents import CHANGE_NOT_NAMED as CHANGE_NOT_NAMED
 from .documents import CODE_UNKNOWN as CODE_UNKNOWN
 from .documents import DECLARANT_NOT_ALLOWED as DECLARANT_NOT_ALLOWED
 from .documents import DISCLAIMER_NOT_ACCEPTED as DISCLAIMER_NOT_ACCEPTED
@@ -39,6 +40,7 @@ from .documents import ITEM_NOT_APPROVED as ITEM_NOT_APPROVED
 from .documents import MAPPING_MISSING as MAPPING_MISSING
 from .documents import MAPPING_WOULD_GO as MAPPING_WOULD_GO
 from .documents import MAPPING_WRONG as MAPPING_WRONG
+from .documents import NAMED_NOT_CHANGED as NAMED_NOT_CHANGED
 from .documents import NEED_TABLE_WRONG as NEED_TABLE_WRONG
 from .documents import NO_OPEN_CASE as NO_OPEN_CASE
 from .documents import NUMBER_MISTYPED as NUMBER_MISTYPED

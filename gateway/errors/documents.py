@@ -198,6 +198,32 @@ PARENT_NOT_USABLE = Problem(
     http=200,
 )
 
+CHANGE_NOT_NAMED = Problem(
+    id="GW417",
+    title="change that no pointer names",
+    meaning="Warning: an amended declaration differs from the former one where none of its pointers says so.",
+    cause="A value was changed by mistake, or a chain of pointers is missing or names another place.",
+    remedy=(
+        "Compare the place with the former declaration. Correct the value or add an Amendment with its "
+        "chain of Pointer, and amend again. Nothing is refused."
+    ),
+    soap="Client",
+    http=200,
+)
+
+NAMED_NOT_CHANGED = Problem(
+    id="GW418",
+    title="pointer that names no change",
+    meaning="Warning: a pointer of an amended declaration names a place that is as it was.",
+    cause="The change was not made, or the chain has a wrong class, number or tag.",
+    remedy=(
+        "Compare the place with the former declaration. Make the change or correct the chain, and amend "
+        "again. Nothing is refused."
+    ),
+    soap="Client",
+    http=200,
+)
+
 MAPPING_MISSING = Problem(
     id="GW501",
     title="no mapping for this agency document",

@@ -22,6 +22,7 @@ from gateway.cases import ReportedProblem, read_change_reason
 from gateway.errors import OCTETS_PURGED, GatewayError
 from gateway.evidence import record_evidence
 from gateway.harmonize import index_submission, write_requests
+from gateway.hub.amended_places import AMENDED_BY, find_former_message, list_pointer_warnings
 from gateway.hub.case_progress import list_rejected_case_items, move_case
 from gateway.hub.forward import (
     ComposedCall,
@@ -80,14 +81,18 @@ class ComposedAmendment:
     changed: Mapping[str, ComposedCall]
     customs: tuple[ComposedCall, ...]
     compared: frozenset[tuple[str, str, bool, bool]]
+    #: The message with the former declaration, and what its comparison with the amended one has found.
+    former: int
+    warnings: tuple[Mapping[str, str], ...] = ()
 
 
 def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendment:
     """Compose the call of each application that differs from what its agency was sent last."""
     with read_transaction(hub.engine) as conn:
-        rows = agency_requests.list_by_case(
-            conn, find_named_case(conn, intake.declarant, intake.submission.reference).id
-        )
+        case = find_named_case(conn, intake.declarant, intake.submission.reference)
+        rows = agency_requests.list_by_case(conn, case.id)
+        former = find_former_message(case)
+        warnings = list_pointer_warnings(conn, former, intake.submission)
         sent = {row.number: _load_sent_content(conn, row) for row in rows}
         compared = _list_compared(conn, rows)
     calls = _compose_changed(hub, intake, sent, intake.prepared)
@@ -100,7 +105,7 @@ def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendmen
     changed |= {one.number: compose_application_call(hub, intake, one, supplement=False) for one in anew}
     reopened = any(row.state == "DECIDED" and row.number in changed for row in rows)
     customs = tuple(compose_amendment_calls(hub, intake, reopened=reopened))
-    return ComposedAmendment(changed, customs, compared)
+    return ComposedAmendment(changed, customs, compared, former, tuple(warnings))
 
 
 def _compose_changed(
@@ -181,12 +186,12 @@ def amend_case(
     check_amendable(case, asked)
     check_not_cleared(conn, case)
     check_nothing_released(conn, case)
-    if _list_compared(conn, asked) != composed.compared:
+    if (_list_compared(conn, asked), find_former_message(case)) != (composed.compared, composed.former):
         return False
     messages.set_message_case(conn, arrived.row.id, case.id)
     # What an earlier withdrawal wanted is over: the declarant goes on with the amended declaration.
     kept = {name: value for name, value in (case.detail or {}).items() if name not in _REPLACED}
-    detail = {**kept, **describe_findings(intake), "amendment": asdict(reason), "turn": arrived.row.id}
+    detail = {**kept, **_describe_turn(intake, composed, arrived.row.id), "amendment": asdict(reason)}
     event = StateEvent("amend", now, _ACTOR, reason.code)
     cases.apply_event(conn, case.id, event, outcome=None, detail=detail)
     agency_requests.forget_refused_cancellations(conn, case.id)
@@ -204,6 +209,14 @@ def amend_case(
     case = cases.lock_case(conn, case.id)
     move_case(conn, intake.units, case, reason.code, now, decided=False)
     return True
+
+
+def _describe_turn(intake: ProcessedSubmission, composed: ComposedAmendment, message: int) -> dict[str, Any]:
+    """Return what the row of the case says of its last amendment: its findings, and its message."""
+    found = describe_findings(intake)
+    warnings = [*found.get("warnings", ()), *composed.warnings]
+    told = {"warnings": warnings} if warnings else {}
+    return {**found, **told, "turn": message, AMENDED_BY: message}
 
 
 def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, now: datetime) -> None:

@@ -19,6 +19,7 @@ from gateway.state_machines import CASE, REQUEST
 from gateway.store import read_transaction
 from gateway.store.tables import messages
 from gateway.store.transitions import list_transitions
+from gateway.wire import WCO_DEC
 from tests.flows.craft import Change, all_of, because, reference, text, withdrawal, without
 from tests.kit.kills import die_at
 from tests.kit.story import AGENCIES, PLAN, QUIET, Call, Story, unreachable
@@ -274,6 +275,51 @@ def test_an_amendment_ends_a_withdrawal_that_was_refused(story: Story) -> None:
     assert story.result().find("{*}Problem") is None
     assert "WithdrawDeclaration" not in told_customs(story)
     assert story.case().state == "CLOSED"
+
+
+def naming(*chain: tuple[str, str, str]) -> Change:
+    """Let the amendment name a place: class, number and tag of each step; an empty one is left out."""
+
+    def change(root: etree._Element) -> None:
+        one = root.find(".//{*}Amendment")
+        assert one is not None
+        for section, number, tag in chain:
+            step = etree.SubElement(one, f"{{{WCO_DEC}}}Pointer")
+            for name, value in (
+                ("SequenceNumeric", number),
+                ("DocumentSectionCode", section),
+                ("TagID", tag),
+            ):
+                if value:
+                    etree.SubElement(step, f"{{{WCO_DEC}}}{name}").text = value
+
+    return change
+
+
+DECLARANT = text(".//Declarant/Name", "한빛관세사무소")
+DECLARANT_NAME = (("42A", "", ""), ("57B", "1", ""), ("", "", "R124"))
+PLACE = "42A/57B[1]/R124"
+
+
+def warned(story: Story) -> list[tuple[str, str]]:
+    found = (story.case().detail or {}).get("warnings", ())
+    return [(one["id"], one["pointer"]) for one in found if one["id"] in ("GW417", "GW418")]
+
+
+def test_pointers_of_an_amendment_are_compared_with_what_it_changes(story: Story) -> None:
+    """Each amendment is compared with the one before it; without a pointer nothing is said."""
+    story.tick()
+    amend(story, DECLARANT)
+    assert warned(story) == []
+    amend(story, naming(*DECLARANT_NAME))  # the name is again what it was first
+    assert warned(story) == []
+    amend(story, naming(*DECLARANT_NAME))
+    assert warned(story) == [("GW418", "42A/06A[1]/97A[1]")]
+    amend(story, DECLARANT, naming(("42A", "", ""), ("67A", "1", "")))
+    assert warned(story) == [("GW417", PLACE), ("GW418", "42A/06A[1]/97A[1]")]
+    story.decide_all()
+    story.tick()
+    assert story.outcome()[0] == "APPROVED"
 
 
 def sequence(root: etree._Element) -> None:
