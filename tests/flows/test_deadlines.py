@@ -17,6 +17,7 @@ from gateway.calendars import Timetable, read_calendar
 from gateway.delivery.agents.local_agent import LocalAgent
 from gateway.evidence.evidence_log import list_subject_leaves
 from gateway.hub import Hub
+from gateway.hub.deadlines import deadline_clockwork
 from gateway.hub.deadlines.active_timetable import load_shipped_timetable
 from gateway.hub.deadlines.deadline_clockwork import run_clockwork
 from gateway.hub.event_feed import describe_event
@@ -93,6 +94,28 @@ def test_an_application_is_due_by_the_terms_of_its_document(story: Story) -> Non
     # The agency acknowledged in its answer to the call.
     assert states(story, "KFDA") == {"acknowledge": ["MET"], "decide": ["OPEN"]}
     assert story.request("KFDA").due_at == decide.due_at
+
+
+def test_a_case_that_cannot_be_settled_delays_no_other(
+    story: Story, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each deadline that is due is tried, whatever the one before it did, and again in the next pass."""
+    asked = deadline_clockwork.settle_deadlines
+    broken: list[int] = []
+
+    def settle_or_break(conn: Any, hub: Hub, case_id: int, now: datetime) -> None:
+        if not broken:
+            broken.append(case_id)
+            raise RuntimeError("a row of another version")
+        asked(conn, hub, case_id, now)
+
+    monkeypatch.setattr(deadline_clockwork, "settle_deadlines", settle_or_break)
+    story.clock.now = seoul("2026-12-02T09:01")
+    due = run_clockwork(story.hub)
+    assert due == len(AGENCIES)
+    assert "cannot be settled; it is tried again" in caplog.text
+    assert run_clockwork(story.hub) == 1
+    assert run_clockwork(story.hub) == 0
 
 
 def test_a_decision_in_time_ends_everything(story: Story) -> None:

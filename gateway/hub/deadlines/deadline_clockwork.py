@@ -1,13 +1,16 @@
 """Fires what is due: reminders, and what is overdue. Several workers may run it, each deadline fires once.
 
 A worker locks the case, settles its deadlines, and looks at the deadline again before it fires. So the
-second worker finds nothing to do, and a process that dies before the commit has changed nothing.
+second worker finds nothing to do, and a process that dies before the commit has changed nothing. A case
+that cannot be settled is logged and tried again; it delays no other case and no other upkeep.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
+from gateway.errors import CALENDAR_WRONG, GatewayError
 from gateway.hub.deadlines.case_deadlines import settle_deadlines
 from gateway.hub.deadlines.overdue_events import tell_overdue, tell_reminder
 from gateway.hub.hub import Hub
@@ -16,6 +19,7 @@ from gateway.store import agency_requests, cases, deadlines, read_transaction, w
 __all__ = ["run_clockwork"]
 
 _BATCH: Final = 100
+_log = logging.getLogger(__name__)
 
 
 def run_clockwork(hub: Hub) -> int:
@@ -23,8 +27,20 @@ def run_clockwork(hub: Hub) -> int:
     with read_transaction(hub.engine) as conn:
         due = deadlines.list_due(conn, hub.clock(), _BATCH)
     for one in due:
-        _fire_deadline(hub, one.id, one.case_id)
+        _try_to_fire(hub, one.id, one.case_id)
     return len(due)
+
+
+def _try_to_fire(hub: Hub, deadline: int, case_id: int) -> None:
+    """Fire a deadline; log what is wrong with its case. Raises what concerns every case: the database."""
+    try:
+        _fire_deadline(hub, deadline, case_id)
+    except GatewayError as refused:
+        if refused.problem is not CALENDAR_WRONG:
+            raise
+        _log.warning("deadline %d of case row %d waits: %s", deadline, case_id, refused)
+    except Exception:
+        _log.exception("deadline %d of case row %d cannot be settled; it is tried again", deadline, case_id)
 
 
 def _fire_deadline(hub: Hub, deadline: int, case_id: int) -> None:
