@@ -265,8 +265,11 @@ class CaseRun:
 
     def _turn(self, action: str, *changes: Any) -> bool:
         """Send a turn of the case and let it be admitted; return whether it was accepted."""
-        left = [without(f"Application[@id='{one}']") for one in sorted(self.left_out)]
-        values = [text(path, value) for path, value in self.values.items()]
+        gone = [f"Application[@id='{one}']" for one in sorted(self.left_out)]
+        left = [without(path) for path in gone]
+        # An application that is left out takes with it what was changed in it.
+        said = {path: value for path, value in self.values.items() if not path.startswith(tuple(gone))}
+        values = [text(path, value) for path, value in said.items()]
         kept = [] if action == "Withdraw" else [*left, *values]
         root = self.story.submission(all_of(reference(self.name), *kept, *changes))
         attach = root.find("{*}Application[@id='A2']") is not None
