@@ -22,6 +22,7 @@ from sqlalchemy import create_engine
 
 from gateway import cli
 from gateway.agreements import Reliability, read_pmodes
+from gateway.cli.demo_stories import list_stories
 from gateway.cli.verb_table import OLD_SPELLINGS
 from gateway.config import describe_settings, load_settings
 from gateway.conformance.__main__ import _build_parser as conformance_parser
@@ -288,6 +289,11 @@ def test_plans_and_commands_of_simulated_partners_are_good(tmp_path: Path) -> No
     assert len(lines) == 3
     for line in lines:
         conformance_parser().parse_args(shlex.split(line)[3:])
+
+
+def test_every_story_of_the_demo_is_told() -> None:
+    rows = page("conformance.md").partition("\n| story |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", rows, re.MULTILINE) == sorted(list_stories())
 
 
 def test_the_options_of_simulated_partners_exist() -> None:
