@@ -22,11 +22,14 @@ from gateway.harmonize.types.field_reader import _TYPES
 from gateway.harmonize.types.unit_table import ROUNDING_NAMES
 from gateway.share import get_data_folder
 from gateway.wire.schema_sets import SchemaSet
+from tests.harmonize.carriers.test_carried_documents import YAML as CARRIERS
 from tests.kit.paths import MANUAL
-from tests.kit.tutorial import FOLDER, SUBMISSION, Desk, Step, merged, shows, steps
+from tests.kit.tutorial import FOLDER, SUBMISSION, Desk, Step, blocks, merged, shows, steps
 
 PAGE = (MANUAL / "mapping-language.md").read_text(encoding="utf-8")
-STEPS = steps(PAGE)
+#: The reference names things in tables; what it shows of a file is tried where the file is read.
+REFERENCE = PAGE.index("## Reference: files")
+STEPS = steps(PAGE[:REFERENCE])
 
 
 def run(words: list[str]) -> str:
@@ -91,6 +94,11 @@ def test_the_schema_that_the_tutorial_makes_takes_its_request(place_with_schemas
     assert schema.validate(request.xml), schema.error_log
 
 
+def test_the_reference_shows_no_file_that_is_tried_nowhere() -> None:
+    shown = [block.content for block in blocks(PAGE[REFERENCE:])]
+    assert shown == [CARRIERS]
+
+
 def test_every_wrong_version_is_refused_with_file_and_line() -> None:
     wrong = [step for step in STEPS if any(block.kind == "wrong" for block in step.blocks)]
     assert len(wrong) > 20
@@ -113,7 +121,7 @@ def test_every_chapter_of_the_tutorial_adds_and_runs_something() -> None:
 
 
 def test_the_reference_names_every_word_of_the_language() -> None:
-    reference = PAGE[PAGE.index("## Reference: files") :]
+    reference = PAGE[REFERENCE:]
     words = {*SOURCES, *FORMS, *HUB_VALUES, *_TYPES, *KINDS, *OPERATORS}
     words |= {
         "is",

@@ -119,7 +119,9 @@ _OLD_REPLY_TO: Final = (
     '<a:ReplyTo xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing">'
     f"<a:Address>{_ATTACKER}</a:Address></a:ReplyTo>"
 )
+# A gateway may take results without an application; law 01 is none of the suite's agency.
 _REQUIREMENT: Final = _build_decision_content("x").replace("ApplicationNumber", "RequirementNumber")
+_UNDECIDED_REQUIREMENT: Final = _REQUIREMENT.partition("<Decision>")[0]
 _NOT_ASKED: Final = "<ApplicationNumber>NOT-ASKED-1</ApplicationNumber>"
 _SECURITY_1_1: Final = (
     '<s:Security xmlns:s="http://docs.oasis-open.org/wss/oasis-wss-wssecurity-secext-1.1.xsd"/>'
@@ -195,8 +197,10 @@ _CALLS: Final[tuple[SourcedRow[RequestMaker], ...]] = (
      "GW701", _NAME),
     ("SIG-31.call-wildcard", "a decision about an application whose number is a pattern",
      _make_decision_call("%"), "GW701", _NAME),
-    ("SIG-31.call-requirement", "a decision by a requirement that nobody was asked for",
-     _make_call("SubmitDecision", _REQUIREMENT), "GW701", _NAME),
+    ("SIG-31.call-requirement", "a result without an application under a law of another agency",
+     _make_call("SubmitDecision", _REQUIREMENT), "GW404 GW701", _NAME),
+    ("SIG-31.call-requirement-note", "a notice without a decision by a requirement that nobody was asked for",
+     _make_call("SubmitDecision", _UNDECIDED_REQUIREMENT), "GW701", _NAME),
 )
 
 #: Header blocks that an attacker inserted.
