@@ -308,12 +308,17 @@ def trees() -> Iterator[tuple[str, ast.Module]]:
         yield get_place(path), tree
 
 
+def is_commit(call: ast.Call) -> bool:
+    """Return whether a call begins a transaction that commits, by its own name or through its module."""
+    return ast.unparse(call.func).rpartition(".")[2] in COMMITS
+
+
 def transactions() -> dict[str, str]:
     """Return the file of each named transaction."""
     found = {}
     for place, tree in trees():
         for node in ast.walk(tree):
-            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in COMMITS:
+            if not isinstance(node, ast.Call) or not is_commit(node):
                 continue
             if len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
                 found[str(node.args[1].value)] = place

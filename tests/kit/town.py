@@ -53,8 +53,8 @@ class Town(Stage):
         self, home: Path, database_url: str, *, agency: dict[str, str] | None = None, cast: Any = None
     ) -> None:
         played = cast or read_cast()
-        # Longer than the hub is away in all its kills together.
-        patient = played.agreement.replace("retries: 10", "retries: 90")
+        # Longer than any of these tests may take, so that no message is too old however slow the machine is.
+        patient = played.agreement.replace("retries: 10", "retries: 600")
         super().__init__(home, replace(played, agreement=patient), absent=frozenset({"hub"}))
         self.database_url = database_url
         self.agency = agency or {}

@@ -26,7 +26,7 @@ from gateway.message_model import MemoryBody, Ping
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import messages
 from gateway.store.engine import make_engine, read_transaction
-from tests.kit.facts import COMMITS
+from tests.kit.facts import is_commit
 from tests.kit.gateway import post
 from tests.kit.life import Change, Life
 from tests.kit.paths import ROOT
@@ -127,11 +127,7 @@ def named_commits() -> set[str]:
         for file in (path / room).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 # Where a transaction takes its name from a caller, the caller is the one that counts.
-                if (
-                    isinstance(node, ast.Call)
-                    and ast.unparse(node.func) in COMMITS
-                    and not isinstance(node.args[1], ast.Name)
-                ):
+                if isinstance(node, ast.Call) and is_commit(node) and not isinstance(node.args[1], ast.Name):
                     names.add(ast.literal_eval(node.args[1]))
     return names
 
