@@ -38,6 +38,7 @@ from gateway.hub.requirement_ledger import (
     claim_requirements,
     give_back_requirements,
     keep_rejected_uses,
+    lock_case_requirements,
     write_off_requirements,
 )
 from gateway.hub.requirement_results import await_unknown_requirements, note_joined_results
@@ -224,6 +225,10 @@ def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, 
 
     The items that stay rejected use nothing; what they would use is kept for a corrected decision.
     """
+    # The locks of every transaction: the case, the case whose items leave by it, then the requirements.
+    if intake.release is not None:
+        cases.lock_case(conn, intake.release.parent)
+    lock_case_requirements(conn, case.id, {use.number for use in intake.requirements.uses})
     give_back_requirements(conn, case.id, "amended", now)
     rejected = list_rejected_case_items(conn, case)
     told = take_items_again(conn, intake.release, case.id, intake.units, now)

@@ -40,6 +40,7 @@ from gateway.hub.customs import record_late_decision
 from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, FinishLease, enqueue_task
+from gateway.hub.requirement_ledger import lock_case_requirements
 from gateway.hub.requirement_results import is_result_without_application, store_requirement_result
 from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import (
@@ -54,6 +55,7 @@ from gateway.store import (
     officer_acts,
     payloads,
     requirement_quantities,
+    rerun_after_conflict,
     write_transaction,
 )
 
@@ -68,6 +70,7 @@ _UNKNOWN_REPLY = SignedReply()
 CallBackWitness = Callable[[Connection, Row[Any], datetime], None]
 
 
+@rerun_after_conflict
 def apply_call_back(
     hub: Hub,
     agency: str,
@@ -135,6 +138,7 @@ def describe_signer(hub: Hub, spoken: SignedReply) -> dict[str, str | None]:
     return {"signer": spoken.signer, "verdict": verdict}
 
 
+@rerun_after_conflict
 def apply_answer(
     hub: Hub,
     request_id: int,
@@ -331,10 +335,13 @@ def _add_requirements(
     case, request = about
     document = hub.rules.bundle.documents.get(request.document)
     trader = "exporter" if document is not None and document.direction == "export" else "importer"
-    for one in said:
-        if one.number and one.quantity is not None:
-            holder = (case.detail or {}).get(trader, "")
-            requirement_quantities.ensure_requirement(conn, request.agency, one.number, holder, now)
+    numbers = sorted({one.number for one in said if one.number and one.quantity is not None})
+    if numbers:
+        # What the decisions give back or take again is locked too, before any of it is changed.
+        lock_case_requirements(conn, case.id, numbers)
+    holder = (case.detail or {}).get(trader, "")
+    for number in numbers:
+        requirement_quantities.ensure_requirement(conn, request.agency, number, holder, now)
 
 
 def _make_notice_row(request: Row[Any], notice: Notice) -> NewNotice:

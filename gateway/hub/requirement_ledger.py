@@ -42,6 +42,7 @@ __all__ = [
     "inspect_requirements",
     "keep_rejected_uses",
     "load_requirement_balances",
+    "lock_case_requirements",
     "write_off_requirements",
 ]
 
@@ -102,6 +103,17 @@ def _list_said_quantities(
         if one.decision.quantity is not None:
             granted = GrantedQuantity(one.decision.quantity, one.decision.unit or "")
             yield (one.subject, one.decision.item), granted
+
+
+def lock_case_requirements(conn: Connection, case_id: int, numbers: Collection[str]) -> None:
+    """Lock what a locked case uses, and what has these numbers, all at once in the order of their rows.
+
+    It comes before a transaction changes some of them and then others: locked step by step, two cases
+    that use the same requirements could wait for each other.
+    """
+    used = {row.requirement_id for row in requirement_quantities.list_uses_of_case(conn, case_id)}
+    named = {row.id for row in requirement_quantities.find_requirements(conn, numbers)}
+    requirement_quantities.lock_requirements(conn, used | named)
 
 
 def claim_requirements(

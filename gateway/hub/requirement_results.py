@@ -32,7 +32,11 @@ from gateway.hub.case_progress import move_case
 from gateway.hub.completion import case_closing, list_outside_decisions, load_requirement_results
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease, enqueue_task
-from gateway.hub.requirement_ledger import load_requirement_balances, write_off_requirements
+from gateway.hub.requirement_ledger import (
+    load_requirement_balances,
+    lock_case_requirements,
+    write_off_requirements,
+)
 from gateway.store import (
     NewAwaitedUse,
     NewRequirementResult,
@@ -182,7 +186,9 @@ def _tell_changed(conn: Connection, case_id: int, changed: int, now: datetime) -
 def _write_off_awaited(conn: Connection, hub: Hub, case: Row[Any], now: datetime) -> set[int]:
     """Write off each awaited use that its requirement allows; return the requirements (row ids)."""
     waiting = requirement_results.list_awaited_uses(conn, case.id)
-    rows = requirement_quantities.lock_requirements_by_number(conn, {row.number for row in waiting})
+    numbers = {row.number for row in waiting}
+    lock_case_requirements(conn, case.id, numbers)
+    rows = requirement_quantities.lock_requirements_by_number(conn, numbers)
     joined: set[int] = set()
     for one in waiting:
         balances = load_requirement_balances(conn, rows, hub.rules.bundle.units)

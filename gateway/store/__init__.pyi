@@ -156,6 +156,7 @@ from .time_stamps import NewTimeStamp as NewTimeStamp
 from .time_stamps import StampingProgress as StampingProgress
 from .time_stamps import find_unstamped_since as find_unstamped_since
 from .traffic_counts import TrafficCount as TrafficCount
+from .transaction_conflicts import rerun_after_conflict as rerun_after_conflict
 from .transitions import StateEvent as StateEvent
 from .trusted_lists import NewTrustedList as NewTrustedList
 from .verdicts import NewVerdict as NewVerdict

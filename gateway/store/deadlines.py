@@ -27,7 +27,13 @@ __all__ = [
 
 _D: Final = deadlines.c
 _GET: Final = select(deadlines).where(_D.id == bindparam("wanted"))
-_LIVE: Final = select(deadlines).where(_D.case_id == bindparam("wanted"), _D.ended_at.is_(None))
+_LIVE: Final = (
+    select(deadlines)
+    .where(_D.case_id == bindparam("wanted"), _D.ended_at.is_(None))
+    .order_by(_D.id)
+    .with_for_update(key_share=True)
+)
+_UNKNOWN: Final = select(_D.id).where(_D.state == "UNKNOWN").order_by(_D.id).with_for_update(key_share=True)
 _OF_CASE: Final = (
     select(deadlines, agency_requests.c.number.label("application"), agency_requests.c.agency)
     .join(agency_requests, agency_requests.c.id == _D.request_id)
@@ -72,7 +78,7 @@ def find_by_id(conn: Connection, deadline: int) -> Row[Any] | None:
 
 
 def list_live(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
-    """Return the deadlines of a case that have not ended."""
+    """Lock the deadlines of a locked case that have not ended, in the order of their ids, and return them."""
     return conn.execute(_LIVE, {"wanted": case_id}).all()
 
 
@@ -107,6 +113,11 @@ def count_by_state(conn: Connection, states: Sequence[str], limit: int) -> dict[
 
 
 def wake_unknown(conn: Connection, now: datetime) -> int:
-    """Let the clockwork look at every deadline whose time is not known; return how many there are."""
+    """Let the clockwork look at every deadline whose time is not known; return how many there are.
+
+    They are of many cases, which are not locked. They are locked in the order of their ids, as the
+    deadlines of one case are, so that neither transaction waits for the other.
+    """
+    conn.execute(_UNKNOWN).all()
     changed = conn.execute(update(deadlines).where(_D.state == "UNKNOWN").values(next_at=now))
     return int(changed.rowcount)

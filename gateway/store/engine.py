@@ -28,6 +28,7 @@ from gateway.store.disk_reserve import (
     attach_disk_reserve,
     get_disk_reserve,
 )
+from gateway.store.transaction_conflicts import find_conflict
 
 __all__ = ["describe_database", "make_engine", "read_transaction", "write_transaction"]
 
@@ -309,8 +310,11 @@ def read_transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def _translate_database_error(error: Exception, engine: Engine, *, reading: bool = False) -> Exception:
-    """Translate a database error: GW805 for a damaged file, GW806 for no space, else the error itself."""
+    """Translate a database error: GW805 for a damaged file, GW806 if it may pass, else the error itself."""
     told = getattr(error, "orig", error)
+    conflict = find_conflict(told)
+    if conflict is not None:
+        return conflict
     if isinstance(told, sqlite3.DatabaseError) and type(told) is sqlite3.DatabaseError:
         # SQLITE_NOTADB and SQLITE_CORRUPT have no class of their own, as all other errors have.
         detail = f"the file of the database is damaged, restore it from a backup: {told}"

@@ -27,7 +27,9 @@ TABLES = {
     "clearance": customs_tables.clearances,
 }
 #: Named transactions that say nothing new to anyone: they end a task whose effect was stored
-#: before, or move a delivery, whose steps and attempts are its record, or count and tidy.
+#: before, or move a delivery, whose steps and attempts are its record, or count and tidy. A join
+#: says nothing where nobody knows the number that the case waits for; what it writes off, joins or
+#: decides has its leaves (test_outside_results), as has each result when it is stored.
 SILENT = {
     "accounts.upkeep",
     "events.sequence",
@@ -40,6 +42,7 @@ SILENT = {
     "msh.awaiting",
     "msh.delivered",
     "receive.tally",
+    "requirement.join",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from lxml import etree
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, Row
 
 from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
 from gateway.errors import GatewayError
@@ -291,6 +292,28 @@ def test_result_and_declaration_at_the_same_instant(story: Story) -> None:
         story.tick(seconds=1)
         assert used_of(story, number) == {"KGM": "40"}
         assert (story.case().state, story.outcome()) == ("CLOSED", ("APPROVED", {1: "APPROVED"}))
+
+
+def test_a_case_that_joins_a_number_locks_all_that_it_uses_at_once(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locked one after the other, two cases with the same numbers could wait for each other."""
+    say(story)
+    declare(story, "D1", (1, "2026-118", "40", "KGM"), (2, "2026-119", "10", "KGM"))
+    story.tick()
+    say(story, notice="R2", number="2026-119", item=2)
+    locked: list[set[int]] = []
+    lock = requirement_quantities.lock_requirements
+
+    def watched(conn: Connection, wanted: Collection[int]) -> Sequence[Row[Any]]:
+        locked.append({int(one) for one in wanted})
+        return lock(conn, wanted)
+
+    monkeypatch.setattr(requirement_quantities, "lock_requirements", watched)
+    story.tick()
+    assert used_of(story, "2026-119") == {"KGM": "10"}
+    assert locked[0] == {requirement(story).id, requirement(story, "2026-119").id}
+    assert all(one <= locked[0] for one in locked)
 
 
 @pytest.mark.parametrize("place", ["before", "after"])

@@ -14,8 +14,9 @@ from sqlalchemy import Engine, text
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice
 from gateway.hub import conclude
+from gateway.hub.deadlines import settle_deadlines
 from gateway.state_machines import CASE
-from gateway.store import cases, deliveries
+from gateway.store import cases, deadlines, deliveries
 from gateway.store.engine import make_engine, read_transaction, write_transaction
 from tests.flows.craft import without_applications
 from tests.kit.cases import OpenCase, open_case
@@ -28,7 +29,11 @@ def opened(story: Story, number: int) -> list[OpenCase]:
     story.submit(story.submission(without_applications), attach=False)
     story.tick()
     with write_transaction(story.house.engine) as conn:
-        return [open_case(conn, 1, one, ASKED) for one in range(1, number + 1)]
+        many = [open_case(conn, 1, one, ASKED) for one in range(1, number + 1)]
+        for one in many:
+            # As at admission: what is due begins then, and no decision has to begin it for the other.
+            settle_deadlines(conn, story.hub, one.id, story.clock())
+        return many
 
 
 def decide_all_at_once(story: Story, many: list[OpenCase]) -> None:
@@ -133,6 +138,29 @@ def wait_until_it_ends_or_waits(engine: Engine, other: Future[None]) -> None:
                 return
         time.sleep(0.01)
     raise AssertionError("the other transaction neither ended nor waited")
+
+
+def test_a_loaded_calendar_waits_for_a_case_whose_deadlines_change(postgresql: Engine) -> None:
+    """The load locks no case: both lock the deadlines in their order, so neither has what the other wants."""
+    story = Story(postgresql)
+    (one,) = opened(story, 1)
+    with write_transaction(postgresql) as conn:
+        conn.execute(text("UPDATE deadlines SET state = 'UNKNOWN'"))
+        wanted = [row.id for row in deadlines.list_live(conn, one.id)]
+    assert len(wanted) > 1
+    with ThreadPoolExecutor(1) as pool:
+
+        def load() -> None:
+            with write_transaction(postgresql) as conn:
+                assert deadlines.wake_unknown(conn, story.clock()) >= len(wanted)
+
+        with write_transaction(postgresql) as conn:
+            assert [row.id for row in deadlines.list_live(conn, one.id)] == wanted
+            deadlines.change_deadline(conn, wanted[-1], {"problem": "the last first"})
+            loading = pool.submit(load)
+            wait_until_it_ends_or_waits(postgresql, loading)
+            deadlines.change_deadline(conn, wanted[0], {"problem": "the first last"})
+        loading.result(60)
 
 
 def test_a_correction_waits_for_a_conclusion_that_has_read_the_decisions(

@@ -286,7 +286,7 @@ def test_a_message_that_cannot_be_admitted_waits_for_an_operator(
         raise RuntimeError("a mistake of ours")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gateway.hub.split.split_submission", broken)
+        patch.setattr("gateway.hub.split.write_requests", broken)
         story.submit()
         for _ in range(6):
             story.tick(minutes=10)

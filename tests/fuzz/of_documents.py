@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from random import Random
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 from lxml import etree
+from sqlalchemy import Engine
 
 from gateway.cases.agency_notices import Notice
 from gateway.cases.case_outcome import CaseOutcome
@@ -36,6 +40,8 @@ from gateway.hub.split import StoredSubmission, SubmissionRejectedError, process
 from gateway.hub.trust.verdict_recorder import VerdictRecorder
 from gateway.message_model import Party, PartyId, Payload, UserMessage
 from gateway.pki.certificates import Certificate
+from gateway.store.engine import make_engine
+from gateway.store.schema_migration import migrate_schema
 from gateway.wire.addressing import AddressingHeaders
 from gateway.wire.namespaces import AGENCY
 from gateway.wire.shipped_schemas import RESULT, SUBMISSION, load_shipped_schemas
@@ -88,20 +94,28 @@ class _Knowledge:
 
 
 class _Hub:
-    """What the intake asks of a hub, without a database: supplements are not for this target."""
-
-    engine = None
+    """What the intake asks of a hub, on an empty database: supplements are not for this target."""
 
     def __init__(self) -> None:
+        self.engine = _empty_database()
         self.judge = judge()
         self.limits = DEFAULT_LIMITS
         self.zone = UTC
         self.need_policy = DEFAULT_POLICY
         self.verdicts = VerdictRecorder(None)  # type: ignore[arg-type]
-        self._rules = load_shipped_rules()
+        self.rules = load_shipped_rules()
 
     def find_rules(self, _at: datetime) -> DecisionRules:
-        return self._rules
+        return self.rules
+
+
+def _empty_database() -> Engine:
+    """Make a database with every table and no row: no requirement and no case is known to it."""
+    folder = mkdtemp(prefix="gateway-fuzz-")
+    atexit.register(rmtree, folder, ignore_errors=True)
+    engine = make_engine(f"sqlite:///{folder}/gateway.sqlite3")
+    migrate_schema(engine)
+    return engine
 
 
 @cache
