@@ -164,7 +164,7 @@ class CaseModel:
         for one in self.applications.values():
             if one.cancelled or (one.decision is not None and not one.is_approved):
                 continue
-            if one.refused or ("submit" in one.waiting and not one.tried):
+            if one.refused or (not one.tried and {"submit", "amend"} & set(one.waiting)):
                 one.cancelled = True
                 one.waiting.clear()
             else:
@@ -188,7 +188,8 @@ class CaseModel:
             one = self.applications[name]
             one.decided.clear()
             if one.refused:
-                one.waiting, one.refused = [], False
+                # It is submitted anew: until that is tried, the agency has nothing of it.
+                one.waiting, one.refused, one.tried = [], False, False
             one.waiting = [kind for kind in one.waiting if kind not in overtaken]
             one.waiting.append("amend")
         self._settle()
