@@ -374,6 +374,8 @@ class _Story:
         )
         report.result_verified = bool(result.get("verified"))
         report.outcome, report.case_number = result.get("outcome"), result.get("case_number")
+        # The last result may be that of a child declaration, which has a reference of its own.
+        report.reference = result.get("reference", report.reference)
         report.decisions = result.get("decisions", [])
         report.customs_codes = self._read_customs_codes()
         report.messages = len(self._sent) + len(self._received)

@@ -290,6 +290,8 @@ def test_every_story_comes_out_as_its_file_says(name: str, tmp_path: Path) -> No
     plan = read_story(name)
     assert told["outcome"] == plan.outcome
     assert set(told["result_problems"]) == plan.problems
+    own = [step.words["reference"] for step in plan.steps if "reference" in step.words]
+    assert told["reference"] == ["HB2026-000123", *own][-1]
     assert none_lives(tmp_path / "run")
 
 
