@@ -12,14 +12,11 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import check_hub_number, normalize_hub_number
 from gateway.evidence import list_subject_leaves
-from gateway.hub import read_stored_notice
 from gateway.operations.delivery_report import (
     find_last_sentence,
     read_delivery_report,
     read_message_deliveries,
 )
-from gateway.operations.release_report import describe_releases
-from gateway.operations.requirement_report import describe_case_results
 from gateway.state_machines import CASE, CLEARANCE, DELIVERY, MESSAGE, REQUEST, StateMachine
 from gateway.store import (
     agency_requests,
@@ -57,6 +54,10 @@ def find_case(conn: Connection, text: str) -> Row[Any] | None:
 
 def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     """Return a case with its requests, notices, decisions, used requirements, deliveries and evidence."""
+    # Who only looks a case up loads nothing of what a report needs.
+    from gateway.operations.release_report import describe_releases
+    from gateway.operations.requirement_report import describe_case_results
+
     asked = agency_requests.list_by_case(conn, case.id)
     names = {row.id: row.number for row in asked}
     return dict(case._mapping) | {
@@ -80,6 +81,8 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
 
 def _read_customs_report(conn: Connection, case_id: int) -> dict[str, Any]:
     """Return the state of clearance, and the notices of customs, pointing into the applicant's message."""
+    from gateway.hub import read_stored_notice
+
     told = []
     for row in customs_notices.list_by_case(conn, case_id):
         one = asdict(read_stored_notice(conn, row))

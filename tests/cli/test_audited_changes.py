@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, Row, insert
 
+from gateway.cases.agency_notices import AgencyAcknowledgment
 from gateway.cli import main
 from gateway.cli.audited_changes import change_database
 from gateway.cli.settings import read_home_settings
@@ -28,14 +29,25 @@ from gateway.store import NewDelivery, SequenceKey, audit_log, deliveries, fetch
 from gateway.store.draft_tables import submission_drafts
 from gateway.store.engine import read_transaction, write_transaction
 from tests.cli.test_pki_list import AT, DESCRIPTION, party, zed_list
+from tests.flows.craft import withdrawal
 from tests.kit.paths import ROOT
 from tests.kit.rows import stored
+from tests.kit.story import AGENCIES, Story
 from tests.recognition.sample_lists import NOW, country
 
 ACCOUNT = pwd.getpwuid(os.getuid()).pw_name
 #: Changes of what, and not of whom we believe; a list and the mappings have evidence of their own.
 NO_TRUST = {
-    *("agency console", "migrate", "map use", "pki list import", "pki source refresh", "retention purge"),
+    *(
+        "agency console",
+        "calendar load",
+        "case unask",
+        "migrate",
+        "map use",
+        "pki list import",
+        "pki source refresh",
+        "retention purge",
+    ),
     "rules load",
 }
 SETTINGS = """
@@ -129,6 +141,8 @@ def test_every_changing_verb_leaves_one_row(
         "# table: border\n# edition: 1\n# valid_from: 2027-01-01\nhs,direction,law\n03,import,05\n"
     )
     desk.act("rules load", table)
+    desk.act("calendar load", _write_calendar(desk.home))
+    _unask_agency(desk)
     stated = ("2026-118", "--agency", "KFDA")
     desk.act("requirement add", *stated, "--quantity", "1500", "--unit", "KGM")
     desk.act("requirement revoke", *stated)
@@ -137,6 +151,34 @@ def test_every_changing_verb_leaves_one_row(
     assert desk.ran == {words for words, verb in VERBS.items() if verb.effect == "changes"}
     _check_no_secret(desk)
     desk.engine.dispose()
+
+
+def _write_calendar(folder: Path) -> Path:
+    """Write a shipped calendar under a name of its own; return its place."""
+    shipped = (ROOT / "mappings/calendars/kr-public-offices-2026.csv").read_text("utf-8")
+    place = folder / "calendar.csv"
+    place.write_text(shipped.replace("kr-public-offices", "own-offices"), "utf-8")
+    return place
+
+
+def _unask_agency(desk: Desk) -> None:
+    """End a question that an agency does not answer, in a home with a case."""
+    home = desk.home.parent / "asking"
+    home.mkdir()
+    (home / "gateway.toml").write_text('[hub]\nhome = "."\n')
+    other = Desk(home, desk.capsys)
+    other.act("migrate", "--new")
+    story = Story(other.engine)
+    story.submit()
+    story.tick()
+    story.decide_all()
+    for agency in AGENCIES:
+        story.say(agency, AgencyAcknowledgment("again"))
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick()
+    other.act("case unask", story.number_of("KFDA"), "--reason", "no answer since Monday")
+    other.engine.dispose()
+    desk.ran |= other.ran
 
 
 def _purge_draft(desk: Desk) -> None:

@@ -46,7 +46,7 @@ _FILES: Final = click.option(
 
 
 @verb
-@click.argument("organisation")
+@click.argument("organisation", help="the code of the organisation")
 @click.option("--from", "start", type=DAY, required=True, metavar="DAY", help="the first day")
 @click.option("--until", "end", type=DAY, metavar="DAY", help="the last day; default: a month later")
 @_FILES
@@ -134,7 +134,7 @@ def describe_edition(edition: CalendarEdition | TermEdition) -> dict[str, Any]:
 
 
 @verb
-@click.argument("organisation")
+@click.argument("organisation", help="the code of the organisation")
 @click.option("--from", "start", type=ZONED_MOMENT, required=True, metavar="TIME", help="when it begins")
 @click.option("--days", type=click.IntRange(1, 999), help="so many working days")
 @click.option("--document", help="or the days that the terms give for this document")

@@ -8,7 +8,6 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
-from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.list_options import list_options, print_page, read_clock, read_list_filter
 from gateway.cli.partner_names import check_partner_names
 from gateway.cli.result_output import format_value, print_json, report_wrong_row
@@ -16,16 +15,7 @@ from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import change_options, home_options, read_reason
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import GatewayError
-from gateway.operations import (
-    add_case_waiting,
-    add_delivery_waiting,
-    find_case,
-    list_admitted_signers,
-    list_delivery_lines,
-    read_case_deadlines,
-    read_case_report,
-    read_custody_times,
-)
+from gateway.operations import add_case_waiting, find_case, list_admitted_signers, list_delivery_lines
 from gateway.state_machines import CASE
 from gateway.store import list_searches
 
@@ -67,6 +57,14 @@ def _find_case_number(conn: Connection, number: str | None) -> int | None:
 @home_options()
 def show_case(arguments: Arguments) -> int:
     """Print one case with all related data; return 1 when there is no such case."""
+    # A list shares this module, and needs none of what a report loads.
+    from gateway.operations import (
+        add_delivery_waiting,
+        read_case_deadlines,
+        read_case_report,
+        read_custody_times,
+    )
+
     with read_database(arguments) as conn:
         case = find_case(conn, arguments.number)
         if case is None:
@@ -92,6 +90,7 @@ def stop_asking(arguments: Arguments) -> int:
 
     The application stands, as if its agency had refused. The agency may still cancel it.
     """
+    from gateway.cli.audited_changes import change_database, print_change
     from gateway.operations import stop_asking_agency
 
     reason = read_reason(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 
 import click
@@ -9,7 +10,7 @@ import click
 from gateway.cli.mapping_folder import load_mappings, mapping_path_option
 from gateway.cli.named_files import name_file, read_file, write_file
 from gateway.cli.result_output import print_json
-from gateway.cli.shared_options import FILE
+from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import (
@@ -36,6 +37,7 @@ _FORMS = ("xml", "json", "fixed")
 @click.option("--layout", is_flag=True, help="print the layout of the fixed records instead, as JSON")
 @click.option("--out", type=FILE, metavar="FILE", help="write there (default: standard output)")
 @mapping_path_option()
+@json_option("print one JSON object with the content in Base64, or with the file that was written")
 def render_file(arguments: Arguments) -> int:
     """Convert a document between XML, JSON and fixed records."""
     bundle = load_mappings(arguments.path)
@@ -50,12 +52,23 @@ def render_file(arguments: Arguments) -> int:
         octets = write_carried(
             read_carried(content, document, _choose_form(own, arguments.source)), document, target
         )
-    if arguments.out is None:
+    if arguments.out is not None:
+        write_file(arguments.out, octets)
+    _print_rendered(arguments, target.form, octets)
+    return 0
+
+
+def _print_rendered(arguments: Arguments, form: str, octets: bytes) -> None:
+    """Print the octets as they are, or an object about them; a fixed record need not be UTF-8."""
+    if arguments.json:
+        told = {"document": arguments.document, "form": form, "octets": len(octets)}
+        if arguments.out is None:
+            print_json(told | {"written": None, "content": base64.b64encode(octets).decode()})
+        else:
+            print_json(told | {"written": str(arguments.out), "content": None})
+    elif arguments.out is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(octets)
-    else:
-        write_file(arguments.out, octets)
-    return 0
 
 
 def _find_own_form(bundle: MappingBundle, arguments: Arguments) -> CarrierForm:
