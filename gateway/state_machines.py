@@ -16,6 +16,7 @@ __all__ = [
     "CASE",
     "CLEARANCE",
     "DELIVERY",
+    "FEE",
     "MACHINES",
     "MESSAGE",
     "REQUEST",
@@ -123,15 +124,17 @@ _NOTICES: Final = {
 
 # Between the question whether an agency cancels and its answer, the request goes on as if nothing were asked.
 _STAYING: Final = ("send", "ask_cancel", "refuse_cancel")
+# The last fee that was due is paid or cancelled: the agency goes on, or the hub forwards the application.
+_FEE_ENDS: Final = ("fee_settled", "forward")
 
 
 def _make_waiting_row(state: str, **other: str) -> dict[str, str]:
-    return _NOTICES | dict.fromkeys(("decide_item", *_STAYING), state) | other
+    return _NOTICES | dict.fromkeys(("decide_item", *_FEE_ENDS, *_STAYING), state) | other
 
 
 def _make_settled_row(state: str, **other: str) -> dict[str, str]:
     # Late notices are recorded and change nothing.
-    return dict.fromkeys(("acknowledge", "ask", "inspect", "fee", *_STAYING), state) | other
+    return dict.fromkeys(("acknowledge", "ask", "inspect", "fee", *_FEE_ENDS, *_STAYING), state) | other
 
 
 # An acknowledgement that arrives after a question, an inspection or a fee must not hide it.
@@ -145,7 +148,9 @@ REQUEST: Final = StateMachine(
         "ACKNOWLEDGED": _make_waiting_row("ACKNOWLEDGED"),
         "INFORMATION_REQUIRED": _make_waiting_row("INFORMATION_REQUIRED", acknowledge="INFORMATION_REQUIRED"),
         "INSPECTION": _make_waiting_row("INSPECTION", acknowledge="INSPECTION"),
-        "FEE_DUE": _make_waiting_row("FEE_DUE", acknowledge="FEE_DUE"),
+        "FEE_DUE": _make_waiting_row(
+            "FEE_DUE", acknowledge="FEE_DUE", fee_settled="ACKNOWLEDGED", forward="PREPARED"
+        ),
         "STRANDED": _make_waiting_row("STRANDED"),
         "DECIDED": _make_settled_row("DECIDED", correct="DECIDED", amend="SENT", cancel="CANCELLED"),
         "CANCELLED": _make_settled_row("CANCELLED", cancel="CANCELLED"),
@@ -207,8 +212,35 @@ CLEARANCE: Final = StateMachine(
     },
 )
 
+
+def _make_fee_row(state: str, **other: str) -> dict[str, str]:
+    # What comes late, or twice, is recorded and changes nothing.
+    return dict.fromkeys(("order", "pay", "confirm", "cancel"), state) | other
+
+
+# An open fee that is confirmed was paid elsewhere. Money that comes after a cancellation is given back.
+FEE: Final = StateMachine(
+    name="fee",
+    initial="LEVIED",
+    final=frozenset({"CONFIRMED", "CANCELLED", "REFUNDED", "PARTLY_REFUNDED"}),
+    table={
+        "LEVIED": _make_fee_row(
+            "LEVIED", order="ORDERED", pay="PAID", confirm="CONFIRMED", cancel="CANCELLED"
+        ),
+        "ORDERED": _make_fee_row("ORDERED", pay="PAID", confirm="CONFIRMED", cancel="CANCELLED"),
+        "PAID": _make_fee_row("PAID", confirm="CONFIRMED", refund="REFUNDING"),
+        "CONFIRMED": _make_fee_row("CONFIRMED", refund="REFUNDING"),
+        "CANCELLED": _make_fee_row("CANCELLED", refund="REFUNDING"),
+        "REFUNDING": _make_fee_row(
+            "REFUNDING", refund="REFUNDING", refunded="REFUNDED", partly_refunded="PARTLY_REFUNDED"
+        ),
+        "REFUNDED": _make_fee_row("REFUNDED", refund="REFUNDING"),
+        "PARTLY_REFUNDED": _make_fee_row("PARTLY_REFUNDED", refund="REFUNDING"),
+    },
+)
+
 MACHINES: Final[Mapping[str, StateMachine]] = {
-    machine.name: machine for machine in (MESSAGE, CASE, REQUEST, DELIVERY, CLEARANCE)
+    machine.name: machine for machine in (MESSAGE, CASE, REQUEST, DELIVERY, CLEARANCE, FEE)
 }
 
 

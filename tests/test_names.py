@@ -54,6 +54,7 @@ PLAIN_FILES = {
     ),
     *(
         "deadlines",
+        "fees",
         "mandates",
         "messages",
         "notices",

@@ -12,6 +12,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from gateway.cases.named_fees import NamedFee
+
 __all__ = [
     "AgencyAcknowledgment",
     "AgencyAnswer",
@@ -63,7 +65,8 @@ class Notice:
 
     `status_code` is one of the requirement status codes (A00-Z05); `pointers` are the fields
     about which information is requested; `deadline` is the last instant for a supplement, or for a
-    payment; `receipt_number` is the agency's own number of the application, where it is stated.
+    payment; `receipt_number` is the agency's own number of the application, where it is
+    stated; `fee` is what it says of a fee.
     """
 
     number: str
@@ -74,6 +77,7 @@ class Notice:
     pointers: tuple[str, ...] = ()
     deadline: datetime | None = None
     receipt_number: str | None = None
+    fee: NamedFee | None = None
 
 
 AgencyAnswer = AgencyAcknowledgment | Notice

@@ -16,6 +16,8 @@ from lxml import etree
 from gateway.cases.agency_notices import Notice
 from gateway.cases.case_outcome import CaseOutcome, RankedDecision
 from gateway.cases.customs_notices import CustomsNotice
+from gateway.cases.exact_money import Money
+from gateway.cases.named_fees import NamedFee
 from gateway.wire import RES, WCO_RES
 
 __all__ = [
@@ -156,8 +158,13 @@ def make_hold_document(header: CaseHeader, held: HeldCase) -> etree._Element:
     return root
 
 
-def make_notice_document(header: CaseHeader, request: RequestState, notice: Notice | None) -> etree._Element:
-    """Return the unsigned `Notice` of one request's new state, with the notice of the agency."""
+def make_notice_document(
+    header: CaseHeader, request: RequestState, notice: Notice | None, address: str = ""
+) -> etree._Element:
+    """Return the unsigned `Notice` of one request's new state, with the notice of the agency.
+
+    `address` is where the fee of the notice is paid.
+    """
     root = _make_document_root("Notice", header)
     element = etree.SubElement(root, f"{_RES}Request")
     element.set("application", request.application)
@@ -170,6 +177,8 @@ def make_notice_document(header: CaseHeader, request: RequestState, notice: Noti
         _add_element(element, "ReceiptNumber", _replace_unprintable(request.receipt_number, 128))
     if notice is not None:
         _write_notice_details(element, notice)
+        if notice.fee is not None and notice.fee.money is not None:
+            _write_fee(element, notice.fee, notice.fee.money, address)
     return root
 
 
@@ -210,6 +219,15 @@ def make_reminder_document(
     _add_element(element, "Text", _replace_unprintable(words, _LONGEST_TEXT))
     _add_element(element, "Deadline", _format_instant(due_at))
     return root
+
+
+def _write_fee(request: etree._Element, fee: NamedFee, money: Money, address: str) -> None:
+    element = _add_element(request, "Fee", money.digits)
+    element.set("currencyID", money.currency)
+    named = {"paymentNotice": fee.payment_notice, "dueDate": fee.due.isoformat() if fee.due else ""}
+    for name, value in (named | {"address": address}).items():
+        if value:
+            element.set(name, value)
 
 
 def _write_notice_details(element: etree._Element, notice: Notice) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice
+from gateway.cases.named_fees import FeeStep, check_named_fee
 from gateway.errors import CODE_UNKNOWN, DECISION_CONFLICT, MAPPING_WRONG, GatewayError
 
 __all__ = ["StatusCode", "check_notice_status", "read_status_codes"]
@@ -20,7 +21,8 @@ class StatusCode:
     """One code: its name, the party that may set it, and the outcome that it means.
 
     `event` is the event of the request's state machine that it causes; empty for codes that
-    only the hub or customs set.
+    only the hub or customs set. `fee_step` is what it says of a fee, and `fee_kind` of which: empty
+    for codes of no fee, and for a refund of any.
     """
 
     code: str
@@ -28,6 +30,8 @@ class StatusCode:
     set_by: str
     outcome: str
     event: str
+    fee_step: str = ""
+    fee_kind: str = ""
 
 
 #: The decisions that a status code of an outcome contradicts; other outcomes contradict none.
@@ -39,6 +43,12 @@ _CONTRADICTS: Mapping[str, frozenset[DecisionCode]] = {
 }
 
 
+_COLUMNS: Final = ("code", "name", "set_by", "outcome", "event", "fee_step", "fee_kind")
+#: The step of a fee that only the hub says, and those that only agencies say.
+_STEPS: Final = {
+    **dict.fromkeys((FeeStep.AWAIT, FeeStep.PAY), "hub"),
+    **dict.fromkeys((FeeStep.LEVY, FeeStep.CANCEL, FeeStep.CONFIRM, FeeStep.REFUND), "agency"),
+}
 _FORM: Final = re.compile("[A-Z][0-9]{2}")
 _SETTERS: Final = frozenset({"agency", "customs", "hub"})
 #: The events of a request that a notice of an agency may cause.
@@ -55,8 +65,9 @@ def read_status_codes(table: str, name: str = "requirement-status.csv") -> Mappi
     """Read the code table (CSV with header code, name, set_by, outcome, event, …).
 
     Raise GW502 with the line for a column that is missing, a code that stands twice or has another
-    form than a notice can carry, and a value of set_by, outcome or event that is not known. A code
-    has an event exactly when agencies set it.
+    form than a notice can carry, and a value of set_by, outcome, event or fee_step that is not known. A
+    code has an event exactly when agencies set it. A table without the columns fee_step and fee_kind
+    knows no fees.
     """
     rows = csv.DictReader(io.StringIO(table))
     missing = [
@@ -68,7 +79,7 @@ def read_status_codes(table: str, name: str = "requirement-status.csv") -> Mappi
         raise GatewayError(MAPPING_WRONG, f"there is no column {', '.join(missing)}", f"{name}:1")
     found: dict[str, StatusCode] = {}
     for row in rows:
-        code = StatusCode(*((row[column] or "") for column in ("code", "name", "set_by", "outcome", "event")))
+        code = StatusCode(*((row.get(column) or "") for column in _COLUMNS))
         fault = _find_fault(code, found)
         if fault:
             raise GatewayError(
@@ -87,11 +98,22 @@ def _find_fault(code: StatusCode, earlier: Mapping[str, StatusCode]) -> str:
         ("set_by", code.set_by, _SETTERS),
         ("outcome", code.outcome, _OUTCOMES),
         ("event", code.event, _EVENTS | {""}),
+        ("fee_step", code.fee_step, frozenset(_STEPS) | {""}),
     ):
         if value not in known:
             return f"{column} is one of {', '.join(sorted(known - {''}))}, not {value[:40]!r}"
     if bool(code.event) != (code.set_by == "agency"):
         return "a code has an event when agencies set it, and no event otherwise"
+    return _find_fee_fault(code)
+
+
+def _find_fee_fault(code: StatusCode) -> str:
+    if not code.fee_step:
+        return "a code without fee_step has no fee_kind" if code.fee_kind else ""
+    if code.set_by != _STEPS[FeeStep(code.fee_step)]:
+        return f"the step {code.fee_step} of a fee is said by {_STEPS[FeeStep(code.fee_step)]}"
+    if not code.fee_kind and code.fee_step != FeeStep.REFUND:
+        return "a code of a fee names its fee_kind"
     return ""
 
 
@@ -99,12 +121,14 @@ def check_notice_status(notice: Notice, codes: Mapping[str, StatusCode]) -> Stat
     """Return the status code of a notice of an agency.
 
     Raise GW403 for a code that is unknown or that an agency may not set, GW702 for a notice
-    with a contradiction: code against decision, or two decisions on one (item, law).
+    with a contradiction: code against decision, or two decisions on one (item, law); GW711 for a fee
+    beside a code of no fee.
     """
     code = codes.get(notice.status_code)
     if code is None or not code.event:
         known = "is unknown" if code is None else f"is set by {code.set_by}, not by an agency"
         raise GatewayError(CODE_UNKNOWN, f"status code {notice.status_code[:20]!r} {known}", "StatusCode")
+    check_named_fee(notice.fee, code.fee_step)
     seen: dict[tuple[int, str], Decision] = {}
     for position, decision in enumerate(notice.decisions, start=1):
         where = f"Decision[{position}]"

@@ -21,6 +21,12 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.cli.demo_console import add_people, list_console_settings, list_desk_settings
+from gateway.cli.demo_payments import (
+    PROVIDER,
+    list_payment_settings,
+    list_provider_words,
+    write_payment_secret,
+)
 from gateway.cli.registration import load_agreement, read_party_id, register_certificate
 from gateway.config import Settings, load_settings
 from gateway.errors import MISUSE, UNREACHABLE, GatewayError
@@ -51,6 +57,7 @@ class Cast:
     console: Mapping[str, Any] = field(default_factory=dict)
     #: Settings of the hub about documents that are missing.
     needs: Mapping[str, str] = field(default_factory=dict)
+    tariffs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def read_cast() -> Cast:
@@ -123,11 +130,14 @@ class Stage:
     def build(self) -> None:
         """Make keys, settings, database and register, and a folder for each partner."""
         names = ["hub", "broker", "customs", *(agency["code"] for agency in self.cast.agencies)]
-        self.ports = dict(zip([*names, "console"], _find_free_ports(len(names) + 1), strict=True))
+        more = ["console", *([PROVIDER] if self.cast.tariffs else [])]
+        self.ports = dict(zip([*names, *more], _find_free_ports(len(names) + len(more)), strict=True))
         sandbox = make_sandbox(self.home / "pki", self._list_certificate_orders(), clock())
         agreement = self.cast.agreement
         for name in ("broker", "hub"):
             agreement = agreement.replace(f"{{{name}}}", str(self.ports[name]))
+        if self.cast.tariffs:
+            write_payment_secret(self.home)
         (self.home / "gateway.toml").write_text(self._format_settings_file(), encoding="utf-8")
         for name in names[1:]:
             self._make_partner_folder(name)
@@ -167,8 +177,12 @@ class Stage:
                 if code == self.desk
                 else [f"[agency.{code}]", f'endpoint = "http://127.0.0.1:{self.ports[code]}/soap"']
             )
+            if agency.get("payment_notices") and code != self.desk:
+                lines.append("payment_notices = true")
         if self.cast.needs:
             lines += ["[needs]", *(f'{name} = "{value}"' for name, value in self.cast.needs.items())]
+        if self.cast.tariffs:
+            lines += list_payment_settings(self.ports[PROVIDER], self.cast.tariffs)
         if self.password:
             lines += [*list_console_settings(self.ports["console"]), *self.console_lines]
         return "\n".join(lines) + "\n"
@@ -233,6 +247,9 @@ class Stage:
             )
         self._start_one_partner("customs", "customs", ())
         self._start_one_partner("broker", "broker", ())
+        if self.cast.tariffs:
+            words = list_provider_words(self.home, self.ports[PROVIDER], self.hub_url)
+            self._start_player_process(PROVIDER, ("gateway.conformance", *words), tells=True)
 
     def _start_one_partner(self, kind: str, name: str, further: Sequence[str]) -> None:
         if name in self.absent or name == self.desk:

@@ -72,6 +72,8 @@ class StoryPlan:
     `problems` are the ids in the result, `customs_codes` the codes for customs (None: the usual ones).
     `agencies` has new values of agencies of the cast. The first submission lacks the applications of
     the documents in `without`; `needs` are settings of the hub about that.
+    `agencies` has new values of agencies of the cast. With `tariffs` a payment provider plays, too: the
+    fee of each document.
     """
 
     title: str = ""
@@ -85,6 +87,7 @@ class StoryPlan:
     names: tuple[Mapping[str, Any], ...] = ()
     without: tuple[str, ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict)
+    tariffs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 #: The demo without a story.
@@ -117,6 +120,7 @@ def read_story(name: str) -> StoryPlan:
         names=tuple(table.get("names", ())),
         without=tuple(table.get("without", ())),
         needs=table.get("needs", {}),
+        tariffs=table.get("tariff", {}),
     )
 
 
@@ -139,6 +143,7 @@ def apply_story(cast: Cast, plan: StoryPlan) -> Cast:
         agencies=agencies,
         outcome=plan.outcome or cast.outcome,
         needs=plan.needs,
+        tariffs=plan.tariffs,
     )
 
 

@@ -50,6 +50,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "error": Noun("Look", "explain a problem by its id"),
     "queue": Noun("Act", "deliveries: list, show, lanes, hold, release, try, requeue, cancel"),
     "order": Noun("Act", "the order of messages in a conversation: list, show, release, reset"),
+    "fees": Noun("Act", "fees of agencies: list, show, compare with a provider's statement"),
     "requirement": Noun("Act", "certificates with a quantity: add, list, show, revoke, check a submission"),
     "agency": Noun("Act", "agencies at the console: switch, list acts of officers"),
     "submit": Noun("Act", "send a submission as a broker does, and wait for its result"),

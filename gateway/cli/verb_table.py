@@ -9,6 +9,7 @@ from typing import Final
 
 from gateway.cli.calendar_verbs import CALENDAR_VERBS
 from gateway.cli.conformance_verbs import CONFORMANCE_VERBS
+from gateway.cli.ledger_verbs import LEDGER_VERBS
 from gateway.cli.mapping_verbs import MAPPING_VERBS
 from gateway.cli.trust_verbs import TRUST_VERBS, Verb
 from gateway.cli.verb_nouns import NOUNS, SECTIONS, Noun
@@ -90,33 +91,7 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway party mandate revoke 3 --home D",
         effect="changes",
     ),
-    "requirement add": Verb(
-        "requirement:add_requirement",
-        "register a certificate that was issued outside, with its quantity",
-        "gateway requirement add 2026-118 --agency ORG --quantity 1500 --unit KGM --home D",
-        effect="changes",
-    ),
-    "requirement list": Verb(
-        "requirement:list_requirements",
-        "list certificates with what is left of each",
-        "gateway requirement list --home D",
-    ),
-    "requirement show": Verb(
-        "requirement:show_requirement",
-        "show a certificate and the declarations that use it",
-        "gateway requirement show 2026-118 --home D",
-    ),
-    "requirement revoke": Verb(
-        "requirement:revoke_requirement",
-        "let no further declaration use a registered certificate",
-        "gateway requirement revoke 2026-118 --agency ORG --home D",
-        effect="changes",
-    ),
-    "requirement check": Verb(
-        "requirement:check_requirements",
-        "judge what a submission would use of certificates, from files",
-        "gateway requirement check submission.xml --ledger ledger.jsonl",
-    ),
+    **LEDGER_VERBS,
     "route add": Verb(
         "route:add_route",
         "pass messages for another party on to the next message handler",

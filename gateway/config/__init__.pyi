@@ -9,6 +9,7 @@ from .key_reference import describe_settings as describe_settings
 from .limits import LimitSettings as LimitSettings
 from .need_settings import NeedSettings as NeedSettings
 from .oidc_settings import OidcSettings as OidcSettings
+from .payment_settings import PaymentSettings as PaymentSettings
 from .pki import AgencyKeySettings as AgencyKeySettings
 from .pki import NextKeySettings as NextKeySettings
 from .pki import PkiSettings as PkiSettings

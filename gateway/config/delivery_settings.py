@@ -123,6 +123,13 @@ class AgencySettings(_PartnerSettings):
             "certificate, or by being signed in (`session`)."
         ),
     )
+    payment_notices: bool = Field(
+        False,
+        description=(
+            "Whether the agency is told which fees were paid (operation `NotifyPayment`). Its WSDL must have "
+            "the operation."
+        ),
+    )
     pki: AgencyKeySettings = Field(
         AgencyKeySettings(), description="The key of an agency that decides at the console."
     )

@@ -17,6 +17,7 @@ from gateway.config.hub_settings import DatabaseSettings, HubSettings, ShareSett
 from gateway.config.limits import LimitSettings
 from gateway.config.mapping_settings import MappingSettings
 from gateway.config.need_settings import NeedSettings
+from gateway.config.payment_settings import PaymentSettings
 from gateway.config.pki import PkiSettings
 from gateway.config.recognition_settings import RecognitionSettings
 from gateway.config.retention_settings import RetentionSettings
@@ -75,6 +76,9 @@ class Settings(SettingsSection):
     customs: CustomsSettings = Field(
         CustomsSettings(),
         description="How the gateway calls customs. Without an endpoint customs gets no calls.",
+    )
+    fees: PaymentSettings = Field(
+        PaymentSettings(), description="The payment provider, and the fees that are due before forwarding."
     )
     fetch: dict[SourceName, FetchSettings] = Field(
         {},

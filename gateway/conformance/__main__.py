@@ -53,6 +53,16 @@ def _build_parser() -> argparse.ArgumentParser:
     customs.add_argument("--misbehave", action="append", default=[], metavar="NAME[=SECONDS][*COUNT]")
     customs.add_argument("--hub", default="", help="the hub's service that customs calls, /soap/customs")
     customs.add_argument("--plan", type=Path, help="a plan file (TOML): answer, reasons, clearance, delay")
+    payment = kinds.add_parser("payment", help="a payment provider")
+    payment.set_defaults(run=_run_payment)
+    payment.add_argument("--host", default="127.0.0.1")
+    payment.add_argument("--port", type=int, default=0)
+    payment.add_argument(
+        "--secret", type=Path, required=True, help="the file of the secret shared with the hub"
+    )
+    payment.add_argument("--hub", required=True, help="URL of the hub, which is told of payments")
+    payment.add_argument("--folder", type=Path, required=True, help="the folder of its logs")
+    payment.add_argument("--leash", action="store_true", help="end when standard input ends")
     broker = _add_partner_parser(kinds, "broker", "a broker's message handler", _run_broker)
     broker.add_argument(
         "--agreement", type=Path, help="the agreement, if not agreement.yaml in the partner folder"
@@ -186,6 +196,18 @@ def _run_customs(arguments: argparse.Namespace) -> None:
     simulator.start()
     _serve_until_stopped(server, arguments.leash)
     simulator.close()
+
+
+def _run_payment(arguments: argparse.Namespace) -> None:
+    from gateway.conformance.partners import PaymentProvider, read_file
+
+    secret = read_file(arguments.secret).strip()
+    provider = PaymentProvider(secret, arguments.folder, arguments.hub)
+    server = PartnerServer(provider, arguments.host, arguments.port)
+    provider.address = f"http://{arguments.host}:{server.port}"
+    provider.start()
+    _serve_until_stopped(server, arguments.leash)
+    provider.close()
 
 
 def _run_broker(arguments: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ class PartnerService:
     """One partner of the settings: WSDL (a name means a shipped one), address, registered party, options.
 
     `bounds` limit the time of its answers; None: the limits of the HTTP client. With `console` it has no
-    system: its officers decide at the console.
+    system: its officers decide at the console. With `payment_notices` it is told which fees were paid.
     """
 
     wsdl: WsdlFile | str
@@ -36,6 +36,7 @@ class PartnerService:
     unsigned_faults: bool = False
     bounds: HttpLimits | None = None
     console: bool = False
+    payment_notices: bool = False
 
 
 class PartnerDirectory:
@@ -67,6 +68,11 @@ class PartnerDirectory:
         """Return whether a destination has no system, by the settings: its calls rest in the mailbox."""
         partner = self._partners().get(destination)
         return partner is not None and partner.console
+
+    def wants_payments(self, destination: str) -> bool:
+        """Return whether an agency wants to be told that a fee was paid, by the settings."""
+        partner = self._partners().get(destination)
+        return partner is not None and partner.payment_notices
 
     def compose_call(self, call: OutgoingCall) -> bytes:
         """Return the unsigned envelope of a call; raises GW504 when it does not fit the contract.

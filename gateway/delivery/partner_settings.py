@@ -134,6 +134,7 @@ def _build_partner(name: str, called: AgencySettings | CustomsSettings, own: Wsd
         called.party or name,
         bounds=HttpLimits.from_time_out(called.time_out),
         console=console,
+        payment_notices=isinstance(called, AgencySettings) and called.payment_notices and not console,
     )
 
 

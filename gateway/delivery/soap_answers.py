@@ -14,8 +14,10 @@ from gateway.cases import (
     CustomsReason,
     Decision,
     DecisionCode,
+    NamedFee,
     Notice,
     PartnerAnswer,
+    read_named_fee,
 )
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
@@ -58,6 +60,21 @@ def _read_notice(element: etree._Element) -> Notice:
         text=_find_child_text(element, "Text") or "",
         pointers=tuple(collapse_whitespace(one.text or "") for one in _list_children(element, "Pointer")),
         deadline=None if deadline is None else parse_instant(deadline),
+        fee=_read_fee(element),
+    )
+
+
+def _read_fee(notice: etree._Element) -> NamedFee | None:
+    """Return the fee of a notice; raises GW711 for what is no exact amount."""
+    element = notice.find("{*}Fee")
+    if element is None:
+        return None
+    due = _find_child_text(element, "dueDate")
+    return read_named_fee(
+        (_read_required_text(element, "amount"), _read_required_text(element, "currency")),
+        None if due is None else date.fromisoformat(due),
+        _read_required_text(element, "paymentNotice"),
+        refundable=_find_child_text(element, "refundable") in ("true", "1"),
     )
 
 

@@ -17,6 +17,7 @@ from gateway.delivery.agents import (
     LocalAgent,
     MshAgent,
     PartnerAgent,
+    PaymentAgent,
     TimeStampAgent,
     TimeStampPolicy,
     WebhookAgent,
@@ -122,10 +123,16 @@ def _build_agents(
             watched.get_retry_plans,
             ConsoleMailbox(hub, partners, AgencyKeys(watched.get_settings)),
         ),
+        "payment": PaymentAgent(hub, _build_payment_client(settings, tls), settings.fees, plan),
         "webhook": _build_webhook_agent(hub, settings, tls),
         "tsa": _build_time_stamp_agent(hub, settings.time_stamps, tls),
         AGENT: FetchAgent(hub, read_fetch_sources(settings), plan, delivery.lease, tls),
     }
+
+
+def _build_payment_client(settings: Settings, tls: PerHostConnector) -> HttpClient:
+    seconds = settings.fees.time_out.total_seconds()
+    return HttpClient(HttpLimits(min(10.0, seconds), seconds, 2 * seconds, _MOST_TOKEN), tls)
 
 
 def _build_webhook_agent(hub: Hub, settings: Settings, tls: PerHostConnector) -> WebhookAgent:

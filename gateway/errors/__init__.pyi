@@ -11,13 +11,16 @@ from .delivery import CLEARED_ALREADY as CLEARED_ALREADY
 from .delivery import CUSTOMS_ERROR as CUSTOMS_ERROR
 from .delivery import DEADLINE_PASSED as DEADLINE_PASSED
 from .delivery import DECISION_CONFLICT as DECISION_CONFLICT
+from .delivery import FEE_WRONG as FEE_WRONG
 from .delivery import FETCHED_REFUSED as FETCHED_REFUSED
 from .delivery import NO_ADDRESS as NO_ADDRESS
 from .delivery import PARTNER_FAULT as PARTNER_FAULT
+from .delivery import PAYMENT_REFUSED as PAYMENT_REFUSED
 from .delivery import PUT_ASIDE as PUT_ASIDE
 from .delivery import REFUSED_FOR_GOOD as REFUSED_FOR_GOOD
 from .delivery import REPLY_UNMATCHED as REPLY_UNMATCHED
 from .delivery import SHOWN_CHANGED as SHOWN_CHANGED
+from .delivery import STATEMENT_WRONG as STATEMENT_WRONG
 from .delivery import TRANSITION_REFUSED as TRANSITION_REFUSED
 from .delivery import UNREACHABLE as UNREACHABLE
 from .delivery import WORKED_ON_BY_ANOTHER as WORKED_ON_BY_ANOTHER

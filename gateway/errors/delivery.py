@@ -232,6 +232,43 @@ CALENDAR_UNKNOWN = Problem(
     remedy="Load an edition that covers the day: `gateway calendar load FILE`. Nothing was guessed.",
 )
 
+FEE_WRONG = Problem(
+    id="GW711",
+    title="fee not usable",
+    meaning="What is said of a fee is no exact amount of money, or does not name one fee.",
+    cause=(
+        "The currency is unknown, the amount has more decimals than the currency has, or is not above "
+        "zero; the payment notice number is too long, or the notice fits no fee of the application."
+    ),
+    remedy="Correct the notice and send it with a new number. KRW has no decimals, EUR has two.",
+    soap="Client",
+    http=400,
+)
+
+PAYMENT_REFUSED = Problem(
+    id="GW712",
+    title="payment not counted",
+    meaning="What the payment provider says fits no fee as it was ordered. Nothing is counted as paid.",
+    cause=(
+        "The order is unknown, the amount or the currency is another one, the number of the payment was "
+        "used with other content, or the provider's call is not authentic or too old."
+    ),
+    remedy=(
+        "Compare with `gateway fees list`. The provider repeats the event after it has corrected it, or "
+        "gives the money back; `gateway fees reconcile FILE` lists what differs."
+    ),
+    http=409,
+)
+
+STATEMENT_WRONG = Problem(
+    id="GW713",
+    title="statement of the payment provider not readable",
+    meaning="The file is no statement that the gateway can compare, or a line of it is wrong.",
+    cause="A column is missing, or a value is no day, amount, currency or kind.",
+    remedy="Ask the provider for the statement again. The manual page about fees has the columns.",
+    http=400,
+)
+
 CLEARED_ALREADY = Problem(
     id="GW714",
     title="cleared by customs already",

@@ -34,6 +34,15 @@ from .event_feed import describe_event as describe_event
 from .event_feed import is_public_address as is_public_address
 from .event_feed import queue_webhook_calls as queue_webhook_calls
 from .event_feed import read_webhook_key as read_webhook_key
+from .fees import apply_order_answer as apply_order_answer
+from .fees import apply_payment_note_answer as apply_payment_note_answer
+from .fees import apply_provider_event as apply_provider_event
+from .fees import apply_refund_answer as apply_refund_answer
+from .fees import describe_order as describe_order
+from .fees import describe_refund as describe_refund
+from .fees import notify_of_fee as notify_of_fee
+from .fees import read_fee_money as read_fee_money
+from .fees import tell_agency_of_payment as tell_agency_of_payment
 from .held_cases import end_hold as end_hold
 from .held_cases import tell_hold as tell_hold
 from .hub import Hub as Hub

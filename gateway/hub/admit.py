@@ -24,6 +24,7 @@ from gateway.evidence import record_evidence
 from gateway.hub.amend import amend_case, compose_amendment
 from gateway.hub.case_progress import conclude_unasked_case
 from gateway.hub.deadlines import settle_deadlines
+from gateway.hub.fees import hold_for_payment, keep_fee_due
 from gateway.hub.forward import (
     ComposedCall,
     compose_application_call,
@@ -286,6 +287,7 @@ def _start_case(
         )
         correlations.insert_correlation(conn, "wsa", words.call.message_id, case, request)
         enqueue_application_call(conn, words, case, (request, one.number), now)
+        hold_for_payment(conn, hub, case, request, now)
     enqueue_registration_calls(conn, customs, case, now)
     if intake.prepared:
         cases.apply_event(conn, case, StateEvent("dispatch", now, _ACTOR), **further)
@@ -377,6 +379,7 @@ def _supplement_case(
         correlations.insert_correlation(conn, "wsa", words.call.message_id, case.id, request.id)
         key = f"supplement:{one.number}:{arrived.row.id}"
         enqueue_later_call(conn, words, (case.id, request.id), key, now)
+        keep_fee_due(conn, request.id, now)
     settle_deadlines(conn, hub, case.id, now, done_at=arrived.row.received_at)
     data = {"number": case.number, "signer": intake.signing.party, "bundle": intake.bundle,
             "admitted": intake.signing.way}  # fmt: skip

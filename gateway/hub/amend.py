@@ -24,6 +24,7 @@ from gateway.evidence import record_evidence
 from gateway.harmonize import index_submission, write_requests
 from gateway.hub.amended_places import AMENDED_BY, find_former_message, list_pointer_warnings
 from gateway.hub.case_progress import list_rejected_case_items, move_case
+from gateway.hub.fees import keep_fee_due
 from gateway.hub.forward import (
     ComposedCall,
     compose_amendment_calls,
@@ -263,3 +264,4 @@ def _send_amended(
     end_overtaken_calls(conn, earlier, event.at, _ACTOR, anew=anew)
     key = f"amend:{request.number}:{message}"
     enqueue_later_call(conn, call, (case, request.id), key, event.at)
+    keep_fee_due(conn, request.id, event.at)

@@ -37,6 +37,7 @@ from gateway.hub.completion import (
     make_concern,
     make_standing_decisions,
 )
+from gateway.hub.fees import end_fees_of_cancelled
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, enqueue_task
 from gateway.hub.register import open_active_mappings
@@ -270,6 +271,8 @@ def end_cancellation(conn: Connection, case: Row[Any], request: int, what: State
     event = replace(what, event="cancel" if unknown else "refuse_cancel")
     word = "UNTOLD" if unknown else "REFUSED"
     agency_requests.apply_event(conn, request, event, cancellation=word)
+    if unknown:
+        end_fees_of_cancelled(conn, request, what.at)
     units = load_unit_table(open_active_mappings(conn, what.at))
     move_case(conn, units, case, what.detail or what.actor, what.at)
 

@@ -21,6 +21,7 @@ from gateway.hub.deadlines import ActiveTimetable
 from gateway.hub.event_feed import EventKeeper
 from gateway.hub.need_policy import DEFAULT_POLICY, NeedPolicy
 from gateway.hub.outbox import CallComposer, RefusalQuota
+from gateway.hub.payment_policy import NO_PAYMENTS, PaymentPolicy
 from gateway.hub.readiness import StampingMonitor
 from gateway.hub.refusal_tally import RefusalTally
 from gateway.hub.register import RegisterSnapshot
@@ -61,7 +62,7 @@ class Hub:
     stamp; it is None where no authority stamps evidence. `zone` is the time zone of the days in the
     statistics. `responses` limits the requests that wait for a response in their HTTP answer.
     `decryption_keys` open the payloads that are encrypted for us. `need_policy` says what a document
-    leads to that the goods need and the submission lacks.
+    leads to that the goods need and the submission lacks. `payments` says which fees are paid through us.
     With `refuses_late_repeats` the repeat of a message whose octets retention has removed is refused;
     otherwise it gets a new receipt.
     """
@@ -85,6 +86,7 @@ class Hub:
         most_posted_refusals: int = 200,
         decryption_keys: tuple[DecryptionKey, ...] = (),
         need_policy: NeedPolicy = DEFAULT_POLICY,
+        payments: PaymentPolicy = NO_PAYMENTS,
     ) -> None:
         self.engine = world.engine
         self.clock = world.clock
@@ -109,6 +111,7 @@ class Hub:
         self.most_held = most_held
         self.decryption_keys = decryption_keys
         self.need_policy = need_policy
+        self.payments = payments
         self.zone = zone
         self._signer = signer
         self.refuses_late_repeats = refuses_late_repeats

@@ -38,6 +38,7 @@ from gateway.hub.case_progress import (
 from gateway.hub.completion import case_closing
 from gateway.hub.customs import record_late_decision
 from gateway.hub.deadlines import settle_deadlines
+from gateway.hub.fees import apply_fee_notice, end_fees_of_cancelled
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, FinishLease, enqueue_task
 from gateway.hub.requirement_ledger import lock_case_requirements
@@ -308,6 +309,9 @@ def _apply_notice(
     if notice.decisions:
         outdate_early_decisions(conn, request, notice.number)
     event = move_request(conn, hub, request, (notice, stored), now)
+    apply_fee_notice(conn, hub, request, (notice, code), now)
+    if event == "cancel":
+        end_fees_of_cancelled(conn, request.id, now)
     if notice.decisions or event == "cancel":
         record_late_decision(conn, case, request, stored.id, notice.number, now)
     if notice.decisions:
@@ -354,7 +358,10 @@ def _make_notice_row(request: Row[Any], notice: Notice) -> NewNotice:
         text=notice.text,
         pointers=notice.pointers,
         deadline=notice.deadline.astimezone(UTC) if notice.deadline else None,
-        decisions=tuple(sorted({repr(one) for one in notice.decisions})),
+        decisions=(
+            *sorted({repr(one) for one in notice.decisions}),
+            *([repr(notice.fee)] if notice.fee else []),
+        ),
     )
 
 

@@ -7,15 +7,19 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
 
-from gateway.config import LimitSettings, NeedSettings, Settings, TimeStampSettings
+from gateway.cases import read_money
+from gateway.config import LimitSettings, NeedSettings, PaymentSettings, Settings, TimeStampSettings
+from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.hub.database import build_engine
 from gateway.hub.hub import Hub, HubResources
 from gateway.hub.need_policy import NeedPolicy
 from gateway.hub.outbox import CallComposer
+from gateway.hub.payment_policy import NO_PAYMENTS, PaymentPolicy, Tariff
 from gateway.hub.readiness import StalenessPolicy, StampingMonitor
 from gateway.hub.register import ActiveRules, TrustedRegister
 from gateway.hub.response_watch import ResponseLimits
@@ -44,6 +48,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+#: Octets of the secret shared with the payment provider: as many as the HMAC has.
+_SHORTEST_SECRET: Final = 32
 
 
 def get_current_time() -> datetime:
@@ -137,11 +143,29 @@ def build_hub(
         most_posted_refusals=settings.limits.posted_refusals,
         decryption_keys=base.decryption_keys,
         need_policy=_build_need_policy(settings.needs),
+        payments=_build_payment_policy(settings.fees),
     )
 
 
 def _build_need_policy(needs: NeedSettings) -> NeedPolicy:
     return NeedPolicy(needs.imports, needs.exports, needs.test_edition, needs.hold_time)
+
+
+def _build_payment_policy(settings: PaymentSettings) -> PaymentPolicy:
+    """Return the payment policy; raises GW801 for a short secret or a tariff that is no exact amount."""
+    if settings.endpoint is None or settings.secret is None:
+        return NO_PAYMENTS
+    secret = settings.secret.read().strip()
+    if len(secret) < _SHORTEST_SECRET:
+        detail = f"the secret has {len(secret)} octets, fewer than {_SHORTEST_SECRET}"
+        raise GatewayError(SETTINGS_WRONG, detail, "fees.secret")
+    tariffs = {}
+    for document, one in settings.tariff.items():
+        try:
+            tariffs[document] = Tariff(read_money(one.amount, one.currency), one.days, one.refundable)
+        except GatewayError as error:
+            raise GatewayError(SETTINGS_WRONG, error.detail, f"fees.tariff.{document[:40]}") from error
+    return PaymentPolicy(True, tariffs, secret, settings.tolerance)
 
 
 def _build_stamping_monitor(settings: TimeStampSettings, engine: Engine) -> StampingMonitor | None:

@@ -21,6 +21,7 @@ from gateway.cases import ChangeReason, read_change_reason
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.case_progress import move_case
+from gateway.hub.fees import end_fees_of_cancelled
 from gateway.hub.forward import (
     ComposedCall,
     compose_cancellation_call,
@@ -118,6 +119,7 @@ def _cancel_request(
     if _end_untold_deliveries(conn, earlier, now):
         event = StateEvent("cancel", now, _ACTOR, reason.code)
         agency_requests.apply_event(conn, request.id, event, cancellation="UNTOLD")
+        end_fees_of_cancelled(conn, request.id, now)
         return False
     call = calls[request.id]
     event = StateEvent("ask_cancel", now, _ACTOR, reason.code)

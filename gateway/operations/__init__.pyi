@@ -48,6 +48,9 @@ from .display_zone import get_display_zone as get_display_zone
 from .display_zone import keep_display_zone as keep_display_zone
 from .display_zone import restate_times as restate_times
 from .display_zone import set_display_zone as set_display_zone
+from .fee_report import describe_fees as describe_fees
+from .fee_report import describe_movements as describe_movements
+from .fee_report import list_recorded_movements as list_recorded_movements
 from .mapping_activation import CheckedFolder as CheckedFolder
 from .mapping_activation import activate_folder as activate_folder
 from .mapping_activation import check_compared_mappings as check_compared_mappings

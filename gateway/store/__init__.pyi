@@ -22,6 +22,7 @@ from . import delivery_leases as delivery_leases
 from . import delivery_maintenance as delivery_maintenance
 from . import events as events
 from . import exact_searches as exact_searches
+from . import fees as fees
 from . import fetched_lists as fetched_lists
 from . import forwarding_rules as forwarding_rules
 from . import item_releases as item_releases
@@ -105,6 +106,8 @@ from .engine import describe_database as describe_database
 from .engine import make_engine as make_engine
 from .engine import read_transaction as read_transaction
 from .engine import write_transaction as write_transaction
+from .fees import NewFee as NewFee
+from .fees import NewMovement as NewMovement
 from .fetched_lists import NewFetchedList as NewFetchedList
 from .group_commit import run_in_group_commit as run_in_group_commit
 from .item_releases import NewItemRelease as NewItemRelease

@@ -29,6 +29,7 @@ from gateway.store import (
     deadline_tables,
     draft_tables,
     event_tables,
+    fee_tables,
     forwarding_tables,
     mapping_tables,
     officer_tables,
@@ -630,7 +631,7 @@ epochs = Table(
 # Named here so that the catalogue of tables is complete wherever it is used.
 _FURTHER = (
     *(account_tables, answer_tables, api_tables, customs_tables, deadline_tables, draft_tables),
-    *(event_tables, forwarding_tables, mapping_tables, officer_tables, operations_tables, order_tables),
-    *(release_tables, requirement_tables, sign_in_tables, statistics_tables, work_tables),
+    *(event_tables, fee_tables, forwarding_tables, mapping_tables, officer_tables, operations_tables),
+    *(order_tables, release_tables, requirement_tables, sign_in_tables, statistics_tables, work_tables),
 )
 __all__ += [one.name for one in metadata.sorted_tables if not any(one.name in x.__all__ for x in _FURTHER)]

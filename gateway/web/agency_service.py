@@ -10,8 +10,9 @@ from typing import Any, Final, Protocol
 
 from lxml import etree
 
-from gateway.cases import AgencyAcknowledgment, AgencyCallback, DecisionCode, Notice
+from gateway.cases import AgencyAcknowledgment, AgencyCallback, DecisionCode, NamedFee, Notice, read_named_fee
 from gateway.cases import Decision as DecisionValue
+from gateway.errors import GatewayError
 from gateway.web.soap_security import Caller, SoapSecurityGate, SoapSecurityPolicy
 from gateway.web.spyne_service import (
     Code,
@@ -28,6 +29,7 @@ from gateway.web.spyne_service import (
     make_optional,
     make_repeatable,
     make_token_type,
+    refuse_call,
 )
 from gateway.web.spyne_shim import ComplexModel, ServiceBase, primitive
 from gateway.wire import SERVICE_AGENCY, SOAP11, collapse_whitespace
@@ -62,6 +64,9 @@ StatusCode = make_token_type("StatusCode", pattern="[A-Z][0-9A-Z]{2}")
 Decided = make_token_type("DecisionCode", values=[code.value for code in DecisionCode])
 Quantity = primitive.Decimal(18, 6, type_name="Quantity", ge=0, min_occurs=1, nillable=False)
 Day = primitive.Date(type_name="Day", pattern="[0-9]{4}-[0-9]{2}-[0-9]{2}", min_occurs=1, nillable=False)
+Amount = make_token_type("Amount", pattern=r"[0-9]{1,15}(\.[0-9]{1,4})?")
+Currency = make_token_type("Currency", pattern="[A-Z]{3}")
+PaymentNotice = make_token_type("PaymentNotice", pattern="[!-~]{1,19}")
 
 
 class DecisionElement(ComplexModel):  # type: ignore[misc]
@@ -95,6 +100,20 @@ class DocumentElement(ComplexModel):  # type: ignore[misc]
                 min_occurs=1,
             ),
         )
+    ]
+
+
+class FeeElement(ComplexModel):  # type: ignore[misc]
+    """What is to be paid, or given back."""
+
+    __namespace__ = SERVICE_AGENCY
+    __type_name__ = "FeeContent"
+    _type_info = [  # noqa: RUF012  # Spyne reads it once
+        ("amount", make_optional(Amount)),
+        ("currency", make_optional(Currency)),
+        ("dueDate", make_optional(Day)),
+        ("paymentNotice", make_optional(PaymentNotice)),
+        ("refundable", primitive.Boolean(min_occurs=0)),
     ]
 
 
@@ -155,6 +174,7 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
         Text=make_optional(Sentence),
         Pointer=make_repeatable(Pointer),
         Deadline=make_optional(Instant),
+        Fee=FeeElement.customize(min_occurs=0),
     )
     def submit_decision(
         ctx: Any,  # noqa: N805
@@ -168,8 +188,9 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
         text: str | None,
         pointers: list[str] | None,
         deadline: datetime | None,
+        fee: Any,
     ) -> None:
-        """Handle decisions, or another new state of the request."""
+        """Handle decisions, a fee, or another new state of the request."""
         notice = Notice(
             number=collapse_whitespace(number),
             issued_at=issued_at,
@@ -179,6 +200,7 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
             pointers=tuple(collapse_whitespace(one) for one in pointers or ()),
             deadline=deadline,
             receipt_number=None if receipt is None else collapse_whitespace(receipt),
+            fee=None if fee is None else _make_fee(ctx, fee),
         )
         said = AgencyCallback(
             notice,
@@ -208,6 +230,18 @@ def _make_decision(content: Any) -> DecisionValue:
         unit=None if content.unit is None else collapse_whitespace(content.unit),
         conditions=tuple(content.condition or ()),
     )
+
+
+def _make_fee(ctx: Any, content: Any) -> NamedFee:
+    """Return the fee of a call; a wrong amount is stored in the environment, as `call_handler` does."""
+    words = [content.amount, content.currency, content.paymentNotice]
+    amount, currency, number = (collapse_whitespace(one or "") for one in words)
+    try:
+        return read_named_fee(
+            (amount, currency), content.dueDate, number, refundable=bool(content.refundable)
+        )
+    except GatewayError as problem:
+        refuse_call(ctx, problem)
 
 
 def build_agency_application() -> Any:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from lxml import etree
 
@@ -36,6 +36,7 @@ __all__ = [
     "make_optional",
     "make_repeatable",
     "make_token_type",
+    "refuse_call",
 ]
 
 _CALL: Final = "gateway.call"
@@ -101,6 +102,12 @@ def call_handler(ctx: Any, operation: str, said: object) -> None:
     except Exception as problem:
         environ[_PROBLEM] = problem
         raise Fault("Server", "put aside") from None
+
+
+def refuse_call(ctx: Any, problem: GatewayError) -> NoReturn:
+    """Refuse a call before its handler is called; the problem is stored as `call_handler` does."""
+    ctx.transport.req_env[_PROBLEM] = problem
+    raise Fault("Server", "put aside") from None
 
 
 class _VerifiedTreeProtocol(Soap11):  # type: ignore[misc]

@@ -33,6 +33,7 @@ from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_securit
 from gateway.web.agency_service import build_agency_service
 from gateway.web.customs_service import HubCustomsHandler, build_customs_service
 from gateway.web.ebms_endpoint import build_ebms_endpoint
+from gateway.web.payment_endpoint import LARGEST_EVENT, PATH, build_payment_endpoint
 from gateway.web.served_address import build_served_address
 from gateway.web.server import Environ, WsgiApplication
 from gateway.web.soap_security import SoapSecurityPolicy
@@ -71,7 +72,7 @@ def _store_refusals(hub: Hub) -> None:
 
 def get_body_limits(settings: Settings) -> Mapping[str, int]:
     """Return the octets that a body may have, for each path that receives messages."""
-    services = dict.fromkeys((_AGENCY, _CUSTOMS), settings.limits.envelope)
+    services = dict.fromkeys((_AGENCY, _CUSTOMS), settings.limits.envelope) | {PATH: LARGEST_EVENT}
     return services | {f"/msh/{name}": settings.limits.body for name in PROTOCOLS}
 
 
@@ -98,6 +99,7 @@ def build_wsgi_application(
 
     routes[_AGENCY] = build_agency_service(HubCallBackHandler(hub), build_security(_AGENCY))
     routes[_CUSTOMS] = build_customs_service(HubCustomsHandler(hub, customs), build_security(_CUSTOMS))
+    routes[PATH] = build_payment_endpoint(hub)
     rest = build_status_application(hub.engine, _build_hub_probes(hub))
 
     def route_request(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:

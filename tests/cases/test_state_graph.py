@@ -25,6 +25,7 @@ from gateway.state_machines import (
     CASE,
     CLEARANCE,
     DELIVERY,
+    FEE,
     MACHINES,
     MESSAGE,
     REQUEST,
@@ -211,7 +212,7 @@ def test_what_a_cancelled_application_refuses_is_a_decision_alone() -> None:
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 def test_every_state_is_reached_and_every_open_one_leads_to_an_end(machine: StateMachine) -> None:
-    assert machine in (MESSAGE, CASE, REQUEST, DELIVERY, CLEARANCE)
+    assert machine in (MESSAGE, CASE, REQUEST, DELIVERY, CLEARANCE, FEE)
     table = machine.table
     reached, left = set(), [machine.initial]
     while left:
@@ -241,6 +242,10 @@ _ENDS_LEFT = {
         "CLEARED": {"refuse": "NOT_CLEARED", "cancel": "CANCELLED"},
         "NOT_CLEARED": {"clear": "CLEARED", "cancel": "CANCELLED"},
         "CANCELLED": {"clear": "CLEARED", "refuse": "NOT_CLEARED"},
+    },
+    # Money that comes late, or twice, is given back from every end.
+    "fee": {
+        one: {"refund": "REFUNDING"} for one in ("CONFIRMED", "CANCELLED", "REFUNDED", "PARTLY_REFUNDED")
     },
 }
 

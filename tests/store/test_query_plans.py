@@ -28,6 +28,7 @@ from gateway.store import (
     delivery_maintenance,
     events,
     exact_searches,
+    fees,
     item_releases,
     lanes,
     limited_conversations,
@@ -526,6 +527,21 @@ QUESTIONS = {
         lambda conn: submission_drafts.count_drafts(conn, "broker1"),
         "submission_drafts",
         "ix_submission_drafts_party",
+    ),
+    "fees of an application": (
+        lambda conn: fees.list_by_request(conn, 1),
+        "fees",
+        "ix_fees_request_id",
+    ),
+    "payments and refunds of a fee": (
+        lambda conn: fees.list_movements(conn, 1),
+        "fee_movements",
+        "ix_fee_movements_fee_id",
+    ),
+    "payments and refunds of some days": (
+        lambda conn: fees.list_movements_between(conn, NOW, later(1)),
+        "moved_at",
+        "ix_fee_movements_moved",
     ),
     "requirement": (
         lambda conn: agency_requests.find_by_requirement(conn, "KR-A", "R-1"),

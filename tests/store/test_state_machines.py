@@ -140,6 +140,7 @@ def test_all_request_events_are_known():
     assert REQUEST.events == {
         *("send", "acknowledge", "ask", "inspect", "fee", "decide", "decide_item", "supplement"),
         *("undeliverable", "resend", "cancel", "ask_cancel", "refuse_cancel", "amend", "correct"),
+        *("fee_settled", "forward"),
     }
 
 

@@ -20,6 +20,7 @@ from lxml import etree
 from sqlalchemy import Connection
 
 from gateway.cli.demo_console import describe_sign_in
+from gateway.cli.demo_payments import pay_fee
 from gateway.cli.demo_stage import Cast, Stage, check_home, read_cast
 from gateway.cli.demo_stories import (
     USUAL,
@@ -307,9 +308,15 @@ class _Story:
         else:
             words = f"{said['organisation']} {said['document']} is {said['state']} ({said['status_code']})"
             self._say(f"broker <- hub: Notice: {words}: signatures verified")
+            if said.get("fee_address"):
+                self._pay_fee(said)
             if said["state"] == _ASKED and said["notice_number"] not in self._answered:
                 self._answered.add(said["notice_number"])
                 self._send_asked_supplement(said)
+
+    def _pay_fee(self, said: dict[str, Any]) -> None:
+        status = pay_fee(said["fee_address"])
+        self._say(f"broker -> payment provider: pays {said['fee']}: HTTP {status}")
 
     def _send_asked_supplement(self, said: dict[str, Any]) -> None:
         agency = next(one for one in self._cast.agencies if one["code"] == said["organisation"])

@@ -37,6 +37,7 @@ from .partner_identity import get_current_time as get_current_time
 from .partner_identity import read_file as read_file
 from .partner_identity import read_identity as read_identity
 from .partner_identity import read_membership as read_membership
+from .payment_provider import PaymentProvider as PaymentProvider
 from .requirement_calls import say_requirement_result as say_requirement_result
 from .sending_outcome import SendingError as SendingError
 from .sending_outcome import SendingState as SendingState

@@ -33,7 +33,7 @@ from gateway.errors import OUR_MISTAKE, REPLY_UNMATCHED, RULE_BROKEN, GatewayErr
 
 #: The status codes by which an agency answers whether it cancels an application.
 #: Calls about an application that do not bring it.
-_SIDE_CALLS: Final = ("CancelApplication", "NotifyClearance")
+_SIDE_CALLS: Final = ("CancelApplication", "NotifyClearance", "NotifyPayment")
 _CANCELLATION_CODES: Final = {"accept": "G03", "refuse": "G04"}
 
 
@@ -145,7 +145,7 @@ class AgencySimulator(SimulatedService):
                 RULE_BROKEN, f"application {number[:40]!r} exists already", "ApplicationNumber"
             )
         errands: tuple[Callback, ...] = ()
-        if operation == "NotifyClearance":
+        if operation in ("NotifyClearance", "NotifyPayment"):
             response = build_acknowledgment(call.operation.response, self._make_receipt_number(number))
         elif application is None:
             response, errands = self._plan_cancellation(call, number, plan)

@@ -127,7 +127,10 @@ def _read_decision(element: etree._Element) -> dict[str, Any]:
 
 
 def _read_notice_fields(request: etree._Element) -> dict[str, Any]:
+    fee = request.find("{*}Fee")
     return {
+        "fee": None if fee is None else f"{fee.text} {fee.get('currencyID')}",
+        "fee_address": None if fee is None else fee.get("address"),
         "application": request.get("application"),
         "document": request.get("document"),
         "organisation": request.get("organisation"),

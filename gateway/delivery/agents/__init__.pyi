@@ -5,6 +5,7 @@ from .hop_agent import HopAgent as HopAgent
 from .local_agent import LocalAgent as LocalAgent
 from .msh_agent import MshAgent as MshAgent
 from .partner_agent import PartnerAgent as PartnerAgent
+from .payment_agent import PaymentAgent as PaymentAgent
 from .time_stamp_agent import TimeStampAgent as TimeStampAgent
 from .time_stamp_agent import TimeStampPolicy as TimeStampPolicy
 from .webhook_agent import WebhookAgent as WebhookAgent

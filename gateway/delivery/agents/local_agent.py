@@ -23,9 +23,11 @@ from gateway.hub import (
     issue_late_receipt,
     join_requirements,
     notify_applicant,
+    notify_of_fee,
     probe_signing_key,
     queue_delivery_failure,
     send_deadline_notice,
+    tell_agency_of_payment,
     tell_customs_news,
     tell_hold,
     tell_late_decision,
@@ -88,6 +90,15 @@ def _run_reminder(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     send_deadline_notice(hub, int(lease.subject_id), lease.parameters["what"], finish)
 
 
+def _run_fee_notice(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    said = (str(lease.parameters["step"]), str(lease.parameters["mark"]))
+    notify_of_fee(hub, int(lease.subject_id), said, finish)
+
+
+def _run_payment_note(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    tell_agency_of_payment(hub, int(lease.subject_id), finish)
+
+
 _TASKS: Final[dict[str, _Task]] = {
     "admit": _run_admission,
     "conclude": _run_conclusion,
@@ -101,6 +112,8 @@ _TASKS: Final[dict[str, _Task]] = {
     "receipt": _run_late_receipt,
     "failure": _run_delivery_failure,
     "remind": _run_reminder,
+    "fee": _run_fee_notice,
+    "tell_payment": _run_payment_note,
 }
 
 

@@ -16,7 +16,15 @@ from gateway.delivery.soap_caller import SoapCaller
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
-from gateway.hub import CANCELLATION, CLEARANCE_NEWS, Hub, apply_customs_answer, refresh_summaries, reply
+from gateway.hub import (
+    CANCELLATION,
+    CLEARANCE_NEWS,
+    Hub,
+    apply_customs_answer,
+    apply_payment_note_answer,
+    refresh_summaries,
+    reply,
+)
 from gateway.state_machines import REQUEST
 from gateway.store import DeliveryLease, StateEvent, agency_requests, payloads, read_transaction
 
@@ -66,6 +74,9 @@ class PartnerAgent:
         )
         kill_at_failpoint("soap.after_call")
         finish = make_lease_finisher(lease, self._hub.clock)
+        if lease.subject_type == "fee":
+            apply_payment_note_answer(self._hub, int(lease.subject_id), (answer, spoken), finish)
+            return
         if lease.subject_type != "request":
             apply_customs_answer(self._hub, lease, answer, spoken, finish)
             return

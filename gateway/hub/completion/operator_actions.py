@@ -14,6 +14,7 @@ from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.case_progress import end_cancellation
 from gateway.hub.completion import case_closing, is_cancellation_open
+from gateway.hub.fees import check_no_fee_gate
 from gateway.hub.outbox import CANCELLATION
 from gateway.hub.trust import AGENT, FetchSource
 from gateway.state_machines import DELIVERY
@@ -161,7 +162,10 @@ def try_lane(
 def release_delivery(
     conn: Connection, delivery: int, at: datetime, actor: str, reason: str | None = None
 ) -> None:
-    """Release a held delivery at once."""
+    """Release a held delivery at once; raises GW705 for one that waits for its fee."""
+    row = deliveries.find_by_id(conn, delivery)
+    if row is not None:
+        check_no_fee_gate(conn, row)
     deliveries.release_delivery(conn, delivery, at, actor, reason)
     _record_action(conn, "release", delivery, at, actor, reason)
 

@@ -46,6 +46,9 @@ class CallComposer(Protocol):
     def has_destination(self, destination: str) -> bool:
         """Return whether the destination is configured."""
 
+    def wants_payments(self, destination: str) -> bool:
+        """Return whether an agency wants to be told that a fee was paid."""
+
 
 class RejectingComposer:
     """Composes no calls: for processes that receive messages and leave the calls to the workers."""
@@ -55,6 +58,11 @@ class RejectingComposer:
         raise GatewayError(SETTINGS_WRONG, f"this process makes no calls to {call.destination[:40]!r}")
 
     def has_destination(self, destination: str) -> bool:
+        """Return False: this process has no partners."""
+        del destination
+        return False
+
+    def wants_payments(self, destination: str) -> bool:
         """Return False: this process has no partners."""
         del destination
         return False

@@ -84,6 +84,7 @@ READ = {
     "web/server/retry_after.py": "seconds of a clock",
     "web/server/tls_terminator.py": "a constant",
     "web/server/restart_limit.py": "a setting",
+    "web/payment_endpoint.py": "at most nine ASCII digits",
     "web/server/request_head.py": "digits, by the pattern",
     "web/api/event_stream.py": "a row of our own",
     "web/api/case_operations.py": "the time until which a case is held, which the hub wrote",

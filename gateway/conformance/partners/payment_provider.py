@@ -1,0 +1,197 @@
+"""A simulated payment provider: takes orders, is paid at their addresses, tells the hub, gives money back."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from gateway.cases import open_payment_message, sign_payment_message
+from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest, make_http_connection
+from gateway.conformance.partners.journal import Journal, read_journal
+from gateway.conformance.partners.partner_identity import get_current_time
+from gateway.errors import GatewayError
+
+__all__ = ["PaymentProvider"]
+
+_TOLERANCE: Final = timedelta(minutes=5)
+_RETRY_SECONDS: Final = 0.3
+_TIME_OUT: Final = 10.0
+_OPERATIONS: Final = frozenset({"/orders", "/cancellations", "/refunds"})
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """What the provider knows: orders, payments and refunds, each by its key."""
+
+    orders: dict[str, dict[str, Any]] = field(default_factory=dict)
+    payments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refunds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)
+
+
+class PaymentProvider:
+    """One provider with one folder: moves.jsonl, told.jsonl and refusals.jsonl outlive the process.
+
+    A payer posts to the address of an order: ``{}`` pays what is due, ``{"amount": …, "currency": …}``
+    another amount, ``{"times": 2}`` tells the hub each payment so often, ``{"delay": 1.5}`` later.
+    """
+
+    def __init__(self, secret: bytes, folder: Path, hub_url: str, address: str = "") -> None:
+        self._secret = secret
+        self._hub_url = hub_url
+        self.address = address
+        self._moves = Journal(folder / "moves.jsonl")
+        self._told = Journal(folder / "told.jsonl")
+        self._refusals = Journal(folder / "refusals.jsonl")
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = threading.Event()
+        self._known = _Ledger()
+        done = {row["event"] for row in read_journal(folder / "told.jsonl") if row["status"] == 200}
+        self._open: list[tuple[float, dict[str, Any]]] = []
+        for row in read_journal(folder / "moves.jsonl"):
+            self._index_move(row)
+            if row["what"] == "payment" and row["reference"] not in done:
+                self._open.append((0.0, _make_paid_event(row)))
+        self._thread = threading.Thread(target=self._tell_events, daemon=True)
+
+    def start(self) -> None:
+        """Start to tell the hub of payments, beginning with those that an earlier process left."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop to tell the hub."""
+        self._closed.set()
+        self._wake.set()
+        self._thread.join(_TIME_OUT)
+
+    def _index_move(self, row: dict[str, Any]) -> None:
+        match row["what"]:
+            case "order":
+                self._known.orders[row["order"]] = row
+            case "payment":
+                self._known.payments[row["reference"]] = row
+            case "refund":
+                self._known.refunds[row["refund"]] = row
+            case _:
+                self._known.cancelled.add(row["order"])
+
+    def __call__(self, request: IncomingRequest) -> HttpReply:
+        """Answer a call of the hub, or a payer at the address of an order."""
+        path = request.path.partition("?")[0]
+        if path.startswith("/pay/"):
+            return self._take_payment(path.removeprefix("/pay/"), request.body)
+        if path not in _OPERATIONS:
+            return _reply(404, {"error": "nothing is here"})
+        try:
+            said = open_payment_message(
+                request.headers, request.body, self._secret, get_current_time(), _TOLERANCE
+            )
+        except GatewayError as problem:
+            self._refusals.write_refusal(problem)
+            return _reply(401, {"error": str(problem)})
+        with self._lock:
+            status, answer = self._execute_call(path, said)
+        body = json.dumps(answer).encode()
+        headers = sign_payment_message(self._secret, request.headers["payment-id"], get_current_time(), body)
+        return HttpReply(status, "application/json", body, _drop_content_type(headers))
+
+    def _execute_call(self, path: str, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if path == "/orders":
+            return self._take_order(said)
+        if path == "/cancellations":
+            self._write({"what": "cancellation", "order": said["order"]})
+            return 200, {"order": said["order"], "state": "cancelled"}
+        return self._give_back(said)
+
+    def _take_order(self, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        known = self._known.orders.get(said["order"])
+        if known is not None and known["said"] != said:
+            return 409, {"error": "another order has this number"}
+        if known is None:
+            self._write({"what": "order", "order": said["order"], "said": said})
+        return 200, {"order": said["order"], "address": f"{self.address}/pay/{said['order']}"}
+
+    def _give_back(self, said: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        known = self._known.refunds.get(said["refund"])
+        if known is None:
+            payment = self._known.payments.get(said["payment"])
+            if payment is None:
+                return 404, {"error": "there is no such payment"}
+            number = f"R-{len(self._known.refunds) + 1:06d}"
+            known = {"what": "refund", "reference": number, "at": _format_now(), "order": payment["order"]}
+            known |= {name: said[name] for name in ("refund", "payment", "amount", "currency")}
+            self._write(known)
+        return 200, {"refund": said["refund"], "reference": known["reference"], "at": known["at"]}
+
+    def _take_payment(self, order: str, body: bytes) -> HttpReply:
+        wish = json.loads(body or b"{}")
+        with self._lock:
+            known = self._known.orders.get(order)
+            if known is None:
+                return _reply(404, {"error": "there is no such order"})
+            number = f"P-{len(self._known.payments) + 1:06d}"
+            row = {"what": "payment", "reference": number, "order": order, "at": _format_now()}
+            row |= {name: wish.get(name, known["said"][name]) for name in ("amount", "currency")}
+            self._write(row)
+            due = time.monotonic() + float(wish.get("delay", 0.0))
+            self._open += [(due, _make_paid_event(row))] * int(wish.get("times", 1))
+        self._wake.set()
+        return _reply(200, {"payment": number})
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self._moves.write(row)
+        self._index_move(row)
+
+    def _tell_events(self) -> None:
+        while not self._closed.is_set():
+            self._wake.wait(0.05)
+            self._wake.clear()
+            with self._lock:
+                due = [one for one in self._open if one[0] <= time.monotonic()]
+                self._open = [one for one in self._open if one not in due]
+            for _, event in due:
+                if not self._tell_event(event):
+                    with self._lock:
+                        self._open.append((time.monotonic() + _RETRY_SECONDS, event))
+
+    def _tell_event(self, event: dict[str, Any]) -> bool:
+        """Tell the hub one event; return False when it must be told again."""
+        body = json.dumps(event).encode()
+        headers = sign_payment_message(self._secret, event["reference"], get_current_time(), body)
+        connection = make_http_connection(urlsplit(self._hub_url), _TIME_OUT)
+        try:
+            connection.request("POST", "/payments/events", body, headers)
+            status = connection.getresponse().status
+        except OSError:
+            return False
+        finally:
+            connection.close()
+        self._told.write({"event": event["reference"], "order": event["order"], "status": status})
+        # What the hub refuses is not told again: it is reconciled.
+        return status < 500
+
+
+def _make_paid_event(row: Mapping[str, Any]) -> dict[str, Any]:
+    named = {name: row[name] for name in ("order", "reference", "amount", "currency", "at")}
+    return {"event": "paid", **named}
+
+
+def _reply(status: int, content: dict[str, Any]) -> HttpReply:
+    return HttpReply(status, "application/json", json.dumps(content).encode())
+
+
+def _drop_content_type(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name != "Content-Type"}
+
+
+def _format_now() -> str:
+    moment: datetime = get_current_time()
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,14 @@
+from .agency_payment_notes import apply_payment_note_answer as apply_payment_note_answer
+from .agency_payment_notes import tell_agency_of_payment as tell_agency_of_payment
+from .fee_ends import end_fees_of_cancelled as end_fees_of_cancelled
+from .fee_ends import keep_fee_due as keep_fee_due
+from .fee_notices import apply_fee_notice as apply_fee_notice
+from .fee_records import read_fee_money as read_fee_money
+from .forwarding_gate import check_no_fee_gate as check_no_fee_gate
+from .forwarding_gate import hold_for_payment as hold_for_payment
+from .notify_fee import notify_of_fee as notify_of_fee
+from .payment_events import apply_provider_event as apply_provider_event
+from .payment_orders import apply_order_answer as apply_order_answer
+from .payment_orders import apply_refund_answer as apply_refund_answer
+from .payment_orders import describe_order as describe_order
+from .payment_orders import describe_refund as describe_refund

@@ -1,0 +1,126 @@
+"""What follows when a fee is due no more: the request goes on, a held application is forwarded.
+
+All functions are called in a transaction that has locked the case.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import FeeStep, Money
+from gateway.errors import FEE_WRONG, GatewayError
+from gateway.hub.fees.fee_records import (
+    OPEN,
+    cancel_fee,
+    has_open_fee,
+    order_refund,
+    tell_applicant,
+)
+from gateway.store import NewMovement, StateEvent, agency_requests, deliveries, fees
+
+__all__ = [
+    "EXCESS",
+    "HOLD_REASON",
+    "end_fees_of_cancelled",
+    "is_wholly_refunded",
+    "keep_fee_due",
+    "refund_fee",
+    "refund_payment",
+    "settle_request",
+]
+
+_ACTOR: Final = "fees"
+#: Why a payment is given back that came for a fee that was paid before.
+EXCESS: Final = "paid twice"
+#: Why a delivery is held: the status code that says the same.
+HOLD_REASON: Final = "Y17"
+
+
+def settle_request(conn: Connection, request: int, now: datetime) -> None:
+    """Let a request go on that has no open fee any more; forward an application that was held for one."""
+    row = agency_requests.find_by_id(conn, request)
+    if row is None:
+        return
+    levied = fees.list_by_request(conn, request)
+    if not has_open_fee(levied, "forwarding"):
+        _release_application(conn, row, levied, now)
+        row = agency_requests.find_by_id(conn, request) or row
+    if row.state == "FEE_DUE" and not has_open_fee(levied):
+        agency_requests.apply_event(conn, request, StateEvent("fee_settled", now, _ACTOR), due_at=None)
+
+
+def _release_application(conn: Connection, request: Row[Any], levied: Any, now: datetime) -> None:
+    if not any(one.gate == "forwarding" and one.state in ("PAID", "CONFIRMED") for one in levied):
+        return
+    first = deliveries.list_by_request(conn, request.case_id, request.id)[:1]
+    if first and first[0].state == "HELD":
+        deliveries.release_delivery(conn, first[0].id, now, _ACTOR, "the fee is paid")
+        event = StateEvent("forward", now, _ACTOR, "the fee is paid")
+        agency_requests.apply_event(conn, request.id, event, status_code=None, due_at=None)
+
+
+def keep_fee_due(conn: Connection, request: int, now: datetime) -> None:
+    """Keep the state FEE_DUE of a request that is held for its fee, after a supplement or an amendment."""
+    if has_open_fee(fees.list_by_request(conn, request), "forwarding"):
+        event = StateEvent("fee", now, _ACTOR, "the fee is not paid")
+        agency_requests.apply_event(conn, request, event, status_code=HOLD_REASON)
+
+
+def end_fees_of_cancelled(conn: Connection, request: int, now: datetime) -> None:
+    """Cancel the open fees of a request that is cancelled, and give back those that say so."""
+    for fee in fees.list_by_request(conn, request):
+        if fee.state in OPEN:
+            cancel_fee(conn, fee, StateEvent("cancel", now, _ACTOR, "the application is cancelled"))
+            tell_applicant(conn, fee, FeeStep.CANCEL, now)
+        elif fee.state in ("PAID", "CONFIRMED") and fee.refundable:
+            refund_fee(conn, fee, None, "the application is cancelled", now)
+
+
+def refund_fee(conn: Connection, fee: Row[Any], wanted: Money | None, reason: str, now: datetime) -> None:
+    """Give back what was counted as paid for a fee, or a part of it; nothing where it was paid elsewhere.
+
+    Raises GW711 for more than is left, or in another currency.
+    """
+    moved = fees.list_movements(conn, fee.id)
+    paid = next((one for one in moved if one.kind == "payment" and one.state == "COUNTED"), None)
+    if paid is None:
+        return
+    given = sum(
+        (Decimal(one.amount) for one in moved if one.kind == "refund" and one.payment == paid.reference),
+        Decimal(0),
+    )
+    left = Money(Decimal(paid.amount) - given, paid.currency)
+    back = wanted or left
+    if back.currency != left.currency or back.amount > left.amount:
+        raise GatewayError(FEE_WRONG, f"{back} cannot be given back: {left} of {fee.number} is left", "Fee")
+    if back.amount:
+        refund_payment(conn, fee, (str(paid.reference), back), reason, now)
+
+
+def refund_payment(
+    conn: Connection, fee: Row[Any], what: tuple[str, Money], reason: str, now: datetime
+) -> None:
+    """Order that an amount of one payment (its reference) is given back."""
+    payment, money = what
+    earlier = [one for one in fees.list_movements(conn, fee.id) if one.kind == "refund"]
+    number = f"{fee.number}-R{len(earlier) + 1:02d}"
+    new = NewMovement(
+        fee.id, "refund", number, "ORDERED", money.digits, money.currency, reason, now, payment=payment
+    )
+    fees.insert_movement(conn, new)
+    # What was paid too much is given back, and the fee stays as it is.
+    order_refund(conn, fee, number, StateEvent("refund", now, _ACTOR, reason), moves=reason != EXCESS)
+
+
+def is_wholly_refunded(conn: Connection, fee: Row[Any]) -> bool:
+    """Return whether what was paid for a fee was given back whole; what was paid too much does not count."""
+    moved = fees.list_movements(conn, fee.id)
+    paid = {
+        one.reference: Decimal(one.amount) for one in moved if one.kind == "payment" and one.reason != EXCESS
+    }
+    given = [Decimal(one.amount) for one in moved if one.state == "DONE" and one.payment in paid]
+    return sum(given, Decimal(0)) >= sum(paid.values(), Decimal(0))

@@ -1,0 +1,148 @@
+"""What an agency's notice says of a fee: levied, cancelled, confirmed, to be given back.
+
+The input is a stored notice in the transaction of `gateway.hub.reply`. Which step and which kind of fee
+a status code means stands in the table of status codes. A cancellation or confirmation that arrives
+before its levy is kept, so that the levy then changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import FeeStep, NamedFee, Notice, StatusCode
+from gateway.errors import FEE_WRONG, GatewayError
+from gateway.hub.fees.fee_ends import refund_fee, settle_request
+from gateway.hub.fees.fee_records import OPEN, cancel_fee, get_fee, levy_fee, record_fee_step
+from gateway.hub.hub import Hub
+from gateway.store import NewFee, StateEvent, fees
+
+__all__ = ["apply_fee_notice"]
+
+#: The states of a fee that a step is about, those that come first before the others.
+_CONCERNED: Final = {
+    FeeStep.CANCEL: (OPEN, ("PAID", "CONFIRMED")),
+    FeeStep.CONFIRM: (("PAID",), OPEN),
+    FeeStep.REFUND: (("PAID", "CONFIRMED", "PARTLY_REFUNDED"), ("REFUNDING",)),
+}
+
+
+def apply_fee_notice(
+    conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, StatusCode], now: datetime
+) -> None:
+    """Apply a notice about a fee to a request of a locked case; other notices change nothing.
+
+    Raises GW711 for a levy under a payment notice number that was used, and for a refund of more than
+    was paid.
+    """
+    _notice, code = said
+    if not code.fee_step or request.state == "CANCELLED":
+        return
+    if code.fee_step == FeeStep.LEVY:
+        _levy(conn, hub, request, said, now)
+    else:
+        _end(conn, request, said, now)
+    settle_request(conn, request.id, now)
+
+
+def _levy(
+    conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, StatusCode], now: datetime
+) -> None:
+    notice, code = said
+    levied = fees.list_by_request(conn, request.id)
+    known = _find_early_end(levied, notice, code)
+    new = _make_fee(request, said, len(levied) + 1)
+    if known is not None:
+        named = {"amount": new.amount, "currency": new.currency, "due_on": new.due_on}
+        fees.change_fee(conn, known.id, **named, levied_at=new.levied_at, refundable=new.refundable)
+        record_fee_step(conn, known, "levied", now, notice=notice.number)
+        return
+    number = new.payment_notice
+    if number and any(one.payment_notice == number for one in levied):
+        detail = f"payment notice {number} has levied a fee of {request.number} before"
+        raise GatewayError(FEE_WRONG, detail, "Fee/PaymentNotice")
+    levy_fee(conn, new, ordered=hub.payments.provided)
+
+
+def _find_early_end(levied: Any, notice: Notice, code: StatusCode) -> Row[Any] | None:
+    """Return the fee whose cancellation or confirmation came before this levy, which was issued earlier."""
+    named = notice.fee or NamedFee()
+    for one in levied:
+        same = not named.payment_notice or one.payment_notice in ("", named.payment_notice)
+        early = one.ended_at is not None and one.levied_at == one.ended_at
+        if early and one.kind == code.fee_kind and same and notice.issued_at <= one.ended_at:
+            return one  # type: ignore[no-any-return]
+    return None
+
+
+def _make_fee(request: Row[Any], said: tuple[Notice, StatusCode], place: int) -> NewFee:
+    notice, code = said
+    named = notice.fee or NamedFee()
+    due = named.due or (notice.deadline.date() if notice.deadline else None)
+    return NewFee(
+        number=f"{request.number}-F{place:02d}",
+        request_id=request.id,
+        case_id=request.case_id,
+        agency=request.agency,
+        kind=code.fee_kind,
+        gate="result",
+        amount=None if named.money is None else named.money.digits,
+        currency=None if named.money is None else named.money.currency,
+        due_on=due,
+        payment_notice=named.payment_notice,
+        refundable=named.refundable,
+        levied_at=notice.issued_at,
+    )
+
+
+def _end(conn: Connection, request: Row[Any], said: tuple[Notice, StatusCode], now: datetime) -> None:
+    notice, code = said
+    step = FeeStep(code.fee_step)
+    fee = _find_concerned(fees.list_by_request(conn, request.id), notice, code, step)
+    if step == FeeStep.REFUND:
+        if fee is not None:
+            refund_fee(conn, fee, notice.fee.money if notice.fee else None, notice.number, now)
+        return
+    if fee is None:
+        fee = _keep_early_end(conn, request, said)
+    _apply_end(conn, fee, step, notice, now)
+
+
+def _apply_end(conn: Connection, fee: Row[Any], step: FeeStep, notice: Notice, now: datetime) -> None:
+    what = StateEvent(step.value, now, fee.agency, notice.number[:100])
+    if step == FeeStep.CONFIRM:
+        fees.apply_event(conn, fee.id, what, ended_at=notice.issued_at)
+        record_fee_step(conn, fee, "confirmed", now, notice=notice.number)
+    elif fee.state in OPEN:
+        cancel_fee(conn, fee, what, ended_at=notice.issued_at)
+    else:
+        refund_fee(conn, fee, None, notice.number, now)
+
+
+def _find_concerned(levied: Any, notice: Notice, code: StatusCode, step: FeeStep) -> Row[Any] | None:
+    """Return the last fee that a notice is about; a fee that was levied later than it is none."""
+    number = notice.fee.payment_notice if notice.fee else ""
+    same = [
+        one
+        for one in levied
+        if code.fee_kind in ("", one.kind)
+        and (not number or one.payment_notice == number)
+        # What the hub levies has the time of another clock.
+        and (one.gate == "forwarding" or one.levied_at <= notice.issued_at)
+    ]
+    for states in _CONCERNED[step]:
+        found = [one for one in same if one.state in states]
+        if found:
+            return found[-1]  # type: ignore[no-any-return]
+    return None
+
+
+def _keep_early_end(conn: Connection, request: Row[Any], said: tuple[Notice, StatusCode]) -> Row[Any]:
+    """Store a fee that is cancelled or confirmed before its levy has come."""
+    place = fees.count_by_request(conn, request.id) + 1
+    # What is due is said by the levy alone.
+    new = replace(_make_fee(request, said, place), amount=None, currency=None, due_on=None)
+    return get_fee(conn, fees.insert_fee(conn, new))

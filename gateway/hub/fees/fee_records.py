@@ -1,0 +1,105 @@
+"""What every step of a fee writes: its evidence, its deliveries, and what the applicant is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import FeeStep, Money
+from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.evidence import record_evidence
+from gateway.hub.outbox import enqueue_task
+from gateway.store import NewDelivery, NewFee, StateEvent, deliveries, fees
+
+__all__ = [
+    "OPEN",
+    "PROVIDER",
+    "cancel_fee",
+    "get_fee",
+    "has_open_fee",
+    "levy_fee",
+    "order_refund",
+    "read_fee_money",
+    "record_fee_step",
+    "tell_applicant",
+]
+
+#: The destination of calls to the payment provider.
+PROVIDER: Final = "payment"
+#: The states of a fee that is due.
+OPEN: Final = ("LEVIED", "ORDERED")
+
+
+def read_fee_money(row: Row[Any]) -> Money | None:
+    """Return the amount of a fee, payment or refund; None for a fee that is paid elsewhere."""
+    return None if row.amount is None else Money(Decimal(row.amount), row.currency)
+
+
+def get_fee(conn: Connection, fee: int) -> Row[Any]:
+    """Return the fee of this row id; raises GW901 when it is gone."""
+    found = fees.find_by_id(conn, fee)
+    if found is None:
+        raise GatewayError(OUR_MISTAKE, f"fee {fee} is gone")
+    return found
+
+
+def has_open_fee(rows: Iterable[Row[Any]], gate: str | None = None) -> bool:
+    """Return whether one of the fees is due, at this gate if it is given."""
+    return any(row.state in OPEN and gate in (None, row.gate) for row in rows)
+
+
+def levy_fee(conn: Connection, new: NewFee, *, ordered: bool) -> Row[Any]:
+    """Store a fee and, where it can be paid at the provider, queue its order; the case is locked."""
+    fee = get_fee(conn, fees.insert_fee(conn, new))
+    record_fee_step(conn, fee, "levied", new.levied_at)
+    if ordered and new.amount is not None:
+        _enqueue_provider_call(conn, fee, "order", fee.number, new.levied_at)
+    return fee
+
+
+def cancel_fee(conn: Connection, fee: Row[Any], what: StateEvent, **values: Any) -> None:
+    """Cancel a fee that is due, at the provider too."""
+    fees.apply_event(conn, fee.id, what, **values)
+    record_fee_step(conn, fee, "cancelled", what.at, by=what.detail)
+    if fee.amount is not None:
+        _enqueue_provider_call(conn, fee, "cancel", fee.number, what.at)
+
+
+def order_refund(conn: Connection, fee: Row[Any], refund: str, what: StateEvent, *, moves: bool) -> None:
+    """Queue a refund that is stored; `refund` is our number of it. With `moves` it is of the fee itself."""
+    if moves:
+        fees.apply_event(conn, fee.id, what)
+    record_fee_step(conn, fee, "refund_ordered", what.at, refund=refund, by=what.detail)
+    _enqueue_provider_call(conn, fee, "refund", refund, what.at)
+
+
+def _enqueue_provider_call(conn: Connection, fee: Row[Any], operation: str, key: str, at: datetime) -> None:
+    """Queue a call to the payment provider; no case waits for it."""
+    new = NewDelivery(
+        agent=PROVIDER,
+        destination=PROVIDER,
+        subject_type="fee",
+        subject_id=str(fee.id),
+        dedupe_key=f"payment:{operation}:{key}",
+        wire_id=key,
+        parameters={"operation": operation, "key": key},
+    )
+    deliveries.enqueue_delivery(conn, new, at)
+
+
+def record_fee_step(conn: Connection, fee: Row[Any], step: str, at: datetime, **more: Any) -> None:
+    """Record a step of a fee as evidence."""
+    money = read_fee_money(fee)
+    data = {"fee": fee.number, "step": step, "agency": fee.agency, "kind": fee.kind}
+    data |= {"amount": None if money is None else str(money)}
+    record_evidence(conn, "fee", "request", fee.request_id, None, data | more, at)
+
+
+def tell_applicant(conn: Connection, fee: Row[Any], step: FeeStep, at: datetime, mark: str = "") -> None:
+    """Queue a Notice about a fee to the applicant; `mark` distinguishes several of one step."""
+    key = f"fee:{step}:{fee.number}:{mark}"
+    enqueue_task(conn, "fee", ("fee", fee.id), key, at, case_id=fee.case_id, step=step.value, mark=mark)

@@ -1,0 +1,57 @@
+"""The gate before forwarding: an application whose fee is due first is held until it is paid (Y17)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.errors import TRANSITION_REFUSED, GatewayError
+from gateway.hub.fees.fee_ends import HOLD_REASON
+from gateway.hub.fees.fee_records import has_open_fee, levy_fee
+from gateway.hub.hub import Hub
+from gateway.store import NewFee, StateEvent, agency_requests, deliveries, fees
+
+__all__ = ["check_no_fee_gate", "hold_for_payment"]
+
+_ACTOR: Final = "fees"
+
+
+def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: datetime) -> None:
+    """Levy the fee of a new request and hold its application, where its document has a tariff."""
+    row = agency_requests.find_by_id(conn, request)
+    tariff = hub.payments.tariffs.get(row.document) if row is not None and hub.payments.provided else None
+    if row is None or tariff is None:
+        return
+    code = hub.rules.status_codes.get(HOLD_REASON)
+    due = None if tariff.days is None else now + timedelta(days=tariff.days)
+    new = NewFee(
+        number=f"{row.number}-F01",
+        request_id=request,
+        case_id=case,
+        agency=row.agency,
+        kind=code.fee_kind if code is not None and code.fee_kind else "application",
+        gate="forwarding",
+        amount=tariff.money.digits,
+        currency=tariff.money.currency,
+        due_on=None if due is None else due.astimezone(hub.zone).date(),
+        payment_notice="",
+        refundable=tariff.refundable,
+        levied_at=now,
+    )
+    levy_fee(conn, new, ordered=True)
+    first = deliveries.list_by_request(conn, case, request)[0]
+    deliveries.hold_delivery(conn, first.id, now, _ACTOR, HOLD_REASON)
+    event = StateEvent("fee", now, _ACTOR, HOLD_REASON)
+    agency_requests.apply_event(conn, request, event, status_code=HOLD_REASON, due_at=due)
+
+
+def check_no_fee_gate(conn: Connection, delivery: Row[Any]) -> None:
+    """Raise GW705 for a delivery that is held until a fee is paid: an operator does not release it."""
+    if delivery.subject_type != "request" or delivery.agent != "soap":
+        return
+    request = int(delivery.subject_id)
+    if has_open_fee(fees.list_by_request(conn, request), "forwarding"):
+        detail = f"delivery {delivery.id} waits for a fee that is not paid (gateway fees list)"
+        raise GatewayError(TRANSITION_REFUSED, detail, f"delivery/{delivery.state}")

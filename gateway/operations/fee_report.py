@@ -1,0 +1,54 @@
+"""Fees with their payments and refunds, for an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from gateway.cases import FeeMovement
+from gateway.hub import read_fee_money
+from gateway.store import fees
+
+__all__ = ["describe_fees", "describe_movements", "list_recorded_movements"]
+
+_COLUMNS = (
+    *("id", "number", "application", "case_number", "agency", "kind", "gate", "state", "amount", "currency"),
+    *("due_on", "payment_notice", "refundable", "levied_at", "ordered_at", "paid_at", "told_at", "address"),
+)
+_MOVED = (
+    *("kind", "reference", "state", "amount", "currency", "reason", "at", "moved_at", "payment"),
+    "provider_reference",
+)
+
+
+def describe_fees(rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+    """Return fees as plain values."""
+    return [{name: getattr(row, name) for name in _COLUMNS} for row in rows]
+
+
+def describe_movements(conn: Connection, fee: int) -> list[dict[str, Any]]:
+    """Return the payments and refunds of a fee (row id), oldest first."""
+    return [{name: getattr(row, name) for name in _MOVED} for row in fees.list_movements(conn, fee)]
+
+
+def list_recorded_movements(conn: Connection, first: date, last: date) -> tuple[FeeMovement, ...]:
+    """Return what moved at the provider from the first day to the last one, in UTC."""
+    since = datetime.combine(first, time(), UTC)
+    until = datetime.combine(last, time(), UTC) + timedelta(days=1)
+    return tuple(_make_movement(row) for row in fees.list_movements_between(conn, since, until))
+
+
+def _make_movement(row: Row[Any]) -> FeeMovement:
+    money = read_fee_money(row)
+    assert money is not None
+    return FeeMovement(
+        row.kind,
+        row.provider_reference or row.reference,
+        row.fee_number,
+        money,
+        row.moved_at.astimezone(UTC).date(),
+        reason=row.reason if row.state == "NOT_COUNTED" else "",
+    )

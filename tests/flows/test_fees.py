@@ -1,0 +1,315 @@
+"""Fees: due before forwarding or before the result, paid at the provider, cancelled, given back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cases.agency_notices import Notice
+from gateway.cases.exact_money import Money, read_money
+from gateway.cases.named_fees import NamedFee, ProviderEvent
+from gateway.cases.payment_messages import open_payment_message, sign_payment_message
+from gateway.config.payment_settings import PaymentSettings
+from gateway.delivery.agents.payment_agent import PaymentAgent
+from gateway.delivery.http_client import HttpAnswer
+from gateway.errors import FEE_WRONG, PAYMENT_REFUSED, TRANSITION_REFUSED, GatewayError
+from gateway.hub.completion import operator_actions
+from gateway.hub.fees.payment_events import apply_provider_event
+from gateway.hub.payment_policy import PaymentPolicy, Tariff
+from gateway.store import fees
+from gateway.store.engine import read_transaction
+from tests.flows.craft import withdrawal
+from tests.kit.story import PLAN, Story, unreachable
+
+SECRET = b"a secret of the tests, 32 octets long"
+KRW = read_money("30000", "KRW")
+
+
+@dataclass
+class Provider:
+    """The payment provider: keeps what it was asked, and answers it, signed."""
+
+    story: Story
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    down: int = 0
+    secret: bytes = SECRET
+
+    def post(self, url: str, headers: Any, body: bytes, bounds: object = None) -> HttpAnswer:
+        small = {name.lower(): value for name, value in headers.items()}
+        said = open_payment_message(small, body, SECRET, self.story.clock(), timedelta(minutes=5))
+        self.asked.append((url.rpartition("/")[2], said))
+        if self.down:
+            self.down -= 1
+            raise unreachable()
+        answer = {
+            "address": f"https://pay.example/{said.get('order')}",
+            "reference": f"R-{said.get('refund')}",
+        }
+        octets = json.dumps(answer | {"at": "2026-11-20T10:00:00Z"}).encode()
+        made = sign_payment_message(self.secret, small["payment-id"], self.story.clock(), octets)
+        return HttpAnswer(200, {name.lower(): value for name, value in made.items()}, octets)
+
+    def list_calls(self, operation: str) -> list[dict[str, Any]]:
+        return [said for name, said in self.asked if name == operation]
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    started = Story(engine)
+    tariffs = {"KPTA-PHARM-IMP": Tariff(KRW, days=10)}
+    started.hub.payments = PaymentPolicy(True, tariffs, SECRET)
+    return started
+
+
+@pytest.fixture
+def provider(story: Story, tmp_path: Any) -> Provider:
+    file = tmp_path / "secret"
+    file.write_bytes(SECRET)
+    settings = PaymentSettings.model_validate(
+        {"endpoint": "https://pay.example", "secret": {"file": str(file)}}, context={"home": tmp_path}
+    )
+    made = Provider(story)
+    story.agents["payment"] = PaymentAgent(story.hub, made, settings, PLAN)
+    story.worker = story.new_worker("w2")
+    return made
+
+
+def pay(story: Story, order: str, reference: str = "P-1", money: Money = KRW) -> str:
+    event = ProviderEvent("paid", order, reference, money, story.clock())
+    return apply_provider_event(story.hub, event)
+
+
+def fees_of(story: Story, agency: str) -> list[Any]:
+    with read_transaction(story.house.engine) as conn:
+        return list(fees.list_by_request(conn, story.request(agency).id))
+
+
+def movements(story: Story, agency: str) -> list[tuple[str, str, str, str]]:
+    with read_transaction(story.house.engine) as conn:
+        return [
+            (one.kind, one.state, one.amount, one.reason)
+            for fee in fees.list_by_request(conn, story.request(agency).id)
+            for one in fees.list_movements(conn, fee.id)
+        ]
+
+
+def told_of(story: Story, code: str) -> list[Any]:
+    found = [one.find("{*}Request") for one in story.inbox.documents("Notice")]
+    return [one for one in found if one is not None and one.findtext("{*}StatusCode") == code]
+
+
+def notice(story: Story, number: str, code: str, **fee: Any) -> Notice:
+    return Notice(f"NPQS-{number}", story.clock(), code, fee=NamedFee(**fee) if fee else None)
+
+
+def calls(story: Story, agency: str) -> list[str]:
+    return [one.operation for one in story.soap.calls if one.destination == agency]
+
+
+def test_an_application_is_forwarded_when_its_fee_is_paid(story: Story, provider: Provider) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    request = story.request("KPTA")
+    assert (request.state, request.status_code, calls(story, "KPTA")) == ("FEE_DUE", "Y17", [])
+    assert calls(story, "KFDA") == ["SubmitApplication"]
+    (order,) = provider.list_calls("orders")
+    assert (order["order"], order["amount"], order["currency"]) == (f"{request.number}-F01", "30000", "KRW")
+    (due,) = told_of(story, "Y17")
+    fee = due.find("{*}Fee")
+    assert (fee.text, dict(fee.attrib)) == (
+        "30000",
+        {"currencyID": "KRW", "dueDate": "2026-11-30", "address": f"https://pay.example/{order['order']}"},
+    )
+    assert pay(story, order["order"]) == "counted"
+    assert pay(story, order["order"]) == "repeated"
+    story.tick(seconds=1)
+    assert calls(story, "KPTA") == ["SubmitApplication"]
+    assert [row.state for row in fees_of(story, "KPTA")] == ["PAID"]
+    assert len(told_of(story, "Y03")) == 1
+    story.decide_all()
+    story.tick(seconds=1)
+    assert story.outcome()[0] == "APPROVED"
+    assert story.case().state == "CLOSED"
+
+
+def test_an_operator_does_not_release_what_is_not_paid(story: Story, provider: Provider) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    (held,) = story.deliveries(state="HELD")
+    with pytest.raises(GatewayError) as refused:
+        story.operate(operator_actions.release_delivery, held.id)
+    assert refused.value.problem is TRANSITION_REFUSED
+    story.tick(minutes=5)
+    assert calls(story, "KPTA") == []
+
+
+@pytest.mark.parametrize(
+    ("order", "money"),
+    [("F-1", "30000 KRW"), ("", "29999 KRW"), ("", "300.00 USD")],
+    ids=["unknown order", "another amount", "another currency"],
+)
+def test_what_fits_no_order_is_not_counted(story: Story, provider: Provider, order: str, money: str) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    with pytest.raises(GatewayError) as refused:
+        pay(story, order or fees_of(story, "KPTA")[0].number, money=read_money(*money.split()))
+    assert refused.value.problem is PAYMENT_REFUSED
+    assert movements(story, "KPTA") == []
+    assert fees_of(story, "KPTA")[0].state == "ORDERED"
+
+
+def test_one_reference_is_one_payment(story: Story, provider: Provider) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    story.hear("NPQS", notice(story, "N1", "Y01", money=KRW))
+    pay(story, fees_of(story, "KPTA")[0].number)
+    with pytest.raises(GatewayError) as refused:
+        pay(story, fees_of(story, "NPQS")[0].number)
+    assert refused.value.problem is PAYMENT_REFUSED
+    assert movements(story, "NPQS") == []
+
+
+def test_paid_before_the_answer_to_the_order_is_stored(story: Story, provider: Provider) -> None:
+    provider.down = 1
+    story.submit()
+    story.tick(seconds=1)
+    assert fees_of(story, "KPTA")[0].state == "LEVIED"
+    assert pay(story, fees_of(story, "KPTA")[0].number) == "counted"
+    story.tick(minutes=1)
+    assert fees_of(story, "KPTA")[0].state == "PAID"
+    # The same key and the same content: the provider has one order.
+    first, second = provider.list_calls("orders")
+    assert first == second
+    assert calls(story, "KPTA") == ["SubmitApplication"]
+    assert told_of(story, "Y17") == []
+
+
+def test_an_answer_that_the_provider_did_not_sign_is_not_believed(story: Story, provider: Provider) -> None:
+    provider.secret = b"another secret of somebody else's choice"
+    story.submit()
+    story.tick(seconds=1)
+    assert fees_of(story, "KPTA")[0].state == "LEVIED"
+    assert story.delivery(agent="payment").problem == "GW603"
+
+
+def test_paid_twice_is_given_back_once(story: Story, provider: Provider) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    number = fees_of(story, "KPTA")[0].number
+    assert [pay(story, number), pay(story, number, "P-2"), pay(story, number, "P-2")] == [
+        "counted",
+        "excess",
+        "repeated",
+    ]
+    story.tick(seconds=1)
+    story.tick(seconds=1)
+    assert [one["payment"] for one in provider.list_calls("refunds")] == ["P-2"]
+    assert fees_of(story, "KPTA")[0].state == "PAID"
+    assert movements(story, "KPTA") == [
+        ("payment", "COUNTED", "30000", ""),
+        ("payment", "NOT_COUNTED", "30000", "paid twice"),
+        ("refund", "DONE", "30000", "paid twice"),
+    ]
+
+
+def withdraw(story: Story) -> None:
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick(seconds=1)
+
+
+@pytest.mark.parametrize("paid", ["before", "after"])
+def test_a_withdrawn_application_gets_its_fee_back(story: Story, provider: Provider, paid: str) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    number = fees_of(story, "KPTA")[0].number
+    if paid == "before":
+        pay(story, number)
+    withdraw(story)
+    if paid == "before":
+        story.hear("KPTA", Notice("KPTA-C", story.clock(), "G03"))
+    else:
+        assert fees_of(story, "KPTA")[0].state == "CANCELLED"
+        assert [one["order"] for one in provider.list_calls("cancellations")] == [number]
+        assert pay(story, number) == "late"
+        assert calls(story, "KPTA") == []
+    story.tick(seconds=1)
+    assert fees_of(story, "KPTA")[0].state == "REFUNDED"
+    assert [one["amount"] for one in provider.list_calls("refunds")] == ["30000"]
+    assert len(told_of(story, "Y16")) == 1
+
+
+def test_an_agency_levies_and_confirms(story: Story, provider: Provider) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    due = date(2026, 12, 24)
+    euros = Money(Decimal("12.50"), "EUR")
+    story.hear("NPQS", notice(story, "N1", "Y05", money=euros, due=due, payment_notice="A-77"))
+    story.tick(seconds=1)
+    assert story.request("NPQS").state == "FEE_DUE"
+    (order,) = [one for one in provider.list_calls("orders") if one["payee"] == "NPQS"]
+    assert (order["amount"], order["payment_notice"], order["due"]) == ("12.50", "A-77", "2026-12-24")
+    (fee,) = told_of(story, "Y05")[-1:]
+    assert fee.find("{*}Fee").get("paymentNotice") == "A-77"
+    pay(story, order["order"], money=euros)
+    story.tick(seconds=1)
+    assert story.request("NPQS").state == "ACKNOWLEDGED"
+    assert len(told_of(story, "Y07")) == 1
+    story.hear("NPQS", notice(story, "N2", "Y08"))
+    assert fees_of(story, "NPQS")[0].state == "CONFIRMED"
+    story.tick(seconds=1)
+    story.hear("NPQS", notice(story, "N3", "Y16", money=Money(Decimal("2.50"), "EUR")))
+    story.tick(seconds=1)
+    story.tick(seconds=1)
+    assert fees_of(story, "NPQS")[0].state == "PARTLY_REFUNDED"
+    with pytest.raises(GatewayError) as refused:
+        story.hear("NPQS", notice(story, "N4", "Y16", money=Money(Decimal("10.01"), "EUR")))
+    assert refused.value.problem is FEE_WRONG
+
+
+@pytest.mark.parametrize("end", ["Y02", "Y04"])
+@pytest.mark.parametrize("early", [False, True])
+def test_the_order_of_levy_and_end_does_not_matter(
+    story: Story, provider: Provider, end: str, early: bool
+) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    levy = notice(story, "N1", "Y01", money=KRW)
+    story.tick(seconds=1)
+    said = [levy, notice(story, "N2", end)]
+    for one in reversed(said) if early else said:
+        story.hear("NPQS", one)
+    (fee,) = fees_of(story, "NPQS")
+    assert (fee.state, fee.amount) == ({"Y02": "CANCELLED", "Y04": "CONFIRMED"}[end], "30000")
+    assert story.request("NPQS").state == "ACKNOWLEDGED"
+
+
+def test_a_fee_of_an_old_agency_has_no_amount(story: Story, provider: Provider) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    story.hear("NPQS", notice(story, "N1", "Y01"))
+    story.tick(seconds=1)
+    assert story.request("NPQS").state == "FEE_DUE"
+    assert [one["payee"] for one in provider.list_calls("orders")] == ["KPTA"]
+    story.hear("NPQS", notice(story, "N2", "Y04"))
+    assert story.request("NPQS").state == "ACKNOWLEDGED"
+
+
+def test_an_agency_that_wants_it_is_told_of_the_payment(story: Story, provider: Provider) -> None:
+    from dataclasses import replace
+
+    story.addresses["KPTA"] = replace(story.addresses["KPTA"], payment_notices=True)
+    story.submit()
+    story.tick(seconds=1)
+    pay(story, fees_of(story, "KPTA")[0].number)
+    story.tick(seconds=1)
+    story.tick(seconds=1)
+    assert calls(story, "KPTA") == ["SubmitApplication", "NotifyPayment"]
+    told = next(one for one in story.soap.calls if one.operation == "NotifyPayment")
+    assert (told.text("Amount"), told.text("Currency"), told.text("Payment")) == ("30000", "KRW", "P-1")
+    assert fees_of(story, "KPTA")[0].told_at is not None
