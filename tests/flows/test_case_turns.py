@@ -53,6 +53,17 @@ def test_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templates) -
         check(story, seed, templates)
 
 
+def test_what_is_said_after_a_withdrawal_does_not_keep_its_result_back(engine: Engine) -> None:
+    """The agency rejects, which ends the withdrawal, and approves before the Result is made."""
+    events: list[Event] = [
+        ("work", "KFDA"),
+        ("withdraw", "NPQS"),
+        ("decide", "KFDA", 9, "REJECTED", 7),
+        ("decide", "KFDA", 13, "APPROVED", 9),
+    ]
+    run(Story(engine), events)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("block", range(10))
 def test_many_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templates, block: int) -> None:

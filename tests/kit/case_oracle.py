@@ -80,8 +80,11 @@ class CaseModel:
     @property
     def decisions(self) -> dict[int, str]:
         """Return the decision in force on each item, numbered from 1 in the order of the applications."""
-        if self.withdrawn:
-            return self.last
+        return self.last if self.withdrawn else self.said
+
+    @property
+    def said(self) -> dict[int, str]:
+        """Return what the agencies have said last on each item, after a withdrawal too."""
         told = {number: one.decision for number, one in enumerate(self.applications.values(), start=1)}
         return {item: code for item, code in told.items() if code is not None}
 

@@ -32,7 +32,12 @@ __all__ = [
 def compute_conclusion_id(
     outcome: CaseOutcome, standing: Iterable[RankedDecision], cancellations: Iterable[tuple[str, str]] = ()
 ) -> str:
-    """Return the id of a conclusion; equal decisions and equal cancellations conclude once."""
+    """Return the id of a conclusion; equal decisions and equal cancellations conclude once.
+
+    A withdrawn case stays so. What an agency says afterwards does not overtake that conclusion.
+    """
+    if outcome is CaseOutcome.WITHDRAWN:
+        return hashlib.sha256(repr(outcome).encode()).hexdigest()[:16]
     about: tuple[Any, ...] = (outcome, select_current_decisions(standing))
     known = tuple(cancellations)
     text = repr((*about, known) if known else about)
