@@ -11,6 +11,8 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any
 
+from lxml import etree
+
 from gateway.cases.agency_notices import AgencyCallback
 from gateway.errors import SIGNER_MISMATCH, GatewayError
 from gateway.hub.receive import receive_parcel
@@ -133,6 +135,9 @@ class _Listener:
 
     def take(self, said: AgencyCallback, _caller: Caller) -> None:
         repr(said).encode()
+
+    def deliver_notice(self, document: etree._Element, _caller: Caller) -> None:
+        serialize_element(document)
 
     acknowledge = request_information = submit_decision = take
 
