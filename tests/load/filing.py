@@ -22,35 +22,86 @@ from gateway.conformance.partners.http_transport import HttpPoster
 from gateway.conformance.partners.partner_identity import Membership, read_membership
 from gateway.store import state_counts
 from gateway.store.engine import make_engine, read_transaction
+from tests.load.case_price import (
+    StatementCounts,
+    count_statements,
+    hub_process,
+    list_processes,
+    name_figures,
+    price_statements,
+    read_used,
+)
 from tests.load.stopwatch import say
+
+
+class CaseStage(Stage):
+    """The stage of the demo, with its database where the measurement wants it."""
+
+    def __init__(self, home: Path, cast: Cast, *, database_url: str) -> None:
+        super().__init__(home, cast)
+        self._database_url = database_url
+
+    def _format_settings_file(self) -> str:
+        wanted = f'[database]\nurl = "{self._database_url}"\n' if self._database_url else ""
+        return super()._format_settings_file() + wanted
+
 
 _SENDERS = 2
 _WARM_UP = 5
 _AT_MOST = 300.0
 
 
-def measure(folder: Path, cases: int) -> Mapping[str, Any]:
-    """Return ``cases_per_s`` over so many cases, filed as fast as the hub takes them."""
-    stage = Stage(folder, _quick(read_cast()))
+def measure(folder: Path, cases: int, *, counted: int = 5, database: str = "") -> Mapping[str, Any]:
+    """Return ``cases_per_s`` over so many cases, filed as fast as the hub takes them, and what one costs.
+
+    The statements are counted before, case after case; while the cases are timed nothing counts.
+    """
+    stage = CaseStage(folder, _quick(read_cast()), database_url=database)
     try:
         stage.build()
-        stage.start()
+        with count_statements(folder / "counts") as counts:
+            stage.start()
         member = read_membership(stage.partner("broker"), "broker")
+        prices = _count(stage, counts, member, counted)
+        first = _WARM_UP + counted
         say(f"cases: signing {cases} submissions")
-        _file(stage, [_submission(stage, member, number) for number in range(_WARM_UP)])
-        _wait(stage, _WARM_UP)
-        filed = [_submission(stage, member, number) for number in range(_WARM_UP, cases + _WARM_UP)]
+        filed = [_submission(stage, member, number) for number in range(first, cases + first)]
         say("cases: filing")
+        engine = make_engine(stage.settings().database.url)
+        before = read_used(stage, engine)
         began = time.monotonic()
         _file(stage, filed)
         taken = time.monotonic() - began
-        _wait(stage, cases + _WARM_UP)
+        _wait(stage, cases + first)
         seconds = time.monotonic() - began
+        used = read_used(stage, engine).price(before, cases)
+        engine.dispose()
         outcomes = _cases(stage)
     finally:
         stage.close()
-    say(f"cases: {cases / seconds:.1f}/s")
-    return {"cases_per_s": cases / seconds, "cases": cases, "cases_taken_s": taken, "case_states": outcomes}
+    price = f"{used['case_cpu_ms']:.0f} ms and {prices['case_statements']:.0f} statements each"
+    say(f"cases: {cases / seconds:.1f}/s, {price}")
+    timed = {"cases_per_s": cases / seconds, "cases": cases, "cases_taken_s": taken, "case_states": outcomes}
+    return timed | used | prices
+
+
+def _count(stage: Stage, counts: StatementCounts, member: Membership, cases: int) -> Mapping[str, Any]:
+    """File some cases, each after the end of the one before, and return the statements of one."""
+    _file(stage, [_submission(stage, member, number) for number in range(_WARM_UP)])
+    _wait(stage, _WARM_UP)
+    say(f"cases: counting the statements of {cases}")
+    hub, partners = list_processes(hub_process(stage)), set[int]()
+    for player in stage.players:
+        partners |= list_processes(player.process.pid) - hub
+    before = counts.read(hub), counts.read(partners)
+    for number in range(_WARM_UP, _WARM_UP + cases):
+        _file(stage, [_submission(stage, member, number)])
+        _wait(stage, number + 1)
+    after = counts.read(hub), counts.read(partners)
+    counts.end()
+    return name_figures(
+        *(price_statements(one - other, cases) for one, other in zip(after, before, strict=True))
+    )
 
 
 def _quick(cast: Cast) -> Cast:

@@ -31,7 +31,9 @@ from tests.load.stopwatch import machine
 KEYS = (
     "floor_ms", "receive_ms", "ratio", "admit_floor_ms", "admit_ms", "http_messages_per_s",
     "phase4_messages_per_s", "http_p50_ms", "http_p99_ms", "generator_cpu", "distinct_accepted", "sent",
-    "cases_per_s", "encrypted_ms", "encrypted_floor_ms", "machine",
+    "cases_per_s", "case_cpu_ms", "case_floors", "case_statements", "case_transactions", "case_octets",
+    "partners_cpu_ms", "partners_statements", "partners_transactions", "partners_octets",
+    "encrypted_ms", "encrypted_floor_ms", "machine",
 )  # fmt: skip
 PARTS = (
     "floor",
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--connections", type=int, default=16, help="connections of the generator")
     parser.add_argument("--samples", type=int, default=600, help="messages timed one by one")
     parser.add_argument("--cases", type=int, default=150, help="cases filed end to end")
+    parser.add_argument("--counted", type=int, default=5, help="cases whose statements are counted")
     parser.add_argument("--agreements", type=int, default=10_000, help="agreements that are loaded")
     parser.add_argument("--database", default="", help="SQLAlchemy URL of an empty database for http")
     parser.add_argument("--folder", default=None, help="where the files are put: a real disk, not memory")
@@ -121,11 +124,19 @@ def _measure(arguments: argparse.Namespace, folder: Path, bar: ProgressBar) -> d
         found |= serving.measure(place, load)
     if "cases" in wanted:
         begin("cases")
-        found |= filing.measure(folder / "cases", arguments.cases)
+        found |= _measure_cases(arguments, folder, found.get("floor_cpu_ms"))
     if "agreements" in wanted:
         begin("agreements")
         found |= many_agreements.measure(folder / "agreements", arguments.agreements, arguments.samples)
     return found
+
+
+def _measure_cases(arguments: argparse.Namespace, folder: Path, floor: float | None) -> dict[str, Any]:
+    """Measure the cases, in units of the floor too where it was measured before."""
+    others = {"http", "large"} & set(arguments.only or PARTS)
+    own = "" if others else arguments.database
+    found = dict(filing.measure(folder / "cases", arguments.cases, counted=arguments.counted, database=own))
+    return found | {"case_floors": found["case_cpu_ms"] / floor if floor else None}
 
 
 def report(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.databases import Templates
 from tests.load import console_rush, officers_at_work
 from tests.load.run import KEYS, main
 
@@ -15,7 +16,9 @@ pytestmark = pytest.mark.long
 CONTRACT = {
     "floor_ms", "receive_ms", "ratio", "admit_floor_ms", "admit_ms", "http_messages_per_s",
     "phase4_messages_per_s", "http_p50_ms", "http_p99_ms", "generator_cpu", "distinct_accepted", "sent",
-    "cases_per_s", "encrypted_ms", "encrypted_floor_ms", "machine",
+    "cases_per_s", "case_cpu_ms", "case_floors", "case_statements", "case_transactions", "case_octets",
+    "partners_cpu_ms", "partners_statements", "partners_transactions", "partners_octets",
+    "encrypted_ms", "encrypted_floor_ms", "machine",
 }  # fmt: skip
 
 
@@ -65,3 +68,30 @@ def test_intake_is_measured_alone_and_beside_officers(
         assert found[part]["receipts_per_s"][0] > 0
         assert found[part]["p50_ms"] <= found[part]["p99_ms"]
     assert found["ratio_of_rates"] == found["ratios_of_rates"][0]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_case_is_priced_and_its_counts_agree(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], templates: Templates
+) -> None:
+    url = "" if kind == "sqlite" else templates.empty(kind)
+    words = (
+        f"--json --only cases --cases 1 --counted 1 --database {url}"
+        if url
+        else "--json --only cases --cases 1 --counted 1"
+    )
+    assert main([*words.split(), "--folder", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    detail = found["detail"]
+    assert detail["case_states"] == {"CLOSED APPROVED": 7}
+    for name in ("case_cpu_ms", "case_octets", "partners_cpu_ms", "partners_octets"):
+        assert found[name] > 0, name
+    # The partners keep files and no database.
+    assert found["partners_statements"] == found["partners_transactions"] == 0
+    for parts in ("case_kinds", "case_groups", "case_askers"):
+        assert sum(detail[parts].values()) == pytest.approx(found["case_statements"]), parts
+    names = detail["case_transactions_by_name"]
+    assert sum(names.values()) == pytest.approx(found["case_transactions"])
+    # What happens once in each case is counted once in each case.
+    assert [one for words, one in names.items() if words.endswith("write admit.case")] == [1.0]
+    assert [one for words, one in names.items() if words.endswith("write conclude.result")] == [1.0]

@@ -1,0 +1,160 @@
+"""Counts the statements and transactions of one process, as the database executes them, by who asked.
+
+The process is one of the hub or of a partner.  It imports `start` from a ``sitecustomize`` that
+`tests.load.case_price` has put on its path, so that the hub itself knows nothing of the count.
+Each row of an ``executemany`` is a statement, because the database executes each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3.dbapi2
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+__all__ = ["OFF", "SEPARATOR", "start"]
+
+#: A file of this name in the folder ends the counting in every process.
+OFF = "off"
+SEPARATOR = "|"
+_EVERY = 0.1
+_COUNTED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+_ROOM = f"{os.sep}gateway{os.sep}"
+_STORE = f"{_ROOM}store{os.sep}"
+
+_counts: Counter[str] = Counter()
+_watched: list[sqlite3.Connection] = []
+_on = threading.Event()
+
+
+def start(folder: str) -> None:
+    """Count from now on; write what was counted to a file of this process again and again."""
+    _on.set()
+    _watch_sqlite()
+    with contextlib.suppress(ImportError):
+        _watch_postgresql()
+    threading.Thread(target=_write_again_and_again, args=(Path(folder),), daemon=True).start()
+
+
+def _write_again_and_again(folder: Path) -> None:
+    written = -1
+    file = folder / f"{os.getpid()}.json"
+    while not (folder / OFF).exists():
+        if (seen := sum(_counts.values())) != written:
+            part = file.with_suffix(".part")
+            part.write_text(json.dumps(dict(_counts)))
+            part.replace(file)
+            written = seen
+        threading.Event().wait(_EVERY)
+    _on.clear()
+    for connection in _watched:
+        with contextlib.suppress(sqlite3.Error):
+            connection.set_trace_callback(None)
+
+
+def _watch_sqlite() -> None:
+    connect = sqlite3.dbapi2.connect
+
+    def connect_watched(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **named)
+        if _on.is_set():
+            connection.set_trace_callback(lambda sql: _note(sql, sys._getframe(1)))
+            _watched.append(connection)
+        return connection
+
+    sqlite3.dbapi2.connect = connect_watched  # type: ignore[assignment]
+
+
+def _watch_postgresql() -> None:
+    import psycopg
+
+    execute, executemany, commit = (
+        psycopg.Cursor.execute,
+        psycopg.Cursor.executemany,
+        psycopg.Connection.commit,
+    )
+
+    def execute_watched(self: Any, query: Any, *arguments: Any, **named: Any) -> Any:
+        if _on.is_set():
+            _note(str(query), sys._getframe(1))
+        return execute(self, query, *arguments, **named)
+
+    def executemany_watched(self: Any, query: Any, rows: Any, **named: Any) -> None:
+        rows = list(rows)
+        if _on.is_set():
+            _note(str(query), sys._getframe(1), len(rows))
+        executemany(self, query, rows, **named)
+
+    def commit_watched(self: Any) -> None:
+        if _on.is_set() and self.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            _note("COMMIT", sys._getframe(1))
+        commit(self)
+
+    psycopg.Cursor.execute = execute_watched  # type: ignore[method-assign]
+    psycopg.Cursor.executemany = executemany_watched  # type: ignore[method-assign]
+    psycopg.Connection.commit = commit_watched  # type: ignore[method-assign]
+
+
+def _note(sql: str, frame: FrameType | None, times: int = 1) -> None:
+    kind = sql.lstrip()[:9].split(None, 1)[0].upper() if sql.strip() else ""
+    if kind != "COMMIT" and kind not in _COUNTED:
+        return
+    stack = []
+    while frame is not None:
+        if _ROOM in frame.f_code.co_filename:
+            stack.append(frame)
+        frame = frame.f_back
+    if not stack:
+        _counts[SEPARATOR.join((kind, "other", "", ""))] += times
+    elif kind == "COMMIT":
+        _counts[SEPARATOR.join((kind, _name_root(stack), _name_transaction(stack), ""))] += 1
+    else:
+        _counts[SEPARATOR.join((kind, _name_root(stack), *_name_asker(stack)))] += times
+
+
+def _name_root(stack: list[FrameType]) -> str:
+    """Return what the process was doing: an attempt, a claim, the upkeep, or what a thread began with."""
+    for frame in reversed(stack):
+        name = frame.f_code.co_name
+        if name == "_run_attempt":
+            lease = frame.f_locals["lease"]
+            further = ("task", "operation", "action")
+            words = [str(lease.parameters[one]) for one in further if one in lease.parameters]
+            return " ".join(["attempt", lease.agent, *(words[:1] or [lease.subject_type])])
+        if name == "_claim_from_lanes":
+            return "claim"
+        if name in ("run_maintenance", "run_maintenance_loop"):
+            return "upkeep"
+    return f"other {_name_frame(stack[-1])}"
+
+
+def _name_transaction(stack: list[FrameType]) -> str:
+    """Return the name of the transaction that is committed; a reading one has the name of its reader."""
+    for place, frame in enumerate(stack):
+        if frame.f_code.co_name == "write_transaction":
+            return f"write {frame.f_locals['name'] or _name_frame(stack[place + 1])}"
+        if frame.f_code.co_name == "read_transaction":
+            return f"read {_name_frame(stack[min(place + 1, len(stack) - 1)])}"
+    return "read"
+
+
+def _name_asker(stack: list[FrameType]) -> tuple[str, str]:
+    """Return the function outside the store that wanted something, and what it called there."""
+    called = ""
+    for frame in stack:
+        name = _name_frame(frame)
+        if _STORE not in frame.f_code.co_filename:
+            return name, called
+        called = name
+    return "", called
+
+
+def _name_frame(frame: FrameType) -> str:
+    room = frame.f_code.co_filename.rpartition(_ROOM)[2].removesuffix(".py").replace(os.sep, ".")
+    return f"{room}.{frame.f_code.co_qualname}"

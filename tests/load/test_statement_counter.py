@@ -1,0 +1,49 @@
+"""What the counter says of a process whose statements are known."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.kit.paths import ROOT
+from tests.load.case_price import count_statements, price_statements
+
+#: Three lanes in one statement of three rows, a read, and a transaction that fails.
+_PROGRAM = """
+import sys, threading
+from gateway.store import lanes, read_transaction, write_transaction
+from gateway.store.engine import make_engine
+
+engine = make_engine(sys.argv[1])
+with write_transaction(engine, "known.write") as conn:
+    lanes.ensure_lanes(conn, "a", "b", "c")
+    lanes.set_lane_circuit(conn, "a", None, None)
+with read_transaction(engine) as conn:
+    assert len(lanes.find_lanes(conn, ["a", "b", "c"])) == 3
+try:
+    with write_transaction(engine, "known.failure") as conn:
+        lanes.set_lane_circuit(conn, "a", None, None)
+        raise ValueError
+except ValueError:
+    pass
+threading.Event().wait(0.5)
+"""
+
+
+def test_each_row_is_counted_and_each_commit(database_url: str, tmp_path: Path) -> None:
+    with count_statements(tmp_path / "counts") as counts:
+        process = subprocess.Popen([sys.executable, "-c", _PROGRAM, database_url], cwd=ROOT)
+        assert process.wait(60) == 0
+    found = price_statements(counts.read({process.pid}), 1)
+    assert found["case_kinds"] | {"SELECT": 0} == {
+        "SELECT": 0,
+        "INSERT": 3,
+        "UPDATE": 2,
+        "DELETE": 0,
+        "WITH": 0,
+    }
+    names = {words.rpartition(" > ")[2] for words in found["case_transactions_by_name"]}
+    assert "write known.write" in names
+    assert "write known.failure" not in names
+    assert (found["case_writing"], found["case_transactions"]) == (1, 2)
