@@ -83,6 +83,7 @@ from .outbox.outgoing_calls import RejectingComposer as RejectingComposer
 from .outbox.outgoing_order import renew_sequence_number as renew_sequence_number
 from .passing_messages import prepare_passage as prepare_passage
 from .passing_messages import store_passage as store_passage
+from .pinned_mappings import find_case_bundle as find_case_bundle
 from .readiness import readiness_checks as readiness_checks
 from .readiness.warm_up import tune_garbage_collector as tune_garbage_collector
 from .readiness.warm_up import warm_up_hub as warm_up_hub
@@ -103,6 +104,7 @@ from .register.decision_rules import load_rules as load_rules
 from .register.decision_rules import load_shipped_rules as load_shipped_rules
 from .register.decision_rules import load_status_codes as load_status_codes
 from .register.decision_rules import open_active_mappings as open_active_mappings
+from .register.decision_rules import open_stored_mappings as open_stored_mappings
 from .register.decision_rules import pack_mapping_folder as pack_mapping_folder
 from .register.decision_rules import unpack_mapping_archive as unpack_mapping_archive
 from .register.effective_pmodes import list_effective_pmodes as list_effective_pmodes

@@ -38,6 +38,7 @@ from gateway.hub.hub import Hub
 from gateway.hub.open_cases import find_named_case
 from gateway.hub.outbox import FinishLease, enqueue_task
 from gateway.hub.partial_release import drop_released_uses, judge_prepared_release, store_release
+from gateway.hub.pinned_mappings import BUNDLE, prepare_bundle
 from gateway.hub.requirement_ledger import claim_requirements, write_off_requirements
 from gateway.hub.requirement_results import await_unknown_requirements, note_joined_results
 from gateway.hub.split import (
@@ -121,7 +122,9 @@ def _store_new_case(
     supplement = intake.submission.function == "35"
     try:
         worded = _compose_first_calls(hub, intake, supplement=supplement)
+        mappings = prepare_bundle(hub, intake.bundle)
         with write_transaction(hub.engine, "admit.case") as conn:
+            mappings.store(conn, now)
             if supplement:
                 _supplement_case(conn, hub, arrived, intake, worded[0], now)
             else:
@@ -138,7 +141,9 @@ def _store_resumed_case(
     """Let a held case go on, which has now all that it needs; False when it is held no longer."""
     try:
         worded = _compose_first_calls(hub, intake)
+        mappings = prepare_bundle(hub, intake.bundle)
         with write_transaction(hub.engine, "admit.resumed") as conn:
+            mappings.store(conn, now)
             held = _lock_held_case(conn, intake)
             if held is None:
                 return False
@@ -163,7 +168,9 @@ def _store_hold(
 ) -> bool:
     """Open a case and hold it, or hold it on; nobody but the declarant is told."""
     try:
+        mappings = prepare_bundle(hub, intake.bundle)
         with write_transaction(hub.engine, "admit.held") as conn:
+            mappings.store(conn, now)
             held = _lock_held_case(conn, intake) if intake.held else None
             if intake.held and held is None:
                 return False
@@ -240,7 +247,7 @@ def _reject_late(intake: ProcessedSubmission, error: GatewayError) -> NoReturn:
         raise error
     told = (make_found_problem(error),)
     reference, signing = intake.submission.reference, intake.signing
-    raise SubmissionRejectedError(told, reference, intake.declarant, signing) from error
+    raise SubmissionRejectedError(told, reference, intake.declarant, signing, intake.bundle) from error
 
 
 def _mark_processed(conn: Connection, row: Row[Any], now: datetime, problem: str | None = None) -> None:
@@ -267,7 +274,8 @@ def _start_case(
     used = claim_requirements(conn, uses, intake.units, now)
     told += tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
     if told:
-        raise SubmissionRejectedError(told, intake.submission.reference, intake.declarant, intake.signing)
+        who = intake.declarant, intake.signing
+        raise SubmissionRejectedError(told, intake.submission.reference, *who, intake.bundle)
     if held is None:
         case = cases.open_case(conn, _make_case(arrived, intake), now)
         further: dict[str, Any] = {}
@@ -321,7 +329,8 @@ def _make_case(arrived: StoredSubmission, intake: ProcessedSubmission) -> NewCas
 
 
 def _describe_case(intake: ProcessedSubmission) -> dict[str, Any]:
-    return {"items": list(intake.submission.items)} | describe_findings(intake) | _describe_traders(intake)
+    known = {"items": list(intake.submission.items), BUNDLE: intake.bundle}
+    return known | describe_findings(intake) | _describe_traders(intake)
 
 
 def _describe_traders(intake: ProcessedSubmission) -> dict[str, str]:
@@ -403,7 +412,9 @@ def _reject_submission(
     """Open a REFUSED case with every problem found, and queue the result for the applicant."""
     row = arrived.row
     number = make_case_number(row.id, row.received_at.year)
+    mappings = prepare_bundle(hub, refused.bundle)
     with write_transaction(hub.engine, "admit.refused") as conn:
+        mappings.store(conn, now)
         new = NewCase(
             number=number,
             document="-",
@@ -417,6 +428,7 @@ def _reject_submission(
                 "problems": [
                     {"id": one.id, "text": one.text, "pointer": one.pointer} for one in refused.problems
                 ],
+                **mappings.describe_for_case(),
             },
         )
         case = cases.open_refused_case(conn, new, now)

@@ -239,7 +239,8 @@ def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, 
     used = claim_requirements(conn, uses, intake.units, now, without=rejected)
     told += tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
     if told:
-        raise SubmissionRejectedError(told, intake.submission.reference, intake.declarant, intake.signing)
+        who = intake.declarant, intake.signing
+        raise SubmissionRejectedError(told, intake.submission.reference, *who, intake.bundle)
     write_off_requirements(conn, case.id, used.taken, now)
     requirement_results.end_awaited_uses(conn, case.id, "amended", now)
     note_joined_results(conn, case.id, (one.key for _, one in used.taken), now)

@@ -179,6 +179,10 @@ class Hub:
         """Return the rules by which a request was written; None when they are not known any more."""
         return self.register.find_pinned_rules(digest)
 
+    def find_unstored_bundle(self, digest: str) -> bytes | None:
+        """Return the packed files of the shipped mappings of this digest, where they are not stored yet."""
+        return self.register.find_unstored_bundle(digest)
+
     def get_snapshot(self) -> RegisterSnapshot:
         """Return the last snapshot of the register; the register may have changed since."""
         return self.register.get_snapshot()

@@ -121,7 +121,8 @@ class ProcessedSubmission:
 class SubmissionRejectedError(Exception):
     """The submission is refused: every problem found, and its reference where it could be read.
 
-    `signing` is the admitted signer, where processing came that far.
+    `signing` is the admitted signer, and `bundle` the digest of the mappings, where processing came that
+    far.
     """
 
     def __init__(
@@ -130,12 +131,14 @@ class SubmissionRejectedError(Exception):
         reference: str = "",
         declarant: str = "",
         signing: SignerAdmission | None = None,
+        bundle: str | None = None,
     ) -> None:
         super().__init__("; ".join(problem.id for problem in problems))
         self.problems = problems
         self.reference = reference
         self.declarant = declarant
         self.signing = signing
+        self.bundle = bundle
 
 
 def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> ProcessedSubmission:
@@ -145,6 +148,7 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
     """
     reference = declarant = ""
     signing: SignerAdmission | None = None
+    bundle: str | None = None
     try:
         opened = _open_submission(arrived, hub.limits)
         root = opened.root
@@ -157,16 +161,20 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         declarant = _check_declarant(arrived, submission, signing, at)
         further = _collect_attachments(arrived, submission)
         numbers = _assign_numbers(hub, arrived, submission, declarant)
+        # Read once: the mappings in force may change while this submission is split.
+        rules = _find_rules(hub, arrived, numbers)
+        bundle = rules.bundle.digest
         release = prepare_release(hub, submission, declarant)
         covered = list_covered_laws(hub, used, day) | list_released_laws(hub, release)
-        made = _make_requests(hub, arrived, submission, (numbers, further, covered), root)
+        made = _make_requests(hub, arrived, submission, (numbers, further, covered, rules), root)
     except GatewayError as error:
         if is_transient_error(error):
             raise
-        raise SubmissionRejectedError((make_found_problem(error),), reference, declarant, signing) from error
+        told = (make_found_problem(error),)
+        raise SubmissionRejectedError(told, reference, declarant, signing, bundle) from error
     except SubmissionRejectedError as error:
         found = error.reference or reference
-        raise SubmissionRejectedError(error.problems, found, declarant, signing) from error
+        raise SubmissionRejectedError(error.problems, found, declarant, signing, bundle) from error
     return ProcessedSubmission(
         submission,
         declarant,
@@ -200,13 +208,11 @@ def _make_requests(
     hub: Hub,
     arrived: StoredSubmission,
     submission: Submission,
-    given: tuple[CaseNumbers, Mapping[str, Payload], frozenset[tuple[int, str]]],
+    given: tuple[CaseNumbers, Mapping[str, Payload], frozenset[tuple[int, str]], DecisionRules],
     root: etree._Element,
 ) -> _MadeRequests:
     """Return the requests of a submission; a withdrawal has none. Raises with every problem found."""
-    numbers, further, covered = given
-    # Read once: the mappings in force may change while this submission is split.
-    rules = _find_rules(hub, arrived, numbers)
+    numbers, further, covered, rules = given
     bundle = rules.bundle
     if submission.function == "1":
         _check_enclosed_attachments(submission, further)
@@ -311,7 +317,8 @@ def _assign_numbers(
 def _find_rules(hub: Hub, arrived: StoredSubmission, numbers: CaseNumbers) -> DecisionRules:
     """Return the rules of the case that is changed, else those in force when the message was received.
 
-    A case whose mappings came with another version of the program is changed by those in force.
+    A case whose mappings are not stored is changed by those in force: it was opened by a version of the
+    program that did not store them.
     """
     pinned = None if numbers.bundle is None else hub.find_pinned_rules(numbers.bundle)
     return pinned or hub.find_rules(arrived.row.received_at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -24,6 +24,7 @@ from gateway.store import (
     customs_notices,
     decisions,
     deliveries,
+    mapping_bundles,
     messages,
     notices,
     read_row_number,
@@ -61,6 +62,7 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     asked = agency_requests.list_by_case(conn, case.id)
     names = {row.id: row.number for row in asked}
     return dict(case._mapping) | {
+        "mappings": _describe_mappings(conn, case, asked),
         "requests": [dict(row._mapping) for row in asked],
         "notices": [dict(row._mapping) for one in asked for row in notices.list_by_request(conn, one.id)],
         "decisions": [
@@ -77,6 +79,15 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
         "deliveries": [read_delivery_report(conn, row) for row in deliveries.list_by_case(conn, case.id)],
         "evidence": [dict(row._mapping) for row in list_subject_leaves(conn, "case", case.id)],
     }
+
+
+def _describe_mappings(conn: Connection, case: Row[Any], asked: Sequence[Row[Any]]) -> dict[str, Any]:
+    """Return the digest of the mappings that a case pins, and whether they are stored."""
+    from gateway.hub import find_case_bundle
+
+    bundle = find_case_bundle(case, asked)
+    stored = bundle is not None and mapping_bundles.has_bundle(conn, bundle)
+    return {"bundle": bundle, "stored": stored}
 
 
 def _read_customs_report(conn: Connection, case_id: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Stores the mapping bundles that operators loaded, and which of them is in force when.
+"""Stores the mapping bundles that operators loaded or that cases pin, and which of them is in force when.
 
 A use without a date is in force at once. It replaces the bundle for every message that is not processed
 yet, back to the last date of a plan. A use with a date is a plan. It is in force for what is received
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, Select, func, insert, select
 
 from gateway.store.mapping_tables import mapping_bundles, mapping_uses
 from gateway.store.prepared_statements import InsertIfAbsent
@@ -24,7 +24,9 @@ __all__ = [
     "find_active_digest",
     "find_bundle_content",
     "find_period",
+    "has_bundle",
     "list_activations",
+    "list_bundles",
     "list_periods",
     "plan_bundle",
     "store_bundle",
@@ -54,7 +56,10 @@ class MappingPeriod:
 
 
 def store_bundle(conn: Connection, digest: str, octets: bytes, at: datetime) -> None:
-    """Store the packed files of a bundle under its digest, if they are not stored yet."""
+    """Store the packed files of a bundle under its digest, if they are not stored yet.
+
+    A bundle is stored when an operator loads it, or by the first case that the shipped one decides.
+    """
     _INSERT.insert_many(conn, [{"digest": digest, "content": octets, "loaded_at": at}])
 
 
@@ -120,6 +125,19 @@ def find_bundle_content(conn: Connection, digest: str) -> bytes | None:
         select(mapping_bundles.c.content).where(mapping_bundles.c.digest == digest)
     ).scalar_one_or_none()
     return found
+
+
+def has_bundle(conn: Connection, digest: str) -> bool:
+    """Return whether the packed files of a bundle are stored."""
+    found = select(mapping_bundles.c.digest).where(mapping_bundles.c.digest == digest)
+    return conn.execute(found).first() is not None
+
+
+def list_bundles(conn: Connection) -> Sequence[Row[Any]]:
+    """Return the digest of every stored bundle, when it was stored, and its octets, the newest first."""
+    table = mapping_bundles.c
+    found: Select[Any] = select(table.digest, table.loaded_at, func.length(table.content).label("octets"))
+    return conn.execute(found.order_by(table.loaded_at.desc(), table.digest)).all()
 
 
 def list_activations(conn: Connection) -> Sequence[Row[Any]]:

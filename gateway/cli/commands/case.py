@@ -109,8 +109,8 @@ def _print_case_report(report: dict[str, Any]) -> None:
     print(f"case {report['number']}  {report['state']}  {report['outcome'] or 'undecided'}")
     opened = format_value(report["opened_at"])
     print(f"  reference {report['functional_reference']}  declarant {report['declarant']}  opened {opened}")
-    if report["waits_for"]:
-        print(f"  waits for {report['waits_for']}")
+    for line in _list_state_lines(report):
+        print(f"  {line}")
     for kind, key in (("", "problems"), ("warning ", "warnings")):
         for problem in (report["detail"] or {}).get(key, ()):
             print(f"  {kind}{problem['id']} {problem['text']} ({problem['pointer']})")
@@ -133,6 +133,15 @@ def _print_case_report(report: dict[str, Any]) -> None:
     for delivery in report["deliveries"]:
         for line in list_delivery_lines(delivery, with_attempts=bool(delivery["problem"])):
             print(f"  {line}")
+
+
+def _list_state_lines(report: dict[str, Any]) -> Iterator[str]:
+    """Yield by which mappings a case was decided, and what it waits for."""
+    mappings = report["mappings"]
+    if mappings["bundle"]:
+        yield f"mappings {mappings['bundle'][:16]}{'' if mappings['stored'] else ' (not stored)'}"
+    if report["waits_for"]:
+        yield f"waits for {report['waits_for']}"
 
 
 def _print_used_requirements(report: dict[str, Any]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import click
+from sqlalchemy import Connection
 
 from gateway.cli.named_files import write_file
 from gateway.cli.result_output import count_things, print_json, print_sentence
@@ -13,8 +15,9 @@ from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import MappingBundle, generate_all_files, load_bundle
-from gateway.hub import get_current_time, open_active_mappings, read_mapping_files
+from gateway.hub import get_current_time, open_active_mappings, open_stored_mappings, read_mapping_files
 from gateway.share import MemoryPath, get_data_folder
+from gateway.store import mapping_bundles
 
 __all__ = ["export_mappings"]
 
@@ -23,12 +26,17 @@ _GENERATED = "mappings/"
 
 @verb
 @click.argument("folder", type=FILE, help="the folder to write: absent or empty")
+@click.option(
+    "--bundle",
+    metavar="DIGEST",
+    help="these stored mappings, as `case show` and `map list` name them; default: those in force",
+)
 @home_options()
 def export_mappings(arguments: Arguments) -> int:
-    """Write the whole folder in force: documents, dictionary, codes, notices, forms and labels."""
+    """Write a whole folder: documents, dictionary, codes, notices, forms and labels."""
     _refuse_used_folder(arguments.folder)
     with read_database(arguments) as conn:
-        files = read_mapping_files(open_active_mappings(conn, get_current_time()))
+        files = read_mapping_files(_open_mappings(conn, arguments.bundle))
     bundle = load_bundle(MemoryPath(files))
     files = _generate_missing_files(bundle) | files
     for name, content in files.items():
@@ -38,8 +46,25 @@ def export_mappings(arguments: Arguments) -> int:
         print_json({"bundle": bundle.digest, "documents": documents, "written": sorted(files)})
         return 0
     held = f"{count_things(len(bundle.documents), 'document')}, {count_things(len(files), 'file')}"
-    print_sentence(f"Wrote everything in force to {arguments.folder}: {held}, bundle {bundle.digest[:16]}.")
+    what = "everything in force" if arguments.bundle is None else "the stored mappings"
+    print_sentence(f"Wrote {what} to {arguments.folder}: {held}, bundle {bundle.digest[:16]}.")
     return 0
+
+
+def _open_mappings(conn: Connection, named: str | None) -> Traversable:
+    """Return the folder in force, or the stored one of a digest or its beginning; raise GW808 without one."""
+    if named is None:
+        return open_active_mappings(conn, get_current_time())
+    return open_stored_mappings(conn, find_stored_digest(conn, named))
+
+
+def find_stored_digest(conn: Connection, named: str) -> str:
+    """Return the stored digest that begins so; raise GW808 where none does, or more than one."""
+    found = [row.digest for row in mapping_bundles.list_bundles(conn) if row.digest.startswith(named)]
+    if len(found) != 1:
+        words = "no stored mappings have" if not found else f"{len(found)} stored mappings have"
+        raise GatewayError(MISUSE, f"{words} a digest that begins with {named[:64]!r}", "--bundle")
+    return str(found[0])
 
 
 def _refuse_used_folder(folder: Path) -> None:

@@ -214,11 +214,12 @@ def _print_changes(said: Mapping[str, Any]) -> None:
 @verb
 @home_options()
 def list_mappings(arguments: Arguments) -> int:
-    """Print the documents in force and what is planned; with JSON also every earlier activation."""
+    """Print the documents in force, what is planned and stored; with JSON also every earlier activation."""
     with read_database(arguments) as conn:
         now = get_current_time()
         rules = load_active_rules(conn, load_shipped_rules(), now)
         past, plan = mapping_bundles.list_activations(conn), find_mapping_plan(conn, now)
+        stored = [_describe_stored(row) for row in mapping_bundles.list_bundles(conn)]
     rows: list[dict[str, Any]] = [
         {
             "document": document.id,
@@ -231,14 +232,20 @@ def list_mappings(arguments: Arguments) -> int:
     ]
     if arguments.json:
         told = {"bundle": rules.bundle.digest, "documents": rows, "planned": describe_plan(plan)}
-        print_json(told | {"uses": [_describe_use(row) for row in past]})
+        print_json(told | {"uses": [_describe_use(row) for row in past], "stored": stored})
         return 0
     print(f"bundle {rules.bundle.digest[:16]}" + ("" if rules.version else ", as it came with the program"))
     if plan is not None and plan.starts is not None:
         named = f"bundle {plan.digest[:16]}" if plan.digest else "the mappings that came with the program"
         print(f"planned from {format_moment(plan.starts)} on: {named} (by {plan.actor})")
+    for one in stored:
+        print(f"stored since {one['stored_at']}: bundle {one['bundle'][:16]}")
     print_table(rows, as_json=False, columns=("document", "organisation", "direction", "status", "title"))
     return 0
+
+
+def _describe_stored(row: Row[Any]) -> dict[str, Any]:
+    return {"bundle": row.digest, "stored_at": format_value(row.loaded_at), "octets": row.octets}
 
 
 def _describe_use(row: Row[Any]) -> dict[str, Any]:

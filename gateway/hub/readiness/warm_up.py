@@ -14,6 +14,7 @@ from lxml import etree
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.harmonize import compile_request_schemas
 from gateway.hub.hub import Hub
+from gateway.hub.pinned_mappings import prepare_bundle
 from gateway.wire import RESULT, SUB, SUBMISSION, load_shipped_schemas, parse_xml, serialize_element
 from gateway.xmlsec import sign_document, verify_document
 
@@ -29,12 +30,16 @@ _NEW_OBJECTS = 50_000
 def warm_up_hub(hub: Hub) -> None:
     """Compile the schemas of admission and conclusion, index the rules of need, sign and verify a document.
 
+    The shipped mappings are packed, unless a case has stored them already.
+
     A hub without its key starts all the same: it stores messages, and signs when the key is
     available.
     """
     hub.refresh_snapshot()
-    compile_request_schemas(hub.rules.bundle)
-    hub.rules.needs.get_index(test_editions=hub.need_policy.test_editions)
+    rules = hub.rules
+    compile_request_schemas(rules.bundle)
+    prepare_bundle(hub, rules.bundle.digest)
+    rules.needs.get_index(test_editions=hub.need_policy.test_editions)
     for entry in (SUBMISSION, RESULT):
         load_shipped_schemas(entry)
     document = etree.Element(f"{{{SUB}}}Submission")

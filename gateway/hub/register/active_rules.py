@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ from gateway.hub.register.decision_rules import (
     DecisionRules,
     load_shipped_rules,
     load_stored_rules,
+    pack_shipped_rules,
     renew_need_tables,
 )
 from gateway.store import MappingPeriod, mapping_bundles
 
 __all__ = ["ActiveRules"]
+
+_log = logging.getLogger(__name__)
 
 #: So many periods are loaded with the register: that before the last date, and that from it on.
 _LOADED_PERIODS: Final = 2
@@ -45,6 +49,8 @@ class ActiveRules:
         self._shipped = first if first.version is None else None
         self._loaded = _LoadedPeriods((MappingPeriod(None, first.version),), {first.version: first})
         self._earlier: dict[str, DecisionRules] = {}
+        self._settled: set[str] = set()
+        self._packed: bytes | None = None
         self._reading = threading.Lock()
 
     def reload_rules(self, conn: Connection) -> None:
@@ -84,6 +90,28 @@ class ActiveRules:
             if found is None and self._load_rules(conn, None).bundle.digest == digest:
                 found = self._shipped
             return found
+
+    def is_settled(self, digest: str) -> bool:
+        """Return whether a bundle is known to be stored, or cannot be."""
+        return digest in self._settled
+
+    def find_unstored_bundle(self, conn: Connection, digest: str) -> bytes | None:
+        """Return the packed files of the shipped bundle of this digest, where no case has pinned it yet.
+
+        None for every other bundle. It is packed once in a process.
+        """
+        with self._reading:
+            shipped = self._shipped
+            if mapping_bundles.has_bundle(conn, digest) or shipped is None or shipped.bundle.digest != digest:
+                self._settled.add(digest)
+                self._packed = None
+                return None
+            self._packed = self._packed or pack_shipped_rules(shipped)
+            if self._packed is None:
+                self._settled.add(digest)
+                if shipped.place is not None:
+                    _log.error("the files of bundle %s have changed since the start: not stored", digest[:16])
+            return self._packed
 
     def _hold_rules(self, conn: Connection, digest: str | None) -> DecisionRules:
         found = self._loaded.rules.get(digest) or (self._earlier.get(digest) if digest else None)

@@ -37,6 +37,7 @@ __all__ = [
     "open_active_mappings",
     "open_stored_mappings",
     "pack_mapping_folder",
+    "pack_shipped_rules",
     "renew_need_tables",
     "unpack_mapping_archive",
 ]
@@ -68,7 +69,7 @@ class DecisionRules:
     """The data the hub decides by: mappings, status codes, rules of need, and the codes of customs.
 
     `version` is the digest of the mappings in the database, and `tables` are the numbers of the tables
-    of needs in it.
+    of needs in it. `place` is the folder that the mappings were read from, where it is known.
     """
 
     bundle: MappingBundle
@@ -77,6 +78,7 @@ class DecisionRules:
     version: str | None = None
     tables: tuple[int, ...] = ()
     customs_codes: Mapping[str, CustomsCode] = field(default_factory=_load_shipped_customs_codes)
+    place: Traversable | None = field(default=None, compare=False, repr=False)
 
 
 def load_shipped_rules() -> DecisionRules:
@@ -89,7 +91,12 @@ def load_rules(place: Traversable, version: str | None = None) -> DecisionRules:
     bundle = load_bundle(place)
     needs = ActiveNeeds(place, bundle)
     return DecisionRules(
-        bundle, load_status_codes(place), needs, version, customs_codes=_load_customs_codes(place)
+        bundle,
+        load_status_codes(place),
+        needs,
+        version,
+        customs_codes=_load_customs_codes(place),
+        place=place,
     )
 
 
@@ -162,6 +169,17 @@ def pack_mapping_folder(place: Traversable) -> bytes:
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
     return packed.getvalue()
+
+
+def pack_shipped_rules(rules: DecisionRules) -> bytes | None:
+    """Return the folder of rules as one archive; None where the folder is not the one they were read from.
+
+    That is so where its files were replaced while the program runs.
+    """
+    if rules.place is None:
+        return None
+    octets = pack_mapping_folder(rules.place)
+    return octets if load_bundle(unpack_mapping_archive(octets)).digest == rules.bundle.digest else None
 
 
 def list_mapping_files(place: Traversable) -> list[tuple[str, Traversable]]:

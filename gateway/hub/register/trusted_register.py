@@ -72,6 +72,13 @@ class TrustedRegister:
         with read_transaction(self._engine) as conn:
             return self._active_rules.load_bundle(conn, digest)
 
+    def find_unstored_bundle(self, digest: str) -> bytes | None:
+        """Return the packed files of the shipped mappings of this digest, where they are not stored yet."""
+        if self._active_rules.is_settled(digest):
+            return None
+        with read_transaction(self._engine) as conn:
+            return self._active_rules.find_unstored_bundle(conn, digest)
+
     def get_snapshot(self) -> RegisterSnapshot:
         """Return the last snapshot; the register may have changed since."""
         known = self._snapshot
