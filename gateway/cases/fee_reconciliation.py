@@ -44,8 +44,8 @@ class FeeMovement:
 class StatementDifference:
     """What differs: ``missing here``, ``missing there``, ``different amount``, ``different order``.
 
-    ``listed twice`` is a reference that the statement has more than once. A payment that the hub gives
-    back has the reason, as ``paid twice``.
+    ``listed twice`` is a reference that the statement has more than once, ``recorded twice`` one that the
+    hub has for two. A payment that the hub gives back has the reason, as ``paid twice``.
     """
 
     what: str
@@ -100,7 +100,13 @@ def reconcile_statement(
     First what the lines of the statement lack, in their order, then what the statement lacks, then what
     was paid twice.
     """
-    known = {(one.kind, one.reference): one for one in recorded}
+    known: dict[tuple[str, str], FeeMovement] = {}
+    again = []
+    for one in recorded:
+        if (one.kind, one.reference) in known:
+            again.append(one)
+        else:
+            known[one.kind, one.reference] = one
     seen: set[tuple[str, str]] = set()
     found: list[StatementDifference] = []
     for line in statement:
@@ -110,11 +116,8 @@ def reconcile_statement(
             continue
         seen.add(key)
         found += _compare_line(known.get(key), line)
-    found += [
-        _make_difference("missing there", one, None)
-        for one in recorded
-        if (one.kind, one.reference) not in seen
-    ]
+    found += [_make_difference("missing there", one, None) for key, one in known.items() if key not in seen]
+    found += [_make_difference("recorded twice", one, None) for one in again]
     found += [_make_difference(one.reason, one, None) for one in recorded if one.reason]
     return tuple(found)
 

@@ -38,7 +38,7 @@ from gateway.hub.case_progress import (
 from gateway.hub.completion import case_closing
 from gateway.hub.customs import record_late_decision
 from gateway.hub.deadlines import settle_deadlines
-from gateway.hub.fees import apply_fee_notice, end_fees_of_cancelled
+from gateway.hub.fees import apply_fee_notice, check_forwarded, end_fees_of_cancelled
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, FinishLease, enqueue_task
 from gateway.hub.requirement_ledger import lock_case_requirements
@@ -244,6 +244,7 @@ def _apply_to_request(
     current = agency_requests.find_by_id(conn, request)
     if current is None:
         raise GatewayError(REPLY_UNMATCHED, f"request {request} is gone")
+    check_forwarded(conn, current, answer, hub.rules.status_codes)
     if isinstance(answer, AgencyAcknowledgment):
         _apply_acknowledgment(conn, current, answer, now)
     else:
@@ -311,7 +312,7 @@ def _apply_notice(
     event = move_request(conn, hub, request, (notice, stored), now)
     apply_fee_notice(conn, hub, request, (notice, code), now)
     if event == "cancel":
-        end_fees_of_cancelled(conn, request.id, now)
+        end_fees_of_cancelled(conn, request.id, now, decided=request.state == "DECIDED")
     if notice.decisions or event == "cancel":
         record_late_decision(conn, case, request, stored.id, notice.number, now)
     if notice.decisions:

@@ -24,6 +24,7 @@ __all__ = [
     "find_by_reference",
     "list_cases",
     "list_opened_between",
+    "list_standing_by_reference",
     "lock_case",
     "open_case",
     "open_refused_case",
@@ -163,6 +164,14 @@ def find_by_reference(conn: Connection, declarant: str, reference: str) -> Row[A
     found = select(cases).where(cases.c.declarant == declarant, cases.c.functional_reference == reference)
     standing_first = found.order_by(cases.c.state == "REFUSED", cases.c.version.desc())
     return conn.execute(standing_first.limit(1)).first()
+
+
+def list_standing_by_reference(conn: Connection, reference: str, most: int) -> Sequence[Row[Any]]:
+    """Return the cases of all declarants under a reference that are neither refused nor held."""
+    found = select(cases).where(
+        cases.c.functional_reference == reference, cases.c.state.not_in(("REFUSED", "HELD"))
+    )
+    return conn.execute(found.order_by(cases.c.id).limit(most)).all()
 
 
 def list_cases(

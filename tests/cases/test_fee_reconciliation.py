@@ -35,6 +35,7 @@ def compare(statement: str, *recorded: FeeMovement) -> list[tuple[str, str, int]
             [replace(PAID, reason="paid twice")],
             [("paid twice", "P-1", 0)],
         ),
+        ("2026-11-20,payment,P-1,F-1,30000,KRW\n", [PAID, PAID], [("recorded twice", "P-1", 0)]),
         (
             "2026-11-20,refund,P-1,F-1,30000,KRW\n",
             [PAID],

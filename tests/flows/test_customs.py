@@ -26,11 +26,12 @@ from gateway.errors import (
 from gateway.hub.customs.customs_reports import apply_customs_call
 from gateway.hub.event_feed import describe_event
 from gateway.state_machines import CLEARANCE
-from gateway.store import cases, customs_notices, events
-from gateway.store.engine import read_transaction
+from gateway.store import StateEvent, cases, customs_notices, events
+from gateway.store.engine import read_transaction, write_transaction
 from tests.flows.craft import withdrawal
 from tests.flows.test_amendments import amendment
 from tests.kit.kills import die_at
+from tests.kit.rows import open_refused_case
 from tests.kit.story import PLAN, QUIET, Story, asked, unreachable
 
 REJECTED = DecisionCode.REJECTED
@@ -234,6 +235,19 @@ def test_the_declarants_reference_names_the_case(story: Story) -> None:
     name = story.case().functional_reference
     call = CustomsCall(said(story, "5EC"), reference=name)
     assert apply_customs_call(story.hub, call, SPOKEN, clears=True) == story.case().number
+
+
+def test_what_is_refused_under_a_reference_hides_no_case(story: Story) -> None:
+    story.tick()
+    standing = story.case()
+    with write_transaction(story.hub.engine) as conn:
+        for number in range(51):
+            refuse = {"number": f"R-{number}", "functional_reference": standing.functional_reference}
+            refuse |= {"declarant": standing.declarant}
+            case = open_refused_case(conn, **refuse)
+            cases.apply_event(conn, case, StateEvent("refuse", story.clock(), "test"))
+    call = CustomsCall(said(story, "5EC"), reference=standing.functional_reference)
+    assert apply_customs_call(story.hub, call, SPOKEN, clears=True) == standing.number
 
 
 def test_what_customs_may_not_say_changes_nothing(story: Story) -> None:

@@ -39,6 +39,7 @@ class Provider:
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     down: int = 0
     secret: bytes = SECRET
+    address: str = "https://pay.example/{}"
 
     def post(self, url: str, headers: Any, body: bytes, bounds: object = None) -> HttpAnswer:
         small = {name.lower(): value for name, value in headers.items()}
@@ -48,7 +49,7 @@ class Provider:
             self.down -= 1
             raise unreachable()
         answer = {
-            "address": f"https://pay.example/{said.get('order')}",
+            "address": self.address.format(said.get("order")),
             "reference": f"R-{said.get('refund')}",
         }
         octets = json.dumps(answer | {"at": "2026-11-20T10:00:00Z"}).encode()

@@ -11,7 +11,17 @@ from sqlalchemy import Connection
 from gateway.message_model import Payload
 from gateway.store import agency_requests, cases, deliveries, messages, payloads
 
-__all__ = ["NOW", "answer", "delivery", "later", "message", "open_case", "request", "stored"]
+__all__ = [
+    "NOW",
+    "answer",
+    "delivery",
+    "later",
+    "message",
+    "open_case",
+    "open_refused_case",
+    "request",
+    "stored",
+]
 
 NOW = datetime(2026, 11, 20, 8, 30, 15, 123456, tzinfo=UTC)
 _numbers = itertools.count(1)
@@ -55,6 +65,15 @@ def stored(conn: Connection, **changes: Any) -> int:
 
 def open_case(conn: Connection, **changes: Any) -> int:
     """Open a case for a message of its own; return its row id."""
+    return cases.open_case(conn, _make_case(conn, changes), NOW)
+
+
+def open_refused_case(conn: Connection, **changes: Any) -> int:
+    """Open a case that is refused at once, beside others of its reference; return its row id."""
+    return cases.open_refused_case(conn, _make_case(conn, changes), NOW)
+
+
+def _make_case(conn: Connection, changes: dict[str, Any]) -> cases.NewCase:
     number = next(_numbers)
     values: dict[str, Any] = {
         "number": f"2026-{number:07d}",
@@ -67,7 +86,7 @@ def open_case(conn: Connection, **changes: Any) -> int:
     values |= changes
     if "message" not in values:
         values["message"] = stored(conn)
-    return cases.open_case(conn, cases.NewCase(**values), NOW)
+    return cases.NewCase(**values)
 
 
 def request(conn: Connection, case_id: int, **changes: Any) -> int:

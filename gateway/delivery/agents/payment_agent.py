@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any, Final
 
@@ -30,6 +31,8 @@ __all__ = ["PaymentAgent"]
 
 #: The provider will answer the same call in the same way again.
 _FOR_GOOD: Final = frozenset({400, 404, 409, 422})
+#: Applicants open it in a browser.
+_ADDRESS: Final = re.compile(r"https?://[!-~]+", re.ASCII)
 _PATHS: Final = {"order": "orders", "cancel": "cancellations", "refund": "refunds"}
 
 
@@ -66,7 +69,7 @@ class PaymentAgent:
         operation, key = asked
         fee = int(lease.subject_id)
         if operation == "order":
-            apply_order_answer(self._hub, fee, _read_text(said, "address"), finish)
+            apply_order_answer(self._hub, fee, _read_address(said), finish)
         elif operation == "refund":
             told = (_read_text(said, "reference"), _read_instant(said, "at"))
             apply_refund_answer(self._hub, fee, key, told, finish)
@@ -113,6 +116,13 @@ def _read_text(said: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= 500 or not value.isprintable():
         raise GatewayError(ANSWER_NOT_UNDERSTOOD, f"{name} is missing or no text", name)
     return value
+
+
+def _read_address(said: dict[str, Any]) -> str:
+    address = _read_text(said, "address")
+    if not _ADDRESS.fullmatch(address):
+        raise GatewayError(ANSWER_NOT_UNDERSTOOD, "the address is no http or https URL", "address")
+    return address
 
 
 def _read_instant(said: dict[str, Any], name: str) -> datetime:

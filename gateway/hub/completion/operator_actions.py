@@ -67,9 +67,12 @@ def cancel_delivery(
     """Cancel a delivery that waits, is held or has failed, and close the case that waited for it alone.
 
     Without the question whether it cancels, an agency keeps the application that it has acknowledged.
+    Raises GW705 for an application that waits for its fee: the applicant withdraws it, or pays.
     """
     case = case_closing.lock_delivery_case(conn, delivery)
     row = deliveries.find_by_id(conn, delivery)
+    if row is not None:
+        check_no_fee_gate(conn, row)
     end = (
         deliveries.give_up_delivery
         if row is not None and row.state == "FAILED"

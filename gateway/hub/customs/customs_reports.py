@@ -79,20 +79,19 @@ def _record_call(
 
 def _find_case(conn: Connection, said: CustomsCall) -> Row[Any]:
     """Return the case that customs names; raises GW701 where customs was told of none, or of several."""
+    # Of a refused or a held submission customs was told nothing.
     if said.case_number is not None:
         named = cases.find_by_number(conn, said.case_number)
-        found = [] if named is None else [named]
+        standing = [] if named is None or named.state in ("REFUSED", "HELD") else [named]
         where, name = "CaseNumber", said.case_number
     else:
         where, name = "DeclarationReference", said.reference or ""
-        found = list(cases.list_cases(conn, limit=50, functional_reference=name))
-    # Of a refused or a held submission customs was told nothing.
-    standing = [row for row in found if row.state not in ("REFUSED", "HELD")]
+        standing = list(cases.list_standing_by_reference(conn, name, 2))
     if len(standing) == 1:
         return standing[0]
     detail = f"customs was told nothing under {name[:40]!r}"
     if standing:
-        detail = f"{len(standing)} declarants use the reference {name[:40]!r}: name the case"
+        detail = f"several declarants use the reference {name[:40]!r}: name the case"
     raise GatewayError(REPLY_UNMATCHED, detail, where)
 
 

@@ -36,6 +36,8 @@ __all__ = [
 _ACTOR: Final = "fees"
 #: Why a payment is given back that came for a fee that was paid before.
 EXCESS: Final = "paid twice"
+#: The states of a fee of which money may be left to give back.
+_PAID: Final = ("PAID", "CONFIRMED", "PARTLY_REFUNDED", "REFUNDING")
 #: Why a delivery is held: the status code that says the same.
 HOLD_REASON: Final = "Y17"
 
@@ -46,20 +48,21 @@ def settle_request(conn: Connection, request: int, now: datetime) -> None:
     if row is None:
         return
     levied = fees.list_by_request(conn, request)
-    if not has_open_fee(levied, "forwarding"):
-        _release_application(conn, row, levied, now)
+    if row.state != "CANCELLED" and any(one.gate == "forwarding" for one in levied):
+        if has_open_fee(levied, "forwarding"):
+            return
+        _release_application(conn, row, now)
         row = agency_requests.find_by_id(conn, request) or row
     if row.state == "FEE_DUE" and not has_open_fee(levied):
         agency_requests.apply_event(conn, request, StateEvent("fee_settled", now, _ACTOR), due_at=None)
 
 
-def _release_application(conn: Connection, request: Row[Any], levied: Any, now: datetime) -> None:
-    if not any(one.gate == "forwarding" and one.state in ("PAID", "CONFIRMED") for one in levied):
-        return
+def _release_application(conn: Connection, request: Row[Any], now: datetime) -> None:
+    """Forward an application whose fee is paid, or that its agency demands no more."""
     first = deliveries.list_by_request(conn, request.case_id, request.id)[:1]
     if first and first[0].state == "HELD":
-        deliveries.release_delivery(conn, first[0].id, now, _ACTOR, "the fee is paid")
-        event = StateEvent("forward", now, _ACTOR, "the fee is paid")
+        deliveries.release_delivery(conn, first[0].id, now, _ACTOR, "the fee is settled")
+        event = StateEvent("forward", now, _ACTOR, "the fee is settled")
         agency_requests.apply_event(conn, request.id, event, status_code=None, due_at=None)
 
 
@@ -70,13 +73,16 @@ def keep_fee_due(conn: Connection, request: int, now: datetime) -> None:
         agency_requests.apply_event(conn, request, event, status_code=HOLD_REASON)
 
 
-def end_fees_of_cancelled(conn: Connection, request: int, now: datetime) -> None:
-    """Cancel the open fees of a request that is cancelled, and give back those that say so."""
+def end_fees_of_cancelled(conn: Connection, request: int, now: datetime, *, decided: bool = False) -> None:
+    """Cancel the open fees of a request that is cancelled, and give back those that say so.
+
+    What was paid for a request that its agency had `decided` is not given back.
+    """
     for fee in fees.list_by_request(conn, request):
         if fee.state in OPEN:
             cancel_fee(conn, fee, StateEvent("cancel", now, _ACTOR, "the application is cancelled"))
             tell_applicant(conn, fee, FeeStep.CANCEL, now)
-        elif fee.state in ("PAID", "CONFIRMED") and fee.refundable:
+        elif fee.state in _PAID and fee.refundable and not decided:
             refund_fee(conn, fee, None, "the application is cancelled", now)
 
 

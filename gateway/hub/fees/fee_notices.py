@@ -24,7 +24,7 @@ __all__ = ["apply_fee_notice"]
 
 #: The states of a fee that a step is about, those that come first before the others.
 _CONCERNED: Final = {
-    FeeStep.CANCEL: (OPEN, ("PAID", "CONFIRMED")),
+    FeeStep.CANCEL: (OPEN, ("PAID", "CONFIRMED", "PARTLY_REFUNDED", "REFUNDING")),
     FeeStep.CONFIRM: (("PAID",), OPEN),
     FeeStep.REFUND: (("PAID", "CONFIRMED", "PARTLY_REFUNDED"), ("REFUNDING",)),
 }
@@ -44,7 +44,7 @@ def apply_fee_notice(
     if code.fee_step == FeeStep.LEVY:
         _levy(conn, hub, request, said, now)
     else:
-        _end(conn, request, said, now)
+        _end(conn, hub, request, said, now)
     settle_request(conn, request.id, now)
 
 
@@ -54,7 +54,7 @@ def _levy(
     notice, code = said
     levied = fees.list_by_request(conn, request.id)
     known = _find_early_end(levied, notice, code)
-    new = _make_fee(request, said, len(levied) + 1)
+    new = _make_fee(hub, request, said, len(levied) + 1)
     if known is not None:
         named = {"amount": new.amount, "currency": new.currency, "due_on": new.due_on}
         fees.change_fee(conn, known.id, **named, levied_at=new.levied_at, refundable=new.refundable)
@@ -64,7 +64,7 @@ def _levy(
     if number and any(one.payment_notice == number for one in levied):
         detail = f"payment notice {number} has levied a fee of {request.number} before"
         raise GatewayError(FEE_WRONG, detail, "Fee/PaymentNotice")
-    levy_fee(conn, new, ordered=hub.payments.provided)
+    levy_fee(conn, new, now, ordered=hub.payments.provided)
 
 
 def _find_early_end(levied: Any, notice: Notice, code: StatusCode) -> Row[Any] | None:
@@ -78,10 +78,10 @@ def _find_early_end(levied: Any, notice: Notice, code: StatusCode) -> Row[Any] |
     return None
 
 
-def _make_fee(request: Row[Any], said: tuple[Notice, StatusCode], place: int) -> NewFee:
+def _make_fee(hub: Hub, request: Row[Any], said: tuple[Notice, StatusCode], place: int) -> NewFee:
     notice, code = said
     named = notice.fee or NamedFee()
-    due = named.due or (notice.deadline.date() if notice.deadline else None)
+    due = named.due or (notice.deadline.astimezone(hub.zone).date() if notice.deadline else None)
     return NewFee(
         number=f"{request.number}-F{place:02d}",
         request_id=request.id,
@@ -98,7 +98,9 @@ def _make_fee(request: Row[Any], said: tuple[Notice, StatusCode], place: int) ->
     )
 
 
-def _end(conn: Connection, request: Row[Any], said: tuple[Notice, StatusCode], now: datetime) -> None:
+def _end(
+    conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, StatusCode], now: datetime
+) -> None:
     notice, code = said
     step = FeeStep(code.fee_step)
     fee = _find_concerned(fees.list_by_request(conn, request.id), notice, code, step)
@@ -107,7 +109,7 @@ def _end(conn: Connection, request: Row[Any], said: tuple[Notice, StatusCode], n
             refund_fee(conn, fee, notice.fee.money if notice.fee else None, notice.number, now)
         return
     if fee is None:
-        fee = _keep_early_end(conn, request, said)
+        fee = _keep_early_end(conn, hub, request, said)
     _apply_end(conn, fee, step, notice, now)
 
 
@@ -140,9 +142,11 @@ def _find_concerned(levied: Any, notice: Notice, code: StatusCode, step: FeeStep
     return None
 
 
-def _keep_early_end(conn: Connection, request: Row[Any], said: tuple[Notice, StatusCode]) -> Row[Any]:
+def _keep_early_end(
+    conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, StatusCode]
+) -> Row[Any]:
     """Store a fee that is cancelled or confirmed before its levy has come."""
     place = fees.count_by_request(conn, request.id) + 1
     # What is due is said by the levy alone.
-    new = replace(_make_fee(request, said, place), amount=None, currency=None, due_on=None)
+    new = replace(_make_fee(hub, request, said, place), amount=None, currency=None, due_on=None)
     return get_fee(conn, fees.insert_fee(conn, new))

@@ -52,12 +52,15 @@ def has_open_fee(rows: Iterable[Row[Any]], gate: str | None = None) -> bool:
     return any(row.state in OPEN and gate in (None, row.gate) for row in rows)
 
 
-def levy_fee(conn: Connection, new: NewFee, *, ordered: bool) -> Row[Any]:
-    """Store a fee and, where it can be paid at the provider, queue its order; the case is locked."""
+def levy_fee(conn: Connection, new: NewFee, now: datetime, *, ordered: bool) -> Row[Any]:
+    """Store a fee and, where it can be paid at the provider, queue its order; the case is locked.
+
+    It was levied by the clock of its agency. What the hub does about it is by its own.
+    """
     fee = get_fee(conn, fees.insert_fee(conn, new))
-    record_fee_step(conn, fee, "levied", new.levied_at)
+    record_fee_step(conn, fee, "levied", now)
     if ordered and new.amount is not None:
-        _enqueue_provider_call(conn, fee, "order", fee.number, new.levied_at)
+        _enqueue_provider_call(conn, fee, "order", fee.number, now)
     return fee
 
 
@@ -65,8 +68,14 @@ def cancel_fee(conn: Connection, fee: Row[Any], what: StateEvent, **values: Any)
     """Cancel a fee that is due, at the provider too."""
     fees.apply_event(conn, fee.id, what, **values)
     record_fee_step(conn, fee, "cancelled", what.at, by=what.detail)
-    if fee.amount is not None:
-        _enqueue_provider_call(conn, fee, "cancel", fee.number, what.at)
+    order = deliveries.find_by_dedupe_key(conn, f"payment:order:{fee.number}")
+    if order is None:
+        return
+    if order.state == "FAILED":
+        # Nobody requeues it any more. Its answer may have been lost, so the provider is told all the same.
+        deliveries.give_up_delivery(conn, order.id, what.at, what.actor, "the fee is cancelled")
+    # Behind the order: the provider would else open what it was told to cancel before.
+    _enqueue_provider_call(conn, fee, "cancel", fee.number, what.at, int(order.id))
 
 
 def order_refund(conn: Connection, fee: Row[Any], refund: str, what: StateEvent, *, moves: bool) -> None:
@@ -77,7 +86,9 @@ def order_refund(conn: Connection, fee: Row[Any], refund: str, what: StateEvent,
     _enqueue_provider_call(conn, fee, "refund", refund, what.at)
 
 
-def _enqueue_provider_call(conn: Connection, fee: Row[Any], operation: str, key: str, at: datetime) -> None:
+def _enqueue_provider_call(
+    conn: Connection, fee: Row[Any], operation: str, key: str, at: datetime, follows: int | None = None
+) -> None:
     """Queue a call to the payment provider; no case waits for it."""
     new = NewDelivery(
         agent=PROVIDER,
@@ -87,6 +98,7 @@ def _enqueue_provider_call(conn: Connection, fee: Row[Any], operation: str, key:
         dedupe_key=f"payment:{operation}:{key}",
         wire_id=key,
         parameters={"operation": operation, "key": key},
+        follows=follows,
     )
     deliveries.enqueue_delivery(conn, new, at)
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.errors import TRANSITION_REFUSED, GatewayError
+from gateway.cases import AgencyAnswer, FeeStep, Notice, StatusCode
+from gateway.errors import REPLY_UNMATCHED, TRANSITION_REFUSED, GatewayError
 from gateway.hub.fees.fee_ends import HOLD_REASON
 from gateway.hub.fees.fee_records import has_open_fee, levy_fee
 from gateway.hub.hub import Hub
 from gateway.store import NewFee, StateEvent, agency_requests, deliveries, fees
 
-__all__ = ["check_no_fee_gate", "hold_for_payment"]
+__all__ = ["check_forwarded", "check_no_fee_gate", "hold_for_payment"]
 
 _ACTOR: Final = "fees"
+#: What an agency may say of a fee though it has not got the application yet.
+_SETTLING: Final = (FeeStep.CANCEL, FeeStep.CONFIRM)
 
 
 def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: datetime) -> None:
@@ -40,15 +44,30 @@ def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: d
         refundable=tariff.refundable,
         levied_at=now,
     )
-    levy_fee(conn, new, ordered=True)
+    levy_fee(conn, new, now, ordered=True)
     first = deliveries.list_by_request(conn, case, request)[0]
     deliveries.hold_delivery(conn, first.id, now, _ACTOR, HOLD_REASON)
     event = StateEvent("fee", now, _ACTOR, HOLD_REASON)
     agency_requests.apply_event(conn, request, event, status_code=HOLD_REASON, due_at=due)
 
 
+def check_forwarded(
+    conn: Connection, request: Row[Any], answer: AgencyAnswer, codes: Mapping[str, StatusCode]
+) -> None:
+    """Raise GW701 for what an agency says of a request that is held for its fee: it was not asked yet.
+
+    It may say of the fee alone that it demands it no more, or has it.
+    """
+    if request.state != "FEE_DUE" or not has_open_fee(fees.list_by_request(conn, request.id), "forwarding"):
+        return
+    code = codes.get(answer.status_code) if isinstance(answer, Notice) else None
+    if code is None or code.fee_step not in _SETTLING or (isinstance(answer, Notice) and answer.decisions):
+        detail = f"{request.agency} was asked nothing under {request.number} yet: its fee is not paid"
+        raise GatewayError(REPLY_UNMATCHED, detail, "ApplicationNumber")
+
+
 def check_no_fee_gate(conn: Connection, delivery: Row[Any]) -> None:
-    """Raise GW705 for a delivery that is held until a fee is paid: an operator does not release it."""
+    """Raise GW705 for a delivery that is held until a fee is paid: no operator releases or cancels it."""
     if delivery.subject_type != "request" or delivery.agent != "soap":
         return
     request = int(delivery.subject_id)

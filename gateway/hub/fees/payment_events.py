@@ -6,7 +6,7 @@ given back. What fits no order as it was made is refused (GW712), and nothing is
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
@@ -23,14 +23,16 @@ from gateway.store import NewMovement, StateEvent, cases, fees, write_transactio
 __all__ = ["apply_provider_event"]
 
 _ACTOR: Final = "payment"
+#: A booking may have the day of another time zone. What is later is a mistake, which no reconciliation finds.
+_AHEAD: Final = timedelta(days=1)
 _REASONS: Final = {"late": "paid after the fee was cancelled", "excess": EXCESS}
 
 
 def apply_provider_event(hub: Hub, event: ProviderEvent) -> str:
     """Apply an authentic event; return what it was: counted, late, excess, refunded or repeated.
 
-    Raises GW712 for an unknown order or refund, another amount or currency, and a reference that was
-    used for something else.
+    Raises GW712 for an unknown order or refund, another amount or currency, a reference that was used
+    for something else, and a time that is more than a day ahead.
     """
     with write_transaction(hub.engine, "fees.payment") as conn:
         fee = fees.find_by_number(conn, event.order)
@@ -40,6 +42,8 @@ def apply_provider_event(hub: Hub, event: ProviderEvent) -> str:
         fee = fees.find_by_number(conn, event.order)
         assert fee is not None
         now = hub.clock()
+        if event.at > now + _AHEAD:
+            raise GatewayError(PAYMENT_REFUSED, "its time is more than a day ahead", "at")
         if event.kind == "refunded":
             return _apply_refund(conn, fee, event, now)
         return _apply_payment(conn, fee, event, now)
@@ -50,7 +54,7 @@ def _apply_payment(conn: Connection, fee: Row[Any], event: ProviderEvent, now: d
     if known is not None:
         _check_repeat(fee, known, event)
         return "repeated"
-    effect = choose_payment_effect(fee.state, read_fee_money(fee), event.money)
+    effect = _choose_effect(conn, fee, event)
     new = NewMovement(
         fee.id,
         "payment",
@@ -78,6 +82,15 @@ def _apply_payment(conn: Connection, fee: Row[Any], event: ProviderEvent, now: d
     return effect
 
 
+def _choose_effect(conn: Connection, fee: Row[Any], event: ProviderEvent) -> str:
+    """Return what a new payment is; a confirmed fee counts the payment that its agency had heard of first."""
+    effect = choose_payment_effect(fee.state, read_fee_money(fee), event.money)
+    if effect != "excess" or fee.state != "CONFIRMED" or fee.ended_at is None or event.at > fee.ended_at:
+        return effect
+    counted = any(one.state == "COUNTED" for one in fees.list_movements(conn, fee.id))
+    return effect if counted else "counted"
+
+
 def _check_repeat(fee: Row[Any], known: Row[Any], event: ProviderEvent) -> None:
     """Raise GW712 for another payment under a reference that was used."""
     if known.fee_id != fee.id or read_fee_money(known) != event.money:
@@ -94,6 +107,9 @@ def _apply_refund(conn: Connection, fee: Row[Any], event: ProviderEvent, now: da
         detail = f"{event.money} was given back and {read_fee_money(known)} was ordered"
         raise GatewayError(PAYMENT_REFUSED, detail, "amount")
     if known.state == "DONE":
+        if known.provider_reference != event.reference:
+            detail = f"refund {known.reference} was given back as {str(known.provider_reference)[:60]!r}"
+            raise GatewayError(PAYMENT_REFUSED, detail, "reference")
         return "repeated"
     complete_refund(conn, fee, event, now)
     return "refunded"

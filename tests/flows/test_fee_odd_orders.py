@@ -1,0 +1,214 @@
+"""Fees when things come in odd orders: notices of what nobody has, late news, other clocks, lost calls."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyAnswer, AgencyCallback, Notice
+from gateway.cases.exact_money import Money
+from gateway.cases.named_fees import NamedFee, ProviderEvent
+from gateway.errors import PAYMENT_REFUSED, REPLY_UNMATCHED, TRANSITION_REFUSED, GatewayError
+from gateway.hub import apply_call_back
+from gateway.hub.completion import operator_actions
+from gateway.hub.fees.payment_events import apply_provider_event
+from gateway.state_machines import FEE
+from gateway.store import deliveries
+from gateway.store.engine import read_transaction
+from gateway.store.transitions import list_transitions
+from tests.flows.test_fees import (
+    KRW,
+    Provider,
+    calls,
+    fees_of,
+    movements,
+    notice,
+    pay,
+    provider,
+    story,
+    withdraw,
+)
+from tests.kit.story import Story
+
+__all__ = ["provider", "story"]
+
+EUROS = Money(Decimal("12.50"), "EUR")
+
+
+def hold(story: Story) -> str:
+    """Submit; return the number of the application that waits for its fee."""
+    story.submit()
+    story.tick(seconds=1)
+    return str(story.request("KPTA").number)
+
+
+def say(story: Story, number: str, answer: AgencyAnswer) -> str:
+    return apply_call_back(story.hub, "KPTA", AgencyCallback(answer, number))
+
+
+def settle(story: Story) -> None:
+    for _ in range(2):
+        story.tick(seconds=1)
+
+
+def test_an_agency_decides_nothing_that_is_held_for_its_fee(story: Story, provider: Provider) -> None:
+    number = hold(story)
+    levy = Notice("KPTA-L", story.clock(), "Y05", fee=NamedFee(KRW))
+    for answer in (
+        story.notice("KPTA"),
+        AgencyAcknowledgment("R-1"),
+        Notice("G", story.clock(), "G01"),
+        levy,
+    ):
+        with pytest.raises(GatewayError) as refused:
+            say(story, number, answer)
+        assert refused.value.problem is REPLY_UNMATCHED
+    assert [row.state for row in fees_of(story, "KPTA")] == ["ORDERED"]
+    pay(story, f"{number}-F01")
+    settle(story)
+    story.decide_all()
+    settle(story)
+    assert story.outcome()[0] == "APPROVED"
+
+
+@pytest.mark.parametrize(("code", "state"), [("Y02", "CANCELLED"), ("Y04", "CONFIRMED")])
+def test_a_fee_that_its_agency_waives_or_has_lets_the_application_go(
+    story: Story, provider: Provider, code: str, state: str
+) -> None:
+    number = hold(story)
+    say(story, number, Notice("KPTA-W", story.clock(), code))
+    settle(story)
+    assert calls(story, "KPTA") == ["SubmitApplication"]
+    assert [row.state for row in fees_of(story, "KPTA")] == [state]
+    story.decide_all()
+    settle(story)
+    assert story.outcome()[0] == "APPROVED"
+
+
+def test_the_clock_of_an_agency_delays_no_order(story: Story, provider: Provider) -> None:
+    hold(story)
+    ahead = story.clock() + timedelta(days=400)
+    end = datetime(2026, 12, 23, 15, tzinfo=UTC)
+    story.hub.zone = story.hub.zone.__class__(timedelta(hours=9))
+    story.hear("NPQS", Notice("N1", ahead, "Y01", deadline=end, fee=NamedFee(KRW)))
+    (fee,) = fees_of(story, "NPQS")
+    with read_transaction(story.house.engine) as conn:
+        order = deliveries.find_by_dedupe_key(conn, f"payment:order:{fee.number}")
+    assert order is not None
+    assert order.created_at == story.clock()
+    # The deadline is in the night; where the hub is it is the next day.
+    assert fee.due_on.isoformat() == "2026-12-24"
+    story.tick(seconds=1)
+    assert fees_of(story, "NPQS")[0].state == "ORDERED"
+
+
+def test_a_payment_that_its_agency_confirmed_first_is_no_second_one(story: Story, provider: Provider) -> None:
+    hold(story)
+    story.hear("NPQS", notice(story, "N1", "Y01", money=KRW))
+    story.tick(minutes=1)
+    paid_at = story.clock()
+    story.tick(minutes=1)
+    story.hear("NPQS", notice(story, "N2", "Y04"))
+    number = fees_of(story, "NPQS")[0].number
+    tell = [ProviderEvent("paid", number, name, KRW, paid_at) for name in ("P-1", "P-1", "P-2")]
+    assert [apply_provider_event(story.hub, one) for one in tell] == ["counted", "repeated", "excess"]
+    settle(story)
+    assert [one["payment"] for one in provider.list_calls("refunds")] == ["P-2"]
+    assert fees_of(story, "NPQS")[0].state == "CONFIRMED"
+
+
+def test_a_payment_after_its_agency_had_the_money_is_given_back(story: Story, provider: Provider) -> None:
+    hold(story)
+    story.hear("NPQS", notice(story, "N1", "Y01", money=KRW))
+    story.hear("NPQS", notice(story, "N2", "Y04"))
+    story.tick(minutes=1)
+    assert pay(story, fees_of(story, "NPQS")[0].number) == "excess"
+
+
+def test_what_was_paid_for_a_decided_application_is_kept(story: Story, provider: Provider) -> None:
+    number = hold(story)
+    pay(story, f"{number}-F01")
+    settle(story)
+    story.decide("KPTA")
+    settle(story)
+    story.hear("KPTA", Notice("KPTA-C", story.clock(), "G01"))
+    settle(story)
+    assert story.request("KPTA").state == "CANCELLED"
+    assert movements(story, "KPTA") == [("payment", "COUNTED", "30000", "")]
+
+
+def test_a_cancellation_gives_back_what_a_refund_left(story: Story, provider: Provider) -> None:
+    hold(story)
+    story.hear("NPQS", notice(story, "N1", "Y01", money=EUROS))
+    pay(story, fees_of(story, "NPQS")[0].number, money=EUROS)
+    part = Money(Decimal("2.50"), "EUR")
+    story.hear("NPQS", notice(story, "N2", "Y16", money=part))
+    settle(story)
+    story.hear("NPQS", notice(story, "N3", "Y02"))
+    settle(story)
+    assert [one["amount"] for one in provider.list_calls("refunds")] == ["2.50", "10.00"]
+    assert [(row.state, row.amount) for row in fees_of(story, "NPQS")] == [("REFUNDED", "12.50")]
+
+
+def test_one_refund_has_one_number_of_the_provider(story: Story, provider: Provider) -> None:
+    number = f"{hold(story)}-F01"
+    pay(story, number)
+    pay(story, number, "P-2")
+    settle(story)
+    refund = f"{number}-R01"
+    again = ProviderEvent("refunded", number, f"R-{refund}", KRW, story.clock(), refund)
+    assert apply_provider_event(story.hub, again) == "repeated"
+    other = ProviderEvent("refunded", number, "R-9", KRW, story.clock(), refund)
+    with pytest.raises(GatewayError) as refused:
+        apply_provider_event(story.hub, other)
+    assert (refused.value.problem, refused.value.location) == (PAYMENT_REFUSED, "reference")
+
+
+def test_a_payment_of_the_future_is_not_counted(story: Story, provider: Provider) -> None:
+    number = f"{hold(story)}-F01"
+    ahead = ProviderEvent("paid", number, "P-1", KRW, datetime(9999, 12, 31, 23, 59, tzinfo=UTC))
+    with pytest.raises(GatewayError) as refused:
+        apply_provider_event(story.hub, ahead)
+    assert (refused.value.problem, refused.value.location) == (PAYMENT_REFUSED, "at")
+    assert movements(story, "KPTA") == []
+
+
+def test_an_operator_does_not_cancel_what_waits_for_its_fee(story: Story, provider: Provider) -> None:
+    number = hold(story)
+    (held,) = story.deliveries(state="HELD")
+    with pytest.raises(GatewayError) as refused:
+        story.operate(operator_actions.cancel_delivery, held.id)
+    assert refused.value.problem is TRANSITION_REFUSED
+    pay(story, f"{number}-F01")
+    settle(story)
+    assert calls(story, "KPTA") == ["SubmitApplication"]
+
+
+@pytest.mark.parametrize("lost", [1, 9], ids=["waits", "failed"])
+def test_an_order_is_never_opened_behind_its_cancellation(
+    story: Story, provider: Provider, lost: int
+) -> None:
+    provider.down = lost
+    hold(story)
+    for _ in range(1 if lost == 1 else 8):
+        story.tick(minutes=10 if lost > 1 else 0)
+    provider.down = 0
+    withdraw(story)
+    for _ in range(4):
+        story.tick(minutes=10)
+    asked = [name for name, _ in provider.asked]
+    assert asked[-1] == "cancellations"
+    assert asked.count("cancellations") == 1
+    assert {one.state for one in story.deliveries(agent="payment")} <= {"DELIVERED", "CANCELLED"}
+    (fee,) = fees_of(story, "KPTA")
+    with read_transaction(story.house.engine) as conn:
+        assert [row.event for row in list_transitions(conn, FEE, fee.id)].count("cancel") == 1
+
+
+def test_an_address_that_no_browser_opens_is_no_answer(story: Story, provider: Provider) -> None:
+    provider.address = "javascript:alert(1)//{}"
+    hold(story)
+    assert fees_of(story, "KPTA")[0].state == "LEVIED"
+    assert story.delivery(agent="payment").problem == "GW603"
