@@ -26,6 +26,8 @@ _ZONE: Final = "Asia/Seoul"
 _ORGANISATION: Final = re.compile(r"[A-Z][A-Z0-9-]{0,19}")
 _HOURS: Final = re.compile(r"([0-9]{2}:[0-9]{2})-([0-9]{2}:[0-9]{2})")
 _MOST_YEARS: Final = 100
+#: Nobody works outside these years, and every time zone has each of their moments.
+_YEARS: Final = range(1900, 3000)
 
 
 def read_calendar(octets: bytes, place: str, organisations: Iterable[str] | None = None) -> CalendarEdition:
@@ -40,10 +42,7 @@ def check_calendar(table: DatedTable, organisations: Iterable[str] | None = None
     """Note every mistake of a calendar; `organisations` are those that it may name, None for any."""
     table.check_head("calendar", _KEYS, _REQUIRED)
     first, last = table.read_day("valid_from"), table.read_day("valid_until")
-    if (first and last and not 0 <= last.year - first.year < _MOST_YEARS) or (
-        first and last and last < first
-    ):
-        table.add_mistake(table.get_value("valid_until")[0], "valid_until: expected within a hundred years")
+    _check_period(table, first, last)
     _check_week(table)
     _check_zone(table)
     _check_organisations(table, None if organisations is None else frozenset(organisations))
@@ -51,10 +50,20 @@ def check_calendar(table: DatedTable, organisations: Iterable[str] | None = None
         _check_days(table, first, last)
 
 
+def _check_period(table: DatedTable, first: date | None, last: date | None) -> None:
+    if first and first.year not in _YEARS:
+        table.add_mistake(
+            table.get_value("valid_from")[0], f"valid_from: expected a year from {_YEARS[0]} to {_YEARS[-1]}"
+        )
+    if first and last and not (first <= last and last.year - first.year < _MOST_YEARS):
+        table.add_mistake(table.get_value("valid_until")[0], "valid_until: expected within a hundred years")
+
+
 def _check_week(table: DatedTable) -> None:
     line, text = table.get_value("rest_days")
     wrong = [one for one in text.split() if one not in (*_WEEK, "none")]
-    if wrong or set(text.split()) >= set(_WEEK):
+    alone = "none" not in text.split() or text == "none"
+    if wrong or not alone or set(text.split()) >= set(_WEEK):
         table.add_mistake(line, f"rest_days: expected days as saturday sunday, or none, not {text[:60]!r}")
     line, text = table.get_value("hours")
     if text and _parse_hours(text) is None:

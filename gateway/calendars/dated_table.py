@@ -42,6 +42,8 @@ class DatedTable:
     head: dict[str, tuple[int, str]] = field(default_factory=dict)
     rows: list[tuple[int, Mapping[str, str]]] = field(default_factory=list)
     mistakes: list[CalendarMistake] = field(default_factory=list)
+    #: The octets are no text of ours: nothing more can be said of them.
+    is_unreadable: bool = False
 
     def add_mistake(self, line: int, message: str) -> None:
         """Note a mistake; after a hundred no more are noted."""
@@ -97,14 +99,18 @@ def open_table(octets: bytes) -> DatedTable:
     """Return the describing lines and the rows of a file; its mistakes are in the table."""
     table = DatedTable(octets)
     if len(octets) > MOST_OCTETS:
-        table.add_mistake(1, f"the file has more than {MOST_OCTETS} octets")
-        return table
+        return _give_up(table, 1, f"the file has more than {MOST_OCTETS} octets")
     try:
         text = octets.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        table.add_mistake(octets.count(b"\n", 0, error.start) + 1, "the file is not UTF-8")
-        return table
+        return _give_up(table, octets.count(b"\n", 0, error.start) + 1, "the file is not UTF-8")
     _read_lines(table, text.splitlines(keepends=True))
+    return table
+
+
+def _give_up(table: DatedTable, line: int, message: str) -> DatedTable:
+    table.add_mistake(line, message)
+    table.is_unreadable = True
     return table
 
 

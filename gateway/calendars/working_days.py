@@ -48,7 +48,7 @@ class WorkingCalendar:
     def find_next_working_day(self, day: date) -> date:
         """Return the day itself where it is a working day, else the next one; raise GW710 beyond the end."""
         while not self.is_working_day(day):
-            day += _DAY
+            day = _move(self, day, _DAY)
         return day
 
     def add_working_days(self, day: date, count: int) -> date:
@@ -74,13 +74,21 @@ class WorkingCalendar:
 
     def get_local_day(self, moment: datetime) -> date:
         """Return the day of a moment in the zone of the organisation; raise GW710 where it is not known."""
-        days = [moment.astimezone(ZoneInfo(one.zone)).date() for one in self.editions]
+        days = [self._localize(moment, one).date() for one in self.editions]
         for one, day in zip(self.editions, days, strict=True):
             if one.valid_from <= day <= one.valid_until:
                 return day
         day = next(iter(days), moment.date())
         self.find_edition(day)
         return day
+
+    def _localize(self, moment: datetime, edition: CalendarEdition) -> datetime:
+        """Return a moment in the zone of an edition; raise GW710 before the first and after the last year."""
+        try:
+            return moment.astimezone(ZoneInfo(edition.zone))
+        except OverflowError:
+            detail = f"{self.organisation}: {moment.date().isoformat()} is outside the calendar"
+            raise GatewayError(CALENDAR_UNKNOWN, detail, moment.date().isoformat()) from None
 
     def get_closing_time(self, day: date) -> datetime:
         """Return the end of the working hours of a day; raise GW710 for a day that is not known."""
@@ -104,7 +112,8 @@ class WorkingCalendar:
         working day, or of the next one where the organisation does not work on that day. Another time
         is taken as it is. Raises GW710 where the day is not known.
         """
-        day = _find_padded_day(stated, ZoneInfo(self.find_edition(self.get_local_day(stated)).zone))
+        edition = self.find_edition(self.get_local_day(stated))
+        day = _find_padded_day(stated, self._localize(stated, edition))
         return stated if day is None else self.get_closing_time(self.find_next_working_day(day))
 
     def measure_working_time(self, start: datetime, end: datetime) -> timedelta:
@@ -130,9 +139,9 @@ def _move(calendar: WorkingCalendar, day: date, step: timedelta) -> date:
         raise GatewayError(CALENDAR_UNKNOWN, detail, day.isoformat()) from None
 
 
-def _find_padded_day(stated: datetime, zone: ZoneInfo) -> date | None:
+def _find_padded_day(stated: datetime, local: datetime) -> date | None:
     """Return the day of a moment without time; None where it has one."""
-    for one in (stated, stated.astimezone(zone)):
+    for one in (stated, local):
         if one.time() == time.min:
             return one.date()
     return None

@@ -6,6 +6,7 @@ from .agency_notices import DecisionCode as DecisionCode
 from .agency_notices import Notice as Notice
 from .agency_notices import SignedReply as SignedReply
 from .amendment_pointers import compare_amendment_pointers as compare_amendment_pointers
+from .amendment_pointers import list_changed_places as list_changed_places
 from .case_custody import CaseCustody as CaseCustody
 from .case_custody import CustodyHolder as CustodyHolder
 from .case_custody import CustodyTask as CustodyTask

@@ -18,7 +18,7 @@ from lxml import etree
 from gateway.errors import CHANGE_NOT_NAMED, NAMED_NOT_CHANGED, Problem
 from gateway.wire import WCO_DEC, build_pointer, iterate_pointers, read_leaf_text
 
-__all__ = ["PointerFinding", "compare_amendment_pointers"]
+__all__ = ["PointerFinding", "compare_amendment_pointers", "list_changed_places"]
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 _TOP: Final = "42A"
@@ -44,7 +44,7 @@ def compare_amendment_pointers(former: etree._Element, amended: etree._Element) 
     named = _read_chains(amended)
     if not named:
         return ()
-    changed = _list_changed_places(former, amended)
+    changed = list_changed_places(former, amended)
     unnamed = [
         PointerFinding(CHANGE_NOT_NAMED, "no pointer of the amendment names this change", place)
         for place in sorted(changed)
@@ -93,8 +93,11 @@ def _read(step: etree._Element, name: str) -> str:
     return "" if found is None else read_leaf_text(found).strip()
 
 
-def _list_changed_places(former: etree._Element, amended: etree._Element) -> set[str]:
-    """Return the places of the elements whose text or attributes differ, are new, or are gone."""
+def list_changed_places(former: etree._Element, amended: etree._Element) -> set[str]:
+    """Return the places of the elements whose text or attributes differ, are new, or are gone.
+
+    The function of a declaration, and why it is amended, are no change of what it declares.
+    """
     before, after = _list_values(former), _list_values(amended)
     return {place for place in before.keys() | after.keys() if before.get(place) != after.get(place)}
 

@@ -22,6 +22,7 @@ from gateway.cases import ReportedProblem, make_case_number
 from gateway.errors import NO_OPEN_CASE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.amend import amend_case, compose_amendment
+from gateway.hub.amended_places import AMENDED_BY
 from gateway.hub.case_progress import conclude_unasked_case
 from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.fees import hold_for_payment, keep_fee_due
@@ -179,7 +180,7 @@ def _store_hold(
                 case = cases.open_case(conn, _make_case(arrived, intake), now)
             else:
                 case = int(held.id)
-                detail["held"] = held.detail["held"]
+                detail |= {"held": held.detail["held"], AMENDED_BY: arrived.row.id}
                 messages.set_message_case(conn, arrived.row.id, case)
             span = now, hub.need_policy.hold_time
             until = hold_case(conn, case, detail, intake.needs, span, arrived.row.id)
@@ -283,7 +284,7 @@ def _start_case(
         case = int(held.id)
         messages.set_message_case(conn, arrived.row.id, case)
         cancel_hold(conn, case, now)
-        further = {"detail": _describe_case(intake)}
+        further = {"detail": _describe_case(intake) | {AMENDED_BY: arrived.row.id}}
     write_off_requirements(conn, case, used.taken, now)
     if release is not None:
         store_release(conn, release, case, now)

@@ -20,14 +20,16 @@ from gateway.cases import (
     HeldCase,
     MissingDocument,
     Submission,
+    list_changed_places,
     make_application_number,
     make_hold_document,
     read_change_reason,
 )
-from gateway.errors import PMODE_UNKNOWN, GatewayError
+from gateway.errors import OCTETS_PURGED, PMODE_UNKNOWN, RULE_BROKEN, TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
+from gateway.hub.amended_places import find_former_message
 from gateway.hub.completion import case_closing
-from gateway.hub.document_needs import WeighedNeeds
+from gateway.hub.document_needs import WeighedNeeds, load_stored_submission
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import CaseNumbers, check_same_items, describe_standing_needs
 from gateway.hub.outbox import (
@@ -44,6 +46,7 @@ from gateway.store import StateEvent, cases, deliveries, messages, read_transact
 
 __all__ = [
     "cancel_hold",
+    "check_hold_not_needed",
     "end_hold",
     "find_held_case",
     "hold_case",
@@ -53,6 +56,10 @@ __all__ = [
 
 _ACTOR: Final = "hold"
 _WAITING: Final = ("QUEUED", "HELD", "FAILED")
+#: How long the end of a hold waits for the admission of what was received in time.
+_ADMITTED_SOON: Final = timedelta(seconds=5)
+#: It waits no longer: a message may wait for an earlier one that never comes.
+_LONGEST_WAIT: Final = timedelta(minutes=10)
 
 
 def find_held_case(hub: Hub, submission: Submission, declarant: str) -> Row[Any] | None:
@@ -71,10 +78,30 @@ def make_held_numbers(hub: Hub, submission: Submission, case: Row[Any], arrived:
     """
     if submission.function == "13":
         read_change_reason(submission.declaration)
+    else:
+        _check_same_declaration(hub, submission, case)
     check_same_items(case, submission)
     year = arrived.received_at.year
     new = {one.id: make_application_number(arrived.id, year, one.position) for one in submission.applications}
     return CaseNumbers(case.number, new, function="9", standing=describe_standing_needs(hub, case))
+
+
+def _check_same_declaration(hub: Hub, submission: Submission, case: Row[Any]) -> None:
+    """Raise GW404 where a supplement changes the declaration: that is an amendment, with its reason.
+
+    Where retention has removed the former declaration there is nothing to compare.
+    """
+    try:
+        with read_transaction(hub.engine) as conn:
+            former = load_stored_submission(conn, find_former_message(case)).declaration
+    except GatewayError as error:
+        if error.problem is not OCTETS_PURGED:
+            raise
+        return
+    changed = list_changed_places(former, submission.declaration)
+    if changed:
+        detail = "a supplement of a held case keeps its declaration: Function 13 amends it, with a reason"
+        raise GatewayError(RULE_BROKEN, detail, min(changed))
 
 
 def hold_case(
@@ -120,18 +147,30 @@ def _make_hold_key(case: int) -> str:
 
 
 def cancel_hold(conn: Connection, case: int, now: datetime) -> None:
-    """Take back the task that would end the hold of a locked case; one that runs just now finds it moved."""
-    row = deliveries.find_by_dedupe_key(conn, _make_hold_key(case))
-    if row is None or row.state not in _WAITING:
+    """Take back the tasks that would end the hold of a locked case; one that runs just now finds it moved."""
+    for row in deliveries.list_by_case(conn, case):
+        if row.parameters.get("task") == "end_hold" and row.state in _WAITING:
+            end = deliveries.give_up_delivery if row.state == "FAILED" else deliveries.cancel_delivery
+            end(conn, row.id, now, _ACTOR, "the case is held no longer")
+
+
+def check_hold_not_needed(case: Row[Any] | None, delivery: Row[Any]) -> None:
+    """Raise GW705 for the task without which a held, locked case would be held for ever."""
+    if case is None or case.state != "HELD" or delivery.parameters.get("task") != "end_hold":
         return
-    end = deliveries.give_up_delivery if row.state == "FAILED" else deliveries.cancel_delivery
-    end(conn, row.id, now, _ACTOR, "the case is held no longer")
+    until = ((case.detail or {}).get("held") or {}).get("until", "")
+    detail = (
+        f"case {case.number} is HELD until {until}, and this task refuses it then: without it the case "
+        "would be held for ever. The declarant goes on with it, or withdraws it"
+    )
+    raise GatewayError(TRANSITION_REFUSED, detail, "delivery")
 
 
 def end_hold(hub: Hub, case_id: int, finish: FinishLease) -> None:
     """Refuse a held case whose time is over with what it lacks; leave every other case as it is.
 
-    A task that an operator tries too early waits for its time again.
+    A task that an operator tries too early waits for its time again. What was received in time and is
+    not admitted yet is waited for: its receipt counts.
     """
     now = hub.clock()
     with write_transaction(hub.engine, "hold.ended") as conn:
@@ -139,13 +178,23 @@ def end_hold(hub: Hub, case_id: int, finish: FinishLease) -> None:
         held = (case.detail or {}).get("held")
         if case.state == "HELD" and held is not None:
             until = datetime.fromisoformat(held["until"])
-            if until > now:
+            again = _find_next_look(conn, case, until, now)
+            if again is not None:
                 key = f"{_make_hold_key(case_id)}:{now.isoformat()}"
-                enqueue_task(conn, "end_hold", ("case", case_id), key, now, due_at=until)
+                enqueue_task(conn, "end_hold", ("case", case_id), key, now, due_at=again)
             else:
                 _refuse_held_case(conn, case, held, now)
         finish(conn)
         case_closing.close_case_when_done(conn, cases.lock_case(conn, case_id), now)
+
+
+def _find_next_look(conn: Connection, case: Row[Any], until: datetime, now: datetime) -> datetime | None:
+    """Return when the task looks again at a held case; None where it ends now."""
+    if until > now:
+        return until
+    if now < until + _LONGEST_WAIT and messages.is_change_waiting(conn, case.opened_at, until):
+        return now + _ADMITTED_SOON
+    return None
 
 
 def _refuse_held_case(conn: Connection, case: Row[Any], held: Mapping[str, Any], now: datetime) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "find_by_message_id",
     "find_response",
     "insert_own_message",
+    "is_change_waiting",
     "list_messages",
     "list_parts",
     "load_parcel",
@@ -284,6 +285,19 @@ def apply_event(conn: Connection, message: int, what: StateEvent, problem: str |
 def find_by_id(conn: Connection, message: int) -> Row[Any] | None:
     """Return the message of this row id, without the octets of its answer."""
     return conn.execute(_GET, {"wanted": message}).first()
+
+
+def is_change_waiting(conn: Connection, since: datetime, until: datetime) -> bool:
+    """Return whether a supplement, an amendment or a withdrawal of this period is not admitted yet."""
+    found = select(messages.c.id).where(
+        messages.c.purged_at.is_(None),
+        messages.c.case_id.is_(None),
+        messages.c.received_at.between(since, until),
+        messages.c.state == "ACCEPTED",
+        messages.c.direction == "in",
+        messages.c.action.in_(("Supplement", "Amend", "Withdraw")),
+    )
+    return conn.execute(found.limit(1)).first() is not None
 
 
 def find_by_message_id(conn: Connection, direction: str, from_party: str, message_id: str) -> Row[Any] | None:

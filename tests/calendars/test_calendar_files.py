@@ -63,6 +63,8 @@ def test_a_calendar_says_week_hours_and_days() -> None:
         ("# hours", "# zone: Asia/Seoull\n# hours", "7: zone: expected a time zone"),
         ("# hours", "# zone: ../../etc/passwd\n# hours", "7: zone: expected a time zone"),
         ("# hours", "# test: maybe\n# hours", "7: test: expected yes or no"),
+        ("friday", "friday none", "6: rest_days: expected days"),
+        ("valid_from: 2026", "valid_from: 0026", "4: valid_from: expected a year from 1900 to 2999"),
         ("day,kind,name", "day,name", "8: expected the columns day,kind,name"),
         ("2026-05-01,", "2026-02-30,", "9: day: expected a day"),
         ("2026-05-01,", "2027-05-01,", "9: 2027-05-01 is outside valid_from and valid_until"),
@@ -84,6 +86,7 @@ def test_a_file_that_is_no_text_or_too_long_is_wrong() -> None:
             read_calendar(octets, "made.csv")
         assert caught.value.problem is CALENDAR_WRONG
         assert caught.value.location == "made.csv:1"
+        assert len(check_calendar_file(octets)[1]) == 1
 
 
 def test_terms_name_documents_and_working_days() -> None:

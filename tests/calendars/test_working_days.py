@@ -177,3 +177,11 @@ def test_a_day_on_which_the_clock_is_changed_has_its_hours() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     start = datetime(2026, 10, 24, 12, tzinfo=berlin)
     assert calendar.measure_working_time(start, start + timedelta(days=2)) == timedelta(hours=18)
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59+00:00", "0001-01-01T00:00:00+14:00"])
+def test_a_moment_that_its_zone_does_not_have_is_not_known(moment: str) -> None:
+    for ask in (KOREA.get_local_day, KOREA.complete_due_time, lambda at: KOREA.compute_deadline(at, 3)):
+        with pytest.raises(GatewayError) as caught:
+            ask(datetime.fromisoformat(moment))
+        assert caught.value.problem is CALENDAR_UNKNOWN

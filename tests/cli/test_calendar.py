@@ -70,3 +70,18 @@ def test_an_own_file_counts_instead_of_the_shipped_ones(capsys: Output, tmp_path
     own.write_text(SHIPPED.read_text("utf-8").replace("saturday sunday", "none"), "utf-8")
     days = run(capsys, "show", "KFDA", "--from", "2026-11-21", "--until", "2026-11-22", "--file", str(own))
     assert [one["working"] for one in days] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("show", "NOSUCH", "--from", "2026-09-21"), "no organisation 'NOSUCH', but "),
+        (("deadline", "NOSUCH", "--from", "2026-09-21T10:00:00Z", "--days", "1"), "no organisation 'NOSUCH'"),
+        (("deadline", "KFDA", "--from", "2026-09-21T10:00:00Z", "--document", "X-1"), "no document 'X-1'"),
+        (("show", "KFDA", "--from", "9999-12-30"), "9999-12-30 is outside the calendar"),
+        (("deadline", "KFDA", "--from", "9999-12-31T23:59:59Z", "--days", "1"), "9999-12-31 is outside"),
+    ],
+)
+def test_what_nobody_knows_is_an_error(capsys: Output, words: tuple[str, ...], said: str) -> None:
+    (told,) = run(capsys, *words, status=2 if "no " in said else 1)
+    assert said in told["detail"]

@@ -15,7 +15,10 @@ from sqlalchemy import Engine, func, select
 from gateway.cli import main
 from gateway.delivery.agents.local_agent import LocalAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
+from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.hub import Hub, admit
+from gateway.hub.amended_places import find_former_message
+from gateway.hub.completion import operator_actions
 from gateway.hub.held_cases import end_hold
 from gateway.hub.need_policy import NeedPolicy
 from gateway.state_machines import CASE
@@ -270,6 +273,73 @@ def test_a_hold_that_is_tried_too_early_still_ends(story: Story) -> None:
     story.tick()
     assert story.case().state == "HELD"
     story.tick(hours=49)
+    assert story.case().state == "REFUSED"
+
+
+def test_a_hold_that_was_tried_keeps_no_case_open(story: Story) -> None:
+    """The task that waits again is taken back with the first one, and the case is closed."""
+    story.operate(deliveries.try_delivery, story.delivery(dedupe_key=f"hold:{story.case().id}").id)
+    story.tick()
+    send(story, supplement, "Supplement")
+    story.decide_all()
+    story.tick()
+    assert story.case().state == "CLOSED"
+
+
+def test_the_end_of_a_hold_cannot_be_cancelled(story: Story) -> None:
+    """Without it nobody would ever end the hold; when the case goes on, nothing is in the way."""
+    ending = story.delivery(dedupe_key=f"hold:{story.case().id}").id
+    with pytest.raises(GatewayError, match=f"{story.case().number} is HELD until 20") as refused:
+        story.operate(operator_actions.cancel_delivery, ending)
+    assert refused.value.problem is TRANSITION_REFUSED
+    story.operate(operator_actions.hold_delivery, ending)
+    with pytest.raises(GatewayError):
+        story.operate(operator_actions.cancel_delivery, ending)
+    story.operate(operator_actions.release_delivery, ending)
+    story.tick(hours=49)
+    assert story.case().state == "REFUSED"
+
+
+def test_a_supplement_keeps_the_declaration_and_an_amendment_changes_it(story: Story) -> None:
+    change = text(".//Declarant/Name", "한빛관세사무소")
+    send(story, all_of(supplement, change), "Supplement")
+    assert story.problems() == [("GW404", "42A/57B[1]/R124")]
+    assert len(notices(story)) == 1
+    send(story, amendment(change, LACKING), "Amend")
+    send(story, all_of(supplement, change), "Supplement")
+    with read_transaction(story.house.engine) as conn:
+        found = {row.state for row in cases.list_cases(conn, limit=9)}
+    assert found == {"REFUSED", "IN_PROGRESS"}
+
+
+@pytest.mark.parametrize(("filed", "action"), [(supplement, "Supplement"), (amendment(), "Amend")])
+def test_the_declaration_in_force_is_the_one_that_was_filed_last(
+    story: Story, filed: Change, action: str
+) -> None:
+    """A later amendment is compared with it, and not with the one that was held."""
+    for changed in (all_of(filed, LACKING), filed):
+        send(story, changed, action)
+        with read_transaction(story.house.engine) as conn:
+            newest = conn.execute(select(func.max(messages.c.id)).where(messages.c.direction == "in"))
+            assert find_former_message(story.case()) == newest.scalar_one()
+
+
+def test_what_was_received_in_time_is_waited_for(story: Story) -> None:
+    """The receipt counts: the task that ends the hold finds the supplement before its admission."""
+    story.clock.forward(hours=47, minutes=59)
+    story.submit(story.submission(supplement), action="Supplement")
+    story.clock.forward(minutes=2)
+    end_hold(story.hub, story.case().id, lambda conn: None)
+    assert story.case().state == "HELD"
+    story.tick()
+    assert story.case().state == "IN_PROGRESS"
+
+
+def test_what_is_never_admitted_is_not_waited_for(story: Story) -> None:
+    story.clock.forward(hours=47)
+    story.submit(story.submission(supplement), action="Supplement")
+    story.clock.forward(hours=2)
+    end_hold(story.hub, story.case().id, lambda conn: None)
     assert story.case().state == "REFUSED"
 
 

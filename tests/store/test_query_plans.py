@@ -508,6 +508,11 @@ QUESTIONS = {
         "ended_at",
         "ix_cases_unpurged",
     ),
+    "changes that are not admitted yet": (
+        lambda conn: messages.is_change_waiting(conn, NOW, later(1)),
+        "received_at",
+        "ix_messages_unpurged",
+    ),
     "messages in mailboxes whose octets may go": (
         lambda conn: octet_removal.list_old_letters(conn, NOW, octet_removal.START, 20),
         "direction",

@@ -29,6 +29,7 @@ from gateway.cli.result_output import (
 from gateway.cli.shared_options import FILE, ZONED_MOMENT, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CALENDAR_WRONG, MISUSE, GatewayError
+from gateway.harmonize import MappingBundle
 from gateway.hub import load_shipped_rules, load_shipped_timetable, read_editions
 
 __all__ = ["check_calendar", "compute_deadline", "describe_edition", "show_calendar"]
@@ -53,13 +54,18 @@ _FILES: Final = click.option(
 @json_option()
 def show_calendar(arguments: Arguments) -> int:
     """Print the days of a period; return 0, or 1 with GW710 where a day is not known."""
-    last = arguments.end or arguments.start + timedelta(days=30)
+    last = arguments.end or _find_last_day(arguments.start)
     if not 0 <= (last - arguments.start).days < _MOST_DAYS:
         raise GatewayError(MISUSE, f"a period has 1 to {_MOST_DAYS} days", "--until")
-    calendar = _open_timetable(arguments).get_calendar(arguments.organisation)
+    calendar = _open_calendar(arguments, _open_timetable(arguments))
     days = [arguments.start + timedelta(days=number) for number in range((last - arguments.start).days + 1)]
     print_table([_describe_day(calendar, one) for one in days], as_json=arguments.json, columns=_COLUMNS)
     return 0
+
+
+def _find_last_day(start: date) -> date:
+    """Return the day a month later; the last day of all where there is none."""
+    return start + min(timedelta(days=30), date.max - start)
 
 
 def _describe_day(calendar: WorkingCalendar, day: date) -> dict[str, Any]:
@@ -82,7 +88,8 @@ def _describe_day(calendar: WorkingCalendar, day: date) -> dict[str, Any]:
 @json_option()
 def check_calendar(arguments: Arguments) -> int:
     """Print what a file says, or every mistake; return 1 where it has some."""
-    edition = read_edition_or_end(arguments, read_file(arguments.file), "it would not be loaded")
+    bundle = load_shipped_rules().bundle
+    edition = read_edition_or_end(arguments, read_file(arguments.file), bundle, "it would not be loaded")
     told = describe_edition(edition)
     if arguments.json:
         print_json({"file": str(arguments.file), **told})
@@ -93,9 +100,13 @@ def check_calendar(arguments: Arguments) -> int:
     return 0
 
 
-def read_edition_or_end(arguments: Arguments, content: bytes, words: str) -> CalendarEdition | TermEdition:
-    """Return the edition in a file; print every mistake and end the verb where it has some."""
-    bundle = load_shipped_rules().bundle
+def read_edition_or_end(
+    arguments: Arguments, content: bytes, bundle: MappingBundle, words: str
+) -> CalendarEdition | TermEdition:
+    """Return the edition in a file; print every mistake and end the verb where it has some.
+
+    The file may name the organisations and documents of these mappings.
+    """
     edition, mistakes = check_calendar_file(content, bundle.organisations, bundle.documents)
     if edition is not None:
         return edition
@@ -148,7 +159,8 @@ def compute_deadline(arguments: Arguments) -> int:
     if (arguments.days is None) == (arguments.document is None):
         raise GatewayError(MISUSE, "give either --days or --document", "--days")
     timetable = _open_timetable(arguments)
-    calendar = timetable.get_calendar(arguments.organisation)
+    calendar = _open_calendar(arguments, timetable)
+    _check_document(arguments.document, timetable)
     days, remind = _choose_days(arguments, timetable, calendar.get_local_day(arguments.start))
     if days is None:
         print_failure(ReportedFailure(f"the terms give no time to {arguments.term} for {arguments.document}"))
@@ -185,6 +197,25 @@ def _describe_deadline(
         "edition": edition.label,
         "test_edition": edition.is_test,
     }
+
+
+def _open_calendar(arguments: Arguments, timetable: Timetable) -> WorkingCalendar:
+    """Return the calendar of the named organisation; raise GW808 for one that nobody knows."""
+    named = {one for edition in timetable.calendars for one in edition.organisations} - {"*"}
+    known = sorted(named | set(load_shipped_rules().bundle.organisations))
+    if arguments.organisation not in known:
+        words = f"no organisation {arguments.organisation[:40]!r}, but {', '.join(known)}"
+        raise click.BadParameter(words, param_hint="'ORGANISATION'")
+    return timetable.get_calendar(arguments.organisation)
+
+
+def _check_document(document: str | None, timetable: Timetable) -> None:
+    """Report misuse for a document that neither the mappings nor the terms have."""
+    named = {one for edition in timetable.terms for one in edition.terms} - {"*"}
+    if document is not None and document not in named | set(load_shipped_rules().bundle.documents):
+        raise click.BadParameter(
+            f"the mappings have no document {document[:60]!r}", param_hint="'--document'"
+        )
 
 
 def _open_timetable(arguments: Arguments) -> Timetable:

@@ -14,7 +14,7 @@ from gateway.cli.result_output import count_things, format_value, print_json, pr
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.hub import ActiveTimetable
+from gateway.hub import ActiveTimetable, get_current_time, load_active_rules, load_shipped_rules
 from gateway.operations import load_calendar_edition
 from gateway.store import calendar_editions, deadlines
 
@@ -31,7 +31,9 @@ _STATES: Final = ("OPEN", "HELD", "UNKNOWN", "OVERDUE", "MET", "LATE", "CANCELLE
 def load_calendar(arguments: Arguments) -> int:
     """Load an edition; return 0 when it is stored, 1 with every mistake where it has some."""
     content = read_file(arguments.file)
-    edition = read_edition_or_end(arguments, content, "nothing was loaded")
+    with read_database(arguments) as conn:
+        bundle = load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle
+    edition = read_edition_or_end(arguments, content, bundle, "nothing was loaded")
     with change_database(arguments) as change:
         is_new = load_calendar_edition(change, edition, content)
     told = describe_edition(edition)

@@ -73,10 +73,18 @@ def read_json(octets: bytes, document: str, node: DocumentNode) -> PlainValue:
 def _make_table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise make_carried_error("a name stands twice in one object", f"/{twice[:60]}")
+        raise make_carried_error("a name stands twice in one object", f"/{_find_repeated(pairs)[:60]}")
     return table
+
+
+def _find_repeated(pairs: list[tuple[str, Any]]) -> str:
+    """Return the first name that stands again, in one pass: an object may have many names."""
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            break
+        seen.add(name)
+    return name
 
 
 def _reject_constant(word: str) -> Any:

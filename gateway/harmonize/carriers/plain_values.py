@@ -21,8 +21,21 @@ _SPACE: Final = " \t\r\n"
 
 
 def make_carried_error(detail: str, place: str) -> GatewayError:
-    """Return GW718 for a place of a document, of JSON or of records."""
-    return GatewayError(CARRIED_WRONG, detail[:400], place[:300])
+    """Return GW718 for a place of a document, of JSON or of records.
+
+    A place may have names that an outsider has chosen: what no document of ours can have is escaped.
+    """
+    return GatewayError(CARRIED_WRONG, _escape(detail)[:400], _escape(place)[:300])
+
+
+def _escape(text: str) -> str:
+    return "".join(f"\\u{ord(one):04x}" if _is_unprintable(one) else one for one in text)
+
+
+def _is_unprintable(character: str) -> bool:
+    """Return whether XML cannot have a character, or a reader does not see it."""
+    code = ord(character)
+    return code < 32 or 127 <= code < 160 or 0xD800 <= code < 0xE000 or code in (0xFFFE, 0xFFFF)
 
 
 def make_plain_value(node: DocumentNode, element: etree._Element, place: str) -> PlainValue:

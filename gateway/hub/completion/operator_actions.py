@@ -15,6 +15,7 @@ from gateway.evidence import record_evidence
 from gateway.hub.case_progress import end_cancellation
 from gateway.hub.completion import case_closing, is_cancellation_open
 from gateway.hub.fees import check_no_fee_gate
+from gateway.hub.held_cases import check_hold_not_needed
 from gateway.hub.outbox import CANCELLATION
 from gateway.hub.trust import AGENT, FetchSource
 from gateway.state_machines import DELIVERY
@@ -68,11 +69,13 @@ def cancel_delivery(
 
     Without the question whether it cancels, an agency keeps the application that it has acknowledged.
     Raises GW705 for an application that waits for its fee: the applicant withdraws it, or pays.
+    Raises GW705 for the task that ends the hold of a case that is held.
     """
     case = case_closing.lock_delivery_case(conn, delivery)
     row = deliveries.find_by_id(conn, delivery)
     if row is not None:
         check_no_fee_gate(conn, row)
+        check_hold_not_needed(case, row)
     end = (
         deliveries.give_up_delivery
         if row is not None and row.state == "FAILED"

@@ -280,3 +280,28 @@ def test_the_verb_converts_both_ways(tmp_path: Path, capsysbinary: pytest.Captur
     assert json.loads(capsysbinary.readouterr().out)["document"] == "GOVCBRRBH"
     assert main([*words, "--layout"]) == 0
     assert json.loads(capsysbinary.readouterr().out)["records"][0]["type"] == "001"
+
+
+@pytest.mark.parametrize("name", ["\\ud800", "\\u0000", "\\u001b[2J"])
+def test_a_name_that_no_document_can_have_is_escaped_where_it_is_told(name: str) -> None:
+    """The place goes into a fault, a log and a terminal."""
+    document = find_carried_document(shipped(), "NPQS-PLA-IMP")
+    twice = f'{{"{name}":1,"{name}":2}}'
+    unknown = f'{{"document":"NPQS-PLA-IMP","Application":{{"{name}":1}}}}'
+    for wrong in (twice, unknown):
+        with pytest.raises(GatewayError) as caught:
+            read_carried(wrong.encode(), document, FORMS["json"])
+        assert caught.value.location.isprintable()
+        assert caught.value.location.encode()
+
+
+def test_a_name_that_stands_twice_among_many_is_found_in_one_pass() -> None:
+    """No time is measured: looking for each name among all others would take minutes."""
+    names = ",".join(f'"n{number}":1' for number in range(300_000))
+    with pytest.raises(GatewayError) as caught:
+        read_carried(
+            f'{{{names},"x":1,"x":2}}'.encode(),
+            find_carried_document(shipped(), "NPQS-PLA-IMP"),
+            FORMS["json"],
+        )
+    assert caught.value.location == "/x"
