@@ -25,7 +25,7 @@ from gateway.cases import (
     make_hold_document,
     read_change_reason,
 )
-from gateway.errors import OCTETS_PURGED, PMODE_UNKNOWN, RULE_BROKEN, TRANSITION_REFUSED, GatewayError
+from gateway.errors import OCTETS_PURGED, PMODE_UNKNOWN, RULE_BROKEN, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.amended_places import find_former_message
 from gateway.hub.completion import case_closing
@@ -46,7 +46,6 @@ from gateway.store import StateEvent, cases, deliveries, messages, read_transact
 
 __all__ = [
     "cancel_hold",
-    "check_hold_not_needed",
     "end_hold",
     "find_held_case",
     "hold_case",
@@ -152,18 +151,6 @@ def cancel_hold(conn: Connection, case: int, now: datetime) -> None:
         if row.parameters.get("task") == "end_hold" and row.state in _WAITING:
             end = deliveries.give_up_delivery if row.state == "FAILED" else deliveries.cancel_delivery
             end(conn, row.id, now, _ACTOR, "the case is held no longer")
-
-
-def check_hold_not_needed(case: Row[Any] | None, delivery: Row[Any]) -> None:
-    """Raise GW705 for the task without which a held, locked case would be held for ever."""
-    if case is None or case.state != "HELD" or delivery.parameters.get("task") != "end_hold":
-        return
-    until = ((case.detail or {}).get("held") or {}).get("until", "")
-    detail = (
-        f"case {case.number} is HELD until {until}, and this task refuses it then: without it the case "
-        "would be held for ever. The declarant goes on with it, or withdraws it"
-    )
-    raise GatewayError(TRANSITION_REFUSED, detail, "delivery")
 
 
 def end_hold(hub: Hub, case_id: int, finish: FinishLease) -> None:

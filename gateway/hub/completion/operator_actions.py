@@ -15,7 +15,6 @@ from gateway.evidence import record_evidence
 from gateway.hub.case_progress import end_cancellation
 from gateway.hub.completion import case_closing, is_cancellation_open
 from gateway.hub.fees import check_no_fee_gate
-from gateway.hub.held_cases import check_hold_not_needed
 from gateway.hub.outbox import CANCELLATION
 from gateway.hub.trust import AGENT, FetchSource
 from gateway.state_machines import DELIVERY
@@ -75,7 +74,7 @@ def cancel_delivery(
     row = deliveries.find_by_id(conn, delivery)
     if row is not None:
         check_no_fee_gate(conn, row)
-        check_hold_not_needed(case, row)
+        _check_hold_not_needed(case, row)
     end = (
         deliveries.give_up_delivery
         if row is not None and row.state == "FAILED"
@@ -89,6 +88,18 @@ def cancel_delivery(
         case = cases.lock_case(conn, case.id)
     _record_action(conn, "cancel", delivery, at, actor, reason)
     case_closing.close_case_when_done(conn, case, at)
+
+
+def _check_hold_not_needed(case: Row[Any] | None, delivery: Row[Any]) -> None:
+    """Raise GW705 for the task without which a held, locked case would be held for ever."""
+    if case is None or case.state != "HELD" or delivery.parameters.get("task") != "end_hold":
+        return
+    until = ((case.detail or {}).get("held") or {}).get("until", "")
+    detail = (
+        f"case {case.number} is HELD until {until}, and this task refuses it then: without it the case "
+        "would be held for ever. The declarant goes on with it, or withdraws it"
+    )
+    raise GatewayError(TRANSITION_REFUSED, detail, "delivery")
 
 
 def end_question(conn: Connection, request: int, at: datetime, actor: str, reason: str) -> None:
