@@ -16,17 +16,20 @@ __all__ = [
     "LAST_SEQUENCE_NUMBER",
     "NEXT_MSH",
     "TO_PARTY_MSH",
+    "UNNAMED",
     "AckRequest",
     "Body",
     "DigestReference",
     "ErrorEntry",
     "ErrorSignal",
     "MemoryBody",
+    "MessageProperty",
     "Party",
     "PartyId",
     "Payload",
     "Ping",
     "Pong",
+    "PullRequest",
     "Receipt",
     "SequenceNumber",
     "StatusRequest",
@@ -93,6 +96,19 @@ class Party:
     role: str | None = None
 
 
+#: The party of a signal of ebMS 3.0 that was read by itself: such a signal names no parties.
+UNNAMED: Final = Party(())
+
+
+@dataclass(frozen=True, slots=True)
+class MessageProperty:
+    """One property of a message (ebMS 3.0 §5.2.2.11), such as a corner of four-corner exchange."""
+
+    name: str
+    value: str
+    type: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Payload:
     """One payload part: content id (without brackets or ``cid:``), media type, decoded octets."""
@@ -152,7 +168,9 @@ class UserMessage(_MessageUnit):
     """A business message with its payloads; `expires_at` is the ebMS 2.0 TimeToLive instant.
 
     `ack_requested` asks the To party's handler for an Acknowledgment, `hop_ack_requested` the next
-    handler on the way. The latter is not covered by the signature.
+    handler on the way. The latter is not covered by the signature. Only ebMS 3.0 has `mpc`, the channel
+    (None: the default one), `properties`, and what AgreementRef says beside its name: the type of
+    the name and the id of a P-Mode.
     """
 
     service: str
@@ -167,6 +185,10 @@ class UserMessage(_MessageUnit):
     payloads: tuple[Payload, ...] = ()
     description: str = ""
     sequence: SequenceNumber | None = None
+    mpc: str | None = None
+    properties: tuple[MessageProperty, ...] = ()
+    agreement_type: str | None = None
+    pmode_named: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +211,19 @@ class Receipt(_MessageUnit):
 
 @dataclass(frozen=True, slots=True)
 class ErrorEntry:
-    """One error of a signal; `severity` is ``Warning`` or ``Error``."""
+    """One error of a signal; `severity` is ``Warning`` or ``Error``.
+
+    `context` is a value of ebMS 2.0; `category`, `origin` and `title` are values of ebMS 3.0.
+    """
 
     code: str
     severity: str
     location: str = ""
     description: str = ""
     context: str = "urn:oasis:names:tc:ebxml-msg:service:errors"
+    category: str = ""
+    origin: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,4 +271,11 @@ class StatusResponse(_MessageUnit):
     received_at: datetime | None = field(default=None)
 
 
-Unit = UserMessage | Receipt | ErrorSignal | Ping | Pong | StatusRequest | StatusResponse
+@dataclass(frozen=True, slots=True)
+class PullRequest(_MessageUnit):
+    """Asks for the oldest message of a channel; `mpc` None is the default one (ebMS 3.0 §5.2.3.1)."""
+
+    mpc: str | None = None
+
+
+Unit = UserMessage | Receipt | ErrorSignal | Ping | Pong | StatusRequest | StatusResponse | PullRequest

@@ -29,6 +29,7 @@ from .certificates import MAX_BUNDLE_OCTETS as MAX_BUNDLE_OCTETS
 from .certificates import PATH_RULES as PATH_RULES
 from .certificates import Certificate as Certificate
 from .certificates import CertificateRules as CertificateRules
+from .certificates import get_parsed_certificate as get_parsed_certificate
 from .certificates import read_certificate as read_certificate
 from .certificates import read_certificates as read_certificates
 from .decryption_keys import DecryptionKey as DecryptionKey
@@ -36,6 +37,7 @@ from .decryption_keys import KeyPadding as KeyPadding
 from .decryption_keys import RsaDecryptionKey as RsaDecryptionKey
 from .decryption_keys import encrypt_key as encrypt_key
 from .decryption_keys import load_decryption_key as load_decryption_key
+from .der_elements import split_der_sequence as split_der_sequence
 from .fetched_data_acceptance import AcceptanceTerms as AcceptanceTerms
 from .fetched_data_acceptance import OcspQuery as OcspQuery
 from .fetched_data_acceptance import accept_delta_list as accept_delta_list

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["has_octet_signature", "has_one_algorithm", "read_certificate_serial", "read_element"]
+__all__ = [
+    "has_octet_signature",
+    "has_one_algorithm",
+    "read_certificate_serial",
+    "read_element",
+    "split_der_sequence",
+]
 
 _SEQUENCE: Final = 0x30
 _INTEGER: Final = 0x02
@@ -28,6 +34,21 @@ def read_element(data: bytes, start: int) -> tuple[int, int, int] | None:
             return None
         content += count
     return None if content + length > len(data) else (tag, content, content + length)
+
+
+def split_der_sequence(data: bytes) -> tuple[bytes, ...]:
+    """Return the encodings of the members of a SEQUENCE; empty when `data` is not one whole SEQUENCE."""
+    outer = read_element(data, 0)
+    if outer is None or outer[0] != _SEQUENCE or outer[2] != len(data):
+        return ()
+    found, position = [], outer[1]
+    while position < len(data):
+        member = read_element(data, position)
+        if member is None:
+            return ()
+        found.append(data[position : member[2]])
+        position = member[2]
+    return tuple(found)
 
 
 def read_certificate_serial(data: bytes) -> bytes | None:

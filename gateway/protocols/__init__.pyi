@@ -1,3 +1,4 @@
+from . import as4 as as4
 from . import ebms2 as ebms2
 from .core import EncryptionResources as EncryptionResources
 from .core import OpenedMessage as OpenedMessage
@@ -8,8 +9,8 @@ from .core import SentUnit as SentUnit
 from .core import make_refusal_error as make_refusal_error
 from .ebms2 import packaging as packaging
 from .ebms2.envelope_writer import build_envelope_tree as build_envelope_tree
-from .ebms2.message_signature import to_model_reference as to_model_reference
 from .ebms2.packaging import SOAP_ACTION as SOAP_ACTION
 from .protocol_registry import PROTOCOLS as PROTOCOLS
 from .sequence_positions import find_sequence_position as find_sequence_position
 from .sequence_positions import make_sequence_number as make_sequence_number
+from .signed_references import to_model_reference as to_model_reference

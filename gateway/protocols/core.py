@@ -13,6 +13,7 @@ from datetime import datetime
 
 from gateway.agreements import ForwardingRule, ForwardingTable, PMode, PModeIndex
 from gateway.errors import (
+    ANSWER_NOT_UNDERSTOOD,
     CERTIFICATE_UNTRUSTED,
     KEY_UNAVAILABLE,
     PARTY_UNKNOWN,
@@ -35,7 +36,7 @@ from gateway.message_model import (
     UserMessage,
 )
 from gateway.pki import Certificate, CertificateUse, DecryptionKey, Signer, Verdict
-from gateway.wire import DEFAULT_LIMITS, WireLimits
+from gateway.wire import DEFAULT_LIMITS, SoapFault, WireLimits
 from gateway.xmlsec import VerifiedSignature
 
 __all__ = [
@@ -44,10 +45,12 @@ __all__ = [
     "Parcel",
     "ProtocolContext",
     "ProtocolCore",
+    "RefusedMessage",
     "RejectionResponse",
     "SentUnit",
     "UnwrappedPart",
     "join_unwrapped_parts",
+    "make_fault_error",
     "make_refusal_error",
 ]
 
@@ -141,7 +144,8 @@ class ProtocolContext:
     party for which they sign; a message to a party without a key here is addressed to another
     handler. `make_message_id` returns a new message id, ``unique@host``. `encryption` is what
     payloads are encrypted and decrypted with. `forwarding` says where messages to other
-    handlers go; `own_party` is who we are in signals about those.
+    handlers go; `own_party` is who we are in signals about those. `known_certificates` are those that
+    a signature may name without containing them.
     """
 
     agreements: PModeIndex
@@ -155,6 +159,7 @@ class ProtocolContext:
     encryption: EncryptionResources = EncryptionResources()
     forwarding: ForwardingTable = _NO_FORWARDING
     own_party: Party | None = None
+    known_certificates: tuple[Certificate, ...] = ()
 
     def get_party_name(self, party: Party) -> str:
         """Return the registered name of `party`; raise GW302 unless all its ids belong to one known party."""
@@ -232,6 +237,14 @@ class RejectionResponse:
     pmode: PMode | None = None
     is_synchronous: bool = True
     sender: Party | None = None
+
+
+class RefusedMessage(typing.NamedTuple):
+    """What can be read of a refused message: its id, its kind, whether an error about it may be sent."""
+
+    message_id: str
+    kind: str
+    is_answerable: bool
 
 
 class ProtocolCore(typing.Protocol):
@@ -315,3 +328,11 @@ def make_refusal_error(unit: Receipt | ErrorSignal) -> GatewayError | None:
     worst = next((entry for entry in unit.errors if entry.severity == "Error"), unit.errors[0])
     theirs = f"{worst.code}: {worst.description[:200]}"
     return GatewayError(REFUSED_FOR_GOOD, theirs, worst.location, theirs=theirs)
+
+
+def make_fault_error(fault: SoapFault, location: str) -> GatewayError:
+    """Return the problem of a SOAP Fault that answers our message; `location` is that of its Body."""
+    # A Client, MustUnderstand or VersionMismatch fault concerns the message, which does not change.
+    final = fault.code.rpartition(":")[2] != "Server"
+    detail = f"SOAP Fault {fault.code[:80]}: {fault.text[:300]}"
+    return GatewayError(REFUSED_FOR_GOOD if final else ANSWER_NOT_UNDERSTOOD, detail, location)

@@ -26,6 +26,8 @@ from .namespaces import DS as DS
 from .namespaces import DS11 as DS11
 from .namespaces import DSIG_MORE as DSIG_MORE
 from .namespaces import EB as EB
+from .namespaces import EB3 as EB3
+from .namespaces import EBBP as EBBP
 from .namespaces import PREFIXES as PREFIXES
 from .namespaces import RECEIPT as RECEIPT
 from .namespaces import RES as RES
@@ -36,6 +38,7 @@ from .namespaces import SOAP11 as SOAP11
 from .namespaces import SOAP11_NEXT as SOAP11_NEXT
 from .namespaces import SOAP12 as SOAP12
 from .namespaces import SUB as SUB
+from .namespaces import SWA_CONTENT as SWA_CONTENT
 from .namespaces import TP as TP
 from .namespaces import WCO_DEC as WCO_DEC
 from .namespaces import WCO_MD as WCO_MD

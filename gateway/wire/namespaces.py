@@ -20,6 +20,7 @@ __all__ = [
     "DSIG_MORE",
     "EB",
     "EB3",
+    "EBBP",
     "PREFIXES",
     "RECEIPT",
     "RES",
@@ -31,6 +32,7 @@ __all__ = [
     "SOAP12",
     "SOAP12_NEXT",
     "SUB",
+    "SWA_CONTENT",
     "TP",
     "WCO_DEC",
     "WCO_MD",
@@ -71,6 +73,7 @@ WSDL_SOAP11: Final = "http://schemas.xmlsoap.org/wsdl/soap/"
 
 EB: Final = "http://www.oasis-open.org/committees/ebxml-msg/schema/msg-header-2_0.xsd"
 EB3: Final = "http://docs.oasis-open.org/ebxml-msg/ebms/v3.0/ns/core/200704/"
+EBBP: Final = "http://docs.oasis-open.org/ebxml-bp/ebbp-signals-2.0"
 TP: Final = "http://www.oasis-open.org/committees/ebxml-cppa/schema/cpp-cpa-2_0.xsd"
 
 DS: Final = "http://www.w3.org/2000/09/xmldsig#"
@@ -92,6 +95,10 @@ WSSE11: Final = "http://docs.oasis-open.org/wss/oasis-wss-wssecurity-secext-1.1.
 X509_TOKEN: Final = _WSS + "x509-token-profile-1.0#X509v3"
 X509_PKI_PATH_TOKEN: Final = _WSS + "x509-token-profile-1.0#X509PKIPathv1"
 BASE64_ENCODING: Final = _WSS + "soap-message-security-1.0#Base64Binary"
+#: The transform of a signed attachment: its content without its MIME headers.
+SWA_CONTENT: Final = (
+    "http://docs.oasis-open.org/wss/oasis-wss-SwAProfile-1.1#Attachment-Content-Signature-Transform"
+)
 
 WSA: Final = "http://www.w3.org/2005/08/addressing"
 WSA04: Final = "http://schemas.xmlsoap.org/ws/2004/08/addressing"
@@ -118,6 +125,7 @@ PREFIXES: Final[dict[str, str]] = {
     "soap12": SOAP12,
     "eb": EB,
     "eb3": EB3,
+    "ebbp": EBBP,
     "tp": TP,
     "xlink": XLINK,
     "ds": DS,

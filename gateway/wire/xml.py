@@ -110,14 +110,17 @@ def canonicalize_element(
     return _write_canonical_form(apex, exclusive, prefixes, comments)
 
 
-def canonicalize_document(root: etree._Element, omit: Collection[etree._Element] = ()) -> bytes:
-    """Return the inclusive canonical form of the whole document without the elements `omit`.
+def canonicalize_document(
+    root: etree._Element, omit: Collection[etree._Element] = (), *, exclusive: bool = False
+) -> bytes:
+    """Return the canonical form of the whole document, inclusive or exclusive, without the elements `omit`.
 
     The tree is not changed: the omitted elements are cut out of the canonical octets. The
     result is the form of a node-set without these sub-trees, since the output of an element
     depends on its ancestors only, and the ancestors of a remaining element remain too.
     """
-    return omit_canonical_elements(root, omit, _write_canonical_form(root.getroottree(), False, (), False))
+    whole = _write_canonical_form(root.getroottree(), exclusive, (), False)
+    return omit_canonical_elements(root, omit, whole) if omit else whole
 
 
 def omit_canonical_elements(root: etree._Element, omit: Collection[etree._Element], whole: bytes) -> bytes:

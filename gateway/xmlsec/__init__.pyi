@@ -20,6 +20,10 @@ from .generic_verifier import VerificationReport as VerificationReport
 from .generic_verifier import validate_signer as validate_signer
 from .generic_verifier import verify_any_document as verify_any_document
 from .generic_verifier import verify_any_signature as verify_any_signature
+from .swa_signature import SwaAttachment as SwaAttachment
+from .swa_signature import find_swa_security as find_swa_security
+from .swa_signature import verify_swa_signature as verify_swa_signature
+from .swa_signature import write_swa_security as write_swa_security
 from .wss import DEFAULT_WINDOW as DEFAULT_WINDOW
 from .wss import TimestampWindow as TimestampWindow
 from .wss import sign_soap_envelope as sign_soap_envelope

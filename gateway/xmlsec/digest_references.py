@@ -14,7 +14,7 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.wire import DS, SOAP11, write_attribute, write_element, write_leaf
+from gateway.wire import DS, SOAP11, SWA_CONTENT, write_attribute, write_element, write_leaf
 from gateway.xmlsec.algorithms import (
     CANONICAL_FORMS,
     ENVELOPED,
@@ -148,7 +148,7 @@ def read_transform(element: etree._Element) -> Transform:
         return Transform(algorithm, expression=_read_expression(element))
     if algorithm in (EXCLUSIVE_C14N, EXCLUSIVE_C14N_COMMENTS):
         return Transform(algorithm, prefixes=_read_prefixes(element))
-    if algorithm != ENVELOPED and algorithm not in CANONICAL_FORMS:
+    if algorithm not in (ENVELOPED, SWA_CONTENT) and algorithm not in CANONICAL_FORMS:
         raise_signature_error(f"transform '{algorithm[:120]}' is not known", element)
     if list_children(element):
         raise_signature_error("this transform has no parameters", element)

@@ -25,6 +25,7 @@ __all__ = [
     "X509_HINTS",
     "decode_certificate",
     "read_ec_point",
+    "read_readable_certificate",
     "read_rsa_numbers",
     "read_x509_key_info",
 ]
@@ -93,7 +94,12 @@ def _read_leaf_certificate(data: etree._Element, hints: bool) -> Certificate:
 
 def decode_certificate(element: etree._Element) -> Certificate:
     """Return the certificate whose DER the element contains in base64."""
-    return read_certificate(decode_base64(element, _LONGEST_CERTIFICATE), _READABLE)
+    return read_readable_certificate(decode_base64(element, _LONGEST_CERTIFICATE))
+
+
+def read_readable_certificate(der: bytes) -> Certificate:
+    """Return a certificate, also one whose key is too weak to be used, so that it is refused as such."""
+    return read_certificate(der, _READABLE)
 
 
 def _check_same_key(value: etree._Element, certificate: Certificate) -> None:

@@ -14,7 +14,7 @@ from lxml import etree
 from gateway import errors
 from gateway.errors import GatewayError
 from gateway.pki import Certificate, Signer
-from gateway.wire import DEFAULT_LIMITS, DS, XML, WireLimits, canonicalize_element
+from gateway.wire import DEFAULT_LIMITS, DS, SWA_CONTENT, XML, WireLimits, canonicalize_element
 from gateway.xmlsec.algorithms import (
     C14N,
     C14N_11,
@@ -148,7 +148,7 @@ def _read_signed_info(
             f"there are more than {limits.references} references", element, errors.TOO_LARGE
         )
     canonicalization = read_transform(method)
-    if canonicalization.algorithm in (ENVELOPED, XPATH):
+    if canonicalization.algorithm in (ENVELOPED, XPATH, SWA_CONTENT):
         raise_signature_error("SignedInfo is canonicalised by this method in no profile", method)
     check_attributes(algorithm, required=("Algorithm",))
     if list_children(algorithm):

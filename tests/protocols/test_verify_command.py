@@ -10,7 +10,7 @@ import pytest
 from gateway.cli import main
 from gateway.cli.commands import verify as verify_module
 from gateway.protocols import Parcel, ebms2
-from tests.protocols import sample_parties
+from tests.protocols import as4_samples, sample_parties
 
 AT = ("--at", "2026-11-20T09:00:00Z")
 KEYS = {"accepted", "message_id", "kind", "problem", "location", "ebms", "http", "signed", "signer"}
@@ -106,3 +106,45 @@ def test_what_is_odd_is_judged_too(data: bytes, files: Path, capsys: pytest.Capt
     verdict = json.loads(capsys.readouterr().out)
     assert verdict["problem"].startswith("GW1")
     assert verdict["kind"] is None
+
+
+@pytest.fixture(scope="module")
+def as4_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("as4")
+    (folder / "good").write_bytes(stored(as4_samples.seal()))
+    (folder / "error").write_bytes(stored(as4_samples.seal(as4_samples.ERROR)))
+    (folder / "bad").write_bytes(
+        stored(sample_parties.replaced(as4_samples.seal(), "가".encode(), "나".encode()))
+    )
+    (folder / "ca.pem").write_bytes(sample_parties.authority().certificate.pem)
+    (folder / "signer.pem").write_bytes(sample_parties.issued("broker1").certificate.pem)
+    return folder
+
+
+def test_a_message_of_as4(as4_files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--protocol", "as4", "--trust", as4_files / "ca.pem", *AT, "--json")
+    assert verify(as4_files / "good", *words, "--signer", as4_files / "signer.pem") == 0
+    verdict = json.loads(capsys.readouterr().out)
+    assert set(verdict) >= KEYS
+    assert (verdict["kind"], verdict["signer"], verdict["mpc"]) == (
+        "UserMessage", "CN=broker1", "urn:example:mpc",
+    )  # fmt: skip
+    assert verdict["properties"][1] == {"name": "finalRecipient", "value": "C4", "type": "urn:t"}
+    assert [one.partition(":")[0] for one in verdict["signed"][2:]] == ["cid"] * 3
+    assert verify(as4_files / "error", *words) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "ErrorSignal"
+
+
+def test_a_bad_message_of_as4_is_told_with_its_error(
+    as4_files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--protocol", "as4", "--trust", as4_files / "ca.pem", *AT, "--json")
+    assert verify(as4_files / "bad", *words) == 1
+    verdict = json.loads(capsys.readouterr().out)
+    assert verdict["ebms"] == {"code": "EBMS:0101", "severity": "failure"}
+    assert (verdict["kind"], verdict["http"], verdict["problem"]) == ("UserMessage", 200, "GW202")
+    for data in ODD:
+        (as4_files / "odd").write_bytes(data)
+        assert verify(as4_files / "odd", *words) == 1
+        assert json.loads(capsys.readouterr().out)["problem"].startswith("GW1")
+    assert verify(as4_files / "good", "--home", as4_files, "--protocol", "as4") == 2

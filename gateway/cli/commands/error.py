@@ -9,7 +9,7 @@ import click
 from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import MISUSE, PROBLEMS, GatewayError, Problem
+from gateway.errors import EBMS3_ERRORS, MISUSE, PROBLEMS, GatewayError, Problem
 
 __all__ = ["explain_problem", "format_problem"]
 
@@ -41,7 +41,7 @@ def format_problem(problem: Problem) -> str:
     """Return a problem as readable text."""
     faces = {
         "ebMS 2.0": problem.ebms2,
-        "ebMS 3.0": problem.ebms3,
+        "ebMS 3.0": _describe_ebms3_error(problem.ebms3),
         "SOAP": problem.soap,
         "HTTP": problem.http,
     }
@@ -57,3 +57,11 @@ def format_problem(problem: Problem) -> str:
             f"  shown as {outside or 'nothing outside'}",
         )
     )
+
+
+def _describe_ebms3_error(code: str | None) -> str | None:
+    """Return an error of ebMS 3.0 with all that a signal says of it."""
+    if code is None:
+        return None
+    error = EBMS3_ERRORS[code]
+    return f"{code} {error.title} ({error.severity}, {error.category}, {error.origin})"

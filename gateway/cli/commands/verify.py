@@ -1,10 +1,11 @@
-"""`gateway verify`: verifies a stored ebMS 2.0 message by itself; stores and reports nothing."""
+"""`gateway verify`: verifies a stored ebMS 2.0 or AS4 message by itself; stores and reports nothing."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from gateway.cli.named_files import read_file
 from gateway.cli.result_output import print_report
 from gateway.cli.shared_options import FILE, decryption_options, judging_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import MISUSE, NOT_UNDERSTOOD, GatewayError
-from gateway.message_model import MemoryBody
+from gateway.errors import EBMS3_ERRORS, MISUSE, NOT_UNDERSTOOD, GatewayError, Problem
+from gateway.message_model import MemoryBody, PullRequest, UserMessage
 from gateway.pki import (
     CertificateValidator,
     DecryptionKey,
@@ -26,7 +27,7 @@ from gateway.pki import (
     TrustStore,
     read_certificates,
 )
-from gateway.protocols import EncryptionResources, OpenedMessage, Parcel, ProtocolContext, ebms2
+from gateway.protocols import EncryptionResources, OpenedMessage, Parcel, ProtocolContext, as4, ebms2
 from gateway.wire import read_http_message
 from gateway.xmlsec import POLICIES
 
@@ -40,11 +41,15 @@ __all__ = [
 
 
 def make_context(
-    anchors: Sequence[bytes], now: datetime, keys: tuple[DecryptionKey, ...] = ()
+    anchors: Sequence[bytes],
+    now: datetime,
+    keys: tuple[DecryptionKey, ...] = (),
+    signers: Sequence[bytes] = (),
 ) -> ProtocolContext:
     """Return a context with `anchors` (PEM or DER) and decryption keys, without agreements or parties.
 
-    No revocation list is loaded, so revocation is not checked.
+    `signers` are the certificates that a message may name without containing them. No revocation list
+    is loaded, so revocation is not checked.
     """
     certificates = tuple(one for pem in anchors for one in read_certificates(pem))
     trust = TrustStore(certificates, policy=TrustPolicy(revocation="if_present"))
@@ -57,11 +62,16 @@ def make_context(
         find_certificate_party=lambda _sha256: None,
         find_party_name=lambda _party_id: None,
         encryption=EncryptionResources(keys, os.urandom),
+        known_certificates=tuple(one for pem in signers for one in read_certificates(pem)),
     )
 
 
 def verify_message_octets(
-    raw: bytes, context: ProtocolContext, policy: str | None = None, encryption: str = "strict"
+    raw: bytes,
+    context: ProtocolContext,
+    policy: str | None = None,
+    encryption: str = "strict",
+    protocol: str = ebms2.name,
 ) -> dict[str, Any]:
     """Return the verdict on an HTTP message in the form of `gateway verify --json`.
 
@@ -69,19 +79,27 @@ def verify_message_octets(
     `encryption` with the keys of `context`; otherwise by the agreements of `context`.
     """
     parcel: Parcel | None = None
+    core = as4 if protocol == as4.name else ebms2
     try:
         message = read_http_message(raw, context.limits)
         parcel = Parcel(message.headers, MemoryBody(message.body))
-        if ebms2.find_fault(parcel, context.limits) is not None:
+        if core.find_fault(parcel, context.limits) is not None:
             return {**_make_blank_verdict(), "accepted": True, "kind": "Fault"}
-        opened = (
-            ebms2.verify_parcel(parcel, policy, context, encryption)
-            if policy
-            else ebms2.open(parcel, context)
-        )
+        opened = _open_parcel(parcel, context, (policy, encryption, protocol))
     except GatewayError as refused:
-        return _describe_refused_message(refused, parcel, context)
+        return _describe_refused_message(refused, parcel, context, protocol)
     return _describe_opened_message(opened)
+
+
+def _open_parcel(
+    parcel: Parcel, context: ProtocolContext, terms: tuple[str | None, str, str]
+) -> OpenedMessage:
+    policy, encryption, protocol = terms
+    if policy is None:
+        return ebms2.open(parcel, context)
+    if protocol == as4.name:
+        return as4.verify_parcel(parcel, policy, context)
+    return ebms2.verify_parcel(parcel, policy, context, encryption)
 
 
 def _make_blank_verdict() -> dict[str, Any]:
@@ -97,6 +115,10 @@ def _describe_opened_message(opened: OpenedMessage) -> dict[str, Any]:
         "kind": type(opened.unit).__name__,
         "payloads": [one.content_id for one in getattr(opened.unit, "payloads", ())],
     }
+    if isinstance(opened.unit, UserMessage | PullRequest) and opened.unit.mpc is not None:
+        verdict["mpc"] = opened.unit.mpc
+    if isinstance(opened.unit, UserMessage) and opened.unit.properties:
+        verdict["properties"] = [asdict(one) for one in opened.unit.properties]
     if opened.unwrapped:
         verdict["unwrapped"] = [one._asdict() for one in opened.unwrapped]
     if opened.signed is not None:
@@ -107,33 +129,43 @@ def _describe_opened_message(opened: OpenedMessage) -> dict[str, Any]:
 
 
 def _describe_refused_message(
-    refused: GatewayError, parcel: Parcel | None, context: ProtocolContext
+    refused: GatewayError, parcel: Parcel | None, context: ProtocolContext, protocol: str
 ) -> dict[str, Any]:
     problem = refused.problem
-    header = ebms2.find_message_header(parcel, context.limits) if parcel is not None else None
+    core = as4 if protocol == as4.name else ebms2
+    found = core.find_refused_message(parcel, context.limits) if parcel is not None else None
+    reported = _describe_reported_error(problem, protocol)
     return {
         **_make_blank_verdict(),
-        "message_id": header.message_id if header else None,
-        "kind": ebms2.get_unit_kind(header) if header else None,
+        "message_id": found.message_id if found else None,
+        "kind": found.kind if found else None,
         "problem": problem.id,
         "detail": refused.detail,
         "location": refused.location,
-        "ebms": {"code": problem.ebms2, "severity": "Error"} if problem.ebms2 else None,
+        "ebms": reported,
         "http": _find_answer_status(
-            refused, answerable=None if header is None else ebms2.is_answerable(header)
+            refused, reported is not None, answerable=None if found is None else found.is_answerable
         ),
     }
 
 
-def _find_answer_status(refused: GatewayError, *, answerable: bool | None) -> int:
-    """Return the status of a hub's answer: 200 with an ErrorList, 204 with none, else that of the Fault.
+def _describe_reported_error(problem: Problem, protocol: str) -> dict[str, str] | None:
+    """Return the error that a signal reports for a problem, None where a Fault does."""
+    if protocol == as4.name:
+        code = problem.ebms3
+        return {"code": code, "severity": EBMS3_ERRORS[code].severity} if code else None
+    return {"code": problem.ebms2, "severity": "Error"} if problem.ebms2 else None
+
+
+def _find_answer_status(refused: GatewayError, reported: bool, *, answerable: bool | None) -> int:
+    """Return the status of a hub's answer: 200 with a signal, 204 with none, else that of the Fault.
 
     `answerable` is None for a message whose header cannot be read.
     """
     if answerable is False:
         return 204
-    told_by_list = answerable and refused.problem.ebms2 and refused.problem is not NOT_UNDERSTOOD
-    return 200 if told_by_list else refused.problem.http or 500
+    told_by_signal = answerable and reported and refused.problem is not NOT_UNDERSTOOD
+    return 200 if told_by_signal else refused.problem.http or 500
 
 
 def verify_message_file(
@@ -144,6 +176,8 @@ def verify_message_file(
     now: datetime,
     keys: tuple[DecryptionKey, ...] = (),
     encryption: str = "strict",
+    protocol: str = ebms2.name,
+    signers: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Return the verdict on the HTTP message in a file, verified by itself at the time `now`."""
     if policy not in POLICIES:
@@ -151,12 +185,14 @@ def verify_message_file(
     if encryption not in ENCRYPTION_POLICIES:
         known = ", ".join(ENCRYPTION_POLICIES)
         raise GatewayError(MISUSE, f"the policy of encryption is one of {known}", "--encryption-policy")
-    context = make_context([_read_anchor_file(one) for one in trust], now, keys)
-    return {"file": str(path), **verify_message_octets(read_file(path), context, policy, encryption)}
+    anchors, named = ([_read_certificate_file(one) for one in files] for files in (trust, signers))
+    context = make_context(anchors, now, keys, named)
+    verdict = verify_message_octets(read_file(path), context, policy, encryption, protocol)
+    return {"file": str(path), **verdict}
 
 
-def _read_anchor_file(path: Path) -> bytes:
-    """Return a file of trust anchors; one without a certificate is misuse, not a verdict."""
+def _read_certificate_file(path: Path) -> bytes:
+    """Return a file of certificates; one without a certificate is misuse, not a verdict."""
     octets = read_file(path)
     try:
         read_certificates(octets)
@@ -179,6 +215,15 @@ def read_home_context(home: Path) -> ProtocolContext:
 @click.argument("file", type=FILE, help="an HTTP message: optional start line, headers, empty line, body")
 @judging_options()
 @decryption_options(required=False)
+@click.option(
+    "--protocol",
+    type=click.Choice([ebms2.name, as4.name]),
+    default=ebms2.name,
+    help="the protocol of the message",
+)
+@click.option(
+    "--signer", type=FILE, multiple=True, metavar="PEM", help="(as4) certificates that a message only names"
+)
 @click.option("--home", type=FILE, help="use the agreements and parties of this home folder")
 def verify_message(arguments: Arguments) -> int:
     """Print the verdict; return 0 for accepted, 1 for refused."""
@@ -198,6 +243,8 @@ def _put_into_words(verdict: dict[str, Any]) -> dict[str, Any]:
 
 def _judge_message_file(arguments: Arguments) -> dict[str, Any]:
     if arguments.home is not None:
+        if arguments.protocol != ebms2.name:
+            raise GatewayError(MISUSE, "an AS4 message is verified by itself, without --home", "--home")
         context = read_home_context(arguments.home)
         return {"file": str(arguments.file), **verify_message_octets(read_file(arguments.file), context)}
     now = arguments.at or datetime.now(UTC)
@@ -212,4 +259,6 @@ def _judge_message_file(arguments: Arguments) -> dict[str, Any]:
         now=now,
         keys=keys,
         encryption=arguments.encryption_policy,
+        protocol=arguments.protocol,
+        signers=arguments.signer,
     )

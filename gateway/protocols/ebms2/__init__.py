@@ -25,6 +25,7 @@ from gateway.protocols.ebms2.message_sealing import seal
 from gateway.protocols.ebms2.message_units import get_unit_kind
 from gateway.protocols.ebms2.refusal_answers import (
     find_message_header,
+    find_refused_message,
     make_error_signal,
     make_fault_response,
     reject_parcel,
@@ -37,6 +38,7 @@ __all__ = [
     "collect_payload_digests",
     "find_fault",
     "find_message_header",
+    "find_refused_message",
     "get_unit_kind",
     "has_synchronous_answer",
     "is_answerable",

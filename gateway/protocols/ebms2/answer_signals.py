@@ -28,7 +28,7 @@ from gateway.message_model import (
 )
 from gateway.protocols.core import OpenedMessage, ProtocolContext, SentUnit
 from gateway.protocols.ebms2.header_blocks import MessageHeader
-from gateway.protocols.ebms2.message_signature import to_model_reference
+from gateway.protocols.signed_references import to_model_reference
 
 __all__ = [
     "ANSWERS",

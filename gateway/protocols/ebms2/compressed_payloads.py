@@ -7,9 +7,7 @@ packaging of the agreement names, else it is XML when the content begins so.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -20,23 +18,17 @@ from gateway.message_model import Payload
 from gateway.protocols.core import UnwrappedPart
 from gateway.protocols.ebms2.encrypted_payloads import guess_media_type
 from gateway.protocols.ebms2.packaging import ManifestReference
+from gateway.protocols.gzip_content import compress_content, expand_content
 from gateway.wire import MimePart
 
 __all__ = ["compress_payloads", "expand_parts"]
 
 _MEDIA_TYPES: Final = (GZIP, "application/x-gzip")
-_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
-_STEP: Final = 64 * 1024
-#: XML compresses to a tenth or a thirtieth. A hundred times is a bomb; a small part may always expand.
-_MOST_TIMES: Final = 100
-_ALWAYS_ALLOWED: Final = 256 * 1024
 
 
 def compress_payloads(payloads: tuple[Payload, ...]) -> tuple[Payload, ...]:
     """Return payloads compressed; the same content gives the same octets."""
-    return tuple(
-        replace(one, content=gzip.compress(one.content, mtime=0), media_type=GZIP) for one in payloads
-    )
+    return tuple(replace(one, content=compress_content(one.content), media_type=GZIP) for one in payloads)
 
 
 def expand_parts(
@@ -54,7 +46,7 @@ def expand_parts(
         part = parts[one.content_id]
         if part.media_type not in _MEDIA_TYPES:
             raise GatewayError(COMPRESSION_REFUSED, f"this payload must be {GZIP}", one.location)
-        content = _expand_content(part.content, most, one.location)
+        content = expand_content(part.content, most, one.location)
         most -= len(content)
         media_type = _find_media_type(pmode) or guess_media_type(content)
         headers = {**part.headers, "content-type": media_type}
@@ -69,28 +61,3 @@ def _find_media_type(pmode: PMode) -> str | None:
     parts = pmode.packaging.parts if pmode.packaging is not None else ()
     named = {one.mime_type for one in parts if GZIP in one.inside}
     return named.pop() if len(named) == 1 and "*" not in next(iter(named)) else None
-
-
-def _expand_content(data: bytes, most: int, location: str) -> bytes:
-    """Return the content of one gzip member, in steps, so that nothing too large is ever held."""
-    allowed = min(most, max(_ALWAYS_ALLOWED, _MOST_TIMES * len(data)))
-    work, pieces, size = zlib.decompressobj(_GZIP_WINDOW), [], 0
-    waiting = data
-    try:
-        while not work.eof:
-            piece = work.decompress(waiting, _STEP)
-            waiting = work.unconsumed_tail
-            if not piece and not waiting and not work.eof:
-                raise GatewayError(COMPRESSION_REFUSED, "the payload is cut off", location)
-            size += len(piece)
-            if size > allowed:
-                detail = f"the payload expands to more than {allowed} octets"
-                raise GatewayError(COMPRESSION_REFUSED, detail, location)
-            pieces.append(piece)
-    except zlib.error:
-        raise GatewayError(
-            COMPRESSION_REFUSED, "the payload is not gzip, or it is damaged", location
-        ) from None
-    if work.unused_data:
-        raise GatewayError(COMPRESSION_REFUSED, "there are octets after the compressed payload", location)
-    return b"".join(pieces)

@@ -35,7 +35,8 @@ from gateway.errors import (
 )
 from gateway.message_model import Party, Payload
 from gateway.protocols.core import ProtocolContext, UnwrappedPart
-from gateway.protocols.ebms2.packaging import ManifestReference, format_cid_uri
+from gateway.protocols.ebms2.packaging import ManifestReference
+from gateway.protocols.payload_parts import format_cid_uri
 from gateway.wire import XENC, MimePart, WireLimits
 from gateway.xmlsec import DigestCheck, PartDecryption
 

@@ -21,6 +21,7 @@ from gateway.message_model import (
     ErrorSignal,
     Party,
     Ping,
+    PullRequest,
     Receipt,
     StatusRequest,
     StatusResponse,
@@ -28,9 +29,9 @@ from gateway.message_model import (
     UserMessage,
 )
 from gateway.protocols.ebms2.message_order import write_message_order
-from gateway.protocols.ebms2.message_signature import write_references
 from gateway.protocols.ebms2.message_units import ACTIONS
 from gateway.protocols.ebms2.packaging import write_manifest
+from gateway.protocols.signed_references import write_references
 from gateway.wire import (
     DS,
     EB,
@@ -205,7 +206,7 @@ def _write_message_data(unit: Unit) -> str:
         write_leaf("eb:MessageId", unit.message_id),
         write_leaf("eb:Timestamp", format_instant(unit.timestamp)),
     ]
-    if not isinstance(unit, Ping | StatusRequest) and unit.ref_to_message_id is not None:
+    if not isinstance(unit, Ping | StatusRequest | PullRequest) and unit.ref_to_message_id is not None:
         parts.append(write_leaf("eb:RefToMessageId", unit.ref_to_message_id))
     if isinstance(unit, UserMessage) and unit.expires_at is not None:
         parts.append(write_leaf("eb:TimeToLive", format_instant(unit.expires_at)))

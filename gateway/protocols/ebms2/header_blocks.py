@@ -12,7 +12,8 @@ from lxml import etree
 from gateway.agreements import SIGNAL_SERVICE, MessageRoute, PMode, is_uri
 from gateway.errors import HEADER_INCONSISTENT, HEADER_INVALID, GatewayError
 from gateway.message_model import NEXT_MSH, TO_PARTY_MSH, AckRequest, Party, PartyId, SequenceNumber
-from gateway.protocols.ebms2.element_reader import (
+from gateway.protocols.ebms2.message_order import check_agreed_order, read_sequence_number
+from gateway.protocols.element_reader import (
     ElementSequence,
     check_attributes,
     list_elements,
@@ -23,7 +24,6 @@ from gateway.protocols.ebms2.element_reader import (
     read_instant,
     read_text,
 )
-from gateway.protocols.ebms2.message_order import check_agreed_order, read_sequence_number
 from gateway.wire import DS, EB, SOAP11_NEXT, XML
 
 __all__ = [

@@ -23,7 +23,6 @@ from gateway.message_model import (
     UserMessage,
 )
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext
-from gateway.protocols.ebms2.element_reader import make_eb_name
 from gateway.protocols.ebms2.envelope_writer import (
     NAMESPACES,
     write_ack_request,
@@ -36,9 +35,11 @@ from gateway.protocols.ebms2.header_blocks import (
     read_actor,
     read_header_blocks,
 )
-from gateway.protocols.ebms2.message_signature import sign_envelope, to_model_reference
+from gateway.protocols.ebms2.message_signature import sign_envelope
 from gateway.protocols.ebms2.message_units import get_unit_kind
 from gateway.protocols.ebms2.packaging import MessagePackage, build_parcel, open_package, rebuild_parcel
+from gateway.protocols.element_reader import make_eb_name
+from gateway.protocols.signed_references import to_model_reference
 from gateway.wire import EB, SOAP11, ByteRange, TreeByteRanges, WireLimits, write_attribute
 
 __all__ = [

@@ -10,7 +10,7 @@ from lxml import etree
 from gateway.agreements import PMode
 from gateway.errors import HEADER_INCONSISTENT, HEADER_INVALID, OUR_MISTAKE, GatewayError
 from gateway.message_model import LAST_SEQUENCE_NUMBER, SequenceNumber, UserMessage
-from gateway.protocols.ebms2.element_reader import (
+from gateway.protocols.element_reader import (
     ElementSequence,
     check_attributes,
     make_eb_name,

@@ -14,10 +14,10 @@ from gateway.errors import NOT_COVERED, SIGNATURE_MISSING, SIGNER_MISMATCH, Gate
 from gateway.message_model import DigestReference, ErrorSignal, Receipt, StatusRequest, Unit, UserMessage
 from gateway.pki import Certificate, Signer
 from gateway.protocols.ebms2.packaging import ManifestReference, MessagePackage
+from gateway.protocols.signed_references import read_references
 from gateway.wire import DS, WireLimits
 from gateway.xmlsec import (
     SHA256,
-    XPATH,
     CertificateCheck,
     PartDecryption,
     VerifiedSignature,
@@ -26,7 +26,6 @@ from gateway.xmlsec import (
     verify_message_signature,
     write_message_signature,
 )
-from gateway.xmlsec import digest_references as xmldsig
 
 __all__ = [
     "SIGNATURE",
@@ -38,12 +37,9 @@ __all__ = [
     "needs_signature",
     "parse_cid_uri",
     "read_own_references",
-    "read_references",
     "require_signature",
     "sign_envelope",
-    "to_model_reference",
     "verify_package_signature",
-    "write_references",
 ]
 
 SIGNATURE: Final = "/soap:Envelope/soap:Header/ds:Signature"
@@ -160,42 +156,11 @@ def compute_message_identity(package: MessagePackage, signed: VerifiedSignature 
     return hashlib.sha256(b"".join([len(one).to_bytes(8) + one for one in values])).hexdigest()
 
 
-def to_model_reference(reference: xmldsig.DigestReference) -> DigestReference:
-    """Return a reference of a signature as a type of the message model."""
-    return DigestReference(
-        uri=reference.uri,
-        digest_algorithm=reference.digest_algorithm,
-        digest=reference.digest_value,
-        transforms=tuple((one.algorithm, *one.prefixes, *one.expression) for one in reference.transforms),
-    )
-
-
-def read_references(elements: Iterable[etree._Element]) -> tuple[DigestReference, ...]:
-    """Return the ds:Reference elements that an Acknowledgment repeats (ebMS 2.0 §6.3.2)."""
-    return tuple(to_model_reference(xmldsig.read_reference(one)) for one in elements)
-
-
 def read_own_references(element: etree._Element | None) -> tuple[DigestReference, ...]:
     """Return the references of our own ds:Signature, which is not verified again."""
     if element is None:
         return ()
     return read_references(element.iterfind(f"{{{DS}}}SignedInfo/{{{DS}}}Reference"))
-
-
-def write_references(found: Iterable[DigestReference]) -> str:
-    """Return ds:Reference elements with the values of the received ones, each valid on its own."""
-    return "".join([xmldsig.write_reference_text(_to_xml_reference(one)) for one in found])
-
-
-def _to_xml_reference(one: DigestReference) -> xmldsig.DigestReference:
-    transforms = tuple(_to_xml_transform(algorithm, tuple(rest)) for algorithm, *rest in one.transforms)
-    return xmldsig.DigestReference(one.uri, one.digest_algorithm, one.digest, transforms)
-
-
-def _to_xml_transform(algorithm: str, parameters: tuple[str, ...]) -> xmldsig.Transform:
-    if algorithm == XPATH:
-        return xmldsig.Transform(algorithm, expression=parameters)
-    return xmldsig.Transform(algorithm, prefixes=parameters)
 
 
 def parse_cid_uri(uri: str) -> str:

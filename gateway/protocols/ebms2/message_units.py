@@ -32,15 +32,6 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
-from gateway.protocols.ebms2.element_reader import (
-    ElementSequence,
-    check_attributes,
-    make_eb_name,
-    make_soap_name,
-    raise_header_error,
-    read_instant,
-    read_text,
-)
 from gateway.protocols.ebms2.header_blocks import (
     HeaderBlocks,
     MessageHeader,
@@ -50,8 +41,17 @@ from gateway.protocols.ebms2.header_blocks import (
     read_message_id,
     read_party,
 )
-from gateway.protocols.ebms2.message_signature import read_references
 from gateway.protocols.ebms2.packaging import SoapBodyContent
+from gateway.protocols.element_reader import (
+    ElementSequence,
+    check_attributes,
+    make_eb_name,
+    make_soap_name,
+    raise_header_error,
+    read_instant,
+    read_text,
+)
+from gateway.protocols.signed_references import read_references
 from gateway.wire import DS, XML
 
 __all__ = [

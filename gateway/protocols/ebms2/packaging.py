@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes
 
 from lxml import etree
 
@@ -23,7 +22,13 @@ from gateway.errors import (
 )
 from gateway.message_model import NEXT_MSH, TO_PARTY_MSH, MemoryBody, Payload
 from gateway.protocols.core import Parcel
-from gateway.protocols.ebms2.element_reader import (
+from gateway.protocols.ebms2.header_blocks import (
+    UNDERSTOOD,
+    MessageHeader,
+    check_element_version,
+    read_message_header,
+)
+from gateway.protocols.element_reader import (
     ElementSequence,
     check_attributes,
     list_elements,
@@ -32,12 +37,7 @@ from gateway.protocols.ebms2.element_reader import (
     raise_header_error,
     read_text,
 )
-from gateway.protocols.ebms2.header_blocks import (
-    UNDERSTOOD,
-    MessageHeader,
-    check_element_version,
-    read_message_header,
-)
+from gateway.protocols.payload_parts import decode_cid_uri, format_cid_uri, index_parts
 from gateway.wire import (
     XLINK,
     XML,
@@ -65,7 +65,6 @@ __all__ = [
     "check_parts_present",
     "collect_payloads",
     "find_message_header",
-    "format_cid_uri",
     "open_package",
     "read_soap_body",
     "rebuild_parcel",
@@ -81,7 +80,6 @@ _ID, _VERSION = make_eb_name("id"), make_eb_name("version")
 # The schema does not have this attribute on the Manifest, but some senders write it.
 _MUST_UNDERSTAND: Final = make_soap_name("mustUnderstand")
 _LANG: Final = f"{{{XML}}}lang"
-_UNRESERVED: Final = "@!$&'()*+,;=:-._~/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,7 @@ def open_package(parcel: Parcel, limits: WireLimits) -> MessagePackage:
         raise GatewayError(NOT_SOAP, "ebMS 2.0 is carried by SOAP 1.1", "/soap:Envelope")
     check_must_understand(envelope, UNDERSTOOD, (TO_PARTY_MSH, NEXT_MSH))
     return MessagePackage(
-        envelope, related.root.content, _index_parts(related.attachments), read_fault(envelope)
+        envelope, related.root.content, index_parts(related.attachments), read_fault(envelope)
     )
 
 
@@ -154,25 +152,6 @@ def _read_soap_header(parcel: Parcel, limits: WireLimits) -> etree._Element | No
         data = stream.read(limits.body + 1)
     root = read_multipart_related(parcel.get_header("Content-Type"), data, limits).root.content
     return read_envelope(parse_xml(root, limits, envelope=True)).header
-
-
-def _index_parts(parts: Iterable[MimePart]) -> dict[str, MimePart]:
-    found: dict[str, MimePart] = {}
-    for part in parts:
-        if not part.content_id:
-            raise GatewayError(MIME_MALFORMED, "a part without Content-ID cannot be named by the Manifest")
-        if part.content_id in found:
-            raise GatewayError(
-                MIME_MALFORMED, "two parts have one Content-ID", format_cid_uri(part.content_id)
-            )
-        found[part.content_id] = part
-    return found
-
-
-def format_cid_uri(content_id: str) -> str:
-    """Return the cid: URI of a Content-ID."""
-    # RFC 2392 §2: a Content-ID in a cid: URI is percent-encoded.
-    return "cid:" + quote(content_id[:256], safe=_UNRESERVED)
 
 
 def read_soap_body(body: etree._Element) -> SoapBodyContent:
@@ -231,10 +210,10 @@ def _parse_content_id(element: etree._Element) -> str:
         raise_header_error(
             element, f"a payload must be in the message: {href[:120]!r} is not a cid: URI", PART_MISSING
         )
-    try:
-        return unquote_to_bytes(href[4:]).decode("utf-8")
-    except UnicodeDecodeError:
+    content_id = decode_cid_uri(href)
+    if content_id is None:
         raise_header_error(element, "no such cid: URI", HEADER_INVALID, at="xlink:href")
+    return content_id
 
 
 def check_parts_present(manifest: tuple[ManifestReference, ...], parts: Mapping[str, MimePart]) -> None:

@@ -7,18 +7,25 @@ from dataclasses import replace
 from gateway.agreements import PMode
 from gateway.errors import NOT_UNDERSTOOD, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Unit
-from gateway.protocols.core import Parcel, ProtocolContext, RejectionResponse
+from gateway.protocols.core import Parcel, ProtocolContext, RefusedMessage, RejectionResponse
 from gateway.protocols.ebms2.answer_signals import has_signal_answers, is_answerable
 from gateway.protocols.ebms2.answer_signals import make_error_signal as make_signal_of_error
 from gateway.protocols.ebms2.header_blocks import MessageHeader
 from gateway.protocols.ebms2.hop_messages import find_onward_rule
 from gateway.protocols.ebms2.message_sealing import seal
+from gateway.protocols.ebms2.message_units import get_unit_kind
 from gateway.protocols.ebms2.packaging import CONTENT_TYPE
 from gateway.protocols.ebms2.packaging import find_message_header as find_header_in_package
 from gateway.protocols.ebms2.unverified_message import ReplyAddress
 from gateway.wire import SoapFault, WireLimits, write_fault_envelope
 
-__all__ = ["find_message_header", "make_error_signal", "make_fault_response", "reject_parcel"]
+__all__ = [
+    "find_message_header",
+    "find_refused_message",
+    "make_error_signal",
+    "make_fault_response",
+    "reject_parcel",
+]
 
 
 def make_error_signal(
@@ -38,6 +45,14 @@ def make_error_signal(
 def find_message_header(parcel: Parcel, limits: WireLimits) -> MessageHeader | None:
     """Return the MessageHeader of a refused parcel if it can be read, else None."""
     return find_header_in_package(parcel, limits)[0]
+
+
+def find_refused_message(parcel: Parcel, limits: WireLimits) -> RefusedMessage | None:
+    """Return what can be read of a refused parcel, None where its header cannot be read."""
+    header = find_message_header(parcel, limits)
+    if header is None:
+        return None
+    return RefusedMessage(header.message_id, get_unit_kind(header), is_answerable(header))
 
 
 def make_fault_response(problem: GatewayError) -> RejectionResponse:

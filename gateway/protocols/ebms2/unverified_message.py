@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, HEADER_INVALID, REFUSED_FOR_GOOD, GatewayError
-from gateway.protocols.core import Parcel, SentUnit
+from gateway.errors import HEADER_INVALID, GatewayError
+from gateway.protocols.core import Parcel, SentUnit, make_fault_error
 from gateway.protocols.ebms2.header_blocks import (
     HeaderBlocks,
     MessageHeader,
@@ -56,7 +56,7 @@ def read_message(parcel: Parcel, limits: WireLimits) -> UnverifiedMessage:
     """Return a message with its header blocks and its Body; raise GatewayError for what is malformed."""
     package = open_package(parcel, limits)
     if package.fault is not None:
-        raise _make_fault_error(package.fault)
+        raise make_fault_error(package.fault, "/soap:Envelope/soap:Body")
     if package.envelope.header is None:
         raise GatewayError(HEADER_INVALID, "there is no SOAP Header", "/soap:Envelope")
     blocks = read_header_blocks(package.envelope.header)
@@ -78,16 +78,6 @@ def attach_reply_address(blocks: HeaderBlocks) -> Iterator[None]:
 def find_fault(parcel: Parcel, limits: WireLimits) -> SoapFault | None:
     """Return the SOAP Fault in a parcel, None when it contains something else."""
     return open_package(parcel, limits).fault
-
-
-def _make_fault_error(fault: SoapFault) -> GatewayError:
-    """Return the problem of a SOAP Fault that answers our message."""
-    # A Client, MustUnderstand or VersionMismatch fault concerns the message, which does not change.
-    final = fault.code.rpartition(":")[2] != "Server"
-    detail = f"SOAP Fault {fault.code[:80]}: {fault.text[:300]}"
-    return GatewayError(
-        REFUSED_FOR_GOOD if final else ANSWER_NOT_UNDERSTOOD, detail, "/soap:Envelope/soap:Body"
-    )
 
 
 def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:

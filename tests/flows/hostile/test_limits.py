@@ -318,9 +318,9 @@ def test_no_path_through_a_strangers_document_joins_sets_of_nodes() -> None:
 
 
 FIXED = {
-    "256": ("gateway.wire.soap._MOST_BLOCKS", "gateway.protocols.ebms2.element_reader._MAX_CHILDREN"),
-    "1,024": ("gateway.protocols.ebms2.element_reader._MAX_VALUE",),
-    "128": ("gateway.protocols.ebms2.element_reader._MAX_MOMENT",),
+    "256": ("gateway.wire.soap._MOST_BLOCKS", "gateway.protocols.element_reader._MAX_CHILDREN"),
+    "1,024": ("gateway.protocols.element_reader._MAX_VALUE",),
+    "128": ("gateway.protocols.element_reader._MAX_MOMENT",),
     "4": (
         "gateway.xmlsec.digest_references._MOST_TRANSFORMS",
         "gateway.xmlsec.x509_key_info._MOST_CERTIFICATES",

@@ -14,7 +14,7 @@ from gateway.conformance.hostile import number_attacks
 from gateway.conformance.hostile.exchange import HttpRequest
 from gateway.conformance.hostile.partner_folder import make_sample_kit
 from gateway.harmonize.types.value_shapes import DECIMAL
-from gateway.protocols.ebms2.element_reader import read_instant
+from gateway.protocols.element_reader import read_instant
 from gateway.wire.mime import read_multipart_related
 from gateway.wire.shipped_schemas import SUBMISSION, load_shipped_schemas
 from gateway.wire.xml import parse_xml
@@ -50,7 +50,7 @@ def test_the_largest_number_of_a_mapping_is_exact() -> None:
 def test_a_moment_is_measured_before_it_is_matched(monkeypatch: pytest.MonkeyPatch) -> None:
     element = parse_xml(b"<a>2026-11-20T09:00:00.5Z</a>")
     assert read_instant(element).microsecond == 500_000
-    monkeypatch.setattr("gateway.protocols.ebms2.element_reader._MOMENT", None)
+    monkeypatch.setattr("gateway.protocols.element_reader._MOMENT", None)
     for text in ("2026-11-20T09:00:00." + "1" * 5000, " " * 129):
         element.text = text
         with pytest.raises(gateway.errors.GatewayError, match="128 characters"):
@@ -69,8 +69,9 @@ READ = {
     "wire/schema_sets.py": "a line number of libxml2",
     "wire/schema_validation.py": "a line number of libxml2",
     "encryption/encrypted_data.py": "at most 64 ASCII digits",
-    "protocols/ebms2/element_reader.py": "by the pattern, at most 128 characters",
+    "protocols/element_reader.py": "by the pattern, at most 128 characters",
     "protocols/ebms2/message_order.py": "at most 32 digits, by the pattern",
+    "xmlsec/security_tokens.py": "at most 50 ASCII digits",
     "xmlsec/wss.py": "by the pattern",
     "xmlsec/xades.py": "by the pattern",
     "wire/xml_instants.py": "checked against the schema before",

@@ -1,4 +1,4 @@
-"""Reads elements of the ebMS 2.0 header exactly as its schema defines them.
+"""Reads elements of an ebMS header exactly as its schema defines them.
 
 Elements that these functions accept are valid by the schema of the header. Extension
 elements, which the schema would allow, are refused because the gateway does not understand
@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 from lxml import etree
 
 from gateway.errors import HEADER_INVALID, NOT_SUPPORTED, GatewayError, Problem
-from gateway.wire import EB, SOAP11, XML, build_xpath
+from gateway.wire import EB, EB3, SOAP11, SOAP12, XML, build_xpath
 
 __all__ = [
     "ElementSequence",
@@ -36,8 +36,7 @@ _MAX_CHILDREN: Final = 256
 # Twenty-five characters, some digits of a fraction, and white space around them.
 _MAX_MOMENT: Final = 128
 _XML_ATTRIBUTE: Final = f"{{{XML}}}"
-_EB_ATTRIBUTE: Final = f"{{{EB}}}"
-_SOAP_ATTRIBUTE: Final = f"{{{SOAP11}}}"
+_NEVER_FOREIGN: Final = tuple(f"{{{one}}}" for one in (EB, EB3, SOAP11, SOAP12))
 _MOMENT: Final = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,6})\d*)?"
     # XML Schema allows zones up to fourteen hours.
@@ -49,7 +48,7 @@ _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 @cache
 def make_eb_name(name: str) -> str:
-    """Return the qualified name of an element or attribute of the header's namespace."""
+    """Return the qualified name of an element or attribute of the header of ebMS 2.0."""
     return f"{{{EB}}}{name}"
 
 
@@ -131,7 +130,7 @@ def check_attributes(
     for name in map(str, found):
         if name in required or name in optional:
             continue
-        if foreign and name[0] == "{" and not name.startswith((_EB_ATTRIBUTE, _SOAP_ATTRIBUTE)):
+        if foreign and name[0] == "{" and not name.startswith(_NEVER_FOREIGN):
             continue
         raise_header_error(element, f"attribute {name[:120]} does not belong here")
 
@@ -191,7 +190,7 @@ class ElementSequence:
         if self._at == len(self._children):
             return
         child = self._children[self._at]
-        if extensible and etree.QName(child).namespace not in (None, EB):
+        if extensible and etree.QName(child).namespace not in (None, etree.QName(self.element).namespace):
             raise_header_error(child, "extension elements are not supported", NOT_SUPPORTED)
         raise_header_error(
             child, f"{etree.QName(child).localname[:80]} does not belong here, or is not in its place"

@@ -1,0 +1,81 @@
+"""Seals one unit into a parcel: written, compressed and signed as the P-Mode says."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Final
+
+from gateway.agreements import PMode
+from gateway.errors import NOT_SUPPORTED, OUR_MISTAKE, GatewayError
+from gateway.message_model import ErrorSignal, MemoryBody, Payload, PullRequest, Receipt, Unit, UserMessage
+from gateway.protocols.as4.envelope_writer import As4Envelope, write_as4_envelope
+from gateway.protocols.as4.header_reader import GZIP_TYPE
+from gateway.protocols.as4.packaging import SOAP_TYPE
+from gateway.protocols.core import Parcel, ProtocolContext
+from gateway.protocols.gzip_content import compress_content
+from gateway.wire import MimePart, write_multipart_related
+from gateway.xmlsec import SwaAttachment, write_swa_security
+
+__all__ = ["seal"]
+
+_CONTENT_TYPE: Final = f"{SOAP_TYPE}; charset=UTF-8"
+
+
+def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext) -> Parcel:
+    """Return the parcel of one unit, signed with the key of its sender as the P-Mode says."""
+    if len(units) != 1:
+        raise GatewayError(OUR_MISTAKE, "one message of AS4 has one unit")
+    unit = units[0]
+    if pmode is not None and pmode.encryption is not None and isinstance(unit, UserMessage):
+        raise GatewayError(NOT_SUPPORTED, "encrypted payloads of AS4", pmode.id)
+    compressed = pmode is not None and pmode.compresses_payloads
+    envelope = write_as4_envelope(unit, compressed=compressed)
+    parts = _make_parts(unit.payloads, compressed) if isinstance(unit, UserMessage) else []
+    security = _sign_envelope(envelope, parts, unit, context) if _needs_signature(unit, pmode) else ""
+    return _build_parcel(envelope.with_security(security), parts, unit.message_id)
+
+
+def _needs_signature(unit: Unit, pmode: PMode | None) -> bool:
+    """Return whether we sign a unit: receipts always, errors when it is known whose they are."""
+    if isinstance(unit, ErrorSignal):
+        return bool(unit.sender.ids) and (pmode is None or pmode.security.sign)
+    return isinstance(unit, Receipt | PullRequest) or pmode is None or pmode.security.sign
+
+
+def _sign_envelope(envelope: As4Envelope, parts: list[MimePart], unit: Unit, context: ProtocolContext) -> str:
+    signer = context.keys[context.get_party_name(unit.sender)]
+    return write_swa_security(
+        {
+            envelope.messaging_id: envelope.messaging.encode(),
+            envelope.body_id: envelope.body.encode(),
+        },
+        {one.content_id: SwaAttachment(one.media_type, one.content) for one in parts},
+        signer,
+        f"token-{envelope.body_id.partition('-')[2]}",
+    )
+
+
+def _make_parts(payloads: tuple[Payload, ...], compressed: bool) -> list[MimePart]:
+    if compressed:
+        payloads = tuple(
+            replace(one, content=compress_content(one.content), media_type=GZIP_TYPE) for one in payloads
+        )
+    return [
+        MimePart(
+            {"content-type": one.media_type},
+            one.content_id,
+            one.media_type.partition(";")[0].strip().lower(),
+            one.content,
+        )
+        for one in payloads
+    ]
+
+
+def _build_parcel(root: bytes, parts: list[MimePart], message_id: str) -> Parcel:
+    if not parts:
+        return Parcel({"Content-Type": _CONTENT_TYPE}, MemoryBody(root))
+    # The boundary depends on the message id, which no author of a payload knew: no payload contains it.
+    boundary = f"=-{hashlib.sha256(root).hexdigest()[:40]}"
+    content_type, body = write_multipart_related(root, parts, boundary, message_id, SOAP_TYPE)
+    return Parcel({"Content-Type": content_type}, MemoryBody(body))

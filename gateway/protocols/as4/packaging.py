@@ -1,0 +1,135 @@
+"""AS4 packaging: MIME, the SOAP 1.2 envelope, and the payload parts (AS4 §5.1.1)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from lxml import etree
+
+from gateway.errors import (
+    HEADER_INVALID,
+    MEDIA_TYPE_REFUSED,
+    MIME_MALFORMED,
+    NOT_SOAP,
+    NOT_SUPPORTED,
+    PART_MISSING,
+    TOO_LARGE,
+    GatewayError,
+)
+from gateway.message_model import Payload
+from gateway.protocols.as4.header_reader import GZIP_TYPE, PartInfo
+from gateway.protocols.as4.signal_values import make_eb3_name
+from gateway.protocols.core import Parcel, UnwrappedPart
+from gateway.protocols.gzip_content import expand_content
+from gateway.protocols.payload_parts import format_cid_uri, index_parts
+from gateway.wire import (
+    EB3,
+    WSSE,
+    MimePart,
+    SoapEnvelope,
+    SoapFault,
+    WireLimits,
+    check_must_understand,
+    parse_xml,
+    read_envelope,
+    read_fault,
+    read_multipart_related,
+)
+
+__all__ = [
+    "SOAP_TYPE",
+    "As4Package",
+    "check_parts_named",
+    "collect_as4_payloads",
+    "find_messaging",
+    "open_as4_package",
+]
+
+SOAP_TYPE: Final = "application/soap+xml"
+_UNDERSTOOD: Final = frozenset({f"{{{EB3}}}Messaging", f"{{{WSSE}}}Security"})
+_ENVELOPE: Final = "/soap12:Envelope"
+
+
+@dataclass(frozen=True, slots=True)
+class As4Package:
+    """The parts of a parcel: the envelope, and the other parts by content id."""
+
+    envelope: SoapEnvelope
+    parts: Mapping[str, MimePart]
+    fault: SoapFault | None
+
+
+def open_as4_package(parcel: Parcel, limits: WireLimits) -> As4Package:
+    """Return the envelope of a parcel and its parts; nothing of ebMS is read yet."""
+    if parcel.body.octet_count > limits.body:
+        detail = f"the body has {parcel.body.octet_count} octets, {limits.body} are allowed"
+        raise GatewayError(TOO_LARGE, detail, "body")
+    related = read_multipart_related(parcel.get_header("Content-Type"), parcel.read_octets(), limits)
+    if related.root.media_type != SOAP_TYPE:
+        detail = f"the envelope is {related.root.media_type[:80]!r}, not {SOAP_TYPE}"
+        raise GatewayError(MEDIA_TYPE_REFUSED, detail, "Content-Type")
+    envelope = read_envelope(parse_xml(related.root.content, limits, envelope=True))
+    if envelope.version != "1.2":
+        raise GatewayError(NOT_SOAP, "AS4 is carried by SOAP 1.2", "/soap:Envelope")
+    check_must_understand(envelope, _UNDERSTOOD)
+    return As4Package(envelope, index_parts(related.attachments), read_fault(envelope))
+
+
+def find_messaging(envelope: SoapEnvelope) -> etree._Element:
+    """Return the one eb:Messaging of an envelope; raise GW107 for any other place or number."""
+    found = list(envelope.root.iter(make_eb3_name("Messaging")))
+    if len(found) != 1 or found[0].getparent() is not envelope.header:
+        detail = "eb:Messaging must occur once, as a block of the SOAP Header"
+        raise GatewayError(HEADER_INVALID, detail, f"{_ENVELOPE}/soap12:Header")
+    if envelope.body_elements or "".join(map(str, envelope.body.itertext())).strip():
+        # AS4 permits one payload in the Body, eDelivery none: a payload is a part.
+        raise GatewayError(NOT_SUPPORTED, "a payload in the SOAP Body", f"{_ENVELOPE}/soap12:Body")
+    return found[0]
+
+
+def check_parts_named(named: tuple[PartInfo, ...], parts: Mapping[str, MimePart]) -> None:
+    """Raise for a payload that is named but absent, and for a part that is not named."""
+    for one in named:
+        if one.content_id not in parts:
+            raise GatewayError(PART_MISSING, "PayloadInfo names a part that is not there", one.location)
+    known = {one.content_id for one in named}
+    for content_id in parts:
+        if content_id not in known:
+            detail = "PayloadInfo does not name this part"
+            raise GatewayError(MIME_MALFORMED, detail, format_cid_uri(content_id))
+
+
+def collect_as4_payloads(
+    named: tuple[PartInfo, ...], parts: Mapping[str, MimePart], most: int
+) -> tuple[tuple[Payload, ...], tuple[UnwrappedPart, ...]]:
+    """Return the payloads in the order of PayloadInfo, expanded, and how the compressed ones came.
+
+    `most` is the number of octets that all payloads together may have after expansion.
+    """
+    payloads, unwrapped = [], []
+    for one in named:
+        payload, packed = _make_payload(one, parts[one.content_id], most)
+        payloads.append(payload)
+        unwrapped += [packed] if packed is not None else []
+        most -= len(payload.content)
+    return tuple(payloads), tuple(unwrapped)
+
+
+def _make_payload(one: PartInfo, part: MimePart, most: int) -> tuple[Payload, UnwrappedPart | None]:
+    media_type = part.headers.get("content-type", part.media_type)
+    payload = Payload(one.content_id, one.media_type or media_type, part.content, one.properties)
+    if not one.compressed:
+        stated = (one.media_type or media_type).partition(";")[0].strip().lower()
+        if stated != part.media_type:
+            # The MIME header is not signed, the property is (SwA profile §5.2).
+            detail = f"the part is {part.media_type[:80]!r}, and its MimeType {stated[:80]!r}"
+            raise GatewayError(MIME_MALFORMED, detail, one.location)
+        return payload, None
+    if part.media_type != GZIP_TYPE:
+        raise GatewayError(MIME_MALFORMED, f"a compressed part is {GZIP_TYPE}", one.location)
+    content = expand_content(part.content, most, one.location)
+    digest = hashlib.sha256(part.content).hexdigest()
+    return replace(payload, content=content), UnwrappedPart(one.content_id, digest, digest, compressed=True)

@@ -1,0 +1,44 @@
+"""The digests of a signature as values of the message model, and back, for signatures and receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lxml import etree
+
+from gateway.message_model import DigestReference
+from gateway.xmlsec import XPATH
+from gateway.xmlsec import digest_references as xmldsig
+
+__all__ = ["read_references", "to_model_reference", "write_references"]
+
+
+def to_model_reference(reference: xmldsig.DigestReference) -> DigestReference:
+    """Return a reference of a signature as a type of the message model."""
+    return DigestReference(
+        uri=reference.uri,
+        digest_algorithm=reference.digest_algorithm,
+        digest=reference.digest_value,
+        transforms=tuple((one.algorithm, *one.prefixes, *one.expression) for one in reference.transforms),
+    )
+
+
+def read_references(elements: Iterable[etree._Element]) -> tuple[DigestReference, ...]:
+    """Return the ds:Reference elements that an Acknowledgment repeats (ebMS 2.0 §6.3.2)."""
+    return tuple(to_model_reference(xmldsig.read_reference(one)) for one in elements)
+
+
+def write_references(found: Iterable[DigestReference]) -> str:
+    """Return ds:Reference elements with the values of the received ones, each valid on its own."""
+    return "".join([xmldsig.write_reference_text(_to_xml_reference(one)) for one in found])
+
+
+def _to_xml_reference(one: DigestReference) -> xmldsig.DigestReference:
+    transforms = tuple(_to_xml_transform(algorithm, tuple(rest)) for algorithm, *rest in one.transforms)
+    return xmldsig.DigestReference(one.uri, one.digest_algorithm, one.digest, transforms)
+
+
+def _to_xml_transform(algorithm: str, parameters: tuple[str, ...]) -> xmldsig.Transform:
+    if algorithm == XPATH:
+        return xmldsig.Transform(algorithm, expression=parameters)
+    return xmldsig.Transform(algorithm, prefixes=parameters)

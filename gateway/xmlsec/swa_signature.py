@@ -1,0 +1,324 @@
+"""WS-Security 1.1 with the profile of SOAP with Attachments 1.1: what AS4 signs (AS4 §5.1.4 to §5.1.6).
+
+One Security header with one ds:Signature in exclusive C14N over header blocks, Body and attachments. An
+attachment is signed by its content: XML in exclusive C14N, other text with line ends CRLF, all else as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, unquote_to_bytes
+
+from lxml import etree
+
+from gateway import errors
+from gateway.errors import GatewayError
+from gateway.pki import Certificate, Signer
+from gateway.wire import (
+    BASE64_ENCODING,
+    DEFAULT_LIMITS,
+    DS,
+    SOAP12,
+    SWA_CONTENT,
+    WSSE,
+    WSU,
+    X509_TOKEN,
+    WireLimits,
+    build_xpath,
+    canonicalize_document,
+    parse_xml,
+    write_attribute,
+    write_element,
+    write_leaf,
+)
+from gateway.xmlsec.algorithms import EXCLUSIVE_C14N, SHA256, SignaturePolicy, compute_digest
+from gateway.xmlsec.digest_references import DigestReference, Transform, write_reference_text
+from gateway.xmlsec.element_ids import check_unique_ids
+from gateway.xmlsec.security_tokens import TOKEN, read_security_token
+from gateway.xmlsec.strict_reader import check_attributes, list_children, raise_signature_error
+from gateway.xmlsec.xml_signature import (
+    CertificateCheck,
+    SignatureStructure,
+    VerifiedSignature,
+    apply_canonicalization,
+    read_signature,
+    verify_reference_digests,
+    verify_signed_info,
+)
+
+__all__ = ["SwaAttachment", "find_swa_security", "verify_swa_signature", "write_swa_security"]
+
+_HEADER: Final = f"{{{SOAP12}}}Header"
+_MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
+_SECURITY: Final = f"{{{WSSE}}}Security"
+_SIGNATURE: Final = f"{{{DS}}}Signature"
+_TIMESTAMP: Final = f"{{{WSU}}}Timestamp"
+_ID: Final = f"{{{WSU}}}Id"
+_MOST_TOKENS: Final = 4
+_XML_TYPE: Final = re.compile(r"(?:text|application)/xml|(?:application|image)/[\w!#$&^.+-]+\+xml")
+_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
+_LONGEST_URI: Final = 1024
+_BLOCK_TRANSFORMS: Final = (Transform(EXCLUSIVE_C14N),)
+_PART_TRANSFORMS: Final = (Transform(SWA_CONTENT),)
+_DS: Final = write_attribute("xmlns:ds", DS)
+
+_Target = etree._Element | str
+
+
+@dataclass(frozen=True, slots=True)
+class SwaAttachment:
+    """An attachment as it was signed: its media type, by which it is canonicalised, and its octets."""
+
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _SecurityHeader:
+    """What a Security header holds for a signature."""
+
+    signature: etree._Element
+    tokens: Mapping[str, etree._Element]
+    others: tuple[etree._Element, ...]
+
+
+def find_swa_security(root: etree._Element) -> etree._Element | None:
+    """Return the one wsse:Security of a SOAP 1.2 envelope, or None; raise for any other place or number."""
+    found = list(root.iter(_SECURITY))
+    if not found:
+        return None
+    header = found[0].getparent()
+    if len(found) > 1 or header is None or header.tag != _HEADER or header.getparent() is not root:
+        raise_signature_error("wsse:Security must occur once, in the SOAP Header", found[-1])
+    check_attributes(found[0], optional=(_MUST_UNDERSTAND, _ID))
+    return found[0]
+
+
+def verify_swa_signature(
+    security: etree._Element,
+    demanded: Iterable[etree._Element],
+    attachments: Mapping[str, SwaAttachment],
+    policy: SignaturePolicy,
+    *,
+    believe: CertificateCheck | None = None,
+    known: Iterable[Certificate] = (),
+    limits: WireLimits = DEFAULT_LIMITS,
+) -> VerifiedSignature:
+    """Verify the signature of an envelope over the elements `demanded` and every attachment.
+
+    `believe` checks the certificate before anything is computed with it. `known` are the certificates that
+    a message may name without containing them. Raises GW201 for a header without signature, GW203 for what
+    is not covered, other problems of security for all else.
+    """
+    root = security.getroottree().getroot()
+    parts = _read_security(security)
+    structure = read_signature(parts.signature, policy, limits=limits)
+    if structure.canonicalization.algorithm != EXCLUSIVE_C14N:
+        raise_signature_error(
+            "SignedInfo is in exclusive C14N", structure.signed_info, errors.ALGORITHM_REFUSED
+        )
+    check_unique_ids(root, (one.uri[1:] for one in structure.references if one.uri.startswith("#")))
+    certificate = read_security_token(structure.key_info, parts.tokens, known)
+    if believe is not None:
+        believe(certificate)
+    targets = _resolve_targets(structure, root, parts, attachments)
+    _check_coverage(structure, targets, demanded, attachments)
+    verify_signed_info(structure, certificate)
+
+    def resolve_reference(reference: DigestReference) -> bytes:
+        target = targets[reference]
+        if isinstance(target, str):
+            return _canonicalize_attachment(target, attachments[target], limits)
+        return apply_canonicalization(target, reference.transforms[0])
+
+    verify_reference_digests(structure, resolve_reference)
+    return VerifiedSignature(
+        references=structure.references,
+        certificate=certificate,
+        covered=tuple(
+            one.uri if isinstance(targets[one], str) else build_xpath(targets[one])  # type: ignore[arg-type]
+            for one in structure.references
+        ),
+        signature_algorithm=structure.algorithm,
+    )
+
+
+def _read_security(security: etree._Element) -> _SecurityHeader:
+    """Return the parts of a Security header: tokens, one signature, perhaps a Timestamp; nothing else."""
+    root = security.getroottree().getroot()
+    for unseen in root.iter(etree.Comment, etree.ProcessingInstruction, etree.Entity):
+        raise_signature_error("a comment or processing instruction in a signed envelope", unseen.getparent())
+    signatures, tokens, others = [], {}, []
+    for child in list_children(security):
+        if child.tag == _SIGNATURE:
+            signatures.append(child)
+        elif child.tag == TOKEN:
+            tokens[child.get(_ID, "")] = child
+        elif child.tag == _TIMESTAMP:
+            others.append(child)
+        else:
+            detail = f"{etree.QName(child).localname[:80]} in a Security header is not supported"
+            raise_signature_error(detail, child, errors.NOT_SUPPORTED)
+    if not signatures:
+        raise_signature_error("the Security header has no ds:Signature", security, errors.SIGNATURE_MISSING)
+    everywhere = sum(1 for _ in root.iter(_SIGNATURE))
+    if len(signatures) > 1 or everywhere > 1 or len(tokens) > _MOST_TOKENS or len(others) > 1:
+        raise_signature_error("a Security header holds one signature and one Timestamp at most", security)
+    return _SecurityHeader(signatures[0], tokens, tuple(others))
+
+
+def _resolve_targets(
+    structure: SignatureStructure,
+    root: etree._Element,
+    parts: _SecurityHeader,
+    attachments: Mapping[str, SwaAttachment],
+) -> dict[DigestReference, _Target]:
+    """Return what each reference names: an element in its place, or an attachment; each at most once."""
+    by_id = _index_signable(root, parts)
+    targets: dict[DigestReference, _Target] = {}
+    for reference in structure.references:
+        if reference.uri.startswith("cid:"):
+            target: _Target = _find_attachment(reference, structure, attachments)
+        else:
+            target = _find_element(reference, structure, by_id)
+        if target in targets.values() or reference.type:
+            raise_signature_error(f"two references to '{reference.uri[:120]}'", structure.signed_info)
+        targets[reference] = target
+    return targets
+
+
+def _index_signable(root: etree._Element, parts: _SecurityHeader) -> dict[str, etree._Element]:
+    """Return the elements that may be signed: header blocks and Body where they belong, tokens, Timestamp."""
+    header, body = root[0], root[-1]
+    found: dict[str, etree._Element] = {}
+    for one in (body, *header.iterchildren("*"), *parts.tokens.values(), *parts.others):
+        # The schema of eb:Messaging has an attribute id of type ID besides.
+        for value in (one.get(_ID), one.get("id")):
+            if value:
+                found[value] = one
+    return found
+
+
+def _find_element(
+    reference: DigestReference, structure: SignatureStructure, by_id: Mapping[str, etree._Element]
+) -> etree._Element:
+    target = by_id.get(reference.uri[1:]) if reference.uri.startswith("#") else None
+    if target is None:
+        detail = (
+            f"reference '{reference.uri[:120]}' names no Body, header block, token or Timestamp by its id"
+        )
+        raise_signature_error(detail, structure.signed_info)
+    if [one.algorithm for one in reference.transforms] != [EXCLUSIVE_C14N]:
+        raise_signature_error(
+            "an element is signed in exclusive C14N and by no other transform", structure.signed_info
+        )
+    return target
+
+
+def _find_attachment(
+    reference: DigestReference, structure: SignatureStructure, attachments: Mapping[str, SwaAttachment]
+) -> str:
+    if [one.algorithm for one in reference.transforms] != [SWA_CONTENT] or len(reference.uri) > _LONGEST_URI:
+        raise_signature_error(
+            "an attachment is signed by its content and by no other transform", structure.signed_info
+        )
+    try:
+        name = unquote_to_bytes(reference.uri[4:]).decode("utf-8")
+    except UnicodeDecodeError:
+        raise_signature_error(f"reference '{reference.uri[:120]}' is not a cid: URI", structure.signed_info)
+    if name not in attachments:
+        detail = f"the signed part '{name[:120]}' is not in the message"
+        raise_signature_error(detail, structure.element, errors.PART_MISSING)
+    return name
+
+
+def _check_coverage(
+    structure: SignatureStructure,
+    targets: Mapping[DigestReference, _Target],
+    demanded: Iterable[etree._Element],
+    attachments: Mapping[str, SwaAttachment],
+) -> None:
+    covered = list(targets.values())
+    for element in demanded:
+        if element not in covered:
+            raise_signature_error("this part must be signed and is not", element, errors.NOT_COVERED)
+    for name in attachments:
+        if name not in covered:
+            detail = f"the signature does not cover part '{name[:120]}'"
+            raise_signature_error(detail, structure.element, errors.NOT_COVERED)
+
+
+def _canonicalize_attachment(name: str, part: SwaAttachment, limits: WireLimits) -> bytes:
+    """Return the octets of an attachment that are digested (SwA profile §5.4.2).
+
+    A comment in XML is covered by no such digest, so a part that has one is refused.
+    """
+    if _XML_TYPE.fullmatch(part.media_type):
+        try:
+            root = parse_xml(part.content, limits)
+        except GatewayError as wrong:
+            raise GatewayError(wrong.problem, wrong.detail, f"cid:{name[:256]}") from None
+        if _has_comment(root):
+            detail = "the signature does not cover comments of an XML part: leave them out, or compress it"
+            raise GatewayError(errors.NOT_COVERED, detail, f"cid:{name[:256]}")
+        return canonicalize_document(root, exclusive=True)
+    if part.media_type.startswith("text/"):
+        return _LINE_END.sub(b"\r\n", part.content)
+    return part.content
+
+
+def _has_comment(root: etree._Element) -> bool:
+    beside = (root.itersiblings(etree.Comment, preceding=back) for back in (True, False))
+    return any(next(found, None) is not None for found in (root.iter(etree.Comment), *beside))
+
+
+def write_swa_security(
+    blocks: Mapping[str, bytes], attachments: Mapping[str, SwaAttachment], signer: Signer, token_id: str
+) -> str:
+    """Return the wsse:Security header that signs elements and attachments, as text of an envelope.
+
+    `blocks` are the exclusive canonical forms of the elements by wsu:Id. The envelope declares ``soap12``.
+    The certificate is in a BinarySecurityToken, whose wsu:Id is `token_id`.
+    """
+    references = [
+        DigestReference(f"#{name}", SHA256, compute_digest(SHA256, octets), _BLOCK_TRANSFORMS)
+        for name, octets in blocks.items()
+    ]
+    for name, part in attachments.items():
+        octets = _canonicalize_attachment(name, part, DEFAULT_LIMITS)
+        uri = "cid:" + quote(name, safe="@!$&'()*+,;=:-._~/")
+        references.append(DigestReference(uri, SHA256, compute_digest(SHA256, octets), _PART_TRANSFORMS))
+    methods = write_element("ds:CanonicalizationMethod", "", write_attribute("Algorithm", EXCLUSIVE_C14N))
+    methods += write_element("ds:SignatureMethod", "", write_attribute("Algorithm", signer.algorithm))
+    # It declares its own namespace, so that this text is its exclusive canonical form.
+    signed_info = write_element(
+        "ds:SignedInfo", methods + "".join(map(write_reference_text, references)), _DS
+    )
+    value = write_leaf("ds:SignatureValue", _encode(signer.sign(signed_info.encode())))
+    signature = write_element("ds:Signature", signed_info + value + _write_key_info(token_id), _DS)
+    start = write_attribute("xmlns:wsse", WSSE) + write_attribute("xmlns:wsu", WSU)
+    understood = write_attribute("soap12:mustUnderstand", "true")
+    return write_element("wsse:Security", _write_token(signer, token_id) + signature, start + understood)
+
+
+def _encode(octets: bytes) -> str:
+    return base64.b64encode(octets).decode("ascii")
+
+
+def _write_token(signer: Signer, token_id: str) -> str:
+    attributes = (
+        write_attribute("EncodingType", BASE64_ENCODING)
+        + write_attribute("ValueType", X509_TOKEN)
+        + write_attribute("wsu:Id", token_id)
+    )
+    return write_leaf("wsse:BinarySecurityToken", _encode(signer.certificate.der), attributes)
+
+
+def _write_key_info(token_id: str) -> str:
+    named = write_attribute("URI", f"#{token_id}") + write_attribute("ValueType", X509_TOKEN)
+    reference = write_element("wsse:Reference", "", named)
+    return write_element("ds:KeyInfo", write_element("wsse:SecurityTokenReference", reference))
