@@ -62,17 +62,27 @@ def read_statement(text: str) -> tuple[FeeMovement, ...]:
     rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
     found: list[FeeMovement] = []
     try:
-        missing = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
-        if missing:
-            raise GatewayError(STATEMENT_WRONG, f"there is no column {', '.join(missing)}", "line 1")
+        _check_columns(list(rows.fieldnames or ()))
         for row in rows:
             if len(found) >= _MOST_LINES:
                 detail = f"a statement has at most {_MOST_LINES} lines"
                 raise GatewayError(STATEMENT_WRONG, detail, f"line {rows.line_num}")
+            if None in row:
+                raise GatewayError(STATEMENT_WRONG, "it has more cells than columns", f"line {rows.line_num}")
             found.append(_read_line({name: row[name] or "" for name in _COLUMNS}, rows.line_num))
     except csv.Error as error:
-        raise GatewayError(STATEMENT_WRONG, f"no CSV: {error}", f"line {rows.line_num}") from error
+        # The number of the line that was read last; that of `rows` is of the last good one.
+        where = f"line {rows.reader.line_num}"
+        raise GatewayError(STATEMENT_WRONG, f"no CSV: {error}", where) from error
     return tuple(found)
+
+
+def _check_columns(columns: Sequence[str]) -> None:
+    if len(set(columns)) < len(columns):
+        raise GatewayError(STATEMENT_WRONG, "a column stands twice", "line 1")
+    missing = [name for name in _COLUMNS if name not in columns]
+    if missing:
+        raise GatewayError(STATEMENT_WRONG, f"there is no column {', '.join(missing)}", "line 1")
 
 
 def _read_line(row: dict[str, str], line: int) -> FeeMovement:

@@ -111,8 +111,11 @@ def _print_misuse(misuse: click.ClickException, words: Sequence[str]) -> None:
 
 
 def _print_exception(failure: Exception, words: Sequence[str]) -> int:
-    """Print one line for an exception; return 2 for misuse and wrong settings, 1 for anything else."""
-    from gateway.errors import MISUSE, OUR_MISTAKE, SETTINGS_WRONG, GatewayError
+    """Print one line for an exception; return 2 for misuse and wrong settings, 1 for anything else.
+
+    A statement that cannot be compared is 2 as well: 1 says that it differs.
+    """
+    from gateway.errors import MISUSE, OUR_MISTAKE, SETTINGS_WRONG, STATEMENT_WRONG, GatewayError
 
     if isinstance(failure, UnicodeEncodeError):
         failure = GatewayError(MISUSE, "an argument is not UTF-8")
@@ -122,7 +125,7 @@ def _print_exception(failure: Exception, words: Sequence[str]) -> int:
         place = "" if failure.location == _find_verb_words(words) else failure.location
         help_words = _name_help(words) if misused else ""
         print_failure(ReportedFailure(failure.detail, failure.problem.id, place, help_words))
-        return _MISUSE if misused or failure.problem is SETTINGS_WRONG else 1
+        return _MISUSE if misused or failure.problem in (SETTINGS_WRONG, STATEMENT_WRONG) else 1
     if os.environ.get("GATEWAY_TRACE"):
         raise failure
     kind = type(failure).__name__

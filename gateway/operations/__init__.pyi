@@ -48,6 +48,7 @@ from .display_zone import get_display_zone as get_display_zone
 from .display_zone import keep_display_zone as keep_display_zone
 from .display_zone import restate_times as restate_times
 from .display_zone import set_display_zone as set_display_zone
+from .fee_report import describe_case_fees as describe_case_fees
 from .fee_report import describe_fees as describe_fees
 from .fee_report import describe_movements as describe_movements
 from .fee_report import list_recorded_movements as list_recorded_movements
@@ -86,6 +87,7 @@ from .overview_report import read_overview as read_overview
 from .partner_findings import find_failed_deliveries as find_failed_deliveries
 from .partner_findings import find_missing_addresses as find_missing_addresses
 from .partner_findings import find_stuck_deliveries as find_stuck_deliveries
+from .partner_findings import find_tariff_warnings as find_tariff_warnings
 from .party_acts import set_party_status as set_party_status
 from .pending_acts import Operator as Operator
 from .pending_acts import OperatorDesk as OperatorDesk

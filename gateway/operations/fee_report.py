@@ -12,7 +12,7 @@ from gateway.cases import FeeMovement
 from gateway.hub import read_fee_money
 from gateway.store import fees
 
-__all__ = ["describe_fees", "describe_movements", "list_recorded_movements"]
+__all__ = ["describe_case_fees", "describe_fees", "describe_movements", "list_recorded_movements"]
 
 _COLUMNS = (
     *("id", "number", "application", "case_number", "agency", "kind", "gate", "state", "amount", "currency"),
@@ -32,6 +32,14 @@ def describe_fees(rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
 def describe_movements(conn: Connection, fee: int) -> list[dict[str, Any]]:
     """Return the payments and refunds of a fee (row id), oldest first."""
     return [{name: getattr(row, name) for name in _MOVED} for row in fees.list_movements(conn, fee)]
+
+
+def describe_case_fees(conn: Connection, case: int) -> list[dict[str, Any]]:
+    """Return the fees of a case (row id) with what was paid and given back of each, oldest first."""
+    return [
+        one | {"movements": describe_movements(conn, one["id"])}
+        for one in describe_fees(fees.list_by_case(conn, case))
+    ]
 
 
 def list_recorded_movements(conn: Connection, first: date, last: date) -> tuple[FeeMovement, ...]:

@@ -54,8 +54,9 @@ def find_case(conn: Connection, text: str) -> Row[Any] | None:
 
 
 def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
-    """Return a case with its requests, notices, decisions, used requirements, deliveries and evidence."""
+    """Return a case with its requests, notices, decisions, requirements, fees, deliveries, evidence."""
     # Who only looks a case up loads nothing of what a report needs.
+    from gateway.operations.fee_report import describe_case_fees
     from gateway.operations.release_report import describe_releases
     from gateway.operations.requirement_report import describe_case_results
 
@@ -76,6 +77,7 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
         **describe_releases(conn, case),
         "awaited": [dict(row._mapping) for row in requirement_results.list_awaited_uses(conn, case.id)],
         "customs": _read_customs_report(conn, case.id),
+        "fees": describe_case_fees(conn, case.id),
         "deliveries": [read_delivery_report(conn, row) for row in deliveries.list_by_case(conn, case.id)],
         "evidence": [dict(row._mapping) for row in list_subject_leaves(conn, "case", case.id)],
     }

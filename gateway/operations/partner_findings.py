@@ -1,4 +1,4 @@
-"""Findings about partners: who has no address, and which deliveries have failed or wait too long."""
+"""Findings about partners: who has no address or tariff, which deliveries have failed or wait too long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from gateway.hub import CUSTOMS
 from gateway.operations.plain_values import count_things, shorten_sentence
 from gateway.store import deliveries, delivery_leases
 
-__all__ = ["find_failed_deliveries", "find_missing_addresses", "find_stuck_deliveries"]
+__all__ = [
+    "find_failed_deliveries",
+    "find_missing_addresses",
+    "find_stuck_deliveries",
+    "find_tariff_warnings",
+]
 
 #: A delivery that is older and has not ended is stuck: the longest wait between attempts is shorter.
 _STUCK: Final = timedelta(hours=1)
@@ -38,6 +43,19 @@ def find_missing_addresses(settings: Settings, bundle: MappingBundle) -> Iterato
             )
     if CUSTOMS not in called:
         yield f"{NO_ADDRESS.id} customs has no address and is told nothing: set customs.endpoint"
+
+
+def find_tariff_warnings(settings: Settings, bundle: MappingBundle) -> Iterator[str]:
+    """Yield a warning for each document whose fee is due first and has no tariff, and for each odd tariff."""
+    tariffs = settings.fees.tariff
+    for name, document in sorted(bundle.documents.items()):
+        if document.fee.due == "before_forwarding" and name not in tariffs:
+            yield (
+                f"document {name} has a fee that is due before forwarding, and no tariff: its applications "
+                f"are forwarded unpaid; set fees.tariff.{name}"
+            )
+    for name in sorted(set(tariffs) - set(bundle.documents)):
+        yield f"fees.tariff names {name[:60]}, which is no document of the mappings in force: nobody pays it"
 
 
 def find_failed_deliveries(conn: Connection) -> Iterator[GatewayError]:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from gateway.state_machines import FEE
@@ -20,6 +21,9 @@ from gateway.store.column_types import Instant
 from gateway.store.table_types import make_identity_column, make_required_column, metadata
 
 __all__ = ["fee_movements", "fees"]
+
+# A fee that is due; written out, so that both databases know their index by it.
+_DUE = text("state IN ('LEVIED', 'ORDERED')")
 
 # A fee of an application. `number` is ours: the key of its order at the payment provider. A fee without an
 # amount is paid elsewhere, and its agency confirms it.
@@ -49,6 +53,7 @@ fees = Table(
     CheckConstraint("gate IN ('forwarding', 'result')", name="gate"),
     CheckConstraint(f"state IN ({', '.join(repr(one) for one in FEE.states)})", name="state"),
     Index("ix_fees_request_id", "request_id", "id"),
+    Index("ix_fees_due", "due_on", "id", sqlite_where=_DUE, postgresql_where=_DUE),
 )
 
 # Money that moved at the payment provider. `reference` is the provider's number of it, or ours of a refund

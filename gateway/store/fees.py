@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, insert, select, text, update
 
 from gateway.state_machines import FEE
 from gateway.store import transitions
@@ -30,6 +30,7 @@ __all__ = [
     "find_movement",
     "insert_fee",
     "insert_movement",
+    "list_by_case",
     "list_by_request",
     "list_fees",
     "list_movements",
@@ -37,6 +38,12 @@ __all__ = [
 ]
 
 _OF_REQUEST: Final = select(fees).where(fees.c.request_id == bindparam("wanted")).order_by(fees.c.id)
+_NUMBERED: Final = (
+    select(fees, agency_requests.c.number.label("application"), cases.c.number.label("case_number"))
+    .join(agency_requests, agency_requests.c.id == fees.c.request_id)
+    .join(cases, cases.c.id == fees.c.case_id)
+)
+_DUE: Final = text("fees.state IN ('LEVIED', 'ORDERED')")
 _NEW_MOVEMENT: Final = InsertIfAbsent(fee_movements, ("kind", "reference"), "id")
 
 
@@ -120,27 +127,42 @@ def list_fees(
     before: int | None = None,
     number: str | None = None,
     state: str | None = None,
+    due_before: date | None = None,
 ) -> Sequence[Row[Any]]:
-    """Return fees with the numbers of application and case, newest first, with a row id below `before`."""
-    found = (
-        select(fees, agency_requests.c.number.label("application"), cases.c.number.label("case_number"))
-        .join(agency_requests, agency_requests.c.id == fees.c.request_id)
-        .join(cases, cases.c.id == fees.c.case_id)
-        .order_by(fees.c.id.desc())
-        .limit(limit)
-    )
+    """Return fees with the numbers of application and case, newest first, with a row id below `before`.
+
+    With `due_before` only those that are not paid, and whose last day was before that day.
+    """
+    found = _NUMBERED.order_by(fees.c.id.desc()).limit(limit)
     if number is not None:
         found = found.where(fees.c.number == number)
     if state is not None:
         found = found.where(fees.c.state == state)
+    if due_before is not None:
+        found = found.where(_is_overdue(due_before))
     return conn.execute(found.where(fees.c.id < before) if before else found).all()
 
 
-def count_fees(conn: Connection, *, before: int, state: str | None = None) -> int:
-    """Return how many fees have a row id below `before`, counted up to LIST_COUNT_LIMIT."""
+def list_by_case(conn: Connection, case: int) -> Sequence[Row[Any]]:
+    """Return the fees of a case with the numbers of application and case, oldest first."""
+    found = _NUMBERED.where(agency_requests.c.case_id == case)
+    return conn.execute(found.order_by(fees.c.id)).all()
+
+
+def _is_overdue(day: date) -> ColumnElement[bool]:
+    """Return the condition that a fee is due and its last day was before a day, by the index of such fees."""
+    return fees.c.id.in_(select(fees.c.id).where(fees.c.due_on < day, _DUE))
+
+
+def count_fees(
+    conn: Connection, *, before: int, state: str | None = None, due_before: date | None = None
+) -> int:
+    """Return how many fees of `list_fees` have a row id below `before`, counted up to LIST_COUNT_LIMIT."""
     rest = select(fees.c.id).where(fees.c.id < before).limit(LIST_COUNT_LIMIT)
     if state is not None:
         rest = rest.where(fees.c.state == state)
+    if due_before is not None:
+        rest = rest.where(_is_overdue(due_before))
     return int(conn.execute(select(func.count()).select_from(rest.subquery())).scalar_one())
 
 

@@ -543,6 +543,16 @@ QUESTIONS = {
         "fees",
         "ix_fees_request_id",
     ),
+    "fees of a case": (
+        lambda conn: fees.list_by_case(conn, 1),
+        "fees",
+        "ix_fees_request_id",
+    ),
+    "overdue fees": (
+        lambda conn: fees.list_fees(conn, due_before=NOW.date()),
+        "due_on",
+        "ix_fees_due",
+    ),
     "payments and refunds of a fee": (
         lambda conn: fees.list_movements(conn, 1),
         "fee_movements",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -121,7 +121,7 @@ def _print_case_report(report: dict[str, Any]) -> None:
         print(f"  {line}")
     for request in report["requests"]:
         print(f"  {request['number']}  {request['agency']} {request['document']}  {request['state']}")
-    for line in _list_custody_lines(report):
+    for line in (*_list_custody_lines(report), *_list_fee_lines(report["fees"])):
         print(f"  {line}")
     for decision in report["decisions"]:
         past = "  (superseded)" if decision["superseded_by"] else ""
@@ -182,6 +182,18 @@ def _list_notice_lines(notice: dict[str, Any]) -> Iterator[str]:
         yield f"  {reason['code']} {reason['text']}{place}".rstrip()
     for item in notice["items"]:
         yield f"  item {item['item']}: {item['code']}"
+
+
+def _list_fee_lines(fees: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield each fee with what is due, until when and where; with what was paid and given back of it."""
+    for fee in fees:
+        until = f", until {fee['due_on']}" if fee["due_on"] else ""
+        money = f"{fee['amount']} {fee['currency']}" if fee["amount"] else "paid elsewhere"
+        where = f", paid at {fee['address']}" if fee["state"] == "ORDERED" and fee["address"] else ""
+        yield f"fee {fee['number']}  {fee['agency']}  {fee['state']}  {money}{until}{where}"
+        for moved in fee["movements"]:
+            why = f" ({moved['reason']})" if moved["reason"] else ""
+            yield f"  {moved['kind']} {moved['reference']}  {moved['amount']} {moved['currency']}{why}"
 
 
 def _list_custody_lines(report: dict[str, Any]) -> Iterator[str]:

@@ -33,6 +33,7 @@ from gateway.operations import (
     find_stamping_problem,
     find_static_problems,
     find_stuck_deliveries,
+    find_tariff_warnings,
     list_console_switches,
     list_lane_holds,
     list_waiting_acts,
@@ -100,6 +101,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         warnings += _find_open_ways(settings)
         bundle = _load_bundle_in_force(settings)
         warnings += find_missing_addresses(settings, bundle)
+        warnings += find_tariff_warnings(settings, bundle)
         yield from find_static_problems(bundle)
         yield from _find_delivery_troubles(settings, warnings)
 

@@ -15,7 +15,13 @@ from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import STATEMENT_WRONG, GatewayError
-from gateway.operations import describe_fees, describe_movements, list_recorded_movements
+from gateway.hub import get_current_time
+from gateway.operations import (
+    describe_fees,
+    describe_movements,
+    get_display_zone,
+    list_recorded_movements,
+)
 from gateway.state_machines import FEE
 from gateway.store import ListPage, fees
 
@@ -29,15 +35,18 @@ _DAY: Final = click.DateTime(["%Y-%m-%d"])
 
 @verb
 @click.option("--state", type=click.Choice(FEE.states), help="only fees in this state")
+@click.option("--overdue", is_flag=True, help="only those that are not paid after their last day")
 @page_options()
 @home_options(json_words="print one JSON object a line")
 def list_fees(arguments: Arguments) -> int:
     """Print the fees, the newest first."""
     with read_database(arguments) as conn:
-        before = require_row_number(arguments)
-        rows = fees.list_fees(conn, limit=arguments.limit, before=before, state=arguments.state)
+        # The settings are read: a day ends in the time zone of the hub.
+        today = get_current_time().astimezone(get_display_zone()).date() if arguments.overdue else None
+        chosen = {"state": arguments.state, "due_before": today}
+        rows = fees.list_fees(conn, limit=arguments.limit, before=require_row_number(arguments), **chosen)
         full = len(rows) == arguments.limit
-        more = fees.count_fees(conn, before=rows[-1].id, state=arguments.state) if full else 0
+        more = fees.count_fees(conn, before=rows[-1].id, **chosen) if full else 0
     print_page(ListPage(describe_fees(rows), more), as_json=arguments.json, columns=_COLUMNS)
     return 0
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BeforeValidator, Field
 
-from gateway.state_machines import CASE, CLEARANCE, MESSAGE, REQUEST
+from gateway.state_machines import CASE, CLEARANCE, FEE, MESSAGE, REQUEST
 from gateway.web.api.model_bases import AnswerModel, QueryModel
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "Decision",
     "Evidence",
     "EvidenceRecord",
+    "Fee",
+    "FeeMove",
     "FindingView",
     "HeldCase",
     "Message",
@@ -44,6 +46,7 @@ Cursor = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Za-z0-9_
 CaseState = Annotated[str, Field(json_schema_extra={"enum": list(CASE.states)})]
 Outcome = Annotated[str, Field(json_schema_extra={"enum": list(_OUTCOMES)})]
 ClearanceState = Annotated[str, Field(json_schema_extra={"enum": list(CLEARANCE.states)})]
+FeeState = Annotated[str, Field(json_schema_extra={"enum": list(FEE.states)})]
 RequestState = Annotated[str, Field(json_schema_extra={"enum": list(REQUEST.states)})]
 MessageState = Annotated[str, Field(json_schema_extra={"enum": list(MESSAGE.states)})]
 
@@ -135,6 +138,42 @@ class OutsideResult(AnswerModel):
     issued_at: datetime
 
 
+class FeeMove(AnswerModel):
+    """A payment, or what is given back of one."""
+
+    kind: str = Field(json_schema_extra={"enum": ["payment", "refund"]})
+    reference: str = Field(description="The provider's number of a payment; ours of a refund.")
+    state: str = Field(
+        json_schema_extra={"enum": ["COUNTED", "NOT_COUNTED", "ORDERED", "DONE"]},
+        description="NOT_COUNTED: it is given back. ORDERED: it is not given back yet.",
+    )
+    amount: str
+    currency: str
+    moved_at: datetime | None = None
+
+
+class Fee(AnswerModel):
+    """A fee that an agency demands for an application."""
+
+    number: str = Field(examples=["A26000001001N-F01"])
+    application: str = Field(description="The number of the application.")
+    agency: str
+    kind: str = Field(description="application, inspection or general.")
+    gate: str = Field(
+        json_schema_extra={"enum": ["forwarding", "result"]},
+        description="forwarding: the application is held until it is paid.",
+    )
+    state: FeeState
+    amount: str | None = Field(None, description="Absent for a fee that is paid elsewhere.")
+    currency: str | None = None
+    due_on: Day | None = Field(None, description="The last day.")
+    payment_notice: str | None = Field(None, description="The agency's own number of it.")
+    refundable: bool
+    address: str | None = Field(None, description="Where it is paid; only while it can be paid there.")
+    paid_at: datetime | None = None
+    moves: list[FeeMove] = Field(description="What was paid and given back, oldest first.")
+
+
 class Case(CaseSummary):
     """One case, with what was found in its submission and the results that were made."""
 
@@ -151,6 +190,7 @@ class Case(CaseSummary):
     outside_results: list[OutsideResult] = Field(
         description="Results without an application, under numbers that the declaration names."
     )
+    fees: list[Fee] = Field(description="What agencies demand for its applications.")
     awaited: list[str] = Field(description="Numbers that the declaration names and no agency has said yet.")
 
 

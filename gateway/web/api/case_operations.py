@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.operations import describe_case_results
+from gateway.operations import describe_case_fees, describe_case_results
 from gateway.store import (
     OwnCaseFilter,
     agency_requests,
@@ -39,6 +39,8 @@ from gateway.web.api.case_models import (
     Decision,
     Evidence,
     EvidenceRecord,
+    Fee,
+    FeeMove,
     FindingView,
     HeldCase,
     MissingDocument,
@@ -105,6 +107,7 @@ def _get_case(call: ApiCall) -> ApiAnswer:
         outside = describe_case_results(conn, row.id)
         awaited = requirement_results.list_awaited_uses(conn, row.id)
         clearance = customs_notices.find_state(conn, row.id)
+        levied = describe_case_fees(conn, row.id)
     detail = row.detail or {}
     return ApiAnswer(
         Case(
@@ -118,9 +121,18 @@ def _get_case(call: ApiCall) -> ApiAnswer:
                 ResultReference(message_id=one.message_id, issued_at=one.received_at) for one in results
             ],
             outside_results=[OutsideResult(**one) for one in outside],
+            fees=[_read_fee(one) for one in levied],
             awaited=sorted({one.number for one in awaited}),
         )
     )
+
+
+def _read_fee(fee: dict[str, Any]) -> Fee:
+    said = {name: fee[name] for name in Fee.model_fields if name in fee}
+    said["payment_notice"] = fee["payment_notice"] or None
+    said["address"] = fee["address"] if fee["state"] == "ORDERED" else None
+    moves = [FeeMove(**{name: one[name] for name in FeeMove.model_fields}) for one in fee["movements"]]
+    return Fee(**said, moves=moves)
 
 
 def _read_findings(found: Sequence[dict[str, Any]]) -> list[FindingView]:

@@ -6,15 +6,20 @@ import base64
 import io
 import json
 import zipfile
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from lxml import etree
 
-from gateway.cases.agency_notices import DecisionCode
+from gateway.cases.agency_notices import DecisionCode, Notice
+from gateway.cases.exact_money import Money
+from gateway.cases.named_fees import NamedFee, ProviderEvent
 from gateway.evidence import tree_heads, verify_proof
 from gateway.evidence.inclusion_proofs import TimeStampAuthorities
-from gateway.store import parties
+from gateway.hub import apply_provider_event
+from gateway.hub.payment_policy import PaymentPolicy
+from gateway.store import StateEvent, fees, parties
 from gateway.store.engine import write_transaction
 from gateway.wire.xml import serialize_element
 from gateway.xmlsec.xades import verify_document
@@ -279,3 +284,32 @@ def test_a_suspended_party_is_out_at_once(story: Story, broker: Client) -> None:
     with write_transaction(story.house.engine) as conn:
         parties.set_party_status(conn, "broker1", "SUSPENDED")
     assert broker.refusal("cases") == (401, "GW214")
+
+
+@BOTH
+def test_a_case_shows_its_fees_and_where_they_are_paid(story: Story, broker: Client) -> None:
+    file(broker, story)
+    story.tick()
+    story.hub.payments = PaymentPolicy(True, {}, b"")
+    story.hear("KFDA", Notice("KFDA-Y", story.clock(), "Y05", fee=NamedFee(Money(Decimal("12.50"), "EUR"))))
+    number = broker.get("messages/order-1").json["case"]
+    with write_transaction(story.house.engine) as conn:
+        (row,) = fees.list_by_case(conn, story.case().id)
+        event = StateEvent("order", story.clock(), "test")
+        fees.apply_event(conn, row.id, event, address="https://pay.example/1", ordered_at=story.clock())
+    (fee,) = broker.get(f"cases/{number}").json["fees"]
+    assert (fee["amount"], fee["currency"], fee["state"], fee["gate"]) == (
+        "12.50",
+        "EUR",
+        "ORDERED",
+        "result",
+    )
+    assert (fee["address"], fee["agency"], fee["moves"]) == ("https://pay.example/1", "KFDA", [])
+    paid = ProviderEvent("paid", row.number, "P-1", Money(Decimal("12.50"), "EUR"), story.clock())
+    assert apply_provider_event(story.hub, paid) == "counted"
+    (fee,) = broker.get(f"cases/{number}").json["fees"]
+    assert fee["state"] == "PAID"
+    assert "address" not in fee
+    assert [(one["kind"], one["reference"], one["state"]) for one in fee["moves"]] == [
+        ("payment", "P-1", "COUNTED")
+    ]

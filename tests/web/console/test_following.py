@@ -9,10 +9,14 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.cases.agency_notices import DecisionCode
+from gateway.cases.agency_notices import DecisionCode, Notice
+from gateway.cases.exact_money import read_money
+from gateway.cases.named_fees import NamedFee, ProviderEvent
 from gateway.evidence import tree_heads, verify_proof
 from gateway.evidence.inclusion_proofs import TimeStampAuthorities
-from gateway.store import messages, read_transaction, write_transaction
+from gateway.hub import apply_provider_event
+from gateway.hub.payment_policy import PaymentPolicy
+from gateway.store import StateEvent, fees, messages, read_transaction, write_transaction
 from tests.kit.console import Browser, Console
 from tests.kit.story import Story, asked
 
@@ -242,3 +246,24 @@ def test_days_in_the_wrong_order_are_refused(broker: Browser) -> None:
     assert 'href="/console/cases/statistics"' in wrong.text
     assert "without these conditions" in wrong.text
     assert broker.get("/console/cases/statistics?since=x&until=2026-01-01").status_code == 200
+
+
+def test_a_fee_is_shown_with_the_address_where_it_is_paid(story: Story, broker: Browser) -> None:
+    number = submit(story)
+    story.hub.payments = PaymentPolicy(True, {}, b"")
+    story.hear("KFDA", Notice("KFDA-Y", story.clock(), "Y05", fee=NamedFee(read_money("30000", "KRW"))))
+    page = broker.get(f"/console/cases/{number}").text
+    assert "To be paid" in page
+    assert "30000 KRW" in page
+    assert "Pay the fee" not in page
+    address = "https://pay.example/?a=1&b=<2>"
+    with write_transaction(story.house.engine) as conn:
+        (row,) = fees.list_by_case(conn, story.case().id)
+        fees.apply_event(conn, row.id, StateEvent("order", story.clock(), "test"), address=address)
+    page = broker.get(f"/console/cases/{number}").text
+    assert 'href="https://pay.example/?a=1&amp;b=&lt;2&gt;">Pay the fee' in page
+    paid = ProviderEvent("paid", row.number, "P-1", read_money("30000", "KRW"), story.clock())
+    assert apply_provider_event(story.hub, paid) == "counted"
+    page = broker.get(f"/console/cases/{number}").text
+    assert "Pay the fee" not in page
+    assert "✓</span> Paid" in page

@@ -15,7 +15,7 @@ from gateway.errors import PROBLEMS, GatewayError, Problem
 from gateway.harmonize import MappingBundle, find_fields_at
 from gateway.hub import read_stored_notice
 from gateway.state_machines import CASE, REQUEST
-from gateway.store import agency_requests, customs_notices, decisions, messages, notices, transitions
+from gateway.store import agency_requests, customs_notices, decisions, fees, messages, notices, transitions
 from gateway.web.console.console_services import ConsoleServices
 from gateway.web.console.following.case_signatures import (
     SignatureFact,
@@ -29,6 +29,7 @@ from gateway.web.console.following.case_words import (
     describe_case_state,
     describe_custody,
     describe_decision,
+    describe_fee_state,
     describe_request_state,
     name_agency,
     name_document,
@@ -78,6 +79,15 @@ class DecisionView:
 
 
 @dataclass(frozen=True, slots=True)
+class FeeView:
+    """A fee of an application; with an address only while it can be paid there."""
+
+    row: Any
+    words: StateWords
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class ApplicationView:
     """One application of the case at its agency."""
 
@@ -90,6 +100,7 @@ class ApplicationView:
     waits: str
     notices: tuple[NoticeView, ...]
     decisions: tuple[DecisionView, ...]
+    fees: tuple[FeeView, ...] = ()
 
     @property
     def is_asked(self) -> bool:
@@ -213,6 +224,7 @@ class _CaseReader:
                 DecisionView(one, describe_decision(one.decision), one.superseded_by is not None)
                 for one in sorted(said, key=lambda one: (one.item, one.law, one.id))
             ),
+            fees=tuple(_read_fee(one) for one in fees.list_by_request(self._conn, row.id)),
         )
 
     def _list_notices(self, request: Row[Any], said: Sequence[Row[Any]]) -> Iterator[NoticeView]:
@@ -380,6 +392,10 @@ class _CaseReader:
         agency, state = found.get("organisation", ""), found.findtext("{*}State") or ""
         told = describe_request_state(state).words if state in REQUEST.states else state
         return f"{name_agency(self._bundle, agency)}, {told}"
+
+
+def _read_fee(row: Row[Any]) -> FeeView:
+    return FeeView(row, describe_fee_state(row.state), row.address or "" if row.state == "ORDERED" else "")
 
 
 def _name_message(row: Row[Any]) -> str:

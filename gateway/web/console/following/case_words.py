@@ -16,6 +16,7 @@ __all__ = [
     "describe_case_state",
     "describe_custody",
     "describe_decision",
+    "describe_fee_state",
     "describe_request_state",
     "name_agency",
     "name_document",
@@ -65,6 +66,21 @@ def describe_request_state(state: str, decided: str = "") -> StateWords:
         "STRANDED": StateWords(translate("The agency cannot be reached"), "!", "warn"),
         "DECIDED": StateWords(translate("Decided"), "✓", "good"),
         "CANCELLED": StateWords(translate("Cancelled"), "–", "idle"),
+    }
+    return told[state]
+
+
+def describe_fee_state(state: str) -> StateWords:
+    """Return the state of a fee."""
+    told = {
+        "LEVIED": StateWords(translate("To be paid"), "!", "warn"),
+        "ORDERED": StateWords(translate("To be paid"), "!", "warn"),
+        "PAID": StateWords(translate("Paid"), "✓", "good"),
+        "CONFIRMED": StateWords(translate("Paid, the agency has it"), "✓", "good"),
+        "CANCELLED": StateWords(translate("Not due any more"), "–", "idle"),
+        "REFUNDING": StateWords(translate("Is being given back"), "…", "idle"),
+        "REFUNDED": StateWords(translate("Given back"), "–", "idle"),
+        "PARTLY_REFUNDED": StateWords(translate("Given back in part"), "–", "idle"),
     }
     return told[state]
 

@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 
-from gateway.store import RefusalCount, messages, read_transaction, refusal_counts, write_transaction
+from gateway.cases.agency_notices import Notice
+from gateway.cases.exact_money import read_money
+from gateway.cases.named_fees import NamedFee, ProviderEvent
+from gateway.hub import apply_provider_event
+from gateway.store import (
+    RefusalCount,
+    StateEvent,
+    fees,
+    messages,
+    read_transaction,
+    refusal_counts,
+    write_transaction,
+)
 from tests.kit.console import Browser, Console
 from tests.kit.story import Story
 
@@ -121,3 +133,19 @@ def test_a_long_list_goes_on(story: Story, operator: Browser, monkeypatch: pytes
     assert "Next page" in page
     assert "turn 4" in page
     assert "turn 1" not in page
+
+
+def test_a_case_shows_its_fees(story: Story, operator: Browser) -> None:
+    story.submit()
+    story.tick()
+    story.hear("KFDA", Notice("KFDA-Y", story.clock(), "Y05", fee=NamedFee(read_money("30000", "KRW"))))
+    with write_transaction(story.house.engine) as conn:
+        (row,) = fees.list_by_case(conn, story.case().id)
+        fees.apply_event(
+            conn, row.id, StateEvent("order", story.clock(), "test"), address="https://pay.example/1"
+        )
+    paid = ProviderEvent("paid", row.number, "P-1", read_money("30000", "KRW"), story.clock())
+    assert apply_provider_event(story.hub, paid) == "counted"
+    page = operator.get(f"/console/operations/cases/{story.case().number}").text
+    for words in (row.number, "30000 KRW", "https://pay.example/1", "payment P-1: 30000 KRW"):
+        assert words in page, words
