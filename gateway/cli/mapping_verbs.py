@@ -59,6 +59,11 @@ MAPPING_VERBS: Final[dict[str, Verb]] = {
         "tell what changes from one folder of mappings to another, field by field",
         "gateway map diff shipped mappings",
     ),
+    "map impact": Verb(
+        "map_impact:show_mapping_impact",
+        "tell which stored cases new mappings would have changed, and how, field by field",
+        "gateway map impact mappings --home D",
+    ),
     "map pack": Verb(
         "map_pack:pack_mappings",
         "write a folder of mappings to one signed file with its address, its dates and its proofs",

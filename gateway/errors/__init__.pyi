@@ -43,6 +43,7 @@ from .documents import ITEM_NOT_APPROVED as ITEM_NOT_APPROVED
 from .documents import MAPPING_MISSING as MAPPING_MISSING
 from .documents import MAPPING_WOULD_GO as MAPPING_WOULD_GO
 from .documents import MAPPING_WRONG as MAPPING_WRONG
+from .documents import MAPPINGS_NOT_STORED as MAPPINGS_NOT_STORED
 from .documents import NAMED_NOT_CHANGED as NAMED_NOT_CHANGED
 from .documents import NEED_TABLE_WRONG as NEED_TABLE_WRONG
 from .documents import NO_OPEN_CASE as NO_OPEN_CASE

@@ -397,3 +397,17 @@ BUNDLE_FILE_WRONG = Problem(
     ),
     remedy="Get the file again. `gateway map verify FILE` names the place.",
 )
+
+MAPPINGS_NOT_STORED = Problem(
+    id="GW518",
+    title="mappings of the case not stored",
+    meaning="The mappings by which a case was decided are not in the database, so it cannot be read by them.",
+    cause=(
+        "The case was opened by an earlier version of the program, which did not store the mappings that it "
+        "came with."
+    ),
+    remedy=(
+        "Nothing for the case: it goes on by the mappings in force. Cases opened since then have theirs: "
+        "`gateway map list` shows what is stored."
+    ),
+)

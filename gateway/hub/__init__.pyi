@@ -1,5 +1,6 @@
 from . import reply as reply
 from .admit import admit_submission as admit_submission
+from .amended_places import find_former_message as find_former_message
 from .application_forms import ApplicationForm as ApplicationForm
 from .application_forms import SentAttachment as SentAttachment
 from .application_forms import load_application_form as load_application_form
@@ -28,6 +29,7 @@ from .delivered_notices import apply_agency_document as apply_agency_document
 from .document_needs import WeighedNeeds as WeighedNeeds
 from .document_needs import judge_document_needs as judge_document_needs
 from .document_needs import load_stored_submission as load_stored_submission
+from .document_needs import load_stored_tree as load_stored_tree
 from .document_needs import weigh_submission_needs as weigh_submission_needs
 from .event_feed import derive_webhook_secret as derive_webhook_secret
 from .event_feed import describe_event as describe_event

@@ -41,6 +41,7 @@ __all__ = [
     "find_local_day",
     "judge_document_needs",
     "load_stored_submission",
+    "load_stored_tree",
     "make_disclaimer_attachment",
     "weigh_submission_needs",
 ]
@@ -201,10 +202,15 @@ def load_stored_submission(conn: Connection, message: int) -> Submission:
 
     Its signature was verified at admission. Raises a GatewayError where retention removed its octets.
     """
+    return read_submission(load_stored_tree(conn, message))
+
+
+def load_stored_tree(conn: Connection, message: int) -> etree._Element:
+    """Return the root of the submission of a stored message; raises as `load_stored_submission` does."""
     found = messages.load_payloads(conn, message)
     if not found:
         raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
-    return read_submission(parse_xml(found[0].content))
+    return parse_xml(found[0].content)
 
 
 def find_local_day(moment: datetime, zone: tzinfo) -> date:

@@ -60,7 +60,11 @@ from .mapping_activation import compare_with_active as compare_with_active
 from .mapping_activation import describe_mapping_changes as describe_mapping_changes
 from .mapping_activation import find_static_problems as find_static_problems
 from .mapping_activation import open_bundle_file as open_bundle_file
+from .mapping_activation import open_offered_mappings as open_offered_mappings
 from .mapping_activation import read_offered_mappings as read_offered_mappings
+from .mapping_impact import AskedCase as AskedCase
+from .mapping_impact import ImpactTotals as ImpactTotals
+from .mapping_impact import find_mapping_impact as find_mapping_impact
 from .mapping_plans import describe_plan as describe_plan
 from .mapping_plans import find_mapping_plan as find_mapping_plan
 from .mapping_plans import plan_folder as plan_folder

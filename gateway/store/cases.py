@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from gateway.errors import NO_OPEN_CASE, REFERENCE_REUSED, GatewayError
 from gateway.state_machines import CASE
@@ -19,10 +19,12 @@ from gateway.store.transitions import StateEvent
 __all__ = [
     "NewCase",
     "apply_event",
+    "count_opened_between",
     "find_by_id",
     "find_by_number",
     "find_by_reference",
     "list_cases",
+    "list_newest_between",
     "list_opened_between",
     "list_standing_by_reference",
     "lock_case",
@@ -192,3 +194,19 @@ def list_opened_between(
     later = (cases.c.opened_at > moment) | ((cases.c.opened_at == moment) & (cases.c.id > number))
     found = select(cases).where(cases.c.opened_at >= since, cases.c.opened_at < until, later)
     return conn.execute(found.order_by(cases.c.opened_at, cases.c.id).limit(limit)).all()
+
+
+def list_newest_between(
+    conn: Connection, since: datetime, before: tuple[datetime, int], limit: int
+) -> Sequence[Row[Any]]:
+    """Return cases opened since a time, newest first, before the position `before` (time and id)."""
+    moment, number = before
+    earlier = (cases.c.opened_at < moment) | ((cases.c.opened_at == moment) & (cases.c.id < number))
+    found = select(cases).where(cases.c.opened_at >= since, cases.c.opened_at <= moment, earlier)
+    return conn.execute(found.order_by(cases.c.opened_at.desc(), cases.c.id.desc()).limit(limit)).all()
+
+
+def count_opened_between(conn: Connection, since: datetime, until: datetime) -> int:
+    """Return how many cases were opened in a period."""
+    found = select(func.count()).where(cases.c.opened_at >= since, cases.c.opened_at < until)
+    return int(conn.execute(found.select_from(cases)).scalar_one())

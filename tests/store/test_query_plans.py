@@ -503,6 +503,16 @@ QUESTIONS = {
         "opened_at",
         "ix_cases_opened_at",
     ),
+    "cases opened in a period, the newest first, page by page": (
+        lambda conn: cases.list_newest_between(conn, NOW, (later(1), 0), 100),
+        "opened_at",
+        "ix_cases_opened_at",
+    ),
+    "how many cases were opened in a period": (
+        lambda conn: cases.count_opened_between(conn, NOW, later(1)),
+        "opened_at",
+        "ix_cases_opened_at",
+    ),
     "cases whose octets may go": (
         lambda conn: octet_removal.list_ended_cases(conn, NOW, octet_removal.START, 20),
         "ended_at",

@@ -1,0 +1,225 @@
+"""Compares what two mapping bundles make of one submission: its problems, its agencies, its requests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from lxml import etree
+
+from gateway.errors import GatewayError
+from gateway.harmonize.engine import (
+    AgencyRequest,
+    find_broken_rules,
+    make_placeholder_numbers,
+    write_requests,
+)
+from gateway.harmonize.inverse import read_request
+from gateway.harmonize.language import DocumentMapping, MappingBundle
+from gateway.harmonize.submission import SubmissionIndex, index_submission
+
+__all__ = ["ProblemChange", "RequestChange", "SubmissionChange", "ValueChange", "compare_submission"]
+
+#: What stands between the parts of a source that has several.
+_BETWEEN: Final = " × "
+
+
+@dataclass(frozen=True, slots=True)
+class ValueChange:
+    """A value of a request that becomes another one, is new (`before` is None) or gone (`after` is None).
+
+    `path` is its place in the request. `field` is the kind and name of its source, such as
+    ``common:importer.name`` or ``ask:drug_class``, `ko` and `en` are the labels of that field.
+    """
+
+    path: str
+    field: str
+    ko: str
+    en: str
+    before: str | None
+    after: str | None
+
+    @property
+    def sentence(self) -> str:
+        """Return the change in the words of a comparison of mappings, without the document."""
+        subject = f"{self.en} ({self.path})" if self.en else self.path
+        if self.before is None:
+            return f"sends {subject}, {self.after}"
+        if self.after is None:
+            return f"no longer sends {subject}, {self.before}"
+        return f"sends {subject} in another way: {self.before} becomes {self.after}"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestChange:
+    """The request of one application that is `added`, `removed` or `changed`.
+
+    A request is removed where its document is gone or a problem keeps it back. `laws` are the law codes
+    before and after. A changed request without values has them in another order.
+    """
+
+    change: str
+    application: str
+    document: str
+    organisation: str
+    laws: tuple[tuple[str, ...], tuple[str, ...]]
+    values: tuple[ValueChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemChange:
+    """A problem that is `added` or `removed`; `refuses` is False for a warning."""
+
+    change: str
+    problem: str
+    text: str
+    pointer: str
+    refuses: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionChange:
+    """What changes for one submission; `refused` is whether it is refused before, and after."""
+
+    refused: tuple[bool, bool]
+    problems: tuple[ProblemChange, ...] = ()
+    added: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    requests: tuple[RequestChange, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.problems or self.added or self.dropped or self.requests)
+
+
+_Problem = tuple[str, str, str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What one bundle makes of a submission."""
+
+    bundle: MappingBundle
+    problems: tuple[_Problem, ...]
+    agencies: tuple[str, ...]
+    requests: Mapping[str, AgencyRequest]
+
+    @property
+    def is_refused(self) -> bool:
+        return any(refuses for *_, refuses in self.problems)
+
+
+def compare_submission(
+    root: etree._Element, before: MappingBundle, after: MappingBundle, received: datetime | None
+) -> SubmissionChange:
+    """Return what changes for the submission `root`, received at a time, from one bundle to another.
+
+    Both read it afresh, with the same numbers of the hub.
+    """
+    facts = index_submission(root)
+    old, new = (_apply_bundle(facts, one, received) for one in (before, after))
+    return SubmissionChange(
+        (old.is_refused, new.is_refused),
+        tuple(_compare_problems(old.problems, new.problems)),
+        tuple(one for one in new.agencies if one not in old.agencies),
+        tuple(one for one in old.agencies if one not in new.agencies),
+        tuple(_compare_requests(old, new)),
+    )
+
+
+def _apply_bundle(facts: SubmissionIndex, bundle: MappingBundle, received: datetime | None) -> _Outcome:
+    found: list[_Problem] = [
+        (one.problem.id, one.detail, one.pointer, one.is_error)
+        for one in find_broken_rules(facts, bundle, received)
+    ]
+    requests: dict[str, AgencyRequest] = {}
+    try:
+        done = write_requests(facts, bundle, make_placeholder_numbers(facts.root))
+    except GatewayError as error:
+        # The mapping is wrong: a request that it makes is invalid under its own schema.
+        found.append((error.problem.id, error.detail, error.location, True))
+    else:
+        found += [(one.problem.id, one.sentence, one.pointer, True) for one in done.problems]
+        requests = {one.application: one for one in done.requests}
+    return _Outcome(bundle, tuple(found), tuple(_list_agencies(facts, bundle)), requests)
+
+
+def _list_agencies(facts: SubmissionIndex, bundle: MappingBundle) -> dict[str, None]:
+    """Return the organisations that the applications go to, each once, in their order."""
+    named = (bundle.documents.get(str(one.get("document", ""))) for one in facts.applications)
+    return {one.organisation: None for one in named if one is not None}
+
+
+def _compare_problems(old: tuple[_Problem, ...], new: tuple[_Problem, ...]) -> Iterator[ProblemChange]:
+    before, after = Counter(old), Counter(new)
+    for change, more, less in (("added", after, before), ("removed", before, after)):
+        yield from (ProblemChange(change, *one) for one in (more - less).elements())
+
+
+def _compare_requests(old: _Outcome, new: _Outcome) -> Iterator[RequestChange]:
+    for name in {**old.requests, **new.requests}:
+        was, now = old.requests.get(name), new.requests.get(name)
+        if was is None or now is None:
+            there = now or was
+            assert there is not None, "one of the two is there"
+            laws = (() if was is None else was.laws, () if now is None else now.laws)
+            words = "added" if was is None else "removed"
+            yield RequestChange(words, name, there.document, there.organisation, laws)
+        else:
+            yield from _compare_request(name, (old.bundle, was), (new.bundle, now))
+
+
+def _compare_request(
+    name: str, before: tuple[MappingBundle, AgencyRequest], after: tuple[MappingBundle, AgencyRequest]
+) -> Iterator[RequestChange]:
+    (_, was), (_, now) = before, after
+    laws = was.laws, now.laws
+    same = _write_octets(was) == _write_octets(now)
+    if same and laws[0] == laws[1] and was.organisation == now.organisation:
+        return
+    values = () if same else tuple(_compare_values(*before, *after))
+    yield RequestChange("changed", name, now.document, now.organisation, laws, values)
+
+
+def _write_octets(request: AgencyRequest) -> bytes:
+    content = request.content
+    return content if isinstance(content, bytes) else etree.tostring(content, encoding="UTF-8")
+
+
+def _compare_values(
+    old: MappingBundle, was: AgencyRequest, new: MappingBundle, now: AgencyRequest
+) -> Iterator[ValueChange]:
+    """Yield the values that differ, in the order of the new request; what is gone comes last."""
+    documents = old.documents[was.document], new.documents[now.document]
+    before, after = _read_values(documents[0], was), _read_values(documents[1], now)
+    for path, (source, text) in after.items():
+        former = before.get(path)
+        if former is None or former[1] != text:
+            labels = _find_labels(new, documents[1], source)
+            yield ValueChange(path, source, *labels, None if former is None else former[1], text)
+    for path, (source, text) in before.items():
+        if path not in after:
+            yield ValueChange(path, source, *_find_labels(old, documents[0], source), text, None)
+
+
+def _read_values(document: DocumentMapping, request: AgencyRequest) -> dict[str, tuple[str, str]]:
+    """Return the sources and the text of every value by its path, as the mapping reads it back."""
+    found: dict[str, tuple[str, str]] = {}
+    for one in read_request(document, request.xml).values:
+        known = found.get(one.path)
+        found[one.path] = (one.source if known is None else f"{known[0]}{_BETWEEN}{one.source}", one.written)
+    return found
+
+
+def _find_labels(bundle: MappingBundle, document: DocumentMapping, source: str) -> tuple[str, str]:
+    """Return the Korean and English labels of the fields of a source; empty for a constant."""
+    labels = []
+    for part in dict.fromkeys(source.split(_BETWEEN)):
+        kind, _, name = part.partition(":")
+        known = document.ask_names if kind == "ask" else bundle.dictionary.meanings
+        field = known.get(name) if kind in ("ask", "common") else None
+        if field is not None:
+            labels.append((field.ko, field.en))
+    return ", ".join(ko for ko, _ in labels), ", ".join(en for _, en in labels)

@@ -1,0 +1,161 @@
+"""Tells what new mappings would have changed for the stored cases, case by case; nothing is written.
+
+Each submission is read twice: by the mappings that its case pins, and by the new ones. The cases are
+read in small pages, each in a transaction of its own, so that any number of them takes the same memory
+and holds up nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, Row
+
+from gateway.errors import MAPPINGS_NOT_STORED, GatewayError
+from gateway.harmonize import MappingBundle, SubmissionChange, compare_submission, load_bundle
+from gateway.hub import find_case_bundle, find_former_message, load_stored_tree, open_stored_mappings
+from gateway.share import get_data_folder
+from gateway.store import agency_requests, cases, mapping_bundles, messages, read_transaction
+
+__all__ = ["AskedCase", "ChangedField", "ImpactTotals", "find_mapping_impact"]
+
+_PAGE: Final = 50
+#: So many bundles of older cases are held at a time.
+_MOST_BUNDLES: Final = 4
+_POSITION: Final = re.compile(r"\[[0-9]+\]")
+#: Below every id.
+_FIRST: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AskedCase:
+    """One case that was asked, and the digest of its mappings.
+
+    `change` is what the new mappings change. It is None where the case could not be read (`problem`),
+    and where its submission was refused before any mappings were applied.
+    """
+
+    number: str
+    reference: str
+    declarant: str
+    opened_at: datetime
+    bundle: str | None
+    change: SubmissionChange | None = None
+    problem: GatewayError | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ChangedField:
+    """A value that changes: the document, its path in the request without positions, its field and labels."""
+
+    document: str
+    path: str
+    field: str
+    ko: str
+    en: str
+
+
+@dataclass(slots=True)
+class ImpactTotals:
+    """What is counted over all cases: of problems and agencies the cases, of fields the requests."""
+
+    asked: int = 0
+    changed: int = 0
+    not_split: int = 0
+    newly_refused: int = 0
+    newly_admitted: int = 0
+    unreadable: Counter[str] = field(default_factory=Counter)
+    problems_added: Counter[str] = field(default_factory=Counter)
+    problems_removed: Counter[str] = field(default_factory=Counter)
+    agencies_added: Counter[str] = field(default_factory=Counter)
+    agencies_dropped: Counter[str] = field(default_factory=Counter)
+    requests: Counter[str] = field(default_factory=Counter)
+    fields: Counter[ChangedField] = field(default_factory=Counter)
+
+    def add_case(self, case: AskedCase) -> None:
+        """Count a case."""
+        if case.problem is not None:
+            self.unreadable[case.problem.problem.id] += 1
+        elif case.change is None:
+            self.not_split += 1
+        else:
+            self.asked += 1
+            if case.change:
+                self._add_change(case.change)
+
+    def _add_change(self, change: SubmissionChange) -> None:
+        self.changed += 1
+        self.newly_refused += change.refused == (False, True)
+        self.newly_admitted += change.refused == (True, False)
+        for kind, counted in (("added", self.problems_added), ("removed", self.problems_removed)):
+            counted.update({one.problem for one in change.problems if one.change == kind})
+        self.agencies_added.update(change.added)
+        self.agencies_dropped.update(change.dropped)
+        for request in change.requests:
+            self.requests[request.change] += 1
+            names = ((_POSITION.sub("", one.path), one.field, one.ko, one.en) for one in request.values)
+            self.fields.update({ChangedField(request.document, *name) for name in names})
+
+
+def find_mapping_impact(
+    engine: Engine, new: MappingBundle, period: tuple[datetime, datetime], limit: int | None
+) -> Iterator[AskedCase]:
+    """Yield every case opened in a period, the newest first and at most `limit`, with what changes."""
+    since, until = period
+    known = _KnownBundles()
+    before, left = (until, _FIRST), limit
+    while left is None or left > 0:
+        size = _PAGE if left is None else min(left, _PAGE)
+        with read_transaction(engine) as conn:
+            rows = cases.list_newest_between(conn, since, before, size)
+            asked = [_ask_case(conn, row, known, new) for row in rows]
+        yield from asked
+        if len(rows) < size:
+            return
+        before = (rows[-1].opened_at, rows[-1].id)
+        left = None if left is None else left - size
+
+
+class _KnownBundles:
+    """The mappings of the cases that were asked last, by their digest."""
+
+    def __init__(self) -> None:
+        shipped = load_bundle(get_data_folder("mappings"))
+        self._shipped = {shipped.digest: shipped}
+        self._read: dict[str, MappingBundle] = {}
+
+    def get_bundle(self, conn: Connection, digest: str) -> MappingBundle:
+        """Return a bundle; raise GW518 where it is not stored."""
+        found = self._shipped.get(digest) or self._read.pop(digest, None)
+        if found is None:
+            if not mapping_bundles.has_bundle(conn, digest):
+                raise GatewayError(MAPPINGS_NOT_STORED, f"the mappings {digest[:16]} are not stored", digest)
+            found = load_bundle(open_stored_mappings(conn, digest))
+        if digest not in self._shipped:
+            # The one that was used last stays longest.
+            kept = list(self._read.items())[1 - _MOST_BUNDLES :]
+            self._read = dict([*kept, (digest, found)])
+        return found
+
+
+def _ask_case(conn: Connection, row: Row[Any], known: _KnownBundles, new: MappingBundle) -> AskedCase:
+    bundle = find_case_bundle(row, agency_requests.list_by_case(conn, row.id))
+    about = row.number, row.functional_reference, row.declarant, row.opened_at, bundle
+    if bundle is None:
+        return AskedCase(*about)
+    if bundle == new.digest:
+        return AskedCase(*about, SubmissionChange((False, False)))
+    try:
+        old = known.get_bundle(conn, bundle)
+        message = find_former_message(row)
+        root = load_stored_tree(conn, message)
+        stored = messages.find_by_id(conn, message)
+        received = row.opened_at if stored is None else stored.received_at
+        return AskedCase(*about, compare_submission(root, old, new, received))
+    except GatewayError as error:
+        return AskedCase(*about, problem=error)
