@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import compileall
+import contextlib
+import gc
+import importlib
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kit.paths import VECTORS
+from tests.kit.paths import ROOT, VECTORS
 
 pytest_plugins = ["tests.kit.databases"]
 
@@ -33,6 +39,40 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Run one process more than there are cores: tests of processes and databases wait."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the program once, before the processes that share the tests each begin to."""
+    if not (hasattr(session.config, "workerinput") or sys.dont_write_bytecode):
+        compileall.compile_dir(ROOT / "gateway", quiet=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """Collect without looking for garbage: modules and tests stay as long as the process.
+
+    They are looked at no more when tests leave garbage behind.
+    """
+    gc.disable()
+    try:
+        _import_tests_in_turn(session.config)
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _import_tests_in_turn(config: pytest.Config) -> None:
+    # Each process begins with another part, so that each file is compiled by one of them only.
+    worker: dict[str, str] | None = getattr(config, "workerinput", None)
+    if worker is None or config.args != config.getini("testpaths"):
+        return
+    files = sorted(_HERE.rglob("test_*.py"))
+    begin = len(files) * int(worker["workerid"].removeprefix("gw")) // int(worker["workercount"])
+    for path in files[begin:] + files[:begin]:
+        # What cannot be imported says so when it is collected.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

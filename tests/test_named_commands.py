@@ -21,6 +21,7 @@ from gateway.cli.verb_groups import build_root, load_verb
 from gateway.cli.verb_table import NOUNS, VERBS
 from gateway.errors import PROBLEMS
 from tests.kit.paths import MANUAL, ROOT
+from tests.kit.source_tree import walk_source
 
 FRONT = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 #: It names what was.
@@ -66,7 +67,7 @@ def blocks(text: str) -> Iterator[str]:
 
 def literals(path: Path) -> Iterator[str]:
     """Yield the texts of a source file, the parts of f-strings joined by a gap."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in walk_source(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
         elif isinstance(node, ast.JoinedStr):

@@ -20,6 +20,7 @@ from gateway.errors import PROBLEMS
 from gateway.store.tables import metadata
 from tests.kit import facts
 from tests.kit.paths import MANUAL, ROOT
+from tests.kit.source_tree import walk_sources
 
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -249,8 +250,8 @@ def test_every_option_that_is_named_alone_exists(name: str) -> None:
 def classes() -> dict[str, frozenset[str]]:
     """Return the names that stand in the body of each class of the gateway, by the name of the class."""
     found: dict[str, frozenset[str]] = {}
-    for path in sorted((ROOT / "gateway").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for _, nodes in walk_sources():
+        for node in nodes:
             if isinstance(node, ast.ClassDef):
                 inside = {
                     getattr(one, "name", "") or getattr(one, "attr", "") or getattr(one, "id", "")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import ast
 import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gateway.cli.verb_table import VERBS
-from tests.kit.source_tree import get_place, list_sources, parse_sources
+from tests.kit.source_tree import get_place, list_sources, parse_sources, walk_sources
 
 MEAN_WORDS = 2.0
 
@@ -105,8 +105,8 @@ def list_words(name: str) -> list[str]:
     return [word for word in re.split(r"_+", name.strip("_")) if word]
 
 
-def list_functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(tree):
+def list_functions(nodes: Iterable[ast.AST]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -136,8 +136,8 @@ def find_file_fault(stem: str) -> str:
 def test_no_public_function_is_one_vague_word() -> None:
     wrong = [
         f"{get_place(path)}:{node.lineno} {node.name}"
-        for path, tree in parse_sources()
-        for node in list_functions(tree)
+        for path, nodes in walk_sources()
+        for node in list_functions(nodes)
         if node.name in VAGUE_FUNCTION_WORDS - PRESCRIBED
     ]
     assert not wrong, "\n".join(wrong)
@@ -170,5 +170,5 @@ def list_public(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctio
 
 
 def test_function_names_say_what_is_done_to_what() -> None:
-    counts = [len(list_words(node.name)) for _, tree in parse_sources() for node in list_functions(tree)]
+    counts = [len(list_words(node.name)) for _, nodes in walk_sources() for node in list_functions(nodes)]
     assert statistics.mean(counts) >= MEAN_WORDS

@@ -32,6 +32,7 @@ from tests.cli.test_pki_list import AT, DESCRIPTION, party, zed_list
 from tests.flows.craft import withdrawal
 from tests.kit.paths import ROOT
 from tests.kit.rows import stored
+from tests.kit.source_tree import walk_source
 from tests.kit.story import AGENCIES, Story
 from tests.recognition.sample_lists import NOW, country
 
@@ -385,9 +386,7 @@ def test_no_verb_writes_by_another_way() -> None:
     """A home of the suite and the demo are made by verbs that record them, or are homes of their own."""
     allowed = {"audited_changes.py", "conformance_home.py", "demo_stage.py", "standard_home.py"}
     for path in (ROOT / "gateway" / "cli").rglob("*.py"):
-        names = {
-            ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)
-        }
+        names = {node.id for node in walk_source(path) if isinstance(node, ast.Name)}
         if path.name not in allowed:
             assert not names & {"write_transaction", "run_in_group_commit"}, path.name
 

@@ -10,18 +10,17 @@ import ast
 import random
 from collections.abc import Iterator
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 from lxml import etree
 
-import gateway
+import gateway.errors
 from gateway.cases import validate_declaration, validate_document
 from gateway.errors import PROBLEMS
 from gateway.harmonize import MappingBundle, make_placeholder_numbers, make_sample, split_submission
 from gateway.wire import SUBMISSION, load_shipped_schemas
+from tests.kit.source_tree import PACKAGE, walk_sources
 
-PACKAGE = Path(gateway.__file__).parent
 #: What Python writes for lists, sets, dictionaries, empty tuples, types and nothing.
 NOTATION = ("['", '["', "{'", "()", "('", "<class", "None", "Decimal(", " object at 0x")
 #: Calls whose text a partner or an operator reads.
@@ -38,9 +37,8 @@ def test_the_catalogue_has_no_notation_of_python() -> None:
 
 def list_spoken_texts() -> Iterator[tuple[str, ast.expr]]:
     """Yield each text that a message is made of, with its place: arguments, and names that lead to them."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+    for path, nodes in walk_sources():
+        for node in nodes:
             if isinstance(node, ast.Call):
                 name = getattr(node.func, "id", getattr(node.func, "attr", ""))
                 values = node.args if name in SPEAKERS else []

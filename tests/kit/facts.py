@@ -12,7 +12,7 @@ import ast
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ from gateway.xmlsec.algorithms import POLICIES
 from tests.kit import document_facts
 from tests.kit.markdown import table
 from tests.kit.paths import MANUAL, ROOT
-from tests.kit.source_tree import get_place, parse_sources
+from tests.kit.source_tree import PACKAGE, get_place, read_source, walk_sources
 
 UNWRITTEN = "?"
 BLOCK = re.compile(r"<!-- facts: ([\w:.-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -303,21 +303,21 @@ def _rules(found: Table) -> str:
     return "\nOne row for each: " + "; ".join(", ".join(map(code, one)) for one in sorted(unique)) + ".\n"
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
-    for path, tree in parse_sources():
-        yield get_place(path), tree
+def trees() -> Iterator[tuple[str, Sequence[ast.AST]]]:
+    for path, nodes in walk_sources():
+        yield get_place(path), nodes
 
 
 def is_commit(call: ast.Call) -> bool:
     """Return whether a call begins a transaction that commits, by its own name or through its module."""
-    return ast.unparse(call.func).rpartition(".")[2] in COMMITS
+    return getattr(call.func, "attr", getattr(call.func, "id", "")) in COMMITS
 
 
 def transactions() -> dict[str, str]:
     """Return the file of each named transaction."""
     found = {}
-    for place, tree in trees():
-        for node in ast.walk(tree):
+    for place, nodes in trees():
+        for node in nodes:
             if not isinstance(node, ast.Call) or not is_commit(node):
                 continue
             if len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
@@ -333,11 +333,11 @@ def draw_transactions(words: Words) -> str:
 def failpoints() -> list[str]:
     """Return the failpoints that are not commits; a word that is not fixed is written as ``AGENT``."""
     found = []
-    for place, tree in trees():
+    for place, nodes in trees():
         if place in ("store/engine.py", "failpoints.py"):
             continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "kill_at_failpoint":
+        for node in nodes:
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "kill_at_failpoint":
                 words = [str(one.value) if isinstance(one, ast.Constant) else "AGENT" for one in node.args]
                 found.append(".".join(words))
     return sorted(found)
@@ -351,14 +351,14 @@ def draw_failpoints(words: Words) -> str:
 def evidence_kinds() -> dict[tuple[str, str], str]:
     """Return where each kind of evidence is recorded, by kind and subject."""
     found = {}
-    for place, tree in trees():
-        if "from gateway.evidence import" not in ast.unparse(tree):
+    for place, nodes in trees():
+        if "from gateway.evidence import" not in read_source(PACKAGE / place):
             continue
-        for function in ast.walk(tree):
+        for function in nodes:
             if not isinstance(function, ast.FunctionDef):
                 continue
             for node in ast.walk(function):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == "record_evidence":
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "record_evidence":
                     for kind in _constants(node.args[1], function):
                         subject = node.args[2]
                         about = str(subject.value) if isinstance(subject, ast.Constant) else "message or case"

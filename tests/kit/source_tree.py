@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ __all__ = [
     "parse_sources",
     "read_facades",
     "read_source",
+    "walk_source",
+    "walk_sources",
 ]
 
 PACKAGE = ROOT / "gateway"
@@ -40,16 +43,39 @@ def read_source(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-@cache
 def parse_source(path: Path) -> ast.Module:
     """Return the syntax tree of a file."""
-    return ast.parse(read_source(path), str(path))
+    return _parse_all()[path]
+
+
+@cache
+def _parse_all() -> dict[Path, ast.Module]:
+    # A million nodes that stay: whoever looks for garbage meanwhile, or later, looks at each in vain.
+    gc.collect()
+    gc.disable()
+    try:
+        return {path: ast.parse(read_source(path), str(path)) for path in list_sources()}
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def parse_sources() -> Iterator[tuple[Path, ast.Module]]:
     """Yield every file with its syntax tree."""
     for path in list_sources():
         yield path, parse_source(path)
+
+
+def walk_sources() -> Iterator[tuple[Path, tuple[ast.AST, ...]]]:
+    """Yield every file with the nodes of its syntax tree."""
+    for path in list_sources():
+        yield path, walk_source(path)
+
+
+@cache
+def walk_source(path: Path) -> tuple[ast.AST, ...]:
+    """Return every node of the syntax tree of a file, as `ast.walk` yields them."""
+    return tuple(ast.walk(parse_source(path)))
 
 
 def get_module_name(path: Path) -> str:
