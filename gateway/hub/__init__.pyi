@@ -45,6 +45,7 @@ from .fees import describe_refund as describe_refund
 from .fees import notify_of_fee as notify_of_fee
 from .fees import read_fee_money as read_fee_money
 from .fees import tell_agency_of_payment as tell_agency_of_payment
+from .held_case_waking import wake_held_case as wake_held_case
 from .held_cases import end_hold as end_hold
 from .held_cases import tell_hold as tell_hold
 from .hub import Hub as Hub
@@ -122,6 +123,7 @@ from .reply import CallBackWitness as CallBackWitness
 from .reply import apply_call_back as apply_call_back
 from .requirement_ledger import load_requirement_balances as load_requirement_balances
 from .requirement_results import join_requirements as join_requirements
+from .requirement_results import join_waiting_cases as join_waiting_cases
 from .response_watch import PendingResponse as PendingResponse
 from .response_watch import WaitingRequest as WaitingRequest
 from .submission_inspection import InspectionFinding as InspectionFinding

@@ -22,7 +22,7 @@ from gateway.cases import ReportedProblem, make_case_number
 from gateway.errors import NO_OPEN_CASE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.amend import amend_case, compose_amendment
-from gateway.hub.amended_places import AMENDED_BY
+from gateway.hub.amended_places import AMENDED_BY, find_former_message
 from gateway.hub.case_progress import conclude_unasked_case
 from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.fees import hold_for_payment, keep_fee_due
@@ -34,7 +34,7 @@ from gateway.hub.forward import (
     enqueue_later_call,
     enqueue_registration_calls,
 )
-from gateway.hub.held_cases import cancel_hold, hold_case
+from gateway.hub.held_cases import LackingSubmission, cancel_hold, hold_case
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import find_named_case
 from gateway.hub.outbox import FinishLease, enqueue_task
@@ -67,7 +67,7 @@ from gateway.store import (
     write_transaction,
 )
 
-__all__ = ["admit_submission"]
+__all__ = ["admit_submission", "store_resumed_case"]
 
 
 _ACTOR = "admit"
@@ -108,7 +108,7 @@ def _store_case(
     elif intake.needs.missing:
         return _store_hold(hub, arrived, intake, finish, now)
     elif intake.held:
-        return _store_resumed_case(hub, arrived, intake, finish, now)
+        return store_resumed_case(hub, arrived, intake, finish, now)
     elif function == "13":
         _store_amendment(hub, arrived, intake, finish, now)
     else:
@@ -136,17 +136,26 @@ def _store_new_case(
         _reject_late(intake, error)
 
 
-def _store_resumed_case(
-    hub: Hub, arrived: StoredSubmission, intake: ProcessedSubmission, finish: FinishLease, now: datetime
+def store_resumed_case(
+    hub: Hub,
+    arrived: StoredSubmission,
+    intake: ProcessedSubmission,
+    finish: FinishLease,
+    now: datetime,
+    *,
+    again: bool = False,
 ) -> bool:
-    """Let a held case go on, which has now all that it needs; False when it is held no longer."""
+    """Let a held case go on, which has now all that it needs; False when it is held no longer.
+
+    With `again` the message was admitted before: False too when another one was filed since.
+    """
     try:
         worded = _compose_first_calls(hub, intake)
         mappings = prepare_bundle(hub, intake.bundle)
         with write_transaction(hub.engine, "admit.resumed") as conn:
             mappings.store(conn, now)
             held = _lock_held_case(conn, intake)
-            if held is None:
+            if held is None or (again and find_former_message(held) != arrived.row.id):
                 return False
             _start_case(conn, hub, arrived, intake, (held, worded), now)
             _mark_processed(conn, arrived.row, now)
@@ -183,7 +192,9 @@ def _store_hold(
                 detail |= {"held": held.detail["held"], AMENDED_BY: arrived.row.id}
                 messages.set_message_case(conn, arrived.row.id, case)
             span = now, hub.need_policy.hold_time
-            until = hold_case(conn, case, detail, intake.needs, span, arrived.row.id)
+            parent = None if intake.release is None else intake.release.parent
+            lacking = LackingSubmission(intake.needs, intake.requirements, parent)
+            until = hold_case(conn, case, detail, lacking, span, arrived.row.id)
             data = _describe_admission(intake) | {"until": until}
             record_evidence(conn, "held", "case", case, arrived.row.identity_sha256, data, now)
             _mark_processed(conn, arrived.row, now)
@@ -252,6 +263,8 @@ def _reject_late(intake: ProcessedSubmission, error: GatewayError) -> NoReturn:
 
 
 def _mark_processed(conn: Connection, row: Row[Any], now: datetime, problem: str | None = None) -> None:
+    if row.state == "PROCESSED":
+        return
     if row.state == "FAILED":
         messages.apply_event(conn, row.id, StateEvent("retry", now, _ACTOR))
     messages.apply_event(conn, row.id, StateEvent("process", now, _ACTOR), problem)

@@ -197,6 +197,9 @@ def move_case(
     # What changes after items have left is told to the children: their tasks read it after this commit.
     for child in item_releases.list_children(conn, case.id):
         enqueue_task(conn, "join", ("case", child), f"parent:{key}:{child}", now)
+    for held in cases.list_held(conn, case.declarant):
+        if (held.detail.get("held") or {}).get("parent") == case.id:
+            enqueue_task(conn, "wake", ("case", held.id), f"parent:{key}:{held.id}", now)
 
 
 def _give_back_items(conn: Connection, case_id: int, now: datetime) -> None:

@@ -11,12 +11,14 @@ case, so that one worker does it once, also after a crash.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
 from gateway.cases import (
+    ClaimedRequirements,
     HeldCase,
     MissingDocument,
     Submission,
@@ -42,9 +44,19 @@ from gateway.hub.outbox import (
     seal_message,
     store_message,
 )
-from gateway.store import StateEvent, cases, deliveries, messages, read_transaction, write_transaction
+from gateway.store import (
+    NewAwaitedUse,
+    StateEvent,
+    cases,
+    deliveries,
+    messages,
+    read_transaction,
+    requirement_results,
+    write_transaction,
+)
 
 __all__ = [
+    "LackingSubmission",
     "cancel_hold",
     "end_hold",
     "find_held_case",
@@ -61,13 +73,27 @@ _ADMITTED_SOON: Final = timedelta(seconds=5)
 _LONGEST_WAIT: Final = timedelta(minutes=10)
 
 
-def find_held_case(hub: Hub, submission: Submission, declarant: str) -> Row[Any] | None:
-    """Return the held case that a supplement or an amendment is about; None where it is not held."""
-    if submission.function not in ("13", "35"):
+@dataclass(frozen=True, slots=True)
+class LackingSubmission:
+    """A submission that lacks a document: its needs, what its items use, and its parent case (row id)."""
+
+    needs: WeighedNeeds
+    used: ClaimedRequirements
+    parent: int | None = None
+
+
+def find_held_case(hub: Hub, submission: Submission, declarant: str, message: int) -> Row[Any] | None:
+    """Return the held case that a supplement or an amendment is about; None where it is not held.
+
+    The `message` (row id) that opened the case is about it too, when it is looked at again.
+    """
+    if submission.function not in ("9", "13", "35"):
         return None
     with read_transaction(hub.engine) as conn:
         case = cases.find_by_reference(conn, declarant, submission.reference)
-    return case if case is not None and case.state == "HELD" else None
+    if case is None or case.state != "HELD":
+        return None
+    return case if submission.function != "9" or case.message == message else None
 
 
 def make_held_numbers(hub: Hub, submission: Submission, case: Row[Any], arrived: Row[Any]) -> CaseNumbers:
@@ -77,7 +103,7 @@ def make_held_numbers(hub: Hub, submission: Submission, case: Row[Any], arrived:
     """
     if submission.function == "13":
         read_change_reason(submission.declaration)
-    else:
+    elif submission.function == "35":
         _check_same_declaration(hub, submission, case)
     check_same_items(case, submission)
     year = arrived.received_at.year
@@ -107,25 +133,47 @@ def hold_case(
     conn: Connection,
     case: int,
     detail: Mapping[str, Any],
-    needs: WeighedNeeds,
+    lacking: LackingSubmission,
     span: tuple[datetime, timedelta],
     message: int,
 ) -> str:
     """Hold a case, or hold it on; return until when, as stored. `span` is now, and the time of a first hold.
 
-    A case that is held on ends when it was to end: what is filed in the meantime prolongs nothing.
+    It waits for the numbers that its lacking items name, and for its parent. A case that is held on ends
+    when it was to end: what is filed in the meantime prolongs nothing.
     """
     now, hold_time = span
     first = "held" not in detail
     until = (now + hold_time).isoformat() if first else str(detail["held"]["until"])
-    held = {"until": until, "missing": [_describe_missing(one) for one in needs.missing]}
+    held: dict[str, Any] = {
+        "until": until,
+        "missing": [_describe_missing(one) for one in lacking.needs.missing],
+    }
+    if lacking.parent is not None:
+        held["parent"] = lacking.parent
     event = StateEvent("hold", now, _ACTOR, f"until {until}")
     cases.apply_event(conn, case, event, detail={**detail, "held": held})
     if first:
         due_at = datetime.fromisoformat(until)
         enqueue_task(conn, "end_hold", ("case", case), _make_hold_key(case), now, due_at=due_at)
     enqueue_task(conn, "tell_hold", ("case", case), f"held:{case}:{message}", now, message=message)
+    if _await_numbers(conn, case, lacking, now) or lacking.parent is not None:
+        # What it lacks may have come in this instant: it is looked at again after this transaction.
+        enqueue_task(conn, "wake", ("case", case), f"wake:{case}:{message}", now)
     return until
+
+
+def _await_numbers(conn: Connection, case: int, lacking: LackingSubmission, now: datetime) -> bool:
+    """Let a held case wait for the numbers of the items that lack a document; return whether it does."""
+    items = {one.item for one in lacking.needs.missing}
+    requirement_results.end_awaited_uses(conn, case, "held on", now)
+    new = [
+        NewAwaitedUse(case, use.number, use.item, use.pointer, f"{use.quantity:f}", use.unit)
+        for use in lacking.used.uses
+        if use.item in items
+    ]
+    requirement_results.insert_awaited_uses(conn, new, now)
+    return bool(new)
 
 
 def _describe_missing(one: Any) -> dict[str, Any]:
@@ -146,7 +194,11 @@ def _make_hold_key(case: int) -> str:
 
 
 def cancel_hold(conn: Connection, case: int, now: datetime) -> None:
-    """Take back the tasks that would end the hold of a locked case; one that runs just now finds it moved."""
+    """Take back the tasks that would end the hold of a locked case; one that runs just now finds it moved.
+
+    The case waits for no number any more.
+    """
+    requirement_results.end_awaited_uses(conn, case, "held no longer", now)
     for row in deliveries.list_by_case(conn, case):
         if row.parameters.get("task") == "end_hold" and row.state in _WAITING:
             end = deliveries.give_up_delivery if row.state == "FAILED" else deliveries.cancel_delivery
@@ -197,6 +249,7 @@ def _refuse_held_case(conn: Connection, case: Row[Any], held: Mapping[str, Any],
     detail = {**kept, "reference": case.functional_reference, "problems": problems}
     event = StateEvent("refuse", now, _ACTOR, f"held until {held['until']}")
     cases.apply_event(conn, case.id, event, outcome="REFUSED", detail=detail)
+    requirement_results.end_awaited_uses(conn, case.id, "refused", now)
     enqueue_task(conn, "conclude", ("case", case.id), f"conclude:{case.id}:1", now)
     data = {"number": case.number, "held_until": held["until"], "problems": "; ".join(_list_ids(problems))}
     message = messages.find_by_id(conn, case.message)

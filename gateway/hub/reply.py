@@ -42,7 +42,11 @@ from gateway.hub.fees import apply_fee_notice, check_forwarded, end_fees_of_canc
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, FinishLease, enqueue_task
 from gateway.hub.requirement_ledger import lock_case_requirements
-from gateway.hub.requirement_results import is_result_without_application, store_requirement_result
+from gateway.hub.requirement_results import (
+    is_result_without_application,
+    join_waiting_cases,
+    store_requirement_result,
+)
 from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import (
     NewDecision,
@@ -295,7 +299,7 @@ def _apply_notice(
     decisions.insert_decisions(
         conn, [_make_decision_row(request, notice, one) for one in notice.decisions], now
     )
-    _add_requirements(conn, hub, about, notice.decisions, now)
+    _add_requirements(conn, hub, about, notice, now)
     record_evidence(
         conn,
         "notice",
@@ -334,19 +338,20 @@ def _check_decided_items(request: Row[Any], said: Iterable[Decision]) -> None:
 
 
 def _add_requirements(
-    conn: Connection, hub: Hub, about: tuple[Row[Any], Row[Any]], said: Iterable[Decision], now: datetime
+    conn: Connection, hub: Hub, about: tuple[Row[Any], Row[Any]], said: Notice, now: datetime
 ) -> None:
     """Add the certificates of a notice to the ledger, each for the importer or exporter of the case."""
     case, request = about
     document = hub.rules.bundle.documents.get(request.document)
     trader = "exporter" if document is not None and document.direction == "export" else "importer"
-    numbers = sorted({one.number for one in said if one.number and one.quantity is not None})
+    numbers = sorted({one.number for one in said.decisions if one.number and one.quantity is not None})
     if numbers:
         # What the decisions give back or take again is locked too, before any of it is changed.
         lock_case_requirements(conn, case.id, numbers)
     holder = (case.detail or {}).get(trader, "")
     for number in numbers:
         requirement_quantities.ensure_requirement(conn, request.agency, number, holder, now)
+    join_waiting_cases(conn, numbers, f"{request.number}:{said.number}", now)
 
 
 def _make_notice_row(request: Row[Any], notice: Notice) -> NewNotice:

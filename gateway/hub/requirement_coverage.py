@@ -1,10 +1,20 @@
-"""Tells for which items and laws a declaration has a number that an agency approved by itself."""
+"""Tells for which items and laws a declaration names a certificate, so that no document is missing.
+
+The law of a certificate is that of the decisions in force, with an application or without one. A
+certificate that an operator has registered states no law: it has that of its agency, where the agency
+has one law alone.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
+from typing import Any
+
+from sqlalchemy import Connection, Row
 
 from gateway.cases import APPROVING, ClaimedRequirements, judge_requirement_claim, select_law_results
+from gateway.harmonize import MappingBundle
 from gateway.hub.completion import load_requirement_results
 from gateway.hub.hub import Hub
 from gateway.hub.requirement_ledger import load_requirement_balances
@@ -14,18 +24,37 @@ __all__ = ["list_covered_laws"]
 
 
 def list_covered_laws(hub: Hub, claim: ClaimedRequirements, day: date) -> frozenset[tuple[int, str]]:
-    """Return for which items and laws a declaration names a number that an agency approved by itself."""
+    """Return for which items and laws a declaration names a certificate of which enough is left."""
     if not claim.uses:
         return frozenset()
-    units = hub.rules.bundle.units
+    bundle = hub.rules.bundle
     with read_transaction(hub.engine) as conn:
         rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
-        taken = judge_requirement_claim(claim, load_requirement_balances(conn, rows, units), day, units).taken
-        said = select_law_results(load_requirement_results(conn, [one.key for _, one in taken]))
-    allowed = [one for one in said if one.decision.decision in APPROVING]
-    return frozenset(
-        (use.item, one.decision.law)
-        for use, balance in taken
-        for one in allowed
-        if one.subject == balance.key
-    )
+        balances = load_requirement_balances(conn, rows, bundle.units)
+        taken = judge_requirement_claim(claim, balances, day, bundle.units).taken
+        laws = _list_laws(conn, [row for row in rows if row.id in {one.key for _, one in taken}], bundle)
+    return frozenset((use.item, law) for use, balance in taken for law in laws[balance.key])
+
+
+def _list_laws(conn: Connection, rows: Sequence[Row[Any]], bundle: MappingBundle) -> dict[int, set[str]]:
+    """Return the laws of requirements by their row ids."""
+    laws: dict[int, set[str]] = {int(row.id): set() for row in rows}
+    results = load_requirement_results(conn, laws)
+    for one in select_law_results(results):
+        if one.decision.decision in APPROVING:
+            laws[one.subject].add(one.decision.law)
+    keys = {(row.number, row.agency): int(row.id) for row in rows}
+    for row in requirement_quantities.list_granting_decisions(conn, {row.number for row in rows}):
+        if (row.number, row.agency) in keys:
+            laws[keys[row.number, row.agency]].add(row.law)
+    said = {one.subject for one in results}
+    for row in rows:
+        if not laws[row.id] and row.id not in said and row.registered_at is not None:
+            laws[row.id] = _find_only_law(row.agency, bundle)
+    return laws
+
+
+def _find_only_law(agency: str, bundle: MappingBundle) -> set[str]:
+    """Return the law of an agency that has one alone; nothing of another agency."""
+    known = {law for one in bundle.documents.values() if one.organisation == agency for law in one.laws}
+    return known if len(known) == 1 else set()

@@ -54,6 +54,7 @@ __all__ = [
     "await_unknown_requirements",
     "is_result_without_application",
     "join_requirements",
+    "join_waiting_cases",
     "note_joined_results",
     "store_requirement_result",
 ]
@@ -101,6 +102,12 @@ def store_requirement_result(hub: Hub, agency: str, said: tuple[str, Notice], sp
         for case in requirement_results.list_concerned_cases(conn, row.id, number):
             key = f"requirement:{row.id}:{new[0].notice_sha256[:16]}:{case}"
             enqueue_task(conn, "join", ("case", case), key, now, changed=int(row.id))
+
+
+def join_waiting_cases(conn: Connection, numbers: Iterable[str], cause: str, now: datetime) -> None:
+    """Let every case that waits for one of these numbers look again: the ledger has it now."""
+    for case in requirement_results.list_waiting_cases(conn, numbers):
+        enqueue_task(conn, "join", ("case", case), f"known:{cause}:{case}", now)
 
 
 def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:
@@ -160,13 +167,16 @@ def note_joined_results(conn: Connection, case_id: int, wanted: Iterable[int], n
 def join_requirements(hub: Hub, case_id: int, changed: int | None, finish: FinishLease) -> None:
     """Write off what a case waits for and the ledger now knows, and let new results decide about it.
 
-    `changed` is the requirement of which an agency has said something new.
+    `changed` is the requirement of which an agency has said something new. A case that is held uses
+    nothing: it looks whether it lacks a document still (`gateway.hub.held_case_waking`).
     """
     units = hub.rules.bundle.units
     with write_transaction(hub.engine, "requirement.join") as conn:
         case = cases.lock_case(conn, case_id)
         now = hub.clock()
-        if case.state not in _ENDED:
+        if case.state == "HELD":
+            enqueue_task(conn, "wake", ("case", case_id), f"wake:{case_id}:{now.isoformat()}", now)
+        elif case.state not in _ENDED:
             joined = _write_off_awaited(conn, hub, case, now)
             note_joined_results(conn, case_id, joined, now)
             if changed is not None and changed not in joined:

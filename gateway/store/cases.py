@@ -24,6 +24,7 @@ __all__ = [
     "find_by_number",
     "find_by_reference",
     "list_cases",
+    "list_held",
     "list_newest_between",
     "list_opened_between",
     "list_standing_by_reference",
@@ -166,6 +167,12 @@ def find_by_reference(conn: Connection, declarant: str, reference: str) -> Row[A
     found = select(cases).where(cases.c.declarant == declarant, cases.c.functional_reference == reference)
     standing_first = found.order_by(cases.c.state == "REFUSED", cases.c.version.desc())
     return conn.execute(standing_first.limit(1)).first()
+
+
+def list_held(conn: Connection, declarant: str) -> Sequence[Row[Any]]:
+    """Return the held cases of a declarant, in the order of their rows."""
+    found = select(cases).where(cases.c.declarant == declarant, cases.c.state == "HELD")
+    return conn.execute(found.order_by(cases.c.id)).all()
 
 
 def list_standing_by_reference(conn: Connection, reference: str, most: int) -> Sequence[Row[Any]]:

@@ -6,7 +6,7 @@ stored.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -32,6 +32,7 @@ __all__ = [
     "list_awaited_uses",
     "list_concerned_cases",
     "list_results",
+    "list_waiting_cases",
 ]
 
 #: Fewer than the parameters that SQLite allows in one statement.
@@ -150,3 +151,16 @@ def list_concerned_cases(conn: Connection, requirement: int, number: str) -> Seq
     )
     uses = select(requirement_uses.c.case_id).where(requirement_uses.c.requirement_id == requirement)
     return sorted(set(conn.execute(waits).scalars()) | set(conn.execute(uses).scalars()))
+
+
+def list_waiting_cases(conn: Connection, numbers: Iterable[str]) -> Sequence[int]:
+    """Return the cases that wait for one of these numbers, in the order of their rows."""
+    wanted = sorted(set(numbers))
+    found = [
+        select(awaited_requirements.c.case_id).where(
+            awaited_requirements.c.number.in_(wanted[start : start + _CHUNK]),
+            awaited_requirements.c.ended_at.is_(None),
+        )
+        for start in range(0, len(wanted), _CHUNK)
+    ]
+    return sorted({int(case) for one in found for case in conn.execute(one).scalars()})

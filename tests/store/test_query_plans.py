@@ -518,6 +518,16 @@ QUESTIONS = {
         "ended_at",
         "ix_cases_unpurged",
     ),
+    "cases that wait for numbers": (
+        lambda conn: requirement_results.list_waiting_cases(conn, ["2026-118"]),
+        "awaited_requirements",
+        "ix_awaited_requirements_number",
+    ),
+    "held cases of a declarant": (
+        lambda conn: cases.list_held(conn, "broker1"),
+        "declarant",
+        "ix_cases_declarant",
+    ),
     "changes that are not admitted yet": (
         lambda conn: messages.is_change_waiting(conn, NOW, later(1)),
         "received_at",

@@ -31,7 +31,7 @@ from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, change_options, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
-from gateway.hub import get_current_time, load_active_rules, load_shipped_rules
+from gateway.hub import get_current_time, join_waiting_cases, load_active_rules, load_shipped_rules
 from gateway.operations import (
     describe_requirement_results,
     describe_requirement_uses,
@@ -120,6 +120,8 @@ def add_requirement(arguments: Arguments) -> int:
             change.leave_unchanged()
             return report_wrong_row(f"the ledger has requirement {new.number} of {new.agency} already")
         change.record_trust_change(f"requirement {new.number} of {new.agency}", after=_describe_new(new))
+        cause = f"{new.agency}:{change.at.isoformat()}"
+        join_waiting_cases(change.conn, [new.number], cause, change.at)
     sentence = f"Requirement {new.number} of {new.agency}: declarations may use {new.quantity} {new.unit}."
     print_change(change, sentence, as_json=arguments.json, requirement=new.number)
     return 0

@@ -31,6 +31,7 @@ from gateway.hub import (
     tell_customs_news,
     tell_hold,
     tell_late_decision,
+    wake_held_case,
 )
 from gateway.store import DeliveryLease, StateEvent, messages
 
@@ -55,6 +56,10 @@ def _run_notification(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> No
 
 def _run_end_of_hold(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     end_hold(hub, int(lease.subject_id), finish)
+
+
+def _run_waking(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    wake_held_case(hub, int(lease.subject_id), finish)
 
 
 def _run_hold_notice(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
@@ -105,6 +110,7 @@ _TASKS: Final[dict[str, _Task]] = {
     "notify": _run_notification,
     "end_hold": _run_end_of_hold,
     "tell_hold": _run_hold_notice,
+    "wake": _run_waking,
     "join": _run_join,
     "customs_notice": _run_customs_news,
     "late_decision": _run_late_decision,

@@ -89,6 +89,7 @@ ELSEWHERE = {
     "delivery.schedule": "tests/delivery: a turn is queued once, however often it is tried",
     "delivery.upkeep": "nothing follows from it: a sweep that did not happen happens again",
     "hold.ended": "tests/flows/test_held_cases.py",
+    "hold.looked": "tests/flows/test_held_case_waking.py",
     "hold.told": "tests/flows/test_held_cases.py",
     "intake.submission": "tests/flows/test_filing.py: a process is killed before and after it",
     "officer.approve": "tests/flows/officers/test_kills.py",

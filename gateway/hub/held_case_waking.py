@@ -1,0 +1,61 @@
+"""Lets a held case go on when what it lacks is no longer missing, without another message of its declarant.
+
+What was missing may come from others: an agency approves a number that the declaration names, with an
+application of another case or without one, an operator registers the certificate, or the parent case
+is decided. The submission that was filed last is then weighed again, as if it had arrived now.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from gateway.hub.admit import store_resumed_case
+from gateway.hub.amended_places import find_former_message
+from gateway.hub.completion import case_closing
+from gateway.hub.hub import Hub
+from gateway.hub.outbox import FinishLease
+from gateway.hub.split import StoredSubmission, SubmissionRejectedError, process_submission
+from gateway.store import cases, messages, read_transaction, write_transaction
+
+__all__ = ["wake_held_case"]
+
+_log = logging.getLogger(__name__)
+
+
+def wake_held_case(hub: Hub, case_id: int, finish: FinishLease) -> None:
+    """Let a held case go on if it lacks nothing any more; leave every other case as it is.
+
+    A case whose submission would be refused now stays held: its declarant may file it again.
+    """
+    now = hub.clock()
+    try:
+        if _go_on(hub, case_id, finish, now):
+            return
+    except SubmissionRejectedError as refused:
+        _log.info("case row %d is held on: %s", case_id, refused)
+    with write_transaction(hub.engine, "hold.looked") as conn:
+        case = cases.lock_case(conn, case_id)
+        finish(conn)
+        case_closing.close_case_when_done(conn, case, now)
+
+
+def _go_on(hub: Hub, case_id: int, finish: FinishLease, now: datetime) -> bool:
+    arrived = _load_last_submission(hub, case_id)
+    if arrived is None:
+        return False
+    intake = process_submission(hub, arrived, now)
+    if not intake.held or intake.needs.missing:
+        return False
+    return store_resumed_case(hub, arrived, intake, finish, now, again=True)
+
+
+def _load_last_submission(hub: Hub, case_id: int) -> StoredSubmission | None:
+    """Return the submission that was filed last for a held case; None for a case that is not held."""
+    with read_transaction(hub.engine) as conn:
+        case = cases.find_by_id(conn, case_id)
+        if case is None or case.state != "HELD":
+            return None
+        row = messages.find_by_id(conn, find_former_message(case))
+        found = () if row is None else messages.load_payloads(conn, row.id)
+    return None if row is None else StoredSubmission(row, found, hub.refresh_snapshot())

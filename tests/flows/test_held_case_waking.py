@@ -1,0 +1,201 @@
+"""A held case goes on at once when others bring what it lacks, without a message of its declarant."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+from sqlalchemy import Engine
+
+from gateway.cases.agency_notices import AgencyCallback, DecisionCode
+from gateway.cli import main
+from gateway.hub.held_case_waking import wake_held_case
+from gateway.hub.reply import apply_call_back
+from gateway.store import cases, deliveries, requirement_results
+from gateway.store.engine import read_transaction
+from gateway.wire.namespaces import WCO_DEC
+from tests.flows.craft import Change, all_of, reference, supplement, withdrawal, without
+from tests.flows.test_held_cases import HOLD, run_and_die
+from tests.flows.test_outside_results import say
+from tests.flows.test_partial_release import child
+from tests.flows.test_requirement_ledger import ITEM, used_of
+from tests.kit.kills import die_at
+from tests.kit.story import AGENCIES, Story
+
+NUMBER = "NPQS-77"
+
+
+def naming(number: str, quantity: str = "10") -> Change:
+    """Let item 3 use a certificate in place of an application."""
+
+    def change(root: etree._Element) -> None:
+        goods = root.findall(ITEM)[2]
+        made = etree.Element(f"{{{WCO_DEC}}}AdditionalDocument")
+        etree.SubElement(made, f"{{{WCO_DEC}}}ID").text = number
+        off = etree.SubElement(made, f"{{{WCO_DEC}}}WriteOff")
+        etree.SubElement(off, f"{{{WCO_DEC}}}QuantityQuantity", unitCode="KGM").text = quantity
+        goods.insert([one.tag.rpartition("}")[2] for one in goods].index("Commodity"), made)
+
+    return change
+
+
+HELD = all_of(reference("HELD-1"), without("Application[@id='A3']"), naming(NUMBER))
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    """Return a story whose case is held, and names a number that nobody knows."""
+    started = Story(engine)
+    started.hub.need_policy = HOLD
+    started.submit(started.submission(HELD))
+    started.tick()
+    return started
+
+
+def find(story: Story, name: str = "HELD-1") -> Any:
+    with read_transaction(story.house.engine) as conn:
+        return cases.find_by_reference(conn, "broker1", name)
+
+
+def waits(story: Story) -> list[str]:
+    with read_transaction(story.house.engine) as conn:
+        return [row.number for row in requirement_results.list_awaited_uses(conn, find(story).id)]
+
+
+def asked(story: Story) -> set[str]:
+    number = find(story).number
+    return {call.destination for call in story.soap.calls if call.text("CaseNumber") == number}
+
+
+def held_notices(story: Story) -> int:
+    return len([one for one in story.inbox.documents("Notice") if one.find("{*}Held") is not None])
+
+
+def test_a_result_without_an_application_lets_it_go_on(story: Story) -> None:
+    assert (find(story).state, waits(story), asked(story)) == ("HELD", [NUMBER], set())
+    say(story, agency="NPQS", number=NUMBER, law="12")
+    story.tick()
+    assert find(story).state == "IN_PROGRESS"
+    assert asked(story) == {"KPTA", "KFDA", "customs"}
+    assert used_of(story, NUMBER) == {"KGM": "10"}
+    assert NUMBER not in waits(story)
+    assert story.evidence("case", find(story).id).count("admitted") == 1
+    story.decide_all("NPQS")
+    story.tick()
+    story.tick(hours=50)
+    assert (find(story).state, find(story).outcome) == ("CLOSED", "APPROVED")
+    assert held_notices(story) == 1
+
+
+def test_what_does_not_bring_it_leaves_it_held_and_tells_nobody(story: Story) -> None:
+    say(story, DecisionCode.REJECTED, agency="NPQS", number=NUMBER, law="12")
+    say(story, agency="KFDA", number=NUMBER, notice="R2")
+    story.tick()
+    assert (find(story).state, held_notices(story), asked(story)) == ("HELD", 1, set())
+    story.tick(hours=49)
+    assert (find(story).state, waits(story)) == ("REFUSED", [])
+    say(story, agency="NPQS", number=NUMBER, law="12", notice="R3", at=story.clock())
+    story.tick()
+    assert (find(story).state, asked(story)) == ("REFUSED", set())
+
+
+def test_a_decision_of_another_case_lets_it_go_on(story: Story) -> None:
+    story.submit(story.submission(reference("OTHER-1")))
+    story.tick()
+    notice = story.notice("NPQS")
+    (one,) = notice.decisions
+    granted = replace(one, number=NUMBER, quantity=Decimal(100), unit="KGM")
+    said = AgencyCallback(replace(notice, decisions=(granted,)), story.number_of("NPQS"))
+    apply_call_back(story.hub, "NPQS", said)
+    story.tick()
+    assert find(story).state == "IN_PROGRESS"
+    assert used_of(story, NUMBER) == {"KGM": "10"}
+
+
+def test_a_registered_certificate_lets_it_go_on(
+    story: Story, engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NPQS has one law alone, so a certificate of it is under this law."""
+    url = engine.url.render_as_string(hide_password=False)
+    (tmp_path / "gateway.toml").write_text(f'[database]\nurl = "{url}"\n')
+    words = ["--quantity", "100", "--unit", "KGM", "--home", str(tmp_path), "--by", "anna"]
+    assert main(["requirement", "add", NUMBER, "--agency", "KFDA", *words]) == 0
+    story.tick()
+    assert find(story).state == "HELD"
+    assert main(["requirement", "add", NUMBER, "--agency", "NPQS", *words]) == 0
+    capsys.readouterr()
+    # The verb has queued it by the clock of the machine, which is not that of the story.
+    queued = [row for row in story.deliveries() if row.dedupe_key.startswith("known:NPQS")]
+    story.operate(deliveries.try_delivery, queued[0].id)
+    story.tick()
+    assert find(story).state == "IN_PROGRESS"
+
+
+def test_a_parent_that_is_decided_lets_its_child_go_on(story: Story) -> None:
+    story.submit(story.submission(reference("PARENT-1")))
+    story.tick()
+    parent = find(story, "PARENT-1")
+    part = child("CHILD-1", parent.number, (1, "200.5", "40"))
+    story.submit(story.submission(part), attach=False)
+    story.tick()
+    assert find(story, "CHILD-1").state == "HELD"
+    story.decide_all("KFDA")
+    story.tick()
+    assert find(story, "CHILD-1").state == "HELD"
+    story.decide("KFDA")
+    story.tick()
+    assert (find(story, "CHILD-1").state, find(story, "CHILD-1").outcome) == ("CLOSED", "APPROVED")
+
+
+def test_an_admitted_case_that_waits_has_what_another_case_is_granted(story: Story) -> None:
+    """It names a number that nobody knew: the ledger writes it off when a decision brings it."""
+    more = all_of(reference("WAITS-1"), naming("P-9", "30"))
+    for change in (more, reference("OTHER-1")):
+        story.submit(story.submission(change))
+    story.tick()
+    number = next(
+        call.text("ApplicationNumber")
+        for call in reversed(story.soap.calls)
+        if call.destination == "NPQS" and call.text("ApplicationNumber")
+    )
+    notice = story.notice("NPQS")
+    granted = replace(notice.decisions[0], number="P-9", quantity=Decimal(100), unit="KGM")
+    apply_call_back(story.hub, "NPQS", AgencyCallback(replace(notice, decisions=(granted,)), str(number)))
+    story.tick()
+    assert used_of(story, "P-9") == {"KGM": "30"}
+
+
+def test_what_is_filed_meanwhile_counts_and_a_withdrawn_case_does_not_wake(story: Story) -> None:
+    first = find(story).id
+    again = all_of(HELD, supplement, without("Application[@id='A1']"))
+    story.submit(story.submission(again), action="Supplement")
+    story.tick()
+    say(story, agency="NPQS", number=NUMBER, law="12")
+    story.tick()
+    # The submission that was filed last lacks another document.
+    assert (find(story).state, asked(story)) == ("HELD", set())
+    story.submit(story.submission(all_of(reference("HELD-1"), withdrawal)), action="Withdraw", attach=False)
+    story.tick()
+    wake_held_case(story.hub, first, lambda conn: None)
+    assert (find(story).state, asked(story)) == ("WITHDRAWN", set())
+
+
+@pytest.mark.parametrize("commit", ["hold.looked", "admit.resumed"])
+def test_wherever_a_process_dies_it_goes_on_once(story: Story, commit: str) -> None:
+    for side in ("before_commit", "after_commit"):
+        code = DecisionCode.REJECTED if commit == "hold.looked" else DecisionCode.APPROVED
+        if find(story).state == "HELD":
+            say(story, code, agency="NPQS", number=NUMBER, law="12", notice=side)
+            die_at(story, f"{commit}.{side}", lambda hub: run_and_die(story, hub))
+        story.tick(minutes=2)
+        story.tick()
+        if commit == "admit.resumed" and side == "before_commit":
+            assert find(story).state == "IN_PROGRESS"
+    assert find(story).state == ("HELD" if commit == "hold.looked" else "IN_PROGRESS")
+    assert story.evidence("case", find(story).id).count("admitted") == (commit == "admit.resumed")
+    calls = [one for one in story.soap.calls if one.operation == "SubmitApplication"]
+    assert len({one.destination for one in calls} & set(AGENCIES)) == (2 if commit == "admit.resumed" else 0)
