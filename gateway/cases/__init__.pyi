@@ -5,6 +5,11 @@ from .agency_notices import Decision as Decision
 from .agency_notices import DecisionCode as DecisionCode
 from .agency_notices import Notice as Notice
 from .agency_notices import SignedReply as SignedReply
+from .amended_items import ItemChange as ItemChange
+from .amended_items import UsedNumbers as UsedNumbers
+from .amended_items import check_kept_numbers as check_kept_numbers
+from .amended_items import judge_item_change as judge_item_change
+from .amended_items import restore_items as restore_items
 from .amendment_pointers import compare_amendment_pointers as compare_amendment_pointers
 from .amendment_pointers import list_changed_places as list_changed_places
 from .case_custody import CaseCustody as CaseCustody

@@ -23,6 +23,7 @@ __all__ = ["PointerFinding", "compare_amendment_pointers", "list_changed_places"
 _DEC: Final = f"{{{WCO_DEC}}}"
 _TOP: Final = "42A"
 _AMENDMENT: Final = "Amendment"
+_ITEM: Final = f"{_DEC}GovernmentAgencyGoodsItem"
 #: Why and how it is amended belongs to the amendment itself, and is no change of the declaration.
 _OWN: Final = frozenset({"FunctionCode", "AdditionalInformation", _AMENDMENT})
 
@@ -39,15 +40,18 @@ class PointerFinding:
 def compare_amendment_pointers(former: etree._Element, amended: etree._Element) -> tuple[PointerFinding, ...]:
     """Return what the pointers of an amended declaration name and it does not change, and the reverse.
 
-    A declaration whose amendments carry no pointer gets no finding: pointers are optional.
+    A declaration whose amendments carry no pointer gets no finding: pointers are optional. An item that is
+    added or removed is one change, at the place of the item.
     """
     named = _read_chains(amended)
     if not named:
         return ()
     changed = list_changed_places(former, amended)
+    whole = _list_moved_items(former, amended)
+    told = {next((item for item in whole if _covers(item, place)), place) for place in changed}
     unnamed = [
         PointerFinding(CHANGE_NOT_NAMED, "no pointer of the amendment names this change", place)
-        for place in sorted(changed)
+        for place in sorted(told)
         if not any(_covers(chain, place) for chain in named)
     ]
     unchanged = [
@@ -58,6 +62,16 @@ def compare_amendment_pointers(former: etree._Element, amended: etree._Element) 
         if not any(_covers(chain, place) for place in changed)
     ]
     return (*unnamed, *unchanged)
+
+
+def _list_moved_items(former: etree._Element, amended: etree._Element) -> set[str]:
+    """Return the places of the goods items that only one of the declarations has: each is one change."""
+    before, after = ({place for _, place in _list_items(one)} for one in (former, amended))
+    return before ^ after
+
+
+def _list_items(declaration: etree._Element) -> list[tuple[etree._Element, str]]:
+    return [one for one in iterate_pointers(declaration) if one[0].tag == _ITEM]
 
 
 def _covers(chain: str, place: str) -> bool:

@@ -40,6 +40,8 @@ from .documents import DOCUMENT_UNKNOWN as DOCUMENT_UNKNOWN
 from .documents import FIELD_MISSING as FIELD_MISSING
 from .documents import ITEM_ALREADY_RELEASED as ITEM_ALREADY_RELEASED
 from .documents import ITEM_NOT_APPROVED as ITEM_NOT_APPROVED
+from .documents import ITEM_NUMBER_TAKEN as ITEM_NUMBER_TAKEN
+from .documents import ITEM_RENUMBERED as ITEM_RENUMBERED
 from .documents import MAPPING_MISSING as MAPPING_MISSING
 from .documents import MAPPING_WOULD_GO as MAPPING_WOULD_GO
 from .documents import MAPPING_WRONG as MAPPING_WRONG

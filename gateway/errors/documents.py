@@ -224,6 +224,26 @@ NAMED_NOT_CHANGED = Problem(
     http=200,
 )
 
+ITEM_NUMBER_TAKEN = Problem(
+    id="GW419",
+    title="item number not free",
+    meaning="An amended declaration gives a new item a number that the case has used, or that is too low.",
+    cause="The number of a removed item is used again, or a new item was numbered among the others.",
+    remedy="Give each new item a number above all that the case has ever used, and amend again.",
+    soap="Client",
+    http=200,
+)
+
+ITEM_RENUMBERED = Problem(
+    id="GW420",
+    title="item renumbered",
+    meaning="Goods of the former declaration stand under another item number in the amended one.",
+    cause="The items were numbered anew after one was removed, or two items changed places.",
+    remedy="Leave each item its number, also where numbers below it are free, and amend again.",
+    soap="Client",
+    http=200,
+)
+
 MAPPING_MISSING = Problem(
     id="GW501",
     title="no mapping for this agency document",

@@ -21,21 +21,22 @@ from sqlalchemy import Connection, Row
 from gateway.cases import ReportedProblem, make_case_number
 from gateway.errors import NO_OPEN_CASE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.amend import amend_case, compose_amendment
-from gateway.hub.amended_places import AMENDED_BY, find_former_message
+from gateway.hub.amend import amend_case
+from gateway.hub.amended_places import find_former_message
+from gateway.hub.amended_requests import compose_amendment
 from gateway.hub.case_progress import conclude_unasked_case
 from gateway.hub.deadlines import settle_deadlines
-from gateway.hub.fees import hold_for_payment, keep_fee_due
+from gateway.hub.fees import keep_fee_due
 from gateway.hub.forward import (
     ComposedCall,
     compose_application_call,
     compose_registration_calls,
-    enqueue_application_call,
     enqueue_later_call,
     enqueue_registration_calls,
 )
 from gateway.hub.held_cases import LackingSubmission, cancel_hold, hold_case
 from gateway.hub.hub import Hub
+from gateway.hub.open_application import open_application
 from gateway.hub.open_cases import find_named_case
 from gateway.hub.outbox import FinishLease, enqueue_task
 from gateway.hub.partial_release import drop_released_uses, judge_prepared_release, store_release
@@ -43,7 +44,6 @@ from gateway.hub.pinned_mappings import BUNDLE, prepare_bundle
 from gateway.hub.requirement_ledger import claim_requirements, write_off_requirements
 from gateway.hub.requirement_results import await_unknown_requirements, note_joined_results
 from gateway.hub.split import (
-    PreparedApplication,
     ProcessedSubmission,
     StoredSubmission,
     SubmissionRejectedError,
@@ -55,7 +55,6 @@ from gateway.hub.split import (
 from gateway.hub.withdraw import compose_cancellations, withdraw_case
 from gateway.state_machines import REQUEST
 from gateway.store import (
-    NewAgencyRequest,
     NewCase,
     StateEvent,
     agency_requests,
@@ -101,7 +100,7 @@ def admit_submission(hub: Hub, message: int, finish: FinishLease) -> None:
 def _store_case(
     hub: Hub, arrived: StoredSubmission, intake: ProcessedSubmission, finish: FinishLease, now: datetime
 ) -> bool:
-    """Store what a submission does to its case; False when the case was held, and is so no longer."""
+    """Store what a submission does to its case; False when the case is not what it was compared with."""
     function = intake.submission.function
     if function == "1":
         _store_withdrawal(hub, arrived, intake, finish, now)
@@ -110,7 +109,7 @@ def _store_case(
     elif intake.held:
         return store_resumed_case(hub, arrived, intake, finish, now)
     elif function == "13":
-        _store_amendment(hub, arrived, intake, finish, now)
+        return _store_amendment(hub, arrived, intake, finish, now)
     else:
         _store_new_case(hub, arrived, intake, finish, now)
     return True
@@ -155,7 +154,7 @@ def store_resumed_case(
         with write_transaction(hub.engine, "admit.resumed") as conn:
             mappings.store(conn, now)
             held = _lock_held_case(conn, intake)
-            if held is None or (again and find_former_message(held) != arrived.row.id):
+            if held is None or (again and find_former_message(conn, held) != arrived.row.id):
                 return False
             _start_case(conn, hub, arrived, intake, (held, worded), now)
             _mark_processed(conn, arrived.row, now)
@@ -184,12 +183,12 @@ def _store_hold(
             held = _lock_held_case(conn, intake) if intake.held else None
             if intake.held and held is None:
                 return False
-            detail = _describe_case(intake)
+            detail = _describe_case(intake, arrived.row.id)
             if held is None:
                 case = cases.open_case(conn, _make_case(arrived, intake), now)
             else:
                 case = int(held.id)
-                detail |= {"held": held.detail["held"], AMENDED_BY: arrived.row.id}
+                detail["held"] = held.detail["held"]
                 messages.set_message_case(conn, arrived.row.id, case)
             span = now, hub.need_policy.hold_time
             parent = None if intake.release is None else intake.release.parent
@@ -205,10 +204,12 @@ def _store_hold(
 
 
 def _lock_held_case(conn: Connection, intake: ProcessedSubmission) -> Row[Any] | None:
-    """Lock and return the held case that a submission is about; None when it is held no longer."""
+    """Lock and return the held case that a submission is about; None when it is not as it was read."""
     known = cases.find_by_reference(conn, intake.declarant, intake.submission.reference)
     case = None if known is None else cases.lock_case(conn, known.id)
-    return case if case is not None and case.state == "HELD" else None
+    if case is None or case.state != "HELD" or intake.amended is None:
+        return None
+    return case if find_former_message(conn, case) == intake.amended.former else None
 
 
 def _store_withdrawal(
@@ -230,19 +231,19 @@ def _store_withdrawal(
 
 def _store_amendment(
     hub: Hub, arrived: StoredSubmission, intake: ProcessedSubmission, finish: FinishLease, now: datetime
-) -> None:
-    amended = False
+) -> bool:
+    """Amend a case; False when another amendment or a notice has come before it."""
     try:
-        while not amended:
-            composed = compose_amendment(hub, intake)
-            with write_transaction(hub.engine, "admit.amendment") as conn:
-                amended = amend_case(conn, arrived, intake, composed, now)
-                if amended:
-                    _settle_named_case(conn, hub, intake, now, begun=composed.changed)
-                    _mark_processed(conn, arrived.row, now)
-                    finish(conn)
+        composed = compose_amendment(hub, intake)
+        with write_transaction(hub.engine, "admit.amendment") as conn:
+            if not amend_case(conn, hub, arrived, intake, composed, now):
+                return False
+            _settle_named_case(conn, hub, intake, now, begun=composed.changed)
+            _mark_processed(conn, arrived.row, now)
+            finish(conn)
     except GatewayError as error:
         _reject_late(intake, error)
+    return True
 
 
 def _settle_named_case(
@@ -297,19 +298,14 @@ def _start_case(
         case = int(held.id)
         messages.set_message_case(conn, arrived.row.id, case)
         cancel_hold(conn, case, now)
-        further = {"detail": _describe_case(intake) | {AMENDED_BY: arrived.row.id}}
+        further = {"detail": _describe_case(intake, arrived.row.id)}
     write_off_requirements(conn, case, used.taken, now)
     if release is not None:
         store_release(conn, release, case, now)
     note_joined_results(conn, case, (one.key for _, one in used.taken), now)
     await_unknown_requirements(conn, case, used, now)
-    for sequence, (one, words) in enumerate(zip(intake.prepared, applications, strict=True), start=1):
-        request = agency_requests.insert_request(
-            conn, _make_request(conn, intake.bundle, (case, sequence), one, (words, now))
-        )
-        correlations.insert_correlation(conn, "wsa", words.call.message_id, case, request)
-        enqueue_application_call(conn, words, case, (request, one.number), now)
-        hold_for_payment(conn, hub, case, request, now)
+    for sequence, told_one in enumerate(zip(intake.prepared, applications, strict=True), start=1):
+        open_application(conn, hub, (case, sequence, intake.bundle), told_one, now)
     enqueue_registration_calls(conn, customs, case, now)
     if intake.prepared:
         cases.apply_event(conn, case, StateEvent("dispatch", now, _ACTOR), **further)
@@ -338,13 +334,14 @@ def _make_case(arrived: StoredSubmission, intake: ProcessedSubmission) -> NewCas
         message=arrived.row.id,
         agent=submission.agent_id,
         ucr=submission.ucr,
-        detail=_describe_case(intake),
+        detail=_describe_case(intake, arrived.row.id),
     )
 
 
-def _describe_case(intake: ProcessedSubmission) -> dict[str, Any]:
+def _describe_case(intake: ProcessedSubmission, message: int) -> dict[str, Any]:
     known = {"items": list(intake.submission.items), BUNDLE: intake.bundle}
-    return known | describe_findings(intake) | _describe_traders(intake)
+    filed = {} if intake.amended is None else intake.amended.describe_for_case(message)
+    return known | describe_findings(intake) | _describe_traders(intake) | filed
 
 
 def _describe_traders(intake: ProcessedSubmission) -> dict[str, str]:
@@ -352,29 +349,6 @@ def _describe_traders(intake: ProcessedSubmission) -> dict[str, str]:
     used = intake.requirements
     named = {"importer": used.importer, "exporter": used.exporter}
     return {name: value for name, value in named.items() if value}
-
-
-def _make_request(
-    conn: Connection,
-    bundle: str,
-    place: tuple[int, int],
-    one: PreparedApplication,
-    words: tuple[ComposedCall, datetime],
-) -> NewAgencyRequest:
-    worded, now = words
-    return NewAgencyRequest(
-        case_id=place[0],
-        number=one.number,
-        application=one.application.id,
-        agency=one.request.organisation,
-        document=one.request.document,
-        sequence=place[1],
-        mapping=one.request.document,
-        mapping_version=bundle[:16],
-        mapping_sha256=bundle,
-        document_sha256=payloads.store_payload(conn, worded.envelope, now),
-        required=[[int(item), law] for item in one.request.items for law in one.laws],
-    )
 
 
 def _supplement_case(

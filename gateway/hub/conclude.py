@@ -131,10 +131,13 @@ def _make_result_document(facts: CaseSnapshot, now: datetime) -> etree._Element:
 
 
 def _list_cancellation_problems(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
-    """Yield why a case was not withdrawn, and which applications were cancelled though it goes on."""
+    """Yield why a case was not withdrawn, and which applications were cancelled though it goes on.
+
+    Of an application whose items an amendment has removed nothing is left to tell.
+    """
     if facts.case.outcome == CaseOutcome.WITHDRAWN:
         return
-    for row in facts.requests:
+    for row in (one for one in facts.requests if one.required):
         place = f"APP[{row.sequence}]"
         if row.state == "CANCELLED":
             text = f"application {row.number} of {row.document} is cancelled: its items are not approved"

@@ -27,13 +27,13 @@ from gateway.cases import (
     make_hold_document,
     read_change_reason,
 )
-from gateway.errors import OCTETS_PURGED, PMODE_UNKNOWN, RULE_BROKEN, GatewayError
+from gateway.errors import PMODE_UNKNOWN, RULE_BROKEN, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.amended_places import find_former_message
+from gateway.hub.amended_places import find_former_message, load_former_submission, read_amended_items
 from gateway.hub.completion import case_closing
-from gateway.hub.document_needs import WeighedNeeds, load_stored_submission
+from gateway.hub.document_needs import WeighedNeeds
 from gateway.hub.hub import Hub
-from gateway.hub.open_cases import CaseNumbers, check_same_items, describe_standing_needs
+from gateway.hub.open_cases import CaseNumbers, describe_standing_needs
 from gateway.hub.outbox import (
     CaseSnapshot,
     FinishLease,
@@ -99,31 +99,32 @@ def find_held_case(hub: Hub, submission: Submission, declarant: str, message: in
 def make_held_numbers(hub: Hub, submission: Submission, case: Row[Any], arrived: Row[Any]) -> CaseNumbers:
     """Return the numbers for the whole submission of a held case; its applications are new to everybody.
 
-    Raises GW404 where it has other items, or is an amendment without a reason.
+    Raises GW404 for an amendment without a reason, and for a supplement with other items; GW404, GW419 or
+    GW420 for items that an amendment may not have.
     """
     if submission.function == "13":
         read_change_reason(submission.declaration)
-    elif submission.function == "35":
-        _check_same_declaration(hub, submission, case)
-    check_same_items(case, submission)
+    with read_transaction(hub.engine) as conn:
+        if submission.function == "35":
+            _check_same_declaration(conn, submission, case)
+        amended = read_amended_items(conn, case, submission, arrived.id)
+    changed = (*amended.change.added, *amended.change.removed)
+    if submission.function == "35" and changed:
+        detail = f"a supplement has the items of its case: item {min(changed)} is added or removed"
+        raise GatewayError(RULE_BROKEN, detail, f"42A/67A[1]/68A[{min(changed)}]")
     year = arrived.received_at.year
     new = {one.id: make_application_number(arrived.id, year, one.position) for one in submission.applications}
-    return CaseNumbers(case.number, new, function="9", standing=describe_standing_needs(hub, case))
+    standing = describe_standing_needs(hub, case)
+    return CaseNumbers(case.number, new, function="9", standing=standing, amended=amended)
 
 
-def _check_same_declaration(hub: Hub, submission: Submission, case: Row[Any]) -> None:
+def _check_same_declaration(conn: Connection, submission: Submission, case: Row[Any]) -> None:
     """Raise GW404 where a supplement changes the declaration: that is an amendment, with its reason.
 
     Where retention has removed the former declaration there is nothing to compare.
     """
-    try:
-        with read_transaction(hub.engine) as conn:
-            former = load_stored_submission(conn, find_former_message(case)).declaration
-    except GatewayError as error:
-        if error.problem is not OCTETS_PURGED:
-            raise
-        return
-    changed = list_changed_places(former, submission.declaration)
+    former = load_former_submission(conn, find_former_message(conn, case))
+    changed = () if former is None else list_changed_places(former.declaration, submission.declaration)
     if changed:
         detail = "a supplement of a held case keeps its declaration: Function 13 amends it, with a reason"
         raise GatewayError(RULE_BROKEN, detail, min(changed))

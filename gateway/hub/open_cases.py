@@ -14,9 +14,12 @@ from gateway.cases import (
     Disclaimer,
     Submission,
     has_approval,
+    make_application_number,
     read_change_reason,
 )
 from gateway.errors import CLEARED_ALREADY, DOCUMENT_NEEDED, NO_OPEN_CASE, RULE_BROKEN, GatewayError
+from gateway.hub.amended_applications import check_amended_applications, is_dropped
+from gateway.hub.amended_places import AmendedItems, read_amended_items
 from gateway.hub.completion import is_cancellation_open, list_standing_numbers, make_standing_decisions
 from gateway.hub.document_needs import StandingNeeds, find_local_day
 from gateway.hub.hub import Hub
@@ -28,7 +31,6 @@ __all__ = [
     "check_amendable",
     "check_not_cleared",
     "check_open_case",
-    "check_same_items",
     "check_withdrawable",
     "describe_standing_needs",
     "find_named_case",
@@ -37,6 +39,8 @@ __all__ = [
 
 #: What an agency is told of an amended application: it is sent again (UNTDID 1225).
 _RETRANSMISSION: Final = "35"
+#: The function of an application that its agency gets for the first time.
+_FIRST: Final = "9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +59,29 @@ class CaseNumbers:
     bundle: str | None = None
     #: What the case has, where its needs are weighed again.
     standing: StandingNeeds | None = None
+    #: What the whole submission again changes in the declaration of the case.
+    amended: AmendedItems | None = None
+    #: The ids of the applications that an amendment adds: their agencies have heard of nothing.
+    new: frozenset[str] = frozenset()
 
     def list_hub_values(self, application: str) -> dict[str, str]:
         """Return the values of the hub in the request of an application."""
-        told = {"function": self.function} if self.function else {}
+        function = _FIRST if application in self.new else self.function
+        told = {"function": function} if function else {}
         return {"application_number": self.applications[application], **told}
 
 
-def check_open_case(hub: Hub, submission: Submission, declarant: str) -> CaseNumbers:
-    """Return the numbers of the case that a supplement or a withdrawal is about.
+def check_open_case(hub: Hub, submission: Submission, declarant: str, origin: tuple[int, int]) -> CaseNumbers:
+    """Return the numbers of the case that a supplement, an amendment or a withdrawal is about.
+
+    `origin` is the message (row id) and its year, from which new applications have their numbers.
 
     Raises GW407 where the case may not have it, GW404 for what is wrong in it.
     """
     if submission.function == "1":
         return _check_withdrawal(hub, submission, declarant)
     if submission.function == "13":
-        return _check_amendment(hub, submission, declarant)
+        return _check_amendment(hub, submission, declarant, origin)
     return _check_supplement(hub, submission, declarant)
 
 
@@ -84,7 +95,7 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
         if case is None or case.state in CASE.final or case.state == "DECIDED":
             raise _make_absence(f"no open case under {submission.reference!r}")
         asked = {row.application: row for row in agency_requests.list_by_case(conn, case.id)}
-    if any(is_cancellation_open(row) for row in asked.values()):
+    if any(_is_being_withdrawn(row) for row in asked.values()):
         raise _make_absence(f"case {case.number} is being withdrawn")
     for one in submission.applications:
         row = asked.get(one.id)
@@ -121,8 +132,10 @@ def _check_withdrawal(hub: Hub, submission: Submission, declarant: str) -> CaseN
     return CaseNumbers(case.number, {})
 
 
-def _check_amendment(hub: Hub, submission: Submission, declarant: str) -> CaseNumbers:
-    """Return the numbers of the case that is amended: the whole submission again, with the same items."""
+def _check_amendment(
+    hub: Hub, submission: Submission, declarant: str, origin: tuple[int, int]
+) -> CaseNumbers:
+    """Return the numbers of the case that is amended by the whole submission again."""
     read_change_reason(submission.declaration)
     with read_transaction(hub.engine) as conn:
         case = cases.find_by_reference(conn, declarant, submission.reference)
@@ -131,26 +144,21 @@ def _check_amendment(hub: Hub, submission: Submission, declarant: str) -> CaseNu
         asked = tuple(agency_requests.list_by_case(conn, case.id))
         check_amendable(case, asked)
         check_not_cleared(conn, case)
-    check_same_items(case, submission)
+        amended = read_amended_items(conn, case, submission)
+    check_amended_applications(submission, asked, amended.change)
     rows = {row.application: row for row in asked if row.state != "CANCELLED"}
-    _check_amended_applications(submission, rows)
+    new = [one for one in submission.applications if one.id not in rows]
     return CaseNumbers(
         case.number,
-        {key: str(row.number) for key, row in rows.items()},
+        {key: str(row.number) for key, row in rows.items()}
+        | {one.id: make_application_number(*origin, one.position) for one in new},
         {key: _list_laws(row) for key, row in rows.items()},
         _RETRANSMISSION,
         next((str(row.mapping_sha256) for row in rows.values()), None),
         describe_standing_needs(hub, case),
+        amended,
+        frozenset(one.id for one in new),
     )
-
-
-def check_same_items(case: Row[Any], submission: Submission) -> None:
-    """Raise GW404 where the whole submission has not the items of the case, under their numbers."""
-    known = set((case.detail or {}).get("items", ()))
-    if set(submission.items) != known:
-        other = min(known ^ set(submission.items))
-        detail = f"an amendment keeps the numbers of the items: item {other} is added, removed or renumbered"
-        raise GatewayError(RULE_BROKEN, detail, f"42A/67A[1]/68A[{other}]")
 
 
 def describe_standing_needs(
@@ -185,22 +193,6 @@ def _list_items(request: Row[Any]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(item) for item, _ in request.required))
 
 
-def _check_amended_applications(submission: Submission, known: Mapping[str, Row[Any]]) -> None:
-    """Raise for an application that the case has not, GW404 for other items, and for one that is left out."""
-    for one in submission.applications:
-        row = known.get(one.id)
-        if row is None or row.document != one.document:
-            detail = f"the case has no application {one.id[:40]!r} of {one.document[:40]!r} to amend"
-            raise GatewayError(NO_OPEN_CASE, detail, f"APP[{one.position}]")
-        if {item for item, _ in row.required} != set(one.items):
-            detail = f"an amendment concerns the items of application {one.id[:40]!r}, no others"
-            raise GatewayError(RULE_BROKEN, detail, f"APP[{one.position}]/Items")
-    missing = sorted(set(known) - {one.id for one in submission.applications})
-    if missing:
-        detail = f"an amendment is the whole submission again: application {missing[0][:40]!r} is missing"
-        raise GatewayError(RULE_BROKEN, detail, "/Submission/Application")
-
-
 def _list_laws(request: Row[Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(law) for _, law in request.required))
 
@@ -209,7 +201,7 @@ def check_amendable(case: Row[Any], asked: Iterable[Row[Any]]) -> None:
     """Raise GW407 for a case that has ended without a declaration, or that is being withdrawn."""
     if case.state in ("REFUSED", "WITHDRAWN"):
         raise _make_absence(f"case {case.number} is {case.state}: there is nothing to amend")
-    if any(is_cancellation_open(row) for row in asked):
+    if any(_is_being_withdrawn(row) for row in asked):
         raise _make_absence(f"case {case.number} is being withdrawn")
 
 
@@ -237,8 +229,13 @@ def check_withdrawable(case: Row[Any], asked: Iterable[Row[Any]]) -> None:
     if case.state in ("REFUSED", "WITHDRAWN") or case.outcome == CaseOutcome.REJECTED:
         ended = case.state if case.state in ("REFUSED", "WITHDRAWN") else case.outcome
         raise _make_absence(f"case {case.number} is {ended}: there is nothing to withdraw")
-    if any(is_cancellation_open(row) for row in asked):
+    if any(_is_being_withdrawn(row) for row in asked):
         raise _make_absence(f"case {case.number} is being withdrawn already")
+
+
+def _is_being_withdrawn(request: Row[Any]) -> bool:
+    """Return whether an agency is asked to cancel an application whose items the case still has."""
+    return is_cancellation_open(request) and not is_dropped(request)
 
 
 def list_cancellable_requests(conn: Connection, case: int, asked: Iterable[Row[Any]]) -> list[Row[Any]]:
@@ -248,7 +245,7 @@ def list_cancellable_requests(conn: Connection, case: int, asked: Iterable[Row[A
     return [
         row
         for row in asked
-        if row.state not in REQUEST.final
+        if (row.state not in REQUEST.final and not is_cancellation_open(row))
         or (row.state == "DECIDED" and has_approval(one for one in standing if one.request == row.number))
     ]
 

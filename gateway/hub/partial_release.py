@@ -31,11 +31,19 @@ from gateway.cases import (
 from gateway.errors import NO_OPEN_CASE, PARENT_NOT_USABLE, GatewayError
 from gateway.evidence import record_evidence
 from gateway.harmonize import UnitTable
+from gateway.hub.amended_places import find_former_message
 from gateway.hub.case_progress import list_rejected_case_items
 from gateway.hub.completion import list_all_decisions
 from gateway.hub.document_needs import load_stored_submission
 from gateway.hub.hub import Hub
-from gateway.store import NewItemRelease, cases, item_releases, read_transaction, requirement_quantities
+from gateway.store import (
+    NewItemRelease,
+    cases,
+    item_releases,
+    messages,
+    read_transaction,
+    requirement_quantities,
+)
 
 __all__ = [
     "PreparedRelease",
@@ -74,8 +82,8 @@ def prepare_release(hub: Hub, submission: Submission, declarant: str) -> Prepare
         parent = cases.find_by_number(conn, claim.parent)
         if parent is None or parent.declarant != declarant:
             raise _make_parent_error(claim, "is no case of this declarant")
-        message = item_releases.find_declaration_message(conn, parent.id)
-        if message is None:
+        message = find_former_message(conn, parent)
+        if messages.find_by_id(conn, message) is None:
             raise _make_parent_error(claim, "has no declaration any more")
         declared = load_stored_submission(conn, message).declaration
     return PreparedRelease(claim, int(parent.id), message, read_releasable_items(declared))
@@ -94,7 +102,7 @@ def judge_prepared_release(
     claim = prepared.claim
     if parent.state not in _DECIDED or parent.outcome not in _RELEASING:
         raise _make_parent_error(claim, f"is {parent.state}: nothing leaves of it")
-    if item_releases.find_declaration_message(conn, parent.id) != prepared.message:
+    if find_former_message(conn, parent) != prepared.message:
         # It was amended since it was read: nothing was decided about what is declared here.
         raise _make_parent_error(claim, "was amended at this moment: file the declaration again")
     approved = set(parent.detail["items"]) - list_rejected_case_items(conn, parent)

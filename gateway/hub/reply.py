@@ -299,6 +299,9 @@ def _apply_notice(
     decisions.insert_decisions(
         conn, [_make_decision_row(request, notice, one) for one in notice.decisions], now
     )
+    if request.removed:
+        # What is said of a removed item is kept and passed on, and does not count.
+        decisions.outdate_items(conn, request.id, {int(item) for item, _ in request.removed}, now)
     _add_requirements(conn, hub, about, notice, now)
     record_evidence(
         conn,
@@ -329,8 +332,11 @@ def _apply_notice(
 
 
 def _check_decided_items(request: Row[Any], said: Iterable[Decision]) -> None:
-    """Raise GW404 for decisions on items or laws that the request does not contain."""
-    asked = {(item, law) for item, law in request.required}
+    """Raise GW404 for decisions on items or laws that the request does not contain.
+
+    An agency may decide on an item before it hears that it was removed.
+    """
+    asked = {(item, law) for item, law in (*request.required, *(request.removed or ()))}
     for position, decision in enumerate(said, start=1):
         if (decision.item, decision.law) not in asked:
             detail = f"item {decision.item} under law {decision.law[:20]} is no part of {request.number}"

@@ -47,6 +47,7 @@ from gateway.harmonize import (
     index_submission,
     write_requests,
 )
+from gateway.hub.amended_places import AmendedItems
 from gateway.hub.document_needs import NO_NEEDS, WeighedNeeds, find_local_day, weigh_submission_needs
 from gateway.hub.held_cases import find_held_case, make_held_numbers
 from gateway.hub.hub import Hub
@@ -116,6 +117,10 @@ class ProcessedSubmission:
     release: PreparedRelease | None = None
     #: Whether the case of this supplement or amendment is held, so that nobody has heard of it.
     held: bool = False
+    #: What an amendment, or what is filed for a held case, changes in the declaration of the case.
+    amended: AmendedItems | None = None
+    #: The numbers of the applications that an amendment adds.
+    new: frozenset[str] = frozenset()
 
 
 class SubmissionRejectedError(Exception):
@@ -184,12 +189,14 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         made.prepared,
         further,
         root,
-        made.warnings,
+        (*made.warnings, *(() if numbers.amended is None else numbers.amended.warnings)),
         made.weighed,
         used,
         made.units,
         release,
         numbers.standing is not None and numbers.standing.held,
+        numbers.amended,
+        frozenset(numbers.applications[one] for one in numbers.new),
     )
 
 
@@ -305,13 +312,13 @@ def _assign_numbers(
     held = find_held_case(hub, submission, declarant, arrived.row.id)
     if held is not None:
         return make_held_numbers(hub, submission, held, arrived.row)
+    message, year = arrived.row.id, arrived.row.received_at.year
     if submission.function == "9":
-        message, year = arrived.row.id, arrived.row.received_at.year
         new = {
             one.id: make_application_number(message, year, one.position) for one in submission.applications
         }
         return CaseNumbers(make_case_number(message, year), new)
-    return check_open_case(hub, submission, declarant)
+    return check_open_case(hub, submission, declarant, (message, year))
 
 
 def _find_rules(hub: Hub, arrived: StoredSubmission, numbers: CaseNumbers) -> DecisionRules:

@@ -126,7 +126,8 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
         with read_transaction(hub.engine) as conn:
             known = cases.find_by_reference(conn, declarant, submission.reference)
         if submission.function != "9":
-            check_open_case(hub, submission, declarant)
+            # No number is given away: what is only checked has no message.
+            check_open_case(hub, submission, declarant, (0, at.year))
         elif known is not None and known.state != "REFUSED":
             detail = f"{submission.reference!r} is the reference of case {known.number}"
             raise GatewayError(REFERENCE_REUSED, detail, "/Submission/Reference")

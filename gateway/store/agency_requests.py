@@ -28,6 +28,7 @@ __all__ = [
     "set_due_time",
     "set_last_reply",
     "set_receipt_number",
+    "set_required_items",
     "set_sent_document",
 ]
 
@@ -92,6 +93,15 @@ def outdate_decisions(conn: Connection, request: int, last: int) -> None:
     """Let the decisions on a request up to the row `last` count no more: they are about what was amended."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
     conn.execute(changed.values(outdated_decision=last))
+
+
+def set_required_items(
+    conn: Connection, request: int, required: Sequence[Sequence[Any]], removed: Sequence[Sequence[Any]]
+) -> None:
+    """Set the [item, law] pairs that a request must decide, and those that amendments have removed of it."""
+    changed = update(agency_requests).where(agency_requests.c.id == request)
+    pairs = {"required": [list(one) for one in required], "removed": [list(one) for one in removed]}
+    conn.execute(changed.values(pairs))
 
 
 def forget_refused_cancellations(conn: Connection, case_id: int) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, or_, select, update
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
 from gateway.store.prepared_statements import InsertIfAbsent
@@ -21,15 +21,17 @@ __all__ = [
     "list_by_case",
     "list_by_request",
     "list_current_decisions",
+    "outdate_items",
 ]
 
 _INSERT = InsertIfAbsent(decisions, ("agency", "notice_no", "item", "law"), "id")
 _SUPERSEDE = (
     update(decisions).where(decisions.c.id == bindparam("old")).values(superseded_by=bindparam("new"))
 )
-#: Of decisions joined with their requests: those on what has been amended since do not count.
-COUNTING: Final = or_(
-    agency_requests.c.outdated_decision.is_(None), decisions.c.id > agency_requests.c.outdated_decision
+#: Of decisions joined with their requests: those on what has been amended or removed since do not count.
+COUNTING: Final = and_(
+    or_(agency_requests.c.outdated_decision.is_(None), decisions.c.id > agency_requests.c.outdated_decision),
+    decisions.c.outdated_at.is_(None),
 )
 _OF_REQUEST = (
     select(decisions)
@@ -123,3 +125,10 @@ def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
 def list_current_decisions(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return the current decisions of a case."""
     return conn.execute(_CURRENT, {"wanted": case_id}).all()
+
+
+def outdate_items(conn: Connection, request: int, items: Collection[int], at: datetime) -> None:
+    """Let no decision of a request on these items count any more: an amendment has removed them."""
+    about = (decisions.c.request_id == request, decisions.c.item.in_(sorted(items)))
+    counting = decisions.c.outdated_at.is_(None)
+    conn.execute(update(decisions).where(*about, counting).values(outdated_at=at))

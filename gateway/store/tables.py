@@ -306,6 +306,7 @@ agency_requests = Table(
     Column("due_at", Instant),
     Column("outdated_decision", BigInteger),  # decisions up to this row are on what was amended since
     Column("cancellation", Text),  # what became of the last question whether the agency cancels it
+    Column("removed", Json),  # the [item, law] pairs that an amendment has removed from those required
     UniqueConstraint("number"),
     UniqueConstraint("case_id", "agency", "sequence"),
     _make_state_constraint(REQUEST),
@@ -354,6 +355,7 @@ decisions = Table(
     _make_required_column("conditions", Json),
     Column("superseded_by", BigInteger, ForeignKey("decisions.id")),
     _make_required_column("received_at", Instant),
+    Column("outdated_at", Instant),  # since when it does not count: its item was removed
     UniqueConstraint("agency", "notice_no", "item", "law"),
     CheckConstraint(
         "decision IN ('APPROVED', 'APPROVED_WITH_CONDITIONS', 'REJECTED', 'NOT_CONCERNED')", name="decision"

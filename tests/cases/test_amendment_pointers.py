@@ -10,6 +10,7 @@ from lxml import etree
 from gateway.cases.amendment_pointers import compare_amendment_pointers
 from gateway.wire import WCO_DEC
 from tests.flows.craft import all_of, at, attribute, because, text, without
+from tests.flows.item_changes import add_item, remove_item
 from tests.kit.story import unsigned
 
 Change = Callable[[etree._Element], None]
@@ -86,3 +87,17 @@ def test_the_finding_names_the_chain_of_its_own_amendment() -> None:
     assert len(found) == 1
     assert found[0][0] == "GW418"
     assert found[0][1].startswith("42A/06A[")
+
+
+def test_an_item_that_is_added_or_removed_is_one_change() -> None:
+    """The others keep their places: a place has the number of its item."""
+    removed = remove_item(1)
+    assert judge(removed, named(("67A", "1", "68A", "1"))) == []
+    assert judge(removed, named(("67A", "1", "68A", "3"))) == [
+        ("GW417", "42A/67A[1]/68A[1]"),
+        ("GW418", "42A/06A[2]/97A[1]"),
+    ]
+    added = add_item(4, 2)
+    assert judge(added, named(("67A", "1", "68A", "4"))) == []
+    # A value of the item is a part of it only.
+    assert judge(added, named(("67A", "1", "68A", "4", "006"))) == [("GW417", "42A/67A[1]/68A[4]")]

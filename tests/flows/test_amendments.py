@@ -334,7 +334,7 @@ def sequence(root: etree._Element) -> None:
 REFUSED: dict[str, tuple[list[Change], tuple[str, str]]] = {
     "no reason": ([without(".//Amendment")], ("GW404", "42A/06A[1]/099")),
     "unknown reference": ([reference("X-1")], ("GW407", "/Submission/Reference")),
-    "renumbered": ([sequence], ("GW404", "42A/67A[1]/68A[3]")),
+    "renumbered": ([sequence], ("GW420", "42A/67A[1]/68A[4]")),
     "left out": ([without("Application[@id='A3']")], ("GW404", "/Submission/Application")),
     "withdrawn": ([], ("GW407", "/Submission/Reference")),
 }

@@ -24,7 +24,9 @@ from gateway.hub.need_policy import NeedPolicy
 from gateway.state_machines import CASE
 from gateway.store import cases, deliveries, read_transaction
 from gateway.store.tables import messages
+from gateway.wire import WCO_DEC
 from tests.flows.craft import Change, all_of, because, reference, supplement, text, withdrawal, without
+from tests.flows.item_changes import remove_item
 from tests.kit.kills import die_at
 from tests.kit.story import PLAN, Story
 
@@ -321,7 +323,7 @@ def test_the_declaration_in_force_is_the_one_that_was_filed_last(
         send(story, changed, action)
         with read_transaction(story.house.engine) as conn:
             newest = conn.execute(select(func.max(messages.c.id)).where(messages.c.direction == "in"))
-            assert find_former_message(story.case()) == newest.scalar_one()
+            assert find_former_message(conn, story.case()) == newest.scalar_one()
 
 
 def test_what_was_received_in_time_is_waited_for(story: Story) -> None:
@@ -356,3 +358,49 @@ def test_the_verbs_say_that_it_is_held_and_until_when(
     assert main(["case", "list", "--state", "HELD", "--json", "--home", str(tmp_path)]) == 0
     row = json.loads(capsys.readouterr().out)
     assert row["waits_for"].startswith("applications that are missing, until ")
+
+
+def naming(section: str, tag: str) -> Change:
+    """Let the amendment name an element of a class."""
+
+    def change(root: etree._Element) -> None:
+        one = root.find(".//{*}Amendment")
+        assert one is not None
+        step = etree.SubElement(one, f"{{{WCO_DEC}}}Pointer")
+        etree.SubElement(step, f"{{{WCO_DEC}}}SequenceNumeric").text = "1"
+        etree.SubElement(step, f"{{{WCO_DEC}}}DocumentSectionCode").text = section
+        etree.SubElement(step, f"{{{WCO_DEC}}}TagID").text = tag
+
+    return change
+
+
+def warned(story: Story) -> list[tuple[str, str]]:
+    found = (story.case().detail or {}).get("warnings", ())
+    return [(one["id"], one["pointer"]) for one in found if one["id"] in ("GW417", "GW418")]
+
+
+def test_pointers_of_an_amendment_are_compared_with_what_was_filed_last(story: Story) -> None:
+    """While the case is held on, and when it goes on."""
+    name = text(".//Declarant/Name", "한빛관세사무소")
+    wrong = [("GW417", "42A/57B[1]/R124"), ("GW418", "42A/06A[1]/97A[1]")]
+    send(story, amendment(name, naming("57C", "R012"), LACKING), "Amend")
+    assert (story.case().state, warned(story)) == ("HELD", wrong)
+    send(story, amendment(naming("57B", "R124"), LACKING), "Amend")
+    assert (story.case().state, warned(story)) == ("HELD", [])
+    send(story, amendment(name, naming("57C", "R012")), "Amend")
+    assert (story.case().state, warned(story)) == ("IN_PROGRESS", wrong)
+    # A case that goes on is compared with that.
+    send(story, amendment(name, naming("57B", "R124")), "Amend")
+    assert warned(story) == [("GW418", "42A/06A[1]/97A[1]")]
+
+
+def test_a_held_case_gets_other_items_by_an_amendment(story: Story) -> None:
+    """Without the item that needs the document nothing is missing; its number is not used again."""
+    send(story, all_of(supplement, LACKING, remove_item(3)), "Supplement")
+    assert [one[0] for one in story.problems()] == ["GW404"]
+    send(story, amendment(LACKING, remove_item(3)), "Amend")
+    with read_transaction(story.house.engine) as conn:
+        case = cases.list_cases(conn, limit=2)[1]
+    assert (case.state, case.detail["items"]) == ("IN_PROGRESS", [1, 2])
+    send(story, amendment(), "Amend")
+    assert story.problems() == [("GW419", "42A/67A[1]/68A[3]")]

@@ -50,11 +50,14 @@ def is_cancellation_open(request: Row[Any]) -> bool:
 
 
 def list_cancellations(asked: Iterable[Row[Any]]) -> tuple[tuple[str, str], ...]:
-    """Return the number of each request that is CANCELLED, or whose cancellation was REFUSED, and which."""
+    """Return the number of each request that is CANCELLED, or whose cancellation was REFUSED, and which.
+
+    One whose items an amendment has removed is not named: nothing of it is left in the case.
+    """
     return tuple(
         (row.number, "CANCELLED" if row.state == "CANCELLED" else "REFUSED")
         for row in asked
-        if row.state == "CANCELLED" or row.cancellation == "REFUSED"
+        if row.required and (row.state == "CANCELLED" or row.cancellation == "REFUSED")
     )
 
 

@@ -1,0 +1,218 @@
+"""Composes what an amendment sends: each request that changes, and what its agency has decided all the same.
+
+It comes before the transaction of `gateway.hub.amend`. The mappings make the request of every
+application, and the request is compared, octet by octet, with the one that the agency was sent last. A
+request that differs only by the items that were added or removed is told again, and what was decided
+about the items that stay stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lxml import etree
+from sqlalchemy import Connection, Row
+
+from gateway.cases import read_change_reason, read_submission, restore_items
+from gateway.errors import OCTETS_PURGED, GatewayError
+from gateway.harmonize import AgencyRequest, index_submission, write_requests
+from gateway.hub.amended_applications import is_dropped, list_required_items
+from gateway.hub.amended_places import load_former_submission
+from gateway.hub.forward import (
+    ComposedCall,
+    compose_amendment_calls,
+    compose_application_call,
+    compose_cancellation_call,
+)
+from gateway.hub.hub import Hub
+from gateway.hub.open_cases import find_named_case
+from gateway.hub.sent_applications import is_refused_for_good
+from gateway.hub.split import PreparedApplication, ProcessedSubmission
+from gateway.state_machines import REQUEST
+from gateway.store import agency_requests, deliveries, payloads, read_transaction
+from gateway.wire import canonicalize_element, parse_xml
+
+__all__ = ["ComposedAmendment", "compose_amendment", "list_compared"]
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedAmendment:
+    """The calls for the changed applications by their number, and those to customs.
+
+    `compared` is what they rest on: of each request what its agency was sent last, whether it has
+    decided, and whether it has refused the application.
+    """
+
+    changed: Mapping[str, ComposedCall]
+    customs: tuple[ComposedCall, ...]
+    compared: frozenset[tuple[str, str, bool, bool]]
+    #: The numbers of changed applications of which only the items differ: decisions stand.
+    standing: frozenset[str] = frozenset()
+    #: The question to each agency whose application has lost all its items, by the row id of the request.
+    dropped: Mapping[int, ComposedCall] = field(default_factory=dict)
+
+
+def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendment:
+    """Compose the call of each application that differs from what its agency was sent last."""
+    with read_transaction(hub.engine) as conn:
+        case = find_named_case(conn, intake.declarant, intake.submission.reference)
+        rows = agency_requests.list_by_case(conn, case.id)
+        before = None if intake.amended is None else load_former_submission(conn, intake.amended.former)
+        sent = {row.number: _load_sent_content(conn, row) for row in rows}
+        compared = list_compared(conn, rows)
+    former = None if before is None else before.declaration.getroottree().getroot()
+    gained = _list_gained(rows, intake)
+    # An application with other items is sent in any case: its agency decides on what it has.
+    same = {number: content for number, content in sent.items() if gained.get(number) is None}
+    unheard = {number for number, _, _, refused in compared if refused} | intake.new
+    changed = _compose_changed_calls(hub, intake, same, unheard)
+    standing = frozenset(_list_standing(hub, intake, (former, sent), changed.keys() - unheard))
+    decided = {row.number for row in rows if row.state == "DECIDED"} & changed.keys()
+    reopened = any(number not in standing or gained.get(number) for number in decided)
+    concluded = bool(intake.new) and all(row.state in REQUEST.final for row in rows)
+    customs = tuple(compose_amendment_calls(hub, intake, reopened=reopened or concluded))
+    return ComposedAmendment(changed, customs, compared, standing, _compose_questions(hub, intake, rows))
+
+
+def _list_gained(rows: Iterable[Row[Any]], intake: ProcessedSubmission) -> dict[str, set[int]]:
+    """Return the items that an application gains, by its number, where it gains or loses one."""
+    now = {one.number: set(one.application.items) for one in intake.prepared}
+    before = {row.number: list_required_items(row) for row in rows if row.number in now}
+    return {number: now[number] - items for number, items in before.items() if now[number] != items}
+
+
+def _compose_changed_calls(
+    hub: Hub, intake: ProcessedSubmission, sent: Mapping[str, bytes | None], unheard: Collection[str]
+) -> dict[str, ComposedCall]:
+    """Return the calls that differ from what was sent, by the number of the application.
+
+    Those in `unheard`, which their agencies do not have, are submitted.
+    """
+    calls = _compose_differing(hub, intake, sent, intake.prepared)
+    # The request of an agency that was told nothing since the first one differs in its function alone.
+    again = (
+        [one for one in _project_as_first(hub, intake, intake.root) if one.number in calls] if calls else ()
+    )
+    first = _compose_differing(hub, intake, sent, again)
+    anew = [one for one in again if one.number in first and one.number in unheard]
+    told = {one.number: compose_application_call(hub, intake, one, supplement=False) for one in anew}
+    return {number: calls[number] for number in first if number not in unheard} | told
+
+
+def _compose_differing(
+    hub: Hub,
+    intake: ProcessedSubmission,
+    sent: Mapping[str, bytes | None],
+    applications: Iterable[PreparedApplication],
+) -> dict[str, ComposedCall]:
+    """Return the calls of applications, by number, whose content is not what their agency was sent last."""
+    calls = {one.number: compose_application_call(hub, intake, one, supplement=True) for one in applications}
+    return {
+        number: call for number, call in calls.items() if sent.get(number) != _read_content(call.envelope)
+    }
+
+
+def list_compared(conn: Connection, asked: Iterable[Row[Any]]) -> frozenset[tuple[str, str, bool, bool]]:
+    """Return what the calls of an amendment rest on, for each request."""
+    return frozenset(
+        (
+            row.number,
+            row.document_sha256,
+            row.state == "DECIDED",
+            is_refused_for_good(deliveries.list_by_request(conn, row.case_id, row.id)),
+        )
+        for row in asked
+    )
+
+
+def _list_standing(
+    hub: Hub,
+    intake: ProcessedSubmission,
+    before: tuple[etree._Element | None, Mapping[str, bytes | None]],
+    wanted: Collection[str],
+) -> Iterator[str]:
+    """Yield which of the applications `wanted` were sent, with the former items, as they would be now.
+
+    `before` is the former submission, and what was sent. Where the amendment leaves all items as they
+    were, no decision about a changed application stands.
+    """
+    former, sent = before
+    if former is None or not wanted or not _changes_items(intake.root, former):
+        return
+    root = restore_items(intake.root, former)
+    for function in ("35", "9"):
+        asked = _project(hub, intake, root, function)
+        for one in asked:
+            call = compose_application_call(hub, intake, one, supplement=True)
+            if one.number in wanted and sent.get(one.number) == _read_content(call.envelope):
+                yield one.number
+
+
+def _changes_items(amended: etree._Element, former: etree._Element) -> bool:
+    """Return whether the declaration or an application of the former one has other items now."""
+    return _read_items(amended) != _read_items(former)
+
+
+def _read_items(root: etree._Element) -> tuple[frozenset[int], dict[str, frozenset[int]]]:
+    submission = read_submission(root)
+    return frozenset(submission.items), {one.id: frozenset(one.items) for one in submission.applications}
+
+
+def _load_sent_content(conn: Connection, request: Row[Any]) -> bytes | None:
+    """Return what an agency was sent last about a request; None where retention has removed it."""
+    try:
+        return _read_content(payloads.get_payload_octets(conn, request.document_sha256))
+    except GatewayError as error:
+        if error.problem is not OCTETS_PURGED:
+            raise
+        return None
+
+
+def _read_content(envelope: bytes) -> bytes:
+    """Return the canonical content of a call: its arguments, without headers and operation."""
+    root = parse_xml(envelope, envelope=True)
+    body = root[-1][0]
+    return b"".join(
+        canonicalize_element(child, exclusive=True) for child in body.iterchildren(tag=etree.Element)
+    )
+
+
+def _project_as_first(
+    hub: Hub, intake: ProcessedSubmission, root: etree._Element
+) -> list[PreparedApplication]:
+    """Return the applications with Function 9: the requests of agencies that were told nothing since."""
+    made = {one.number: one for one in _project(hub, intake, root, "9")}
+    return [made.get(one.number, one) for one in intake.prepared]
+
+
+def _project(
+    hub: Hub, intake: ProcessedSubmission, root: etree._Element, function: str
+) -> list[PreparedApplication]:
+    """Return the applications of a submission with another function; those without a problem."""
+    hub_values = {
+        one.application.id: {"application_number": one.number, "function": function}
+        for one in intake.prepared
+    }
+    rules = hub.find_pinned_rules(intake.bundle) or hub.rules
+    done = write_requests(index_submission(root), rules.bundle, hub_values)
+    requests: dict[str, AgencyRequest] = {one.application: one for one in done.requests}
+    return [
+        replace(one, request=requests[one.application.id])
+        for one in intake.prepared
+        if one.application.id in requests
+    ]
+
+
+def _compose_questions(
+    hub: Hub, intake: ProcessedSubmission, rows: Sequence[Row[Any]]
+) -> dict[int, ComposedCall]:
+    """Return the question whether an agency cancels, for each application whose items are all removed."""
+    reason = read_change_reason(intake.submission.declaration)
+    named = {one.number for one in intake.prepared}
+    return {
+        row.id: compose_cancellation_call(hub, row, reason)
+        for row in rows
+        if row.number not in named and row.state != "CANCELLED" and not is_dropped(row)
+    }

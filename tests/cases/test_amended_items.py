@@ -1,0 +1,125 @@
+"""Which items an amended declaration may add and remove, and under which numbers."""
+
+from __future__ import annotations
+
+import pytest
+from lxml import etree
+
+from gateway.cases.amended_items import UsedNumbers, check_kept_numbers, judge_item_change, restore_items
+from gateway.errors import GatewayError
+from tests.flows.craft import Change, all_of, at, text
+from tests.flows.item_changes import add_item, concern, drop_application, new_application, remove_item
+from tests.kit.story import unsigned
+
+
+def test_numbers_of_removed_items_are_kept() -> None:
+    first = judge_item_change([1, 2, 3], UsedNumbers(3), [1, 3, 5])
+    assert (first.added, first.removed, first.used) == ((5,), (2,), UsedNumbers(5, (2,)))
+    second = judge_item_change([1, 3, 5], first.used, [1, 3])
+    assert (second.added, second.removed, second.used) == ((), (5,), UsedNumbers(5, (2, 5)))
+
+
+@pytest.mark.parametrize(
+    ("declared", "problem", "words"),
+    [
+        ([4], "GW404", "keeps an item"),
+        ([1, 2], "GW419", "item 2 was removed"),
+        ([1, 3, 4], "GW419", "4 is not above 5"),
+        ([], "GW404", "keeps an item"),
+    ],
+)
+def test_a_number_that_is_not_free_is_refused(declared: list[int], problem: str, words: str) -> None:
+    with pytest.raises(GatewayError, match=words) as caught:
+        judge_item_change([1, 3], UsedNumbers(5, (2,)), declared)
+    assert caught.value.problem.id == problem
+
+
+def test_an_item_of_a_child_has_the_number_of_its_parent() -> None:
+    """It may be lower than the last; what was removed does not come back all the same."""
+    assert judge_item_change([1, 3], UsedNumbers(3), [1, 2, 3], is_child=True).added == (2,)
+    with pytest.raises(GatewayError, match="removed"):
+        judge_item_change([1, 3], UsedNumbers(3, (2,)), [1, 2, 3], is_child=True)
+
+
+def declaration(*changes: Change) -> etree._Element:
+    root = unsigned()
+    all_of(*changes)(root)
+    return at(root, ".//Declaration/GoodsShipment/..")
+
+
+def swap(root: etree._Element) -> None:
+    one, two = [*root.iter("{*}GovernmentAgencyGoodsItem")][:2]
+    at(one, "SequenceNumeric").text, at(two, "SequenceNumeric").text = "2", "1"
+
+
+def shift(root: etree._Element) -> None:
+    remove_item(1)(root)
+    for number, one in enumerate(root.iter("{*}GovernmentAgencyGoodsItem"), start=1):
+        at(one, "SequenceNumeric").text = str(number)
+
+
+@pytest.mark.parametrize(("change", "place"), [(swap, "68A[2]"), (shift, "68A[1]")])
+def test_goods_under_another_number_are_refused(change: Change, place: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        check_kept_numbers(declaration(), declaration(change))
+    assert (caught.value.problem.id, caught.value.location) == ("GW420", f"42A/67A[1]/{place}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: None,
+        remove_item(2),
+        add_item(4, 2),
+        # The same goods once more are another item, as long as the first one stays.
+        add_item(4, 2, "Caramel wafers 320 g"),
+        text(".//GovernmentAgencyGoodsItem/Commodity/Description", "Amoxicillin capsules"),
+    ],
+)
+def test_goods_that_keep_their_numbers_are_admitted(change: Change) -> None:
+    check_kept_numbers(declaration(), declaration(change))
+
+
+def test_restored_items_are_those_of_the_former_submission() -> None:
+    former, amended = unsigned(), unsigned()
+    all_of(
+        remove_item(3),
+        drop_application("A3"),
+        add_item(4, 2),
+        concern("A2", 4, 2),
+        new_application("A5", 4, "A1"),
+        text(".//GoodsItemQuantity", "4"),
+    )(amended)
+    untouched = etree.tostring(amended)
+    restored = restore_items(amended, former)
+    assert etree.tostring(amended) == untouched
+    # An application that is left out stays out: nobody compares it.
+    drop_application("A3")(former)
+    sort = etree.XSLT(_SORT)
+    assert etree.tostring(sort(restored), method="c14n") == etree.tostring(sort(former), method="c14n")
+
+
+def test_other_changes_stay_in_restored_items() -> None:
+    amended = unsigned()
+    all_of(remove_item(3), text(".//Declarant/Name", "Other"))(amended)
+    restored = restore_items(amended, unsigned())
+    assert at(restored, ".//Declarant/Name").text == "Other"
+    assert len([*restored.iter("{*}GovernmentAgencyGoodsItem")]) == 3
+
+
+#: The values of a supplement have no order, and space between elements says nothing.
+_SORT = etree.XML("""
+<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform">
+  <xsl:strip-space elements="*"/>
+  <xsl:template match="@*|node()">
+    <xsl:copy><xsl:apply-templates select="@*|node()"/></xsl:copy>
+  </xsl:template>
+  <xsl:template match="*[local-name()='Supplement']">
+    <xsl:copy>
+      <xsl:apply-templates select="*">
+        <xsl:sort select="concat(@path, ' ', @item, ' ', @n)"/>
+      </xsl:apply-templates>
+    </xsl:copy>
+  </xsl:template>
+</xsl:stylesheet>
+""")
