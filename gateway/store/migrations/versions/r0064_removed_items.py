@@ -8,7 +8,7 @@ from alembic import op
 from gateway.store.column_types import Instant, Json
 
 revision = "0064"
-down_revision = "0061"
+down_revision = "0062"
 branch_labels = None
 depends_on = None
 
