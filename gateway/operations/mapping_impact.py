@@ -152,7 +152,7 @@ def _ask_case(conn: Connection, row: Row[Any], known: _KnownBundles, new: Mappin
         return AskedCase(*about, SubmissionChange((False, False)))
     try:
         old = known.get_bundle(conn, bundle)
-        message = find_former_message(row)
+        message = find_former_message(conn, row)
         root = load_stored_tree(conn, message)
         stored = messages.find_by_id(conn, message)
         received = row.opened_at if stored is None else stored.received_at
