@@ -56,6 +56,6 @@ def _load_last_submission(hub: Hub, case_id: int) -> StoredSubmission | None:
         case = cases.find_by_id(conn, case_id)
         if case is None or case.state != "HELD":
             return None
-        row = messages.find_by_id(conn, find_former_message(case))
+        row = messages.find_by_id(conn, find_former_message(conn, case))
         found = () if row is None else messages.load_payloads(conn, row.id)
     return None if row is None else StoredSubmission(row, found, hub.refresh_snapshot())
