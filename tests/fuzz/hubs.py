@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from gateway.cases.status_codes import read_status_codes
 from gateway.cli.registration import load_agreement, register_certificate
@@ -25,7 +25,7 @@ from gateway.hub.register.decision_rules import DecisionRules
 from gateway.hub.register.trusted_register import TrustedRegister
 from gateway.message_model import PartyId
 from gateway.share import get_data_folder
-from gateway.store import agency_requests, cases, make_engine, messages, parties, payloads
+from gateway.store import NewFee, agency_requests, cases, fees, make_engine, messages, parties, payloads
 from gateway.store.agency_requests import NewAgencyRequest
 from gateway.store.cases import NewCase
 from gateway.store.engine import read_transaction, write_transaction
@@ -36,10 +36,12 @@ from tests.fuzz import samples
 from tests.fuzz.identities import NOW, crl, judge, signer
 from tests.kit.house import AGREEMENT, PARTY_TYPE
 
-__all__ = ["APPLICATION", "Whole", "whole"]
+__all__ = ["APPLICATION", "CASE", "FEE", "Whole", "levy_fee", "whole"]
 
 APPLICATION = "A-1"
-_PARTIES = (("hub", "hub"), ("broker1", "applicant"), ("agency", "agency"))
+CASE = "2026-0000001"
+FEE = f"{APPLICATION}-F01"
+_PARTIES = (("hub", "hub"), ("broker1", "applicant"), ("agency", "agency"), ("customs", "customs"))
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class Whole:
             rows += conn.execute(text("SELECT state, decision FROM agency_requests")).all()
             rows += conn.execute(text("SELECT count(*) FROM decisions")).all()
         return [tuple(row) for row in rows]
+
+    def read(self, question: str) -> list[tuple[object, ...]]:
+        """Return the rows of a question to the database."""
+        with read_transaction(self.engine) as conn:
+            return [tuple(row) for row in conn.execute(text(question)).all()]
 
 
 @cache
@@ -104,7 +111,7 @@ def whole() -> Whole:
 def _register(engine: Engine) -> None:
     with write_transaction(engine) as conn:
         for party, role in _PARTIES:
-            ids = [] if role == "agency" else [PartyId(party, PARTY_TYPE)]
+            ids = [] if role in ("agency", "customs") else [PartyId(party, PARTY_TYPE)]
             parties.register_party(conn, party, party.title(), role, NOW, ids)
             register_certificate(conn, party, signer(party).certificate.der, NOW)
         load_agreement(conn, AGREEMENT, "agreement", NOW)
@@ -124,9 +131,7 @@ def _register(engine: Engine) -> None:
         )
         message = messages.accept_message(conn, first, None, NOW).id
         items = {"items": [1, 2]}
-        opened = NewCase(
-            "2026-0000001", "Submission", "9", "broker1", "broker1", "R-1", message, detail=items
-        )
+        opened = NewCase(CASE, "Submission", "9", "broker1", "broker1", "R-1", message, detail=items)
         case = cases.open_case(conn, opened, NOW)
         cases.apply_event(conn, case, StateEvent("dispatch", NOW, "test"))
         digest = payloads.store_payload(conn, b"<nothing/>", NOW)
@@ -135,3 +140,13 @@ def _register(engine: Engine) -> None:
             case, APPLICATION, "A1", "agency", "D", 1, "D", "1", digest, digest, required
         )
         agency_requests.insert_request(conn, asked)
+
+
+def levy_fee(conn: Connection) -> None:
+    """Store a fee of 12.50 EUR of the application."""
+    row = agency_requests.find_by_number(conn, APPLICATION)
+    assert row is not None
+    new = NewFee(
+        FEE, row.id, row.case_id, "agency", "general", "result", "12.50", "EUR", None, "", False, NOW
+    )
+    fees.insert_fee(conn, new)

@@ -37,7 +37,15 @@ from tests.fuzz.target import BrokenPromiseError, Target, promise
 from tests.kit.house import Clock, Neighbour
 from tests.kit.soap import envelope, wrapper
 
-__all__ = ["TARGETS", "application", "check_shows_nothing", "posts_of_a_broker"]
+__all__ = [
+    "TARGETS",
+    "Forgetful",
+    "application",
+    "call_soap",
+    "check_shows_nothing",
+    "posts_of_a_broker",
+    "send_post",
+]
 
 _LEAKS = (b"Traceback", b'File "/', b".py:", b"site-packages", b"sqlite3", b"sqlalchemy")
 _LIMIT = 1 << 20
@@ -80,7 +88,7 @@ def check_shows_nothing(answer: bytes) -> None:
     promise(b"GW901" not in answer, "an answer owns a mistake of ours")
 
 
-def _posted(application: Any, path: str, data: bytes) -> tuple[int, dict[str, str], bytes]:
+def send_post(application: Any, path: str, data: bytes) -> tuple[int, dict[str, str], bytes]:
     """POST what `data` says; the answer must be one that HTTP allows and that shows nothing of the inside."""
     headers, body = read_post(data)
     environ: dict[str, Any] = {
@@ -110,17 +118,17 @@ def _posted(application: Any, path: str, data: bytes) -> tuple[int, dict[str, st
 def _agency_application() -> Any:
     hub = whole().hub
     return build_agency_service(
-        HubCallBackHandler(hub), replace(build_soap_security(hub), memory=_Forgetful())
+        HubCallBackHandler(hub), replace(build_soap_security(hub), memory=Forgetful())
     )
 
 
 def _decided(data: bytes) -> object:
     """Call the hub about an application that it has; what it then knows is undone before the next call."""
     with whole().undone():
-        return _called(_agency_application(), data), whole().known()
+        return call_soap(_agency_application(), data), whole().known()
 
 
-class _Forgetful:
+class Forgetful:
     """A memory without memory, so that the same octets are taken twice."""
 
     def register_call(self, call: SeenCall, now: datetime) -> None:
@@ -155,21 +163,22 @@ def _soap_application() -> Any:
         admit=_admit,
         clock=lambda: NOW,
         new_id=lambda: "urn:uuid:answer",
-        memory=_Forgetful(),
+        memory=Forgetful(),
         addresses=("https://hub.example/soap/agency",),
     )
     return build_agency_service(_Listener(), security)
 
 
 def _soap(data: bytes) -> object:
-    return _called(_soap_application(), data)
+    return call_soap(_soap_application(), data)
 
 
-def _called(application: Any, data: bytes) -> object:
+def call_soap(application: Any, data: bytes, path: str = "/soap/agency") -> object:
+    """Call a SOAP service; its answer must be XML, and nothing in its log a mistake of ours."""
     log = _mistakes().said
     log.clear()
     try:
-        status, _, body = _posted(application, "/soap/agency", data)
+        status, _, body = send_post(application, path, data)
     except BrokenPromiseError as broken:
         raise BrokenPromiseError(f"{broken} {' '.join(log)}") from broken
     promise(not log, f"caught: {' '.join(log)}")
@@ -194,7 +203,7 @@ def application() -> Any:
 
 def _msh(data: bytes) -> object:
     try:
-        status, headers, body = _posted(application(), "/msh/ebms2", data)
+        status, headers, body = send_post(application(), "/msh/ebms2", data)
     except BrokenPromiseError:
         receive_parcel(
             whole().hub, PROTOCOLS["ebms2"], parcel_of(data)

@@ -24,6 +24,8 @@ MUTATIONS, FEWER = (
     {
         "submission": 12,
         "agency-door": 40,
+        "customs-door": 40,
+        "payment-door": 60,
         "pointers": 20,
         "split": 40,
         "certificate": 40,
@@ -176,6 +178,8 @@ def test_atheris_runs_the_same_targets(tmp_path: Path) -> None:
         ("xml", "gateway.wire.xml", "_find_canonical_spans"),
         ("soap-door", "gateway.web.soap_security", "read_addressing"),
         ("msh-door", "gateway.hub.receive", "_check_time_to_live"),
+        ("customs-door", "gateway.hub.customs.customs_reports", "_check_items"),
+        ("payment-door", "gateway.hub.fees.payment_events", "choose_payment_effect"),
     ],
 )
 def test_a_gateway_that_is_broken_in_one_place_is_found_out(
@@ -187,6 +191,7 @@ def test_a_gateway_that_is_broken_in_one_place_is_found_out(
         "compare_digests": lambda *_: True,
         "verify_xades_signature": lambda *_: None,
         "_find_canonical_spans": lambda *_: [],
+        "choose_payment_effect": lambda *_: "counted",
     }.get(function, lambda *_: {}["a mistake"])
     monkeypatch.setattr(f"{module}.{function}", replacement)
     plan = Plan(600, executions=400, watch=False, bounds=PATIENT)
