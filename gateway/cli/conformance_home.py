@@ -29,6 +29,7 @@ from gateway.conformance.hostile import (
 )
 from gateway.errors import MISUSE, OUR_MISTAKE, GatewayError
 from gateway.hub import (
+    CUSTOMS,
     RejectingComposer,
     build_engine,
     build_hub,
@@ -70,6 +71,7 @@ __all__ = ["find_receiver", "invite_suite", "list_hub_certificates", "make_suite
 
 #: The one item of the suite's case.
 _ITEM: Final = 1
+_CUSTOMS_NAME: Final = "Conformance suite, customs"
 _HUB_ID: Final = PartyId("hub", PARTY_TYPE)
 #: A suite makes a hub refuse more than partners do within an hour.
 _SANDBOX: Final = """
@@ -87,9 +89,10 @@ _PUBLIC: Final = '[http]\npublic_url = "http://hub.suite.invalid"\n'
 def invite_suite(settings: Settings, out: Path, act: Act | None = None) -> PartnerFolder:
     """Register the suite's parties and agreements in a sandbox home, and write the partner folder.
 
-    The home's sandbox authority issues the certificates; a second call issues new ones. One
-    case with one application to the suite's agency is opened, about which the agency may
-    call. `act` is who invites, for the audit; None in a hub of our own.
+    The home's sandbox authority issues the certificates; a second call issues new ones. The suite is
+    customs as well, where the home has none. One case with one application to the suite's agency is opened,
+    about which the agency and customs may call. `act` is who invites, for the audit; None in a hub of our
+    own.
     """
     at = get_current_time()
     authority = load_authority(settings.home_folder / "pki")
@@ -104,7 +107,10 @@ def invite_suite(settings: Settings, out: Path, act: Act | None = None) -> Partn
             told = f"{own} has no party id: `gateway party add {own} --role hub --id …`"
             raise GatewayError(MISUSE, told, "hub.party")
         receiver = find_receiver(settings)
+        with read_transaction(engine) as conn:
+            customs = _find_free_customs(settings, conn)
         features = [
+            *(("customs",) if customs else ()),
             *(("public-url",) if settings.http.public_url else ()),
             *(("encryption",) if receiver is not None else ()),
         ]
@@ -113,8 +119,10 @@ def invite_suite(settings: Settings, out: Path, act: Act | None = None) -> Partn
         drawn.write_files(out)
         with write_transaction(engine, "conformance.invite") as conn:
             _register_suite_members(conn, drawn, at)
+            if customs:
+                _register_suite_customs(conn, customs, drawn, at)
             if act is not None:
-                _record_invitation(DatabaseChange(conn, settings, act, at), drawn)
+                _record_invitation(DatabaseChange(conn, settings, act, at), drawn, customs)
     finally:
         engine.dispose()
     _send_first_message(settings, read_attacker_kit(out))
@@ -201,8 +209,23 @@ def _register_suite_members(conn: Connection, drawn: PartnerFolder, at: datetime
     load_crls(conn, drawn.crl, at)
 
 
-def _record_invitation(change: DatabaseChange, drawn: PartnerFolder) -> None:
-    names = [*(f"suite-{member}" for member in MEMBERS), AGENCY]
+def _find_free_customs(settings: Settings, conn: Connection) -> str:
+    """Return the party of customs in a home where it is nobody, or the suite; else an empty text.
+
+    The suite never signs for the customs of somebody.
+    """
+    party = settings.customs.party or CUSTOMS
+    row = parties.find_party(conn, party)
+    return party if row is None or row.name == _CUSTOMS_NAME else ""
+
+
+def _register_suite_customs(conn: Connection, party: str, drawn: PartnerFolder, at: datetime) -> None:
+    parties.register_party(conn, party, _CUSTOMS_NAME, "customs", at)
+    register_certificate(conn, party, drawn.issued["customs"].certificate.der, at)
+
+
+def _record_invitation(change: DatabaseChange, drawn: PartnerFolder, customs: str) -> None:
+    names = [*(f"suite-{member}" for member in MEMBERS), AGENCY, *([customs] if customs else ())]
     added = [one.certificate.sha256 for one in (*drawn.member_a_certificates, *drawn.issued.values())]
     after = {"parties": names, "certificates": sorted(set(added))}
     change.record_trust_change("parties of the conformance suite", after=after)

@@ -161,7 +161,7 @@ def explain_missing_proof(kit: AttackerKit, step: Step, answer: Answer) -> str:
     if not isinstance(step, HttpRequest):
         return ""
     try:
-        if step.face == "soap":
+        if step.face in ("soap", "customs"):
             _verify_answer(kit, step, answer)
         else:
             _verify_receipt(kit, step, answer)

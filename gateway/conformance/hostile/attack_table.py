@@ -34,6 +34,8 @@ FAMILIES: Final = (
     "status_request_attacks",
     "security_header_attacks",
     "spoofing_attacks",
+    "customs_attacks",
+    "document_attacks",
     "xml_attacks",
     "mime_attacks",
     "number_attacks",

@@ -36,12 +36,12 @@ from gateway.pki import (
     make_authority,
 )
 from gateway.protocols import SOAP_ACTION, Parcel, ProtocolContext
-from gateway.wire import SERVICE_AGENCY, AddressingHeaders, parse_xml
+from gateway.wire import SERVICE_AGENCY, SERVICE_CUSTOMS, AddressingHeaders, parse_xml
 
 SignalT = TypeVar("SignalT")
 
 MEMBERS: Final = ("a", "b")
-_PATHS: Final = {"ebms2": "/msh/ebms2", "soap": "/soap/agency"}
+_PATHS: Final = {"ebms2": "/msh/ebms2", "soap": "/soap/agency", "customs": "/soap/customs"}
 #: Optional keys of a partner folder: certificates of member A that must not be accepted.
 _FURTHER: Final = ("expired", "revoked", "encryption")
 _PAYLOADS: Final = (
@@ -54,11 +54,12 @@ _PAYLOADS: Final = (
 class AttackerKit:
     """The attacker's means; makes honest and hostile messages and calls.
 
-    `signers` by name: members ``a`` and ``b``, ``agency``, ``stranger`` (another authority,
+    `signers` by name: members ``a`` and ``b``, ``agency``, ``customs``, ``stranger`` (another authority,
     A's subject), ``selfsigned`` (A's subject), and if the partner folder has them
     ``expired``, ``revoked`` and ``encryption`` (registered for A).  `outsider` is the
     stranger's authority, to issue more.  `application` is a number about which the agency
-    may make a call (Acknowledge) again and again, `receipt` what it then says.  `features`
+    may make a call (Acknowledge) again and again, `receipt` what it then says.  `case` is the number
+    of a case about which customs may make a call (ReportAnswer) again and again.  `features`
     are those that the gateway has according to the caller. `receiver` is the certificate for
     which payloads of the gateway are encrypted.
     """
@@ -71,6 +72,7 @@ class AttackerKit:
     receipt: str
     features: frozenset[str] = frozenset()
     receiver: Certificate | None = None
+    case: str = ""
     clock: Callable[[], datetime] = get_current_time
     uuids: Callable[[], uuid.UUID] = field(default=uuid.uuid4)
 
@@ -184,14 +186,51 @@ class AttackerKit:
         ``to``, ``relates_to``).
         """
         values = AddressingHeaders(f"{SERVICE_AGENCY}:{operation}", f"urn:uuid:{self.uuids()}")
-        craft = MutatedCall(
-            self._build_call_content(operation, content),
-            replace(values, **(addressing or {})),
-            self.get_signer(signer) if signed else None,
-            hooks.pop("now", None) or self.get_current_time(),
-            **hooks,
-        )
-        return HttpRequest("soap", craft.http_headers, craft.build_octets())
+        body = self._build_call_content(operation, content)
+        key = self.get_signer(signer) if signed else None
+        return self._wrap_call("soap", body, replace(values, **(addressing or {})), key, hooks)
+
+    def build_customs_call(
+        self,
+        operation: str = "ReportAnswer",
+        content: etree._Element | str | None = None,
+        *,
+        signer: str | Signer = "customs",
+        signed: bool = True,
+        addressing: Mapping[str, Any] | None = None,
+        **hooks: Any,
+    ) -> HttpRequest:
+        """Return a signed call of the gateway's service for customs, with the parameters of `build_call`.
+
+        Without `content` customs accepts (R24) what it was told of the suite's case.
+        """
+        if not self.case:
+            raise NotOfferedError("the partner folder names no case for calls of customs")
+        values = AddressingHeaders(f"{SERVICE_CUSTOMS}:{operation}", f"urn:uuid:{self.uuids()}")
+        body = content
+        if not isinstance(body, etree._Element):
+            inside = self.build_customs_notice() if body is None else body
+            body = parse_xml(f'<{operation} xmlns="{SERVICE_CUSTOMS}">{inside}</{operation}>'.encode())
+        key = self.get_signer(signer) if signed else None
+        return self._wrap_call("customs", body, replace(values, **(addressing or {})), key, hooks)
+
+    def build_customs_notice(self, **changes: str) -> str:
+        """Return the content of an answer of customs about the suite's case, with other or further fields."""
+        said = {"CaseNumber": self.case, "NoticeNumber": "SUITE-C1", "IssuedAt": "2026-01-01T00:00:00Z"}
+        fields = {**said, "ResultCode": "R24", **changes}
+        return "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
+
+    def _wrap_call(
+        self,
+        face: str,
+        content: etree._Element,
+        values: AddressingHeaders,
+        signer: Signer | None,
+        hooks: dict[str, Any],
+    ) -> HttpRequest:
+        at = hooks.pop("now", None) or self.get_current_time()
+        craft = MutatedCall(content, values, signer, at, **hooks)
+        return HttpRequest(face, craft.http_headers, craft.build_octets())
 
     def _build_call_content(self, operation: str, content: etree._Element | str | None) -> etree._Element:
         if isinstance(content, etree._Element):
@@ -220,7 +259,7 @@ def read_attacker_kit(
         detail = "the folder has no certificate of the gateway, by which its receipts are verified"
         raise GatewayError(MISUSE, detail, str(folder / "hub.cert.pem"))
     signers: dict[str, Signer] = {name: member.identity.signer for name, member in members.items()}
-    for name in ("agency", *_FURTHER):
+    for name in ("agency", "customs", *_FURTHER):
         if (folder / f"{name}.key.pem").is_file():
             signers[name] = load_signer(
                 read_file(folder / f"{name}.key.pem"), read_file(folder / f"{name}.cert.pem")
@@ -237,6 +276,7 @@ def read_attacker_kit(
         faces={name: _read_face_address(table.get(name, {}), _PATHS[name]) for name in FACES},
         application=str(soap.get("application", "")),
         receipt=str(soap.get("receipt", "SUITE-R1")),
+        case=str(table.get("customs", {}).get("case", "")),
         features=frozenset(str(one) for one in table.get("features", ())),
         receiver=members["a"].identity.receiver,
         clock=clock,

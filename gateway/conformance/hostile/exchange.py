@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-#: The open endpoints of a gateway: ebMS 2.0, and the SOAP service for agencies.
-FACES: Final = ("ebms2", "soap")
+#: The open endpoints of a gateway: ebMS 2.0, and the SOAP services for agencies and for customs.
+FACES: Final = ("ebms2", "soap", "customs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class WrongAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One well-formed HTTP request; `face` is ``ebms2`` or ``soap``, and the target knows its path."""
+    """One well-formed HTTP request; `face` is one of `FACES`, and the target knows its path."""
 
     face: str
     headers: Mapping[str, str]

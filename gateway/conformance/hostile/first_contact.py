@@ -68,9 +68,11 @@ class RefusedControl:
 def find_refused_control(runner: AttackRunner, cases: Iterable[AttackCase]) -> RefusedControl | None:
     """Return the first honest message that is not taken, on the endpoints that the cases attack.
 
-    An endpoint for which the kit has no key is left out: its cases have no verdict.
+    An endpoint for which the kit has no key, or that the gateway is not said to have, is left out: its
+    cases have no verdict.
     """
-    for face in dict.fromkeys(case.face for case in cases):
+    known = runner.features | runner.kit.features | {""}
+    for face in dict.fromkeys(case.face for case in cases if case.feature in known):
         with suppress(NotOfferedError, LookupError, GatewayError):
             reason, answer = runner.send_control(face)
             if reason:

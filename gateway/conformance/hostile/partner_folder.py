@@ -52,6 +52,7 @@ _ORDERS: Final = {
     "a": CertificateOrder(key_kind="rsa-2048"),
     "b": CertificateOrder(),
     "agency": CertificateOrder(),
+    "customs": CertificateOrder(),
     "revoked": CertificateOrder(),
     "expired": CertificateOrder(starts=-timedelta(days=40), days=30),
     "encryption": CertificateOrder(profile="encryption"),
@@ -85,7 +86,7 @@ class PartnerFolder:
     @property
     def member_a_certificates(self) -> tuple[IssuedCertificate, ...]:
         """Return every certificate that is to be registered for member A."""
-        return tuple(one for name, one in self.issued.items() if name not in ("b", "agency"))
+        return tuple(one for name, one in self.issued.items() if name not in ("b", "agency", "customs"))
 
 
 def make_partner_folder(
@@ -182,4 +183,9 @@ path = "/soap/agency"
 # An application about which agency.cert.pem may call (Acknowledge) again and again with this receipt number.
 application = "{APPLICATION}"
 receipt = "{RECEIPT}"
+
+[customs]
+path = "/soap/customs"
+# A case about which customs.cert.pem may call (ReportAnswer) again and again.
+case = "{APPLICATION}"
 """

@@ -224,7 +224,8 @@ class AttackRunner:
 
     def send_control(self, face: str) -> tuple[str, Answer]:
         """Send one honest message; return why it is not accepted, and the answer."""
-        step = self.kit.build_call() if face == "soap" else self.kit.build_message()
+        builders = {"soap": self.kit.build_call, "customs": self.kit.build_customs_call}
+        step = builders.get(face, self.kit.build_message)()
         answer = self.target.send(step)
         return self._find_answer_problem(Exchange(step, ACCEPTED), answer), answer
 

@@ -25,6 +25,7 @@ from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
 from gateway.conformance.hostile.exchange import (
     ACCEPTED,
+    FACES,
     LAWFUL,
     Answer,
     Exchange,
@@ -70,7 +71,7 @@ def test_ids_are_unique_and_every_case_says_what_it_is() -> None:
     for case in load_all_cases():
         assert case.title
         assert case.source
-        assert case.face in ("ebms2", "soap")
+        assert case.face in FACES
         assert "." in case.id
 
 

@@ -13,6 +13,8 @@ from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
 from gateway.conformance.hostile.runner import PASSED, AttackRunner
 from gateway.conformance.hostile.spoofing_attacks import CASES
+from gateway.hub import CUSTOMS, build_engine, get_current_time
+from gateway.store import parties, read_transaction, write_transaction
 from gateway.web.wsgi_application import build_application
 
 HERE = "http://hub.example"
@@ -52,3 +54,15 @@ def test_a_call_is_taken_at_the_edges_of_its_window(known: tuple[AttackerKit, Ws
     for seconds in (-295, 55):
         at = bench.get_current_time() + timedelta(seconds=seconds)
         assert target.send(bench.build_call(now=at)).status == 200
+
+
+def test_the_suite_never_signs_for_the_customs_of_somebody(tmp_path: Path) -> None:
+    settings = make_suite_home(tmp_path)
+    engine = build_engine(settings)
+    with write_transaction(engine) as conn:
+        parties.register_party(conn, CUSTOMS, "Customs service", "customs", get_current_time())
+    invite_suite(settings, tmp_path / "partner")
+    assert "customs" not in read_attacker_kit(tmp_path / "partner").features
+    with read_transaction(engine) as conn:
+        assert parties.list_certificates(conn, CUSTOMS) == []
+    engine.dispose()
