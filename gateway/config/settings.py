@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from gateway.config.api_settings import ApiSettings
+from gateway.config.calendar_settings import CalendarSettings
 from gateway.config.console_settings import ConsoleSettings
 from gateway.config.decryption_settings import DecryptionKeySettings
 from gateway.config.delivery_settings import AgencySettings, CustomsSettings, DeliverySettings
@@ -59,6 +60,9 @@ class Settings(SettingsSection):
     )
     needs: NeedSettings = Field(
         NeedSettings(), description="The rules of need: which documents the goods of a declaration need."
+    )
+    calendars: CalendarSettings = Field(
+        CalendarSettings(), description="The calendars of working days, and the terms of documents."
     )
     mappings: MappingSettings = Field(
         MappingSettings(), description="Which mappings are put into force, and who publishes them."

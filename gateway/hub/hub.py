@@ -62,7 +62,8 @@ class Hub:
     stamp; it is None where no authority stamps evidence. `zone` is the time zone of the days in the
     statistics. `responses` limits the requests that wait for a response in their HTTP answer.
     `decryption_keys` open the payloads that are encrypted for us. `need_policy` says what a document
-    leads to that the goods need and the submission lacks. `payments` says which fees are paid through us.
+    leads to that the goods need and the submission lacks. Without `test_calendars` no calendar or terms
+    count that are marked as test editions. `payments` says which fees are paid through us.
     With `refuses_late_repeats` the repeat of a message whose octets retention has removed is refused;
     otherwise it gets a new receipt.
     """
@@ -86,6 +87,7 @@ class Hub:
         most_posted_refusals: int = 200,
         decryption_keys: tuple[DecryptionKey, ...] = (),
         need_policy: NeedPolicy = DEFAULT_POLICY,
+        test_calendars: bool = True,
         payments: PaymentPolicy = NO_PAYMENTS,
     ) -> None:
         self.engine = world.engine
@@ -105,7 +107,7 @@ class Hub:
         self.responses = ResponseWatch(world.engine, world.clock, responses)
         self.events = EventKeeper(world.engine, world.clock)
         self.sign_ins = SignInUpkeep(world.engine, world.clock)
-        self.timetable = ActiveTimetable()
+        self.timetable = ActiveTimetable(test_editions=test_calendars)
         self.mutual_tls = mutual_tls
         self.stamping = stamping
         self.most_held = most_held

@@ -143,6 +143,7 @@ def build_hub(
         most_posted_refusals=settings.limits.posted_refusals,
         decryption_keys=base.decryption_keys,
         need_policy=_build_need_policy(settings.needs),
+        test_calendars=settings.calendars.test_edition,
         payments=_build_payment_policy(settings.fees),
     )
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.calendars import WorkingCalendar
+from gateway.calendars import Timetable, WorkingCalendar
 from gateway.cases import find_request_custody
 from gateway.errors import GatewayError
-from gateway.hub import ActiveTimetable
 from gateway.state_machines import REQUEST
 from gateway.store import agency_requests, deadlines, transitions
 
@@ -23,12 +22,13 @@ def read_case_deadlines(conn: Connection, case_id: int) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in deadlines.list_by_case(conn, case_id)]
 
 
-def read_custody_times(conn: Connection, case: Row[Any], now: datetime) -> list[dict[str, Any]]:
+def read_custody_times(
+    conn: Connection, case: Row[Any], timetable: Timetable, now: datetime
+) -> list[dict[str, Any]]:
     """Return for each application who holds it, for what, and the working seconds of each holder.
 
     Working time is that of the organisation. It is None where its calendar does not know a day.
     """
-    timetable = ActiveTimetable().read_timetable(conn)
     found = []
     for request in agency_requests.list_by_case(conn, case.id):
         steps = [(row.at, row.to_state) for row in transitions.list_transitions(conn, REQUEST, request.id)]

@@ -11,7 +11,7 @@ from gateway.cli.audited_changes import change_database
 from gateway.cli.commands.calendar import describe_edition, read_edition_or_end
 from gateway.cli.named_files import read_file
 from gateway.cli.result_output import count_things, format_value, print_json, print_sentence, print_table
-from gateway.cli.settings import read_database
+from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.hub import ActiveTimetable, get_current_time, load_active_rules, load_shipped_rules
@@ -50,8 +50,9 @@ def load_calendar(arguments: Arguments) -> int:
 @home_options()
 def list_calendars(arguments: Arguments) -> int:
     """Print the editions in force, those that count first at the top."""
+    settings = read_verb_settings(arguments).calendars
     with read_database(arguments) as conn:
-        timetable = ActiveTimetable().read_timetable(conn)
+        timetable = ActiveTimetable(test_editions=settings.test_edition).read_timetable(conn)
         stored = {
             (row.kind, f"{row.name}@{row.edition}"): row for row in calendar_editions.list_editions(conn)
         }

@@ -58,6 +58,7 @@ def _find_case_number(conn: Connection, number: str | None) -> int | None:
 def show_case(arguments: Arguments) -> int:
     """Print one case with all related data; return 1 when there is no such case."""
     # A list shares this module, and needs none of what a report loads.
+    from gateway.hub import ActiveTimetable
     from gateway.operations import (
         add_delivery_waiting,
         read_case_deadlines,
@@ -65,13 +66,15 @@ def show_case(arguments: Arguments) -> int:
         read_custody_times,
     )
 
+    calendars = read_verb_settings(arguments).calendars
     with read_database(arguments) as conn:
         case = find_case(conn, arguments.number)
         if case is None:
             return report_wrong_row(f"there is no case {arguments.number}")
         report = read_case_report(conn, case)
         report["deadlines"] = read_case_deadlines(conn, case.id)
-        report["custody"] = read_custody_times(conn, case, read_clock())
+        timetable = ActiveTimetable(test_editions=calendars.test_edition).read_timetable(conn)
+        report["custody"] = read_custody_times(conn, case, timetable, read_clock())
         add_case_waiting(conn, [report], read_clock())
         add_delivery_waiting(conn, report["deliveries"], read_clock())
     if arguments.json:

@@ -17,6 +17,7 @@ from gateway.cli.progress_bars import show_progress
 from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.settings import find_settings_file, open_engine, read_verb_settings
 from gateway.cli.shared_options import home_options
+from gateway.cli.test_edition_findings import find_test_edition_warnings
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.delivery import build_partners, load_contract
@@ -90,10 +91,11 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         except GatewayError as problem:
             yield problem
     yield from _find_provider_problems(settings, warnings)
-    # Held lanes are told whatever else is wrong: they need no key.
+    # Held lanes and test editions are told whatever else is wrong: they need no key.
     with contextlib.suppress(GatewayError), open_engine(settings) as engine, read_transaction(engine) as conn:
         warnings += list_lane_holds(conn)
         warnings += list_console_switches(conn)
+        warnings += find_test_edition_warnings(conn, settings)
     with contextlib.suppress(GatewayError):  # an unreadable database or mapping is already reported
         yield from _find_ended_certificates(settings, warnings)
         yield from find_stale_stamps(settings, warnings)

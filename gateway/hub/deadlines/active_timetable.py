@@ -46,9 +46,13 @@ def load_shipped_timetable(loaded: Sequence[CalendarEdition | TermEdition] = ())
 
 
 class ActiveTimetable:
-    """The timetable of one process, read again when an edition was loaded; safe for many threads."""
+    """The timetable of one process, read again when an edition was loaded; safe for many threads.
 
-    def __init__(self) -> None:
+    Without `test_editions` those that are marked so do not count.
+    """
+
+    def __init__(self, *, test_editions: bool = True) -> None:
+        self._test_editions = test_editions
         self._known: tuple[int, Timetable] | None = None
 
     def read_timetable(self, conn: Connection) -> Timetable:
@@ -57,5 +61,9 @@ class ActiveTimetable:
         known = self._known
         if known is None or known[0] != mark:
             editions = read_editions(calendar_editions.list_contents(conn)) if mark else ()
-            known = self._known = (mark, load_shipped_timetable(editions))
+            counting = [one for one in (*_read_shipped_editions(), *editions) if self._counts(one)]
+            known = self._known = (mark, make_timetable(counting))
         return known[1]
+
+    def _counts(self, edition: CalendarEdition | TermEdition) -> bool:
+        return self._test_editions or not edition.is_test

@@ -74,7 +74,12 @@ def extend_due_times(
 def _find_days(
     timetable: Timetable, calendar: WorkingCalendar, term: StartedTerm
 ) -> tuple[int | None, int | None]:
-    """Return how many days the terms give, and how many before the end a reminder goes out."""
+    """Return how many days the terms give, and how many before the end a reminder goes out.
+
+    Without terms nobody gives any, and no calendar is asked.
+    """
+    if not timetable.terms:
+        return None, None
     found = timetable.find_term(term.document, calendar.get_local_day(term.started_at))
     if found is None:
         return None, None
