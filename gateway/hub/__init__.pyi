@@ -1,5 +1,6 @@
 from . import reply as reply
 from .admit import admit_submission as admit_submission
+from .admit import store_resumed_case as store_resumed_case
 from .amended_places import find_former_message as find_former_message
 from .application_forms import ApplicationForm as ApplicationForm
 from .application_forms import SentAttachment as SentAttachment

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from typing import Protocol
 
-from gateway.hub.admit import store_resumed_case
 from gateway.hub.amended_places import find_former_message
 from gateway.hub.completion import case_closing
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease
-from gateway.hub.split import StoredSubmission, SubmissionRejectedError, process_submission
+from gateway.hub.split import (
+    ProcessedSubmission,
+    StoredSubmission,
+    SubmissionRejectedError,
+    process_submission,
+)
 from gateway.store import cases, messages, read_transaction, write_transaction
 
 __all__ = ["wake_held_case"]
@@ -23,14 +28,30 @@ __all__ = ["wake_held_case"]
 _log = logging.getLogger(__name__)
 
 
-def wake_held_case(hub: Hub, case_id: int, finish: FinishLease) -> None:
-    """Let a held case go on if it lacks nothing any more; leave every other case as it is.
+class ResumeCase(Protocol):
+    """Stores that a held case goes on (`gateway.hub.admit`); False where it is not as it was."""
+
+    def __call__(
+        self,
+        hub: Hub,
+        arrived: StoredSubmission,
+        intake: ProcessedSubmission,
+        finish: FinishLease,
+        now: datetime,
+        *,
+        again: bool,
+    ) -> bool:
+        """Resume the case of a submission that was admitted before."""
+
+
+def wake_held_case(hub: Hub, case_id: int, resume: ResumeCase, finish: FinishLease) -> None:
+    """Let a held case go on by `resume` if it lacks nothing any more; leave every other case as it is.
 
     A case whose submission would be refused now stays held: its declarant may file it again.
     """
     now = hub.clock()
     try:
-        if _go_on(hub, case_id, finish, now):
+        if _go_on(hub, case_id, resume, finish, now):
             return
     except SubmissionRejectedError as refused:
         _log.info("case row %d is held on: %s", case_id, refused)
@@ -40,14 +61,14 @@ def wake_held_case(hub: Hub, case_id: int, finish: FinishLease) -> None:
         case_closing.close_case_when_done(conn, case, now)
 
 
-def _go_on(hub: Hub, case_id: int, finish: FinishLease, now: datetime) -> bool:
+def _go_on(hub: Hub, case_id: int, resume: ResumeCase, finish: FinishLease, now: datetime) -> bool:
     arrived = _load_last_submission(hub, case_id)
     if arrived is None:
         return False
     intake = process_submission(hub, arrived, now)
     if not intake.held or intake.needs.missing:
         return False
-    return store_resumed_case(hub, arrived, intake, finish, now, again=True)
+    return resume(hub, arrived, intake, finish, now, again=True)
 
 
 def _load_last_submission(hub: Hub, case_id: int) -> StoredSubmission | None:

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from gateway.cases.agency_notices import AgencyCallback, DecisionCode
 from gateway.cli import main
+from gateway.hub.admit import store_resumed_case
 from gateway.hub.held_case_waking import wake_held_case
 from gateway.hub.reply import apply_call_back
 from gateway.store import cases, deliveries, requirement_results
@@ -177,7 +178,7 @@ def test_what_is_filed_meanwhile_counts_and_a_withdrawn_case_does_not_wake(story
     assert (find(story).state, asked(story)) == ("HELD", set())
     story.submit(story.submission(all_of(reference("HELD-1"), withdrawal)), action="Withdraw", attach=False)
     story.tick()
-    wake_held_case(story.hub, first, lambda conn: None)
+    wake_held_case(story.hub, first, store_resumed_case, lambda conn: None)
     assert (find(story).state, asked(story)) == ("WITHDRAWN", set())
 
 

@@ -27,6 +27,7 @@ from gateway.hub import (
     probe_signing_key,
     queue_delivery_failure,
     send_deadline_notice,
+    store_resumed_case,
     tell_agency_of_payment,
     tell_customs_news,
     tell_hold,
@@ -59,7 +60,7 @@ def _run_end_of_hold(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> Non
 
 
 def _run_waking(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    wake_held_case(hub, int(lease.subject_id), finish)
+    wake_held_case(hub, int(lease.subject_id), store_resumed_case, finish)
 
 
 def _run_hold_notice(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
