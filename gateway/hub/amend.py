@@ -30,7 +30,8 @@ from gateway.hub.case_progress import list_rejected_case_items, move_case
 from gateway.hub.forward import enqueue_amendment_calls
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_amendable, check_not_cleared, find_named_case
-from gateway.hub.partial_release import check_nothing_released, drop_released_uses, take_items_again
+from gateway.hub.partial_release import drop_released_uses, take_items_again
+from gateway.hub.removed_items import check_released_items, describe_removed_items, tell_removed_items
 from gateway.hub.requirement_ledger import (
     claim_requirements,
     give_back_requirements,
@@ -72,25 +73,29 @@ def amend_case(
     asked = agency_requests.list_by_case(conn, case.id)
     check_amendable(case, asked)
     check_not_cleared(conn, case)
-    check_nothing_released(conn, case)
     amended = intake.amended
     if amended is None or (list_compared(conn, asked), find_former_message(conn, case)) != (
         composed.compared,
         amended.former,
     ):
         return False
+    removed, rejected = amended.change.removed, list_rejected_case_items(conn, case)
+    check_released_items(conn, case, removed, rejected, only_removes=composed.only_removes)
     messages.set_message_case(conn, arrived.row.id, case.id)
     event = StateEvent("amend", now, _ACTOR, reason.code)
     detail = _describe_turn(case, intake, amended, arrived.row.id) | {"amendment": asdict(reason)}
+    detail |= describe_removed_items(case, removed, rejected, (reason, now))
     cases.apply_event(conn, case.id, event, outcome=None, detail=detail)
     agency_requests.forget_refused_cancellations(conn, case.id)
-    turn = AmendedTurn(case.id, arrived.row.id, event, reason, amended.change.removed)
+    turn = AmendedTurn(case.id, arrived.row.id, event, reason)
     cancelled = drop_applications(conn, turn, asked, composed.dropped)
     amend_applications(conn, turn, asked, intake, composed)
     add_applications(conn, hub, turn, asked, intake, composed)
     enqueue_amendment_calls(conn, composed.customs, (case.id, arrived.row.id), now)
     _claim_again(conn, case, intake, now)
+    tell_removed_items(conn, case.id, removed, now)
     data = _describe_evidence(case, intake, composed) | {"reason": reason.sentence, "cancelled": cancelled}
+    data["refused"] = [item for item in removed if item in rejected]
     record_evidence(conn, "amended", "case", case.id, arrived.row.identity_sha256, data, now)
     case = cases.lock_case(conn, case.id)
     move_case(conn, intake.units, case, reason.code, now, decided=False)

@@ -15,7 +15,7 @@ from typing import Any
 from lxml import etree
 from sqlalchemy import Connection, Row
 
-from gateway.cases import read_change_reason, read_submission, restore_items
+from gateway.cases import list_changed_places, read_change_reason, read_submission, restore_items
 from gateway.errors import OCTETS_PURGED, GatewayError
 from gateway.harmonize import AgencyRequest, index_submission, write_requests
 from gateway.hub.amended_applications import is_dropped, list_required_items
@@ -52,6 +52,8 @@ class ComposedAmendment:
     standing: frozenset[str] = frozenset()
     #: The question to each agency whose application has lost all its items, by the row id of the request.
     dropped: Mapping[int, ComposedCall] = field(default_factory=dict)
+    #: Whether items are removed, and nothing that stays is changed for any agency.
+    only_removes: bool = False
 
 
 def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendment:
@@ -73,7 +75,18 @@ def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendmen
     reopened = any(number not in standing or gained.get(number) for number in decided)
     concluded = bool(intake.new) and all(row.state in REQUEST.final for row in rows)
     customs = tuple(compose_amendment_calls(hub, intake, reopened=reopened or concluded))
-    return ComposedAmendment(changed, customs, compared, standing, _compose_questions(hub, intake, rows))
+    kept = former is not None and not intake.new and changed.keys() == standing and not any(gained.values())
+    only_removes = kept and _only_removes(intake, former)
+    questions = _compose_questions(hub, intake, rows)
+    return ComposedAmendment(changed, customs, compared, standing, questions, only_removes)
+
+
+def _only_removes(intake: ProcessedSubmission, former: etree._Element | None) -> bool:
+    """Return whether the amended declaration is the former one without some of its items."""
+    if former is None or intake.amended is None or intake.amended.change.added:
+        return False
+    before, now = (read_submission(one).declaration for one in (former, restore_items(intake.root, former)))
+    return not list_changed_places(before, now)
 
 
 def _list_gained(rows: Iterable[Row[Any]], intake: ProcessedSubmission) -> dict[str, set[int]]:

@@ -35,13 +35,12 @@ _ACTOR: Final = "admit"
 
 @dataclass(frozen=True, slots=True)
 class AmendedTurn:
-    """One amendment of a locked case (row id): its message, its event and reason, the items it removes."""
+    """One amendment of a locked case (row id): its message, its event and reason."""
 
     case: int
     message: int
     event: StateEvent
     reason: ChangeReason
-    removed: tuple[int, ...]
 
     @property
     def now(self) -> datetime:

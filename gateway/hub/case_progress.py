@@ -49,6 +49,7 @@ from gateway.store import (
     cases,
     decisions,
     deliveries,
+    events,
     item_releases,
     requirement_results,
 )
@@ -210,6 +211,7 @@ def _give_back_items(conn: Connection, case_id: int, now: datetime) -> None:
         for parent in parents:
             data = {"child": case_id, "reason": "withdrawn"}
             record_evidence(conn, "items_returned", "case", parent, None, data, now)
+        events.record_events(conn, "case", [(parent, "ITEMS_RETURNED") for parent in sorted(parents)], now)
 
 
 def _settle_ledger(

@@ -39,6 +39,7 @@ from gateway.hub.hub import Hub
 from gateway.store import (
     NewItemRelease,
     cases,
+    events,
     item_releases,
     messages,
     read_transaction,
@@ -125,6 +126,7 @@ def store_release(conn: Connection, prepared: PreparedRelease, child: int, now: 
     record_evidence(conn, "released", "case", prepared.parent, None, {"child": child, "items": items}, now)
     data = {"parent": prepared.claim.parent, "items": items}
     record_evidence(conn, "taken", "case", child, None, data, now)
+    events.record_events(conn, "case", [(prepared.parent, "ITEMS_RELEASED")], now)
 
 
 def _make_rows(

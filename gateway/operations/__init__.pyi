@@ -106,6 +106,7 @@ from .register_views import describe_forwarding_rule as describe_forwarding_rule
 from .register_views import describe_mandate as describe_mandate
 from .register_views import describe_party as describe_party
 from .register_views import describe_source as describe_source
+from .release_report import describe_releases as describe_releases
 from .requirement_report import describe_case_results as describe_case_results
 from .requirement_report import describe_requirement_results as describe_requirement_results
 from .requirement_report import describe_requirement_uses as describe_requirement_uses

@@ -17,15 +17,17 @@ __all__ = ["describe_releases"]
 
 
 def describe_releases(conn: Connection, case: Row[Any]) -> dict[str, Any]:
-    """Return `released` (what children have taken, given back too), `stays`, and `taken` (of the parent).
+    """Return `released` (what children have taken, given back too), `stays`, `taken`, and `removed`.
 
-    `stays` has each measure of an item of which something has left.
+    `stays` has each measure of an item of which something has left. `taken` is what a child has of its
+    parent, `removed` the items that amendments took out of the declaration, each with the reason.
     """
     released = item_releases.list_releases_from(conn, case.id)
     units = load_unit_table(open_active_mappings(conn, case.opened_at)) if released else UnitTable()
     return {
         "released": [dict(row._mapping) for row in released],
         "stays": list(_compute_rest(released, units).values()),
+        "removed": list((case.detail or {}).get("removed_items", ())),
         "taken": [dict(row._mapping) for row in item_releases.list_releases_into(conn, case.id)],
     }
 

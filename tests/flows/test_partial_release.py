@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -18,6 +19,7 @@ from gateway.store import cases
 from gateway.store.engine import read_transaction
 from gateway.wire.namespaces import WCO_DEC
 from tests.flows.craft import all_of, at, reference, text, withdrawal, without_applications
+from tests.flows.item_changes import drop_application, remove_item
 from tests.flows.test_amendments import amendment
 from tests.kit.kills import die_at
 from tests.kit.story import AGENCIES, Story
@@ -224,3 +226,59 @@ def test_a_process_that_dies_over_a_child(story: Story, place: str) -> None:
     story.tick(minutes=5)
     assert story.outcome()[0] == "APPROVED"
     assert stays(story) == {(1, "Net"): "400", (1, "Tar"): "90"}
+
+
+def remove_refused(story: Story, *changes: Callable[[etree._Element], None]) -> None:
+    """Send the parent again without item 2, which goes back to its sender."""
+    change = amendment(remove_item(2), drop_application("A2"), *changes)
+    story.submit(story.submission(change), action="Amend", attach=False)
+    story.tick(seconds=1)
+
+
+def test_what_was_refused_is_removed_while_the_rest_has_left(story: Story) -> None:
+    take(story, "C1", (1, "200.5", "40"))
+    calls = [one for one in story.soap.calls if one.destination in AGENCIES]
+    remove_refused(story, text(".//Declaration/GoodsItemQuantity", "2"))
+    assert [one for one in story.soap.calls if one.destination in AGENCIES] == calls
+    parent = report(story)
+    assert (parent["outcome"], parent["state"]) == ("APPROVED", "CLOSED")
+    (row,) = parent["removed"]
+    assert (row["item"], row["refused"], row["reason"]) == (2, True, "17: A name was wrong.")
+    assert stays(story) == {(1, "Net"): "220", (1, "Tar"): "60"}
+    (told,) = [json.loads(one["data"]) for one in parent["evidence"] if one["kind"] == "amended"]
+    assert (told["removed"], told["refused"]) == ([2], [2])
+    # There is nothing more to remove; the rest leaves as before.
+    remove_refused(story, text(".//Declaration/TotalPackageQuantity", "22"))
+    assert story.problems() == [("GW407", "/Submission/Reference")]
+    take(story, "C2", (1, "220", "60"))
+    assert stays(story) == {(1, "Net"): "0", (1, "Tar"): "0"}
+
+
+@pytest.mark.parametrize("why", ["another change", "approved", "another application"])
+def test_nothing_else_of_the_parent_changes_while_items_have_left(story: Story, why: str) -> None:
+    take(story, "C1", (1, "200.5", "40"))
+    changes = {
+        "another change": [text(".//Declarant/Name", "한빛관세사무소")],
+        "approved": [remove_item(3), drop_application("A3")],
+        "another application": [text("Application[@id='A3']//{*}Item/{*}EppoCode", "TULSS")],
+    }
+    before = report(story)["detail"]["items"]
+    remove_refused(story, *changes[why])
+    assert story.problems() == [("GW407", "/Submission/Reference")]
+    assert report(story)["detail"]["items"] == before
+
+
+@pytest.mark.parametrize("side", ["before_commit", "after_commit"])
+def test_wherever_a_process_dies_refused_items_are_removed_once(story: Story, side: str) -> None:
+    take(story, "C1", (1, "200.5", "40"))
+    change = amendment(remove_item(2), drop_application("A2"))
+    story.submit(story.submission(change), action="Amend", attach=False)
+    task = next(one for one in story.deliveries(state="QUEUED") if one.subject_type == "message")
+    die_at(
+        story,
+        f"admit.amendment.{side}",
+        lambda hub: admit_submission(hub, int(task.subject_id), lambda conn: None),
+    )
+    story.tick(minutes=5)
+    assert [one["item"] for one in report(story)["removed"]] == [2]
+    assert story.evidence("case", story.parent_id).count("amended") == 1  # type: ignore[attr-defined]

@@ -166,6 +166,9 @@ def _print_used_requirements(report: dict[str, Any]) -> None:
         back = f"  (given back: {row['return_reason']})" if row["returned_at"] else ""
         amount = f"{row['quantity']} {row['unit']} {row['measure']}"
         print(f"  item {row['item']}: {amount} left by case {row['child']}{back}")
+    for row in report["removed"]:
+        refused = ", which was refused," if row["refused"] else ""
+        print(f"  item {row['item']}{refused} was removed: {row['reason']}")
     for row in report["stays"]:
         print(f"  item {row['item']}: {row['quantity']} {row['unit']} {row['measure']} stay")
 

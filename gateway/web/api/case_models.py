@@ -174,6 +174,46 @@ class Fee(AnswerModel):
     moves: list[FeeMove] = Field(description="What was paid and given back, oldest first.")
 
 
+class ItemRelease(AnswerModel):
+    """What a child declaration took of an item."""
+
+    item: int
+    child: str = Field(description="The case number of the child.")
+    measure: str | None = Field(None, description="Absent for an item without a measure.")
+    quantity: str | None = None
+    unit: str | None = None
+    released_at: datetime
+    returned_at: datetime | None = Field(None, description="When it was given back.")
+
+
+class ItemRest(AnswerModel):
+    """What stays of an item, by one measure."""
+
+    item: int
+    measure: str
+    quantity: str
+    unit: str
+
+
+class TakenItem(AnswerModel):
+    """What a child declaration holds of an item of its parent."""
+
+    item: int
+    parent: str = Field(description="The case number of the parent.")
+    measure: str | None = None
+    quantity: str | None = None
+    unit: str | None = None
+
+
+class RemovedItem(AnswerModel):
+    """An item that an amendment took out of the declaration, and why."""
+
+    item: int
+    at: datetime
+    reason: str
+    refused: bool = Field(description="Whether an agency had refused it.")
+
+
 class Case(CaseSummary):
     """One case, with what was found in its submission and the results that were made."""
 
@@ -191,6 +231,12 @@ class Case(CaseSummary):
         description="Results without an application, under numbers that the declaration names."
     )
     fees: list[Fee] = Field(description="What agencies demand for its applications.")
+    released: list[ItemRelease] = Field(
+        description="What child declarations took of its items, one row for each measure; given back too."
+    )
+    stays: list[ItemRest] = Field(description="What is left of each item of which something has left.")
+    taken: list[TakenItem] = Field(description="Of a child declaration: what it holds of its parent.")
+    removed: list[RemovedItem] = Field(description="The items that amendments took out of the declaration.")
     awaited: list[str] = Field(description="Numbers that the declaration names and no agency has said yet.")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.operations import describe_case_fees, describe_case_results
+from gateway.operations import describe_case_fees, describe_case_results, describe_releases
 from gateway.store import (
     OwnCaseFilter,
     agency_requests,
@@ -43,12 +43,17 @@ from gateway.web.api.case_models import (
     FeeMove,
     FindingView,
     HeldCase,
+    ItemRelease,
+    ItemRest,
     MissingDocument,
     Notice,
     NoticeList,
     OutsideResult,
+    RemovedItem,
     ResultReference,
+    TakenItem,
 )
+from gateway.web.api.model_bases import AnswerModel
 from gateway.web.api.page_cursors import read_cursor, write_cursor
 from gateway.web.case_bundle import clean_file_name, make_case_bundle
 
@@ -108,6 +113,7 @@ def _get_case(call: ApiCall) -> ApiAnswer:
         awaited = requirement_results.list_awaited_uses(conn, row.id)
         clearance = customs_notices.find_state(conn, row.id)
         levied = describe_case_fees(conn, row.id)
+        moved = describe_releases(conn, row)
     detail = row.detail or {}
     return ApiAnswer(
         Case(
@@ -122,9 +128,26 @@ def _get_case(call: ApiCall) -> ApiAnswer:
             ],
             outside_results=[OutsideResult(**one) for one in outside],
             fees=[_read_fee(one) for one in levied],
+            **_read_moves(moved),
             awaited=sorted({one.number for one in awaited}),
         )
     )
+
+
+def _read_moves(moved: dict[str, Any]) -> dict[str, Any]:
+    """Return what left the case, what stays, what it took, and what was removed."""
+
+    def read(model: type[AnswerModel], row: dict[str, Any]) -> Any:
+        # An item without a measure has neither quantity nor unit.
+        hidden = {"measure", "quantity", "unit"} if not row.get("measure", "-") else set()
+        return model(**{name: row[name] for name in model.model_fields if name in row.keys() - hidden})
+
+    return {
+        "released": [read(ItemRelease, one) for one in moved["released"]],
+        "stays": [read(ItemRest, one) for one in moved["stays"] if one["measure"]],
+        "taken": [read(TakenItem, one) for one in moved["taken"]],
+        "removed": [read(RemovedItem, one) for one in moved["removed"]],
+    }
 
 
 def _read_fee(fee: dict[str, Any]) -> Fee:

@@ -46,7 +46,8 @@ class Event(AnswerModel):
     type: str = Field(
         description="case.…, application.… with the new state; notice.received; result.made, notice.made; "
         "requirement.joined, requirement.changed (a number of an agency that the declaration names); "
-        "deadline.reminded, deadline.overdue.",
+        "deadline.reminded, deadline.overdue; case.items_released and case.items_returned (a child "
+        "declaration took items, or gave them back), case.items_removed (an amendment took items out).",
         examples=["case.decided"],
     )
     at: datetime

@@ -26,6 +26,7 @@ from gateway.xmlsec.xades import verify_document
 from tests.flows.craft import reference, text, without_applications
 from tests.kit.api import BOTH, Api, Client
 from tests.kit.house import signer_named
+from tests.kit.releases import release
 from tests.kit.story import LABEL, Story, asked
 
 #: Told apart in test_events.py.
@@ -312,4 +313,26 @@ def test_a_case_shows_its_fees_and_where_they_are_paid(story: Story, broker: Cli
     assert "address" not in fee
     assert [(one["kind"], one["reference"], one["state"]) for one in fee["moves"]] == [
         ("payment", "P-1", "COUNTED")
+    ]
+
+
+@BOTH
+def test_a_case_shows_what_has_left_what_stays_and_what_was_removed(story: Story, broker: Client) -> None:
+    parent, child = release(story)
+    case = broker.get(f"cases/{parent}").json
+    rows = [(one["item"], one["child"], one["measure"], one["quantity"]) for one in case["released"]]
+    assert rows == [(1, child, "NetNetWeightMeasure", "20.5"), (1, child, "TariffQuantity", "10")]
+    assert case["stays"][0] == {
+        "item": 1, "measure": "NetNetWeightMeasure", "quantity": "400", "unit": "KGM",
+    }  # fmt: skip
+    (removed,) = case["removed"]
+    assert (removed["item"], removed["refused"]) == (2, True)
+    taken = broker.get(f"cases/{child}").json["taken"]
+    assert [(one["item"], one["parent"]) for one in taken] == [(1, parent)] * 2
+    told = [
+        (one["type"], one["case"], "state" in one) for one in broker.get("events?limit=500").json["events"]
+    ]
+    assert [one for one in told if one[0].startswith("case.items")] == [
+        ("case.items_released", parent, False),
+        ("case.items_removed", parent, False),
     ]

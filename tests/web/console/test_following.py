@@ -18,6 +18,7 @@ from gateway.hub import apply_provider_event
 from gateway.hub.payment_policy import PaymentPolicy
 from gateway.store import StateEvent, fees, messages, read_transaction, write_transaction
 from tests.kit.console import Browser, Console
+from tests.kit.releases import release
 from tests.kit.story import Story, asked
 
 PARTY = ("party", "broker1")
@@ -267,3 +268,12 @@ def test_a_fee_is_shown_with_the_address_where_it_is_paid(story: Story, broker: 
     page = broker.get(f"/console/cases/{number}").text
     assert "Pay the fee" not in page
     assert "✓</span> Paid" in page
+
+
+def test_what_has_left_what_stays_and_what_was_removed_is_shown(story: Story, broker: Browser) -> None:
+    parent, child = release(story)
+    page = broker.get(f"/console/cases/{parent}").text
+    assert f'left by case <a href="/console/cases/{child}">' in page
+    assert "Item 1: 400 KGM stay" in page
+    assert "Item 2 was removed from the declaration (an agency had refused it): 17" in page
+    assert f'taken from case <a href="/console/cases/{parent}">' in broker.get(f"/console/cases/{child}").text

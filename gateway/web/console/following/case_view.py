@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -14,6 +14,7 @@ from gateway.cases import CaseCustody, CustodyHolder, CustomsReason, find_case_c
 from gateway.errors import PROBLEMS, GatewayError, Problem
 from gateway.harmonize import MappingBundle, find_fields_at
 from gateway.hub import read_stored_notice
+from gateway.operations import describe_releases
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import agency_requests, customs_notices, decisions, fees, messages, notices, transitions
 from gateway.web.console.console_services import ConsoleServices
@@ -160,6 +161,8 @@ class CaseView:
     timeline: tuple[TimelineEntry, ...]
     documents: tuple[DocumentView, ...]
     problems: tuple[ProblemView, ...] = field(default=())
+    #: What has left the case, stays, was taken and was removed, as `case show` tells it.
+    moves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def requests_to_me(self) -> tuple[ApplicationView, ...]:
@@ -191,6 +194,7 @@ def read_case_view(conn: Connection, services: ConsoleServices, case: Row[Any]) 
         timeline=tuple(reader.list_timeline(steps, applications, stored)),
         documents=documents,
         problems=tuple(reader.list_problems()),
+        moves=describe_releases(conn, case),
     )
 
 
