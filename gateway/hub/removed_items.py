@@ -31,7 +31,7 @@ def check_released_items(
     *,
     only_removes: bool,
 ) -> None:
-    """Raise GW407 for an amendment of a case of which items have left, unless it only removes refused ones."""
+    """Raise GW407 for an amendment of a case of which items left, unless it only takes refused ones out."""
     standing = [row for row in item_releases.list_releases_from(conn, case.id) if row.returned_at is None]
     gone = {row.item for row in standing}
     if not standing or (only_removes and removed and set(removed) <= set(rejected) - gone):
