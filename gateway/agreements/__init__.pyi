@@ -32,6 +32,7 @@ from .pmode_differences import list_differences as list_differences
 from .pmode_index import SIGNAL_SERVICE as SIGNAL_SERVICE
 from .pmode_index import MessageRoute as MessageRoute
 from .pmode_index import PModeIndex as PModeIndex
+from .pmode_index import RoutePlaces as RoutePlaces
 from .pmode_json import pmode_from_json as pmode_from_json
 from .pmode_json import pmode_to_json as pmode_to_json
 from .pmode_overrides import PModeOverride as PModeOverride

@@ -75,10 +75,13 @@ def find_agreement_findings(
 
 
 def find_document_findings(
-    agreement: AgreementDocument, at: datetime, protocols: frozenset[str]
+    agreement: AgreementDocument,
+    at: datetime,
+    protocols: frozenset[str],
+    list_unsupported: Callable[[PMode], Sequence[str]] = lambda _: (),
 ) -> tuple[AgreementFinding, ...]:
     """Return the findings on an agreement that no register is needed for, errors first."""
-    known = AgreementSurroundings("", at, (), protocols=protocols)
+    known = AgreementSurroundings("", at, (), protocols=protocols, list_unsupported=list_unsupported)
     found = [one for check in _CHECKS_OF_THE_DOCUMENT for one in check(agreement, known)]
     return tuple(sorted(found, key=lambda one: _ORDER.index(one.severity)))
 
@@ -160,6 +163,13 @@ def _find_protocol_problems(agreement: AgreementDocument, known: AgreementSurrou
             spoken = ", ".join(sorted(known.protocols))
             text = f"the hub does not speak {protocol}; it speaks {spoken}"
             yield AgreementFinding("protocol-unknown", agreement.find_place(("protocol", "")), text)
+
+
+def _find_foreign_terms(agreement: AgreementDocument, known: AgreementSurroundings) -> _Found:
+    for pmode in agreement.pmodes:
+        for term in known.list_unsupported(pmode):
+            text = f"P-Mode {pmode.id}: {term}"
+            yield AgreementFinding("term-unsupported", agreement.find_place(("pmode", pmode.id)), text)
 
 
 def _find_reliability_problems(agreement: AgreementDocument, _known: AgreementSurroundings) -> _Found:
@@ -387,6 +397,7 @@ _CHECKS_OF_THE_DOCUMENT: Final[tuple[Callable[[AgreementDocument, AgreementSurro
     _find_protocol_problems,
     _find_reliability_problems,
     _find_unsupported_terms,
+    _find_foreign_terms,
 )
 _CHECKS_OF_THE_FILE: Final[tuple[Callable[[AgreementDocument, AgreementSurroundings], _Found], ...]] = (
     _find_party_problems,

@@ -179,6 +179,7 @@ class _AgreementTerms:
     sides: dict[str, _AgreementParty]
     defaults: dict[str, _YamlNode] = field(default_factory=dict)
     conversations: ConversationLimits = field(default_factory=ConversationLimits)
+    agreement_type: str | None = None
 
 
 def _read_optional_text(fields: dict[str, _YamlNode], name: str) -> str | None:
@@ -301,7 +302,9 @@ def _find_pmode_parties(
 
 
 def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
-    fields = node.read_fields(("id", "from", "to", "service", "action"), (*_MODES, "deliver_to"))
+    fields = node.read_fields(
+        ("id", "from", "to", "service", "action"), (*_MODES, "deliver_to", "mpc", "mep")
+    )
     sender, receiver = _find_pmode_parties(fields, terms)
     service, service_type = _read_service(fields["service"])
     mode = fields.get("sync_reply_mode") or terms.defaults.get("sync_reply_mode")
@@ -329,6 +332,9 @@ def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
             transport=TransportTerms(authentication=receiver.authentication),
             reply_endpoint=sender.endpoint,
             deliver_to=_read_optional_text(fields, "deliver_to") or "mailbox",
+            mpc=_read_optional_text(fields, "mpc"),
+            mep=_read_optional_text(fields, "mep") or "two-way",
+            agreement_type=terms.agreement_type,
         )
     )
 
@@ -356,6 +362,7 @@ def _read_terms(fields: dict[str, _YamlNode]) -> _AgreementTerms:
         sides=sides,
         defaults=fields["defaults"].read_fields((), _MODES) if "defaults" in fields else {},
         conversations=_read_limits(fields),
+        agreement_type=_read_optional_text(fields, "agreement_type"),
     )
 
 
@@ -369,7 +376,7 @@ def read_agreement(data: bytes, filename: str) -> AgreementDocument:
     root = _parse_yaml(data, filename)
     fields = root.read_fields(
         ("agreement", "valid_from", "valid_until", "parties", "pmodes"),
-        ("protocol", "defaults", "conversations"),
+        ("protocol", "defaults", "conversations", "agreement_type"),
     )
     terms = _read_terms(fields)
     nodes = fields["pmodes"].read_list()

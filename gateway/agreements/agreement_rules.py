@@ -6,7 +6,7 @@ parties. Neither is read here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -43,6 +43,7 @@ AGREEMENT_RULES: Final[Mapping[str, AgreementRule]] = {
     "period-ended": AgreementRule("error", "the agreement has ended"),
     "period-later": AgreementRule("note", "the agreement is not in force yet"),
     "protocol-unknown": AgreementRule("error", "the hub does not speak the protocol"),
+    "term-unsupported": AgreementRule("error", "the protocol has no such term, or the hub does not do it"),
     "certificate-missing": AgreementRule(
         "error",
         "the partner must sign, and has no certificate that it may use while the agreement is in force",
@@ -160,7 +161,7 @@ class AgreementSurroundings:
     `hub` is the name of the hub's own party, `own_certificates` the certificates (SHA-256) with
     which it signs, `logins` the hosts (or host:port) at which it has a login. `others` are the
     P-Modes of the other active agreements. `result_action` is the action with which the hub answers
-    a submission.
+    a submission. `list_unsupported` returns what the hub does not do of a P-Mode's terms.
     """
 
     hub: str
@@ -171,6 +172,7 @@ class AgreementSurroundings:
     protocols: frozenset[str] = frozenset({"ebms2"})
     result_action: str = "Result"
     logins: frozenset[str] = frozenset()
+    list_unsupported: Callable[[PMode], Sequence[str]] = lambda _: ()
 
     def find_party(self, one: PartyId) -> KnownParty | None:
         """Return the registered party with this identifier, whatever its status."""

@@ -35,6 +35,7 @@ __all__ = ["DESTINATIONS", "GZIP", "PROTOCOLS_KNOWN", "PMode", "is_uri", "parse_
 
 PROTOCOLS_KNOWN: Final = ("ebms2", "as4")
 DESTINATIONS: Final = ("case", "mailbox")
+EXCHANGES: Final = ("one-way", "two-way")
 #: The media type of a compressed payload (RFC 6713).
 GZIP: Final = "application/gzip"
 
@@ -70,7 +71,8 @@ class PMode:
     To party by their kind, where it has more than one. `signals` are the channels of signals about
     this message, `alternatives` the channels after the first. `answers` is the P-Mode to whose
     message this one is the response on the same connection, `answered_by` the P-Modes of such
-    responses.
+    responses. ebMS 3.0 alone has `mpc`, the channel (None: the default one), `mep`, the exchange that the
+    message is part of, and `agreement_type`, the type of the agreement's name.
     """
 
     id: str
@@ -102,6 +104,9 @@ class PMode:
     alternatives: tuple[AlternativeChannel, ...] = ()
     answers: str | None = None
     answered_by: tuple[str, ...] = ()
+    mpc: str | None = None
+    mep: str = "two-way"
+    agreement_type: str | None = None
 
     def __post_init__(self) -> None:
         _check_names(self)
@@ -155,6 +160,8 @@ def _check_names(pmode: PMode) -> None:
     require_condition(
         pmode.protocol in PROTOCOLS_KNOWN, f"protocol is one of {', '.join(PROTOCOLS_KNOWN)}", "protocol"
     )
+    require_condition(pmode.mep in EXCHANGES, f"mep is one of {', '.join(EXCHANGES)}", "mep")
+    require_condition(pmode.mpc is None or is_uri(pmode.mpc), "mpc is a URI", "mpc")
     require_condition(
         pmode.sync_reply_mode in SYNC_REPLY_MODES, "sync_reply_mode is not one of ebMS 2.0", "sync_reply_mode"
     )

@@ -21,7 +21,7 @@ from gateway.errors import (
 )
 from gateway.message_model import Party, PartyId
 
-__all__ = ["SIGNAL_SERVICE", "MessageRoute", "PModeIndex"]
+__all__ = ["SIGNAL_SERVICE", "MessageRoute", "PModeIndex", "RoutePlaces"]
 
 SIGNAL_SERVICE: Final = "urn:oasis:names:tc:ebxml-msg:service"
 
@@ -30,8 +30,22 @@ _SHOWN: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
+class RoutePlaces:
+    """Where a header has these values, as XPaths; a name follows `sender` and `receiver`."""
+
+    agreement: str = f"{_HEADER}/eb:CPAId"
+    sender: str = f"{_HEADER}/eb:From/eb:"
+    receiver: str = f"{_HEADER}/eb:To/eb:"
+    service: str = f"{_HEADER}/eb:Service"
+    action: str = f"{_HEADER}/eb:Action"
+
+
+_EBMS2_PLACES: Final = RoutePlaces()
+
+
+@dataclass(frozen=True, slots=True)
 class MessageRoute:
-    """The values of a header that determine its P-Mode."""
+    """The values of a header that determine its P-Mode; `places` says where refusals find them."""
 
     sender: Party
     receiver: Party
@@ -39,9 +53,12 @@ class MessageRoute:
     service: str
     action: str
     service_type: str | None = None
+    protocol: str = "ebms2"
+    places: RoutePlaces = _EBMS2_PLACES
 
 
-_Ends = tuple[str, PartyId, PartyId]
+#: Protocol, agreement, From and To party.
+_Ends = tuple[str, str, PartyId, PartyId]
 _Key = tuple[_Ends, str, str | None, str]
 
 
@@ -95,7 +112,7 @@ class PModeIndex:
             self._members.add((pmode.agreement, one))
         for sender in pmode.from_party:
             for receiver in pmode.to_party:
-                ends = (pmode.agreement, sender, receiver)
+                ends = (pmode.protocol, pmode.agreement, sender, receiver)
                 key = (ends, pmode.service, pmode.service_type, pmode.action)
                 first = self._routes.setdefault(key, pmode)
                 if first is not pmode:
@@ -122,9 +139,9 @@ class PModeIndex:
 
     def match_pmode(self, route: MessageRoute, at: datetime) -> PMode:
         """Return the P-Mode of a business message; raise GW301 to GW304 with the XPath of the wrong part."""
-        self._check_agreement(route.agreement, at)
+        self._check_agreement(route, at)
         self._check_route_parties(route)
-        ends = (route.agreement, route.sender.ids[0], route.receiver.ids[0])
+        ends = (route.protocol, route.agreement, route.sender.ids[0], route.receiver.ids[0])
         key = (ends, route.service, route.service_type, route.action)
         found = self._routes.get(key)
         if key in self._versions:
@@ -142,15 +159,17 @@ class PModeIndex:
         belongs to one of its own direction. Without such a P-Mode, one of the other direction
         is used. Raises GW301, GW302 or GW304 with the XPath of the wrong part.
         """
-        self._check_agreement(route.agreement, at)
+        self._check_agreement(route, at)
         self._check_route_parties(route)
-        there = (route.agreement, route.sender.ids[0], route.receiver.ids[0])
-        back = (route.agreement, route.receiver.ids[0], route.sender.ids[0])
+        there = (route.protocol, route.agreement, route.sender.ids[0], route.receiver.ids[0])
+        back = (route.protocol, route.agreement, route.receiver.ids[0], route.sender.ids[0])
         for ends in (back, there) if answers else (there, back):
             if ends in self._ends:
                 return _choose_version(self._ends[ends], at)
         raise GatewayError(
-            HEADER_INCONSISTENT, "the agreement is not between these parties", f"{_HEADER}/eb:To/eb:PartyId"
+            HEADER_INCONSISTENT,
+            "the agreement is not between these parties",
+            f"{route.places.receiver}PartyId",
         )
 
     def get_reply_pmode(self, pmode: PMode, action: str, at: datetime | None = None) -> PMode:
@@ -160,7 +179,7 @@ class PModeIndex:
         """
         found = [
             one
-            for one in self._ends.get((pmode.agreement, pmode.to_party[0], pmode.from_party[0]), ())
+            for one in self._ends.get(_turn_ends(pmode), ())
             if (one.service, one.service_type, one.action) == (pmode.service, pmode.service_type, action)
         ]
         if found:
@@ -181,25 +200,24 @@ class PModeIndex:
         """
         if pmode.reply_endpoint is not None:
             return pmode.reply_endpoint
-        back = self._ends.get((pmode.agreement, pmode.to_party[0], pmode.from_party[0]), ())
+        back = self._ends.get(_turn_ends(pmode), ())
         return next((one.endpoint for one in back if one.endpoint and one.is_in_force(at)), None)
 
-    def _check_agreement(self, agreement: str, at: datetime) -> None:
+    def _check_agreement(self, route: MessageRoute, at: datetime) -> None:
+        agreement, where = route.agreement, route.places.agreement
         pmodes = self._agreements.get(agreement)
         if pmodes is None:
             detail = f"no agreement {agreement[:_SHOWN]!r}"
-            raise GatewayError(AGREEMENT_UNKNOWN, detail, f"{_HEADER}/eb:CPAId")
+            raise GatewayError(AGREEMENT_UNKNOWN, detail, where)
         if not any(pmode.is_in_force(at) for pmode in pmodes):
-            raise GatewayError(
-                AGREEMENT_UNKNOWN, f"{agreement[:_SHOWN]!r} is not in force", f"{_HEADER}/eb:CPAId"
-            )
+            raise GatewayError(AGREEMENT_UNKNOWN, f"{agreement[:_SHOWN]!r} is not in force", where)
 
     def _check_route_parties(self, route: MessageRoute) -> None:
-        for side, party in (("From", route.sender), ("To", route.receiver)):
+        for side, party in ((route.places.sender, route.sender), (route.places.receiver, route.receiver)):
             for one in party.ids:
                 if (route.agreement, one) in self._members:
                     continue
-                where = f"{_HEADER}/eb:{side}/eb:PartyId"
+                where = f"{side}PartyId"
                 if one in self._parties or self._is_party(one):
                     raise GatewayError(
                         HEADER_INCONSISTENT, f"{_format_party_id(one)} is not a party of the agreement", where
@@ -211,14 +229,21 @@ class PModeIndex:
         service = (route.agreement, route.service, route.service_type)
         if service not in self._services:
             return GatewayError(
-                PMODE_UNKNOWN, f"no service {route.service[:_SHOWN]!r} agreed", f"{_HEADER}/eb:Service"
+                PMODE_UNKNOWN, f"no service {route.service[:_SHOWN]!r} agreed", route.places.service
             )
         if (*service, route.action) not in self._actions:
             return GatewayError(
-                PMODE_UNKNOWN, f"no action {route.action[:_SHOWN]!r} agreed", f"{_HEADER}/eb:Action"
+                PMODE_UNKNOWN, f"no action {route.action[:_SHOWN]!r} agreed", route.places.action
             )
         detail = "this From party does not send this action to this To party"
-        return GatewayError(HEADER_INCONSISTENT, detail, f"{_HEADER}/eb:From/eb:PartyId")
+        if not any(ends[0] == route.protocol and ends[1] == route.agreement for ends in self._ends):
+            return GatewayError(PMODE_UNKNOWN, "it is agreed for another protocol", route.places.agreement)
+        return GatewayError(HEADER_INCONSISTENT, detail, f"{route.places.sender}PartyId")
+
+
+def _turn_ends(pmode: PMode) -> _Ends:
+    """Return the ends of a message that goes the other way under the same agreement."""
+    return pmode.protocol, pmode.agreement, pmode.to_party[0], pmode.from_party[0]
 
 
 def _overlap(one: PMode, other: PMode) -> bool:
@@ -237,8 +262,8 @@ def _format_party_id(one: PartyId) -> str:
 def _check_party_roles(route: MessageRoute, pmode: PMode) -> None:
     """Raise for a header that mixes ids of several parties or names another role."""
     sides = (
-        ("From", route.sender, pmode.from_party, pmode.from_role),
-        ("To", route.receiver, pmode.to_party, pmode.to_role),
+        (route.places.sender, route.sender, pmode.from_party, pmode.from_role),
+        (route.places.receiver, route.receiver, pmode.to_party, pmode.to_role),
     )
     for side, party, ids, role in sides:
         for one in party.ids:
@@ -246,9 +271,7 @@ def _check_party_roles(route: MessageRoute, pmode: PMode) -> None:
                 raise GatewayError(
                     HEADER_INCONSISTENT,
                     f"{_format_party_id(one)} is another party",
-                    f"{_HEADER}/eb:{side}/eb:PartyId",
+                    f"{side}PartyId",
                 )
         if role is not None and party.role != role:
-            raise GatewayError(
-                HEADER_INCONSISTENT, f"the agreed role is {role[:_SHOWN]!r}", f"{_HEADER}/eb:{side}/eb:Role"
-            )
+            raise GatewayError(HEADER_INCONSISTENT, f"the agreed role is {role[:_SHOWN]!r}", f"{side}Role")

@@ -14,7 +14,6 @@ from gateway.store import DeliveryLease, payloads, read_transaction
 
 __all__ = ["check_answer_status", "open_answer", "post_stored_message"]
 
-_SOAP_ACTION: Final = '"ebXML"'
 # ebMS 2.0 does not say which statuses are permanent; other handlers sort them in this way.
 _PASSING: Final = frozenset({408, 425, 429})
 _LASTING: Final = frozenset({501, 505, 510})
@@ -23,7 +22,7 @@ _UNAUTHORIZED: Final = 401
 
 def post_stored_message(engine: Engine, sender: HttpClient, lease: DeliveryLease) -> HttpAnswer:
     """Post the octets of a delivery to its endpoint and return the answer, whatever its status."""
-    headers = {"SOAPAction": _SOAP_ACTION, **dict(lease.parameters["headers"])}
+    headers = dict(lease.parameters["headers"])
     return sender.post(str(lease.parameters["endpoint"]), headers, _load_octets(engine, lease))
 
 

@@ -9,11 +9,12 @@ MEDIA_TYPE_REFUSED = Problem(
     title="media type not accepted",
     meaning="The endpoint does not accept the media type of the body.",
     cause=(
-        "The Content-Type header is missing or is neither multipart/related with a SOAP root nor text/xml."
+        "The Content-Type header is missing or is neither multipart/related with a SOAP root nor the type "
+        "of a SOAP envelope."
     ),
     remedy=(
-        'Send multipart/related with type="text/xml" and a boundary. Send text/xml alone if there is '
-        "no payload."
+        "Send multipart/related with type and boundary; without a payload the envelope alone, as text/xml "
+        "(ebMS 2.0) or application/soap+xml (AS4)."
     ),
     ebms2="MimeProblem",
     ebms3="EBMS:0007",
@@ -77,7 +78,7 @@ NOT_SOAP = Problem(
     ),
     remedy=(
         "Send a SOAP 1.1 envelope (http://schemas.xmlsoap.org/soap/envelope/) for ebMS 2.0 and the "
-        "web services."
+        "web services, a SOAP 1.2 envelope for AS4."
     ),
     soap="VersionMismatch",
     http=500,

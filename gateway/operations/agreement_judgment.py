@@ -26,7 +26,7 @@ from gateway.errors import AGREEMENT_UNWORKABLE, AGREEMENT_WARNED, GatewayError
 from gateway.hub import list_effective_pmodes
 from gateway.operations.plain_values import count_things
 from gateway.pki import read_certificates
-from gateway.protocols import PROTOCOLS
+from gateway.protocols import PROTOCOLS, list_unsupported_terms
 from gateway.store import parties
 
 __all__ = [
@@ -72,6 +72,7 @@ def list_surroundings(
         others=tuple(list_effective_pmodes(conn, _list_identifiers(known, pmodes))),
         own_certificates=_read_own_certificates(settings),
         protocols=frozenset(PROTOCOLS),
+        list_unsupported=list_unsupported_terms,
         logins=frozenset(name.lower() for name, one in settings.tls.items() if one.login is not None),
     )
 

@@ -11,6 +11,7 @@ from .ebms2 import packaging as packaging
 from .ebms2.envelope_writer import build_envelope_tree as build_envelope_tree
 from .ebms2.packaging import SOAP_ACTION as SOAP_ACTION
 from .protocol_registry import PROTOCOLS as PROTOCOLS
+from .protocol_registry import list_unsupported_terms as list_unsupported_terms
 from .sequence_positions import find_sequence_position as find_sequence_position
 from .sequence_positions import make_sequence_number as make_sequence_number
 from .signed_references import to_model_reference as to_model_reference

@@ -254,6 +254,9 @@ class ProtocolCore(typing.Protocol):
     def name(self) -> str:
         """Return the name of the protocol in P-Modes."""
 
+    def list_unsupported_terms(self, pmode: PMode) -> tuple[str, ...]:
+        """Return in words which terms of a P-Mode this core does not do, or its protocol does not have."""
+
     def open(
         self, parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = None
     ) -> OpenedMessage:

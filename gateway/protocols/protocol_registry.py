@@ -1,4 +1,4 @@
-"""The protocol cores by name; a new protocol needs a new folder here and a new line in `PROTOCOLS`."""
+"""The protocol cores by name; a new protocol needs a new folder here and its name in `PROTOCOLS`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.protocols import ebms2
+from gateway.agreements import PMode
+from gateway.protocols import as4, ebms2
 from gateway.protocols.core import ProtocolCore
 
-__all__ = ["PROTOCOLS"]
+__all__ = ["PROTOCOLS", "list_unsupported_terms"]
 
-PROTOCOLS: Final[Mapping[str, ProtocolCore]] = MappingProxyType({ebms2.name: ebms2})
+PROTOCOLS: Final[Mapping[str, ProtocolCore]] = MappingProxyType({core.name: core for core in (ebms2, as4)})
+
+
+def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
+    """Return what the core of a P-Mode's protocol does not do of its terms; nothing for an unknown one."""
+    core = PROTOCOLS.get(pmode.protocol)
+    return () if core is None else core.list_unsupported_terms(pmode)

@@ -22,6 +22,7 @@ from .generic_verifier import verify_any_document as verify_any_document
 from .generic_verifier import verify_any_signature as verify_any_signature
 from .swa_signature import SwaAttachment as SwaAttachment
 from .swa_signature import find_swa_security as find_swa_security
+from .swa_signature import is_signed_as_is as is_signed_as_is
 from .swa_signature import verify_swa_signature as verify_swa_signature
 from .swa_signature import write_swa_security as write_swa_security
 from .wss import DEFAULT_WINDOW as DEFAULT_WINDOW

@@ -50,7 +50,13 @@ from gateway.xmlsec.xml_signature import (
     verify_signed_info,
 )
 
-__all__ = ["SwaAttachment", "find_swa_security", "verify_swa_signature", "write_swa_security"]
+__all__ = [
+    "SwaAttachment",
+    "find_swa_security",
+    "is_signed_as_is",
+    "verify_swa_signature",
+    "write_swa_security",
+]
 
 _HEADER: Final = f"{{{SOAP12}}}Header"
 _MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
@@ -250,6 +256,12 @@ def _check_coverage(
         if name not in covered:
             detail = f"the signature does not cover part '{name[:120]}'"
             raise_signature_error(detail, structure.element, errors.NOT_COVERED)
+
+
+def is_signed_as_is(media_type: str) -> bool:
+    """Return whether an attachment of this type is digested as it is, neither as XML nor as text."""
+    essence = media_type.partition(";")[0].strip().lower()
+    return not essence.startswith("text/") and _XML_TYPE.fullmatch(essence) is None
 
 
 def _canonicalize_attachment(name: str, part: SwaAttachment, limits: WireLimits) -> bytes:

@@ -85,6 +85,12 @@ CASES = {
     "period-ended": (GOOD, replace(KNOWN, at=datetime(2031, 1, 1, tzinfo=UTC)), b"2031", "2031-01-01"),
     "period-later": (GOOD, replace(KNOWN, at=datetime(2025, 1, 1, tzinfo=UTC)), b"2026-01", "2026-01-01"),
     "protocol-unknown": (put(b"protocol: ebms2", b"protocol: as4"), KNOWN, b"protocol: as4", "speaks ebms2"),
+    "term-unsupported": (
+        GOOD,
+        replace(KNOWN, list_unsupported=lambda one: ("no such term",) * one.id.endswith("-submit")),
+        b"id: broker1-submit",
+        "P-Mode broker1-submit: no such term",
+    ),
     "certificate-missing": (
         GOOD,
         broker(certificates=()),

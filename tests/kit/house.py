@@ -40,7 +40,7 @@ from gateway.pki.certificate_validation import CertificateValidator
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.signing_keys import KeySigner
 from gateway.pki.trust_store import TrustStore
-from gateway.protocols import PROTOCOLS, OpenedMessage, Parcel, ProtocolContext, SentUnit
+from gateway.protocols import PROTOCOLS, OpenedMessage, Parcel, ProtocolContext, ProtocolCore, SentUnit
 from gateway.share import get_data_folder
 from gateway.store import parties
 from gateway.store.engine import write_transaction
@@ -51,6 +51,7 @@ PARTY_TYPE = "urn:example:party-type"
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 EBMS2 = PROTOCOLS["ebms2"]
 AGREEMENT = (ROOT / "conformance" / "agreements" / "example.yaml").read_bytes()
+AS4 = (ROOT / "conformance" / "agreements" / "as4.yaml").read_bytes()
 
 
 class Clock:
@@ -119,6 +120,11 @@ def pmodes(agreement: bytes) -> tuple[PMode, ...]:
     return read_pmodes(agreement, "agreement")
 
 
+def find_core(agreement: bytes) -> ProtocolCore:
+    """Return the protocol of an agreement."""
+    return PROTOCOLS[pmodes(agreement)[0].protocol]
+
+
 def trust() -> tuple[TrustStore, RevocationData]:
     return TrustStore((authority().certificate,)), RevocationData([crl()])
 
@@ -174,7 +180,7 @@ class House:
 
     def post(self, parcel: Parcel, hub: Hub | None = None) -> HttpResponse:
         """Hand a parcel in as the web does."""
-        return receive_parcel(hub or self.hub, EBMS2, parcel)
+        return receive_parcel(hub or self.hub, find_core(self.agreement), parcel)
 
 
 @dataclass
@@ -185,6 +191,11 @@ class Neighbour:
     clock: Clock
     agreement: bytes = AGREEMENT
     numbers: Any = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def core(self) -> ProtocolCore:
+        """Return the protocol that the agreement of this partner is for."""
+        return find_core(self.agreement)
 
     def context(self) -> ProtocolContext:
         store, revocations = trust()
@@ -224,10 +235,10 @@ class Neighbour:
     def seal(self, unit: UserMessage) -> Parcel:
         """Return the signed parcel of a unit."""
         pmode = next(one for one in pmodes(self.agreement) if one.action == unit.action)
-        return EBMS2.seal((unit,), pmode, self.context())
+        return self.core.seal((unit,), pmode, self.context())
 
     def open(self, answer: HttpResponse, sent: Parcel | None = None) -> OpenedMessage:
         """Open what came back, and hold it against what was sent."""
         context = self.context()
-        expecting: SentUnit | None = EBMS2.read_sent_unit(sent, context.limits) if sent else None
-        return EBMS2.open(Parcel(answer.headers, MemoryBody(answer.body)), context, expecting)
+        expecting: SentUnit | None = self.core.read_sent_unit(sent, context.limits) if sent else None
+        return self.core.open(Parcel(answer.headers, MemoryBody(answer.body)), context, expecting)

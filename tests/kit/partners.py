@@ -17,7 +17,7 @@ from gateway.protocols import Parcel
 from gateway.store.messages import HttpResponse as Posted
 from gateway.wire.xml import parse_xml
 from gateway.xmlsec.xades import verify_document
-from tests.kit.house import EBMS2, Neighbour, signer_named
+from tests.kit.house import Neighbour, signer_named
 
 __all__ = ["Call", "Inbox", "ScriptedSoap"]
 
@@ -84,7 +84,7 @@ class Inbox:
         """Take a POST of the hub as HTTP would bring it."""
         del url
         parcel = Parcel(headers, MemoryBody(body))
-        opened = EBMS2.open(parcel, self.broker.context())
+        opened = self.broker.core.open(parcel, self.broker.context())
         if not isinstance(opened.unit, UserMessage):
             self.signals.append(Posted(200, dict(headers), body))
             return HttpAnswer(204, {}, b"")
@@ -103,7 +103,8 @@ class Inbox:
 
     def _receipt(self, opened: Any) -> HttpAnswer:
         context = self.broker.context()
-        parcel = EBMS2.seal((EBMS2.make_receipt(opened, context),), opened.pmode, context)
+        core = self.broker.core
+        parcel = core.seal((core.make_receipt(opened, context),), opened.pmode, context)
         return HttpAnswer(
             200, {"content-type": parcel.headers["Content-Type"]}, parcel.body.open_stream().read()
         )

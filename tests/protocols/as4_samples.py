@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from lxml import etree
 
+from gateway.agreements import Reliability
 from gateway.agreements.pmode_values import PackagedPart, Packaging
 from gateway.message_model import (
     UNNAMED,
@@ -27,7 +28,13 @@ from tests.protocols import sample_parties
 
 NAMES = {"eb3": EB3, "soap12": SOAP12, "wsse": WSSE, "wsu": WSU, "ds": DS}
 SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
-CLEAR = sample_parties.pmode("as4-clear", protocol="as4")
+TERMS = {
+    "protocol": "as4",
+    "mpc": "urn:example:mpc",
+    "agreement_type": "urn:example:agreements",
+    "reliability": Reliability(),
+    "sync_reply_mode": "none",
+}
 COMPRESSED = Packaging(
     "compressed", "multipart/related", (PackagedPart("p", "*/*", inside=("application/gzip",)),)
 )
@@ -86,7 +93,7 @@ PULL = PullRequest(**SIGNAL, message_id="q-1@hub.example", mpc="urn:example:mpc"
 
 
 def seal(unit: UserMessage | Receipt | ErrorSignal | PullRequest | None = None) -> Parcel:
-    return as4.seal((unit or message(),), CLEAR, sample_parties.context())
+    return as4.seal((unit or message(),), None, sample_parties.context())
 
 
 def verify(parcel: Parcel) -> OpenedMessage:

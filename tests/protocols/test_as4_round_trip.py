@@ -93,7 +93,7 @@ def load_published_schema(vectors: Path) -> etree.XMLSchema:
 
 
 def test_compressed_payloads_are_expanded_after_the_signature_is_verified() -> None:
-    pmode = sample_parties.pmode("z", protocol="as4", packaging=as4_samples.COMPRESSED)
+    pmode = sample_parties.pmode("z", packaging=as4_samples.COMPRESSED, **as4_samples.TERMS)
     unit = as4_samples.message()
     parcel = as4.seal((unit,), pmode, sample_parties.context())
     assert b"CompressionType" in sample_parties.octets(parcel)
@@ -106,7 +106,7 @@ def test_compressed_payloads_are_expanded_after_the_signature_is_verified() -> N
 
 
 def test_what_expands_too_far_is_refused() -> None:
-    pmode = sample_parties.pmode("z", protocol="as4", packaging=as4_samples.COMPRESSED)
+    pmode = sample_parties.pmode("z", packaging=as4_samples.COMPRESSED, **as4_samples.TERMS)
     unit = replace(as4_samples.message(), payloads=(Payload("p@x", "text/plain", bytes(3_000_000)),))
     parcel = as4.seal((unit,), pmode, sample_parties.context())
     with pytest.raises(GatewayError, match="GW319 the payload expands to more than"):

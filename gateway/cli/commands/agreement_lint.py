@@ -94,14 +94,14 @@ def _lint_yaml(
     from gateway.agreements import find_document_findings, read_agreement
     from gateway.errors import GatewayError
     from gateway.operations import StatedFinding, judge_agreement
-    from gateway.protocols import PROTOCOLS
+    from gateway.protocols import PROTOCOLS, list_unsupported_terms
 
     try:
         document = read_agreement(data, name)
     except GatewayError as refused:
         return None, [StatedFinding("yaml", "error", refused.location, refused.detail, "", _YAML_CLAUSE)]
     if arguments is None:
-        found = find_document_findings(document, now, frozenset(PROTOCOLS))
+        found = find_document_findings(document, now, frozenset(PROTOCOLS), list_unsupported_terms)
     else:
         settings = read_verb_settings(arguments)
         with read_database(arguments) as conn:

@@ -27,7 +27,15 @@ from gateway.pki import (
     TrustStore,
     read_certificates,
 )
-from gateway.protocols import EncryptionResources, OpenedMessage, Parcel, ProtocolContext, as4, ebms2
+from gateway.protocols import (
+    PROTOCOLS,
+    EncryptionResources,
+    OpenedMessage,
+    Parcel,
+    ProtocolContext,
+    as4,
+    ebms2,
+)
 from gateway.wire import read_http_message
 from gateway.xmlsec import POLICIES
 
@@ -96,7 +104,7 @@ def _open_parcel(
 ) -> OpenedMessage:
     policy, encryption, protocol = terms
     if policy is None:
-        return ebms2.open(parcel, context)
+        return PROTOCOLS[protocol].open(parcel, context)
     if protocol == as4.name:
         return as4.verify_parcel(parcel, policy, context)
     return ebms2.verify_parcel(parcel, policy, context, encryption)
@@ -243,10 +251,10 @@ def _put_into_words(verdict: dict[str, Any]) -> dict[str, Any]:
 
 def _judge_message_file(arguments: Arguments) -> dict[str, Any]:
     if arguments.home is not None:
-        if arguments.protocol != ebms2.name:
-            raise GatewayError(MISUSE, "an AS4 message is verified by itself, without --home", "--home")
         context = read_home_context(arguments.home)
-        return {"file": str(arguments.file), **verify_message_octets(read_file(arguments.file), context)}
+        octets = read_file(arguments.file)
+        verdict = verify_message_octets(octets, context, protocol=arguments.protocol)
+        return {"file": str(arguments.file), **verdict}
     now = arguments.at or datetime.now(UTC)
     # Imported on use: most messages have nothing encrypted.
     from gateway.cli.commands.payload import load_decryption_key_file

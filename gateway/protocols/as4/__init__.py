@@ -1,16 +1,60 @@
 """ebMS 3.0 and AS4: SOAP 1.2 with attachments, signed by WS-Security.
 
-A message is checked in the order of cost: MIME, XML, SOAP, header, presence of every payload, then
-algorithms, coverage, signature and digests, last the certificate path. It is expanded after that.
+A message is checked in the order of cost: MIME, XML, SOAP, header, P-Mode, presence of every payload, then
+algorithms, whether the signer is the sender, coverage, signature and digests, last the certificate path.
+It is expanded after that.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from gateway.protocols.as4.message_opening import find_fault, find_refused_message, verify_parcel
+from gateway.protocols.as4.answer_signals import (
+    check_answer,
+    check_time_to_live,
+    has_synchronous_answer,
+    make_delivery_failure,
+    make_hop_receipt,
+    make_pong,
+    make_receipt,
+    make_status_response,
+    seal_hop_signal,
+    write_onward_parcel,
+)
+from gateway.protocols.as4.message_opening import (
+    collect_payload_digests,
+    find_fault,
+    find_refused_message,
+    open,
+    read_sent_unit,
+    verify_parcel,
+)
 from gateway.protocols.as4.message_sealing import seal
+from gateway.protocols.as4.pmode_matching import list_unsupported_terms
+from gateway.protocols.as4.refusal_answers import make_error_signal, reject_parcel
 
-__all__ = ["find_fault", "find_refused_message", "name", "seal", "verify_parcel"]
+__all__ = [
+    "check_answer",
+    "check_time_to_live",
+    "collect_payload_digests",
+    "find_fault",
+    "find_refused_message",
+    "has_synchronous_answer",
+    "list_unsupported_terms",
+    "make_delivery_failure",
+    "make_error_signal",
+    "make_hop_receipt",
+    "make_pong",
+    "make_receipt",
+    "make_status_response",
+    "name",
+    "open",
+    "read_sent_unit",
+    "reject_parcel",
+    "seal",
+    "seal_hop_signal",
+    "verify_parcel",
+    "write_onward_parcel",
+]
 
 name: Final = "as4"

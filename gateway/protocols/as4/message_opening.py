@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from gateway.errors import GatewayError
-from gateway.message_model import ErrorSignal, Receipt
+from dataclasses import replace
+from typing import Final
+
+from gateway.agreements import PMode
+from gateway.errors import NOT_SUPPORTED, PARTY_UNKNOWN, RECEIPT_MISMATCH, SIGNER_MISMATCH, GatewayError
+from gateway.message_model import ErrorSignal, Party, Receipt, UserMessage
+from gateway.pki import Certificate
+from gateway.protocols.as4.answer_signals import check_answer, name_answer_parties
 from gateway.protocols.as4.message_reading import (
     SIGNATURE,
+    As4Message,
     make_opened_message,
     read_message,
     require_signature,
     verify_signature,
 )
 from gateway.protocols.as4.packaging import open_as4_package
-from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RefusedMessage
-from gateway.wire import SoapFault, WireLimits
+from gateway.protocols.as4.pmode_matching import match_agreed_pmode
+from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RefusedMessage, SentUnit
+from gateway.protocols.payload_parts import format_cid_uri
+from gateway.protocols.signed_references import read_references
+from gateway.wire import DS, SoapFault, WireLimits, build_xpath
+from gateway.xmlsec import SHA256, VerifiedSignature, find_swa_security, is_signed_as_is
 
-__all__ = ["find_fault", "find_refused_message", "verify_parcel"]
+__all__ = [
+    "collect_payload_digests",
+    "find_fault",
+    "find_refused_message",
+    "open",
+    "read_sent_unit",
+    "verify_parcel",
+]
+
+_MESSAGING: Final = "/soap12:Envelope/soap12:Header/eb3:Messaging"
 
 
 def verify_parcel(parcel: Parcel, policy: str, context: ProtocolContext) -> OpenedMessage:
@@ -31,6 +51,77 @@ def verify_parcel(parcel: Parcel, policy: str, context: ProtocolContext) -> Open
     return make_opened_message(message, signed, None, parcel, context.limits)
 
 
+def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = None) -> OpenedMessage:
+    """Return the unit of a parcel after all checks; raise GatewayError.
+
+    `expecting` is the message that we sent on the connection of this parcel: a signal names no party, so
+    that it can be believed only there. Without it a business message is opened, and nothing else.
+    """
+    message = read_message(parcel, context.limits)
+    try:
+        if expecting is None:
+            return _open_business_message(message, parcel, context)
+        return _open_answer(message, parcel, context, expecting)
+    except GatewayError as refused:
+        # The answer to a refusal needs no second reading of the envelope.
+        refused.heard = message.header.unit
+        raise
+
+
+def _open_business_message(message: As4Message, parcel: Parcel, context: ProtocolContext) -> OpenedMessage:
+    unit = message.header.unit
+    if not isinstance(unit, UserMessage):
+        detail = f"a {type(unit).__name__} that is posted by itself"
+        raise GatewayError(NOT_SUPPORTED, detail, build_xpath(message.header.unit_element))
+    pmode, agreed = match_agreed_pmode(unit, "as4", context)
+    if context.find_party_name(unit.receiver.ids[0]) not in context.keys:
+        place = f"{build_xpath(message.header.unit_element)}/eb3:PartyInfo/eb3:To"
+        raise GatewayError(PARTY_UNKNOWN, "this message is for another handler", place)
+    signed = _verify_signer(message, pmode, agreed.sender, context)
+    require_signature(message, signed)
+    message = replace(message, header=replace(message.header, unit=agreed))
+    return make_opened_message(message, signed, pmode, parcel, context.limits)
+
+
+def _verify_signer(
+    message: As4Message, pmode: PMode, sender: Party, context: ProtocolContext
+) -> VerifiedSignature | None:
+    """Return the signature, of a registered and valid certificate of the sender."""
+    forward = sender.ids[0] in pmode.from_party
+    pins = pmode.security.certificates if forward else pmode.security.reply_certificates
+
+    def check_signer_certificate(certificate: Certificate) -> None:
+        if pins and certificate.sha256 not in pins:
+            raise GatewayError(SIGNER_MISMATCH, "the agreement pins another certificate", SIGNATURE)
+        context.check_certificate_party(certificate, sender, SIGNATURE)
+
+    known = context.known_certificates
+    signed = verify_signature(message, pmode.security.policy, context.limits, check_signer_certificate, known)
+    if signed is not None:
+        context.check_signing_certificate(signed.certificate, SIGNATURE)
+    return signed
+
+
+def _open_answer(
+    message: As4Message, parcel: Parcel, context: ProtocolContext, sent: SentUnit
+) -> OpenedMessage:
+    """Return the signal in the HTTP answer to a message of ours."""
+    if isinstance(message.header.unit, UserMessage) or not isinstance(sent.unit, UserMessage):
+        raise GatewayError(NOT_SUPPORTED, "a business message in an HTTP answer", _MESSAGING)
+    pmode, asked = match_agreed_pmode(sent.unit, "as4", context)
+    unit = name_answer_parties(message.header.unit, replace(sent, unit=asked))
+    message = replace(message, header=replace(message.header, unit=unit))
+    try:
+        signed = _verify_signer(message, pmode, unit.sender, context)
+    except GatewayError as refused:
+        if refused.problem is SIGNER_MISMATCH and isinstance(unit, Receipt):
+            raise GatewayError(RECEIPT_MISMATCH, refused.detail, refused.location) from refused
+        raise
+    opened = make_opened_message(message, signed, pmode, parcel, context.limits)
+    check_answer(opened, sent)
+    return opened
+
+
 def find_fault(parcel: Parcel, limits: WireLimits) -> SoapFault | None:
     """Return the SOAP Fault in a parcel, None when it contains something else."""
     return open_as4_package(parcel, limits).fault
@@ -43,3 +134,35 @@ def find_refused_message(parcel: Parcel, limits: WireLimits) -> RefusedMessage |
     except GatewayError:
         return None
     return RefusedMessage(unit.message_id, type(unit).__name__, not isinstance(unit, Receipt | ErrorSignal))
+
+
+def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
+    """Return the content of a parcel that we sent, to compare an answer with its stored octets.
+
+    Nothing is verified: these are our octets, and the certificate may have expired since.
+    """
+    message = read_message(parcel, limits)
+    opened = make_opened_message(message, None, None, parcel, limits)
+    security = find_swa_security(message.package.envelope.root)
+    path = f"{{{DS}}}Signature/{{{DS}}}SignedInfo/{{{DS}}}Reference"
+    return SentUnit(opened.unit, () if security is None else read_references(security.iterfind(path)))
+
+
+def collect_payload_digests(opened: OpenedMessage) -> dict[str, str]:
+    """Return the SHA-256 of payloads by content id, if the signature was verified with it.
+
+    What is signed of XML and of other text is not the octets of the part, nor is it for a compressed one.
+    """
+    if opened.signed is None or not isinstance(opened.unit, UserMessage):
+        return {}
+    packed = {one.content_id for one in opened.unwrapped}
+    plain = {
+        format_cid_uri(one.content_id): one.content_id
+        for one in opened.unit.payloads
+        if one.content_id not in packed and is_signed_as_is(one.media_type)
+    }
+    return {
+        plain[one.uri]: one.digest_value.hex()
+        for one in opened.signed.references
+        if one.uri in plain and one.digest_algorithm == SHA256
+    }

@@ -12,6 +12,7 @@ from gateway.message_model import ErrorSignal, MemoryBody, Payload, PullRequest,
 from gateway.protocols.as4.envelope_writer import As4Envelope, write_as4_envelope
 from gateway.protocols.as4.header_reader import GZIP_TYPE
 from gateway.protocols.as4.packaging import SOAP_TYPE
+from gateway.protocols.as4.pmode_matching import require_supported_terms
 from gateway.protocols.core import Parcel, ProtocolContext
 from gateway.protocols.gzip_content import compress_content
 from gateway.wire import MimePart, write_multipart_related
@@ -27,13 +28,24 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
     if len(units) != 1:
         raise GatewayError(OUR_MISTAKE, "one message of AS4 has one unit")
     unit = units[0]
-    if pmode is not None and pmode.encryption is not None and isinstance(unit, UserMessage):
-        raise GatewayError(NOT_SUPPORTED, "encrypted payloads of AS4", pmode.id)
+    if pmode is not None:
+        require_supported_terms(pmode)
+    if isinstance(unit, UserMessage) and pmode is not None:
+        unit = _apply_terms(unit, pmode)
     compressed = pmode is not None and pmode.compresses_payloads
     envelope = write_as4_envelope(unit, compressed=compressed)
     parts = _make_parts(unit.payloads, compressed) if isinstance(unit, UserMessage) else []
     security = _sign_envelope(envelope, parts, unit, context) if _needs_signature(unit, pmode) else ""
     return _build_parcel(envelope.with_security(security), parts, unit.message_id)
+
+
+def _apply_terms(unit: UserMessage, pmode: PMode) -> UserMessage:
+    """Return a message of ours with what its P-Mode adds: channel, type of the agreement, exchange."""
+    if unit.sequence is not None or unit.hop_ack_requested is not None:
+        raise GatewayError(NOT_SUPPORTED, "AS4 has neither message order nor a next handler", pmode.id)
+    # A message of a One-Way exchange refers to no other (core §2.2.4).
+    about = unit.ref_to_message_id if pmode.mep == "two-way" else None
+    return replace(unit, mpc=pmode.mpc, agreement_type=pmode.agreement_type, ref_to_message_id=about)
 
 
 def _needs_signature(unit: Unit, pmode: PMode | None) -> bool:

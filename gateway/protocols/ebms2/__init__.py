@@ -23,6 +23,7 @@ from gateway.protocols.ebms2.hop_messages import make_hop_receipt, seal_hop_sign
 from gateway.protocols.ebms2.message_opening import collect_payload_digests, open, verify_parcel
 from gateway.protocols.ebms2.message_sealing import seal
 from gateway.protocols.ebms2.message_units import get_unit_kind
+from gateway.protocols.ebms2.pmode_support import list_unsupported_terms
 from gateway.protocols.ebms2.refusal_answers import (
     find_message_header,
     find_refused_message,
@@ -42,6 +43,7 @@ __all__ = [
     "get_unit_kind",
     "has_synchronous_answer",
     "is_answerable",
+    "list_unsupported_terms",
     "make_delivery_failure",
     "make_error_signal",
     "make_fault_response",

@@ -28,13 +28,13 @@ from gateway.message_model import (
 )
 from gateway.protocols.core import OpenedMessage, ProtocolContext, SentUnit
 from gateway.protocols.ebms2.header_blocks import MessageHeader
+from gateway.protocols.problem_words import describe_problem
 from gateway.protocols.signed_references import to_model_reference
 
 __all__ = [
     "ANSWERS",
     "check_answer",
     "check_time_to_live",
-    "describe_problem",
     "has_signal_answers",
     "has_synchronous_answer",
     "is_answerable",
@@ -48,7 +48,6 @@ __all__ = [
 ANSWERS: Final = frozenset({"Acknowledgment", "MessageError", "Pong", "StatusResponse"})
 
 _HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
-_SHOWN: Final = 500
 
 
 def _make_answer_header(unit: Unit | MessageHeader, context: ProtocolContext) -> dict[str, Any]:
@@ -95,19 +94,6 @@ def make_error_signal(
     location, words = describe_problem(problem)
     entry = ErrorEntry(code=code, severity="Error", location=location, description=words)
     return ErrorSignal(**_make_answer_header(ref, context), ref_to_message_id=ref.message_id, errors=(entry,))
-
-
-def describe_problem(problem: GatewayError) -> tuple[str, str]:
-    """Return the location and the words in which another party is told a problem.
-
-    Details of our own faults are not disclosed to other parties.
-    """
-    words = problem.problem.title if problem.problem.ours else problem.detail
-    return _replace_unprintable(problem.location), f"{problem.problem.id} {_replace_unprintable(words)}"
-
-
-def _replace_unprintable(words: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in words[:_SHOWN]).strip()
 
 
 def make_pong(ping: Ping, context: ProtocolContext) -> Pong:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.errors import GatewayError
 from gateway.message_model import ErrorEntry, ErrorSignal, Party, UserMessage
 from gateway.protocols.core import ProtocolContext
-from gateway.protocols.ebms2.answer_signals import describe_problem
+from gateway.protocols.problem_words import describe_problem
 
 __all__ = ["make_delivery_failure"]
 

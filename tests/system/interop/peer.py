@@ -43,8 +43,8 @@ def build(source: Path) -> Path:
     content = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
     cache = Path(os.environ.get("GATEWAY_PEER_CACHE") or Path.home() / ".cache" / "single-window-gateway")
     cache.mkdir(parents=True, exist_ok=True)
-    home = cache / f"cxf-agency-{content}"
-    with (cache / "cxf-agency.lock").open("w") as lock:
+    home = cache / f"{source.name}-{content}"
+    with (cache / f"{source.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / "built").exists():
             shutil.rmtree(home, ignore_errors=True)

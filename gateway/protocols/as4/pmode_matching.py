@@ -1,0 +1,81 @@
+"""What a P-Mode means for a message of AS4: its route, its terms, and what is not done of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from gateway.agreements import MessageRoute, PMode, RoutePlaces
+from gateway.errors import AGREEMENT_UNKNOWN, HEADER_INCONSISTENT, NOT_SUPPORTED, GatewayError
+from gateway.message_model import AckRequest, UserMessage
+from gateway.protocols.core import ProtocolContext
+from gateway.wire import EB3
+
+__all__ = ["DEFAULT_MPC", "list_unsupported_terms", "match_agreed_pmode", "require_supported_terms"]
+
+#: The channel of messages that name none.
+DEFAULT_MPC: Final = f"{EB3}defaultMPC"
+_UNIT: Final = "/soap12:Envelope/soap12:Header/eb3:Messaging/eb3:UserMessage"
+_PLACES: Final = RoutePlaces(
+    agreement=f"{_UNIT}/eb3:CollaborationInfo/eb3:AgreementRef",
+    sender=f"{_UNIT}/eb3:PartyInfo/eb3:From/eb3:",
+    receiver=f"{_UNIT}/eb3:PartyInfo/eb3:To/eb3:",
+    service=f"{_UNIT}/eb3:CollaborationInfo/eb3:Service",
+    action=f"{_UNIT}/eb3:CollaborationInfo/eb3:Action",
+)
+
+
+def match_agreed_pmode(
+    unit: UserMessage, protocol: str, context: ProtocolContext
+) -> tuple[PMode, UserMessage]:
+    """Return the P-Mode of a business message, and the message with the receipt that the P-Mode demands.
+
+    Raises GW301 to GW304 for a message that no P-Mode agrees to, GW311 for a P-Mode with terms that are
+    not done. A message without AgreementRef is refused: several agreements could be meant.
+    """
+    if not unit.agreement:
+        raise GatewayError(AGREEMENT_UNKNOWN, "the message names no AgreementRef", _PLACES.agreement)
+    route = MessageRoute(
+        unit.sender, unit.receiver, unit.agreement, unit.service, unit.action, unit.service_type,
+        protocol, _PLACES,
+    )  # fmt: skip
+    pmode = context.agreements.match_pmode(route, context.now)
+    require_supported_terms(pmode)
+    if (unit.mpc or DEFAULT_MPC) != (pmode.mpc or DEFAULT_MPC):
+        detail = f"the agreed channel is {pmode.mpc or DEFAULT_MPC}"
+        raise GatewayError(HEADER_INCONSISTENT, detail, f"{_UNIT}/@mpc")
+    if unit.agreement_type != pmode.agreement_type:
+        detail = (
+            f"the agreement has {'the type ' + pmode.agreement_type if pmode.agreement_type else 'no type'}"
+        )
+        raise GatewayError(HEADER_INCONSISTENT, detail, f"{_PLACES.agreement}/@type")
+    # A message of AS4 asks for nothing: its P-Mode says that it is acknowledged, and how.
+    return pmode, replace(unit, ack_requested=AckRequest(signed=True), duplicate_elimination=True)
+
+
+def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
+    """Return in words which terms of a P-Mode this core does not do, or AS4 does not have."""
+    reliability = pmode.reliability
+    found = {
+        "messages of AS4 are signed": pmode.security.sign,
+        "payloads of AS4 cannot be encrypted yet": pmode.encryption is None,
+        "each message of AS4 gets a signed receipt: ack_requested and ack_signed are always": (
+            (reliability.ack_requested, reliability.ack_signed) == ("always", "always")
+        ),
+        "a repeated message of AS4 is never delivered twice: duplicate_elimination is always": (
+            reliability.duplicate_elimination == "always"
+        ),
+        "AS4 has no message order": not reliability.message_order,
+        "an intermediary of AS4 is not supported": reliability.ack_actor == "toPartyMSH",
+        "a receipt of AS4 is in the HTTP answer, and a response is not: leave sync_reply_mode out": (
+            pmode.sync_reply_mode == "none"
+        ),
+        "each party of AS4 has a role": pmode.from_role is not None and pmode.to_role is not None,
+    }
+    return tuple(words for words, held in found.items() if not held)
+
+
+def require_supported_terms(pmode: PMode) -> None:
+    """Raise GW311 for a P-Mode with terms that this core does not do."""
+    for words in list_unsupported_terms(pmode):
+        raise GatewayError(NOT_SUPPORTED, words, pmode.id)

@@ -1,0 +1,93 @@
+"""Answers parcels that are refused: by an Error, a SOAP Fault, or an empty response."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from gateway.errors import NOT_SOAP, NOT_UNDERSTOOD, GatewayError
+from gateway.message_model import ErrorSignal, MemoryBody, Party, PullRequest, Receipt, Unit, UserMessage
+from gateway.protocols.as4.answer_signals import make_unit_error
+from gateway.protocols.as4.message_reading import read_message
+from gateway.protocols.as4.message_sealing import seal
+from gateway.protocols.as4.packaging import SOAP_TYPE, open_as4_package
+from gateway.protocols.as4.signal_values import make_eb3_name
+from gateway.protocols.core import Parcel, ProtocolContext, RejectionResponse
+from gateway.wire import SoapFault, WireLimits, write_fault_envelope
+
+__all__ = ["make_error_signal", "reject_parcel"]
+
+_LONGEST_ID: Final = 1024
+_ANSWERS: Final = tuple(make_eb3_name(name) for name in ("Receipt", "Error"))
+
+
+def make_error_signal(
+    problem: GatewayError, ref: Unit | Parcel, context: ProtocolContext
+) -> ErrorSignal | None:
+    """Return the Error that reports a problem to the sender of `ref` (core 6), None when there is none."""
+    if not isinstance(ref, Parcel):
+        return make_unit_error(problem, ref, ref.message_id, context)
+    unit = _find_unit(problem, ref, context.limits)
+    return None if unit is None else make_unit_error(problem, unit, unit.message_id, context)
+
+
+def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContext) -> RejectionResponse:
+    """Return the answer to a refused parcel, on its connection.
+
+    What is no AS4 at all, or asks for a header that is not understood, gets a Fault of SOAP 1.2; an answer
+    to a message of ours that nobody waits for gets an empty response; all else gets an Error, which we
+    sign when the message names one of our parties.
+    """
+    unit = _find_unit(problem, parcel, context.limits)
+    about, is_answer = (unit.message_id, False) if unit else _find_message_id(parcel, context.limits)
+    if is_answer or isinstance(unit, Receipt | ErrorSignal):
+        return RejectionResponse(204)
+    signal = None
+    if problem.problem not in (NOT_SOAP, NOT_UNDERSTOOD):
+        signal = make_unit_error(problem, unit, about, context)
+    if signal is None:
+        return _make_fault_response(problem)
+    sender = unit.sender if unit is not None else None
+    return RejectionResponse(200, _seal_signal(signal, context), signal, sender=sender)
+
+
+def _find_unit(problem: GatewayError, parcel: Parcel, limits: WireLimits) -> Unit | None:
+    """Return the unit of a refused parcel, None where its header cannot be read."""
+    if isinstance(problem.heard, UserMessage | Receipt | ErrorSignal | PullRequest):
+        return problem.heard
+    try:
+        return read_message(parcel, limits).header.unit
+    except GatewayError:
+        return None
+
+
+def _seal_signal(signal: ErrorSignal, context: ProtocolContext) -> Parcel:
+    """Return an Error signed by our party, or unsigned where the message names none of ours."""
+    try:
+        if signal.sender.ids and context.get_party_name(signal.sender) in context.keys:
+            return seal((signal,), None, context)
+    except GatewayError:
+        pass  # Without a key the problem is reported nevertheless.
+    return seal((replace(signal, sender=Party(())),), None, context)
+
+
+def _find_message_id(parcel: Parcel, limits: WireLimits) -> tuple[str | None, bool]:
+    """Return the id of a message whose header cannot be read, and whether it is an answer to one of ours."""
+    try:
+        header = open_as4_package(parcel, limits).envelope.header
+    except GatewayError:
+        return None, False
+    if header is None:
+        return None, False
+    found = next(header.iter(make_eb3_name("MessageId")), None)
+    value = "" if found is None else (found.text or "").strip()
+    return value[:_LONGEST_ID] or None, next(header.iter(*_ANSWERS), None) is not None
+
+
+def _make_fault_response(problem: GatewayError) -> RejectionResponse:
+    row = problem.problem
+    words = row.title if row.ours else problem.detail
+    code = row.soap if row.soap in ("Client", "Server", "MustUnderstand", "VersionMismatch") else "Client"
+    octets = write_fault_envelope(SoapFault(code, f"{row.id} {words}"), "1.2")
+    headers = {"Content-Type": f"{SOAP_TYPE}; charset=UTF-8"}
+    return RejectionResponse(row.http or 500, Parcel(headers, MemoryBody(octets)))

@@ -1,0 +1,14 @@
+"""The terms of a P-Mode that ebMS 2.0 does not have."""
+
+from __future__ import annotations
+
+from gateway.agreements import PMode
+
+__all__ = ["list_unsupported_terms"]
+
+
+def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
+    """Return in words which terms of a P-Mode ebMS 2.0 does not have."""
+    given = {"mpc": pmode.mpc, "agreement_type": pmode.agreement_type}
+    found = [f"ebMS 2.0 has no {name}" for name, value in given.items() if value is not None]
+    return tuple(found + (["ebMS 2.0 has no mep"] if pmode.mep != "two-way" else []))

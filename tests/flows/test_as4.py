@@ -1,0 +1,233 @@
+"""AS4 through the hub: a signed message in, a stored receipt out, the Result of its case pushed back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from lxml import etree
+from sqlalchemy import Engine
+
+from gateway.delivery.http_client import HttpAnswer
+from gateway.errors import SIGNATURE_INVALID, GatewayError
+from gateway.message_model import ErrorSignal, MemoryBody, Receipt
+from gateway.protocols import Parcel, as4
+from gateway.state_machines import DELIVERY
+from gateway.store import messages
+from gateway.store.engine import read_transaction
+from gateway.wire.namespaces import EB3
+from tests.flows.craft import without_applications
+from tests.kit.house import AGREEMENT, AS4, House, Neighbour
+from tests.kit.story import Story
+
+
+@pytest.fixture
+def house(engine: Engine) -> House:
+    return House(engine, agreement=AS4)
+
+
+@pytest.fixture
+def broker(house: House) -> Neighbour:
+    return Neighbour("broker1", house.clock, AS4)
+
+
+def read_errors(answer: Any) -> list[dict[str, str]]:
+    """Return the attributes of each Error in an answer."""
+    assert answer.headers["Content-Type"].startswith("application/soap+xml")
+    return [dict(one.attrib) for one in etree.fromstring(answer.body).iter(f"{{{EB3}}}Error")]  # type: ignore[arg-type]
+
+
+def refused(house: House, parcel: Parcel) -> tuple[int, str, str]:
+    """Return HTTP status, code and GW id of the answer to a refused parcel."""
+    answer = house.post(parcel)
+    (error,) = read_errors(answer)
+    words = etree.fromstring(answer.body).findtext(f".//{{{EB3}}}Description") or ""
+    with read_transaction(house.engine) as conn:
+        assert not messages.list_messages(conn)
+    return answer.status, error["errorCode"], words.split()[0]
+
+
+def test_a_message_is_stored_with_its_signed_receipt(house: House, broker: Neighbour) -> None:
+    parcel = broker.seal(broker.message(content=b"<declaration/>"))
+    answer = house.post(parcel)
+    opened = broker.open(answer, parcel)
+    assert answer.status == 200
+    assert isinstance(opened.unit, Receipt)
+    assert opened.signed is not None
+    assert len(opened.signed.references) == 2
+    assert [one.uri.partition("-")[0] for one in opened.unit.references] == [
+        "#messaging", "#body", "cid:p1.m1@broker1.example",
+    ]  # fmt: skip
+    with read_transaction(house.engine) as conn:
+        (row,) = messages.list_messages(conn)
+        assert (row.protocol, row.from_party, row.to_party, row.state) == (
+            "as4", "broker1", "hub", "ACCEPTED",
+        )  # fmt: skip
+        assert messages.find_response(conn, row.id) == answer
+        assert messages.load_parcel(conn, row.id)[1] == parcel.read_octets()
+        assert [one.content for one in messages.load_payloads(conn, row.id)] == [b"<declaration/>"]
+
+
+def test_a_duplicate_gets_the_stored_receipt_byte_for_byte(house: House, broker: Neighbour) -> None:
+    parcel = broker.seal(broker.message())
+    first = house.post(parcel)
+    house.clock.forward(minutes=5)
+    assert house.post(parcel) == first
+    assert house.post(parcel, house.new_hub()) == first
+    # A handler that seals the same message anew has another boundary, and says the same.
+    body = parcel.read_octets()
+    boundary = parcel.headers["Content-Type"].rpartition('boundary="')[2].rstrip('"')
+    headers = {name: value.replace(boundary, "other") for name, value in parcel.headers.items()}
+    again = Parcel(headers, MemoryBody(body.replace(boundary.encode(), b"other")))
+    assert house.post(again) == first
+    with read_transaction(house.engine) as conn:
+        assert len(messages.list_messages(conn)) == 1
+
+
+def test_the_same_id_with_other_content_is_refused(house: House, broker: Neighbour) -> None:
+    first = broker.message(content=b"<one/>")
+    house.post(broker.seal(first))
+    other = replace(first, payloads=(replace(first.payloads[0], content=b"<two/>"),))
+    answer = house.post(broker.seal(other))
+    assert read_errors(answer)[0]["errorCode"] == "EBMS:0003"
+    assert b"<ds:SignatureValue>" in answer.body
+
+
+def test_refusals_are_errors_of_the_standard(house: House, broker: Neighbour) -> None:
+    unit = broker.message()
+    good = broker.seal(unit)
+
+    def changed(old: bytes, new: bytes) -> Parcel:
+        body = good.read_octets()
+        assert old in body
+        return Parcel(good.headers, MemoryBody(body.replace(old, new, 1)))
+
+    assert refused(house, changed(b">Store<", b">Restore<")) == (200, "EBMS:0010", "GW303")
+    assert refused(house, changed(b"2026</eb3:Agr", b"1999</eb3:Agr")) == (200, "EBMS:0010", "GW301")
+    assert refused(house, changed(b">broker1<", b">broker9<")) == (200, "EBMS:0001", "GW302")
+    assert refused(house, changed(b"channel:store", b"channel:other")) == (200, "EBMS:0003", "GW304")
+    assert refused(house, changed(b"c-m1@", b"c-m2@")) == (200, "EBMS:0101", "GW202")
+    assert refused(house, changed(b"<eb3:Service", b"<eb3:Severe")) == (200, "EBMS:0009", "GW104")
+    assert refused(house, changed(b"wsse:Security", b"wsse:Other")) == (200, "EBMS:0009", "GW104")
+    assert refused(house, changed(b"<eb3:MessageInfo>", b"<eb3:MessageInfo >x")) == (
+        200,
+        "EBMS:0009",
+        "GW107",
+    )
+    assert refused(house, changed(b"Content-ID: <p1.", b"Content-ID: <p2.")) == (200, "EBMS:0011", "GW108")
+
+
+def test_the_error_is_signed_and_names_the_message(house: House, broker: Neighbour) -> None:
+    parcel = broker.seal(broker.message())
+    body = parcel.read_octets().replace(b">Store<", b">Restore<", 1)
+    answer = house.post(Parcel(parcel.headers, MemoryBody(body)))
+    opened = broker.open(answer, parcel)
+    assert isinstance(opened.unit, ErrorSignal)
+    assert opened.signed is not None
+    assert opened.unit.ref_to_message_id == "m1@broker1.example"
+    (entry,) = opened.unit.errors
+    assert (entry.title, entry.category, entry.origin) == ("ProcessingModeMismatch", "Processing", "ebMS")
+
+
+def test_a_message_of_another_sender_or_without_signature_is_refused(house: House, broker: Neighbour) -> None:
+    forged = Neighbour("hub", house.clock, AS4).context()
+    pretended = replace(broker.context(), keys={"broker1": forged.keys["hub"]})
+    unit = broker.message()
+    parcel = as4.seal((unit,), None, pretended)
+    # Sealed without a P-Mode it lacks the channel; with it, only the signer is wrong.
+    assert refused(house, parcel) == (200, "EBMS:0003", "GW304")
+    parcel = as4.seal((replace(unit, mpc="urn:example:channel:store"),), None, pretended)
+    assert refused(house, parcel) == (200, "EBMS:0101", "GW209")
+    good = broker.seal(unit)
+    body = good.read_octets()
+    start, end = body.index(b"<wsse:Security"), body.index(b"</wsse:Security>") + len(b"</wsse:Security>")
+    bare = Parcel(good.headers, MemoryBody(body[:start] + body[end:]))
+    assert refused(house, bare) == (200, "EBMS:0103", "GW201")
+
+
+def test_what_is_no_as4_gets_a_fault_and_an_answer_to_nothing_gets_silence(
+    house: House, broker: Neighbour
+) -> None:
+    soap = {"Content-Type": "application/soap+xml"}
+    answer = house.post(Parcel(soap, MemoryBody(b"<no/>")))
+    assert (answer.status, b"GW105" in answer.body) == (500, True)
+    receipt = house.post(broker.seal(broker.message()))
+    back = house.post(Parcel(receipt.headers, MemoryBody(receipt.body)))
+    assert (back.status, back.body) == (204, b"")
+
+
+def test_each_protocol_has_its_own_agreement(engine: Engine) -> None:
+    house = House(engine, agreement=AGREEMENT)
+    unit = Neighbour("broker1", house.clock, AS4).message()
+    unit = replace(unit, agreement="urn:example:agreement:broker1-hub:2026", mpc=None)
+    parcel = as4.seal((unit,), None, Neighbour("broker1", house.clock, AS4).context())
+    house.agreement = AS4
+    assert refused(house, parcel) == (200, "EBMS:0010", "GW303")
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    found = Story(engine, customs=False, agreement=AS4)
+    found.submit(found.submission(without_applications), attach=False, sync_reply=True)
+    return found
+
+
+def result_delivery(story: Story) -> Any:
+    (found,) = (row for row in story.deliveries(agent="msh") if row.parameters.get("action") == "Result")
+    return found
+
+
+def test_a_case_is_told_by_as4_and_its_receipt_is_compared(story: Story) -> None:
+    story.tick(seconds=1)
+    assert story.case().state == "CLOSED"
+    assert story.outcome()[0] == "APPROVED"
+    row = result_delivery(story)
+    assert row.state == "DELIVERED"
+    assert story.evidence("delivery", row.id) == ["NRR"]
+    result = story.inbox.got[-1]
+    assert (result.action, result.ref_to_message_id) == ("Result", "m1@broker1.example")
+    assert b'name="CompressionType"' in story.inbox.octets[-1]
+    assert "SOAPAction" not in row.parameters["headers"]
+
+
+def test_every_try_brings_the_same_octets_until_a_receipt_is_believed(story: Story) -> None:
+    def lie(opened: Any) -> HttpAnswer:
+        context = story.broker.context()
+        receipt = as4.make_receipt(opened, context)
+        receipt = replace(receipt, references=receipt.references[1:])
+        parcel = as4.seal((receipt,), opened.pmode, context)
+        return HttpAnswer(200, {"content-type": parcel.headers["Content-Type"]}, parcel.read_octets())
+
+    def fail_unsigned(opened: Any) -> HttpAnswer:
+        problem = GatewayError(SIGNATURE_INVALID, "no", "//x")
+        signal = as4.make_error_signal(problem, opened.unit, story.broker.context())
+        assert signal is not None
+        nobody = replace(signal, sender=replace(signal.sender, ids=()))
+        parcel = as4.seal((nobody,), None, story.broker.context())
+        return HttpAnswer(200, {"content-type": parcel.headers["Content-Type"]}, parcel.read_octets())
+
+    story.inbox.answers.extend([lie, fail_unsigned, HttpAnswer(204, {}, b"")])
+    for _ in range(3):
+        story.tick(seconds=301)
+        assert result_delivery(story).state != "DELIVERED"
+    story.tick(seconds=301)
+    assert len(set(story.inbox.octets)) == 1
+    row = result_delivery(story)
+    assert row.state == "DELIVERED"
+    assert "delivered" in [event for event, _ in story.steps(DELIVERY, row.id)]
+
+
+def test_a_signed_error_ends_the_delivery(story: Story) -> None:
+    def fail(opened: Any) -> HttpAnswer:
+        context = story.broker.context()
+        signal = as4.make_error_signal(GatewayError(SIGNATURE_INVALID, "no", "//x"), opened.unit, context)
+        assert signal is not None
+        parcel = as4.seal((signal,), opened.pmode, context)
+        return HttpAnswer(200, {"content-type": parcel.headers["Content-Type"]}, parcel.read_octets())
+
+    story.inbox.answers.append(fail)
+    story.tick(seconds=1)
+    row = result_delivery(story)
+    assert row.state == "FAILED"
+    assert story.evidence("delivery", row.id)[0] == "refusal"

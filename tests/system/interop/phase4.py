@@ -1,0 +1,73 @@
+"""Builds and runs the peer that speaks AS4 by phase4; its keys are those of the parties of the tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from tests.kit.house import authority, signer_named
+
+_PASSWORD = "secret"
+
+
+@dataclass(frozen=True)
+class Phase4:
+    """The program of the peer, and a folder with its keys."""
+
+    folder: Path
+    keys: Path
+
+    def _options(self) -> list[str | Path]:
+        return [
+            *("--keystore", self.keys / "broker1.p12", "--keystore-password", _PASSWORD),
+            *("--alias", "broker1", "--truststore", self.keys / "trust.p12"),
+            *("--sign-algorithm", "ecdsa-sha-256"),
+        ]
+
+    def send(self, url: str, *options: str | Path) -> dict[str, Any]:
+        """Send a message; returns what the peer reports of its answer."""
+        command = [self.folder / "phase4-peer", "send", "--url", url, *self._options(), *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        lines = done.stdout.strip().splitlines()
+        assert lines, done.stderr[-3000:]
+        found: dict[str, Any] = json.loads(lines[-1])
+        return found
+
+    @contextmanager
+    def serve(self, home: Path, port: int, *options: str) -> Iterator[Path]:
+        """Serve `/as4` at a port until the block ends; yields the folder of what it received."""
+        place = ["--port", str(port), "--home", str(home)]
+        command = [self.folder / "phase4-peer", "serve", *place, *self._options(), *options]
+        with (home / "phase4.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            try:
+                assert process.stdout is not None
+                line = process.stdout.readline()
+                assert line.startswith("READY "), f"phase4 did not start: {line}"
+                yield home / "inbox"
+            finally:
+                process.terminate()
+                process.communicate(timeout=30)
+
+
+def make_key_stores(folder: Path) -> Path:
+    """Write the key of broker1 and the authority of all as PKCS #12 files."""
+    protection = serialization.BestAvailableEncryption(_PASSWORD.encode())
+    signer = signer_named("broker1")
+    anchor = x509.load_der_x509_certificate(authority().certificate.der)
+    own = x509.load_der_x509_certificate(signer.certificate.der)
+    (folder / "broker1.p12").write_bytes(
+        pkcs12.serialize_key_and_certificates(b"broker1", signer.key, own, [anchor], protection)  # type: ignore[arg-type]
+    )
+    java = pkcs12.serialize_java_truststore([pkcs12.PKCS12Certificate(anchor, b"ca")], protection)
+    (folder / "trust.p12").write_bytes(java)
+    return folder

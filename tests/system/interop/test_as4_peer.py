@@ -1,0 +1,175 @@
+"""A whole case by AS4 with phase4: it submits and verifies our receipt, and the Result is pushed to it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from gateway.message_model import MemoryBody, PartyId
+from gateway.protocols import Parcel
+from gateway.store import cases, deliveries, messages, parties
+from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.wire.http_message import read_http_message
+from gateway.wire.xml import serialize_element
+from gateway.xmlsec.xades import sign_document, verify_document
+from tests.flows.craft import without_applications
+from tests.kit.databases import Templates
+from tests.kit.gateway import RunningGateway, post
+from tests.kit.house import AS4, PARTY_TYPE, signer_named
+from tests.kit.live import LiveHouse
+from tests.kit.ports import find_free_port
+from tests.kit.story import unsigned
+from tests.system.interop.peer import build
+from tests.system.interop.phase4 import Phase4, make_key_stores
+
+pytestmark = [pytest.mark.peer, pytest.mark.vectors, pytest.mark.long]
+
+AGREED = (
+    *("--agreement", "urn:example:agreement:broker1-hub:as4:2026"),
+    *("--initiator", "broker1", "--initiator-type", PARTY_TYPE, "--initiator-role", "Applicant"),
+    *("--responder", "hub", "--responder-type", PARTY_TYPE, "--responder-role", "Hub"),
+)
+STORE = ("--service", "store", "--service-type", "example", "--action", "Store")
+DECLARE = ("--service", "urn:single-window:services:declaration", "--action", "Submit")
+
+
+@pytest.fixture(scope="module")
+def peer(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> Phase4:
+    """Return the peer, built when it is not yet."""
+    return Phase4(build(vectors / "peers" / "phase4"), make_key_stores(tmp_path_factory.mktemp("keys")))
+
+
+class Scene:
+    """A hub whose partner is phase4, served at a port."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.port = find_free_port()
+        # phase4 accepts no RefToMessageId outside of an exchange of its own, and names the default channel.
+        text = AS4.replace(b"http://127.0.0.1:8901/msh/as4", f"http://127.0.0.1:{self.port}/as4".encode())
+        text = text.replace(b"    mpc: urn:example:channel:store\n", b"")
+        text = text.replace(b"action: Result}", b"action: Result, mep: one-way}")
+        self.live = LiveHouse(folder, database_url, text, "[delivery]\npoll = '50ms'\n")
+        self.url = self.live.url.replace("/msh/ebms2", "/msh/as4")
+        engine = make_engine(self.live.database_url)
+        with write_transaction(engine) as conn:
+            parties.add_identifier(conn, "broker1", PartyId("6N001", "urn:example:customs-id"))
+        engine.dispose()
+
+    def read(self, question: Any) -> Any:
+        engine = make_engine(self.live.database_url)
+        try:
+            with read_transaction(engine) as conn:
+                return question(conn)
+        finally:
+            engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> Iterator[Scene]:
+    found = Scene(tmp_path_factory.mktemp("as4"), templates.fresh("sqlite"))
+    with RunningGateway(found.live.home, "both"):
+        yield found
+
+
+def write_parts(folder: Path) -> list[Path]:
+    contents = {
+        "one.xml": b'<a  b="1">\n<c/></a>',
+        "two.txt": b"one\ntwo\r\n",
+        "three.bin": bytes(range(256)),
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in contents]
+
+
+KINDS = ("application/xml", "text/plain", "application/octet-stream")
+
+
+@pytest.mark.parametrize("compressed", ["yes", "no"])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_phase4_sends_and_verifies_our_receipt(
+    peer: Phase4, scene: Scene, tmp_path: Path, count: int, compressed: str
+) -> None:
+    parts = write_parts(tmp_path)[:count]
+    chosen = [
+        word for part, kind in zip(parts, KINDS, strict=False) for word in ("--payload", part, "--mime", kind)
+    ]
+    report = peer.send(scene.url, *AGREED, *STORE, *chosen, "--compress", compressed)  # type: ignore[arg-type]
+    assert (report["receipt"], report["receipt_verified"], report["errors"]) == (True, True, [])
+    row = scene.read(lambda conn: messages.find_by_message_id(conn, "in", "broker1", report["message_id"]))
+    assert row.protocol == "as4"
+    kept = scene.read(lambda conn: messages.load_payloads(conn, row.id))
+    assert [one.content for one in kept] == [part.read_bytes() for part in parts]
+
+
+@pytest.mark.parametrize("named", ["pkipath", "x509"])
+def test_phase4_names_its_certificate_otherwise(
+    peer: Phase4, scene: Scene, tmp_path: Path, named: str
+) -> None:
+    parts = write_parts(tmp_path)
+    report = peer.send(
+        scene.url, *AGREED, *STORE, "--payload", parts[0], "--mime", KINDS[0], "--key-id", named
+    )
+    assert (report["receipt_verified"], report["errors"]) == (True, [])
+
+
+def test_a_repeat_of_its_octets_gets_the_stored_receipt(peer: Phase4, scene: Scene, tmp_path: Path) -> None:
+    dumped, kept = tmp_path / "dumped", tmp_path / "kept"
+    dumped.mkdir()
+    parts = write_parts(tmp_path)
+    words = ("--payload", parts[2], "--mime", KINDS[2], "--dump", dumped, "--keep-response", kept)
+    report = peer.send(scene.url, *AGREED, *STORE, *words)
+    assert report["receipt_verified"]
+    (file,) = dumped.iterdir()
+    sent = read_http_message(file.read_bytes())
+    answers = [post(scene.url, Parcel(sent.headers, MemoryBody(sent.body))) for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert answers[0] is not None
+    assert answers[0].body in kept.read_bytes()
+    # Another message under the same id is none: a new Timestamp is another header.
+    again = peer.send(scene.url, *AGREED, *STORE, "--message-id", str(report["message_id"]))
+    assert "EBMS:0003" in json.dumps(again["errors"])
+
+
+def test_phase4_reads_our_errors(peer: Phase4, scene: Scene) -> None:
+    for words, code in (
+        ((*STORE[:-1], "Restore"), "EBMS:0010"),
+        ((*STORE, "--sign", "no"), "EBMS:0103"),
+    ):
+        report = peer.send(scene.url, *AGREED, *words)
+        assert not report["receipt"]
+        assert code in json.dumps(report["errors"])
+
+
+def test_a_case_is_filed_by_phase4_and_its_result_received_by_phase4(
+    peer: Phase4, scene: Scene, tmp_path: Path
+) -> None:
+    root = unsigned()
+    without_applications(root)
+    signed = sign_document(root, signer_named("broker1"), now=scene.live.now)
+    (tmp_path / "submission.xml").write_bytes(serialize_element(signed))
+    served = ("--encrypt", "no")
+    with peer.serve(tmp_path, scene.port, *served) as inbox:
+        report = peer.send(
+            scene.url, *AGREED, *DECLARE, "--payload", tmp_path / "submission.xml", "--mime", KINDS[0],
+            "--compress", "yes",
+        )  # fmt: skip
+        assert report["receipt_verified"], report
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            found = scene.read(lambda conn: deliveries.list_deliveries(conn, agent="msh"))
+            if found and found[0].state in ("DELIVERED", "FAILED"):
+                break
+            time.sleep(0.2)
+        (case,) = scene.read(lambda conn: cases.list_cases(conn, limit=5))
+        assert (case.state, found[0].state) == ("CLOSED", "DELIVERED"), (case, found)
+        (received,) = list(inbox.iterdir())
+        document = etree.fromstring((received / "payload-0").read_bytes())
+        assert verify_document(document).certificate == signer_named("hub").certificate
+        assert document.findtext("{*}Outcome") == "APPROVED"
