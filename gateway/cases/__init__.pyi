@@ -81,6 +81,7 @@ from .partial_release import GoodsQuantity as GoodsQuantity
 from .partial_release import ReleasableItem as ReleasableItem
 from .partial_release import ReleaseClaim as ReleaseClaim
 from .partial_release import judge_release as judge_release
+from .partial_release import read_parent_codes as read_parent_codes
 from .partial_release import read_releasable_items as read_releasable_items
 from .partial_release import read_release_claim as read_release_claim
 from .payment_messages import open_payment_message as open_payment_message

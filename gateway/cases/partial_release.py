@@ -1,12 +1,14 @@
 """Judges a child declaration: which items of a decided case it takes, and how much of each.
 
-Each item of a child names its parent in a PreviousDocument (WCO 99A): TypeCode 998 (UNTDID 1001,
-previous customs document), ID the number of the parent case, LineNumeric the parent's item. The item has
-the same number in both. Quantities are compared exactly.
+Each item of a child names its parent in a PreviousDocument (WCO 99A): TypeCode a code of the role `parent`
+in the table of previous documents, ID the number of the parent case, LineNumeric the parent's item. The item
+has the same number in both. Quantities are compared exactly.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,6 +21,7 @@ from gateway.errors import (
     DOCUMENT_INVALID,
     ITEM_ALREADY_RELEASED,
     ITEM_NOT_APPROVED,
+    MAPPING_WRONG,
     PARENT_NOT_USABLE,
     GatewayError,
     Problem,
@@ -32,14 +35,16 @@ __all__ = [
     "ReleaseClaim",
     "ReleaseFinding",
     "judge_release",
+    "read_parent_codes",
     "read_releasable_items",
     "read_release_claim",
 ]
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 _ITEMS: Final = f"{_DEC}GoodsShipment/{_DEC}GovernmentAgencyGoodsItem"
-#: UNTDID 1001: previous customs document or message.
-_PARENT: Final = "998"
+_COLUMNS: Final = ("code", "name", "role")
+#: The role of a document whose approved items a child declaration takes; other roles are not read here.
+_PARENT: Final = "parent"
 _MEASURES: Final = ("NetNetWeightMeasure", "TariffQuantity")
 #: What makes the goods of an item what an agency has approved.
 _IDENTITY: Final = (
@@ -84,13 +89,37 @@ class ReleaseFinding:
     pointer: str
 
 
-def read_release_claim(declaration: etree._Element) -> ReleaseClaim | None:
+def read_parent_codes(table: str, name: str = "previous-document.csv") -> frozenset[str]:
+    """Return the type codes of a document that names a parent, of a table (CSV: code, name, role).
+
+    Raise GW502 with the line for a missing column, an empty code and one that stands twice; and for a
+    table without a code of the role parent.
+    """
+    rows = csv.DictReader(io.StringIO(table))
+    missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
+    if missing:
+        raise GatewayError(MAPPING_WRONG, f"there is no column {', '.join(missing)}", f"{name}:1")
+    roles: dict[str, str] = {}
+    for row in rows:
+        code = (row["code"] or "").strip()
+        if not code or code in roles:
+            detail = f"previous document {code[:20]!r}: {'it stands twice' if code else 'a code is empty'}"
+            raise GatewayError(MAPPING_WRONG, detail, f"{name}:{rows.line_num}")
+        roles[code] = row["role"] or ""
+    parents = frozenset(code for code, role in roles.items() if role == _PARENT)
+    if not parents:
+        raise GatewayError(MAPPING_WRONG, f"no code has the role {_PARENT}", name)
+    return parents
+
+
+def read_release_claim(declaration: etree._Element, codes: Collection[str]) -> ReleaseClaim | None:
     """Return what a schema-valid declaration takes of another case; None where it names no parent.
 
-    Raises GW416 where not every item names the same parent and its own number there.
+    `codes` are the type codes of a document that names a parent. Raises GW416 where not every item names
+    the same parent and its own number there.
     """
     places = PointerIndex()
-    named = [_read_parent(item, places) for item in declaration.findall(_ITEMS)]
+    named = [_read_parent(item, places, codes) for item in declaration.findall(_ITEMS)]
     parents = {one for one in named if one is not None}
     if not parents:
         return None
@@ -100,9 +129,9 @@ def read_release_claim(declaration: etree._Element) -> ReleaseClaim | None:
     return ReleaseClaim(parents.pop(), read_releasable_items(declaration))
 
 
-def _read_parent(item: etree._Element, places: PointerIndex) -> str | None:
+def _read_parent(item: etree._Element, places: PointerIndex, codes: Collection[str]) -> str | None:
     """Return the parent that an item names; raises GW416 for a second one, or for another number."""
-    found = [one for one in item.findall(f"{_DEC}PreviousDocument") if _read_text(one, "TypeCode") == _PARENT]
+    found = [one for one in item.findall(f"{_DEC}PreviousDocument") if _read_text(one, "TypeCode") in codes]
     if not found:
         return None
     sequence = _read_text(item, "SequenceNumeric")

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from gateway.cli.shared_options import FILE
 from gateway.errors import MISUSE, GatewayError
-from gateway.harmonize import MappingBundle, load_bundle
+from gateway.harmonize import CarrierForm, MappingBundle, get_carrier_form, load_bundle
 from gateway.share import get_data_folder
 
-__all__ = ["find_mappings", "load_mappings", "mapping_path_option"]
+__all__ = ["CARRIER_FORMS", "find_carrier_form", "find_mappings", "load_mappings", "mapping_path_option"]
+
+#: The forms in which a document can be carried.
+CARRIER_FORMS: Final = ("xml", "json", "fixed")
 
 
 def mapping_path_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -34,3 +37,11 @@ def find_mappings(path: Path | None) -> Traversable:
 def load_mappings(path: Path | None) -> MappingBundle:
     """Return the mappings of a folder; raise GW502 with file, line and field."""
     return load_bundle(find_mappings(path))
+
+
+def find_carrier_form(bundle: MappingBundle, code: str | None, form: str) -> CarrierForm:
+    """Return a form as an organisation speaks it, or with nothing particular; raise GW808 for a stranger."""
+    if code is not None and code not in bundle.organisations:
+        raise GatewayError(MISUSE, f"no organisation {code[:40]!r}", "--organisation")
+    own = CarrierForm() if code is None else get_carrier_form(bundle, code)
+    return own if own.form == form else CarrierForm(form)

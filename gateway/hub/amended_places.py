@@ -7,7 +7,7 @@ numbers of items refuse the amendment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -57,10 +57,15 @@ def find_former_message(conn: Connection, case: Row[Any]) -> int:
 
 
 def read_amended_items(
-    conn: Connection, case: Row[Any], submission: Submission, message: int | None = None
+    conn: Connection,
+    case: Row[Any],
+    submission: Submission,
+    codes: Collection[str],
+    message: int | None = None,
 ) -> AmendedItems:
     """Compare the items and pointers of a whole submission with the declaration in force.
 
+    `codes` are the type codes of a document that names the parent of a child declaration.
     A `message` that brought that declaration itself is looked at again: the case keeps its warnings.
     Without its octets, which retention may have removed, only the numbers are compared. Raises GW404,
     GW419 or GW420 for items that an amendment may not have.
@@ -73,7 +78,7 @@ def read_amended_items(
     before = load_former_submission(conn, former)
     if before is not None:
         check_kept_numbers(before.declaration, submission.declaration)
-    is_child = read_release_claim(submission.declaration) is not None
+    is_child = read_release_claim(submission.declaration, codes) is not None
     change = judge_item_change(known, used, submission.items, is_child=is_child)
     if former == message:
         return AmendedItems(former, change, _list_known_warnings(detail))

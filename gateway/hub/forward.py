@@ -10,7 +10,7 @@ for it behind the call that it must not overtake. The delivery worker makes the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,7 +47,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ComposedCall:
-    """A call with the envelope that is sent on every attempt."""
+    """A call with the envelope that is sent on every attempt, which alone has document and attachments."""
 
     call: OutgoingCall
     envelope: bytes
@@ -213,7 +213,9 @@ def _make_call_id(hub: Hub) -> str:
 
 
 def _compose_call(hub: Hub, call: OutgoingCall) -> ComposedCall:
-    return ComposedCall(call, hub.composer.compose_call(call))
+    envelope = hub.composer.compose_call(call)
+    # What the envelope holds is not kept a second time: the tree of a long request takes much more.
+    return ComposedCall(replace(call, document=None, attachments=()), envelope)
 
 
 def enqueue_application_call(

@@ -107,7 +107,7 @@ def make_held_numbers(hub: Hub, submission: Submission, case: Row[Any], arrived:
     with read_transaction(hub.engine) as conn:
         if submission.function == "35":
             _check_same_declaration(conn, submission, case)
-        amended = read_amended_items(conn, case, submission, arrived.id)
+        amended = read_amended_items(conn, case, submission, hub.rules.parent_codes, arrived.id)
     changed = (*amended.change.added, *amended.change.removed)
     if submission.function == "35" and changed:
         detail = f"a supplement has the items of its case: item {min(changed)} is added or removed"

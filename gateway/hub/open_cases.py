@@ -144,7 +144,7 @@ def _check_amendment(
         asked = tuple(agency_requests.list_by_case(conn, case.id))
         check_amendable(case, asked)
         check_not_cleared(conn, case)
-        amended = read_amended_items(conn, case, submission)
+        amended = read_amended_items(conn, case, submission, hub.rules.parent_codes)
     check_amended_applications(submission, asked, amended.change)
     rows = {row.application: row for row in asked if row.state != "CANCELLED"}
     new = [one for one in submission.applications if one.id not in rows]

@@ -8,7 +8,7 @@ again. What an agency changes afterwards is told to both.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -71,12 +71,15 @@ class PreparedRelease:
     goods: tuple[ReleasableItem, ...]
 
 
-def prepare_release(hub: Hub, submission: Submission, declarant: str) -> PreparedRelease | None:
+def prepare_release(
+    hub: Hub, submission: Submission, declarant: str, codes: Collection[str]
+) -> PreparedRelease | None:
     """Read what a child declaration takes, and of what; None for one without parent, and for a withdrawal.
 
-    Raises GW416 for a parent that the declarant does not have, or whose declaration was removed.
+    `codes` are the type codes of a document that names a parent. Raises GW416 for a parent that the
+    declarant does not have, or whose declaration was removed.
     """
-    claim = None if submission.function == "1" else read_release_claim(submission.declaration)
+    claim = None if submission.function == "1" else read_release_claim(submission.declaration, codes)
     if claim is None:
         return None
     with read_transaction(hub.engine) as conn:

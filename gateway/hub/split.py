@@ -169,7 +169,7 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         # Read once: the mappings in force may change while this submission is split.
         rules = _find_rules(hub, arrived, numbers)
         bundle = rules.bundle.digest
-        release = prepare_release(hub, submission, declarant)
+        release = prepare_release(hub, submission, declarant, rules.parent_codes)
         covered = list_covered_laws(hub, used, day) | list_released_laws(hub, release)
         made = _make_requests(hub, arrived, submission, (numbers, further, covered, rules), root)
     except GatewayError as error:

@@ -40,8 +40,10 @@ from gateway.xmlsec.xml_signature import (
     verify_reference_digests,
 )
 
-__all__ = ["append_xades_signature", "verify_xades_signature"]
+__all__ = ["SIGNED_PROPERTIES", "append_xades_signature", "verify_xades_signature"]
 
+#: The type of the reference to the signed properties (ETSI EN 319 132-1, 4.4.2).
+SIGNED_PROPERTIES: Final = "http://uri.etsi.org/01903#SignedProperties"
 _FORMAT: Final = XAdESDataObjectFormat(Description="signed document", MimeType="application/xml")
 
 
@@ -91,6 +93,9 @@ class _OctetVerifier(XAdESVerifier):  # type: ignore[misc]  # signxml is untyped
     def __init__(self, structure: SignatureStructure, octets: Mapping[str, bytes]) -> None:
         self._structure = structure
         self._octets = octets
+        # A tree takes eight times as much as its octets, and signxml reads one tree alone: the properties.
+        references = structure.references
+        self._treeless = [octets[one.uri] for one in references if one.type != SIGNED_PROPERTIES]
 
     def get_root(self, data: etree._Element) -> etree._Element:
         return data
@@ -101,9 +106,11 @@ class _OctetVerifier(XAdESVerifier):  # type: ignore[misc]  # signxml is untyped
     def _tostring(self, xml_node: etree._Element, **kwargs: Any) -> Any:  # noqa: ARG002
         return xml_node
 
-    def _fromstring(self, xml_string: Any, **kwargs: Any) -> etree._Element:
+    def _fromstring(self, xml_string: Any, **kwargs: Any) -> etree._Element | None:
         if isinstance(xml_string, etree._Element):
             return xml_string
+        if any(xml_string is one for one in self._treeless):
+            return None
         parsed: etree._Element = super()._fromstring(xml_string, **kwargs)
         return parsed
 

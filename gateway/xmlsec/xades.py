@@ -32,7 +32,11 @@ from gateway.xmlsec.algorithms import (
 )
 from gateway.xmlsec.digest_references import DigestReference, Transform
 from gateway.xmlsec.element_ids import check_unique_ids
-from gateway.xmlsec.signxml_adapter import append_xades_signature, verify_xades_signature
+from gateway.xmlsec.signxml_adapter import (
+    SIGNED_PROPERTIES,
+    append_xades_signature,
+    verify_xades_signature,
+)
 from gateway.xmlsec.strict_reader import (
     check_attributes,
     decode_base64,
@@ -56,7 +60,6 @@ __all__ = ["compute_unsigned_digest", "sign_document", "verify_document"]
 
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _XML_ID: Final = f"{{{XML}}}id"
-_SIGNED_PROPERTIES_TYPE: Final = "http://uri.etsi.org/01903#SignedProperties"
 _METHODS: Final = (C14N, C14N_11, EXCLUSIVE_C14N)
 _DOCUMENT: Final = "document"
 _PROPERTIES: Final = "SignedProperties"
@@ -182,7 +185,7 @@ def _classify_reference(
         return _DOCUMENT
     if algorithms and not _is_single_canonicalization(algorithms):
         raise_signature_error("a part of the signature is signed by one C14N", structure.signed_info)
-    if _is_reference_to(reference, properties.get("Id")) and reference.type == _SIGNED_PROPERTIES_TYPE:
+    if _is_reference_to(reference, properties.get("Id")) and reference.type == SIGNED_PROPERTIES:
         return _PROPERTIES
     if not _is_reference_to(reference, structure.key_info.get("Id")) or reference.type:
         raise_signature_error(

@@ -101,3 +101,36 @@ def test_a_sample_of_a_notice_is_read(name: str, tmp_path: Path, capsys: pytest.
     (tmp_path / "n.xml").write_text(capsys.readouterr().out, encoding="utf-8")
     assert main(["map", "read", str(tmp_path / "n.xml"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["notice"] == name
+
+
+@pytest.mark.parametrize("form", ["json", "fixed"])
+def test_a_notice_in_the_form_of_an_organisation_is_read_as_its_xml(
+    notice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    said = ("--document", "KPTA-PHARM-IMP", "--json")
+    assert main(["map", "read", str(notice), *said]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    carried = tmp_path / "carried"
+    words = ["map", "render", str(notice), "--document", "GOVCBRRBG", "--form", form, "--out", str(carried)]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(["map", "read", str(carried), "--from", form, "--notice", "GOVCBRRBG", *said]) == 0
+    assert json.loads(capsys.readouterr().out) == shown
+    carried.write_bytes(carried.read_bytes()[:-40])
+    assert main(["map", "read", str(carried), "--from", form, "--notice", "GOVCBRRBG", *said]) == 1
+    assert json.loads(capsys.readouterr().out)["problems"][0]["id"] == "GW718"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--from", "json"), "needs the --notice"),
+        (("--notice", "GOVCBRRBG"), "belong to --from"),
+        (("--from", "json", "--notice", "GOVCBRRBG", "--organisation", "NOBODY"), "no organisation 'NOBODY'"),
+    ],
+)
+def test_what_the_form_of_a_file_needs(
+    notice: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+) -> None:
+    assert main(["map", "read", str(notice), *words]) == 2
+    assert told in capsys.readouterr().err

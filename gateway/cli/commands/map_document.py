@@ -9,13 +9,19 @@ from typing import Any
 import click
 from lxml import etree
 
-from gateway.cli.mapping_folder import load_mappings, mapping_path_option
+from gateway.cli.mapping_folder import (
+    CARRIER_FORMS,
+    find_carrier_form,
+    load_mappings,
+    mapping_path_option,
+)
 from gateway.cli.named_files import name_file, read_file, write_file
 from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import (
+    CarrierForm,
     DocumentMapping,
     MappingBundle,
     NoticeFact,
@@ -24,13 +30,16 @@ from gateway.harmonize import (
     build_diagram,
     draw_notice,
     draw_page,
+    find_carried_document,
     find_document_mapping,
     find_type_code,
     generate_all_files,
     list_error_places,
     make_sample,
     make_sendable_sample,
+    read_carried,
     read_notice,
+    write_carried,
 )
 from gateway.share import get_data_folder
 from gateway.wire import parse_xml
@@ -50,6 +59,13 @@ _FILL_WORDS = (
 @verb
 @click.argument("file", type=FILE, help="the notice")
 @click.option("--document", help="the document to which the notice belongs")
+@click.option(
+    "--from", "source", type=click.Choice(CARRIER_FORMS), default="xml", help="the form of the file"
+)
+@click.option("--notice", metavar="ID", help="with --from: the notice that the file is")
+@click.option(
+    "--organisation", help="with --from: whose form it is (default: that of the document, or UTF-8)"
+)
 @json_option("one JSON object")
 @mapping_path_option()
 def read_notice_file(arguments: Arguments) -> int:
@@ -61,6 +77,7 @@ def read_notice_file(arguments: Arguments) -> int:
     )
     try:
         with name_file(arguments.file):
+            content = _read_xml(content, bundle, document, arguments)
             facts = _read_notice_facts(content, bundle, document)
     except GatewayError as error:
         if not arguments.json:
@@ -73,6 +90,22 @@ def read_notice_file(arguments: Arguments) -> int:
     else:
         _print_notice_facts(facts, shown)
     return 0
+
+
+def _read_xml(
+    content: bytes, bundle: MappingBundle, document: DocumentMapping | None, arguments: Arguments
+) -> bytes:
+    """Return a notice as XML that came in the form of an organisation; raise GW718 where it does not fit."""
+    if arguments.source == "xml":
+        if arguments.notice is not None or arguments.organisation is not None:
+            raise GatewayError(MISUSE, "--notice and --organisation belong to --from", "map read")
+        return content
+    if arguments.notice is None:
+        raise GatewayError(MISUSE, "a file that is no XML needs the --notice that it is", "--notice")
+    carried = find_carried_document(bundle, arguments.notice)
+    code = arguments.organisation or (document.organisation if document is not None else None)
+    form = find_carrier_form(bundle, code, arguments.source)
+    return write_carried(read_carried(content, carried, form), carried, CarrierForm())
 
 
 @verb

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from gateway.cli.mapping_folder import load_mappings, mapping_path_option
+from gateway.cli.mapping_folder import CARRIER_FORMS, load_mappings, mapping_path_option
 from gateway.cli.named_files import name_file, read_file, write_file
 from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import FILE, json_option
@@ -25,15 +25,17 @@ from gateway.harmonize import (
 
 __all__ = ["render_file"]
 
-_FORMS = ("xml", "json", "fixed")
-
 
 @verb
 @click.argument("file", type=FILE, help="the request or the notice")
 @click.option("--document", required=True, help="the document, or the notice, that the file is")
 @click.option("--organisation", help="whose form it is (default: that of the document)")
-@click.option("--form", type=click.Choice(_FORMS), help="write this form (default: that of the organisation)")
-@click.option("--from", "source", type=click.Choice(_FORMS), default="xml", help="the form of the file")
+@click.option(
+    "--form", type=click.Choice(CARRIER_FORMS), help="write this form (default: that of the organisation)"
+)
+@click.option(
+    "--from", "source", type=click.Choice(CARRIER_FORMS), default="xml", help="the form of the file"
+)
 @click.option("--layout", is_flag=True, help="print the layout of the fixed records instead, as JSON")
 @click.option("--out", type=FILE, metavar="FILE", help="write there (default: standard output)")
 @mapping_path_option()

@@ -17,7 +17,13 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.cases import CustomsCode, StatusCode, read_customs_codes, read_status_codes
+from gateway.cases import (
+    CustomsCode,
+    StatusCode,
+    read_customs_codes,
+    read_parent_codes,
+    read_status_codes,
+)
 from gateway.errors import MAPPING_WRONG, GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.hub.register.active_needs import ActiveNeeds
@@ -50,18 +56,33 @@ _ENDINGS: Final = (".yaml", ".csv")
 STATUS_CODES: Final = ("codelists", "requirement-status.csv")
 #: The table of the codes of customs, in a folder of mappings.
 _CUSTOMS_CODES: Final = ("codelists", "customs-code.csv")
+#: The table of the documents that an item of a declaration may name as previous ones.
+_PREVIOUS_DOCUMENTS: Final = ("codelists", "previous-document.csv")
 #: A fixed time, so that the archive depends on names and contents alone.
 _NO_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
 def _load_customs_codes(place: Traversable) -> Mapping[str, CustomsCode]:
-    own = place.joinpath(*_CUSTOMS_CODES)
-    codes = own if own.is_file() else get_data_folder("mappings").joinpath(*_CUSTOMS_CODES)
-    return read_customs_codes(codes.read_text(encoding="utf-8"), "/".join(_CUSTOMS_CODES))
+    return read_customs_codes(_read_table(place, _CUSTOMS_CODES), "/".join(_CUSTOMS_CODES))
+
+
+def _load_parent_codes(place: Traversable) -> frozenset[str]:
+    return read_parent_codes(_read_table(place, _PREVIOUS_DOCUMENTS), "/".join(_PREVIOUS_DOCUMENTS))
+
+
+def _read_table(place: Traversable, name: tuple[str, str]) -> str:
+    """Return a table of a folder; the shipped one where the folder has none."""
+    own = place.joinpath(*name)
+    table = own if own.is_file() else get_data_folder("mappings").joinpath(*name)
+    return table.read_text(encoding="utf-8")
 
 
 def _load_shipped_customs_codes() -> Mapping[str, CustomsCode]:
     return _load_customs_codes(get_data_folder("mappings"))
+
+
+def _load_shipped_parent_codes() -> frozenset[str]:
+    return _load_parent_codes(get_data_folder("mappings"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +90,8 @@ class DecisionRules:
     """The data the hub decides by: mappings, status codes, rules of need, and the codes of customs.
 
     `version` is the digest of the mappings in the database, and `tables` are the numbers of the tables
-    of needs in it. `place` is the folder that the mappings were read from, where it is known.
+    of needs in it. `parent_codes` are the type codes of a document that names the case whose items a
+    declaration takes. `place` is the folder that the mappings were read from, where it is known.
     """
 
     bundle: MappingBundle
@@ -78,6 +100,7 @@ class DecisionRules:
     version: str | None = None
     tables: tuple[int, ...] = ()
     customs_codes: Mapping[str, CustomsCode] = field(default_factory=_load_shipped_customs_codes)
+    parent_codes: frozenset[str] = field(default_factory=_load_shipped_parent_codes)
     place: Traversable | None = field(default=None, compare=False, repr=False)
 
 
@@ -96,15 +119,14 @@ def load_rules(place: Traversable, version: str | None = None) -> DecisionRules:
         needs,
         version,
         customs_codes=_load_customs_codes(place),
+        parent_codes=_load_parent_codes(place),
         place=place,
     )
 
 
 def load_status_codes(place: Traversable) -> Mapping[str, StatusCode]:
     """Return the status codes of a folder, the shipped ones where it has none; raises GW502."""
-    own = place.joinpath(*STATUS_CODES)
-    codes = own if own.is_file() else get_data_folder("mappings").joinpath(*STATUS_CODES)
-    return read_status_codes(codes.read_text(encoding="utf-8"), "/".join(STATUS_CODES))
+    return read_status_codes(_read_table(place, STATUS_CODES), "/".join(STATUS_CODES))
 
 
 def load_active_rules(conn: Connection, known: DecisionRules, at: datetime) -> DecisionRules:

@@ -1,0 +1,49 @@
+"""Which previous documents name the parent of a child declaration is a table of the mappings."""
+
+from __future__ import annotations
+
+import pytest
+from lxml import etree
+
+from gateway.cases import read_parent_codes, read_release_claim
+from gateway.errors import GatewayError
+from gateway.hub import load_shipped_rules
+from gateway.wire import WCO_DEC
+
+HEAD = "code,name,role\n"
+
+
+def declare(code: str) -> etree._Element:
+    previous = f"<PreviousDocument><ID>P</ID><TypeCode>{code}</TypeCode></PreviousDocument>"
+    item = (
+        f"<GovernmentAgencyGoodsItem><SequenceNumeric>1</SequenceNumeric>{previous}"
+        "</GovernmentAgencyGoodsItem>"
+    )
+    return etree.fromstring(
+        f'<Declaration xmlns="{WCO_DEC}"><GoodsShipment>{item}</GoodsShipment></Declaration>'
+    )
+
+
+def test_the_codes_of_the_role_parent_name_a_parent() -> None:
+    assert load_shipped_rules().parent_codes == {"998"}
+    codes = read_parent_codes(f"{HEAD}998,previous,parent\nX1,ours,parent\n705,bill of lading,transport\n")
+    assert codes == {"998", "X1"}
+    for code, parent in (("998", "P"), ("X1", "P"), ("705", None)):
+        claim = read_release_claim(declare(code), codes)
+        assert (claim and claim.parent) == parent
+
+
+@pytest.mark.parametrize(
+    ("table", "told", "place"),
+    [
+        ("code,role\n998,parent\n", "there is no column name", "previous-document.csv:1"),
+        (f"{HEAD}998,a,parent\n998,b,parent\n", "'998': it stands twice", "previous-document.csv:3"),
+        (f"{HEAD},a,parent\n", "a code is empty", "previous-document.csv:2"),
+        (f"{HEAD}705,a,transport\n", "no code has the role parent", "previous-document.csv"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_refused(table: str, told: str, place: str) -> None:
+    with pytest.raises(GatewayError, match="GW502") as wrong:
+        read_parent_codes(table)
+    assert told in wrong.value.detail
+    assert wrong.value.location == place
