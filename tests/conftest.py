@@ -51,7 +51,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_collection(session: pytest.Session) -> Iterator[None]:
     """Collect without looking for garbage: modules and tests stay as long as the process.
 
-    They are looked at no more when tests leave garbage behind.
+    They are looked at no more when tests leave garbage behind, and that is looked for seldom.
     """
     gc.disable()
     try:
@@ -59,6 +59,7 @@ def pytest_collection(session: pytest.Session) -> Iterator[None]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         gc.enable()
 
 
