@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, Operati
 
 from gateway.errors import EVIDENCE_BROKEN, SETTINGS_WRONG, GatewayError
 from gateway.failpoints import kill_at_failpoint
+from gateway.store.compiled_statements import COMPILED_STATEMENTS, share_compiled_statements
 from gateway.store.disk_reserve import (
     DiskReserve,
     InsufficientStorageError,
@@ -113,8 +114,13 @@ def _make_sqlite_engines(url: URL, pool_size: int) -> Engine:
 
 def _open_sqlite_engine(url: URL, pool_size: int, query_only: str) -> Engine:
     engine = create_engine(
-        url, pool_size=pool_size, max_overflow=-1, connect_args={"timeout": 10, "cached_statements": 512}
+        url,
+        pool_size=pool_size,
+        max_overflow=-1,
+        connect_args={"timeout": 10, "cached_statements": 512},
+        execution_options=COMPILED_STATEMENTS,
     )
+    share_compiled_statements(engine)
 
     def harden_connection(connection: Any, _record: Any) -> None:
         with _close_on_failure(connection):
@@ -132,9 +138,11 @@ def _make_postgresql_engine(url: URL, pool_size: int) -> Engine:
             max_overflow=-1,
             pool_pre_ping=True,
             connect_args={"connect_timeout": 10, "options": "-c timezone=UTC"},
+            execution_options=COMPILED_STATEMENTS,
         )
     except ImportError:
         raise GatewayError(SETTINGS_WRONG, _NO_DRIVER, "database.url") from None
+    share_compiled_statements(engine)
     event.listen(engine, "connect", _check_postgresql_settings)
     return engine
 
