@@ -67,10 +67,8 @@ from .submission.submission_index import SubmissionIndex as SubmissionIndex
 from .submission.submission_index import index_submission as index_submission
 from .tools.comparison.bundle_comparison import BundleChange as BundleChange
 from .tools.comparison.bundle_comparison import compare_bundles as compare_bundles
-from .tools.comparison.split_comparison import ProblemChange as ProblemChange
 from .tools.comparison.split_comparison import RequestChange as RequestChange
 from .tools.comparison.split_comparison import SubmissionChange as SubmissionChange
-from .tools.comparison.split_comparison import ValueChange as ValueChange
 from .tools.comparison.split_comparison import compare_submission as compare_submission
 from .tools.diagram.diagram_rows import build_diagram as build_diagram
 from .tools.diagram.html_page import draw_page as draw_page
