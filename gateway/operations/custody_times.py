@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
 from gateway.calendars import Timetable, WorkingCalendar
-from gateway.cases import find_request_custody
+from gateway.cases import find_case_custody, find_request_custody
 from gateway.errors import GatewayError
-from gateway.state_machines import REQUEST
+from gateway.state_machines import CASE, REQUEST
 from gateway.store import agency_requests, deadlines, transitions
 
 __all__ = ["read_case_deadlines", "read_custody_times"]
@@ -25,28 +25,55 @@ def read_case_deadlines(conn: Connection, case_id: int) -> list[dict[str, Any]]:
 def read_custody_times(
     conn: Connection, case: Row[Any], timetable: Timetable, now: datetime
 ) -> list[dict[str, Any]]:
-    """Return for each application who holds it, for what, and the working seconds of each holder.
+    """Return for each application who holds it, for what, since when, and the working seconds of each holder.
 
-    Working time is that of the organisation. It is None where its calendar does not know a day.
+    Working time is that of the organisation. It is None where its calendar does not know a day. A held
+    case has one line without application: its declarant has to file what is missing.
     """
+    if case.state == "HELD":
+        return [_describe_hold(conn, case)]
     found = []
     for request in agency_requests.list_by_case(conn, case.id):
         steps = [(row.at, row.to_state) for row in transitions.list_transitions(conn, REQUEST, request.id)]
         custody = find_request_custody(request.state, request.agency, request.due_at)
         calendar = timetable.get_calendar(request.agency)
+        periods = list(_list_periods([(case.opened_at, REQUEST.initial), *steps], now))
         found.append(
             {
                 "application": request.number,
                 "agency": request.agency,
                 "holder": None if custody is None else custody.holder.value,
                 "task": None if custody is None else custody.task.value,
+                "since": None if custody is None else _find_beginning(periods),
                 "due_at": request.due_at,
-                "working_seconds": _measure(
-                    calendar, _list_periods([(case.opened_at, REQUEST.initial), *steps], now)
-                ),
+                "working_seconds": _measure(calendar, periods),
             }
         )
     return found
+
+
+def _describe_hold(conn: Connection, case: Row[Any]) -> dict[str, Any]:
+    (custody,) = find_case_custody(case.state, (), datetime.fromisoformat(case.detail["held"]["until"]))
+    held = [row.at for row in transitions.list_transitions(conn, CASE, case.id) if row.to_state == "HELD"]
+    return {
+        "application": None,
+        "agency": None,
+        "holder": custody.holder.value,
+        "task": custody.task.value,
+        "since": min(held, default=case.opened_at),
+        "due_at": custody.deadline,
+        "working_seconds": None,
+    }
+
+
+def _find_beginning(periods: Sequence[tuple[str, datetime, datetime]]) -> datetime | None:
+    """Return since when the last holder has it without a break."""
+    since = None
+    for holder, start, end in reversed(periods):
+        if holder != periods[-1][0] or (since is not None and end != since):
+            break
+        since = start
+    return since
 
 
 def _list_periods(

@@ -116,6 +116,34 @@ class HeldCase(AnswerModel):
     missing: list[MissingDocument]
 
 
+class WorkingSeconds(AnswerModel):
+    """The working time that each holder has had an application so far, in seconds."""
+
+    applicant: int = 0
+    agency: int = 0
+    hub: int = 0
+
+
+class Custody(AnswerModel):
+    """Who has the next move about an application; about the case itself while it is held."""
+
+    application: str | None = Field(None, description="The number of the application; absent of a held case.")
+    agency: str | None = None
+    holder: str | None = Field(
+        None,
+        json_schema_extra={"enum": ["applicant", "agency", "hub"]},
+        description="Absent when the application is decided or cancelled.",
+    )
+    task: str | None = Field(
+        None, examples=["decide", "answer", "pay", "inspect", "forward", "reach", "file"]
+    )
+    since: datetime | None = None
+    due_at: datetime | None = None
+    working_seconds: WorkingSeconds | None = Field(
+        None, description="In the working hours of the agency; absent where its calendar does not know a day."
+    )
+
+
 class ResultReference(AnswerModel):
     """A signed result of the case."""
 
@@ -238,6 +266,7 @@ class Case(CaseSummary):
     taken: list[TakenItem] = Field(description="Of a child declaration: what it holds of its parent.")
     removed: list[RemovedItem] = Field(description="The items that amendments took out of the declaration.")
     awaited: list[str] = Field(description="Numbers that the declaration names and no agency has said yet.")
+    custody: list[Custody] = Field(description="Who has the next move, since when and until when.")
 
 
 class Decision(AnswerModel):

@@ -8,7 +8,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.operations import describe_case_fees, describe_case_results, describe_releases
+from gateway.operations import (
+    describe_case_fees,
+    describe_case_results,
+    describe_releases,
+    read_custody_times,
+)
 from gateway.store import (
     OwnCaseFilter,
     agency_requests,
@@ -36,6 +41,7 @@ from gateway.web.api.case_models import (
     CaseList,
     CaseQuery,
     CaseSummary,
+    Custody,
     Decision,
     Evidence,
     EvidenceRecord,
@@ -52,6 +58,7 @@ from gateway.web.api.case_models import (
     RemovedItem,
     ResultReference,
     TakenItem,
+    WorkingSeconds,
 )
 from gateway.web.api.model_bases import AnswerModel
 from gateway.web.api.page_cursors import read_cursor, write_cursor
@@ -114,6 +121,8 @@ def _get_case(call: ApiCall) -> ApiAnswer:
         clearance = customs_notices.find_state(conn, row.id)
         levied = describe_case_fees(conn, row.id)
         moved = describe_releases(conn, row)
+        timetable = call.services.hub.timetable.read_timetable(conn)
+        custody = read_custody_times(conn, row, timetable, call.services.clock())
     detail = row.detail or {}
     return ApiAnswer(
         Case(
@@ -130,6 +139,7 @@ def _get_case(call: ApiCall) -> ApiAnswer:
             fees=[_read_fee(one) for one in levied],
             **_read_moves(moved),
             awaited=sorted({one.number for one in awaited}),
+            custody=[_read_custody(one) for one in custody],
         )
     )
 
@@ -148,6 +158,11 @@ def _read_moves(moved: dict[str, Any]) -> dict[str, Any]:
         "taken": [read(TakenItem, one) for one in moved["taken"]],
         "removed": [read(RemovedItem, one) for one in moved["removed"]],
     }
+
+
+def _read_custody(one: dict[str, Any]) -> Custody:
+    spent = one.pop("working_seconds")
+    return Custody(**one, working_seconds=None if spent is None else WorkingSeconds(**spent))
 
 
 def _read_fee(fee: dict[str, Any]) -> Fee:

@@ -65,7 +65,11 @@ def test_a_case_is_filed_and_followed_to_its_result(story: Story, broker: Client
         *("KPTA", "KFDA", "NPQS")
     ]
     assert broker.refusal(f"results/{number}") == (404, "GW112")
+    held = case["custody"][0]
+    assert (held["holder"], held["task"], held["agency"]) == ("agency", "decide", "KPTA")
+    assert (held["since"] <= held["due_at"], held["working_seconds"]["applicant"]) == (True, 0)
     story.hear("KPTA", asked(story, "KPTA", "Q1"))
+    assert broker.get(f"cases/{number}").json["custody"][0]["holder"] == "applicant"
     (notice,) = broker.get(f"cases/{number}/notices").json["notices"]
     assert (notice["number"], notice["text"]) == ("KPTA-Q1", "the certificate of origin")
     story.decide_all()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Blueprint, abort, render_template
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 from werkzeug.wrappers import Response
 
 from gateway.accounts import Right
+from gateway.calendars import Timetable
 from gateway.errors import GatewayError
 from gateway.operations import (
     add_case_waiting,
@@ -20,6 +22,7 @@ from gateway.operations import (
     find_case,
     list_case_trail,
     read_case_report,
+    read_custody_times,
     read_message_report,
 )
 from gateway.state_machines import CASE, MESSAGE
@@ -117,9 +120,23 @@ def add_object_pages(pages: Blueprint, services: ConsoleServices) -> None:
     def show_case(number: str) -> str:
         with read_transaction(services.engine) as conn:
             report = _read_case(conn, number)
+            timetable = services.hub.timetable.read_timetable(conn)
+            case = find_case(conn, report["number"])
+            report["custody"] = [] if case is None else _read_custody(conn, case, timetable, services.clock())
             add_case_waiting(conn, [report], services.clock())
             add_delivery_waiting(conn, report["deliveries"], services.clock())
         return render_template("operations/case.html", report=report)
+
+
+def _read_custody(
+    conn: Connection, case: Row[Any], timetable: Timetable, now: datetime
+) -> list[dict[str, Any]]:
+    """Return who has the next move, with the working time of each holder as a span."""
+    found = [one for one in read_custody_times(conn, case, timetable, now) if one["holder"] is not None]
+    for one in found:
+        spent = one["working_seconds"] or {}
+        one["spent"] = [(holder, timedelta(seconds=seconds)) for holder, seconds in spent.items()]
+    return found
 
 
 def _answer_list(name: str, page: ListPage, columns: tuple[str, ...], states: Any) -> str | Response:

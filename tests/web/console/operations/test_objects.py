@@ -70,6 +70,15 @@ def test_a_message_is_shown_with_its_signer_and_evidence(story: Story, operator:
         assert words in page, words
 
 
+def test_a_case_says_who_has_the_next_move(story: Story, operator: Browser) -> None:
+    story.submit()
+    story.tick()
+    page = operator.get(f"/console/operations/cases/{story.case().number}").text
+    moves = page[page.index("<h2>Who has the next move") : page.index("<h2>Deliveries")]
+    for words in ("KFDA", "decide", "Working time", "2026-12-04"):
+        assert words in moves, words
+
+
 def test_a_case_is_shown_from_the_first_octet_to_the_last_receipt(story: Story, operator: Browser) -> None:
     story.submit()
     story.tick()
