@@ -190,8 +190,8 @@ PARENT_NOT_USABLE = Problem(
     title="parent case cannot be used",
     meaning="The declaration refers to a parent case from which it cannot take items.",
     cause=(
-        "The parent is not known, belongs to another declarant, or is not decided with an approval. Or the "
-        "items name several parents, or other numbers there."
+        "The parent is not known, belongs to another declarant, or is not decided with an approval. Or "
+        "customs has cleared the item there. Or the items name several parents, or other numbers there."
     ),
     remedy="Name the case of your own declaration at each item, and wait for its result.",
     soap="Client",

@@ -8,7 +8,7 @@ again. What an agency changes afterwards is told to both.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -34,11 +34,13 @@ from gateway.harmonize import UnitTable
 from gateway.hub.amended_places import find_former_message
 from gateway.hub.case_progress import list_rejected_case_items
 from gateway.hub.completion import list_all_decisions
+from gateway.hub.customs import find_leading_result
 from gateway.hub.document_needs import load_stored_submission
 from gateway.hub.hub import Hub
 from gateway.store import (
     NewItemRelease,
     cases,
+    customs_notices,
     events,
     item_releases,
     messages,
@@ -99,9 +101,13 @@ def _make_parent_error(claim: ReleaseClaim, words: str) -> GatewayError:
 
 
 def judge_prepared_release(
-    conn: Connection, prepared: PreparedRelease, units: UnitTable
+    conn: Connection, prepared: PreparedRelease, units: UnitTable, held: Sequence[Row[Any]] = ()
 ) -> tuple[ReportedProblem, ...]:
-    """Lock the parent, and return why items may not leave; raises GW416 for one that is not decided."""
+    """Lock the parent, and return why items may not leave.
+
+    `held` is what an amended child held until now. Raises GW416 for a parent that is not decided, and for
+    an item that customs has cleared there: it cannot leave any more, but a child keeps what it held.
+    """
     parent = cases.lock_case(conn, prepared.parent)
     claim = prepared.claim
     if parent.state not in _DECIDED or parent.outcome not in _RELEASING:
@@ -114,8 +120,33 @@ def judge_prepared_release(
     for row in item_releases.list_releases_from(conn, parent.id):
         if row.returned_at is None:
             taken[row.item].append(GoodsQuantity(row.measure, Decimal(row.quantity), row.unit))
-    found = judge_release(claim, prepared.goods, approved, taken, units)
+    goods = prepared.goods
+    for item in _list_cleared_items(conn, parent) & {one.number for one in claim.items}:
+        mine = [row for row in held if row.item == item]
+        if not mine:
+            raise _make_parent_error(claim, f"is cleared by customs: item {item} does not leave any more")
+        goods, taken[item] = _keep_held_goods(goods, item, mine), []
+    found = judge_release(claim, goods, approved, taken, units)
     return tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in found)
+
+
+def _list_cleared_items(conn: Connection, parent: Row[Any]) -> set[int]:
+    """Return the items that customs has cleared in a locked parent: those that its result names, or all."""
+    if customs_notices.find_state(conn, parent.id) != "CLEARED":
+        return set()
+    leading = customs_notices.find_by_id(conn, find_leading_result(conn, parent.id) or 0)
+    named = [] if leading is None else leading.content["items"]
+    if leading is None or not named:
+        return set(parent.detail["items"])
+    return {one["item"] for one in named if one["code"] == leading.code}
+
+
+def _keep_held_goods(
+    goods: tuple[ReleasableItem, ...], item: int, held: Sequence[Row[Any]]
+) -> tuple[ReleasableItem, ...]:
+    """Return the goods of a parent with no more of an item than a child of it held."""
+    mine = tuple(GoodsQuantity(row.measure, Decimal(row.quantity), row.unit) for row in held if row.measure)
+    return tuple(replace(one, quantities=mine) if one.number == item else one for one in goods)
 
 
 def store_release(conn: Connection, prepared: PreparedRelease, child: int, now: datetime) -> None:
@@ -178,8 +209,9 @@ def take_items_again(
     conn: Connection, prepared: PreparedRelease | None, child: int, units: UnitTable, now: datetime
 ) -> tuple[ReportedProblem, ...]:
     """Give back what a locked child has taken, and take what it is amended to; return why it may not."""
+    held = item_releases.list_releases_into(conn, child)
     item_releases.return_releases(conn, child, "amended", now)
-    told = () if prepared is None else judge_prepared_release(conn, prepared, units)
+    told = () if prepared is None else judge_prepared_release(conn, prepared, units, held)
     if prepared is not None and not told:
         store_release(conn, prepared, child, now)
     return told

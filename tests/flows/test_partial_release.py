@@ -12,8 +12,10 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import DecisionCode
+from gateway.cases.agency_notices import DecisionCode, SignedReply
+from gateway.cases.customs_notices import ClearedItem, CustomsCall, CustomsNotice
 from gateway.hub.admit import admit_submission
+from gateway.hub.customs.customs_reports import apply_customs_call
 from gateway.operations import read_case_report
 from gateway.store import cases
 from gateway.store.engine import read_transaction
@@ -279,3 +281,42 @@ def test_wherever_a_process_dies_refused_items_are_removed_once(story: Story, si
     story.tick(minutes=5)
     assert [one["item"] for one in report(story)["removed"]] == [2]
     assert story.evidence("case", story.parent_id).count("amended") == 1  # type: ignore[attr-defined]
+
+
+def clear(story: Story, code: str, *items: tuple[int, str]) -> None:
+    """Let customs report about the parent."""
+    said = CustomsNotice(f"CUS-{code}", story.clock(), code, items=tuple(ClearedItem(*one) for one in items))
+    call = CustomsCall(said, case_number=story.parent)  # type: ignore[attr-defined]
+    apply_customs_call(story.hub, call, SignedReply(b"<signed call/>", "ab" * 32), clears=True)
+    story.tick(seconds=1)
+
+
+def test_what_customs_has_cleared_in_the_parent_does_not_leave(story: Story) -> None:
+    clear(story, "5EC")
+    take(story, "C1", (1, "200.5", "40"))
+    ((problem, _),) = story.problems()
+    assert problem == "GW416"
+    clear(story, "10")
+    take(story, "C1", (1, "200.5", "40"))
+    assert story.outcome()[0] == "APPROVED"
+
+
+def test_an_item_that_customs_has_not_cleared_leaves(story: Story) -> None:
+    clear(story, "5EC", (3, "5EC"), (1, "03"))
+    take(story, "C1", (3, "10", "10"))
+    assert story.problems()[0][0] == "GW416"
+    take(story, "C2", (1, "200.5", "40"))
+    assert story.outcome()[0] == "APPROVED"
+
+
+def test_a_child_keeps_what_it_held_when_its_parent_is_cleared(story: Story) -> None:
+    take(story, "C1", (1, "200.5", "40"))
+    story.tick()
+    clear(story, "5EC")
+    for amount, outcome in (("420.5", "REFUSED"), ("100", "APPROVED")):
+        change = all_of(child("C1", story.parent, (1, amount, "40")), amended)  # type: ignore[attr-defined]
+        story.submit(story.submission(change), action="Amend", attach=False)
+        for _ in range(2):
+            story.tick(seconds=1)
+        assert story.outcome()[0] == outcome
+    assert stays(story) == {(1, "Net"): "320.5", (1, "Tar"): "60"}
