@@ -206,8 +206,10 @@ def _canonicalize_signed_document(
     root: etree._Element, structure: SignatureStructure, reference: DigestReference
 ) -> bytes:
     method = reference.transforms[1]
-    if method.algorithm != EXCLUSIVE_C14N:
-        return canonicalize_document(root, (structure.element,))
+    exclusive = method.algorithm == EXCLUSIVE_C14N
+    alone = root.getprevious() is None and root.getnext() is None
+    if not exclusive or (alone and not method.prefixes):
+        return canonicalize_document(root, (structure.element,), exclusive=exclusive)
     bare = deepcopy(root)
     remove_element(next(bare.iterchildren(_SIGNATURE)))
     return apply_canonicalization(bare, method)

@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 from lxml import etree
 from signxml import CanonicalizationMethod, DigestAlgorithm, SignatureMethod
+from signxml.processor import XMLProcessor
 from signxml.xades import XAdESSignatureConfiguration, XAdESSigner, XAdESVerifier
 
 from gateway.conformance.hostile import naive_verifier
@@ -58,6 +59,24 @@ def test_plain_signxml_agrees(signers: dict[str, KeySigner], now: datetime, kind
     )
     assert len(results) == 3
     assert results[0].signed_data == canonicalize_document(root, (root[-1],))
+
+
+def test_the_signed_document_is_not_made_a_tree_again(
+    signer: KeySigner, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a long document a second tree would take more memory than all the rest."""
+    root = reread(sign_document(document("d1"), signer, now=now))
+    read: list[bytes] = []
+    parse = XMLProcessor._fromstring
+
+    def record(self: XMLProcessor, octets: bytes, **more: Any) -> Any:
+        read.append(octets)
+        return parse(self, octets, **more)
+
+    monkeypatch.setattr(XMLProcessor, "_fromstring", record)
+    verify_document(root)
+    assert [octets for octets in read if b"SignedProperties" in octets and b"SignedInfo" not in octets]
+    assert canonicalize_document(root, (root[-1],)) not in read
 
 
 def test_the_naive_reader_agrees(signer: KeySigner, now: datetime) -> None:
