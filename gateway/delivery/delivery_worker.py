@@ -143,34 +143,32 @@ class DeliveryWorker:
     def _claim_from_lanes(self, room: int) -> list[DeliveryLease]:
         now = self._clock()
         with read_transaction(self._engine) as conn:
-            due = [lane for lane in lanes.list_due_lanes(conn, now) if self._count_lane_slots(lane) > 0]
-            suspects = self._find_suspect_lanes(conn, due, now)
+            found = lanes.list_due_lanes(conn, now)
+        due = [lane for lane in found if self._count_lane_slots(lane.name) > 0]
         if not due:
             return []
+        # None while one is held here.
+        suspects = [] if self._suspecting else [lane for lane in due if lane.suspected]
         leases: list[DeliveryLease] = []
         share = max(1, room // len(due))
         with write_transaction(self._engine, "delivery.claim") as conn:
             for lane in self._rotate_lanes(suspects) if suspects else ():
                 # The worker may die from it: one at a time, so that the cause is known.
                 until = now + self._pace.lease
-                leases += delivery_leases.claim_deliveries(conn, lane, self._name, now, until, suspects=True)
+                leases += delivery_leases.claim_deliveries(
+                    conn, lane.name, self._name, now, until, suspects=True, known=lane
+                )
                 if leases:
                     break
             for lane in self._rotate_lanes(due):
-                most = min(share, room - len(leases), self._count_lane_slots(lane))
+                most = min(share, room - len(leases), self._count_lane_slots(lane.name))
                 if most > 0:
                     leases += delivery_leases.claim_deliveries(
-                        conn, lane, self._name, now, now + self._pace.lease, limit=most
+                        conn, lane.name, self._name, now, now + self._pace.lease, limit=most, known=lane
                     )
         return leases
 
-    def _find_suspect_lanes(self, conn: Connection, due: list[str], now: datetime) -> list[str]:
-        """Return those of the lanes in which a suspect delivery is due; none while one is held here."""
-        if not due or self._suspecting:
-            return []
-        return [lane for lane in upkeep.list_suspect_lanes(conn, now) if lane in due]
-
-    def _rotate_lanes(self, due: list[str]) -> list[str]:
+    def _rotate_lanes(self, due: list[lanes.DueLane]) -> list[lanes.DueLane]:
         """Return the lanes, each time starting with another one."""
         self._turn += 1
         first = self._turn % len(due)

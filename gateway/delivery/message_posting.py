@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
-
-from sqlalchemy import Engine
 
 from gateway.delivery.http_client import HttpAnswer, HttpClient
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, PARTNER_FAULT, REFUSED_FOR_GOOD, GatewayError
-from gateway.hub import Hub
+from gateway.hub import Hub, RegisterSnapshot
 from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore
 from gateway.store import DeliveryLease, payloads, read_transaction
 
-__all__ = ["check_answer_status", "open_answer", "post_stored_message"]
+__all__ = ["PostedMessage", "check_answer_status", "open_answer", "post_stored_message"]
 
 # ebMS 2.0 does not say which statuses are permanent; other handlers sort them in this way.
 _PASSING: Final = frozenset({408, 425, 429})
@@ -20,15 +19,22 @@ _LASTING: Final = frozenset({501, 505, 510})
 _UNAUTHORIZED: Final = 401
 
 
-def post_stored_message(engine: Engine, sender: HttpClient, lease: DeliveryLease) -> HttpAnswer:
-    """Post the octets of a delivery to its endpoint and return the answer, whatever its status."""
+@dataclass(frozen=True, slots=True)
+class PostedMessage:
+    """The octets that were posted, what was answered, and the register as it was before."""
+
+    octets: bytes
+    answer: HttpAnswer
+    knowledge: RegisterSnapshot
+
+
+def post_stored_message(hub: Hub, sender: HttpClient, lease: DeliveryLease) -> PostedMessage:
+    """Post the octets of a delivery to its endpoint and return them with the answer, whatever its status."""
     headers = dict(lease.parameters["headers"])
-    return sender.post(str(lease.parameters["endpoint"]), headers, _load_octets(engine, lease))
-
-
-def _load_octets(engine: Engine, lease: DeliveryLease) -> bytes:
-    with read_transaction(engine) as conn:
-        return payloads.get_payload_octets(conn, lease.payload_sha256 or "")
+    with read_transaction(hub.engine) as conn:
+        octets = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
+        knowledge = hub.confirm_snapshot(conn)
+    return PostedMessage(octets, sender.post(str(lease.parameters["endpoint"]), headers, octets), knowledge)
 
 
 def check_answer_status(answer: HttpAnswer) -> None:
@@ -46,15 +52,16 @@ def check_answer_status(answer: HttpAnswer) -> None:
 
 
 def open_answer(
-    hub: Hub, lease: DeliveryLease, answer: HttpAnswer, protocol: ProtocolCore, context: ProtocolContext
+    lease: DeliveryLease, posted: PostedMessage, protocol: ProtocolCore, context: ProtocolContext
 ) -> OpenedMessage:
     """Return the verified content of an answer to a posted message, compared with the octets sent.
 
     Raises GW602 for a final refusal, and GW603 for any other answer that does not match: it proves
     nothing, and the message is sent again.
     """
-    octets = _load_octets(hub.engine, lease)
-    sent = protocol.read_sent_unit(Hub.make_parcel(dict(lease.parameters["headers"]), octets), context.limits)
+    parcel = Hub.make_parcel(dict(lease.parameters["headers"]), posted.octets)
+    sent = protocol.read_sent_unit(parcel, context.limits)
+    answer = posted.answer
     back = Hub.make_parcel({"Content-Type": answer.headers.get("content-type", "")}, answer.body)
     try:
         return protocol.open(back, context, sent)

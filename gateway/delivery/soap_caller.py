@@ -11,11 +11,11 @@ from gateway.cases import PartnerAnswer, SignedReply
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.http_client import HttpLimits
 from gateway.delivery.service_contracts import ServiceCall, load_contract
-from gateway.delivery.soap_client import AnswerPolicy, open_signed_answer, sign_call
+from gateway.delivery.soap_client import AnswerPolicy, SignedCall, open_signed_answer, sign_call
 from gateway.delivery.wsdl_files import WsdlFile
 from gateway.pki import Certificate, Signer
 
-__all__ = ["CallSender", "SoapCaller", "SoapDestination", "compose_service_call"]
+__all__ = ["CallSender", "PostedCall", "SoapCaller", "SoapDestination", "compose_service_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,15 @@ def compose_service_call(destination: SoapDestination, call: ServiceCall) -> byt
     return load_contract(destination.wsdl).compose_envelope(call)
 
 
+@dataclass(frozen=True, slots=True)
+class PostedCall:
+    """A call that was made, its destination, and the octets of its answer."""
+
+    call: SignedCall
+    answer: HttpAnswer
+    destination: SoapDestination
+
+
 class SoapCaller:
     """Makes attempts: signs, sends, opens the answer; safe to share between threads.
 
@@ -59,6 +68,38 @@ class SoapCaller:
         self._signer = signer
         self._clock = clock
 
+    def post_call(self, envelope: bytes, destination: SoapDestination) -> PostedCall:
+        """Make one attempt: sign the stored `envelope` anew and send it; the answer is not looked at."""
+        agreed = load_contract(destination.wsdl)
+        call = sign_call(
+            envelope,
+            agreed,
+            self._signer(),
+            self._clock(),
+            destination.rules.limits,
+            address=destination.endpoint,
+        )
+        answer = self._sender.post(destination.endpoint, call.headers, call.body, destination.bounds)
+        return PostedCall(call, answer, destination)
+
+    def read_answer(self, posted: PostedCall) -> tuple[PartnerAnswer, SignedReply]:
+        """Return what was answered, and its signed octets with the digest of the accepted certificate."""
+        believed: list[str] = []
+        rules = posted.destination.rules
+
+        def record_signer(certificate: Certificate, at: datetime) -> None:
+            rules.judge(certificate, at)
+            believed.append(certificate.sha256)
+
+        said = open_signed_answer(
+            posted.answer,
+            posted.call,
+            load_contract(posted.destination.wsdl),
+            replace(rules, judge=record_signer),
+            self._clock(),
+        )
+        return said, SignedReply(posted.answer.body, next(iter(believed), None))
+
     def send_call(self, envelope: bytes, destination: SoapDestination) -> PartnerAnswer:
         """Make one attempt and return what the partner answered; raises as `exchange_call` does."""
         return self.exchange_call(envelope, destination)[0]
@@ -71,22 +112,4 @@ class SoapCaller:
         Returns the answer and its signed octets, with the digest of the accepted certificate.
         Raises GW601, GW602, GW603 or GW608; all but GW602 may be retried.
         """
-        agreed = load_contract(destination.wsdl)
-        call = sign_call(
-            envelope,
-            agreed,
-            self._signer(),
-            self._clock(),
-            destination.rules.limits,
-            address=destination.endpoint,
-        )
-        answer = self._sender.post(destination.endpoint, call.headers, call.body, destination.bounds)
-        believed: list[str] = []
-
-        def record_signer(certificate: Certificate, at: datetime) -> None:
-            destination.rules.judge(certificate, at)
-            believed.append(certificate.sha256)
-
-        rules = replace(destination.rules, judge=record_signer)
-        said = open_signed_answer(answer, call, agreed, rules, self._clock())
-        return said, SignedReply(answer.body, next(iter(believed), None))
+        return self.read_answer(self.post_call(envelope, destination))

@@ -65,7 +65,7 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Delive
     partners = PartnerDirectory(
         watched.get_partners,
         base.register.judge,
-        lambda sha256: base.register.refresh_snapshot().find_certificate_party(sha256, get_current_time()),
+        lambda sha256: base.register.get_snapshot().find_certificate_party(sha256, get_current_time()),
         build_wire_limits(settings.limits),
         partial(find_expected_wsdl, settings),
     )

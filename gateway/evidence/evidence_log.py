@@ -12,15 +12,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, select
 
-from gateway.store import PreparedStatement
+from gateway.store import insert_log_rows
 from gateway.store.tables import evidence
 
 __all__ = ["encode_leaf", "hash_leaf", "list_subject_leaves", "record_evidence"]
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
-_INSERT = PreparedStatement(insert(evidence))
 
 
 def record_evidence(
@@ -42,7 +41,7 @@ def record_evidence(
         "data": _canonicalize_json(data),
     }
     row["leaf_hash"] = hash_leaf(_encode_leaf_row(row, row["data"]))
-    _INSERT.execute_rows(conn, [row])
+    insert_log_rows(conn, evidence, [row])
     return str(row["leaf_hash"])
 
 

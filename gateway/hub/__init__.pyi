@@ -120,6 +120,7 @@ from .register.mapping_changes import read_mapping_files as read_mapping_files
 from .register.register_snapshot import RegisterSnapshot as RegisterSnapshot
 from .register.register_snapshot import load_register_snapshot as load_register_snapshot
 from .register.stored_forwarding_rules import make_rule_columns as make_rule_columns
+from .register.trusted_register import StaleSnapshotError as StaleSnapshotError
 from .reply import CallBackWitness as CallBackWitness
 from .reply import apply_call_back as apply_call_back
 from .requirement_ledger import load_requirement_balances as load_requirement_balances

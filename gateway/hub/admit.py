@@ -85,11 +85,12 @@ def admit_submission(hub: Hub, message: int, finish: FinishLease) -> None:
         row = messages.find_by_id(conn, message)
         waiting = row is not None and row.state in _WAITING
         found = messages.load_payloads(conn, message) if waiting else ()
+        knowledge = hub.confirm_snapshot(conn)
     if row is None or not waiting:
         with write_transaction(hub.engine, "admit.again") as conn:
             finish(conn)
         return
-    arrived = StoredSubmission(row, found, hub.refresh_snapshot())
+    arrived = StoredSubmission(row, found, knowledge)
     try:
         while not _store_case(hub, arrived, process_submission(hub, arrived, now), finish, now):
             pass
@@ -268,7 +269,8 @@ def _mark_processed(conn: Connection, row: Row[Any], now: datetime, problem: str
         return
     if row.state == "FAILED":
         messages.apply_event(conn, row.id, StateEvent("retry", now, _ACTOR))
-    messages.apply_event(conn, row.id, StateEvent("process", now, _ACTOR), problem)
+    before = "ACCEPTED" if row.state == "FAILED" else row.state
+    messages.apply_event(conn, row.id, StateEvent("process", now, _ACTOR), problem, before=before)
 
 
 def _start_case(
@@ -304,6 +306,7 @@ def _start_case(
         store_release(conn, release, case, now)
     note_joined_results(conn, case, (one.key for _, one in used.taken), now)
     await_unknown_requirements(conn, case, used, now)
+    payloads.store_payloads(conn, [one.envelope for one in (*applications, *customs)], now)
     for sequence, told_one in enumerate(zip(intake.prepared, applications, strict=True), start=1):
         open_application(conn, hub, (case, sequence, intake.bundle), told_one, now)
     enqueue_registration_calls(conn, customs, case, now)

@@ -86,9 +86,11 @@ def outdate_early_decisions(conn: Connection, request: Row[Any], notice: str) ->
         row.dedupe_key.startswith(f"amend:{request.number}:") and row.state in _NOT_HEARD
         for row in deliveries.list_by_request(conn, request.case_id, request.id)
     )
+    if not waiting:
+        return
     known = decisions.list_by_request(conn, request.id)
     # What counts already was decided during a call: the agency has what was amended, and may correct it.
-    if waiting and known and all(row.notice_no == notice for row in known):
+    if known and all(row.notice_no == notice for row in known):
         agency_requests.outdate_decisions(conn, request.id, max(row.id for row in known))
 
 
@@ -145,7 +147,11 @@ def move_request(
     elif event in _ASKING and not leads:
         return event
     agency_requests.apply_event(
-        conn, request.id, StateEvent(event, now, request.agency, notice.number[:100]), **values
+        conn,
+        request.id,
+        StateEvent(event, now, request.agency, notice.number[:100]),
+        before=request.state,
+        **values,
     )
     return event
 
@@ -170,26 +176,29 @@ def move_case(
 ) -> None:
     """Decide or withdraw a locked case when nothing is open any more; a change is concluded again.
 
-    `cause` is what is recorded with the step: the number of a notice, or a reason. Without `decided`
+    The row of the case is as it is now. `cause` is what is recorded with the step: the number of a
+    notice, or a reason. Without `decided`
     no agency has said anything. While an agency has
     not said whether it cancels its application, nothing is decided. A withdrawn case stays so.
     """
     if case.state == "WITHDRAWN":
         return
     asked = agency_requests.list_by_case(conn, case.id)
-    standing = list_all_decisions(conn, case.id)
+    standing = list_all_decisions(conn, case.id, asked)
     outcome = _evaluate_outcome(case, asked, standing)
     if outcome is None and not decided:
         return
     if outcome is None:
-        cases.apply_event(conn, case.id, StateEvent("decision", now, _ACTOR, cause[:100]))
+        step = StateEvent("decision", now, _ACTOR, cause[:100])
+        cases.apply_event(conn, case.id, step, before=case.state)
         return
     rests_on = compute_conclusion_id(outcome, standing, list_cancellations(asked))
     key = ":".join(["conclude", str(case.id), rests_on, *_list_turn(case)])
     if not enqueue_task(conn, "conclude", ("case", case.id), key, now, rests_on=rests_on):
         return
     event = _choose_case_event(case, outcome)
-    cases.apply_event(conn, case.id, StateEvent(event, now, _ACTOR, cause[:100]), outcome=outcome.value)
+    step = StateEvent(event, now, _ACTOR, cause[:100])
+    cases.apply_event(conn, case.id, step, before=case.state, outcome=outcome.value)
     _settle_ledger(conn, units, case, (outcome, asked, standing), now)
     ended = "decided" if event == "last_decision" else "corrected"
     kind = "withdrawn" if event == "withdrawn" else ended
@@ -234,7 +243,7 @@ def _settle_ledger(
 def list_rejected_case_items(conn: Connection, case: Row[Any]) -> set[int]:
     """Return the items of a locked case whose decisions in force reject them, and of cancelled requests."""
     asked = agency_requests.list_by_case(conn, case.id)
-    standing = list_all_decisions(conn, case.id)
+    standing = list_all_decisions(conn, case.id, asked)
     return _list_rejected(case, asked, standing)
 
 

@@ -193,6 +193,10 @@ class Hub:
         """Return a snapshot of the register as it is now."""
         return self.register.refresh_snapshot()
 
+    def confirm_snapshot(self, conn: Connection) -> RegisterSnapshot:
+        """Return a snapshot of the register as it is now, in the transaction that reads what it is for."""
+        return self.register.confirm_snapshot(conn)
+
     def is_snapshot_current(self, knowledge: RegisterSnapshot) -> bool:
         """Return whether the register is unchanged since the snapshot `knowledge` was taken."""
         return self.register.is_snapshot_current(knowledge)

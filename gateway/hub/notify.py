@@ -23,8 +23,8 @@ from gateway.hub.outbox import (
     CaseSnapshot,
     FinishLease,
     QueuedMessage,
-    load_case_snapshot,
     make_case_header,
+    read_undecided_snapshot,
     seal_message,
     store_message,
 )
@@ -40,9 +40,9 @@ def notify_applicant(hub: Hub, notice_id: int, finish: FinishLease) -> None:
     with read_transaction(hub.engine) as conn:
         said = notices.find_by_id(conn, notice_id)
         request = requests.find_by_id(conn, said.request_id) if said else None
-    if said is None or request is None:
-        raise GatewayError(OUR_MISTAKE, f"notice {notice_id} is gone")
-    facts = load_case_snapshot(hub, request.case_id)
+        if said is None or request is None:
+            raise GatewayError(OUR_MISTAKE, f"notice {notice_id} is gone")
+        facts = read_undecided_snapshot(conn, hub, request.case_id)
     try:
         outgoing = seal_message(hub, facts, "Notice", _make_notice_document(facts, request, said, now), now)
     except GatewayError as error:

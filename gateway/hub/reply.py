@@ -35,7 +35,7 @@ from gateway.hub.case_progress import (
     move_request,
     outdate_early_decisions,
 )
-from gateway.hub.completion import case_closing
+from gateway.hub.completion import case_closing, is_cancellation_open
 from gateway.hub.customs import record_late_decision
 from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.fees import apply_fee_notice, check_forwarded, end_fees_of_cancelled
@@ -166,12 +166,12 @@ def apply_answer(
         return
     answer, spoken = heard
     with write_transaction(hub.engine, "reply.answer") as conn:
+        case = cases.lock_case_of_request(conn, request_id)
         request = agency_requests.find_by_id(conn, request_id)
-        if request is None:
+        if case is None or request is None:
             raise GatewayError(REPLY_UNMATCHED, f"there is no request {request_id}")
         now = hub.clock()
-        case = cases.lock_case(conn, request.case_id)
-        agency_requests.apply_event(conn, request.id, StateEvent("send", now, _ACTOR))
+        agency_requests.apply_event(conn, request.id, StateEvent("send", now, _ACTOR), before=request.state)
         record_evidence(
             conn, "sent", "request", request.id, request.document_sha256, {"agency": request.agency}, now
         )
@@ -264,9 +264,8 @@ def _apply_acknowledgment(
     if not moves and known == said:
         return
     values = {"receipt_number": said} if known is None else {}
-    agency_requests.apply_event(
-        conn, request.id, StateEvent("acknowledge", now, request.agency, said[:100]), **values
-    )
+    event = StateEvent("acknowledge", now, request.agency, said[:100])
+    agency_requests.apply_event(conn, request.id, event, before=request.state, **values)
     _correlate_receipt(conn, request, said)
     record_evidence(conn, "acknowledged", "request", request.id, None, {"receipt": said}, now)
 
@@ -322,7 +321,7 @@ def _apply_notice(
         end_fees_of_cancelled(conn, request.id, now, decided=request.state == "DECIDED")
     if notice.decisions or event == "cancel":
         record_late_decision(conn, case, request, stored.id, notice.number, now)
-    if notice.decisions:
+    if notice.decisions and is_cancellation_open(request):
         answer_cancellation_by_decision(conn, request.id, notice.number, now)
     if notice.decisions or event in CANCELLATION_EVENTS:
         move_case(conn, hub.rules.bundle.units, case, notice.number, now)

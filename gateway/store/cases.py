@@ -13,7 +13,7 @@ from gateway.errors import NO_OPEN_CASE, REFERENCE_REUSED, GatewayError
 from gateway.state_machines import CASE
 from gateway.store import messages, transitions
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.tables import cases
+from gateway.store.tables import agency_requests, cases
 from gateway.store.transitions import StateEvent
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "list_opened_between",
     "list_standing_by_reference",
     "lock_case",
+    "lock_case_of_request",
     "open_case",
     "open_refused_case",
     "set_detail",
@@ -41,6 +42,10 @@ _TRIES = 5
 _INSERT = InsertIfAbsent(cases, ("declarant", "functional_reference", "version"), "id")
 _GET = select(cases).where(cases.c.id == bindparam("wanted"))
 _LOCK = _GET.with_for_update(key_share=True)
+_OF_REQUEST = select(agency_requests.c.case_id).where(agency_requests.c.id == bindparam("request"))
+_LOCK_BY_REQUEST = (
+    select(cases).where(cases.c.id == _OF_REQUEST.scalar_subquery()).with_for_update(key_share=True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,11 @@ def lock_case(conn: Connection, case_id: int) -> Row[Any]:
     if row is None:
         raise GatewayError(NO_OPEN_CASE, f"there is no case {case_id}")
     return row
+
+
+def lock_case_of_request(conn: Connection, request: int) -> Row[Any] | None:
+    """Lock the case of a request (row id) until the transaction ends; None where there is no such request."""
+    return conn.execute(_LOCK_BY_REQUEST, {"request": request}).first()
 
 
 def apply_event(conn: Connection, case_id: int, what: StateEvent, **values: Any) -> str:

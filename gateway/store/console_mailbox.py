@@ -7,16 +7,26 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, bindparam, exists, func, select
 
 from gateway.state_machines import REQUEST
-from gateway.store.officer_tables import console_mailbox
+from gateway.store.officer_tables import console_mailbox, console_switches
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.tables import agency_requests
 
-__all__ = ["NewMailboxCall", "count_undecided", "has_application", "insert_call", "list_by_request"]
+__all__ = [
+    "NewMailboxCall",
+    "count_undecided",
+    "find_place",
+    "has_application",
+    "insert_call",
+    "list_by_request",
+]
 
 _INSERT = InsertIfAbsent(console_mailbox, ("delivery_id",), "id")
+_RESTS = exists().where(console_mailbox.c.request_id == bindparam("request"))
+_SWITCHED = exists().where(console_switches.c.agency == bindparam("agency"))
+_PLACE = select(_RESTS.label("rests"), _SWITCHED.label("switched"))
 #: Undecided applications are counted up to this number.
 _MOST = 10_000
 
@@ -42,6 +52,12 @@ def has_application(conn: Connection, request: int) -> bool:
     """Return whether an application itself came to rest, so that all that follows it belongs here."""
     found = select(console_mailbox.c.id).where(console_mailbox.c.request_id == request)
     return conn.execute(found.limit(1)).first() is not None
+
+
+def find_place(conn: Connection, request: int, agency: str) -> tuple[bool, bool]:
+    """Return whether an application came to rest, and whether its agency is switched to the console."""
+    row = conn.execute(_PLACE, {"request": request, "agency": agency}).one()
+    return bool(row.rests), bool(row.switched)
 
 
 def list_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:

@@ -16,10 +16,14 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Select,
+    Text,
     Update,
     bindparam,
+    exists,
     func,
     insert,
+    literal,
     literal_column,
     or_,
     select,
@@ -29,9 +33,10 @@ from sqlalchemy import (
 from gateway.state_machines import DELIVERY, get_next_state
 from gateway.store import transitions
 from gateway.store.attempt_outcomes import AttemptOutcome
-from gateway.store.lanes import MAY_FOLLOW
-from gateway.store.prepared_statements import build_state_condition
+from gateway.store.lanes import MAY_FOLLOW, DueLane
+from gateway.store.prepared_statements import PreparedStatement, build_state_condition
 from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
+from gateway.store.tables import transitions as stored_transitions
 from gateway.store.transitions import StateEvent
 
 __all__ = [
@@ -43,9 +48,11 @@ __all__ = [
     "list_attempts",
     "list_last_words",
     "lock_active_lease",
+    "make_finish",
     "mark_delivered",
     "mark_sent",
     "renew_lease",
+    "settle_attempt",
 ]
 
 #: How many deliveries one statement names.
@@ -79,13 +86,15 @@ _NOTHING: Final = AttemptOutcome()
 _COLUMNS: Final = tuple(deliveries.c[name] for name in DeliveryLease.__slots__)
 
 
-def _build_claim_statement(*, suspects: bool) -> Update:
+def _build_claim_statement(*, suspects: bool, sharing: bool = False) -> Update:
+    """Return the claim; one that is `sharing` shares the lane itself, which then must have no capacity."""
     d = deliveries
     # Literal text in the statement, as for the states, so that the index of suspects is used.
     blame: ColumnElement[Any] = literal_column("lost > 0" if suspects else "lost = 0")
     due = (
         select(d.c.id)
         .where(
+            *([exists().where(_SHARED.c.name == d.c.lane)] if sharing else []),
             build_state_condition(d, "QUEUED"),
             blame,
             d.c.lane == bindparam("in_lane"),
@@ -102,7 +111,7 @@ def _build_claim_statement(*, suspects: bool) -> Update:
         update(d)
         .where(d.c.id.in_(select(due.c.id)))
         .values(
-            state=get_next_state(DELIVERY, "QUEUED", "lease"),
+            state=_LEASED,
             attempt=d.c.attempt + 1,
             tries=d.c.tries + 1,
             leased_by=bindparam("me"),
@@ -112,8 +121,39 @@ def _build_claim_statement(*, suspects: bool) -> Update:
     )
 
 
+def _build_claim_with_logs(claim: Update) -> Select[Any]:
+    """Return the claim of PostgreSQL, which stores the attempts and the transitions too."""
+    claimed = claim.cte("claimed")
+    now = bindparam("now", type_=Instant())
+    began = select(claimed.c.id, claimed.c.attempt, now)
+    attempts = insert(delivery_attempts).from_select(["delivery", "attempt", "started_at"], began)
+    machine, before, step, after = map(literal, (DELIVERY.name, "QUEUED", "lease", _LEASED))
+    told = select(machine, claimed.c.id, before, step, after, now, bindparam("me", type_=Text()))
+    steps = insert(stored_transitions).from_select(_TOLD, told)
+    return select(*claimed.c).add_cte(attempts.cte("attempts"), steps.cte("steps"))
+
+
+_LEASED: Final = get_next_state(DELIVERY, "QUEUED", "lease")
+_TOLD: Final = ("machine", "object_id", "from_state", "event", "to_state", "at", "actor")
+#: A lane without a capacity that may be claimed from, locked as `_SHARE_LANE` locks it.
+_SHARED: Final = (
+    select(lanes.c.name)
+    .where(
+        lanes.c.name == bindparam("in_lane"),
+        lanes.c.capacity.is_(None),
+        lanes.c.held_at.is_(None),
+        or_(lanes.c.open_until.is_(None), lanes.c.open_until <= bindparam("now", type_=Instant())),
+    )
+    .with_for_update(skip_locked=True, read=True)
+    .cte("shared")
+)
 _CLAIM: Final = _build_claim_statement(suspects=False)
 _CLAIM_SUSPECTS: Final = _build_claim_statement(suspects=True)
+_CLAIMS: Final = {
+    (suspects, sharing): _build_claim_with_logs(_build_claim_statement(suspects=suspects, sharing=sharing))
+    for suspects in (False, True)
+    for sharing in (False, True)
+}
 _LANE: Final = select(lanes.c.capacity, lanes.c.open_until, lanes.c.held_at).where(
     lanes.c.name == bindparam("in_lane")
 )
@@ -126,7 +166,7 @@ _ACTIVE: Final = (
     .select_from(deliveries)
     .where(deliveries.c.lane == bindparam("in_lane"), build_state_condition(deliveries, "ACTIVE"))
 )
-_ATTEMPT: Final = insert(delivery_attempts)
+_ATTEMPT: Final = PreparedStatement(insert(delivery_attempts))
 
 
 def claim_deliveries(
@@ -138,51 +178,68 @@ def claim_deliveries(
     *,
     limit: int = 1,
     suspects: bool = False,
+    known: DueLane | None = None,
 ) -> tuple[DeliveryLease, ...]:
     """Lease up to `limit` due deliveries of the lane, earliest first, within its capacity.
 
     Deliveries during which a worker died are leased only with `suspects`, and then no others. The
     row of a lane with a capacity is locked first, so that two workers do not both count the same
     free slots. Such a lane returns nothing while another worker is claiming from it. A lane that an
-    operator holds returns nothing.
+    operator holds returns nothing. `known` is the lane as it was found to be due.
     """
-    room = _count_free_slots(conn, lane, now, limit)
+    wanted: dict[str, Any] = {"in_lane": lane, "now": now, "until": until, "me": me, "at_most": limit}
+    if conn.dialect.name == "sqlite":
+        return _claim_in_parts(conn, wanted, suspects=suspects)
+    sharing = known is not None and known.capacity is None
+    if not sharing:
+        wanted["at_most"] = _count_free_slots(conn, (lane, known), now, limit)
+    return _run_claim(conn, _CLAIMS[suspects, sharing], wanted) if wanted["at_most"] > 0 else ()
+
+
+def _run_claim(conn: Connection, statement: Any, wanted: dict[str, Any]) -> tuple[DeliveryLease, ...]:
+    rows = conn.execute(statement, wanted)
+    return tuple(sorted((DeliveryLease(*row) for row in rows), key=lambda lease: lease.id))
+
+
+def _claim_in_parts(conn: Connection, wanted: dict[str, Any], *, suspects: bool) -> tuple[DeliveryLease, ...]:
+    """Claim on SQLite, where no statement changes two tables."""
+    now = wanted["now"]
+    room = _count_free_slots(conn, (wanted["in_lane"], None), now, wanted["at_most"])
     if room < 1:
         return ()
-    statement = _CLAIM_SUSPECTS if suspects else _CLAIM
-    rows = conn.execute(
-        statement, {"in_lane": lane, "now": now, "until": until, "me": me, "at_most": room}
-    ).all()
-    leases = sorted((DeliveryLease(*row) for row in rows), key=lambda lease: lease.id)
+    leases = _run_claim(conn, _CLAIM_SUSPECTS if suspects else _CLAIM, {**wanted, "at_most": room})
     if leases:
-        conn.execute(
-            _ATTEMPT,
-            [{"delivery": lease.id, "attempt": lease.attempt, "started_at": now} for lease in leases],
-        )
-        changes = [(lease.id, "QUEUED", "ACTIVE") for lease in leases]
-        transitions.record_transitions(conn, DELIVERY, changes, StateEvent("lease", now, me))
-    return tuple(leases)
+        began = [{"delivery": one.id, "attempt": one.attempt, "started_at": now} for one in leases]
+        _ATTEMPT.execute_rows(conn, began)
+        changes = [(lease.id, "QUEUED", _LEASED) for lease in leases]
+        transitions.record_transitions(conn, DELIVERY, changes, StateEvent("lease", now, wanted["me"]))
+    return leases
 
 
-def _count_free_slots(conn: Connection, lane: str, now: datetime, limit: int) -> int:
-    row = conn.execute(_LANE, {"in_lane": lane}).first()
-    if not _may_claim(row, now):
-        return 0
-    assert row is not None
+def _count_free_slots(conn: Connection, about: tuple[str, DueLane | None], now: datetime, limit: int) -> int:
+    """Return how many deliveries of a lane may be claimed; its row is locked then."""
+    lane, known = about
+    statement = _LANE
     # SQLite has locked the whole database; elsewhere the lane may have been held since it was read.
     if conn.dialect.name != "sqlite":
-        lock = _SHARE_LANE if row.capacity is None else _LOCK_LANE
-        if not _may_claim(conn.execute(lock, {"in_lane": lane}).first(), now):
-            return 0
+        read = conn.execute(_LANE, {"in_lane": lane}).first() if known is None else known
+        counted = read is not None and read.capacity is not None
+        statement = _LOCK_LANE if counted else _SHARE_LANE
+    row = conn.execute(statement, {"in_lane": lane}).first()
+    if row is None or not _may_claim(row, now):
+        return 0
     if row.capacity is None:
         return limit
+    if statement is _SHARE_LANE:
+        # It has got a capacity since it was read: it is locked for counting the next time.
+        return 0
     active = conn.execute(_ACTIVE, {"in_lane": lane}).scalar_one()
     return int(min(limit, row.capacity - active))
 
 
 def _may_claim(lane: Any, now: datetime) -> bool:
-    """Return whether a lane exists (and is not locked), is not held, and has its circuit closed."""
-    if lane is None or lane.held_at is not None:
+    """Return whether a lane is not held, and has its circuit closed."""
+    if lane.held_at is not None:
         return False
     return lane.open_until is None or bool(lane.open_until <= now)
 
@@ -259,9 +316,9 @@ def _end_lease(
     after = get_next_state(DELIVERY, "ACTIVE", event)
     # This worker has finished and is alive: earlier worker deaths had another cause.
     cleared = {"state": after, "leased_by": None, "lease_until": None, "lost": 0}
-    if not _update_leased_delivery(conn, lease, cleared | values):
+    ended = make_finish(event, at, outcome)
+    if not settle_attempt(conn, (lease.id, lease.attempt), cleared | values, ended, leased=True):
         return False
-    finish_attempts(conn, [(lease.id, lease.attempt)], event, at, outcome)
     what = StateEvent(event, at, lease.leased_by, outcome.detail or outcome.problem)
     transitions.record_transitions(conn, DELIVERY, [(lease.id, "ACTIVE", after)], what)
     return True
@@ -269,37 +326,70 @@ def _end_lease(
 
 def _update_leased_delivery(conn: Connection, lease: DeliveryLease, values: dict[str, Any]) -> bool:
     changed = conn.execute(
-        _build_fenced_update(tuple(values)), {"of": lease.id, "number": lease.attempt, **values}
+        _build_change(tuple(values), leased=True), {"of": lease.id, "number": lease.attempt, **values}
     )
     return changed.rowcount == 1
 
 
-@lru_cache(maxsize=16)
-def _build_fenced_update(names: tuple[str, ...]) -> Update:
-    """Return the statement that sets these columns of a delivery while the attempt is the active one."""
-    held = update(deliveries).where(
-        deliveries.c.id == bindparam("of"),
-        deliveries.c.attempt == bindparam("number"),
-        build_state_condition(deliveries, "ACTIVE"),
+def settle_attempt(
+    conn: Connection,
+    attempt: tuple[int, int],
+    values: dict[str, Any],
+    ended: dict[str, Any],
+    *,
+    leased: bool = False,
+) -> bool:
+    """Set columns of a delivery and the end of its attempt (delivery, number); PostgreSQL by one statement.
+
+    Returns False, and changes nothing, when another attempt is the last one, or `leased` is not active.
+    """
+    row = {"of": attempt[0], "number": attempt[1]}
+    if conn.dialect.name != "sqlite":
+        return (
+            conn.execute(_build_end(tuple(values), leased=leased), {**row, **values, **ended}).rowcount == 1
+        )
+    if conn.execute(_build_change(tuple(values), leased=leased), {**row, **values}).rowcount != 1:
+        return False
+    conn.execute(_FINISH_ATTEMPT, {**row, **ended})
+    return True
+
+
+@lru_cache(maxsize=32)
+def _build_end(names: tuple[str, ...], *, leased: bool) -> Update:
+    changed = (
+        _build_change(names, leased=leased).returning(deliveries.c.id, deliveries.c.attempt).cte("ended")
     )
+    mine = (delivery_attempts.c.delivery == changed.c.id, delivery_attempts.c.attempt == changed.c.attempt)
+    return update(delivery_attempts).where(*mine).values(_FINISHED)
+
+
+@lru_cache(maxsize=32)
+def _build_change(names: tuple[str, ...], *, leased: bool) -> Update:
+    """Return the statement that sets columns of a delivery while the attempt is the last (or active) one."""
+    held = update(deliveries).where(
+        deliveries.c.id == bindparam("of"), deliveries.c.attempt == bindparam("number")
+    )
+    if leased:
+        held = held.where(build_state_condition(deliveries, "ACTIVE"))
     return held.values({name: bindparam(name) for name in names})
 
 
+_FINISHED: Final[dict[str, Any]] = {
+    "finished_at": bindparam("at", type_=Instant()),
+    "outcome": bindparam("came_to"),
+    "http_status": bindparam("status"),
+    "problem": bindparam("failed"),
+    "answer_sha256": bindparam("answer"),
+    "sentence": bindparam("ours"),
+    "theirs": bindparam("said"),
+}
 _FINISH_ATTEMPT: Final = (
     update(delivery_attempts)
     .where(
         delivery_attempts.c.delivery == bindparam("of"),
         delivery_attempts.c.attempt == bindparam("number"),
     )
-    .values(
-        finished_at=bindparam("at", type_=Instant()),
-        outcome=bindparam("came_to"),
-        http_status=bindparam("status"),
-        problem=bindparam("failed"),
-        answer_sha256=bindparam("answer"),
-        sentence=bindparam("ours"),
-        theirs=bindparam("theirs"),
-    )
+    .values(_FINISHED)
 )
 
 
@@ -307,23 +397,22 @@ def finish_attempts(
     conn: Connection, attempts: Sequence[tuple[int, int]], event: str, at: datetime, outcome: AttemptOutcome
 ) -> None:
     """Store the outcome of the attempts (delivery, number)."""
-    conn.execute(
-        _FINISH_ATTEMPT,
-        [
-            {
-                "of": delivery,
-                "number": number,
-                "at": at,
-                "came_to": event,
-                "status": outcome.http_status,
-                "failed": outcome.problem,
-                "answer": outcome.answer_sha256,
-                "ours": outcome.sentence,
-                "theirs": outcome.theirs,
-            }
-            for delivery, number in attempts
-        ],
-    )
+    ended = make_finish(event, at, outcome)
+    rows = [{"of": delivery, "number": number, **ended} for delivery, number in attempts]
+    conn.execute(_FINISH_ATTEMPT, rows)
+
+
+def make_finish(event: str, at: datetime, outcome: AttemptOutcome) -> dict[str, Any]:
+    """Return how an attempt ended, as the parameters of its statement."""
+    return {
+        "at": at,
+        "came_to": event,
+        "status": outcome.http_status,
+        "failed": outcome.problem,
+        "answer": outcome.answer_sha256,
+        "ours": outcome.sentence,
+        "said": outcome.theirs,
+    }
 
 
 def list_attempts(conn: Connection, delivery: int) -> Sequence[Row[Any]]:

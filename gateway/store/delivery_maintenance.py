@@ -7,13 +7,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
-    Boolean,
     ColumnElement,
     Connection,
     Row,
-    bindparam,
     func,
-    literal_column,
     select,
     update,
 )
@@ -22,10 +19,9 @@ from gateway.errors import ATTEMPTS_USED_UP, PUT_ASIDE, RECEIPT_MISSING
 from gateway.state_machines import DELIVERY, get_next_state
 from gateway.store import transitions
 from gateway.store.attempt_outcomes import AttemptOutcome
-from gateway.store.delivery_leases import finish_attempts
-from gateway.store.lanes import MAY_FOLLOW
+from gateway.store.delivery_leases import finish_attempts, make_finish, settle_attempt
 from gateway.store.prepared_statements import build_state_condition
-from gateway.store.tables import Instant, deliveries, lanes
+from gateway.store.tables import deliveries, lanes
 from gateway.store.transitions import StateEvent
 
 __all__ = [
@@ -33,7 +29,6 @@ __all__ = [
     "expire_delivery",
     "list_expired_deliveries",
     "list_poison_deliveries",
-    "list_suspect_lanes",
     "put_aside_delivery",
     "reclaim_lost_leases",
     "requeue_unreceipted",
@@ -41,18 +36,6 @@ __all__ = [
 ]
 
 _BATCH: Final = 200
-_SUSPECT_LANES: Final = (
-    select(deliveries.c.lane)
-    .where(
-        build_state_condition(deliveries, "QUEUED"),
-        # The same literal text as in the index of suspects.
-        literal_column("lost > 0", Boolean()),
-        deliveries.c.due_at <= bindparam("now", type_=Instant()),
-        MAY_FOLLOW,
-    )
-    .distinct()
-    .order_by(deliveries.c.lane)
-)
 _NO_RECEIPT: Final = "it accepted the message and sent no receipt in time"
 #: Default number of workers that may die during one delivery.
 _CRASHES: Final = 3
@@ -79,21 +62,19 @@ def settle_receipt(
     event = _SETTLING[row.state][outcome is not None]
     came_to = outcome or AttemptOutcome()
     after = get_next_state(DELIVERY, row.state, event)
-    conn.execute(
-        update(deliveries)
-        .where(deliveries.c.id == delivery)
-        .values(
-            state=after,
-            problem=came_to.problem,
-            last_sentence=came_to.sentence,
-            finished_at=at,
-            leased_by=None,
-            lease_until=None,
-        )
-    )
-    if row.state != "QUEUED":
-        # The attempt of a queued delivery has ended, with the outcome that it had.
-        finish_attempts(conn, [(delivery, row.attempt)], event, at, came_to)
+    values = {
+        "state": after,
+        "problem": came_to.problem,
+        "last_sentence": came_to.sentence,
+        "finished_at": at,
+        "leased_by": None,
+        "lease_until": None,
+    }
+    if row.state == "QUEUED":
+        # Its attempt has ended, with the outcome that it had.
+        conn.execute(update(deliveries).where(deliveries.c.id == delivery).values(**values))
+    else:
+        settle_attempt(conn, (delivery, row.attempt), values, make_finish(event, at, came_to))
     what = StateEvent(event, at, actor, came_to.detail or came_to.problem)
     transitions.record_transitions(conn, DELIVERY, [(delivery, row.state, after)], what)
     return True
@@ -156,11 +137,6 @@ def put_aside_delivery(
     outcome = AttemptOutcome(PUT_ASIDE.id, sentence=words)
     finish_attempts(conn, [(delivery, rows[0].attempt)], "put_aside", now, outcome)
     return rows[0]
-
-
-def list_suspect_lanes(conn: Connection, now: datetime) -> Sequence[str]:
-    """Return the lanes in which a delivery is due during which a worker died."""
-    return conn.execute(_SUSPECT_LANES, {"now": now}).scalars().all()
 
 
 def _build_lost_condition(now: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -30,6 +30,11 @@ from gateway.store.disk_reserve import (
     get_disk_reserve,
 )
 from gateway.store.transaction_conflicts import find_conflict
+from gateway.store.transaction_rows import (
+    collect_rows,
+    insert_before_reading,
+    insert_collected_rows,
+)
 
 __all__ = ["describe_database", "make_engine", "read_transaction", "write_transaction"]
 
@@ -127,7 +132,14 @@ def _open_sqlite_engine(url: URL, pool_size: int, query_only: str) -> Engine:
             _apply_pragmas(connection, _PRAGMAS | {"query_only": query_only})
 
     event.listen(engine, "connect", harden_connection)
+    _insert_rows_together(engine)
     return engine
+
+
+def _insert_rows_together(engine: Engine) -> None:
+    """Let several rows be one statement where nothing is returned either; SQLAlchemy sends each alone."""
+    engine.dialect.use_insertmanyvalues_wo_returning = True
+    insert_before_reading(engine)
 
 
 def _make_postgresql_engine(url: URL, pool_size: int) -> Engine:
@@ -144,6 +156,7 @@ def _make_postgresql_engine(url: URL, pool_size: int) -> Engine:
         raise GatewayError(SETTINGS_WRONG, _NO_DRIVER, "database.url") from None
     share_compiled_statements(engine)
     event.listen(engine, "connect", _check_postgresql_settings)
+    _insert_rows_together(engine)
     return engine
 
 
@@ -260,9 +273,12 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     failpoints ``<name>.before_commit`` and ``<name>.after_commit``.
     """
     try:
-        with (_sqlite_transaction if engine.dialect.name == "sqlite" else Engine.begin)(engine) as conn:
+        begin = _sqlite_transaction if engine.dialect.name == "sqlite" else Engine.begin
+        with begin(engine) as conn, collect_rows(conn) as note_commit:
             yield conn
+            insert_collected_rows(conn)
             kill_at_failpoint(name, "before_commit")
+        note_commit()
         kill_at_failpoint(name, "after_commit")
     except (DatabaseError, InterfaceError, sqlite3.DatabaseError) as error:
         raise _translate_database_error(error, engine) from error

@@ -10,9 +10,10 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
 
 from gateway.store.event_tables import event_readers, events
-from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
+from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.requirement_tables import requirement_uses, requirements
 from gateway.store.tables import agency_requests, cases, epochs, messages, notices
+from gateway.store.transaction_rows import insert_log_rows
 
 __all__ = [
     "SequencedEvent",
@@ -25,7 +26,6 @@ __all__ = [
 
 #: Its epoch is the last sequence that was given; its row is the lock of the sequencers.
 _NAME: Final = "events"
-_INSERT = PreparedStatement(insert(events))
 _BEGIN = InsertIfAbsent(epochs, ("name",))
 _SET = update(events).where(events.c.id == bindparam("wanted")).values(sequence=bindparam("given"))
 
@@ -40,11 +40,8 @@ class SequencedEvent:
 
 def record_events(conn: Connection, subject: str, changes: Sequence[tuple[int, str]], at: datetime) -> None:
     """Store one event for each (row id of a subject, its new state), in the caller's transaction."""
-    if changes:
-        rows = [
-            {"at": at, "subject_type": subject, "subject_id": one, "state": state} for one, state in changes
-        ]
-        _INSERT.execute_rows(conn, rows)
+    rows = [{"at": at, "subject_type": subject, "subject_id": one, "state": state} for one, state in changes]
+    insert_log_rows(conn, events, rows)
 
 
 def has_waiting_events(conn: Connection) -> bool:

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Engine
 
 from gateway.store.engine import write_transaction
+from gateway.store.transaction_rows import forget_collected_rows, insert_collected_rows
 
 __all__ = ["run_in_group_commit"]
 
@@ -43,8 +44,10 @@ class _CommitJob(Generic[_Result]):
         driver.execute("SAVEPOINT job")
         try:
             self._result = self._work(conn)
+            insert_collected_rows(conn)
         except Exception as problem:
             self._problem = problem
+            forget_collected_rows(conn)
             driver.execute("ROLLBACK TO job")
         driver.execute("RELEASE job")
 

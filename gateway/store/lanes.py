@@ -6,10 +6,12 @@ A worker claims lane by lane, so that an unavailable destination fills no batch 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Connection,
     FromClause,
@@ -18,6 +20,7 @@ from sqlalchemy import (
     bindparam,
     exists,
     func,
+    literal_column,
     or_,
     select,
     update,
@@ -25,10 +28,12 @@ from sqlalchemy import (
 
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
 from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
+from gateway.store.transaction_rows import list_committed_lanes, note_ensured_lanes
 
 __all__ = [
     "LOCAL",
     "MAY_FOLLOW",
+    "DueLane",
     "ensure_lanes",
     "find_lanes",
     "find_waiting_since",
@@ -61,9 +66,17 @@ _WAITING: Final = exists().where(
     deliveries.c.due_at <= _NOW,
     MAY_FOLLOW,
 )
+_SUSPECTED: Final = exists().where(
+    deliveries.c.lane == lanes.c.name,
+    build_state_condition(deliveries, "QUEUED"),
+    # The same literal text as in the index of suspects.
+    literal_column("lost > 0", Boolean()),
+    deliveries.c.due_at <= _NOW,
+    MAY_FOLLOW,
+)
 # Built once, as every frequent statement: building it takes longer than executing it.
 _DUE: Final = (
-    select(lanes.c.name)
+    select(lanes.c.name, lanes.c.capacity, _SUSPECTED.label("suspected"))
     .where(lanes.c.held_at.is_(None), or_(lanes.c.open_until.is_(None), lanes.c.open_until <= _NOW), _WAITING)
     .order_by(lanes.c.name)
 )
@@ -71,7 +84,10 @@ _DUE: Final = (
 
 def ensure_lanes(conn: Connection, *names: str, capacity: int | None = None) -> None:
     """Insert the lanes that do not exist yet."""
-    _INSERT.insert_many(conn, [{"name": name, "capacity": capacity} for name in names])
+    known = list_committed_lanes(conn)
+    new = [name for name in dict.fromkeys(names) if name not in known]
+    _INSERT.insert_many(conn, [{"name": name, "capacity": capacity} for name in new])
+    note_ensured_lanes(conn, new)
 
 
 def set_lane_capacity(conn: Connection, name: str, capacity: int | None) -> None:
@@ -87,9 +103,18 @@ def set_lane_circuit(conn: Connection, name: str, open_until: datetime | None, p
     )
 
 
-def list_due_lanes(conn: Connection, now: datetime) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class DueLane:
+    """A lane with a due delivery: its capacity, and whether a worker died during such a delivery."""
+
+    name: str
+    capacity: int | None
+    suspected: bool
+
+
+def list_due_lanes(conn: Connection, now: datetime) -> tuple[DueLane, ...]:
     """Return the lanes that have a due delivery, are not held, and whose circuit is closed."""
-    return tuple(conn.execute(_DUE, {"now": now}).scalars())
+    return tuple(DueLane(*row) for row in conn.execute(_DUE, {"now": now}))
 
 
 def summarize_lanes(conn: Connection) -> Sequence[Row[Any]]:

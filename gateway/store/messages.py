@@ -277,9 +277,16 @@ def set_message_case(conn: Connection, message: int, case_id: int) -> None:
     conn.execute(update(messages).where(messages.c.id == message).values(case_id=case_id))
 
 
-def apply_event(conn: Connection, message: int, what: StateEvent, problem: str | None = None) -> str:
-    """Apply an event to a stored message; return its new state."""
-    return transitions.apply_event(conn, messages, MESSAGE, message, what, problem=problem)
+def apply_event(
+    conn: Connection,
+    message: int,
+    what: StateEvent,
+    problem: str | None = None,
+    *,
+    before: str | None = None,
+) -> str:
+    """Apply an event to a stored message, which is in the state `before`; return its new state."""
+    return transitions.apply_event(conn, messages, MESSAGE, message, what, before=before, problem=problem)
 
 
 def find_by_id(conn: Connection, message: int) -> Row[Any] | None:

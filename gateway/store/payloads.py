@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from gateway.errors import EVIDENCE_BROKEN, OCTETS_PURGED, GatewayError
 from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.tables import payloads
+from gateway.store.transaction_rows import get_stored_digests
 
 __all__ = [
     "check_not_purged",
@@ -23,7 +24,7 @@ __all__ = [
     "verify_digest",
 ]
 
-_INSERT = InsertIfAbsent(payloads, ("sha256",))
+_INSERT = InsertIfAbsent(payloads, ("sha256",), "sha256")
 _CONTENT = select(payloads.c.content, payloads.c.purged_at).where(payloads.c.sha256 == bindparam("wanted"))
 _PURGED = PreparedStatement(
     select(payloads.c.sha256).where(
@@ -56,18 +57,26 @@ def store_digested_payloads(conn: Connection, contents: Iterable[tuple[str, byte
 
 def _insert_rows(conn: Connection, rows: list[dict[str, Any]]) -> None:
     """Insert what is new; octets that retention has removed are stored anew."""
-    if not rows:
-        return
-    _INSERT.insert_many(conn, rows)
-    wanted = [row["sha256"] for row in rows]
-    if conn.dialect.name != "sqlite":
-        # Whoever removes octets waits until what names them is committed, or we until they are removed.
-        held = select(payloads.c.sha256).where(payloads.c.sha256.in_(wanted)).order_by(payloads.c.sha256)
-        conn.execute(held.with_for_update(read=True, key_share=True))
-    for row in rows:
-        if _PURGED.fetch_first_row(conn, {"wanted": row["sha256"]}) is not None:
+    stored = get_stored_digests(conn)
+    new = [row for row in rows if row["sha256"] not in stored]
+    # Nobody else sees a new row before the commit, so nobody can remove its octets.
+    known = _INSERT.insert_new(conn, new) if new else []
+    purged = _lock_purged_digests(conn, [row["sha256"] for row in known]) if known else frozenset()
+    for row in known:
+        if row["sha256"] in purged:
             again = update(payloads).where(payloads.c.sha256 == row["sha256"])
             conn.execute(again.values(content=row["content"], stored_at=row["stored_at"], purged_at=None))
+    stored.update(row["sha256"] for row in new)
+
+
+def _lock_purged_digests(conn: Connection, digests: list[str]) -> frozenset[str]:
+    """Lock stored octets and return the digests of those that retention has removed."""
+    if conn.dialect.name == "sqlite":
+        return frozenset(one for one in digests if _PURGED.fetch_first_row(conn, {"wanted": one}) is not None)
+    # Whoever removes octets waits until what names them is committed, or we until they are removed.
+    held = select(payloads.c.sha256, payloads.c.purged_at).where(payloads.c.sha256.in_(digests))
+    locked = held.order_by(payloads.c.sha256).with_for_update(read=True, key_share=True)
+    return frozenset(row.sha256 for row in conn.execute(locked) if row.purged_at is not None)
 
 
 def _make_payload_row(digest: str, content: bytes, at: datetime) -> dict[str, Any]:

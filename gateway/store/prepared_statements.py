@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Executable, Table, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 __all__ = ["InsertIfAbsent", "PreparedStatement", "build_state_condition"]
+
+#: The values of an insert in the SQL of SQLite's driver, and how many one statement may have.
+_VALUES: Final = re.compile(r"^INSERT INTO .* VALUES (\(\?(?:, \?)*\))")
+_MOST_PARAMETERS: Final = 900
 
 
 def build_state_condition(table: Table, state: str) -> ColumnElement[bool]:
@@ -28,13 +33,23 @@ def build_state_condition(table: Table, state: str) -> ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True)
 class _CompiledStatement:
-    """A statement in the SQL of the driver, and the converter of each of its parameters."""
+    """A statement in the SQL of the driver, and the converter of each of its parameters.
+
+    `row` is the text of the values of an insert, which may stand there several times.
+    """
 
     sql: str
     parameters: tuple[tuple[str, Callable[[Any], Any] | None], ...]
+    row: str | None
 
     def bind_row_values(self, row: Mapping[str, Any]) -> list[Any]:
         return [convert(row[name]) if convert else row[name] for name, convert in self.parameters]
+
+    def bind_rows(self, rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any]]:
+        """Return an insert of several rows as one statement, with its values."""
+        assert self.row is not None
+        text = self.sql.replace(self.row, ", ".join([self.row] * len(rows)), 1)
+        return text, [value for row in rows for value in self.bind_row_values(row)]
 
 
 class PreparedStatement:
@@ -56,7 +71,12 @@ class PreparedStatement:
             return
         compiled = self._get_compiled(conn.dialect, rows[0])
         driver: Any = conn.connection.dbapi_connection
-        driver.executemany(compiled.sql, [compiled.bind_row_values(row) for row in rows])
+        if len(rows) == 1 or compiled.row is None:
+            driver.executemany(compiled.sql, [compiled.bind_row_values(row) for row in rows])
+            return
+        most = max(1, _MOST_PARAMETERS // len(compiled.parameters))
+        for start in range(0, len(rows), most):
+            driver.execute(*compiled.bind_rows(rows[start : start + most]))
 
     def fetch_first_row(self, conn: Connection, row: Mapping[str, Any]) -> Sequence[Any] | None:
         """Execute the statement once and return its first row in the form of the driver."""
@@ -66,6 +86,10 @@ class PreparedStatement:
         driver: Any = conn.connection.dbapi_connection
         found: list[Sequence[Any]] = driver.execute(compiled.sql, compiled.bind_row_values(row)).fetchall()
         return found[0] if found else None
+
+    def fetch_values(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> set[Any]:
+        """Execute an insert on PostgreSQL, and return the first returned column of each new row."""
+        return set(conn.execute(self._statement, list(rows)).scalars())
 
     def insert_row(self, conn: Connection, row: Mapping[str, Any]) -> int | None:
         """Execute an insert on SQLite and return its row id, None when it inserted nothing."""
@@ -83,9 +107,12 @@ class PreparedStatement:
     def _compile_statement(self, dialect: Dialect, names: tuple[str, ...]) -> _CompiledStatement:
         compiled: Any = self._statement.compile(dialect=dialect, column_keys=list(names))  # type: ignore[attr-defined]
         types = {name: compiled.binds[name].type.dialect_impl(dialect) for name in compiled.positiontup}
+        sql = str(compiled)
+        found = _VALUES.search(sql)
         return _CompiledStatement(
-            str(compiled),
+            sql,
             tuple((name, types[name].bind_processor(dialect)) for name in compiled.positiontup),
+            found[1] if found else None,
         )
 
 
@@ -104,6 +131,14 @@ class InsertIfAbsent:
         """Insert those rows that are new."""
         if rows:
             (self._sqlite if conn.dialect.name == "sqlite" else self._postgresql).execute_rows(conn, rows)
+
+    def insert_new(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Insert those rows that are new; return the others. The first of `returning` is the key."""
+        if conn.dialect.name == "sqlite":
+            return [row for row in rows if self._sqlite.insert_row(conn, row) is None]
+        name = self._returning[0]
+        new = self._postgresql.fetch_values(conn, rows)
+        return [row for row in rows if row[name] not in new]
 
     def insert_one(self, conn: Connection, row: Mapping[str, Any]) -> Any | None:
         """Insert the row and return its `returning` columns, or None when it existed already."""

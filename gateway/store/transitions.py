@@ -8,19 +8,18 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, Update, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, Select, Table, Update, bindparam, select, update
 
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.state_machines import CASE, REQUEST, StateMachine, get_next_state
 from gateway.store.events import record_events
-from gateway.store.prepared_statements import PreparedStatement
 from gateway.store.tables import transitions
+from gateway.store.transaction_rows import insert_log_rows
 
 __all__ = ["StateEvent", "apply_event", "list_transitions", "record_transitions"]
 
 #: The machines whose steps are events for the software of parties.
 _TOLD = frozenset({CASE.name, REQUEST.name})
-_INSERT = PreparedStatement(insert(transitions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +36,41 @@ def record_transitions(
     conn: Connection, machine: StateMachine, changes: Sequence[tuple[int, str, str]], what: StateEvent
 ) -> None:
     """Store one row for each (object id, state before, state after), and the events for parties."""
-    if changes:
-        _INSERT.execute_rows(
-            conn,
-            [
-                {
-                    "machine": machine.name,
-                    "object_id": object_id,
-                    "from_state": before,
-                    "event": what.event,
-                    "to_state": after,
-                    "at": what.at,
-                    "actor": what.actor,
-                    "detail": what.detail,
-                }
-                for object_id, before, after in changes
-            ],
-        )
+    rows = [
+        {
+            "machine": machine.name,
+            "object_id": object_id,
+            "from_state": before,
+            "event": what.event,
+            "to_state": after,
+            "at": what.at,
+            "actor": what.actor,
+            "detail": what.detail,
+        }
+        for object_id, before, after in changes
+    ]
+    insert_log_rows(conn, transitions, rows)
     if machine.name in _TOLD:
         told = [(one, after) for one, before, after in changes if before != after or what.event == "correct"]
         record_events(conn, machine.name, told, what.at)
 
 
 def apply_event(
-    conn: Connection, table: Table, machine: StateMachine, object_id: int, what: StateEvent, **values: Any
+    conn: Connection,
+    table: Table,
+    machine: StateMachine,
+    object_id: int,
+    what: StateEvent,
+    *,
+    before: str | None = None,
+    **values: Any,
 ) -> str:
-    """Apply the event to the object's state, set `values`, record the transition; return the new state."""
-    before = conn.execute(_build_state_query(table), {"wanted": object_id}).scalar_one_or_none()
+    """Apply the event to the object's state, set `values`, record the transition; return the new state.
+
+    `before` is the state, where the caller has read it: the object is changed if it is still in that state.
+    """
+    if before is None:
+        before = conn.execute(_build_state_query(table), {"wanted": object_id}).scalar_one_or_none()
     if before is None:
         raise GatewayError(TRANSITION_REFUSED, f"there is no {machine.name} {object_id}")
     after = get_next_state(machine, before, what.event)

@@ -131,7 +131,8 @@ def _name_root(stack: list[FrameType]) -> str:
             return "claim"
         if name in ("run_maintenance", "run_maintenance_loop"):
             return "upkeep"
-    return f"other {_name_frame(stack[-1])}"
+    names = [_name_frame(frame) for frame in reversed(stack)]
+    return f"serve {next((name for name in names if name.startswith('hub.')), names[0])}"
 
 
 def _name_transaction(stack: list[FrameType]) -> str:

@@ -9,16 +9,19 @@ from pathlib import Path
 from tests.kit.paths import ROOT
 from tests.load.case_price import count_statements, price_statements
 
-#: Three lanes in one statement of three rows, a read, and a transaction that fails.
+#: Three lanes in one statement, two updates by one call, a read, and a transaction that fails.
 _PROGRAM = """
 import sys, threading
+from sqlalchemy import bindparam, insert, update
 from gateway.store import lanes, read_transaction, write_transaction
 from gateway.store.engine import make_engine
+from gateway.store.tables import lanes as table
 
 engine = make_engine(sys.argv[1])
 with write_transaction(engine, "known.write") as conn:
-    lanes.ensure_lanes(conn, "a", "b", "c")
-    lanes.set_lane_circuit(conn, "a", None, None)
+    conn.execute(insert(table), [{"name": "a"}, {"name": "b"}, {"name": "c"}])
+    named = update(table).where(table.c.name == bindparam("lane")).values(capacity=2)
+    conn.execute(named, [{"lane": "a"}, {"lane": "b"}])
 with read_transaction(engine) as conn:
     assert len(lanes.find_lanes(conn, ["a", "b", "c"])) == 3
 try:
@@ -38,8 +41,8 @@ def test_each_row_is_counted_and_each_commit(database_url: str, tmp_path: Path) 
     found = price_statements(counts.read({process.pid}), 1)
     assert found["case_kinds"] | {"SELECT": 0} == {
         "SELECT": 0,
-        "INSERT": 3,
-        "UPDATE": 2,
+        "INSERT": 1,
+        "UPDATE": 3,
         "DELETE": 0,
         "WITH": 0,
     }

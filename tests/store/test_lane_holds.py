@@ -53,6 +53,27 @@ def test_a_held_lane_gives_nothing_also_what_comes_later(engine, capacity):
         assert [one.id for one in claim(conn, later(60))] == [first, later_one]
 
 
+def test_a_lane_that_was_found_due_without_capacity_is_looked_at_again(engine):
+    """The claim of PostgreSQL looks at the lane itself: it may be held, or closed, since it was found due."""
+    known = lanes.DueLane("KR-A", None, suspected=False)
+
+    def claim_known(conn, now=NOW):
+        return delivery_leases.claim_deliveries(conn, "KR-A", "w1", now, later(999), limit=9, known=known)
+
+    with write_transaction(engine) as conn:
+        first, second = queue(conn), queue(conn)
+        hold(conn)
+        assert claim_known(conn) == ()
+        lane_holds.release_lane(conn, "KR-A", later(1))
+        lanes.set_lane_circuit(conn, "KR-A", later(30), "GW601")
+        assert claim_known(conn, later(29)) == ()
+        assert [one.id for one in claim_known(conn, later(30))] == [first, second]
+        assert [one.attempt for one in delivery_leases.list_attempts(conn, first)] == [1]
+        (step,) = transitions.list_transitions(conn, DELIVERY, second)
+        assert (step.from_state, step.event, step.to_state, step.actor) == ("QUEUED", "lease", "ACTIVE", "w1")
+        assert claim_known(conn, later(31)) == ()
+
+
 def test_a_lane_is_held_before_anything_was_sent_to_it(engine):
     with write_transaction(engine) as conn:
         hold(conn, "msh:broker")

@@ -101,9 +101,10 @@ class ConsoleMailbox:
             return None
         if self._partners.is_at_console(lease.destination):
             return "console"
-        if console_mailbox.has_application(conn, int(lease.subject_id)):
+        rests, switched = console_mailbox.find_place(conn, int(lease.subject_id), lease.destination)
+        if rests:
             return "followed"
-        return "switched" if console_switches.find_switch(conn, lease.destination) is not None else None
+        return "switched" if switched else None
 
     def take_call(self, envelope: bytes, agency: str) -> RestedCall:
         """Sign a call as for the agency's system, and answer it; raises GW803 without the agency's key."""

@@ -15,8 +15,13 @@ from sqlalchemy import Connection
 from gateway.delivery.attempt_outcome import LeaseLostError, RetryPlan, make_lease_finisher
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.http_answer_reader import require_identity_coding
-from gateway.delivery.http_client import HttpAnswer, HttpClient
-from gateway.delivery.message_posting import check_answer_status, open_answer, post_stored_message
+from gateway.delivery.http_client import HttpClient
+from gateway.delivery.message_posting import (
+    PostedMessage,
+    check_answer_status,
+    open_answer,
+    post_stored_message,
+)
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
     ATTEMPTS_USED_UP,
@@ -74,11 +79,11 @@ class HopAgent:
     def attempt_delivery(self, lease: DeliveryLease) -> None:
         """Post the message once and store what became of it."""
         self._check_time(lease)
-        answer = post_stored_message(self._hub.engine, self._sender, lease)
+        posted = post_stored_message(self._hub, self._sender, lease)
         kill_at_failpoint("hop.after_post")
-        check_answer_status(answer)
-        if answer.body.strip():
-            self._process_answer(lease, answer)
+        check_answer_status(posted.answer)
+        if posted.answer.body.strip():
+            self._process_answer(lease, posted)
         elif lease.parameters.get("receipt"):
             self._mark_awaiting_receipt(lease)
         else:
@@ -105,10 +110,10 @@ class HopAgent:
             make_lease_finisher(lease, self._hub.clock)(conn)
             hop_signals.finish_passage(conn, lease, now, told_by)
 
-    def _process_answer(self, lease: DeliveryLease, answer: HttpAnswer) -> None:
+    def _process_answer(self, lease: DeliveryLease, posted: PostedMessage) -> None:
         """Apply a receipt of the next handler, or send an answer of the To party back."""
-        require_identity_coding(answer)
-        arrival = self._open_answer(lease, answer)
+        require_identity_coding(posted.answer)
+        arrival = self._open_answer(lease, posted)
         unit = arrival.opened.unit
         if isinstance(unit, Receipt) and unit.actor == NEXT_MSH:
             if arrival.context.get_party_name(unit.sender) != lease.destination:
@@ -121,11 +126,11 @@ class HopAgent:
         else:
             self._pass_answer_back(lease, arrival)
 
-    def _open_answer(self, lease: DeliveryLease, answer: HttpAnswer) -> ReceivedMessage:
+    def _open_answer(self, lease: DeliveryLease, posted: PostedMessage) -> ReceivedMessage:
         knowledge = self._hub.refresh_snapshot()
         context = self._hub.make_protocol_context(knowledge)
         protocol = PROTOCOLS[str(lease.parameters["protocol"])]
-        opened = open_answer(self._hub, lease, answer, protocol, context)
+        opened = open_answer(lease, posted, protocol, context)
         return ReceivedMessage(self._hub, protocol, opened, context, knowledge)
 
     def _pass_answer_back(self, lease: DeliveryLease, arrival: ReceivedMessage) -> None:

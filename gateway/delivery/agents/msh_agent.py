@@ -13,10 +13,16 @@ from sqlalchemy import Connection
 
 from gateway.agreements import PMode
 from gateway.delivery.attempt_outcome import LeaseLostError, RetryPlan, make_lease_finisher
+from gateway.delivery.current_register import run_with_current_register
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.http_answer_reader import require_identity_coding
-from gateway.delivery.http_client import HttpAnswer, HttpClient
-from gateway.delivery.message_posting import check_answer_status, open_answer, post_stored_message
+from gateway.delivery.http_client import HttpClient
+from gateway.delivery.message_posting import (
+    PostedMessage,
+    check_answer_status,
+    open_answer,
+    post_stored_message,
+)
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
     RECEIPT_MISSING,
@@ -71,14 +77,14 @@ class MshAgent:
                 RECEIPT_MISSING, f"no receipt after {lease.tries - 1} tries", "eb:Acknowledgment"
             )
         lease = self._renew_number(lease) if lease.parameters.get("ordered") else lease
-        answer = post_stored_message(self._hub.engine, self._sender, lease)
+        posted = post_stored_message(self._hub, self._sender, lease)
         kill_at_failpoint("msh.after_post")
-        check_answer_status(answer)
+        check_answer_status(posted.answer)
         if not wants_receipt:
-            self._take_response(lease, answer)
+            self._take_response(lease, posted)
             self._complete_delivery(lease)
-        elif answer.body.strip():
-            self._process_answer(lease, answer)
+        elif posted.answer.body.strip():
+            self._process_answer(lease, posted)
         else:
             self._mark_awaiting_receipt(lease)
 
@@ -90,7 +96,10 @@ class MshAgent:
         return renewed
 
     def _complete_delivery(self, lease: DeliveryLease) -> None:
-        with closing_transaction(self._hub.engine, "msh.delivered", lease.id, self._hub.clock()) as conn:
+        closing = closing_transaction(
+            self._hub.engine, "msh.delivered", lease.id, self._hub.clock(), case_id=lease.case_id
+        )
+        with closing as conn:
             make_lease_finisher(lease, self._hub.clock)(conn)
 
     def _mark_awaiting_receipt(self, lease: DeliveryLease) -> None:
@@ -99,10 +108,15 @@ class MshAgent:
             # A receipt may have arrived before this answer; then the lease has ended already.
             delivery_leases.mark_sent(conn, lease, now, now + self.get_retry_plan(lease).first)
 
-    def _process_answer(self, lease: DeliveryLease, answer: HttpAnswer) -> None:
+    def _process_answer(self, lease: DeliveryLease, posted: PostedMessage) -> None:
         """Check the answer on the connection against what was sent, and apply its signal."""
-        require_identity_coding(answer)
-        opened = self._open_answer(lease, answer)
+        require_identity_coding(posted.answer)
+        run_with_current_register(
+            self._hub, posted.knowledge, lambda known: self._apply_answer(lease, posted, known)
+        )
+
+    def _apply_answer(self, lease: DeliveryLease, posted: PostedMessage, knowledge: RegisterSnapshot) -> None:
+        opened = self._open_answer(lease, posted, knowledge)
         unit = next((one for one in opened.units if isinstance(one, Receipt | ErrorSignal)), None)
         if unit is None:
             self._mark_awaiting_receipt(lease)
@@ -119,11 +133,12 @@ class MshAgent:
                 "ds:Signature",
                 theirs=problem.theirs if problem else "",
             )
-        heard = (opened, self._hub.make_protocol_context(self._hub.get_snapshot()))
+        heard = (opened, self._hub.make_protocol_context(knowledge))
         if isinstance(unit, Receipt) and unit.actor == NEXT_MSH:
             self._process_hop_receipt(lease, unit, heard)
         else:
-            signals.settle_delivery(self._hub, lease.id, unit, heard)
+            about = (lease.id, lease.case_id)
+            signals.settle_delivery(self._hub, about, unit, heard, knowledge=knowledge)
 
     def _process_hop_receipt(
         self, lease: DeliveryLease, unit: Receipt, heard: tuple[OpenedMessage, ProtocolContext]
@@ -135,29 +150,30 @@ class MshAgent:
             detail = "the receipt is not of the handler to which the message went"
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "eb:MessageHeader/eb:From")
         if row.parameters["hop"]["settles"]:
-            signals.settle_delivery(self._hub, lease.id, unit, heard)
+            signals.settle_delivery(self._hub, (lease.id, lease.case_id), unit, heard)
         else:
             hop_signals.note_hop_receipt(self._hub, row, unit, heard)
 
-    def _take_response(self, lease: DeliveryLease, answer: HttpAnswer) -> None:
+    def _take_response(self, lease: DeliveryLease, posted: PostedMessage) -> None:
         """Open the answer to a message without receipt, where a response in it is agreed."""
         pmode = _find_pmode(self._hub.refresh_snapshot(), lease, self._hub.clock())
-        if pmode is not None and pmode.has_response_in_answer and answer.body.strip():
-            require_identity_coding(answer)
-            self._open_answer(lease, answer)
+        if pmode is not None and pmode.has_response_in_answer and posted.answer.body.strip():
+            require_identity_coding(posted.answer)
+            self._open_answer(lease, posted, self._hub.get_snapshot())
 
     def _needs_signature(self, lease: DeliveryLease) -> bool:
         """Return whether the P-Mode of a message requires signatures; True when the P-Mode is gone."""
         pmode = _find_pmode(self._hub.refresh_snapshot(), lease, self._hub.clock())
         return pmode is None or pmode.security.sign
 
-    def _open_answer(self, lease: DeliveryLease, answer: HttpAnswer) -> OpenedMessage:
+    def _open_answer(
+        self, lease: DeliveryLease, posted: PostedMessage, knowledge: RegisterSnapshot
+    ) -> OpenedMessage:
         """Return the verified content of an answer; a business message in it is stored."""
-        knowledge = self._hub.refresh_snapshot()
         context = self._hub.make_protocol_context(knowledge)
         pmode = _find_pmode(knowledge, lease, self._hub.clock())
         protocol = PROTOCOLS[pmode.protocol if pmode else "ebms2"]
-        opened = open_answer(self._hub, lease, answer, protocol, context)
+        opened = open_answer(lease, posted, protocol, context)
         # The response is stored before anything is done about our own message.
         receive_response(self._hub, protocol, opened, knowledge)
         return opened

@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 from gateway.cases import CustomsNotice
 from gateway.delivery.agents.console_mailbox import ConsoleMailbox, RestedCall
 from gateway.delivery.attempt_outcome import RetryPlan, make_lease_finisher
+from gateway.delivery.current_register import run_with_current_register
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.partner_directory import PartnerDirectory
-from gateway.delivery.soap_caller import SoapCaller
+from gateway.delivery.soap_caller import PostedCall, SoapCaller
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
@@ -20,6 +21,7 @@ from gateway.hub import (
     CANCELLATION,
     CLEARANCE_NEWS,
     Hub,
+    RegisterSnapshot,
     apply_customs_answer,
     apply_payment_note_answer,
     refresh_summaries,
@@ -66,14 +68,25 @@ class PartnerAgent:
         with read_transaction(self._hub.engine) as conn:
             envelope = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
             route = self._mailbox.find_route(conn, lease) if self._mailbox is not None else None
+            knowledge = self._hub.confirm_snapshot(conn)
         if route is not None and self._mailbox is not None:
             self._rest_call(lease, self._mailbox.take_call(envelope, lease.destination), route)
             return
-        answer, spoken = self._soap.exchange_call(
-            envelope, self._partners.resolve_destination(lease.destination)
+        posted = self._soap.post_call(envelope, self._partners.resolve_destination(lease.destination))
+        run_with_current_register(
+            self._hub, knowledge, lambda known: self._apply_answer(lease, posted, known)
         )
+
+    def _apply_answer(self, lease: DeliveryLease, posted: PostedCall, knowledge: RegisterSnapshot) -> None:
+        """Read the answer and store its effect, if the register is still the one that the signer is in."""
+        answer, spoken = self._soap.read_answer(posted)
         kill_at_failpoint("soap.after_call")
-        finish = make_lease_finisher(lease, self._hub.clock)
+        end_lease = make_lease_finisher(lease, self._hub.clock)
+
+        def finish(conn: Connection) -> None:
+            self._hub.check_snapshot_current(conn, knowledge)
+            end_lease(conn)
+
         if lease.subject_type == "fee":
             apply_payment_note_answer(self._hub, int(lease.subject_id), (answer, spoken), finish)
             return

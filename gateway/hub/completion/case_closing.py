@@ -27,14 +27,16 @@ def lock_delivery_case(conn: Connection, delivery: int) -> Row[Any] | None:
 
 
 @contextmanager
-def closing_transaction(engine: Engine, name: str, delivery: int, now: datetime) -> Iterator[Connection]:
+def closing_transaction(
+    engine: Engine, name: str, delivery: int, now: datetime, *, case_id: int | None = None
+) -> Iterator[Connection]:
     """Run the block in the transaction `name`, which may end a delivery that its case waits for.
 
     The case is locked before the block. It is closed after the block when none of its deliveries is
-    left.
+    left. `case_id` is the case of the delivery, where the caller knows it.
     """
     with write_transaction(engine, name) as conn:
-        case = lock_delivery_case(conn, delivery)
+        case = lock_delivery_case(conn, delivery) if case_id is None else cases.lock_case(conn, case_id)
         yield conn
         close_case_when_done(conn, case, now)
 
@@ -58,11 +60,10 @@ def _is_remainder_moot(conn: Connection, case: int, left: Sequence[Row[Any]]) ->
     These are the calls for a request that is decided anyway, and the notices to the applicant: the
     result repeats the content of the notices.
     """
+    if any(row.state != "FAILED" for row in left):
+        return False
     ended = {str(row.id) for row in agency_requests.list_by_case(conn, case) if row.state in REQUEST.final}
-    return all(
-        row.state == "FAILED" and (_is_notice_delivery(row) or _is_request_delivery(row, ended))
-        for row in left
-    )
+    return all(_is_notice_delivery(row) or _is_request_delivery(row, ended) for row in left)
 
 
 def _is_notice_delivery(row: Row[Any]) -> bool:

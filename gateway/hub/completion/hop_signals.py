@@ -62,11 +62,11 @@ def _settle_own_message(hub: Hub, protocol: ProtocolCore, unit: Receipt | ErrorS
         parcel = hub.make_parcel(*messages.load_parcel(conn, message.id))
     if isinstance(unit, ErrorSignal):
         if unit.highest_severity == "Error":
-            signals.settle_delivery(hub, delivery.id, unit, heard)
+            signals.settle_delivery(hub, (delivery.id, delivery.case_id), unit, heard)
         return
     protocol.check_answer(opened, protocol.read_sent_unit(parcel, context.limits))
     if delivery.parameters["hop"]["settles"]:
-        signals.settle_delivery(hub, delivery.id, unit, heard)
+        signals.settle_delivery(hub, (delivery.id, delivery.case_id), unit, heard)
     else:
         note_hop_receipt(hub, delivery, unit, heard)
 

@@ -7,7 +7,7 @@ counts for it: else the rejection would end with itself.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
@@ -81,9 +81,15 @@ def list_outside_decisions(conn: Connection, case_id: int) -> tuple[RankedDecisi
     return (*said, *_list_inherited_decisions(conn, case_id))
 
 
-def list_all_decisions(conn: Connection, case_id: int) -> tuple[RankedDecision, ...]:
-    """Return all decisions that count for a case: on its applications, and beside them."""
-    asked = agency_requests.list_by_case(conn, case_id)
+def list_all_decisions(
+    conn: Connection, case_id: int, asked: Sequence[Row[Any]] | None = None
+) -> tuple[RankedDecision, ...]:
+    """Return all decisions that count for a case: on its applications, and beside them.
+
+    `asked` are its applications, where the caller has just read them.
+    """
+    if asked is None:
+        asked = agency_requests.list_by_case(conn, case_id)
     rows = decisions.list_by_case(conn, case_id)
     own = make_standing_decisions(rows, list_standing_numbers(asked))
     return (*own, *list_outside_decisions(conn, case_id))

@@ -8,6 +8,7 @@ from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion.case_closing import closing_transaction
 from gateway.hub.hub import Hub
+from gateway.hub.register import RegisterSnapshot
 from gateway.message_model import ErrorSignal, Receipt, StatusRequest, StatusResponse
 from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore, make_refusal_error
 from gateway.store import (
@@ -86,16 +87,28 @@ def _settle_signal(
             return
         parcel = hub.make_parcel(*messages.load_parcel(conn, message.id))
     protocol.check_answer(opened, protocol.read_sent_unit(parcel, context.limits))
-    settle_delivery(hub, delivery.id, unit, (opened, context))
+    settle_delivery(hub, (delivery.id, delivery.case_id), unit, (opened, context))
 
 
 def settle_delivery(
-    hub: Hub, delivery: int, unit: Receipt | ErrorSignal, heard: tuple[OpenedMessage, ProtocolContext]
+    hub: Hub,
+    about: tuple[int, int | None],
+    unit: Receipt | ErrorSignal,
+    heard: tuple[OpenedMessage, ProtocolContext],
+    *,
+    knowledge: RegisterSnapshot | None = None,
 ) -> None:
-    """Store that the other handler acknowledged or refused a delivery."""
+    """Store that the other handler acknowledged or refused a delivery; `about` is its id and its case.
+
+    Raises StaleSnapshotError when the register is not that of `knowledge`, by which the signal was opened.
+    """
     opened, context = heard
+    delivery, case_id = about
     problem = make_refusal_error(unit)
-    with closing_transaction(hub.engine, "signals.settled", delivery, context.now) as conn:
+    closing = closing_transaction(hub.engine, "signals.settled", delivery, context.now, case_id=case_id)
+    with closing as conn:
+        if knowledge is not None:
+            hub.check_snapshot_current(conn, knowledge)
         if not delivery_maintenance.settle_receipt(
             conn, delivery, context.now, "receive", _make_refusal_outcome(problem)
         ):
@@ -107,16 +120,18 @@ def settle_delivery(
             "detail": problem.detail if problem else "",
         }
         record_evidence(conn, kind, "delivery", delivery, opened.identity, data, context.now)
+        if problem is None:
+            return
         row = deliveries.find_by_id(conn, delivery)
-        if problem is not None and row is not None and row.parameters.get("ordered"):
+        if row is not None and row.parameters.get("ordered"):
             ordered_deliveries.give_up_place(conn, delivery, context.now)
         case = cases.find_by_id(conn, row.case_id) if row is not None and row.case_id is not None else None
-    if problem is not None and row is not None:
-        about = "" if case is None else f" of case {case.number}"
+    if row is not None:
+        of_case = "" if case is None else f" of case {case.number}"
         words = make_attempt_outcome(problem).theirs or problem.problem.title
         _log.error(
             "delivery %d%s to %s has FAILED: %s it refused the message; they said: %s",
-            *(delivery, about, row.destination, problem.problem.id, words),
+            *(delivery, of_case, row.destination, problem.problem.id, words),
         )
 
 

@@ -21,7 +21,7 @@ from gateway.hub.customs.customs_records import record_customs_notice
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease
 from gateway.hub.reply import describe_signer
-from gateway.store import DeliveryLease, cases, deliveries, payloads, write_transaction
+from gateway.store import DeliveryLease, cases, payloads, write_transaction
 
 __all__ = ["apply_customs_answer", "apply_customs_call"]
 
@@ -34,16 +34,18 @@ def apply_customs_answer(
     Raises GW403 for a code that is no answer, GW702 for a notice number that was used for something else.
     """
     now = hub.clock()
-    with case_closing.closing_transaction(hub.engine, "partner.customs", lease.id, now) as conn:
+    closing = case_closing.closing_transaction(
+        hub.engine, "partner.customs", lease.id, now, case_id=lease.case_id
+    )
+    with closing as conn:
         finish(conn)
         kept = payloads.store_payload(conn, spoken.envelope, now)
         signer = describe_signer(hub, spoken)
         said = {"operation": str(lease.parameters.get("operation")), "answer": repr(answer)[:300]}
         record_evidence(conn, "customs", "delivery", lease.id, kept, {**said, **signer}, now)
-        row = deliveries.find_by_id(conn, lease.id)
-        if isinstance(answer, CustomsNotice) and row is not None and row.case_id is not None:
+        if isinstance(answer, CustomsNotice) and lease.case_id is not None:
             kind = check_customs_code(answer, hub.rules.customs_codes, clears=False)
-            case = cases.lock_case(conn, row.case_id)
+            case = cases.lock_case(conn, lease.case_id)
             record_customs_notice(conn, case, answer, kind, (kept, signer), now, lease.id)
 
 

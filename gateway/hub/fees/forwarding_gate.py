@@ -24,8 +24,10 @@ _SETTLING: Final = (FeeStep.CANCEL, FeeStep.CONFIRM)
 
 def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: datetime) -> None:
     """Levy the fee of a new request and hold its application, where its document has a tariff."""
+    if not (hub.payments.provided and hub.payments.tariffs):
+        return
     row = agency_requests.find_by_id(conn, request)
-    tariff = hub.payments.tariffs.get(row.document) if row is not None and hub.payments.provided else None
+    tariff = None if row is None else hub.payments.tariffs.get(row.document)
     if row is None or tariff is None:
         return
     code = hub.rules.status_codes.get(HOLD_REASON)

@@ -26,6 +26,7 @@ from gateway.hub.outbox.kept_documents import KeptDocument, is_filed_without_ebx
 from gateway.hub.outbox.outgoing_order import make_outgoing_key, number_message
 from gateway.hub.outbox.requested_receipts import RequestedReceipts, request_receipts
 from gateway.hub.outbox.response_bundle import find_response_pmodes, get_response_wait, list_bundled_units
+from gateway.hub.register import RegisterSnapshot
 from gateway.message_model import Payload, Unit, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import (
@@ -50,6 +51,7 @@ __all__ = [
     "SealedMessage",
     "load_case_snapshot",
     "make_case_header",
+    "read_undecided_snapshot",
     "seal_message",
     "store_message",
 ]
@@ -60,12 +62,13 @@ _GRACE: Final = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class CaseSnapshot:
-    """A case with its message, requests and decisions, read in one transaction."""
+    """A case with its message, requests and decisions, and the register, read in one transaction."""
 
     case: Row[Any]
     message: Row[Any]
-    requests: tuple[Row[Any], ...]
-    decisions: tuple[RankedDecision, ...]
+    knowledge: RegisterSnapshot
+    requests: tuple[Row[Any], ...] = ()
+    decisions: tuple[RankedDecision, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +106,21 @@ class QueuedMessage:
 def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
     """Return a case as it is now; raises GW901 when it does not exist."""
     with read_transaction(hub.engine) as conn:
-        case = cases.find_by_id(conn, case_id)
-        message = messages.find_by_id(conn, case.message) if case else None
-        if case is None or message is None:
-            raise GatewayError(OUR_MISTAKE, f"case {case_id} is gone")
+        facts = read_undecided_snapshot(conn, hub, case_id)
         asked = tuple(requests.list_by_case(conn, case_id))
         rows = decisions.list_by_case(conn, case_id)
         outside = list_outside_decisions(conn, case_id)
     own = make_standing_decisions(rows, list_standing_numbers(asked))
-    return CaseSnapshot(case, message, asked, select_current_decisions((*own, *outside)))
+    return replace(facts, requests=asked, decisions=select_current_decisions((*own, *outside)))
+
+
+def read_undecided_snapshot(conn: Connection, hub: Hub, case_id: int) -> CaseSnapshot:
+    """Return a case without requests and decisions, for a document that tells none; raises as above."""
+    case = cases.find_by_id(conn, case_id)
+    message = messages.find_by_id(conn, case.message) if case else None
+    if case is None or message is None:
+        raise GatewayError(OUR_MISTAKE, f"case {case_id} is gone")
+    return CaseSnapshot(case, message, hub.confirm_snapshot(conn))
 
 
 def make_case_header(facts: CaseSnapshot, now: datetime) -> CaseHeader:
@@ -133,7 +142,7 @@ def seal_message(
     signed = sign_document(document, key, now=now)
     if is_filed_without_ebxml(facts.message):
         return KeptDocument(action, serialize_element(signed), key.certificate.sha256)
-    knowledge = hub.refresh_snapshot()
+    knowledge = facts.knowledge
     came_by = knowledge.book.find_by_id(facts.message.agreement_id, facts.message.pmode_id or "", now)
     if came_by is None:
         raise GatewayError(PMODE_UNKNOWN, "the agreement of the submission is no longer in force", "eb:CPAId")

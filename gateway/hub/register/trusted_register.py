@@ -99,6 +99,13 @@ class TrustedRegister:
                     self._snapshot = known
             return known
 
+    def confirm_snapshot(self, conn: Connection) -> RegisterSnapshot:
+        """Return a snapshot of the register as it is now; the last one, where `conn` finds its version."""
+        known = self._snapshot
+        if known is not None and register_version.get_register_version(conn) == known.epoch:
+            return known
+        return self.refresh_snapshot()
+
     def _renew_judges(self, conn: Connection, known: RegisterSnapshot) -> None:
         """Renew the trust of the validators before the snapshot is visible: no old verdict is used."""
         rules = self.judge.trust.policy.certificates

@@ -157,11 +157,14 @@ class Kpta(_Neighbour):
         real = self
 
         class Soap:
-            def exchange_call(self, envelope: bytes, destination: Any) -> Any:
+            def post_call(self, envelope: bytes, destination: Any) -> Any:
                 if not destination.endpoint.endswith("/KPTA"):
-                    return story.soap.exchange_call(envelope, destination)
+                    return story.soap, story.soap.post_call(envelope, destination)
                 agent = SoapCaller(real.sender(), lambda: story.hub.signer, story.hub.clock)
-                return agent.exchange_call(envelope, replace(destination, endpoint=real.server.url))
+                return agent, agent.post_call(envelope, replace(destination, endpoint=real.server.url))
+
+            def read_answer(self, posted: Any) -> Any:
+                return posted[0].read_answer(posted[1])
 
         partners: Any = story.hub.composer
         plans = dict.fromkeys(("KPTA", "KFDA", "NPQS", "customs"), _OFTEN)

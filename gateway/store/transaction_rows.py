@@ -1,0 +1,176 @@
+"""Collects the rows of the logs that a transaction writes, and inserts them together before its commit.
+
+Transitions, events and evidence are written by every step and read by none before its commit. So
+they cost one statement for each transaction on PostgreSQL, and one for each log on SQLite. They are
+rows of the same transaction as the changes that they tell, and a statement of this transaction that
+names a log finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import BigInteger, Connection, Engine, Table, TextClause, event, insert, text
+
+from gateway.store.event_tables import events
+from gateway.store.prepared_statements import PreparedStatement
+from gateway.store.tables import Instant, evidence, transitions
+
+__all__ = [
+    "collect_rows",
+    "forget_collected_rows",
+    "get_stored_digests",
+    "insert_before_reading",
+    "insert_collected_rows",
+    "insert_log_rows",
+    "list_committed_lanes",
+    "note_ensured_lanes",
+]
+
+_Row = Mapping[str, Any]
+#: The logs, and the columns that their writers give.
+_COLUMNS: Final[dict[Table, tuple[str, ...]]] = {
+    transitions: ("machine", "object_id", "from_state", "event", "to_state", "at", "actor", "detail"),
+    events: ("at", "subject_type", "subject_id", "state"),
+    evidence: ("at", "kind", "subject_type", "subject_id", "digest", "data", "leaf_hash"),
+}
+_INSERTS: Final = {table: PreparedStatement(insert(table)) for table in _COLUMNS}
+#: Attribute of a connection while it collects.
+_COLLECTED: Final = "_gateway_collected"
+
+
+@dataclass(slots=True)
+class _Collected:
+    """The rows of one transaction that are not inserted yet, and what it made sure of: lanes, octets."""
+
+    rows: dict[Table, list[_Row]] = field(default_factory=lambda: {table: [] for table in _COLUMNS})
+    lanes: set[str] = field(default_factory=set)
+    digests: set[str] = field(default_factory=set)
+
+
+#: The lanes that some transaction of this process has committed; a lane is never deleted.
+_committed_lanes: Final[WeakKeyDictionary[Engine, set[str]]] = WeakKeyDictionary()
+
+
+@contextmanager
+def collect_rows(conn: Connection) -> Iterator[Callable[[], None]]:
+    """Collect the rows of the logs within the block, until `insert_collected_rows`.
+
+    Yields what is to be called after the commit.
+    """
+    found = conn.__dict__[_COLLECTED] = _Collected()
+
+    def note_commit() -> None:
+        if found.lanes:
+            _committed_lanes.setdefault(conn.engine, set()).update(found.lanes)
+
+    try:
+        yield note_commit
+    finally:
+        conn.__dict__.pop(_COLLECTED, None)
+
+
+def insert_log_rows(conn: Connection, log: Table, rows: Sequence[_Row]) -> None:
+    """Insert rows of a log, in a write transaction of the hub together with all others before its commit."""
+    if not rows:
+        return
+    if any(row["at"].tzinfo is None for row in rows):
+        raise ValueError(f"a time without a zone in {log.name}")
+    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    if collected is None:
+        _INSERTS[log].execute_rows(conn, rows)
+    else:
+        collected.rows[log].extend(rows)
+
+
+def insert_collected_rows(conn: Connection) -> None:
+    """Insert what was collected so far."""
+    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    if collected is None or not any(collected.rows.values()):
+        return
+    waiting, collected.rows = collected.rows, {table: [] for table in _COLUMNS}
+    if conn.dialect.name == "sqlite":
+        for table, rows in waiting.items():
+            if rows:
+                _INSERTS[table].execute_rows(conn, rows)
+    else:
+        conn.execute(_INSERT_ALL, _make_arrays(waiting))
+
+
+def insert_before_reading(engine: Engine) -> None:
+    """Let each statement that names a log find what its own transaction has collected for it."""
+
+    def insert_first(conn: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+        if collected is None or not any(collected.rows.values()):
+            return
+        if any(table.name in statement for table in _COLUMNS):
+            insert_collected_rows(conn)
+
+    event.listen(engine, "before_cursor_execute", insert_first)
+
+
+def forget_collected_rows(conn: Connection) -> None:
+    """Forget what was collected: the changes that it tells are rolled back."""
+    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    if collected is not None:
+        for rows in collected.rows.values():
+            rows.clear()
+        collected.lanes.clear()
+        collected.digests.clear()
+
+
+def get_stored_digests(conn: Connection) -> set[str]:
+    """Return the digests of the octets that this transaction has stored or locked, to be added to."""
+    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    return set() if collected is None else collected.digests
+
+
+def note_ensured_lanes(conn: Connection, names: Sequence[str]) -> None:
+    """Note that lanes exist once this transaction is committed."""
+    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    if collected is not None:
+        collected.lanes.update(names)
+
+
+def list_committed_lanes(conn: Connection) -> frozenset[str]:
+    """Return the lanes that are committed for certain, and those that this transaction made sure of."""
+    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    known = _committed_lanes.get(conn.engine, set())
+    return frozenset(known | collected.lanes if collected is not None else known)
+
+
+def _build_array_insert() -> TextClause:
+    """Return the statement that inserts into all logs: a column is one array, so its text never changes."""
+    parts = [_build_part(table, names) for table, names in _COLUMNS.items()]
+    former = ", ".join(f"part_{number} AS ({part})" for number, part in enumerate(parts[:-1]))
+    return text(f"WITH {former} {parts[-1]}")
+
+
+def _build_part(table: Table, names: Sequence[str]) -> str:
+    arrays = ", ".join(
+        f"CAST(:{table.name}_{name} AS {_name_array_type(table.c[name].type)})" for name in names
+    )
+    # Names of our own tables and columns; the values are parameters.
+    return f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({arrays})"  # noqa: S608
+
+
+def _name_array_type(column: Any) -> str:
+    if isinstance(column, BigInteger):
+        return "bigint[]"
+    return "timestamptz[]" if isinstance(column, Instant) else "text[]"
+
+
+def _make_arrays(rows: Mapping[Table, Sequence[_Row]]) -> dict[str, list[Any]]:
+    return {
+        f"{table.name}_{name}": [row[name] for row in rows[table]]
+        for table, names in _COLUMNS.items()
+        for name in names
+    }
+
+
+_INSERT_ALL: Final = _build_array_insert()
