@@ -37,7 +37,9 @@ def build_payment_endpoint(hub: Hub) -> WsgiApplication:
         if not hub.payments.provided:
             return _send(start_response, 404, {"error": "no payment provider is configured"})
         if environ.get("REQUEST_METHOD") != "POST":
-            return _send(start_response, 405, {"error": "POST"})
+            body = json.dumps({"error": "POST"}).encode()
+            fields = {"Content-Type": "application/json", "Allow": "POST"}
+            return _send_octets(start_response, 405, body, fields)
         length = str(environ.get("CONTENT_LENGTH") or "0")
         # Nine digits: no longer number is converted.
         if not (length.isascii() and length.isdecimal() and len(length) < 10) or int(length) > LARGEST_EVENT:

@@ -104,7 +104,9 @@ def test_a_signed_event_that_fits_no_order_changes_nothing(desk: Desk) -> None:
 
 
 def test_other_requests_are_refused(desk: Desk) -> None:
-    assert desk.client.get(PATH).status_code == 405
+    for verb in ("GET", "PUT", "DELETE", "OPTIONS"):
+        answer = desk.client.open(PATH, method=verb)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
     assert desk.post(b" " * (64 * 1024 + 1), {}).status_code == 413
     desk.story.hub.payments = PaymentPolicy(False, {}, b"")
     assert desk.post(desk.body(), desk.sign(desk.body())).status_code == 404

@@ -8,11 +8,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from gateway.cases import open_payment_message, sign_payment_message
+from gateway.cases import open_payment_message, read_money, sign_payment_message
 from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest, make_http_connection
 from gateway.conformance.partners.journal import Journal, read_journal
 from gateway.conformance.partners.partner_identity import get_current_time
@@ -23,7 +25,16 @@ __all__ = ["PaymentProvider"]
 _TOLERANCE: Final = timedelta(minutes=5)
 _RETRY_SECONDS: Final = 0.3
 _TIME_OUT: Final = 10.0
-_OPERATIONS: Final = frozenset({"/orders", "/cancellations", "/refunds"})
+#: From this status on the hub has said neither yes nor no.
+_NOT_NOW: Final = 500
+#: The text values of each call; an order has further ones.
+_OPERATIONS: Final = {
+    "/orders": ("order", "amount", "currency"),
+    "/cancellations": ("order",),
+    "/refunds": ("refund", "payment", "amount", "currency"),
+}
+_MOST_TIMES: Final = 100
+_LONGEST_DELAY: Final = 3600.0
 
 
 @dataclass(slots=True)
@@ -54,7 +65,8 @@ class PaymentProvider:
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._known = _Ledger()
-        done = {row["event"] for row in read_journal(folder / "told.jsonl") if row["status"] == 200}
+        # What the hub has refused is not told again: it is reconciled.
+        done = {row["event"] for row in read_journal(folder / "told.jsonl") if row["status"] < _NOT_NOW}
         self._open: list[tuple[float, dict[str, Any]]] = []
         for row in read_journal(folder / "moves.jsonl"):
             self._index_move(row)
@@ -97,6 +109,9 @@ class PaymentProvider:
         except GatewayError as problem:
             self._refusals.write_refusal(problem)
             return _reply(401, {"error": str(problem)})
+        missing = [name for name in _OPERATIONS[path] if not isinstance(said.get(name), str)]
+        if missing:
+            return _reply(400, {"error": f"{missing[0]} is missing, or is no text"})
         with self._lock:
             status, answer = self._execute_call(path, said)
         body = json.dumps(answer).encode()
@@ -125,14 +140,29 @@ class PaymentProvider:
             payment = self._known.payments.get(said["payment"])
             if payment is None:
                 return 404, {"error": "there is no such payment"}
+            if not self._is_left(payment, said):
+                return 409, {"error": "so much of the payment is not left"}
             number = f"R-{len(self._known.refunds) + 1:06d}"
             known = {"what": "refund", "reference": number, "at": _format_now(), "order": payment["order"]}
             known |= {name: said[name] for name in ("refund", "payment", "amount", "currency")}
             self._write(known)
         return 200, {"refund": said["refund"], "reference": known["reference"], "at": known["at"]}
 
+    def _is_left(self, payment: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+        """Return whether an amount may be given back of a payment beside what was given back before."""
+        of_payment = [one for one in self._known.refunds.values() if one["payment"] == payment["reference"]]
+        try:
+            wanted = read_money(said["amount"], said["currency"])
+            left = read_money(payment["amount"], payment["currency"])
+        except GatewayError:
+            return False
+        given = sum((Decimal(one["amount"]) for one in of_payment), Decimal(0))
+        return wanted.currency == left.currency and wanted.amount + given <= left.amount
+
     def _take_payment(self, order: str, body: bytes) -> HttpReply:
-        wish = json.loads(body or b"{}")
+        wish = _read_wish(body)
+        if wish is None:
+            return _reply(400, {"error": "a payer says amount, currency, times (1 to 100), delay (seconds)"})
         with self._lock:
             known = self._known.orders.get(order)
             if known is None:
@@ -170,13 +200,32 @@ class PaymentProvider:
         try:
             connection.request("POST", "/payments/events", body, headers)
             status = connection.getresponse().status
-        except OSError:
+        except (OSError, HTTPException):
             return False
         finally:
             connection.close()
         self._told.write({"event": event["reference"], "order": event["order"], "status": status})
-        # What the hub refuses is not told again: it is reconciled.
-        return status < 500
+        return status < _NOT_NOW
+
+
+def _read_wish(body: bytes) -> dict[str, Any] | None:
+    """Return what a payer says; None for what is no JSON object of known values."""
+    try:
+        said = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        return None
+    kinds: dict[str, tuple[type, ...]] = {
+        "amount": (str,),
+        "currency": (str,),
+        "times": (int,),
+        "delay": (int, float),
+    }
+    if not isinstance(said, dict) or not all(
+        isinstance(value, kinds.get(name, ())) and not isinstance(value, bool) for name, value in said.items()
+    ):
+        return None
+    usable = 1 <= said.get("times", 1) <= _MOST_TIMES and 0 <= said.get("delay", 0.0) <= _LONGEST_DELAY
+    return said if usable else None
 
 
 def _make_paid_event(row: Mapping[str, Any]) -> dict[str, Any]:
