@@ -104,7 +104,8 @@ def answer_cancellation_by_decision(conn: Connection, request: int, notice: str,
     if row is None or row.state != "DECIDED" or not is_cancellation_open(row):
         return
     standing = make_standing_decisions(decisions.list_by_request(conn, request), {request: row.number})
-    if has_approval(standing) and not _is_question_heard(conn, row):
+    # Of an application that has lost its items no decision counts: it says nothing before the question.
+    if (has_approval(standing) or not row.required) and not _is_question_heard(conn, row):
         return
     event = StateEvent("refuse_cancel", now, row.agency, notice[:100])
     agency_requests.apply_event(conn, request, event, cancellation="REFUSED")
