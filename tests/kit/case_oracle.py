@@ -28,6 +28,10 @@ class ApplicationModel:
     spoken: bool = False
     refused: bool = False
     cancelled: bool = False
+    #: The declarant has removed its item: what its agency says of it decides nothing.
+    removed: bool = False
+    #: Its agency has decided, also about an item that was removed.
+    closed: bool = False
     #: None, "ASKED" or "REFUSED".
     question: str | None = None
     question_heard: bool = False
@@ -42,7 +46,8 @@ class ApplicationModel:
     @property
     def decision(self) -> str | None:
         """Return the decision in force: that of the latest issue time, then of the highest number."""
-        return self.decided[max(self.decided)] if self.decided and not self.cancelled else None
+        counts = self.decided and not self.cancelled and not self.removed
+        return self.decided[max(self.decided)] if counts else None
 
     @property
     def is_approved(self) -> bool:
@@ -65,9 +70,9 @@ class CaseModel:
         """Return the outcome that the rules give now."""
         if self.withdrawn:
             return "WITHDRAWN"
-        all_of_them = list(self.applications.values())
-        if any(one.is_asked for one in all_of_them):
+        if any(one.is_asked for one in self.applications.values()):
             return None
+        all_of_them = [one for one in self.applications.values() if not one.removed]
         if any(one.decision is None and not one.cancelled for one in all_of_them):
             return None
         if self.withdraws and not any(one.is_approved for one in all_of_them):
@@ -91,10 +96,9 @@ class CaseModel:
     @property
     def problems(self) -> list[str]:
         """Return the ids of the problems that the Result names, sorted."""
-        cancelled = [one for one in self.applications.values() if one.cancelled]
-        refused = [
-            one for one in self.applications.values() if one.question == "REFUSED" and not one.cancelled
-        ]
+        left = [one for one in self.applications.values() if not one.removed]
+        cancelled = [one for one in left if one.cancelled]
+        refused = [one for one in left if one.question == "REFUSED" and not one.cancelled]
         told = [] if self.outcome == "WITHDRAWN" else ["GW410"] * len(cancelled) + ["GW409"] * len(refused)
         return sorted(told)
 
@@ -148,6 +152,10 @@ class CaseModel:
         return None
 
     def _decide(self, one: ApplicationModel, rank: tuple[datetime, str], decision: str) -> None:
+        if one.removed:
+            one.closed = True
+            one.question = "REFUSED" if one.is_asked and one.question_heard else one.question
+            return
         # It is about what was amended since, unless the agency has decided while it was called.
         if "amend" in one.waiting and not one.decided:
             return
@@ -158,26 +166,31 @@ class CaseModel:
 
     def may_withdraw(self) -> bool:
         """Return whether a withdrawal is accepted now."""
-        asked = any(one.is_asked for one in self.applications.values())
-        return not asked and not self.withdrawn and self.outcome != "REJECTED"
+        return not self._is_being_withdrawn() and not self.withdrawn and self.outcome != "REJECTED"
+
+    def _is_being_withdrawn(self) -> bool:
+        return any(one.is_asked and not one.removed for one in self.applications.values())
 
     def withdraw(self) -> None:
         """The declarant withdraws: what no agency has is cancelled, the others are asked."""
         self.withdraws = True
         for one in self.applications.values():
-            if one.cancelled or (one.decision is not None and not one.is_approved):
-                continue
-            if one.refused or (not one.tried and {"submit", "amend"} & set(one.waiting)):
-                one.cancelled = True
-                one.waiting.clear()
-            else:
-                one.question, one.question_heard = "ASKED", False
-                one.waiting.append("cancel")
+            self._ask_cancel(one)
         self._settle()
+
+    def _ask_cancel(self, one: ApplicationModel) -> None:
+        if one.cancelled or one.is_asked or one.closed or (one.decision is not None and not one.is_approved):
+            return
+        if one.refused or (not one.tried and {"submit", "amend"} & set(one.waiting)):
+            one.cancelled = True
+            one.waiting.clear()
+        else:
+            one.question, one.question_heard = "ASKED", False
+            one.waiting.append("cancel")
 
     def may_amend(self) -> bool:
         """Return whether an amendment is accepted now."""
-        return not self.withdrawn and not any(one.is_asked for one in self.applications.values())
+        return not self.withdrawn and not self._is_being_withdrawn()
 
     def amend(self, name: str | None, overtaken: Sequence[str] = ()) -> None:
         """The declarant amends what one agency gets, or what none gets.
@@ -197,11 +210,26 @@ class CaseModel:
             one.waiting.append("amend")
         self._settle()
 
+    def remove(self, name: str) -> None:
+        """The declarant amends: the item of one application is removed, and the application with it."""
+        self.amend(None)
+        one = self.applications[name]
+        one.closed = one.decision is not None
+        if not one.closed or one.is_approved:
+            self._ask_removed(one)
+        one.removed = True
+        self._settle()
+
+    def _ask_removed(self, one: ApplicationModel) -> None:
+        closed, one.closed = one.closed, False
+        self._ask_cancel(one)
+        one.closed = closed
+
     def may_supplement(self, name: str) -> bool:
         """Return whether a supplement of one application is accepted now."""
         one = self.applications[name]
-        open_case = self.outcome is None and not any(each.is_asked for each in self.applications.values())
-        return open_case and one.decision is None and not one.cancelled
+        open_case = self.outcome is None and not self._is_being_withdrawn()
+        return open_case and one.decision is None and not one.cancelled and not one.removed
 
     def supplement(self, name: str) -> None:
         """The declarant supplements one application."""

@@ -26,6 +26,7 @@ from gateway.store import agency_requests, cases, delivery_leases, lane_holds, l
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire.xml import parse_xml
 from tests.flows.craft import all_of, because, reference, text, withdrawal, without
+from tests.flows.item_changes import remove_item
 from tests.kit.case_oracle import ApplicationModel, CaseModel
 from tests.kit.story import AGENCIES, ITEMS, LAWS, Call, Story, unreachable
 
@@ -51,7 +52,7 @@ _DECIDING: Final = {
 _DRAWN: Final[dict[str, int]] = {
     "work": 12, "tick": 6, "decide": 8, "ask": 3, "acknowledge": 2, "early": 2, "again": 5, "lose": 4,
     "refuse": 2, "amend": 3, "withdraw": 2, "supplement": 2, "cancels": 4, "itself": 1,
-    "requeue": 2, "drop": 1, "hold": 1, "release": 2, "repost": 1,
+    "requeue": 2, "drop": 1, "hold": 1, "release": 2, "repost": 1, "remove": 1,
 }  # fmt: skip
 
 
@@ -273,6 +274,7 @@ class CaseRun:
         # An application that is left out takes with it what was changed in it.
         said = {path: value for path, value in self.values.items() if not path.startswith(tuple(gone))}
         values = [text(path, value) for path, value in said.items()]
+        values += [remove_item(ITEMS[name]) for name in self._removed()]
         kept = [] if action == "Withdraw" else [*left, *values]
         root = self.story.submission(all_of(reference(self.name), *kept, *changes))
         attach = root.find("{*}Application[@id='A2']") is not None
@@ -286,7 +288,7 @@ class CaseRun:
     def _do_amend(self, agency: str | None, number: int) -> None:
         before = dict(self.values)
         self._leave_out()
-        if agency in self._cancelled():
+        if agency in self._cancelled() | self._removed():
             return
         if agency is not None:
             self.values[_CHANGES[agency]] = f"다른 이름 {number}"
@@ -300,11 +302,27 @@ class CaseRun:
         if found:
             self.model.amend(agency, overtaken)
 
+    def _do_remove(self, agency: str) -> None:
+        """Amend the declaration without the item of an agency, and without its application."""
+        if agency in self._removed() or len(self._removed() | self._cancelled() | {agency}) == len(AGENCIES):
+            return
+        wanted = self.model.may_amend()
+        self._leave_out()
+        self.left_out.add(f"A{ITEMS[agency]}")
+        words = (text("Function", "13"), lambda root: because(root, "17", "It does not come."))
+        found = self._turn("Amend", remove_item(ITEMS[agency]), *words)
+        assert found == wanted, f"removal accepted: {found} {self.refusal}"
+        if found:
+            self.model.remove(agency)
+
+    def _removed(self) -> set[str]:
+        return {name for name, one in self.model.applications.items() if one.removed}
+
     def _cancelled(self) -> set[str]:
         return {name for name, one in self.model.applications.items() if one.cancelled}
 
     def _leave_out(self) -> None:
-        self.left_out = {f"A{ITEMS[name]}" for name in self._cancelled()}
+        self.left_out = {f"A{ITEMS[name]}" for name in self._cancelled() | self._removed()}
 
     def _do_withdraw(self, _agency: str = "") -> None:
         wanted = self.model.may_withdraw()
@@ -387,7 +405,7 @@ class CaseRun:
                 one = self.model.applications[agency]
                 if one.is_asked:
                     self._do_cancels(agency, 900 + turn, "G03" if (turn + position) % 2 else "G04", False)
-                elif one.decision is None and not one.cancelled:
+                elif one.decision is None and not one.cancelled and not one.removed:
                     self._do_decide(agency, 950 + turn, "APPROVED", turn)
             self.story.tick()
 
@@ -403,7 +421,7 @@ class CaseRun:
         for one in asked:
             model = self.model.applications[one.agency]
             assert (one.state == "CANCELLED") == model.cancelled, f"{one.agency} is {one.state}"
-            decided = model.decision is not None
+            decided = model.closed and not model.cancelled if model.removed else model.decision is not None
             assert (one.state == "DECIDED") == decided, f"{one.agency} is {one.state}, {model.decision}"
 
     def _check_end(self) -> None:
