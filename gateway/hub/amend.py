@@ -87,7 +87,7 @@ def amend_case(
     detail |= describe_removed_items(case, removed, rejected, (reason, now))
     cases.apply_event(conn, case.id, event, outcome=None, detail=detail)
     agency_requests.forget_refused_cancellations(conn, case.id)
-    turn = AmendedTurn(case.id, arrived.row.id, event, reason)
+    turn = AmendedTurn(case.id, arrived.row.id, event, reason, removed)
     cancelled = drop_applications(conn, turn, asked, composed.dropped)
     amend_applications(conn, turn, asked, intake, composed)
     add_applications(conn, hub, turn, asked, intake, composed)

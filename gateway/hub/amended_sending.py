@@ -35,12 +35,13 @@ _ACTOR: Final = "admit"
 
 @dataclass(frozen=True, slots=True)
 class AmendedTurn:
-    """One amendment of a locked case (row id): its message, its event and reason."""
+    """One amendment of a locked case (row id): its message, its event and reason, the items it removes."""
 
     case: int
     message: int
     event: StateEvent
     reason: ChangeReason
+    removed: tuple[int, ...]
 
     @property
     def now(self) -> datetime:
@@ -55,6 +56,9 @@ def drop_applications(
 
     One that is decided without an approval has nothing to cancel.
     """
+    for row in asked:
+        if row.state == "CANCELLED":
+            _remove_items(conn, row, list_required_items(row) - set(turn.removed), turn.now)
     dropped = [row for row in asked if row.id in questions]
     standing = {row.id for row in list_cancellable_requests(conn, turn.case, dropped)}
     for row in dropped:

@@ -304,3 +304,16 @@ def test_wherever_a_process_dies_items_are_added_and_removed_once(engine: Engine
     assert calls_of(story, "KPTA") == ["SubmitApplication"]
     assert len(amended(story)) == 1
     assert story.case().detail["items"] == [1, 3, 4]
+
+
+def test_an_application_that_its_agency_had_cancelled_goes_with_its_items(story: Story) -> None:
+    """It is named in the Result as long as the declaration has its items, and no longer."""
+    answer_cancellation(story, "NPQS", "G01")
+    story.decide_all("NPQS")
+    story.tick()
+    assert story.outcome()[0] == "PARTIAL"
+    assert [one.get("id") for one in story.result().findall("{*}Problem")] == ["GW410"]
+    amend(story, *NO_BULBS)
+    assert story.outcome() == ("APPROVED", {1: "APPROVED", 2: "APPROVED"})
+    assert story.result().findall("{*}Problem") == []
+    assert calls_of(story, "NPQS") == ["SubmitApplication"]
