@@ -39,7 +39,12 @@ from gateway.hub.hub import Hub
 from gateway.hub.open_application import open_application
 from gateway.hub.open_cases import find_named_case
 from gateway.hub.outbox import FinishLease, enqueue_task
-from gateway.hub.partial_release import drop_released_uses, judge_prepared_release, store_release
+from gateway.hub.partial_release import (
+    drop_released_uses,
+    judge_prepared_release,
+    lock_with_parent,
+    store_release,
+)
 from gateway.hub.pinned_mappings import BUNDLE, prepare_bundle
 from gateway.hub.requirement_ledger import claim_requirements, write_off_requirements
 from gateway.hub.requirement_results import await_unknown_requirements, note_joined_results
@@ -207,7 +212,7 @@ def _store_hold(
 def _lock_held_case(conn: Connection, intake: ProcessedSubmission) -> Row[Any] | None:
     """Lock and return the held case that a submission is about; None when it is not as it was read."""
     known = cases.find_by_reference(conn, intake.declarant, intake.submission.reference)
-    case = None if known is None else cases.lock_case(conn, known.id)
+    case = None if known is None else lock_with_parent(conn, known.id, intake.release)
     if case is None or case.state != "HELD" or intake.amended is None:
         return None
     return case if find_former_message(conn, case) == intake.amended.former else None

@@ -30,7 +30,7 @@ from gateway.hub.case_progress import list_rejected_case_items, move_case
 from gateway.hub.forward import enqueue_amendment_calls
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_amendable, check_not_cleared, find_named_case
-from gateway.hub.partial_release import drop_released_uses, take_items_again
+from gateway.hub.partial_release import drop_released_uses, lock_with_parent, take_items_again
 from gateway.hub.removed_items import check_released_items, describe_removed_items, tell_removed_items
 from gateway.hub.requirement_ledger import (
     claim_requirements,
@@ -69,7 +69,8 @@ def amend_case(
     amendments at once the second must be compared with the first.
     """
     reason = read_change_reason(intake.submission.declaration)
-    case = cases.lock_case(conn, find_named_case(conn, intake.declarant, intake.submission.reference).id)
+    named = find_named_case(conn, intake.declarant, intake.submission.reference)
+    case = lock_with_parent(conn, named.id, intake.release)
     asked = agency_requests.list_by_case(conn, case.id)
     check_amendable(case, asked)
     check_not_cleared(conn, case)
@@ -134,9 +135,7 @@ def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, 
 
     The items that stay rejected use nothing; what they would use is kept for a corrected decision.
     """
-    # The locks of every transaction: the case, the case whose items leave by it, then the requirements.
-    if intake.release is not None:
-        cases.lock_case(conn, intake.release.parent)
+    # The locks of every transaction: the case with the one whose items leave by it, then the requirements.
     lock_case_requirements(conn, case.id, {use.number for use in intake.requirements.uses})
     give_back_requirements(conn, case.id, "amended", now)
     rejected = list_rejected_case_items(conn, cases.lock_case(conn, case.id))

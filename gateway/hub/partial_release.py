@@ -54,6 +54,7 @@ __all__ = [
     "drop_released_uses",
     "judge_prepared_release",
     "list_released_laws",
+    "lock_with_parent",
     "prepare_release",
     "store_release",
     "take_items_again",
@@ -88,6 +89,8 @@ def prepare_release(
         parent = cases.find_by_number(conn, claim.parent)
         if parent is None or parent.declarant != declarant:
             raise _make_parent_error(claim, "is no case of this declarant")
+        if parent.functional_reference == submission.reference and parent.state != "REFUSED":
+            raise _make_parent_error(claim, "is this case itself")
         message = find_former_message(conn, parent)
         if messages.find_by_id(conn, message) is None:
             raise _make_parent_error(claim, "has no declaration any more")
@@ -98,6 +101,27 @@ def prepare_release(
 def _make_parent_error(claim: ReleaseClaim, words: str) -> GatewayError:
     pointer = claim.items[0].pointer if claim.items else "42A"
     return GatewayError(PARENT_NOT_USABLE, f"{claim.parent[:40]!r} {words}", f"{pointer}/99A[1]/D018")
+
+
+def lock_with_parent(conn: Connection, case_id: int, prepared: PreparedRelease | None) -> Row[Any]:
+    """Lock a case and the parent that it names, in the order of their rows; return the case.
+
+    So of two cases that name each other at the same instant the second sees what the first has taken.
+    """
+    for one in sorted({case_id} if prepared is None else {case_id, prepared.parent}):
+        cases.lock_case(conn, one)
+    return cases.lock_case(conn, case_id)
+
+
+def _check_no_circle(conn: Connection, prepared: PreparedRelease, child: int) -> None:
+    """Raise GW416 where a parent has taken items of its child, by itself or by the cases between them."""
+    above, seen = [prepared.parent], {prepared.parent}
+    while above:
+        found = {row.parent_id for row in item_releases.list_releases_into(conn, above.pop())}
+        if child in found:
+            raise _make_parent_error(prepared.claim, "has items of this case itself")
+        above += found - seen
+        seen |= found
 
 
 def judge_prepared_release(
@@ -211,6 +235,8 @@ def take_items_again(
     """Give back what a locked child has taken, and take what it is amended to; return why it may not."""
     held = item_releases.list_releases_into(conn, child)
     item_releases.return_releases(conn, child, "amended", now)
+    if prepared is not None:
+        _check_no_circle(conn, prepared, child)
     told = () if prepared is None else judge_prepared_release(conn, prepared, units, held)
     if prepared is not None and not told:
         store_release(conn, prepared, child, now)

@@ -16,8 +16,12 @@ from gateway.cases.agency_notices import DecisionCode, SignedReply
 from gateway.cases.customs_notices import ClearedItem, CustomsCall, CustomsNotice
 from gateway.hub.admit import admit_submission
 from gateway.hub.customs.customs_reports import apply_customs_call
+from gateway.cases.agency_notices import AgencyCallback, DecisionCode
+from gateway.hub.admit import admit_submission
+from gateway.hub.completion import list_all_decisions
+from gateway.hub.reply import apply_call_back
 from gateway.operations import read_case_report
-from gateway.store import cases
+from gateway.store import agency_requests, cases, item_releases
 from gateway.store.engine import read_transaction
 from gateway.wire.namespaces import WCO_DEC
 from tests.flows.craft import all_of, at, reference, text, withdrawal, without_applications
@@ -213,6 +217,71 @@ def test_two_children_at_the_same_instant(story: Story) -> None:
         outcomes = sorted(row.outcome for row in cases.list_cases(conn, limit=2))
     assert outcomes == ["APPROVED", "REFUSED"]
     assert stays(story) == {(1, "Net"): "0", (1, "Tar"): "0"}
+
+
+def taking(name: str, parent: str) -> Callable[[etree._Element], None]:
+    """Amend a whole declaration so that each of its items is one of a parent."""
+
+    def change(root: etree._Element) -> None:
+        for goods in root.findall(ITEM):
+            previous = etree.Element(f"{{{WCO_DEC}}}PreviousDocument")
+            etree.SubElement(previous, f"{{{WCO_DEC}}}ID").text = parent
+            etree.SubElement(previous, f"{{{WCO_DEC}}}TypeCode").text = "998"
+            goods.append(previous)
+
+    return all_of(amendment(), reference(name), change)
+
+
+def open_decided(story: Story, name: str) -> Any:
+    """Open a case in which all is approved."""
+    story.submit(story.submission(reference(name)))
+    story.tick()
+    for agency in AGENCIES:
+        (number,) = {row.number for row in list_requests(story) if row.agency == agency}
+        said = story.notice(agency, number=f"{name}-{agency}")
+        apply_call_back(story.hub, agency, AgencyCallback(said, number))
+    story.tick()
+    return story.case()
+
+
+def list_requests(story: Story) -> Any:
+    with read_transaction(story.house.engine) as conn:
+        return agency_requests.list_by_case(conn, story.case().id)
+
+
+def find(story: Story, case: Any) -> Any:
+    with read_transaction(story.house.engine) as conn:
+        list_all_decisions(conn, case.id)
+        return cases.find_by_id(conn, case.id)
+
+
+def test_a_case_is_not_its_own_parent(story: Story) -> None:
+    one = open_decided(story, "S1")
+    story.submit(story.submission(taking("S1", one.number)), action="Amend")
+    story.tick(seconds=1)
+    assert story.problems() == [("GW416", f"{PARENT}/99A[1]/D018")]
+    assert "is this case itself" in (story.result().find("{*}Problem").text or "")
+    assert find(story, one).state == "CLOSED"
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_two_cases_that_name_each_other_as_parent(story: Story, together: bool) -> None:
+    """One of them takes the items of the other, at most; neither waits for ever, and both end."""
+    one, other = open_decided(story, "E1"), open_decided(story, "E2")
+    for name, parent in (("E1", other), ("E2", one)):
+        story.submit(story.submission(taking(name, parent.number)), action="Amend")
+        if not together:
+            story.tick(seconds=1)
+    workers = [story.new_worker(name, threads=1) for name in ("a", "b")]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda worker: worker.run_once(), workers))
+    for _ in range(3):
+        story.tick(seconds=30)
+    with read_transaction(story.house.engine) as conn:
+        taken = [item_releases.list_children(conn, case.id) for case in (one, other)]
+    assert sorted(map(len, taken)) in ([0, 0], [0, 1])
+    assert {find(story, case).state for case in (one, other)} == {"CLOSED"}
+    assert story.deliveries(state="FAILED") == []
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
