@@ -12,13 +12,11 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import DecisionCode, SignedReply
+from gateway.cases.agency_notices import AgencyCallback, DecisionCode, SignedReply
 from gateway.cases.customs_notices import ClearedItem, CustomsCall, CustomsNotice
 from gateway.hub.admit import admit_submission
-from gateway.hub.customs.customs_reports import apply_customs_call
-from gateway.cases.agency_notices import AgencyCallback, DecisionCode
-from gateway.hub.admit import admit_submission
 from gateway.hub.completion import list_all_decisions
+from gateway.hub.customs.customs_reports import apply_customs_call
 from gateway.hub.reply import apply_call_back
 from gateway.operations import read_case_report
 from gateway.store import agency_requests, cases, item_releases

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -13,7 +13,6 @@ from sqlalchemy import Connection, Row
 from werkzeug.wrappers import Response
 
 from gateway.accounts import Right
-from gateway.calendars import Timetable
 from gateway.errors import GatewayError
 from gateway.operations import (
     add_case_waiting,
@@ -120,19 +119,18 @@ def add_object_pages(pages: Blueprint, services: ConsoleServices) -> None:
     def show_case(number: str) -> str:
         with read_transaction(services.engine) as conn:
             report = _read_case(conn, number)
-            timetable = services.hub.timetable.read_timetable(conn)
             case = find_case(conn, report["number"])
-            report["custody"] = [] if case is None else _read_custody(conn, case, timetable, services.clock())
+            report["custody"] = [] if case is None else _read_custody(conn, case, services)
             add_case_waiting(conn, [report], services.clock())
             add_delivery_waiting(conn, report["deliveries"], services.clock())
         return render_template("operations/case.html", report=report)
 
 
-def _read_custody(
-    conn: Connection, case: Row[Any], timetable: Timetable, now: datetime
-) -> list[dict[str, Any]]:
+def _read_custody(conn: Connection, case: Row[Any], services: ConsoleServices) -> list[dict[str, Any]]:
     """Return who has the next move, with the working time of each holder as a span."""
-    found = [one for one in read_custody_times(conn, case, timetable, now) if one["holder"] is not None]
+    timetable = services.hub.timetable.read_timetable(conn)
+    read = read_custody_times(conn, case, timetable, services.clock())
+    found = [one for one in read if one["holder"] is not None]
     for one in found:
         spent = one["working_seconds"] or {}
         one["spent"] = [(holder, timedelta(seconds=seconds)) for holder, seconds in spent.items()]
