@@ -140,6 +140,7 @@ def test_the_overdue_fees_are_listed(
         assert status == 0
         assert [json.loads(line)["number"] for line in out.splitlines()] == found
     assert len(run("fees", "list", "--json")[1].splitlines()) == 3
+    assert json.loads(run("fees", "list", "--state", "paid", "--json")[1])["number"] == second.number
 
 
 def test_a_case_shows_its_fees(story: Story, provider: Provider, run: Run) -> None:

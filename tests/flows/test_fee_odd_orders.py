@@ -186,6 +186,19 @@ def test_an_operator_does_not_cancel_what_waits_for_its_fee(story: Story, provid
     assert calls(story, "KPTA") == ["SubmitApplication"]
 
 
+def test_what_an_operator_holds_is_not_released_by_a_fee(story: Story, provider: Provider) -> None:
+    number = hold(story)
+    pay(story, f"{number}-F01")
+    (queued,) = [one for one in story.deliveries(destination="KPTA") if one.state == "QUEUED"]
+    story.operate(operator_actions.hold_delivery, queued.id)
+    say(story, number, Notice("KPTA-Y", story.clock(), "Y04"))
+    settle(story)
+    assert (fees_of(story, "KPTA")[0].state, calls(story, "KPTA")) == ("CONFIRMED", [])
+    story.operate(operator_actions.release_delivery, queued.id)
+    settle(story)
+    assert calls(story, "KPTA") == ["SubmitApplication"]
+
+
 @pytest.mark.parametrize("lost", [1, 9], ids=["waits", "failed"])
 def test_an_order_is_never_opened_behind_its_cancellation(
     story: Story, provider: Provider, lost: int

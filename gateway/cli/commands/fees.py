@@ -34,7 +34,7 @@ _DAY: Final = click.DateTime(["%Y-%m-%d"])
 
 
 @verb
-@click.option("--state", type=click.Choice(FEE.states), help="only fees in this state")
+@click.option("--state", type=click.Choice(FEE.states, case_sensitive=False), help="only fees in this state")
 @click.option("--overdue", is_flag=True, help="only those that are not paid after their last day")
 @page_options()
 @home_options(json_words="print one JSON object a line")

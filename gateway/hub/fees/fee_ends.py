@@ -48,7 +48,8 @@ def settle_request(conn: Connection, request: int, now: datetime) -> None:
     if row is None:
         return
     levied = fees.list_by_request(conn, request)
-    if row.state != "CANCELLED" and any(one.gate == "forwarding" for one in levied):
+    # What an operator holds after it was forwarded is the operator's.
+    if row.state == "FEE_DUE" and any(one.gate == "forwarding" for one in levied):
         if has_open_fee(levied, "forwarding"):
             return
         _release_application(conn, row, now)
