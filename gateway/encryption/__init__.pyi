@@ -1,3 +1,6 @@
+from .attachment_reading import EncryptedAttachments as EncryptedAttachments
+from .attachment_reading import read_encrypted_attachments as read_encrypted_attachments
+from .attachment_writing import encrypt_attachments as encrypt_attachments
 from .cms_envelope import read_envelope as read_envelope
 from .encrypted_data import read_encrypted_data as read_encrypted_data
 from .encrypted_payload import DecryptedPayload as DecryptedPayload

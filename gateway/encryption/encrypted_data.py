@@ -33,7 +33,19 @@ from gateway.encryption.encryption_policies import (
 from gateway.pki import KeyPadding
 from gateway.wire import DEFAULT_LIMITS, DS, XENC, XENC11, WireLimits, build_xpath, parse_xml
 
-__all__ = ["read_encrypted_data"]
+__all__ = [
+    "check_attributes",
+    "decode_base64",
+    "list_children",
+    "raise_at",
+    "read_cipher_value",
+    "read_encrypted_data",
+    "read_plain_method",
+    "read_serial",
+    "read_transport",
+    "split_vector",
+    "take_children",
+]
 
 _ENCRYPTED_DATA: Final = f"{{{XENC}}}EncryptedData"
 _ENCRYPTED_KEY: Final = f"{{{XENC}}}EncryptedKey"
@@ -55,22 +67,22 @@ def read_encrypted_data(
     root = parse_xml(data, limits, allow_comments=False)
     if root.tag != _ENCRYPTED_DATA:
         raise_form_error("an encrypted payload is one xenc:EncryptedData", build_xpath(root))
-    _check_attributes(root, "Id", "Type", "MimeType", "Encoding")
+    check_attributes(root, "Id", "Type", "MimeType", "Encoding")
     if root.get("Type", "") not in _TYPES or root.get("Encoding"):
-        _raise_at(root, "the Type is none, Element or Content, and there is no Encoding")
-    method, key_info, cipher_data = _take_children(root, _METHOD, _KEY_INFO, _CIPHER_DATA)
+        raise_at(root, "the Type is none, Element or Content, and there is no Encoding")
+    method, key_info, cipher_data = take_children(root, _METHOD, _KEY_INFO, _CIPHER_DATA)
     uri = method.get("Algorithm", "")
     agreed.check_cipher(uri)
-    _read_plain_method(method)
+    read_plain_method(method)
     return EncryptedPayload(
         uri,
-        _split_vector(uri, _read_cipher_value(cipher_data, len(data))),
+        split_vector(uri, read_cipher_value(cipher_data, len(data))),
         _read_keys(key_info, root.get("Id"), agreed),
         root.get("MimeType") or None,
     )
 
 
-def _split_vector(uri: str, octets: bytes) -> CipherText:
+def split_vector(uri: str, octets: bytes) -> CipherText:
     """Return the parts of a CipherValue (XML Encryption 1.1 §5.2)."""
     size = CIPHERS[uri].vector_octets
     if not CIPHERS[uri].authenticates:
@@ -82,31 +94,31 @@ def _split_vector(uri: str, octets: bytes) -> CipherText:
 def _read_keys(
     key_info: etree._Element, data_id: str | None, agreed: AgreedAlgorithms
 ) -> tuple[TransportedKey, ...]:
-    _check_attributes(key_info, "Id")
-    parts = _list_children(key_info)
+    check_attributes(key_info, "Id")
+    parts = list_children(key_info)
     found = [one for one in parts if one.tag == _ENCRYPTED_KEY]
     for one in parts:
         if one.tag != _ENCRYPTED_KEY and one.tag not in _NAMES_OF_KEYS:
-            _raise_at(one, "a key is in xenc:EncryptedKey and is not looked up elsewhere")
+            raise_at(one, "a key is in xenc:EncryptedKey and is not looked up elsewhere")
     if not 1 <= len(found) <= MAX_ENCRYPTED_KEYS:
-        _raise_at(key_info, f"there are 1 to {MAX_ENCRYPTED_KEYS} encrypted keys")
+        raise_at(key_info, f"there are 1 to {MAX_ENCRYPTED_KEYS} encrypted keys")
     return tuple(_read_key(one, data_id, agreed) for one in found)
 
 
 def _read_key(element: etree._Element, data_id: str | None, agreed: AgreedAlgorithms) -> TransportedKey:
-    _check_attributes(element, "Id", "Recipient", "Type", "MimeType")
+    check_attributes(element, "Id", "Recipient", "Type", "MimeType")
     if element.get("Type", _KEY_TYPE) != _KEY_TYPE:
-        _raise_at(element, "an EncryptedKey is not of this Type")
-    parts = _list_children(element)
+        raise_at(element, "an EncryptedKey is not of this Type")
+    parts = list_children(element)
     if parts and parts[-1].tag == f"{{{XENC}}}ReferenceList":
         _check_reference_list(parts.pop(), data_id)
     key_info = parts.pop(1) if len(parts) == 3 and parts[1].tag == _KEY_INFO else None
     if [one.tag for one in parts] != [_METHOD, _CIPHER_DATA]:
-        _raise_at(element, "an EncryptedKey holds EncryptionMethod, KeyInfo and CipherData")
-    octets = _read_cipher_value(parts[1], _LONGEST_VALUE)
+        raise_at(element, "an EncryptedKey holds EncryptionMethod, KeyInfo and CipherData")
+    octets = read_cipher_value(parts[1], _LONGEST_VALUE)
     if parts[0].get("Algorithm") == SEED_128_WRAP:
         return _read_wrapped_key(parts[0], key_info, octets, agreed)
-    uri, padding = _read_transport(parts[0], agreed)
+    uri, padding = read_transport(parts[0], agreed)
     return TransportedKey(uri, padding, octets, _read_hints(key_info))
 
 
@@ -114,27 +126,27 @@ def _read_wrapped_key(
     method: etree._Element, key_info: etree._Element | None, octets: bytes, agreed: AgreedAlgorithms
 ) -> TransportedKey:
     """Return a key wrapped by another one, which its KeyInfo holds encrypted with RSA."""
-    agreed.check_transport(_read_plain_method(method))
+    agreed.check_transport(read_plain_method(method))
     inner = (
-        [one for one in _list_children(key_info) if one.tag == _ENCRYPTED_KEY] if key_info is not None else []
+        [one for one in list_children(key_info) if one.tag == _ENCRYPTED_KEY] if key_info is not None else []
     )
     if len(inner) != 1:
-        _raise_at(method, "the key that wraps is in one EncryptedKey")
-    parts = _list_children(inner[0])
+        raise_at(method, "the key that wraps is in one EncryptedKey")
+    parts = list_children(inner[0])
     if any(one.get("Algorithm") == SEED_128_WRAP for one in parts):
-        _raise_at(inner[0], "the key that wraps is encrypted with RSA")
+        raise_at(inner[0], "the key that wraps is encrypted with RSA")
     found = _read_key(inner[0], None, agreed)
     return TransportedKey(found.transport, found.padding, found.octets, found.hints, octets)
 
 
-def _read_transport(method: etree._Element, agreed: AgreedAlgorithms) -> tuple[str, KeyPadding]:
+def read_transport(method: etree._Element, agreed: AgreedAlgorithms) -> tuple[str, KeyPadding]:
     """Return URI and padding of a key transport (XML Encryption 1.1 §5.5)."""
-    _check_attributes(method, "Algorithm")
+    check_attributes(method, "Algorithm")
     uri = method.get("Algorithm", "")
     agreed.check_transport(uri)
-    parts = {one.tag: one for one in _list_children(method)}
+    parts = {one.tag: one for one in list_children(method)}
     if len(parts) != len(method):
-        _raise_at(method, "a parameter of the key transport stands twice")
+        raise_at(method, "a parameter of the key transport stands twice")
     if uri == RSA_1_5:
         _check_nothing_left(parts.values())
         return uri, KeyPadding(None)
@@ -146,13 +158,13 @@ def _read_transport(method: etree._Element, agreed: AgreedAlgorithms) -> tuple[s
     return uri, KeyPadding(
         digest,
         _read_name(mask, MASK_NAMES, agreed) if uri == RSA_OAEP else "sha1",
-        b"" if label is None else _decode_base64(label, _LONGEST_VALUE),
+        b"" if label is None else decode_base64(label, _LONGEST_VALUE),
     )
 
 
 def _read_name(element: etree._Element | None, names: dict[str, str], agreed: AgreedAlgorithms) -> str:
     """Return the digest that an element names; without the element it is SHA-1."""
-    uri = "" if element is None else _read_plain_method(element)
+    uri = "" if element is None else read_plain_method(element)
     if element is not None and uri not in names:
         raise_algorithm_error(f"OAEP with '{uri[:120]}'", agreed.policy)
     name = names.get(uri, "sha1")
@@ -164,90 +176,98 @@ def _read_hints(key_info: etree._Element | None) -> RecipientHints:
     """Return what KeyInfo says of the receiver's certificate; names fit every key."""
     if key_info is None:
         return RecipientHints()
-    _check_attributes(key_info, "Id")
+    check_attributes(key_info, "Id")
     certificates, serials, key_ids = set(), set(), set()
-    for part in _list_children(key_info):
+    for part in list_children(key_info):
         if part.tag not in _NAMES_OF_KEYS:
-            _raise_at(part, "a key is named by KeyName or X509Data")
-        for one in _list_children(part)[:_MOST_HINTS] if part.tag == f"{{{DS}}}X509Data" else ():
+            raise_at(part, "a key is named by KeyName or X509Data")
+        for one in list_children(part)[:_MOST_HINTS] if part.tag == f"{{{DS}}}X509Data" else ():
             if one.tag == f"{{{DS}}}X509Certificate":
-                certificates.add(hashlib.sha256(_decode_base64(one, _LONGEST_VALUE)).hexdigest())
+                certificates.add(hashlib.sha256(decode_base64(one, _LONGEST_VALUE)).hexdigest())
             elif one.tag == f"{{{DS}}}X509SKI":
-                key_ids.add(_decode_base64(one, _LONGEST_VALUE))
+                key_ids.add(decode_base64(one, _LONGEST_VALUE))
             elif one.tag == f"{{{DS}}}X509IssuerSerial":
-                serials.add(_read_serial(one))
+                serials.add(read_serial(one))
     return RecipientHints(frozenset(certificates), frozenset(serials), frozenset(key_ids))
 
 
-def _read_serial(element: etree._Element) -> int:
+def read_serial(element: etree._Element) -> int:
+    """Return the serial number of an X509IssuerSerial."""
     text = (element.findtext(f"{{{DS}}}X509SerialNumber") or "").strip()
     if not (text.isascii() and text.isdigit() and len(text) <= 64):
-        _raise_at(element, "a serial number is a number")
+        raise_at(element, "a serial number is a number")
     return int(text)
 
 
 def _check_reference_list(element: etree._Element, data_id: str | None) -> None:
     """Raise unless a ReferenceList names the EncryptedData that holds it, and nothing else."""
-    references = _list_children(element)
+    references = list_children(element)
     tags = [one.tag for one in references]
     if tags != [f"{{{XENC}}}DataReference"] or references[0].get("URI") != f"#{data_id}":
-        _raise_at(element, "a key is for the EncryptedData that holds it")
+        raise_at(element, "a key is for the EncryptedData that holds it")
 
 
-def _read_cipher_value(cipher_data: etree._Element, limit: int) -> bytes:
-    _check_attributes(cipher_data)
-    (value,) = _take_children(cipher_data, f"{{{XENC}}}CipherValue")
-    _check_attributes(value, "Id")
-    return _decode_base64(value, limit)
+def read_cipher_value(cipher_data: etree._Element, limit: int) -> bytes:
+    """Return the octets of a CipherData with a CipherValue of at most `limit` characters."""
+    check_attributes(cipher_data)
+    (value,) = take_children(cipher_data, f"{{{XENC}}}CipherValue")
+    check_attributes(value, "Id")
+    return decode_base64(value, limit)
 
 
-def _decode_base64(element: etree._Element, limit: int) -> bytes:
+def decode_base64(element: etree._Element, limit: int) -> bytes:
+    """Return the octets of an element that contains base64 of at most `limit` characters."""
     if len(element):
-        _raise_at(element, "only text belongs here")
+        raise_at(element, "only text belongs here")
     try:
         text = (element.text or "").encode("ascii").translate(None, _SPACE)
         if len(text) > limit:
-            _raise_at(element, f"a value of more than {limit} characters")
+            raise_at(element, f"a value of more than {limit} characters")
         return binascii.a2b_base64(text, strict_mode=True)
     except (UnicodeEncodeError, binascii.Error):
-        _raise_at(element, "not base64")
+        raise_at(element, "not base64")
 
 
-def _read_plain_method(element: etree._Element) -> str:
-    _check_attributes(element, "Algorithm")
-    _check_nothing_left(_list_children(element))
+def read_plain_method(element: etree._Element) -> str:
+    """Return the Algorithm of an element without parameters."""
+    check_attributes(element, "Algorithm")
+    _check_nothing_left(list_children(element))
     return element.get("Algorithm", "")
 
 
 def _check_nothing_left(elements: Iterable[etree._Element]) -> None:
     for one in elements:
-        _raise_at(one, "this parameter of an algorithm is not known")
+        raise_at(one, "this parameter of an algorithm is not known")
 
 
-def _take_children(element: etree._Element, *tags: str) -> list[etree._Element]:
-    found = _list_children(element)
+def take_children(element: etree._Element, *tags: str) -> list[etree._Element]:
+    """Return the children of an element, which must be exactly those of these names."""
+    found = list_children(element)
     if [one.tag for one in found] != list(tags):
         names = ", ".join(etree.QName(tag).localname for tag in tags)
-        _raise_at(element, f"exactly {names} belongs here")
+        raise_at(element, f"exactly {names} belongs here")
     return found
 
 
-def _list_children(element: etree._Element) -> list[etree._Element]:
+def list_children(element: etree._Element) -> list[etree._Element]:
+    """Return the child elements; raise for text, comments and instructions between them."""
     found = list(element)
     for text in (element.text, *[one.tail for one in found]):
         if text is not None and text.strip():
-            _raise_at(element, "text where only elements belong")
+            raise_at(element, "text where only elements belong")
     for one in found:
         if not isinstance(one.tag, str):
-            _raise_at(element, "only elements belong here")
+            raise_at(element, "only elements belong here")
     return found
 
 
-def _check_attributes(element: etree._Element, *known: str) -> None:
+def check_attributes(element: etree._Element, *known: str) -> None:
+    """Raise for an attribute that is not among those known."""
     for name in map(str, element.keys()):
         if name not in known:
-            _raise_at(element, f"attribute {name[:80]} does not belong here")
+            raise_at(element, f"attribute {name[:80]} does not belong here")
 
 
-def _raise_at(element: etree._Element, detail: str) -> NoReturn:
+def raise_at(element: etree._Element, detail: str) -> NoReturn:
+    """Raise GW215 with the XPath of an element."""
     raise_form_error(detail, build_xpath(element))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -35,8 +36,15 @@ from gateway.wire import (
     write_element,
     write_leaf,
 )
-from gateway.xmlsec.algorithms import EXCLUSIVE_C14N, SHA256, SignaturePolicy, compute_digest
+from gateway.xmlsec.algorithms import (
+    EXCLUSIVE_C14N,
+    SHA256,
+    SignaturePolicy,
+    compare_digests,
+    compute_digest,
+)
 from gateway.xmlsec.digest_references import DigestReference, Transform, write_reference_text
+from gateway.xmlsec.ebms2_signature import PartDecryption
 from gateway.xmlsec.element_ids import check_unique_ids
 from gateway.xmlsec.security_tokens import TOKEN, read_security_token
 from gateway.xmlsec.strict_reader import check_attributes, list_children, raise_signature_error
@@ -112,16 +120,20 @@ def verify_swa_signature(
     *,
     believe: CertificateCheck | None = None,
     known: Iterable[Certificate] = (),
+    encrypted: Mapping[str, PartDecryption] | None = None,
+    beside: Collection[etree._Element] = (),
     limits: WireLimits = DEFAULT_LIMITS,
 ) -> VerifiedSignature:
     """Verify the signature of an envelope over the elements `demanded` and every attachment.
 
     `believe` checks the certificate before anything is computed with it. `known` are the certificates that
-    a message may name without containing them. Raises GW201 for a header without signature, GW203 for what
+    a message may name without containing them. `encrypted` decrypts attachments whose plaintext is signed:
+    each is called last, when everything else is verified; `beside` are the elements of the header that
+    were read for that. Raises GW201 for a header without signature, GW203 for what
     is not covered, other problems of security for all else.
     """
     root = security.getroottree().getroot()
-    parts = _read_security(security)
+    parts = _read_security(security, beside)
     structure = read_signature(parts.signature, policy, limits=limits)
     if structure.canonicalization.algorithm != EXCLUSIVE_C14N:
         raise_signature_error(
@@ -141,7 +153,13 @@ def verify_swa_signature(
             return _canonicalize_attachment(target, attachments[target], limits)
         return apply_canonicalization(target, reference.transforms[0])
 
-    verify_reference_digests(structure, resolve_reference)
+    secret = encrypted or {}
+    clear = [one for one in structure.references if targets[one] not in secret]
+    verify_reference_digests(structure, resolve_reference, clear)
+    for reference, target in targets.items():
+        if isinstance(target, str) and target in secret:
+            media_type = attachments[target].media_type
+            secret[target](partial(_has_digest, reference, (target, media_type), limits))
     return VerifiedSignature(
         references=structure.references,
         certificate=certificate,
@@ -153,7 +171,18 @@ def verify_swa_signature(
     )
 
 
-def _read_security(security: etree._Element) -> _SecurityHeader:
+def _has_digest(reference: DigestReference, part: tuple[str, str], limits: WireLimits, octets: bytes) -> bool:
+    """Return whether the plaintext of an attachment, given by name and media type, has the signed digest."""
+    try:
+        form = _canonicalize_attachment(part[0], SwaAttachment(part[1], octets), limits)
+    except GatewayError as wrong:
+        if wrong.problem is errors.NOT_COVERED:
+            raise
+        return False  # what another key made of it is no XML
+    return compare_digests(compute_digest(reference.digest_algorithm, form), reference.digest_value)
+
+
+def _read_security(security: etree._Element, beside: Collection[etree._Element]) -> _SecurityHeader:
     """Return the parts of a Security header: tokens, one signature, perhaps a Timestamp; nothing else."""
     root = security.getroottree().getroot()
     for unseen in root.iter(etree.Comment, etree.ProcessingInstruction, etree.Entity):
@@ -166,7 +195,7 @@ def _read_security(security: etree._Element) -> _SecurityHeader:
             tokens[child.get(_ID, "")] = child
         elif child.tag == _TIMESTAMP:
             others.append(child)
-        else:
+        elif child not in beside:
             detail = f"{etree.QName(child).localname[:80]} in a Security header is not supported"
             raise_signature_error(detail, child, errors.NOT_SUPPORTED)
     if not signatures:
@@ -289,12 +318,17 @@ def _has_comment(root: etree._Element) -> bool:
 
 
 def write_swa_security(
-    blocks: Mapping[str, bytes], attachments: Mapping[str, SwaAttachment], signer: Signer, token_id: str
+    blocks: Mapping[str, bytes],
+    attachments: Mapping[str, SwaAttachment],
+    signer: Signer,
+    token_id: str,
+    before: str = "",
 ) -> str:
     """Return the wsse:Security header that signs elements and attachments, as text of an envelope.
 
     `blocks` are the exclusive canonical forms of the elements by wsu:Id. The envelope declares ``soap12``.
-    The certificate is in a BinarySecurityToken, whose wsu:Id is `token_id`.
+    The certificate is in a BinarySecurityToken, whose wsu:Id is `token_id`. `before` is text that is put
+    before it, as of encryption.
     """
     references = [
         DigestReference(f"#{name}", SHA256, compute_digest(SHA256, octets), _BLOCK_TRANSFORMS)
@@ -314,7 +348,9 @@ def write_swa_security(
     signature = write_element("ds:Signature", signed_info + value + _write_key_info(token_id), _DS)
     start = write_attribute("xmlns:wsse", WSSE) + write_attribute("xmlns:wsu", WSU)
     understood = write_attribute("soap12:mustUnderstand", "true")
-    return write_element("wsse:Security", _write_token(signer, token_id) + signature, start + understood)
+    return write_element(
+        "wsse:Security", before + _write_token(signer, token_id) + signature, start + understood
+    )
 
 
 def _encode(octets: bytes) -> str:

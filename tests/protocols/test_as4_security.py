@@ -166,12 +166,11 @@ def test_a_part_that_is_not_named_and_one_that_is_missing_are_refused() -> None:
     assert refusal(without).startswith("GW103 PayloadInfo does not name this part")
 
 
-def test_an_encrypted_message_is_refused_as_not_supported() -> None:
-    def encrypt(root: etree._Element) -> None:
-        key = etree.Element("{http://www.w3.org/2001/04/xmlenc#}EncryptedKey")
-        as4_samples.find(root, SECURITY).insert(0, key)
+def test_what_else_stands_in_a_security_header_is_refused() -> None:
+    def add(root: etree._Element) -> None:
+        as4_samples.find(root, SECURITY).insert(0, etree.Element(f"{{{WSSE}}}UsernameToken"))
 
-    assert changed(encrypt).startswith("GW311 EncryptedKey in a Security header is not supported")
+    assert changed(add).startswith("GW311 UsernameToken in a Security header is not supported")
 
 
 def test_soap_of_another_version_and_another_media_type_are_refused() -> None:

@@ -20,7 +20,7 @@ GOOD = sample_parties.pmode("as4", **as4_samples.TERMS)
 AES = "http://www.w3.org/2009/xmlenc11#aes128-gcm"
 ODD = {
     "messages of AS4 are signed": {"security": Security(sign=False)},
-    "cannot be encrypted yet": {"encryption": Encryption("XMLENC", (AES,))},
+    "are encrypted by XMLENC": {"encryption": Encryption("S/MIME", (AES,))},
     "ack_requested and ack_signed": {"reliability": Reliability(ack_signed="never")},
     "duplicate_elimination is always": {"reliability": Reliability(duplicate_elimination="never")},
     "no message order": {"reliability": Reliability(message_order=True)},

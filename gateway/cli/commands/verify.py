@@ -106,7 +106,7 @@ def _open_parcel(
     if policy is None:
         return PROTOCOLS[protocol].open(parcel, context)
     if protocol == as4.name:
-        return as4.verify_parcel(parcel, policy, context)
+        return as4.verify_parcel(parcel, policy, context, encryption)
     return ebms2.verify_parcel(parcel, policy, context, encryption)
 
 

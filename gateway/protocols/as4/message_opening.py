@@ -20,11 +20,12 @@ from gateway.protocols.as4.message_reading import (
 )
 from gateway.protocols.as4.packaging import open_as4_package
 from gateway.protocols.as4.pmode_matching import match_agreed_pmode
+from gateway.protocols.as4.secret_parts import read_agreed_secrets, read_secrets
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RefusedMessage, SentUnit
 from gateway.protocols.payload_parts import format_cid_uri
 from gateway.protocols.signed_references import read_references
-from gateway.wire import DS, SoapFault, WireLimits, build_xpath
-from gateway.xmlsec import SHA256, VerifiedSignature, find_swa_security, is_signed_as_is
+from gateway.wire import DS, XENC, SoapFault, WireLimits, build_xpath
+from gateway.xmlsec import SHA256, VerifiedSignature, is_signed_as_is
 
 __all__ = [
     "collect_payload_digests",
@@ -38,12 +39,17 @@ __all__ = [
 _MESSAGING: Final = "/soap12:Envelope/soap12:Header/eb3:Messaging"
 
 
-def verify_parcel(parcel: Parcel, policy: str, context: ProtocolContext) -> OpenedMessage:
+def verify_parcel(
+    parcel: Parcel, policy: str, context: ProtocolContext, encryption: str = "strict"
+) -> OpenedMessage:
     """Return the unit of a parcel verified without agreement: structure, signature and certificate.
 
-    A business message or a receipt must be signed; other signals need no signature.
+    A business message or a receipt must be signed; other signals need no signature. Encrypted payloads are
+    decrypted with the keys of the context by the policy `encryption`.
     """
     message = read_message(parcel, context.limits)
+    secret = read_secrets(message.security, message.package.parts, encryption, context)
+    message = replace(message, secret=secret)
     signed = verify_signature(message, policy, context.limits, None, context.known_certificates)
     require_signature(message, signed)
     if signed is not None:
@@ -77,9 +83,10 @@ def _open_business_message(message: As4Message, parcel: Parcel, context: Protoco
     if context.find_party_name(unit.receiver.ids[0]) not in context.keys:
         place = f"{build_xpath(message.header.unit_element)}/eb3:PartyInfo/eb3:To"
         raise GatewayError(PARTY_UNKNOWN, "this message is for another handler", place)
+    secret = read_agreed_secrets(message.security, message.package.parts, pmode.encryption, context)
+    message = replace(message, header=replace(message.header, unit=agreed), secret=secret)
     signed = _verify_signer(message, pmode, agreed.sender, context)
     require_signature(message, signed)
-    message = replace(message, header=replace(message.header, unit=agreed))
     return make_opened_message(message, signed, pmode, parcel, context.limits)
 
 
@@ -94,6 +101,8 @@ def _verify_signer(
         if pins and certificate.sha256 not in pins:
             raise GatewayError(SIGNER_MISMATCH, "the agreement pins another certificate", SIGNATURE)
         context.check_certificate_party(certificate, sender, SIGNATURE)
+        if message.secret:
+            context.check_signing_certificate(certificate, SIGNATURE)
 
     known = context.known_certificates
     signed = verify_signature(message, pmode.security.policy, context.limits, check_signer_certificate, known)
@@ -142,10 +151,14 @@ def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
     Nothing is verified: these are our octets, and the certificate may have expired since.
     """
     message = read_message(parcel, limits)
-    opened = make_opened_message(message, None, None, parcel, limits)
-    security = find_swa_security(message.package.envelope.root)
+    unit, security = message.header.unit, message.security
+    if isinstance(unit, UserMessage) and (
+        security is None or security.find(f"{{{XENC}}}EncryptedData") is None
+    ):
+        # What was encrypted for another party cannot be read again.
+        unit = make_opened_message(message, None, None, parcel, limits).unit
     path = f"{{{DS}}}Signature/{{{DS}}}SignedInfo/{{{DS}}}Reference"
-    return SentUnit(opened.unit, () if security is None else read_references(security.iterfind(path)))
+    return SentUnit(unit, () if security is None else read_references(security.iterfind(path)))
 
 
 def collect_payload_digests(opened: OpenedMessage) -> dict[str, str]:
@@ -155,7 +168,7 @@ def collect_payload_digests(opened: OpenedMessage) -> dict[str, str]:
     """
     if opened.signed is None or not isinstance(opened.unit, UserMessage):
         return {}
-    packed = {one.content_id for one in opened.unwrapped}
+    packed = {one.content_id for one in opened.unwrapped if one.compressed}
     plain = {
         format_cid_uri(one.content_id): one.content_id
         for one in opened.unit.payloads

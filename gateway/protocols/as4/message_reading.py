@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
+
+from lxml import etree
 
 from gateway.agreements import PMode
 from gateway.errors import SIGNATURE_MISSING, GatewayError
@@ -19,11 +21,17 @@ from gateway.protocols.as4.packaging import (
     find_messaging,
     open_as4_package,
 )
-from gateway.protocols.core import OpenedMessage, Parcel, make_fault_error
-from gateway.wire import WireLimits, canonicalize_element
+from gateway.protocols.as4.secret_parts import NO_SECRETS, SecretParts
+from gateway.protocols.core import (
+    OpenedMessage,
+    Parcel,
+    UnwrappedPart,
+    join_unwrapped_parts,
+    make_fault_error,
+)
+from gateway.wire import MimePart, WireLimits, canonicalize_element
 from gateway.xmlsec import (
     CertificateCheck,
-    SwaAttachment,
     VerifiedSignature,
     find_swa_security,
     get_signature_policy,
@@ -48,6 +56,8 @@ class As4Message:
 
     package: As4Package
     header: MessagingHeader
+    security: etree._Element | None
+    secret: SecretParts = NO_SECRETS
 
 
 def read_message(parcel: Parcel, limits: WireLimits) -> As4Message:
@@ -55,7 +65,8 @@ def read_message(parcel: Parcel, limits: WireLimits) -> As4Message:
     package = open_as4_package(parcel, limits)
     if package.fault is not None:
         raise make_fault_error(package.fault, "/soap12:Envelope/soap12:Body")
-    return As4Message(package, read_messaging(find_messaging(package.envelope)))
+    header = read_messaging(find_messaging(package.envelope))
+    return As4Message(package, header, find_swa_security(package.envelope.root))
 
 
 def verify_signature(
@@ -71,18 +82,19 @@ def verify_signature(
     every part. Nothing is read of the Body of a signal, which is empty: some handlers do not sign it.
     """
     check_parts_named(message.header.parts, message.package.parts)
-    security = find_swa_security(message.package.envelope.root)
-    if security is None:
+    if message.security is None:
         return None
     business = isinstance(message.header.unit, UserMessage)
     body = (message.package.envelope.body,) if business else ()
     return verify_swa_signature(
-        security,
+        message.security,
         (message.header.element, *body),
-        {name: SwaAttachment(one.media_type, one.content) for name, one in message.package.parts.items()},
+        message.secret.list_attachments(message.package.parts),
         get_signature_policy(policy),
         believe=believe,
         known=known,
+        encrypted=message.secret.list_decryptions(),
+        beside=message.secret.elements,
         limits=limits,
     )
 
@@ -102,20 +114,31 @@ def make_opened_message(
 ) -> OpenedMessage:
     """Return the unit of a verified message with its payloads."""
     unit = message.header.unit
-    payloads, unwrapped = collect_as4_payloads(message.header.parts, message.package.parts, limits.body)
+    sent = message.package.parts
+    parts, decrypted = message.secret.replace_parts(sent), message.secret.list_unwrapped(sent)
+    payloads, expanded = collect_as4_payloads(message.header.parts, parts, limits.body)
     if isinstance(unit, UserMessage):
         unit = replace(unit, payloads=payloads)
-    return OpenedMessage((unit,), pmode, signed, parcel, _compute_identity(message), unwrapped)
+    identity = _compute_identity(message, parts)
+    unwrapped = (*_list_only_decrypted(decrypted, expanded), *join_unwrapped_parts(decrypted, expanded))
+    return OpenedMessage((unit,), pmode, signed, parcel, identity, unwrapped)
 
 
-def _compute_identity(message: As4Message) -> str:
+def _list_only_decrypted(
+    decrypted: tuple[UnwrappedPart, ...], expanded: tuple[UnwrappedPart, ...]
+) -> tuple[UnwrappedPart, ...]:
+    names = {one.content_id for one in expanded}
+    return tuple(one for one in decrypted if one.content_id not in names)
+
+
+def _compute_identity(message: As4Message, parts: Mapping[str, MimePart]) -> str:
     """Return a digest that distinguishes a repeated message from another one with the same id.
 
     It covers the message unit and the parts as they were signed, not the signature: a handler that
     signs a repeat anew gives its elements new ids, and says the same.
     """
     values = [canonicalize_element(message.header.unit_element, exclusive=True)]
-    for name in sorted(message.package.parts):
-        values += (name.encode(), message.package.parts[name].content)
+    for name in sorted(parts):
+        values += (name.encode(), parts[name].content)
     # Each value has its length before it, so that no two lists of values give the same octets.
     return hashlib.sha256(b"".join([len(one).to_bytes(8) + one for one in values])).hexdigest()

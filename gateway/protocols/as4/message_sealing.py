@@ -13,6 +13,7 @@ from gateway.protocols.as4.envelope_writer import As4Envelope, write_as4_envelop
 from gateway.protocols.as4.header_reader import GZIP_TYPE
 from gateway.protocols.as4.packaging import SOAP_TYPE
 from gateway.protocols.as4.pmode_matching import require_supported_terms
+from gateway.protocols.as4.secret_parts import encrypt_parts
 from gateway.protocols.core import Parcel, ProtocolContext
 from gateway.protocols.gzip_content import compress_content
 from gateway.wire import MimePart, write_multipart_related
@@ -35,8 +36,12 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
     compressed = pmode is not None and pmode.compresses_payloads
     envelope = write_as4_envelope(unit, compressed=compressed)
     parts = _make_parts(unit.payloads, compressed) if isinstance(unit, UserMessage) else []
-    security = _sign_envelope(envelope, parts, unit, context) if _needs_signature(unit, pmode) else ""
-    return _build_parcel(envelope.with_security(security), parts, unit.message_id)
+    secret, sent = "", parts
+    if parts and pmode is not None and pmode.encryption is not None:
+        mark = envelope.body_id.partition("-")[2]
+        secret, sent = encrypt_parts(parts, unit.receiver, pmode.encryption, mark, context)
+    security = _sign_envelope(envelope, parts, unit, secret, context) if _needs_signature(unit, pmode) else ""
+    return _build_parcel(envelope.with_security(security), sent, unit.message_id)
 
 
 def _apply_terms(unit: UserMessage, pmode: PMode) -> UserMessage:
@@ -55,7 +60,9 @@ def _needs_signature(unit: Unit, pmode: PMode | None) -> bool:
     return isinstance(unit, Receipt | PullRequest) or pmode is None or pmode.security.sign
 
 
-def _sign_envelope(envelope: As4Envelope, parts: list[MimePart], unit: Unit, context: ProtocolContext) -> str:
+def _sign_envelope(
+    envelope: As4Envelope, parts: list[MimePart], unit: Unit, secret: str, context: ProtocolContext
+) -> str:
     signer = context.keys[context.get_party_name(unit.sender)]
     return write_swa_security(
         {
@@ -65,6 +72,7 @@ def _sign_envelope(envelope: As4Envelope, parts: list[MimePart], unit: Unit, con
         {one.content_id: SwaAttachment(one.media_type, one.content) for one in parts},
         signer,
         f"token-{envelope.body_id.partition('-')[2]}",
+        secret,
     )
 
 

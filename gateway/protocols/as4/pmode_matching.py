@@ -58,7 +58,7 @@ def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
     reliability = pmode.reliability
     found = {
         "messages of AS4 are signed": pmode.security.sign,
-        "payloads of AS4 cannot be encrypted yet": pmode.encryption is None,
+        "payloads of AS4 are encrypted by XMLENC": pmode.encryption is None or not pmode.encryption.is_cms,
         "each message of AS4 gets a signed receipt: ack_requested and ack_signed are always": (
             (reliability.ack_requested, reliability.ack_signed) == ("always", "always")
         ),

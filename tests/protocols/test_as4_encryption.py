@@ -1,0 +1,232 @@
+"""AS4: attachments are signed first, then encrypted; what is agreed, in which order it is checked."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import pytest
+from lxml import etree
+
+from gateway.agreements import Encryption, PMode, PModeIndex
+from gateway.errors import GatewayError
+from gateway.message_model import Payload
+from gateway.pki import Certificate, CertificateOrder, DecryptionKey, issue_certificate, load_decryption_key
+from gateway.protocols import EncryptionResources, OpenedMessage, Parcel, ProtocolContext, as4
+from gateway.wire import read_multipart_related
+from gateway.wire.namespaces import DS, WSSE, X509_TOKEN, XENC, XENC11
+from tests.protocols import as4_samples, sample_parties
+
+NAMES = {**as4_samples.NAMES, "xenc": XENC, "xenc11": XENC11}
+SECURITY = "soap12:Header/wsse:Security"
+TERMS = Encryption("XMLENC", ("aes128-gcm",))
+CLEAR = sample_parties.pmode("as4", **as4_samples.TERMS)
+SECRET = replace(CLEAR, encryption=TERMS)
+
+
+@cache
+def receiver(name: str) -> DecryptionKey:
+    order = CertificateOrder(profile="encryption", key_kind="rsa-2048")
+    issued = issue_certificate(sample_parties.authority(), f"CN={name} decrypts", sample_parties.NOW, order)
+    return load_decryption_key(issued.key_pem, issued.certificate.der)
+
+
+def context(pmode: PMode, *keys: DecryptionKey) -> ProtocolContext:
+    def find(party: str, pin: str | None) -> Certificate:
+        del pin
+        return receiver(party).certificate
+
+    resources = EncryptionResources(keys or (receiver("hub"),), os.urandom, find)
+    return sample_parties.context(agreements=PModeIndex((pmode,)), encryption=resources)
+
+
+@cache
+def sealed(algorithm: str = "aes128-gcm", *, compressed: bool = False) -> Parcel:
+    pmode = replace(SECRET, encryption=replace(TERMS, algorithms=(algorithm,)))
+    if compressed:
+        pmode = replace(pmode, packaging=as4_samples.COMPRESSED)
+    return as4.seal((as4_samples.message(),), pmode, context(pmode))
+
+
+def opened(parcel: Parcel, pmode: PMode = SECRET, *keys: DecryptionKey) -> OpenedMessage:
+    return as4.open(parcel, context(pmode, *keys))
+
+
+def refusal(parcel: Parcel, pmode: PMode = SECRET, *keys: DecryptionKey) -> str:
+    with pytest.raises(GatewayError) as caught:
+        opened(parcel, pmode, *keys)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("algorithm", ["aes128-gcm", "aes256-gcm"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_what_was_encrypted_comes_out_as_it_went_in(algorithm: str, compressed: bool) -> None:
+    parcel = sealed(algorithm, compressed=compressed)
+    octets = sample_parties.octets(parcel)
+    parts = read_multipart_related(parcel.get_header("Content-Type"), octets).attachments
+    assert {one.media_type for one in parts} == {"application/octet-stream"}
+    assert b"three" not in octets
+    found = opened(parcel, replace(SECRET, encryption=replace(TERMS, algorithms=(algorithm,))))
+    assert found.unit.payloads == as4_samples.message().payloads  # type: ignore[union-attr]
+    assert [one.cipher for one in found.unwrapped] == [f"{XENC11}{algorithm}"] * 3
+    assert [one.compressed for one in found.unwrapped] == [compressed] * 3
+    assert {one.key for one in found.unwrapped} == {receiver("hub").certificate.sha256}
+
+
+def test_a_message_is_read_by_itself_and_by_an_older_key() -> None:
+    keys = (receiver("other"), receiver("hub"))
+    found = as4.verify_parcel(sealed(), "strict", context(CLEAR, *keys))
+    assert found.unit.payloads == as4_samples.message().payloads  # type: ignore[union-attr]
+    sent = as4.read_sent_unit(sealed(), context(CLEAR).limits)
+    assert len(sent.references) == 5
+
+
+def test_two_seals_of_one_message_are_one_message() -> None:
+    again = as4.seal((as4_samples.message(),), SECRET, context(SECRET))
+    assert again.read_octets() != sealed().read_octets()
+    assert opened(again).identity == opened(sealed()).identity
+
+
+def test_what_is_not_as_agreed_is_refused() -> None:
+    clear = as4.seal((as4_samples.message(),), CLEAR, context(CLEAR))
+    assert refusal(clear).startswith("GW215 this payload must be encrypted")
+    assert refusal(sealed(), CLEAR).startswith("GW215 no encryption is agreed")
+    assert refusal(sealed("aes256-gcm")).startswith("GW216 cipher")
+    empty = replace(as4_samples.message(), payloads=())
+    assert opened(as4.seal((empty,), SECRET, context(SECRET))).unit == replace(
+        opened(sealed()).unit,
+        payloads=(),  # type: ignore[type-var]
+    )
+
+
+def test_another_key_and_changed_octets_are_told_in_the_same_words() -> None:
+    said = "GW210 the payload cannot be decrypted at cid:p1@broker.example"
+    # The receiver is named by its key identifier: no other key is even tried.
+    assert refusal(sealed(), SECRET, receiver("other")) == said
+    body = sample_parties.octets(sealed())
+    parts = read_multipart_related(sealed().get_header("Content-Type"), body).attachments
+    first = next(one for one in parts if one.content_id.startswith("p1@"))
+    broken = bytes([first.content[20] ^ 1])
+    changed = first.content[:20] + broken + first.content[21:]
+    assert refusal(sample_parties.replaced(sealed(), first.content, changed)) == said
+    text = as4_samples.find_envelope(body).decode()
+    wrapped = text.partition("<xenc:CipherValue>")[2].partition("<")[0]
+    other = base64.b64encode(bytes(len(base64.b64decode(wrapped)))).decode()
+    assert refusal(sample_parties.replaced(sealed(), wrapped.encode(), other.encode())) == said
+
+
+def without(path: str) -> Callable[[etree._Element], None]:
+    def change(root: etree._Element) -> None:
+        found = root.find(f"{SECURITY}/{path}", NAMES)
+        assert found is not None
+        parent = found.getparent()
+        assert parent is not None
+        parent.remove(found)
+
+    return change
+
+
+def put(path: str, name: str, value: str) -> Callable[[etree._Element], None]:
+    def change(root: etree._Element) -> None:
+        found = root.find(f"{SECURITY}/{path}", NAMES)
+        assert found is not None
+        found.set(name, value)
+
+    return change
+
+
+def copy_data(root: etree._Element) -> None:
+    found = root.find(f"{SECURITY}/xenc:EncryptedData", NAMES)
+    assert found is not None
+    found.addnext(etree.fromstring(etree.tostring(found, with_tail=False)))
+
+
+OAEP = "xenc:EncryptedKey/xenc:EncryptionMethod"
+DATA = "xenc:EncryptedData"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (without("xenc:EncryptedKey"), "GW215 exactly one EncryptedKey of this header is for this part"),
+        (without(DATA), "GW215 this payload must be encrypted"),
+        (copy_data, "GW215 one part is encrypted twice"),
+        (put(DATA, "Type", f"{XENC}Content"), "GW215 only the content of an attachment is encrypted"),
+        (put(f"{DATA}/xenc:CipherData/xenc:CipherReference", "URI", "http://x/"), "GW215 the ciphertext is"),
+        (put(f"{DATA}/xenc:CipherData/xenc:CipherReference", "URI", "cid:no"), "GW215 the encrypted part is"),
+        (put(f"{DATA}/xenc:EncryptionMethod", "Algorithm", f"{XENC}aes128-cbc"), "GW216 cipher"),
+        (put(OAEP, "Algorithm", f"{XENC}rsa-1_5"), "GW216 key transport"),
+        (put(f"{OAEP}/ds:DigestMethod", "Algorithm", f"{DS}sha1"), "GW216 OAEP with sha1"),
+        (without(f"{OAEP}/xenc11:MGF"), "GW216 OAEP with sha1"),
+        (put(f"{OAEP}/xenc11:MGF", "Algorithm", f"{XENC11}mgf1sha384"), "GW210 the payload cannot be"),
+        (put(DATA, "MimeType", "text/plain"), "GW103 the part is 'text/plain', and its MimeType"),
+        (put("xenc:EncryptedKey", "Recipient", "x"), "GW215 attribute Recipient does not belong here"),
+    ],
+)  # fmt: skip
+def test_what_was_changed_in_the_header_is_refused(
+    change: Callable[[etree._Element], None], said: str
+) -> None:
+    assert refusal(as4_samples.change_tree(sealed(), change)).startswith(said)
+
+
+@pytest.mark.parametrize("kind", ["whole", "serial", "data", "token", "thumb", "nothing"])
+def test_every_way_to_name_the_receiver(kind: str) -> None:
+    certificate = receiver("hub").certificate
+
+    def change(root: etree._Element) -> None:
+        info = root.find(f"{SECURITY}/xenc:EncryptedKey/ds:KeyInfo", NAMES)
+        assert info is not None
+        if kind == "nothing":
+            info.getparent().remove(info)  # type: ignore[union-attr]
+            return
+        reference = info[0]
+        del reference[0]
+        whole = base64.b64encode(certificate.der).decode()
+        if kind in ("whole", "thumb"):
+            value = X509_TOKEN if kind == "whole" else "urn:thumbprint"
+            etree.SubElement(reference, f"{{{WSSE}}}KeyIdentifier", ValueType=value).text = whole
+        elif kind == "token":
+            token = as4_samples.find(root, f"{SECURITY}/wsse:BinarySecurityToken")
+            fresh = etree.fromstring(etree.tostring(token, with_tail=False))
+            fresh.text = whole
+            fresh.set(next(name for name in map(str, fresh.attrib) if name.endswith("Id")), "receiver")
+            token.addprevious(fresh)
+            etree.SubElement(reference, f"{{{WSSE}}}Reference", URI="#receiver")
+        else:
+            data = etree.SubElement(reference, f"{{{DS}}}X509Data")
+            if kind == "data":
+                etree.SubElement(data, f"{{{DS}}}X509Certificate").text = whole
+            else:
+                named = etree.SubElement(data, f"{{{DS}}}X509IssuerSerial")
+                etree.SubElement(named, f"{{{DS}}}X509IssuerName").text = "CN=x"
+                etree.SubElement(named, f"{{{DS}}}X509SerialNumber").text = str(certificate.serial)
+
+    parcel = as4_samples.change_tree(sealed(), change)
+    assert opened(parcel, SECRET, receiver("other"), receiver("hub")).unwrapped
+
+
+def test_nothing_is_decrypted_for_a_signer_that_is_not_the_sender() -> None:
+    used: list[bytes] = []
+
+    class Watched:
+        certificate = receiver("hub").certificate
+
+        def decrypt_key(self, data: bytes, scheme: object) -> bytes | None:
+            used.append(data)
+            return receiver("hub").decrypt_key(data, scheme)  # type: ignore[arg-type]
+
+    other = replace(context(SECRET), keys={"broker1": sample_parties.keyring()["broker2"]})
+    forged = as4.seal((as4_samples.message(),), SECRET, other)
+    assert refusal(forged, SECRET, Watched()).startswith("GW209")
+    tampered = sample_parties.replaced(sealed(), b">c-1<", b">c-2<")
+    assert refusal(tampered, SECRET, Watched()).startswith("GW202")
+    assert not used
+
+
+def test_an_xml_part_with_comments_is_told_as_such() -> None:
+    unit = replace(as4_samples.message(), payloads=(Payload("p@x", "application/xml", b"<a><!--c--></a>"),))
+    with pytest.raises(GatewayError, match="GW203 the signature does not cover comments"):
+        as4.seal((unit,), SECRET, context(SECRET))
