@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "web": {
         "hub", "store", "monitor", "config", "protocols", "wire", "xmlsec", "share", "pki", "cases",
-        "accounts", "operations", "evidence", "harmonize", "state_machines",
+        "accounts", "operations", "evidence", "harmonize", "state_machines", "calendars",
     },
     "conformance": {
         "wire", "xmlsec", "encryption", "pki", "recognition", "agreements", "protocols", "share", "cases",

@@ -21,6 +21,7 @@ from sqlalchemy import Engine, text
 
 from gateway.cli.demo_stage import Stage
 from gateway.store.engine import read_transaction
+from tests.kit.paths import ROOT
 from tests.load.statement_counter import OFF, SEPARATOR
 from tests.load.stopwatch import tree_cpu
 
@@ -71,7 +72,8 @@ def count_statements(folder: Path) -> Iterator[StatementCounts]:
     hook = f"from tests.load.statement_counter import start\nstart({str(folder)!r})\n"
     (folder / "sitecustomize.py").write_text(hook)
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *([before] if before else [])])
+    # A hook is imported before the folder that a process starts in is on its path.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), str(ROOT), *([before] if before else [])])
     try:
         yield StatementCounts(folder)
     finally:
