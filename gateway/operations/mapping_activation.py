@@ -21,7 +21,7 @@ from gateway.errors import (
     describe_exception,
 )
 from gateway.evidence import record_evidence
-from gateway.harmonize import MappingBundle, check_bundle, compile_request_schemas
+from gateway.harmonize import MappingBundle, ProofFinding, check_bundle, compile_request_schemas
 from gateway.hub import (
     BundleFile,
     MappingChanges,
@@ -44,6 +44,10 @@ from gateway.store import mapping_bundles
 
 _MOST_FILES: Final = 2_000
 _MOST_OCTETS: Final = 32 * 1024 * 1024
+
+#: What the static proofs found in mappings, by their digest: nothing else of them is read.
+_proved: Final[dict[str, tuple[ProofFinding, ...]]] = {}
+_MOST_PROVED: Final = 16
 
 __all__ = [
     "CheckedFolder",
@@ -81,8 +85,17 @@ class CheckedFolder:
 
 
 def find_static_problems(bundle: MappingBundle) -> Iterator[GatewayError]:
-    """Yield the faults (GW502) found by the static proofs of loaded mappings, without drawing samples."""
-    for finding in check_bundle(bundle, samples=0).findings:
+    """Yield the faults (GW502) found by the static proofs of loaded mappings, without drawing samples.
+
+    Mappings of the same digest are proved once in a process.
+    """
+    findings = _proved.get(bundle.digest)
+    if findings is None:
+        findings = check_bundle(bundle, samples=0).findings
+        if len(_proved) >= _MOST_PROVED:
+            _proved.clear()
+        _proved[bundle.digest] = findings
+    for finding in findings:
         example = f"{finding.proof}; for example {finding.counter_example}"
         detail = f"{finding.field}: {finding.message} ({example})"
         yield GatewayError(MAPPING_WRONG, detail, str(finding.mark))

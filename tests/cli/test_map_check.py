@@ -10,7 +10,7 @@ import pytest
 
 from gateway import cli
 from gateway.harmonize import load_bundle
-from gateway.operations import find_static_problems
+from gateway.operations import find_static_problems, mapping_activation
 from tests.harmonize.proofs.small_mapping import DOCUMENT, SECOND, line_of, plant, write
 
 PROOFS = {"totality", "lossless", "least_disclosure", "never_asked_twice", "agreement"}
@@ -100,6 +100,17 @@ def test_the_check_of_a_gateway_tells_what_the_text_breaks(tmp_path: Path) -> No
     folder = plant(tmp_path / "bad", ("ko: 비고, en: Remark", "ko: 수입자, en: Importer"))
     (problem,) = find_static_problems(load_bundle(folder))
     assert (problem.problem.id, problem.location) == ("GW502", f"{DOCUMENT}:{line_of(folder, '  remark: {')}")
+
+
+def test_the_same_mappings_are_proved_once_in_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = plant(tmp_path / "bad", ("ko: 비고, en: Remark", "ko: 수입자, en: Importer"))
+    (first,) = find_static_problems(load_bundle(bad))
+    monkeypatch.setattr(mapping_activation, "check_bundle", lambda *_, **__: pytest.fail("proved again"))
+    (second,) = find_static_problems(load_bundle(bad))
+    assert (str(first), first.location) == (str(second), second.location)
+    assert first is not second
 
 
 def test_of_a_folder_in_which_nothing_loads_nothing_holds(

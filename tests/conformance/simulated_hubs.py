@@ -51,7 +51,13 @@ def make_partners(where: Path) -> Path:
 
 
 def signer_of(keys: Path, name: str) -> KeySigner:
-    return load_signer((keys / f"{name}.key.pem").read_bytes(), (keys / f"{name}.cert.pem").read_bytes())
+    return _load_signer((keys / f"{name}.key.pem").read_bytes(), (keys / f"{name}.cert.pem").read_bytes())
+
+
+@cache
+def _load_signer(key: bytes, certificate: bytes) -> KeySigner:
+    # Reading a key proves its primes, which takes longer than a test.
+    return load_signer(key, certificate)
 
 
 @cache

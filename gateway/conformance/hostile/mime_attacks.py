@@ -8,6 +8,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Final
 
 from gateway.conformance.hostile.attack_case import AttackCase
@@ -232,6 +233,7 @@ _FRAMES: Final[tuple[RefusedRow[OctetMutation], ...]] = (
 # fmt: on
 
 
+@cache
 def _compress_zeros(octets: int) -> bytes:
     """Return this number of zeros in gzip, compressed piece by piece."""
     made = io.BytesIO()

@@ -65,8 +65,7 @@ def _write_rule(path: str) -> str:
 
 def _describe_itself(services: ApiServices) -> Operation:
     """Return the operation that serves the OpenAPI document."""
-    host = services.public_url.removesuffix(BASE_PATH)
-    content = json.dumps(make_openapi_document(OPERATIONS, host + BASE_PATH), ensure_ascii=False).encode()
+    content = _write_description(services.public_url.removesuffix(BASE_PATH) + BASE_PATH)
     return Operation(
         id="getDescription",
         method="GET",
@@ -77,6 +76,11 @@ def _describe_itself(services: ApiServices) -> Operation:
         answers=(Answer(200, "The OpenAPI document"),),
         public=True,
     )
+
+
+@lru_cache(maxsize=4)
+def _write_description(server: str) -> bytes:
+    return json.dumps(make_openapi_document(OPERATIONS, server), ensure_ascii=False).encode()
 
 
 def _build_view(services: ApiServices, operation: Operation) -> Callable[..., Response]:
