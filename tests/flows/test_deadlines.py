@@ -18,7 +18,7 @@ from gateway.delivery.agents.local_agent import LocalAgent
 from gateway.evidence.evidence_log import list_subject_leaves
 from gateway.hub import Hub
 from gateway.hub.deadlines import deadline_clockwork
-from gateway.hub.deadlines.active_timetable import load_shipped_timetable
+from gateway.hub.deadlines.active_timetable import ActiveTimetable, load_shipped_timetable
 from gateway.hub.deadlines.deadline_clockwork import run_clockwork
 from gateway.hub.event_feed import describe_event
 from gateway.state_machines import CASE
@@ -244,6 +244,23 @@ def test_a_time_that_the_calendar_does_not_know_is_told_and_not_guessed(story: S
     story.tick(seconds=1)
     (answer,) = rows(story, "NPQS", "answer")
     assert (answer.state, answer.due_at) == ("OPEN", seoul("2028-01-03T18:00"))
+
+
+def test_without_test_editions_nothing_is_due_but_what_an_agency_states(engine: Engine) -> None:
+    story = Story(engine)
+    story.hub.timetable = ActiveTimetable(test_editions=False)
+    story.submit()
+    story.tick()
+    assert states(story, "NPQS") == {}
+    story.hear("NPQS", asked(story, "NPQS", "Q1", deadline=seoul("2026-11-30T17:00")))
+    (answer,) = rows(story, "NPQS", "answer")
+    assert (answer.state, answer.problem) == (
+        "UNKNOWN",
+        "GW710 NPQS: 2026-11-30 is outside the calendar (there is none)",
+    )
+    story.decide_all()
+    story.tick()
+    assert story.case().state == "CLOSED"
 
 
 def make_longer_timetable() -> Timetable:
