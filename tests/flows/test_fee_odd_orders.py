@@ -10,7 +10,7 @@ import pytest
 from gateway.cases.agency_notices import AgencyAcknowledgment, AgencyAnswer, AgencyCallback, Notice
 from gateway.cases.exact_money import Money
 from gateway.cases.named_fees import NamedFee, ProviderEvent
-from gateway.errors import PAYMENT_REFUSED, REPLY_UNMATCHED, TRANSITION_REFUSED, GatewayError
+from gateway.errors import FEE_WRONG, PAYMENT_REFUSED, REPLY_UNMATCHED, TRANSITION_REFUSED, GatewayError
 from gateway.hub import apply_call_back
 from gateway.hub.completion import operator_actions
 from gateway.hub.fees.payment_events import apply_provider_event
@@ -150,6 +150,21 @@ def test_a_cancellation_gives_back_what_a_refund_left(story: Story, provider: Pr
     settle(story)
     assert [one["amount"] for one in provider.list_calls("refunds")] == ["2.50", "10.00"]
     assert [(row.state, row.amount) for row in fees_of(story, "NPQS")] == [("REFUNDED", "12.50")]
+
+
+def test_a_refund_of_what_is_not_paid_yet_is_refused_and_not_forgotten(
+    story: Story, provider: Provider
+) -> None:
+    hold(story)
+    story.hear("NPQS", notice(story, "N1", "Y01", money=KRW))
+    back = notice(story, "N2", "Y16")
+    with pytest.raises(GatewayError) as refused:
+        story.hear("NPQS", back)
+    assert refused.value.problem is FEE_WRONG
+    pay(story, fees_of(story, "NPQS")[0].number)
+    story.hear("NPQS", back)
+    settle(story)
+    assert [one["amount"] for one in provider.list_calls("refunds")] == ["30000"]
 
 
 def test_one_refund_has_one_number_of_the_provider(story: Story, provider: Provider) -> None:

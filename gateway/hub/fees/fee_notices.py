@@ -36,7 +36,7 @@ def apply_fee_notice(
     """Apply a notice about a fee to a request of a locked case; other notices change nothing.
 
     Raises GW711 for a levy under a payment notice number that was used, and for a refund of more than
-    was paid.
+    was paid, also where nothing was paid yet at the provider.
     """
     _notice, code = said
     if not code.fee_step or request.state == "CANCELLED":
@@ -103,10 +103,15 @@ def _end(
 ) -> None:
     notice, code = said
     step = FeeStep(code.fee_step)
-    fee = _find_concerned(fees.list_by_request(conn, request.id), notice, code, step)
+    levied = fees.list_by_request(conn, request.id)
+    fee = _find_concerned(levied, notice, code, step)
     if step == FeeStep.REFUND:
         if fee is not None:
             refund_fee(conn, fee, notice.fee.money if notice.fee else None, notice.number, now)
+        elif hub.payments.provided and any(one.state in OPEN and one.amount for one in levied):
+            # Taken silently, it would be lost when the payment is told.
+            detail = f"nothing was paid yet of a fee of {request.number} that could be given back"
+            raise GatewayError(FEE_WRONG, detail, "StatusCode")
         return
     if fee is None:
         fee = _keep_early_end(conn, hub, request, said)
