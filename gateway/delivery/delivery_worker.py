@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -38,6 +38,7 @@ from gateway.store import (
     lanes,
     make_attempt_outcome,
     read_transaction,
+    run_claim,
     write_transaction,
 )
 from gateway.store import delivery_maintenance as upkeep
@@ -142,37 +143,43 @@ class DeliveryWorker:
 
     def _claim_from_lanes(self, room: int) -> list[DeliveryLease]:
         now = self._clock()
-        with read_transaction(self._engine) as conn:
+
+        def find_due_lanes(conn: Connection) -> list[lanes.DueLane]:
             found = lanes.list_due_lanes(conn, now)
-        due = [lane for lane in found if self._count_lane_slots(lane.name) > 0]
-        if not due:
-            return []
+            return [lane for lane in found if self._count_lane_slots(lane.name) > 0]
+
+        def claim_due(conn: Connection, due: Sequence[lanes.DueLane]) -> list[DeliveryLease]:
+            return self._claim_due(conn, due, room, now)
+
+        return run_claim(self._engine, "delivery.claim", find_due_lanes, claim_due) or []
+
+    def _claim_due(
+        self, conn: Connection, due: Sequence[lanes.DueLane], room: int, now: datetime
+    ) -> list[DeliveryLease]:
+        leases: list[DeliveryLease] = []
+        until, share = now + self._pace.lease, max(1, room // len(due))
         # None while one is held here.
         suspects = [] if self._suspecting else [lane for lane in due if lane.suspected]
-        leases: list[DeliveryLease] = []
-        share = max(1, room // len(due))
-        with write_transaction(self._engine, "delivery.claim") as conn:
-            for lane in self._rotate_lanes(suspects) if suspects else ():
-                # The worker may die from it: one at a time, so that the cause is known.
-                until = now + self._pace.lease
+        for lane in self._rotate_lanes(suspects) if suspects else ():
+            # The worker may die from it: one at a time, so that the cause is known.
+            leases += delivery_leases.claim_deliveries(
+                conn, lane.name, self._name, now, until, suspects=True, known=lane
+            )
+            if leases:
+                break
+        for lane in self._rotate_lanes(due):
+            most = min(share, room - len(leases), self._count_lane_slots(lane.name))
+            if most > 0:
                 leases += delivery_leases.claim_deliveries(
-                    conn, lane.name, self._name, now, until, suspects=True, known=lane
+                    conn, lane.name, self._name, now, until, limit=most, known=lane
                 )
-                if leases:
-                    break
-            for lane in self._rotate_lanes(due):
-                most = min(share, room - len(leases), self._count_lane_slots(lane.name))
-                if most > 0:
-                    leases += delivery_leases.claim_deliveries(
-                        conn, lane.name, self._name, now, now + self._pace.lease, limit=most, known=lane
-                    )
         return leases
 
-    def _rotate_lanes(self, due: list[lanes.DueLane]) -> list[lanes.DueLane]:
+    def _rotate_lanes(self, due: Sequence[lanes.DueLane]) -> Sequence[lanes.DueLane]:
         """Return the lanes, each time starting with another one."""
         self._turn += 1
         first = self._turn % len(due)
-        return due[first:] + due[:first]
+        return [*due[first:], *due[:first]]
 
     def _count_lane_slots(self, lane: str) -> int:
         """Return how many more deliveries of a lane may be held: one destination gets half the threads."""

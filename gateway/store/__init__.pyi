@@ -90,6 +90,7 @@ from .certificate_coverage import UsagePeriod as UsagePeriod
 from .certificate_coverage import compute_coverage as compute_coverage
 from .certificate_coverage import count_by_state as count_by_state
 from .certificate_coverage import list_usage_periods as list_usage_periods
+from .claim_transactions import run_claim as run_claim
 from .console_mailbox import NewMailboxCall as NewMailboxCall
 from .customs_notices import NewCustomsNotice as NewCustomsNotice
 from .daily_statistics import DailyCount as DailyCount

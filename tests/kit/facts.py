@@ -61,7 +61,7 @@ from tests.kit.source_tree import PACKAGE, get_place, read_source, walk_sources
 
 UNWRITTEN = "?"
 BLOCK = re.compile(r"<!-- facts: ([\w:.-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
-COMMITS = ("write_transaction", "run_in_group_commit", "closing_transaction")
+COMMITS = ("write_transaction", "run_in_group_commit", "closing_transaction", "run_claim")
 FAMILIES = (message_syntax, security, messaging, documents, delivery, agency_documents, internal)
 
 Words = Mapping[tuple[str, ...], str]
