@@ -19,7 +19,7 @@ from gateway.errors import DOCUMENT_INVALID, SETTINGS_WRONG, GatewayError, Probl
 from gateway.wire.namespaces import XSD
 from gateway.wire.schema_compilation import compile_schema
 from gateway.wire.schema_validation import LibxmlViolation, find_violation
-from gateway.wire.violation_words import describe_schema_violation
+from gateway.wire.violation_words import describe_schema_violation, find_concerned_element
 from gateway.wire.xml import build_xpath
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _make_first_violation(reason: LibxmlViolation, root: etree._Element) -> Sche
 
 
 def _make_explained_violation(error: Any) -> SchemaViolation:
-    element = error.elem
+    element = find_concerned_element(error)
     known = isinstance(element, etree._Element)
     return SchemaViolation(
         _get_line_number(element) if known else 0,

@@ -14,7 +14,12 @@ from lxml import etree
 
 from gateway.wire.pattern_words import describe_choices, describe_pattern, quote_value
 
-__all__ = ["describe_libxml_violation", "describe_schema_violation", "describe_unexpected_element"]
+__all__ = [
+    "describe_libxml_violation",
+    "describe_schema_violation",
+    "describe_unexpected_element",
+    "find_concerned_element",
+]
 
 _FOREIGN: Final = (
     (re.compile(r"\{[^{}]*[:/][^{}]*\}(?=\w)"), ""),
@@ -146,17 +151,37 @@ def _describe_member(member: Any) -> str | None:
     return _TYPES.get(str(getattr(member, "local_name", "")))
 
 
+def find_concerned_element(error: Any) -> Any:
+    """Return the element that the words for an error are about: a child at a wrong place, itself."""
+    child = getattr(error, "invalid_child", None) if getattr(error, "invalid_tag", None) else None
+    if child is None or not isinstance(child.tag, str) or _has_name_of_child(error, _list_wanted(error)):
+        return error.elem
+    return child
+
+
+def _list_wanted(error: Any) -> list[str]:
+    """Return the names of the children that were expected."""
+    return [str(one.name) for one in error.expected or () if getattr(one, "name", None)]
+
+
+def _has_name_of_child(error: Any, wanted: Sequence[str]) -> bool:
+    """Return whether the parent is a wrapper of ours with the name of the element that belongs in it.
+
+    Then the inner one has our namespace by mistake.
+    """
+    parent = str(getattr(error.obj, "tag", ""))
+    return parent not in wanted and any(_read_local_name(one) == _read_local_name(parent) for one in wanted)
+
+
 def _describe_wrong_child(error: Any) -> str | None:
     """Return the words for a child element that is not expected, or for one that is missing."""
-    wanted = [str(one.name) for one in error.expected or () if getattr(one, "name", None)]
+    wanted = _list_wanted(error)
     if error.invalid_tag is None:
         parent = _read_local_name(str(getattr(error.obj, "tag", "")))
         names = describe_choices([_read_local_name(one) for one in wanted])
         return f"{parent} is not complete; expected is {names} next" if wanted else None
-    parent = str(getattr(error.obj, "tag", ""))
-    if parent not in wanted and any(_read_local_name(one) == _read_local_name(parent) for one in wanted):
-        # A wrapper of ours has the name of the element in it: the inner one has our namespace by mistake.
-        return describe_unexpected_element(parent, wanted)
+    if _has_name_of_child(error, wanted):
+        return describe_unexpected_element(str(error.obj.tag), wanted)
     tag = str(error.invalid_tag)
     if not wanted:
         wanted = list(_list_wildcard_names(error.validator, _read_local_name(tag)))

@@ -61,8 +61,8 @@ def test_good_declarations_are_accepted_without_a_word(body: str) -> None:
     [
         ("<ID> </ID>", "42A/D014", 3, "at least one character that is not a space"),
         ("<FunctionalReferenceID>" + "x" * 36 + "</FunctionalReferenceID>", "42A/D026", 3, "35"),
-        ("<Agent/><Submitter/>", "42A", 1, "Submitter"),
-        ("<Unknown/>", "42A", 1, "Unknown"),
+        ("<Agent/><Submitter/>", "42A/17B[1]", 3, "Submitter is not expected here"),
+        ("<Unknown/>", "42A/Unknown", 3, "Unknown is not expected here"),
         ("<InvoiceAmount currencyID='won'>1</InvoiceAmount>", "42A/109", 3, "currencyID"),
         ("<TotalPackageQuantity>1.5</TotalPackageQuantity>", "42A/146", 3, "behind the point"),
         (goods("<Origin><CountryCode>KOREA</CountryCode></Origin>"), "42A/67A[1]/68A[2]/92A[1]/063", 3, "4"),
@@ -75,6 +75,14 @@ def test_a_problem_names_place_line_and_reason(body: str, pointer: str, line: in
     assert ("GW402", pointer, line) in found
     assert any(words in p.message for p in judgement.problems)
     assert all(p.xpath.startswith("/wco:Declaration") for p in judgement.problems)
+
+
+def test_an_element_at_a_wrong_place_is_named_itself() -> None:
+    """Beside others of its name that are right."""
+    body = goods("<Origin><CountryCode>KR</CountryCode></Origin><Declarant/>")
+    (problem,) = validate_declaration(declaration(body)).problems
+    assert problem.xpath.endswith("/wco:GovernmentAgencyGoodsItem/wco:Declarant")
+    assert problem.pointer.startswith("42A/67A[1]/68A[2]/")
 
 
 @pytest.mark.parametrize(
