@@ -14,6 +14,7 @@ from typing import Any, Final
 from gateway.cli.demo_stage import Cast, Stage
 from gateway.conformance.partners import (
     Journal,
+    change_items,
     get_current_time,
     leave_applications_out,
     make_amendment,
@@ -46,7 +47,10 @@ _RESULT: Final = "result"
 #: How the document of a step is made from the sample: by the value of `send`.
 _MAKERS: Final[Mapping[str, Callable[[bytes, Mapping[str, Any]], bytes]]] = {
     "amendment": lambda sample, words: make_amendment(
-        sample, words["reason"], words["text"], words["changes"]
+        change_items(sample, words.get("remove", ()), words.get("add", ())),
+        words["reason"],
+        words["text"],
+        words["changes"],
     ),
     "child": lambda sample, words: make_child(
         sample, words["case_number"], words["reference"], words["items"]

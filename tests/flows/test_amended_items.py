@@ -11,6 +11,7 @@ from sqlalchemy import Engine, select
 from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
 from gateway.evidence import list_subject_leaves
 from gateway.hub import admit
+from gateway.hub.need_policy import NeedPolicy
 from gateway.hub.payment_policy import PaymentPolicy, Tariff
 from gateway.hub.reply import apply_call_back
 from gateway.store import agency_requests, cases, fees, read_transaction
@@ -317,3 +318,15 @@ def test_an_application_that_its_agency_had_cancelled_goes_with_its_items(story:
     assert story.outcome() == ("APPROVED", {1: "APPROVED", 2: "APPROVED"})
     assert story.result().findall("{*}Problem") == []
     assert calls_of(story, "NPQS") == ["SubmitApplication"]
+
+
+def test_the_rules_of_need_are_asked_for_the_new_items(story: Story) -> None:
+    story.hub.need_policy = NeedPolicy(imports="refuse")
+    amend(story, add_item(4, 3, "Narcissus bulbs"))
+    assert story.problems() == [("GW508", "42A/67A[1]/68A[4]")]
+    story.hub.need_policy = NeedPolicy(imports="hold")
+    amend(story, add_item(4, 3, "Narcissus bulbs"))
+    assert story.problems() == [("GW508", "42A/67A[1]/68A[4]")]
+    assert calls_of(story, "NPQS") == ["SubmitApplication"]
+    amend(story, add_item(4, 3, "Narcissus bulbs"), concern("A3", 4, 3))
+    assert calls_of(story, "NPQS") == ["SubmitApplication", "SubmitSupplement"]

@@ -9,6 +9,7 @@ from .broker_client import make_supplement as make_supplement
 from .broker_client import seal_submission as seal_submission
 from .broker_client import sign_submission as sign_submission
 from .case_news import summarize_notices as summarize_notices
+from .changed_items import change_items as change_items
 from .customs import CustomsSimulator as CustomsSimulator
 from .customs_plan import read_customs_plan as read_customs_plan
 from .endpoint_listener import EndpointListener as EndpointListener
