@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lxml import etree
 
-from gateway.message_model import MemoryBody, PartyId
-from gateway.protocols import Parcel
+from gateway.cli.commands.verify import make_context
+from gateway.message_model import MemoryBody, PartyId, UserMessage
+from gateway.pki import CertificateOrder, issue_certificate, load_decryption_key
+from gateway.protocols import Parcel, as4
 from gateway.store import cases, deliveries, messages, parties
 from gateway.store.engine import make_engine, read_transaction, write_transaction
+from gateway.wire import XENC11
 from gateway.wire.http_message import read_http_message
 from gateway.wire.xml import serialize_element
 from gateway.xmlsec.xades import sign_document, verify_document
 from tests.flows.craft import without_applications
 from tests.kit.databases import Templates
 from tests.kit.gateway import RunningGateway, post
-from tests.kit.house import AS4, PARTY_TYPE, signer_named
+from tests.kit.house import AS4, PARTY_TYPE, START, authority, signer_named
 from tests.kit.live import LiveHouse
 from tests.kit.ports import find_free_port
 from tests.kit.story import unsigned
@@ -145,6 +149,30 @@ def test_phase4_reads_our_errors(peer: Phase4, scene: Scene) -> None:
         report = peer.send(scene.url, *AGREED, *words)
         assert not report["receipt"]
         assert code in json.dumps(report["errors"])
+
+
+@pytest.mark.parametrize("named", ["bst", "ski", "issuer-serial", "thumbprint", "x509"])
+def test_what_phase4_encrypts_is_decrypted(peer: Phase4, tmp_path: Path, named: str) -> None:
+    order = CertificateOrder(profile="encryption", key_kind="rsa-2048", days=3600)
+    issued = issue_certificate(authority(), "CN=hub decrypts", START, order)
+    (tmp_path / "hub.pem").write_bytes(issued.certificate.pem)
+    dumped, parts = tmp_path / "dumped", write_parts(tmp_path)
+    dumped.mkdir()
+    chosen = (
+        word for part, kind in zip(parts, KINDS, strict=True) for word in ("--payload", part, "--mime", kind)
+    )
+    secret = ("--encrypt", "yes", "--peer-cert", tmp_path / "hub.pem", "--crypt-key-id", named)
+    quiet = ("--build-only", "--dump", dumped)
+    peer.send("http://127.0.0.1:9/as4", *AGREED, *STORE, *chosen, *secret, *quiet)  # type: ignore[arg-type]
+    (file,) = dumped.iterdir()
+    sent = read_http_message(file.read_bytes())
+    key = load_decryption_key(issued.key_pem, issued.certificate.der)
+    context = make_context([authority().certificate.pem], datetime.now(UTC), (key,))
+    opened = as4.verify_parcel(Parcel(sent.headers, MemoryBody(sent.body)), "strict", context)
+    assert isinstance(opened.unit, UserMessage)
+    assert [one.content for one in opened.unit.payloads] == [part.read_bytes() for part in parts]
+    assert [one.media_type for one in opened.unit.payloads] == list(KINDS)
+    assert {one.cipher for one in opened.unwrapped} == {f"{XENC11}aes128-gcm"}
 
 
 def test_a_case_is_filed_by_phase4_and_its_result_received_by_phase4(
