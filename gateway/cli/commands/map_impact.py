@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -58,7 +60,8 @@ def show_mapping_impact(arguments: Arguments) -> int:
             for case in find_mapping_impact(engine, new, (since, until), arguments.limit):
                 totals.add_case(case)
                 bar.advance_one()
-                _print_case(case, as_json=arguments.json)
+                for line in _list_case_lines(case, as_json=arguments.json):
+                    bar.print_line(line, sys.stdout)
     if arguments.json:
         period = {"since": since.isoformat(), "until": until.isoformat()}
         print_json({"after": new.digest, **period, **describe_totals(totals)})
@@ -89,21 +92,20 @@ def _open_mappings(named: Path) -> MappingBundle:
         return open_offered_mappings(read_file(named)).bundle
 
 
-def _print_case(case: AskedCase, *, as_json: bool) -> None:
-    """Print a case that changes or that could not be read; nothing for any other."""
+def _list_case_lines(case: AskedCase, *, as_json: bool) -> Iterator[str]:
+    """Yield what is printed of a case that changes or that could not be read; nothing for any other."""
     if not case.change and case.problem is None:
         return
     if as_json:
-        print_json(describe_case(case))
+        yield json.dumps(describe_case(case), ensure_ascii=False)
         return
     day = case.opened_at.date().isoformat()
     told = "" if case.change is None else f": {_describe_verdict(case.change)}"
-    print(f"{case.number} {case.reference} ({case.declarant}, {day}){told}")
+    yield f"{case.number} {case.reference} ({case.declarant}, {day}){told}"
     if case.problem is not None:
-        print(f"  not asked: {case.problem.problem.id} {case.problem.detail}")
+        yield f"  not asked: {case.problem.problem.id} {case.problem.detail}"
     if case.change is not None:
-        for line in _list_change_lines(case.change):
-            print(f"  {line}")
+        yield from (f"  {line}" for line in _list_change_lines(case.change))
 
 
 def _describe_verdict(change: SubmissionChange) -> str:
