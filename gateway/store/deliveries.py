@@ -30,6 +30,7 @@ __all__ = [
     "list_by_case",
     "list_by_request",
     "list_deliveries",
+    "list_unfinished",
     "release_delivery",
     "replace_content",
     "requeue_delivery",
@@ -41,6 +42,7 @@ __all__ = [
 _INSERT = InsertIfAbsent(deliveries, ("dedupe_key",), "id")
 _GET = select(deliveries).where(deliveries.c.id == bindparam("wanted"))
 _OF_CASE = select(deliveries).where(deliveries.c.case_id == bindparam("wanted")).order_by(deliveries.c.id)
+_UNFINISHED = _OF_CASE.where(deliveries.c.state.not_in(sorted(DELIVERY.final)))
 _BY_WIRE_ID = (
     select(deliveries)
     .where(deliveries.c.wire_id == bindparam("wanted"))
@@ -128,6 +130,11 @@ def find_by_wire_id(conn: Connection, wire_id: str) -> Row[Any] | None:
 def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return the deliveries of a case, oldest first."""
     return conn.execute(_OF_CASE, {"wanted": case_id}).all()
+
+
+def list_unfinished(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+    """Return the deliveries of a case that are neither delivered nor cancelled, oldest first."""
+    return conn.execute(_UNFINISHED, {"wanted": case_id}).all()
 
 
 def list_by_request(conn: Connection, case_id: int, request: int) -> list[Row[Any]]:

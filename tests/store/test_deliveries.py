@@ -58,7 +58,7 @@ def test_a_delivery_comes_back_as_it_was_put_in(engine):
         row = deliveries.find_by_id(conn, row_id)
         assert deliveries.find_by_dedupe_key(conn, new.dedupe_key) == row
         assert deliveries.find_by_wire_id(conn, new.wire_id) == row
-        assert deliveries.list_by_case(conn, case_id) == [row]
+        assert deliveries.list_by_case(conn, case_id) == deliveries.list_unfinished(conn, case_id) == [row]
         assert deliveries.list_deliveries(conn, lane="slow", state="QUEUED") == [row]
         assert deliveries.list_deliveries(conn, before=row_id) == []
         assert deliveries.find_by_wire_id(conn, "none") is None

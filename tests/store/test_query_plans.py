@@ -214,6 +214,11 @@ QUESTIONS = {
         "ix_deliveries_wire_id",
     ),
     "of a case": (lambda conn: deliveries.list_by_case(conn, 1), "case_id", "ix_deliveries_case_id"),
+    "unfinished of a case": (
+        lambda conn: deliveries.list_unfinished(conn, 1),
+        "case_id",
+        "ix_deliveries_case_id",
+    ),
     "messages of a case": (
         lambda conn: messages.list_messages(conn, case_id=1),
         "case_id",

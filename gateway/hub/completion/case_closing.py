@@ -15,8 +15,6 @@ from gateway.store import StateEvent, agency_requests, cases, deliveries, write_
 
 __all__ = ["close_case_when_done", "closing_transaction", "lock_delivery_case"]
 
-_DONE = ("DELIVERED", "CANCELLED")
-
 
 def lock_delivery_case(conn: Connection, delivery: int) -> Row[Any] | None:
     """Lock and return the case that a delivery belongs to; None when it belongs to no case."""
@@ -45,7 +43,7 @@ def close_case_when_done(conn: Connection, case: Row[Any] | None, now: datetime)
     """Close a decided, locked case when none of its deliveries is left."""
     if case is None or case.state != "DECIDED":
         return
-    left = [row for row in deliveries.list_by_case(conn, case.id) if row.state not in _DONE]
+    left = deliveries.list_unfinished(conn, case.id)
     if left and not _is_remainder_moot(conn, case.id, left):
         return
     cases.apply_event(conn, case.id, StateEvent("relayed", now, "relay"), closed_at=now)
