@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from gateway.delivery.http_client import HttpClient, HttpLimits
 from gateway.errors import GatewayError
 from gateway.protocols import Parcel
 from gateway.store.messages import HttpResponse
+from tests.kit.forked import ForkedProcess
 from tests.kit.paths import ROOT
 
 _BOUNDS = HttpLimits(connect_seconds=2, read_seconds=20, total_seconds=30)
@@ -34,7 +36,13 @@ class RunningGateway:
     """One process (``serve`` or ``work``), with a failpoint if wished; ended with the block."""
 
     def __init__(
-        self, home: Path, what: str, *, failpoint: str = "", program: str = "tests.kit.single"
+        self,
+        home: Path,
+        what: str,
+        *,
+        failpoint: str = "",
+        program: str = "tests.kit.single",
+        forked: bool = False,
     ) -> None:
         environment = os.environ | {
             "GATEWAY_FAILPOINT": failpoint,
@@ -42,6 +50,10 @@ class RunningGateway:
             "PYTHONFAULTHANDLER": "1",
         }
         self._log = (home / f"{what}.log").open("ab")
+        self.process: Any
+        if forked:
+            self.process = ForkedProcess([what, "--home", str(home)], environment, home / f"{what}.log")
+            return
         self.process = subprocess.Popen(
             [sys.executable, "-m", program, what, "--home", str(home)],
             cwd=ROOT,
@@ -66,7 +78,7 @@ class RunningGateway:
 
     def ended_by(self, seconds: float = 60) -> int:
         """Wait for the process to end and return the signal that ended it, 0 when none did."""
-        return max(0, -self.process.wait(seconds))
+        return max(0, -int(self.process.wait(seconds)))
 
     def end(self, *, kill: bool = False) -> None:
         """Stop the process: asked, or killed."""

@@ -1,0 +1,94 @@
+"""Processes of the gateway that are forked from one that has imported the program already.
+
+Importing takes longer than most of what a test of kills looks at. The parent has imported and done
+nothing else: no thread, no connection, no key. A process that is started from nothing is tried by the
+tests that do not ask for a fork.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import importlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from tests.kit.paths import ROOT
+
+__all__ = ["ForkedProcess"]
+
+_PRELOADED = "tests.kit.single"
+_forking = multiprocessing.get_context("forkserver")
+_forking.set_forkserver_preload([_PRELOADED])
+
+
+class ForkedProcess:
+    """One process, with what tests use of `subprocess.Popen`."""
+
+    def __init__(self, words: list[str], environment: Mapping[str, str], log: Path) -> None:
+        ours, theirs = _forking.Pipe(duplex=False)
+        given = (theirs, words, dict(environment), str(log))
+        self._process = _forking.Process(target=_run, args=given)
+        with ours, theirs:
+            self._process.start()
+            self.stdout = os.fdopen(os.dup(ours.fileno()), "rb")
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Return how the process ended, None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """Return how the process ended, None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end of the process and return how it ended."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process where it still runs."""
+        # The parent that forked it may just have seen its end.
+        with contextlib.suppress(ProcessLookupError):
+            if self.poll() is None and self.pid is not None:
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask the process to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the process."""
+        self.send_signal(signal.SIGKILL)
+
+
+def _run(output: Connection, words: list[str], environment: dict[str, str], log: str) -> None:
+    os.dup2(output.fileno(), 1)
+    output.close()
+    written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(written, 2)
+    os.close(written)
+    faulthandler.enable()
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    sys.argv = [_PRELOADED, *words]
+    # It has read the environment of the parent.
+    importlib.reload(importlib.import_module("gateway.failpoints"))
+    try:
+        program: Any = importlib.import_module(_PRELOADED)
+        program.main()
+    finally:
+        atexit._run_exitfuncs()
