@@ -13,10 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.kit.paths import ROOT, VECTORS
 
 pytest_plugins = ["tests.kit.databases"]
+
+# No test fails for its time: the machines are busy.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 _HERE = Path(__file__).parent
 #: Rooms whose statements are tried on both databases by `tests/store`; what is left is the same on each.
