@@ -63,7 +63,8 @@ def test_who_gave_way_is_run_again(postgresql: Engine) -> None:
     with ThreadPoolExecutor(2) as pool:
         ended = [pool.submit(act, postgresql, said, tries, together) for said in ("up", "down")]
         assert [one.exception(60) for one in ended] == [None, None]
-    assert len(tries) == 3
+    # The one that gave way may lock its first row again before the other one has both.
+    assert len(tries) >= 3
     with write_transaction(postgresql) as conn:
         said = conn.execute(text("SELECT DISTINCT holder FROM requirements")).scalars().all()
     # The one that gave way came last.
