@@ -33,7 +33,7 @@ def test_every_key_is_reported_and_the_counts_agree(
     assert found["sent"] == found["distinct_accepted"] == found["detail"]["receipts"] == 66
     assert found["detail"]["receipts_verified"] == 2
     for name in CONTRACT & {name for name in CONTRACT if name.endswith(("_ms", "_per_s"))} - {
-        "phase4_messages_per_s", "cases_per_s",
+        "phase4_messages_per_s", "cases_per_s", "case_cpu_ms", "partners_cpu_ms",
     }:  # fmt: skip
         assert found[name] > 0, name
     assert found["ratio"] == pytest.approx(found["receive_ms"] / found["floor_ms"], rel=0.01)
