@@ -38,7 +38,7 @@ from gateway.store import mandates, migrate_schema, parties, write_transaction
 
 __all__ = ["Cast", "Stage", "read_cast"]
 
-_READY_WITHIN: Final = 90.0
+_READY_WITHIN: Final = 180.0
 _END_WITHIN: Final = 15.0
 _SHARED_FILES: Final = ("ca.pem", "crl.pem", "hub.cert.pem")
 

@@ -261,7 +261,7 @@ def test_a_demo_that_does_not_end_well_says_so_and_leaves_nothing(
     process = start(where=where)
     wait_for_line(process, when)
     what(process, where)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     told = json.loads(output)
     assert any(words in problem for problem in told["problems"]), told
@@ -275,7 +275,7 @@ def test_a_demo_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None
     wait_for_line(process, "processes are ready")
     assert len(living(where)) >= 9
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert none_lives(where, 30)
 
 
@@ -284,7 +284,7 @@ def test_a_demo_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None
 def test_every_story_comes_out_as_its_file_says(name: str, tmp_path: Path) -> None:
     """The story checks itself; here is checked that it says so, and leaves nothing behind."""
     process = start("--story", name, where=tmp_path / "run")
-    out, errors = process.communicate(timeout=120)
+    out, errors = process.communicate(timeout=300)
     told = json.loads(out)
     assert (process.returncode, told["problems"]) == (0, []), errors
     plan = read_story(name)
