@@ -234,6 +234,8 @@ class Stage:
             self._await_ready_line(player, end)
         if "hub" not in self.absent:
             self._await_ready_hub(end)
+            if self.password:
+                self._await_console(end)
 
     def _start_all_partners(self) -> None:
         for agency in self.cast.agencies:
@@ -295,6 +297,18 @@ class Stage:
             finally:
                 connection.close()
         raise _describe_failed_player(hub)
+
+    def _await_console(self, end: float) -> None:
+        # The console has a process and a port of its own, which may be ready after the hub.
+        hub = self.players[-1]
+        while hub.process.poll() is None and time.monotonic() < end:
+            try:
+                socket.create_connection(("127.0.0.1", self.ports["console"]), 5).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+        raise GatewayError(UNREACHABLE, "the console of the hub is not ready", self.console_url)
 
     def check_alive(self) -> None:
         """Raise when a process has ended unexpectedly."""

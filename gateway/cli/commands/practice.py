@@ -6,14 +6,11 @@ own, so nothing of it is in the tables of the real one. Its console says on ever
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 import signal
-import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,7 +25,7 @@ from gateway.cli.home_folder import keep_files_private
 from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import MISUSE, UNREACHABLE, GatewayError
+from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import load_bundle
 from gateway.share import get_data_folder
 
@@ -36,7 +33,6 @@ __all__ = ["run_practice"]
 
 _PORTS: Final = "practice.json"
 _PASSWORD: Final = 15
-_READY_WITHIN: Final = 60.0
 #: Every agency answers after a moment, so that a trader sees the case wait and end.
 _PLAN: Final = {"behaviour": "later", "delay": 3.0}
 _REAL_HELP: Final = "URL of the real console, to which every page links"
@@ -54,7 +50,6 @@ def run_practice(arguments: Arguments) -> int:
         stage = _build_stage(home, arguments.real_url) if not known.exists() else _open_stage(home, known)
         try:
             stage.start()
-            _await_console(stage, ended)
             if arguments.json:
                 print_json(_list_stage_values(stage))
                 sys.stdout.flush()
@@ -111,18 +106,6 @@ def _open_stage(home: Path, known: Path) -> Stage:
         return Stage(home, _make_cast(), password=kept["password"], ports=kept["ports"])
     except (ValueError, KeyError, OSError) as wrong:
         raise GatewayError(MISUSE, "this is no home of a practice hub", str(known)) from wrong
-
-
-def _await_console(stage: Stage, ended: threading.Event) -> None:
-    """Wait until the console answers, too; raise GW601 where it does not."""
-    end = time.monotonic() + _READY_WITHIN
-    while time.monotonic() < end and not ended.is_set():
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", stage.ports["console"]), 5):
-            return
-        stage.check_alive()
-        ended.wait(0.2)
-    if not ended.is_set():
-        raise GatewayError(UNREACHABLE, "the console of the practice hub is not ready", stage.console_url)
 
 
 def _list_stage_values(stage: Stage) -> dict[str, Any]:
