@@ -10,7 +10,7 @@ from gateway.message_model import DigestReference
 from gateway.xmlsec import XPATH
 from gateway.xmlsec import digest_references as xmldsig
 
-__all__ = ["read_references", "to_model_reference", "write_references"]
+__all__ = ["read_references", "repeats_digests", "to_model_reference", "write_references"]
 
 
 def to_model_reference(reference: xmldsig.DigestReference) -> DigestReference:
@@ -31,6 +31,16 @@ def read_references(elements: Iterable[etree._Element]) -> tuple[DigestReference
 def write_references(found: Iterable[DigestReference]) -> str:
     """Return ds:Reference elements with the values of the received ones, each valid on its own."""
     return "".join([xmldsig.write_reference_text(_to_xml_reference(one)) for one in found])
+
+
+def repeats_digests(received: Iterable[DigestReference], sent: Iterable[DigestReference]) -> bool:
+    """Return whether a receipt has the digests that were sent, no other ones and none twice."""
+    return _sort_digests(received) == _sort_digests(sent)
+
+
+def _sort_digests(references: Iterable[DigestReference]) -> list[tuple[str, str, bytes]]:
+    # Transforms are not compared: some handlers write them with a different spelling.
+    return sorted((one.uri, one.digest_algorithm, one.digest) for one in references)
 
 
 def _to_xml_reference(one: DigestReference) -> xmldsig.DigestReference:

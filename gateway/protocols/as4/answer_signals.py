@@ -15,7 +15,6 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.message_model import (
-    DigestReference,
     ErrorEntry,
     ErrorSignal,
     Party,
@@ -27,9 +26,10 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
+from gateway.protocols.answer_headers import make_answer_header
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, SentUnit
 from gateway.protocols.problem_words import describe_problem
-from gateway.protocols.signed_references import to_model_reference
+from gateway.protocols.signed_references import repeats_digests, to_model_reference
 from gateway.wire import WireLimits
 
 __all__ = [
@@ -52,23 +52,11 @@ _SEVERITIES: Final = {"failure": "Error", "warning": "Warning"}
 _DELIVERY_FAILURE: Final = "EBMS:0202"
 
 
-def _make_answer_header(unit: Unit, context: ProtocolContext) -> dict[str, Any]:
-    """Return the header of an answer: parties exchanged; only the message id and the time are written."""
-    return {
-        "message_id": context.make_message_id(),
-        "conversation_id": unit.conversation_id,
-        "sender": unit.receiver,
-        "receiver": unit.sender,
-        "agreement": unit.agreement,
-        "timestamp": context.now,
-    }
-
-
 def make_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt:
     """Return the receipt of a message: every reference of its signature (AS4 §5.1.8)."""
     signed = opened.signed.references if opened.signed is not None else ()
     return Receipt(
-        **_make_answer_header(opened.unit, context),
+        **make_answer_header(opened.unit, context),
         ref_to_message_id=opened.unit.message_id,
         received_at=context.now,
         references=tuple(map(to_model_reference, signed)),
@@ -92,7 +80,7 @@ def make_unit_error(
 
 def _make_error_header(unit: Unit | None, context: ProtocolContext) -> dict[str, Any]:
     if unit is not None:
-        return _make_answer_header(unit, context)
+        return make_answer_header(unit, context)
     nobody = Party(())
     names = {"message_id": context.make_message_id(), "timestamp": context.now}
     return {**names, "conversation_id": "", "sender": nobody, "receiver": nobody, "agreement": ""}
@@ -124,7 +112,7 @@ def make_delivery_failure(
 
     `reporter` is who gave up where that is not the To party.
     """
-    header = _make_answer_header(message, context)
+    header = make_answer_header(message, context)
     entry = _make_error_entry(_DELIVERY_FAILURE, problem, "Error" if certain else "Warning")
     signal = ErrorSignal(**header, ref_to_message_id=message.message_id, errors=(entry,))
     return signal if reporter is None else replace(signal, sender=reporter)
@@ -157,14 +145,9 @@ def check_answer(opened: OpenedMessage, sent: SentUnit) -> None:
         raise GatewayError(RECEIPT_MISMATCH, "the receipt is for another message", where)
     if opened.signed is None:
         raise GatewayError(RECEIPT_MISMATCH, "a signed receipt was agreed", _SIGNAL)
-    if _sort_digests(unit.references) != _sort_digests(sent.references):
+    if not repeats_digests(unit.references, sent.references):
         detail = "the receipt does not repeat the digests that were sent"
         raise GatewayError(RECEIPT_MISMATCH, detail, f"{_SIGNAL}/eb3:Receipt")
-
-
-def _sort_digests(references: tuple[DigestReference, ...]) -> list[tuple[str, str, bytes]]:
-    # Transforms are not compared: some handlers write them with a different spelling.
-    return sorted((one.uri, one.digest_algorithm, one.digest) for one in references)
 
 
 def has_synchronous_answer(_unit: Unit, _pmode: PMode | None) -> bool:

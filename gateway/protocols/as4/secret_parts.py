@@ -7,7 +7,6 @@ if it has the digest that is signed.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -20,15 +19,15 @@ from gateway.encryption import (
     AgreedAlgorithms,
     DecryptedPayload,
     EncryptedAttachments,
-    decrypt_payload,
     encrypt_attachments,
     get_encryption_policy,
     read_encrypted_attachments,
     select_agreed_algorithms,
 )
-from gateway.errors import ENCRYPTION_MISMATCH, KEY_UNAVAILABLE, GatewayError
+from gateway.errors import ENCRYPTION_MISMATCH, GatewayError
 from gateway.message_model import Party
-from gateway.protocols.core import ProtocolContext, UnwrappedPart
+from gateway.protocols.core import EncryptionResources, ProtocolContext, UnwrappedPart
+from gateway.protocols.decrypted_parts import decrypt_part, list_unwrapped_parts
 from gateway.protocols.payload_parts import format_cid_uri
 from gateway.wire import MimePart
 from gateway.xmlsec import DigestCheck, PartDecryption, SwaAttachment
@@ -42,9 +41,9 @@ _NOTHING: Final = EncryptedAttachments({}, ())
 class SecretParts:
     """The encrypted parts of one message, by content id, and what has been decrypted of them."""
 
-    def __init__(self, found: EncryptedAttachments, context: ProtocolContext | None) -> None:
+    def __init__(self, found: EncryptedAttachments, own: EncryptionResources) -> None:
         self._found = found
-        self._context = context
+        self._own = own
         self._opened: dict[str, DecryptedPayload] = {}
 
     def __bool__(self) -> bool:
@@ -60,15 +59,7 @@ class SecretParts:
         return {name: partial(self._decrypt_part, name) for name in self._found.payloads}
 
     def _decrypt_part(self, name: str, is_genuine: DigestCheck) -> None:
-        if self._context is None or not self._context.encryption.keys:
-            raise GatewayError(KEY_UNAVAILABLE, "no decryption key is configured", format_cid_uri(name))
-        own = self._context.encryption
-        try:
-            self._opened[name] = decrypt_payload(
-                self._found.payloads[name], own.keys, is_genuine, own.draw_octets
-            )
-        except GatewayError as failed:
-            raise GatewayError(failed.problem, failed.detail, format_cid_uri(name)) from None
+        self._opened[name] = decrypt_part(name, self._found.payloads[name], self._own, is_genuine)
 
     def list_attachments(self, parts: Mapping[str, MimePart]) -> dict[str, SwaAttachment]:
         """Return the parts as the signature knows them: an encrypted one by the media type of its content."""
@@ -96,21 +87,11 @@ class SecretParts:
 
     def list_unwrapped(self, parts: Mapping[str, MimePart]) -> tuple[UnwrappedPart, ...]:
         """Return how each decrypted part came, for the evidence."""
-        return tuple(
-            UnwrappedPart(
-                name,
-                hashlib.sha256(parts[name].content).hexdigest(),
-                hashlib.sha256(opened.content).hexdigest(),
-                opened.cipher,
-                opened.transport,
-                opened.certificate,
-            )
-            for name, opened in self._opened.items()
-        )
+        return list_unwrapped_parts(parts, self._opened)
 
 
 #: A message without encrypted parts.
-NO_SECRETS: Final = SecretParts(_NOTHING, None)
+NO_SECRETS: Final = SecretParts(_NOTHING, EncryptionResources())
 
 
 def read_secrets(
@@ -150,7 +131,7 @@ def _read_parts(
     if security is None:
         return NO_SECRETS
     contents = {name: one.content for name, one in parts.items()}
-    return SecretParts(read_encrypted_attachments(security, contents, agreed), context)
+    return SecretParts(read_encrypted_attachments(security, contents, agreed), context.encryption)
 
 
 def _select_algorithms(terms: Encryption) -> AgreedAlgorithms:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from gateway.agreements import PMode
 from gateway.errors import (
@@ -15,7 +15,6 @@ from gateway.errors import (
 )
 from gateway.message_model import (
     NEXT_MSH,
-    DigestReference,
     ErrorEntry,
     ErrorSignal,
     Ping,
@@ -26,10 +25,11 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
+from gateway.protocols.answer_headers import make_answer_header
 from gateway.protocols.core import OpenedMessage, ProtocolContext, SentUnit
 from gateway.protocols.ebms2.header_blocks import MessageHeader
 from gateway.protocols.problem_words import describe_problem
-from gateway.protocols.signed_references import to_model_reference
+from gateway.protocols.signed_references import repeats_digests, to_model_reference
 
 __all__ = [
     "ANSWERS",
@@ -50,18 +50,6 @@ ANSWERS: Final = frozenset({"Acknowledgment", "MessageError", "Pong", "StatusRes
 _HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
 
 
-def _make_answer_header(unit: Unit | MessageHeader, context: ProtocolContext) -> dict[str, Any]:
-    """Return the header of an answer: parties exchanged, same agreement and conversation."""
-    return {
-        "message_id": context.make_message_id(),
-        "conversation_id": unit.conversation_id,
-        "sender": unit.receiver,
-        "receiver": unit.sender,
-        "agreement": unit.agreement,
-        "timestamp": context.now,
-    }
-
-
 def make_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt:
     """Return the Acknowledgment of a message, with its digests when requested (ebMS 2.0 §6.3.2)."""
     message = opened.unit
@@ -69,7 +57,7 @@ def make_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt:
     asked = wanted is not None and wanted.signed
     signed = opened.signed.references if opened.signed is not None else ()
     return Receipt(
-        **_make_answer_header(message, context),
+        **make_answer_header(message, context),
         ref_to_message_id=message.message_id,
         received_at=context.now,
         references=tuple(to_model_reference(one) for one in signed) if asked else (),
@@ -93,12 +81,12 @@ def make_error_signal(
         return None
     location, words = describe_problem(problem)
     entry = ErrorEntry(code=code, severity="Error", location=location, description=words)
-    return ErrorSignal(**_make_answer_header(ref, context), ref_to_message_id=ref.message_id, errors=(entry,))
+    return ErrorSignal(**make_answer_header(ref, context), ref_to_message_id=ref.message_id, errors=(entry,))
 
 
 def make_pong(ping: Ping, context: ProtocolContext) -> Pong:
     """Return the answer to a Ping (ebMS 2.0 §8.2)."""
-    return Pong(**_make_answer_header(ping, context), ref_to_message_id=ping.message_id)
+    return Pong(**make_answer_header(ping, context), ref_to_message_id=ping.message_id)
 
 
 def make_status_response(
@@ -106,7 +94,7 @@ def make_status_response(
 ) -> StatusResponse:
     """Return the answer to a StatusRequest (ebMS 2.0 §7.1.2)."""
     return StatusResponse(
-        **_make_answer_header(request, context),
+        **make_answer_header(request, context),
         ref_to_message_id=request.message_id,
         about=request.about,
         status=status,
@@ -165,7 +153,7 @@ def _check_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> None
             return
     elif not unit.references:
         return
-    if _sort_digests(unit.references) != _sort_digests(sent.references):
+    if not repeats_digests(unit.references, sent.references):
         raise GatewayError(RECEIPT_MISMATCH, "the receipt does not repeat the digests that were sent", where)
 
 
@@ -183,13 +171,8 @@ def _check_hop_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> 
         raise GatewayError(RECEIPT_MISMATCH, "a signed receipt was asked for", where)
     if unit.agreement != sent.unit.agreement:
         raise GatewayError(RECEIPT_MISMATCH, "the receipt names another agreement", f"{_HEADER}/eb:CPAId")
-    if unit.references and _sort_digests(unit.references) != _sort_digests(sent.references):
+    if unit.references and not repeats_digests(unit.references, sent.references):
         raise GatewayError(RECEIPT_MISMATCH, "the receipt does not repeat the digests that were sent", where)
-
-
-def _sort_digests(references: tuple[DigestReference, ...]) -> list[tuple[str, str, bytes]]:
-    # Transforms are not compared: some handlers write them with a different spelling.
-    return sorted((one.uri, one.digest_algorithm, one.digest) for one in references)
 
 
 def has_synchronous_answer(unit: Unit, pmode: PMode | None) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.errors import GatewayError
 from gateway.message_model import ErrorEntry, ErrorSignal, Party, UserMessage
+from gateway.protocols.answer_headers import make_answer_header
 from gateway.protocols.core import ProtocolContext
 from gateway.protocols.problem_words import describe_problem
 
@@ -25,13 +28,6 @@ def make_delivery_failure(
     """
     location, words = describe_problem(problem)
     entry = ErrorEntry("DeliveryFailure", "Error" if certain else "Warning", location, words)
-    return ErrorSignal(
-        message_id=context.make_message_id(),
-        conversation_id=message.conversation_id,
-        sender=message.receiver if reporter is None else reporter,
-        receiver=message.sender,
-        agreement=message.agreement,
-        timestamp=context.now,
-        ref_to_message_id=message.message_id,
-        errors=(entry,),
-    )
+    header = make_answer_header(message, context)
+    signal = ErrorSignal(**header, ref_to_message_id=message.message_id, errors=(entry,))
+    return signal if reporter is None else replace(signal, sender=reporter)

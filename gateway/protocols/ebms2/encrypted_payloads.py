@@ -8,7 +8,6 @@ be right, and only then is a key used. What is decrypted counts if it has the di
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,6 @@ from gateway.encryption import (
     AgreedAlgorithms,
     DecryptedPayload,
     EncryptedPayload,
-    decrypt_payload,
     encrypt_as_cms,
     encrypt_as_xml,
     get_encryption_policy,
@@ -30,11 +28,11 @@ from gateway.encryption import (
 from gateway.errors import (
     ENCRYPTION_ALGORITHM_REFUSED,
     ENCRYPTION_MISMATCH,
-    KEY_UNAVAILABLE,
     GatewayError,
 )
 from gateway.message_model import Party, Payload
 from gateway.protocols.core import ProtocolContext, UnwrappedPart
+from gateway.protocols.decrypted_parts import decrypt_part, list_unwrapped_parts
 from gateway.protocols.ebms2.packaging import ManifestReference
 from gateway.protocols.payload_parts import format_cid_uri
 from gateway.wire import XENC, MimePart, WireLimits
@@ -92,12 +90,7 @@ class EncryptedParts:
 
     def _decrypt_part(self, name: str, is_genuine: DigestCheck) -> None:
         own = self._context.encryption
-        if not own.keys:
-            raise GatewayError(KEY_UNAVAILABLE, "no decryption key is configured", format_cid_uri(name))
-        try:
-            self._opened[name] = decrypt_payload(self._found[name], own.keys, is_genuine, own.draw_octets)
-        except GatewayError as failed:
-            raise GatewayError(failed.problem, failed.detail, format_cid_uri(name)) from None
+        self._opened[name] = decrypt_part(name, self._found[name], own, is_genuine)
 
     def replace_parts(self, parts: Mapping[str, MimePart]) -> dict[str, MimePart]:
         """Return the parts with the decrypted ones in clear; raise GW215 for one encrypted twice."""
@@ -115,17 +108,7 @@ class EncryptedParts:
 
     def list_unwrapped(self, parts: Mapping[str, MimePart]) -> tuple[UnwrappedPart, ...]:
         """Return how each decrypted part came, for the evidence."""
-        return tuple(
-            UnwrappedPart(
-                name,
-                hashlib.sha256(parts[name].content).hexdigest(),
-                hashlib.sha256(opened.content).hexdigest(),
-                opened.cipher,
-                opened.transport,
-                opened.certificate,
-            )
-            for name, opened in self._opened.items()
-        )
+        return list_unwrapped_parts(parts, self._opened)
 
 
 def guess_media_type(content: bytes) -> str:
