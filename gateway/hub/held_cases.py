@@ -27,7 +27,7 @@ from gateway.cases import (
     make_hold_document,
     read_change_reason,
 )
-from gateway.errors import PMODE_UNKNOWN, RULE_BROKEN, GatewayError
+from gateway.errors import RULE_BROKEN, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.amended_places import find_former_message, load_former_submission, read_amended_items
 from gateway.hub.completion import case_closing
@@ -41,7 +41,7 @@ from gateway.hub.outbox import (
     enqueue_task,
     load_case_snapshot,
     make_case_header,
-    seal_message,
+    seal_notice,
     store_message,
 )
 from gateway.store import (
@@ -272,11 +272,7 @@ def tell_hold(hub: Hub, case_id: int, message: int, finish: FinishLease) -> None
     held = (facts.case.detail or {}).get("held") if facts.case.state == "HELD" else None
     outgoing = None
     if held is not None:
-        try:
-            outgoing = seal_message(hub, facts, "Notice", _make_document(facts, held, now), now)
-        except GatewayError as error:
-            if error.problem is not PMODE_UNKNOWN:
-                raise
+        outgoing = seal_notice(hub, facts, _make_document(facts, held, now), now)
     with write_transaction(hub.engine, "hold.told") as conn:
         case = cases.lock_case(conn, case_id)
         if outgoing is not None:

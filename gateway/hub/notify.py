@@ -15,8 +15,8 @@ from typing import Any
 from lxml import etree
 from sqlalchemy import Row
 
-from gateway.cases import Notice, RequestState, make_notice_document
-from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
+from gateway.cases import Notice, make_notice_document
+from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.hub.completion import case_closing
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import (
@@ -24,8 +24,9 @@ from gateway.hub.outbox import (
     FinishLease,
     QueuedMessage,
     make_case_header,
+    make_request_state,
     read_undecided_snapshot,
-    seal_message,
+    seal_notice,
     store_message,
 )
 from gateway.store import agency_requests as requests
@@ -43,12 +44,7 @@ def notify_applicant(hub: Hub, notice_id: int, finish: FinishLease) -> None:
         if said is None or request is None:
             raise GatewayError(OUR_MISTAKE, f"notice {notice_id} is gone")
         facts = read_undecided_snapshot(conn, hub, request.case_id)
-    try:
-        outgoing = seal_message(hub, facts, "Notice", _make_notice_document(facts, request, said, now), now)
-    except GatewayError as error:
-        if error.problem is not PMODE_UNKNOWN:
-            raise
-        outgoing = None
+    outgoing = seal_notice(hub, facts, _make_notice_document(facts, request, said, now), now)
     with write_transaction(hub.engine, "conclude.notice") as conn:
         case = cases.lock_case(conn, request.case_id)
         if outgoing is not None:
@@ -60,9 +56,7 @@ def notify_applicant(hub: Hub, notice_id: int, finish: FinishLease) -> None:
 def _make_notice_document(
     facts: CaseSnapshot, request: Row[Any], said: Row[Any], now: datetime
 ) -> etree._Element:
-    state = RequestState(
-        request.application, request.document, request.agency, request.state, request.receipt_number or ""
-    )
+    state = make_request_state(request)
     notice = Notice(
         said.number, said.issued_at, said.status_code, (), said.text, tuple(said.pointers), said.deadline
     )

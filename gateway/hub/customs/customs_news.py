@@ -21,7 +21,7 @@ from gateway.cases import (
     CustomsReason,
     make_customs_document,
 )
-from gateway.errors import CUSTOMS_ERROR, OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
+from gateway.errors import CUSTOMS_ERROR, OUR_MISTAKE, GatewayError
 from gateway.hub.completion import case_closing
 from gateway.hub.customs.customs_pointers import list_told_items, turn_back_reasons
 from gateway.hub.customs.customs_records import find_leading_result
@@ -33,7 +33,7 @@ from gateway.hub.outbox import (
     QueuedMessage,
     load_case_snapshot,
     make_case_header,
-    seal_message,
+    seal_notice,
     store_message,
 )
 from gateway.hub.sent_applications import find_submission
@@ -99,12 +99,7 @@ def _seal_notice(
     code = hub.rules.customs_codes.get(row.code)
     status = "" if code is None else code.status
     document = make_customs_document(make_case_header(facts, now), state, status, notice, CUSTOMS_ERROR.id)
-    try:
-        return seal_message(hub, facts, "Notice", document, now)
-    except GatewayError as error:
-        if error.problem is not PMODE_UNKNOWN:
-            raise
-        return None
+    return seal_notice(hub, facts, document, now)
 
 
 def _compose_calls(

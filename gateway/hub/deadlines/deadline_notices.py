@@ -14,8 +14,8 @@ from typing import Any, Final
 from lxml import etree
 from sqlalchemy import Row
 
-from gateway.cases import RequestState, make_reminder_document
-from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
+from gateway.cases import make_reminder_document
+from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.hub.completion import case_closing
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import (
@@ -24,7 +24,8 @@ from gateway.hub.outbox import (
     QueuedMessage,
     load_case_snapshot,
     make_case_header,
-    seal_message,
+    make_request_state,
+    seal_notice,
     store_message,
 )
 from gateway.store import agency_requests, cases, deadlines, read_transaction, write_transaction
@@ -50,7 +51,7 @@ def send_deadline_notice(hub: Hub, deadline: int, what: str, finish: FinishLease
     outgoing = None
     if row.ended_at is None:
         facts = load_case_snapshot(hub, row.case_id)
-        outgoing = _seal_notice(hub, facts, _make_document(facts, (request, row), what, now), now)
+        outgoing = seal_notice(hub, facts, _make_document(facts, (request, row), what, now), now)
     with write_transaction(hub.engine, "deadlines.notice") as conn:
         case = cases.lock_case(conn, row.case_id)
         if outgoing is not None:
@@ -59,22 +60,11 @@ def send_deadline_notice(hub: Hub, deadline: int, what: str, finish: FinishLease
         case_closing.close_case_when_done(conn, case, now)
 
 
-def _seal_notice(hub: Hub, facts: CaseSnapshot, document: etree._Element, now: datetime) -> Any:
-    try:
-        return seal_message(hub, facts, "Notice", document, now)
-    except GatewayError as error:
-        if error.problem is not PMODE_UNKNOWN:
-            raise
-        return None
-
-
 def _make_document(
     facts: CaseSnapshot, about: tuple[Row[Any], Row[Any]], what: str, now: datetime
 ) -> etree._Element:
     request, row = about
-    state = RequestState(
-        request.application, request.document, request.agency, request.state, request.receipt_number or ""
-    )
+    state = make_request_state(request)
     due = row.due_at.isoformat(timespec="minutes")
     words = _WORDS[row.kind, what].format(agency=request.agency, due=due)
     return make_reminder_document(make_case_header(facts, now), state, words, row.due_at)

@@ -12,8 +12,8 @@ from typing import Any, Final
 from lxml import etree
 from sqlalchemy import Row
 
-from gateway.cases import FeeStep, NamedFee, Notice, RequestState, make_notice_document
-from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
+from gateway.cases import FeeStep, NamedFee, Notice, make_notice_document
+from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.hub.completion import case_closing
 from gateway.hub.fees.fee_records import get_fee, read_fee_money
 from gateway.hub.hub import Hub
@@ -22,7 +22,8 @@ from gateway.hub.outbox import (
     QueuedMessage,
     load_case_snapshot,
     make_case_header,
-    seal_message,
+    make_request_state,
+    seal_notice,
     store_message,
 )
 from gateway.store import agency_requests, cases, fees, read_transaction, write_transaction
@@ -50,12 +51,7 @@ def notify_of_fee(hub: Hub, fee: int, said: tuple[str, str], finish: FinishLease
         raise GatewayError(OUR_MISTAKE, f"the application of fee {row.number} is gone")
     facts = load_case_snapshot(hub, row.case_id)
     document = _make_document(hub, (row, moved), request, (step, make_case_header(facts, now)), now)
-    try:
-        outgoing = seal_message(hub, facts, "Notice", document, now)
-    except GatewayError as error:
-        if error.problem is not PMODE_UNKNOWN:
-            raise
-        outgoing = None
+    outgoing = seal_notice(hub, facts, document, now)
     with write_transaction(hub.engine, "fees.notice") as conn:
         case = cases.lock_case(conn, row.case_id)
         if outgoing is not None:
@@ -70,9 +66,7 @@ def _make_document(
 ) -> etree._Element:
     fee, moved = about
     step, header = said
-    state = RequestState(
-        request.application, request.document, request.agency, request.state, request.receipt_number or ""
-    )
+    state = make_request_state(request)
     named = NamedFee(read_fee_money(moved or fee), fee.due_on, fee.payment_notice, fee.refundable)
     number = f"{fee.number}-{step.value.upper()}" if moved is None else str(moved.reference)
     notice = Notice(number, now, _find_code(hub, step, fee.kind), text=_TEXTS[step], fee=named)

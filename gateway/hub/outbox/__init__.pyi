@@ -2,8 +2,10 @@ from .applicant_messages import CaseSnapshot as CaseSnapshot
 from .applicant_messages import QueuedMessage as QueuedMessage
 from .applicant_messages import load_case_snapshot as load_case_snapshot
 from .applicant_messages import make_case_header as make_case_header
+from .applicant_messages import make_request_state as make_request_state
 from .applicant_messages import read_undecided_snapshot as read_undecided_snapshot
 from .applicant_messages import seal_message as seal_message
+from .applicant_messages import seal_notice as seal_notice
 from .applicant_messages import store_message as store_message
 from .delivery_failures import queue_delivery_failure as queue_delivery_failure
 from .kept_documents import KeptDocument as KeptDocument

@@ -13,7 +13,7 @@ from lxml import etree
 from sqlalchemy import Connection, Row
 
 from gateway.agreements import PMode
-from gateway.cases import CaseHeader, RankedDecision, select_current_decisions
+from gateway.cases import CaseHeader, RankedDecision, RequestState, select_current_decisions
 from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import (
@@ -51,8 +51,10 @@ __all__ = [
     "SealedMessage",
     "load_case_snapshot",
     "make_case_header",
+    "make_request_state",
     "read_undecided_snapshot",
     "seal_message",
+    "seal_notice",
     "store_message",
 ]
 
@@ -130,6 +132,13 @@ def make_case_header(facts: CaseSnapshot, now: datetime) -> CaseHeader:
     return CaseHeader(facts.case.number, reference, now)
 
 
+def make_request_state(request: Row[Any]) -> RequestState:
+    """Return where the application of a request stands, as a Notice tells it."""
+    return RequestState(
+        request.application, request.document, request.agency, request.state, request.receipt_number or ""
+    )
+
+
 def seal_message(
     hub: Hub, facts: CaseSnapshot, action: str, document: etree._Element, now: datetime
 ) -> SealedMessage | KeptDocument:
@@ -170,6 +179,18 @@ def seal_message(
     return SealedMessage(
         unit, pmode, parcel, parcel.body.sha256_hex, signer, receipts, asked, post_at, position
     )
+
+
+def seal_notice(
+    hub: Hub, facts: CaseSnapshot, document: etree._Element, now: datetime
+) -> SealedMessage | KeptDocument | None:
+    """Seal a document as a Notice, as `seal_message` does; None where the agreement has no P-Mode for one."""
+    try:
+        return seal_message(hub, facts, "Notice", document, now)
+    except GatewayError as error:
+        if error.problem is not PMODE_UNKNOWN:
+            raise
+        return None
 
 
 def _adapt_to_answer(unit: UserMessage, pmode: PMode) -> UserMessage:
