@@ -6,14 +6,13 @@ customs accepts what it was told (R24), reports errors in it (R25), or how clear
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from gateway.cases.agency_notices import AgencyAnswer
+from gateway.cases.code_tables import open_code_table
 from gateway.errors import CODE_UNKNOWN, MAPPING_WRONG, GatewayError
 
 __all__ = [
@@ -94,10 +93,7 @@ def read_customs_codes(table: str, name: str = "customs-code.csv") -> Mapping[st
     Raise GW502 with the line for a missing column, a code that stands twice, and an unknown kind; and
     for a table without exactly one code of the kind `late`.
     """
-    rows = csv.DictReader(io.StringIO(table))
-    missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
-    if missing:
-        raise GatewayError(MAPPING_WRONG, f"there is no column {', '.join(missing)}", f"{name}:1")
+    rows = open_code_table(table, _COLUMNS, name)
     found: dict[str, CustomsCode] = {}
     for row in rows:
         code = CustomsCode(*((row[column] or "") for column in _COLUMNS))

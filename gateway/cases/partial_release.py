@@ -7,8 +7,6 @@ has the same number in both. Quantities are compared exactly.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,6 +15,7 @@ from typing import Final
 
 from lxml import etree
 
+from gateway.cases.code_tables import open_code_table
 from gateway.errors import (
     DOCUMENT_INVALID,
     ITEM_ALREADY_RELEASED,
@@ -95,10 +94,7 @@ def read_parent_codes(table: str, name: str = "previous-document.csv") -> frozen
     Raise GW502 with the line for a missing column, an empty code and one that stands twice; and for a
     table without a code of the role parent.
     """
-    rows = csv.DictReader(io.StringIO(table))
-    missing = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
-    if missing:
-        raise GatewayError(MAPPING_WRONG, f"there is no column {', '.join(missing)}", f"{name}:1")
+    rows = open_code_table(table, _COLUMNS, name)
     roles: dict[str, str] = {}
     for row in rows:
         code = (row["code"] or "").strip()

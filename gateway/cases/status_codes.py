@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice
+from gateway.cases.code_tables import open_code_table
 from gateway.cases.named_fees import FeeStep, check_named_fee
 from gateway.errors import CODE_UNKNOWN, DECISION_CONFLICT, MAPPING_WRONG, GatewayError
 
@@ -69,14 +68,7 @@ def read_status_codes(table: str, name: str = "requirement-status.csv") -> Mappi
     code has an event exactly when agencies set it. A table without the columns fee_step and fee_kind
     knows no fees.
     """
-    rows = csv.DictReader(io.StringIO(table))
-    missing = [
-        column
-        for column in ("code", "name", "set_by", "outcome", "event")
-        if column not in (rows.fieldnames or ())
-    ]
-    if missing:
-        raise GatewayError(MAPPING_WRONG, f"there is no column {', '.join(missing)}", f"{name}:1")
+    rows = open_code_table(table, ("code", "name", "set_by", "outcome", "event"), name)
     found: dict[str, StatusCode] = {}
     for row in rows:
         code = StatusCode(*((row.get(column) or "") for column in _COLUMNS))
