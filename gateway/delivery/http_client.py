@@ -117,7 +117,14 @@ class _ClientConnection:
         if time.monotonic() - self._opened > _MOST_AGE:
             return False
         pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
-        return not pending and not select.select([self._socket], [], [], 0)[0]
+        return not pending and not self._has_arrived()
+
+    def _has_arrived(self) -> bool:
+        """Return whether octets or the end of the connection wait to be read."""
+        # `select` refuses descriptors above 1023, which a busy process has.
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Close the connection."""

@@ -114,6 +114,7 @@ def _make_sqlite_engines(url: URL, pool_size: int) -> Engine:
     writers.__dict__[_DATABASE] = os.path.abspath(str(url.database))
     event.listen(writers, "engine_disposed", lambda _engine: readers.dispose())
     event.listen(writers, "engine_disposed", _close_write_connection)
+    event.listen(writers, "engine_disposed", lambda engine: _get_write_lock(engine).close_file())
     return writers
 
 
@@ -220,6 +221,14 @@ class _WriteLock:
         self._owner = None
         fcntl.flock(self._get_lock_descriptor(), fcntl.LOCK_UN)
         self._mutex.release()
+
+    def close_file(self) -> None:
+        """Close the file of the lock where nobody holds it; the next transaction opens it again."""
+        if self._mutex.acquire(blocking=False):
+            if self._file is not None and self._pid == os.getpid():
+                os.close(self._file)
+            self._file = None
+            self._mutex.release()
 
     def _get_lock_descriptor(self) -> int:
         # The lock belongs to the open file, which a forked child shares: the child opens its own.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+import resource
 import socket
 import ssl
 import threading
@@ -116,6 +118,27 @@ def test_an_idle_connection_is_used_again() -> None:
             sender.post(there.url, {}, b"<x/>")
         sender.close()
     assert (there.connections, len(there.requests)) == (1, 3)
+
+
+@contextmanager
+def high_descriptors() -> Iterator[None]:
+    """Take the descriptors below 1024, so that every new one is higher."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while taken[-1] < 1024:
+            taken.append(os.dup(taken[0]))
+        yield
+    finally:
+        for one in taken:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_an_idle_connection_is_used_again_in_a_process_with_many_connections() -> None:
+    with high_descriptors():
+        test_an_idle_connection_is_used_again()
 
 
 def test_an_old_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,20 @@ def test_a_url_without_driver_uses_ours(engine):
         made.dispose()
 
 
+def _list_open_files():
+    return [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+
+
+def test_an_engine_that_is_disposed_leaves_no_file_open(tmp_path):
+    made, other = (make_engine(f"sqlite:///{tmp_path}/hub.db") for _ in range(2))
+    for _ in range(2):  # disposed, it can be used again
+        with write_transaction(made):
+            other.dispose()
+            assert made.url.database + "-writer" in _list_open_files()  # a lock that is held stays
+        made.dispose()
+        assert not [path for path in _list_open_files() if path.startswith(str(tmp_path))]
+
+
 def test_every_connection_is_durable(engine):
     # Three at once, so that they are three.
     connections = [engine.connect() for _ in range(3)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import io
-import select
 import socket
 import ssl
 import threading
@@ -24,7 +23,7 @@ from gateway.conformance.hostile.exchange import (
     RawScript,
     Step,
 )
-from gateway.conformance.partners import get_request_path, make_http_connection
+from gateway.conformance.partners import get_request_path, is_readable, make_http_connection
 from gateway.errors import MISUSE, GatewayError
 from gateway.pki import make_client_context
 
@@ -102,14 +101,10 @@ def _send_script(connection: socket.socket, step: RawScript, wire: WireAddress) 
         connection.settimeout(step.wait)
         for octets, pause in step.script:
             connection.sendall(wire.fill_placeholders(octets))
-            if pause and _is_readable(connection, pause):
+            if pause and is_readable(connection, pause):
                 return
         if step.half_close:
             connection.shutdown(socket.SHUT_WR)
-
-
-def _is_readable(connection: socket.socket, seconds: float) -> bool:
-    return bool(select.select([connection], [], [], seconds)[0])
 
 
 def _receive_answer(connection: socket.socket, started: float, wait: float) -> Answer:
@@ -119,7 +114,7 @@ def _receive_answer(connection: socket.socket, started: float, wait: float) -> A
     answer: Answer | None = None
     while not ended and len(octets) < _LONGEST:
         left = _MORE if answer is not None else end - time.monotonic()
-        if left <= 0 or not _is_readable(connection, left):
+        if left <= 0 or not is_readable(connection, left):
             break
         try:
             piece = connection.recv(_CHUNK)

@@ -18,6 +18,7 @@ from .http_transport import IncomingRequest as IncomingRequest
 from .http_transport import PartnerServer as PartnerServer
 from .http_transport import RequestHandler as RequestHandler
 from .http_transport import get_request_path as get_request_path
+from .http_transport import is_readable as is_readable
 from .http_transport import make_http_connection as make_http_connection
 from .hub_documents import read_hub_answer as read_hub_answer
 from .journal import Journal as Journal

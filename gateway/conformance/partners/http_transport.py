@@ -184,6 +184,14 @@ def make_http_connection(
     return HTTPConnection(host, url.port, timeout=time_out)
 
 
+def is_readable(connection: socket.socket, seconds: float) -> bool:
+    """Return whether octets or the end of a connection arrive within `seconds`."""
+    # `select` refuses descriptors above 1023.
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
 def get_request_path(url: SplitResult) -> str:
     """Return the path and query of a URL for the request line."""
     return (url.path or "/") + (f"?{url.query}" if url.query else "")
@@ -241,7 +249,7 @@ class HttpPoster:
             if kept is None:
                 return make_http_connection(self._parts, self._time_out, self._tls)
             # An idle connection with data to read was closed by its other end.
-            if kept.sock is not None and not select.select([kept.sock], [], [], 0)[0]:
+            if kept.sock is not None and not is_readable(kept.sock, 0):
                 return kept
             kept.close()
 
