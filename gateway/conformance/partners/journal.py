@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 from gateway.errors import GatewayError
 
@@ -23,6 +24,7 @@ class Journal:
         self.path = path
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._close = finalize(self, os.close, self._file)
         # A line cut short by a kill must not be joined with the next one.
         if not _ends_with_newline(path):
             os.write(self._file, b"\n")
@@ -43,8 +45,8 @@ class Journal:
         self.write(row | {"at": datetime.now(UTC).isoformat(timespec="milliseconds")})
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+        """Close the file; it is closed without this, too, when nothing refers to the log any more."""
+        self._close()
 
 
 def _ends_with_newline(path: Path) -> bool:
