@@ -21,6 +21,7 @@ from .case_numbers import check_hub_number as check_hub_number
 from .case_numbers import make_application_number as make_application_number
 from .case_numbers import make_case_number as make_case_number
 from .case_numbers import normalize_hub_number as normalize_hub_number
+from .case_numbers import resembles_hub_number as resembles_hub_number
 from .case_outcome import CaseOutcome as CaseOutcome
 from .case_outcome import RankedDecision as RankedDecision
 from .case_outcome import RequestScope as RequestScope
@@ -108,6 +109,7 @@ from .requirement_results import RequirementResult as RequirementResult
 from .requirement_results import check_requirement_result as check_requirement_result
 from .requirement_results import select_current_results as select_current_results
 from .requirement_results import select_law_results as select_law_results
+from .requirement_results import split_requirement_results as split_requirement_results
 from .result_documents import CaseHeader as CaseHeader
 from .result_documents import DecidedRequest as DecidedRequest
 from .result_documents import HeldCase as HeldCase

@@ -18,7 +18,13 @@ from typing import Final
 
 from gateway.errors import NO_ROOM, NUMBER_MISTYPED, GatewayError
 
-__all__ = ["check_hub_number", "make_application_number", "make_case_number", "normalize_hub_number"]
+__all__ = [
+    "check_hub_number",
+    "make_application_number",
+    "make_case_number",
+    "normalize_hub_number",
+    "resembles_hub_number",
+]
 
 _SIGNS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXY"
 _CASE_WIDTH: Final = 7
@@ -26,6 +32,8 @@ _APPLICATION_WIDTH: Final = 6
 _MOST_APPLICATIONS: Final = 999
 _OLDER: Final = re.compile(r"SW[0-9]{2}[0-9A-Z]{7}|S[0-9]{2}[0-9A-Z]{7}[0-9]{3}")
 _FORM: Final = re.compile(rf"SW[0-9]{{2}}[{_SIGNS}]{{8}}|A[0-9]{{2}}[{_SIGNS}]{{6}}[0-9]{{3}}[{_SIGNS}]")
+#: What somebody may have written who meant a number of the hub: with a wrong sign, one more, or one less.
+_NEAR: Final = re.compile(r"(?:SW|A)[0-9]{2}[0-9A-Z]{7,12}|S[0-9]{2}[0-9A-Z]{8,12}")
 _LOOK_ALIKE: Final = str.maketrans("ILO", "110", " -")
 
 
@@ -67,6 +75,11 @@ def check_hub_number(number: str, location: str) -> None:
         raise GatewayError(NUMBER_MISTYPED, f"{shown} has not the form of a number of the hub", location)
     if _add_weighted_signs(number) % len(_SIGNS):
         raise GatewayError(NUMBER_MISTYPED, f"{shown} is mistyped: its check sign does not fit", location)
+
+
+def resembles_hub_number(number: str) -> bool:
+    """Return whether a number may be meant for one of the hub, mistyped or not."""
+    return _NEAR.fullmatch(number.upper().translate(_LOOK_ALIKE)) is not None
 
 
 def _append_check_sign(number: str) -> str:

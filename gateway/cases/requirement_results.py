@@ -7,7 +7,7 @@ number at each item that uses it. So for such an item, under each law, the best 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice
@@ -19,6 +19,7 @@ __all__ = [
     "check_requirement_result",
     "select_current_results",
     "select_law_results",
+    "split_requirement_results",
 ]
 
 #: The decisions that allow something.
@@ -62,6 +63,27 @@ def check_requirement_result(agency: str, number: str, notice: Notice, laws: Col
     subjects = [(one.item, one.law) for one in notice.decisions]
     if len(set(subjects)) < len(subjects):
         raise GatewayError(RULE_BROKEN, "a notice decides an item under a law once", "Decision")
+
+
+def split_requirement_results(number: str, notice: Notice) -> tuple[tuple[str, Notice], ...]:
+    """Return a notice for each requirement that a document decides: some give each item a number of its own.
+
+    The requirement of the whole document keeps the number of the notice.
+    """
+    groups: dict[str, list[Decision]] = {}
+    for one in notice.decisions:
+        groups.setdefault(one.number or number, []).append(one)
+    return tuple(
+        (
+            named,
+            replace(
+                notice,
+                number=notice.number if named == number else f"{notice.number}/{named}",
+                decisions=tuple(decided),
+            ),
+        )
+        for named, decided in groups.items()
+    )
 
 
 def select_current_results(results: Iterable[RequirementResult]) -> tuple[RequirementResult, ...]:

@@ -47,6 +47,7 @@ from .language.document_mapping import DocumentMapping as DocumentMapping
 from .language.document_mapping import find_type_code as find_type_code
 from .language.mapping_bundle import MappingBundle as MappingBundle
 from .notices.delivered_notice import find_named_application as find_named_application
+from .notices.delivered_notice import find_stated_text as find_stated_text
 from .notices.delivered_notice import read_delivered_notice as read_delivered_notice
 from .notices.error_places import RequestPlace as RequestPlace
 from .notices.error_places import list_error_places as list_error_places

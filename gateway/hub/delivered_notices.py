@@ -2,23 +2,37 @@
 
 The input is the document of a verified call. The mappings in force find the number of its application;
 the mappings of that application read it. The values that it means go the way of `gateway.hub.reply`:
-nothing that follows depends on the form in which an agency speaks.
+nothing that follows depends on the form in which an agency speaks. A certificate of an application
+that never came through the hub is read by the mappings in force, as a result under its own number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from lxml import etree
 from sqlalchemy import Connection, Row
 
-from gateway.cases import AgencyCallback, SignedReply, check_hub_number, make_notice
+from gateway.cases import (
+    AgencyCallback,
+    DecisionCode,
+    Notice,
+    SignedReply,
+    check_hub_number,
+    make_notice,
+    resembles_hub_number,
+    split_requirement_results,
+)
 from gateway.errors import NOTICE_FORM_UNKNOWN, OCTETS_PURGED, REPLY_UNMATCHED, GatewayError
 from gateway.harmonize import (
+    DocumentMapping,
+    MappingBundle,
     NoticeFacts,
     find_named_application,
+    find_stated_text,
+    find_type_code,
     list_error_places,
     list_place_pointers,
     read_delivered_notice,
@@ -27,9 +41,17 @@ from gateway.hub.application_forms import load_application_form
 from gateway.hub.carried_documents import open_carried_document
 from gateway.hub.hub import Hub
 from gateway.hub.reply import CallBackWitness, apply_call_back
-from gateway.store import agency_requests, read_transaction
+from gateway.hub.requirement_results import (
+    is_result_without_application,
+    list_said_subjects,
+    store_requirement_results,
+)
+from gateway.store import agency_requests, read_transaction, rerun_after_conflict
 
 __all__ = ["AgencyDocument", "apply_agency_document", "read_agency_document"]
+
+
+_NO_RESULT: Final = ", and this is no decision under a number of its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +60,8 @@ class AgencyDocument:
 
     said: AgencyCallback
     places: Mapping[str, str]
+    #: Of a result without an application: each requirement number, with the notice about it.
+    results: tuple[tuple[str, Notice], ...] = ()
 
 
 def apply_agency_document(
@@ -49,15 +73,24 @@ def apply_agency_document(
 ) -> str:
     """Apply the document `root` that `agency` delivered; return the case number.
 
-    Raises GW716 or GW717 for a document that cannot be read, and what `apply_call_back` raises, each
-    with its place in the document.
+    Of a result without an application the number of its requirement is returned. Raises GW716 or
+    GW717 for a document that cannot be read, and what `apply_call_back` raises, each with its place in
+    the document.
     """
     read = read_agency_document(hub, agency, root)
     try:
+        if read.results and witness is None:
+            _store_results(hub, agency, read.results, spoken)
+            return read.said.requirement_number or ""
         return apply_call_back(hub, agency, read.said, spoken, witness)
     except GatewayError as error:
         place = read.places.get(error.location.partition("[")[0], error.location)
         raise GatewayError(error.problem, error.detail, place) from error
+
+
+@rerun_after_conflict
+def _store_results(hub: Hub, agency: str, results: Sequence[tuple[str, Notice]], spoken: SignedReply) -> None:
+    store_requirement_results(hub, agency, results, spoken)
 
 
 def read_agency_document(hub: Hub, agency: str, root: etree._Element) -> AgencyDocument:
@@ -69,15 +102,84 @@ def read_agency_document(hub: Hub, agency: str, root: etree._Element) -> AgencyD
     number, path = find_named_application(root, hub.rules.bundle.notices)
     with read_transaction(hub.engine) as conn:
         request = _find_request(conn, agency, (number, path))
-        pinned = hub.find_pinned_rules(request.mapping_sha256) or hub.rules
-        document = pinned.bundle.documents.get(request.document)
-        if document is None:
-            detail = f"no mapping is known for {request.document}"
-            raise GatewayError(NOTICE_FORM_UNKNOWN, detail, path)
-        facts = read_delivered_notice(root, pinned.bundle, document)
-        pointers = _list_pointers(hub, conn, request, facts)
+        if request is not None:
+            return _read_notice(conn, hub, request, root, path)
+    return _read_result(hub, agency, root, (number, path))
+
+
+def _read_notice(
+    conn: Connection, hub: Hub, request: Row[Any], root: etree._Element, path: str
+) -> AgencyDocument:
+    """Return what a document says about a request; `path` is where it states its number."""
+    pinned = hub.find_pinned_rules(request.mapping_sha256) or hub.rules
+    document = pinned.bundle.documents.get(request.document)
+    if document is None:
+        detail = f"no mapping is known for {request.document}"
+        raise GatewayError(NOTICE_FORM_UNKNOWN, detail, path)
+    facts = read_delivered_notice(root, pinned.bundle, document)
+    pointers = _list_pointers(hub, conn, request, facts)
     notice = make_notice(facts, pinned.bundle, request.required, pointers)
-    return AgencyDocument(AgencyCallback(notice, application_number=number), _list_places(facts, path))
+    return AgencyDocument(
+        AgencyCallback(notice, application_number=request.number), _list_places(facts, path)
+    )
+
+
+def _read_result(hub: Hub, agency: str, root: etree._Element, named: tuple[str, str]) -> AgencyDocument:
+    """Return what a document says about an application that never came through the hub.
+
+    Raises GW701 unless it decides under a number of the agency's own, GW716 where its kind of
+    application is none of this agency.
+    """
+    number, path = named
+    bundle = hub.rules.bundle
+    stated = find_stated_text(root, bundle.notices, "requirement_number")
+    if stated is None or not stated[0]:
+        check_hub_number(number, path)
+        raise _make_unmatched(agency, number, path, _NO_RESULT)
+    document = _find_document(bundle, agency, root, path)
+    facts = read_delivered_notice(root, bundle, document)
+    subjects = _list_subjects(hub, agency, stated[0], (facts, document))
+    notice = make_notice(facts, bundle, subjects)
+    said = AgencyCallback(notice, requirement_number=stated[0])
+    if not is_result_without_application(hub, agency, said):
+        raise _make_unmatched(agency, number, path, _NO_RESULT)
+    return AgencyDocument(said, _list_places(facts, path), split_requirement_results(stated[0], notice))
+
+
+def _list_subjects(
+    hub: Hub, agency: str, number: str, read: tuple[NoticeFacts, DocumentMapping]
+) -> list[tuple[int, str]]:
+    """Return the items and laws that a document decides under a number.
+
+    It names its items, or it is about all that is known under the number. Raises GW701 for a document
+    that takes back what nobody has heard of: its items are not known.
+    """
+    facts, document = read
+    named = {int(one.value) for one in facts.facts if one.name == "item"} - {0}
+    known = list_said_subjects(hub, agency, number)
+    if not named and known:
+        return known
+    if not named and facts.find_value("decision") == DecisionCode.REJECTED:
+        at = next(one.xpath for one in facts.facts if one.name == "requirement_number")
+        words = f"{agency} has decided nothing under {number[:40]!r} that this document could take back"
+        raise GatewayError(REPLY_UNMATCHED, words, at)
+    return [(item, law) for item in sorted(named or {1}) for law in document.laws]
+
+
+def _find_document(bundle: MappingBundle, agency: str, root: etree._Element, path: str) -> DocumentMapping:
+    """Return the document of the agency whose type code, or else whose id, `root` states."""
+    code, at = find_stated_text(root, bundle.notices, "document_type") or ("", path)
+    own = [one for one in bundle.documents.values() if one.organisation == agency]
+    for one in own:
+        if code == (find_type_code(one) or one.id):
+            return one
+    names = ", ".join(find_type_code(one) or one.id for one in own)
+    detail = f"{agency} has no kind of application {code[:40]!r}, but {names or 'none'}"
+    raise GatewayError(NOTICE_FORM_UNKNOWN, detail, at)
+
+
+def _make_unmatched(agency: str, number: str, path: str, more: str = "") -> GatewayError:
+    return GatewayError(REPLY_UNMATCHED, f"{agency} was asked nothing under {number[:40]!r}{more}", path)
 
 
 def _list_places(facts: NoticeFacts, number: str) -> dict[str, str]:
@@ -89,19 +191,23 @@ def _list_places(facts: NoticeFacts, number: str) -> dict[str, str]:
     deciding = at.get("item") or at["status"]
     return {
         "ApplicationNumber": number,
+        "RequirementNumber": at.get("requirement_number", number),
         "NoticeNumber": named,
         "StatusCode": at["status"],
         "Decision": deciding,
     }
 
 
-def _find_request(conn: Connection, agency: str, named: tuple[str, str]) -> Row[Any]:
+def _find_request(conn: Connection, agency: str, named: tuple[str, str]) -> Row[Any] | None:
+    """Return the request of this number, None for a number that is none of the hub."""
     number, path = named
     found = agency_requests.find_by_number(conn, number)
+    if found is None and not resembles_hub_number(number):
+        return None
     if found is None:
         check_hub_number(number, path)
     if found is None or found.agency != agency:
-        raise GatewayError(REPLY_UNMATCHED, f"{agency} was asked nothing under {number[:40]!r}", path)
+        raise _make_unmatched(agency, number, path)
     return found
 
 

@@ -45,7 +45,7 @@ from gateway.hub.requirement_ledger import lock_case_requirements
 from gateway.hub.requirement_results import (
     is_result_without_application,
     join_waiting_cases,
-    store_requirement_result,
+    store_requirement_results,
 )
 from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import (
@@ -113,7 +113,7 @@ def apply_call_back(
 def _store_result(hub: Hub, agency: str, said: AgencyCallback, spoken: SignedReply) -> str:
     number = said.requirement_number or ""
     if isinstance(said.answer, Notice):
-        store_requirement_result(hub, agency, (number, said.answer), spoken)
+        store_requirement_results(hub, agency, [(number, said.answer)], spoken)
     return number
 
 

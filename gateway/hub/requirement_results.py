@@ -9,7 +9,7 @@ joins both after their transactions, so the outcome is the same in either order.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -55,8 +55,9 @@ __all__ = [
     "is_result_without_application",
     "join_requirements",
     "join_waiting_cases",
+    "list_said_subjects",
     "note_joined_results",
-    "store_requirement_result",
+    "store_requirement_results",
 ]
 
 _ENDED: Final = ("REFUSED", "WITHDRAWN")
@@ -67,41 +68,68 @@ def is_result_without_application(hub: Hub, agency: str, said: AgencyCallback) -
     if said.requirement_number is None or not isinstance(said.answer, Notice) or not said.answer.decisions:
         return False
     with read_transaction(hub.engine) as conn:
-        rows = requirement_quantities.find_requirements(conn, [said.requirement_number])
-        own = [row.id for row in rows if row.agency == agency]
-        if requirement_results.list_results(conn, own):
+        if _list_results(conn, agency, said.requirement_number):
             return True
         return agency_requests.find_by_requirement(conn, agency, said.requirement_number) is None
 
 
-def store_requirement_result(hub: Hub, agency: str, said: tuple[str, Notice], spoken: SignedReply) -> None:
-    """Store what an agency says of a number of its own, and let each case that names it hear of it.
+def list_said_subjects(hub: Hub, agency: str, number: str) -> list[tuple[int, str]]:
+    """Return the items and laws that an agency has decided under a number of its own, each once."""
+    with read_transaction(hub.engine) as conn:
+        return sorted({(int(row.item), str(row.law)) for row in _list_results(conn, agency, number)})
 
-    A repeat changes nothing. Raises GW403, GW404 or GW702 for a notice that contradicts itself, its
-    agency's laws, or an earlier notice.
+
+def _list_results(conn: Connection, agency: str, number: str) -> Sequence[Row[Any]]:
+    rows = requirement_quantities.find_requirements(conn, [number])
+    return requirement_results.list_results(conn, [row.id for row in rows if row.agency == agency])
+
+
+def store_requirement_results(
+    hub: Hub, agency: str, said: Sequence[tuple[str, Notice]], spoken: SignedReply
+) -> None:
+    """Store what an agency says of numbers of its own, and let each case that names one hear of it.
+
+    All is stored or nothing; a repeat changes nothing. Raises GW403, GW404 or GW702 for a notice that
+    contradicts itself, its agency's laws, or an earlier notice.
     """
-    number, notice = said
     documents = hub.rules.bundle.documents.values()
     laws = {law for one in documents if one.organisation == agency for law in one.laws}
-    check_notice_status(notice, hub.rules.status_codes)
-    check_requirement_result(agency, number, notice, laws)
+    for number, notice in said:
+        check_notice_status(notice, hub.rules.status_codes)
+        check_requirement_result(agency, number, notice, laws)
     with write_transaction(hub.engine, "reply.requirement") as conn:
         now = hub.clock()
-        requirement_quantities.ensure_requirement(conn, agency, number, None, now)
-        locked = requirement_quantities.lock_requirements_by_number(conn, [number])
-        row = next(one for one in locked if one.agency == agency)
-        new = _make_rows(row.id, agency, notice)
-        if not requirement_results.insert_results(conn, new, now):
-            return
-        digest = payloads.store_payload(conn, spoken.envelope, now) if spoken.envelope else None
-        verdict = hub.verdicts.find_verdict_digest(spoken.signer) if spoken.signer else None
-        told = {"agency": agency, "requirement": number, "notice": notice.number,
-                "decisions": [f"{one.item}/{one.law} {one.decision}" for one in notice.decisions],
-                "signer": spoken.signer, "verdict": verdict}  # fmt: skip
-        record_evidence(conn, "reply", "requirement", row.id, digest, told, now)
-        for case in requirement_results.list_concerned_cases(conn, row.id, number):
-            key = f"requirement:{row.id}:{new[0].notice_sha256[:16]}:{case}"
-            enqueue_task(conn, "join", ("case", case), key, now, changed=int(row.id))
+        # Of each number in one order: two calls about the same numbers do not wait for each other.
+        for number in sorted({number for number, _ in said}):
+            requirement_quantities.ensure_requirement(conn, agency, number, None, now)
+        locked = requirement_quantities.lock_requirements_by_number(conn, {number for number, _ in said})
+        rows = {row.number: int(row.id) for row in locked if row.agency == agency}
+        for number, notice in said:
+            _store_result(conn, hub, agency, (rows[number], number, notice), spoken, now)
+
+
+def _store_result(
+    conn: Connection,
+    hub: Hub,
+    agency: str,
+    said: tuple[int, str, Notice],
+    spoken: SignedReply,
+    now: datetime,
+) -> None:
+    """Store what an agency says of a locked requirement (row id, number)."""
+    requirement, number, notice = said
+    new = _make_rows(requirement, agency, notice)
+    if not requirement_results.insert_results(conn, new, now):
+        return
+    digest = payloads.store_payload(conn, spoken.envelope, now) if spoken.envelope else None
+    verdict = hub.verdicts.find_verdict_digest(spoken.signer) if spoken.signer else None
+    told = {"agency": agency, "requirement": number, "notice": notice.number,
+            "decisions": [f"{one.item}/{one.law} {one.decision}" for one in notice.decisions],
+            "signer": spoken.signer, "verdict": verdict}  # fmt: skip
+    record_evidence(conn, "reply", "requirement", requirement, digest, told, now)
+    for case in requirement_results.list_concerned_cases(conn, requirement, number):
+        key = f"requirement:{requirement}:{new[0].notice_sha256[:16]}:{case}"
+        enqueue_task(conn, "join", ("case", case), key, now, changed=requirement)
 
 
 def join_waiting_cases(conn: Connection, numbers: Iterable[str], cause: str, now: datetime) -> None:

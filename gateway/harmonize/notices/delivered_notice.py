@@ -24,7 +24,7 @@ from gateway.harmonize.language import (
 from gateway.harmonize.notices.notice_facts import NoticeFacts, find_notice_mapping, read_notice
 from gateway.wire import collapse_whitespace, compile_schema, find_violation
 
-__all__ = ["find_named_application", "read_delivered_notice"]
+__all__ = ["find_named_application", "find_stated_text", "read_delivered_notice"]
 
 _SENDER = "agency"
 _NUMBER = "application_number"
@@ -37,15 +37,28 @@ def find_named_application(root: etree._Element, notices: NoticeCatalog) -> tupl
     Raise GW716 for a document of an unknown kind, or of a kind that agencies do not send; GW717
     where it states no number.
     """
+    stated = find_stated_text(root, notices, _NUMBER)
+    if stated is None:
+        name = etree.QName(root).localname
+        raise GatewayError(NOTICE_FORM_UNKNOWN, "documents of this kind name no application", f"/{name}")
+    number, path = stated
+    if not 0 < len(number) <= _LONGEST:
+        raise GatewayError(NOTICE_UNREADABLE, "it must state an application number here", path)
+    return number, path
+
+
+def find_stated_text(root: etree._Element, notices: NoticeCatalog, fact: str) -> tuple[str, str] | None:
+    """Return what a document states where its mapping has a fact, and the XPath; empty where it is silent.
+
+    None stands for a kind of document that has no place for the fact. Raise GW716 for a document of
+    an unknown kind, or of a kind that agencies do not send.
+    """
     notice = _find_agency_notice(root, notices)
-    for names in _list_number_paths(notice.root, (notice.root.name,)):
-        path = "/" + "/".join(names)
-        found = root.find("/".join(f"{{{notice.namespace}}}{name}" for name in names[1:]))
-        number = "" if found is None else collapse_whitespace(found.text or "")
-        if not 0 < len(number) <= _LONGEST:
-            raise GatewayError(NOTICE_UNREADABLE, "it must state an application number here", path)
-        return number, path
-    raise GatewayError(NOTICE_FORM_UNKNOWN, f"{notice.id} names no application", f"/{notice.root.name}")
+    names = next(_list_fact_paths(notice.root, (notice.root.name,), fact), None)
+    if names is None:
+        return None
+    found = root.find("/".join(f"{{{notice.namespace}}}{name}" for name in names[1:]))
+    return "" if found is None else collapse_whitespace(found.text or ""), "/" + "/".join(names)
 
 
 def _find_agency_notice(root: etree._Element, notices: NoticeCatalog) -> NoticeMapping:
@@ -60,13 +73,13 @@ def _find_agency_notice(root: etree._Element, notices: NoticeCatalog) -> NoticeM
     return notice
 
 
-def _list_number_paths(slot: NoticeElement, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def _list_fact_paths(slot: NoticeElement, names: tuple[str, ...], fact: str) -> Iterator[tuple[str, ...]]:
     for child in slot.children:
         line = child.line
-        if line is not None and line.kind is not None and line.kind.name == _NUMBER:
+        if line is not None and line.kind is not None and line.kind.name == fact:
             yield (*names, child.name)
         elif child.each is None:
-            yield from _list_number_paths(child, (*names, child.name))
+            yield from _list_fact_paths(child, (*names, child.name), fact)
 
 
 def read_delivered_notice(

@@ -1,0 +1,258 @@
+"""A certificate of an agency's own form, of an application that never came through the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from lxml import etree
+from sqlalchemy import Engine, select
+
+from gateway.cases import AgencyCallback, SignedReply
+from gateway.hub import Hub
+from gateway.hub.delivered_notices import apply_agency_document, read_agency_document
+from gateway.store import make_engine
+from gateway.store import requirement_tables as tables
+from gateway.store.engine import read_transaction
+from gateway.store.tables import decisions
+from tests.flows.test_delivered_notices import Window, asking, make_document, rejecting
+from tests.flows.test_outside_results import name, requirement, say
+from tests.flows.test_requirement_ledger import used_of
+from tests.kit.databases import Templates
+from tests.kit.kills import die_at
+from tests.kit.story import Story
+from tests.web.test_delivered_notices import write_call
+
+NUMBER = "2026-118"
+OUTSIDE = "FOOD-2026-77"
+LEDGER = (
+    tables.requirements, tables.requirement_results, tables.requirement_uses, tables.awaited_requirements,
+)  # fmt: skip
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    return Story(engine)
+
+
+@pytest.fixture
+def other_engine(templates: Templates) -> Iterator[Engine]:
+    url = templates.fresh("sqlite")
+    made = make_engine(url)
+    yield made
+    made.dispose()
+    templates.drop(url)
+
+
+def certificate(
+    *items: tuple[int, str, str], status: str = "R01", at: str = "20261120180000", **more: str
+) -> etree._Element:
+    """Return a certificate: of each item its number here, the quantity, and a number of its own."""
+    document = more.get("document", "KFDA-FOOD-IMP")
+    goods = "".join(
+        f"<ConsignmentItem><Commodity><ID>{item}</ID></Commodity>"
+        + (f"<AdditionalDocument>{own and f'<ID>{own}</ID>'}"
+           + (f'<QuantityQuantity unitCode="KGM">{quantity}</QuantityQuantity>' if quantity else "")
+           + "</AdditionalDocument>" if own or quantity else "")
+        + "</ConsignmentItem>"
+        for item, quantity, own in items
+    )  # fmt: skip
+    return make_document(
+        "CERTIFICATE",
+        f"<TypeCode>CERTIFICATE</TypeCode><Status><NameCode>{status}</NameCode></Status>"
+        f"<Declaration><TypeCode>{document}</TypeCode>"
+        f"<ID>{more.get('application', OUTSIDE)}</ID><Consignment>{goods}</Consignment></Declaration>"
+        f"<ID>{more.get('number', NUMBER)}</ID><IssueDateTime>{at}</IssueDateTime>"
+        f"<Authenticator><Name>KFDA</Name></Authenticator>",
+    )
+
+
+def rows(story: Story) -> dict[str, list[dict[str, Any]]]:
+    """Return what the ledger has, without the digests of signed octets."""
+    with read_transaction(story.house.engine) as conn:
+        return {
+            table.name: [dict(row) for row in conn.execute(select(table).order_by(table.c.id)).mappings()]
+            for table in LEDGER
+        }  # fmt: skip
+
+
+def write_calls(story: Story, document: etree._Element) -> list[str]:
+    """Return the contents of SubmitDecision that say what a document says."""
+    read = read_agency_document(story.hub, "KFDA", document)
+    return [
+        write_call(AgencyCallback(notice)).replace(
+            "<NoticeNumber>", f"<RequirementNumber>{number}</RequirementNumber><NoticeNumber>", 1
+        )
+        for number, notice in read.results
+    ]
+
+
+@pytest.mark.parametrize("first", ["document", "declaration"])
+def test_a_certificate_is_a_result_without_application(
+    story: Story, other_engine: Engine, first: str
+) -> None:
+    """The rows, the join and the outcome of SubmitDecision, in either order."""
+    own, ours = Window(story), Window(Story(other_engine))
+    document = certificate((1, "100", ""))
+    calls = write_calls(own.story, document)
+    if first == "declaration":
+        for one in (own, ours):
+            name(one.story)
+            one.story.tick()
+    for _ in range(2):  # a repeat changes nothing
+        assert b"DeliverNoticeResponse" in own.call("KFDA", "DeliverNotice", certificate((1, "100", "")))
+        assert b"SubmitDecisionResponse" in ours.call("KFDA", "SubmitDecision", calls[0])
+    if first == "document":
+        for one in (own, ours):
+            name(one.story)
+    for one in (own, ours):
+        one.story.tick()
+        assert one.story.outcome() == ("APPROVED", {1: "APPROVED"})
+        assert used_of(one.story, NUMBER) == {"KGM": "40"}
+        assert one.story.evidence("requirement", requirement(one.story).id) == ["reply", "joined"]
+    assert rows(own.story) == rows(ours.story)
+
+
+def test_a_later_certificate_revokes(story: Story) -> None:
+    window = Window(story)
+    window.call("KFDA", "DeliverNotice", certificate((1, "100", "")))
+    name(story)
+    story.tick()
+    refusing = certificate((1, "", ""), status="R03", at="20261121180000")
+    assert b"DeliverNoticeResponse" in window.call("KFDA", "DeliverNotice", refusing)
+    story.tick(seconds=5)
+    assert story.outcome()[1] == {1: "REJECTED"}
+    assert used_of(story, NUMBER) == {}
+
+
+def withdrawn(number: str, code: str = "G02") -> etree._Element:
+    """Return the status notice of KPTA that takes a certificate back, or says of it something else."""
+    head = f"<TypeCode>GOVCBRFR2</TypeCode><ID>{OUTSIDE}7</ID>"
+    paper = f"<AdditionalDocument><ID>{number}</ID></AdditionalDocument>"
+    content = (
+        f"<TypeCode>GOVCBRRBH</TypeCode><Declaration>{head}{paper}</Declaration><ID>H-{code}</ID>"
+        f"<IssueDateTime>20261121180000</IssueDateTime><Status><NameCode>{code}</NameCode></Status>"
+    )
+    return make_document("GOVCBRRBH", content)
+
+
+def test_a_status_notice_takes_back_all_that_was_said_under_the_number(story: Story) -> None:
+    window = Window(story)
+    # Who takes back what nobody has heard of is told: its items are not known.
+    answer = window.call("KPTA", "DeliverNotice", withdrawn(NUMBER))
+    assert b"GW701" in answer
+    assert b"/Response/Declaration/AdditionalDocument/ID<" in answer
+    for item, law in ((1, "01"), (2, "70")):
+        say(story, agency="KPTA", law=law, item=item, notice=f"R{item}", quantity="60")
+    name(story, quantity="120")
+    story.tick()
+    assert used_of(story, NUMBER) == {"KGM": "120"}
+    assert b"GW701" in window.call("KPTA", "DeliverNotice", withdrawn(NUMBER, "C01"))
+    assert b"DeliverNoticeResponse" in window.call("KPTA", "DeliverNotice", withdrawn(NUMBER))
+    story.tick(seconds=5)
+    assert story.outcome()[1] == {1: "REJECTED"}
+    assert used_of(story, NUMBER) == {}
+    revoked = [(one["item"], one["law"]) for one in rows(story)["requirement_results"]
+               if one["decision"] == "REJECTED"]  # fmt: skip
+    assert revoked == [(1, "01"), (2, "70")]
+
+
+def test_items_with_numbers_of_their_own_are_certificates_of_their_own(story: Story) -> None:
+    window = Window(story)
+    document = certificate((1, "100", ""), (2, "50", "2026-119"), (3, "7", "2026-119"))
+    assert b"DeliverNoticeResponse" in window.call("KFDA", "DeliverNotice", document)
+    found = {
+        row["notice_no"]: row["quantity"] for row in rows(story)["requirement_results"] if row["item"] != 3
+    }
+    assert found == {
+        "2026-118/R01/2026-11-20": "100",
+        "2026-118/R01/2026-11-20/2026-119": "50",
+    }
+    name(story, "D1", "57", "2026-119")
+    story.tick()
+    assert used_of(story, "2026-119") == {"KGM": "57"}
+    # Other content under one of the numbers: nothing of the document is stored.
+    before = rows(story)
+    changed = certificate((4, "100", "2026-120"), (2, "51", "2026-119"), (3, "7", "2026-119"))
+    answer = window.call("KFDA", "DeliverNotice", changed)
+    assert b"GW702" in answer
+    assert b"Location>/Response/ID<" in answer
+    assert rows(story) == before
+
+
+@pytest.mark.parametrize(
+    ("document", "problem", "where"),
+    [
+        (certificate((1, "1", ""), application="A26000001001X"), b"GW513", b"/Response/Declaration/ID<"),
+        (certificate((1, "1", ""), application="A2600001001X"), b"GW513", b"/Response/Declaration/ID<"),
+        (certificate((1, "1", ""), document="KPTA-PHARM-IMP"), b"GW716", b"/Response/Declaration/TypeCode<"),
+        (certificate((1, "0", "")), b"GW404", b"Commodity/ID<"),
+        (certificate((1, "1", "")), b"", b""),
+        (rejecting(OUTSIDE), b"GW513", b"/Response/Declaration/ID<"),
+        (asking("S260000001001"), b"GW701", b"/Response/Declaration/ID<"),
+    ],
+    ids=["mistyped", "a sign lost", "another agency's kind", "nothing", "good", "no number", "no decision"],
+)
+def test_what_is_no_result_is_refused_with_its_place(
+    story: Story, document: etree._Element, problem: bytes, where: bytes
+) -> None:
+    """A mistyped number of the hub is never taken for a number of the agency's own."""
+    before = rows(story)
+    answer = Window(story).call("KFDA", "DeliverNotice", document)
+    if not problem:
+        assert b"DeliverNoticeResponse" in answer
+        return
+    assert problem in answer
+    assert where in answer
+    assert rows(story) == before
+
+
+def test_a_certificate_under_the_number_of_an_application_is_refused(story: Story) -> None:
+    """It names one application by its number, and another one by its certificate."""
+    story.submit()
+    story.tick()
+    story.decide_all()
+    with read_transaction(story.house.engine) as conn:
+        number = conn.execute(select(decisions.c.number).where(decisions.c.agency == "KFDA")).scalar_one()
+    answer = Window(story).call("KFDA", "DeliverNotice", certificate((1, "1", ""), number=number))
+    assert b"GW701" in answer
+    assert b"no decision under a number of its own" in answer
+
+
+def test_certificates_and_declaration_at_one_instant(story: Story) -> None:
+    for turn in range(4):
+        number = f"RACE-{turn}"
+        document = certificate((1, "100", ""), (2, "1", f"{number}-B"), number=number)
+        name(story, f"D-{turn}", number=number) if turn % 2 else None
+        with ThreadPoolExecutor(3) as pool:
+            told = [
+                pool.submit(apply_agency_document, story.hub, "KFDA", document, SignedReply())
+                for _ in range(2)
+            ]
+            worker = story.new_worker(f"race-{turn}", threads=1)
+            ran = pool.submit(worker.run_once)
+            assert {one.result() for one in told} == {number}
+            ran.result()
+        if not turn % 2:
+            name(story, f"D-{turn}", number=number)
+        story.tick(seconds=1)
+        assert used_of(story, number) == {"KGM": "40"}
+        assert story.evidence("requirement", requirement(story, number).id)[0] == "reply"
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_process_that_dies_over_a_certificate(story: Story, place: str) -> None:
+    name(story)
+    story.tick()
+
+    def hear(hub: Hub) -> None:
+        apply_agency_document(hub, "KFDA", certificate((1, "100", "")), SignedReply())
+
+    die_at(story, f"reply.requirement.{place}_commit", hear)
+    hear(story.hub)
+    story.tick(seconds=61)
+    assert story.outcome() == ("APPROVED", {1: "APPROVED"})
+    assert used_of(story, NUMBER) == {"KGM": "40"}
+    assert len(rows(story)["requirement_results"]) == 1
