@@ -18,6 +18,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from gateway.errors import KEY_UNAVAILABLE, NO_ADDRESS, GatewayError
+from gateway.hub import Hub, RegisterSnapshot
 from gateway.store import AttemptOutcome, DeliveryLease, InsufficientStorageError, delivery_leases
 
 __all__ = [
@@ -73,13 +74,25 @@ class LeaseLostError(Exception):
 
 
 def make_lease_finisher(
-    lease: DeliveryLease, clock: Callable[[], datetime], outcome: AttemptOutcome | None = None
+    lease: DeliveryLease,
+    clock: Callable[[], datetime],
+    outcome: AttemptOutcome | None = None,
+    *,
+    judged_by: tuple[Hub, RegisterSnapshot] | None = None,
 ) -> Callable[[Connection], None]:
-    """Return a function that marks the delivery delivered; it raises when the lease is lost."""
+    """Return a function that marks the delivery delivered; it raises when the lease is lost.
+
+    With `judged_by` it raises StaleSnapshotError when the register is not that of the snapshot any more.
+    """
+    register = None if judged_by is None else judged_by[1].epoch
 
     def finish_lease(conn: Connection) -> None:
-        if not delivery_leases.mark_delivered(conn, lease, clock(), outcome or AttemptOutcome()):
-            raise LeaseLostError
+        came_to = outcome or AttemptOutcome()
+        if delivery_leases.mark_delivered(conn, lease, clock(), came_to, register=register):
+            return
+        if judged_by is not None:
+            judged_by[0].check_snapshot_current(conn, judged_by[1])
+        raise LeaseLostError
 
     return finish_lease
 

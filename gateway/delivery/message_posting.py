@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.delivery.http_client import HttpAnswer, HttpClient
+from gateway.delivery.lease_content import read_leased_octets
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, PARTNER_FAULT, REFUSED_FOR_GOOD, GatewayError
 from gateway.hub import Hub, RegisterSnapshot
 from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore
-from gateway.store import DeliveryLease, payloads, read_transaction
+from gateway.store import DeliveryLease
 
 __all__ = ["PostedMessage", "check_answer_status", "open_answer", "post_stored_message"]
 
@@ -21,7 +22,7 @@ _UNAUTHORIZED: Final = 401
 
 @dataclass(frozen=True, slots=True)
 class PostedMessage:
-    """The octets that were posted, what was answered, and the register as it was before."""
+    """The octets that were posted, what was answered, and the register as it was known before."""
 
     octets: bytes
     answer: HttpAnswer
@@ -31,9 +32,9 @@ class PostedMessage:
 def post_stored_message(hub: Hub, sender: HttpClient, lease: DeliveryLease) -> PostedMessage:
     """Post the octets of a delivery to its endpoint and return them with the answer, whatever its status."""
     headers = dict(lease.parameters["headers"])
-    with read_transaction(hub.engine) as conn:
-        octets = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
-        knowledge = hub.confirm_snapshot(conn)
+    octets = read_leased_octets(hub.engine, lease)
+    # The version is compared when the effect of the answer is stored.
+    knowledge = hub.get_snapshot()
     return PostedMessage(octets, sender.post(str(lease.parameters["endpoint"]), headers, octets), knowledge)
 
 

@@ -7,7 +7,7 @@ and applies only while that attempt is the active one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -34,7 +34,14 @@ from gateway.state_machines import DELIVERY, get_next_state
 from gateway.store import transitions
 from gateway.store.attempt_outcomes import AttemptOutcome
 from gateway.store.lanes import MAY_FOLLOW, DueLane
+from gateway.store.lease_contents import (
+    CONTENT,
+    build_rest_condition,
+    build_switch_condition,
+    join_content,
+)
 from gateway.store.prepared_statements import PreparedStatement, build_state_condition
+from gateway.store.register_version import build_version_condition
 from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
 from gateway.store.tables import transitions as stored_transitions
 from gateway.store.transitions import StateEvent
@@ -50,6 +57,7 @@ __all__ = [
     "lock_active_lease",
     "make_finish",
     "mark_delivered",
+    "mark_receipted",
     "mark_sent",
     "renew_lease",
     "settle_attempt",
@@ -61,7 +69,11 @@ _NAMED: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class DeliveryLease:
-    """A claimed delivery with the number of the leased attempt."""
+    """A claimed delivery with the number of the leased attempt.
+
+    `content` are the octets of its payload, and `rests` and `switched` say what the console has to do
+    with it, where the claim read them (PostgreSQL); the octets of a long payload are None.
+    """
 
     id: int
     attempt: int
@@ -80,10 +92,13 @@ class DeliveryLease:
     expires_at: datetime | None
     leased_by: str
     lease_until: datetime
+    content: bytes | None = field(default=None, repr=False)
+    rests: bool | None = None
+    switched: bool | None = None
 
 
 _NOTHING: Final = AttemptOutcome()
-_COLUMNS: Final = tuple(deliveries.c[name] for name in DeliveryLease.__slots__)
+_COLUMNS: Final = tuple(deliveries.c[one.name] for one in fields(DeliveryLease) if one.default is MISSING)
 
 
 def _build_claim_statement(*, suspects: bool, sharing: bool = False) -> Update:
@@ -130,7 +145,9 @@ def _build_claim_with_logs(claim: Update) -> Select[Any]:
     machine, before, step, after = map(literal, (DELIVERY.name, "QUEUED", "lease", _LEASED))
     told = select(machine, claimed.c.id, before, step, after, now, bindparam("me", type_=Text()))
     steps = insert(stored_transitions).from_select(_TOLD, told)
-    return select(*claimed.c).add_cte(attempts.cte("attempts"), steps.cte("steps"))
+    told_too = (CONTENT, build_rest_condition(claimed), build_switch_condition(claimed))
+    found = select(*claimed.c, *told_too).select_from(join_content(claimed))
+    return found.add_cte(attempts.cte("attempts"), steps.cte("steps"))
 
 
 _LEASED: Final = get_next_state(DELIVERY, "QUEUED", "lease")
@@ -258,12 +275,28 @@ def renew_lease(conn: Connection, lease: DeliveryLease, until: datetime) -> bool
 
 
 def mark_delivered(
-    conn: Connection, lease: DeliveryLease, at: datetime, outcome: AttemptOutcome = _NOTHING
+    conn: Connection,
+    lease: DeliveryLease,
+    at: datetime,
+    outcome: AttemptOutcome = _NOTHING,
+    *,
+    register: int | None = None,
 ) -> bool:
-    """Store that the delivery is done; return False when the lease is lost and nothing was changed."""
-    return _end_lease(
-        conn, lease, "delivered", at, outcome, {"finished_at": at, "problem": None, "last_sentence": None}
-    )
+    """Store that the delivery is done; return False when the lease is lost and nothing was changed.
+
+    With `register`, also when the register has another version.
+    """
+    values = {"finished_at": at, "problem": None, "last_sentence": None}
+    return _end_lease(conn, lease, "delivered", at, outcome, values, register=register)
+
+
+def mark_receipted(
+    conn: Connection, lease: DeliveryLease, at: datetime, actor: str, *, register: int
+) -> bool:
+    """Store that the receipt of a delivery came with the answer to its attempt, as `mark_delivered` does."""
+    values: dict[str, Any] = {"problem": None, "last_sentence": None, "finished_at": at}
+    values |= {"leased_by": None, "lease_until": None}
+    return _end_lease(conn, lease, "delivered", at, _NOTHING, values, register=register, actor=actor)
 
 
 def mark_sent(
@@ -312,21 +345,25 @@ def _end_lease(
     at: datetime,
     outcome: AttemptOutcome,
     values: dict[str, Any],
+    *,
+    register: int | None = None,
+    actor: str | None = None,
 ) -> bool:
     after = get_next_state(DELIVERY, "ACTIVE", event)
     # This worker has finished and is alive: earlier worker deaths had another cause.
     cleared = {"state": after, "leased_by": None, "lease_until": None, "lost": 0}
     ended = make_finish(event, at, outcome)
-    if not settle_attempt(conn, (lease.id, lease.attempt), cleared | values, ended, leased=True):
+    held = (lease.id, lease.attempt)
+    if not settle_attempt(conn, held, cleared | values, ended, leased=True, register=register):
         return False
-    what = StateEvent(event, at, lease.leased_by, outcome.detail or outcome.problem)
+    what = StateEvent(event, at, actor or lease.leased_by, outcome.detail or outcome.problem)
     transitions.record_transitions(conn, DELIVERY, [(lease.id, "ACTIVE", after)], what)
     return True
 
 
 def _update_leased_delivery(conn: Connection, lease: DeliveryLease, values: dict[str, Any]) -> bool:
     changed = conn.execute(
-        _build_change(tuple(values), leased=True), {"of": lease.id, "number": lease.attempt, **values}
+        _build_change(tuple(values), True), {"of": lease.id, "number": lease.attempt, **values}
     )
     return changed.rowcount == 1
 
@@ -338,39 +375,46 @@ def settle_attempt(
     ended: dict[str, Any],
     *,
     leased: bool = False,
+    register: int | None = None,
 ) -> bool:
     """Set columns of a delivery and the end of its attempt (delivery, number); PostgreSQL by one statement.
 
-    Returns False, and changes nothing, when another attempt is the last one, or `leased` is not active.
+    Returns False, and changes nothing, when another attempt is the last one, or `leased` is not active,
+    or the register has another version than `register`.
     """
-    row = {"of": attempt[0], "number": attempt[1]}
+    row: dict[str, Any] = {"of": attempt[0], "number": attempt[1]}
+    if register is not None:
+        row["register"] = register
+    terms = (tuple(values), leased, register is not None)
     if conn.dialect.name != "sqlite":
-        return (
-            conn.execute(_build_end(tuple(values), leased=leased), {**row, **values, **ended}).rowcount == 1
-        )
-    if conn.execute(_build_change(tuple(values), leased=leased), {**row, **values}).rowcount != 1:
+        return conn.execute(_build_end(*terms), {**row, **values, **ended}).rowcount == 1
+    if conn.execute(_build_change(*terms), {**row, **values}).rowcount != 1:
         return False
-    conn.execute(_FINISH_ATTEMPT, {**row, **ended})
+    conn.execute(_FINISH_ATTEMPT, {"of": attempt[0], "number": attempt[1], **ended})
     return True
 
 
 @lru_cache(maxsize=32)
-def _build_end(names: tuple[str, ...], *, leased: bool) -> Update:
-    changed = (
-        _build_change(names, leased=leased).returning(deliveries.c.id, deliveries.c.attempt).cte("ended")
-    )
+def _build_end(names: tuple[str, ...], leased: bool, registered: bool) -> Update:
+    change = _build_change(names, leased, registered)
+    changed = change.returning(deliveries.c.id, deliveries.c.attempt).cte("ended")
     mine = (delivery_attempts.c.delivery == changed.c.id, delivery_attempts.c.attempt == changed.c.attempt)
     return update(delivery_attempts).where(*mine).values(_FINISHED)
 
 
 @lru_cache(maxsize=32)
-def _build_change(names: tuple[str, ...], *, leased: bool) -> Update:
-    """Return the statement that sets columns of a delivery while the attempt is the last (or active) one."""
+def _build_change(names: tuple[str, ...], leased: bool, registered: bool = False) -> Update:
+    """Return the statement that sets columns of a delivery while the attempt is the last (or active) one.
+
+    One that is `registered` changes nothing when the register has another version.
+    """
     held = update(deliveries).where(
         deliveries.c.id == bindparam("of"), deliveries.c.attempt == bindparam("number")
     )
     if leased:
         held = held.where(build_state_condition(deliveries, "ACTIVE"))
+    if registered:
+        held = held.where(build_version_condition())
     return held.values({name: bindparam(name) for name in names})
 
 

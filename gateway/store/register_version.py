@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 
 from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.tables import epochs
 
-__all__ = ["TRUST", "get_register_version", "increment_register_version", "probe_commit"]
+__all__ = [
+    "TRUST",
+    "build_version_condition",
+    "get_register_version",
+    "increment_register_version",
+    "probe_commit",
+]
 
 TRUST: Final = "trust"
 
@@ -24,6 +30,13 @@ def get_register_version(conn: Connection, name: str = TRUST) -> int:
     """Return the number; 0 when nothing has ever changed."""
     found = _CURRENT.fetch_first_row(conn, {"wanted": name})
     return 0 if found is None else int(found[0])
+
+
+def build_version_condition() -> ColumnElement[bool]:
+    """Return the condition that the register has the version of the parameter ``register``."""
+    found = select(epochs.c.value).where(epochs.c.name == TRUST).scalar_subquery()
+    wanted: ColumnElement[bool] = func.coalesce(found, 0) == bindparam("register", type_=epochs.c.value.type)
+    return wanted
 
 
 def probe_commit(conn: Connection) -> None:

@@ -17,6 +17,7 @@ from gateway.store import (
     make_engine,
     payloads,
     read_transaction,
+    register_version,
     transitions,
     write_transaction,
 )
@@ -233,7 +234,35 @@ WORDS = {
     "defer": lambda conn, lease: delivery_leases.defer_delivery(conn, lease, later(99), later(300), OUTCOME),
     "fail": lambda conn, lease: delivery_leases.fail_delivery(conn, lease, later(99), OUTCOME),
     "renew": lambda conn, lease: delivery_leases.renew_lease(conn, lease, later(999)),
+    "receipted": lambda conn, lease: delivery_leases.mark_receipted(
+        conn, lease, later(99), "receive", register=register_version.get_register_version(conn)
+    ),
 }
+
+
+def test_what_an_old_register_judged_ends_no_lease(engine):
+    with write_transaction(engine) as conn:
+        row_id = queue(conn)
+        (lease,) = claim(conn)
+        known = register_version.get_register_version(conn)
+        now = register_version.increment_register_version(conn)
+        before = deliveries.find_by_id(conn, row_id)
+        assert not delivery_leases.mark_delivered(conn, lease, later(1), register=known)
+        assert not delivery_leases.mark_receipted(conn, lease, later(1), "receive", register=known)
+        assert deliveries.find_by_id(conn, row_id) == before
+        assert delivery_leases.list_attempts(conn, row_id)[0].outcome is None
+        assert delivery_leases.mark_receipted(conn, lease, later(2), "receive", register=now)
+        assert events(conn, row_id) == ["lease", "delivered"]
+
+
+def test_a_lease_brings_what_is_sent_unless_it_is_long_or_was_removed(engine):
+    with write_transaction(engine) as conn:
+        short, long = payloads.store_payloads(conn, (b"<call/>", b"x" * 300_000), NOW)
+        queue(conn, payload_sha256=short)
+        queue(conn, payload_sha256=long)
+        queue(conn, payload_sha256=None)
+        found = [lease.content for lease in claim(conn, limit=3)]
+    assert found == ([None, None, None] if engine.dialect.name == "sqlite" else [b"<call/>", None, None])
 
 
 @pytest.mark.parametrize("word", WORDS.values(), ids=list(WORDS))

@@ -618,3 +618,20 @@ def test_receiving_takes_few_statements(engine):
 
 def test_a_party_is_found_in_one_statement(engine):
     assert len(asked(engine, lambda conn: parties.find_by_identifier(conn, PartyId("x")))) == 1
+
+
+def test_a_claim_reads_what_its_agents_send_by_index(engine):
+    with write_transaction(engine) as conn:
+        deliveries.enqueue_delivery(conn, delivery(), NOW)
+
+    def claim(conn):
+        delivery_leases.claim_deliveries(conn, "KR-A", "w", NOW, later(9))
+
+    found = [(text, values) for text, values in asked(engine, claim) if "due AS" in text]
+    if engine.dialect.name == "sqlite":
+        # There it is read by the agent, outside of the transaction that claims.
+        assert not any("payloads" in text for text, _ in found)
+        return
+    plan = plan_of(engine, *found[0])
+    for index in ("pk_payloads", "ix_console_mailbox_request_id", "pk_console_switches"):
+        assert index in plan

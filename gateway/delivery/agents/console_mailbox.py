@@ -101,7 +101,16 @@ class ConsoleMailbox:
             return None
         if self._partners.is_at_console(lease.destination):
             return "console"
-        rests, switched = console_mailbox.find_place(conn, int(lease.subject_id), lease.destination)
+        place = console_mailbox.find_place(conn, int(lease.subject_id), lease.destination)
+        return self.choose_route(lease, place)
+
+    def choose_route(self, lease: DeliveryLease, place: tuple[bool, bool]) -> str | None:
+        """Return the same where it is known whether the application rests, and its agency is switched."""
+        if lease.subject_type != "request":
+            return None
+        if self._partners.is_at_console(lease.destination):
+            return "console"
+        rests, switched = place
         if rests:
             return "followed"
         return "switched" if switched else None

@@ -135,13 +135,17 @@ class MshAgent:
             )
         heard = (opened, self._hub.make_protocol_context(knowledge))
         if isinstance(unit, Receipt) and unit.actor == NEXT_MSH:
-            self._process_hop_receipt(lease, unit, heard)
+            self._process_hop_receipt(lease, unit, heard, knowledge)
         else:
             about = (lease.id, lease.case_id)
-            signals.settle_delivery(self._hub, about, unit, heard, knowledge=knowledge)
+            signals.settle_delivery(self._hub, about, unit, heard, knowledge=knowledge, lease=lease)
 
     def _process_hop_receipt(
-        self, lease: DeliveryLease, unit: Receipt, heard: tuple[OpenedMessage, ProtocolContext]
+        self,
+        lease: DeliveryLease,
+        unit: Receipt,
+        heard: tuple[OpenedMessage, ProtocolContext],
+        knowledge: RegisterSnapshot,
     ) -> None:
         """Apply the receipt of the next handler: it ends the repeats, and the delivery if so agreed."""
         with read_transaction(self._hub.engine) as conn:
@@ -150,9 +154,10 @@ class MshAgent:
             detail = "the receipt is not of the handler to which the message went"
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "eb:MessageHeader/eb:From")
         if row.parameters["hop"]["settles"]:
-            signals.settle_delivery(self._hub, (lease.id, lease.case_id), unit, heard)
+            about = (lease.id, lease.case_id)
+            signals.settle_delivery(self._hub, about, unit, heard, knowledge=knowledge, lease=lease)
         else:
-            hop_signals.note_hop_receipt(self._hub, row, unit, heard)
+            hop_signals.note_hop_receipt(self._hub, row, unit, heard, knowledge=knowledge)
 
     def _take_response(self, lease: DeliveryLease, posted: PostedMessage) -> None:
         """Open the answer to a message without receipt, where a response in it is agreed."""

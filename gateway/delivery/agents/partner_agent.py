@@ -12,6 +12,7 @@ from gateway.delivery.agents.console_mailbox import ConsoleMailbox, RestedCall
 from gateway.delivery.attempt_outcome import RetryPlan, make_lease_finisher
 from gateway.delivery.current_register import run_with_current_register
 from gateway.delivery.delivery_agent import FailedDelivery
+from gateway.delivery.lease_content import find_leased_octets, read_leased_octets
 from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.delivery.soap_caller import PostedCall, SoapCaller
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
@@ -28,7 +29,7 @@ from gateway.hub import (
     reply,
 )
 from gateway.state_machines import REQUEST
-from gateway.store import DeliveryLease, StateEvent, agency_requests, payloads, read_transaction
+from gateway.store import DeliveryLease, StateEvent, agency_requests, read_transaction
 
 __all__ = ["PartnerAgent"]
 
@@ -65,10 +66,8 @@ class PartnerAgent:
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
         """Make one attempt and store what the partner answered."""
-        with read_transaction(self._hub.engine) as conn:
-            envelope = payloads.get_payload_octets(conn, lease.payload_sha256 or "")
-            route = self._mailbox.find_route(conn, lease) if self._mailbox is not None else None
-            knowledge = self._hub.confirm_snapshot(conn)
+        knowledge = self._hub.get_snapshot()
+        envelope, route = self._read_call(lease)
         if route is not None and self._mailbox is not None:
             self._rest_call(lease, self._mailbox.take_call(envelope, lease.destination), route)
             return
@@ -77,16 +76,21 @@ class PartnerAgent:
             self._hub, knowledge, lambda known: self._apply_answer(lease, posted, known)
         )
 
+    def _read_call(self, lease: DeliveryLease) -> tuple[bytes, str | None]:
+        """Return the envelope of a call, and why it rests in the mailbox, as the lease says, or read."""
+        envelope = find_leased_octets(lease)
+        if envelope is not None and lease.rests is not None and lease.switched is not None:
+            place = lease.rests, lease.switched
+            return envelope, self._mailbox.choose_route(lease, place) if self._mailbox is not None else None
+        with read_transaction(self._hub.engine) as conn:
+            route = self._mailbox.find_route(conn, lease) if self._mailbox is not None else None
+            return read_leased_octets(conn, lease), route
+
     def _apply_answer(self, lease: DeliveryLease, posted: PostedCall, knowledge: RegisterSnapshot) -> None:
         """Read the answer and store its effect, if the register is still the one that the signer is in."""
         answer, spoken = self._soap.read_answer(posted)
         kill_at_failpoint("soap.after_call")
-        end_lease = make_lease_finisher(lease, self._hub.clock)
-
-        def finish(conn: Connection) -> None:
-            self._hub.check_snapshot_current(conn, knowledge)
-            end_lease(conn)
-
+        finish = make_lease_finisher(lease, self._hub.clock, judged_by=(self._hub, knowledge))
         if lease.subject_type == "fee":
             apply_payment_note_answer(self._hub, int(lease.subject_id), (answer, spoken), finish)
             return

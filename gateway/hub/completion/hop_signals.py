@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row
 from gateway.evidence import record_evidence
 from gateway.hub.completion import signals
 from gateway.hub.hub import Hub
+from gateway.hub.register import RegisterSnapshot
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore
 from gateway.store import (
@@ -95,13 +96,23 @@ def is_from_next_handler(delivery: Row[Any], unit: Receipt | ErrorSignal, contex
     return hop is not None and hop["party"] == context.get_party_name(unit.sender)
 
 
-def note_hop_receipt(hub: Hub, delivery: Row[Any], unit: Receipt, heard: _Heard) -> None:
+def note_hop_receipt(
+    hub: Hub,
+    delivery: Row[Any],
+    unit: Receipt,
+    heard: _Heard,
+    *,
+    knowledge: RegisterSnapshot | None = None,
+) -> None:
     """Store that the next handler has a message of ours: it is not sent again to that handler.
 
-    The receipt of the To party is awaited until the time of the message is over.
+    The receipt of the To party is awaited until the time of the message is over. Raises
+    StaleSnapshotError when the register is not that of `knowledge`, by which the receipt was opened.
     """
     opened, context = heard
     with write_transaction(hub.engine, "signals.hop") as conn:
+        if knowledge is not None:
+            hub.check_snapshot_current(conn, knowledge)
         until = delivery.expires_at or context.now
         if delivery_maintenance.await_final_receipt(conn, delivery.id, context.now, until):
             data = {"message_id": unit.message_id, "about": unit.ref_to_message_id or ""}

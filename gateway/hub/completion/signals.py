@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
+
+from sqlalchemy import Connection
 
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
@@ -13,8 +16,10 @@ from gateway.message_model import ErrorSignal, Receipt, StatusRequest, StatusRes
 from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore, make_refusal_error
 from gateway.store import (
     AttemptOutcome,
+    DeliveryLease,
     cases,
     deliveries,
+    delivery_leases,
     delivery_maintenance,
     make_attempt_outcome,
     messages,
@@ -97,22 +102,25 @@ def settle_delivery(
     heard: tuple[OpenedMessage, ProtocolContext],
     *,
     knowledge: RegisterSnapshot | None = None,
+    lease: DeliveryLease | None = None,
 ) -> None:
     """Store that the other handler acknowledged or refused a delivery; `about` is its id and its case.
 
     Raises StaleSnapshotError when the register is not that of `knowledge`, by which the signal was opened.
+    `lease` is held by the attempt that the signal answers.
     """
     opened, context = heard
     delivery, case_id = about
     problem = make_refusal_error(unit)
     closing = closing_transaction(hub.engine, "signals.settled", delivery, context.now, case_id=case_id)
     with closing as conn:
-        if knowledge is not None:
-            hub.check_snapshot_current(conn, knowledge)
-        if not delivery_maintenance.settle_receipt(
-            conn, delivery, context.now, "receive", _make_refusal_outcome(problem)
-        ):
-            return
+        if not _settle_lease(conn, lease, problem, context.now, knowledge):
+            if knowledge is not None:
+                hub.check_snapshot_current(conn, knowledge)
+            if not delivery_maintenance.settle_receipt(
+                conn, delivery, context.now, "receive", _make_refusal_outcome(problem)
+            ):
+                return
         kind = "NRR" if problem is None else "refusal"
         data = {
             "message_id": unit.message_id,
@@ -133,6 +141,19 @@ def settle_delivery(
             "delivery %d%s to %s has FAILED: %s it refused the message; they said: %s",
             *(delivery, of_case, row.destination, problem.problem.id, words),
         )
+
+
+def _settle_lease(
+    conn: Connection,
+    lease: DeliveryLease | None,
+    problem: GatewayError | None,
+    now: datetime,
+    knowledge: RegisterSnapshot | None,
+) -> bool:
+    """End the lease of a receipted attempt in one statement; False where that is not how it stands."""
+    if lease is None or problem is not None or knowledge is None:
+        return False
+    return delivery_leases.mark_receipted(conn, lease, now, "receive", register=knowledge.epoch)
 
 
 def _make_refusal_outcome(problem: GatewayError | None) -> AttemptOutcome | None:
