@@ -22,6 +22,7 @@ from gateway.agreements.pmode_values import (
     Encryption,
     PackagedPart,
     Packaging,
+    PullTerms,
     Reliability,
     Security,
     TransportTerms,
@@ -303,7 +304,8 @@ def _find_pmode_parties(
 
 def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
     fields = node.read_fields(
-        ("id", "from", "to", "service", "action"), (*_MODES, "deliver_to", "mpc", "mep")
+        ("id", "from", "to", "service", "action"),
+        (*_MODES, "deliver_to", "mpc", "mep", "reply_pattern", "pull"),
     )
     sender, receiver = _find_pmode_parties(fields, terms)
     service, service_type = _read_service(fields["service"])
@@ -335,7 +337,19 @@ def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
             mpc=_read_optional_text(fields, "mpc"),
             mep=_read_optional_text(fields, "mep") or "two-way",
             agreement_type=terms.agreement_type,
+            reply_pattern=_read_optional_text(fields, "reply_pattern") or "response",
+            pull=_read_pull(fields),
         )
+    )
+
+
+def _read_pull(fields: dict[str, _YamlNode]) -> PullTerms | None:
+    if "pull" not in fields:
+        return None
+    node = fields["pull"]
+    terms = node.read_fields(("authorization",), ("sub_channel",))
+    return node.build_located(
+        lambda: PullTerms(terms["authorization"].read_text(), _read_optional_text(terms, "sub_channel"))
     )
 
 

@@ -21,7 +21,9 @@ class DeferredPModeIndex(PModeIndex):
 
     `ids` are the ids of the P-Modes by agreement. `load` returns the P-Modes of one agreement; it is
     called once for each agreement that is used, sometimes twice when two threads need it at once.
-    `is_party` says whether an id is that of a party of any agreement.
+    `is_party` says whether an id is that of a party of any agreement. `name_parties` returns the ids of the
+    parties of an agreement without reading all of it; it is called for every agreement when the first
+    message comes that names none.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class DeferredPModeIndex(PModeIndex):
         load: Callable[[str], Iterable[PMode]],
         is_party: Callable[[PartyId], bool],
         epoch: int = 0,
+        name_parties: Callable[[str], Iterable[PartyId]] | None = None,
     ) -> None:
         super().__init__((), epoch)
         self._ids = ids
@@ -38,6 +41,8 @@ class DeferredPModeIndex(PModeIndex):
         self._loaded: dict[str, PModeIndex] = {}
         self._nothing = PModeIndex((), epoch, is_party)
         self._owners: dict[str, list[str]] | None = None
+        self._name_parties = name_parties
+        self._partners: dict[PartyId, set[str]] | None = None
 
     @property
     def pmodes(self) -> tuple[PMode, ...]:
@@ -54,6 +59,14 @@ class DeferredPModeIndex(PModeIndex):
     def match_pmode(self, route: MessageRoute, at: datetime) -> PMode:
         """Return the P-Mode of a business message, as `PModeIndex.match_pmode`."""
         return self._get_index(route.agreement).match_pmode(route, at)
+
+    def list_matching_pmodes(self, route: MessageRoute, at: datetime) -> tuple[PMode, ...]:
+        """Return the P-Modes for a message that names no agreement, as `PModeIndex.list_matching_pmodes`."""
+        partners = self._find_partners()
+        sides = (partners.get(one.ids[0], set()) for one in (route.sender, route.receiver))
+        agreements = sorted(set.intersection(*sides))
+        indexes = map(self._get_index, agreements)
+        return tuple(one for index in indexes for one in index.list_matching_pmodes(route, at))
 
     def match_signal_pmode(self, route: MessageRoute, at: datetime, *, answers: bool) -> PMode:
         """Return a P-Mode for a signal, as `PModeIndex.match_signal_pmode`."""
@@ -79,6 +92,23 @@ class DeferredPModeIndex(PModeIndex):
             return self._nothing
         made = PModeIndex(self._load(agreement), self.epoch, self._is_party)
         return self._loaded.setdefault(agreement, made)
+
+    def _find_partners(self) -> dict[PartyId, set[str]]:
+        """Return the agreements of each party, by its ids."""
+        if self._partners is None:
+            partners: dict[PartyId, set[str]] = {}
+            for agreement in self._ids:
+                for one in self._list_party_ids(agreement):
+                    partners.setdefault(one, set()).add(agreement)
+            self._partners = partners
+        return self._partners
+
+    def _list_party_ids(self, agreement: str) -> Iterable[PartyId]:
+        if self._name_parties is not None:
+            return self._name_parties(agreement)
+        return {
+            one for pmode in self._get_index(agreement).pmodes for one in (*pmode.from_party, *pmode.to_party)
+        }
 
     def _find_owners(self, pmode_id: str) -> list[str]:
         """Return the agreements that have a P-Mode with this id."""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from gateway.agreements.pmode_values import (
+    REPLY_PATTERNS,
     RESPONDING_MODES,
     SIGNALLING_MODES,
     SYNC_REPLY_MODES,
@@ -20,6 +21,7 @@ from gateway.agreements.pmode_values import (
     ConversationLimits,
     Encryption,
     Packaging,
+    PullTerms,
     Reliability,
     Security,
     SignalChannel,
@@ -72,7 +74,9 @@ class PMode:
     this message, `alternatives` the channels after the first. `answers` is the P-Mode to whose
     message this one is the response on the same connection, `answered_by` the P-Modes of such
     responses. ebMS 3.0 alone has `mpc`, the channel (None: the default one), `mep`, the exchange that the
-    message is part of, and `agreement_type`, the type of the agreement's name.
+    message is part of, `agreement_type`, the type of the agreement's name, `reply_pattern`, by which
+    signals about the message are in the HTTP answer or are posted back, and `pull`, by which the To party
+    fetches the message (None: it is posted).
     """
 
     id: str
@@ -107,6 +111,8 @@ class PMode:
     mpc: str | None = None
     mep: str = "two-way"
     agreement_type: str | None = None
+    reply_pattern: str = "response"
+    pull: PullTerms | None = None
 
     def __post_init__(self) -> None:
         _check_names(self)
@@ -161,6 +167,8 @@ def _check_names(pmode: PMode) -> None:
         pmode.protocol in PROTOCOLS_KNOWN, f"protocol is one of {', '.join(PROTOCOLS_KNOWN)}", "protocol"
     )
     require_condition(pmode.mep in EXCHANGES, f"mep is one of {', '.join(EXCHANGES)}", "mep")
+    patterns = f"reply_pattern is one of {', '.join(REPLY_PATTERNS)}"
+    require_condition(pmode.reply_pattern in REPLY_PATTERNS, patterns, "reply_pattern")
     require_condition(pmode.mpc is None or is_uri(pmode.mpc), "mpc is a URI", "mpc")
     require_condition(
         pmode.sync_reply_mode in SYNC_REPLY_MODES, "sync_reply_mode is not one of ebMS 2.0", "sync_reply_mode"

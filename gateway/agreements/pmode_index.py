@@ -6,7 +6,7 @@ Every refusal names the wrong part of the header as an XPath of the ebMS header.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -150,6 +150,21 @@ class PModeIndex:
             raise self._make_mismatch_error(route)
         _check_party_roles(route, found)
         return found
+
+    def list_matching_pmodes(self, route: MessageRoute, at: datetime) -> tuple[PMode, ...]:
+        """Return the P-Modes in force of every agreement for a message that names no agreement.
+
+        Parties, roles, service and action of the route count; its agreement does not.
+        """
+        found = (self._find_match(replace(route, agreement=one), at) for one in self._agreements)
+        return tuple(one for one in found if one is not None)
+
+    def _find_match(self, route: MessageRoute, at: datetime) -> PMode | None:
+        try:
+            found = self.match_pmode(route, at)
+        except GatewayError:
+            return None
+        return found if found.is_in_force(at) else None
 
     def match_signal_pmode(self, route: MessageRoute, at: datetime, *, answers: bool) -> PMode:
         """Return a P-Mode for a signal; the signal Service itself is in no agreement.

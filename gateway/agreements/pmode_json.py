@@ -19,6 +19,7 @@ from gateway.agreements.pmode_values import (
     Encryption,
     PackagedPart,
     Packaging,
+    PullTerms,
     Reliability,
     Security,
     SignalChannel,
@@ -107,6 +108,7 @@ _GROUPS: Final[dict[str, Callable[[Any], Any]]] = {
         authentication=_TEXTS,
     ),
     "business": _read_terms(BusinessTerms),
+    "pull": _read_terms(PullTerms),
     "conversations": _read_terms(ConversationLimits),
     "endpoints": _read_each(_read_terms(TypedEndpoint)),
     "signals": _read_each(_read_terms(SignalChannel, certificates=_TEXTS)),
@@ -117,6 +119,6 @@ _NAMES: Final[dict[Any, tuple[str, ...]]] = {
     kind: tuple(one.name for one in fields(kind))
     for kind in (
         *(PMode, Security, Reliability, Encryption, Packaging, PackagedPart, TransportTerms),
-        *(BusinessTerms, ConversationLimits, TypedEndpoint, SignalChannel, AlternativeChannel),
+        *(BusinessTerms, ConversationLimits, TypedEndpoint, SignalChannel, AlternativeChannel, PullTerms),
     )
 }

@@ -21,6 +21,8 @@ __all__ = [
     "ENDPOINT_KINDS",
     "PERSISTENCE",
     "POLICIES",
+    "PULL_AUTHORIZATIONS",
+    "REPLY_PATTERNS",
     "RESPONDING_MODES",
     "SIGNALLING_MODES",
     "SYNC_REPLY_MODES",
@@ -30,6 +32,7 @@ __all__ = [
     "Encryption",
     "PackagedPart",
     "Packaging",
+    "PullTerms",
     "Reliability",
     "Security",
     "SignalChannel",
@@ -49,12 +52,15 @@ POLICIES: Final = ("strict", "legacy-norway")
 ENCRYPTION_POLICIES: Final = ("strict", "legacy-cbc", "korea-seed")
 PERSISTENCE: Final = ("none", "transient", "persistent", "transient-and-persistent")
 AUTHENTICATION: Final = ("basic", "digest")
+PULL_AUTHORIZATIONS: Final = ("certificate", "username", "both")
+REPLY_PATTERNS: Final = ("response", "callback")
 ENDPOINT_KINDS: Final = ("allPurpose", "request", "response", "error", "login")
 #: The name of a signal channel that serves every signal without a channel of its own.
 ANY_SIGNAL: Final = "*"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ENDPOINT = re.compile(r"https?://[^\s/?#]+[^\s#]*")
+_SUB_CHANNEL = re.compile(r"[^\s/?#][^\s?#]{0,255}")
 _MAX_RETRIES: Final = 10_000
 _MAX_SECONDS: Final = 366 * 24 * 3600
 _MAX_PARTS: Final = 1_000
@@ -326,6 +332,26 @@ class BusinessTerms:
                 f"{name} is 0 to {_MAX_BUSINESS_SECONDS} seconds",
                 f"business/{name}",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class PullTerms:
+    """How the To party fetches messages of ebMS 3.0 that wait for it (core §3.2, AS4 §3.5).
+
+    `authorization` says what shows who pulls: the certificate of the signed PullRequest, a name with a
+    password (WSS UsernameToken), or both. `sub_channel` is what the PullRequest appends to the
+    channel of the messages; None: nothing.
+    """
+
+    authorization: str = "certificate"
+    sub_channel: str | None = None
+
+    def __post_init__(self) -> None:
+        words = f"authorization is one of {', '.join(PULL_AUTHORIZATIONS)}"
+        require_condition(self.authorization in PULL_AUTHORIZATIONS, words, "pull/authorization")
+        extension = self.sub_channel
+        held = extension is None or _SUB_CHANNEL.fullmatch(extension) is not None
+        require_condition(held, "sub_channel is a part of a URI without white space", "pull/sub_channel")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 
 from sqlalchemy import Connection, Engine
 
@@ -26,6 +27,7 @@ from gateway.hub.readiness import StampingMonitor
 from gateway.hub.refusal_tally import RefusalTally
 from gateway.hub.register import RegisterSnapshot
 from gateway.hub.response_watch import ResponseLimits, ResponseWatch
+from gateway.hub.sent_parcels import find_sent_parcel
 from gateway.hub.sign_in_upkeep import SignInUpkeep
 from gateway.hub.statistics_keeper import StatisticsKeeper
 from gateway.hub.trust import NextSigningKey
@@ -234,4 +236,6 @@ class Hub:
             ),
             forwarding=knowledge.forwarding,
             own_party=self._make_own_party(knowledge),
+            list_party_certificates=knowledge.list_party_certificates,
+            find_sent_parcel=partial(find_sent_parcel, self.engine, self.party),
         )

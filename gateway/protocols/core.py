@@ -88,6 +88,14 @@ def _draw_nothing(_count: int) -> bytes:
     raise GatewayError(KEY_UNAVAILABLE, "no source of random octets is configured here", "key")
 
 
+def _find_no_certificates(_party: str) -> tuple[Certificate, ...]:
+    return ()
+
+
+def _find_no_parcel(_protocol: str, _message_id: str) -> Parcel | None:
+    return None
+
+
 def _find_no_certificate(name: str, _pin: str | None) -> Certificate:
     detail = f"no encryption certificate of {name[:80]} is known here"
     raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "encryption/certificate")
@@ -145,7 +153,9 @@ class ProtocolContext:
     handler. `make_message_id` returns a new message id, ``unique@host``. `encryption` is what
     payloads are encrypted and decrypted with. `forwarding` says where messages to other
     handlers go; `own_party` is who we are in signals about those. `known_certificates` are those that
-    a signature may name without containing them.
+    a signature may name without containing them, whoever signs; `list_party_certificates` returns those
+    that are registered for a party. `find_sent_parcel` returns what we sent by a protocol under a
+    message id, None for what is not ours.
     """
 
     agreements: PModeIndex
@@ -160,6 +170,8 @@ class ProtocolContext:
     forwarding: ForwardingTable = _NO_FORWARDING
     own_party: Party | None = None
     known_certificates: tuple[Certificate, ...] = ()
+    list_party_certificates: Callable[[str], tuple[Certificate, ...]] = _find_no_certificates
+    find_sent_parcel: Callable[[str, str], Parcel | None] = _find_no_parcel
 
     def get_party_name(self, party: Party) -> str:
         """Return the registered name of `party`; raise GW302 unless all its ids belong to one known party."""

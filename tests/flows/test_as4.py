@@ -146,7 +146,7 @@ def test_a_message_of_another_sender_or_without_signature_is_refused(house: Hous
     assert refused(house, bare) == (200, "EBMS:0103", "GW201")
 
 
-def test_what_is_no_as4_gets_a_fault_and_an_answer_to_nothing_gets_silence(
+def test_what_is_no_as4_gets_a_fault_and_a_receipt_for_nothing_an_error(
     house: House, broker: Neighbour
 ) -> None:
     soap = {"Content-Type": "application/soap+xml"}
@@ -154,7 +154,8 @@ def test_what_is_no_as4_gets_a_fault_and_an_answer_to_nothing_gets_silence(
     assert (answer.status, b"GW105" in answer.body) == (500, True)
     receipt = house.post(broker.seal(broker.message()))
     back = house.post(Parcel(receipt.headers, MemoryBody(receipt.body)))
-    assert (back.status, back.body) == (204, b"")
+    assert read_errors(back)[0]["errorCode"] == "EBMS:0001"
+    assert b"GW307" in back.body
 
 
 def test_each_protocol_has_its_own_agreement(engine: Engine) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gateway.agreements import PMode, PModeOverride, apply_overrides, pmode_from_json, read_overrides
+from gateway.message_model import PartyId
 from gateway.store import agreements
 
 __all__ = ["PModeTexts", "list_effective_pmodes", "load_effective_pmodes", "load_pmode_texts"]
@@ -35,6 +36,14 @@ class PModeTexts:
         made = [apply_overrides(one, overrides) if overrides else one for one in found]
         first = (_cut_period(one, successors) for one in made)
         return (*first, *_list_later_pmodes(successors, overrides))
+
+    def name_parties(self, agreement: str) -> set[PartyId]:
+        """Return the ids of the parties of an agreement, from its first P-Mode and its later versions."""
+        read = [json.loads(text) for text in list(self.texts[agreement].values())[:1]]
+        _, successors = self.changes.get(agreement, (None, None))
+        read += [one for version in successors or () for one in version["pmodes"]]
+        ends = (end for one in read for end in (*one["from_party"], *one["to_party"]))
+        return {PartyId(value, kind) for value, kind in ends}
 
 
 def load_pmode_texts(conn: Connection) -> PModeTexts:

@@ -44,11 +44,12 @@ class Mandate:
 
 @dataclass(frozen=True, slots=True)
 class CertificateAssignment:
-    """`party` may use a certificate from `valid_from` on and before `valid_until`, where these are given."""
+    """`party` may use a certificate (`der`) from `valid_from` on and before `valid_until`, where given."""
 
     party: str
     valid_from: datetime | None = None
     valid_until: datetime | None = None
+    der: bytes = b""
 
     def describe_invalidity(self, at: datetime) -> str | None:
         """Return why the certificate may not be used at a given time; None when it may."""
@@ -104,6 +105,7 @@ class RegisterSnapshot:
     receivers: Mapping[str, EncryptionCertificate] = field(default_factory=dict)
     identifiers: Mapping[str, tuple[PartyId, ...]] = field(default_factory=dict)
     forwarding: ForwardingTable = field(default_factory=ForwardingTable)
+    _read_certificates: dict[str, tuple[Certificate, ...]] = field(default_factory=dict, compare=False)
 
     def find_encryption_certificate(self, party: str, pin: str | None, at: datetime) -> Certificate:
         """Return the certificate for which payloads of a party are encrypted at a given time; raise GW205.
@@ -136,6 +138,14 @@ class RegisterSnapshot:
             raise GatewayError(CERTIFICATE_EXPIRED, f"certificate {sha256[:16]} {refused}", "certificate")
         return found.party
 
+    def list_party_certificates(self, party: str) -> tuple[Certificate, ...]:
+        """Return the certificates with which a party signs, in use or not yet; each is read once."""
+        found = self._read_certificates.get(party)
+        if found is None:
+            held = (one for one in self.by_certificate.values() if one.party == party)
+            found = self._read_certificates[party] = tuple(read_certificate(one.der) for one in held)
+        return found
+
     def make_filing_register(self, at: datetime) -> FilingRegister:
         """Return the filing register as of a given time."""
         return FilingRegister(
@@ -154,7 +164,7 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
     active = set(roles)
     in_use = parties.list_certificates_in_use(conn)
     by_certificate = {
-        row.sha256: CertificateAssignment(row.party_id, row.valid_from, row.valid_until)
+        row.sha256: CertificateAssignment(row.party_id, row.valid_from, row.valid_until, row.der)
         for row in in_use
         if row.use == "signing"
     }
@@ -181,7 +191,9 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
             by_value.setdefault(one.value, set()).add(party)
     known = frozenset(one for ids in identifiers.values() for one in ids)
     modes = load_pmode_texts(conn)
-    book = DeferredPModeIndex(modes.texts, modes.parse_agreement, known.__contains__, epoch)
+    book = DeferredPModeIndex(
+        modes.texts, modes.parse_agreement, known.__contains__, epoch, modes.name_parties
+    )
     return RegisterSnapshot(
         epoch,
         book,

@@ -68,11 +68,11 @@ def make_unit_error(
 ) -> ErrorSignal | None:
     """Return the signal that reports a problem to the sender of a message (core §6).
 
-    None when the problem has no error of ebMS 3.0, or the message is itself an answer. Without `unit`
+    None when the problem has no error of ebMS 3.0, or the message is itself an error. Without `unit`
     nobody is named, and nobody signs.
     """
     code = problem.problem.ebms3
-    if code is None or isinstance(unit, Receipt | ErrorSignal):
+    if code is None or isinstance(unit, ErrorSignal):
         return None
     header = _make_error_header(unit, context)
     return ErrorSignal(**header, ref_to_message_id=about, errors=(_make_error_entry(code, problem),))
@@ -150,9 +150,9 @@ def check_answer(opened: OpenedMessage, sent: SentUnit) -> None:
         raise GatewayError(RECEIPT_MISMATCH, detail, f"{_SIGNAL}/eb3:Receipt")
 
 
-def has_synchronous_answer(_unit: Unit, _pmode: PMode | None) -> bool:
-    """Return True: signals about a message go into the HTTP answer (ReplyPattern response)."""
-    return True
+def has_synchronous_answer(_unit: Unit, pmode: PMode | None) -> bool:
+    """Return whether signals about a message go into the HTTP answer, by its ReplyPattern (AS4 §2.1.1)."""
+    return pmode is None or pmode.reply_pattern == "response"
 
 
 def check_time_to_live(_unit: Unit, _now: datetime) -> None:

@@ -6,7 +6,14 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.agreements import PMode
-from gateway.errors import NOT_SUPPORTED, PARTY_UNKNOWN, RECEIPT_MISMATCH, SIGNER_MISMATCH, GatewayError
+from gateway.errors import (
+    NOT_SUPPORTED,
+    PARTY_UNKNOWN,
+    RECEIPT_MISMATCH,
+    REFERENCE_UNKNOWN,
+    SIGNER_MISMATCH,
+    GatewayError,
+)
 from gateway.message_model import ErrorSignal, Party, Receipt, UserMessage
 from gateway.pki import Certificate
 from gateway.protocols.as4.answer_signals import check_answer, name_answer_parties
@@ -60,13 +67,13 @@ def verify_parcel(
 def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = None) -> OpenedMessage:
     """Return the unit of a parcel after all checks; raise GatewayError.
 
-    `expecting` is the message that we sent on the connection of this parcel: a signal names no party, so
-    that it can be believed only there. Without it a business message is opened, and nothing else.
+    `expecting` is the message that we sent on the connection of this parcel. A signal names no party: one
+    that is posted by itself is about the message of ours to which it refers.
     """
     message = read_message(parcel, context.limits)
     try:
         if expecting is None:
-            return _open_business_message(message, parcel, context)
+            return _open_posted_message(message, parcel, context)
         return _open_answer(message, parcel, context, expecting)
     except GatewayError as refused:
         # The answer to a refusal needs no second reading of the envelope.
@@ -74,11 +81,30 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
         raise
 
 
-def _open_business_message(message: As4Message, parcel: Parcel, context: ProtocolContext) -> OpenedMessage:
+def _open_posted_message(message: As4Message, parcel: Parcel, context: ProtocolContext) -> OpenedMessage:
+    """Return a message that was posted to us: a business message, or a signal about one of ours."""
     unit = message.header.unit
-    if not isinstance(unit, UserMessage):
-        detail = f"a {type(unit).__name__} that is posted by itself"
-        raise GatewayError(NOT_SUPPORTED, detail, build_xpath(message.header.unit_element))
+    if isinstance(unit, UserMessage):
+        return _open_business_message(message, unit, parcel, context)
+    if isinstance(unit, Receipt | ErrorSignal):
+        return _open_answer(message, parcel, context, _find_sent_unit(message, unit, context))
+    detail = f"a {type(unit).__name__} that is posted by itself"
+    raise GatewayError(NOT_SUPPORTED, detail, build_xpath(message.header.unit_element))
+
+
+def _find_sent_unit(message: As4Message, unit: Receipt | ErrorSignal, context: ProtocolContext) -> SentUnit:
+    """Return the message of ours that a signal is about; raise GW307 where there is none."""
+    about = unit.ref_to_message_id
+    sent = context.find_sent_parcel("as4", about) if about is not None else None
+    if sent is None:
+        where = f"{build_xpath(message.header.unit_element)}/eb3:MessageInfo/eb3:RefToMessageId"
+        raise GatewayError(REFERENCE_UNKNOWN, "no message of ours has this id", where)
+    return read_sent_unit(sent, context.limits)
+
+
+def _open_business_message(
+    message: As4Message, unit: UserMessage, parcel: Parcel, context: ProtocolContext
+) -> OpenedMessage:
     pmode, agreed = match_agreed_pmode(unit, "as4", context)
     if context.find_party_name(unit.receiver.ids[0]) not in context.keys:
         place = f"{build_xpath(message.header.unit_element)}/eb3:PartyInfo/eb3:To"
@@ -104,7 +130,7 @@ def _verify_signer(
         if message.secret:
             context.check_signing_certificate(certificate, SIGNATURE)
 
-    known = context.known_certificates
+    known = (*context.known_certificates, *context.list_party_certificates(context.get_party_name(sender)))
     signed = verify_signature(message, pmode.security.policy, context.limits, check_signer_certificate, known)
     if signed is not None:
         context.check_signing_certificate(signed.certificate, SIGNATURE)
@@ -114,7 +140,7 @@ def _verify_signer(
 def _open_answer(
     message: As4Message, parcel: Parcel, context: ProtocolContext, sent: SentUnit
 ) -> OpenedMessage:
-    """Return the signal in the HTTP answer to a message of ours."""
+    """Return the signal about a message of ours, in its HTTP answer or posted."""
     if isinstance(message.header.unit, UserMessage) or not isinstance(sent.unit, UserMessage):
         raise GatewayError(NOT_SUPPORTED, "a business message in an HTTP answer", _MESSAGING)
     pmode, asked = match_agreed_pmode(sent.unit, "as4", context)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.agreements import MessageRoute, PMode, RoutePlaces
-from gateway.errors import AGREEMENT_UNKNOWN, HEADER_INCONSISTENT, NOT_SUPPORTED, GatewayError
+from gateway.errors import HEADER_INCONSISTENT, NOT_SUPPORTED, PARTY_UNKNOWN, PMODE_UNKNOWN, GatewayError
 from gateway.message_model import AckRequest, UserMessage
 from gateway.protocols.core import ProtocolContext
 from gateway.wire import EB3
@@ -31,15 +31,18 @@ def match_agreed_pmode(
     """Return the P-Mode of a business message, and the message with the receipt that the P-Mode demands.
 
     Raises GW301 to GW304 for a message that no P-Mode agrees to, GW311 for a P-Mode with terms that are
-    not done. A message without AgreementRef is refused: several agreements could be meant.
+    not done. A message without AgreementRef belongs to the one P-Mode in force for its parties, roles,
+    service, action and channel; the message that is returned names its agreement.
     """
-    if not unit.agreement:
-        raise GatewayError(AGREEMENT_UNKNOWN, "the message names no AgreementRef", _PLACES.agreement)
     route = MessageRoute(
         unit.sender, unit.receiver, unit.agreement, unit.service, unit.action, unit.service_type,
         protocol, _PLACES,
     )  # fmt: skip
-    pmode = context.agreements.match_pmode(route, context.now)
+    if unit.agreement:
+        pmode = context.agreements.match_pmode(route, context.now)
+    else:
+        pmode = _find_unnamed_pmode(unit, route, context)
+        unit = replace(unit, agreement=pmode.agreement, agreement_type=pmode.agreement_type)
     require_supported_terms(pmode)
     if (unit.mpc or DEFAULT_MPC) != (pmode.mpc or DEFAULT_MPC):
         detail = f"the agreed channel is {pmode.mpc or DEFAULT_MPC}"
@@ -51,6 +54,21 @@ def match_agreed_pmode(
         raise GatewayError(HEADER_INCONSISTENT, detail, f"{_PLACES.agreement}/@type")
     # A message of AS4 asks for nothing: its P-Mode says that it is acknowledged, and how.
     return pmode, replace(unit, ack_requested=AckRequest(signed=True), duplicate_elimination=True)
+
+
+def _find_unnamed_pmode(unit: UserMessage, route: MessageRoute, context: ProtocolContext) -> PMode:
+    """Return the one P-Mode for a message without AgreementRef; raise GW302, GW303 (EBMS:0010)."""
+    for side, party in ((_PLACES.sender, unit.sender), (_PLACES.receiver, unit.receiver)):
+        if any(context.find_party_name(one) is None for one in party.ids):
+            detail = f"no party {party.ids[0].value[:80]!r}"
+            raise GatewayError(PARTY_UNKNOWN, detail, f"{side}PartyId")
+    found = context.agreements.list_matching_pmodes(route, context.now)
+    same = [one for one in found if (one.mpc or DEFAULT_MPC) == (unit.mpc or DEFAULT_MPC)]
+    if len(same) == 1:
+        return same[0]
+    detail = "the message names no AgreementRef, and "
+    detail += f"{len(same)} agreements have it" if same else "no agreement has it on this channel"
+    raise GatewayError(PMODE_UNKNOWN, detail, f"{_UNIT}/eb3:CollaborationInfo")
 
 
 def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
@@ -67,9 +85,13 @@ def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
         ),
         "AS4 has no message order": not reliability.message_order,
         "an intermediary of AS4 is not supported": reliability.ack_actor == "toPartyMSH",
-        "a receipt of AS4 is in the HTTP answer, and a response is not: leave sync_reply_mode out": (
+        "reply_pattern says where a receipt of AS4 goes: leave sync_reply_mode out": (
             pmode.sync_reply_mode == "none"
         ),
+        "signals are posted back to an endpoint of the From party: reply_pattern callback needs one": (
+            pmode.reply_pattern == "response" or pmode.reply_endpoint is not None
+        ),
+        "messages of AS4 are not pulled yet": pmode.pull is None,
         "each party of AS4 has a role": pmode.from_role is not None and pmode.to_role is not None,
     }
     return tuple(words for words, held in found.items() if not held)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from gateway.agreements import PMode
 from gateway.errors import NOT_SOAP, NOT_UNDERSTOOD, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Party, PullRequest, Receipt, Unit, UserMessage
-from gateway.protocols.as4.answer_signals import make_unit_error
+from gateway.protocols.as4.answer_signals import has_synchronous_answer, make_unit_error
 from gateway.protocols.as4.message_reading import read_message
 from gateway.protocols.as4.message_sealing import seal
 from gateway.protocols.as4.packaging import SOAP_TYPE, open_as4_package
+from gateway.protocols.as4.pmode_matching import match_agreed_pmode
 from gateway.protocols.as4.signal_values import make_eb3_name
 from gateway.protocols.core import Parcel, ProtocolContext, RejectionResponse
 from gateway.wire import SoapFault, WireLimits, write_fault_envelope
@@ -18,7 +20,7 @@ from gateway.wire import SoapFault, WireLimits, write_fault_envelope
 __all__ = ["make_error_signal", "reject_parcel"]
 
 _LONGEST_ID: Final = 1024
-_ANSWERS: Final = tuple(make_eb3_name(name) for name in ("Receipt", "Error"))
+_ERROR: Final = make_eb3_name("Error")
 
 
 def make_error_signal(
@@ -34,21 +36,40 @@ def make_error_signal(
 def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContext) -> RejectionResponse:
     """Return the answer to a refused parcel, on its connection.
 
-    What is no AS4 at all, or asks for a header that is not understood, gets a Fault of SOAP 1.2; an answer
-    to a message of ours that nobody waits for gets an empty response; all else gets an Error, which we
-    sign when the message names one of our parties.
+    What is no AS4 at all, or asks for a header that is not understood, gets a Fault of SOAP 1.2; an Error
+    gets an empty response; all else gets an Error, which we sign when the message names one of our
+    parties. Where the P-Mode of a business message has signals posted back, the Error is posted too.
     """
     unit = _find_unit(problem, parcel, context.limits)
-    about, is_answer = (unit.message_id, False) if unit else _find_message_id(parcel, context.limits)
-    if is_answer or isinstance(unit, Receipt | ErrorSignal):
+    about, is_error = (unit.message_id, False) if unit else _find_message_id(parcel, context.limits)
+    if is_error or isinstance(unit, ErrorSignal):
         return RejectionResponse(204)
     signal = None
     if problem.problem not in (NOT_SOAP, NOT_UNDERSTOOD):
         signal = make_unit_error(problem, unit, about, context)
     if signal is None:
         return _make_fault_response(problem)
-    sender = unit.sender if unit is not None else None
-    return RejectionResponse(200, _seal_signal(signal, context), signal, sender=sender)
+    sender = unit.sender if unit is not None and unit.sender.ids else None
+    called = _find_callback_pmode(unit, context)
+    return RejectionResponse(
+        200,
+        _seal_signal(signal, context),
+        signal,
+        pmode=called,
+        is_synchronous=called is None,
+        sender=sender,
+    )
+
+
+def _find_callback_pmode(unit: Unit | None, context: ProtocolContext) -> PMode | None:
+    """Return the P-Mode of a refused business message whose signals are posted back; None for any other."""
+    if not isinstance(unit, UserMessage):
+        return None
+    try:
+        pmode, agreed = match_agreed_pmode(unit, "as4", context)
+    except GatewayError:
+        return None
+    return None if has_synchronous_answer(agreed, pmode) else pmode
 
 
 def _find_unit(problem: GatewayError, parcel: Parcel, limits: WireLimits) -> Unit | None:
@@ -72,7 +93,7 @@ def _seal_signal(signal: ErrorSignal, context: ProtocolContext) -> Parcel:
 
 
 def _find_message_id(parcel: Parcel, limits: WireLimits) -> tuple[str | None, bool]:
-    """Return the id of a message whose header cannot be read, and whether it is an answer to one of ours."""
+    """Return the id of a message whose header cannot be read, and whether it is an Error."""
     try:
         header = open_as4_package(parcel, limits).envelope.header
     except GatewayError:
@@ -81,7 +102,7 @@ def _find_message_id(parcel: Parcel, limits: WireLimits) -> tuple[str | None, bo
         return None, False
     found = next(header.iter(make_eb3_name("MessageId")), None)
     value = "" if found is None else (found.text or "").strip()
-    return value[:_LONGEST_ID] or None, next(header.iter(*_ANSWERS), None) is not None
+    return value[:_LONGEST_ID] or None, next(header.iter(_ERROR), None) is not None
 
 
 def _make_fault_response(problem: GatewayError) -> RejectionResponse:

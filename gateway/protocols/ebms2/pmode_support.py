@@ -9,6 +9,7 @@ __all__ = ["list_unsupported_terms"]
 
 def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
     """Return in words which terms of a P-Mode ebMS 2.0 does not have."""
-    given = {"mpc": pmode.mpc, "agreement_type": pmode.agreement_type}
+    given = {"mpc": pmode.mpc, "agreement_type": pmode.agreement_type, "pull": pmode.pull}
     found = [f"ebMS 2.0 has no {name}" for name, value in given.items() if value is not None]
-    return tuple(found + (["ebMS 2.0 has no mep"] if pmode.mep != "two-way" else []))
+    changed = {"mep": pmode.mep != "two-way", "reply_pattern": pmode.reply_pattern != "response"}
+    return (*found, *(f"ebMS 2.0 has no {name}" for name, given_so in changed.items() if given_so))
