@@ -18,6 +18,7 @@ from gateway.config.hub_settings import DatabaseSettings, HubSettings, ShareSett
 from gateway.config.limits import LimitSettings
 from gateway.config.mapping_settings import MappingSettings
 from gateway.config.need_settings import NeedSettings
+from gateway.config.payload_settings import PayloadSettings
 from gateway.config.payment_settings import PaymentSettings
 from gateway.config.pki import PkiSettings
 from gateway.config.recognition_settings import RecognitionSettings
@@ -55,6 +56,9 @@ class Settings(SettingsSection):
         TimeStampSettings(), description="Time stamps over the evidence (RFC 3161)."
     )
     delivery: DeliverySettings = Field(DeliverySettings(), description="The delivery queue and its retries.")
+    payloads: PayloadSettings = Field(
+        PayloadSettings(), description="Large payloads, which are kept beside the database."
+    )
     retention: RetentionSettings = Field(
         RetentionSettings(), description="How long octets of ended cases, and old drafts, are kept."
     )

@@ -97,6 +97,8 @@ from .messaging import HEADER_INCONSISTENT as HEADER_INCONSISTENT
 from .messaging import MESSAGE_ID_REUSED as MESSAGE_ID_REUSED
 from .messaging import NOT_SUPPORTED as NOT_SUPPORTED
 from .messaging import NOTHING_TO_PULL as NOTHING_TO_PULL
+from .messaging import OBJECT_CHANGED as OBJECT_CHANGED
+from .messaging import OBJECT_MISSING as OBJECT_MISSING
 from .messaging import OCTETS_PURGED as OCTETS_PURGED
 from .messaging import ORDER_GIVEN_UP as ORDER_GIVEN_UP
 from .messaging import PARTY_UNKNOWN as PARTY_UNKNOWN

@@ -273,3 +273,29 @@ REPEAT_TOO_LATE = Problem(
     soap="Client",
     http=500,
 )
+
+OBJECT_MISSING = Problem(
+    id="GW325",
+    title="object of a large payload missing",
+    meaning="The database names large octets in the object store, and the object store does not have them.",
+    cause="The folder is not mounted or was restored without its objects, or a file was removed by hand.",
+    remedy=(
+        "Mount the folder of `payloads.folder`, or put the objects back from a backup. `gateway check` "
+        "names each one that is missing."
+    ),
+    ours=True,
+    retry=True,
+    soap="Server",
+    http=503,
+)
+
+OBJECT_CHANGED = Problem(
+    id="GW326",
+    title="object of a large payload changed",
+    meaning="The octets of a large payload in the object store do not have the digest of their row.",
+    cause="A file was changed outside the gateway, or the disk of the object store fails.",
+    remedy="Replace the object by the one of a backup. It is named by its SHA-256.",
+    ours=True,
+    soap="Server",
+    http=503,
+)

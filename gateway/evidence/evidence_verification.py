@@ -240,7 +240,7 @@ def _verify_kept_octets(conn: Connection, walk: _LeafVerifier) -> tuple[frozense
         raise _make_evidence_error(detail, "payloads")
     for row in rows:
         if row.purged_at is None:
-            payloads.get_payload_octets(conn, row.sha256)
+            payloads.verify_payload(conn, row.sha256)
     return frozenset(row.sha256 for row in rows), len(removed)
 
 

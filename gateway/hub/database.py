@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from gateway.config import Settings
 from gateway.errors import MISUSE, GatewayError
-from gateway.store import make_engine
+from gateway.store import ObjectFolder, make_engine
 
 __all__ = ["build_engine"]
 
@@ -20,4 +20,7 @@ def build_engine(settings: Settings) -> Engine:
     threads = max(settings.http.threads, settings.delivery.workers)
     database = settings.database
     volume = str(database.volume) if database.volume else None
-    return make_engine(database.url, pool_size=threads + 4, reserve=database.reserve, volume=volume)
+    objects = ObjectFolder(settings.payloads.folder, settings.payloads.inline)
+    return make_engine(
+        database.url, pool_size=threads + 4, reserve=database.reserve, volume=volume, objects=objects
+    )

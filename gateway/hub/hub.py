@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.hub.object_upkeep import ObjectUpkeep
 from gateway.hub.register import TrustedRegister
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class Hub:
         self.responses = ResponseWatch(world.engine, world.clock, responses)
         self.events = EventKeeper(world.engine, world.clock)
         self.sign_ins = SignInUpkeep(world.engine, world.clock)
+        self.objects = ObjectUpkeep(world.engine, world.clock)
         self.timetable = ActiveTimetable(test_editions=test_calendars)
         self.mutual_tls = mutual_tls
         self.stamping = stamping
@@ -128,11 +130,12 @@ class Hub:
             self._examiner.begin_children()
 
     def run_maintenance(self) -> None:
-        """Store what was refused, order new events, count what is new, and remove old sign-ins."""
+        """Store what was refused, order new events, count what is new, and remove what is old."""
         self.tally.run_maintenance()
         self.events.advance_feed()
         self.statistics.count_new_steps()
         self.sign_ins.remove_old_rows()
+        self.objects.sweep_next_part()
 
     def close(self) -> None:
         """Store what was counted, and close the certificate examiner and the database connections."""

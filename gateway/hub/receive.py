@@ -194,6 +194,7 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
     receipt, message = _make_receipt(arrival, unit), _make_message_row(arrival, unit)
     made = receipt if isinstance(receipt, HttpResponse) else None
     for_next = make_hop_answer(arrival)
+    messages.put_large_octets(arrival.hub.engine, message)
 
     def store_message(conn: Connection) -> tuple[messages.AcceptedMessage, HttpResponse | GatewayError]:
         arrival.hub.check_snapshot_current(conn, arrival.knowledge)

@@ -18,7 +18,7 @@ from gateway.config import Settings
 from gateway.evidence import record_evidence
 from gateway.hub import get_current_time, load_register_snapshot
 from gateway.operations.audited_changes import Act, open_change
-from gateway.store import octet_removal, read_transaction
+from gateway.store import RemovedOctets, octet_removal, read_transaction, remove_unnamed_objects
 
 __all__ = ["RetentionReport", "purge_octets", "read_retention_report"]
 
@@ -190,11 +190,14 @@ def _purge_batch(
         if batch is None or not (batch.cases or batch.letters):
             change.leave_unchanged()
             return None if batch is None else batch.last
-        removed = [_remove_one(change.conn, ("case", row.id), act, terms.now) for row in batch.cases]
-        removed += [_remove_one(change.conn, ("message", row.id), act, terms.now) for row in batch.letters]
-        told = _describe_batch(batch, sum(removed))
+        gone = [_remove_one(change.conn, ("case", row.id), act, terms.now) for row in batch.cases]
+        gone += [_remove_one(change.conn, ("message", row.id), act, terms.now) for row in batch.letters]
+        removed = sum(one.octets for one in gone)
+        told = _describe_batch(batch, removed)
         change.record_change("retention", before=told, after={"octets": 0, "before": terms.before})
-    _count_batch(done, batch, sum(removed))
+    # After the commit: until then their rows name them. After a kill here the sweep removes them.
+    remove_unnamed_objects(engine, [digest for one in gone for digest in one.digests])
+    _count_batch(done, batch, removed)
     if change.number is not None:
         done.audit.append(change.number)
     return batch.last
@@ -207,13 +210,13 @@ def _describe_batch(batch: _Batch, octets: int) -> dict[str, Any]:
     return told
 
 
-def _remove_one(conn: Connection, subject: tuple[str, int], act: Act, now: datetime) -> int:
+def _remove_one(conn: Connection, subject: tuple[str, int], act: Act, now: datetime) -> RemovedOctets:
     kind, number = subject
     cases, letters = ((number,), ()) if kind == "case" else ((), (number,))
     removed = octet_removal.remove_octets(conn, cases, letters, now)
     data = {"digests": list(removed.digests), "octets": removed.octets, "by": act.by}
     record_evidence(conn, "purged", kind, number, None, data, now)
-    return removed.octets
+    return removed
 
 
 def _purge_drafts(engine: Engine, settings: Settings, act: Act, done: RetentionReport) -> bool:

@@ -127,6 +127,12 @@ from .messages import NewMessage as NewMessage
 from .need_tables import NewNeedTable as NewNeedTable
 from .notices import NewNotice as NewNotice
 from .notices import StoredNotice as StoredNotice
+from .object_folder import ObjectFolder as ObjectFolder
+from .object_store import find_object_store as find_object_store
+from .object_sweep import find_object_problems as find_object_problems
+from .object_sweep import remove_unnamed_objects as remove_unnamed_objects
+from .object_sweep import sweep_objects as sweep_objects
+from .octet_removal import RemovedOctets as RemovedOctets
 from .officer_acts import NewOfficerAct as NewOfficerAct
 from .oidc_sign_ins import NewOidcSignIn as NewOidcSignIn
 from .operator_acts import ActDecision as ActDecision

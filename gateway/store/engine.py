@@ -29,6 +29,7 @@ from gateway.store.disk_reserve import (
     attach_disk_reserve,
     get_disk_reserve,
 )
+from gateway.store.object_store import ObjectStore, attach_object_store
 from gateway.store.transaction_conflicts import find_conflict
 from gateway.store.transaction_rows import (
     collect_rows,
@@ -36,7 +37,7 @@ from gateway.store.transaction_rows import (
     insert_collected_rows,
 )
 
-__all__ = ["describe_database", "make_engine", "read_transaction", "write_transaction"]
+__all__ = ["describe_database", "make_engine", "read_transaction", "use_object_store", "write_transaction"]
 
 _PRAGMAS: Final = {
     "journal_mode": "wal",
@@ -68,11 +69,19 @@ _readers: Final[WeakKeyDictionary[Engine, Engine]] = WeakKeyDictionary()
 _READING: Final[dict[str, Any]] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
-def make_engine(url: str, *, pool_size: int = 16, reserve: int = 0, volume: str | None = None) -> Engine:
+def make_engine(
+    url: str,
+    *,
+    pool_size: int = 16,
+    reserve: int = 0,
+    volume: str | None = None,
+    objects: ObjectStore | None = None,
+) -> Engine:
     """Return an engine for a ``sqlite:///`` file or a ``postgresql+psycopg://`` server.
 
     `reserve` octets of the disk are reserved for work accepted before; `volume` is a folder on that
-    disk, by default for SQLite that of the file.
+    disk, by default for SQLite that of the file. `objects` keeps large octets; without it they are in
+    the database.
     """
     parsed = _parse_database_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -81,7 +90,15 @@ def make_engine(url: str, *, pool_size: int = 16, reserve: int = 0, volume: str 
     else:
         engine = _make_postgresql_engine(parsed.set(drivername="postgresql+psycopg"), pool_size)
     attach_disk_reserve(engine, DiskReserve(volume, reserve))
+    use_object_store(engine, objects)
     return engine
+
+
+def use_object_store(engine: Engine, objects: ObjectStore | None) -> None:
+    """Let an engine, and its readers, keep large octets in an object store."""
+    for one in (engine, _readers.get(engine)):
+        if one is not None:
+            attach_object_store(one, objects)
 
 
 def describe_database(url: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, insert, select, update
 
 from gateway.errors import MESSAGE_ID_REUSED, GatewayError
 from gateway.message_model import Payload
@@ -36,6 +36,7 @@ __all__ = [
     "load_parcel",
     "load_part",
     "load_payloads",
+    "put_large_octets",
     "replace_parcel",
     "set_message_case",
     "store_response",
@@ -148,6 +149,18 @@ def accept_message(
         conn, MESSAGE, [(stored.id, MESSAGE.initial, state)], StateEvent("accept", at, actor)
     )
     return AcceptedMessage(stored.id, True, answer)
+
+
+def put_large_octets(engine: Engine, message: NewMessage) -> None:
+    """Put the large octets of a message into the object store before the transaction that accepts it."""
+    if not _fits_in_row(message):
+        octets.put_large_octets(engine, message.parcel)
+    for payload in message.payloads:
+        if (
+            len(payload.content) > _LARGEST_IN_ROW
+            and _find_content_offset(message.parcel, payload.content) < 0
+        ):
+            octets.put_large_octets(engine, payload.content)
 
 
 def insert_own_message(conn: Connection, message: NewMessage, at: datetime, actor: str) -> int:

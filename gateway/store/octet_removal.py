@@ -196,7 +196,9 @@ def remove_octets(
     free = [one for one in there if one not in _list_needed(conn, there)]
     sizes = select(func.sum(payloads.c.size)).where(payloads.c.sha256.in_(free))
     count += int(conn.execute(sizes).scalar() or 0)
-    conn.execute(update(payloads).where(payloads.c.sha256.in_(free)).values(content=b"", purged_at=at))
+    conn.execute(
+        update(payloads).where(payloads.c.sha256.in_(free)).values(content=b"", stored_in=None, purged_at=at)
+    )
     return RemovedOctets(tuple(sorted({*free, *gone})), count)
 
 

@@ -1,4 +1,8 @@
-"""Stores octets by their SHA-256: stored once, never changed, verified when read."""
+"""Stores octets by their SHA-256: stored once, never changed, verified when read.
+
+Small ones are in the database. Large ones are in the object store, where the engine has one: they
+are put there before the row that names them is committed.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,18 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Engine, bindparam, literal_column, select, update
 
 from gateway.errors import EVIDENCE_BROKEN, OCTETS_PURGED, GatewayError
+from gateway.message_model import MemoryBody
+from gateway.store.object_store import (
+    OBJECTS,
+    check_object,
+    find_object_store,
+    get_object_store,
+    hold_objects,
+    make_changed_error,
+)
 from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.tables import payloads
 from gateway.store.transaction_rows import get_stored_digests
@@ -18,14 +31,23 @@ __all__ = [
     "check_not_purged",
     "compute_sha256",
     "get_payload_octets",
+    "put_large_octets",
     "store_digested_payloads",
     "store_payload",
     "store_payloads",
     "verify_digest",
+    "verify_payload",
 ]
 
 _INSERT = InsertIfAbsent(payloads, ("sha256",), "sha256")
-_CONTENT = select(payloads.c.content, payloads.c.purged_at).where(payloads.c.sha256 == bindparam("wanted"))
+_CONTENT = select(payloads.c.content, payloads.c.purged_at, payloads.c.stored_in).where(
+    payloads.c.sha256 == bindparam("wanted")
+)
+_PLACE = select(payloads.c.sha256).where(
+    payloads.c.sha256 == bindparam("wanted"),
+    payloads.c.stored_in == literal_column(f"'{OBJECTS}'"),
+    payloads.c.purged_at.is_(None),
+)
 _PURGED = PreparedStatement(
     select(payloads.c.sha256).where(
         payloads.c.sha256 == bindparam("wanted"), payloads.c.purged_at.is_not(None)
@@ -45,14 +67,21 @@ def store_payload(conn: Connection, content: bytes, at: datetime) -> str:
 
 def store_payloads(conn: Connection, contents: Iterable[bytes], at: datetime) -> tuple[str, ...]:
     """Store several octet strings; return their digests in order."""
-    rows = [_make_payload_row(compute_sha256(content), content, at) for content in contents]
+    rows = [_make_payload_row(conn, compute_sha256(content), content, at) for content in contents]
     _insert_rows(conn, rows)
     return tuple(row["sha256"] for row in rows)
 
 
 def store_digested_payloads(conn: Connection, contents: Iterable[tuple[str, bytes]], at: datetime) -> None:
     """Store octets whose digests are known."""
-    _insert_rows(conn, [_make_payload_row(digest, content, at) for digest, content in contents])
+    _insert_rows(conn, [_make_payload_row(conn, digest, content, at) for digest, content in contents])
+
+
+def put_large_octets(engine: Engine, content: bytes) -> None:
+    """Put large octets into the object store before the transaction that stores them, which is then short."""
+    objects = find_object_store(engine)
+    if objects is not None and len(content) > objects.inline:
+        objects.put_object(compute_sha256(content), MemoryBody(content))
 
 
 def _insert_rows(conn: Connection, rows: list[dict[str, Any]]) -> None:
@@ -65,7 +94,8 @@ def _insert_rows(conn: Connection, rows: list[dict[str, Any]]) -> None:
     for row in known:
         if row["sha256"] in purged:
             again = update(payloads).where(payloads.c.sha256 == row["sha256"])
-            conn.execute(again.values(content=row["content"], stored_at=row["stored_at"], purged_at=None))
+            new_values = {name: row[name] for name in ("content", "stored_at", "stored_in")}
+            conn.execute(again.values(**new_values, purged_at=None))
     stored.update(row["sha256"] for row in new)
 
 
@@ -79,20 +109,49 @@ def _lock_purged_digests(conn: Connection, digests: list[str]) -> frozenset[str]
     return frozenset(row.sha256 for row in conn.execute(locked) if row.purged_at is not None)
 
 
-def _make_payload_row(digest: str, content: bytes, at: datetime) -> dict[str, Any]:
-    return {"sha256": digest, "size": len(content), "stored_at": at, "content": content}
+def _make_payload_row(conn: Connection, digest: str, content: bytes, at: datetime) -> dict[str, Any]:
+    """Return the row of some octets; large ones are in the object store when it is made."""
+    row = {"sha256": digest, "size": len(content), "stored_at": at, "content": content, "stored_in": None}
+    objects = find_object_store(conn.engine)
+    if objects is None or len(content) <= objects.inline:
+        return row
+    # From here to the commit no sweep removes the object.
+    hold_objects(conn)
+    objects.put_object(digest, MemoryBody(content))
+    return row | {"content": b"", "stored_in": OBJECTS}
 
 
 def get_payload_octets(conn: Connection, digest: str) -> bytes:
     """Return the octets; raises GW805 when they are missing or do not match their digest.
 
-    Raises GW320 for those that retention has removed.
+    Raises GW320 for those that retention has removed, GW325 and GW326 for those that the object store
+    has lost or changed.
     """
     row = conn.execute(_CONTENT, {"wanted": digest}).first()
     if row is None:
         raise GatewayError(EVIDENCE_BROKEN, f"no stored octets have the digest {digest[:64]}")
     check_not_purged(row.purged_at, digest)
+    if row.stored_in == OBJECTS:
+        return _read_object(conn, digest)
     return verify_digest(row.content, digest)
+
+
+def verify_payload(conn: Connection, digest: str) -> None:
+    """Raise as `get_payload_octets` does; octets in the object store are read in steps."""
+    row = conn.execute(_PLACE, {"wanted": digest}).first()
+    if row is None:
+        get_payload_octets(conn, digest)
+    else:
+        check_object(conn, digest)
+
+
+def _read_object(conn: Connection, digest: str) -> bytes:
+    objects = get_object_store(conn.engine, digest)
+    with objects.open_object(digest) as stream:
+        content = stream.read()
+    if compute_sha256(content) != digest:
+        raise make_changed_error(objects, digest)
+    return content
 
 
 def check_not_purged(purged_at: datetime | None, digest: str) -> None:

@@ -172,6 +172,8 @@ payloads = Table(
     _make_required_column("stored_at", Instant),
     _make_required_column("content", LargeBinary),  # empty where `purged_at` says when it was removed
     Column("purged_at", Instant),
+    Column("stored_in", Text),  # null: in `content`; "objects": in the object store, under its digest
+    Index("ix_payloads_objects", "sha256", **_where("stored_in IS NOT NULL")),
 )
 
 _came = "direction = 'in'"

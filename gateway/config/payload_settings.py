@@ -1,0 +1,26 @@
+"""The settings of large payloads: where they are kept, and which ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from gateway.config.value_types import Location, SettingsSection, Size
+
+__all__ = ["PayloadSettings"]
+
+
+class PayloadSettings(SettingsSection):
+    """Where the octets of large payloads are kept: in files, each under its SHA-256."""
+
+    folder: Location = Field(
+        Path("payloads"),
+        description=(
+            "The folder of large payloads. All processes and machines of the gateway use the same one."
+        ),
+    )
+    # Above it a file costs less than the pages of a database, which are written twice and copied by backups.
+    inline: Size = Field(
+        1024**2, description="Octets up to which a payload or a message is kept in the database."
+    )

@@ -1,0 +1,83 @@
+"""Removes objects that no row names: left by a transaction that failed, or by retention.
+
+An object is written before its row. So the sweep leaves young objects alone, and decides about an old
+one in a transaction beside which no other names objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, Engine, select
+
+from gateway.errors import GatewayError
+from gateway.store.engine import write_transaction
+from gateway.store.object_store import (
+    OBJECTS,
+    ObjectStore,
+    check_object,
+    find_object_store,
+    hold_objects,
+)
+from gateway.store.tables import payloads
+
+__all__ = ["find_object_problems", "remove_unnamed_objects", "sweep_objects"]
+
+#: Objects of one transaction.
+_BATCH: Final = 100
+
+
+def sweep_objects(engine: Engine, part: int, before: datetime) -> int:
+    """Remove old objects without a row whose digest begins with the octet `part`; return how many."""
+    store = find_object_store(engine)
+    if store is None:
+        return 0
+    old = [digest for digest, written in store.list_objects(part) if written < before]
+    return remove_unnamed_objects(engine, old, before)
+
+
+def remove_unnamed_objects(engine: Engine, digests: Sequence[str], before: datetime | None = None) -> int:
+    """Remove those objects that no row names, and with `before` only those that are still old."""
+    store, removed = find_object_store(engine), 0
+    for start in range(0, len(digests) if store is not None else 0, _BATCH):
+        assert store is not None
+        batch = digests[start : start + _BATCH]
+        with write_transaction(engine, "payloads.sweep") as conn:
+            hold_objects(conn, alone=True)
+            for digest in _list_unnamed(conn, batch):
+                if before is None or not _is_fresh(store, digest, before):
+                    store.remove_object(digest)
+                    removed += 1
+    return removed
+
+
+def _is_fresh(store: ObjectStore, digest: str, before: datetime) -> bool:
+    """Return whether somebody has written the object again since it was listed."""
+    written = store.get_write_time(digest)
+    return written is not None and written >= before
+
+
+def _list_unnamed(conn: Connection, digests: Iterable[str]) -> list[str]:
+    wanted = list(digests)
+    named = select(payloads.c.sha256).where(
+        payloads.c.sha256.in_(wanted), payloads.c.stored_in == OBJECTS, payloads.c.purged_at.is_(None)
+    )
+    found = set(conn.execute(named).scalars())
+    return [one for one in wanted if one not in found]
+
+
+def find_object_problems(conn: Connection) -> Iterator[GatewayError]:
+    """Yield GW325 for each object that is missing, GW326 for each that does not have its digest.
+
+    Every object is read.
+    """
+    named = select(payloads.c.sha256, payloads.c.size).where(
+        payloads.c.stored_in == OBJECTS, payloads.c.purged_at.is_(None)
+    )
+    for row in conn.execute(named.order_by(payloads.c.sha256)).all():
+        try:
+            check_object(conn, row.sha256)
+        except GatewayError as problem:
+            yield problem

@@ -1,0 +1,149 @@
+"""Large payloads are kept beside the database, from their arrival to their removal, and in a backup."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from gateway import failpoints
+from gateway.cli import main
+from gateway.message_model import Payload
+from gateway.operations import purge_octets
+from gateway.store import ObjectFolder, find_object_problems, messages, migrate_schema, sweep_objects, tables
+from gateway.store.engine import make_engine, read_transaction, use_object_store
+from tests.flows.test_retention import ACT, Kept
+from tests.kit.kills import die_at
+
+LARGE = b"%PDF-" + b"large" * 400_000
+
+
+class KeptApart(Kept):
+    """A story whose large octets are in a folder of its home."""
+
+    def __init__(self, engine: Engine, home: Path) -> None:
+        use_object_store(engine, ObjectFolder(home / "payloads"))
+        super().__init__(engine, home)
+        self.folder = ObjectFolder(home / "payloads")
+
+    def make(self, content: bytes = LARGE) -> Any:
+        """Return a message with a large part."""
+        unit = self.story.broker.message("Store", b"<a/>")
+        pdf = Payload("pdf.large", "application/pdf", content)
+        large = self.story.broker.message("Store", payloads=(*unit.payloads, pdf))
+        return self.story.broker.seal(large)
+
+    def count_files(self) -> int:
+        return sum(1 for part in range(256) for _ in self.folder.list_objects(part))
+
+    def get_file(self) -> Path:
+        with read_transaction(self.engine) as conn:
+            (row,) = messages.list_messages(conn, action="Store")
+        return Path(self.folder.describe_object(row.parcel_sha256))
+
+
+@pytest.fixture
+def kept(engine: Engine, tmp_path: Path) -> KeptApart:
+    return KeptApart(engine, tmp_path)
+
+
+def test_a_large_message_is_one_file_and_its_part_a_piece_of_it(kept: KeptApart) -> None:
+    assert kept.count_files() == 0
+    parcel = kept.make()
+    kept.story.house.post(parcel)
+    with read_transaction(kept.engine) as conn:
+        (row,) = messages.list_messages(conn, action="Store")
+        assert messages.load_payloads(conn, row.id)[1].content == LARGE
+        largest = conn.execute(select(func.max(func.length(tables.payloads.c.content)))).scalar()
+        assert int(largest or 0) < 1024**2
+    assert kept.get_file().read_bytes() == parcel.read_octets()
+    assert kept.count_files() == 1
+    kept.verify()
+
+
+def test_retention_removes_the_object(kept: KeptApart) -> None:
+    parcel = kept.make()
+    kept.story.house.post(parcel)
+    kept.story.clock.forward(days=11)
+    assert kept.purge().octets > len(LARGE)
+    assert kept.count_files() == 0
+    kept.verify()
+    # The same octets under another id: the object is written again.
+    kept.story.house.post(kept.make())
+    assert kept.count_files() == 1
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_kill_in_the_purge_leaves_at_most_an_object_to_sweep(kept: KeptApart, side: str) -> None:
+    kept.story.house.post(kept.make())
+    kept.story.clock.forward(days=11)
+
+    def purge(hub: Any) -> None:
+        use_object_store(hub.engine, kept.folder)
+        # Behind the case, and the look for another one, comes the mailbox.
+        failpoints._passages[failpoints._NAME] = -2
+        purge_octets(hub.engine, kept.settings, ACT, now=kept.story.clock())
+
+    die_at(kept.story, f"retention.purge.{side}_commit", purge)
+    assert kept.count_files() == 1
+    with read_transaction(kept.engine) as conn:
+        assert not list(find_object_problems(conn))
+    future = datetime.now(UTC) + timedelta(days=2)
+    swept = sum(sweep_objects(kept.engine, part, future) for part in range(256))
+    assert swept == (1 if side == "after" else 0)
+    kept.verify()
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_kill_at_the_receipt_leaves_nothing_that_stays(kept: KeptApart, side: str) -> None:
+    """The object is there before the row: what was not committed is swept, what was is whole."""
+    parcel = kept.make()
+
+    def post(hub: Any) -> None:
+        use_object_store(hub.engine, kept.folder)
+        kept.story.house.post(parcel, hub)
+
+    die_at(kept.story, f"receive.message.{side}_commit", post)
+    assert kept.count_files() == 1
+    if side == "before":
+        future = datetime.now(UTC) + timedelta(days=2)
+        assert sum(sweep_objects(kept.engine, part, future) for part in range(256)) == 1
+        assert b"Acknowledgment" in kept.story.house.post(parcel).body
+    assert kept.get_file().read_bytes() == parcel.read_octets()
+    kept.verify()
+
+
+def test_a_backup_is_restored_and_checked(
+    sqlite_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """First the database, then the folder: what is named is there. `gateway check` reads every object."""
+    home, restored = tmp_path / "home", tmp_path / "restored"
+    home.mkdir()
+    engine = make_engine(sqlite_url)
+    migrate_schema(engine)
+    kept = KeptApart(engine, home)
+    kept.story.house.post(kept.make())
+    file = kept.get_file()
+    engine.dispose()
+    shutil.copytree(home, restored)
+    shutil.copy(sqlite_url.removeprefix("sqlite:///"), restored / "gateway.sqlite3")
+    (restored / "gateway.toml").write_text('[hub]\nhome = "."\n')
+    copy = restored / file.relative_to(home)
+
+    def find() -> list[str]:
+        main(["check", "--home", str(restored)])
+        out = capsys.readouterr().out
+        return [line for line in out.splitlines() if line.startswith(("GW325", "GW326"))]
+
+    assert find() == []
+    content = copy.read_bytes()
+    copy.write_bytes(content[:-1] + b"!")
+    assert find() == [f"GW326 the object no longer has the digest {copy.name} ({copy})"]
+    copy.unlink()
+    assert find() == [f"GW325 the object is not there ({copy})"]
+    copy.write_bytes(content)
+    assert find() == []
