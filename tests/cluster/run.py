@@ -1,0 +1,139 @@
+"""Runs the rows on clusters of their own, and prints what was seen."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tests.cluster.cluster import Cluster, Options, open_cluster, say
+from tests.cluster.database_members import find_missing_programs
+from tests.cluster.judge import find_mistakes, list_acknowledged
+from tests.cluster.network import say_why_no_namespaces
+from tests.cluster.rows import ROWS, Breaking, Row
+from tests.cluster.traffic import Traffic
+
+__all__ = ["main"]
+
+_COLUMNS = ("row", "run", "seed", "offered", "acknowledged", "attempts", "pause", "mistakes", "good")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the rows; 0 when all were possible and good, 1 when one was not, 2 when nothing could be run."""
+    arguments = _parser().parse_args(words)
+    missing = find_missing_programs()
+    if missing:
+        print("no cluster can be made: install " + ", ".join(missing), file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, _end)
+    without = "asked for" if arguments.loopback else say_why_no_namespaces()
+    if without:
+        print(f"NOT POSSIBLE HERE: network namespaces ({without}); all machines share one network")
+    rows = [ROWS[name] for name in arguments.rows or ROWS]
+    report = _run_all(arguments, rows, namespaces=not without)
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+    else:
+        _print_table(report)
+    return 0 if all(one["good"] for one in report if "good" in one) else 1
+
+
+def _end(*_: object) -> None:
+    raise SystemExit("ended by a signal")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
+    parser.add_argument("--rows", nargs="*", choices=tuple(ROWS), help="the rows; all without this")
+    parser.add_argument("--runs", type=int, default=1, help="so often is each row run")
+    parser.add_argument("--seed", type=int, default=None, help="the seed of the first run")
+    parser.add_argument("--rate", type=float, default=5.0, help="messages a second")
+    parser.add_argument("--copies", type=int, default=2, help="what hub nodes wait for; 1 shows what is lost")
+    parser.add_argument(
+        "--asynchronous", action="store_true", help="the members do not wait for each other: rows must fail"
+    )
+    parser.add_argument("--loopback", action="store_true", help="make no network namespaces")
+    parser.add_argument("--folder", help="where the machines have their folders; in memory without this")
+    parser.add_argument("--keep", action="store_true", help="leave the folders with the logs")
+    parser.add_argument("--json", action="store_true", help="print one JSON array")
+    return parser
+
+
+def _run_all(arguments: argparse.Namespace, rows: Sequence[Row], *, namespaces: bool) -> list[dict[str, Any]]:
+    first = random.SystemRandom().randrange(1 << 30) if arguments.seed is None else arguments.seed
+    options = Options(
+        namespaces=namespaces,
+        synchronous=not arguments.asynchronous,
+        copies=arguments.copies,
+        rate=arguments.rate,
+        folder=arguments.folder,
+        keep=arguments.keep,
+    )
+    report: list[dict[str, Any]] = []
+    for run in range(arguments.runs):
+        possible = [row for row in rows if namespaces or not row.needs_network]
+        for row in rows:
+            if row not in possible:
+                report.append(
+                    {"row": row.name, "run": run + 1, "not possible": "it needs network namespaces"}
+                )
+        for row in possible:
+            report.append({"run": run + 1} | _run_row(options, row, first + run))
+    return report
+
+
+def _run_row(options: Options, row: Row, seed: int) -> dict[str, Any]:
+    """Run one row on a cluster of its own."""
+    say(f"{row.name}, seed {seed}: {row.words}")
+    with open_cluster(options) as cluster:
+        found = _break(cluster, row, seed)
+    say(f"{row.name}: {'good' if found['good'] else 'NOT GOOD: ' + '; '.join(found['mistakes'][:5])[:1500]}")
+    return found
+
+
+def _break(cluster: Cluster, row: Row, seed: int) -> dict[str, Any]:
+    traffic = Traffic(cluster.town, cluster.options.rate, seed)
+    run = Breaking(cluster, traffic, random.Random(seed))
+    say("  the broker begins to send")
+    try:
+        with traffic.running():
+            run.steady(4)
+            say("  it is broken")
+            row.breaks(run)
+            say("  it is healed")
+        cluster.restore()
+    except (TimeoutError, RuntimeError) as problem:
+        run.mistakes.append(str(problem))
+    seen = cluster.look(traffic)
+    mistakes = [*run.mistakes, *find_mistakes(traffic.attempts, seen)]
+    return {
+        "row": row.name,
+        "seed": seed,
+        "offered": len(traffic.sent),
+        "acknowledged": len(list_acknowledged(traffic.attempts)),
+        "attempts": len(traffic.attempts),
+        "cases": len(traffic.filed),
+        "effects": len(seen.effects),
+        "asked": len(seen.statuses),
+        **run.figures,
+        "good": not mistakes,
+        "mistakes": mistakes[:50],
+    }
+
+
+def _print_table(report: Sequence[dict[str, Any]]) -> None:
+    for one in report:
+        if "not possible" in one:
+            print(f"{one['row']:18} run {one['run']}  NOT POSSIBLE HERE: {one['not possible']}")
+            continue
+        figures = {
+            name: value for name, value in one.items() if name not in ("row", "run", "mistakes", "good")
+        }
+        words = ", ".join(f"{name} {value}" for name, value in figures.items())
+        print(f"{one['row']:18} run {one['run']}  {'good' if one['good'] else 'NOT GOOD'}  {words}")
+        for mistake in one["mistakes"]:
+            print(f"{'':18}   {mistake[:300]}")
