@@ -53,13 +53,17 @@ _DECIMALS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class RequirementUse:
-    """What one line of a declaration uses of a requirement; `pointer` is the place of the quantity."""
+    """What one line of a declaration uses of a requirement; `pointer` is the place of the quantity.
+
+    `agency` is the one that issued it, where the line names it.
+    """
 
     item: int
     number: str
     quantity: Decimal
     unit: str
     pointer: str = ""
+    agency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +128,27 @@ class JudgedClaim:
     unknown: tuple[RequirementUse, ...] = ()
 
 
-def read_requirement_claim(declaration: etree._Element) -> ClaimedRequirements:
+def read_requirement_claim(declaration: etree._Element, agencies: Container[str] = ()) -> ClaimedRequirements:
     """Return what a schema-valid declaration uses: each AdditionalDocument of an item with a used quantity.
 
-    A use of zero is none. Raises GW402 for a quantity that is no number or a sequence number that is
-    none, GW404 for a negative quantity.
+    Its Submitter names the agency, where that is the code of one of `agencies`; another name says
+    nothing here. A use of zero is none. Raises GW402 for a quantity that is no number or a sequence
+    number that is none, GW404 for a negative quantity.
     """
     places = PointerIndex()
     uses = tuple(
         use
         for item in declaration.findall(f"{_SHIPMENT}/{_DEC}GovernmentAgencyGoodsItem")
         for document in item.findall(f"{_DEC}AdditionalDocument")
-        if (use := _read_use(item, document, places)) is not None
+        if (use := _read_use(item, document, places, agencies)) is not None
     )
     importer = _read_text(declaration, f"{_SHIPMENT}/{_DEC}Importer/{_DEC}ID")
     return ClaimedRequirements(uses, importer, _read_text(declaration, f"{_DEC}Exporter/{_DEC}ID"))
 
 
-def _read_use(item: etree._Element, document: etree._Element, places: PointerIndex) -> RequirementUse | None:
+def _read_use(
+    item: etree._Element, document: etree._Element, places: PointerIndex, agencies: Container[str]
+) -> RequirementUse | None:
     used, number = document.find(_USED), _read_text(document, f"{_DEC}ID")
     if used is None or not number:
         return None
@@ -152,7 +159,9 @@ def _read_use(item: etree._Element, document: etree._Element, places: PointerInd
     if quantity == 0:
         return None
     sequence = _read_number(_read_text(item, f"{_DEC}SequenceNumeric"), places.get_pointer(item))
-    return RequirementUse(int(sequence), number, quantity, used.get("unitCode", "").strip(), pointer)
+    unit, issuer = used.get("unitCode", "").strip(), _read_text(document, f"{_DEC}Submitter/{_DEC}Name")
+    agency = issuer if issuer in agencies else ""
+    return RequirementUse(int(sequence), number, quantity, unit, pointer, agency)
 
 
 def _read_number(text: str, pointer: str) -> Decimal:
@@ -183,9 +192,10 @@ def judge_requirement_claim(
     used: dict[tuple[str, str], dict[str, Decimal]] = {}
     taken, problems, warnings, unknown = [], [], [], []
     for use in claim.uses:
-        candidates = by_number.get(use.number, [])
+        candidates = [one for one in by_number.get(use.number, []) if use.agency in ("", one.agency)]
         if not candidates:
-            detail = f"the ledger does not know requirement {use.number}; nothing is written off"
+            named = f"{use.number} of {use.agency}" if use.agency else use.number
+            detail = f"the ledger does not know requirement {named}; nothing is written off"
             warnings.append(RequirementFinding(REQUIREMENT_UNKNOWN, detail, use.pointer))
             unknown.append(use)
             continue
@@ -213,7 +223,7 @@ def _choose_requirement(
         return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     if len(own) > 1:
         agencies = " and ".join(sorted(one.agency for one in own))
-        detail = f"{agencies} have each issued a requirement {use.number}; it is not clear which is meant"
+        detail = f"{agencies} have each issued a requirement {use.number}; name one in Submitter/Name"
         return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     (chosen,) = own
     if chosen.revoked:

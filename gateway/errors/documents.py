@@ -144,7 +144,10 @@ REQUIREMENT_NOT_USABLE = Problem(
         "revoked, no longer valid, issued to another importer or exporter, or not the only one with its "
         "number."
     ),
-    remedy="Correct the number or the unit at the pointer. The detail says which of these it is.",
+    remedy=(
+        "Correct the number or the unit at the pointer; if two agencies have issued the number, name "
+        "one in Submitter/Name. The detail says which of these it is."
+    ),
     soap="Client",
     http=200,
 )

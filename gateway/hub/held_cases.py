@@ -44,8 +44,8 @@ from gateway.hub.outbox import (
     seal_notice,
     store_message,
 )
+from gateway.hub.requirement_results import make_awaited_use
 from gateway.store import (
-    NewAwaitedUse,
     StateEvent,
     cases,
     deliveries,
@@ -168,11 +168,7 @@ def _await_numbers(conn: Connection, case: int, lacking: LackingSubmission, now:
     """Let a held case wait for the numbers of the items that lack a document; return whether it does."""
     items = {one.item for one in lacking.needs.missing}
     requirement_results.end_awaited_uses(conn, case, "held on", now)
-    new = [
-        NewAwaitedUse(case, use.number, use.item, use.pointer, f"{use.quantity:f}", use.unit)
-        for use in lacking.used.uses
-        if use.item in items
-    ]
+    new = [make_awaited_use(case, use) for use in lacking.used.uses if use.item in items]
     requirement_results.insert_awaited_uses(conn, new, now)
     return bool(new)
 

@@ -1,8 +1,8 @@
 """Tells for which items and laws a declaration names a certificate, so that no document is missing.
 
 The law of a certificate is that of the decisions in force, with an application or without one. A
-certificate that an operator has registered states no law: it has that of its agency, where the agency
-has one law alone.
+certificate that an operator has registered has the laws that were stated, or else that of its agency,
+where the agency has one law alone.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _list_laws(conn: Connection, rows: Sequence[Row[Any]], bundle: MappingBundle
     said = {one.subject for one in results}
     for row in rows:
         if not laws[row.id] and row.id not in said and row.registered_at is not None:
-            laws[row.id] = _find_only_law(row.agency, bundle)
+            laws[row.id] = set(row.laws or _find_only_law(row.agency, bundle))
     return laws
 
 

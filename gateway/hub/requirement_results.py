@@ -56,6 +56,7 @@ __all__ = [
     "join_requirements",
     "join_waiting_cases",
     "list_said_subjects",
+    "make_awaited_use",
     "note_joined_results",
     "store_requirement_results",
 ]
@@ -167,14 +168,17 @@ def await_unknown_requirements(conn: Connection, case_id: int, judged: JudgedCla
 
     The task looks again after this transaction: a result may be stored at this moment.
     """
-    new = [
-        NewAwaitedUse(case_id, use.number, use.item, use.pointer, f"{use.quantity:f}", use.unit)
-        for use in judged.unknown
-    ]
+    new = [make_awaited_use(case_id, use) for use in judged.unknown]
     requirement_results.insert_awaited_uses(conn, new, now)
     if new:
         turn = max(row.id for row in requirement_results.list_awaited_uses(conn, case_id))
         enqueue_task(conn, "join", ("case", case_id), f"await:{case_id}:{turn}", now)
+
+
+def make_awaited_use(case_id: int, use: RequirementUse) -> NewAwaitedUse:
+    """Return what a case waits for: a quantity under a number, of any agency unless the line names one."""
+    quantity, agency = f"{use.quantity:f}", use.agency or None
+    return NewAwaitedUse(case_id, use.number, use.item, use.pointer, quantity, use.unit, agency)
 
 
 def note_joined_results(conn: Connection, case_id: int, wanted: Iterable[int], now: datetime) -> None:
@@ -250,7 +254,12 @@ def _write_off_awaited(conn: Connection, hub: Hub, case: Row[Any], now: datetime
 
 def _make_claim(case: Row[Any], awaited: Row[Any]) -> ClaimedRequirements:
     use = RequirementUse(
-        awaited.item, awaited.number, Decimal(awaited.quantity), awaited.unit, awaited.pointer
+        item=awaited.item,
+        number=awaited.number,
+        quantity=Decimal(awaited.quantity),
+        unit=awaited.unit,
+        pointer=awaited.pointer,
+        agency=awaited.agency or "",
     )
     detail = case.detail or {}
     return ClaimedRequirements((use,), detail.get("importer", ""), detail.get("exporter", ""))

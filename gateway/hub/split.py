@@ -161,7 +161,6 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         signing = admit_signer(hub, opened, arrived.knowledge, SubmissionTimes(arrived.row.received_at, at))
         submission = read_submission(root)
         day = find_local_day(arrived.row.received_at, hub.zone)
-        used = replace(read_requirement_claim(submission.declaration), day=day)
         check_function(arrived.row.action, submission.function)
         declarant = _check_declarant(arrived, submission, signing, at)
         further = _collect_attachments(arrived, submission)
@@ -169,6 +168,8 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         # Read once: the mappings in force may change while this submission is split.
         rules = _find_rules(hub, arrived, numbers)
         bundle = rules.bundle.digest
+        claim = read_requirement_claim(submission.declaration, rules.bundle.organisations)
+        used = replace(claim, day=day)
         release = prepare_release(hub, submission, declarant, rules.parent_codes)
         covered = list_covered_laws(hub, used, day) | list_released_laws(hub, release)
         made = _make_requests(hub, arrived, submission, (numbers, further, covered, rules), root)

@@ -15,6 +15,7 @@ from typing import TypeVar
 from lxml import etree
 
 from gateway.cases import (
+    ClaimedRequirements,
     Filing,
     JudgedClaim,
     Submission,
@@ -132,8 +133,11 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
             detail = f"{submission.reference!r} is the reference of case {known.number}"
             raise GatewayError(REFERENCE_REUSED, detail, "/Submission/Reference")
 
+    def read_claim(submission: Submission) -> ClaimedRequirements:
+        return read_requirement_claim(submission.declaration, rules.bundle.organisations)
+
     def judge_requirements(submission: Submission) -> JudgedClaim:
-        claim = read_requirement_claim(submission.declaration)
+        claim = read_claim(submission)
         with read_transaction(hub.engine) as conn:
             return inspect_requirements(conn, claim, rules.bundle.units, find_local_day(at, hub.zone))
 
@@ -150,9 +154,7 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
             rules,
             hub.need_policy,
             find_local_day(at, hub.zone),
-            covered=list_covered_laws(
-                hub, read_requirement_claim(submission.declaration), find_local_day(at, hub.zone)
-            ),
+            covered=list_covered_laws(hub, read_claim(submission), find_local_day(at, hub.zone)),
         ),
     )
 

@@ -56,6 +56,7 @@ def _describe_one(row: Row[Any], balance: RequirementBalance, units: UnitTable) 
         "used": _write_amounts(balance.used),
         "left": _write_left(balance, granted, units),
         "valid_until": row.valid_until,
+        "laws": row.laws or [],
         "revoked": balance.revoked,
         "added_at": row.added_at,
     }

@@ -57,6 +57,7 @@ class RegisteredRequirement:
     unit: str
     holder: str = ""
     valid_until: date | None = None
+    laws: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def ensure_requirement(conn: Connection, agency: str, number: str, holder: str |
     One that an agency has granted to two holders may be used by anybody.
     """
     new = {"number": number, "agency": agency, "holder": holder or "", "used": {}, "added_at": at}
-    empty = dict.fromkeys(("quantity", "unit", "valid_until", "registered_at", "revoked_at"))
+    empty = dict.fromkeys(("quantity", "unit", "valid_until", "laws", "registered_at", "revoked_at"))
     if _INSERT.insert_one(conn, new | empty) is None and holder is not None:
         same = (requirements.c.number == number, requirements.c.agency == agency)
         conn.execute(
@@ -95,7 +96,8 @@ def register_requirement(conn: Connection, new: RegisteredRequirement, at: datet
     row = asdict(new) | {"used": {}, "registered_at": at, "revoked_at": None, "added_at": at}
     if _INSERT.insert_one(conn, row) is not None:
         return True
-    again = {name: row[name] for name in ("quantity", "unit", "holder", "valid_until", "registered_at")}
+    stated = ("quantity", "unit", "holder", "valid_until", "laws", "registered_at")
+    again = {name: row[name] for name in stated}
     done = conn.execute(
         update(requirements)
         .where(

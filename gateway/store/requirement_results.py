@@ -73,6 +73,7 @@ class NewAwaitedUse:
     pointer: str
     quantity: str
     unit: str
+    agency: str | None = None
 
 
 def insert_results(conn: Connection, new: Sequence[NewRequirementResult], at: datetime) -> bool:

@@ -23,6 +23,7 @@ requirements = Table(
     Column("quantity", Text),
     Column("unit", Text),
     Column("valid_until", Date),
+    Column("laws", Json),  # of one that was registered, where stated
     Column("registered_at", Instant),
     Column("revoked_at", Instant),
     make_required_column("added_at", Instant),
@@ -83,6 +84,7 @@ awaited_requirements = Table(
     make_required_column("pointer"),
     make_required_column("quantity"),
     make_required_column("unit"),
+    Column("agency", Text),  # where the declaration says whose number it is
     make_required_column("awaited_at", Instant),
     Column("ended_at", Instant),
     Column("end_reason", Text),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -116,6 +117,11 @@ def test_the_number_of_two_agencies_is_not_guessed():
     assert judge(use("1", "KGM"), kfda, kpta, importer="2") == []
     either = [balance(("1", "KGM")), balance(("1", "KGM"), agency="KPTA")]
     assert "KFDA and KPTA have each issued" in judge(use("1", "KGM"), *either)[0][1]
+    # A line may say whose number it is; then another agency's is not known.
+    named = replace(use("1", "KGM"), agency="KPTA")
+    assert judge(named, *either) == []
+    (unknown,) = judge_requirement_claim(ClaimedRequirements((named,)), either[:1], TODAY, UNITS).warnings
+    assert unknown.detail == "the ledger does not know requirement C of KPTA; nothing is written off"
 
 
 def test_an_unknown_number_is_a_warning():
@@ -158,6 +164,13 @@ def test_the_declaration_names_certificate_and_quantity():
         (RequirementUse(7, "C-1", Decimal("2.50"), "KGM", pointer),), importer="I", exporter="E"
     )
     assert read_requirement_claim(declaration("0.0")).uses == ()
+    # Who issued it is an agency of the mappings, or nobody that the ledger knows.
+    stated = declaration("1")
+    issuer = etree.SubElement(stated.find(".//{*}AdditionalDocument"), f"{{{WCO_DEC}}}Submitter")
+    etree.SubElement(issuer, f"{{{WCO_DEC}}}Name").text = " KFDA "
+    assert [read_requirement_claim(stated, known).uses[0].agency for known in ({"KFDA"}, {"KPTA"})] == [
+        "KFDA", "",
+    ]  # fmt: skip
     assert read_requirement_claim(declaration("1", number="")).uses == ()
 
 

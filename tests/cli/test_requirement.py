@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from gateway.cases import ClaimedRequirements, RequirementUse
 from gateway.cli import main
 from gateway.hub import get_current_time
+from gateway.hub.requirement_coverage import list_covered_laws
 from gateway.share import get_data_folder
 from gateway.store import RegisteredRequirement, audit_log, requirement_quantities
 from gateway.store.engine import read_transaction, write_transaction
@@ -88,6 +91,8 @@ def test_what_is_not_there_or_no_quantity(run: Run) -> None:
         ("C-1", ("--unit", ""), "does not have ''"),
         ("C-1", ("--until", "2020-01-31"), "2020-01-31 is over"),
         ("C-1", ("--holder", "1 "), "without blanks"),
+        ("C-1", ("--law", "12"), "KFDA has no document under law '12', but under 05, 69, 73"),
+        ("C-1", ("--law", "05", "--law", ""), "no document under law ''"),
     ],
 )
 def test_what_no_declaration_can_use_is_not_registered(
@@ -98,6 +103,27 @@ def test_what_no_declaration_can_use_is_not_registered(
     assert "GW808" in told
     assert words in told
     assert run("requirement", "list", "--json")[1] == ""
+
+
+def test_a_registered_certificate_meets_the_laws_that_it_is_registered_for(run: Run, engine: Engine) -> None:
+    """KFDA has three laws, NPQS one: without a law the certificate of NPQS alone meets a need."""
+    hub = Story(engine, customs=False).hub
+    for number, *more in (
+        ("C-1", "--agency", "KFDA", "--law", "73", "--law", "05"),
+        ("C-2", "--agency", "KFDA"),
+        ("C-3", "--agency", "NPQS"),
+    ):
+        assert run("requirement", "add", number, "--quantity", "9", "--unit", "KGM", *more)[0] == 0
+    uses = tuple(RequirementUse(item, f"C-{item}", Decimal(1), "KGM") for item in (1, 2, 3))
+    covered = list_covered_laws(hub, ClaimedRequirements(uses), get_current_time().date())
+    assert sorted(covered) == [(1, "05"), (1, "73"), (3, "12")]
+    assert json.loads(run("requirement", "show", "C-1", "--json")[1])["laws"] == ["05", "73"]
+    assert "05, 73" in run("requirement", "list")[1]
+    # Registered again after a revocation, under another law.
+    assert run("requirement", "revoke", "C-1", "--agency", "KFDA")[0] == 0
+    assert run("requirement", "add", "C-1", "--quantity", "9", *ADD, "--law", "69")[0] == 0
+    covered = list_covered_laws(hub, ClaimedRequirements(uses[:1]), get_current_time().date())
+    assert sorted(covered) == [(1, "69")]
 
 
 def test_a_cut_list_says_how_many_follow(run: Run, engine: Engine) -> None:

@@ -202,6 +202,44 @@ def test_each_agency_has_its_own_numbers(story: Story) -> None:
     name(story)
     ((problem, _, words),) = told(story)
     assert (problem, "KFDA and KPTA" in words) == ("GW412", True)
+    # The declaration says whose it is.
+    declare_of(story, "D2", "KPTA")
+    assert (story.outcome(), used_of_agency(story, "KPTA")) == (("APPROVED", {1: "APPROVED"}), {"KGM": "4"})
+    assert used_of_agency(story, "KFDA") == {}
+
+
+def declare_of(story: Story, case: str, agency: str) -> None:
+    """Declare 4 kg of the number of one agency."""
+
+    def issued(root: etree._Element) -> None:
+        document = root.find(".//{*}GovernmentAgencyGoodsItem/{*}AdditionalDocument")
+        assert document is not None
+        issuer = etree.Element(f"{{{WCO_DEC}}}Submitter")
+        etree.SubElement(issuer, f"{{{WCO_DEC}}}Name").text = agency
+        at(document, "WriteOff").addprevious(issuer)
+
+    change = all_of(using(case, (1, "2026-118", "4", "KGM")), issued)
+    story.submit(story.submission(change), attach=False)
+    story.tick(seconds=1)
+
+
+def used_of_agency(story: Story, agency: str) -> dict[str, str]:
+    return dict(requirement(story, agency=agency).used)
+
+
+@pytest.mark.parametrize("order", [("KFDA", "KPTA"), ("KPTA", "KFDA")])
+def test_a_case_waits_for_the_number_of_the_agency_that_it_names(
+    story: Story, order: tuple[str, str]
+) -> None:
+    """Whichever of two agencies says the number first, the declaration has that of the one it names."""
+    declare_of(story, "D1", "KPTA")
+    assert report(story)["awaited"][0]["agency"] == "KPTA"
+    for agency in order:
+        say(story, agency=agency, law="01" if agency == "KPTA" else "05", notice="R1", quantity="5")
+        story.tick(seconds=1)
+    assert (used_of_agency(story, "KPTA"), used_of_agency(story, "KFDA")) == ({"KGM": "4"}, {})
+    assert [one["law"] for one in report(story)["results"]] == ["01"]
+    assert report(story)["awaited"] == []
 
 
 @pytest.mark.parametrize(

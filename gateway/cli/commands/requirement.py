@@ -31,6 +31,7 @@ from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, change_options, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
+from gateway.harmonize import MappingBundle
 from gateway.hub import get_current_time, join_waiting_cases, load_active_rules, load_shipped_rules
 from gateway.operations import (
     describe_requirement_results,
@@ -49,7 +50,10 @@ __all__ = [
     "show_requirement",
 ]
 
-_COLUMNS: Final = ("id", "number", "agency", "source", "granted", "left", "holder", "valid_until", "revoked")
+_COLUMNS: Final = (
+    *("id", "number", "agency", "source", "granted", "left"),
+    *("holder", "valid_until", "laws", "revoked"),
+)
 #: What `show` prints as tables of their own.
 _TABLES: Final = ("uses", "results")
 _RESULTS: Final = ("notice", "issued_at", "item", "law", "decision", "quantity", "unit", "current")
@@ -103,6 +107,11 @@ class _Identifier(click.ParamType[str]):
 @click.option(
     "--until", type=click.DateTime(["%Y-%m-%d"]), help="the last day on which a declaration may use it"
 )
+@click.option(
+    "--law",
+    multiple=True,
+    help="a law of the agency's documents that the certificate is under; may be given several times",
+)
 @change_options()
 def add_requirement(arguments: Arguments) -> int:
     """Register a certificate that was issued outside; return 1 when the ledger has its number already."""
@@ -114,6 +123,7 @@ def add_requirement(arguments: Arguments) -> int:
         unit=arguments.unit,
         holder=arguments.holder or "",
         valid_until=arguments.until.date() if arguments.until else None,
+        laws=sorted(set(arguments.law)) or None,
     )
     with change_database(arguments) as change:
         if not requirement_quantities.register_requirement(change.conn, new, change.at):
@@ -135,6 +145,7 @@ def _check_new(arguments: Arguments) -> None:
         known = ", ".join(sorted(bundle.organisations))
         words = f"the mappings have no agency {arguments.agency[:40]!r}, but {known}"
         raise click.BadParameter(words, param_hint="'--agency'")
+    _check_laws(arguments.law, arguments.agency, bundle)
     if bundle.units.get(arguments.unit) is None:
         words = f"the table of units does not have {arguments.unit[:40]!r}; an example is KGM"
         raise click.BadParameter(words, param_hint="'--unit'")
@@ -142,9 +153,18 @@ def _check_new(arguments: Arguments) -> None:
         raise click.BadParameter(f"{arguments.until.date()} is over", param_hint="'--until'")
 
 
+def _check_laws(stated: Sequence[str], agency: str, bundle: MappingBundle) -> None:
+    known = {law for one in bundle.documents.values() if one.organisation == agency for law in one.laws}
+    for law in stated:
+        if law not in known:
+            words = f"{agency} has no document under law {law[:20]!r}, but under {', '.join(sorted(known))}"
+            raise click.BadParameter(words, param_hint="'--law'")
+
+
 def _describe_new(new: RegisteredRequirement) -> dict[str, Any]:
     until = None if new.valid_until is None else new.valid_until.isoformat()
-    return {"quantity": new.quantity, "unit": new.unit, "holder": new.holder, "valid_until": until}
+    return {"quantity": new.quantity, "unit": new.unit, "holder": new.holder, "valid_until": until,
+            "laws": list(new.laws or ())}  # fmt: skip
 
 
 @verb
@@ -227,6 +247,7 @@ def _flatten(one: dict[str, Any]) -> dict[str, Any]:
         return ", ".join(f"{amount['quantity']} {amount['unit']}" for amount in amounts)
 
     words = {name: write(one[name]) for name in ("granted", "used", "left")}
+    words["laws"] = ", ".join(one["laws"])
     return one | words | {"revoked": "yes" if one["revoked"] else ""}
 
 
@@ -246,10 +267,10 @@ def check_requirements(arguments: Arguments) -> int:
     accepted, remarks = validate_document(root, load_shipped_schemas(SUBMISSION))
     if not accepted:
         raise GatewayError(remarks[0].problem, remarks[0].message, remarks[0].pointer or remarks[0].xpath)
-    claim = read_requirement_claim(read_submission(root).declaration)
+    bundle = load_mappings(arguments.path)
+    claim = read_requirement_claim(read_submission(root).declaration, bundle.organisations)
     known = tuple(_read_ledger(read_file(arguments.ledger)))
-    units = load_mappings(arguments.path).units
-    judged = judge_requirement_claim(claim, known, datetime.now(UTC).date(), units)
+    judged = judge_requirement_claim(claim, known, datetime.now(UTC).date(), bundle.units)
     _print_judged(claim, judged, as_json=arguments.json)
     return 1 if judged.problems else 0
 
