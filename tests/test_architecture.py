@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "encryption": {"wire", "pki"},
     "recognition": {"wire", "xmlsec", "pki"},
     "accounts": set(),
-    "agreements": {"wire", "pki"},
+    "agreements": {"wire", "pki", "share"},
     "protocols": {"wire", "xmlsec", "encryption", "pki", "agreements"},
     "harmonize": {"wire", "share"},
     "cases": {"harmonize", "state_machines", "wire"},

@@ -14,6 +14,8 @@ from gateway.agreements.agreement_rules import (
     KnownCertificate,
     KnownParty,
 )
+from gateway.agreements.as4.as4_checks import find_as4_problems, find_profile_deviations
+from gateway.agreements.as4.partner_checks import find_partner_problems
 from gateway.agreements.login_checks import find_login_problem
 from gateway.agreements.pmode import PMode
 from gateway.message_model import PartyId
@@ -398,6 +400,8 @@ _CHECKS_OF_THE_DOCUMENT: Final[tuple[Callable[[AgreementDocument, AgreementSurro
     _find_reliability_problems,
     _find_unsupported_terms,
     _find_foreign_terms,
+    find_as4_problems,
+    find_profile_deviations,
 )
 _CHECKS_OF_THE_FILE: Final[tuple[Callable[[AgreementDocument, AgreementSurroundings], _Found], ...]] = (
     _find_party_problems,
@@ -414,4 +418,5 @@ _CHECKS_OF_THE_SIDES: Final[tuple[Callable[[_TwoSides], _Found], ...]] = (
     _find_direction_problems,
     _find_endpoint_problems,
     _find_reply_problems,
+    lambda sides: find_partner_problems(sides.agreement, sides.partner, sides.known, sides.outgoing),
 )

@@ -1,21 +1,15 @@
-"""Reads an agreement from its YAML file, strictly.
-
-YAML is used only as a notation for nested text: every scalar is a string until this module
-converts it, and there are no anchors, tags, merges or second documents. Each refusal names
-file and line.
-"""
+"""Reads an agreement from its YAML file, strictly. Each refusal names file and line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NoReturn, TypeVar
-
-import yaml
+from typing import Any, Final
 
 from gateway.agreements.agreement_rules import AgreementDocument
-from gateway.agreements.pmode import GZIP, PMode, parse_instant
+from gateway.agreements.as4.profile_fillings import read_fillings
+from gateway.agreements.pmode import GZIP, PMode
 from gateway.agreements.pmode_index import PModeIndex
 from gateway.agreements.pmode_values import (
     ConversationLimits,
@@ -29,133 +23,11 @@ from gateway.agreements.pmode_values import (
     find_endpoint_fault,
     require_condition,
 )
-from gateway.errors import MISUSE, GatewayError, describe_exception
+from gateway.agreements.yaml_nodes import YamlNode as _YamlNode
+from gateway.agreements.yaml_nodes import parse_yaml
 from gateway.message_model import PartyId
 
 __all__ = ["read_agreement", "read_pmodes"]
-
-_MAX_BYTES: Final = 1 << 20
-_MAX_DEPTH: Final = 12
-_Value = TypeVar("_Value")
-
-
-@dataclass(frozen=True, slots=True)
-class _YamlNode:
-    """A string, a list or a mapping of the file, with its line."""
-
-    value: str | list[_YamlNode] | dict[str, _YamlNode]
-    file: str
-    line: int
-
-    def raise_problem(self, detail: str) -> NoReturn:
-        raise GatewayError(MISUSE, detail, f"{self.file}:{self.line}")
-
-    def read_text(self) -> str:
-        if not isinstance(self.value, str) or not self.value:
-            self.raise_problem("a text is expected here")
-        return self.value
-
-    def read_list(self) -> list[_YamlNode]:
-        if not isinstance(self.value, list) or not self.value:
-            self.raise_problem("a list is expected here")
-        return self.value
-
-    def read_fields(self, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, _YamlNode]:
-        fields = self.read_mapping()
-        for name in required:
-            if name not in fields:
-                self.raise_problem(f"{name!r} is missing")
-        for name, node in fields.items():
-            if name not in required and name not in optional:
-                node.raise_problem(
-                    f"{name[:60]!r} is not a key here; known are {', '.join((*required, *optional))}"
-                )
-        return fields
-
-    def read_mapping(self) -> dict[str, _YamlNode]:
-        if not isinstance(self.value, dict):
-            self.raise_problem("a mapping is expected here")
-        return self.value
-
-    def read_integer(self) -> int:
-        text = self.read_text()
-        if not (text.isascii() and text.isdigit() and len(text) <= 9):
-            self.raise_problem(f"{text[:60]!r} is not a whole number")
-        return int(text)
-
-    def read_boolean(self) -> bool:
-        text = self.read_text()
-        if text not in ("true", "false"):
-            self.raise_problem(f"{text[:60]!r} is neither true nor false")
-        return text == "true"
-
-    def read_instant(self) -> datetime:
-        return parse_instant(self.read_text(), f"{self.file}:{self.line}")
-
-    def build_located(self, make: Callable[[], _Value]) -> _Value:
-        """Return what `make` returns; add the file and line of this node to a refusal."""
-        try:
-            return make()
-        except GatewayError as refused:
-            if refused.location.startswith(f"{self.file}:"):
-                raise
-            where = f"{self.file}:{self.line}" + (f" ({refused.location})" if refused.location else "")
-            raise GatewayError(MISUSE, refused.detail, where) from refused
-
-
-class _StrictLoader(yaml.BaseLoader):
-    """Composes nodes; refuses aliases, anchors, tags and excessive nesting."""
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        line = event.start_mark.line + 1
-        if getattr(event, "anchor", None) is not None:
-            raise GatewayError(MISUSE, "anchors and aliases are not read", f"{self.name}:{line}")
-        if getattr(event, "tag", None) is not None:
-            raise GatewayError(MISUSE, "tags are not read", f"{self.name}:{line}")
-        self.depth += 1
-        if self.depth > _MAX_DEPTH:
-            raise GatewayError(MISUSE, "nested too deeply", f"{self.name}:{line}")
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-
-def _parse_yaml(data: bytes, filename: str) -> _YamlNode:
-    if len(data) > _MAX_BYTES:
-        raise GatewayError(MISUSE, "an agreement file is at most 1 MB", filename)
-    try:
-        loader = _StrictLoader(data.decode("utf-8"))
-        loader.name = filename
-        tree = loader.get_single_node()
-    except (yaml.YAMLError, UnicodeDecodeError) as mistake:
-        mark = getattr(mistake, "problem_mark", None)
-        where = f"{filename}:{mark.line + 1}" if mark else filename
-        raise GatewayError(
-            MISUSE, f"not YAML: {getattr(mistake, 'problem', None) or describe_exception(mistake)}", where
-        ) from mistake
-    if tree is None:
-        raise GatewayError(MISUSE, "the file is empty", f"{filename}:1")
-    return _convert_yaml_node(tree, filename)
-
-
-def _convert_yaml_node(tree: Any, filename: str) -> _YamlNode:
-    line = tree.start_mark.line + 1
-    if isinstance(tree, yaml.ScalarNode):
-        return _YamlNode(tree.value, filename, line)
-    if isinstance(tree, yaml.SequenceNode):
-        return _YamlNode([_convert_yaml_node(one, filename) for one in tree.value], filename, line)
-    fields: dict[str, _YamlNode] = {}
-    for key, value in tree.value:
-        where = f"{filename}:{key.start_mark.line + 1}"
-        if not isinstance(key, yaml.ScalarNode):
-            raise GatewayError(MISUSE, "a key is a text", where)
-        if key.value in fields:
-            raise GatewayError(MISUSE, f"key {key.value[:60]!r} is written twice", where)
-        fields[key.value] = _convert_yaml_node(value, filename)
-    return _YamlNode(fields, filename, line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +53,8 @@ class _AgreementTerms:
     defaults: dict[str, _YamlNode] = field(default_factory=dict)
     conversations: ConversationLimits = field(default_factory=ConversationLimits)
     agreement_type: str | None = None
+    profile: str | None = None
+    filled: dict[str, _YamlNode] = field(default_factory=dict)
 
 
 def _read_optional_text(fields: dict[str, _YamlNode], name: str) -> str | None:
@@ -212,6 +86,10 @@ _RELIABILITY: Final = tuple(Reliability.__dataclass_fields__)
 _WORDS: Final = ("ack_requested", "ack_signed", "duplicate_elimination", "ack_actor")
 _MODES: Final = ("security", "reliability", "encryption", "compression", "sync_reply_mode")
 _ENCRYPTION: Final = ("protocol", "algorithms", "certificate", "policy")
+_SECURITY: Final = (
+    *("sign", "policy", "sign_status", "mutual_tls"),
+    *("signature_algorithm", "hash_function", "token_reference"),
+)
 _STRONGEST: Final = "http://www.w3.org/2009/xmlenc11#aes256-gcm"
 _COMPRESSED: Final = Packaging(
     "Compressed",
@@ -223,10 +101,15 @@ _COMPRESSED: Final = Packaging(
 def _merge_defaults(
     terms: _AgreementTerms, own: dict[str, _YamlNode], name: str, keys: tuple[str, ...]
 ) -> dict[str, _YamlNode]:
-    """Return the keys of group `name`; the P-Mode's own keys override the defaults of the file."""
+    """Return the keys of group `name`; the P-Mode's own keys override the defaults of the file.
+
+    What neither says has the value that the profile of the file fills in.
+    """
     merged: dict[str, _YamlNode] = {}
-    for layer in (terms.defaults, own):
-        if name in layer:
+    for layer in (terms.filled, terms.defaults, own):
+        if name in layer and (name, layer[name].value) == ("encryption", "none"):
+            merged = {}
+        elif name in layer:
             merged.update(layer[name].read_fields((), keys))
     return merged
 
@@ -234,7 +117,8 @@ def _merge_defaults(
 def _read_security(
     terms: _AgreementTerms, own: dict[str, _YamlNode], sender: _AgreementParty, receiver: _AgreementParty
 ) -> Security:
-    fields = _merge_defaults(terms, own, "security", ("sign", "policy", "sign_status", "mutual_tls"))
+    fields = _merge_defaults(terms, own, "security", _SECURITY)
+    algorithm = _read_optional_text(fields, "signature_algorithm")
     return Security(
         sign=fields["sign"].read_boolean() if "sign" in fields else True,
         policy=_read_optional_text(fields, "policy") or "strict",
@@ -242,6 +126,9 @@ def _read_security(
         sign_status=fields["sign_status"].read_boolean() if "sign_status" in fields else True,
         certificates=sender.certificates,
         reply_certificates=receiver.certificates,
+        signature_algorithms=() if algorithm is None else (algorithm,),
+        hash_function=_read_optional_text(fields, "hash_function"),
+        token_reference=_read_optional_text(fields, "token_reference"),
     )
 
 
@@ -263,7 +150,7 @@ def _read_reliability(terms: _AgreementTerms, own: dict[str, _YamlNode]) -> Reli
 
 
 def _read_encryption(terms: _AgreementTerms, own: dict[str, _YamlNode]) -> Encryption | None:
-    """Return how payloads are encrypted, None where nothing says that they are."""
+    """Return how payloads are encrypted, None where nothing says that they are, or ``none`` says it."""
     fields = _merge_defaults(terms, own, "encryption", _ENCRYPTION)
     if not fields:
         return None
@@ -277,7 +164,7 @@ def _read_encryption(terms: _AgreementTerms, own: dict[str, _YamlNode]) -> Encry
 
 
 def _read_compression(terms: _AgreementTerms, own: dict[str, _YamlNode]) -> Packaging | None:
-    node = own.get("compression") or terms.defaults.get("compression")
+    node = own.get("compression") or terms.defaults.get("compression") or terms.filled.get("compression")
     method = node.read_text() if node is not None else "none"
     require_condition(method in ("none", "gzip"), "compression is gzip or none", "compression")
     return _COMPRESSED if method == "gzip" else None
@@ -310,6 +197,7 @@ def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
     sender, receiver = _find_pmode_parties(fields, terms)
     service, service_type = _read_service(fields["service"])
     mode = fields.get("sync_reply_mode") or terms.defaults.get("sync_reply_mode")
+    fields = {**{name: node for name, node in terms.filled.items() if name == "mep"}, **fields}
     return node.build_located(
         lambda: PMode(
             id=fields["id"].read_text(),
@@ -339,6 +227,7 @@ def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
             agreement_type=terms.agreement_type,
             reply_pattern=_read_optional_text(fields, "reply_pattern") or "response",
             pull=_read_pull(fields),
+            profile=terms.profile,
         )
     )
 
@@ -368,6 +257,7 @@ def _read_terms(fields: dict[str, _YamlNode]) -> _AgreementTerms:
     sides = {name: _read_party(side) for name, side in parties.read_mapping().items()}
     if len(sides) != 2:
         parties.raise_problem("an agreement has two parties")
+    filled = read_fillings(fields["profile"]) if "profile" in fields else {}
     return _AgreementTerms(
         agreement=fields["agreement"].read_text(),
         protocol=_read_optional_text(fields, "protocol") or "ebms2",
@@ -376,7 +266,9 @@ def _read_terms(fields: dict[str, _YamlNode]) -> _AgreementTerms:
         sides=sides,
         defaults=fields["defaults"].read_fields((), _MODES) if "defaults" in fields else {},
         conversations=_read_limits(fields),
-        agreement_type=_read_optional_text(fields, "agreement_type"),
+        agreement_type=_read_optional_text({**filled, **fields}, "agreement_type"),
+        profile=_read_optional_text(fields, "profile"),
+        filled=filled,
     )
 
 
@@ -387,10 +279,10 @@ def read_pmodes(data: bytes, filename: str) -> tuple[PMode, ...]:
 
 def read_agreement(data: bytes, filename: str) -> AgreementDocument:
     """Return the P-Modes of an agreement file with the lines of its parts; raises GW808 with the line."""
-    root = _parse_yaml(data, filename)
+    root = parse_yaml(data, filename)
     fields = root.read_fields(
         ("agreement", "valid_from", "valid_until", "parties", "pmodes"),
-        ("protocol", "defaults", "conversations", "agreement_type"),
+        ("protocol", "profile", "defaults", "conversations", "agreement_type"),
     )
     terms = _read_terms(fields)
     nodes = fields["pmodes"].read_list()

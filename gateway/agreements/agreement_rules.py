@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from gateway.agreements.as4.as4_rules import AS4_RULES
 from gateway.agreements.pmode import PMode
 from gateway.message_model import PartyId
 
@@ -26,10 +27,11 @@ __all__ = [
 
 
 class AgreementRule(NamedTuple):
-    """A rule: its severity (error, warning or note), and what breaks it."""
+    """A rule: its severity (error, warning or note), what breaks it, and the clause behind it."""
 
     severity: str
     meaning: str
+    clause: str = ""
 
 
 #: An error means that messages will be refused or cannot be sent; a warning, that something is
@@ -98,6 +100,7 @@ AGREEMENT_RULES: Final[Mapping[str, AgreementRule]] = {
     "same-messages": AgreementRule(
         "note", "another agreement is for the same messages: only the CPAId tells them apart"
     ),
+    **{name: AgreementRule(*row) for name, row in AS4_RULES.items()},
 }
 
 
@@ -108,11 +111,17 @@ class AgreementFinding:
     rule: str
     place: str
     text: str
+    stated_in: str = ""
 
     @property
     def severity(self) -> str:
         """Return error, warning or note."""
         return AGREEMENT_RULES[self.rule].severity
+
+    @property
+    def clause(self) -> str:
+        """Return the clause of a standard or a profile that says so, an empty text where none does."""
+        return self.stated_in or AGREEMENT_RULES[self.rule].clause
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +168,10 @@ class AgreementSurroundings:
     """What an agreement meets at a hub at the time `at`.
 
     `hub` is the name of the hub's own party, `own_certificates` the certificates (SHA-256) with
-    which it signs, `logins` the hosts (or host:port) at which it has a login. `others` are the
-    P-Modes of the other active agreements. `result_action` is the action with which the hub answers
-    a submission. `list_unsupported` returns what the hub does not do of a P-Mode's terms.
+    which it signs, `own_algorithms` the algorithms (URIs) of their keys, `logins` the hosts (or host:port)
+    at which it has a login. `others` are the P-Modes of the other active agreements. `result_action` is
+    the action with which the hub answers a submission. `list_unsupported` returns what the hub does not do
+    of a P-Mode's terms.
     """
 
     hub: str
@@ -169,6 +179,7 @@ class AgreementSurroundings:
     parties: tuple[KnownParty, ...]
     others: tuple[PMode, ...] = ()
     own_certificates: frozenset[str] = frozenset()
+    own_algorithms: frozenset[str] = frozenset()
     protocols: frozenset[str] = frozenset({"ebms2"})
     result_action: str = "Result"
     logins: frozenset[str] = frozenset()

@@ -76,7 +76,8 @@ class PMode:
     responses. ebMS 3.0 alone has `mpc`, the channel (None: the default one), `mep`, the exchange that the
     message is part of, `agreement_type`, the type of the agreement's name, `reply_pattern`, by which
     signals about the message are in the HTTP answer or are posted back, and `pull`, by which the To party
-    fetches the message (None: it is posted).
+    fetches the message (None: it is posted). `profile` is the name of the profile whose demands the agreement
+    says it meets, None without one.
     """
 
     id: str
@@ -113,6 +114,7 @@ class PMode:
     agreement_type: str | None = None
     reply_pattern: str = "response"
     pull: PullTerms | None = None
+    profile: str | None = None
 
     def __post_init__(self) -> None:
         _check_names(self)

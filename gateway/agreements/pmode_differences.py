@@ -18,6 +18,7 @@ _WHOLE: Final = {
     "valid_from": "begin of the agreement",
     "valid_until": "end of the agreement",
     "protocol": "protocol",
+    "profile": "profile",
     "conversations.invocations": "most invocations of the process",
     "conversations.concurrent": "most open conversations",
 }
@@ -33,6 +34,7 @@ _WORDS: Final = {
     "security.trust_anchors": "trust anchors of the receiver",
     "security.non_repudiation_of_origin": "proof of origin",
     "security.non_repudiation_of_receipt": "proof of receipt",
+    "security.token_reference": "reference to the certificate of a signature",
     "security.authenticated": "authentication",
     "security.confidential": "confidentiality",
     "security.tamper_proof": "protection from changes",

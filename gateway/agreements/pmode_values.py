@@ -26,6 +26,7 @@ __all__ = [
     "RESPONDING_MODES",
     "SIGNALLING_MODES",
     "SYNC_REPLY_MODES",
+    "TOKEN_REFERENCES",
     "AlternativeChannel",
     "BusinessTerms",
     "ConversationLimits",
@@ -54,6 +55,15 @@ PERSISTENCE: Final = ("none", "transient", "persistent", "transient-and-persiste
 AUTHENTICATION: Final = ("basic", "digest")
 PULL_AUTHORIZATIONS: Final = ("certificate", "username", "both")
 REPLY_PATTERNS: Final = ("response", "callback")
+#: How a signature of WS-Security names its certificate (X.509 Token Profile 1.1 §3).
+TOKEN_REFERENCES: Final = (
+    "X509v3",
+    "X509PKIPathv1",
+    "PKCS7",
+    "SubjectKeyIdentifier",
+    "Thumbprint",
+    "IssuerSerial",
+)
 ENDPOINT_KINDS: Final = ("allPurpose", "request", "response", "error", "login")
 #: The name of a signal channel that serves every signal without a channel of its own.
 ANY_SIGNAL: Final = "*"
@@ -113,8 +123,9 @@ class Security:
     messages are accepted only over TLS with a client certificate of their sender.
 
     `signature_algorithms` and `hash_function` are URIs as agreed, the preferred one first;
-    `trust_anchors` pins whom the receiver believes. `authenticated`, `confidential` and
-    `tamper_proof` say how far the business wants each (one of `PERSISTENCE`).
+    `token_reference`, one of `TOKEN_REFERENCES`, is how the signature names its certificate (AS4;
+    None: as the handler does it). `trust_anchors` pins whom the receiver believes. `authenticated`,
+    `confidential` and `tamper_proof` say how far the business wants each (one of `PERSISTENCE`).
     """
 
     sign: bool = True
@@ -131,10 +142,16 @@ class Security:
     authenticated: str = "none"
     confidential: str = "none"
     tamper_proof: str = "none"
+    token_reference: str | None = None
 
     def __post_init__(self) -> None:
         require_condition(
             self.policy in POLICIES, f"policy is one of {', '.join(POLICIES)}", "security/policy"
+        )
+        require_condition(
+            self.token_reference is None or self.token_reference in TOKEN_REFERENCES,
+            f"token_reference is one of {', '.join(TOKEN_REFERENCES)}",
+            "security/token_reference",
         )
         for name, pins in (
             ("certificates", self.certificates),

@@ -30,6 +30,7 @@ __all__ = [
     "AgreedAlgorithms",
     "EncryptionPolicy",
     "get_encryption_policy",
+    "is_known_algorithm",
     "raise_algorithm_error",
     "select_agreed_algorithms",
 ]
@@ -174,6 +175,11 @@ def get_encryption_policy(name: str) -> EncryptionPolicy:
         known = ", ".join(ENCRYPTION_POLICIES)
         raise GatewayError(SETTINGS_WRONG, f"encryption policy '{name[:60]}' is not one of {known}")
     return ENCRYPTION_POLICIES[name]
+
+
+def is_known_algorithm(name: str) -> bool:
+    """Return whether an algorithm that an agreement names is one that this package has, by any policy."""
+    return name.strip().lower() in _NAMES
 
 
 def select_agreed_algorithms(names: Iterable[str], policy: EncryptionPolicy) -> AgreedAlgorithms:

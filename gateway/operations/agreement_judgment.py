@@ -25,7 +25,7 @@ from gateway.config import Settings
 from gateway.errors import AGREEMENT_UNWORKABLE, AGREEMENT_WARNED, GatewayError
 from gateway.hub import list_effective_pmodes
 from gateway.operations.plain_values import count_things
-from gateway.pki import read_certificates
+from gateway.pki import Certificate, get_signature_algorithm, read_certificates
 from gateway.protocols import PROTOCOLS, list_unsupported_terms
 from gateway.store import parties
 
@@ -64,13 +64,14 @@ def list_surroundings(
     conn: Connection, settings: Settings, at: datetime, pmodes: Iterable[PMode]
 ) -> AgreementSurroundings:
     """Return what an agreement of these P-Modes meets at this hub."""
-    known = list_known_parties(conn)
+    known, own = list_known_parties(conn), _read_own_certificates(settings)
     return AgreementSurroundings(
         hub=settings.hub.party,
         at=at,
         parties=known,
         others=tuple(list_effective_pmodes(conn, _list_identifiers(known, pmodes))),
-        own_certificates=_read_own_certificates(settings),
+        own_certificates=frozenset(one.sha256 for one in own),
+        own_algorithms=frozenset(get_signature_algorithm(one.public_key) for one in own),
         protocols=frozenset(PROTOCOLS),
         list_unsupported=list_unsupported_terms,
         logins=frozenset(name.lower() for name, one in settings.tls.items() if one.login is not None),
@@ -100,18 +101,16 @@ def _make_known_certificate(row: Any) -> KnownCertificate:
     return KnownCertificate(row.sha256, row.use, begins, min(row.not_after, row.valid_until or row.not_after))
 
 
-def _read_own_certificates(settings: Settings) -> frozenset[str]:
+def _read_own_certificates(settings: Settings) -> tuple[Certificate, ...]:
     """Return the certificates with which the hub signs, now and next; `gateway check` judges the files."""
-    found: set[str] = set()
-    for path in (settings.pki.signing_certificate, settings.pki.next.signing_certificate):
-        found |= _read_certificate_digests(path)
-    return frozenset(found)
+    paths = (settings.pki.signing_certificate, settings.pki.next.signing_certificate)
+    return tuple(one for path in paths for one in _read_certificate_file(path))
 
 
-def _read_certificate_digests(path: Path | None) -> set[str]:
+def _read_certificate_file(path: Path | None) -> tuple[Certificate, ...]:
     with contextlib.suppress(OSError, GatewayError):
-        return {one.sha256 for one in read_certificates(path.read_bytes())} if path is not None else set()
-    return set()
+        return tuple(read_certificates(path.read_bytes())) if path is not None else ()
+    return ()
 
 
 def find_load_problem(

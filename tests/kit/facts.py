@@ -22,6 +22,7 @@ from sqlalchemy import Column, Table, UniqueConstraint
 
 from gateway.accounts import ROLES, Right
 from gateway.agreements import AGREEMENT_RULES, CPA_RULES
+from gateway.agreements.as4.profile_tables import list_profiles, read_profile
 from gateway.cli.verb_groups import build_root, load_verb
 from gateway.cli.verb_table import VERBS
 from gateway.config import Settings, describe_settings
@@ -467,8 +468,23 @@ def draw_mischief(_: Words) -> str:
 
 
 def draw_agreement_rules(_: Words) -> str:
-    rows = [(code(name), one.severity, one.meaning) for name, one in AGREEMENT_RULES.items()]
-    return table(("finding", "severity", "what is wrong"), rows)
+    rows = [(code(name), one.severity, one.meaning, one.clause) for name, one in AGREEMENT_RULES.items()]
+    return table(("finding", "severity", "what is wrong", "clause"), rows)
+
+
+def draw_profiles(_: Words) -> str:
+    tables = [read_profile(name) for name in list_profiles()]
+    rows = [
+        (
+            code(one.name),
+            f"{one.title}. {one.note}".strip(),
+            str(sum(row.level == "must" and bool(row.term) for row in one.rows)),
+            str(sum(row.level != "must" for row in one.rows)),
+            str(sum(not row.term for row in one.rows)),
+        )
+        for one in tables
+    ]
+    return table(("profile", "what it is", "demands", "advice", "held by the hub in any case"), rows)
 
 
 def draw_cpa_rules(_: Words) -> str:
@@ -537,6 +553,7 @@ DRAWN: dict[str, Callable[[Words], str]] = {
     "suite-features": draw_suite_features,
     "agreement-kinds": draw_agreement_kinds,
     "agreement-rules": draw_agreement_rules,
+    "profiles": draw_profiles,
     "cpa-rules": draw_cpa_rules,
     "documents": document_facts.draw_documents,
     "organisations": document_facts.draw_organisations,

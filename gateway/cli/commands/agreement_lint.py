@@ -106,5 +106,8 @@ def _lint_yaml(
         settings = read_verb_settings(arguments)
         with read_database(arguments) as conn:
             found = judge_agreement(conn, settings, document, now)
-    told = [StatedFinding(one.rule, one.severity, one.place, one.text, "", _YAML_CLAUSE) for one in found]
+    told = [
+        StatedFinding(one.rule, one.severity, one.place, one.text, "", one.clause or _YAML_CLAUSE)
+        for one in found
+    ]
     return document.pmodes[0].agreement, told

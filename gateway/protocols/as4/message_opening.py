@@ -16,6 +16,7 @@ from gateway.errors import (
 )
 from gateway.message_model import ErrorSignal, Party, Receipt, UserMessage
 from gateway.pki import Certificate
+from gateway.protocols.as4.agreed_algorithms import check_agreed_algorithms
 from gateway.protocols.as4.answer_signals import check_answer, name_answer_parties
 from gateway.protocols.as4.message_reading import (
     SIGNATURE,
@@ -133,6 +134,7 @@ def _verify_signer(
     known = (*context.known_certificates, *context.list_party_certificates(context.get_party_name(sender)))
     signed = verify_signature(message, pmode.security.policy, context.limits, check_signer_certificate, known)
     if signed is not None:
+        check_agreed_algorithms(signed, pmode)
         context.check_signing_certificate(signed.certificate, SIGNATURE)
     return signed
 

@@ -8,6 +8,7 @@ from typing import Final
 from gateway.agreements import MessageRoute, PMode, RoutePlaces
 from gateway.errors import HEADER_INCONSISTENT, NOT_SUPPORTED, PARTY_UNKNOWN, PMODE_UNKNOWN, GatewayError
 from gateway.message_model import AckRequest, UserMessage
+from gateway.protocols.as4.agreed_algorithms import list_unsupported_algorithms
 from gateway.protocols.core import ProtocolContext
 from gateway.wire import EB3
 
@@ -94,7 +95,7 @@ def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
         "messages of AS4 are not pulled yet": pmode.pull is None,
         "each party of AS4 has a role": pmode.from_role is not None and pmode.to_role is not None,
     }
-    return tuple(words for words, held in found.items() if not held)
+    return (*(words for words, held in found.items() if not held), *list_unsupported_algorithms(pmode))
 
 
 def require_supported_terms(pmode: PMode) -> None:

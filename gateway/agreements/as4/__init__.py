@@ -1,0 +1,1 @@
+"""What profiles of AS4 demand of P-Modes, and what lint knows of agreements by AS4."""
