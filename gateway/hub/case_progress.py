@@ -43,6 +43,7 @@ from gateway.hub.outbox import CANCELLATION, enqueue_task
 from gateway.hub.register import open_active_mappings
 from gateway.hub.requirement_ledger import apply_decided_items, give_back_requirements
 from gateway.store import (
+    OpenRequest,
     StateEvent,
     StoredNotice,
     agency_requests,
@@ -76,12 +77,16 @@ _NOT_HEARD: Final = frozenset({"QUEUED", "HELD", "FAILED"})
 CANCELLATION_EVENTS: Final = {"cancel": "ACCEPTED", "refuse_cancel": "REFUSED"}
 
 
-def outdate_early_decisions(conn: Connection, request: Row[Any], notice: str) -> None:
+def outdate_early_decisions(conn: Connection, case: Row[Any], request: Row[Any], notice: str) -> None:
     """Let no decision of a notice count that came before its agency was sent the amended application.
+
+    Of a case that was never amended nothing is asked.
 
     The agency may answer a call before
     it has returned, so that a decision during the call counts; so does one when an operator has ended it.
     """
+    if not _list_turn(case):
+        return
     waiting = any(
         row.dedupe_key.startswith(f"amend:{request.number}:") and row.state in _NOT_HEARD
         for row in deliveries.list_by_request(conn, request.case_id, request.id)
@@ -121,13 +126,13 @@ def _is_question_heard(conn: Connection, request: Row[Any]) -> bool:
 
 
 def move_request(
-    conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, StoredNotice], now: datetime
+    conn: Connection, hub: Hub, request: OpenRequest, said: tuple[Notice, StoredNotice], now: datetime
 ) -> str:
     """Move the request: to decided by its decisions alone, otherwise by the status code; return its event.
 
     The same notices lead to the same state in every order. Among notices that ask for an action the
     latest issued one counts; a notice that was overtaken on the way is only stored. An application that
-    its agency has cancelled stays cancelled.
+    its agency has cancelled stays cancelled. The caller writes the request.
     """
     notice, stored = said
     asking_codes = {one.code for one in hub.rules.status_codes.values() if one.event in _ASKING}
@@ -147,23 +152,17 @@ def move_request(
             values["cancellation"] = CANCELLATION_EVENTS[event]
     elif event in _ASKING and not leads:
         return event
-    agency_requests.apply_event(
-        conn,
-        request.id,
-        StateEvent(event, now, request.agency, notice.number[:100]),
-        before=request.state,
-        **values,
-    )
+    request.apply_event(conn, StateEvent(event, now, request.agency, notice.number[:100]), **values)
     return event
 
 
-def _choose_decision_event(conn: Connection, request: Row[Any]) -> str:
+def _choose_decision_event(conn: Connection, request: OpenRequest) -> str:
     if request.state == "DECIDED":
         return "correct"
     standing = make_standing_decisions(
         decisions.list_by_request(conn, request.id), {request.id: request.number}
     )
-    return "decide" if is_decided(make_concern(request), standing) else "decide_item"
+    return "decide" if is_decided(make_concern(request.copy_state()), standing) else "decide_item"
 
 
 def move_case(

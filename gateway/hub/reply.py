@@ -51,13 +51,14 @@ from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import (
     NewDecision,
     NewNotice,
+    OpenRequest,
     StateEvent,
     agency_requests,
     cases,
     correlations,
     decisions,
     notices,
-    officer_acts,
+    open_request,
     payloads,
     requirement_quantities,
     rerun_after_conflict,
@@ -96,16 +97,17 @@ def apply_call_back(
     if witness is None and is_result_without_application(hub, agency, said):
         return _store_result(hub, agency, said, spoken)
     with write_transaction(hub.engine, "reply.call_back") as conn:
-        request = _find_request(conn, agency, said)
-        case = cases.lock_case(conn, request.case_id)
+        found = _find_request(conn, agency, said)
+        case = cases.lock_case(conn, found.case_id)
+        request = _open_request(conn, found.id)
         now = hub.clock()
         if witness is not None:
-            witness(conn, request, now)
-        elif _comes_after_console(conn, hub, request, said.answer):
+            witness(conn, found, now)
+        elif _comes_after_console(hub, request, said.answer):
             detail = f"application {request.number} was decided at the console"
             raise GatewayError(CASE_CLOSED, detail, "ApplicationNumber")
         _record_signed_reply(conn, hub, request, spoken, now)
-        _apply_to_request(conn, hub, (case, request.id), said.answer, now)
+        _apply_to_request(conn, hub, (case, request), said.answer, now)
         settle_deadlines(conn, hub, case.id, now)
     return str(case.number)
 
@@ -117,22 +119,30 @@ def _store_result(hub: Hub, agency: str, said: AgencyCallback, spoken: SignedRep
     return number
 
 
-def _comes_after_console(conn: Connection, hub: Hub, request: Row[Any], answer: AgencyAnswer) -> bool:
+def _open_request(conn: Connection, request: int) -> OpenRequest:
+    """Return a request of a locked case; raises GW701 where there is none."""
+    found = open_request(conn, request)
+    if found is None:
+        raise GatewayError(REPLY_UNMATCHED, f"there is no request {request}")
+    return found
+
+
+def _comes_after_console(hub: Hub, request: OpenRequest, answer: AgencyAnswer) -> bool:
     """Return whether the agency's own system decides what its officers decided at the console."""
     if not isinstance(answer, Notice):
         return False
     code = hub.rules.status_codes.get(answer.status_code)
     decides = bool(answer.decisions) or (code is not None and code.event == "decide")
-    return decides and officer_acts.has_decided(conn, request.id)
+    return decides and bool(request.decided_at_console)
 
 
 def _record_signed_reply(
-    conn: Connection, hub: Hub, request: Row[Any], spoken: SignedReply, now: datetime
+    conn: Connection, hub: Hub, request: OpenRequest, spoken: SignedReply, now: datetime
 ) -> None:
     """Store the signed octets of an agency's reply, and record as evidence why its signer was accepted."""
     if spoken.envelope:
         digest = payloads.store_payload(conn, spoken.envelope, now)
-        agency_requests.set_last_reply(conn, request.id, digest)
+        request.set_columns(reply_sha256=digest)
         said = {"agency": request.agency, **describe_signer(hub, spoken)}
         record_evidence(conn, "reply", "request", request.id, digest, said, now)
 
@@ -167,22 +177,23 @@ def apply_answer(
     answer, spoken = heard
     with write_transaction(hub.engine, "reply.answer") as conn:
         case = cases.lock_case_of_request(conn, request_id)
-        request = agency_requests.find_by_id(conn, request_id)
-        if case is None or request is None:
+        if case is None:
             raise GatewayError(REPLY_UNMATCHED, f"there is no request {request_id}")
+        request = _open_request(conn, request_id)
         now = hub.clock()
-        agency_requests.apply_event(conn, request.id, StateEvent("send", now, _ACTOR), before=request.state)
+        request.apply_event(conn, StateEvent("send", now, _ACTOR))
         record_evidence(
             conn, "sent", "request", request.id, request.document_sha256, {"agency": request.agency}, now
         )
-        if _comes_after_console(conn, hub, request, answer):
+        if _comes_after_console(hub, request, answer):
+            request.write(conn)
             # The call was under way when the agency was switched to the console, and is answered too late.
             data = {"agency": request.agency, **describe_signer(hub, spoken)}
             kept = payloads.store_payload(conn, spoken.envelope, now)
             record_evidence(conn, "overtaken", "request", request.id, kept, data, now)
         else:
             _record_signed_reply(conn, hub, request, spoken, now)
-            _apply_to_request(conn, hub, (case, request.id), answer, now)
+            _apply_to_request(conn, hub, (case, request), answer, now)
         settle_deadlines(conn, hub, case.id, now)
         finish(conn)
         case_closing.close_case_when_done(conn, case, now)
@@ -211,14 +222,15 @@ def _apply_side_answer(
 ) -> None:
     """Apply the answer to a call that does not send the application: an acknowledgment moves nothing."""
     answer, spoken = heard
-    request = agency_requests.find_by_id(conn, request_id)
-    if request is None:
+    case = cases.lock_case_of_request(conn, request_id)
+    if case is None:
         raise GatewayError(REPLY_UNMATCHED, f"there is no request {request_id}")
+    request = _open_request(conn, request_id)
     now = hub.clock()
-    case = cases.lock_case(conn, request.case_id)
     _record_signed_reply(conn, hub, request, spoken, now)
     if isinstance(answer, Notice):
-        _apply_to_request(conn, hub, (case, request.id), answer, now)
+        _apply_to_request(conn, hub, (case, request), answer, now)
+    request.write(conn)
     settle_deadlines(conn, hub, case.id, now)
     finish(conn)
     case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), now)
@@ -241,22 +253,20 @@ def _find_request(conn: Connection, agency: str, said: AgencyCallback) -> Row[An
 
 
 def _apply_to_request(
-    conn: Connection, hub: Hub, about: tuple[Row[Any], int], answer: AgencyAnswer, now: datetime
+    conn: Connection, hub: Hub, about: tuple[Row[Any], OpenRequest], answer: AgencyAnswer, now: datetime
 ) -> None:
-    """Apply an answer to a request (row id) of a locked case."""
-    case, request = about
-    current = agency_requests.find_by_id(conn, request)
-    if current is None:
-        raise GatewayError(REPLY_UNMATCHED, f"request {request} is gone")
-    check_forwarded(conn, current, answer, hub.rules.status_codes)
+    """Apply an answer to a request of a locked case, and write what was changed of the request."""
+    request = about[1]
+    check_forwarded(conn, request.copy_state(), answer, hub.rules.status_codes)
     if isinstance(answer, AgencyAcknowledgment):
-        _apply_acknowledgment(conn, current, answer, now)
+        _apply_acknowledgment(conn, request, answer, now)
     else:
-        _apply_notice(conn, hub, (case, current), answer, now)
+        _apply_notice(conn, hub, about, answer, now)
+    request.write(conn)
 
 
 def _apply_acknowledgment(
-    conn: Connection, request: Row[Any], answer: AgencyAcknowledgment, now: datetime
+    conn: Connection, request: OpenRequest, answer: AgencyAcknowledgment, now: datetime
 ) -> None:
     """Store the first receipt number; an acknowledgment that changes nothing is not recorded again."""
     known, said = request.receipt_number, answer.receipt_number
@@ -265,19 +275,19 @@ def _apply_acknowledgment(
         return
     values = {"receipt_number": said} if known is None else {}
     event = StateEvent("acknowledge", now, request.agency, said[:100])
-    agency_requests.apply_event(conn, request.id, event, before=request.state, **values)
+    request.apply_event(conn, event, **values)
     _correlate_receipt(conn, request, said)
     record_evidence(conn, "acknowledged", "request", request.id, None, {"receipt": said}, now)
 
 
-def _store_receipt(conn: Connection, request: Row[Any], said: str) -> None:
+def _store_receipt(conn: Connection, request: OpenRequest, said: str) -> None:
     """Store the receipt number that a notice states; the first one that an agency gave stays."""
     if request.receipt_number is None:
-        agency_requests.set_receipt_number(conn, request.id, said)
+        request.set_columns(receipt_number=said)
     _correlate_receipt(conn, request, said)
 
 
-def _correlate_receipt(conn: Connection, request: Row[Any], said: str) -> None:
+def _correlate_receipt(conn: Connection, request: OpenRequest, said: str) -> None:
     # Some agencies give one receipt number to several applications: it then identifies the first one.
     value = f"{request.agency}:{said}"
     if correlations.find_correlation(conn, "agency-receipt", value) is None:
@@ -285,14 +295,16 @@ def _correlate_receipt(conn: Connection, request: Row[Any], said: str) -> None:
 
 
 def _apply_notice(
-    conn: Connection, hub: Hub, about: tuple[Row[Any], Row[Any]], notice: Notice, now: datetime
+    conn: Connection, hub: Hub, about: tuple[Row[Any], OpenRequest], notice: Notice, now: datetime
 ) -> None:
-    case, request = about
+    case, opened = about
+    # As it is before the notice moves it.
+    request = opened.copy_state()
     code = check_notice_status(notice, hub.rules.status_codes)
     _check_decided_items(request, notice.decisions)
     if request.state == "CANCELLED" and (notice.decisions or code.event == "decide"):
         raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
-    stored = notices.insert_notice(conn, _make_notice_row(request, notice), now)
+    stored = notices.insert_notice(conn, _make_notice_row(request, notice), now, first=not request.noticed)
     if stored is None:
         return
     decisions.insert_decisions(
@@ -301,7 +313,7 @@ def _apply_notice(
     if request.removed:
         # What is said of a removed item is kept and passed on, and does not count.
         decisions.outdate_items(conn, request.id, {int(item) for item, _ in request.removed}, now)
-    _add_requirements(conn, hub, about, notice, now)
+    _add_requirements(conn, hub, (case, request), notice, now)
     record_evidence(
         conn,
         "notice",
@@ -312,14 +324,15 @@ def _apply_notice(
         now,
     )
     if notice.receipt_number:
-        _store_receipt(conn, request, notice.receipt_number)
+        _store_receipt(conn, opened, notice.receipt_number)
     if notice.decisions:
-        outdate_early_decisions(conn, request, notice.number)
-    event = move_request(conn, hub, request, (notice, stored), now)
+        outdate_early_decisions(conn, case, request, notice.number)
+    event = move_request(conn, hub, opened, (notice, stored), now)
+    opened.write(conn)
     apply_fee_notice(conn, hub, request, (notice, code), now)
     if event == "cancel":
         end_fees_of_cancelled(conn, request.id, now, decided=request.state == "DECIDED")
-    if notice.decisions or event == "cancel":
+    if (notice.decisions or event == "cancel") and request.clearance is not None:
         record_late_decision(conn, case, request, stored.id, notice.number, now)
     if notice.decisions and is_cancellation_open(request):
         answer_cancellation_by_decision(conn, request.id, notice.number, now)

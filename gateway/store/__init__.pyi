@@ -135,6 +135,8 @@ from .object_sweep import sweep_objects as sweep_objects
 from .octet_removal import RemovedOctets as RemovedOctets
 from .officer_acts import NewOfficerAct as NewOfficerAct
 from .oidc_sign_ins import NewOidcSignIn as NewOidcSignIn
+from .open_requests import OpenRequest as OpenRequest
+from .open_requests import open_request as open_request
 from .operator_acts import ActDecision as ActDecision
 from .operator_acts import NewOperatorAct as NewOperatorAct
 from .own_cases import OwnCaseFilter as OwnCaseFilter

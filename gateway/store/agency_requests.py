@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from gateway.state_machines import REQUEST
 from gateway.store import transitions
 from gateway.store.tables import agency_requests, decisions
+from gateway.store.transaction_reads import read_once
 from gateway.store.transitions import StateEvent
 
 __all__ = [
@@ -26,8 +27,6 @@ __all__ = [
     "list_overdue_requests",
     "outdate_decisions",
     "set_due_time",
-    "set_last_reply",
-    "set_receipt_number",
     "set_required_items",
     "set_sent_document",
 ]
@@ -111,18 +110,6 @@ def forget_refused_cancellations(conn: Connection, case_id: int) -> None:
     conn.execute(changed.values(cancellation=None))
 
 
-def set_last_reply(conn: Connection, request: int, reply_sha256: str) -> None:
-    """Set the signed octets of the agency's last reply."""
-    changed = update(agency_requests).where(agency_requests.c.id == request)
-    conn.execute(changed.values(reply_sha256=reply_sha256))
-
-
-def set_receipt_number(conn: Connection, request: int, said: str) -> None:
-    """Set the agency's own number of the application."""
-    changed = update(agency_requests).where(agency_requests.c.id == request)
-    conn.execute(changed.values(receipt_number=said))
-
-
 def find_by_id(conn: Connection, request: int) -> Row[Any] | None:
     """Return the request of this row id."""
     return conn.execute(_GET, {"wanted": request}).first()
@@ -142,7 +129,11 @@ def find_by_requirement(conn: Connection, agency: str, number: str) -> Row[Any] 
 
 def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return the requests of a case in their order."""
-    return conn.execute(_OF_CASE, {"wanted": case_id}).all()
+
+    def read() -> Sequence[Row[Any]]:
+        return conn.execute(_OF_CASE, {"wanted": case_id}).all()
+
+    return read_once(conn, (agency_requests,), ("requests of a case", case_id), read)
 
 
 def list_overdue_requests(conn: Connection, now: datetime, limit: int = 100) -> Sequence[Row[Any]]:

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, ScalarSelect, func, insert, select
 
 from gateway.store.deadline_tables import calendar_editions
 
 __all__ = [
     "NewCalendarEdition",
+    "count_editions",
     "find_edition",
     "insert_edition",
     "list_contents",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 _C = calendar_editions.c
+_MARK = select(func.count(_C.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,14 @@ def find_edition(conn: Connection, kind: str, name: str, edition: str) -> Row[An
     return conn.execute(found).one_or_none()
 
 
+def count_editions() -> ScalarSelect[int]:
+    """Return the mark of the stored editions as a column."""
+    return select(func.count(_C.id)).scalar_subquery()
+
+
 def read_mark(conn: Connection) -> int:
     """Return a number that is another one when an edition was loaded: how many there are."""
-    return int(conn.execute(select(func.count(_C.id))).scalar_one())
+    return int(conn.execute(_MARK).scalar_one())
 
 
 def list_contents(conn: Connection) -> Sequence[tuple[str, bytes]]:

@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from gateway.errors import NO_OPEN_CASE, REFERENCE_REUSED, GatewayError
-from gateway.state_machines import CASE
+from gateway.state_machines import CASE, get_next_state
 from gateway.store import messages, transitions
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.tables import agency_requests, cases
+from gateway.store.transaction_reads import forget_reads, read_once
 from gateway.store.transitions import StateEvent
 
 __all__ = [
@@ -134,22 +135,39 @@ def lock_case(conn: Connection, case_id: int) -> Row[Any]:
     """Lock the case until the transaction ends and return it as it is now.
 
     Every transaction on a case does this first: of two last decisions that arrive together, the
-    second must see the first. SQLite has locked the file already.
+    second must see the first. SQLite has locked the file already. A transaction that has locked the
+    case, and has not written it since, has it in hand.
     """
-    row = conn.execute(_LOCK, {"wanted": case_id}).first()
+    row = read_once(conn, (cases,), ("locked case", case_id), lambda: _lock_case(conn, case_id))
     if row is None:
         raise GatewayError(NO_OPEN_CASE, f"there is no case {case_id}")
     return row
 
 
+def _lock_case(conn: Connection, case_id: int) -> Row[Any] | None:
+    row = conn.execute(_LOCK, {"wanted": case_id}).first()
+    forget_reads(conn)
+    return row
+
+
 def lock_case_of_request(conn: Connection, request: int) -> Row[Any] | None:
     """Lock the case of a request (row id) until the transaction ends; None where there is no such request."""
-    return conn.execute(_LOCK_BY_REQUEST, {"request": request}).first()
+    row = conn.execute(_LOCK_BY_REQUEST, {"request": request}).first()
+    forget_reads(conn)
+    return row if row is None else read_once(conn, (cases,), ("locked case", row.id), lambda: row)
 
 
-def apply_event(conn: Connection, case_id: int, what: StateEvent, **values: Any) -> str:
-    """Apply an event to a case (values: outcome, detail, due_at, closed_at); return its new state."""
-    return transitions.apply_event(conn, cases, CASE, case_id, what, **values)
+def apply_event(
+    conn: Connection, case_id: int, what: StateEvent, *, before: str | None = None, **values: Any
+) -> str:
+    """Apply an event to a case (values: outcome, detail, due_at, closed_at); return its new state.
+
+    `before` is the state of the case, which is locked: an event that leaves it so writes no row of it.
+    """
+    if before is not None and not values and get_next_state(CASE, before, what.event) == before:
+        transitions.record_transitions(conn, CASE, [(case_id, before, before)], what)
+        return before
+    return transitions.apply_event(conn, cases, CASE, case_id, what, before=before, **values)
 
 
 def set_due_time(conn: Connection, case_id: int, due_at: datetime | None) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, Update, bindparam, func, insert, select, update
 
+from gateway.store.calendar_editions import count_editions
 from gateway.store.deadline_tables import deadlines
 from gateway.store.tables import agency_requests, cases
 
 __all__ = [
     "NewDeadline",
     "change_deadline",
+    "change_deadlines",
     "count_by_state",
     "find_by_id",
     "insert_deadlines",
@@ -28,7 +31,7 @@ __all__ = [
 _D: Final = deadlines.c
 _GET: Final = select(deadlines).where(_D.id == bindparam("wanted"))
 _LIVE: Final = (
-    select(deadlines)
+    select(deadlines, count_editions().label("mark"))
     .where(_D.case_id == bindparam("wanted"), _D.ended_at.is_(None))
     .order_by(_D.id)
     .with_for_update(key_share=True)
@@ -69,7 +72,19 @@ def insert_deadlines(conn: Connection, new: Sequence[NewDeadline]) -> None:
 
 def change_deadline(conn: Connection, deadline: int, values: Mapping[str, Any]) -> None:
     """Set columns of a deadline; the case must be locked."""
-    conn.execute(update(deadlines).where(_D.id == deadline).values(**values))
+    change_deadlines(conn, [deadline], values)
+
+
+def change_deadlines(conn: Connection, wanted: Sequence[int], values: Mapping[str, Any]) -> None:
+    """Set columns of deadlines of a locked case, the same of each."""
+    if wanted:
+        conn.execute(_build_change(tuple(values)), {"changed": list(wanted), **values})
+
+
+@lru_cache(maxsize=32)
+def _build_change(names: tuple[str, ...]) -> Update:
+    changed = update(deadlines).where(_D.id.in_(bindparam("changed", expanding=True)))
+    return changed.values({name: bindparam(name) for name in names})
 
 
 def find_by_id(conn: Connection, deadline: int) -> Row[Any] | None:
@@ -78,7 +93,10 @@ def find_by_id(conn: Connection, deadline: int) -> Row[Any] | None:
 
 
 def list_live(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
-    """Lock the deadlines of a locked case that have not ended, in the order of their ids, and return them."""
+    """Lock the deadlines of a locked case that have not ended, in the order of their ids, and return them.
+
+    Each has the `mark` of the calendars and terms, as `calendar_editions.read_mark` returns it.
+    """
     return conn.execute(_LIVE, {"wanted": case_id}).all()
 
 

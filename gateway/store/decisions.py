@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, or_, select, update
 from gateway.errors import DECISION_CONFLICT, GatewayError
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.tables import agency_requests, decisions
+from gateway.store.transaction_reads import read_once
 
 __all__ = [
     "COUNTING",
@@ -114,12 +115,20 @@ def _mark_superseded(conn: Connection, request: int) -> None:
 
 def list_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
     """Return every decision on a request as it was amended last, in the order received."""
-    return conn.execute(_OF_REQUEST, {"wanted": request}).all()
+
+    def read() -> Sequence[Row[Any]]:
+        return conn.execute(_OF_REQUEST, {"wanted": request}).all()
+
+    return read_once(conn, (decisions, agency_requests), ("decisions on a request", request), read)
 
 
 def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return every decision of a case as it was amended last, superseded ones too, in the order received."""
-    return conn.execute(_IN_ORDER, {"wanted": case_id}).all()
+
+    def read() -> Sequence[Row[Any]]:
+        return conn.execute(_IN_ORDER, {"wanted": case_id}).all()
+
+    return read_once(conn, (decisions, agency_requests), ("decisions on a case", case_id), read)
 
 
 def list_current_decisions(conn: Connection, case_id: int) -> Sequence[Row[Any]]:

@@ -31,6 +31,7 @@ from gateway.store.disk_reserve import (
 )
 from gateway.store.object_store import ObjectStore, attach_object_store
 from gateway.store.transaction_conflicts import find_conflict
+from gateway.store.transaction_reads import keep_reads
 from gateway.store.transaction_rows import (
     collect_rows,
     insert_before_reading,
@@ -300,7 +301,7 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     """
     try:
         begin = _sqlite_transaction if engine.dialect.name == "sqlite" else Engine.begin
-        with begin(engine) as conn, collect_rows(conn) as note_commit:
+        with begin(engine) as conn, collect_rows(conn) as note_commit, keep_reads(conn):
             yield conn
             insert_collected_rows(conn)
             kill_at_failpoint(name, "before_commit")

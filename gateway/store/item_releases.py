@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, insert, or_, select, update
 
 from gateway.store.release_tables import item_releases
+from gateway.store.requirement_tables import requirement_uses
 from gateway.store.tables import cases, messages
 
 __all__ = [
@@ -19,9 +20,18 @@ __all__ = [
     "list_children",
     "list_releases_from",
     "list_releases_into",
+    "may_have_outside_decisions",
     "return_releases",
 ]
 
+_OUTSIDE: Final = select(
+    or_(
+        exists().where(requirement_uses.c.case_id == bindparam("wanted")),
+        exists().where(
+            item_releases.c.child_id == bindparam("wanted"), item_releases.c.returned_at.is_(None)
+        ),
+    )
+)
 #: The messages that have the whole declaration.
 _WHOLE = ("Submit", "Amend")
 
@@ -64,6 +74,11 @@ def list_releases_into(conn: Connection, child: int) -> Sequence[Row[Any]]:
         .where(item_releases.c.child_id == child, item_releases.c.returned_at.is_(None))
         .order_by(item_releases.c.id)
     ).all()
+
+
+def may_have_outside_decisions(conn: Connection, case_id: int) -> bool:
+    """Return whether a case uses a requirement, or holds items of a parent."""
+    return bool(conn.execute(_OUTSIDE, {"wanted": case_id}).scalar_one())
 
 
 def list_children(conn: Connection, parent: int) -> Sequence[int]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, bindparam, select
 
@@ -42,23 +42,35 @@ class NewNotice:
         return hashlib.sha256(repr(asdict(self)).encode()).hexdigest()
 
 
+class KnownNotice(NamedTuple):
+    """What tells one notice about a request from another one."""
+
+    id: int
+    number: str
+    issued_at: datetime
+    status_code: str
+
+
 @dataclass(frozen=True, slots=True)
 class StoredNotice:
     """A notice as stored; `latest` is False when a later one about the request was stored before.
 
-    `known` are all notices about the request, including this one.
+    `known` are all notices about the request, including this one: its row id, number, time and status code.
     """
 
     id: int
     sha256: str
     latest: bool
-    known: Sequence[Row[Any]] = ()
+    known: Sequence[KnownNotice] = ()
 
 
-def insert_notice(conn: Connection, notice: NewNotice, at: datetime) -> StoredNotice | None:
+def insert_notice(
+    conn: Connection, notice: NewNotice, at: datetime, *, first: bool = False
+) -> StoredNotice | None:
     """Store a notice, or return None for a repeat; the case must be locked.
 
-    Raises GW702 when the agency used the number before for other content.
+    It is the `first` one about its request where the caller knows that no other one is stored. Raises
+    GW702 when the agency used the number before for other content.
     """
     values = asdict(notice) | {
         "pointers": list(notice.pointers),
@@ -71,9 +83,14 @@ def insert_notice(conn: Connection, notice: NewNotice, at: datetime) -> StoredNo
         _check_repeated_notice(conn, notice)
         return None
     record_events(conn, "notice", [(int(row.id), notice.status_code)], at)
-    known = list_by_request(conn, notice.request_id)
+    mine = KnownNotice(int(row.id), notice.number, notice.issued_at, notice.status_code)
+    known = [mine] if first else list(map(_make_known, list_by_request(conn, notice.request_id)))
     latest = max((one.issued_at, one.number) for one in known) == (notice.issued_at, notice.number)
     return StoredNotice(int(row.id), notice.content_sha256, latest, known)
+
+
+def _make_known(row: Row[Any]) -> KnownNotice:
+    return KnownNotice(int(row.id), row.number, row.issued_at, row.status_code)
 
 
 def _check_repeated_notice(conn: Connection, notice: NewNotice) -> None:

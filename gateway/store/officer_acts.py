@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Exists, Row, exists, func, select, update
 
 from gateway.store.officer_tables import officer_acts
 from gateway.store.prepared_statements import InsertIfAbsent
 
 __all__ = [
     "NewOfficerAct",
+    "build_decided_condition",
     "change_act",
     "count_by_request",
     "find_act",
@@ -96,12 +97,16 @@ def count_by_request(conn: Connection, request: int) -> int:
 
 def has_decided(conn: Connection, request: int) -> bool:
     """Return whether officers at the console have decided an application, or a part of it."""
-    found = select(officer_acts.c.id).where(
+    return bool(conn.execute(select(build_decided_condition(request))).scalar_one())
+
+
+def build_decided_condition(request: ColumnElement[int] | int) -> Exists:
+    """Return the condition that officers at the console have decided an application, or a part of it."""
+    return exists().where(
         officer_acts.c.request_id == request,
         officer_acts.c.state == "PERFORMED",
         officer_acts.c.kind.in_(_DECIDING),
     )
-    return conn.execute(found.limit(1)).first() is not None
 
 
 def list_intended(conn: Connection, limit: int = 100) -> Sequence[Row[Any]]:

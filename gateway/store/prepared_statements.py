@@ -12,6 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Executable, Table, literal_col
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
+from gateway.store.transaction_reads import forget_written
+
 __all__ = ["InsertIfAbsent", "PreparedStatement", "build_state_condition"]
 
 #: The values of an insert in the SQL of SQLite's driver, and how many one statement may have.
@@ -70,6 +72,7 @@ class PreparedStatement:
             conn.execute(self._statement, list(rows))
             return
         compiled = self._get_compiled(conn.dialect, rows[0])
+        forget_written(conn, compiled.sql)
         driver: Any = conn.connection.dbapi_connection
         if len(rows) == 1 or compiled.row is None:
             driver.executemany(compiled.sql, [compiled.bind_row_values(row) for row in rows])
@@ -94,6 +97,7 @@ class PreparedStatement:
     def insert_row(self, conn: Connection, row: Mapping[str, Any]) -> int | None:
         """Execute an insert on SQLite and return its row id, None when it inserted nothing."""
         compiled = self._get_compiled(conn.dialect, row)
+        forget_written(conn, compiled.sql)
         driver: Any = conn.connection.dbapi_connection
         cursor = driver.execute(compiled.sql, compiled.bind_row_values(row))
         return int(cursor.lastrowid) if cursor.rowcount else None

@@ -19,6 +19,7 @@ from sqlalchemy import BigInteger, Connection, Engine, Table, TextClause, event,
 from gateway.store.event_tables import events
 from gateway.store.prepared_statements import PreparedStatement
 from gateway.store.tables import Instant, evidence, transitions
+from gateway.store.transaction_reads import forget_reads, forget_written
 
 __all__ = [
     "collect_rows",
@@ -102,9 +103,13 @@ def insert_collected_rows(conn: Connection) -> None:
 
 
 def insert_before_reading(engine: Engine) -> None:
-    """Let each statement that names a log find what its own transaction has collected for it."""
+    """Let each statement that names a log find what its own transaction has collected for it.
+
+    What was read of a table that a statement writes is forgotten.
+    """
 
     def insert_first(conn: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        forget_written(conn, statement)
         collected: _Collected | None = conn.__dict__.get(_COLLECTED)
         if collected is None or not any(collected.rows.values()):
             return
@@ -122,6 +127,7 @@ def forget_collected_rows(conn: Connection) -> None:
             rows.clear()
         collected.lanes.clear()
         collected.digests.clear()
+    forget_reads(conn)
 
 
 def get_stored_digests(conn: Connection) -> set[str]:

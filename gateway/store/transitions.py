@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -16,7 +16,7 @@ from gateway.store.events import record_events
 from gateway.store.tables import transitions
 from gateway.store.transaction_rows import insert_log_rows
 
-__all__ = ["StateEvent", "apply_event", "list_transitions", "record_transitions"]
+__all__ = ["StateEvent", "apply_event", "list_transitions", "record_transitions", "write_state"]
 
 #: The machines whose steps are events for the software of parties.
 _TOLD = frozenset({CASE.name, REQUEST.name})
@@ -74,14 +74,23 @@ def apply_event(
     if before is None:
         raise GatewayError(TRANSITION_REFUSED, f"there is no {machine.name} {object_id}")
     after = get_next_state(machine, before, what.event)
-    changed = conn.execute(
-        _build_state_update(table, tuple(values)),
-        {"wanted": object_id, "before": before, "state": after, **values},
-    )
-    if changed.rowcount != 1:
-        raise GatewayError(TRANSITION_REFUSED, f"{machine.name} {object_id} was changed by another meanwhile")
+    write_state(conn, table, machine, (object_id, before), {"state": after, **values})
     record_transitions(conn, machine, [(object_id, before, after)], what)
     return after
+
+
+def write_state(
+    conn: Connection,
+    table: Table,
+    machine: StateMachine,
+    known: tuple[int, str],
+    values: Mapping[str, Any],
+) -> None:
+    """Set columns of an object, the state among them, if it is in the known state (id, state); else GW705."""
+    object_id, before = known
+    row = {"wanted": object_id, "before": before, **values}
+    if conn.execute(_build_state_update(table, tuple(values)), row).rowcount != 1:
+        raise GatewayError(TRANSITION_REFUSED, f"{machine.name} {object_id} was changed by another meanwhile")
 
 
 @lru_cache(maxsize=16)
@@ -91,9 +100,9 @@ def _build_state_query(table: Table) -> Select[tuple[Any]]:
 
 @lru_cache(maxsize=128)
 def _build_state_update(table: Table, names: tuple[str, ...]) -> Update:
-    """Return the statement that sets these columns and the state, if the state is unchanged."""
+    """Return the statement that sets these columns, if the state is unchanged."""
     kept = update(table).where(table.c.id == bindparam("wanted"), table.c.state == bindparam("before"))
-    return kept.values({name: bindparam(name) for name in ("state", *names)})
+    return kept.values({name: bindparam(name) for name in names})
 
 
 def list_transitions(conn: Connection, machine: StateMachine, object_id: int) -> Sequence[Row[Any]]:

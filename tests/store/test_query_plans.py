@@ -38,6 +38,7 @@ from gateway.store import (
     messages,
     octet_removal,
     officer_acts,
+    open_request,
     ordered_deliveries,
     own_cases,
     parties,
@@ -587,6 +588,16 @@ QUESTIONS = {
         lambda conn: fees.list_movements_between(conn, NOW, later(1)),
         "moved_at",
         "ix_fee_movements_moved",
+    ),
+    "an answered application": (
+        lambda conn: open_request(conn, 1),
+        "decided_at_console",
+        "ix_officer_acts_request_id",
+    ),
+    "what decides items beside the applications": (
+        lambda conn: item_releases.may_have_outside_decisions(conn, 1),
+        "EXISTS",
+        "ix_requirement_uses_case",
     ),
     "requirement": (
         lambda conn: agency_requests.find_by_requirement(conn, "KR-A", "R-1"),

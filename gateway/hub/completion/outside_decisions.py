@@ -70,8 +70,11 @@ def list_outside_decisions(conn: Connection, case_id: int) -> tuple[RankedDecisi
     """Return what decides the items of a case beside its own applications.
 
     These are results without an application under numbers that it uses, each with the quantity that the
-    item uses, and for a child declaration the decisions on its items in the parent case.
+    item uses, and for a child declaration the decisions on its items in the parent case. Most cases have
+    neither, and are asked once.
     """
+    if not item_releases.may_have_outside_decisions(conn, case_id):
+        return ()
     uses: dict[int, list[Row[Any]]] = defaultdict(list)
     for use in requirement_quantities.list_uses_of_case(conn, case_id):
         if use.returned_at is None or use.return_reason == "rejected":

@@ -55,9 +55,12 @@ class ActiveTimetable:
         self._test_editions = test_editions
         self._known: tuple[int, Timetable] | None = None
 
-    def read_timetable(self, conn: Connection) -> Timetable:
-        """Return the timetable in force; raise GW709 for a stored file that this version cannot read."""
-        mark = calendar_editions.read_mark(conn)
+    def read_timetable(self, conn: Connection, mark: int | None = None) -> Timetable:
+        """Return the timetable in force; raise GW709 for a stored file that this version cannot read.
+
+        `mark` is that of the stored editions, where the caller has just read it.
+        """
+        mark = calendar_editions.read_mark(conn) if mark is None else mark
         known = self._known
         if known is None or known[0] != mark:
             editions = read_editions(calendar_editions.list_contents(conn)) if mark else ()

@@ -7,8 +7,9 @@ deadline that nobody owes any more never fires.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -46,6 +47,8 @@ class _Settling:
     now: datetime
     done_at: datetime
     begun: Collection[str]
+    #: What ends, by its last state: those of one state are changed together.
+    ended: dict[DeadlineState, list[int]] = field(default_factory=lambda: defaultdict(list))
 
 
 def settle_deadlines(
@@ -63,12 +66,15 @@ def settle_deadlines(
     from its receipt. The terms of the applications `begun` (numbers) begin now, whatever began before.
     """
     case = cases.lock_case(conn, case_id)
-    settling = _Settling(hub, case, hub.timetable.read_timetable(conn), now, done_at or now, begun)
     live = deadlines.list_live(conn, case_id)
+    timetable = hub.timetable.read_timetable(conn, live[0].mark if live else None)
+    settling = _Settling(hub, case, timetable, now, done_at or now, begun)
     new: list[NewDeadline] = []
     for request in agency_requests.list_by_case(conn, case_id):
         mine = [row for row in live if row.request_id == request.id]
         new += _settle_request(conn, settling, request, mine)
+    for state, ended in settling.ended.items():
+        deadlines.change_deadlines(conn, ended, {"state": state.value, "ended_at": now, "next_at": None})
     deadlines.insert_deadlines(conn, new)
 
 
@@ -124,8 +130,7 @@ def _end_deadline(
     if state is DeadlineState.LATE and row.state == DeadlineState.OPEN:
         # Nobody was faster: what is overdue is told even when it is done in the same instant.
         tell_overdue(conn, settling.case, (request, row), settling.now)
-    values = {"state": state.value, "ended_at": settling.now, "next_at": None}
-    deadlines.change_deadline(conn, row.id, values)
+    settling.ended[state].append(row.id)
     if state is DeadlineState.LATE:
         data = {"kind": row.kind, "due": row.due_at.isoformat(), "done": settling.done_at.isoformat()}
         record_evidence(conn, "late", "request", request.id, None, data, settling.now)

@@ -1,0 +1,80 @@
+"""Changes a request of a locked case, and writes all that was changed by one statement.
+
+An answer of an agency changes its request several times: it was sent, its last reply is another one, it
+is acknowledged or decided. Each step is a transition of its own. The row is written once.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, exists, select
+
+from gateway.state_machines import REQUEST, get_next_state
+from gateway.store import transitions
+from gateway.store.customs_tables import clearances
+from gateway.store.officer_acts import build_decided_condition
+from gateway.store.tables import agency_requests, notices
+from gateway.store.transitions import StateEvent
+
+__all__ = ["OpenRequest", "open_request"]
+
+_OPEN: Final = select(
+    agency_requests,
+    build_decided_condition(agency_requests.c.id).label("decided_at_console"),
+    select(clearances.c.state)
+    .where(clearances.c.id == agency_requests.c.case_id)
+    .scalar_subquery()
+    .label("clearance"),
+    exists().where(notices.c.request_id == agency_requests.c.id).label("noticed"),
+).where(agency_requests.c.id == bindparam("wanted"))
+
+
+class OpenRequest:
+    """A request of a locked case: its row with all that was changed since, written by `write`.
+
+    It has the columns of its row as attributes, and three more: `decided_at_console` says whether officers
+    have decided it, `clearance` is the state of clearance of its case (None: customs has said nothing),
+    and `noticed` says whether its agency has sent a notice.
+    """
+
+    def __init__(self, row: Row[Any]) -> None:
+        self._known: dict[str, Any] = dict(row._mapping)
+        self._changed: set[str] = set()
+        self._before: str = row.state
+
+    def __getattr__(self, name: str) -> Any:
+        known: dict[str, Any] = self.__dict__.get("_known", {})
+        if name not in known:
+            raise AttributeError(name)
+        return known[name]
+
+    def copy_state(self) -> Any:
+        """Return the request as it is now; what is changed later does not change what is returned."""
+        return SimpleNamespace(**self._known)
+
+    def set_columns(self, **values: Any) -> None:
+        """Set columns."""
+        self._known |= values
+        self._changed |= set(values)
+
+    def apply_event(self, conn: Connection, what: StateEvent, **values: Any) -> None:
+        """Apply an event, set columns, and record the transition; raises GW705 for a wrong one."""
+        before = self.state
+        after = get_next_state(REQUEST, before, what.event)
+        self.set_columns(state=after, **values)
+        transitions.record_transitions(conn, REQUEST, [(int(self.id), before, after)], what)
+
+    def write(self, conn: Connection) -> None:
+        """Write what was changed; raises GW705 where somebody else has changed the state of the request."""
+        if self._changed:
+            values = {name: self._known[name] for name in sorted({"state", *self._changed})}
+            transitions.write_state(conn, agency_requests, REQUEST, (int(self.id), self._before), values)
+            self._before, self._changed = self.state, set()
+
+
+def open_request(conn: Connection, request: int) -> OpenRequest | None:
+    """Return a request (row id) of a locked case, to be changed; None where there is none."""
+    row = conn.execute(_OPEN, {"wanted": request}).first()
+    return None if row is None else OpenRequest(row)

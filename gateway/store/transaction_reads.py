@@ -1,0 +1,64 @@
+"""Keeps what a write transaction has read of a locked case, until it writes to a table that was read.
+
+Nobody else changes rows of a locked case, so that what one step of a transaction has read, the next one
+needs not ask for again. What was read before a lock was waited for is forgotten with the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Table
+
+__all__ = ["forget_reads", "forget_written", "keep_reads", "read_once"]
+
+#: Attribute of a connection while it keeps what it read.
+_KEPT: Final = "_gateway_kept_reads"
+_READING: Final = ("SELECT", "EXPLAIN")
+
+_Found = TypeVar("_Found")
+
+
+@contextmanager
+def keep_reads(conn: Connection) -> Iterator[None]:
+    """Keep what is read within the block."""
+    conn.__dict__[_KEPT] = {}
+    try:
+        yield
+    finally:
+        conn.__dict__.pop(_KEPT, None)
+
+
+def read_once(
+    conn: Connection, tables: tuple[Table, ...], question: Hashable, read: Callable[[], _Found]
+) -> _Found:
+    """Return what `read` found when the question was asked, if none of these tables was written since."""
+    kept: dict[Hashable, tuple[tuple[Table, ...], Any]] | None = conn.__dict__.get(_KEPT)
+    if kept is None:
+        return read()
+    known = kept.get(question)
+    if known is None:
+        # Asked first: what is read for the question may forget what was kept.
+        found = read()
+        kept[question] = known = (tables, found)
+    result: _Found = known[1]
+    return result
+
+
+def forget_written(conn: Connection, statement: str) -> None:
+    """Forget what was read of the tables that a statement names, unless it is one that reads."""
+    kept: dict[Hashable, tuple[tuple[Table, ...], Any]] | None = conn.__dict__.get(_KEPT)
+    if not kept or statement.startswith(_READING):
+        return
+    for question, (tables, _) in tuple(kept.items()):
+        if any(table.name in statement for table in tables):
+            del kept[question]
+
+
+def forget_reads(conn: Connection) -> None:
+    """Forget everything: a lock was waited for, or changes are rolled back."""
+    kept = conn.__dict__.get(_KEPT)
+    if kept:
+        kept.clear()
