@@ -36,6 +36,18 @@ LEDGER_VERBS: Final[dict[str, Verb]] = {
         "judge what a submission would use of certificates, from files",
         "gateway requirement check submission.xml --ledger ledger.jsonl",
     ),
+    "fees waive": Verb(
+        "fees:waive_fee",
+        "demand a fee no more; a held application is forwarded",
+        "gateway fees waive A26000001001N-F01 --reason 'levied twice' --home D",
+        effect="changes",
+    ),
+    "fees settle": Verb(
+        "fees:settle_fee",
+        "record that a fee was paid elsewhere",
+        "gateway fees settle A26000001001N-F01 --reason 'paid at the counter' --home D",
+        effect="changes",
+    ),
     "fees list": Verb("fees:list_fees", "list the fees of agencies", "gateway fees list --home D"),
     "fees show": Verb(
         "fees:show_fee",

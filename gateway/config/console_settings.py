@@ -27,6 +27,8 @@ SecondPersonAct = Literal[
     "agreement suspend",
     "map use",
     "account role",
+    "fees waive",
+    "fees settle",
 ]
 
 

@@ -48,6 +48,7 @@ from .display_zone import get_display_zone as get_display_zone
 from .display_zone import keep_display_zone as keep_display_zone
 from .display_zone import restate_times as restate_times
 from .display_zone import set_display_zone as set_display_zone
+from .fee_acts import end_fee as end_fee
 from .fee_report import describe_case_fees as describe_case_fees
 from .fee_report import describe_fees as describe_fees
 from .fee_report import describe_movements as describe_movements

@@ -23,6 +23,7 @@ from gateway.operations.delivery_acts import (
     release_lanes,
     try_lanes,
 )
+from gateway.operations.fee_acts import end_fee
 from gateway.operations.mapping_activation import (
     CheckedFolder,
     activate_folder,
@@ -76,6 +77,8 @@ ACT_KINDS: Final[Mapping[str, ActKind]] = {
         ActKind("agreement suspend", "agreement", is_trust=True),
         ActKind("map use", "file", is_trust=True),
         ActKind("account role", "account"),
+        ActKind("fees waive", "fee"),
+        ActKind("fees settle", "fee"),
     )
 }
 
@@ -112,6 +115,8 @@ def describe_order(order: ActOrder) -> str:
         return f"delivery {', '.join(map(str, order.deliveries))}"
     if order.lanes:
         return f"lane {', '.join(order.lanes)}"
+    if told.get("fee"):
+        return f"fee {told['fee']}"
     if order.act == "account role":
         return f"account {told.get('name', '')}"
     named = ", ".join(told.get("agreements", ())) or told.get("party") or told.get("agency")
@@ -150,6 +155,7 @@ def _check_subject(order: ActOrder, kind: ActKind) -> None:
         "agreement": bool(order.parameters.get("agreements")),
         "file": order.content is not None,
         "account": bool(order.parameters.get("account")),
+        "fee": bool(order.parameters.get("fee")),
     }
     if not given[kind.subject]:
         raise GatewayError(MISUSE, f"{order.act} names nothing that it could act on", "act")
@@ -169,6 +175,8 @@ def perform_order(change: DatabaseChange, order: ActOrder, folder: CheckedFolder
         return _switch_agency(change, order.parameters["agency"], back=verb == "back")
     if noun == "account":
         return change_account_roles(change, order.parameters)
+    if noun == "fees":
+        return _end_fee(change, verb, order.parameters["fee"])
     if noun == "map":
         return _use_mappings(change, order, folder)
     if verb == "suspend":
@@ -189,6 +197,13 @@ def _change_queue(change: DatabaseChange, order: ActOrder, act: str) -> str:
         return f"Released lane {', '.join(release_lanes(change, order.lanes))}."
     due = sum(len(one) for one in try_lanes(change, order.lanes).values())
     return f"Due now in lane {', '.join(order.lanes)}: {count_things(due, 'delivery', 'deliveries')}."
+
+
+def _end_fee(change: DatabaseChange, verb: str, number: str) -> str:
+    row = end_fee(change, verb, number)
+    if row is None:
+        raise GatewayError(MISUSE, f"there is no fee {number[:60]!r}", "fee")
+    return f"Fee {row.number} is {row.state}."
 
 
 def _switch_agency(change: DatabaseChange, agency: str, *, back: bool) -> str:

@@ -35,6 +35,7 @@ __all__ = [
     "list_fees",
     "list_movements",
     "list_movements_between",
+    "take_kept_refund",
 ]
 
 _OF_REQUEST: Final = select(fees).where(fees.c.request_id == bindparam("wanted")).order_by(fees.c.id)
@@ -176,6 +177,12 @@ def find_movement(conn: Connection, kind: str, reference: str) -> Row[Any] | Non
     """Return the payment or refund with this reference."""
     one = (fee_movements.c.kind == kind, fee_movements.c.reference == reference)
     return conn.execute(select(fee_movements).where(*one)).first()
+
+
+def take_kept_refund(conn: Connection, movement: int, payment: str) -> None:
+    """Let a refund (row id) that was kept be ordered of a payment (its reference)."""
+    one = update(fee_movements).where(fee_movements.c.id == movement)
+    conn.execute(one.values(state="ORDERED", payment=payment))
 
 
 def end_refund(conn: Connection, reference: str, provider_reference: str, at: datetime) -> bool:

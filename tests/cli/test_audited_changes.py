@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, Row, insert
 
-from gateway.cases.agency_notices import AgencyAcknowledgment
+from gateway.cases.agency_notices import AgencyAcknowledgment, Notice
+from gateway.cases.exact_money import read_money
+from gateway.cases.named_fees import NamedFee
 from gateway.cli import main
 from gateway.cli.audited_changes import change_database
 from gateway.cli.settings import read_home_settings
@@ -43,6 +45,8 @@ NO_TRUST = {
         "agency console",
         "calendar load",
         "case unask",
+        "fees waive",
+        "fees settle",
         "migrate",
         "map use",
         "pki list import",
@@ -163,7 +167,7 @@ def _write_calendar(folder: Path) -> Path:
 
 
 def _unask_agency(desk: Desk) -> None:
-    """End a question that an agency does not answer, in a home with a case."""
+    """End two fees, and a question that an agency does not answer, in a home with a case."""
     home = desk.home.parent / "asking"
     home.mkdir()
     (home / "gateway.toml").write_text('[hub]\nhome = "."\n')
@@ -172,6 +176,11 @@ def _unask_agency(desk: Desk) -> None:
     story = Story(other.engine)
     story.submit()
     story.tick()
+    for number in ("Y-1", "Y-2"):
+        story.hear("KFDA", Notice(number, story.clock(), "Y05", fee=NamedFee(read_money("3", "KRW"))))
+    fee = f"{story.number_of('KFDA')}-F0"
+    other.act("fees waive", f"{fee}1", "--reason", "levied twice")
+    other.act("fees settle", f"{fee}2", "--reason", "paid at the counter")
     story.decide_all()
     for agency in AGENCIES:
         story.say(agency, AgencyAcknowledgment("again"))

@@ -167,6 +167,33 @@ def test_a_refund_of_what_is_not_paid_yet_is_refused_and_not_forgotten(
     assert [one["amount"] for one in provider.list_calls("refunds")] == ["30000"]
 
 
+def test_a_refund_is_kept_until_the_provider_tells_of_the_payment(story: Story, provider: Provider) -> None:
+    """The agency has confirmed the fee and given it back; the provider tells later that it was paid."""
+    hold(story)
+    story.hear("NPQS", notice(story, "N1", "Y01", money=EUROS))
+    settle(story)
+    (fee,) = fees_of(story, "NPQS")
+    paid = ProviderEvent("paid", fee.number, "P-1", EUROS, story.clock())
+    story.tick(seconds=60)
+    story.hear("NPQS", notice(story, "N2", "Y04"))
+    story.hear("NPQS", notice(story, "N3", "Y16", money=Money(Decimal("2.50"), "EUR")))
+    with pytest.raises(GatewayError) as refused:
+        story.hear("NPQS", notice(story, "N4", "Y16", money=Money(Decimal("10.01"), "EUR")))
+    assert refused.value.problem is FEE_WRONG
+    assert provider.list_calls("refunds") == []
+    assert apply_provider_event(story.hub, paid) == "counted"
+    assert apply_provider_event(story.hub, paid) == "repeated"
+    settle(story)
+    assert [(one["amount"], one["payment"]) for one in provider.list_calls("refunds")] == [("2.50", "P-1")]
+    # The rest, said after it, and no more than that.
+    story.hear("NPQS", notice(story, "N5", "Y16"))
+    settle(story)
+    story.hear("NPQS", notice(story, "N6", "Y16"))
+    settle(story)
+    assert [one["amount"] for one in provider.list_calls("refunds")] == ["2.50", "10.00"]
+    assert [row.state for row in fees_of(story, "NPQS")] == ["REFUNDED"]
+
+
 def test_one_refund_has_one_number_of_the_provider(story: Story, provider: Provider) -> None:
     number = f"{hold(story)}-F01"
     pay(story, number)

@@ -1,4 +1,7 @@
-"""``gateway fees``: the fees of agencies, what was paid, and a provider's statement compared with it."""
+"""``gateway fees``: the fees of agencies, what was paid, and a provider's statement compared with it.
+
+An operator waives a fee that is due, or records that it was paid elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,26 @@ from typing import Any, Final
 import click
 
 from gateway.cases import FeeMovement, StatementDifference, read_statement, reconcile_statement
+from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.list_options import page_options, print_page, require_row_number
 from gateway.cli.named_files import read_file
 from gateway.cli.result_output import format_facts, print_json, print_table, report_wrong_row
 from gateway.cli.settings import read_database
-from gateway.cli.shared_options import FILE, home_options
+from gateway.cli.shared_options import FILE, change_options, home_options, read_reason
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import STATEMENT_WRONG, GatewayError
 from gateway.hub import get_current_time
 from gateway.operations import (
     describe_fees,
     describe_movements,
+    end_fee,
     get_display_zone,
     list_recorded_movements,
 )
 from gateway.state_machines import FEE
 from gateway.store import ListPage, fees
 
-__all__ = ["list_fees", "reconcile_fees", "show_fee"]
+__all__ = ["list_fees", "reconcile_fees", "settle_fee", "show_fee", "waive_fee"]
 
 _COLUMNS: Final = ("id", "number", "case_number", "agency", "kind", "state", "amount", "currency", "due_on")
 _MOVED: Final = ("kind", "reference", "state", "amount", "currency", "reason", "moved_at")
@@ -67,6 +72,43 @@ def show_fee(arguments: Arguments) -> int:
         return 0
     print(format_facts(found))
     print_table(moved, as_json=False, columns=_MOVED)
+    return 0
+
+
+@verb
+@click.argument("number", help="the number of the fee, as A26000001001N-F01")
+@click.option("--reason", required=True, help="why, for everybody who looks")
+@change_options()
+def waive_fee(arguments: Arguments) -> int:
+    """Demand a fee no more; return 1 for an unknown number, and for a fee that is not due.
+
+    Its order at the payment provider is cancelled, and what comes late is given back. An application
+    that was held for it is forwarded.
+    """
+    return _end_fee(arguments, "waive", "is demanded no more")
+
+
+@verb
+@click.argument("number", help="the number of the fee, as A26000001001N-F01")
+@click.option("--reason", required=True, help="why, for everybody who looks")
+@change_options()
+def settle_fee(arguments: Arguments) -> int:
+    """Record that a fee was paid elsewhere; return 1 for an unknown number, and for a fee that is not due.
+
+    The application goes on as if the payment provider had told of the payment.
+    """
+    return _end_fee(arguments, "settle", "is paid elsewhere")
+
+
+def _end_fee(arguments: Arguments, act: str, words: str) -> int:
+    reason = read_reason(arguments)
+    with change_database(arguments, reason) as change:
+        row = end_fee(change, act, arguments.number)
+        if row is None:
+            change.leave_unchanged()
+            return report_wrong_row(f"there is no fee {arguments.number[:60]}")
+    sentence = f"Fee {row.number} of {row.agency} {words}."
+    print_change(change, sentence, as_json=arguments.json, fee=row.number, state=row.state)
     return 0
 
 

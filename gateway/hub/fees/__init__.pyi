@@ -8,6 +8,8 @@ from .forwarding_gate import check_forwarded as check_forwarded
 from .forwarding_gate import check_no_fee_gate as check_no_fee_gate
 from .forwarding_gate import hold_for_payment as hold_for_payment
 from .notify_fee import notify_of_fee as notify_of_fee
+from .operator_fees import settle_fee_elsewhere as settle_fee_elsewhere
+from .operator_fees import waive_fee as waive_fee
 from .payment_events import apply_provider_event as apply_provider_event
 from .payment_orders import apply_order_answer as apply_order_answer
 from .payment_orders import apply_refund_answer as apply_refund_answer

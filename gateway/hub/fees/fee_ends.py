@@ -18,6 +18,8 @@ from gateway.hub.fees.fee_records import (
     cancel_fee,
     has_open_fee,
     order_refund,
+    read_fee_money,
+    record_fee_step,
     tell_applicant,
 )
 from gateway.store import NewMovement, StateEvent, agency_requests, deliveries, fees
@@ -28,6 +30,7 @@ __all__ = [
     "end_fees_of_cancelled",
     "is_wholly_refunded",
     "keep_fee_due",
+    "order_kept_refunds",
     "refund_fee",
     "refund_payment",
     "settle_request",
@@ -90,11 +93,14 @@ def end_fees_of_cancelled(conn: Connection, request: int, now: datetime, *, deci
 def refund_fee(conn: Connection, fee: Row[Any], wanted: Money | None, reason: str, now: datetime) -> None:
     """Give back what was counted as paid for a fee, or a part of it; nothing where it was paid elsewhere.
 
+    Of a fee that its agency has confirmed before the provider told of the payment, the refund is kept.
+
     Raises GW711 for more than is left, or in another currency.
     """
     moved = fees.list_movements(conn, fee.id)
     paid = next((one for one in moved if one.kind == "payment" and one.state == "COUNTED"), None)
     if paid is None:
+        _keep_refund(conn, fee, wanted, reason, now)
         return
     given = sum(
         (Decimal(one.amount) for one in moved if one.kind == "refund" and one.payment == paid.reference),
@@ -108,13 +114,45 @@ def refund_fee(conn: Connection, fee: Row[Any], wanted: Money | None, reason: st
         refund_payment(conn, fee, (str(paid.reference), back), reason, now)
 
 
+def _keep_refund(conn: Connection, fee: Row[Any], wanted: Money | None, reason: str, now: datetime) -> None:
+    """Keep a refund of a fee whose payment the provider may still tell: its agency had heard of it first."""
+    due = read_fee_money(fee)
+    order = deliveries.find_by_dedupe_key(conn, f"payment:order:{fee.number}")
+    if fee.state != "CONFIRMED" or due is None or order is None:
+        return
+    kept = [Decimal(one.amount) for one in fees.list_movements(conn, fee.id) if one.kind == "refund"]
+    left = Money(due.amount - sum(kept, Decimal(0)), due.currency)
+    back = wanted or left
+    if back.currency != left.currency or back.amount > left.amount:
+        raise GatewayError(FEE_WRONG, f"{back} cannot be given back: {left} of {fee.number} is left", "Fee")
+    if not back.amount:
+        return
+    number = _make_refund_number(conn, fee)
+    new = NewMovement(fee.id, "refund", number, "NOT_COUNTED", back.digits, back.currency, reason, now)
+    fees.insert_movement(conn, new)
+    record_fee_step(conn, fee, "refund_kept", now, refund=number, by=reason)
+
+
+def order_kept_refunds(conn: Connection, fee: Row[Any], payment: str, now: datetime) -> None:
+    """Order what an agency gave back of a payment (its reference) before the provider told of it."""
+    for kept in fees.list_movements(conn, fee.id):
+        if kept.kind == "refund" and kept.state == "NOT_COUNTED" and kept.payment is None:
+            fees.take_kept_refund(conn, kept.id, payment)
+            what = StateEvent("refund", now, _ACTOR, kept.reason)
+            order_refund(conn, fee, str(kept.reference), what, moves=True)
+
+
+def _make_refund_number(conn: Connection, fee: Row[Any]) -> str:
+    earlier = [one for one in fees.list_movements(conn, fee.id) if one.kind == "refund"]
+    return f"{fee.number}-R{len(earlier) + 1:02d}"
+
+
 def refund_payment(
     conn: Connection, fee: Row[Any], what: tuple[str, Money], reason: str, now: datetime
 ) -> None:
     """Order that an amount of one payment (its reference) is given back."""
     payment, money = what
-    earlier = [one for one in fees.list_movements(conn, fee.id) if one.kind == "refund"]
-    number = f"{fee.number}-R{len(earlier) + 1:02d}"
+    number = _make_refund_number(conn, fee)
     new = NewMovement(
         fee.id, "refund", number, "ORDERED", money.digits, money.currency, reason, now, payment=payment
     )

@@ -19,6 +19,7 @@ __all__ = [
     "OPEN",
     "PROVIDER",
     "cancel_fee",
+    "close_order",
     "get_fee",
     "has_open_fee",
     "levy_fee",
@@ -68,6 +69,11 @@ def cancel_fee(conn: Connection, fee: Row[Any], what: StateEvent, **values: Any)
     """Cancel a fee that is due, at the provider too."""
     fees.apply_event(conn, fee.id, what, **values)
     record_fee_step(conn, fee, "cancelled", what.at, by=what.detail)
+    close_order(conn, fee, what)
+
+
+def close_order(conn: Connection, fee: Row[Any], what: StateEvent) -> None:
+    """End the order of a fee at the provider, where it has one."""
     order = deliveries.find_by_dedupe_key(conn, f"payment:order:{fee.number}")
     if order is None:
         return

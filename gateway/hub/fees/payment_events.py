@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import FeeStep, ProviderEvent, choose_payment_effect
 from gateway.errors import PAYMENT_REFUSED, GatewayError
-from gateway.hub.fees.fee_ends import EXCESS, refund_payment, settle_request
+from gateway.hub.fees.fee_ends import EXCESS, order_kept_refunds, refund_payment, settle_request
 from gateway.hub.fees.fee_records import read_fee_money, record_fee_step, tell_applicant
 from gateway.hub.fees.payment_orders import complete_refund
 from gateway.hub.hub import Hub
@@ -76,6 +76,7 @@ def _apply_payment(conn: Connection, fee: Row[Any], event: ProviderEvent, now: d
         refund_payment(conn, fee, (event.reference, event.money), _REASONS[effect], now)
         return effect
     fees.change_fee(conn, fee.id, paid_at=event.at)
+    order_kept_refunds(conn, fee, event.reference, now)
     settle_request(conn, fee.request_id, now)
     tell_applicant(conn, fee, FeeStep.PAY, now)
     enqueue_task(conn, "tell_payment", ("fee", fee.id), f"tell_payment:{fee.number}", now)

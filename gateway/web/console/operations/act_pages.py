@@ -24,6 +24,7 @@ from gateway.operations import (
 )
 from gateway.store import (
     console_switches,
+    fees,
     lane_holds,
     lanes,
     operator_acts,
@@ -89,7 +90,7 @@ def _read_order(given: Any) -> ActOrder:
         found = [one[:200] for one in given.getlist(name) if one]
         if found:
             parameters[many] = found[:MOST_DELIVERIES]
-    for name in ("party", "agency"):
+    for name in ("party", "agency", "fee"):
         if given.get(name):
             parameters[name] = given[name][:200]
     return ActOrder(given.get("act", ""), parameters)
@@ -124,6 +125,9 @@ def _describe_concerned(conn: Connection, order: ActOrder) -> list[dict[str, Any
     party = describe_party(conn, order.parameters["party"]) if order.parameters.get("party") else None
     if party is not None:
         found.append({"party": party["name"], "state": party["status"]})
+    if order.parameters.get("fee"):
+        rows = fees.list_fees(conn, limit=1, number=order.parameters["fee"])
+        found += [{"fee": row.number, "state": row.state, "case": row.case_number} for row in rows]
     if order.parameters.get("agency"):
         switch = console_switches.find_switch(conn, order.parameters["agency"])
         waiting = lane_holds.read_lane_backlog(conn, order.parameters["agency"]).waiting
@@ -161,6 +165,8 @@ def _find_return_path(order: ActOrder) -> str:
         return f"{base}/deliveries"
     if len(order.lanes) == 1:
         return f"{base}/deliveries?{urlencode({'lane': order.lanes[0]})}"
+    if order.parameters.get("fee"):
+        return f"{base}/cases"
     if order.parameters.get("agency"):
         return f"{base}/lanes/{order.parameters['agency']}"
     if order.parameters.get("party"):

@@ -38,6 +38,8 @@ def name_act(words: str) -> str:
         "agreement suspend": translate("Suspend agreement"),
         "map use": translate("Use mappings"),
         "account role": translate("Change roles"),
+        "fees waive": translate("Waive fee"),
+        "fees settle": translate("Paid elsewhere"),
     }.get(words, words)
 
 

@@ -13,6 +13,7 @@ from gateway.hub import apply_provider_event
 from gateway.store import (
     RefusalCount,
     StateEvent,
+    audit_log,
     fees,
     messages,
     read_transaction,
@@ -142,6 +143,33 @@ def test_a_long_list_goes_on(story: Story, operator: Browser, monkeypatch: pytes
     assert "Next page" in page
     assert "turn 4" in page
     assert "turn 1" not in page
+
+
+@pytest.mark.parametrize(("act", "state"), [("fees waive", "CANCELLED"), ("fees settle", "CONFIRMED")])
+def test_an_operator_ends_a_fee_with_a_reason(
+    story: Story, console: Console, operator: Browser, act: str, state: str
+) -> None:
+    story.submit()
+    story.tick()
+    story.hear("KFDA", Notice("KFDA-Y", story.clock(), "Y05", fee=NamedFee(read_money("30000", "KRW"))))
+    number = f"{story.number_of('KFDA')}-F01"
+    case = f"/console/operations/cases/{story.case().number}"
+    assert f"act={act.replace(' ', '%20')}&amp;fee={number}" in operator.get(case).text
+    asked = operator.get(f"/console/operations/act?act={act.replace(' ', '+')}&fee={number}").text
+    assert number in asked
+    assert story.case().number in asked
+    refused = operator.post("/console/operations/act", act=act, fee=number, reason="")
+    assert refused.status_code == 422
+    operator.post("/console/operations/act", act=act, fee=number, reason="agreed with KFDA")
+    with read_transaction(story.house.engine) as conn:
+        row = audit_log.list_actions(conn)[0]
+        assert [one.state for one in fees.list_by_case(conn, story.case().id)] == [state]
+    assert (row.action, row.object, row.reason) == (act, f"fee {number}", "agreed with KFDA")
+    assert act.replace(" ", "%20") not in operator.get(case).text
+    again = operator.post("/console/operations/act", act=act, fee=number, reason="again")
+    assert (again.status_code, "GW705" in again.text) == (409, True)
+    nothing = operator.post("/console/operations/act", act=act, fee="A-F01", reason="again")
+    assert (nothing.status_code, "GW808" in nothing.text) == (409, True)
 
 
 def test_a_case_shows_its_fees(story: Story, operator: Browser) -> None:
