@@ -201,7 +201,8 @@ def _register_suite_members(conn: Connection, drawn: PartnerFolder, at: datetime
     for member in MEMBERS:
         ids = [PartyId(f"suite-{member}", PARTY_TYPE)]
         parties.register_party(conn, f"suite-{member}", f"Conformance suite, {member}", "applicant", at, ids)
-        load_agreement(conn, drawn.agreements[member], f"{member}.agreement.yaml", at)
+    for name, text in drawn.agreements.items():
+        load_agreement(conn, text, f"{name}.agreement.yaml", at)
     parties.register_party(conn, AGENCY, "Conformance suite, agency", "agency", at)
     owners = [("suite-a", one) for one in drawn.member_a_certificates]
     for party, issued in (*owners, ("suite-b", drawn.issued["b"]), (AGENCY, drawn.issued["agency"])):

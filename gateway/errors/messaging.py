@@ -147,7 +147,8 @@ NOT_SUPPORTED = Problem(
     cause="The message has an extension element, or asks for something that no agreement can say.",
     remedy="Do not use the feature. The page standards.md of the manual lists the supported features.",
     ebms2="NotSupported",
-    ebms3="EBMS:0002",
+    # Not EBMS:0002, which is a warning: what is refused is told as a failure.
+    ebms3="EBMS:0008",
     soap="Client",
     http=500,
 )

@@ -23,6 +23,7 @@ from gateway.wire import (
     BASE64_ENCODING,
     DEFAULT_LIMITS,
     DS,
+    EB3,
     SOAP12,
     SWA_CONTENT,
     WSSE,
@@ -71,6 +72,7 @@ _MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
 _SECURITY: Final = f"{{{WSSE}}}Security"
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _TIMESTAMP: Final = f"{{{WSU}}}Timestamp"
+_MESSAGING: Final = f"{{{EB3}}}Messaging"
 _ID: Final = f"{{{WSU}}}Id"
 _MOST_TOKENS: Final = 4
 _XML_TYPE: Final = re.compile(r"(?:text|application)/xml|(?:application|image)/[\w!#$&^.+-]+\+xml")
@@ -232,7 +234,7 @@ def _index_signable(root: etree._Element, parts: _SecurityHeader) -> dict[str, e
     found: dict[str, etree._Element] = {}
     for one in (body, *header.iterchildren("*"), *parts.tokens.values(), *parts.others):
         # The schema of eb:Messaging has an attribute id of type ID besides.
-        for value in (one.get(_ID), one.get("id")):
+        for value in (one.get(_ID), one.get("id") if one.tag == _MESSAGING else None):
             if value:
                 found[value] = one
     return found

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from lxml import etree
 
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.exchange import Answer, Expectation, HttpRequest, Step
-from gateway.conformance.partners import EBMS2, read_hub_answer
+from gateway.conformance.partners import read_hub_answer
 from gateway.errors import RECEIPT_MISMATCH, GatewayError
 from gateway.message_model import MemoryBody, Receipt, UserMessage
-from gateway.protocols import Parcel, SentUnit
+from gateway.protocols import PROTOCOLS, Parcel, SentUnit
 from gateway.wire import (
     DEFAULT_LIMITS,
     EB,
+    EB3,
     parse_xml,
     read_addressing,
     read_envelope,
@@ -78,19 +79,31 @@ def summarize_answer(answer: Answer) -> AnswerSummary:
         fault = read_fault(envelope)
     except GatewayError:
         return AnswerSummary(answer.status)
-    errors = [
-        one for one in envelope.root.iter(f"{{{EB}}}Error") if one.get(f"{{{EB}}}severity") != "Warning"
-    ]
-    told = [*errors, *envelope.body_elements] if errors else envelope.body_elements if fault else []
+    errors = _list_errors(envelope.root)
+    told = [*errors.values(), *envelope.body_elements] if errors else envelope.body_elements if fault else []
     text = " ".join(" ".join(str(part) for part in one.itertext()) for one in told)
     return AnswerSummary(
         answer.status,
         message=True,
-        codes=tuple(dict.fromkeys(one.get(f"{{{EB}}}errorCode", "") for one in errors)),
+        codes=tuple(errors),
         fault=_get_local_name(fault.code) if fault else "",
         problems=tuple(dict.fromkeys(_PROBLEM.findall(text))),
         words=" ".join(text.split())[:_SHOWN] if told else "",
     )
+
+
+def _list_errors(root: etree._Element) -> dict[str, etree._Element]:
+    """Return the errors of ebMS 2.0 and AS4 by their code; warnings refuse nothing."""
+    found = {
+        one.get(f"{{{EB}}}errorCode", ""): one
+        for one in root.iter(f"{{{EB}}}Error")
+        if one.get(f"{{{EB}}}severity") != "Warning"
+    }
+    return found | {
+        one.get("errorCode", ""): one
+        for one in root.iter(f"{{{EB3}}}Error")
+        if one.get("severity", "").lower() != "warning"
+    }
 
 
 def _get_local_name(code: str) -> str:
@@ -174,10 +187,13 @@ def _verify_receipt(kit: AttackerKit, step: HttpRequest, answer: Answer) -> None
     sent = _read_sent_message(step)
     if sent is None:
         return
-    member = next((one for one, known in kit.members.items() if sent.unit.sender.ids[0] in known.ours), "")
+    known = kit.as4 if step.face == "as4" else kit.members
+    member = next((one for one, party in known.items() if sent.unit.sender.ids[0] in party.ours), "")
     if not member:
         return
-    opened = EBMS2.open(_make_parcel(answer.headers, answer.body), kit.build_context(member), sent)
+    opened = PROTOCOLS[step.face].open(
+        _make_parcel(answer.headers, answer.body), replace(kit, members=known).build_context(member), sent
+    )
     if not any(isinstance(one, Receipt) for one in opened.units):
         raise GatewayError(RECEIPT_MISMATCH, "no Acknowledgment", "/soap:Envelope/soap:Header")
 
@@ -185,10 +201,10 @@ def _verify_receipt(kit: AttackerKit, step: HttpRequest, answer: Answer) -> None
 def _read_sent_message(step: HttpRequest) -> SentUnit | None:
     """Return the message of a step if it requests an Acknowledgment, otherwise None."""
     try:
-        sent = EBMS2.read_sent_unit(_make_parcel(step.headers, step.body), DEFAULT_LIMITS)
+        sent = PROTOCOLS[step.face].read_sent_unit(_make_parcel(step.headers, step.body), DEFAULT_LIMITS)
     except GatewayError:
         return None
-    asks = isinstance(sent.unit, UserMessage) and sent.unit.ack_requested is not None
+    asks = isinstance(sent.unit, UserMessage) and (step.face == "as4" or sent.unit.ack_requested is not None)
     return sent if asks else None
 
 

@@ -41,6 +41,11 @@ FAMILIES: Final = (
     "number_attacks",
     "injection_attacks",
     "http_attacks",
+    "as4_wrapping",
+    "as4_header_attacks",
+    "as4_encryption_attacks",
+    "as4_signal_attacks",
+    "as4_derived_attacks",
 )
 
 _FILE: Final = "attacks.yaml"

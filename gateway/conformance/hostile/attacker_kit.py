@@ -41,7 +41,12 @@ from gateway.wire import SERVICE_AGENCY, SERVICE_CUSTOMS, AddressingHeaders, par
 SignalT = TypeVar("SignalT")
 
 MEMBERS: Final = ("a", "b")
-_PATHS: Final = {"ebms2": "/msh/ebms2", "soap": "/soap/agency", "customs": "/soap/customs"}
+_PATHS: Final = {
+    "ebms2": "/msh/ebms2",
+    "as4": "/msh/as4",
+    "soap": "/soap/agency",
+    "customs": "/soap/customs",
+}
 #: Optional keys of a partner folder: certificates of member A that must not be accepted.
 _FURTHER: Final = ("expired", "revoked", "encryption")
 _PAYLOADS: Final = (
@@ -61,7 +66,8 @@ class AttackerKit:
     may make a call (Acknowledge) again and again, `receipt` what it then says.  `case` is the number
     of a case about which customs may make a call (ReportAnswer) again and again.  `features`
     are those that the gateway has according to the caller. `receiver` is the certificate for
-    which payloads of the gateway are encrypted.
+    which payloads of the gateway are encrypted. `as4` are the members by their agreements of AS4, empty
+    where the partner folder has none.
     """
 
     members: Mapping[str, Membership]
@@ -73,6 +79,7 @@ class AttackerKit:
     features: frozenset[str] = frozenset()
     receiver: Certificate | None = None
     case: str = ""
+    as4: Mapping[str, Membership] = field(default_factory=dict)
     clock: Callable[[], datetime] = get_current_time
     uuids: Callable[[], uuid.UUID] = field(default=uuid.uuid4)
 
@@ -255,6 +262,11 @@ def read_attacker_kit(
         name: read_membership(folder, name, folder / f"{name}.agreement.yaml", sends="Store")
         for name in MEMBERS
     }
+    by_as4 = {
+        name: read_membership(folder, name, folder / f"{name}.as4.agreement.yaml", sends="Store")
+        for name in MEMBERS
+        if (folder / f"{name}.as4.agreement.yaml").is_file()
+    }
     if not members["a"].identity.hub:
         detail = "the folder has no certificate of the gateway, by which its receipts are verified"
         raise GatewayError(MISUSE, detail, str(folder / "hub.cert.pem"))
@@ -279,6 +291,7 @@ def read_attacker_kit(
         case=str(table.get("customs", {}).get("case", "")),
         features=frozenset(str(one) for one in table.get("features", ())),
         receiver=members["a"].identity.receiver,
+        as4=by_as4,
         clock=clock,
         uuids=uuids,
     )

@@ -37,11 +37,11 @@ _TARGETS: Final = (
 )
 # fmt: on
 
-#: Moves the signed element of a call; the forged element is already in its place.
-_SignedPlacement = Callable[[etree._Element, etree._Element, etree._Element], None]
+#: Moves the signed element; the forged element is already in its place.
+SignedPlacement = Callable[[etree._Element, etree._Element, etree._Element], None]
 
 
-def _move_into(path: str, *inside: str, first: bool = False) -> _SignedPlacement:
+def move_into(path: str, *inside: str, first: bool = False) -> SignedPlacement:
     """Return the move that puts the signed element below `path`, inside new elements named `inside`."""
 
     def move_signed(root: etree._Element, original: etree._Element, forged: etree._Element) -> None:
@@ -76,16 +76,17 @@ def _move_into_sender(root: etree._Element, original: etree._Element, _: etree._
     block[1].append(original)
 
 
-class _CallVariant(NamedTuple):
-    """How a call is wrapped, how the naive gateway finds its target, and the Id of the forged element.
+class WrappingVariant(NamedTuple):
+    """How an element that is signed by its wsu:Id is wrapped.
 
-    `problems` refuse each of the three targets, mostly for their structure, before the signature is checked.
+    `way` is how the naive gateway finds its target, `identifier` the Id of the forged element. `problems`
+    refuse each of the three targets in a call, mostly for their structure, before the signature is checked.
     """
 
     attack: str
     name: str
     title: str
-    move: _SignedPlacement
+    move: SignedPlacement
     way: str = "path"
     identifier: str = "other"
     problems: tuple[str, str, str] = ("GW107", "GW107", "GW107")
@@ -102,46 +103,49 @@ _TIME_FIRST: Final = ("GW107", "GW211", "GW107")
 _SIGNATURE_FIRST: Final = ("GW202", "GW211", "GW202")
 _KEY_INFO: Final = f"{SECURITY}/ds:Signature/ds:KeyInfo"
 # fmt: off
-_VARIANTS: Final = (
-    _CallVariant("SIG-02", "before", "signed element before the forged one", _move_before, "last",
+#: The ways of moving what is signed, for calls and for AS4.
+VARIANTS: Final = (
+    WrappingVariant("SIG-02", "before", "signed element before the forged one", _move_before, "last",
      problems=_TIME_FIRST),
-    _CallVariant("SIG-02", "after", "signed element after the forged one", _move_after, identifier="none",
+    WrappingVariant("SIG-02", "after", "signed element after the forged one", _move_after, identifier="none",
      problems=_TIME_FIRST),
-    _CallVariant("SIG-03", "in-security", "signed element in the Security header", _move_into(SECURITY),
+    WrappingVariant("SIG-03", "in-security", "signed element in the Security header", move_into(SECURITY),
      problems=_SIGNATURE_FIRST),
-    _CallVariant("SIG-03", "inside-forged", "signed element inside the forged one",
-     _move_into(".", "x:Wrapper"), problems=("GW311", "GW211", "GW107")),
-    _CallVariant("SIG-03", "behind-body", "signed element at the end of the Envelope",
-     _move_into("/soap:Envelope", "x:Wrapper")),
-    _CallVariant("SIG-05", "in-addressing",
+    WrappingVariant("SIG-03", "inside-forged", "signed element inside the forged one",
+     move_into(".", "x:Wrapper"), problems=("GW311", "GW211", "GW107")),
+    WrappingVariant("SIG-03", "behind-body", "signed element at the end of the Envelope",
+     move_into("/soap:Envelope", "x:Wrapper")),
+    WrappingVariant("SIG-05", "in-addressing",
      "signed element in the extension point of a further addressing header", _move_into_sender,
      problems=_SIGNATURE_FIRST),
-    _CallVariant("SIG-05", "other-security", "signed element in a Security header for another actor",
+    WrappingVariant("SIG-05", "other-security", "signed element in a Security header for another actor",
      _move_to_second_security),
-    _CallVariant("SIG-06", "in-object", "signed element in the Object of its signature",
-     _move_into(f"{SECURITY}/ds:Signature", "ds:Object"), problems=_SIGNATURE_FIRST),
-    _CallVariant("SIG-06", "in-key-info", "signed element in the KeyInfo of its signature",
-     _move_into(_KEY_INFO), problems=_SIGNATURE_FIRST),
-    _CallVariant("SIG-06", "in-token-reference", "signed element embedded in the token reference",
-     _move_into(f"{_KEY_INFO}/wsse:SecurityTokenReference", "wsse:Embedded"), problems=_SIGNATURE_FIRST),
-    _CallVariant("SIG-07", "in-header", "signed element in an unknown header block",
-     _move_into(HEADER, "x:Wrapper")),
-    _CallVariant("SIG-07", "bare-in-header", "signed element as a header block of its own",
-     _move_into(HEADER, first=True), "last"),
-    _CallVariant("SIG-08", "same-id-in-header",
+    WrappingVariant("SIG-06", "in-object", "signed element in the Object of its signature",
+     move_into(f"{SECURITY}/ds:Signature", "ds:Object"), problems=_SIGNATURE_FIRST),
+    WrappingVariant("SIG-06", "in-key-info", "signed element in the KeyInfo of its signature",
+     move_into(_KEY_INFO), problems=_SIGNATURE_FIRST),
+    WrappingVariant("SIG-06", "in-token-reference", "signed element embedded in the token reference",
+     move_into(f"{_KEY_INFO}/wsse:SecurityTokenReference", "wsse:Embedded"), problems=_SIGNATURE_FIRST),
+    WrappingVariant("SIG-07", "in-header", "signed element in an unknown header block",
+     move_into(HEADER, "x:Wrapper")),
+    WrappingVariant("SIG-07", "bare-in-header", "signed element as a header block of its own",
+     move_into(HEADER, first=True), "last"),
+    WrappingVariant("SIG-08", "same-id-in-header",
      "two elements with one wsu:Id, the signed one in an unknown header block",
-     _move_into(HEADER, "x:Wrapper", first=True), identifier="same"),
-    _CallVariant("SIG-08", "same-id-before", "two elements with one wsu:Id, the signed one first",
+     move_into(HEADER, "x:Wrapper", first=True), identifier="same"),
+    WrappingVariant("SIG-08", "same-id-before", "two elements with one wsu:Id, the signed one first",
      _move_before, "last", identifier="same", problems=_TIME_FIRST),
-    _CallVariant("SIG-09", "plain-id", "the forged element has the Id in an attribute without namespace",
-     _move_into(HEADER, "x:Wrapper", first=True), identifier="plain"),
-    _CallVariant("SIG-09", "xml-id", "the forged element has the Id as xml:id",
-     _move_into(HEADER, "x:Wrapper", first=True), identifier="xml"),
+    WrappingVariant("SIG-09", "plain-id", "the forged element has the Id in an attribute without namespace",
+     move_into(HEADER, "x:Wrapper", first=True), identifier="plain"),
+    WrappingVariant("SIG-09", "xml-id", "the forged element has the Id as xml:id",
+     move_into(HEADER, "x:Wrapper", first=True), identifier="xml"),
 )
 # fmt: on
 
 
-def _wrap_element(variant: _CallVariant, target: ForgeryTarget) -> TreeMutation:
+def wrap_element(variant: WrappingVariant, target: ForgeryTarget) -> TreeMutation:
+    """Return the change that forges an element and moves the signed one."""
+
     def alter_tree(root: etree._Element) -> None:
         original = get_element(root, f"/soap:Envelope/{target.path}")
         forged = target.forge_copy(original)
@@ -155,12 +159,12 @@ def _wrap_element(variant: _CallVariant, target: ForgeryTarget) -> TreeMutation:
     return alter_tree
 
 
-def _make_call_attack(target: ForgeryTarget, variant: _CallVariant) -> WrappingAttack:
+def _make_call_attack(target: ForgeryTarget, variant: WrappingVariant) -> WrappingAttack:
     return make_element_wrapping(
         variant[:3],
         target,
         build_tampered_call,
-        lambda kit: build_tampered_call(kit, _wrap_element(variant, target)),
+        lambda kit: build_tampered_call(kit, wrap_element(variant, target)),
         variant.problems[_TARGETS.index(target)],
         "McIntosh & Austel, XML Signature Element Wrapping Attacks, 2005; WS-Attacker",
         face="soap",
@@ -170,7 +174,7 @@ def _make_call_attack(target: ForgeryTarget, variant: _CallVariant) -> WrappingA
 
 #: Every variant on each part of a call that the gateway reads.
 WRAPPINGS: Final[tuple[WrappingAttack, ...]] = tuple(
-    _make_call_attack(target, variant) for target in _TARGETS for variant in _VARIANTS
+    _make_call_attack(target, variant) for target in _TARGETS for variant in VARIANTS
 )
 CASES: Final[tuple[AttackCase, ...]] = tuple(wrapping.attack_case for wrapping in WRAPPINGS)
 """Calls whose signed element is moved."""

@@ -23,7 +23,7 @@ from gateway.conformance.hostile.exchange import (
     HttpRequest,
     expect_refusal_codes,
 )
-from gateway.conformance.hostile.octet_mutations import OctetMutation, swap_octets
+from gateway.conformance.hostile.octet_mutations import OctetMutation, add_root_attributes
 from gateway.conformance.hostile.tree_mutations import (
     TreeMutation,
     get_element,
@@ -42,6 +42,7 @@ SOAP_REFUSALS: Final = (
     "InvalidSecurityToken",
     "FailedAuthentication",
     "Client",
+    "Sender",
 )
 
 #: Paths in a signed envelope: the reference to it, its transforms, the reference to the first payload.
@@ -61,9 +62,7 @@ FIRST_REFERENCE: Final = "(//ds:SignedInfo/ds:Reference)[1]"
 
 
 #: An element keeps its prefixes when it is moved, as in text that is cut and pasted.
-DECLARED: Final = swap_octets(
-    "<soap:Envelope ", f'<soap:Envelope xmlns:wsu="{WSU}" xmlns:x="urn:example:unknown" '
-)
+DECLARED: Final = add_root_attributes(lambda: f'xmlns:wsu="{WSU}" xmlns:x="urn:example:unknown"'.encode())
 
 
 def expect_refusal(*problems: str, http: tuple[int, ...] = (), silent: bool = False) -> Expectation:
@@ -76,7 +75,8 @@ def expect_refusal(*problems: str, http: tuple[int, ...] = (), silent: bool = Fa
         # A number that was never given may also be told as mistyped, by its check sign.
         problems = tuple(dict.fromkeys((*problems, "GW513")))
     rows = [PROBLEMS[one] for one in problems]
-    codes = dict.fromkeys(["SecurityFailure", *(row.ebms2 for row in rows if row.ebms2)])
+    told = (code for row in rows for code in (row.ebms2, row.ebms3) if code)
+    codes = dict.fromkeys(["SecurityFailure", "EBMS:0101", *told])
     own = ((row.soap or "Client").rpartition(":")[2] for row in rows)
     return expect_refusal_codes(
         *problems,

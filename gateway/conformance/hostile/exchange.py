@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-#: The open endpoints of a gateway: ebMS 2.0, and the SOAP services for agencies and for customs.
-FACES: Final = ("ebms2", "soap", "customs")
+#: The open endpoints of a gateway: ebMS 2.0, AS4, and the SOAP services for agencies and for customs.
+FACES: Final = ("ebms2", "as4", "soap", "customs")
 
 
 @dataclass(frozen=True, slots=True)

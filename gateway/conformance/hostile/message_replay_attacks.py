@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from datetime import timedelta
@@ -53,6 +54,7 @@ _BOUND: Final = "ebMS 2.0 §4.1.3: MessageData is signed"
 _LATE: Final = "ebMS 2.0 §3.1.6.4"
 _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _VALUE: Final = "//ds:SignatureValue"
+_ENVELOPE: Final = re.compile(rb"<([\w.-]+:Envelope)\b.*</\1>", re.DOTALL)
 _HIDDEN_ID: Final = f'<eb:MessageId soap:actor="{NEXT}">new@suite.example</eb:MessageId>'
 _NEW_ID: Final = set_text("//eb:MessageId", "new@suite.example")
 
@@ -82,8 +84,10 @@ def _repeat_with_envelope(change: OctetMutation) -> _RepeatMaker:
     """Return the change of the envelope in the first part; the rest stays the same."""
 
     def make_repeat(_: AttackerKit, post: HttpRequest) -> HttpRequest:
-        start, end = post.body.index(b"<soap:Envelope"), post.body.index(b"</soap:Envelope>") + 16
-        return replace(post, body=post.body[:start] + change(post.body[start:end]) + post.body[end:])
+        found = _ENVELOPE.search(post.body)
+        if found is None:
+            raise LookupError("the message has no envelope")
+        return replace(post, body=post.body[: found.start()] + change(found[0]) + post.body[found.end() :])
 
     return make_repeat
 

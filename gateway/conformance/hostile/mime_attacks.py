@@ -294,15 +294,6 @@ _CALL_TYPES: Final = (
 )
 # fmt: on
 
-_COMPRESSED: Final = make_attack_case(
-    "DOS-10.as4-payload",
-    "a compressed payload that inflates a thousandfold",
-    _make_coded_request("ebms2", "gzip", bytes),
-    expect_early_refusal("GW109"),
-    "AS4 profile §3.1",
-    feature="AS4 compression",
-)
-
 CASES: Final[tuple[AttackCase, ...]] = (
     *make_table_cases("DOS-08.", _COSTS, change_body, _COST, early=True),
     *make_table_cases("DOS-09.", _FRAMES, change_body, _CONFUSION, early=True),
@@ -311,6 +302,5 @@ CASES: Final[tuple[AttackCase, ...]] = (
         "DOS-09.call-", _CALL_TYPES, _set_call_type, _CONFUSION, "GW101 GW103", face="soap", early=True
     ),
     *_make_coding_cases(),
-    _COMPRESSED,
 )
 """Attacks by MIME and by content codings: DOS-08 to DOS-10."""

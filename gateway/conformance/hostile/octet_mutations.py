@@ -50,8 +50,12 @@ def insert_before(old: str, new: str) -> OctetMutation:
 
 
 def replace_text_of(tag: str, value: str) -> OctetMutation:
-    """Return the change that gives the first element of that tag, ``prefix:name``, another text."""
-    pattern = re.compile(rf"(<{tag}\b[^>]*>)[^<]*".encode())
+    """Return the change that gives the first element of that tag, ``prefix:name``, another text.
+
+    An element of ebMS may have the prefix of either version.
+    """
+    name = f"eb3?:{tag[3:]}" if tag.startswith("eb:") else tag
+    pattern = re.compile(rf"(<{name}\b[^>]*>)[^<]*".encode())
 
     def mutate_octets(data: bytes) -> bytes:
         changed, count = pattern.subn(lambda found: found[1] + value.encode(), data, count=1)

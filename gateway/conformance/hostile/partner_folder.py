@@ -48,6 +48,8 @@ RECEIPT: Final = "SUITE-RECEIPT-1"
 #: The law for the one item of its case.
 LAW: Final = "SUITE-LAW"
 _VALID: Final = timedelta(days=365)
+#: The agreements of a member by what their file is named after him, and the texts that they are made of.
+_AGREEMENTS: Final = {"": "agreement.yaml", ".as4": "as4-agreement.yaml"}
 _ORDERS: Final = {
     "a": CertificateOrder(key_kind="rsa-2048"),
     "b": CertificateOrder(),
@@ -108,7 +110,11 @@ def make_partner_folder(
         name: issue_certificate(authority, f"CN=Suite {name},O=Conformance suite", at, order)
         for name, order in _ORDERS.items()
     }
-    agreements = {name: _format_agreement(name, ids, at) for name in MEMBERS}
+    agreements = {
+        f"{name}{mark}": _format_agreement(source, name, ids, at)
+        for name in MEMBERS
+        for mark, source in _AGREEMENTS.items()
+    }
     listed = _make_revocation_list(authority, issued["revoked"], at, crl)
     files = {
         "ca.pem": authority.certificate.pem,
@@ -141,12 +147,8 @@ def make_sample_kit(at: datetime | None = None) -> AttackerKit:
         return read_attacker_kit(Path(place), (lambda: at) if at else lambda: datetime.now(UTC))
 
 
-def _format_agreement(member: str, hub: Sequence[PartyId], at: datetime) -> bytes:
-    text = (
-        get_data_folder("conformance")
-        .joinpath("suites", "hostile", "agreement.yaml")
-        .read_text(encoding="utf-8")
-    )
+def _format_agreement(source: str, member: str, hub: Sequence[PartyId], at: datetime) -> bytes:
+    text = get_data_folder("conformance").joinpath("suites", "hostile", source).read_text(encoding="utf-8")
     rows = [{"value": one.value} | ({"type": one.type} if one.type else {}) for one in hub]
     words = {
         "member": member,
@@ -177,6 +179,9 @@ _SUITE: Final = f"""\
 # Where the gateway is, below the base URL that the suite is given, and what its faces know.
 [ebms2]
 path = "/msh/ebms2"
+
+[as4]
+path = "/msh/as4"
 
 [soap]
 path = "/soap/agency"

@@ -19,6 +19,7 @@ from gateway.conformance.hostile.answer_evaluation import (
     explain_missing_proof,
     summarize_answer,
 )
+from gateway.conformance.hostile.as4_kit import make_as4_kit
 from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attack_targets import Target
 from gateway.conformance.hostile.attacker_kit import AttackerKit
@@ -225,7 +226,8 @@ class AttackRunner:
     def send_control(self, face: str) -> tuple[str, Answer]:
         """Send one honest message; return why it is not accepted, and the answer."""
         builders = {"soap": self.kit.build_call, "customs": self.kit.build_customs_call}
-        step = builders.get(face, self.kit.build_message)()
+        kit = make_as4_kit(self.kit) if face == "as4" else self.kit
+        step = builders.get(face, kit.build_message)()
         answer = self.target.send(step)
         return self._find_answer_problem(Exchange(step, ACCEPTED), answer), answer
 

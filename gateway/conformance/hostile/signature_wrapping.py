@@ -163,7 +163,7 @@ _TARGETS: Final = (
 # fmt: on
 
 #: Puts the forged element into a signed envelope; returns the root of what is sent.
-_ForgedPlacement = Callable[[etree._Element, etree._Element, ForgeryTarget], etree._Element]
+ForgedPlacement = Callable[[etree._Element, etree._Element, ForgeryTarget], etree._Element]
 
 
 def replace_element(original: etree._Element, forged: etree._Element) -> None:
@@ -178,7 +178,7 @@ def _append_child(home: etree._Element, name: str) -> etree._Element:
     return child
 
 
-def _insert_in_signature(inside: str, place: str = HEADER) -> _ForgedPlacement:
+def _insert_in_signature(inside: str, place: str = HEADER) -> ForgedPlacement:
     """Return the insertion inside the Signature, which the enveloped-signature transform omits.
 
     `inside` are the elements around it there; the Signature comes before what is forged,
@@ -197,7 +197,7 @@ def _insert_in_signature(inside: str, place: str = HEADER) -> _ForgedPlacement:
     return place_forged
 
 
-def _insert_under_actor(inside: str, actor: str) -> _ForgedPlacement:
+def _insert_under_actor(inside: str, actor: str) -> ForgedPlacement:
     """Return the insertion at the start of the Header: the forged element or a wrapper for the next node."""
 
     def place_forged(root: etree._Element, forged: etree._Element, _: ForgeryTarget) -> etree._Element:
@@ -224,7 +224,7 @@ def _move_signature_into_forged(
     return root
 
 
-def _surround_envelope(place: str, inside: str = "") -> _ForgedPlacement:
+def surround_envelope(place: str, inside: str = "") -> ForgedPlacement:
     """Return the insertion of a forged Envelope around the signed one, which is complete at `place`."""
 
     def place_forged(root: etree._Element, forged: etree._Element, target: ForgeryTarget) -> etree._Element:
@@ -246,7 +246,7 @@ class _EnvelopeVariant(NamedTuple):
     attack: str
     name: str
     title: str
-    wrap: _ForgedPlacement
+    wrap: ForgedPlacement
     problem: str
     way: str = "name"
     source: str = "Somorovsky et al., On Breaking SAML, USENIX Security 2012"
@@ -265,11 +265,11 @@ _VARIANTS: Final = (
     _EnvelopeVariant("SIG-02", "next-handler", "forged for the next message handler, before the original",
      _insert_under_actor("", NEXT_MSH), "GW107", source=_EXCLUDED),
     _EnvelopeVariant("SIG-03", "envelope-in-header", "signed Envelope in the Header of a forged one",
-     _surround_envelope(HEADER, "x:Wrapper"), "GW202", "path"),
+     surround_envelope(HEADER, "x:Wrapper"), "GW202", "path"),
     _EnvelopeVariant("SIG-03", "envelope-in-body", "signed Envelope in the Body of a forged one",
-     _surround_envelope(BODY), "GW107"),
+     surround_envelope(BODY), "GW107"),
     _EnvelopeVariant("SIG-03", "envelope-after-body", "signed Envelope behind the Body of a forged one",
-     _surround_envelope("/soap:Envelope"), "GW107"),
+     surround_envelope("/soap:Envelope"), "GW107"),
     _EnvelopeVariant("SIG-04", "signature-in-forged",
      "signature moved into the forged element, which is for the next node", _move_signature_into_forged,
      "GW107", source=_EXCLUDED),
@@ -284,11 +284,11 @@ _VARIANTS: Final = (
      _insert_under_actor("x:Trace", NEXT), "GW203", source=_EXCLUDED),
     _EnvelopeVariant("SIG-05", "envelope-in-extension",
      "signed Envelope in the extension point of a forged MessageHeader",
-     _surround_envelope(f"{HEADER}/eb:MessageHeader", "x:Extension"), "GW311", "path"),
+     surround_envelope(f"{HEADER}/eb:MessageHeader", "x:Extension"), "GW311", "path"),
     _EnvelopeVariant("SIG-06", "key-info", "forged inside the KeyInfo of the signature",
      _insert_in_signature("ds:KeyInfo ds:X509Data"), "GW202"),
     _EnvelopeVariant("SIG-06", "envelope-in-object", "signed Envelope in the Object of a second signature",
-     _surround_envelope(HEADER, "ds:Signature ds:Object"), "GW202", "path"),
+     surround_envelope(HEADER, "ds:Signature ds:Object"), "GW202", "path"),
 )
 # fmt: on
 #: What is wrong earlier: a forged AckRequested contradicts the agreement, and SyncReply knows no other names.
@@ -319,7 +319,7 @@ def _make_message(
     return kit.build_message(unit, riders=riders, envelope=_DECLARED, tampered=change)
 
 
-def _make_wrapped_message(kit: AttackerKit, target: ForgeryTarget, wrap: _ForgedPlacement) -> HttpRequest:
+def _make_wrapped_message(kit: AttackerKit, target: ForgeryTarget, wrap: ForgedPlacement) -> HttpRequest:
     def mutate_octets(data: bytes) -> bytes:
         root = parse_xml(data)
         return serialize_element(wrap(root, target.forge_copy(get_element(root, target.path)), target))

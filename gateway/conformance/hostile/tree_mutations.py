@@ -21,7 +21,9 @@ from gateway.wire import (
     C14N,
     DS,
     DS11,
+    EB3,
     PREFIXES,
+    SOAP12,
     WSU,
     canonicalize_document,
     canonicalize_element,
@@ -66,7 +68,24 @@ SIGNATURE: Final = "//ds:Signature[ds:SignedInfo]"
 _NAMES: Final[Mapping[str, str]] = {**PREFIXES, "wsu": WSU, "ds11": DS11, "x": "urn:example:unknown"}
 _DECLARATIONS: Final = "".join(
     f' xmlns:{prefix}="{_NAMES[prefix]}"'
-    for prefix in ("soap", "eb", "xlink", "ds", "ds11", "wsse", "wsu", "wsa", "ec", "xenc", "x")
+    for prefix in (
+        "soap",
+        "soap12",
+        "eb",
+        "eb3",
+        "ebbp",
+        "xlink",
+        "ds",
+        "ds11",
+        "wsse",
+        "wsse11",
+        "wsu",
+        "wsa",
+        "ec",
+        "xenc",
+        "xenc11",
+        "x",
+    )
 )
 
 #: Changes the tree of an envelope in place.
@@ -84,9 +103,16 @@ def expand_name(prefixed: str) -> str:
 ACTOR: Final = expand_name("soap:actor")
 
 
+def _get_names(node: etree._Element) -> dict[str, str]:
+    """Return the prefixes of paths; in an envelope of SOAP 1.2, ``soap`` and ``eb`` are those of AS4."""
+    if node.getroottree().getroot().tag == f"{{{SOAP12}}}Envelope":
+        return {**_NAMES, "soap": SOAP12, "eb": EB3}
+    return dict(_NAMES)
+
+
 def get_element(root: etree._Element, path: str) -> etree._Element:
     """Return the one element at a path; raises LookupError when there is none, or another."""
-    there = cast("list[etree._Element]", root.xpath(path, namespaces=dict(_NAMES)))
+    there = cast("list[etree._Element]", root.xpath(path, namespaces=_get_names(root)))
     if len(there) != 1:
         raise LookupError(f"{len(there)} elements at {path}")
     return there[0]
@@ -94,7 +120,7 @@ def get_element(root: etree._Element, path: str) -> etree._Element:
 
 def get_elements(root: etree._Element, path: str) -> list[etree._Element]:
     """Return the elements at a path; raises LookupError when there is none."""
-    there = cast("list[etree._Element]", root.xpath(path, namespaces=dict(_NAMES)))
+    there = cast("list[etree._Element]", root.xpath(path, namespaces=_get_names(root)))
     if not there:
         raise LookupError(f"nothing at {path}")
     return there
@@ -102,7 +128,7 @@ def get_elements(root: etree._Element, path: str) -> list[etree._Element]:
 
 def find_element(root: etree._Element, path: str) -> etree._Element | None:
     """Return the first element at a path, None when there is none."""
-    return next(iter(cast("list[etree._Element]", root.xpath(path, namespaces=dict(_NAMES)))), None)
+    return next(iter(cast("list[etree._Element]", root.xpath(path, namespaces=_get_names(root)))), None)
 
 
 def parse_element(text: str) -> etree._Element:

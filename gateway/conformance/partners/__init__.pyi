@@ -33,6 +33,7 @@ from .misbehavior import BROKER_MISBEHAVIORS as BROKER_MISBEHAVIORS
 from .misbehavior import CUSTOMS_MISBEHAVIORS as CUSTOMS_MISBEHAVIORS
 from .misbehavior import Misbehavior as Misbehavior
 from .partner_identity import RECEIVER_FILE as RECEIVER_FILE
+from .partner_identity import US as US
 from .partner_identity import Membership as Membership
 from .partner_identity import PartnerIdentity as PartnerIdentity
 from .partner_identity import get_current_time as get_current_time

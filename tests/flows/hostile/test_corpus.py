@@ -55,7 +55,9 @@ def told(report: SuiteReport, verdict: str) -> list[str]:
 
 
 def test_no_attack_passes_this_gateway(opponents: Opponents) -> None:
-    report = AttackRunner(*opponents, every=10).run_cases(load_all_cases())
+    # Those over AS4 are played by test_as4.
+    cases = [one for one in load_all_cases() if one.face != "as4"]
+    report = AttackRunner(*opponents, every=10).run_cases(cases)
     assert not told(report, FAILED)
     open_ = told(report, NOT_YET)
     print("\n".join(open_))

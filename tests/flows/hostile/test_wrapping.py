@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.conformance.hostile import attachment_attacks, call_wrapping, naive_verifier, signature_wrapping
+from gateway.conformance.hostile import (
+    as4_wrapping,
+    attachment_attacks,
+    call_wrapping,
+    naive_verifier,
+    signature_wrapping,
+)
 from gateway.conformance.hostile.naive_reader import accepts_request, read_content, split_parts
 from gateway.conformance.hostile.signature_wrapping import WrappingAttack
 from gateway.conformance.hostile.tree_mutations import get_element, mutate_tree, remove_element, set_text
@@ -15,7 +21,7 @@ from gateway.pki.certificate_authority import CertificateOrder, issue_certificat
 from gateway.wire.xml import parse_xml
 from tests.flows.hostile.shapes import NOW, bench, same_shapes
 
-_FAMILIES = (signature_wrapping, attachment_attacks, call_wrapping)
+_FAMILIES = (signature_wrapping, attachment_attacks, call_wrapping, as4_wrapping)
 WRAPPINGS = tuple(one for family in _FAMILIES for one in family.WRAPPINGS)
 CASES = tuple(one.attack_case for one in WRAPPINGS)
 TARGETS = sorted({one.target for one in WRAPPINGS})
