@@ -337,7 +337,7 @@ def _find_direction_problems(sides: _TwoSides) -> _Found:
 def _find_endpoint_problems(sides: _TwoSides) -> _Found:
     value = sides.theirs[0].value
     place = sides.agreement.find_place(("endpoint", value), ("party", value))
-    pushed = [one.id for one in sides.outgoing if one.endpoint is None]
+    pushed = [one.id for one in sides.outgoing if one.endpoint is None and one.pull is None]
     if pushed:
         text = f"the partner has no endpoint, and the hub must send to it: {', '.join(pushed)[:200]}"
         yield AgreementFinding("endpoint-missing", place, text)
@@ -351,8 +351,11 @@ def _find_endpoint_problems(sides: _TwoSides) -> _Found:
 def _find_reply_problems(sides: _TwoSides) -> _Found:
     for pmode in sides.agreement.pmodes:
         place = sides.agreement.find_place(("pmode", pmode.id))
-        asynchronous = not pmode.has_signals_in_answer
-        if asynchronous and pmode.reply_endpoint is None and pmode.reliability.ack_requested != "never":
+        if (
+            pmode.posts_signals
+            and pmode.reply_endpoint is None
+            and pmode.reliability.ack_requested != "never"
+        ):
             text = (
                 f"the receipts of P-Mode {pmode.id} travel by a POST of their own, and its sender has no "
                 "endpoint: give it one, or set sync_reply_mode to mshSignalsOnly"

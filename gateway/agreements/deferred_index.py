@@ -23,7 +23,8 @@ class DeferredPModeIndex(PModeIndex):
     called once for each agreement that is used, sometimes twice when two threads need it at once.
     `is_party` says whether an id is that of a party of any agreement. `name_parties` returns the ids of the
     parties of an agreement without reading all of it; it is called for every agreement when the first
-    message comes that names none.
+    message comes that names none. `name_pull_channels` returns the agreements by the channels from which
+    messages are pulled under them.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class DeferredPModeIndex(PModeIndex):
         is_party: Callable[[PartyId], bool],
         epoch: int = 0,
         name_parties: Callable[[str], Iterable[PartyId]] | None = None,
+        name_pull_channels: Callable[[], Mapping[str | None, Iterable[str]]] | None = None,
     ) -> None:
         super().__init__((), epoch)
         self._ids = ids
@@ -42,6 +44,8 @@ class DeferredPModeIndex(PModeIndex):
         self._nothing = PModeIndex((), epoch, is_party)
         self._owners: dict[str, list[str]] | None = None
         self._name_parties = name_parties
+        self._name_pull_channels = name_pull_channels
+        self._channels: Mapping[str | None, Iterable[str]] | None = None
         self._partners: dict[PartyId, set[str]] | None = None
 
     @property
@@ -67,6 +71,14 @@ class DeferredPModeIndex(PModeIndex):
         agreements = sorted(set.intersection(*sides))
         indexes = map(self._get_index, agreements)
         return tuple(one for index in indexes for one in index.list_matching_pmodes(route, at))
+
+    def list_pull_pmodes(self, channel: str | None, at: datetime) -> tuple[PMode, ...]:
+        """Return the P-Modes whose messages are pulled from a channel, as `PModeIndex.list_pull_pmodes`."""
+        if self._channels is None and self._name_pull_channels is not None:
+            self._channels = self._name_pull_channels()
+        named = self._ids if self._channels is None else self._channels.get(channel, ())
+        indexes = map(self._get_index, named)
+        return tuple(one for index in indexes for one in index.list_pull_pmodes(channel, at))
 
     def match_signal_pmode(self, route: MessageRoute, at: datetime, *, answers: bool) -> PMode:
         """Return a P-Mode for a signal, as `PModeIndex.match_signal_pmode`."""

@@ -137,6 +137,13 @@ class PMode:
         return Party(self.to_party, self.to_role)
 
     @property
+    def pull_channel(self) -> str | None:
+        """Return what a PullRequest for these messages names: the channel with the sub-channel (AS4 §3.5)."""
+        if self.pull is None or self.pull.sub_channel is None:
+            return self.mpc
+        return f"{self.mpc}/{self.pull.sub_channel}"
+
+    @property
     def has_response_in_answer(self) -> bool:
         """Return whether the HTTP answer to a message has room for the business response (ebMS 2.0 §4.3)."""
         return self.sync_reply_mode in RESPONDING_MODES
@@ -145,6 +152,13 @@ class PMode:
     def has_signals_in_answer(self) -> bool:
         """Return whether the HTTP answer to a message has room for signals about it (ebMS 2.0 §4.3)."""
         return self.sync_reply_mode in SIGNALLING_MODES
+
+    @property
+    def posts_signals(self) -> bool:
+        """Return whether signals about a message are posted back, and not in the HTTP answer to it."""
+        if self.protocol == "ebms2":
+            return not self.has_signals_in_answer
+        return self.reply_pattern == "callback"
 
     @property
     def compresses_payloads(self) -> bool:
@@ -172,6 +186,8 @@ def _check_names(pmode: PMode) -> None:
     patterns = f"reply_pattern is one of {', '.join(REPLY_PATTERNS)}"
     require_condition(pmode.reply_pattern in REPLY_PATTERNS, patterns, "reply_pattern")
     require_condition(pmode.mpc is None or is_uri(pmode.mpc), "mpc is a URI", "mpc")
+    extended = pmode.pull is not None and pmode.pull.sub_channel is not None
+    require_condition(pmode.mpc is not None or not extended, "a sub-channel has a channel: mpc", "mpc")
     require_condition(
         pmode.sync_reply_mode in SYNC_REPLY_MODES, "sync_reply_mode is not one of ebMS 2.0", "sync_reply_mode"
     )

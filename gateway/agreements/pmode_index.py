@@ -159,6 +159,11 @@ class PModeIndex:
         found = (self._find_match(replace(route, agreement=one), at) for one in self._agreements)
         return tuple(one for one in found if one is not None)
 
+    def list_pull_pmodes(self, channel: str | None, at: datetime) -> tuple[PMode, ...]:
+        """Return the P-Modes in force, of every agreement, whose messages are pulled from a channel."""
+        pulled = (one for one in self._pmodes if one.pull is not None and one.pull_channel == channel)
+        return tuple(one for one in pulled if one.is_in_force(at))
+
     def _find_match(self, route: MessageRoute, at: datetime) -> PMode | None:
         try:
             found = self.match_pmode(route, at)

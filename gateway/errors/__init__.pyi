@@ -103,6 +103,8 @@ from .messaging import OCTETS_PURGED as OCTETS_PURGED
 from .messaging import ORDER_GIVEN_UP as ORDER_GIVEN_UP
 from .messaging import PARTY_UNKNOWN as PARTY_UNKNOWN
 from .messaging import PMODE_UNKNOWN as PMODE_UNKNOWN
+from .messaging import PULL_REFUSED as PULL_REFUSED
+from .messaging import PULL_REPEATED as PULL_REPEATED
 from .messaging import RECEIPT_MISMATCH as RECEIPT_MISMATCH
 from .messaging import RECEIPT_MISSING as RECEIPT_MISSING
 from .messaging import REFERENCE_UNKNOWN as REFERENCE_UNKNOWN

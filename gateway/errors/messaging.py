@@ -300,3 +300,26 @@ OBJECT_CHANGED = Problem(
     soap="Server",
     http=503,
 )
+
+PULL_REFUSED = Problem(
+    id="GW340",
+    title="pull not authorised",
+    meaning="The PullRequest does not show a party that may pull from this channel.",
+    cause=(
+        "Nobody signed it, the certificate or the name belongs to another party, the password is wrong, "
+        "or no agreement has messages pulled from this channel."
+    ),
+    remedy="Sign with the registered certificate, and pull from the channel that the agreement names.",
+    ebms3="EBMS:0101",
+    http=200,
+)
+
+PULL_REPEATED = Problem(
+    id="GW341",
+    title="PullRequest too old or seen before",
+    meaning="The PullRequest is a copy of an earlier one, or its time is not that of the gateway.",
+    cause="Somebody repeats a recorded request, a handler repeats its own, or a clock is wrong.",
+    remedy="Make each PullRequest anew, with its own MessageId, Nonce and time, and keep the clock right.",
+    ebms3="EBMS:0101",
+    http=200,
+)

@@ -42,6 +42,7 @@ from gateway.hub.outbox import (
     queue_late_receipt,
 )
 from gateway.hub.passing_messages import accept_passing_message, make_hop_answer
+from gateway.hub.pulled_messages import answer_pull_request
 from gateway.hub.received_message import ReceivedMessage
 from gateway.hub.register import RegisterSnapshot, StaleSnapshotError
 from gateway.hub.response_watch import PendingResponse
@@ -51,6 +52,7 @@ from gateway.message_model import (
     Party,
     Ping,
     Pong,
+    PullRequest,
     Receipt,
     StatusRequest,
     StatusResponse,
@@ -173,6 +175,8 @@ def _dispatch_unit(arrival: ReceivedMessage) -> HttpResponse:
         return accept_passing_message(arrival, arrival.opened.onward)
     if isinstance(unit, UserMessage):
         return _accept_user_message(arrival, unit)
+    if isinstance(unit, PullRequest):
+        return answer_pull_request(arrival, unit)
     if isinstance(unit, Ping):
         return _answer_signal(arrival, arrival.protocol.make_pong(unit, arrival.context))
     if isinstance(unit, StatusRequest):

@@ -50,7 +50,7 @@ def _describe_queued_delivery(row: Mapping[str, Any], now: datetime) -> str:
         return f"lane {row['lane']}, closed until {format_moment(row['open_until'])}"
     if row["due_at"] > now:
         return f"next attempt at {format_moment(row['due_at'])}"
-    return "a free worker"
+    return "its partner to pull it" if row.get("lane_pulled") else "a free worker"
 
 
 def describe_held_lane(lane: Any, waiting: int) -> str:

@@ -47,6 +47,7 @@ from . import parties as parties
 from . import party_cases as party_cases
 from . import passkeys as passkeys
 from . import payloads as payloads
+from . import pulled_messages as pulled_messages
 from . import refusal_counts as refusal_counts
 from . import refusal_reasons as refusal_reasons
 from . import register_searches as register_searches

@@ -158,6 +158,7 @@ _SHARED: Final = (
     .where(
         lanes.c.name == bindparam("in_lane"),
         lanes.c.capacity.is_(None),
+        lanes.c.pulled.is_(False),
         lanes.c.held_at.is_(None),
         or_(lanes.c.open_until.is_(None), lanes.c.open_until <= bindparam("now", type_=Instant())),
     )
@@ -171,7 +172,7 @@ _CLAIMS: Final = {
     for suspects in (False, True)
     for sharing in (False, True)
 }
-_LANE: Final = select(lanes.c.capacity, lanes.c.open_until, lanes.c.held_at).where(
+_LANE: Final = select(lanes.c.capacity, lanes.c.open_until, lanes.c.held_at, lanes.c.pulled).where(
     lanes.c.name == bindparam("in_lane")
 )
 # FOR SHARE lets other workers claim, and makes a hold of the lane wait for this claim.
@@ -255,8 +256,8 @@ def _count_free_slots(conn: Connection, about: tuple[str, DueLane | None], now: 
 
 
 def _may_claim(lane: Any, now: datetime) -> bool:
-    """Return whether a lane is not held, and has its circuit closed."""
-    if lane.held_at is not None:
+    """Return whether a lane is neither held nor pulled, and has its circuit closed."""
+    if lane.held_at is not None or lane.pulled:
         return False
     return lane.open_until is None or bool(lane.open_until <= now)
 

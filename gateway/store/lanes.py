@@ -77,16 +77,21 @@ _SUSPECTED: Final = exists().where(
 # Built once, as every frequent statement: building it takes longer than executing it.
 _DUE: Final = (
     select(lanes.c.name, lanes.c.capacity, _SUSPECTED.label("suspected"))
-    .where(lanes.c.held_at.is_(None), or_(lanes.c.open_until.is_(None), lanes.c.open_until <= _NOW), _WAITING)
+    .where(
+        lanes.c.held_at.is_(None),
+        lanes.c.pulled.is_(False),
+        or_(lanes.c.open_until.is_(None), lanes.c.open_until <= _NOW),
+        _WAITING,
+    )
     .order_by(lanes.c.name)
 )
 
 
-def ensure_lanes(conn: Connection, *names: str, capacity: int | None = None) -> None:
-    """Insert the lanes that do not exist yet."""
+def ensure_lanes(conn: Connection, *names: str, capacity: int | None = None, pulled: bool = False) -> None:
+    """Insert the lanes that do not exist yet; the messages of a `pulled` one are fetched by the partner."""
     known = list_committed_lanes(conn)
     new = [name for name in dict.fromkeys(names) if name not in known]
-    _INSERT.insert_many(conn, [{"name": name, "capacity": capacity} for name in new])
+    _INSERT.insert_many(conn, [{"name": name, "capacity": capacity, "pulled": pulled} for name in new])
     note_ensured_lanes(conn, new)
 
 
@@ -113,7 +118,7 @@ class DueLane:
 
 
 def list_due_lanes(conn: Connection, now: datetime) -> tuple[DueLane, ...]:
-    """Return the lanes that have a due delivery, are not held, and whose circuit is closed."""
+    """Return the lanes with a due delivery that are not held nor pulled, and whose circuit is closed."""
     return tuple(DueLane(*row) for row in conn.execute(_DUE, {"now": now}))
 
 

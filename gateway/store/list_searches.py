@@ -209,6 +209,7 @@ _DELIVERY_COLUMNS: Final = (
     lanes.c.open_until,
     lanes.c.last_problem,
     lanes.c.held_at.label("lane_held_at"),
+    lanes.c.pulled.label("lane_pulled"),
     lanes.c.held_by.label("lane_held_by"),
     lanes.c.hold_reason.label("lane_hold_reason"),
     _earlier.c.state.label("follows_state"),

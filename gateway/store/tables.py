@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -35,6 +36,7 @@ from gateway.store import (
     officer_tables,
     operations_tables,
     order_tables,
+    pull_tables,
     release_tables,
     requirement_tables,
     sign_in_tables,
@@ -386,6 +388,7 @@ lanes = Table(
     Column("held_at", Instant),  # an operator holds the lane: nothing is claimed until it is released
     Column("held_by", Text),
     Column("hold_reason", Text),
+    Column("pulled", Boolean, nullable=False, server_default=false()),  # no worker claims from it
     CheckConstraint("capacity > 0", name="capacity"),
 )
 
@@ -636,6 +639,7 @@ epochs = Table(
 _FURTHER = (
     *(account_tables, answer_tables, api_tables, customs_tables, deadline_tables, draft_tables),
     *(event_tables, fee_tables, forwarding_tables, mapping_tables, officer_tables, operations_tables),
-    *(order_tables, release_tables, requirement_tables, sign_in_tables, statistics_tables, work_tables),
+    *(order_tables, pull_tables, release_tables, requirement_tables, sign_in_tables, statistics_tables),
+    work_tables,
 )
 __all__ += [one.name for one in metadata.sorted_tables if not any(one.name in x.__all__ for x in _FURTHER)]

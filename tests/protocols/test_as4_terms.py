@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.agreements import PMode, PModeIndex, Reliability, Security
-from gateway.agreements.pmode_values import Encryption
+from gateway.agreements.pmode_values import Encryption, PullTerms
 from gateway.cli import main
 from gateway.errors import NOT_SUPPORTED, GatewayError
 from gateway.message_model import SequenceNumber, UserMessage
@@ -25,6 +25,7 @@ ODD = {
     "duplicate_elimination is always": {"reliability": Reliability(duplicate_elimination="never")},
     "no message order": {"reliability": Reliability(message_order=True)},
     "an intermediary": {"reliability": Reliability(ack_actor="nextMSH")},
+    "authorization is certificate": {"pull": PullTerms("username")},
     "reply_pattern callback needs one": {"reply_pattern": "callback", "reply_endpoint": None},
     "leave sync_reply_mode out": {"sync_reply_mode": "responseOnly"},
     "has a role": {"from_role": None},
@@ -72,7 +73,7 @@ def test_a_message_beside_its_terms_is_refused(changes: dict[str, object], said:
 
 
 def test_a_posted_signal_is_about_a_message_of_ours() -> None:
-    with pytest.raises(GatewayError, match="GW311 a PullRequest that is posted by itself"):
+    with pytest.raises(GatewayError, match=r"GW340 .* does not pull from this channel"):
         as4.open(as4_samples.seal(as4_samples.PULL), sample_parties.context())
     with pytest.raises(GatewayError, match="GW307 no message of ours has this id"):
         as4.open(as4_samples.seal(as4_samples.RECEIPT), sample_parties.context())

@@ -44,6 +44,7 @@ from gateway.store import (
     parties,
     party_cases,
     passkeys,
+    pulled_messages,
     refusal_reasons,
     register_version,
     requirement_quantities,
@@ -192,6 +193,16 @@ QUESTIONS = {
         lambda conn: delivery_leases.claim_deliveries(conn, "KR-A", "w", NOW, later(9)),
         "due AS",
         "ix_deliveries_due",
+    ),
+    "oldest message to be pulled": (
+        lambda conn: pulled_messages.hand_out_message(conn, "nowhere", NOW, "pull"),
+        "deliveries.due_at",
+        "ix_deliveries_due",
+    ),
+    "old pull requests": (
+        lambda conn: pulled_messages.note_pull_request(conn, "x", NOW, NOW),
+        "seen_at <",
+        "ix_pull_requests_seen_at",
     ),
     "due lanes": (lambda conn: lanes.list_due_lanes(conn, NOW), "EXISTS", "ix_deliveries_due"),
     "lost leases": (

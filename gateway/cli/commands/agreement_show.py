@@ -176,7 +176,7 @@ def _make_pmode_row(pmode: PMode, names: Mapping[tuple[str, ...], str]) -> dict[
     sender, receiver = (
         names[tuple(_format_id(one) for one in ids)] for ids in (pmode.from_party, pmode.to_party)
     )
-    receipt = "in the answer" if pmode.has_signals_in_answer else "by a POST"
+    receipt = "by a POST" if pmode.posts_signals else "in the answer"
     return {
         "id": pmode.id,
         "from": sender,

@@ -18,6 +18,7 @@ from .outgoing_calls import CLEARANCE_NEWS as CLEARANCE_NEWS
 from .outgoing_calls import CUSTOMS as CUSTOMS
 from .outgoing_calls import CallComposer as CallComposer
 from .outgoing_calls import OutgoingCall as OutgoingCall
+from .pull_lanes import make_pull_lane as make_pull_lane
 from .rate_limit import RefusalQuota as RefusalQuota
 from .response_bundle import find_response_pmodes as find_response_pmodes
 from .response_bundle import get_response_wait as get_response_wait

@@ -24,6 +24,7 @@ from gateway.hub.completion import (
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.kept_documents import KeptDocument, is_filed_without_ebxml, keep_document
 from gateway.hub.outbox.outgoing_order import make_outgoing_key, number_message
+from gateway.hub.outbox.pull_lanes import ensure_message_lane, get_pull_time, make_pull_lane
 from gateway.hub.outbox.requested_receipts import RequestedReceipts, request_receipts
 from gateway.hub.outbox.response_bundle import find_response_pmodes, get_response_wait, list_bundled_units
 from gateway.hub.register import RegisterSnapshot
@@ -241,6 +242,7 @@ def store_message(
         # One message of the conversation is under way at a time, and its time begins with its turn.
         ordered = {**new.parameters, "ordered": True}
         new = replace(new, follows=place.follows, parameters=ordered, expires_at=None)
+    ensure_message_lane(conn, new.lane, outgoing.pmode)
     new = replace(new, payload_sha256=payloads.store_payload(conn, content, now))
     queued = deliveries.enqueue_delivery(conn, new, now)
     if queued is None:
@@ -261,7 +263,7 @@ def _make_delivery(
     return NewDelivery(
         agent="msh",
         destination=facts.case.applicant,
-        lane=f"msh:{facts.case.applicant}",
+        lane=_make_message_lane(facts.case.applicant, pmode),
         subject_type="case",
         subject_id=str(facts.case.id),
         dedupe_key=told.key,
@@ -284,12 +286,18 @@ def _make_delivery(
     )
 
 
+def _make_message_lane(applicant: str, pmode: PMode) -> str:
+    return f"msh:{applicant}" if pmode.pull is None else make_pull_lane(applicant, pmode)
+
+
 def _schedule_delivery(outgoing: SealedMessage, now: datetime) -> tuple[datetime, datetime]:
     """Return when a message is first posted, and until when.
 
     A response without an endpoint cannot be posted: it waits for a repeat of its request.
     """
     seconds = outgoing.pmode.reliability.time_to_live
+    if outgoing.pmode.pull is not None:
+        return now, get_pull_time(outgoing.pmode, now)
     if outgoing.asked is None or outgoing.post_at is None:
         return now, now + timedelta(seconds=seconds)
     ends = now + timedelta(seconds=max(seconds, outgoing.asked.reliability.time_to_live))

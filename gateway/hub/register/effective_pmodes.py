@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +16,10 @@ from gateway.message_model import PartyId
 from gateway.store import agreements
 
 __all__ = ["PModeTexts", "list_effective_pmodes", "load_effective_pmodes", "load_pmode_texts"]
+
+
+#: How a P-Mode whose messages are pulled is recognised without reading it.
+_PULLED = re.compile(r'"pull":\s*\{')
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,17 @@ class PModeTexts:
         read += [one for version in successors or () for one in version["pmodes"]]
         ends = (end for one in read for end in (*one["from_party"], *one["to_party"]))
         return {PartyId(value, kind) for value, kind in ends}
+
+    def name_pull_channels(self) -> dict[str | None, set[str]]:
+        """Return the agreements by the channels from which messages are pulled under them."""
+        channels: dict[str | None, set[str]] = {}
+        for agreement, texts in self.texts.items():
+            read = [json.loads(text) for text in texts.values() if _PULLED.search(text) is not None]
+            _, successors = self.changes.get(agreement, (None, None))
+            read += [one for version in successors or () for one in version["pmodes"] if one.get("pull")]
+            for one in read:
+                channels.setdefault(pmode_from_json(one).pull_channel, set()).add(agreement)
+        return channels
 
 
 def load_pmode_texts(conn: Connection) -> PModeTexts:

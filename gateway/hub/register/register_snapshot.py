@@ -192,7 +192,12 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
     known = frozenset(one for ids in identifiers.values() for one in ids)
     modes = load_pmode_texts(conn)
     book = DeferredPModeIndex(
-        modes.texts, modes.parse_agreement, known.__contains__, epoch, modes.name_parties
+        modes.texts,
+        modes.parse_agreement,
+        known.__contains__,
+        epoch,
+        modes.name_parties,
+        modes.name_pull_channels,
     )
     return RegisterSnapshot(
         epoch,

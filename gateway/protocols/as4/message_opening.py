@@ -9,12 +9,13 @@ from gateway.agreements import PMode
 from gateway.errors import (
     NOT_SUPPORTED,
     PARTY_UNKNOWN,
+    PMODE_UNKNOWN,
     RECEIPT_MISMATCH,
     REFERENCE_UNKNOWN,
     SIGNER_MISMATCH,
     GatewayError,
 )
-from gateway.message_model import ErrorSignal, Party, Receipt, UserMessage
+from gateway.message_model import ErrorSignal, Party, PullRequest, Receipt, UserMessage
 from gateway.pki import Certificate
 from gateway.protocols.as4.agreed_algorithms import check_agreed_algorithms
 from gateway.protocols.as4.answer_signals import check_answer, name_answer_parties
@@ -28,6 +29,7 @@ from gateway.protocols.as4.message_reading import (
 )
 from gateway.protocols.as4.packaging import open_as4_package
 from gateway.protocols.as4.pmode_matching import match_agreed_pmode
+from gateway.protocols.as4.pull_requests import open_pull_request
 from gateway.protocols.as4.secret_parts import read_agreed_secrets, read_secrets
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RefusedMessage, SentUnit
 from gateway.protocols.payload_parts import format_cid_uri
@@ -89,6 +91,8 @@ def _open_posted_message(message: As4Message, parcel: Parcel, context: ProtocolC
         return _open_business_message(message, unit, parcel, context)
     if isinstance(unit, Receipt | ErrorSignal):
         return _open_answer(message, parcel, context, _find_sent_unit(message, unit, context))
+    if isinstance(unit, PullRequest):
+        return open_pull_request(message, unit, parcel, context)
     detail = f"a {type(unit).__name__} that is posted by itself"
     raise GatewayError(NOT_SUPPORTED, detail, build_xpath(message.header.unit_element))
 
@@ -107,6 +111,9 @@ def _open_business_message(
     message: As4Message, unit: UserMessage, parcel: Parcel, context: ProtocolContext
 ) -> OpenedMessage:
     pmode, agreed = match_agreed_pmode(unit, "as4", context)
+    if pmode.pull is not None:
+        place = f"{build_xpath(message.header.unit_element)}/eb3:CollaborationInfo"
+        raise GatewayError(PMODE_UNKNOWN, "such messages are pulled, not posted", place)
     if context.find_party_name(unit.receiver.ids[0]) not in context.keys:
         place = f"{build_xpath(message.header.unit_element)}/eb3:PartyInfo/eb3:To"
         raise GatewayError(PARTY_UNKNOWN, "this message is for another handler", place)

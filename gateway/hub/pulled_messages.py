@@ -1,0 +1,57 @@
+"""Answers a PullRequest with the oldest message that waits for the party, the octets that were sealed once.
+
+The answer of a pull is lost as any other: the message waits for its receipt, and is there again when none
+has come in time. A PullRequest counts once, whether it brought a message or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from gateway.errors import NOTHING_TO_PULL, OUR_MISTAKE, PULL_REPEATED, GatewayError
+from gateway.hub.outbox import make_pull_lane
+from gateway.hub.received_message import ReceivedMessage
+from gateway.message_model import PullRequest
+from gateway.store import HttpResponse, payloads, pulled_messages, read_transaction, write_transaction
+
+__all__ = ["answer_pull_request"]
+
+#: Longer than the time of a request is accepted.
+_REMEMBERED: Final = timedelta(minutes=15)
+
+
+def answer_pull_request(arrival: ReceivedMessage, unit: PullRequest) -> HttpResponse:
+    """Return the oldest message for the party that pulls, or the warning that there is none (EBMS:0006).
+
+    Raises GW341 for a request that came before.
+    """
+    hub, context = arrival.hub, arrival.context
+    with write_transaction(hub.engine, "pull.hand_out") as conn:
+        hub.check_snapshot_current(conn, arrival.knowledge)
+        row = _hand_out_message(conn, arrival, unit)
+    if row is None:
+        nothing = GatewayError(NOTHING_TO_PULL, "no message waits on this channel")
+        signal = arrival.protocol.make_error_signal(nothing, unit, context)
+        if signal is None:
+            raise nothing
+        sealed = arrival.protocol.seal((signal,), arrival.opened.pmode, context)
+        return HttpResponse(200, dict(sealed.headers), sealed.read_octets())
+    with read_transaction(hub.engine) as conn:
+        octets = payloads.get_payload_octets(conn, row.payload_sha256)
+    return HttpResponse(200, dict(row.parameters["headers"]), octets)
+
+
+def _hand_out_message(conn: Connection, arrival: ReceivedMessage, unit: PullRequest) -> Row[Any] | None:
+    context, pmode = arrival.context, arrival.opened.pmode
+    if pmode is None:
+        raise GatewayError(OUR_MISTAKE, "a PullRequest without P-Mode")
+    party, now = context.get_party_name(unit.sender), context.now
+    seen = hashlib.sha256(f"{party} {unit.message_id}".encode()).hexdigest()
+    if not pulled_messages.note_pull_request(conn, seen, now, now - _REMEMBERED):
+        where = "//eb3:MessageInfo/eb3:MessageId"
+        raise GatewayError(PULL_REPEATED, "a PullRequest with this MessageId came before", where)
+    return pulled_messages.hand_out_message(conn, make_pull_lane(party, pmode), now, "pull")

@@ -1,0 +1,241 @@
+"""Messages of AS4 that their partner pulls: a broker without a server gets its whole case so."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.message_model import MemoryBody, Party, PullRequest, Receipt, UserMessage
+from gateway.protocols import OpenedMessage, Parcel, as4
+from gateway.state_machines import DELIVERY
+from gateway.store import HttpResponse, lane_holds, lanes
+from gateway.store.engine import read_transaction, write_transaction
+from tests.flows.craft import without_applications
+from tests.flows.test_as4 import read_errors, result_delivery
+from tests.kit.house import AS4, House, Neighbour, pmodes, signer_named
+from tests.kit.kills import die_at
+from tests.kit.story import Story
+
+CHANNEL = "urn:example:channel:results"
+PULL = f", mpc: {CHANNEL}, pull: {{authorization: certificate}}}}".encode()
+#: The broker takes no messages: Results and Notices wait until it pulls them.
+PULLED = (
+    AS4.replace(b"    endpoint: http://127.0.0.1:8901/msh/as4\n", b"")
+    .replace(b"action: Result}", b"action: Result" + PULL)
+    .replace(b"action: Notice}", b"action: Notice" + PULL)
+)
+numbers = itertools.count(1)
+
+
+def ask(broker: Neighbour, channel: str | None = CHANNEL, **changes: Any) -> PullRequest:
+    """Return a PullRequest of the broker."""
+    context = broker.context()
+    party = pmodes(AS4)[0].sender
+    unit = PullRequest(
+        message_id=f"q{next(numbers)}@{broker.name}.example", conversation_id="", sender=party,
+        receiver=Party(()), agreement="", timestamp=context.now, mpc=channel,
+    )  # fmt: skip
+    return replace(unit, **changes)
+
+
+def seal(broker: Neighbour, unit: PullRequest | Receipt) -> Parcel:
+    return as4.seal((unit,), None, broker.context())
+
+
+def pull(house: House, broker: Neighbour, unit: PullRequest | None = None) -> HttpResponse:
+    return house.post(seal(broker, unit or ask(broker)))
+
+
+def open_pulled(broker: Neighbour, answer: HttpResponse) -> OpenedMessage:
+    """Open a pulled message, which was sealed under terms of pulling, as its receiver does."""
+    context = broker.context()
+    opened = as4.verify_parcel(Parcel(answer.headers, MemoryBody(answer.body)), "strict", context)
+    assert isinstance(opened.unit, UserMessage)
+    return opened
+
+
+def acknowledge(house: House, broker: Neighbour, opened: OpenedMessage) -> HttpResponse:
+    return house.post(seal(broker, as4.make_receipt(opened, broker.context())))
+
+
+def as_parcel(envelope: bytes) -> Parcel:
+    return Parcel({"Content-Type": "application/soap+xml"}, MemoryBody(envelope))
+
+
+def code(answer: HttpResponse) -> tuple[str, str]:
+    (error,) = read_errors(answer)
+    return error["errorCode"], error["severity"]
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    found = Story(engine, customs=False, agreement=PULLED)
+    found.submit(found.submission(without_applications), attach=False, sync_reply=True)
+    found.tick(seconds=1)
+    return found
+
+
+def test_a_whole_case_is_pulled_and_each_message_waits_for_its_receipt(story: Story) -> None:
+    house, broker = story.house, story.broker
+    assert story.case().state == "DECIDED"
+    assert not story.inbox.octets
+    told = []
+    while True:
+        answer = pull(house, broker)
+        if b":PartyInfo" not in answer.body:
+            break
+        opened = open_pulled(broker, answer)
+        told.append(opened.unit.action)  # type: ignore[union-attr]
+        assert opened.unit.mpc == CHANNEL  # type: ignore[union-attr]
+        # The next one in the order of the case is handed out when this one is acknowledged.
+        assert code(pull(house, broker)) == ("EBMS:0006", "warning")
+        assert acknowledge(house, broker, opened).status == 204
+        story.tick(seconds=1)
+    assert told[-1] == "Result"
+    assert code(answer) == ("EBMS:0006", "warning")
+    row = result_delivery(story)
+    assert row.state == "DELIVERED"
+    assert story.evidence("delivery", row.id) == ["NRR"]
+    assert story.case().state == "CLOSED"
+    assert [event for event, _ in story.steps(DELIVERY, row.id)] == ["lease", "sent", "receipt"]
+
+
+def test_a_lost_answer_is_given_again_with_the_same_octets(story: Story) -> None:
+    house, broker = story.house, story.broker
+    first = pull(house, broker)
+    story.tick(seconds=299)
+    assert code(pull(house, broker)) == ("EBMS:0006", "warning")
+    story.tick(seconds=2)
+    again = pull(house, broker, ask(broker, timestamp=story.clock()))
+    assert again == first
+    opened = open_pulled(broker, again)
+    # A receipt that lacks a digest, or is another's, ends nothing.
+    receipt = as4.make_receipt(opened, broker.context())
+    short = replace(receipt, references=receipt.references[:1])
+    assert code(house.post(seal(broker, short)))[0] == "EBMS:0302"
+    assert acknowledge(house, broker, opened).status == 204
+
+
+def test_after_the_last_try_the_receipt_is_missing(story: Story) -> None:
+    house, broker = story.house, story.broker
+    for _ in range(4):
+        assert b":PartyInfo" in pull(house, broker).body
+        story.tick(seconds=301)
+    assert code(pull(house, broker)) == ("EBMS:0006", "warning")
+    (row,) = story.deliveries(agent="msh", state="FAILED")
+    assert row.tries == 4
+    assert "no receipt in time" in row.last_sentence
+    assert story.evidence("delivery", row.id) == ["DeliveryFailure"]
+
+
+def test_what_nobody_pulls_fails_when_the_time_of_the_agreement_is_over(story: Story) -> None:
+    story.tick(seconds=432_000 - 2)
+    assert not story.deliveries(agent="msh", state="FAILED")
+    story.tick(seconds=2)
+    (row, *_) = story.deliveries(agent="msh", state="FAILED")
+    assert row.tries == 0
+
+
+def test_who_may_not_pull_gets_nothing(story: Story) -> None:
+    house, broker = story.house, story.broker
+    good = ask(broker)
+    bare = seal(broker, good).read_octets()
+    start, end = bare.index(b"<wsse:Security"), bare.index(b"</wsse:Security>") + len(b"</wsse:Security>")
+    stranger = replace(broker.context(), keys={"broker1": signer_named("hub")})
+    for parcel, problem in (
+        (as_parcel(bare[:start] + bare[end:]), b"GW340 nobody signed"),
+        (as4.seal((good,), None, stranger), b"GW340 CN=hub"),
+        (seal(broker, ask(broker, "urn:example:channel:other")), b"GW340 CN=broker1"),
+        (seal(broker, ask(broker, None)), b"GW340 CN=broker1"),
+        (as_parcel(bare.replace(b"channel:results", b"channel:resultx")), b"GW340"),
+        (as_parcel(bare.replace(b"<eb3:MessageId>q", b"<eb3:MessageId>r")), b"GW202"),
+    ):  # fmt: skip
+        answer = house.post(parcel)
+        assert code(answer) == ("EBMS:0101", "failure")
+        assert problem in answer.body
+    assert b":PartyInfo" in house.post(seal(broker, good)).body
+
+
+def test_a_request_counts_once_and_is_of_now(story: Story) -> None:
+    house, broker = story.house, story.broker
+    parcel = seal(broker, ask(broker))
+    assert b":PartyInfo" in house.post(parcel).body
+    story.tick(seconds=301)
+    # The recorded request would bring the message again.
+    story.clock.forward(seconds=-10)
+    answer = house.post(parcel)
+    assert (code(answer)[0], b"GW341 a PullRequest with this MessageId" in answer.body) == ("EBMS:0101", True)
+    story.clock.forward(minutes=20)
+    assert b"GW341 its time is" in house.post(parcel).body
+    ahead = ask(broker, timestamp=story.clock() + timedelta(minutes=2))
+    assert b"GW341 its time is" in pull(house, broker, ahead).body
+
+
+def test_a_message_that_is_pulled_is_neither_posted_nor_accepted_by_a_post(story: Story) -> None:
+    assert not story.inbox.octets
+    lane = f"pull:broker1:{CHANNEL}"
+    with read_transaction(story.house.engine) as conn:
+        assert lane not in {one.name for one in lanes.list_due_lanes(conn, story.clock())}
+
+
+def test_a_message_that_is_agreed_to_be_pulled_is_refused_when_it_is_posted(engine: Engine) -> None:
+    agreed = AS4.replace(
+        b"mpc: urn:example:channel:store",
+        f"mpc: {CHANNEL}\n    pull: {{authorization: certificate}}".encode(),
+    )
+    house = House(engine, agreement=agreed)
+    broker = Neighbour("broker1", house.clock, agreed)
+    answer = house.post(broker.seal(broker.message()))
+    assert (code(answer)[0], b"GW303 such messages are pulled" in answer.body) == ("EBMS:0010", True)
+
+
+def test_a_held_lane_hands_out_nothing(story: Story) -> None:
+    lane = f"pull:broker1:{CHANNEL}"
+    with write_transaction(story.house.engine) as conn:
+        lane_holds.hold_lane(conn, lane, story.clock(), "op", "why")
+    assert code(pull(story.house, story.broker))[0] == "EBMS:0006"
+
+
+def test_a_sub_channel_is_named_by_the_request_and_not_by_the_message(engine: Engine) -> None:
+    agreement = PULLED.replace(
+        b"authorization: certificate}", b"authorization: certificate, sub_channel: b1}"
+    )
+    story = Story(engine, customs=False, agreement=agreement)
+    story.submit(story.submission(without_applications), attach=False, sync_reply=True)
+    story.tick(seconds=1)
+    assert code(pull(story.house, story.broker))[0] == "EBMS:0101"
+    opened = open_pulled(story.broker, pull(story.house, story.broker, ask(story.broker, f"{CHANNEL}/b1")))
+    assert opened.unit.mpc == CHANNEL  # type: ignore[union-attr]
+
+
+@pytest.mark.long
+def test_a_kill_at_the_hand_out_loses_nothing(story: Story) -> None:
+    house, broker = story.house, story.broker
+    for place in ("pull.hand_out.before_commit", "pull.hand_out.after_commit"):
+        parcel = seal(broker, ask(broker))
+        die_at(story, place, lambda hub, parcel=parcel: house.post(parcel, hub))  # type: ignore[misc]
+        story.tick(seconds=301)
+    answer = pull(house, broker)
+    assert acknowledge(house, broker, open_pulled(broker, answer)).status == 204
+    (row, *_) = story.deliveries(agent="msh")
+    assert (row.state, row.tries) == ("DELIVERED", 2)
+    assert story.evidence("delivery", row.id) == ["NRR"]
+
+
+@pytest.mark.long
+def test_requests_at_one_instant_get_different_messages(engine: Engine) -> None:
+    story = Story(engine, customs=False, agreement=PULLED.replace(b"  - {id: broker1-notice", b"#"))
+    for _ in range(6):
+        story.submit(story.submission(without_applications), attach=False, sync_reply=True)
+        story.tick(seconds=1)
+    parcels = [seal(story.broker, ask(story.broker)) for _ in range(10)]
+    with ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(story.house.post, parcels))
+    bodies = [one.body for one in answers if b":PartyInfo" in one.body]
+    assert len(bodies) == len(set(bodies)) == len(story.deliveries(agent="msh"))
