@@ -17,7 +17,7 @@ from hypothesis import settings
 
 from tests.kit.paths import ROOT, VECTORS
 
-pytest_plugins = ["tests.kit.databases"]
+pytest_plugins = ["tests.kit.databases", "tests.kit.standby_pair"]
 
 # No test fails for its time: the machines are busy.
 settings.register_profile("untimed", settings(), deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,7 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, ValidationInfo, field_validator
 
 from gateway.config.secret_values import Secret
-from gateway.config.value_types import Location, SettingsSection, Size, get_home_folder
+from gateway.config.value_types import Count, Duration, Location, SettingsSection, Size, get_home_folder
 
 __all__ = ["DatabaseSettings", "HubSettings", "ShareSettings"]
 
@@ -69,6 +70,29 @@ class DatabaseSettings(SettingsSection):
             "folder of the SQLite file. Without it, the disk of a PostgreSQL server is not measured."
         ),
     )
+
+    copies: Count = Field(
+        1,
+        le=9,
+        description=(
+            "Servers on whose disks a commit must be before the gateway acknowledges anything of it. For "
+            "more than 1, PostgreSQL with synchronous standbys."
+        ),
+    )
+    time_out: Duration = Field(
+        timedelta(seconds=20),
+        description=(
+            "How long a serving or delivering process waits for an answer of a PostgreSQL server. After "
+            "that time its connection is closed."
+        ),
+    )
+
+    @field_validator("time_out")
+    @classmethod
+    def _check_time_out(cls, value: timedelta) -> timedelta:
+        if value < timedelta(seconds=1):
+            raise ValueError("a server gets at least 1s to answer")
+        return value
 
     @field_validator("url", mode="before")
     @classmethod

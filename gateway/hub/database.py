@@ -11,8 +11,11 @@ from gateway.store import ObjectFolder, make_engine
 __all__ = ["build_engine"]
 
 
-def build_engine(settings: Settings) -> Engine:
-    """Return the engine of the database; the size of its pool fits the threads of this process."""
+def build_engine(settings: Settings, *, at_work: bool = False) -> Engine:
+    """Return the engine of the database; the size of its pool fits the threads of this process.
+
+    A process at work waits for the server no longer than the settings say.
+    """
     if not settings.home_folder.is_dir():
         home = str(settings.home_folder)[-120:]
         detail = f"there is no home folder {home}: `gateway migrate` makes one"
@@ -22,5 +25,11 @@ def build_engine(settings: Settings) -> Engine:
     volume = str(database.volume) if database.volume else None
     objects = ObjectFolder(settings.payloads.folder, settings.payloads.inline)
     return make_engine(
-        database.url, pool_size=threads + 4, reserve=database.reserve, volume=volume, objects=objects
+        database.url,
+        pool_size=threads + 4,
+        reserve=database.reserve,
+        volume=volume,
+        copies=database.copies,
+        seconds=database.time_out.total_seconds() if at_work else None,
+        objects=objects,
     )

@@ -17,7 +17,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from gateway.hub.completion import closing_transaction
-from gateway.store import HttpResponse, message_responses, messages, read_transaction
+from gateway.store import HttpResponse, confirm_copies, message_responses, messages, read_transaction
 
 __all__ = ["PendingResponse", "ResponseLimits", "ResponseWatch", "WaitingRequest"]
 
@@ -69,7 +69,10 @@ class WaitingRequest:
     def read_response(self) -> HttpResponse | None:
         """Return the response when it is there; the same octets as on every other attempt."""
         self.watch.look_for_responses()
-        return None if self.found is None else self.found.answer
+        if self.found is None:
+            return None
+        self.watch.confirm_copies()
+        return self.found.answer
 
     def is_over(self) -> bool:
         """Return whether the time is over."""
@@ -122,7 +125,7 @@ class ResponseWatch:
     def find_response(self, pending: PendingResponse) -> HttpResponse | None:
         """Return the response to a repeated request if there is one already, and store that it was given."""
         one = WaitingRequest(self, pending)
-        with read_transaction(self._engine) as conn:
+        with read_transaction(self._engine, promises=True) as conn:
             _assign_responses(conn, (one,))
         one.mark_given()
         return None if one.found is None else one.found.answer
@@ -139,6 +142,10 @@ class ResponseWatch:
             if wanted:
                 with read_transaction(self._engine) as conn:
                     _assign_responses(conn, wanted)
+
+    def confirm_copies(self) -> None:
+        """Return when the responses that were found are on all wanted copies; raises GW806 else."""
+        confirm_copies(self._engine)
 
     def mark_given(self, delivery: int) -> None:
         """Store that a response was given; a receipt that it asks for is due within the wait."""

@@ -39,6 +39,7 @@ from gateway.message_model import Payload
 from gateway.store import (
     HttpResponse,
     NewMessage,
+    confirm_copies,
     get_disk_reserve,
     messages,
     read_transaction,
@@ -171,6 +172,7 @@ def _find_earlier_receipt(hub: Hub, message: NewMessage) -> FilingReceipt | None
         stored = messages.find_response(conn, row.id) if row is not None and same else None
     if row is None or stored is None:
         return None
+    confirm_copies(hub.engine)
     return FilingReceipt(row.id, message.message_id, False, stored)
 
 

@@ -78,7 +78,7 @@ def build_hub_base(settings: Settings, *, at_work: bool = True) -> HubBase:
     At work, certificates are validated by a separate process, which starts with the first
     certificate, and the evidence of verdicts is stored.
     """
-    engine = build_engine(settings)
+    engine = build_engine(settings, at_work=at_work)
     try:
         check_schema_version(engine)
         signer, successor = load_hub_signer(settings), load_next_signing_key(settings)

@@ -23,6 +23,7 @@ from gateway.store import (
     count_by_state,
     deadlines,
     fetched_lists,
+    find_copy_watch,
     get_disk_reserve,
     list_usage_periods,
     read_transaction,
@@ -63,6 +64,10 @@ _HELP = {
     "gateway_certificates_ending": (
         "Pairs of party and use that have no certificate in 30 days, the gateway included."
     ),
+    "gateway_database_copies": "Servers on which a commit must be before it is acknowledged.",
+    "gateway_database_copies_missing": (
+        "1 while commits of this process are not on so many servers, else 0."
+    ),
     "gateway_own_key_away": "1 while the current signing key is unavailable in this process, else 0.",
     "gateway_evidence_leaves": (
         "Leaves of evidence, by state: under a sealed head, or under a time-stamped head."
@@ -89,6 +94,7 @@ def render_metrics(
             **state_counts.count_states(conn),
             **_measure_deadlines(conn),
             **_measure_disk_reserve(engine),
+            **_measure_copies(engine),
             **ends,
             **_measure_time_stamps(time_stamps.compute_stamping_progress(conn), now),
         }
@@ -99,7 +105,8 @@ def render_metrics(
 
 def render_process_metrics(engine: Engine, *, key_away: bool, database_up: bool) -> str:
     """Return as text what this process measures by itself: without any query, so always."""
-    found = _measure_disk_reserve(engine) | _measure_process(key_away=key_away, database_up=database_up)
+    found = _measure_disk_reserve(engine) | _measure_copies(engine)
+    found |= _measure_process(key_away=key_away, database_up=database_up)
     return generate_latest(_CountCollector(found)).decode()
 
 
@@ -176,6 +183,14 @@ def _measure_disk_reserve(engine: Engine) -> dict[str, dict[Labels, float]]:
         "gateway_database_reserve_octets": {(): float(room.reserve)},
         "gateway_database_short": {(): float(room.lacking or room.find_shortage() is not None)},
         "gateway_database_refusals": {(): float(room.refusals)},
+    }
+
+
+def _measure_copies(engine: Engine) -> dict[str, dict[Labels, float]]:
+    watch = find_copy_watch(engine)
+    return {
+        "gateway_database_copies": {(): 1.0 if watch is None else float(watch.wanted)},
+        "gateway_database_copies_missing": {(): float(watch is not None and watch.problem is not None)},
     }
 
 

@@ -97,6 +97,9 @@ from .customs_notices import NewCustomsNotice as NewCustomsNotice
 from .daily_statistics import DailyCount as DailyCount
 from .daily_statistics import StatisticsFilter as StatisticsFilter
 from .daily_statistics import choose_band as choose_band
+from .database_copies import CopiesMissingError as CopiesMissingError
+from .database_copies import find_copy_watch as find_copy_watch
+from .database_copies import find_standby_problem as find_standby_problem
 from .deadlines import NewDeadline as NewDeadline
 from .decisions import NewDecision as NewDecision
 from .deliveries import NewDelivery as NewDelivery
@@ -104,6 +107,7 @@ from .delivery_leases import DeliveryLease as DeliveryLease
 from .disk_reserve import InsufficientStorageError as InsufficientStorageError
 from .disk_reserve import get_disk_reserve as get_disk_reserve
 from .disk_reserve import retry_until_stored as retry_until_stored
+from .engine import confirm_copies as confirm_copies
 from .engine import describe_database as describe_database
 from .engine import make_engine as make_engine
 from .engine import read_transaction as read_transaction

@@ -13,16 +13,17 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 
 from gateway.errors import EVIDENCE_BROKEN, SETTINGS_WRONG, GatewayError
 from gateway.failpoints import kill_at_failpoint
 from gateway.store.compiled_statements import COMPILED_STATEMENTS, share_compiled_statements
+from gateway.store.database_copies import attach_copy_watch, find_copy_watch, run_copied
 from gateway.store.disk_reserve import (
     DiskReserve,
     InsufficientStorageError,
@@ -30,6 +31,13 @@ from gateway.store.disk_reserve import (
     get_disk_reserve,
 )
 from gateway.store.object_store import ObjectStore, attach_object_store
+from gateway.store.postgresql_connections import (
+    get_connection_class,
+    is_read_only,
+    make_connect_options,
+    read_url,
+    watch_notices,
+)
 from gateway.store.transaction_conflicts import find_conflict
 from gateway.store.transaction_reads import keep_reads
 from gateway.store.transaction_rows import (
@@ -38,7 +46,14 @@ from gateway.store.transaction_rows import (
     insert_collected_rows,
 )
 
-__all__ = ["describe_database", "make_engine", "read_transaction", "use_object_store", "write_transaction"]
+__all__ = [
+    "confirm_copies",
+    "describe_database",
+    "make_engine",
+    "read_transaction",
+    "use_object_store",
+    "write_transaction",
+]
 
 _PRAGMAS: Final = {
     "journal_mode": "wal",
@@ -77,19 +92,25 @@ def make_engine(
     reserve: int = 0,
     volume: str | None = None,
     objects: ObjectStore | None = None,
+    copies: int = 1,
+    seconds: float | None = None,
 ) -> Engine:
     """Return an engine for a ``sqlite:///`` file or a ``postgresql+psycopg://`` server.
 
     `reserve` octets of the disk are reserved for work accepted before; `volume` is a folder on that
     disk, by default for SQLite that of the file. `objects` keeps large octets; without it they are in
-    the database.
+    the database. A commit waits for so many `copies` on PostgreSQL; an answer of that server is awaited
+    for so many `seconds` (None: for ever).
     """
     parsed = _parse_database_url(url)
+    if copies > 1 and parsed.get_backend_name() == "sqlite":
+        raise GatewayError(SETTINGS_WRONG, "SQLite keeps one copy: use PostgreSQL", "database.copies")
     if parsed.get_backend_name() == "sqlite":
         engine = _make_sqlite_engines(parsed, pool_size)
         volume = volume or os.path.dirname(engine.__dict__[_DATABASE])
     else:
-        engine = _make_postgresql_engine(parsed.set(drivername="postgresql+psycopg"), pool_size)
+        engine = _make_postgresql_engine(parsed.set(drivername="postgresql+psycopg"), pool_size, seconds)
+        attach_copy_watch(engine, copies)
     attach_disk_reserve(engine, DiskReserve(volume, reserve))
     use_object_store(engine, objects)
     return engine
@@ -106,14 +127,16 @@ def describe_database(url: str) -> str:
     """Return the URL of a database without its password and parameters, for people."""
     parsed = _parse_database_url(url)
     # What is left out by `URL.set` stays, so a URL without password and parameters is made anew.
-    plain = URL.create(parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database)
+    several = parsed.query.get("host")
+    hosts = ",".join(several) if isinstance(several, tuple) else parsed.host
+    plain = URL.create(parsed.drivername, parsed.username, None, hosts, parsed.port, parsed.database)
     return plain.render_as_string(hide_password=False)
 
 
 def _parse_database_url(url: str) -> URL:
     try:
-        parsed = make_url(url)
-    except ArgumentError:
+        parsed = read_url(url)
+    except (ArgumentError, ValueError):
         raise GatewayError(SETTINGS_WRONG, "the database url cannot be read", "database.url") from None
     if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
         raise GatewayError(SETTINGS_WRONG, "the database is sqlite or postgresql", "database.url")
@@ -161,20 +184,25 @@ def _insert_rows_together(engine: Engine) -> None:
     insert_before_reading(engine)
 
 
-def _make_postgresql_engine(url: URL, pool_size: int) -> Engine:
+def _make_postgresql_engine(url: URL, pool_size: int, seconds: float | None) -> Engine:
     try:
         engine = create_engine(
             url,
             pool_size=pool_size,
             max_overflow=-1,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 10, "options": "-c timezone=UTC"},
+            connect_args=make_connect_options(url, seconds),
             execution_options=COMPILED_STATEMENTS,
         )
     except ImportError:
         raise GatewayError(SETTINGS_WRONG, _NO_DRIVER, "database.url") from None
+    # Before the engine gets the dialect of another one: both are events of its own.
+    connections = get_connection_class(seconds)
+    event.listen(engine, "do_connect", lambda _d, _r, named, given: connections.connect(*named, **given))
+    event.listen(engine, "handle_error", _leave_standby)
     share_compiled_statements(engine)
     event.listen(engine, "connect", _check_postgresql_settings)
+    event.listen(engine, "connect", lambda connection, record: watch_notices(connection, record.info))
     _insert_rows_together(engine)
     return engine
 
@@ -195,6 +223,12 @@ def _check_postgresql_settings(connection: Any, _record: Any) -> None:
             cursor.execute(f"SHOW {name}")
             _check_setting_value(name, cursor.fetchone()[0], wanted)
     connection.rollback()
+
+
+def _leave_standby(context: Any) -> None:
+    """Close the connections to a server that takes no writes: the next ones look for the primary."""
+    if is_read_only(context.original_exception):
+        context.is_disconnect = True
 
 
 @contextmanager
@@ -300,8 +334,7 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     failpoints ``<name>.before_commit`` and ``<name>.after_commit``.
     """
     try:
-        begin = _sqlite_transaction if engine.dialect.name == "sqlite" else Engine.begin
-        with begin(engine) as conn, collect_rows(conn) as note_commit, keep_reads(conn):
+        with _begin_transaction(engine) as conn, collect_rows(conn) as note_commit, keep_reads(conn):
             yield conn
             insert_collected_rows(conn)
             kill_at_failpoint(name, "before_commit")
@@ -312,6 +345,23 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     room = get_disk_reserve(engine)
     if room.lacking:
         room.record_commit()
+
+
+def _begin_transaction(engine: Engine) -> AbstractContextManager[Connection]:
+    if engine.dialect.name == "sqlite":
+        return _sqlite_transaction(engine)
+    watch = find_copy_watch(engine)
+    return engine.begin() if watch is None else run_copied(engine, watch)
+
+
+def confirm_copies(engine: Engine) -> None:
+    """Return when everything committed so far is on all copies that the settings want; raises GW806 else.
+
+    For an answer that promises what an earlier transaction has stored, and stores nothing itself.
+    """
+    if find_copy_watch(engine) is not None:
+        with write_transaction(engine, "copies.confirmed"):
+            """The commit alone waits for all commits before it."""
 
 
 @contextmanager
@@ -345,8 +395,11 @@ def _roll_back_transaction(conn: Connection, driver: Any) -> None:
 
 
 @contextmanager
-def read_transaction(engine: Engine) -> Iterator[Connection]:
-    """Run the block in one read transaction, which sees one state of the database and cannot write."""
+def read_transaction(engine: Engine, *, promises: bool = False) -> Iterator[Connection]:
+    """Run the block in one read transaction, which sees one state of the database and cannot write.
+
+    Where the answer `promises` what is read, it is on all wanted copies after the block.
+    """
     try:
         if engine.dialect.name == "sqlite":
             with _readers[engine].begin() as conn:
@@ -358,6 +411,8 @@ def read_transaction(engine: Engine) -> Iterator[Connection]:
                 yield conn
     except (DatabaseError, InterfaceError, sqlite3.DatabaseError) as error:
         raise _translate_database_error(error, engine, reading=True) from error
+    if promises:
+        confirm_copies(engine)
 
 
 def _translate_database_error(error: Exception, engine: Engine, *, reading: bool = False) -> Exception:
@@ -387,7 +442,7 @@ def _is_transient_error(error: Exception, told: Any) -> bool:
         return error.connection_invalidated
     if getattr(told, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
         return False
-    return isinstance(error, OperationalError | sqlite3.OperationalError)
+    return is_read_only(told) or isinstance(error, OperationalError | sqlite3.OperationalError)
 
 
 def _make_unavailable_error(told: Any, *, reading: bool = False) -> InsufficientStorageError:

@@ -81,7 +81,7 @@ def _list_cases(call: ApiCall) -> ApiAnswer:
         query.since,
         query.until,
     )
-    with read_transaction(call.services.engine) as conn:
+    with read_transaction(call.services.engine, promises=True) as conn:
         rows = own_cases.list_own_cases(conn, wanted)
     shown = rows[: query.limit]
     more = write_cursor(_CURSOR, shown[-1].id) if len(rows) > query.limit else None
@@ -112,7 +112,7 @@ def _find_case(conn: Connection, call: ApiCall) -> Row[Any]:
 
 
 def _get_case(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine) as conn:
+    with read_transaction(call.services.engine, promises=True) as conn:
         row = _find_case(conn, call)
         message = messages.find_by_id(conn, row.message)
         results = own_cases.list_case_documents(conn, row.id, "Result")
@@ -195,7 +195,7 @@ def _read_hold(held: dict[str, Any] | None) -> HeldCase | None:
 
 
 def _list_applications(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine) as conn:
+    with read_transaction(call.services.engine, promises=True) as conn:
         case = _find_case(conn, call)
         rows = agency_requests.list_by_case(conn, case.id)
         decided: dict[int, list[Decision]] = {}
@@ -238,7 +238,7 @@ def _read_decision(row: Row[Any]) -> Decision:
 
 
 def _list_notices(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine) as conn:
+    with read_transaction(call.services.engine, promises=True) as conn:
         case = _find_case(conn, call)
         told = [
             (request, row)
@@ -267,7 +267,7 @@ def _list_notices(call: ApiCall) -> ApiAnswer:
 
 
 def _get_result(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine) as conn:
+    with read_transaction(call.services.engine, promises=True) as conn:
         case = _find_case(conn, call)
         made = own_cases.list_case_documents(conn, case.id, "Result")
         if not made:
@@ -279,7 +279,7 @@ def _get_result(call: ApiCall) -> ApiAnswer:
 
 
 def _list_evidence(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine) as conn:
+    with read_transaction(call.services.engine, promises=True) as conn:
         case = _find_case(conn, call)
         rows = own_cases.list_case_evidence(conn, case.id)
     return ApiAnswer(
@@ -302,7 +302,7 @@ def _list_evidence(call: ApiCall) -> ApiAnswer:
 
 
 def _get_bundle(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine) as conn:
+    with read_transaction(call.services.engine, promises=True) as conn:
         case = _find_case(conn, call)
         bundle = make_case_bundle(conn, case)
     place = f'attachment; filename="{clean_file_name(case.number)}-evidence.zip"'

@@ -77,7 +77,7 @@ def _read_event(row: Row[Any]) -> Event:
 def _list_events(call: ApiCall) -> ApiAnswer:
     query: EventQuery = call.query
     after = read_cursor(_KIND, query.after, "after")
-    with read_transaction(call.services.engine) as conn:
+    with read_transaction(call.services.engine, promises=True) as conn:
         rows = events.list_events(conn, call.party, after or 0, query.limit)
     following = write_cursor(_KIND, rows[-1].sequence) if rows else query.after
     return ApiAnswer(EventList(events=[_read_event(row) for row in rows], next=following))

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine, Row
 
 from gateway.errors import NO_ROOM, TOO_MANY_REQUESTS, GatewayError
-from gateway.store import events, read_transaction
+from gateway.store import confirm_copies, events, read_transaction
 
 if TYPE_CHECKING:
     from gateway.web.api.api_operations import ApiCall
@@ -50,6 +50,7 @@ class EventStream:
         with read_transaction(self._call.services.engine) as conn:
             rows = events.list_events(conn, self._call.party, self._after, _BATCH)
         if rows:
+            confirm_copies(self._call.services.engine)
             self._after, self._said = int(rows[-1].sequence), now
             return self._write(rows)
         if not self._begun or now - self._said >= _HEARTBEAT:

@@ -112,7 +112,7 @@ def _find_message(conn: Connection, call: ApiCall) -> Row[Any]:
 
 
 def _get_message(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine) as conn:
+    with read_transaction(call.services.engine, promises=True) as conn:
         row = _find_message(conn, call)
         case = cases.find_by_id(conn, row.case_id) if row.case_id else None
     return ApiAnswer(
@@ -133,7 +133,7 @@ def _get_message(call: ApiCall) -> ApiAnswer:
 
 
 def _get_receipt(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine) as conn:
+    with read_transaction(call.services.engine, promises=True) as conn:
         stored = messages.find_response(conn, _find_message(conn, call).id)
     if stored is None:
         raise make_not_found_error("receipt of this message")
@@ -142,7 +142,7 @@ def _get_receipt(call: ApiCall) -> ApiAnswer:
 
 
 def _get_document(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine) as conn:
+    with read_transaction(call.services.engine, promises=True) as conn:
         parts = messages.load_payloads(conn, _find_message(conn, call).id)
     if not parts:
         raise make_not_found_error("document in this message")

@@ -120,7 +120,7 @@ def find_handed_in(services: ConsoleServices, draft: Draft) -> HandedIn | None:
     """Return what a draft has become; None for one that was not handed in."""
     if draft.is_open:
         return None
-    with read_transaction(services.engine) as conn:
+    with read_transaction(services.engine, promises=True) as conn:
         message = messages.find_by_id(conn, draft.row.message)
         answer = messages.find_response(conn, draft.row.message)
         case = cases.find_by_id(conn, message.case_id) if message is not None and message.case_id else None

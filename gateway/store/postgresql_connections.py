@@ -1,0 +1,96 @@
+"""Opens connections to PostgreSQL that notice a lost or frozen server, and that find the primary.
+
+The system's own time-outs for a vanished peer are minutes, and a stopped process answers keepalives
+for ever: its kernel does. So each wait for the server ends after a time of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from sqlalchemy import URL, make_url
+
+__all__ = [
+    "NOTICES",
+    "get_connection_class",
+    "is_read_only",
+    "make_connect_options",
+    "read_url",
+    "watch_notices",
+]
+
+#: Where a connection keeps the warnings of the server (`Connection.info`).
+NOTICES: Final = "gateway_notices"
+#: `scheme://[login@]host[:port],host[:port]…[/database][?parameters]`, as libpq writes several hosts.
+_SEVERAL: Final = re.compile(r"(postgres[^:/]*)://((?:[^@/]*@)?)([^@/?]*,[^@/?]*)(/[^?]*)?(?:\?(.*))?")
+_CONNECT_SECONDS: Final = 5
+#: Notices below a warning are not kept.
+_TOLD: Final = frozenset({"WARNING", "ERROR", "FATAL", "PANIC"})
+
+
+def read_url(url: str) -> URL:
+    """Return a URL, which may name several hosts in the way of libpq; raises ArgumentError for none."""
+    several = _SEVERAL.fullmatch(url)
+    if several is None:
+        return make_url(url)
+    scheme, login, hosts, path, parameters = several.groups()
+    named = "&".join([*(f"host={host}" for host in hosts.split(",")), *([parameters] if parameters else [])])
+    return make_url(f"{scheme}://{login}{path or '/'}?{named}")
+
+
+def make_connect_options(url: URL, seconds: float | None) -> dict[str, Any]:
+    """Return the parameters of a connection that the URL leaves out; `seconds` is the longest wait."""
+    wanted: dict[str, Any] = {
+        "connect_timeout": _CONNECT_SECONDS,
+        "options": "-c timezone=UTC",
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+    }
+    if seconds is not None:
+        wanted["tcp_user_timeout"] = int(seconds * 1000)
+    if isinstance(url.query.get("host"), tuple):
+        wanted["target_session_attrs"] = "read-write"
+    return {name: value for name, value in wanted.items() if name not in url.query}
+
+
+def get_connection_class(seconds: float | None) -> Any:
+    """Return the class of connections whose waits for the server end after so many seconds."""
+    import psycopg
+
+    class LimitedConnection(psycopg.Connection[Any]):  # type: ignore[misc, unused-ignore]
+        """A connection that is closed when the server does not answer in time."""
+
+        def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+            """Wait for the server; a wait that takes too long ends the connection."""
+            if "timeout" not in options and len(args) < 2:
+                options["timeout"] = seconds
+            try:
+                return super().wait(gen, *args, **options)
+            except psycopg.OperationalError as error:
+                if seconds is None or type(error).__name__ != "_WaitTimeout":
+                    raise
+                # What the server still does is unknown: nothing more is asked on this connection.
+                self.pgconn.finish()
+                words = f"the server did not answer within {seconds:g} seconds"
+                raise psycopg.OperationalError(words) from None
+
+    return LimitedConnection
+
+
+def watch_notices(connection: Any, info: dict[str, Any]) -> None:
+    """Keep the warnings of the server in the connection's `info`, for whoever asks after a commit."""
+    told: list[str] = []
+    info[NOTICES] = told
+
+    def keep_warning(notice: Any) -> None:
+        if (notice.severity_nonlocalized or notice.severity) in _TOLD:
+            told[:] = [*told[-3:], str(notice.message_primary)]
+
+    connection.add_notice_handler(keep_warning)
+
+
+def is_read_only(told: Any) -> bool:
+    """Return whether an error of the driver says that the server takes no writes: it is a standby."""
+    return getattr(told, "sqlstate", None) == "25006"
