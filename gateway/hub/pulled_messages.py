@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row
 
 from gateway.errors import NOTHING_TO_PULL, OUR_MISTAKE, PULL_REPEATED, GatewayError
+from gateway.hub.completion import signals
 from gateway.hub.outbox import make_pull_lane
 from gateway.hub.received_message import ReceivedMessage
 from gateway.message_model import PullRequest
@@ -30,6 +31,9 @@ def answer_pull_request(arrival: ReceivedMessage, unit: PullRequest) -> HttpResp
     Raises GW341 for a request that came before.
     """
     hub, context = arrival.hub, arrival.context
+    if len(arrival.opened.units) > 1:
+        # What is acknowledged beside the request makes room for what follows it.
+        signals.settle_signals(hub, arrival.protocol, arrival.opened, context)
     with write_transaction(hub.engine, "pull.hand_out") as conn:
         hub.check_snapshot_current(conn, arrival.knowledge)
         row = _hand_out_message(conn, arrival, unit)

@@ -106,6 +106,27 @@ def test_a_whole_case_is_pulled_and_each_message_waits_for_its_receipt(story: St
     assert [event for event, _ in story.steps(DELIVERY, row.id)] == ["lease", "sent", "receipt"]
 
 
+def test_a_receipt_beside_the_next_request_counts(story: Story) -> None:
+    house, broker = story.house, story.broker
+    context = broker.context()
+    first = open_pulled(broker, pull(house, broker))
+    receipt = as4.make_receipt(first, context)
+    foreign = replace(receipt, ref_to_message_id="none@hub.example")
+    refused = house.post(as4.seal((ask(broker), foreign), None, context))
+    assert code(refused)[0] == "EBMS:0001"
+    assert code(house.post(as4.seal((ask(broker), receipt), None, context)))[0] == "EBMS:0006"
+    assert {row.state for row in story.deliveries(agent="msh")} == {"DELIVERED"}
+
+
+def test_a_receipt_beside_a_business_message_counts(story: Story) -> None:
+    context = story.broker.context()
+    receipt = as4.make_receipt(open_pulled(story.broker, pull(story.house, story.broker)), context)
+    unit = story.broker.message(mpc="urn:example:channel:store")
+    answer = story.house.post(as4.seal((unit, receipt), None, context))
+    assert b"NonRepudiationInformation" in answer.body
+    assert {row.state for row in story.deliveries(agent="msh")} == {"DELIVERED"}
+
+
 def test_a_lost_answer_is_given_again_with_the_same_octets(story: Story) -> None:
     house, broker = story.house, story.broker
     first = pull(house, broker)

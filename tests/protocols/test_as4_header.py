@@ -88,7 +88,8 @@ def test_what_the_published_schema_refuses_is_refused(unit: object, vectors: Pat
         ('name="CharacterSet"', 'name="CompressionType"', "GW304 CompressionType is application/gzip"),
         ('name="CharacterSet"', 'name="MimeType"', "GW304 one part property stands twice"),
         ('name="CharacterSet"', 'name="CharacterSet" type="t"', "GW311 a part property with a type"),
-        ("</eb3:UserMessage>", "</eb3:UserMessage><eb3:SignalMessage/>", "GW311 several units"),
+        ("</eb3:UserMessage>", "</eb3:UserMessage><eb3:SignalMessage/>", "GW107 SignalMessage does not"),
+        ("</eb3:UserMessage>", "</eb3:UserMessage><eb3:UserMessage/>", "GW311 so many units"),
     ],
 )
 def test_what_the_schema_does_not_say_is_judged_too(old: str, new: str, said: str) -> None:

@@ -132,7 +132,9 @@ def name_answer_parties(unit: Unit, sent: SentUnit) -> Unit:
 
 def check_answer(opened: OpenedMessage, sent: SentUnit) -> None:
     """Raise for an answer that does not belong to what we sent; a receipt must repeat every digest."""
-    unit = opened.unit
+    about = sent.unit.message_id
+    named = (one for one in opened.units if getattr(one, "ref_to_message_id", None) == about)
+    unit = next((one for one in named if isinstance(one, Receipt | ErrorSignal)), opened.unit)
     if isinstance(unit, ErrorSignal):
         if unit.ref_to_message_id not in (None, sent.unit.message_id):
             where = f"{_SIGNAL}/eb3:MessageInfo/eb3:RefToMessageId"

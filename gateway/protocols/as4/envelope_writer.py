@@ -53,18 +53,26 @@ class As4Envelope:
         return write_element("soap12:Envelope", header + self.body, _SOAP).encode()
 
 
-def write_as4_envelope(unit: Unit, *, compressed: bool) -> As4Envelope:
-    """Return the envelope of a unit; `compressed` says that its payloads are sent as gzip."""
+def write_as4_envelope(unit: Unit, *, compressed: bool, beside: tuple[Unit, ...] = ()) -> As4Envelope:
+    """Return the envelope of a unit, with the signals `beside` it before it.
+
+    `compressed` says that its payloads are sent as gzip.
+    """
+    content = "".join(map(_write_signal_message, beside))
     if isinstance(unit, UserMessage):
-        content = _write_user_message(unit, compressed)
+        content += _write_user_message(unit, compressed)
     else:
-        content = write_element("eb3:SignalMessage", _write_message_info(unit) + _write_signal(unit))
+        content += _write_signal_message(unit)
     mark = hashlib.sha256(unit.message_id.encode()).hexdigest()[:32]
     names = (f"messaging-{mark}", f"body-{mark}")
     start = write_attribute("xmlns:eb3", EB3) + _SOAP + _WSU + write_attribute("wsu:Id", names[0])
     messaging = write_element("eb3:Messaging", content, start + _UNDERSTOOD)
     body = write_element("soap12:Body", "", _SOAP + _WSU + write_attribute("wsu:Id", names[1]))
     return As4Envelope(names[0], messaging, names[1], body)
+
+
+def _write_signal_message(unit: Unit) -> str:
+    return write_element("eb3:SignalMessage", _write_message_info(unit) + _write_signal(unit))
 
 
 def _format_instant(moment: datetime) -> str:

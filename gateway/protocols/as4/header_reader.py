@@ -7,7 +7,7 @@ around a value, a comment inside one. An extension element is refused, because i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from lxml import etree
@@ -19,7 +19,16 @@ from gateway.errors import (
     NOT_SUPPORTED,
     PART_MISSING,
 )
-from gateway.message_model import MessageProperty, Party, PartyId, PullRequest, Unit, UserMessage
+from gateway.message_model import (
+    ErrorSignal,
+    MessageProperty,
+    Party,
+    PartyId,
+    PullRequest,
+    Receipt,
+    Unit,
+    UserMessage,
+)
 from gateway.protocols.as4.signal_reader import read_error_signal, read_receipt
 from gateway.protocols.as4.signal_values import (
     LANG,
@@ -30,7 +39,6 @@ from gateway.protocols.as4.signal_values import (
 from gateway.protocols.element_reader import (
     ElementSequence,
     check_attributes,
-    list_elements,
     raise_header_error,
     read_text,
 )
@@ -42,6 +50,10 @@ __all__ = ["MessagingHeader", "PartInfo", "read_messaging"]
 GZIP_TYPE: Final = "application/gzip"
 _MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
 _ID: Final = f"{{{WSU}}}Id"
+_SIGNAL: Final = make_eb3_name("SignalMessage")
+_USER_MESSAGE: Final = make_eb3_name("UserMessage")
+#: A receipt and an error beside what they are bundled with.
+_MOST_SIGNALS: Final = 3
 _LONGEST_PROPERTY: Final = 8192
 _MEDIA_TYPE: Final = re.compile(r"[!#$&^_.+\-\w]+/[!#$&^_.+\-\w]+(?:[ \t]*;[ -~]*)?", re.ASCII)
 
@@ -59,27 +71,44 @@ class PartInfo:
 
 @dataclass(frozen=True, slots=True)
 class MessagingHeader:
-    """What eb:Messaging says: the unit, still without payloads, and the parts that belong to it."""
+    """What eb:Messaging says: the unit, still without payloads, and the parts that belong to it.
+
+    `bundled` are the receipts and errors that came beside a business message or a PullRequest.
+    """
 
     element: etree._Element
     unit_element: etree._Element
     unit: Unit
     parts: tuple[PartInfo, ...] = ()
+    bundled: tuple[Receipt | ErrorSignal, ...] = ()
 
 
 def read_messaging(element: etree._Element) -> MessagingHeader:
     """Return the content of eb:Messaging; raise GW107 for what the schema forbids, GW304, GW311."""
     check_attributes(element, optional=(_ID, "id", _MUST_UNDERSTAND), foreign=True)
-    children = list_elements(element)
-    if len(children) != 1:
-        said = "there is no message unit" if not children else "several units are not supported"
-        raise_header_error(element, said, *((NOT_SUPPORTED,) if children else ()))
-    unit = children[0]
-    if unit.tag == make_eb3_name("UserMessage"):
-        return _read_user_message(element, unit)
-    if unit.tag != make_eb3_name("SignalMessage"):
-        ElementSequence(element).check_end(extensible=True)
-    return MessagingHeader(element, unit, _read_signal(unit))
+    sequence = ElementSequence(element)
+    signals = sequence.take_all(_SIGNAL)
+    messages = sequence.take_all(_USER_MESSAGE)
+    sequence.check_end(extensible=True)
+    if not signals and not messages:
+        raise_header_error(element, "there is no message unit")
+    if len(signals) > _MOST_SIGNALS or len(messages) > 1:
+        raise_header_error(element, "so many units are not supported", NOT_SUPPORTED)
+    headers = [MessagingHeader(element, one, _read_signal(one)) for one in signals]
+    headers += [_read_user_message(element, one) for one in messages]
+    return _bundle_units(element, headers)
+
+
+def _bundle_units(element: etree._Element, headers: list[MessagingHeader]) -> MessagingHeader:
+    """Return a business message or a PullRequest with the answers beside it; or the only unit."""
+    if len(headers) == 1:
+        return headers[0]
+    answers = [one.unit for one in headers if isinstance(one.unit, Receipt | ErrorSignal)]
+    asking = [one for one in headers if not isinstance(one.unit, Receipt | ErrorSignal)]
+    if len(asking) != 1:
+        detail = "answers are bundled with one business message or one PullRequest"
+        raise_header_error(element, detail, NOT_SUPPORTED)
+    return replace(asking[0], bundled=tuple(answers))
 
 
 def _read_signal(element: etree._Element) -> Unit:

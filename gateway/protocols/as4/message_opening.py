@@ -15,7 +15,7 @@ from gateway.errors import (
     SIGNER_MISMATCH,
     GatewayError,
 )
-from gateway.message_model import ErrorSignal, Party, PullRequest, Receipt, UserMessage
+from gateway.message_model import ErrorSignal, Party, PullRequest, Receipt, Unit, UserMessage
 from gateway.pki import Certificate
 from gateway.protocols.as4.agreed_algorithms import check_agreed_algorithms
 from gateway.protocols.as4.answer_signals import check_answer, name_answer_parties
@@ -64,7 +64,8 @@ def verify_parcel(
     require_signature(message, signed)
     if signed is not None:
         context.check_signing_certificate(signed.certificate, SIGNATURE)
-    return make_opened_message(message, signed, None, parcel, context.limits)
+    opened = make_opened_message(message, signed, None, parcel, context.limits)
+    return replace(opened, units=(*opened.units, *message.header.bundled))
 
 
 def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = None) -> OpenedMessage:
@@ -87,14 +88,29 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
 def _open_posted_message(message: As4Message, parcel: Parcel, context: ProtocolContext) -> OpenedMessage:
     """Return a message that was posted to us: a business message, or a signal about one of ours."""
     unit = message.header.unit
-    if isinstance(unit, UserMessage):
-        return _open_business_message(message, unit, parcel, context)
     if isinstance(unit, Receipt | ErrorSignal):
         return _open_answer(message, parcel, context, _find_sent_unit(message, unit, context))
     if isinstance(unit, PullRequest):
-        return open_pull_request(message, unit, parcel, context)
-    detail = f"a {type(unit).__name__} that is posted by itself"
-    raise GatewayError(NOT_SUPPORTED, detail, build_xpath(message.header.unit_element))
+        opened = open_pull_request(message, unit, parcel, context)
+    elif isinstance(unit, UserMessage):
+        opened = _open_business_message(message, unit, parcel, context)
+    else:
+        detail = f"a {type(unit).__name__} that is posted by itself"
+        raise GatewayError(NOT_SUPPORTED, detail, build_xpath(message.header.unit_element))
+    bundled = [_name_bundled_answer(message, one, opened, context) for one in message.header.bundled]
+    return replace(opened, units=(*opened.units, *bundled)) if bundled else opened
+
+
+def _name_bundled_answer(
+    message: As4Message, unit: Receipt | ErrorSignal, opened: OpenedMessage, context: ProtocolContext
+) -> Unit:
+    """Return an answer that came beside another unit, with its parties; raise for one of another party."""
+    sent = _find_sent_unit(message, unit, context)
+    named = name_answer_parties(unit, sent)
+    if context.get_party_name(named.sender) != context.get_party_name(opened.unit.sender):
+        raise GatewayError(SIGNER_MISMATCH, "the answer is about a message to another party", SIGNATURE)
+    check_answer(replace(opened, units=(named,)), sent)
+    return named
 
 
 def _find_sent_unit(message: As4Message, unit: Receipt | ErrorSignal, context: ProtocolContext) -> SentUnit:
@@ -152,6 +168,8 @@ def _open_answer(
     """Return the signal about a message of ours, in its HTTP answer or posted."""
     if isinstance(message.header.unit, UserMessage) or not isinstance(sent.unit, UserMessage):
         raise GatewayError(NOT_SUPPORTED, "a business message in an HTTP answer", _MESSAGING)
+    if message.header.bundled:
+        raise GatewayError(NOT_SUPPORTED, "several units in an answer", _MESSAGING)
     pmode, asked = match_agreed_pmode(sent.unit, "as4", context)
     unit = name_answer_parties(message.header.unit, replace(sent, unit=asked))
     message = replace(message, header=replace(message.header, unit=unit))

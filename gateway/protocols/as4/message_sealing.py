@@ -25,16 +25,22 @@ _CONTENT_TYPE: Final = f"{SOAP_TYPE}; charset=UTF-8"
 
 
 def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext) -> Parcel:
-    """Return the parcel of one unit, signed with the key of its sender as the P-Mode says."""
-    if len(units) != 1:
-        raise GatewayError(OUR_MISTAKE, "one message of AS4 has one unit")
-    unit = units[0]
+    """Return the parcel of one unit, signed with the key of its sender as the P-Mode says.
+
+    Answers may be bundled with a business message or a PullRequest, which is the first of `units`.
+    """
+    unit, beside = units[0], units[1:]
+    if beside and (
+        not isinstance(unit, UserMessage | PullRequest)
+        or not all(isinstance(one, Receipt | ErrorSignal) for one in beside)
+    ):
+        raise GatewayError(OUR_MISTAKE, "answers are bundled with a business message or a PullRequest")
     if pmode is not None:
         require_supported_terms(pmode)
     if isinstance(unit, UserMessage) and pmode is not None:
         unit = _apply_terms(unit, pmode)
     compressed = pmode is not None and pmode.compresses_payloads
-    envelope = write_as4_envelope(unit, compressed=compressed)
+    envelope = write_as4_envelope(unit, compressed=compressed, beside=beside)
     parts = _make_parts(unit.payloads, compressed) if isinstance(unit, UserMessage) else []
     secret, sent = "", parts
     if parts and pmode is not None and pmode.encryption is not None:

@@ -42,6 +42,16 @@ class Phase4:
         found: dict[str, Any] = json.loads(lines[-1])
         return found
 
+    def pull(self, url: str, home: Path, *options: str | Path) -> dict[str, Any]:
+        """Pull once, and post the receipt of what came; returns what the peer reports."""
+        place = ["--url", url, "--home", home]
+        command = [self.folder / "phase4-peer", "pull", *place, *self._options(), *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        lines = done.stdout.strip().splitlines()
+        assert lines, done.stderr[-3000:]
+        found: dict[str, Any] = json.loads(lines[-1])
+        return found
+
     @contextmanager
     def serve(self, home: Path, port: int, *options: str) -> Iterator[Path]:
         """Serve `/as4` at a port until the block ends; yields the folder of what it received."""

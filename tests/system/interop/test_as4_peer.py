@@ -40,6 +40,7 @@ AGREED = (
     *("--responder", "hub", "--responder-type", PARTY_TYPE, "--responder-role", "Hub"),
 )
 STORE = ("--service", "store", "--service-type", "example", "--action", "Store")
+CHANNEL = "urn:example:channel:results"
 DECLARE = ("--service", "urn:single-window:services:declaration", "--action", "Submit")
 
 
@@ -52,12 +53,12 @@ def peer(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> Phase4:
 class Scene:
     """A hub whose partner is phase4, served at a port."""
 
-    def __init__(self, folder: Path, database_url: str) -> None:
+    def __init__(self, folder: Path, database_url: str, terms: str = "mep: one-way") -> None:
         self.port = find_free_port()
         # phase4 accepts no RefToMessageId outside of an exchange of its own, and names the default channel.
         text = AS4.replace(b"http://127.0.0.1:8901/msh/as4", f"http://127.0.0.1:{self.port}/as4".encode())
         text = text.replace(b"    mpc: urn:example:channel:store\n", b"")
-        text = text.replace(b"action: Result}", b"action: Result, mep: one-way}")
+        text = text.replace(b"action: Result}", f"action: Result, {terms}}}".encode())
         self.live = LiveHouse(folder, database_url, text, "[delivery]\npoll = '50ms'\n")
         self.url = self.live.url.replace("/msh/ebms2", "/msh/as4")
         engine = make_engine(self.live.database_url)
@@ -77,6 +78,15 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> Iterator[Scene]:
     found = Scene(tmp_path_factory.mktemp("as4"), templates.fresh("sqlite"))
+    with RunningGateway(found.live.home, "both"):
+        yield found
+
+
+@pytest.fixture
+def pulled(tmp_path: Path, templates: Templates) -> Iterator[Scene]:
+    """A hub from which phase4 pulls its Results: it runs no server."""
+    terms = f"mep: one-way, mpc: {CHANNEL}, pull: {{authorization: certificate}}"
+    found = Scene(tmp_path / "pulled", templates.fresh("sqlite"), terms)
     with RunningGateway(found.live.home, "both"):
         yield found
 
@@ -175,29 +185,63 @@ def test_what_phase4_encrypts_is_decrypted(peer: Phase4, tmp_path: Path, named: 
     assert {one.cipher for one in opened.unwrapped} == {f"{XENC11}aes128-gcm"}
 
 
-def test_a_case_is_filed_by_phase4_and_its_result_received_by_phase4(
-    peer: Phase4, scene: Scene, tmp_path: Path
-) -> None:
+def file_submission(peer: Phase4, scene: Scene, folder: Path) -> None:
+    """Let phase4 file a submission, and verify our receipt."""
     root = unsigned()
     without_applications(root)
     signed = sign_document(root, signer_named("broker1"), now=scene.live.now)
-    (tmp_path / "submission.xml").write_bytes(serialize_element(signed))
-    served = ("--encrypt", "no")
-    with peer.serve(tmp_path, scene.port, *served) as inbox:
-        report = peer.send(
-            scene.url, *AGREED, *DECLARE, "--payload", tmp_path / "submission.xml", "--mime", KINDS[0],
-            "--compress", "yes",
-        )  # fmt: skip
-        assert report["receipt_verified"], report
-        end = time.monotonic() + 90
-        while time.monotonic() < end:
-            found = scene.read(lambda conn: deliveries.list_deliveries(conn, agent="msh"))
-            if found and found[0].state in ("DELIVERED", "FAILED"):
-                break
-            time.sleep(0.2)
+    (folder / "submission.xml").write_bytes(serialize_element(signed))
+    report = peer.send(
+        scene.url, *AGREED, *DECLARE, "--payload", folder / "submission.xml", "--mime", KINDS[0],
+        "--compress", "yes",
+    )  # fmt: skip
+    assert report["receipt_verified"], report
+
+
+def check_result(folder: Path) -> None:
+    """Hold what phase4 has received against the Result of the hub."""
+    document = etree.fromstring((folder / "payload-0").read_bytes())
+    assert verify_document(document).certificate == signer_named("hub").certificate
+    assert document.findtext("{*}Outcome") == "APPROVED"
+
+
+def wait_for_delivery(scene: Scene, *states: str) -> Any:
+    """Return the delivery of the Result when it is in one of these states."""
+    end = time.monotonic() + 90
+    while time.monotonic() < end:
+        found = scene.read(lambda conn: deliveries.list_deliveries(conn, agent="msh"))
+        if found and found[0].state in states:
+            break
+        time.sleep(0.2)
+    return found[0]
+
+
+def test_a_case_is_filed_by_phase4_and_its_result_received_by_phase4(
+    peer: Phase4, scene: Scene, tmp_path: Path
+) -> None:
+    with peer.serve(tmp_path, scene.port, "--encrypt", "no") as inbox:
+        file_submission(peer, scene, tmp_path)
+        delivery = wait_for_delivery(scene, "DELIVERED", "FAILED")
         (case,) = scene.read(lambda conn: cases.list_cases(conn, limit=5))
-        assert (case.state, found[0].state) == ("CLOSED", "DELIVERED"), (case, found)
+        assert (case.state, delivery.state) == ("CLOSED", "DELIVERED"), (case, delivery)
         (received,) = list(inbox.iterdir())
-        document = etree.fromstring((received / "payload-0").read_bytes())
-        assert verify_document(document).certificate == signer_named("hub").certificate
-        assert document.findtext("{*}Outcome") == "APPROVED"
+        check_result(received)
+
+
+def test_a_case_is_filed_by_phase4_and_its_result_pulled_by_phase4(
+    peer: Phase4, pulled: Scene, tmp_path: Path
+) -> None:
+    words = ("--mpc", CHANNEL, "--encrypt", "no")
+    none = peer.pull(pulled.url, tmp_path, *words)
+    assert "EBMS:0006" in json.dumps(none["errors"])
+    file_submission(peer, pulled, tmp_path)
+    assert wait_for_delivery(pulled, "QUEUED").state == "QUEUED"
+    other = peer.pull(pulled.url, tmp_path, "--mpc", "urn:example:channel:other", "--encrypt", "no")
+    assert "EBMS:0101" in json.dumps(other["errors"])
+    report = peer.pull(pulled.url, tmp_path, *words)
+    assert (report["errors"], report["receipt_http_status"]) == ([], 204), report
+    (received,) = list((tmp_path / "inbox").iterdir())
+    check_result(received)
+    assert wait_for_delivery(pulled, "DELIVERED", "FAILED").state == "DELIVERED"
+    (case,) = pulled.read(lambda conn: cases.list_cases(conn, limit=5))
+    assert case.state == "CLOSED"
