@@ -22,6 +22,11 @@ class HubSettings(SettingsSection):
     party: str = Field("hub", min_length=1, description="Id of the gateway's own party in the register.")
     name: str = Field("Single Window Hub", description="Name of the gateway in texts for people.")
     home: Path = Field(Path("gateway-home"), description="Home folder, with the files of the gateway.")
+    node: str = Field(
+        "",
+        pattern="^[A-Za-z0-9._-]{0,40}$",
+        description="Name of this machine in leases. If it is empty, the name of the host.",
+    )
     time_zone: str = Field("Asia/Seoul", description="Time zone in which verbs show times, with the offset.")
     signed_agreements: bool = Field(
         False, description="Whether only CPA documents that a party of theirs has signed are loaded."

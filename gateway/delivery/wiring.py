@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from functools import partial
 from typing import Final
 
@@ -43,6 +42,7 @@ from gateway.hub import (
     build_hub_base,
     build_wire_limits,
     get_current_time,
+    get_node_name,
     is_public_address,
     maintain_hub,
     read_fetch_sources,
@@ -81,14 +81,14 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Delive
         poll=delivery.poll.total_seconds(),
         crashes=delivery.crashes,
     )
-    name = f"{socket.gethostname()[:40]}/{os.getpid()}"
+    name = f"{get_node_name(settings)}/{os.getpid()}"
     agents = _build_agents(hub, settings, (partners, watched))
     turns = _list_recurring_tasks(settings)
     schedule = RecurringSchedule(hub.engine, lambda: turns)
     return DeliveryWorker(
         hub.engine,
         agents,
-        get_current_time,
+        hub.clock,
         name=name,
         pace=pace,
         schedule=schedule,

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+
 from sqlalchemy import Engine
 
 from gateway.config import Settings
 from gateway.errors import MISUSE, GatewayError
 from gateway.store import ObjectFolder, make_engine
 
-__all__ = ["build_engine"]
+__all__ = ["build_engine", "get_node_name"]
+
+
+def get_node_name(settings: Settings) -> str:
+    """Return the name of this node: what the settings say, else the name of the host."""
+    return settings.hub.node or socket.gethostname()[:40]
 
 
 def build_engine(settings: Settings, *, at_work: bool = False) -> Engine:

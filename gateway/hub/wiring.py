@@ -16,6 +16,7 @@ from gateway.cases import read_money
 from gateway.config import LimitSettings, NeedSettings, PaymentSettings, Settings, TimeStampSettings
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.hub.database import build_engine
+from gateway.hub.database_clock import choose_clock
 from gateway.hub.hub import Hub, HubResources
 from gateway.hub.need_policy import NeedPolicy
 from gateway.hub.outbox import CallComposer
@@ -115,7 +116,7 @@ def _build_register(
 def build_hub(
     settings: Settings,
     composer: CallComposer,
-    clock: Callable[[], datetime] = get_current_time,
+    clock: Callable[[], datetime] | None = None,
     *,
     at_work: bool = True,
     base: HubBase | None = None,
@@ -123,9 +124,11 @@ def build_hub(
     """Return the hub of these settings, to be closed; raises GW801, GW802, GW803 naming what is wrong.
 
     A hub that is not at work only reads: it validates certificates in its own process and writes
-    nothing. `base` is used where it was built before.
+    nothing. `base` is used where it was built before. Without a `clock` the time is that of the
+    database server, where it has one.
     """
     base = base or build_hub_base(settings, at_work=at_work)
+    clock = clock or choose_clock(base.engine)
     return Hub(
         HubResources(base.engine, clock, _make_uuid, _get_public_host(settings), composer),
         settings.hub.party,

@@ -18,7 +18,7 @@ from gateway.config import Settings
 from gateway.evidence import record_evidence
 from gateway.hub import get_current_time
 from gateway.operations.plain_values import make_plain
-from gateway.store import AuditEntry, audit_log, write_transaction
+from gateway.store import AuditEntry, audit_log, read_database_time, write_transaction
 
 __all__ = ["Act", "DatabaseChange", "open_change"]
 
@@ -121,6 +121,6 @@ def open_change(
     `name` names its commit; `at` is the time of the change, if it is not now.
     """
     with write_transaction(engine, name) as conn:
-        change = DatabaseChange(conn, settings, act, at or get_current_time())
+        change = DatabaseChange(conn, settings, act, at or read_database_time(conn) or get_current_time())
         yield change
         change.check_record()

@@ -125,7 +125,7 @@ def show_delivery(arguments: Arguments) -> int:
     if arguments.json:
         print_json(report)
         return 0
-    facts = ("lane", "dedupe_key", "attempt", "due_at", "wire_id", "case_id")
+    facts = ("lane", "dedupe_key", "attempt", "due_at", "leased_by", "lease_until", "wire_id", "case_id")
     for line in list_delivery_lines(report, with_attempts=True):
         print(line)
     print(format_facts({name: report[name] for name in facts}))
