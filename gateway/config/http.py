@@ -61,6 +61,14 @@ class HttpSettings(SettingsSection):
             "proxies must limit their clients."
         ),
     )
+    tls_proxies: tuple[str, ...] = Field(
+        (),
+        description=(
+            "Addresses of those proxies that end TLS and name the certificate of their client in the "
+            "field Client-Cert (RFC 9440). They must remove this field from what clients send. From "
+            "any other address the field says nothing. Name these addresses in `proxies`, too."
+        ),
+    )
     # Sixteen times the threads: the waiting requests of one sender are answered within some tenths of a
     # second.
     requests_per_party: Count = Field(
@@ -140,6 +148,10 @@ class HttpSettings(SettingsSection):
             raise ValueError("TLS needs tls_certificate and tls_key, both or neither")
         if self.client_ca is not None and self.tls_key is None:
             raise ValueError("client_ca needs TLS: tls_certificate and tls_key")
-        if self.mutual_tls and self.client_ca is None:
-            raise ValueError("mutual_tls needs client_ca: without it TLS asks for no client certificate")
+        if self.mutual_tls and self.client_ca is None and not self.tls_proxies:
+            raise ValueError(
+                "mutual_tls needs client_ca or tls_proxies: without them nobody shows a client certificate"
+            )
+        if not set(self.tls_proxies) <= set(self.proxies):
+            raise ValueError("every address of tls_proxies is one of proxies")
         return self

@@ -15,7 +15,7 @@ from gateway.share.memory_path import MemoryPath
 
 __all__ = ["FOLDERS", "MemoryPath", "get_data_folder"]
 
-FOLDERS = ("xsd", "wsdl", "mappings", "pki", "conformance")
+FOLDERS = ("xsd", "wsdl", "mappings", "pki", "conformance", "install")
 
 
 def get_data_folder(name: str) -> Traversable:

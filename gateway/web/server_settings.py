@@ -50,6 +50,7 @@ def build_gate_limits(settings: Settings, bodies: Mapping[str, int]) -> RequestG
         connections=ConnectionLimits(
             http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
         ),
+        tls_proxies=frozenset(http.tls_proxies),
     )
 
 
@@ -72,6 +73,7 @@ def build_console_limits(settings: Settings) -> RequestGateLimits:
         connections=ConnectionLimits(
             http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
         ),
+        tls_proxies=frozenset(http.tls_proxies),
         other_bodies=settings.limits.body,
     )
 
@@ -94,6 +96,7 @@ def build_api_limits(settings: Settings) -> RequestGateLimits:
         connections=ConnectionLimits(
             http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
         ),
+        tls_proxies=frozenset(http.tls_proxies),
     )
 
 

@@ -44,6 +44,8 @@ class Options:
     rate: float = 5.0
     folder: str | None = None
     keep: bool = False
+    #: MiB of the disk of each member, a tmpfs; 0 is the machine's own disk.
+    disk: int = 0
 
 
 def say(words: str) -> None:
@@ -133,6 +135,14 @@ class Cluster:
         for name in (*NODES, FRONT):
             wait_for(lambda name=name: self.town.is_ready(name), 120, f"{name} is not ready")  # type: ignore[misc]
 
+    def count_attempts(self) -> tuple[int, int]:
+        """Return the number of deliveries that were tried, and of their attempts beyond the first."""
+        words = "SELECT count(*), coalesce(sum(attempts - 1), 0) FROM deliveries WHERE attempts > 0"
+        with self.members.connect(self.members.primary()) as conn:
+            row = conn.execute(words).fetchone()
+        assert row is not None
+        return int(row[0]), int(row[1])
+
     def list_waiting_commits(self, primary: str) -> list[int]:
         """Return the backends of the primary that wait for a standby."""
         with suppress(psycopg.Error), self.members.connect(primary) as conn:
@@ -152,6 +162,9 @@ def open_cluster(options: Options) -> Iterator[Cluster]:
     town: ClusterTown | None = None
     try:
         network.open()
+        if options.disk:
+            for name in MEMBERS:
+                network[name].mount_disk(options.disk)
         say("the members of the database start")
         members.start()
         say("hub nodes, front and partners start")

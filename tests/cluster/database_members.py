@@ -20,15 +20,14 @@ from typing import Any, TypeVar
 import psycopg
 import yaml
 
+from gateway.share import get_data_folder
 from tests.cluster.network import Machine, Network
 
 __all__ = ["Members", "find_missing_programs", "find_postgres", "wait_for"]
 
 Found = TypeVar("Found")
 
-_REST, _PORT, _CLIENT, _PEER = 8008, 5432, 2379, 2380
-#: Seconds after which a primary that is not heard of is replaced: the least that Patroni takes.
-_TTL, _LOOP, _RETRY = 20, 3, 4
+_REST, _PORT = 8008, 5432
 
 
 def find_postgres() -> Path | None:
@@ -102,25 +101,11 @@ class Members:
             conn.execute("GRANT pg_monitor TO gateway")
 
     def start_etcd(self, name: str) -> None:
-        """Start the etcd of a member."""
+        """Start the etcd of a member, with the shipped settings."""
         here = self.machine(name)
-        peers = ",".join(f"{one}=http://{self.machine(one).address}:{_PEER}" for one in self.names)
-        peer, client = f"http://{here.address}:{_PEER}", f"http://{here.address}:{_CLIENT}"
-        words = {
-            "name": name,
-            "data-dir": str(here.folder / "etcd"),
-            "listen-peer-urls": peer,
-            "initial-advertise-peer-urls": peer,
-            "listen-client-urls": client,
-            "advertise-client-urls": client,
-            "initial-cluster": peers,
-            "initial-cluster-token": "gateway",
-            "heartbeat-interval": "100",
-            "election-timeout": "1000",
-            "logger": "zap",
-            "log-level": "warn",
-        }
-        here.start("etcd", ["etcd", *(word for key, value in words.items() for word in (f"--{key}", value))])
+        lines = self._fill_in(here, "etcd.env").splitlines()
+        settings = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+        here.start("etcd", ["etcd", "--logger=zap", "--log-level=warn"], settings)
 
     def start_patroni(self, name: str) -> None:
         """Start the Patroni of a member, which starts its PostgreSQL."""
@@ -131,63 +116,37 @@ class Members:
         settings.write_text(yaml.safe_dump(self._describe(here)))
         here.start("patroni", [*_give_up_root(), *patroni, str(settings)], {"PATRONI_LOG_LEVEL": "INFO"})
 
-    def _describe(self, here: Machine) -> dict[str, Any]:
-        accounts = {"superuser": "postgres", "replication": "replicator", "rewind": "rewinder"}
-        etcd = [f"{self.machine(name).address}:{_CLIENT}" for name in self.names]
-        return {
-            "scope": "gateway",
-            "name": here.name,
-            "restapi": {
-                "listen": f"{here.address}:{_REST}",
-                "connect_address": f"{here.address}:{_REST}",
-            },
-            "etcd3": {"hosts": etcd},
-            "bootstrap": {"dcs": self._describe_shared(), "initdb": ["data-checksums", {"encoding": "UTF8"}]},
-            "postgresql": {
-                "listen": f"{here.address}:{_PORT}",
-                "connect_address": f"{here.address}:{_PORT}",
-                "data_dir": str(here.folder / "data"),
-                "bin_dir": str(find_postgres()),
-                "pgpass": str(here.folder / "pgpass"),
-                "authentication": {
-                    kind: {"username": name, "password": name} for kind, name in accounts.items()
-                },
-                "pg_hba": [
-                    "local all all trust",
-                    "host all all 0.0.0.0/0 scram-sha-256",
-                    "host replication all 0.0.0.0/0 scram-sha-256",
-                ],
-                "parameters": {"unix_socket_directories": ""},
-                "remove_data_directory_on_rewind_failure": True,
-                "remove_data_directory_on_diverged_timelines": True,
-            },
-            "watchdog": {"mode": "off"},
+    def _fill_in(self, here: Machine, file: str) -> str:
+        """Return a shipped file with the words in capitals replaced for one member."""
+        words = {
+            "NODE_NAME": here.name,
+            "NODE_ADDRESS": here.address,
+            "DATA_FOLDER": str(here.folder / "data"),
+            "ETCD_FOLDER": str(here.folder / "etcd"),
+            "PROGRAM_FOLDER": str(find_postgres()),
+            "PGPASS_FILE": str(here.folder / "pgpass"),
+            "SUPERUSER_PASSWORD": "postgres",
+            "REPLICATION_PASSWORD": "replicator",
+            "REWIND_PASSWORD": "rewinder",
         }
+        words |= {f"{name.upper()}_ADDRESS": self.machine(name).address for name in self.names}
+        text = get_data_folder("install").joinpath(file).read_text(encoding="utf-8")
+        for word, value in words.items():
+            text = text.replace(word, value)
+        return text
 
-    def _describe_shared(self) -> dict[str, Any]:
-        parameters = {
-            "shared_buffers": "32MB",
-            "max_connections": 120,
-            "wal_level": "replica",
-            "wal_log_hints": "on",
-            "synchronous_commit": "on",
-            "max_wal_senders": 10,
-            "wal_keep_size": "256MB",
-            "wal_sender_timeout": "10s",
-            "wal_receiver_timeout": "10s",
-            "tcp_user_timeout": "5s",
-        }
-        return {
-            "ttl": _TTL,
-            "loop_wait": _LOOP,
-            "retry_timeout": _RETRY,
-            "maximum_lag_on_failover": 0 if self.synchronous else 1 << 20,
-            "check_timeline": True,
-            "synchronous_mode": "quorum" if self.synchronous else False,
-            "synchronous_mode_strict": self.synchronous,
-            "synchronous_node_count": 1,
-            "postgresql": {"use_pg_rewind": True, "parameters": parameters},
-        }
+    def _describe(self, here: Machine) -> dict[str, Any]:
+        """Return the shipped settings of a member, smaller; asynchronous, if that is to be shown."""
+        settings: dict[str, Any] = yaml.safe_load(self._fill_in(here, "patroni.yml"))
+        # There are many users of this machine, and no service that runs as `postgres`.
+        settings["postgresql"]["parameters"] = {"unix_socket_directories": "", "shared_buffers": "32MB"}
+        if not self.synchronous:
+            settings["bootstrap"]["dcs"] |= {
+                "synchronous_mode": False,
+                "synchronous_mode_strict": False,
+                "maximum_lag_on_failover": 1 << 20,
+            }
+        return settings
 
     def connect(self, name: str, database: str = "gateway") -> psycopg.Connection[Any]:
         """Return a connection of the superuser to one member, which commits each statement."""
@@ -251,7 +210,7 @@ class Members:
         """Start again what does not run on a member."""
         here = self.machine(name)
         here.reap()
-        if not here.signal(0, ("etcd --name",)):
+        if not here.signal(0, ("etcd --logger",)):
             self.start_etcd(name)
         if not here.signal(0, ("patroni.yml",)):
             self.start_patroni(name)

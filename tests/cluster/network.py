@@ -33,6 +33,7 @@ class Machine:
     folder: Path
     prefix: tuple[str, ...] = ()
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    has_disk: bool = False
 
     def start(
         self, log: str, command: Sequence[str], environment: Mapping[str, str] | None = None
@@ -72,6 +73,19 @@ class Machine:
             time.sleep(0.05)
         self.reap()
         return killed
+
+    def mount_disk(self, mebibytes: int) -> None:
+        """Give this machine a small disk of its own, in memory."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        size = f"size={mebibytes}m"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", size, "gateway-cluster", str(self.folder)], check=True)
+        self.has_disk = True
+
+    def unmount_disk(self) -> None:
+        """Take the small disk away, if there is one."""
+        if self.has_disk:
+            subprocess.run(["umount", "-l", str(self.folder)], check=False)
+            self.has_disk = False
 
     def reap(self) -> None:
         """Forget the children that have ended."""
@@ -210,6 +224,7 @@ class Network:
         for machine in self.machines.values():
             machine.signal(signal.SIGCONT)
             machine.kill()
+            machine.unmount_disk()
         while self._made:
             subprocess.run(["ip", "netns", "del", self._made.pop()], check=False)
 

@@ -8,18 +8,25 @@ import random
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import psycopg
+
+from gateway.errors import GatewayError
 from tests.cluster.cluster import Cluster, Options, open_cluster, say
 from tests.cluster.database_members import find_missing_programs
-from tests.cluster.judge import find_mistakes, list_acknowledged
+from tests.cluster.judge import Outside, find_mistakes, list_acknowledged
 from tests.cluster.network import say_why_no_namespaces
 from tests.cluster.rows import ROWS, Breaking, Row
 from tests.cluster.traffic import Traffic
 
 __all__ = ["main"]
 
-_COLUMNS = ("row", "run", "seed", "offered", "acknowledged", "attempts", "pause", "mistakes", "good")
+#: MiB: enough for a member and its log, and soon full.
+_SMALL_DISK = 500
+#: What is a mistake of the row, and not of the suite.
+_TROUBLE = (TimeoutError, RuntimeError, GatewayError, psycopg.Error)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -89,7 +96,7 @@ def _run_all(arguments: argparse.Namespace, rows: Sequence[Row], *, namespaces: 
 def _run_row(options: Options, row: Row, seed: int) -> dict[str, Any]:
     """Run one row on a cluster of its own."""
     say(f"{row.name}, seed {seed}: {row.words}")
-    with open_cluster(options) as cluster:
+    with open_cluster(replace(options, disk=_SMALL_DISK if row.small_disks else 0)) as cluster:
         found = _break(cluster, row, seed)
     say(f"{row.name}: {'good' if found['good'] else 'NOT GOOD: ' + '; '.join(found['mistakes'][:5])[:1500]}")
     return found
@@ -106,9 +113,10 @@ def _break(cluster: Cluster, row: Row, seed: int) -> dict[str, Any]:
             row.breaks(run)
             say("  it is healed")
         cluster.restore()
-    except (TimeoutError, RuntimeError) as problem:
-        run.mistakes.append(str(problem))
-    seen = cluster.look(traffic)
+    except _TROUBLE as problem:
+        say(f"  {problem}")
+        run.mistakes.append(f"{type(problem).__name__}: {problem}")
+    seen = _look(run)
     mistakes = [*run.mistakes, *find_mistakes(traffic.attempts, seen)]
     return {
         "row": row.name,
@@ -123,6 +131,15 @@ def _break(cluster: Cluster, row: Row, seed: int) -> dict[str, Any]:
         "good": not mistakes,
         "mistakes": mistakes[:50],
     }
+
+
+def _look(run: Breaking) -> Outside:
+    """Return what is seen afterwards; nothing, which is a mistake, when nothing can be seen."""
+    try:
+        return run.cluster.look(run.traffic)
+    except _TROUBLE as problem:
+        run.mistakes.append(f"nothing can be seen afterwards: {problem}")
+        return Outside({}, {}, ())
 
 
 def _print_table(report: Sequence[dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ from gateway.conformance.partners.message_handler import EBMS2
 from gateway.conformance.partners.partner_identity import get_current_time
 from gateway.message_model import MemoryBody, Payload, StatusRequest, StatusResponse
 from gateway.protocols import SOAP_ACTION, Parcel
+from gateway.share import get_data_folder
 from tests.cluster.database_members import Members, wait_for
 from tests.cluster.network import Machine, Network
 from tests.kit.gateway import post
@@ -32,27 +33,6 @@ _SETTINGS = """
 [database]
 url = "{url}"
 {database}
-"""
-_FRONT = """\
-global
-    maxconn 2000
-defaults
-    mode http
-    timeout connect 2s
-    timeout client 60s
-    timeout server 60s
-    timeout check 3s
-    retries 1
-    option redispatch
-    option forwardfor
-frontend messages
-    bind {address}:{port}
-    default_backend nodes
-backend nodes
-    balance roundrobin
-    option httpchk GET /status/ready
-    default-server inter 1s fall 2 rise 1
-{servers}
 """
 
 
@@ -113,9 +93,15 @@ class ClusterTown(Town):
     def _start_front(self) -> None:
         here = self.network[FRONT]
         here.folder.mkdir(parents=True, exist_ok=True)
-        servers = "\n".join(f"    server {one} {self.network[one].address}:{PORT} check" for one in NODES)
+        text = get_data_folder("install").joinpath("haproxy.cfg").read_text(encoding="utf-8")
+        # Partners of the suite speak plain HTTP; tests/system/tls tries the same file with TLS.
+        text = re.sub(r"FRONT_PORT ssl .*", "FRONT_PORT", text)
+        words = {"FRONT_ADDRESS": here.address, "FRONT_PORT": str(PORT)}
+        words |= {f"{name.upper()}_ADDRESS": self.network[name].address for name in NODES}
+        for word, value in words.items():
+            text = text.replace(word, value)
         settings = here.folder / "haproxy.cfg"
-        settings.write_text(_FRONT.format(address=here.address, port=PORT, servers=servers))
+        settings.write_text(text)
         here.start("haproxy", ["haproxy", "-db", "-f", str(settings)])
 
     def is_ready(self, name: str) -> bool:

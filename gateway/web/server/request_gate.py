@@ -27,6 +27,7 @@ from gateway.web.server.body_reader import (
     WsgiApplication,
     make_wsgi_environ,
 )
+from gateway.web.server.client_cert_field import FIELD, read_client_certificate
 from gateway.web.server.connection_limits import ConnectionLimits, ConnectionTable, get_client_network
 from gateway.web.server.fair_queue import FairQueue
 from gateway.web.server.peer_address import ClientPeer, PeerAddress, parse_peer_name
@@ -48,6 +49,8 @@ _WAITING_PAUSE: Final = 0.2
 #: Finds the stated sender of a message: the first PartyId.
 _NAMED: Final = re.compile(rb"PartyId[^<>]{0,200}>([^<]{1,80})<")
 _LOOKED_AT: Final = 16 * 1024
+#: What the application gets in another way, or not at all.
+_NOT_PASSED_ON: Final = frozenset({"content-length", "transfer-encoding", FIELD})
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class RequestGateLimits:
     """The limits of the gate for all requests.
 
     `bodies` has the octets of a body by path, `other_bodies` those on every other path, `room` the
-    octets of all bodies together, `requests` the number of requests of one sender.
+    octets of all bodies together, `requests` the number of requests of one sender. `tls_proxies` are
+    the addresses of proxies that end TLS and name the certificate of their client (RFC 9440).
     """
 
     threads: int
@@ -65,6 +69,7 @@ class RequestGateLimits:
     pace: MinimumBodyRate
     connections: ConnectionLimits
     other_bodies: int = _SMALL
+    tls_proxies: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -188,6 +193,9 @@ class RequestGate:
     ) -> _HttpReply:
         bounds, peer = self._bounds, visitor.peer
         head = read_request_head(scope, bounds.bodies, bounds.other_bodies)
+        if peer[0] in bounds.tls_proxies:
+            # The proxy's own certificate is never that of its client.
+            visitor = ClientPeer(peer, True, read_client_certificate(head.fields.get(FIELD)))
         address = self._get_client_address(peer, head)
         share = self._room.make_reservation(address)
         try:
@@ -271,7 +279,7 @@ def _make_request_environ(scope: RsgiScope, head: RequestHead, visitor: ClientPe
         if name == "content-type":
             environ["CONTENT_TYPE"] = value
         # WSGI would not distinguish a name with an underscore from the one with a hyphen.
-        elif "_" not in name and name not in ("content-length", "transfer-encoding"):
+        elif "_" not in name and name not in _NOT_PASSED_ON:
             environ["HTTP_" + name.upper().replace("-", "_")] = value
     return environ
 

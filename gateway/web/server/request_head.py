@@ -24,6 +24,7 @@ _LARGEST_HEAD: Final = 32 * 1024
 _ONCE: Final = frozenset(
     {
         "authorization",
+        "client-cert",
         "content-encoding",
         "content-length",
         "content-type",

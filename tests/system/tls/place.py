@@ -105,7 +105,7 @@ class Place:
             connection.close()
 
 
-def _clients(home: Path) -> tuple[dict[str, IssuedCertificate], bytes]:
+def make_clients(home: Path) -> tuple[dict[str, IssuedCertificate], bytes]:
     """Return client certificates of every kind, and the list that revokes one of them."""
     now = datetime.now(UTC)
     authority, outsider = load_authority(home / "pki"), make_authority("CN=Elsewhere CA", now)
@@ -127,7 +127,7 @@ def _clients(home: Path) -> tuple[dict[str, IssuedCertificate], bytes]:
     return found, listed
 
 
-def _register(settings: Settings, clients: Mapping[str, IssuedCertificate], listed: bytes) -> None:
+def register_clients(settings: Settings, clients: Mapping[str, IssuedCertificate], listed: bytes) -> None:
     now = datetime.now(UTC)
     owners = {"right": "suite-a", "revoked": "suite-a", "expired": "suite-a", "server": "suite-a"}
     owners |= {"next": "suite-a", "stranger": "suite-a", "other": "suite-b", "agency": AGENCY}
@@ -155,8 +155,8 @@ def served(home: Path, more: str = "", *, clients: str = "optional") -> Iterator
     file = home / "gateway.toml"
     file.write_text(file.read_text("utf-8").replace("[http]\n", f"[http]\n{words}", 1), "utf-8")
     renew_server(home)
-    issued, listed = _clients(home)
-    _register(settings, issued, listed)
+    issued, listed = make_clients(home)
+    register_clients(settings, issued, listed)
     files = {name: pem_file(home / f"client-{name}.pem", one) for name, one in issued.items()}
     # As operators write it: from where they are.
     command = [sys.executable, "-m", "gateway", "serve", "--home", os.path.relpath(home, ROOT)]
