@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from gateway.share import FOLDERS
 from tests.kit.paths import ROOT
 from tests.kit.source_tree import (
     PACKAGE,
@@ -363,5 +364,5 @@ def test_every_code_package_is_in_the_wheel() -> None:
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     named = {line for line in config["options"]["packages"].split() if line}
     real = {get_module_name(path) for path in PACKAGE.rglob("__init__.py")}
-    data = {f"gateway.share.{name}" for name in ("xsd", "wsdl", "mappings", "pki", "conformance")}
+    data = {f"gateway.share.{name}" for name in FOLDERS}
     assert named == real | data

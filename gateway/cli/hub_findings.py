@@ -82,7 +82,7 @@ def _find_unbound_clients(settings: Settings, known: RegisterSnapshot) -> Iterat
         if name not in parties:
             yield f"http.mutual_tls names {name[:80]}, which is not an active party: the entry has no effect"
     demanding = any(mode.security.mutual_tls for mode in known.book.pmodes)
-    if demanding and settings.http.client_ca is None:
+    if demanding and settings.http.client_ca is None and not settings.http.tls_proxies:
         yield "P-Modes require mutual_tls, but without http.client_ca no client certificate is requested"
 
 

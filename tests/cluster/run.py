@@ -98,6 +98,7 @@ def _run_row(options: Options, row: Row, seed: int) -> dict[str, Any]:
     say(f"{row.name}, seed {seed}: {row.words}")
     with open_cluster(replace(options, disk=_SMALL_DISK if row.small_disks else 0)) as cluster:
         found = _break(cluster, row, seed)
+    say("  " + ", ".join(f"{name} {value}" for name, value in found.items() if name != "mistakes"))
     say(f"{row.name}: {'good' if found['good'] else 'NOT GOOD: ' + '; '.join(found['mistakes'][:5])[:1500]}")
     return found
 

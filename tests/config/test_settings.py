@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.config import Secret, Settings, describe_settings, load_settings
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
 from gateway.wire.xml_prescan import DEFAULT_LIMITS
 
 FULL = """
@@ -195,8 +195,8 @@ def test_the_url_may_be_a_secret_and_is_never_shown(tmp_path, monkeypatch):
         ("[limits]\nbody = 1.5", "limits.body", "integer"),
         ("[delivery]\nretries = true", "delivery.retries", "integer"),
         ("[pki]\nsigning_key = 'key.pem'", "pki.signing_key", ""),
-        ("[pki]\nsigning_key = {}", "pki.signing_key", "one of the two"),
-        ("[pki]\nsigning_key = { file = 'a', env = 'b' }", "pki.signing_key", "one of the two"),
+        ("[pki]\nsigning_key = {}", "pki.signing_key", "one of the three"),
+        ("[pki]\nsigning_key = { file = 'a', env = 'b' }", "pki.signing_key", "one of the three"),
         ("[pki]\nsigning_key = { path = 'a' }", "pki.signing_key.path", "no such key"),
         ("[pki.next]\nstarts = 2027-01-01T00:00:00", "pki.next.starts", "timezone"),
         ("[pki.next]\nstarts = 2027-01-01T00:00:00Z", "pki.next", "starts, and signing_key or token"),
@@ -252,6 +252,32 @@ def test_a_secret_is_read_where_it_is(tmp_path):
     (tmp_path / "key").write_bytes(b"file secret")
     assert Secret(file=tmp_path / "key").read() == b"file secret"
     assert Secret(env="KEY").read({"KEY": "variable secret"}) == b"variable secret"
+
+
+def test_a_secret_may_be_a_credential_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    (folder / "hub.key").write_bytes(b"passed secret")
+    words = '[pki]\nsigning_key = { credential = "hub.key" }\n'
+    words += '[database]\nurl = { credential = "database.url" }'
+    (folder / "database.url").write_text("postgresql://hub@db/gateway\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    settings = load_settings(write(tmp_path, words), environ={})
+    assert settings.database.url == "postgresql://hub@db/gateway"
+    assert settings.pki.signing_key.file == folder / "hub.key"
+    assert settings.pki.signing_key.read() == b"passed secret"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    with pytest.raises(GatewayError) as missing:
+        Secret(credential="hub.key").read()
+    assert missing.value.problem is KEY_UNAVAILABLE
+    assert "CREDENTIALS_DIRECTORY" in missing.value.detail
+
+
+@pytest.mark.parametrize("name", ["", "../hub.key", "a/b", ".hidden", "a\x00b"])
+def test_a_credential_has_a_plain_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/gateway")
+    with pytest.raises(ValueError, match="credential"):
+        Secret.model_validate({"credential": name})
 
 
 @pytest.mark.parametrize("secret", [Secret(file=Path("/nowhere/key")), Secret(env="NO_SUCH_VARIABLE")])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +12,15 @@ from typing import Any
 import pytest
 
 from gateway.web.server.body_limits import MinimumBodyRate
-from gateway.web.server.body_reader import Environ, report_proven_party
+from gateway.web.server.body_reader import CERTIFICATE_KEY, Environ, report_proven_party
 from gateway.web.server.connection_limits import ConnectionLimits
 from gateway.web.server.fair_queue import FairQueue
 from gateway.web.server.request_gate import RequestGate, RequestGateLimits
 
 Pairs = list[tuple[str, str]]
+#: A certificate for the door is DER of the right length.
+DER = b"\x30\x82\x00\x02ab"
+FIELD = f":{base64.b64encode(DER).decode()}:"
 BOUNDS = RequestGateLimits(
     1,
     2,
@@ -23,6 +28,7 @@ BOUNDS = RequestGateLimits(
     10_000,
     MinimumBodyRate(5.0, 1000),
     ConnectionLimits(100, 100, 30.0, frozenset({"192.0.2.99"})),
+    tls_proxies=frozenset({"192.0.2.99"}),
 )
 
 
@@ -120,6 +126,40 @@ def test_the_application_is_told_what_was_said() -> None:
     assert told["HTTP_SOAPACTION"] == '"ebXML"'
     assert told["HTTP_X_A"] == "1, 2"
     assert told["REMOTE_ADDR"] == "192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("client", "field", "certificate", "scheme"),
+    [
+        ("192.0.2.99:4711", FIELD, hashlib.sha256(DER).hexdigest(), "https"),
+        ("192.0.2.99:4711", None, None, "https"),
+        # Nobody else is believed, and the application does not see what was said.
+        ("192.0.2.1:4711", FIELD, None, "http"),
+        # The certificate that the proxy shows by itself is not that of its client.
+        (f"192.0.2.99,4711,{'A' * 43}", None, None, "https"),
+        (f"192.0.2.1,4711,{'A' * 43}", FIELD, "0" * 64, "https"),
+    ],
+)
+def test_a_named_proxy_alone_tells_the_certificate(
+    client: str, field: str | None, certificate: str | None, scheme: str
+) -> None:
+    told: Environ = {}
+
+    def application(environ: Environ) -> tuple[str, bytes]:
+        told.update(environ)
+        return "200 OK", b""
+
+    said = [("client-cert", field)] if field else []
+    assert asked([*GOOD, *said], application=application, client=client).status == 200
+    assert (told[CERTIFICATE_KEY], told["wsgi.url_scheme"]) == (certificate, scheme)
+    assert "HTTP_CLIENT_CERT" not in told
+
+
+def test_a_certificate_is_told_once() -> None:
+    for client in ("192.0.2.99:4711", "192.0.2.1:4711"):
+        answer = asked([*GOOD, ("client-cert", FIELD), ("client-cert", FIELD)], client=client)
+        assert answer.status == 400
+    assert asked([*GOOD, ("client-cert", ":AAAA:")], client="192.0.2.99:4711").status == 400
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What is installed with the gateway: services, image, manifests."""
