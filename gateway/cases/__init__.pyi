@@ -9,6 +9,7 @@ from .amended_items import ItemChange as ItemChange
 from .amended_items import UsedNumbers as UsedNumbers
 from .amended_items import check_kept_numbers as check_kept_numbers
 from .amended_items import judge_item_change as judge_item_change
+from .amended_items import list_changed_items as list_changed_items
 from .amended_items import restore_items as restore_items
 from .amendment_pointers import compare_amendment_pointers as compare_amendment_pointers
 from .amendment_pointers import list_changed_places as list_changed_places

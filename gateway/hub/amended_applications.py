@@ -6,7 +6,7 @@ asked to cancel it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Row
@@ -14,7 +14,13 @@ from sqlalchemy import Row
 from gateway.cases import Application, ItemChange, Submission
 from gateway.errors import NO_OPEN_CASE, RULE_BROKEN, GatewayError
 
-__all__ = ["check_amended_applications", "is_dropped", "list_required_items"]
+__all__ = [
+    "check_amended_applications",
+    "is_dropped",
+    "join_items",
+    "list_required_items",
+    "list_unheard_items",
+]
 
 
 def is_dropped(request: Row[Any]) -> bool:
@@ -25,6 +31,21 @@ def is_dropped(request: Row[Any]) -> bool:
 def list_required_items(request: Row[Any]) -> set[int]:
     """Return the items that a request must decide."""
     return {int(item) for item, _ in request.required}
+
+
+def list_unheard_items(number: str, calls: Iterable[Row[Any]]) -> frozenset[int] | None:
+    """Return the items that amendments of an application change by some of its calls; None stands for all."""
+    found: frozenset[int] | None = frozenset()
+    for row in calls:
+        if row.dedupe_key.startswith(f"amend:{number}:"):
+            named = row.parameters.get("items", "")
+            found = join_items(found, frozenset(map(int, named.split(","))) if named else None)
+    return found
+
+
+def join_items(one: frozenset[int] | None, other: frozenset[int] | None) -> frozenset[int] | None:
+    """Return the items of both; None stands for all items."""
+    return None if one is None or other is None else one | other
 
 
 def check_amended_applications(submission: Submission, asked: Sequence[Row[Any]], change: ItemChange) -> None:

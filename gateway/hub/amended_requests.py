@@ -2,20 +2,26 @@
 
 It comes before the transaction of `gateway.hub.amend`. The mappings make the request of every
 application, and the request is compared, octet by octet, with the one that the agency was sent last. A
-request that differs only by the items that were added or removed is told again, and what was decided
-about the items that stay stands.
+request that differs only by some of its items is told again, and what was decided about the others stands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lxml import etree
 from sqlalchemy import Connection, Row
 
-from gateway.cases import list_changed_places, read_change_reason, read_submission, restore_items
+from gateway.cases import (
+    list_changed_items,
+    list_changed_places,
+    read_change_reason,
+    read_submission,
+    restore_items,
+)
 from gateway.errors import OCTETS_PURGED, GatewayError
 from gateway.harmonize import AgencyRequest, index_submission, write_requests
 from gateway.hub.amended_applications import is_dropped, list_required_items
@@ -48,8 +54,9 @@ class ComposedAmendment:
     changed: Mapping[str, ComposedCall]
     customs: tuple[ComposedCall, ...]
     compared: frozenset[tuple[str, str, bool, bool]]
-    #: The numbers of changed applications of which only the items differ: decisions stand.
-    standing: frozenset[str] = frozenset()
+    #: Of each changed application of which only items differ, by its number, those that it had and that
+    #: say something else now: decisions on them lapse, those on others stand.
+    lapsing: Mapping[str, frozenset[int]] = field(default_factory=dict)
     #: The question to each agency whose application has lost all its items, by the row id of the request.
     dropped: Mapping[int, ComposedCall] = field(default_factory=dict)
     #: Whether items are removed, and nothing that stays is changed for any agency.
@@ -70,15 +77,15 @@ def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendmen
     same = {number: content for number, content in sent.items() if gained.get(number) is None}
     unheard = {number for number, _, _, refused in compared if refused} | intake.new
     changed = _compose_changed_calls(hub, intake, same, unheard)
-    standing = frozenset(_list_standing(hub, intake, (former, sent), changed.keys() - unheard))
+    lapsing = _find_lapsing_items(hub, intake, (former, sent), changed.keys() - unheard)
     decided = {row.number for row in rows if row.state == "DECIDED"} & changed.keys()
-    reopened = any(number not in standing or gained.get(number) for number in decided)
+    reopened = any(lapsing.get(number, True) or gained.get(number) for number in decided)
     concluded = bool(intake.new) and all(row.state in REQUEST.final for row in rows)
     customs = tuple(compose_amendment_calls(hub, intake, reopened=reopened or concluded))
-    kept = former is not None and not intake.new and changed.keys() == standing and not any(gained.values())
-    only_removes = kept and _only_removes(intake, former)
+    fewer = changed.keys() == lapsing.keys() and not any((*gained.values(), *lapsing.values()))
+    only_removes = fewer and not intake.new and _only_removes(intake, former)
     questions = _compose_questions(hub, intake, rows)
-    return ComposedAmendment(changed, customs, compared, standing, questions, only_removes)
+    return ComposedAmendment(changed, customs, compared, lapsing, questions, only_removes)
 
 
 def _only_removes(intake: ProcessedSubmission, former: etree._Element | None) -> bool:
@@ -140,27 +147,40 @@ def list_compared(conn: Connection, asked: Iterable[Row[Any]]) -> frozenset[tupl
     )
 
 
-def _list_standing(
+def _find_lapsing_items(
     hub: Hub,
     intake: ProcessedSubmission,
     before: tuple[etree._Element | None, Mapping[str, bytes | None]],
-    wanted: Collection[str],
-) -> Iterator[str]:
-    """Yield which of the applications `wanted` were sent, with the former items, as they would be now.
+    wanted: AbstractSet[str],
+) -> dict[str, frozenset[int]]:
+    """Return of which applications `wanted` the amendment changes items alone, and which of those it had.
 
-    `before` is the former submission, and what was sent. Where the amendment leaves all items as they
-    were, no decision about a changed application stands.
+    Such a one would be, with the former items, as it was sent; `before` is the former submission, and what
+    was sent. Of another one no decision stands.
     """
     former, sent = before
-    if former is None or not wanted or not _changes_items(intake.root, former):
-        return
-    root = restore_items(intake.root, former)
+    found: dict[str, frozenset[int]] = {}
+    if former is None or not wanted:
+        return found
+    changed = list_changed_items(intake.root, former)
+    turns = [frozenset[int]()] if _changes_items(intake.root, former) else []
+    for items in (*turns, *([changed] if changed else [])):
+        rest = wanted - found.keys()
+        if rest:
+            root = restore_items(intake.root, former, items)
+            found |= {one: items & own for one, own in _list_same(hub, intake, root, sent) if one in rest}
+    return found
+
+
+def _list_same(
+    hub: Hub, intake: ProcessedSubmission, root: etree._Element, sent: Mapping[str, bytes | None]
+) -> Iterator[tuple[str, frozenset[int]]]:
+    """Yield the applications of a submission that are as they were sent, each with its items."""
     for function in ("35", "9"):
-        asked = _project(hub, intake, root, function)
-        for one in asked:
+        for one in _project(hub, intake, root, function):
             call = compose_application_call(hub, intake, one, supplement=True)
-            if one.number in wanted and sent.get(one.number) == _read_content(call.envelope):
-                yield one.number
+            if sent.get(one.number) == _read_content(call.envelope):
+                yield one.number, frozenset(one.application.items)
 
 
 def _changes_items(amended: etree._Element, former: etree._Element) -> bool:

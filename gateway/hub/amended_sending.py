@@ -2,7 +2,7 @@
 
 A changed application is queued behind what went to its agency before, under the same number. One that has
 lost all its items is cancelled, or its agency is asked to cancel it. One that is new is opened as in a new
-case. Decisions stand where only other items were added or removed; those on removed items count no more.
+case. Decisions stand where only other items changed; those on removed items count no more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row
 
 from gateway.cases import ChangeReason, is_decided
-from gateway.hub.amended_applications import is_dropped, list_required_items
+from gateway.hub.amended_applications import (
+    is_dropped,
+    join_items,
+    list_required_items,
+    list_unheard_items,
+)
 from gateway.hub.amended_requests import ComposedAmendment
 from gateway.hub.cease_applications import cancel_request
 from gateway.hub.completion import make_concern, make_standing_decisions
@@ -92,7 +97,7 @@ def amend_applications(
         if call is None or row.state == "CANCELLED" or is_dropped(row):
             continue
         _change_items(conn, row, prepared[row.number], turn.now)
-        _send_amended(conn, turn, row, call, stands=row.number in composed.standing)
+        _send_amended(conn, turn, row, call, composed.lapsing.get(row.number))
 
 
 def _change_items(conn: Connection, request: Row[Any], one: PreparedApplication, now: datetime) -> None:
@@ -106,13 +111,22 @@ def _change_items(conn: Connection, request: Row[Any], one: PreparedApplication,
 
 
 def _send_amended(
-    conn: Connection, turn: AmendedTurn, request: Row[Any], call: ComposedCall, *, stands: bool
+    conn: Connection,
+    turn: AmendedTurn,
+    request: Row[Any],
+    call: ComposedCall,
+    lapsing: frozenset[int] | None,
 ) -> None:
-    """Queue the amended application; where decisions stand, one that is decided stays so."""
+    """Queue the amended application; where decisions stand, one that is decided stays so.
+
+    Those on the items `lapsing` lapse, or all where it is None.
+    """
     values: dict[str, Any] = {"decided_by": None, "decided_at": None}
     before = decisions.list_by_request(conn, request.id)
-    if before and not stands:
+    if before and lapsing is None:
         values["outdated_decision"] = max(row.id for row in before)
+    if lapsing:
+        decisions.outdate_items(conn, request.id, lapsing, turn.now)
     earlier = deliveries.list_by_request(conn, turn.case, request.id)
     anew = call.call.operation == SUBMISSION
     agency_requests.apply_event(conn, request.id, turn.event, **values)
@@ -120,17 +134,15 @@ def _send_amended(
     agency_requests.set_sent_document(conn, request.id, envelope)
     correlations.insert_correlation(conn, "wsa", call.call.message_id, turn.case, request.id)
     # A change that waits for an operator goes with this one: until then no decision is about it.
-    kind = "items" if stands and not _replaces_change(request, earlier) else "amend"
+    failed = [row for row in earlier if row.state == "FAILED"]
+    unheard = join_items(lapsing, list_unheard_items(request.number, failed))
+    kind = "items" if unheard == frozenset() else "amend"
     end_overtaken_calls(conn, earlier, turn.now, _ACTOR, anew=anew)
     key = f"{kind}:{request.number}:{turn.message}"
-    enqueue_later_call(conn, call, (turn.case, request.id), key, turn.now)
+    named = {"items": ",".join(map(str, sorted(unheard)))} if unheard else {}
+    enqueue_later_call(conn, call, (turn.case, request.id), key, turn.now, **named)
     keep_fee_due(conn, request.id, turn.now)
     _keep_decided(conn, turn, request)
-
-
-def _replaces_change(request: Row[Any], earlier: Sequence[Row[Any]]) -> bool:
-    prefix = f"amend:{request.number}:"
-    return any(row.dedupe_key.startswith(prefix) and row.state == "FAILED" for row in earlier)
 
 
 def _keep_decided(conn: Connection, turn: AmendedTurn, request: Row[Any]) -> None:

@@ -27,6 +27,7 @@ from gateway.cases import (
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
 from gateway.harmonize import UnitTable, load_unit_table
+from gateway.hub.amended_applications import list_unheard_items
 from gateway.hub.completion import (
     compute_conclusion_id,
     is_cancellation_open,
@@ -77,26 +78,27 @@ _NOT_HEARD: Final = frozenset({"QUEUED", "HELD", "FAILED"})
 CANCELLATION_EVENTS: Final = {"cancel": "ACCEPTED", "refuse_cancel": "REFUSED"}
 
 
-def outdate_early_decisions(conn: Connection, case: Row[Any], request: Row[Any], notice: str) -> None:
-    """Let no decision of a notice count that came before its agency was sent the amended application.
+def outdate_early_decisions(
+    conn: Connection, case: Row[Any], request: Row[Any], notice: str, now: datetime
+) -> None:
+    """Let no decision of a notice count on what its agency was not sent yet as it was amended.
 
-    Of a case that was never amended nothing is asked.
-
-    The agency may answer a call before
-    it has returned, so that a decision during the call counts; so does one when an operator has ended it.
+    Of a case that was never amended nothing is asked. The agency may answer a call before it has returned,
+    so that a decision during the call counts; so does one when an operator has ended it.
     """
     if not _list_turn(case):
         return
-    waiting = any(
-        row.dedupe_key.startswith(f"amend:{request.number}:") and row.state in _NOT_HEARD
-        for row in deliveries.list_by_request(conn, request.case_id, request.id)
-    )
-    if not waiting:
-        return
-    known = decisions.list_by_request(conn, request.id)
+    calls = deliveries.list_by_request(conn, request.case_id, request.id)
+    unheard = list_unheard_items(request.number, (row for row in calls if row.state in _NOT_HEARD))
+    about = decisions.list_by_request(conn, request.id)
+    known = [row for row in about if unheard is None or row.item in unheard]
     # What counts already was decided during a call: the agency has what was amended, and may correct it.
-    if known and all(row.notice_no == notice for row in known):
+    if not known or any(row.notice_no != notice for row in known):
+        return
+    if unheard is None:
         agency_requests.outdate_decisions(conn, request.id, max(row.id for row in known))
+    else:
+        decisions.outdate_items(conn, request.id, unheard, now)
 
 
 def answer_cancellation_by_decision(conn: Connection, request: int, notice: str, now: datetime) -> None:

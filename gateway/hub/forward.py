@@ -249,17 +249,22 @@ def enqueue_amendment_calls(
 
 
 def enqueue_later_call(
-    conn: Connection, call: ComposedCall, about: tuple[int, int], key: str, now: datetime
+    conn: Connection,
+    call: ComposedCall,
+    about: tuple[int, int],
+    key: str,
+    now: datetime,
+    **parameters: str,
 ) -> None:
     """Queue a supplement or an amended application behind earlier deliveries to the agency.
 
-    `about` is the case id and request id. Behind a call that has failed it waits for an operator: the
-    request is STRANDED, as it was.
+    `about` is the case id and request id; `parameters` are stored with the delivery. Behind a call that
+    has failed it waits for an operator: the request is STRANDED, as it was.
     """
     case, request = about
     before = find_preceding_delivery(deliveries.list_by_request(conn, case, request))
     place = _QueuePlace(case, key, ("request", request), None if before is None else int(before.id))
-    _enqueue_call(conn, call, place, now)
+    _enqueue_call(conn, call, place, now, **parameters)
     if before is not None and before.state == "FAILED":
         why = f"waits for delivery {before.id}, which has failed"
         agency_requests.apply_event(conn, request, StateEvent("undeliverable", now, "admit", why))

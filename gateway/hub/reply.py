@@ -326,7 +326,7 @@ def _apply_notice(
     if notice.receipt_number:
         _store_receipt(conn, opened, notice.receipt_number)
     if notice.decisions:
-        outdate_early_decisions(conn, case, request, notice.number)
+        outdate_early_decisions(conn, case, request, notice.number, now)
     event = move_request(conn, hub, opened, (notice, stored), now)
     opened.write(conn)
     apply_fee_notice(conn, hub, request, (notice, code), now)

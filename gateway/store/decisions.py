@@ -137,7 +137,7 @@ def list_current_decisions(conn: Connection, case_id: int) -> Sequence[Row[Any]]
 
 
 def outdate_items(conn: Connection, request: int, items: Collection[int], at: datetime) -> None:
-    """Let no decision of a request on these items count any more: an amendment has removed them."""
+    """Let no decision of a request on these items count any more: an amendment has changed them."""
     about = (decisions.c.request_id == request, decisions.c.item.in_(sorted(items)))
     counting = decisions.c.outdated_at.is_(None)
     conn.execute(update(decisions).where(*about, counting).values(outdated_at=at))

@@ -359,7 +359,7 @@ decisions = Table(
     _make_required_column("conditions", Json),
     Column("superseded_by", BigInteger, ForeignKey("decisions.id")),
     _make_required_column("received_at", Instant),
-    Column("outdated_at", Instant),  # since when it does not count: its item was removed
+    Column("outdated_at", Instant),  # since when it does not count: its item was amended, or removed
     UniqueConstraint("agency", "notice_no", "item", "law"),
     CheckConstraint(
         "decision IN ('APPROVED', 'APPROVED_WITH_CONDITIONS', 'REJECTED', 'NOT_CONCERNED')", name="decision"

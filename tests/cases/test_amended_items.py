@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from gateway.cases.amended_items import UsedNumbers, check_kept_numbers, judge_item_change, restore_items
+from gateway.cases.amended_items import (
+    UsedNumbers,
+    check_kept_numbers,
+    judge_item_change,
+    list_changed_items,
+    restore_items,
+)
 from gateway.errors import GatewayError
 from tests.flows.craft import Change, all_of, at, text
 from tests.flows.item_changes import add_item, concern, drop_application, new_application, remove_item
@@ -105,6 +111,29 @@ def test_other_changes_stay_in_restored_items() -> None:
     restored = restore_items(amended, unsigned())
     assert at(restored, ".//Declarant/Name").text == "Other"
     assert len([*restored.iter("{*}GovernmentAgencyGoodsItem")]) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "items"),
+    [
+        (text(".//Declarant/Name", "Other"), set()),
+        (text(".//GovernmentAgencyGoodsItem/Commodity/Description", "Other"), {1}),
+        (text("Application[@id='A2']/Fields/Item/ProductNameKo", "Other"), {2}),
+        (text("Supplement/Value[@item='2']", "Other"), {2}),
+        (lambda root: at(root, "Supplement").remove(at(root, "Supplement/Value[@item='2']")), {2}),
+        (lambda root: at(root, "Supplement/Value[@item='2']").set("path", "Other"), {2}),
+        (add_item(4, 2), set()),
+        (remove_item(3), set()),
+    ],
+)
+def test_what_is_said_of_an_item_is_known_and_taken_back(change: Change, items: set[int]) -> None:
+    """Only what it says of these items is taken back with them; without them it stays as it is."""
+    former, amended = unsigned(), unsigned()
+    change(amended)
+    assert list_changed_items(amended, former) == items
+    kept = restore_items(amended, former)
+    assert list_changed_items(kept, former) == items
+    assert list_changed_items(restore_items(amended, former, items), former) == set()
 
 
 #: The values of a supplement have no order, and space between elements says nothing.

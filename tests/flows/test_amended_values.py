@@ -1,0 +1,162 @@
+"""An amendment changes what is said of one item: what was decided about the others stands."""
+
+from __future__ import annotations
+
+import pytest
+from lxml import etree
+from sqlalchemy import Engine
+
+from gateway.cases.agency_notices import DecisionCode
+from gateway.hub import operator_actions
+from gateway.store import read_transaction, requirement_quantities
+from gateway.store.decisions import list_by_request
+from tests.flows.craft import Change, all_of, at, text
+from tests.flows.item_changes import add_item, amendment, concern, remove_item
+from tests.flows.test_amended_items import amended, calls_of, decide
+from tests.flows.test_amendments import run_and_die
+from tests.kit.kills import die_at
+from tests.kit.story import QUIET, Story, unreachable
+
+APPROVED, REJECTED = DecisionCode.APPROVED, DecisionCode.REJECTED
+#: The application of KFDA is about the items 2, 4 and 5.
+THREE = (add_item(4, 2), concern("A2", 4, 2), add_item(5, 2, "Plain wafers"), concern("A2", 5, 2))
+
+
+def name_of(item: int, words: str) -> Change:
+    """Say another Korean name of an item, which KFDA alone asks for."""
+    return text(f"Application[@id='A2']/Fields/Item[@sequence='{item}']/ProductNameKo", words)
+
+
+def describe(item: int, words: str) -> Change:
+    """Say something else of an item in the declaration."""
+
+    def change(root: etree._Element) -> None:
+        goods = root.findall(".//{*}GovernmentAgencyGoodsItem")
+        found = next(one for one in goods if one.findtext("{*}SequenceNumeric") == str(item))
+        at(found, "Commodity/Description").text = words
+
+    return change
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    started = Story(engine, agreement=QUIET)
+    started.submit(started.submission(all_of(*THREE)))
+    started.tick()
+    started.decide("KPTA")
+    started.decide("NPQS")
+    return started
+
+
+def amend(story: Story, *changes: Change) -> None:
+    story.submit(story.submission(amendment(*THREE, *changes)), action="Amend")
+    story.tick()
+
+
+def counting(story: Story) -> dict[int, str]:
+    """Return what is decided about the items of KFDA, and counts."""
+    with read_transaction(story.house.engine) as conn:
+        rows = list_by_request(conn, story.request("KFDA").id)
+    return {row.item: row.number for row in rows if row.superseded_by is None}
+
+
+@pytest.mark.parametrize("change", [name_of, describe])
+def test_what_is_decided_about_other_items_stands(story: Story, change: type) -> None:
+    """Whether the declaration says something else of the item, or the application alone."""
+    decide(story, "KFDA", {2: APPROVED, 5: APPROVED}, "N1")
+    decide(story, "KFDA", {4: REJECTED}, "N0")
+    story.tick()
+    assert story.outcome()[0] == "PARTIAL"
+    amend(story, change(5, "플레인 와플"))
+    assert (story.case().state, story.request("KFDA").state) == ("IN_PROGRESS", "ACKNOWLEDGED")
+    assert counting(story) == {2: "N1-2", 4: "N0-4"}
+    assert calls_of(story, "KFDA") == ["SubmitApplication", "SubmitSupplement"]
+    assert calls_of(story, "KPTA") == ["SubmitApplication"]
+    assert story.customs_codes() == ["18", "19", "18"]
+    decide(story, "KFDA", {5: REJECTED}, "N2")
+    story.tick()
+    assert story.case().state == "CLOSED"
+    assert story.outcome()[1] == {
+        1: "APPROVED", 2: "APPROVED", 3: "APPROVED", 4: "REJECTED", 5: "REJECTED",
+    }  # fmt: skip
+
+
+def test_what_all_items_share_makes_all_lapse(story: Story) -> None:
+    decide(story, "KFDA", {2: APPROVED, 4: APPROVED, 5: APPROVED}, "N1")
+    amend(story, name_of(4, "다른"), text(".//Importer/Name", "Another importer"))
+    assert counting(story) == {}
+
+
+def test_items_that_change_come_and_go_at_once(story: Story) -> None:
+    decide(story, "KFDA", {2: APPROVED, 4: APPROVED, 5: APPROVED}, "N1")
+    amend(story, remove_item(5), name_of(4, "다른"), add_item(6, 2, "More"), concern("A2", 6, 2))
+    assert counting(story) == {2: "N1-2"}
+    (told,) = amended(story)
+    assert (told["added"], told["removed"]) == ([6], [5])
+    decide(story, "KFDA", {4: APPROVED, 6: APPROVED}, "N2")
+    story.tick()
+    assert story.outcome()[0] == "APPROVED"
+    # Back to the former name: another change of the item.
+    story.submit(
+        story.submission(amendment(*THREE, remove_item(5), add_item(6, 2, "More"), concern("A2", 6, 2))),
+        action="Amend",
+    )
+    story.tick()
+    assert counting(story) == {2: "N1-2", 6: "N2-6"}
+
+
+def test_a_decision_before_the_agency_has_heard_counts_for_the_others(story: Story) -> None:
+    """It is about the former goods of the changed item, and about the very goods of the other ones."""
+    story.say("KFDA", *[unreachable()] * 4)
+    amend(story, name_of(4, "다른"))
+    decide(story, "KFDA", {2: APPROVED, 4: APPROVED}, "N1")
+    assert counting(story) == {2: "N1-2"}
+    for _ in range(8):
+        story.tick(minutes=10)
+    assert story.request("KFDA").state == "STRANDED"
+    decide(story, "KFDA", {4: APPROVED, 5: APPROVED}, "N2")
+    assert counting(story) == {2: "N1-2", 5: "N2-5"}
+    # The change that nobody has heard goes with the next one.
+    amend(story, name_of(4, "다른"), name_of(5, "또"))
+    assert counting(story) == {2: "N1-2"}
+    decide(story, "KFDA", {4: APPROVED, 5: APPROVED}, "N3")
+    story.tick()
+    assert story.outcome()[0] == "APPROVED"
+
+
+def test_an_unheard_change_stays_with_the_amendment_that_replaces_it(story: Story) -> None:
+    story.say("KFDA", *[unreachable()] * 8)
+    amend(story, name_of(4, "다른"))
+    for _ in range(8):
+        story.tick(minutes=10)
+    amend(story, name_of(4, "다른"), name_of(5, "또"))
+    waiting = story.delivery(destination="KFDA", state="QUEUED")
+    assert waiting.parameters["items"] == "4,5"
+    decide(story, "KFDA", {2: APPROVED, 4: APPROVED, 5: APPROVED}, "N1")
+    assert counting(story) == {2: "N1-2"}
+    story.operate(operator_actions.cancel_delivery, waiting.id)
+    decide(story, "KFDA", {4: APPROVED, 5: APPROVED}, "N2")
+    assert counting(story) == {2: "N1-2", 4: "N2-4", 5: "N2-5"}
+
+
+def test_a_certificate_of_another_item_can_be_used_meanwhile(story: Story) -> None:
+    decide(story, "KFDA", {2: APPROVED, 4: APPROVED, 5: APPROVED}, "N1")
+    amend(story, name_of(4, "다른"))
+    decide(story, "KFDA", {4: APPROVED}, "N2")
+    story.tick()
+    assert counting(story) == {2: "N1-2", 4: "N2-4", 5: "N1-5"}
+    with read_transaction(story.house.engine) as conn:
+        assert requirement_quantities.list_granting_decisions(conn, ["N1-4"]) == []
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_process_that_dies_over_such_an_amendment(story: Story, place: str) -> None:
+    decide(story, "KFDA", {2: APPROVED, 4: APPROVED, 5: APPROVED}, "N1")
+    story.submit(story.submission(amendment(*THREE, name_of(4, "다른"))), action="Amend")
+    die_at(story, f"admit.amendment.{place}_commit", lambda hub: run_and_die(story, hub))
+    story.tick(seconds=120)
+    assert counting(story) == {2: "N1-2", 5: "N1-5"}
+    assert calls_of(story, "KFDA") == ["SubmitApplication", "SubmitSupplement"]
+    decide(story, "KFDA", {4: APPROVED}, "N2")
+    story.tick()
+    assert story.outcome()[0] == "APPROVED"
