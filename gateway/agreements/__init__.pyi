@@ -21,6 +21,8 @@ from .cpa.cpa_rules import CpaFinding as CpaFinding
 from .cpa.cpa_writer import write_cpa as write_cpa
 from .cpa.pmode_conversion import convert_cpa as convert_cpa
 from .deferred_index import DeferredPModeIndex as DeferredPModeIndex
+from .deferred_index import PullRoute as PullRoute
+from .deferred_index import make_pull_route as make_pull_route
 from .forwarding_rules import HOP_ACKNOWLEDGMENTS as HOP_ACKNOWLEDGMENTS
 from .forwarding_rules import SYNC_REPLY_CHOICES as SYNC_REPLY_CHOICES
 from .forwarding_rules import ForwardingRule as ForwardingRule

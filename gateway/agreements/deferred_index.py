@@ -6,14 +6,28 @@ agreement, so each agreement is an index of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from gateway.agreements.pmode import PMode
 from gateway.agreements.pmode_index import MessageRoute, PModeIndex
 from gateway.message_model import Party, PartyId
 
-__all__ = ["DeferredPModeIndex"]
+__all__ = ["DeferredPModeIndex", "PullRoute", "make_pull_route"]
+
+
+class PullRoute(NamedTuple):
+    """Under which agreement messages are pulled from a channel, and by whom."""
+
+    channel: str | None
+    puller: PartyId
+    agreement: str
+
+
+def make_pull_route(pmode: PMode) -> PullRoute:
+    """Return the route of a P-Mode whose messages are pulled."""
+    return PullRoute(pmode.pull_channel, pmode.to_party[0], pmode.agreement)
 
 
 class DeferredPModeIndex(PModeIndex):
@@ -23,8 +37,8 @@ class DeferredPModeIndex(PModeIndex):
     called once for each agreement that is used, sometimes twice when two threads need it at once.
     `is_party` says whether an id is that of a party of any agreement. `name_parties` returns the ids of the
     parties of an agreement without reading all of it; it is called for every agreement when the first
-    message comes that names none. `name_pull_channels` returns the agreements by the channels from which
-    messages are pulled under them.
+    message comes that names none. `name_pull_routes` returns which agreements have messages
+    that are pulled; it is called when somebody pulls first.
     """
 
     def __init__(
@@ -34,7 +48,7 @@ class DeferredPModeIndex(PModeIndex):
         is_party: Callable[[PartyId], bool],
         epoch: int = 0,
         name_parties: Callable[[str], Iterable[PartyId]] | None = None,
-        name_pull_channels: Callable[[], Mapping[str | None, Iterable[str]]] | None = None,
+        name_pull_routes: Callable[[], Iterable[PullRoute]] | None = None,
     ) -> None:
         super().__init__((), epoch)
         self._ids = ids
@@ -44,8 +58,8 @@ class DeferredPModeIndex(PModeIndex):
         self._nothing = PModeIndex((), epoch, is_party)
         self._owners: dict[str, list[str]] | None = None
         self._name_parties = name_parties
-        self._name_pull_channels = name_pull_channels
-        self._channels: Mapping[str | None, Iterable[str]] | None = None
+        self._name_pull_routes = name_pull_routes
+        self._pull_routes: tuple[PullRoute, ...] | None = None
         self._partners: dict[PartyId, set[str]] | None = None
 
     @property
@@ -74,11 +88,25 @@ class DeferredPModeIndex(PModeIndex):
 
     def list_pull_pmodes(self, channel: str | None, at: datetime) -> tuple[PMode, ...]:
         """Return the P-Modes whose messages are pulled from a channel, as `PModeIndex.list_pull_pmodes`."""
-        if self._channels is None and self._name_pull_channels is not None:
-            self._channels = self._name_pull_channels()
-        named = self._ids if self._channels is None else self._channels.get(channel, ())
-        indexes = map(self._get_index, named)
+        named = (one.agreement for one in self._list_pull_routes() if one.channel == channel)
+        indexes = map(self._get_index, dict.fromkeys(named))
         return tuple(one for index in indexes for one in index.list_pull_pmodes(channel, at))
+
+    def list_pulling_pmodes(self, parties: Collection[PartyId], at: datetime) -> tuple[PMode, ...]:
+        """Return the P-Modes whose messages parties are to pull, as `PModeIndex.list_pulling_pmodes`."""
+        named = (one.agreement for one in self._list_pull_routes() if one.puller in parties)
+        indexes = map(self._get_index, dict.fromkeys(named))
+        return tuple(one for index in indexes for one in index.list_pulling_pmodes(parties, at))
+
+    def _list_pull_routes(self) -> tuple[PullRoute, ...]:
+        if self._pull_routes is None:
+            named = (
+                self._name_pull_routes()
+                if self._name_pull_routes is not None
+                else map(make_pull_route, (one for one in self.pmodes if one.pull is not None))
+            )
+            self._pull_routes = tuple(named)
+        return self._pull_routes
 
     def match_signal_pmode(self, route: MessageRoute, at: datetime, *, answers: bool) -> PMode:
         """Return a P-Mode for a signal, as `PModeIndex.match_signal_pmode`."""

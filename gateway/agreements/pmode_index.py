@@ -5,7 +5,7 @@ Every refusal names the wrong part of the header as an XPath of the ebMS header.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -162,6 +162,11 @@ class PModeIndex:
     def list_pull_pmodes(self, channel: str | None, at: datetime) -> tuple[PMode, ...]:
         """Return the P-Modes in force, of every agreement, whose messages are pulled from a channel."""
         pulled = (one for one in self._pmodes if one.pull is not None and one.pull_channel == channel)
+        return tuple(one for one in pulled if one.is_in_force(at))
+
+    def list_pulling_pmodes(self, parties: Collection[PartyId], at: datetime) -> tuple[PMode, ...]:
+        """Return the P-Modes in force, of every agreement, whose messages these parties are to pull."""
+        pulled = (one for one in self._pmodes if one.pull is not None and one.to_party[0] in parties)
         return tuple(one for one in pulled if one.is_in_force(at))
 
     def _find_match(self, route: MessageRoute, at: datetime) -> PMode | None:

@@ -46,6 +46,10 @@ class DeliverySettings(SettingsSection):
             "Time after which a delivery is not attempted again, unless the delivery has its own limit."
         ),
     )
+    pull_every: Duration = Field(
+        timedelta(minutes=1),
+        description="Interval at which messages are pulled from partners, where a P-Mode of AS4 says so.",
+    )
     receipt: Duration = Field(
         timedelta(seconds=60), description="Time to wait for a receipt before the message is sent again."
     )

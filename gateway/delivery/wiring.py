@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -17,9 +18,11 @@ from gateway.delivery.agents import (
     MshAgent,
     PartnerAgent,
     PaymentAgent,
+    PullAgent,
     TimeStampAgent,
     TimeStampPolicy,
     WebhookAgent,
+    list_pull_turns,
     list_recurring_fetches,
 )
 from gateway.delivery.attempt_outcome import RetryPlan
@@ -84,7 +87,7 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Delive
     name = f"{get_node_name(settings)}/{os.getpid()}"
     agents = _build_agents(hub, settings, (partners, watched))
     turns = _list_recurring_tasks(settings)
-    schedule = RecurringSchedule(hub.engine, lambda: turns)
+    schedule = RecurringSchedule(hub.engine, lambda: (*turns, *list_pull_turns(hub, delivery.pull_every)))
     return DeliveryWorker(
         hub.engine,
         agents,
@@ -116,6 +119,7 @@ def _build_agents(
         "local": LocalAgent(hub, plan),
         "msh": MshAgent(hub, sender),
         "hop": HopAgent(hub, sender),
+        "pull": PullAgent(hub, sender, _get_pull_limits(settings), delivery.pull_every),
         "soap": PartnerAgent(
             hub,
             SoapCaller(sender, lambda: hub.signer, hub.clock),
@@ -153,6 +157,11 @@ def _build_time_stamp_agent(
 def _get_http_limits(settings: Settings) -> HttpLimits:
     longest = max([one.time_out for one in settings.agency.values()], default=settings.customs.time_out)
     return HttpLimits.from_time_out(longest)
+
+
+def _get_pull_limits(settings: Settings) -> HttpLimits:
+    """Return the limits of an answer that brings a message: as large as one that is posted to us."""
+    return replace(_get_http_limits(settings), max_answer_octets=settings.limits.body)
 
 
 def _set_lane_capacities(engine: Engine, settings: Settings) -> None:

@@ -93,6 +93,7 @@ from .outbox.outgoing_order import renew_sequence_number as renew_sequence_numbe
 from .passing_messages import prepare_passage as prepare_passage
 from .passing_messages import store_passage as store_passage
 from .pinned_mappings import find_case_bundle as find_case_bundle
+from .pulled_messages import refuse_pulled_message as refuse_pulled_message
 from .readiness import readiness_checks as readiness_checks
 from .readiness.warm_up import tune_garbage_collector as tune_garbage_collector
 from .readiness.warm_up import warm_up_hub as warm_up_hub

@@ -7,19 +7,23 @@ has come in time. A PullRequest counts once, whether it brought a message or not
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
+from gateway.agreements import PMode
 from gateway.errors import NOTHING_TO_PULL, OUR_MISTAKE, PULL_REPEATED, GatewayError
 from gateway.hub.completion import signals
-from gateway.hub.outbox import make_pull_lane
+from gateway.hub.hub import Hub
+from gateway.hub.outbox import OutgoingPost, can_post_answer, make_pull_lane, post_answer
 from gateway.hub.received_message import ReceivedMessage
 from gateway.message_model import PullRequest
+from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import HttpResponse, payloads, pulled_messages, read_transaction, write_transaction
 
-__all__ = ["answer_pull_request"]
+__all__ = ["answer_pull_request", "refuse_pulled_message"]
 
 #: Longer than the time of a request is accepted.
 _REMEMBERED: Final = timedelta(minutes=15)
@@ -59,3 +63,22 @@ def _hand_out_message(conn: Connection, arrival: ReceivedMessage, unit: PullRequ
         where = "//eb3:MessageInfo/eb3:MessageId"
         raise GatewayError(PULL_REPEATED, "a PullRequest with this MessageId came before", where)
     return pulled_messages.hand_out_message(conn, make_pull_lane(party, pmode), now, "pull")
+
+
+def refuse_pulled_message(hub: Hub, problem: GatewayError, parcel: Parcel, pmode: PMode) -> None:
+    """Post the error about a message that we pulled and refuse, once for each message.
+
+    Nothing is posted about what is no message, or names none, and about problems of our own.
+    """
+    context, protocol = hub.make_protocol_context(hub.get_snapshot()), PROTOCOLS[pmode.protocol]
+    if problem.problem.ours or problem.problem.retry or pmode.reply_endpoint is None:
+        return
+    signal = protocol.make_error_signal(problem, parcel, context)
+    if signal is None or not can_post_answer(hub, pmode.reply_endpoint, context.now):
+        return
+    named = replace(signal, sender=pmode.receiver, receiver=pmode.sender)
+    sealed = protocol.seal((named,), pmode, context)
+    partner, about = context.get_party_name(pmode.sender), (signal.ref_to_message_id or "")[:200]
+    post = OutgoingPost(pmode.reply_endpoint, partner, f"pull-refused:{partner}:{about}", about)
+    with write_transaction(hub.engine, "pull.refused") as conn:
+        post_answer(conn, post, HttpResponse(200, dict(sealed.headers), sealed.read_octets()), context.now)

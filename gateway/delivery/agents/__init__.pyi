@@ -6,6 +6,8 @@ from .local_agent import LocalAgent as LocalAgent
 from .msh_agent import MshAgent as MshAgent
 from .partner_agent import PartnerAgent as PartnerAgent
 from .payment_agent import PaymentAgent as PaymentAgent
+from .pull_agent import PullAgent as PullAgent
+from .pull_agent import list_pull_turns as list_pull_turns
 from .time_stamp_agent import TimeStampAgent as TimeStampAgent
 from .time_stamp_agent import TimeStampPolicy as TimeStampPolicy
 from .webhook_agent import WebhookAgent as WebhookAgent

@@ -11,7 +11,15 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.agreements import PMode, PModeOverride, apply_overrides, pmode_from_json, read_overrides
+from gateway.agreements import (
+    PMode,
+    PModeOverride,
+    PullRoute,
+    apply_overrides,
+    make_pull_route,
+    pmode_from_json,
+    read_overrides,
+)
 from gateway.message_model import PartyId
 from gateway.store import agreements
 
@@ -50,16 +58,14 @@ class PModeTexts:
         ends = (end for one in read for end in (*one["from_party"], *one["to_party"]))
         return {PartyId(value, kind) for value, kind in ends}
 
-    def name_pull_channels(self) -> dict[str | None, set[str]]:
-        """Return the agreements by the channels from which messages are pulled under them."""
-        channels: dict[str | None, set[str]] = {}
+    def name_pull_routes(self) -> list[PullRoute]:
+        """Return under which agreements messages are pulled; the P-Modes of no other are read."""
+        read = []
         for agreement, texts in self.texts.items():
-            read = [json.loads(text) for text in texts.values() if _PULLED.search(text) is not None]
+            read += [json.loads(text) for text in texts.values() if _PULLED.search(text) is not None]
             _, successors = self.changes.get(agreement, (None, None))
             read += [one for version in successors or () for one in version["pmodes"] if one.get("pull")]
-            for one in read:
-                channels.setdefault(pmode_from_json(one).pull_channel, set()).add(agreement)
-        return channels
+        return [make_pull_route(pmode_from_json(one)) for one in read]
 
 
 def load_pmode_texts(conn: Connection) -> PModeTexts:

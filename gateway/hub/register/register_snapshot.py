@@ -197,7 +197,7 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
         known.__contains__,
         epoch,
         modes.name_parties,
-        modes.name_pull_channels,
+        modes.name_pull_routes,
     )
     return RegisterSnapshot(
         epoch,

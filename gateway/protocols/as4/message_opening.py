@@ -7,6 +7,7 @@ from typing import Final
 
 from gateway.agreements import PMode
 from gateway.errors import (
+    HEADER_INCONSISTENT,
     NOT_SUPPORTED,
     PARTY_UNKNOWN,
     PMODE_UNKNOWN,
@@ -78,6 +79,8 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
     try:
         if expecting is None:
             return _open_posted_message(message, parcel, context)
+        if isinstance(expecting.unit, PullRequest):
+            return _open_pulled_message(message, expecting.unit, parcel, context)
         return _open_answer(message, parcel, context, expecting)
     except GatewayError as refused:
         # The answer to a refusal needs no second reading of the envelope.
@@ -94,11 +97,34 @@ def _open_posted_message(message: As4Message, parcel: Parcel, context: ProtocolC
         opened = open_pull_request(message, unit, parcel, context)
     elif isinstance(unit, UserMessage):
         opened = _open_business_message(message, unit, parcel, context)
+        if opened.pmode is not None and opened.pmode.pull is not None:
+            place = f"{build_xpath(message.header.unit_element)}/eb3:CollaborationInfo"
+            raise GatewayError(PMODE_UNKNOWN, "such messages are pulled, not posted", place)
     else:
         detail = f"a {type(unit).__name__} that is posted by itself"
         raise GatewayError(NOT_SUPPORTED, detail, build_xpath(message.header.unit_element))
     bundled = [_name_bundled_answer(message, one, opened, context) for one in message.header.bundled]
     return replace(opened, units=(*opened.units, *bundled)) if bundled else opened
+
+
+def _open_pulled_message(
+    message: As4Message, asked: PullRequest, parcel: Parcel, context: ProtocolContext
+) -> OpenedMessage:
+    """Return what answers a PullRequest of ours: a message of its channel, or an error, unproved."""
+    unit = message.header.unit
+    if message.header.bundled:
+        raise GatewayError(NOT_SUPPORTED, "several units in an answer", _MESSAGING)
+    if isinstance(unit, UserMessage):
+        opened = _open_business_message(message, unit, parcel, context)
+        agreed = opened.pmode
+        if agreed is None or agreed.pull is None or agreed.pull_channel != asked.mpc:
+            raise GatewayError(HEADER_INCONSISTENT, "it is of another channel than asked", _MESSAGING)
+        return opened
+    if not isinstance(unit, ErrorSignal) or unit.ref_to_message_id not in (None, asked.message_id):
+        raise GatewayError(NOT_SUPPORTED, "a PullRequest is answered by a message or an error", _MESSAGING)
+    named = name_answer_parties(unit, SentUnit(asked))
+    opened = make_opened_message(message, None, None, parcel, context.limits)
+    return replace(opened, units=(named,))
 
 
 def _name_bundled_answer(
@@ -127,9 +153,6 @@ def _open_business_message(
     message: As4Message, unit: UserMessage, parcel: Parcel, context: ProtocolContext
 ) -> OpenedMessage:
     pmode, agreed = match_agreed_pmode(unit, "as4", context)
-    if pmode.pull is not None:
-        place = f"{build_xpath(message.header.unit_element)}/eb3:CollaborationInfo"
-        raise GatewayError(PMODE_UNKNOWN, "such messages are pulled, not posted", place)
     if context.find_party_name(unit.receiver.ids[0]) not in context.keys:
         place = f"{build_xpath(message.header.unit_element)}/eb3:PartyInfo/eb3:To"
         raise GatewayError(PARTY_UNKNOWN, "this message is for another handler", place)

@@ -67,6 +67,8 @@ ELSEWHERE = {
     "customs.told": "tests/flows/test_customs.py",
     "payloads.sweep": "nothing follows from it: what is not swept is swept later (test_large_payloads.py)",
     "pull.hand_out": "tests/flows/test_as4_pull.py",
+    "pull.refused": "tests/flows/test_as4_pulling.py",
+    "pull.turn": "tests/flows/test_as4_pulling.py",
     "reply.clearance": "tests/flows/test_customs.py",
     "reply.requirement": "tests/flows/test_outside_results.py",
     "requirement.join": "tests/flows/test_outside_results.py",
