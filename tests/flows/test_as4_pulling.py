@@ -148,13 +148,14 @@ def test_a_message_that_is_given_again_is_stored_once_and_gets_the_stored_receip
 
 def test_what_was_not_asked_for_is_not_stored(scene: Scene) -> None:
     other = as4.seal((scene.broker.message(mpc="urn:example:other"),), None, scene.broker.context())
-    stranger = scene.broker.seal(scene.broker.message()).read_octets().replace(b"c-m", b"c-x", 1)
+    good = scene.broker.seal(scene.broker.message())
+    changed = Parcel(good.headers, MemoryBody(good.read_octets().replace(b">c-m", b">c-x", 1)))
     scene.partner.answers.extend(
         (
             to_answer(other),
             HttpAnswer(200, {"content-type": "text/html"}, b"<html/>"),
             HttpAnswer(204, {}, b""),
-            to_answer(Parcel(scene.broker.seal(scene.broker.message()).headers, MemoryBody(stranger))),
+            to_answer(changed),
             GatewayError(UNREACHABLE, "down"),
         )
     )
