@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from lxml import etree
 
+from gateway.encryption.agreement_reading import AGREEMENT_METHOD, read_agreement
 from gateway.encryption.encrypted_data import (
     check_attributes,
     decode_base64,
@@ -33,6 +34,7 @@ from gateway.encryption.encrypted_payload import (
     TransportedKey,
 )
 from gateway.encryption.encryption_policies import AgreedAlgorithms
+from gateway.pki import KeyPadding
 from gateway.wire import DS, WSSE, WSSE11, WSU, X509_TOKEN, XENC
 
 __all__ = [
@@ -109,11 +111,28 @@ def _read_header_key(
     key_info = parts.pop(1) if len(parts) == 3 and parts[1].tag == _KEY_INFO else None
     if [one.tag for one in parts] != [_METHOD, _CIPHER_DATA]:
         raise_at(element, "an EncryptedKey holds EncryptionMethod, KeyInfo, CipherData and ReferenceList")
-    uri, padding = read_transport(parts[0], agreed)
     octets = read_cipher_value(parts[1], _LONGEST_KEY)
+    key = _read_key(parts[0], key_info, security, octets, agreed)
+    return _HeaderKey(element.get("Id") or element.get(_ID) or "", key, used_for)
+
+
+def _read_key(
+    method: etree._Element,
+    key_info: etree._Element | None,
+    security: etree._Element,
+    octets: bytes,
+    agreed: AgreedAlgorithms,
+) -> TransportedKey:
+    """Return a key that is encrypted with RSA, or wrapped by one that KeyInfo agrees on."""
+    if key_info is not None and len(key_info) == 1 and key_info[0].tag == AGREEMENT_METHOD:
+        check_attributes(key_info, "Id")
+        list_children(key_info)
+        agreement, receiver = read_agreement(method, key_info[0], octets, agreed)
+        hints = _read_hints(receiver, security)
+        return TransportedKey(agreement.uri, KeyPadding(None), b"", hints, agreement=agreement)
+    uri, padding = read_transport(method, agreed)
     hints = RecipientHints() if key_info is None else _read_hints(key_info, security)
-    name = element.get("Id") or element.get(_ID) or ""
-    return _HeaderKey(name, TransportedKey(uri, padding, octets, hints), used_for)
+    return TransportedKey(uri, padding, octets, hints)
 
 
 def _read_reference_list(element: etree._Element) -> frozenset[str]:

@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 
 from gateway.encryption.content_ciphers import CIPHERS, CipherText
 from gateway.encryption.encryption_policies import RSA_1_5
+from gateway.encryption.key_agreement import KeyAgreement, derive_key, unwrap_key
 from gateway.encryption.seed_key_wrap import unwrap_seed_key
 from gateway.errors import DECRYPTION_FAILED, ENCRYPTION_MISMATCH, GatewayError
 from gateway.pki import Certificate, DecryptionKey, KeyPadding
@@ -27,6 +28,7 @@ __all__ = [
 MAX_ENCRYPTED_KEYS: Final = 8
 _MOST_ATTEMPTS: Final = 8
 _WRAPPING_KEY_OCTETS: Final = 16
+_SECRET_OCTETS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,17 @@ class RecipientHints:
 
 @dataclass(frozen=True, slots=True)
 class TransportedKey:
-    """A key encrypted with RSA; with `wrapped`, it is the one that wraps the content's key."""
+    """A key encrypted with RSA, or wrapped by a key that is agreed (`agreement`; `octets` are then empty).
+
+    With `wrapped` it is encrypted with RSA and the one that wraps the content's key.
+    """
 
     transport: str
     padding: KeyPadding
     octets: bytes = field(repr=False)
     hints: RecipientHints = RecipientHints()
     wrapped: bytes | None = field(default=None, repr=False)
+    agreement: KeyAgreement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +144,22 @@ def _recover_key(
 ) -> bytes:
     """Return the key of the content, or a drawn one that opens nothing."""
     substitute = draw(octets)
+    if transported.agreement is not None:
+        found = _unwrap_agreed_key(key, transported.agreement, draw)
+        return found if found is not None and len(found) == octets else substitute
     found = key.decrypt_key(transported.octets, transported.padding)
     if transported.wrapped is not None:
         wrapping = found if found and len(found) == _WRAPPING_KEY_OCTETS else draw(_WRAPPING_KEY_OCTETS)
         found = unwrap_seed_key(wrapping, transported.wrapped)
     return found if found is not None and len(found) == octets else substitute
+
+
+def _unwrap_agreed_key(
+    key: DecryptionKey, agreement: KeyAgreement, draw: Callable[[int], bytes]
+) -> bytes | None:
+    """Return the key that an agreed key wraps; a drawn secret, where none is shared, unwraps nothing."""
+    secret = key.agree_secret(agreement.originator) or draw(_SECRET_OCTETS)
+    return unwrap_key(derive_key(secret, agreement.derivation, agreement.wrap), agreement.wrapped)
 
 
 def raise_form_error(detail: str, location: str = "") -> NoReturn:

@@ -17,8 +17,12 @@ __all__ = [
     "AES_256_CBC",
     "AES_256_GCM",
     "CIPHER_OIDS",
+    "CONCAT_KDF",
     "DIGEST_NAMES",
+    "ECDH_ES",
     "ENCRYPTION_POLICIES",
+    "HKDF",
+    "KEY_WRAPS",
     "MASK_NAMES",
     "RSA_1_5",
     "RSA_OAEP",
@@ -27,6 +31,7 @@ __all__ = [
     "SEED_128_WRAP",
     "TRANSPORTS",
     "TRIPLE_DES_CBC",
+    "X25519",
     "AgreedAlgorithms",
     "EncryptionPolicy",
     "get_encryption_policy",
@@ -45,6 +50,14 @@ TRIPLE_DES_CBC: Final = XENC + "tripledes-cbc"
 # RFC 9231 §2.6.2 and §2.6.3.
 SEED_128_CBC: Final = "http://www.w3.org/2007/05/xmldsig-more#seed128-cbc"
 SEED_128_WRAP: Final = "http://www.w3.org/2007/05/xmldsig-more#kw-seed128"
+
+# RFC 9231 §2.6; XML Encryption 1.1 §5.4 and §5.6.
+X25519: Final = "http://www.w3.org/2021/04/xmldsig-more#x25519"
+ECDH_ES: Final = XENC11 + "ECDH-ES"
+HKDF: Final = "http://www.w3.org/2021/04/xmldsig-more#hkdf"
+CONCAT_KDF: Final = XENC11 + "ConcatKDF"
+#: AES key wraps with the octets of their keys.
+KEY_WRAPS: Final = {XENC + "kw-aes128": 16, XENC + "kw-aes192": 24, XENC + "kw-aes256": 32}
 
 RSA_OAEP: Final = XENC11 + "rsa-oaep"
 RSA_OAEP_MGF1P: Final = XENC + "rsa-oaep-mgf1p"
@@ -96,12 +109,14 @@ _OTHER_NAMES: Final = {
     "1.2.840.113549.1.1.1": RSA_1_5,
     "1.2.840.113549.1.1.7": RSA_OAEP,
 }
-_URIS: Final = (*sorted(_GCM | _CBC), SEED_128_CBC, SEED_128_WRAP, *TRANSPORTS)
+#: What agrees on a key: agreements, derivations, and key wraps.
+_AGREEING: Final = frozenset({X25519, ECDH_ES, HKDF, CONCAT_KDF, *KEY_WRAPS})
+_URIS: Final = (*sorted(_GCM | _CBC), SEED_128_CBC, SEED_128_WRAP, *TRANSPORTS, *sorted(_AGREEING))
 _NAMES: Final = (
     _OTHER_NAMES
     | CIPHER_OIDS
     | {uri.lower(): uri for uri in _URIS}
-    | {uri.rpartition("#")[2]: uri for uri in _URIS}
+    | {uri.rpartition("#")[2].lower(): uri for uri in _URIS}
 )
 
 
@@ -136,11 +151,15 @@ ENCRYPTION_POLICIES: Final = {one.name: one for one in (_STRICT, _LEGACY_CBC, _K
 
 @dataclass(frozen=True, slots=True)
 class AgreedAlgorithms:
-    """What an agreement and a policy allow together: ciphers in the order agreed, and key transports."""
+    """What an agreement and a policy allow together: ciphers in the order agreed, and ways to send a key.
+
+    `agreeing` are key agreements, derivations and key wraps, in the order agreed.
+    """
 
     policy: EncryptionPolicy
     ciphers: tuple[str, ...]
     transports: frozenset[str]
+    agreeing: tuple[str, ...] = ()
 
     def check_cipher(self, uri: str) -> None:
         """Raise GW216 for a cipher that is not allowed."""
@@ -156,6 +175,18 @@ class AgreedAlgorithms:
         """Raise GW216 for a digest of OAEP that is not allowed."""
         if name not in self.policy.digests:
             raise_algorithm_error(f"OAEP with {name[:120]}", self.policy)
+
+    def check_agreeing(self, uri: str) -> None:
+        """Raise GW216 for a key agreement, a derivation or a key wrap that is not allowed."""
+        if uri not in self.agreeing:
+            raise_algorithm_error(f"'{uri[:120]}'", self.policy)
+
+    def choose_agreeing(self, *known: str) -> str:
+        """Return the first of these algorithms in the order agreed; raise GW216 when none is allowed."""
+        found = next((uri for uri in self.agreeing if uri in known), None)
+        if found is None:
+            raise_algorithm_error(" or ".join(f"'{one}'" for one in known), self.policy)
+        return found
 
     def choose_cipher(self) -> str:
         """Return the cipher of what we send: the first agreed one that the policy writes; raise GW216."""
@@ -191,13 +222,17 @@ def select_agreed_algorithms(names: Iterable[str], policy: EncryptionPolicy) -> 
     """
     found = [_NAMES.get(name.strip().lower(), name.strip()) for name in names]
     transports = {uri for uri in found if uri in TRANSPORTS or uri == SEED_128_WRAP}
-    # An agreement that names a cipher names no key transport in most cases: then the policy decides.
-    named = [uri for uri in dict.fromkeys(found) if uri not in transports]
+    agreeing = [uri for uri in dict.fromkeys(found) if uri in _AGREEING]
+    # An agreement that names a cipher names no way to send its key in most cases: then the policy decides.
+    named = [uri for uri in dict.fromkeys(found) if uri not in transports and uri not in _AGREEING]
     ciphers = named or [*policy.written, *sorted(policy.ciphers)]
+    if not transports and not agreeing:
+        transports, agreeing = set(policy.transports), [HKDF, *sorted(_AGREEING - {HKDF})]
     return AgreedAlgorithms(
         policy,
         tuple(uri for uri in dict.fromkeys(ciphers) if uri in policy.ciphers),
-        frozenset(transports & policy.transports if transports else policy.transports),
+        frozenset(transports & policy.transports),
+        tuple(agreeing),
     )
 
 

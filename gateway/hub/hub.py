@@ -240,5 +240,6 @@ class Hub:
             forwarding=knowledge.forwarding,
             own_party=self._make_own_party(knowledge),
             list_party_certificates=knowledge.list_party_certificates,
+            issuers=(*self.judge.trust.intermediates, *self.judge.trust.anchors),
             find_sent_parcel=partial(find_sent_parcel, self.engine, self.party),
         )

@@ -1,4 +1,8 @@
 from . import ocsp as ocsp
+from .agreement_keys import AgreementPrivateKey as AgreementPrivateKey
+from .agreement_keys import AgreementPublicKey as AgreementPublicKey
+from .agreement_keys import agree_with_certificate as agree_with_certificate
+from .agreement_keys import make_agreement_key as make_agreement_key
 from .certificate_authority import KEY_KINDS as KEY_KINDS
 from .certificate_authority import CertificateOrder as CertificateOrder
 from .certificate_authority import CertificationAuthority as CertificationAuthority

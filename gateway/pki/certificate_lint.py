@@ -32,6 +32,7 @@ _MAILBOX: Final = re.compile(r"[!#-'*+/-9=?A-Z^-~.-]{1,64}@[A-Za-z0-9.-]{1,253}"
 _EMPTY_NAME: Final = b"\x30\x00"
 
 ANY_EXTENDED_KEY_USAGE: Final = "2.5.29.37.0"
+_AGREES: Final = "x25519"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ def lint_authority(certificate: Certificate, rules: CertificateRules, *, anchor:
         return reason
     if not certificate.is_ca:
         return "the issuer is not a CA"
+    if certificate.key_type == _AGREES:
+        return "the issuer's key signs nothing"
     if certificate.subject_der == _EMPTY_NAME:
         return "a CA without a name"
     if certificate.key_usage is not None and "keyCertSign" not in certificate.key_usage:
@@ -133,6 +136,8 @@ def _lint_names(certificate: Certificate) -> str | None:
 
 def _lint_use(certificate: Certificate, use: KeyUsageRule) -> str | None:
     usage = certificate.key_usage
+    if certificate.key_type == _AGREES and use.key_usage and "keyAgreement" not in use.key_usage:
+        return "a key of X25519 agrees on keys and does nothing else"
     if usage is None:
         if "key_usage" in use.required:
             return "no key usage"

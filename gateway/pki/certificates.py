@@ -21,7 +21,7 @@ from asn1crypto.keys import DSAParams
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtensionOID, NameOID
 
@@ -51,7 +51,7 @@ __all__ = [
     "read_certificates",
 ]
 
-PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | x25519.X25519PublicKey
 
 # Real certificates have 0.5 to 4 KiB; the largest in public collections have less than 16 KiB.
 MAX_CERTIFICATE_OCTETS: Final = 32 * 1024
@@ -100,6 +100,7 @@ _KEY_TYPES: Final = (
     ("rsa", rsa.RSAPublicKey),
     ("ec", ec.EllipticCurvePublicKey),
     ("ed25519", ed25519.Ed25519PublicKey),
+    ("x25519", x25519.X25519PublicKey),
     ("dsa", dsa.DSAPublicKey),
 )
 
@@ -122,14 +123,15 @@ _PEM_BLOCK: Final = re.compile(
 class CertificateRules:
     """The requirements on a certificate, apart from its issuer.
 
-    ``key_types`` may also name "dsa", for old paths; such a key never verifies a message.
+    ``key_types`` may also name "dsa", for old paths; such a key never verifies a message. One of "x25519"
+    only agrees on keys.
     ``signatures`` contains the object identifiers of the signature algorithms that issuers
     may use. Without ``profile`` only the requirements of RFC 5280 §6 apply: any version,
     serial number and key.
     """
 
     profile: bool = True
-    key_types: frozenset[str] = frozenset({"rsa", "ec", "ed25519"})
+    key_types: frozenset[str] = frozenset({"rsa", "ec", "ed25519", "x25519"})
     rsa_bits: int = 2048
     rsa_bits_most: int = 8192
     curves: frozenset[str] = frozenset({"secp256r1", "secp384r1", "secp521r1"})

@@ -9,10 +9,18 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.pki.agreement_keys import AgreementPrivateKey, AgreementPublicKey, exchange_secret
 from gateway.pki.certificates import Certificate, PublicKey
-from gateway.pki.signing_keys import load_signer
+from gateway.pki.signing_keys import load_key_and_certificate
 
-__all__ = ["DecryptionKey", "KeyPadding", "RsaDecryptionKey", "encrypt_key", "load_decryption_key"]
+__all__ = [
+    "AgreementDecryptionKey",
+    "DecryptionKey",
+    "KeyPadding",
+    "RsaDecryptionKey",
+    "encrypt_key",
+    "load_decryption_key",
+]
 
 _DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha1": hashes.SHA1(),  # noqa: S303  # in OAEP it need not resist collisions; policies name it
@@ -44,6 +52,9 @@ class DecryptionKey(Protocol):
     def decrypt_key(self, data: bytes, scheme: KeyPadding) -> bytes | None:
         """Return the key in `data`, None where there is none; raise GW803 when the key is unavailable."""
 
+    def agree_secret(self, public: AgreementPublicKey) -> bytes | None:
+        """Return the secret shared with the holder of `public`, None where this key agrees on none."""
+
 
 @dataclass(frozen=True, slots=True)
 class RsaDecryptionKey:
@@ -63,6 +74,26 @@ class RsaDecryptionKey:
         except ValueError:
             return None
 
+    def agree_secret(self, _public: AgreementPublicKey) -> bytes | None:
+        """Return None: an RSA key agrees on no secret."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementDecryptionKey:
+    """A key in memory that opens what was encrypted by a key agreement; `load_decryption_key` makes it."""
+
+    certificate: Certificate
+    key: AgreementPrivateKey = field(repr=False, compare=False)
+
+    def decrypt_key(self, _data: bytes, _scheme: KeyPadding) -> bytes | None:
+        """Return None: only RSA decrypts keys."""
+        return None
+
+    def agree_secret(self, public: AgreementPublicKey) -> bytes | None:
+        """Return the secret that is shared with the holder of `public`, None for a key of another kind."""
+        return exchange_secret(self.key, public)
+
 
 def make_padding(scheme: KeyPadding) -> padding.AsymmetricPadding:
     """Return the padding as the library has it."""
@@ -81,12 +112,15 @@ def encrypt_key(certificate: Certificate, data: bytes, scheme: KeyPadding) -> by
 
 def load_decryption_key(
     key: bytes, certificate: bytes | None = None, password: bytes | None = None
-) -> RsaDecryptionKey:
-    """Read a key and its certificate as `load_signer` does; raise GW803 unless it is an RSA key."""
-    loaded = load_signer(key, certificate, password)
-    if not isinstance(loaded.key, rsa.RSAPrivateKey):
-        raise _make_kind_error(loaded.certificate)
-    return RsaDecryptionKey(loaded.certificate, loaded.key)
+) -> DecryptionKey:
+    """Read a key and its certificate as `load_signer` does; raise GW803 for a key that decrypts nothing."""
+    read, loaded = load_key_and_certificate(key, certificate, password)
+    if isinstance(loaded, rsa.RSAPrivateKey):
+        return RsaDecryptionKey(read, loaded)
+    if isinstance(loaded, AgreementPrivateKey):
+        return AgreementDecryptionKey(read, loaded)
+    detail = f"the key of {read.subject[:120]} neither decrypts nor agrees on keys: RSA, ECDH and X25519 do"
+    raise GatewayError(KEY_UNAVAILABLE, detail, "key")
 
 
 def _make_kind_error(certificate: Certificate) -> GatewayError:

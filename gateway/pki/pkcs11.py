@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -259,7 +259,7 @@ def _is_signature_of(key: PublicKey, signature: bytes) -> bool:
             r, s = int.from_bytes(signature[:half]), int.from_bytes(signature[half:])
             key.verify(encode_dss_signature(r, s), _PROBE, ec.ECDSA(get_curve_digest(key)))
         else:
-            key.verify(signature, _PROBE)
+            cast("Any", key).verify(signature, _PROBE)
     except InvalidSignature:
         return False
     return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.pki.agreement_keys import AgreementPublicKey
 from gateway.pki.decryption_keys import KeyPadding, encrypt_key
 from gateway.pki.pkcs11 import TokenKey
 
@@ -47,6 +48,10 @@ class TokenDecryptionKey(TokenKey):
             )
             raise GatewayError(KEY_UNAVAILABLE, detail, "pki.token")
         return found
+
+    def agree_secret(self, _public: AgreementPublicKey) -> bytes | None:
+        """Return None: a token only decrypts keys with RSA here."""
+        return None
 
     def is_own_key(self, key: Any) -> bool:
         """Return whether the key decrypts what is encrypted for the certificate.

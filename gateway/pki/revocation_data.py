@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import dsa
+from cryptography.hazmat.primitives.asymmetric import dsa, x25519
 from cryptography.x509.oid import ExtensionOID
 
 from gateway.errors import REVOCATION_UNKNOWN, GatewayError, describe_exception
@@ -160,7 +160,7 @@ class RevocationList:
                 # neither.
                 key.verify(self.parsed.signature, self.parsed.tbs_certlist_bytes, digest)
                 return True
-            return self.parsed.is_signature_valid(key)
+            return not isinstance(key, x25519.X25519PublicKey) and self.parsed.is_signature_valid(key)
         except InvalidSignature:
             return False
         # A key that does not match the signature algorithm, or an unreadable one.

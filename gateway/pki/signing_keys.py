@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from types import UnionType
+from typing import Any, Final, Protocol, cast
 
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
@@ -122,15 +123,27 @@ def load_signer(key: bytes, certificate: bytes | None = None, password: bytes | 
     `key` is PKCS#8 or traditional, PEM or DER, plain or encrypted, also with SEED; or a
     PKCS#12 file, whose certificate is used when none is given.
     """
+    read, loaded = load_key_and_certificate(key, certificate, password, PrivateKey)
+    found = cast("PrivateKey", loaded)
+    return KeySigner(read, get_signature_algorithm(found.public_key()), found)
+
+
+def load_key_and_certificate(
+    key: bytes,
+    certificate: bytes | None = None,
+    password: bytes | None = None,
+    kinds: UnionType = PrivateKey | x25519.X25519PrivateKey,
+) -> tuple[Certificate, PrivateKeyTypes]:
+    """Return a certificate and its key of one of these kinds, as `load_signer` reads them; raise GW803."""
     _check_key_file_size(key)
     if is_pkcs12_file(key):
         store = open_pkcs12_file(key, password)
-        return _match_key_and_certificate(store.key, certificate or store.certificate)
+        return _match_key_and_certificate(store.key, certificate or store.certificate, kinds)
     if certificate is None:
         raise GatewayError(KEY_UNAVAILABLE, "a key without a certificate", "certificate")
     # The certificate is read first, so that its faults are reported as such.
     read_certificate(certificate)
-    return _match_key_and_certificate(_read_private_key(key, password), certificate)
+    return _match_key_and_certificate(_read_private_key(key, password), certificate, kinds)
 
 
 def get_signature_algorithm(key: PublicKey) -> str:
@@ -145,13 +158,15 @@ def get_curve_digest(key: ec.EllipticCurvePublicKey) -> hashes.HashAlgorithm:
     return _CURVES[key.curve.name][1]
 
 
-def _match_key_and_certificate(key: PrivateKeyTypes, certificate: bytes) -> KeySigner:
+def _match_key_and_certificate(
+    key: PrivateKeyTypes, certificate: bytes, kinds: UnionType
+) -> tuple[Certificate, PrivateKeyTypes]:
     read = read_certificate(certificate)
-    if not isinstance(key, PrivateKey):
+    if not isinstance(key, kinds):
         raise GatewayError(KEY_UNAVAILABLE, f"keys of type {type(key).__name__} do not sign here", "key")
-    if _encode_public_key(key.public_key()) != _encode_public_key(read.public_key):
+    if _encode_public_key(cast("Any", key).public_key()) != _encode_public_key(read.public_key):
         raise GatewayError(KEY_UNAVAILABLE, f"the key does not belong to {read.subject[:120]}", "key")
-    return KeySigner(read, get_signature_algorithm(key.public_key()), key)
+    return read, key
 
 
 def _check_key_file_size(data: bytes) -> None:

@@ -155,7 +155,8 @@ class ProtocolContext:
     handlers go; `own_party` is who we are in signals about those. `known_certificates` are those that
     a signature may name without containing them, whoever signs; `list_party_certificates` returns those
     that are registered for a party. `find_sent_parcel` returns what we sent by a protocol under a
-    message id, None for what is not ours.
+    message id, None for what is not ours. `issuers` are the authorities from which the path of our own
+    certificate is built, where a P-Mode wants it in a signature.
     """
 
     agreements: PModeIndex
@@ -170,6 +171,7 @@ class ProtocolContext:
     forwarding: ForwardingTable = _NO_FORWARDING
     own_party: Party | None = None
     known_certificates: tuple[Certificate, ...] = ()
+    issuers: tuple[Certificate, ...] = ()
     list_party_certificates: Callable[[str], tuple[Certificate, ...]] = _find_no_certificates
     find_sent_parcel: Callable[[str, str], Parcel | None] = _find_no_parcel
 

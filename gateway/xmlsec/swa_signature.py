@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from lxml import etree
@@ -20,7 +20,6 @@ from gateway import errors
 from gateway.errors import GatewayError
 from gateway.pki import Certificate, Signer
 from gateway.wire import (
-    BASE64_ENCODING,
     DEFAULT_LIMITS,
     DS,
     EB3,
@@ -28,7 +27,6 @@ from gateway.wire import (
     SWA_CONTENT,
     WSSE,
     WSU,
-    X509_TOKEN,
     WireLimits,
     build_xpath,
     canonicalize_document,
@@ -49,6 +47,7 @@ from gateway.xmlsec.ebms2_signature import PartDecryption
 from gateway.xmlsec.element_ids import check_unique_ids
 from gateway.xmlsec.security_tokens import TOKEN, read_security_token
 from gateway.xmlsec.strict_reader import check_attributes, list_children, raise_signature_error
+from gateway.xmlsec.token_writing import write_token
 from gateway.xmlsec.xml_signature import (
     CertificateCheck,
     SignatureStructure,
@@ -60,6 +59,7 @@ from gateway.xmlsec.xml_signature import (
 )
 
 __all__ = [
+    "SigningToken",
     "SwaAttachment",
     "find_swa_security",
     "is_signed_as_is",
@@ -91,6 +91,14 @@ class SwaAttachment:
 
     media_type: str
     content: bytes
+
+
+class SigningToken(NamedTuple):
+    """How a signature names its certificate: the wsu:Id of a token, its kind in P-Modes, and the issuers."""
+
+    id: str
+    kind: str | None = None
+    issuers: tuple[Certificate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,14 +331,13 @@ def write_swa_security(
     blocks: Mapping[str, bytes],
     attachments: Mapping[str, SwaAttachment],
     signer: Signer,
-    token_id: str,
+    token: SigningToken,
     before: str = "",
 ) -> str:
     """Return the wsse:Security header that signs elements and attachments, as text of an envelope.
 
     `blocks` are the exclusive canonical forms of the elements by wsu:Id. The envelope declares ``soap12``.
-    The certificate is in a BinarySecurityToken, whose wsu:Id is `token_id`. `before` is text that is put
-    before it, as of encryption.
+    `token` says how the certificate is named. `before` is text that is put before it, as of encryption.
     """
     references = [
         DigestReference(f"#{name}", SHA256, compute_digest(SHA256, octets), _BLOCK_TRANSFORMS)
@@ -347,28 +354,12 @@ def write_swa_security(
         "ds:SignedInfo", methods + "".join(map(write_reference_text, references)), _DS
     )
     value = write_leaf("ds:SignatureValue", _encode(signer.sign(signed_info.encode())))
-    signature = write_element("ds:Signature", signed_info + value + _write_key_info(token_id), _DS)
+    binary, key_info = write_token(signer.certificate, token.kind, token.id, token.issuers)
+    signature = write_element("ds:Signature", signed_info + value + key_info, _DS)
     start = write_attribute("xmlns:wsse", WSSE) + write_attribute("xmlns:wsu", WSU)
     understood = write_attribute("soap12:mustUnderstand", "true")
-    return write_element(
-        "wsse:Security", before + _write_token(signer, token_id) + signature, start + understood
-    )
+    return write_element("wsse:Security", before + binary + signature, start + understood)
 
 
 def _encode(octets: bytes) -> str:
     return base64.b64encode(octets).decode("ascii")
-
-
-def _write_token(signer: Signer, token_id: str) -> str:
-    attributes = (
-        write_attribute("EncodingType", BASE64_ENCODING)
-        + write_attribute("ValueType", X509_TOKEN)
-        + write_attribute("wsu:Id", token_id)
-    )
-    return write_leaf("wsse:BinarySecurityToken", _encode(signer.certificate.der), attributes)
-
-
-def _write_key_info(token_id: str) -> str:
-    named = write_attribute("URI", f"#{token_id}") + write_attribute("ValueType", X509_TOKEN)
-    reference = write_element("wsse:Reference", "", named)
-    return write_element("ds:KeyInfo", write_element("wsse:SecurityTokenReference", reference))

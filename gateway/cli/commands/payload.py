@@ -25,7 +25,7 @@ from gateway.encryption import (
     read_envelope,
     select_agreed_algorithms,
 )
-from gateway.pki import RsaDecryptionKey, load_decryption_key
+from gateway.pki import DecryptionKey, load_decryption_key
 
 __all__ = ["decrypt_file", "encrypt_file", "load_decryption_key_file"]
 
@@ -81,7 +81,7 @@ def decrypt_file(arguments: Arguments) -> int:
     return _print_result("payload decrypt", sentence, arguments, told)
 
 
-def load_decryption_key_file(arguments: Arguments) -> RsaDecryptionKey:
+def load_decryption_key_file(arguments: Arguments) -> DecryptionKey:
     """Return the key that ``--decryption-key``, its certificate and its password file name."""
     path: Path = arguments.decryption_key
     certificate = read_file(arguments.decryption_certificate) if arguments.decryption_certificate else None

@@ -16,8 +16,8 @@ from gateway.pki import (
     Certificate,
     CertificateUse,
     CertificateValidator,
+    DecryptionKey,
     RevocationData,
-    RsaDecryptionKey,
     Signer,
     TrustPolicy,
     TrustStore,
@@ -51,7 +51,7 @@ class PartnerIdentity:
     judge: CertificateValidator
     hub: frozenset[str] = frozenset()
     receiver: Certificate | None = None
-    decryption: RsaDecryptionKey | None = None
+    decryption: DecryptionKey | None = None
 
     def make_encryption_resources(self) -> EncryptionResources:
         """Return what encrypts and decrypts payloads; raising where the folder has no certificate."""
@@ -95,7 +95,7 @@ def read_identity(folder: Path, name: str, hub: tuple[Path, ...] = ()) -> Partne
     return PartnerIdentity(name, signer, judge, pins, *_read_encryption_files(folder, name))
 
 
-def _read_encryption_files(folder: Path, name: str) -> tuple[Certificate | None, RsaDecryptionKey | None]:
+def _read_encryption_files(folder: Path, name: str) -> tuple[Certificate | None, DecryptionKey | None]:
     receiver, key = folder / RECEIVER_FILE, folder / f"{name}.decryption.key.pem"
     own = folder / f"{name}.decryption.cert.pem"
     return (

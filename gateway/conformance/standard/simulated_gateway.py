@@ -29,7 +29,7 @@ from gateway.conformance.standard.received_message import select_nodes
 from gateway.conformance.standard.suite_party import read_suite_party
 from gateway.errors import MESSAGE_ID_REUSED, GatewayError
 from gateway.message_model import MemoryBody, Ping, StatusRequest, Unit, UserMessage
-from gateway.pki import RsaDecryptionKey, load_decryption_key, load_signer
+from gateway.pki import DecryptionKey, load_decryption_key, load_signer
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, SentUnit, build_envelope_tree
 from gateway.wire import DEFAULT_LIMITS, SoapFault, parse_xml, serialize_element, write_fault_envelope
 from gateway.xmlsec import sign_message
@@ -261,7 +261,7 @@ def read_simulated_gateway(folder: Path, key: Path, certificate: Path, wrong: st
     )
 
 
-def _read_decryption_key(key: Path) -> RsaDecryptionKey | None:
+def _read_decryption_key(key: Path) -> DecryptionKey | None:
     name = key.name.removesuffix(".key.pem")
     secret, certificate = (key.with_name(f"{name}.decryption.{one}.pem") for one in ("key", "cert"))
     return load_decryption_key(read_file(secret), read_file(certificate)) if secret.is_file() else None

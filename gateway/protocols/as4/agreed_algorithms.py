@@ -11,8 +11,6 @@ from gateway.xmlsec import SHA256, VerifiedSignature, get_signature_policy
 
 __all__ = ["check_agreed_algorithms", "list_unsupported_algorithms"]
 
-#: The references to certificates that are written; all are read.
-_WRITTEN_REFERENCES: Final = (None, "X509v3")
 _SIGNED_INFO: Final = "ds:Signature/ds:SignedInfo"
 
 
@@ -27,8 +25,6 @@ def list_unsupported_algorithms(pmode: PMode) -> tuple[str, ...]:
     ]
     if security.hash_function not in (None, SHA256):
         found.append(f"digests are written with {SHA256}, not with {security.hash_function}"[:300])
-    if security.token_reference not in _WRITTEN_REFERENCES:
-        found.append(f"token_reference {security.token_reference} is not supported yet in what is written")
     found += [
         f"encryption by {one[:120]} is not supported"
         for one in (secret.algorithms if secret is not None else ())

@@ -9,6 +9,7 @@ from typing import Final
 from gateway.agreements import PMode
 from gateway.errors import NOT_SUPPORTED, OUR_MISTAKE, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Payload, PullRequest, Receipt, Unit, UserMessage
+from gateway.pki import Signer
 from gateway.protocols.as4.envelope_writer import As4Envelope, write_as4_envelope
 from gateway.protocols.as4.header_reader import GZIP_TYPE
 from gateway.protocols.as4.packaging import SOAP_TYPE
@@ -17,7 +18,7 @@ from gateway.protocols.as4.secret_parts import encrypt_parts
 from gateway.protocols.core import Parcel, ProtocolContext
 from gateway.protocols.gzip_content import compress_content
 from gateway.wire import MimePart, write_multipart_related
-from gateway.xmlsec import SwaAttachment, write_swa_security
+from gateway.xmlsec import SigningToken, SwaAttachment, write_swa_security
 
 __all__ = ["seal"]
 
@@ -46,7 +47,13 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
     if parts and pmode is not None and pmode.encryption is not None:
         mark = envelope.body_id.partition("-")[2]
         secret, sent = encrypt_parts(parts, unit.receiver, pmode.encryption, mark, context)
-    security = _sign_envelope(envelope, parts, unit, secret, context) if _needs_signature(unit, pmode) else ""
+    security = ""
+    if _needs_signature(unit, pmode):
+        kind = None if pmode is None else pmode.security.token_reference
+        token = SigningToken(f"token-{envelope.body_id.partition('-')[2]}", kind, context.issuers)
+        security = _sign_envelope(
+            envelope, parts, context.keys[context.get_party_name(unit.sender)], token, secret
+        )
     return _build_parcel(envelope.with_security(security), sent, unit.message_id)
 
 
@@ -67,9 +74,8 @@ def _needs_signature(unit: Unit, pmode: PMode | None) -> bool:
 
 
 def _sign_envelope(
-    envelope: As4Envelope, parts: list[MimePart], unit: Unit, secret: str, context: ProtocolContext
+    envelope: As4Envelope, parts: list[MimePart], signer: Signer, token: SigningToken, secret: str
 ) -> str:
-    signer = context.keys[context.get_party_name(unit.sender)]
     return write_swa_security(
         {
             envelope.messaging_id: envelope.messaging.encode(),
@@ -77,7 +83,7 @@ def _sign_envelope(
         },
         {one.content_id: SwaAttachment(one.media_type, one.content) for one in parts},
         signer,
-        f"token-{envelope.body_id.partition('-')[2]}",
+        token,
         secret,
     )
 

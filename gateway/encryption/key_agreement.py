@@ -1,0 +1,71 @@
+"""Keys agreed by Diffie-Hellman: the derivation of the key that wraps, and AES key wrap.
+
+X25519 and ECDH-ES with HKDF (RFC 9231) or ConcatKDF (XML Encryption 1.1 §5.4.1), keys wrapped by RFC 3394.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+
+from gateway.encryption.encryption_policies import CONCAT_KDF, KEY_WRAPS
+from gateway.pki import AgreementPublicKey
+
+__all__ = ["KeyAgreement", "KeyDerivation", "derive_key", "unwrap_key", "wrap_key"]
+
+_HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
+    "sha256": hashes.SHA256(),
+    "sha384": hashes.SHA384(),
+    "sha512": hashes.SHA512(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyDerivation:
+    """How the key that wraps is derived: the algorithm's URI, its digest, and what goes in beside the secret.
+
+    For HKDF these are salt and info, for ConcatKDF the other information alone.
+    """
+
+    uri: str
+    digest: str
+    info: bytes = b""
+    salt: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAgreement:
+    """An agreed key: URI, the sender's public key for this message, derivation, key wrap."""
+
+    uri: str
+    originator: AgreementPublicKey
+    derivation: KeyDerivation
+    wrap: str
+    wrapped: bytes = field(repr=False)
+
+
+def derive_key(secret: bytes, derivation: KeyDerivation, wrap: str) -> bytes:
+    """Return the key that wraps, as long as the key wrap needs it."""
+    digest, length = _HASHES[derivation.digest], KEY_WRAPS[wrap]
+    if derivation.uri == CONCAT_KDF:
+        return ConcatKDFHash(digest, length, derivation.info).derive(secret)
+    # RFC 5869 §2.2: without a salt it is as many zeros as the digest has octets.
+    return HKDF(digest, length, derivation.salt, derivation.info).derive(secret)
+
+
+def wrap_key(wrapping: bytes, key: bytes) -> bytes:
+    """Return a key wrapped by another one (RFC 3394)."""
+    return aes_key_wrap(wrapping, key)
+
+
+def unwrap_key(wrapping: bytes, wrapped: bytes) -> bytes | None:
+    """Return the wrapped key, None for octets that are none under this key."""
+    try:
+        return aes_key_unwrap(wrapping, wrapped)
+    except (InvalidUnwrap, ValueError):
+        return None
