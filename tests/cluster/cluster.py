@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -26,6 +28,7 @@ from tests.cluster.judge import Outside, list_acknowledged
 from tests.cluster.network import Network
 from tests.cluster.town import FRONT, NODES, ClusterTown
 from tests.cluster.traffic import Traffic
+from tests.kit.paths import ROOT
 
 __all__ = ["Cluster", "Options", "open_cluster", "say"]
 
@@ -46,6 +49,8 @@ class Options:
     keep: bool = False
     #: MiB of the disk of each member, a tmpfs; 0 is the machine's own disk.
     disk: int = 0
+    #: The revision whose code the hub nodes have at first; empty is this one.
+    older: str = ""
 
 
 def say(words: str) -> None:
@@ -75,7 +80,8 @@ class Cluster:
         )
 
     def _read_stored(self) -> dict[str, list[str]]:
-        engine, found = make_engine(self.town.database_url), {}
+        found: dict[str, list[str]] = {}
+        engine = make_engine(self.town.database_url)
         columns = (message_rows.c.message_id, message_rows.c.answer_sha256)
         try:
             with read_transaction(engine) as conn:
@@ -135,13 +141,14 @@ class Cluster:
         for name in (*NODES, FRONT):
             wait_for(lambda name=name: self.town.is_ready(name), 120, f"{name} is not ready")  # type: ignore[misc]
 
-    def count_attempts(self) -> tuple[int, int]:
-        """Return the number of deliveries that were tried, and of their attempts beyond the first."""
-        words = "SELECT count(*), coalesce(sum(attempts - 1), 0) FROM deliveries WHERE attempts > 0"
+    def count_repeats(self) -> Counter[str]:
+        """Return why deliveries were tried once more: how often, by what ended the attempt before."""
+        words = """
+            SELECT coalesce(a.outcome, 'nothing') || ' ' || coalesce(a.problem, '')
+                || ' ' || coalesce(left(a.sentence, 80), '')
+            FROM delivery_attempts a JOIN deliveries d ON d.id = a.delivery AND a.attempt < d.attempt"""
         with self.members.connect(self.members.primary()) as conn:
-            row = conn.execute(words).fetchone()
-        assert row is not None
-        return int(row[0]), int(row[1])
+            return Counter(str(row[0]).strip() for row in conn.execute(words))
 
     def list_waiting_commits(self, primary: str) -> list[int]:
         """Return the backends of the primary that wait for a standby."""
@@ -168,9 +175,10 @@ def open_cluster(options: Options) -> Iterator[Cluster]:
         say("the members of the database start")
         members.start()
         say("hub nodes, front and partners start")
-        database = f"copies = {options.copies}" if knows_copies() and options.synchronous else ""
+        copies = options.copies if options.synchronous else 1
+        database = f'copies = {copies}\ntime_out = "5s"'
         town = ClusterTown(network, members, database)
-        town.start_nodes()
+        town.start_nodes({"PYTHONPATH": str(unpack(options.older, folder))} if options.older else None)
         yield Cluster(options, network, members, town)
     finally:
         if town is not None:
@@ -183,8 +191,10 @@ def open_cluster(options: Options) -> Iterator[Cluster]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def knows_copies() -> bool:
-    """Tell whether the product has the setting ``[database] copies``."""
-    from gateway.config.hub_settings import DatabaseSettings
-
-    return "copies" in DatabaseSettings.model_fields
+def unpack(revision: str, folder: Path) -> Path:
+    """Return the folder into which the code of a revision was unpacked."""
+    place = folder / "older"
+    place.mkdir()
+    packed = subprocess.run(["git", "-C", str(ROOT), "archive", revision], capture_output=True, check=True)
+    subprocess.run(["tar", "-x", "-C", str(place)], input=packed.stdout, check=True)
+    return place

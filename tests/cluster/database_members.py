@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import yaml
 
 from gateway.share import get_data_folder
 from tests.cluster.network import Machine, Network
+from tests.kit.paths import MANUAL
 
 __all__ = ["Members", "find_missing_programs", "find_postgres", "wait_for"]
 
@@ -46,6 +48,21 @@ def find_patroni() -> list[str] | None:
         return [sys.executable, "-m", "patroni"]
     script = shutil.which("patroni")
     return [script] if script else None
+
+
+def find_patronictl() -> list[str]:
+    """Return the command that shows the members."""
+    if importlib.util.find_spec("patroni") is not None:
+        return [sys.executable, "-m", "patroni.ctl"]
+    return [str(shutil.which("patronictl"))]
+
+
+def read_page_statements() -> list[bytes]:
+    """Return what the manual says to the new database."""
+    text = (MANUAL / "cluster.md").read_text(encoding="utf-8")
+    found = re.search(r"```sql\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    return [line.strip().encode() for line in found[1].splitlines() if line.strip()]
 
 
 def find_missing_programs() -> list[str]:
@@ -96,9 +113,10 @@ class Members:
             self.start_patroni(name)
         self.wait_until_whole(60)
         with self.connect(self.primary(), "postgres") as conn:
-            conn.execute("CREATE ROLE gateway LOGIN PASSWORD 'gateway'")
-            conn.execute("CREATE DATABASE gateway OWNER gateway TEMPLATE template0 ENCODING 'UTF8'")
-            conn.execute("GRANT pg_monitor TO gateway")
+            for statement in read_page_statements():
+                conn.execute(statement)
+        settings = self.machine(self.names[0]).folder / "patroni.yml"
+        self.machine(self.names[0]).run([*find_patronictl(), "-c", str(settings), "list"])
 
     def start_etcd(self, name: str) -> None:
         """Start the etcd of a member, with the shipped settings."""

@@ -53,6 +53,16 @@ class Machine:
         self.children.append(child)
         return child
 
+    def run(self, command: Sequence[str]) -> None:
+        """Run a command on this machine to its end; it must succeed."""
+        words = [*self.prefix, *command]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            words, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {done.stderr[-500:]}")
+
     def signal(self, number: int, names: Iterable[str] = ()) -> int:
         """Send a signal to every process, or to those whose command has one of these words."""
         words = [name.encode() for name in names]

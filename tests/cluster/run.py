@@ -14,11 +14,12 @@ from typing import Any
 import psycopg
 
 from gateway.errors import GatewayError
+from tests.cluster.breaking import Breaking
 from tests.cluster.cluster import Cluster, Options, open_cluster, say
 from tests.cluster.database_members import find_missing_programs
 from tests.cluster.judge import Outside, find_mistakes, list_acknowledged
 from tests.cluster.network import say_why_no_namespaces
-from tests.cluster.rows import ROWS, Breaking, Row
+from tests.cluster.rows import ROWS, Row
 from tests.cluster.traffic import Traffic
 
 __all__ = ["main"]
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--asynchronous", action="store_true", help="the members do not wait for each other: rows must fail"
     )
+    parser.add_argument("--older", default="", help="the revision from which rolling-upgrade begins")
     parser.add_argument("--loopback", action="store_true", help="make no network namespaces")
     parser.add_argument("--folder", help="where the machines have their folders; in memory without this")
     parser.add_argument("--keep", action="store_true", help="leave the folders with the logs")
@@ -79,6 +81,7 @@ def _run_all(arguments: argparse.Namespace, rows: Sequence[Row], *, namespaces: 
         rate=arguments.rate,
         folder=arguments.folder,
         keep=arguments.keep,
+        older=arguments.older,
     )
     report: list[dict[str, Any]] = []
     for run in range(arguments.runs):
@@ -96,7 +99,10 @@ def _run_all(arguments: argparse.Namespace, rows: Sequence[Row], *, namespaces: 
 def _run_row(options: Options, row: Row, seed: int) -> dict[str, Any]:
     """Run one row on a cluster of its own."""
     say(f"{row.name}, seed {seed}: {row.words}")
-    with open_cluster(replace(options, disk=_SMALL_DISK if row.small_disks else 0)) as cluster:
+    options = replace(
+        options, disk=_SMALL_DISK if row.small_disks else 0, older=options.older if row.upgrades else ""
+    )
+    with open_cluster(options) as cluster:
         found = _break(cluster, row, seed)
     say("  " + ", ".join(f"{name} {value}" for name, value in found.items() if name != "mistakes"))
     say(f"{row.name}: {'good' if found['good'] else 'NOT GOOD: ' + '; '.join(found['mistakes'][:5])[:1500]}")

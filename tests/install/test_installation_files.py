@@ -16,7 +16,7 @@ import yaml
 
 from gateway import __version__
 from gateway.share import get_data_folder
-from tests.kit.paths import ROOT
+from tests.kit.paths import MANUAL, ROOT
 from tests.test_named_commands import check_command
 
 INSTALL = ROOT / "install"
@@ -54,6 +54,15 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 def test_what_is_started_is_a_verb_with_its_options(where: str, words: list[str]) -> None:
     assert len(words) > 2, where
     check_command(" ".join(["gateway", *words]), whole=True)
+
+
+def test_the_manual_says_where_the_folder_is() -> None:
+    page = (MANUAL / "cluster.md").read_text(encoding="utf-8")
+    (words,) = re.findall(r'^python -c "(.*)"$', page, re.MULTILINE)
+    told = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert Path(told.stdout.strip()) == INSTALL
+    named = set(re.findall(r"`((?:[a-z]+/)?[A-Za-z]+\.(?:env|yml|yaml|cfg)|Containerfile)`", page))
+    assert {name for name in named if not (INSTALL / name).is_file()} == set()
 
 
 def test_the_folder_is_found_as_data() -> None:

@@ -1,0 +1,97 @@
+"""The rows that break hub nodes, or replace them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from gateway.cli.verb_table import VERBS
+from tests.cluster.breaking import Breaking
+from tests.cluster.database_members import wait_for
+from tests.cluster.network import find_processes
+from tests.cluster.town import NODES
+
+__all__ = ["kill_nodes", "replace_nodes", "set_clocks_wrong"]
+
+#: Where a hub node ends: beside each commit of a case, and between an exchange and its effect.
+_PLACES = (
+    *(
+        f"{name}.{side}_commit"
+        for name in ("receive.message", "delivery.claim", "admit.case", "reply.answer", "conclude.result")
+        for side in ("before", "after")
+    ),
+    "soap.after_call",
+    "msh.after_post",
+    "delivery.soap.done",
+)
+
+
+def kill_nodes(run: Breaking) -> None:
+    """Let hub nodes end at commit points, one after the other, while the other one goes on."""
+    cluster, places = run.cluster, run.dice.sample(_PLACES, 5)
+    reached = []
+    for number, place in enumerate(places):
+        name = NODES[number % 2]
+        here = cluster.network[name]
+        here.kill()
+        passage = run.dice.randrange(1, 4)
+        cluster.town.start_node(name, {"GATEWAY_FAILPOINT": f"{place}:{passage}"}, single=True)
+        end = time.monotonic() + 15
+        while time.monotonic() < end and here.signal(0, ("tests.kit.single",)):
+            time.sleep(0.2)
+        reached += [] if here.signal(0, ("tests.kit.single",)) else [place]
+        here.kill()
+        cluster.town.start_node(name)
+        wait_for(lambda name=name: cluster.town.is_ready(name), 60, f"{name} is not ready")  # type: ignore[misc]
+    run.figures["ended at"] = reached
+    if len(reached) < 3:
+        run.mistakes.append(f"only {len(reached)} nodes ended where they were to end")
+
+
+def set_clocks_wrong(run: Breaking) -> None:
+    """Let the clock of one hub node be five minutes fast, and that of the other as much slow."""
+    cluster = run.cluster
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    for name, offset in zip(NODES, run.dice.sample(("+300", "-300"), 2), strict=True):
+        cluster.network[name].kill()
+        wrong = {"LD_PRELOAD": str(library), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        cluster.town.start_node(name, wrong)
+    run.steady(5)
+    for name in NODES:
+        wait_for(lambda name=name: cluster.town.is_ready(name), 60, f"{name} is not ready")  # type: ignore[misc]
+    begun, before = time.monotonic(), cluster.count_repeats()
+    run.steady(25)
+    run.wait_for_receipts(50, 60, begun)
+    repeats = cluster.count_repeats() - before
+    run.figures["tried again"] = dict(repeats)
+    # Neither a partner nor another node may have been the cause.
+    if repeats:
+        run.mistakes.append(f"deliveries were tried again: {dict(repeats)}")
+
+
+def replace_nodes(run: Breaking) -> None:
+    """Replace the hub nodes one after the other by nodes of this version, under load."""
+    cluster = run.cluster
+    run.figures["from"] = cluster.options.older or "the same version"
+    begun = time.monotonic()
+    for name in NODES:
+        here = cluster.network[name]
+        if "drain" in VERBS:
+            here.run([sys.executable, "-m", "gateway", "drain", "--home", str(here.folder / "home")])
+            wait_for(lambda name=name: not cluster.town.is_ready(name), 30, f"{name} is not drained")  # type: ignore[misc]
+            run.steady(3)
+        here.signal(signal.SIGTERM, ("gateway run",))
+        wait_for(lambda here=here: not find_processes(here.folder), 60, f"{name} does not end")  # type: ignore[misc]
+        cluster.town.start_node(name)
+        wait_for(lambda name=name: cluster.town.is_ready(name), 90, f"{name} is not ready")  # type: ignore[misc]
+        run.steady(2)
+    run.measure_failover(begun)
+    refused = [one for one in run.traffic.attempts if one.begun > begun and not one.receipt]
+    run.figures["attempts without a receipt"] = len(refused)
+    if refused:
+        run.mistakes.append(
+            f"{len(refused)} attempts had no receipt: {Counter(one.status for one in refused)}"
+        )
