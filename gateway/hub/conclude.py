@@ -123,17 +123,28 @@ def _make_result_document(facts: CaseSnapshot, now: datetime) -> etree._Element:
         *(ReportedProblem(**one) for one in detail.get("problems", ())),
         *_list_cancellation_problems(facts),
     )
-    warnings = tuple(ReportedProblem(**one) for one in detail.get("warnings", ()))
+    warnings = (
+        *(ReportedProblem(**one) for one in detail.get("warnings", ())),
+        *_list_kept_applications(facts),
+    )
     told = tuple((by_number[one.request], one) for one in facts.decisions)
     return make_result_document(
         make_case_header(facts, now), CaseOutcome(facts.case.outcome), told, found, warnings
     )
 
 
+def _list_kept_applications(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
+    """Yield which agencies keep an application though an amendment has removed all its items."""
+    for row in facts.requests:
+        if not row.required and row.state != "CANCELLED" and row.cancellation == "REFUSED":
+            text = f"{row.agency} does not cancel application {row.number}, whose items were removed"
+            yield ReportedProblem(CANCELLATION_REFUSED.id, text, f"APP[{row.sequence}]")
+
+
 def _list_cancellation_problems(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
     """Yield why a case was not withdrawn, and which applications were cancelled though it goes on.
 
-    Of an application whose items an amendment has removed nothing is left to tell.
+    Of an application whose items an amendment has removed nothing is left that could be approved.
     """
     if facts.case.outcome == CaseOutcome.WITHDRAWN:
         return

@@ -38,6 +38,7 @@ from gateway.hub.outbox import (
     CaseSnapshot,
     FinishLease,
     QueuedMessage,
+    enqueue_look,
     enqueue_task,
     load_case_snapshot,
     make_case_header,
@@ -160,7 +161,7 @@ def hold_case(
     enqueue_task(conn, "tell_hold", ("case", case), f"held:{case}:{message}", now, message=message)
     if _await_numbers(conn, case, lacking, now) or lacking.parent is not None:
         # What it lacks may have come in this instant: it is looked at again after this transaction.
-        enqueue_task(conn, "wake", ("case", case), f"wake:{case}:{message}", now)
+        enqueue_look(conn, "wake", case, f"wake:{case}:{message}", now)
     return until
 
 

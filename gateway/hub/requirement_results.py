@@ -31,7 +31,7 @@ from gateway.evidence import record_evidence
 from gateway.hub.case_progress import move_case
 from gateway.hub.completion import case_closing, list_outside_decisions, load_requirement_results
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import FinishLease, enqueue_task
+from gateway.hub.outbox import FinishLease, enqueue_look, enqueue_task
 from gateway.hub.requirement_ledger import (
     load_requirement_balances,
     lock_case_requirements,
@@ -172,7 +172,7 @@ def await_unknown_requirements(conn: Connection, case_id: int, judged: JudgedCla
     requirement_results.insert_awaited_uses(conn, new, now)
     if new:
         turn = max(row.id for row in requirement_results.list_awaited_uses(conn, case_id))
-        enqueue_task(conn, "join", ("case", case_id), f"await:{case_id}:{turn}", now)
+        enqueue_look(conn, "join", case_id, f"await:{case_id}:{turn}", now)
 
 
 def make_awaited_use(case_id: int, use: RequirementUse) -> NewAwaitedUse:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, or_, select, update
 
 from gateway.errors import NO_OPEN_CASE, REFERENCE_REUSED, GatewayError
 from gateway.state_machines import CASE, get_next_state
 from gateway.store import messages, transitions
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.tables import agency_requests, cases
+from gateway.store.tables import agency_requests, cases, deliveries
 from gateway.store.transaction_reads import forget_reads, read_once
 from gateway.store.transitions import StateEvent
 
@@ -203,10 +203,18 @@ def list_held(conn: Connection, declarant: str) -> Sequence[Row[Any]]:
     return conn.execute(found.order_by(cases.c.id)).all()
 
 
-def list_standing_by_reference(conn: Connection, reference: str, most: int) -> Sequence[Row[Any]]:
-    """Return the cases of all declarants under a reference that are neither refused nor held."""
+def list_standing_by_reference(
+    conn: Connection, reference: str, destination: str, most: int
+) -> Sequence[Row[Any]]:
+    """Return the cases of all declarants under a reference that are neither refused nor held.
+
+    Of those that were withdrawn only the ones of which a destination was told.
+    """
+    told = exists().where(deliveries.c.case_id == cases.c.id, deliveries.c.destination == destination)
     found = select(cases).where(
-        cases.c.functional_reference == reference, cases.c.state.not_in(("REFUSED", "HELD"))
+        cases.c.functional_reference == reference,
+        cases.c.state.not_in(("REFUSED", "HELD")),
+        or_(cases.c.state != "WITHDRAWN", told),
     )
     return conn.execute(found.order_by(cases.c.id).limit(most)).all()
 

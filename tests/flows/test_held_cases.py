@@ -12,11 +12,12 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine, func, select
 
+from gateway.cases import CustomsCall, CustomsNotice, SignedReply
 from gateway.cli import main
 from gateway.delivery.agents.local_agent import LocalAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.errors import TRANSITION_REFUSED, GatewayError
-from gateway.hub import Hub, admit
+from gateway.hub import Hub, admit, apply_customs_call
 from gateway.hub.amended_places import find_former_message
 from gateway.hub.completion import operator_actions
 from gateway.hub.held_cases import end_hold
@@ -145,6 +146,13 @@ def test_a_withdrawal_ends_it_at_once_and_customs_is_told_nothing(story: Story) 
     story.tick(days=4)
     assert len(story.inbox.documents("Result")) == 1
     assert story.soap.calls == []
+    # Customs has never heard of it, and clears nothing of it.
+    case = story.case()
+    for named in ({"case_number": case.number}, {"reference": case.functional_reference}):
+        said = CustomsNotice("K1", story.clock(), "5EC")
+        with pytest.raises(GatewayError) as refused:
+            apply_customs_call(story.hub, CustomsCall(said, **named), SignedReply(), clears=True)
+        assert refused.value.problem.id == "GW701"
 
 
 @pytest.mark.parametrize(

@@ -365,7 +365,7 @@ def test_a_process_that_dies_over_a_result(story: Story, place: str) -> None:
         say(story, at=at)
 
     def join(hub: Hub) -> None:
-        (task,) = story.deliveries(state="QUEUED")
+        (task,) = story.deliveries(state="QUEUED", subject_type="case")
         join_requirements(hub, int(task.subject_id), None, lambda conn: None)
 
     die_at(story, f"reply.requirement.{place}_commit", hear)

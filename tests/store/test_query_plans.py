@@ -473,7 +473,7 @@ QUESTIONS = {
     ),
     "cases of a UCR": (lambda conn: exact_searches.find_cases(conn, "X"), "cases.ucr =", "ix_cases_ucr"),
     "standing cases of a reference": (
-        lambda conn: cases.list_standing_by_reference(conn, "X", 2),
+        lambda conn: cases.list_standing_by_reference(conn, "X", "customs", 2),
         "functional_reference",
         "ix_cases_functional_reference",
     ),

@@ -19,9 +19,9 @@ from gateway.evidence import record_evidence
 from gateway.hub.completion import case_closing
 from gateway.hub.customs.customs_records import record_customs_notice
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import FinishLease
+from gateway.hub.outbox import CUSTOMS, FinishLease
 from gateway.hub.reply import describe_signer
-from gateway.store import DeliveryLease, cases, payloads, write_transaction
+from gateway.store import DeliveryLease, cases, deliveries, payloads, write_transaction
 
 __all__ = ["apply_customs_answer", "apply_customs_call"]
 
@@ -81,20 +81,27 @@ def _record_call(
 
 def _find_case(conn: Connection, said: CustomsCall) -> Row[Any]:
     """Return the case that customs names; raises GW701 where customs was told of none, or of several."""
-    # Of a refused or a held submission customs was told nothing.
+    # Of a refused or a held submission customs was told nothing, nor of one that was withdrawn while held.
     if said.case_number is not None:
         named = cases.find_by_number(conn, said.case_number)
-        standing = [] if named is None or named.state in ("REFUSED", "HELD") else [named]
+        standing = [] if named is None or not _was_told(conn, named) else [named]
         where, name = "CaseNumber", said.case_number
     else:
         where, name = "DeclarationReference", said.reference or ""
-        standing = list(cases.list_standing_by_reference(conn, name, 2))
+        standing = list(cases.list_standing_by_reference(conn, name, CUSTOMS, 2))
     if len(standing) == 1:
         return standing[0]
     detail = f"customs was told nothing under {name[:40]!r}"
     if standing:
         detail = f"several declarants use the reference {name[:40]!r}: name the case"
     raise GatewayError(REPLY_UNMATCHED, detail, where)
+
+
+def _was_told(conn: Connection, case: Row[Any]) -> bool:
+    if case.state in ("REFUSED", "HELD"):
+        return False
+    told = (row.destination == CUSTOMS for row in deliveries.list_by_case(conn, case.id))
+    return case.state != "WITHDRAWN" or any(told)
 
 
 def _check_items(case: Row[Any], notice: CustomsNotice) -> None:

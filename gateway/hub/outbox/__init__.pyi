@@ -12,6 +12,7 @@ from .kept_documents import KeptDocument as KeptDocument
 from .late_receipts import queue_late_receipt as queue_late_receipt
 from .line_limit import LineLimit as LineLimit
 from .local_tasks import FinishLease as FinishLease
+from .local_tasks import enqueue_look as enqueue_look
 from .local_tasks import enqueue_task as enqueue_task
 from .outgoing_calls import CANCELLATION as CANCELLATION
 from .outgoing_calls import CLEARANCE_NEWS as CLEARANCE_NEWS

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from gateway.store import NewDelivery, deliveries, lanes
 
-__all__ = ["FinishLease", "enqueue_task"]
+__all__ = ["FinishLease", "enqueue_look", "enqueue_task"]
 
 #: Ends the lease of the delivery in the caller's transaction; raises when the lease is lost.
 FinishLease = Callable[[Connection], None]
@@ -48,3 +48,17 @@ def enqueue_task(
         now,
     )
     return queued is not None
+
+
+#: A transaction that was open when a case was looked at is committed, or rolled back, so much later.
+_SETTLED: Final = timedelta(minutes=1)
+
+
+def enqueue_look(conn: Connection, task: str, case: int, key: str, now: datetime) -> None:
+    """Queue the task that looks whether a case (row id) has what it waits for: at once, and once more later.
+
+    What comes from others may be in a transaction that is open now: it does not know yet that the case
+    waits, and the first look does not see it. The case does not wait for the second look.
+    """
+    enqueue_task(conn, task, ("case", case), key, now)
+    enqueue_task(conn, task, ("look", case), f"{key}:again", now, due_at=now + _SETTLED)
