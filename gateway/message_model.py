@@ -273,9 +273,13 @@ class StatusResponse(_MessageUnit):
 
 @dataclass(frozen=True, slots=True)
 class PullRequest(_MessageUnit):
-    """Asks for the oldest message of a channel; `mpc` None is the default one (ebMS 3.0 §5.2.3.1)."""
+    """Asks for the oldest message of a channel; `mpc` None is the default one (ebMS 3.0 §5.2.3.1).
+
+    `login` identifies the login that came with it, so that it is taken once; it is empty without one.
+    """
 
     mpc: str | None = None
+    login: str = field(default="", compare=False)
 
 
 Unit = UserMessage | Receipt | ErrorSignal | Ping | Pong | StatusRequest | StatusResponse | PullRequest

@@ -13,6 +13,7 @@ from .payment_settings import PaymentSettings as PaymentSettings
 from .pki import AgencyKeySettings as AgencyKeySettings
 from .pki import NextKeySettings as NextKeySettings
 from .pki import PkiSettings as PkiSettings
+from .pull_settings import PullerSettings as PullerSettings
 from .reloaded_value import ReloadedValue as ReloadedValue
 from .secret_values import Secret as Secret
 from .settings import Settings as Settings

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from gateway.config.decryption_settings import DecryptionKeySettings
 from gateway.config.delivery_settings import AgencySettings
 from gateway.config.fetch_sources import FetchSettings
+from gateway.config.pull_settings import PullerSettings
 from gateway.config.secret_values import Secret
 from gateway.config.settings import Settings
 from gateway.config.tls import TlsSettings
@@ -24,6 +25,7 @@ _NAMED: Final[dict[str, type[BaseModel]]] = {
     "agency": AgencySettings,
     "decryption": DecryptionKeySettings,
     "fetch": FetchSettings,
+    "puller": PullerSettings,
     "tls": TlsSettings,
 }
 

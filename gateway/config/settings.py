@@ -21,6 +21,7 @@ from gateway.config.need_settings import NeedSettings
 from gateway.config.payload_settings import PayloadSettings
 from gateway.config.payment_settings import PaymentSettings
 from gateway.config.pki import PkiSettings
+from gateway.config.pull_settings import PullerSettings
 from gateway.config.recognition_settings import RecognitionSettings
 from gateway.config.retention_settings import RetentionSettings
 from gateway.config.time_stamps import TimeStampSettings
@@ -56,6 +57,10 @@ class Settings(SettingsSection):
         TimeStampSettings(), description="Time stamps over the evidence (RFC 3161)."
     )
     delivery: DeliverySettings = Field(DeliverySettings(), description="The delivery queue and its retries.")
+    puller: dict[str, PullerSettings] = Field(
+        {},
+        description="Parties that pull messages of AS4 with a name and a password, each under its name.",
+    )
     payloads: PayloadSettings = Field(
         PayloadSettings(), description="Large payloads, which are kept beside the database."
     )

@@ -31,7 +31,7 @@ from gateway.hub.response_watch import ResponseLimits, ResponseWatch
 from gateway.hub.sent_parcels import find_sent_parcel
 from gateway.hub.sign_in_upkeep import SignInUpkeep
 from gateway.hub.statistics_keeper import StatisticsKeeper
-from gateway.hub.trust import NextSigningKey
+from gateway.hub.trust import NextSigningKey, PullLogins
 from gateway.message_model import MemoryBody, Party
 from gateway.pki import CertificateExaminer, CertificateValidator, DecryptionKey, Keyring, Signer
 from gateway.protocols import EncryptionResources, Parcel, ProtocolContext
@@ -67,6 +67,7 @@ class Hub:
     `decryption_keys` open the payloads that are encrypted for us. `need_policy` says what a document
     leads to that the goods need and the submission lacks. Without `test_calendars` no calendar or terms
     count that are marked as test editions. `payments` says which fees are paid through us.
+    `pull_logins` are the names and passwords of parties that pull.
     With `refuses_late_repeats` the repeat of a message whose octets retention has removed is refused;
     otherwise it gets a new receipt.
     """
@@ -92,6 +93,7 @@ class Hub:
         need_policy: NeedPolicy = DEFAULT_POLICY,
         test_calendars: bool = True,
         payments: PaymentPolicy = NO_PAYMENTS,
+        pull_logins: PullLogins | None = None,
     ) -> None:
         self.engine = world.engine
         self.clock = world.clock
@@ -118,6 +120,7 @@ class Hub:
         self.decryption_keys = decryption_keys
         self.need_policy = need_policy
         self.payments = payments
+        self.pull_logins = pull_logins or PullLogins()
         self.zone = zone
         self._signer = signer
         self.refuses_late_repeats = refuses_late_repeats
@@ -242,4 +245,5 @@ class Hub:
             list_party_certificates=knowledge.list_party_certificates,
             issuers=(*self.judge.trust.intermediates, *self.judge.trust.anchors),
             find_sent_parcel=partial(find_sent_parcel, self.engine, self.party),
+            find_pull_login=self.pull_logins.find_login,
         )

@@ -62,6 +62,8 @@ def _hand_out_message(conn: Connection, arrival: ReceivedMessage, unit: PullRequ
     if not pulled_messages.note_pull_request(conn, seen, now, now - _REMEMBERED):
         where = "//eb3:MessageInfo/eb3:MessageId"
         raise GatewayError(PULL_REPEATED, "a PullRequest with this MessageId came before", where)
+    if unit.login and not pulled_messages.note_pull_request(conn, unit.login, now, now - _REMEMBERED):
+        raise GatewayError(PULL_REPEATED, "this login came before", "//wsse:UsernameToken")
     return pulled_messages.hand_out_message(conn, make_pull_lane(party, pmode), now, "pull")
 
 

@@ -26,6 +26,7 @@ from gateway.hub.register import ActiveRules, TrustedRegister
 from gateway.hub.response_watch import ResponseLimits
 from gateway.hub.trust import (
     NextSigningKey,
+    PullLogins,
     Recognizer,
     VerdictRecorder,
     load_decryption_keys,
@@ -148,6 +149,7 @@ def build_hub(
         need_policy=_build_need_policy(settings.needs),
         test_calendars=settings.calendars.test_edition,
         payments=_build_payment_policy(settings.fees),
+        pull_logins=PullLogins(settings.puller),
     )
 
 

@@ -156,7 +156,8 @@ class ProtocolContext:
     a signature may name without containing them, whoever signs; `list_party_certificates` returns those
     that are registered for a party. `find_sent_parcel` returns what we sent by a protocol under a
     message id, None for what is not ours. `issuers` are the authorities from which the path of our own
-    certificate is built, where a P-Mode wants it in a signature.
+    certificate is built, where a P-Mode wants it in a signature. `find_pull_login` returns the party and
+    the password that belong to the name with which a party pulls.
     """
 
     agreements: PModeIndex
@@ -174,6 +175,7 @@ class ProtocolContext:
     issuers: tuple[Certificate, ...] = ()
     list_party_certificates: Callable[[str], tuple[Certificate, ...]] = _find_no_certificates
     find_sent_parcel: Callable[[str, str], Parcel | None] = _find_no_parcel
+    find_pull_login: Callable[[str], tuple[str, bytes] | None] = lambda _name: None
 
     def get_party_name(self, party: Party) -> str:
         """Return the registered name of `party`; raise GW302 unless all its ids belong to one known party."""

@@ -20,6 +20,7 @@ from .generic_verifier import VerificationReport as VerificationReport
 from .generic_verifier import validate_signer as validate_signer
 from .generic_verifier import verify_any_document as verify_any_document
 from .generic_verifier import verify_any_signature as verify_any_signature
+from .swa_signature import EBMS_ROLE as EBMS_ROLE
 from .swa_signature import SigningToken as SigningToken
 from .swa_signature import SwaAttachment as SwaAttachment
 from .swa_signature import find_swa_security as find_swa_security

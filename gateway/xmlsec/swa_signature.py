@@ -59,6 +59,7 @@ from gateway.xmlsec.xml_signature import (
 )
 
 __all__ = [
+    "EBMS_ROLE",
     "SigningToken",
     "SwaAttachment",
     "find_swa_security",
@@ -69,6 +70,9 @@ __all__ = [
 
 _HEADER: Final = f"{{{SOAP12}}}Header"
 _MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
+_ROLE: Final = f"{{{SOAP12}}}role"
+#: The role of the header that authorises, not signs (ebMS 3.0 core §7.10).
+EBMS_ROLE: Final = "ebms"
 _SECURITY: Final = f"{{{WSSE}}}Security"
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _TIMESTAMP: Final = f"{{{WSU}}}Timestamp"
@@ -111,8 +115,11 @@ class _SecurityHeader:
 
 
 def find_swa_security(root: etree._Element) -> etree._Element | None:
-    """Return the one wsse:Security of a SOAP 1.2 envelope, or None; raise for any other place or number."""
-    found = list(root.iter(_SECURITY))
+    """Return the one wsse:Security of a SOAP 1.2 envelope, or None; raise for any other place or number.
+
+    The one that is for the role ``ebms`` is another header: it authorises, and signs nothing.
+    """
+    found = [one for one in root.iter(_SECURITY) if one.get(_ROLE) != EBMS_ROLE]
     if not found:
         return None
     header = found[0].getparent()

@@ -122,7 +122,7 @@ def set_transform(root: etree._Element) -> None:
         (copy_signature, "GW202 a Security header holds one signature"),
         (add_security, "GW202 wsse:Security must occur once"),
         (add_comment, "GW107"),
-        (set_role, "GW202 attribute"),
+        (set_role, "GW311 a name with a password"),
         (set_transform, "GW202 an attachment is signed by its content"),
         (set_text(".//eb3:Action", "Forged"), "GW202 the digest of reference '#messaging-"),
         (set_text(".//ds:DigestValue", "A" * 43 + "="), "GW202 the signature value is wrong"),

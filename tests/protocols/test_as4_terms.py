@@ -25,7 +25,6 @@ ODD = {
     "duplicate_elimination is always": {"reliability": Reliability(duplicate_elimination="never")},
     "no message order": {"reliability": Reliability(message_order=True)},
     "an intermediary": {"reliability": Reliability(ack_actor="nextMSH")},
-    "authorization is certificate": {"pull": PullTerms("username")},
     "reply_pattern callback needs one": {"reply_pattern": "callback", "reply_endpoint": None},
     "leave sync_reply_mode out": {"sync_reply_mode": "responseOnly"},
     "has a role": {"from_role": None},
@@ -116,3 +115,8 @@ def test_lint_reads_the_example(tmp_path: Path, capsys: pytest.CaptureFixture[st
     changed.write_text(example.read_text("utf-8").replace("    sign: true", "    sign: false"), "utf-8")
     assert main(["agreement", "lint", str(changed)]) == 1
     assert "messages of AS4 are signed" in capsys.readouterr().out
+
+
+def test_our_own_requests_are_signed_and_carry_no_password() -> None:
+    with pytest.raises(GatewayError, match="GW311 we pull with our certificate"):
+        as4.seal((as4_samples.PULL,), replace(GOOD, pull=PullTerms("both")), sample_parties.context())

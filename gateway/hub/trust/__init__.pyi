@@ -3,6 +3,7 @@ from .decryption_keys import load_decryption_keys as load_decryption_keys
 from .fetch_sources import AGENT as AGENT
 from .fetch_sources import FetchSource as FetchSource
 from .loaded_revocation_data import LoadedRevocationData as LoadedRevocationData
+from .pull_logins import PullLogins as PullLogins
 from .signing_keys import NextSigningKey as NextSigningKey
 from .signing_keys import load_hub_signer as load_hub_signer
 from .signing_keys import load_next_signing_key as load_next_signing_key

@@ -32,6 +32,7 @@ from gateway.protocols.as4.packaging import open_as4_package
 from gateway.protocols.as4.pmode_matching import match_agreed_pmode
 from gateway.protocols.as4.pull_requests import open_pull_request
 from gateway.protocols.as4.secret_parts import read_agreed_secrets, read_secrets
+from gateway.protocols.as4.username_tokens import find_authorization
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RefusedMessage, SentUnit
 from gateway.protocols.payload_parts import format_cid_uri
 from gateway.protocols.signed_references import read_references
@@ -59,6 +60,7 @@ def verify_parcel(
     decrypted with the keys of the context by the policy `encryption`.
     """
     message = read_message(parcel, context.limits)
+    _check_authorization_use(message)
     secret = read_secrets(message.security, message.package.parts, encryption, context)
     message = replace(message, secret=secret)
     signed = verify_signature(message, policy, context.limits, None, context.known_certificates)
@@ -77,6 +79,7 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
     """
     message = read_message(parcel, context.limits)
     try:
+        _check_authorization_use(message)
         if expecting is None:
             return _open_posted_message(message, parcel, context)
         if isinstance(expecting.unit, PullRequest):
@@ -125,6 +128,14 @@ def _open_pulled_message(
     named = name_answer_parties(unit, SentUnit(asked))
     opened = make_opened_message(message, None, None, parcel, context.limits)
     return replace(opened, units=(named,))
+
+
+def _check_authorization_use(message: As4Message) -> None:
+    """Raise GW311 for a name and a password in anything but a PullRequest."""
+    header = find_authorization(message.package.envelope.root)
+    if header is not None and not isinstance(message.header.unit, PullRequest):
+        detail = "a name with a password authorises a PullRequest alone"
+        raise GatewayError(NOT_SUPPORTED, detail, build_xpath(header))
 
 
 def _name_bundled_answer(

@@ -38,6 +38,7 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
         raise GatewayError(OUR_MISTAKE, "answers are bundled with a business message or a PullRequest")
     if pmode is not None:
         require_supported_terms(pmode)
+        _check_own_request(unit, pmode)
     if isinstance(unit, UserMessage) and pmode is not None:
         unit = _apply_terms(unit, pmode)
     compressed = pmode is not None and pmode.compresses_payloads
@@ -55,6 +56,13 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
             envelope, parts, context.keys[context.get_party_name(unit.sender)], token, secret
         )
     return _build_parcel(envelope.with_security(security), sent, unit.message_id)
+
+
+def _check_own_request(unit: Unit, pmode: PMode) -> None:
+    """Raise GW311 for a PullRequest of ours where a name and a password are agreed."""
+    terms = pmode.pull if isinstance(unit, PullRequest) else None
+    if terms is not None and terms.authorization != "certificate":
+        raise GatewayError(NOT_SUPPORTED, "we pull with our certificate, not with a password", pmode.id)
 
 
 def _apply_terms(unit: UserMessage, pmode: PMode) -> UserMessage:

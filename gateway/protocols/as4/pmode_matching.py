@@ -92,9 +92,6 @@ def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
         "signals are posted back to an endpoint of the From party: reply_pattern callback needs one": (
             pmode.reply_pattern == "response" or pmode.reply_endpoint is not None
         ),
-        "messages are pulled with a signed PullRequest: authorization is certificate": (
-            pmode.pull is None or pmode.pull.authorization == "certificate"
-        ),
         "each party of AS4 has a role": pmode.from_role is not None and pmode.to_role is not None,
     }
     return (*(words for words, held in found.items() if not held), *list_unsupported_algorithms(pmode))

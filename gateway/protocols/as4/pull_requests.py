@@ -1,29 +1,26 @@
 """Opens PullRequests: who pulls, whether it may pull from this channel, and whether the request is of now.
 
-A PullRequest names no party (core §5.2.3.1). Who pulls is shown by the certificate of its signature, and
-must be the To party of the P-Modes whose messages are pulled from the channel (AS4 §2.1.3).
+A PullRequest names no party (core §5.2.3.1). Who pulls is shown by the certificate of its signature, by a
+name with a password, or by both, as the P-Mode says; it must be the To party of the P-Modes whose
+messages are pulled from the channel (AS4 §2.1.3).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Final
 
 from gateway.agreements import PMode
-from gateway.errors import PULL_REFUSED, PULL_REPEATED, GatewayError
+from gateway.errors import PULL_REFUSED, GatewayError
 from gateway.message_model import PullRequest
 from gateway.pki import Certificate
 from gateway.protocols.as4.message_reading import SIGNATURE, As4Message, make_opened_message, verify_signature
 from gateway.protocols.as4.pmode_matching import DEFAULT_MPC, require_supported_terms
+from gateway.protocols.as4.request_times import check_request_time
+from gateway.protocols.as4.username_tokens import PullLogin, find_authorization, read_pull_login
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext
 from gateway.wire import build_xpath
 
 __all__ = ["open_pull_request"]
-
-#: How old a PullRequest may be, and how far its clock may be ahead.
-_AGE: Final = timedelta(minutes=5)
-_AHEAD: Final = timedelta(minutes=1)
 
 
 def open_pull_request(
@@ -44,20 +41,49 @@ def open_pull_request(
 
     known = _list_known_certificates(candidates, context)
     signed = verify_signature(message, sorted(policies)[-1], context.limits, check_puller, known)
-    if signed is None:
-        raise GatewayError(PULL_REFUSED, "nobody signed the PullRequest", f"{place}/eb3:PullRequest")
-    context.check_signing_certificate(signed.certificate, SIGNATURE)
-    pmode = _list_allowed(candidates, signed.certificate, place, context)[0]
-    require_supported_terms(pmode)
-    named = replace(unit, sender=pmode.receiver, receiver=pmode.sender, agreement=pmode.agreement)
+    if signed is not None:
+        context.check_signing_certificate(signed.certificate, SIGNATURE)
+        candidates = tuple(_list_allowed(candidates, signed.certificate, place, context))
+    header = find_authorization(message.package.envelope.root)
+    login = None if header is None else read_pull_login(header, context)
+    pmode = _choose_pmode(candidates, signed is not None, login, place, context)
+    named = replace(
+        unit,
+        sender=pmode.receiver,
+        receiver=pmode.sender,
+        agreement=pmode.agreement,
+        login="" if login is None else login.digest,
+    )
     opened = make_opened_message(message, signed, pmode, parcel, context.limits)
     return replace(opened, units=(named,))
 
 
-def check_request_time(at: datetime, now: datetime, location: str) -> None:
-    """Raise GW341 for a time that is too old, or too far ahead of ours."""
-    if not now - _AGE <= at <= now + _AHEAD:
-        raise GatewayError(PULL_REPEATED, f"its time is {at.isoformat(timespec='seconds')}", location)
+def _choose_pmode(
+    candidates: tuple[PMode, ...],
+    is_signed: bool,
+    login: PullLogin | None,
+    place: str,
+    context: ProtocolContext,
+) -> PMode:
+    """Return a P-Mode of the party that pulls; each one on this channel must allow what it shows."""
+    if login is not None:
+        candidates = tuple(one for one in candidates if _get_puller(one, context) == login.party)
+        if not candidates:
+            raise GatewayError(PULL_REFUSED, "this name does not pull from this channel", place)
+    if not is_signed and login is None:
+        raise GatewayError(PULL_REFUSED, "nobody signed the PullRequest", place)
+    for one in candidates:
+        require_supported_terms(one)
+        wanted = one.pull.authorization if one.pull is not None else "certificate"
+        if wanted != "username" and not is_signed:
+            raise GatewayError(PULL_REFUSED, "the agreement wants a signed PullRequest", place)
+        if wanted != "certificate" and login is None:
+            raise GatewayError(PULL_REFUSED, "the agreement wants a name and a password", place)
+    return candidates[0]
+
+
+def _get_puller(pmode: PMode, context: ProtocolContext) -> str | None:
+    return context.find_party_name(pmode.to_party[0])
 
 
 def _list_candidates(unit: PullRequest, context: ProtocolContext) -> tuple[PMode, ...]:
