@@ -68,6 +68,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "signature": Noun("Trust", "XML signatures: verify, make"),
     "payload": Noun("Trust", "encrypted payloads: encrypt, decrypt"),
     "verify": Noun("Trust", "verify an ebMS 2.0 message in a file; nothing is stored"),
+    "node": Noun("Act", "the nodes that work on the database"),
     "retention": Noun("Act", "octets of ended cases and old drafts: show what would go, purge"),
     "evidence": Noun("Evidence", "evidence: list, check, prove, verify"),
     "practice": Noun("Test", "run a hub for practice, with simulated agencies and a console"),

@@ -323,6 +323,17 @@ VERBS: Final[dict[str, Verb]] = {
         "gateway queue cancel 12 --home D",
         effect="changes",
     ),
+    "drain": Verb(
+        "drain:drain_node",
+        "let a node take no new work, and wait until it holds none",
+        "gateway drain --reason 'upgrade' --home D",
+        effect="changes",
+    ),
+    "node list": Verb(
+        "drain:list_nodes",
+        "list the nodes that work on the database",
+        "gateway node list --home D",
+    ),
     "order list": Verb(
         "order:list_sequences",
         "list conversations in which messages wait for an earlier one",

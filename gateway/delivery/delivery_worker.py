@@ -81,10 +81,12 @@ class DeliveryWorker:
         pace: WorkerSettings,
         schedule: RecurringSchedule | None = None,
         maintain_hub: Callable[[], None] = lambda: None,
+        find_drain: Callable[[], GatewayError | None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._schedule = schedule
         self._maintain_hub = maintain_hub
+        self._find_drain = find_drain
         self._agents = agents
         self._clock = clock
         self._name = name
@@ -128,7 +130,10 @@ class DeliveryWorker:
         leases: list[DeliveryLease] = []
         self._pause = self._pace.poll
         try:
-            leases = self._claim_from_lanes(room)
+            if self._find_drain() is None:
+                leases = self._claim_from_lanes(room)
+            else:
+                self._pause = max(_NO_ROOM_PAUSE, self._pace.poll)
         except GatewayError as problem:
             self._pause = max(_NO_ROOM_PAUSE, self._pace.poll)
             if not isinstance(problem, InsufficientStorageError):  # already logged

@@ -96,6 +96,7 @@ def build_worker(settings: Settings, file: SettingsFile | None = None) -> Delive
         pace=pace,
         schedule=schedule,
         maintain_hub=partial(maintain_hub, hub),
+        find_drain=hub.node.find_drain,
     )
 
 

@@ -95,6 +95,7 @@ from .messaging import FORWARDING_LOOP as FORWARDING_LOOP
 from .messaging import FORWARDING_REFUSED as FORWARDING_REFUSED
 from .messaging import HEADER_INCONSISTENT as HEADER_INCONSISTENT
 from .messaging import MESSAGE_ID_REUSED as MESSAGE_ID_REUSED
+from .messaging import NODE_DRAINED as NODE_DRAINED
 from .messaging import NOT_SUPPORTED as NOT_SUPPORTED
 from .messaging import NOTHING_TO_PULL as NOTHING_TO_PULL
 from .messaging import OBJECT_CHANGED as OBJECT_CHANGED

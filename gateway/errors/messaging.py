@@ -275,6 +275,19 @@ REPEAT_TOO_LATE = Problem(
     http=500,
 )
 
+NODE_DRAINED = Problem(
+    id="GW322",
+    title="this node is drained",
+    meaning="The node finishes what it has begun, and wants no new messages.",
+    cause="An operator drains the node, for example before it is upgraded.",
+    remedy="Send to another node. Operator: `gateway drain --end` lets the node work again.",
+    ours=True,
+    retry=True,
+    ebms3="EBMS:0004",
+    soap="Server",
+    http=503,
+)
+
 OBJECT_MISSING = Problem(
     id="GW325",
     title="object of a large payload missing",

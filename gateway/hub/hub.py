@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Engine
 from gateway.hub.deadlines import ActiveTimetable
 from gateway.hub.event_feed import EventKeeper
 from gateway.hub.need_policy import DEFAULT_POLICY, NeedPolicy
+from gateway.hub.node_keeper import NodeKeeper
 from gateway.hub.outbox import CallComposer, RefusalQuota
 from gateway.hub.payment_policy import NO_PAYMENTS, PaymentPolicy
 from gateway.hub.readiness import StampingMonitor
@@ -68,6 +69,7 @@ class Hub:
     leads to that the goods need and the submission lacks. Without `test_calendars` no calendar or terms
     count that are marked as test editions. `payments` says which fees are paid through us.
     `pull_logins` are the names and passwords of parties that pull.
+    `node` is the name of this machine; without one no other node hears of it.
     With `refuses_late_repeats` the repeat of a message whose octets retention has removed is refused;
     otherwise it gets a new receipt.
     """
@@ -94,6 +96,7 @@ class Hub:
         test_calendars: bool = True,
         payments: PaymentPolicy = NO_PAYMENTS,
         pull_logins: PullLogins | None = None,
+        node: str = "",
     ) -> None:
         self.engine = world.engine
         self.clock = world.clock
@@ -112,6 +115,7 @@ class Hub:
         self.responses = ResponseWatch(world.engine, world.clock, responses)
         self.events = EventKeeper(world.engine, world.clock)
         self.sign_ins = SignInUpkeep(world.engine, world.clock)
+        self.node = NodeKeeper(world.engine, world.clock, node)
         self.objects = ObjectUpkeep(world.engine, world.clock)
         self.timetable = ActiveTimetable(test_editions=test_calendars)
         self.mutual_tls = mutual_tls
@@ -134,6 +138,7 @@ class Hub:
 
     def run_maintenance(self) -> None:
         """Store what was refused, order new events, count what is new, and remove what is old."""
+        self.node.note_alive()
         self.tally.run_maintenance()
         self.events.advance_feed()
         self.statistics.count_new_steps()

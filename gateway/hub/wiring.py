@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from gateway.cases import read_money
 from gateway.config import LimitSettings, NeedSettings, PaymentSettings, Settings, TimeStampSettings
 from gateway.errors import SETTINGS_WRONG, GatewayError
-from gateway.hub.database import build_engine
+from gateway.hub.database import build_engine, get_node_name
 from gateway.hub.database_clock import choose_clock
 from gateway.hub.hub import Hub, HubResources
 from gateway.hub.need_policy import NeedPolicy
@@ -150,6 +150,7 @@ def build_hub(
         test_calendars=settings.calendars.test_edition,
         payments=_build_payment_policy(settings.fees),
         pull_logins=PullLogins(settings.puller),
+        node=get_node_name(settings) if at_work else "",
     )
 
 

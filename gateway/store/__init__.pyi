@@ -55,6 +55,7 @@ from . import register_version as register_version
 from . import requirement_quantities as requirement_quantities
 from . import requirement_results as requirement_results
 from . import revocation_lists as revocation_lists
+from . import seen_calls as seen_calls
 from . import sessions as sessions
 from . import sign_in_removal as sign_in_removal
 from . import state_counts as state_counts
@@ -69,6 +70,7 @@ from . import verdicts as verdicts
 from . import webhooks as webhooks
 from . import work_claims as work_claims
 from . import work_lists as work_lists
+from . import working_nodes as working_nodes
 from .account_certificates import AccountCertificate as AccountCertificate
 from .account_invitations import NewInvitation as NewInvitation
 from .account_searches import AccountFilter as AccountFilter
@@ -162,6 +164,8 @@ from .revocation_lists import NewRevocationList as NewRevocationList
 from .row_numbers import read_row_number as read_row_number
 from .schema_migration import migrate_schema as migrate_schema
 from .schema_version import check_schema_version as check_schema_version
+from .schema_version import get_head_revision as get_head_revision
+from .seen_calls import NewSeenCall as NewSeenCall
 from .sessions import NewSession as NewSession
 from .sign_in_removal import REMOVED_AT_ONCE as REMOVED_AT_ONCE
 from .state_counts import Labels as Labels

@@ -7,10 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Connection, Engine, inspect, select
 
 from gateway.errors import SCHEMA_VERSION_WRONG, GatewayError
 from gateway.store.engine import read_transaction
+from gateway.store.node_tables import schema_floor
 
 __all__ = [
     "check_schema_version",
@@ -19,6 +20,7 @@ __all__ = [
     "make_newer_schema_error",
     "read_current_revision",
     "read_schema_version",
+    "serves_older_code",
 ]
 
 _REVISION: Final = re.compile(r"r([0-9]{4})_\w+\.py")
@@ -51,14 +53,27 @@ def read_current_revision(conn: Connection) -> str | None:
 
 
 def check_schema_version(engine: Engine) -> None:
-    """Raise GW802 unless the database has exactly the schema of this code."""
-    found, wanted = read_schema_version(engine), get_head_revision()
-    if found == wanted:
-        return
+    """Raise GW802 unless the database has the schema of this code, or a newer one that serves it too."""
+    wanted = get_head_revision()
+    with read_transaction(engine) as conn:
+        found = read_current_revision(conn)
+        if found == wanted or (found is not None and serves_older_code(conn, found)):
+            return
     if found is not None and found not in list_known_revisions():
         raise make_newer_schema_error(found)
     detail = f"the database has version {found or 'none'}, the code needs {wanted}: run `gateway migrate`"
     raise GatewayError(SCHEMA_VERSION_WRONG, detail, "database.url")
+
+
+def serves_older_code(conn: Connection, found: str) -> bool:
+    """Return whether a schema that this code does not know serves it all the same: it only added.
+
+    A migration that takes something away says from which version on the code does without it.
+    """
+    if found in list_known_revisions():
+        return False
+    floor = conn.execute(select(schema_floor.c.oldest_code)).scalars().all()
+    return len(floor) == 1 and floor[0] <= get_head_revision()
 
 
 def make_newer_schema_error(found: str) -> GatewayError:

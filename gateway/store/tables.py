@@ -33,6 +33,7 @@ from gateway.store import (
     fee_tables,
     forwarding_tables,
     mapping_tables,
+    node_tables,
     officer_tables,
     operations_tables,
     order_tables,
@@ -52,8 +53,7 @@ __all__ = ["Instant", "Json", "metadata"]
 
 
 def _make_state_constraint(machine: StateMachine) -> CheckConstraint:
-    known = ", ".join(f"'{state}'" for state in machine.states)
-    return CheckConstraint(f"state IN ({known})", name="state")
+    return CheckConstraint(f"state IN ({', '.join(map(repr, machine.states))})", name="state")
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -638,8 +638,8 @@ epochs = Table(
 # Named here so that the catalogue of tables is complete wherever it is used.
 _FURTHER = (
     *(account_tables, answer_tables, api_tables, customs_tables, deadline_tables, draft_tables),
-    *(event_tables, fee_tables, forwarding_tables, mapping_tables, officer_tables, operations_tables),
-    *(order_tables, pull_tables, release_tables, requirement_tables, sign_in_tables, statistics_tables),
-    work_tables,
+    *(event_tables, fee_tables, forwarding_tables, mapping_tables, node_tables, officer_tables),
+    *(operations_tables, order_tables, pull_tables, release_tables, requirement_tables, sign_in_tables),
+    *(statistics_tables, work_tables),
 )
 __all__ += [one.name for one in metadata.sorted_tables if not any(one.name in x.__all__ for x in _FURTHER)]

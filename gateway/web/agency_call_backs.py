@@ -18,6 +18,7 @@ from gateway.hub import (
     check_client_certificate,
 )
 from gateway.pki import Certificate, CertificateUse
+from gateway.web.replay_cache import choose_replay_cache
 from gateway.web.server import Environ
 from gateway.web.soap_security import Caller, SoapSecurityPolicy
 
@@ -83,6 +84,7 @@ def build_soap_security(
         signer=lambda: hub.signer,
         admit=admit_signer,
         clock=hub.clock,
+        memory=choose_replay_cache(hub.engine),
         new_id=lambda: f"urn:uuid:{hub.new_uuid()}",
         addresses=addresses,
         find_address=find_address,

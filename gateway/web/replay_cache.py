@@ -1,18 +1,27 @@
-"""Remembers recent calls: a signed call is accepted once, and its MessageID stands for one content."""
+"""Remembers recent calls: a signed call is accepted once, and its MessageID stands for one content.
+
+On PostgreSQL the calls are in the database, so that what one node has accepted no other node accepts
+again. SQLite has one machine, and each of its serving processes remembers by itself.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from gateway.errors import MESSAGE_ID_REUSED, NO_ROOM, TIMESTAMP_REFUSED, GatewayError
+from sqlalchemy import Engine
 
-__all__ = ["LocalReplayCache", "ReplayCache", "SeenCall"]
+from gateway.errors import MESSAGE_ID_REUSED, NO_ROOM, TIMESTAMP_REFUSED, GatewayError
+from gateway.store import NewSeenCall, seen_calls, write_transaction
+
+__all__ = ["LocalReplayCache", "ReplayCache", "SeenCall", "SharedReplayCache", "choose_replay_cache"]
 
 _CAPACITY: Final = 200_000
+_WINDOW: Final = timedelta(minutes=10)
+_CLEAN_EVERY: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class SeenCall:
 
 
 class ReplayCache(Protocol):
-    """Rejects repeated calls; a cache shared by several processes would have the same interface."""
+    """Rejects repeated calls."""
 
     def register_call(self, call: SeenCall, now: datetime) -> None:
         """Record a verified call; raises GW211 for octets seen before, GW312 for an id with other content."""
@@ -34,16 +43,70 @@ class ReplayCache(Protocol):
     def confirm_call(self, call: SeenCall, now: datetime) -> None:
         """Record that the call had its effect: from now on its MessageID stands for its content."""
 
+    def release_call(self, call: SeenCall) -> None:
+        """Record that the call had no effect: its MessageID stands for nothing, its octets stay known."""
+
+
+class SharedReplayCache:
+    """A `ReplayCache` of all nodes, in the database.
+
+    A call is stored before its effect, and its MessageID stands for its content at once.
+    """
+
+    def __init__(self, engine: Engine, window: timedelta = _WINDOW) -> None:
+        self._engine = engine
+        self._window = window
+        self._cleaned = datetime.min.replace(tzinfo=UTC)
+
+    def register_call(self, call: SeenCall, now: datetime) -> None:
+        """Record a verified call; raises GW211 for octets seen before, GW312 for an id with other content."""
+        since, row = now - self._window, _make_row(call)
+        with write_transaction(self._engine, "calls.seen") as conn:
+            if abs(now - self._cleaned) > _CLEAN_EVERY:
+                seen_calls.remove_old_calls(conn, since)
+                self._cleaned = now
+            if seen_calls.find_other_content(conn, row, since):
+                raise _make_other_content_error()
+            if not seen_calls.insert_call(conn, row, now):
+                raise _make_repeat_error()
+
+    def confirm_call(self, call: SeenCall, now: datetime) -> None:
+        """Do nothing: the call was recorded with its content."""
+
+    def release_call(self, call: SeenCall) -> None:
+        """Record that the call had no effect: its MessageID stands for nothing, its octets stay known."""
+        with write_transaction(self._engine, "calls.released") as conn:
+            seen_calls.release_call(conn, _make_row(call).signature)
+
+
+def _make_row(call: SeenCall) -> NewSeenCall:
+    return NewSeenCall(call.signature.hex(), call.party, call.message_id, call.content.hex())
+
+
+def _make_other_content_error() -> GatewayError:
+    detail = "this MessageID was used for another call"
+    return GatewayError(MESSAGE_ID_REUSED, detail, "/soap:Envelope/soap:Header/wsa:MessageID")
+
+
+def _make_repeat_error() -> GatewayError:
+    detail = "these signed octets were here before; a repeat needs a new Timestamp and signature"
+    return GatewayError(TIMESTAMP_REFUSED, detail, "/soap:Envelope/soap:Header/wsse:Security")
+
+
+def choose_replay_cache(engine: Engine) -> ReplayCache:
+    """Return the cache of a process that serves on this database."""
+    return LocalReplayCache() if engine.dialect.name == "sqlite" else SharedReplayCache(engine)
+
 
 class LocalReplayCache:
     """A `ReplayCache` of one process.
 
     The window must be longer than a Timestamp is accepted, so that a forgotten call is also an
-    expired one. Effects are idempotent by notice: in a second process a replay is a repeat, and a
-    repeat changes nothing.
+    expired one. Effects are idempotent by notice: in a second process of the machine a replay is a
+    repeat, and a repeat changes nothing.
     """
 
-    def __init__(self, window: timedelta = timedelta(minutes=10), capacity: int = _CAPACITY) -> None:
+    def __init__(self, window: timedelta = _WINDOW, capacity: int = _CAPACITY) -> None:
         self._window = window
         self._capacity = capacity
         self._lock = threading.Lock()
@@ -56,11 +119,9 @@ class LocalReplayCache:
             self._evict_expired_calls(now)
             known = self._contents.get((call.party, call.message_id))
             if known is not None and known[1] != call.content:
-                detail = "this MessageID was used for another call"
-                raise GatewayError(MESSAGE_ID_REUSED, detail, "/soap:Envelope/soap:Header/wsa:MessageID")
+                raise _make_other_content_error()
             if call.signature in self._signatures:
-                detail = "these signed octets were here before; a repeat needs a new Timestamp and signature"
-                raise GatewayError(TIMESTAMP_REFUSED, detail, "/soap:Envelope/soap:Header/wsse:Security")
+                raise _make_repeat_error()
             if len(self._signatures) >= self._capacity:
                 raise GatewayError(NO_ROOM, "too many calls within the replay window")
             self._signatures[call.signature] = now
@@ -69,6 +130,9 @@ class LocalReplayCache:
         """Record that the call had its effect: from now on its MessageID stands for its content."""
         with self._lock:
             self._contents[(call.party, call.message_id)] = (now, call.content)
+
+    def release_call(self, call: SeenCall) -> None:
+        """Do nothing: the id stands for its content only after `confirm_call`."""
 
     def _evict_expired_calls(self, now: datetime) -> None:
         old = now - self._window

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.errors import REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
+from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
+from gateway.errors import NODE_DRAINED, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
 from gateway.store import deliveries, lanes
 from gateway.store.delivery_leases import DeliveryLease
 from gateway.store.engine import read_transaction, write_transaction
@@ -32,6 +33,24 @@ def test_a_lease_that_ran_out_is_taken_over(engine: Engine) -> None:
     assert desk.row(one).state == "DELIVERED"
     assert lease.attempt == 1
     assert desk.events(one) == ["lease", "lease_lost", "lease", "delivered"]
+
+
+def test_a_worker_of_a_drained_node_claims_nothing(engine: Engine) -> None:
+    desk = Desk(engine, lambda lease: None)
+    (one,) = desk.queue()
+    drained = [GatewayError(NODE_DRAINED)]
+    worker = DeliveryWorker(
+        engine,
+        {"soap": desk.postman},
+        desk.clock,
+        name="a/1",
+        pace=WorkerSettings(threads=4),
+        find_drain=lambda: drained[0] if drained else None,
+    )
+    assert [worker.run_once(), worker.run_once()] == [0, 0]
+    assert desk.row(one).state == "QUEUED"
+    drained.clear()
+    assert worker.run_once() == 1
 
 
 def test_a_worker_that_comes_back_late_changes_nothing(engine: Engine) -> None:

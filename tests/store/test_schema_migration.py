@@ -71,10 +71,11 @@ def test_the_revisions_make_exactly_the_tables_of_the_code(empty):
 
 
 @pytest.mark.parametrize("act", [check_schema_version, migrate_schema])
-def test_a_database_that_is_newer_is_refused(empty, act):
+def test_a_database_that_is_newer_and_serves_only_newer_code_is_refused(empty, act):
     migrate_schema(empty)
     with write_transaction(empty) as conn:
         conn.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        conn.exec_driver_sql("UPDATE schema_floor SET oldest_code = '9999'")
     with pytest.raises(GatewayError) as caught:
         act(empty)
     assert caught.value.problem.id == "GW802"

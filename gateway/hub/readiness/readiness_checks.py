@@ -28,9 +28,13 @@ def find_unreadiness(hub: Hub) -> GatewayError | None:
     But a hub that has its key serves them better.
     """
     problem = find_key_problem(hub)
-    if problem is not None or hub.stamping is None:
+    if problem is not None:
         return problem
     try:
+        hub.node.note_alive()
+        drained = hub.node.find_drain()
+        if drained is not None or hub.stamping is None:
+            return drained
         return hub.stamping.find_refusal_problem(hub.clock())
     except GatewayError as away:
         return away

@@ -1,0 +1,56 @@
+"""Stores the machines that work on the database: when each was seen, and which are drained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from gateway.store.node_tables import nodes
+from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
+from gateway.store.tables import deliveries
+
+__all__ = ["count_leases", "end_drain", "find_node", "list_nodes", "note_node", "set_drain"]
+
+_INSERT: Final = InsertIfAbsent(nodes, ("name",), "name")
+
+
+def note_node(conn: Connection, name: str, version: str, revision: str, at: datetime) -> None:
+    """Store that a node works at this time, with the version of its code and of the schema it knows."""
+    told = {"version": version, "schema_revision": revision, "seen_at": at}
+    if _INSERT.insert_one(conn, {"name": name, **told}) is None:
+        conn.execute(update(nodes).where(nodes.c.name == name).values(told))
+
+
+def find_node(conn: Connection, name: str) -> Row[Any] | None:
+    """Return a node; None when it was never seen."""
+    return conn.execute(select(nodes).where(nodes.c.name == name)).first()
+
+
+def list_nodes(conn: Connection) -> Sequence[Row[Any]]:
+    """Return all nodes by name."""
+    return conn.execute(select(nodes).order_by(nodes.c.name)).all()
+
+
+def set_drain(conn: Connection, name: str, by: str, reason: str | None, at: datetime) -> None:
+    """Store that a node takes no new work from now on; one that is drained already stays so since then."""
+    drained = update(nodes).where(nodes.c.name == name, nodes.c.drained_at.is_(None))
+    conn.execute(drained.values(drained_at=at, drained_by=by, drain_reason=reason))
+
+
+def end_drain(conn: Connection, name: str) -> None:
+    """Store that a node takes work again."""
+    again = update(nodes).where(nodes.c.name == name)
+    conn.execute(again.values(drained_at=None, drained_by=None, drain_reason=None))
+
+
+def count_leases(conn: Connection) -> dict[str, int]:
+    """Return how many deliveries the processes of each node hold; deliveries under way are few."""
+    held = select(deliveries.c.leased_by, func.count()).where(build_state_condition(deliveries, "ACTIVE"))
+    counted: dict[str, int] = {}
+    for holder, number in conn.execute(held.group_by(deliveries.c.leased_by)):
+        node = str(holder).rpartition("/")[0]
+        counted[node] = counted.get(node, 0) + number
+    return counted
