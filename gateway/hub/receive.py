@@ -366,6 +366,9 @@ def _record_new_message(conn: Connection, arrival: ReceivedMessage, unit: UserMe
         "epoch": arrival.knowledge.epoch,
         "admitted": arrival.way,
     }
+    if unit.properties:
+        # Who is behind the two handlers (four corners) is kept for as long as the evidence is.
+        evidence["properties"] = [[one.name, one.value, one.type] for one in unit.properties]
     if opened.unwrapped:
         evidence["unwrapped"] = [one._asdict() for one in opened.unwrapped]
     record_evidence(conn, "NRO", "message", message, opened.identity, evidence, now)

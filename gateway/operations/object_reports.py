@@ -63,6 +63,7 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     asked = agency_requests.list_by_case(conn, case.id)
     names = {row.id: row.number for row in asked}
     return dict(case._mapping) | {
+        "properties": _read_message_properties(conn, case.message),
         "mappings": _describe_mappings(conn, case, asked),
         "requests": [dict(row._mapping) for row in asked],
         "notices": [dict(row._mapping) for one in asked for row in notices.list_by_request(conn, one.id)],
@@ -81,6 +82,13 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
         "deliveries": [read_delivery_report(conn, row) for row in deliveries.list_by_case(conn, case.id)],
         "evidence": [dict(row._mapping) for row in list_subject_leaves(conn, "case", case.id)],
     }
+
+
+def _read_message_properties(conn: Connection, message: int) -> list[dict[str, Any]]:
+    """Return the properties with which a message came (ebMS 3.0 §5.2.2.11), from its evidence of origin."""
+    leaves = (json.loads(one.data) for one in list_subject_leaves(conn, "message", message))
+    named = (one for leaf in leaves for one in leaf.get("properties", ()))
+    return [dict(zip(("name", "value", "type"), one, strict=True)) for one in named]
 
 
 def _describe_mappings(conn: Connection, case: Row[Any], asked: Sequence[Row[Any]]) -> dict[str, Any]:
@@ -141,6 +149,7 @@ def read_message_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
         "payloads": [
             {"cid": one.content_id, "media_type": one.media_type, "size": one.size} for one in parts
         ],
+        "properties": _read_message_properties(conn, row.id),
         "transitions": steps,
         "evidence": [{"kind": one.kind, "at": one.at, "data": json.loads(one.data)} for one in proofs],
     }

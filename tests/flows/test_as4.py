@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 
 from gateway.delivery.http_client import HttpAnswer
 from gateway.errors import SIGNATURE_INVALID, GatewayError
-from gateway.message_model import ErrorSignal, MemoryBody, Receipt
+from gateway.message_model import ErrorSignal, MemoryBody, MessageProperty, Receipt
+from gateway.operations.object_reports import read_case_report, read_message_report
 from gateway.protocols import Parcel, as4
 from gateway.state_machines import DELIVERY
 from gateway.store import messages
@@ -232,3 +233,24 @@ def test_a_signed_error_ends_the_delivery(story: Story) -> None:
     row = result_delivery(story)
     assert row.state == "FAILED"
     assert story.evidence("delivery", row.id)[0] == "refusal"
+
+
+def test_the_four_corners_of_a_case_are_kept_and_shown(engine: Engine) -> None:
+    story = Story(engine, customs=False, agreement=AS4)
+    corners = (
+        MessageProperty("originalSender", "urn:c1", "urn:type"),
+        MessageProperty("finalRecipient", "urn:c4"),
+    )
+    root = story.submission(without_applications)
+    story.submit(root, attach=False, sync_reply=True, properties=corners)
+    story.tick(seconds=1)
+    case = story.case()
+    with read_transaction(engine) as conn:
+        shown = read_case_report(conn, case)["properties"]
+        row = messages.find_by_id(conn, case.message)
+        assert row is not None
+        assert read_message_report(conn, row)["properties"] == shown
+    assert [(one["name"], one["value"], one["type"]) for one in shown] == [
+        ("originalSender", "urn:c1", "urn:type"),
+        ("finalRecipient", "urn:c4", None),
+    ]

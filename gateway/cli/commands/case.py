@@ -145,6 +145,8 @@ def _list_state_lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"mappings {mappings['bundle'][:16]}{'' if mappings['stored'] else ' (not stored)'}"
     if report["waits_for"]:
         yield f"waits for {report['waits_for']}"
+    for one in report["properties"]:
+        yield f"property {one['name']}  {one['value']}"
 
 
 def _print_used_requirements(report: dict[str, Any]) -> None:
