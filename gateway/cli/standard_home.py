@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from gateway.agreements import ForwardingRule
 from gateway.cli.registration import load_agreement, make_certificate_row, register_certificate
@@ -30,7 +30,15 @@ from gateway.operations import Act, DatabaseChange
 from gateway.pki import Certificate, load_authority, make_authority, read_certificates
 from gateway.store import forwarding_rules, parties, read_transaction, write_transaction
 
-__all__ = ["OWN_PROFILE", "HubCertificates", "invite_standard_suite", "make_foreign_invitation"]
+__all__ = [
+    "OWN_PROFILE",
+    "HubCertificates",
+    "find_hub_ids",
+    "invite_standard_suite",
+    "make_foreign_invitation",
+    "read_certificate_file",
+    "write_profile",
+]
 
 #: What this product declares about itself, written into the partner folder.
 OWN_PROFILE: Final = """\
@@ -86,17 +94,12 @@ def invite_standard_suite(
     authority = load_authority(settings.home_folder / "pki")
     engine = build_engine(settings)
     try:
-        with read_transaction(engine) as conn:
-            ids = parties.list_identifiers(conn, settings.hub.party)
-        if not ids:
-            own = settings.hub.party
-            told = f"{own} has no party id: `gateway party add {own} --role hub --id …`"
-            raise GatewayError(MISUSE, told, "hub.party")
+        ids = find_hub_ids(engine, settings)
         url = f"http://127.0.0.1:{settings.http.port}/msh/ebms2"
         gateway = InvitedGateway(certificates.signing, ids, url, certificates.receiver)
         made = make_invitation(authority, gateway, callback, at)
         made.write_files(out)
-        _write_profile(out, OWN_PROFILE)
+        write_profile(out, OWN_PROFILE)
         with write_transaction(engine, "conformance.invite") as conn:
             _register_suite(conn, made, at)
             DatabaseChange(conn, settings, act, at).record_trust_change(
@@ -106,6 +109,17 @@ def invite_standard_suite(
     finally:
         engine.dispose()
     return made
+
+
+def find_hub_ids(engine: Engine, settings: Settings) -> Sequence[PartyId]:
+    """Return the identifiers of the hub's own party; raise GW808 where it has none."""
+    with read_transaction(engine) as conn:
+        ids = parties.list_identifiers(conn, settings.hub.party)
+    if not ids:
+        own = settings.hub.party
+        told = f"{own} has no party id: `gateway party add {own} --role hub --id …`"
+        raise GatewayError(MISUSE, told, "hub.party")
+    return ids
 
 
 def _register_suite(conn: Connection, made: Invitation, at: datetime) -> None:
@@ -147,26 +161,28 @@ def make_foreign_invitation(
     The folder gets an authority of its own; what the other gateway must load is in ``cpa`` and ``ca.pem``.
     """
     certificate, party, url = gateway
-    found = _read_certificate_file(certificate, "--certificate")
-    secret = None if receiver is None else _read_certificate_file(receiver, "--encryption-certificate")[0]
+    found = read_certificate_file(certificate, "--certificate")
+    secret = None if receiver is None else read_certificate_file(receiver, "--encryption-certificate")[0]
     at = get_current_time()
     authority = make_authority("CN=Conformance suite CA", at - timedelta(days=2))
     made = make_invitation(authority, InvitedGateway(found, [party], url, secret), callback, at)
     made.write_files(out)
     # The gateway's certificate is believed as it is: it is the one in the agreements.
     (out / "ca.pem").write_bytes(authority.certificate.pem + b"".join(one.pem for one in found))
-    _write_profile(out, _PLAIN_PROFILE)
+    write_profile(out, _PLAIN_PROFILE)
     return made
 
 
-def _read_certificate_file(path: Path, option: str) -> tuple[Certificate, ...]:
+def read_certificate_file(path: Path, option: str) -> tuple[Certificate, ...]:
+    """Return the certificates in a file; raise GW808 that names the option when it cannot be read."""
     try:
         return tuple(read_certificates(path.read_bytes()))
     except OSError as error:
         raise GatewayError(MISUSE, f"{path} cannot be read: {error.strerror}", option) from None
 
 
-def _write_profile(out: Path, text: str) -> None:
+def write_profile(out: Path, text: str) -> None:
+    """Write the profile of a tested gateway into a partner folder that has none."""
     path = out / "profile.yaml"
     if not path.exists():
         path.write_text(text, encoding="utf-8")

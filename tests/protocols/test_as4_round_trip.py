@@ -99,7 +99,10 @@ def test_compressed_payloads_are_expanded_after_the_signature_is_verified() -> N
     assert b"CompressionType" in sample_parties.octets(parcel)
     assert b"three" not in sample_parties.octets(parcel)
     opened = as4_samples.verify(parcel)
-    assert opened.units == (unit,)
+    # AS4 §3.1 recommends to name the encoding of XML before compression; nobody has named it.
+    document, *others = unit.payloads
+    document = replace(document, properties=(("CharacterSet", "UTF-8"),))
+    assert opened.units == (replace(unit, payloads=(document, *others)),)
     assert [one.content_id for one in opened.unwrapped if one.compressed] == [
         one.content_id for one in unit.payloads
     ]
@@ -135,3 +138,27 @@ def test_a_receipt_may_hold_marks_of_others_and_the_message_instead_of_digests()
     header = as4.find_refused_message(parcel, sample_parties.context().limits)
     assert header is not None
     assert (header.kind, header.is_answerable) == (Receipt.__name__, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"<a/>", "UTF-8"),
+        (b"<?xml version=\"1.0\" encoding='EUC-KR'?><a/>", "EUC-KR"),
+        ("<a/>".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_the_encoding_of_a_compressed_document_is_named(content: bytes, name: str) -> None:
+    pmode = sample_parties.pmode("z", packaging=as4_samples.COMPRESSED, **as4_samples.TERMS)
+    unit = replace(as4_samples.message(), payloads=(Payload("p@x", "application/xml", content),))
+    opened = as4_samples.verify(as4.seal((unit,), pmode, sample_parties.context())).unit
+    assert isinstance(opened, UserMessage)
+    assert opened.payloads[0].properties == (("CharacterSet", name),)
+
+
+def test_a_character_set_that_is_no_name_is_refused() -> None:
+    pmode = sample_parties.pmode("z", packaging=as4_samples.COMPRESSED, **as4_samples.TERMS)
+    payload = Payload("p@x", "application/xml", b"<a/>", (("CharacterSet", "!utf*"),))
+    parcel = as4.seal((replace(as4_samples.message(), payloads=(payload,)),), pmode, sample_parties.context())
+    with pytest.raises(GatewayError, match="GW304 CharacterSet is no name of an encoding"):
+        as4_samples.verify(parcel)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -32,10 +32,14 @@ from gateway.conformance.hostile import (
 )
 from gateway.errors import MISUSE, GatewayError
 
+if TYPE_CHECKING:
+    from gateway.message_model import PartyId
+
 __all__ = ["invite_suite", "list_suite_cases", "print_attacks", "run_suite", "verify_report_signature"]
 
 _HOSTILE = "hostile"
-_SUITES = (_HOSTILE, "ebms2")
+_AS4 = "as4"
+_SUITES = (_HOSTILE, "ebms2", _AS4)
 _JSON_WORDS = "print JSON, progress goes to standard error; or write it to a file"
 #: Where the suite listens unless told otherwise.
 _CALLBACK = "http://127.0.0.1:8790"
@@ -61,7 +65,7 @@ _EVERY_WORDS = "send a valid message after every N cases"
     "--profile",
     type=FILE,
     metavar="F",
-    help="(ebms2) what the gateway declares, by default that of the folder",
+    help="(ebms2) what the gateway declares, by default that of the folder; (as4) the name of a profile",
 )
 @click.option(
     "--listen", metavar="HOST:PORT", help="(ebms2) where callbacks come, if not at the agreed endpoint"
@@ -77,6 +81,10 @@ _EVERY_WORDS = "send a valid message after every N cases"
 def run_suite(arguments: Arguments) -> int:
     """Run the cases and print their results; return 1 when one failed."""
     check_report_options(arguments)
+    if arguments.suite == _AS4:
+        from gateway.cli.as4_run import run_as4_suite
+
+        return run_as4_suite(arguments)
     if arguments.suite != _HOSTILE:
         from gateway.cli.standard_run import run_standard_suite
 
@@ -158,6 +166,8 @@ def _read_partner_folder(partner: Path) -> AttackerKit:
 @json_option()
 def list_suite_cases(arguments: Arguments) -> int:
     """Print the cases of the suite."""
+    if arguments.suite == _AS4:
+        return _list_assertions(arguments)
     if arguments.suite != _HOSTILE:
         return _list_requirements(arguments)
     for case in select_cases(arguments.only):
@@ -167,6 +177,19 @@ def list_suite_cases(arguments: Arguments) -> int:
             print_json(row)
         else:
             print(f"{case.id}  [{case.face}] {case.title}")
+    return 0
+
+
+def _list_assertions(arguments: Arguments) -> int:
+    from gateway.cli.as4_run import DEFAULT_PROFILE, select_profile_assertions
+
+    rows = select_profile_assertions(DEFAULT_PROFILE, arguments.only)
+    if arguments.json:
+        found = [one.to_json() for one in rows]
+        print_json({"suite": arguments.suite, "profile": DEFAULT_PROFILE, "assertions": found})
+        return 0
+    for one in rows:
+        print(f"{one.id}  §{one.clause}  [{one.feature or one.side}] {one.title}")
     return 0
 
 
@@ -216,7 +239,7 @@ def invite_suite(arguments: Arguments) -> int:
         files = _INVITATIONS[arguments.suite](arguments)
     foreign = arguments.certificate is not None
     told = (
-        "Load the CPAs in its cpa folder into the gateway."
+        f"Load what is in its {'agreements' if arguments.suite == _AS4 else 'cpa'} folder into the gateway."
         if foreign
         else "The suite's parties are registered."
     )
@@ -241,7 +264,6 @@ def _invite_hostile(arguments: Arguments) -> list[str]:
 def _invite_standard(arguments: Arguments) -> list[str]:
     from gateway.cli.audited_changes import read_act
     from gateway.cli.conformance_home import find_receiver, list_hub_certificates
-    from gateway.cli.registration import read_party_id
     from gateway.cli.settings import read_verb_settings
     from gateway.cli.standard_home import (
         HubCertificates,
@@ -250,22 +272,50 @@ def _invite_standard(arguments: Arguments) -> list[str]:
     )
 
     if arguments.certificate is not None:
-        for name in ("party", "url"):
-            if getattr(arguments, name) is None:
-                raise GatewayError(MISUSE, f"a gateway of another make needs --{name}", f"--{name}")
-        gateway = (arguments.certificate, read_party_id(arguments.party), arguments.url)
         receiver = arguments.encryption_certificate
-        made = make_foreign_invitation(arguments.out, gateway, arguments.callback, receiver)
+        made = make_foreign_invitation(arguments.out, _read_foreign(arguments), arguments.callback, receiver)
     else:
         settings = read_verb_settings(arguments)
         certificates = HubCertificates(list_hub_certificates(settings), find_receiver(settings))
         made = invite_standard_suite(
             settings, arguments.out, arguments.callback, certificates, read_act(arguments)
         )
-    return [str(arguments.out / name) for name in sorted([*made.files, "profile.yaml"])]
+    return _list_files(arguments, made.files)
 
 
-_INVITATIONS: Final = {_HOSTILE: _invite_hostile, "ebms2": _invite_standard}
+def _invite_as4(arguments: Arguments) -> list[str]:
+    from gateway.cli.as4_home import invite_as4_suite, make_foreign_as4_invitation
+    from gateway.cli.audited_changes import read_act
+    from gateway.cli.conformance_home import find_receiver, list_hub_certificates
+    from gateway.cli.settings import read_verb_settings
+    from gateway.cli.standard_home import HubCertificates
+
+    if arguments.certificate is not None:
+        foreign = make_foreign_as4_invitation(
+            arguments.out, _read_foreign(arguments), arguments.callback, arguments.encryption_certificate
+        )
+        return _list_files(arguments, foreign.files)
+    settings = read_verb_settings(arguments)
+    certificates = HubCertificates(list_hub_certificates(settings), find_receiver(settings))
+    made = invite_as4_suite(settings, arguments.out, arguments.callback, certificates, read_act(arguments))
+    return _list_files(arguments, made.files)
+
+
+def _read_foreign(arguments: Arguments) -> tuple[Path, PartyId, str]:
+    """Return certificate, party id and URL of a gateway of another make; raise GW808 where one is missing."""
+    from gateway.cli.registration import read_party_id
+
+    for name in ("party", "url"):
+        if getattr(arguments, name) is None:
+            raise GatewayError(MISUSE, f"a gateway of another make needs --{name}", f"--{name}")
+    return arguments.certificate, read_party_id(arguments.party), arguments.url
+
+
+def _list_files(arguments: Arguments, files: Iterable[str]) -> list[str]:
+    return [str(arguments.out / name) for name in sorted([*files, "profile.yaml"])]
+
+
+_INVITATIONS: Final = {_HOSTILE: _invite_hostile, "ebms2": _invite_standard, _AS4: _invite_as4}
 
 
 @verb

@@ -9,7 +9,9 @@ from .suite_invitation import SUITE_PARTY as SUITE_PARTY
 from .suite_invitation import SUITE_PARTY_ID as SUITE_PARTY_ID
 from .suite_invitation import Invitation as Invitation
 from .suite_invitation import InvitedGateway as InvitedGateway
+from .suite_invitation import fill_agreement as fill_agreement
 from .suite_invitation import make_invitation as make_invitation
+from .suite_invitation import write_partner_files as write_partner_files
 from .suite_party import read_suite_party as read_suite_party
 from .suite_profile import SuiteProfile as SuiteProfile
 from .suite_profile import read_suite_profile as read_suite_profile

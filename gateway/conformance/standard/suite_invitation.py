@@ -30,7 +30,9 @@ __all__ = [
     "SUITE_PARTY_ID",
     "Invitation",
     "InvitedGateway",
+    "fill_agreement",
     "make_invitation",
+    "write_partner_files",
 ]
 
 SUITE_PARTY: Final = "suite-standard"
@@ -65,14 +67,19 @@ class Invitation:
 
     def write_files(self, out: Path) -> None:
         """Write every file below `out`, the key readable by its owner alone."""
-        try:
-            for name, content in self.files.items():
-                path = out / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch(0o600 if name.endswith(".key.pem") else 0o644)
-                path.write_bytes(content)
-        except OSError as error:
-            raise GatewayError(MISUSE, f"{out} cannot be written: {error.strerror}", "--out") from None
+        write_partner_files(self.files, out)
+
+
+def write_partner_files(files: Mapping[str, bytes], out: Path) -> None:
+    """Write files of a partner folder below `out`, keys readable by their owner alone; raise GW808."""
+    try:
+        for name, content in files.items():
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(0o600 if name.endswith(".key.pem") else 0o644)
+            path.write_bytes(content)
+    except OSError as error:
+        raise GatewayError(MISUSE, f"{out} cannot be written: {error.strerror}", "--out") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +120,9 @@ def make_invitation(
         "suite_envelope": f", certificate: {secret.certificate.sha256}",
         "gateway_envelope": "".join(f", certificate: {one.sha256}" for one in receiver),
     }
-    agreements = {kind: _fill_agreement(text, gateway, place, at) for kind, text in templates.items()}
+    agreements = {kind: fill_agreement(text, gateway, place, at) for kind, text in templates.items()}
     pinned = {
-        kind: _fill_agreement(text, gateway, place, at, pins)
+        kind: fill_agreement(text, gateway, place, at, pins)
         for kind, text in templates.items()
         if kind != PASSING
     }
@@ -139,7 +146,7 @@ def make_invitation(
     return Invitation(files, issued, secret, second, place, agreements)
 
 
-def _fill_agreement(
+def fill_agreement(
     text: bytes, gateway: InvitedGateway, callback: str, at: datetime, pins: Mapping[str, str] = _NO_PINS
 ) -> bytes:
     """Return an agreement with its values; `pins` are the texts that name certificates of both sides."""

@@ -7,6 +7,7 @@ exclusive canonical form is the text itself.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -35,6 +36,9 @@ _WSU: Final = write_attribute("xmlns:wsu", WSU)
 _UNDERSTOOD: Final = write_attribute("soap12:mustUnderstand", "true")
 _ENGLISH: Final = write_attribute("xml:lang", "en")
 _DECLARED_DS: Final = "<ds:Reference" + write_attribute("xmlns:ds", DS)
+_STATED_ENCODING: Final = re.compile(
+    rb"<\?xml[^>]{1,80}encoding\s*=\s*[\"']([A-Za-z][A-Za-z0-9._-]{0,40})[\"']"
+)
 _SEVERITIES: Final = {"Error": "failure", "Warning": "warning"}
 
 
@@ -145,9 +149,21 @@ def _write_properties(name: str, found: tuple[MessageProperty, ...]) -> str:
     )
 
 
+def _name_encoding(payload: Payload) -> list[MessageProperty]:
+    """Return the CharacterSet of an XML payload before compression, where nobody has said it (AS4 §3.1)."""
+    said = any(name == "CharacterSet" for name, _ in payload.properties)
+    if said or not payload.media_type.partition(";")[0].strip().lower().endswith(("/xml", "+xml")):
+        return []
+    marked = payload.content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    stated = None if marked else _STATED_ENCODING.match(payload.content)
+    name = "UTF-16" if marked else stated[1].decode("ascii") if stated is not None else "UTF-8"
+    return [MessageProperty("CharacterSet", name)]
+
+
 def _write_part_info(payload: Payload, compressed: bool) -> str:
     properties = [MessageProperty("MimeType", payload.media_type)]
     properties += [MessageProperty("CompressionType", GZIP_TYPE)] if compressed else []
+    properties += _name_encoding(payload) if compressed else []
     properties += [MessageProperty(name, value) for name, value in payload.properties]
     return write_element(
         "eb3:PartInfo",

@@ -56,6 +56,7 @@ _USER_MESSAGE: Final = make_eb3_name("UserMessage")
 _MOST_SIGNALS: Final = 3
 _LONGEST_PROPERTY: Final = 8192
 _MEDIA_TYPE: Final = re.compile(r"[!#$&^_.+\-\w]+/[!#$&^_.+\-\w]+(?:[ \t]*;[ -~]*)?", re.ASCII)
+_ENCODING_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +287,10 @@ def _make_part_info(
         raise_header_error(element, "a compressed part states its MimeType", HEADER_INCONSISTENT)
     if media_type is not None and not _MEDIA_TYPE.fullmatch(media_type):
         raise_header_error(element, "MimeType is no media type", MIME_MALFORMED)
+    charset = said.get("CharacterSet")
+    # AS4 §3.1: a name of XML 1.0 §4.3.3.
+    if compression is not None and charset is not None and not _ENCODING_NAME.fullmatch(charset):
+        raise_header_error(element, "CharacterSet is no name of an encoding", HEADER_INCONSISTENT)
     return PartInfo(
         content_id, tuple(said.items()), media_type, compression is not None, f"cid:{content_id[:256]}"
     )

@@ -1,0 +1,7 @@
+"""The assertions of profiles of AS4 as plays that run against any gateway."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

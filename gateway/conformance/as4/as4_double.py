@@ -1,0 +1,301 @@
+"""A simulated gateway of AS4 for trying the suite itself: a right one, and doubles that do one thing wrong.
+
+A suite that finds nothing wrong with a wrong gateway is worth nothing. Each double must be found out.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.conformance.as4.as4_party import As4Party, read_as4_party
+from gateway.conformance.as4.draft_message import DraftMessage, sign_again
+from gateway.conformance.as4.stranger_signer import make_stranger
+from gateway.conformance.hostile import HttpRequest, make_endpoint_target
+from gateway.conformance.partners import HttpReply, IncomingRequest, Membership, read_file
+from gateway.errors import NOT_SUPPORTED, GatewayError
+from gateway.message_model import ErrorSignal, MemoryBody, Payload, Receipt, UserMessage
+from gateway.pki import load_decryption_key, load_signer, read_certificate
+from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, SentUnit, as4
+from gateway.wire import DEFAULT_LIMITS, EB3
+
+__all__ = ["WRONG_WAYS", "As4Double", "read_as4_double"]
+
+_XML: Final = '<?xml version="1.0" encoding="{}"?><result xmlns="urn:example:result">{}</result>'
+_NOTHING: Final = HttpReply(200, "text/plain", b"")
+#: How long the double waits before a repeat, and how often it repeats.
+_INTERVAL: Final = 0.2
+_ATTEMPTS: Final = 3
+_ENDLESS: Final = 40
+_AES_256: Final = ("http://www.w3.org/2009/xmlenc11#aes256-gcm", "http://www.w3.org/2009/xmlenc11#rsa-oaep")
+#: What a double does wrong when it receives.
+_RECEIVING: Final = (
+    "always-200",
+    "always-refuses",
+    "takes-everything",
+    "unsigned-receipt",
+    "missing-digest",
+    "body-unsigned",
+    "same-id",
+    "other-code",
+    "bare-errors",
+    "forgets-receipts",
+    "keeps-nothing",
+    "delivers-compressed",
+    "delivers-pings",
+    "no-bom",
+    "no-properties",
+    "no-simple-soap",
+    "no-uncompressed",
+)
+#: The changes of a message that a double sends, by its name.
+_SENT_CHANGES: Final[Mapping[str, tuple[str, ...]]] = {
+    "two-party-ids": ("two-party-ids",),
+    "payload-in-body": ("payload-in-body",),
+    "no-mime-type": ("no-mime-type",),
+    "no-compression-type": ("no-compression-type",),
+    "no-charset": ("no-charset",),
+    "swapped-parts": ("swapped-parts",),
+    "other-reference": ("other-reference",),
+    "other-conversation": ("other-conversation",),
+    "bad-message-id": ("bad-message-id",),
+    "other-role": ("other-role",),
+    "other-service": ("other-service",),
+}
+#: What else a double does wrong when it sends.
+_SENDING: Final = (
+    "uncompressed",
+    "unencrypted",
+    "other-cipher",
+    "other-mask",
+    "parts-unsigned",
+    "stranger",
+    "never-repeats",
+    "never-stops",
+    "one-payload",
+    "tells-nobody",
+)
+WRONG_WAYS: Final = (*_RECEIVING, *_SENT_CHANGES, *_SENDING)
+
+
+@dataclass
+class As4Double:
+    """Answers POSTs as a gateway with one fault, `wrong`; without one as a gateway that does right.
+
+    What it delivers, and tells its producer and consumer, is in files of `folder`. A POST to
+    ``/control/KIND/CONVERSATION`` makes it send a message.
+    """
+
+    party: As4Party
+    folder: Path
+    wrong: str = ""
+    _kept: dict[str, tuple[str, HttpReply]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, request: IncomingRequest) -> HttpReply:
+        """Answer one POST."""
+        if request.path.startswith("/control/"):
+            kind, conversation = request.path.split("/")[2:4]
+            self._send_later(kind, conversation, None)
+            return _NOTHING
+        if self.wrong == "always-200":
+            return _NOTHING
+        if self.wrong == "always-refuses":
+            return HttpReply(500, "text/plain", b"not now\n")
+        parcel = Parcel({"Content-Type": request.headers.get("content-type", "")}, MemoryBody(request.body))
+        context = self.party.build_context()
+        try:
+            return self._answer(as4.open(parcel, context), context)
+        except GatewayError as problem:
+            return self._refuse(problem, parcel, context)
+
+    def _answer(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
+        unit = opened.unit
+        if not isinstance(unit, UserMessage):
+            return HttpReply(204)
+        self._refuse_wrongly(unit, opened)
+        with self._lock:
+            kept = self._kept.get(unit.message_id)
+        if kept is not None:
+            if kept[0] != opened.identity and self.wrong != "takes-everything":
+                return HttpReply(500, "text/plain", b"another message has this id\n")
+            return HttpReply(500, "text/plain", b"known\n") if self.wrong == "forgets-receipts" else kept[1]
+        reply = self._write_receipt(as4.make_receipt(opened, context), context)
+        with self._lock:
+            self._kept[unit.message_id] = (opened.identity, reply)
+        self._deliver(unit)
+        if unit.action == "Submit":
+            self._send_later("command", unit.conversation_id, unit.message_id)
+        return reply
+
+    def _refuse_wrongly(self, unit: UserMessage, opened: OpenedMessage) -> None:
+        """Refuse what is right, in the ways of some doubles."""
+        octets = opened.parcel.read_octets()
+        reasons = {
+            "no-bom": b"\xef\xbb\xbf<" in octets,
+            "no-properties": any(one.type for one in unit.properties),
+            "no-simple-soap": not unit.payloads,
+            "no-uncompressed": bool(unit.payloads) and not any(one.compressed for one in opened.unwrapped),
+        }
+        if reasons.get(self.wrong, False):
+            raise GatewayError(NOT_SUPPORTED, "the double refuses it")
+
+    def _write_receipt(self, receipt: Receipt, context: ProtocolContext) -> HttpReply:
+        if self.wrong == "missing-digest":
+            receipt = replace(receipt, references=receipt.references[:-1])
+        if self.wrong == "same-id" and receipt.ref_to_message_id:
+            receipt = replace(receipt, message_id=receipt.ref_to_message_id)
+        parcel = as4.seal((receipt,), None, context)
+        signer = self.party.membership.identity.signer
+        if self.wrong == "unsigned-receipt":
+            parcel = sign_again(parcel, None)
+        if self.wrong == "body-unsigned":
+            parcel = sign_again(parcel, signer, frozenset({"body-"}))
+        return HttpReply(200, parcel.get_header("Content-Type"), parcel.read_octets())
+
+    def _refuse(self, problem: GatewayError, parcel: Parcel, context: ProtocolContext) -> HttpReply:
+        if self.wrong == "takes-everything":
+            return self._take_anything(parcel, context)
+        refusal = as4.reject_parcel(problem, parcel, context)
+        unit = refusal.unit
+        if isinstance(unit, ErrorSignal):
+            self._write_file("consumer", unit.ref_to_message_id or "", f"{unit.errors[0].code}\n")
+            if self.wrong in ("other-code", "bare-errors"):
+                unit = _change_error(unit, self.wrong)
+                sealed = as4.seal((unit,), None, context)
+                return HttpReply(200, sealed.get_header("Content-Type"), sealed.read_octets())
+        if refusal.parcel is None:
+            return HttpReply(refusal.status)
+        return HttpReply(
+            refusal.status, refusal.parcel.get_header("Content-Type"), refusal.parcel.read_octets()
+        )
+
+    def _take_anything(self, parcel: Parcel, context: ProtocolContext) -> HttpReply:
+        try:
+            sent: SentUnit = as4.read_sent_unit(parcel, DEFAULT_LIMITS)
+        except GatewayError:
+            return _NOTHING
+        if not sent.references or not isinstance(sent.unit, UserMessage):
+            return _NOTHING
+        opened = OpenedMessage((sent.unit,), None, None, parcel, "")
+        receipt = replace(as4.make_receipt(opened, context), references=sent.references)
+        return self._write_receipt(receipt, context)
+
+    def _deliver(self, unit: UserMessage) -> None:
+        if self.wrong == "keeps-nothing" or (
+            unit.service == f"{EB3}service" and self.wrong != "delivers-pings"
+        ):
+            self._write_file("delivered", unit.message_id, "nothing\n")
+            return
+        contents = [one.content for one in unit.payloads]
+        if self.wrong == "delivers-compressed":
+            contents = [gzip.compress(one, mtime=0) for one in contents]
+        told = "".join(f"{hashlib.sha256(one).hexdigest()}\n" for one in contents)
+        self._write_file("delivered", unit.message_id, told)
+
+    def _write_file(self, kind: str, message_id: str, text: str) -> None:
+        if self.wrong == "tells-nobody" and kind != "delivered":
+            text = "nothing\n"
+        place = self.folder / kind
+        place.mkdir(exist_ok=True)
+        (place / hashlib.sha256(message_id.encode()).hexdigest()).write_text(text, encoding="utf-8")
+
+    # What it sends.
+
+    def _send_later(self, kind: str, conversation: str, about: str | None) -> None:
+        threading.Thread(target=self._send, args=(kind, conversation, about), daemon=True).start()
+
+    def _send(self, kind: str, conversation: str, about: str | None) -> None:
+        draft = self._make_draft(kind, conversation, about)
+        parcel = draft.build_parcel()
+        target = make_endpoint_target(draft.pmode.endpoint or "")
+        headers = {"Content-Type": parcel.get_header("Content-Type")}
+        attempts = {"never-repeats": 1, "never-stops": _ENDLESS}.get(self.wrong, _ATTEMPTS)
+        for _ in range(attempts):
+            answer = target.send(HttpRequest("ebms2", headers, parcel.read_octets()))
+            if answer.status == 200 and self.wrong != "never-stops":
+                return
+            time.sleep(_INTERVAL)
+        self._write_file("producer", draft.unit.message_id, "EBMS:0301 MissingReceipt\n")
+
+    def _make_draft(self, kind: str, conversation: str, about: str | None) -> DraftMessage:
+        context = self.party.build_context()
+        action = f"{EB3}test" if kind == "ping" else "Result"
+        pmode = self.party.get_sending_pmode("main", action)
+        if self.wrong == "uncompressed":
+            pmode = replace(pmode, packaging=None)
+        if self.wrong == "unencrypted":
+            pmode = replace(pmode, encryption=None)
+        elif self.wrong == "other-cipher" and pmode.encryption is not None:
+            pmode = replace(pmode, encryption=replace(pmode.encryption, algorithms=_AES_256))
+        signer = self.party.membership.identity.signer
+        unit = UserMessage(
+            message_id=context.make_message_id(),
+            conversation_id=conversation,
+            sender=pmode.sender,
+            receiver=pmode.receiver,
+            agreement=pmode.agreement,
+            timestamp=context.now.replace(microsecond=0),
+            service=pmode.service,
+            action=action,
+            ref_to_message_id=about,
+            payloads=_make_payloads("one" if self.wrong == "one-payload" else kind),
+        )
+        return DraftMessage(
+            unit,
+            pmode,
+            context,
+            make_stranger(context.now.year) if self.wrong == "stranger" else signer,
+            _SENT_CHANGES.get(self.wrong, ()),
+            leave_out=frozenset({"parts"} if self.wrong == "parts-unsigned" else ()),
+            change_secret=_change_mask if self.wrong == "other-mask" else None,
+        )
+
+
+def _change_mask(text: str) -> str:
+    return text.replace("mgf1sha256", "mgf1sha1")
+
+
+def _change_error(signal: ErrorSignal, wrong: str) -> ErrorSignal:
+    """Return an error with another code, or one that names no message and is only a warning."""
+    if wrong == "other-code":
+        return replace(signal, errors=tuple(replace(one, code="EBMS:0004") for one in signal.errors))
+    errors = tuple(replace(one, category="", origin="", title="") for one in signal.errors)
+    return replace(signal, errors=errors, ref_to_message_id=None)
+
+
+def _make_payloads(kind: str) -> tuple[Payload, ...]:
+    encoding = "UTF-16" if kind == "utf16" else "UTF-8"
+    document = _XML.format(encoding, "1").encode(encoding)
+    found = [Payload("p1@double.invalid", "application/xml", document, (("CharacterSet", encoding),))]
+    if kind == "several":
+        found += [Payload(f"p{one}@double.invalid", "text/plain", f"part {one}".encode()) for one in (2, 3)]
+    return tuple(found)
+
+
+def read_as4_double(folder: Path, key: Path, certificate: Path, shown: Path, wrong: str) -> As4Double:
+    """Return the gateway of a partner folder, with the key of that gateway; raise GW808 for bad files.
+
+    NAME.decryption.key.pem and its certificate are beside NAME.key.pem. `shown` is the folder of its files.
+    """
+    suite = read_as4_party(folder)
+    name = key.name.removesuffix(".key.pem")
+    secret, own = (key.with_name(f"{name}.decryption.{one}.pem") for one in ("key", "cert"))
+    known = suite.membership.identity
+    identity: Any = replace(
+        known,
+        signer=load_signer(read_file(key), read_file(certificate)),
+        hub=frozenset({known.signer.certificate.sha256}),
+        receiver=read_certificate(read_file(folder / "suite.decryption.cert.pem")),
+        decryption=load_decryption_key(read_file(secret), read_file(own)),
+    )
+    reversed_sides = Membership(
+        identity, suite.membership.book, suite.membership.theirs, suite.membership.ours
+    )
+    return As4Double(replace(suite, membership=reversed_sides), shown, wrong)
