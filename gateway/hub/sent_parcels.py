@@ -17,5 +17,8 @@ def find_sent_parcel(engine: Engine, party: str, protocol: str, message_id: str)
         row = messages.find_by_message_id(conn, "out", party, message_id)
         if row is None or row.protocol != protocol:
             return None
+        if row.purged_at is not None:
+            # Nothing can be compared with it any more.
+            return None
         headers, octets = messages.load_parcel(conn, row.id)
     return Parcel(headers, MemoryBody(octets))

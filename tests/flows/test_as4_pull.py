@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from gateway.cli.registration import load_agreement
 from gateway.message_model import MemoryBody, Party, PullRequest, Receipt, UserMessage
 from gateway.protocols import OpenedMessage, Parcel, as4
 from gateway.state_machines import DELIVERY
@@ -260,3 +261,18 @@ def test_requests_at_one_instant_get_different_messages(engine: Engine) -> None:
         answers = list(pool.map(story.house.post, parcels))
     bodies = [one.body for one in answers if b":PartyInfo" in one.body]
     assert len(bodies) == len(set(bodies)) == len(story.deliveries(agent="msh"))
+
+
+def test_two_partners_on_one_channel_get_their_own(story: Story) -> None:
+    story.register("broker2")
+    theirs = (
+        PULLED.replace(b"value: broker1", b"value: broker2")
+        .replace(b"broker1-hub", b"broker2-hub")
+        .replace(b"id: broker1-", b"id: broker2-")
+    )
+    with write_transaction(story.house.engine) as conn:
+        load_agreement(conn, theirs, "broker2.yaml", story.clock())
+    other = Neighbour("broker2", story.clock, theirs)
+    request = replace(ask(other), sender=pmodes(theirs)[0].sender)
+    assert code(pull(story.house, other, request))[0] == "EBMS:0006"
+    assert b":PartyInfo" in pull(story.house, story.broker).body

@@ -139,9 +139,11 @@ def test_what_waits_is_pulled_stored_and_acknowledged(scene: Scene) -> None:
 
 def test_a_message_that_is_given_again_is_stored_once_and_gets_the_stored_receipt(scene: Scene) -> None:
     parcel = scene.broker.seal(scene.broker.message())
-    scene.partner.waiting.extend((parcel, parcel))
+    scene.partner.waiting.extend((parcel, parcel, parcel))
     scene.tick(1)
     assert len(scene.read(messages.list_messages)) == 1
+    # It has not seen the receipt: asking on would bring the same again and again.
+    assert len(scene.partner.waiting) == 1
     assert len(scene.partner.receipts) == 2
     assert len({one.message_id for one in scene.partner.receipts}) == 1
 

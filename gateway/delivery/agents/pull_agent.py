@@ -35,7 +35,8 @@ _WITHOUT_END: Final = 1_000_000
 
 def list_pull_turns(hub: Hub, every: timedelta) -> list[RecurringTask]:
     """Return the recurring task of each channel from which we pull: one for each address."""
-    knowledge, now = hub.get_snapshot(), hub.clock()
+    # An idle worker hears of a new agreement by no message.
+    knowledge, now = hub.refresh_snapshot(), hub.clock()
     ours = frozenset(knowledge.identifiers.get(hub.party, ()))
     found: dict[tuple[str, str | None], RecurringTask] = {}
     for pmode in knowledge.book.list_pulling_pmodes(ours, now):
@@ -71,14 +72,18 @@ class PullAgent:
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
         """Pull until nothing waits any more, and end the turn."""
-        for _ in range(_MOST_MESSAGES):
-            if not self._pull_message(lease):
+        came: set[str] = set()
+        while len(came) < _MOST_MESSAGES:
+            message_id = self._pull_message(lease)
+            # A partner that gives one message twice has not seen its receipt yet: the next turn asks again.
+            if message_id is None or message_id in came:
                 break
+            came.add(message_id)
         with write_transaction(self._hub.engine, "pull.turn") as conn:
             make_lease_finisher(lease, self._hub.clock)(conn)
 
-    def _pull_message(self, lease: DeliveryLease) -> bool:
-        """Pull once and store what came; return False when nothing was there."""
+    def _pull_message(self, lease: DeliveryLease) -> str | None:
+        """Pull once and store what came; return its MessageId, None when nothing was there."""
         knowledge = self._hub.refresh_snapshot()
         pmode = self._find_pmode(lease, knowledge)
         context = self._hub.make_protocol_context(knowledge)
@@ -99,7 +104,7 @@ class PullAgent:
         if not answer.body.strip():
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, "it answered a PullRequest with nothing", "HTTP")
         require_identity_coding(answer)
-        told: list[bool] = []
+        told: list[str | None] = []
         try:
             run_with_current_register(
                 self._hub,
@@ -121,17 +126,17 @@ class PullAgent:
 
     def _take_answer(
         self, asked: PullRequest, pmode: PMode, answer: HttpAnswer, knowledge: RegisterSnapshot
-    ) -> bool:
+    ) -> str | None:
         protocol, context = PROTOCOLS[pmode.protocol], self._hub.make_protocol_context(knowledge)
         opened = protocol.open(_make_parcel(answer), context, SentUnit(asked))
         if not isinstance(opened.unit, ErrorSignal):
             receive_response(self._hub, protocol, opened, knowledge)
-            return True
+            return opened.unit.message_id
         problem = make_refusal_error(opened.unit)
         if opened.unit.highest_severity == "Error" and problem is not None:
             # Anyone may have written it: the next turn asks again.
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, problem.detail, problem.location, theirs=problem.theirs)
-        return False
+        return None
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
         """Give up the failed turns before: only the last one stays FAILED, for the operator to see."""

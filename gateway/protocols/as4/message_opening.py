@@ -146,6 +146,9 @@ def _name_bundled_answer(
     named = name_answer_parties(unit, sent)
     if context.get_party_name(named.sender) != context.get_party_name(opened.unit.sender):
         raise GatewayError(SIGNER_MISMATCH, "the answer is about a message to another party", SIGNATURE)
+    if opened.signed is not None and isinstance(sent.unit, UserMessage):
+        pmode, _ = match_agreed_pmode(sent.unit, "as4", context)
+        _check_pinned_signer(opened.signed.certificate, pmode, named.sender)
     check_answer(replace(opened, units=(named,)), sent)
     return named
 
@@ -178,12 +181,9 @@ def _verify_signer(
     message: As4Message, pmode: PMode, sender: Party, context: ProtocolContext
 ) -> VerifiedSignature | None:
     """Return the signature, of a registered and valid certificate of the sender."""
-    forward = sender.ids[0] in pmode.from_party
-    pins = pmode.security.certificates if forward else pmode.security.reply_certificates
 
     def check_signer_certificate(certificate: Certificate) -> None:
-        if pins and certificate.sha256 not in pins:
-            raise GatewayError(SIGNER_MISMATCH, "the agreement pins another certificate", SIGNATURE)
+        _check_pinned_signer(certificate, pmode, sender)
         context.check_certificate_party(certificate, sender, SIGNATURE)
         if message.secret:
             context.check_signing_certificate(certificate, SIGNATURE)
@@ -194,6 +194,14 @@ def _verify_signer(
         check_agreed_algorithms(signed, pmode)
         context.check_signing_certificate(signed.certificate, SIGNATURE)
     return signed
+
+
+def _check_pinned_signer(certificate: Certificate, pmode: PMode, sender: Party) -> None:
+    """Raise GW209 for a certificate that is not one of those pinned for this side of a P-Mode."""
+    forward = sender.ids[0] in pmode.from_party
+    pins = pmode.security.certificates if forward else pmode.security.reply_certificates
+    if pins and certificate.sha256 not in pins:
+        raise GatewayError(SIGNER_MISMATCH, "the agreement pins another certificate", SIGNATURE)
 
 
 def _open_answer(
