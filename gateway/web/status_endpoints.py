@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from flask import Flask, Response
 from sqlalchemy import Engine
@@ -13,6 +15,9 @@ from gateway.monitor import health, metrics
 from gateway.store import UsagePeriod
 
 __all__ = ["HubProbes", "build_status_application"]
+
+#: Seconds that a question for readiness waits for the answer to the one before it.
+_ASKING_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class HubProbes:
 def build_status_application(engine: Engine, ours: HubProbes | None = None) -> Flask:
     """Return the application of the status endpoints; `ours` are the queries about the hub itself."""
     hub = ours or HubProbes()
+    asking = threading.Lock()
     application = Flask("gateway", static_folder=None)
 
     @application.get("/status/live")
@@ -35,11 +41,16 @@ def build_status_application(engine: Engine, ours: HubProbes | None = None) -> F
 
     @application.get("/status/ready")
     def answer_ready() -> Response:
-        problem = health.find_readiness_problem(engine) or hub.unready()
-        if problem is None:
-            return Response("ready\n", mimetype="text/plain")
-        words = health.describe_unreadiness(engine, problem)
-        return Response(f"{words}\n", status=503, mimetype="text/plain")
+        # A server that does not answer would hold the thread of each question until its time is over.
+        if not asking.acquire(timeout=_ASKING_SECONDS):
+            words = f"{NO_ROOM.id} the database does not answer"
+            return Response(f"{words}\n", status=503, mimetype="text/plain")
+        try:
+            problem = health.find_readiness_problem(engine) or hub.unready()
+            words = "ready" if problem is None else health.describe_unreadiness(engine, problem)
+        finally:
+            asking.release()
+        return Response(f"{words}\n", status=200 if problem is None else 503, mimetype="text/plain")
 
     @application.get("/metrics")
     def answer_metrics() -> Response:

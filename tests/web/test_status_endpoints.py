@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine
 
 from gateway.store import make_engine
-from gateway.web.status_endpoints import build_status_application
+from gateway.web import status_endpoints
+from gateway.web.status_endpoints import HubProbes, build_status_application
 from tests.kit.ports import find_free_port
 
 
@@ -37,3 +42,30 @@ def test_without_a_database_metrics_are_one_line_and_those_of_the_process_go_on(
     assert "gateway_database_reserve_octets" in process.text
     assert "Traceback" not in caplog.text
     engine.dispose()
+
+
+def test_a_database_that_does_not_answer_holds_one_question(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks meanwhile is told so at once, and keeps no thread of the server."""
+    monkeypatch.setattr(status_endpoints, "_ASKING_SECONDS", 0.05)
+    asked, answered = threading.Event(), threading.Event()
+
+    def wait_for_the_server() -> None:
+        asked.set()
+        answered.wait(20)
+
+    client = build_status_application(engine, HubProbes(unready=wait_for_the_server)).test_client()
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(client.get, "/status/ready")
+        asked.wait(20)
+        others = [ask_readiness(client) for _ in range(3)]
+        answered.set()
+        assert first.result().text == "ready\n"
+    assert others == [(503, "GW806 the database does not answer\n")] * 3
+    assert ask_readiness(client) == (200, "ready\n")
+
+
+def ask_readiness(client: FlaskClient) -> tuple[int, str]:
+    answer = client.application.test_client().get("/status/ready")
+    return answer.status_code, answer.text
