@@ -36,7 +36,7 @@ from gateway.hub.forward import (
 )
 from gateway.hub.held_cases import LackingSubmission, cancel_hold, hold_case
 from gateway.hub.hub import Hub
-from gateway.hub.open_application import open_application
+from gateway.hub.open_application import open_applications
 from gateway.hub.open_cases import find_named_case
 from gateway.hub.outbox import FinishLease, enqueue_task
 from gateway.hub.partial_release import (
@@ -58,7 +58,7 @@ from gateway.hub.split import (
     process_submission,
 )
 from gateway.hub.withdraw import compose_cancellations, withdraw_case
-from gateway.state_machines import REQUEST
+from gateway.state_machines import CASE, REQUEST
 from gateway.store import (
     NewCase,
     StateEvent,
@@ -312,14 +312,16 @@ def _start_case(
     note_joined_results(conn, case, (one.key for _, one in used.taken), now)
     await_unknown_requirements(conn, case, used, now)
     payloads.store_payloads(conn, [one.envelope for one in (*applications, *customs)], now)
-    for sequence, told_one in enumerate(zip(intake.prepared, applications, strict=True), start=1):
-        open_application(conn, hub, (case, sequence, intake.bundle), told_one, now)
+    asked = list(zip(intake.prepared, applications, strict=True))
+    open_applications(conn, hub, (case, 1, intake.bundle), asked, now)
     enqueue_registration_calls(conn, customs, case, now)
     if intake.prepared:
-        cases.apply_event(conn, case, StateEvent("dispatch", now, _ACTOR), **further)
+        before = CASE.initial if held is None else held.state
+        cases.apply_event(conn, case, StateEvent("dispatch", now, _ACTOR), before=before, **further)
     else:
         conclude_unasked_case(conn, intake.units, case, now, **further)
-    settle_deadlines(conn, hub, case, now, begun={one.number for one in intake.prepared})
+    begun = {one.number for one in intake.prepared}
+    settle_deadlines(conn, hub, case, now, begun=begun, opened=held is None)
     data = _describe_admission(intake) | {"bundle": intake.bundle}
     record_evidence(conn, "admitted", "case", case, arrived.row.identity_sha256, data, now)
 

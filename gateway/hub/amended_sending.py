@@ -27,7 +27,7 @@ from gateway.hub.completion import make_concern, make_standing_decisions
 from gateway.hub.fees import keep_fee_due
 from gateway.hub.forward import ComposedCall, enqueue_later_call
 from gateway.hub.hub import Hub
-from gateway.hub.open_application import open_application
+from gateway.hub.open_application import open_applications
 from gateway.hub.open_cases import list_cancellable_requests
 from gateway.hub.sent_applications import SUBMISSION, end_overtaken_calls
 from gateway.hub.split import PreparedApplication, ProcessedSubmission
@@ -169,6 +169,5 @@ def add_applications(
     """Open the applications that the case did not have."""
     sequence = max((row.sequence for row in asked), default=0)
     new = [one for one in intake.prepared if one.number in intake.new]
-    for place, one in enumerate(new, start=sequence + 1):
-        told = one, composed.changed[one.number]
-        open_application(conn, hub, (turn.case, place, intake.bundle), told, turn.now)
+    told = [(one, composed.changed[one.number]) for one in new]
+    open_applications(conn, hub, (turn.case, sequence + 1, intake.bundle), told, turn.now)

@@ -162,7 +162,7 @@ def _choose_decision_event(conn: Connection, request: OpenRequest) -> str:
     if request.state == "DECIDED":
         return "correct"
     standing = make_standing_decisions(
-        decisions.list_by_request(conn, request.id), {request.id: request.number}
+        decisions.list_by_request(conn, request.id, request.case_id), {request.id: request.number}
     )
     return "decide" if is_decided(make_concern(request.copy_state()), standing) else "decide_item"
 

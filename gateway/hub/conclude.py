@@ -88,7 +88,7 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
                 now,
             )
             if customs is not None:
-                known = enqueue_late_pending_call(conn, pending, case_id, now)
+                known = enqueue_late_pending_call(conn, pending, (case_id, earlier), now)
                 enqueue_outcome_call(conn, customs, (case_id, told.key), known, now)
         finish(conn)
         if isinstance(outgoing, KeptDocument):

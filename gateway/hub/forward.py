@@ -35,7 +35,7 @@ __all__ = [
     "compose_outcome_call",
     "compose_registration_calls",
     "enqueue_amendment_calls",
-    "enqueue_application_call",
+    "enqueue_application_calls",
     "enqueue_cancellation_call",
     "enqueue_clearance_call",
     "enqueue_late_report",
@@ -218,12 +218,19 @@ def _compose_call(hub: Hub, call: OutgoingCall) -> ComposedCall:
     return ComposedCall(replace(call, document=None, attachments=()), envelope)
 
 
-def enqueue_application_call(
-    conn: Connection, call: ComposedCall, case: int, asked: tuple[int, str], now: datetime
+def enqueue_application_calls(
+    conn: Connection,
+    calls: Sequence[ComposedCall],
+    case: int,
+    asked: Sequence[tuple[int, str]],
+    now: datetime,
 ) -> None:
-    """Queue the call that sends an application; `asked` is the request's row id and number."""
-    request, number = asked
-    _enqueue_call(conn, call, _QueuePlace(case, f"submit:{number}", ("request", request)), now)
+    """Queue the calls that send applications together; `asked` are the requests' row ids and numbers."""
+    new = [
+        _make_delivery(conn, call, _QueuePlace(case, f"submit:{number}", ("request", request)), now, {})
+        for call, (request, number) in zip(calls, asked, strict=True)
+    ]
+    deliveries.enqueue_deliveries(conn, new, now)
 
 
 def enqueue_registration_calls(
@@ -312,10 +319,13 @@ def enqueue_late_report(conn: Connection, call: ComposedCall, case: int, key: st
 
 
 def enqueue_late_pending_call(
-    conn: Connection, call: ComposedCall | None, case: int, now: datetime
+    conn: Connection, call: ComposedCall | None, about: tuple[int, Sequence[Row[Any]]], now: datetime
 ) -> Sequence[Row[Any]]:
-    """Queue code 18 once, behind all that customs was told; return the deliveries of the case then."""
-    earlier = deliveries.list_by_case(conn, case)
+    """Queue code 18 once, behind all that customs was told; return the deliveries of the case then.
+
+    `about` is the case and its deliveries so far; those to the applicant do not count.
+    """
+    case, earlier = about
     if call is None:
         return earlier
     last = max((row.id for row in earlier if row.destination == CUSTOMS), default=None)
@@ -358,19 +368,22 @@ class _QueuePlace:
 def _enqueue_call(
     conn: Connection, call: ComposedCall, place: _QueuePlace, now: datetime, **parameters: str
 ) -> int | None:
-    return deliveries.enqueue_delivery(
-        conn,
-        NewDelivery(
-            agent="soap",
-            destination=call.call.destination,
-            subject_type=place.subject[0],
-            subject_id=str(place.subject[1]),
-            dedupe_key=place.key,
-            case_id=place.case,
-            wire_id=call.call.message_id,
-            payload_sha256=payloads.store_payload(conn, call.envelope, now),
-            parameters={"operation": call.call.operation, **parameters},
-            follows=place.follows,
-        ),
-        now,
+    return deliveries.enqueue_delivery(conn, _make_delivery(conn, call, place, now, parameters), now)
+
+
+def _make_delivery(
+    conn: Connection, call: ComposedCall, place: _QueuePlace, now: datetime, parameters: dict[str, str]
+) -> NewDelivery:
+    """Store the envelope of a call, and return its delivery."""
+    return NewDelivery(
+        agent="soap",
+        destination=call.call.destination,
+        subject_type=place.subject[0],
+        subject_id=str(place.subject[1]),
+        dedupe_key=place.key,
+        case_id=place.case,
+        wire_id=call.call.message_id,
+        payload_sha256=payloads.store_payload(conn, call.envelope, now),
+        parameters={"operation": call.call.operation, **parameters},
+        follows=place.follows,
     )

@@ -83,18 +83,21 @@ class LackingSubmission:
     parent: int | None = None
 
 
-def find_held_case(hub: Hub, submission: Submission, declarant: str, message: int) -> Row[Any] | None:
+def find_held_case(hub: Hub, submission: Submission, declarant: str, message: Row[Any]) -> Row[Any] | None:
     """Return the held case that a supplement or an amendment is about; None where it is not held.
 
-    The `message` (row id) that opened the case is about it too, when it is looked at again.
+    The `message` that opened the case is about it too, when it is looked at again. One that has opened no
+    case yet is about none.
     """
     if submission.function not in ("9", "13", "35"):
+        return None
+    if submission.function == "9" and message.case_id is None:
         return None
     with read_transaction(hub.engine) as conn:
         case = cases.find_by_reference(conn, declarant, submission.reference)
     if case is None or case.state != "HELD":
         return None
-    return case if submission.function != "9" or case.message == message else None
+    return case if submission.function != "9" or case.message == message.id else None
 
 
 def make_held_numbers(hub: Hub, submission: Submission, case: Row[Any], arrived: Row[Any]) -> CaseNumbers:

@@ -210,6 +210,10 @@ class Hub:
         """Return a snapshot of the register as it is now, in the transaction that reads what it is for."""
         return self.register.confirm_snapshot(conn)
 
+    def confirm_version(self, version: int) -> RegisterSnapshot:
+        """Return a snapshot of the register that is not older than a version that was just read."""
+        return self.register.confirm_version(version)
+
     def is_snapshot_current(self, knowledge: RegisterSnapshot) -> bool:
         """Return whether the register is unchanged since the snapshot `knowledge` was taken."""
         return self.register.is_snapshot_current(knowledge)

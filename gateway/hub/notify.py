@@ -25,12 +25,11 @@ from gateway.hub.outbox import (
     QueuedMessage,
     make_case_header,
     make_request_state,
-    read_undecided_snapshot,
+    make_undecided_snapshot,
     seal_notice,
     store_message,
 )
-from gateway.store import agency_requests as requests
-from gateway.store import cases, notices, read_transaction, write_transaction
+from gateway.store import cases, find_notice_facts, read_transaction, write_transaction
 
 __all__ = ["notify_applicant"]
 
@@ -39,18 +38,20 @@ def notify_applicant(hub: Hub, notice_id: int, finish: FinishLease) -> None:
     """Send the applicant one notice of an agency, where the agreement has a P-Mode for notices."""
     now = hub.clock()
     with read_transaction(hub.engine) as conn:
-        said = notices.find_by_id(conn, notice_id)
-        request = requests.find_by_id(conn, said.request_id) if said else None
-        if said is None or request is None:
-            raise GatewayError(OUR_MISTAKE, f"notice {notice_id} is gone")
-        facts = read_undecided_snapshot(conn, hub, request.case_id)
+        found = find_notice_facts(conn, notice_id)
+    if found is None:
+        raise GatewayError(OUR_MISTAKE, f"notice {notice_id} is gone")
+    said, request, facts = found.notice, found.request, make_undecided_snapshot(hub, found.of_case)
     outgoing = seal_notice(hub, facts, _make_notice_document(facts, request, said, now), now)
     with write_transaction(hub.engine, "conclude.notice") as conn:
         case = cases.lock_case(conn, request.case_id)
-        if outgoing is not None:
-            store_message(conn, hub, facts, QueuedMessage(outgoing, f"notice:{notice_id}"), now)
+        queued = outgoing is not None and store_message(
+            conn, hub, facts, QueuedMessage(outgoing, f"notice:{notice_id}"), now
+        )
         finish(conn)
-        case_closing.close_case_when_done(conn, case, now)
+        if not queued:
+            # Otherwise the delivery of the message closes the case.
+            case_closing.close_case_when_done(conn, case, now)
 
 
 def _make_notice_document(

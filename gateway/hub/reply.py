@@ -290,8 +290,7 @@ def _store_receipt(conn: Connection, request: OpenRequest, said: str) -> None:
 def _correlate_receipt(conn: Connection, request: OpenRequest, said: str) -> None:
     # Some agencies give one receipt number to several applications: it then identifies the first one.
     value = f"{request.agency}:{said}"
-    if correlations.find_correlation(conn, "agency-receipt", value) is None:
-        correlations.insert_correlation(conn, "agency-receipt", value, request.case_id, request.id)
+    correlations.ensure_correlation(conn, "agency-receipt", value, request.case_id, request.id)
 
 
 def _apply_notice(
@@ -308,7 +307,10 @@ def _apply_notice(
     if stored is None:
         return
     decisions.insert_decisions(
-        conn, [_make_decision_row(request, notice, one) for one in notice.decisions], now
+        conn,
+        [_make_decision_row(request, notice, one) for one in notice.decisions],
+        now,
+        case_id=case.id,
     )
     if request.removed:
         # What is said of a removed item is kept and passed on, and does not count.

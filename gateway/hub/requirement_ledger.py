@@ -33,7 +33,7 @@ from gateway.cases import (
 from gateway.evidence import record_evidence
 from gateway.harmonize import UnitTable
 from gateway.hub.completion import load_requirement_results
-from gateway.store import NewRequirementUse, requirement_quantities
+from gateway.store import NewRequirementUse, item_releases, requirement_quantities
 
 __all__ = [
     "apply_decided_items",
@@ -235,6 +235,8 @@ def apply_decided_items(
     An agency may correct a rejection after the quantity was given back. When it is used elsewhere
     meanwhile, nothing is taken, and evidence says so: the agency's decision holds all the same.
     """
+    if not item_releases.may_have_outside_decisions(conn, case_id):
+        return
     uses = requirement_quantities.list_uses_of_case(conn, case_id)
     if not uses:
         return

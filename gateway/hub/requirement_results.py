@@ -169,10 +169,9 @@ def await_unknown_requirements(conn: Connection, case_id: int, judged: JudgedCla
     The task looks again after this transaction: a result may be stored at this moment.
     """
     new = [make_awaited_use(case_id, use) for use in judged.unknown]
-    requirement_results.insert_awaited_uses(conn, new, now)
-    if new:
-        turn = max(row.id for row in requirement_results.list_awaited_uses(conn, case_id))
-        enqueue_look(conn, "join", case_id, f"await:{case_id}:{turn}", now)
+    stored = requirement_results.insert_awaited_uses(conn, new, now)
+    if stored:
+        enqueue_look(conn, "join", case_id, f"await:{case_id}:{max(stored)}", now)
 
 
 def make_awaited_use(case_id: int, use: RequirementUse) -> NewAwaitedUse:
@@ -184,6 +183,8 @@ def make_awaited_use(case_id: int, use: RequirementUse) -> NewAwaitedUse:
 def note_joined_results(conn: Connection, case_id: int, wanted: Iterable[int], now: datetime) -> None:
     """Record for a case, and for each requirement (row id) with a result, that the case has the result."""
     mine = set(wanted)
+    if not mine:
+        return
     uses = [row for row in requirement_quantities.list_uses_of_case(conn, case_id)
             if row.requirement_id in mine and row.returned_at is None]  # fmt: skip
     said = {one.subject for one in load_requirement_results(conn, mine)}

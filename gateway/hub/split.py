@@ -310,7 +310,7 @@ def _assign_numbers(
     hub: Hub, arrived: StoredSubmission, submission: Submission, declarant: str
 ) -> CaseNumbers:
     """Return new numbers, or those of the case that is supplemented, amended or withdrawn."""
-    held = find_held_case(hub, submission, declarant, arrived.row.id)
+    held = find_held_case(hub, submission, declarant, arrived.row)
     if held is not None:
         return make_held_numbers(hub, submission, held, arrived.row)
     message, year = arrived.row.id, arrived.row.received_at.year

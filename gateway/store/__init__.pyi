@@ -86,6 +86,9 @@ from .audit_log import AuditEntry as AuditEntry
 from .audit_log import AuditFilter as AuditFilter
 from .calendar_editions import NewCalendarEdition as NewCalendarEdition
 from .case_answers import NewAnswer as NewAnswer
+from .case_facts import CaseFacts as CaseFacts
+from .case_facts import find_case_facts as find_case_facts
+from .case_facts import find_notice_facts as find_notice_facts
 from .cases import NewCase as NewCase
 from .certificate_coverage import WARNING as WARNING
 from .certificate_coverage import CertificateCoverage as CertificateCoverage

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, text, update
 
 from gateway.state_machines import REQUEST
 from gateway.store import transitions
@@ -23,20 +23,32 @@ __all__ = [
     "find_by_requirement",
     "forget_refused_cancellations",
     "insert_request",
+    "insert_requests",
     "list_by_case",
     "list_overdue_requests",
     "outdate_decisions",
-    "set_due_time",
+    "set_due_times",
     "set_required_items",
     "set_sent_document",
 ]
 
-_INSERT = insert(agency_requests)
+_INSERT = insert(agency_requests).returning(agency_requests.c.id, agency_requests.c.number)
 _GET = select(agency_requests).where(agency_requests.c.id == bindparam("wanted"))
 _OF_CASE = (
     select(agency_requests)
     .where(agency_requests.c.case_id == bindparam("wanted"))
     .order_by(agency_requests.c.sequence, agency_requests.c.id)
+)
+
+
+_SET_DUE = (
+    update(agency_requests).where(agency_requests.c.id == bindparam("wanted")).values(due_at=bindparam("due"))
+)
+#: PostgreSQL: the times of several requests, given as two arrays.
+_SET_DUE_TIMES = text(
+    "UPDATE agency_requests SET due_at = told.due_at "
+    "FROM unnest(CAST(:requests AS bigint[]), CAST(:dues AS timestamptz[])) AS told (id, due_at) "
+    "WHERE agency_requests.id = told.id"
 )
 
 
@@ -64,9 +76,19 @@ class NewAgencyRequest:
 
 def insert_request(conn: Connection, request: NewAgencyRequest) -> int:
     """Store the request in its first state; return its id."""
-    values = asdict(request) | {"required": [list(pair) for pair in request.required]}
-    done = conn.execute(_INSERT, values | {"state": REQUEST.initial})
-    return int(done.inserted_primary_key[0])  # type: ignore[index]
+    return insert_requests(conn, [request])[0]
+
+
+def insert_requests(conn: Connection, new: Sequence[NewAgencyRequest]) -> tuple[int, ...]:
+    """Store requests in their first state by one statement; return their ids in the order given."""
+    if not new:
+        return ()
+    rows = [
+        asdict(one) | {"required": [list(pair) for pair in one.required], "state": REQUEST.initial}
+        for one in new
+    ]
+    stored = {row.number: int(row.id) for row in conn.execute(_INSERT, rows)}
+    return tuple(stored[one.number] for one in new)
 
 
 def apply_event(conn: Connection, request: int, what: StateEvent, **values: Any) -> str:
@@ -77,9 +99,15 @@ def apply_event(conn: Connection, request: int, what: StateEvent, **values: Any)
     return transitions.apply_event(conn, agency_requests, REQUEST, request, what, **values)
 
 
-def set_due_time(conn: Connection, request: int, due_at: datetime | None) -> None:
-    """Set until when the one who holds the request has to act; None where nothing is due."""
-    conn.execute(update(agency_requests).where(agency_requests.c.id == request).values(due_at=due_at))
+def set_due_times(conn: Connection, times: Mapping[int, datetime | None]) -> None:
+    """Set until when the one who holds each request (row id) has to act; None where nothing is due."""
+    if not times:
+        return
+    if conn.dialect.name == "sqlite" or len(times) == 1:
+        rows = [{"wanted": request, "due": due} for request, due in times.items()]
+        conn.execute(_SET_DUE, rows if len(rows) > 1 else rows[0])
+    else:
+        conn.execute(_SET_DUE_TIMES, {"requests": list(times), "dues": list(times.values())})
 
 
 def set_sent_document(conn: Connection, request: int, document_sha256: str) -> None:
@@ -133,7 +161,7 @@ def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     def read() -> Sequence[Row[Any]]:
         return conn.execute(_OF_CASE, {"wanted": case_id}).all()
 
-    return read_once(conn, (agency_requests,), ("requests of a case", case_id), read)
+    return read_once(conn, (agency_requests.name,), ("requests of a case", case_id), read)
 
 
 def list_overdue_requests(conn: Connection, now: datetime, limit: int = 100) -> Sequence[Row[Any]]:

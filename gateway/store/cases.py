@@ -72,6 +72,10 @@ def open_case(conn: Connection, case: NewCase, at: datetime) -> int:
     Raises GW406 while the declarant has a case under the reference; a REFUSED case frees the
     reference.
     """
+    # Most references are new.
+    first = _insert_version(conn, case, 1, at)
+    if first is not None:
+        return first
     for _ in range(_TRIES):
         versions = _list_versions(conn, case)
         standing = next((row for row in versions if row.state != "REFUSED"), None)
@@ -138,7 +142,7 @@ def lock_case(conn: Connection, case_id: int) -> Row[Any]:
     second must see the first. SQLite has locked the file already. A transaction that has locked the
     case, and has not written it since, has it in hand.
     """
-    row = read_once(conn, (cases,), ("locked case", case_id), lambda: _lock_case(conn, case_id))
+    row = read_once(conn, (cases.name,), ("locked case", case_id), lambda: _lock_case(conn, case_id))
     if row is None:
         raise GatewayError(NO_OPEN_CASE, f"there is no case {case_id}")
     return row
@@ -154,7 +158,7 @@ def lock_case_of_request(conn: Connection, request: int) -> Row[Any] | None:
     """Lock the case of a request (row id) until the transaction ends; None where there is no such request."""
     row = conn.execute(_LOCK_BY_REQUEST, {"request": request}).first()
     forget_reads(conn)
-    return row if row is None else read_once(conn, (cases,), ("locked case", row.id), lambda: row)
+    return row if row is None else read_once(conn, (cases.name,), ("locked case", row.id), lambda: row)
 
 
 def apply_event(

@@ -8,8 +8,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Update, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, Update, bindparam, func, insert, select, text, update
 
+from gateway.store import agency_requests as agency_request_times
 from gateway.store.calendar_editions import count_editions
 from gateway.store.deadline_tables import deadlines
 from gateway.store.tables import agency_requests, cases
@@ -25,6 +26,7 @@ __all__ = [
     "list_by_state",
     "list_due",
     "list_live",
+    "settle_times",
     "wake_unknown",
 ]
 
@@ -37,6 +39,15 @@ _LIVE: Final = (
     .with_for_update(key_share=True)
 )
 _UNKNOWN: Final = select(_D.id).where(_D.state == "UNKNOWN").order_by(_D.id).with_for_update(key_share=True)
+#: PostgreSQL: deadlines with their last states, and requests with their due times, as arrays.
+_SETTLE: Final = text(
+    "WITH ended AS (UPDATE deadlines SET state = told.state, ended_at = :now, next_at = NULL "
+    "FROM unnest(CAST(:deadlines AS bigint[]), CAST(:states AS text[])) AS told (id, state) "
+    "WHERE deadlines.id = told.id) "
+    "UPDATE agency_requests SET due_at = owed.due_at "
+    "FROM unnest(CAST(:requests AS bigint[]), CAST(:dues AS timestamptz[])) AS owed (id, due_at) "
+    "WHERE agency_requests.id = owed.id"
+)
 _OF_CASE: Final = (
     select(deadlines, agency_requests.c.number.label("application"), agency_requests.c.agency)
     .join(agency_requests, agency_requests.c.id == _D.request_id)
@@ -68,6 +79,26 @@ def insert_deadlines(conn: Connection, new: Sequence[NewDeadline]) -> None:
     """Store deadlines; the case must be locked."""
     if new:
         conn.execute(insert(deadlines), [asdict(one) for one in new])
+
+
+def settle_times(
+    conn: Connection,
+    ended: Mapping[str, Sequence[int]],
+    due: Mapping[int, datetime | None],
+    now: datetime,
+) -> None:
+    """End deadlines of a locked case, given by their last state, and set when its requests are due.
+
+    PostgreSQL does both by one statement.
+    """
+    if conn.dialect.name == "sqlite" or not (ended and due):
+        for state, wanted in ended.items():
+            change_deadlines(conn, wanted, {"state": state, "ended_at": now, "next_at": None})
+        agency_request_times.set_due_times(conn, due)
+        return
+    told = [(one, state) for state, wanted in ended.items() for one in wanted]
+    values = {"deadlines": [one for one, _ in told], "states": [state for _, state in told], "now": now}
+    conn.execute(_SETTLE, {**values, "requests": list(due), "dues": list(due.values())})
 
 
 def change_deadline(conn: Connection, deadline: int, values: Mapping[str, Any]) -> None:

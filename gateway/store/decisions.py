@@ -45,6 +45,8 @@ _OF_CASE = (
 )
 _IN_ORDER = _OF_CASE.order_by(decisions.c.id)
 _CURRENT = _OF_CASE.where(decisions.c.superseded_by.is_(None)).order_by(decisions.c.item, decisions.c.law)
+#: What changes which decisions count: a write of their table, or of that column of their requests.
+_COUNTED_BY: Final = (decisions.name, "outdated_decision")
 # These columns must be the same when an agency repeats a notice.
 _SAID = ("request_id", "issued_at", "decision", "number", "date", "quantity", "unit", "conditions")
 
@@ -67,14 +69,16 @@ class NewDecision:
     conditions: Sequence[str] = ()
 
 
-def insert_decisions(conn: Connection, new: Sequence[NewDecision], at: datetime) -> tuple[int, ...]:
-    """Store the new decisions and return their ids; the case must be locked.
+def insert_decisions(
+    conn: Connection, new: Sequence[NewDecision], at: datetime, *, case_id: int | None = None
+) -> tuple[int, ...]:
+    """Store the new decisions and return their ids; the case must be locked, `case_id` where it is known.
 
     An agency may repeat a notice. Raises GW702 when it repeats the number with other content.
     """
     stored = tuple(_insert_decision(conn, decision, at) for decision in new)
     for request in dict.fromkeys(decision.request_id for decision in new):
-        _mark_superseded(conn, request)
+        _mark_superseded(conn, request, case_id)
     return tuple(row for row in stored if row is not None)
 
 
@@ -100,9 +104,9 @@ def _insert_decision(conn: Connection, new: NewDecision, at: datetime) -> int | 
     return None
 
 
-def _mark_superseded(conn: Connection, request: int) -> None:
+def _mark_superseded(conn: Connection, request: int, case_id: int | None) -> None:
     groups = defaultdict(list)
-    for row in list_by_request(conn, request):
+    for row in list_by_request(conn, request, case_id):
         groups[row.item, row.law].append(row)
     changes = []
     for rows in groups.values():
@@ -113,13 +117,18 @@ def _mark_superseded(conn: Connection, request: int) -> None:
         conn.execute(_SUPERSEDE, changes)
 
 
-def list_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
-    """Return every decision on a request as it was amended last, in the order received."""
+def list_by_request(conn: Connection, request: int, case_id: int | None = None) -> Sequence[Row[Any]]:
+    """Return every decision on a request as it was amended last, in the order received.
+
+    With `case_id`, its case, all decisions of the case are read: whoever asks for them next has them.
+    """
+    if case_id is not None:
+        return [row for row in list_by_case(conn, case_id) if row.request_id == request]
 
     def read() -> Sequence[Row[Any]]:
         return conn.execute(_OF_REQUEST, {"wanted": request}).all()
 
-    return read_once(conn, (decisions, agency_requests), ("decisions on a request", request), read)
+    return read_once(conn, _COUNTED_BY, ("decisions on a request", request), read)
 
 
 def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
@@ -128,7 +137,7 @@ def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     def read() -> Sequence[Row[Any]]:
         return conn.execute(_IN_ORDER, {"wanted": case_id}).all()
 
-    return read_once(conn, (decisions, agency_requests), ("decisions on a case", case_id), read)
+    return read_once(conn, _COUNTED_BY, ("decisions on a case", case_id), read)
 
 
 def list_current_decisions(conn: Connection, case_id: int) -> Sequence[Row[Any]]:

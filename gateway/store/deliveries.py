@@ -39,7 +39,7 @@ __all__ = [
     "try_delivery",
 ]
 
-_INSERT = InsertIfAbsent(deliveries, ("dedupe_key",), "id")
+_INSERT = InsertIfAbsent(deliveries, ("dedupe_key",), "id", "dedupe_key")
 _GET = select(deliveries).where(deliveries.c.id == bindparam("wanted"))
 _OF_CASE = select(deliveries).where(deliveries.c.case_id == bindparam("wanted")).order_by(deliveries.c.id)
 _UNFINISHED = _OF_CASE.where(deliveries.c.state.not_in(sorted(DELIVERY.final)))
@@ -84,8 +84,14 @@ def enqueue_delivery(conn: Connection, delivery: NewDelivery, at: datetime) -> i
 
 
 def enqueue_deliveries(conn: Connection, new: Sequence[NewDelivery], at: datetime) -> tuple[int | None, ...]:
-    """Queue several deliveries; return their ids, or None for keys that exist already."""
-    return tuple(enqueue_delivery(conn, delivery, at) for delivery in new)
+    """Queue several deliveries together; return their ids, or None for keys that exist already."""
+    rows = [_make_delivery_row(delivery, at) for delivery in new]
+    if not rows:
+        return ()
+    lanes.ensure_lanes(conn, *(row["lane"] for row in rows if row["lane"] != lanes.LOCAL))
+    stored = _INSERT.insert_keyed(conn, rows, "dedupe_key")
+    found = (stored.get(delivery.dedupe_key) for delivery in new)
+    return tuple(None if one is None else int(one.id) for one in found)
 
 
 def _make_delivery_row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
     Row,
     Select,
     Text,
@@ -101,8 +102,27 @@ _NOTHING: Final = AttemptOutcome()
 _COLUMNS: Final = tuple(deliveries.c[one.name] for one in fields(DeliveryLease) if one.default is MISSING)
 
 
-def _build_claim_statement(*, suspects: bool, sharing: bool = False) -> Update:
-    """Return the claim; one that is `sharing` shares the lane itself, which then must have no capacity."""
+_LEASED: Final = get_next_state(DELIVERY, "QUEUED", "lease")
+_ACTIVE: Final = (
+    select(func.count())
+    .select_from(deliveries)
+    .where(deliveries.c.lane == bindparam("in_lane"), build_state_condition(deliveries, "ACTIVE"))
+)
+#: PostgreSQL: how many deliveries of a locked lane may be claimed.
+_FREE: Final = func.greatest(
+    0,
+    func.least(
+        bindparam("at_most", type_=Integer()),
+        bindparam("capacity", type_=Integer()) - _ACTIVE.scalar_subquery(),
+    ),
+)
+
+
+def _build_claim_statement(*, suspects: bool, sharing: bool = False, counting: bool = False) -> Update:
+    """Return the claim; one that is `sharing` shares the lane itself, which then must have no capacity.
+
+    One that is `counting` takes no more than the capacity of a locked lane leaves free.
+    """
     d = deliveries
     # Literal text in the statement, as for the states, so that the index of suspects is used.
     blame: ColumnElement[Any] = literal_column("lost > 0" if suspects else "lost = 0")
@@ -118,7 +138,7 @@ def _build_claim_statement(*, suspects: bool, sharing: bool = False) -> Update:
             MAY_FOLLOW,
         )
         .order_by(d.c.due_at, d.c.id)
-        .limit(bindparam("at_most", type_=d.c.attempt.type))
+        .limit(_FREE if counting else bindparam("at_most", type_=d.c.attempt.type))
         .with_for_update(skip_locked=True)
         .cte("due")
     )
@@ -150,7 +170,6 @@ def _build_claim_with_logs(claim: Update) -> Select[Any]:
     return found.add_cte(attempts.cte("attempts"), steps.cte("steps"))
 
 
-_LEASED: Final = get_next_state(DELIVERY, "QUEUED", "lease")
 _TOLD: Final = ("machine", "object_id", "from_state", "event", "to_state", "at", "actor")
 #: A lane without a capacity that may be claimed from, locked as `_SHARE_LANE` locks it.
 _SHARED: Final = (
@@ -168,9 +187,11 @@ _SHARED: Final = (
 _CLAIM: Final = _build_claim_statement(suspects=False)
 _CLAIM_SUSPECTS: Final = _build_claim_statement(suspects=True)
 _CLAIMS: Final = {
-    (suspects, sharing): _build_claim_with_logs(_build_claim_statement(suspects=suspects, sharing=sharing))
+    (suspects, way): _build_claim_with_logs(
+        _build_claim_statement(suspects=suspects, sharing=way == "shared", counting=way == "counted")
+    )
     for suspects in (False, True)
-    for sharing in (False, True)
+    for way in ("shared", "counted", "locked")
 }
 _LANE: Final = select(lanes.c.capacity, lanes.c.open_until, lanes.c.held_at, lanes.c.pulled).where(
     lanes.c.name == bindparam("in_lane")
@@ -179,11 +200,6 @@ _LANE: Final = select(lanes.c.capacity, lanes.c.open_until, lanes.c.held_at, lan
 _SHARE_LANE: Final = _LANE.with_for_update(skip_locked=True, read=True)
 # FOR NO KEY UPDATE does not conflict with the key share lock that a new delivery holds on its lane.
 _LOCK_LANE: Final = _LANE.with_for_update(skip_locked=True, key_share=True)
-_ACTIVE: Final = (
-    select(func.count())
-    .select_from(deliveries)
-    .where(deliveries.c.lane == bindparam("in_lane"), build_state_condition(deliveries, "ACTIVE"))
-)
 _ATTEMPT: Final = PreparedStatement(insert(delivery_attempts))
 
 
@@ -208,10 +224,13 @@ def claim_deliveries(
     wanted: dict[str, Any] = {"in_lane": lane, "now": now, "until": until, "me": me, "at_most": limit}
     if conn.dialect.name == "sqlite":
         return _claim_in_parts(conn, wanted, suspects=suspects)
-    sharing = known is not None and known.capacity is None
-    if not sharing:
-        wanted["at_most"] = _count_free_slots(conn, (lane, known), now, limit)
-    return _run_claim(conn, _CLAIMS[suspects, sharing], wanted) if wanted["at_most"] > 0 else ()
+    if known is not None and known.capacity is None:
+        return _run_claim(conn, _CLAIMS[suspects, "shared"], wanted)
+    row = _lock_lane(conn, lane, known)
+    if row is None or not _may_claim(row, now):
+        return ()
+    way = "locked" if row.capacity is None else "counted"
+    return _run_claim(conn, _CLAIMS[suspects, way], {**wanted, "capacity": row.capacity})
 
 
 def _run_claim(conn: Connection, statement: Any, wanted: dict[str, Any]) -> tuple[DeliveryLease, ...]:
@@ -222,7 +241,7 @@ def _run_claim(conn: Connection, statement: Any, wanted: dict[str, Any]) -> tupl
 def _claim_in_parts(conn: Connection, wanted: dict[str, Any], *, suspects: bool) -> tuple[DeliveryLease, ...]:
     """Claim on SQLite, where no statement changes two tables."""
     now = wanted["now"]
-    room = _count_free_slots(conn, (wanted["in_lane"], None), now, wanted["at_most"])
+    room = _count_free_slots(conn, wanted["in_lane"], now, wanted["at_most"])
     if room < 1:
         return ()
     leases = _run_claim(conn, _CLAIM_SUSPECTS if suspects else _CLAIM, {**wanted, "at_most": room})
@@ -234,23 +253,22 @@ def _claim_in_parts(conn: Connection, wanted: dict[str, Any], *, suspects: bool)
     return leases
 
 
-def _count_free_slots(conn: Connection, about: tuple[str, DueLane | None], now: datetime, limit: int) -> int:
-    """Return how many deliveries of a lane may be claimed; its row is locked then."""
-    lane, known = about
-    statement = _LANE
-    # SQLite has locked the whole database; elsewhere the lane may have been held since it was read.
-    if conn.dialect.name != "sqlite":
-        read = conn.execute(_LANE, {"in_lane": lane}).first() if known is None else known
-        counted = read is not None and read.capacity is not None
-        statement = _LOCK_LANE if counted else _SHARE_LANE
-    row = conn.execute(statement, {"in_lane": lane}).first()
+def _lock_lane(conn: Connection, lane: str, known: DueLane | None) -> Any:
+    """Return a lane as it is now, locked; None where another worker claims from it, or it is not there."""
+    read = conn.execute(_LANE, {"in_lane": lane}).first() if known is None else known
+    counted = read is not None and read.capacity is not None
+    row = conn.execute(_LOCK_LANE if counted else _SHARE_LANE, {"in_lane": lane}).first()
+    # One that has got a capacity since it was read is locked for counting the next time.
+    return None if row is None or (row.capacity is not None and not counted) else row
+
+
+def _count_free_slots(conn: Connection, lane: str, now: datetime, limit: int) -> int:
+    """Return how many deliveries of a lane may be claimed on SQLite, which has locked the whole database."""
+    row = conn.execute(_LANE, {"in_lane": lane}).first()
     if row is None or not _may_claim(row, now):
         return 0
     if row.capacity is None:
         return limit
-    if statement is _SHARE_LANE:
-        # It has got a capacity since it was read: it is locked for counting the next time.
-        return 0
     active = conn.execute(_ACTIVE, {"in_lane": lane}).scalar_one()
     return int(min(limit, row.capacity - active))
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, bindparam, exists, insert, or_, select, 
 from gateway.store.release_tables import item_releases
 from gateway.store.requirement_tables import requirement_uses
 from gateway.store.tables import cases, messages
+from gateway.store.transaction_reads import read_once
 
 __all__ = [
     "NewItemRelease",
@@ -78,7 +79,11 @@ def list_releases_into(conn: Connection, child: int) -> Sequence[Row[Any]]:
 
 def may_have_outside_decisions(conn: Connection, case_id: int) -> bool:
     """Return whether a case uses a requirement, or holds items of a parent."""
-    return bool(conn.execute(_OUTSIDE, {"wanted": case_id}).scalar_one())
+
+    def read() -> bool:
+        return bool(conn.execute(_OUTSIDE, {"wanted": case_id}).scalar_one())
+
+    return read_once(conn, (requirement_uses.name, item_releases.name), ("outside decisions", case_id), read)
 
 
 def list_children(conn: Connection, parent: int) -> Sequence[int]:

@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, Insert, Row, bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql
 
 from gateway.errors import MESSAGE_ID_REUSED, GatewayError
 from gateway.message_model import Payload
@@ -48,6 +50,7 @@ _BEGINNING: Final = 200
 _LARGEST_IN_ROW: Final = 64 * 1024
 _INSERT = InsertIfAbsent(messages, ("message_id", "from_party", "direction"), "id")
 _INSERT_PAYLOADS = PreparedStatement(insert(message_payloads))
+_PART_COLUMNS = tuple(column for column in message_payloads.c if column.name != "message")
 _FIRST = select(
     messages.c.id,
     messages.c.identity_sha256,
@@ -63,6 +66,8 @@ _FIRST = select(
 )
 # All columns but the octets, for lists.
 _SUMMARY = select(*(column for column in messages.c if column.name not in ("answer_body", "parcel")))
+#: The columns of a message as `find_by_id` returns it.
+SUMMARY_COLUMNS = tuple(column for column in messages.c if column.name not in ("answer_body", "parcel"))
 _GET = _SUMMARY.where(messages.c.id == bindparam("wanted"))
 
 
@@ -129,12 +134,11 @@ def accept_message(
     """
     state = get_next_state(MESSAGE, MESSAGE.initial, "accept")
     parcel_sha256 = octets.compute_sha256(message.parcel)
-    stored = _INSERT.insert_one(conn, _make_message_row(message, answer, state, parcel_sha256, at))
+    parts = [_make_part_row(*numbered, message) for numbered in enumerate(message.payloads, start=1)]
+    row = _make_message_row(message, answer, state, parcel_sha256, at)
+    stored = _insert_message(conn, row, parts)
     if stored is None:
         return _accept_duplicate(conn, message)
-    parts = [
-        _make_part_row(stored.id, *numbered, message) for numbered in enumerate(message.payloads, start=1)
-    ]
     apart = [
         (part["sha256"], payload.content)
         for part, payload in zip(parts, message.payloads, strict=True)
@@ -143,12 +147,37 @@ def accept_message(
     if not _fits_in_row(message):
         apart.append((parcel_sha256, message.parcel))
     octets.store_digested_payloads(conn, apart, at)
-    if parts:
-        _INSERT_PAYLOADS.execute_rows(conn, parts)
     transitions.record_transitions(
-        conn, MESSAGE, [(stored.id, MESSAGE.initial, state)], StateEvent("accept", at, actor)
+        conn, MESSAGE, [(stored, MESSAGE.initial, state)], StateEvent("accept", at, actor)
     )
-    return AcceptedMessage(stored.id, True, answer)
+    return AcceptedMessage(stored, True, answer)
+
+
+def _insert_message(conn: Connection, row: dict[str, Any], parts: Sequence[dict[str, Any]]) -> int | None:
+    """Insert a message with its parts; return its row id, None where there is one of the same key."""
+    if len(parts) == 1 and conn.dialect.name != "sqlite":
+        values = {f"message_{name}": value for name, value in row.items()}
+        values |= {f"part_{name}": value for name, value in parts[0].items()}
+        found = conn.execute(_build_joint_insert(tuple(row)), values).scalar_one_or_none()
+        return None if found is None else int(found)
+    stored = _INSERT.insert_one(conn, row)
+    if stored is not None and parts:
+        _INSERT_PAYLOADS.execute_rows(conn, [{"message": stored.id, **part} for part in parts])
+    return None if stored is None else int(stored.id)
+
+
+@lru_cache(maxsize=4)
+def _build_joint_insert(names: tuple[str, ...]) -> Insert:
+    """Return the statement of PostgreSQL that inserts a message with its only part."""
+    given = {name: bindparam(f"message_{name}", type_=messages.c[name].type) for name in names}
+    key = ("message_id", "from_party", "direction")
+    fresh = postgresql.insert(messages).values(given).on_conflict_do_nothing(index_elements=key)
+    new = fresh.returning(messages.c.id).cte("new")
+    part = [bindparam(f"part_{one.name}", type_=one.type) for one in _PART_COLUMNS]
+    joint = insert(message_payloads).from_select(
+        ["message", *(one.name for one in _PART_COLUMNS)], select(new.c.id, *part)
+    )
+    return joint.returning(message_payloads.c.message)
 
 
 def put_large_octets(engine: Engine, message: NewMessage) -> None:
@@ -216,10 +245,9 @@ def _make_response_columns(answer: HttpResponse | None) -> dict[str, Any]:
     }
 
 
-def _make_part_row(stored: int, position: int, payload: Payload, message: NewMessage) -> dict[str, Any]:
+def _make_part_row(position: int, payload: Payload, message: NewMessage) -> dict[str, Any]:
     offset = _find_content_offset(message.parcel, payload.content)
     return {
-        "message": stored,
         "position": position,
         "content_id": payload.content_id,
         "media_type": payload.media_type,

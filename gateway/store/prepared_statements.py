@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Executable, Table, literal_column
+from sqlalchemy import ColumnElement, Connection, Executable, Row, Table, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
@@ -94,6 +94,10 @@ class PreparedStatement:
         """Execute an insert on PostgreSQL, and return the first returned column of each new row."""
         return set(conn.execute(self._statement, list(rows)).scalars())
 
+    def fetch_rows(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> Sequence[Row[Any]]:
+        """Execute an insert on PostgreSQL as one statement, and return what it returns of each new row."""
+        return conn.execute(self._statement, list(rows)).all()
+
     def insert_row(self, conn: Connection, row: Mapping[str, Any]) -> int | None:
         """Execute an insert on SQLite and return its row id, None when it inserted nothing."""
         compiled = self._get_compiled(conn.dialect, row)
@@ -143,6 +147,14 @@ class InsertIfAbsent:
         name = self._returning[0]
         new = self._postgresql.fetch_values(conn, rows)
         return [row for row in rows if row[name] not in new]
+
+    def insert_keyed(self, conn: Connection, rows: Sequence[dict[str, Any]], key: str) -> dict[Any, Any]:
+        """Insert those rows that are new; return what `insert_one` returns of each, by one of its columns."""
+        if conn.dialect.name != "sqlite":
+            found: Any = self._postgresql.fetch_rows(conn, rows)
+        else:
+            found = [one for row in rows if (one := self.insert_one(conn, row)) is not None]
+        return {getattr(one, key): one for one in found}
 
     def insert_one(self, conn: Connection, row: Mapping[str, Any]) -> Any | None:
         """Insert the row and return its `returning` columns, or None when it existed already."""

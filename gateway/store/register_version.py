@@ -14,6 +14,7 @@ from gateway.store.tables import epochs
 
 __all__ = [
     "TRUST",
+    "build_version_column",
     "build_version_condition",
     "get_register_version",
     "increment_register_version",
@@ -32,11 +33,16 @@ def get_register_version(conn: Connection, name: str = TRUST) -> int:
     return 0 if found is None else int(found[0])
 
 
+def build_version_column() -> ColumnElement[int]:
+    """Return the version of the register as a column."""
+    found = select(epochs.c.value).where(epochs.c.name == TRUST).scalar_subquery()
+    version: ColumnElement[int] = func.coalesce(found, 0)
+    return version
+
+
 def build_version_condition() -> ColumnElement[bool]:
     """Return the condition that the register has the version of the parameter ``register``."""
-    found = select(epochs.c.value).where(epochs.c.name == TRUST).scalar_subquery()
-    wanted: ColumnElement[bool] = func.coalesce(found, 0) == bindparam("register", type_=epochs.c.value.type)
-    return wanted
+    return build_version_column() == bindparam("register", type_=epochs.c.value.type)
 
 
 def probe_commit(conn: Connection) -> None:

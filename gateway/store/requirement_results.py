@@ -122,10 +122,14 @@ def list_results(conn: Connection, wanted: Collection[int]) -> Sequence[Row[Any]
     ]
 
 
-def insert_awaited_uses(conn: Connection, new: Sequence[NewAwaitedUse], at: datetime) -> None:
-    """Store what a declaration would use of numbers that are not known."""
-    if new:
-        conn.execute(insert(awaited_requirements), [asdict(one) | {"awaited_at": at} for one in new])
+def insert_awaited_uses(conn: Connection, new: Sequence[NewAwaitedUse], at: datetime) -> tuple[int, ...]:
+    """Store what a declaration would use of numbers that are not known; return the row ids."""
+    if not new:
+        return ()
+    rows = [asdict(one) | {"awaited_at": at} for one in new]
+    return tuple(
+        conn.execute(insert(awaited_requirements).returning(awaited_requirements.c.id), rows).scalars()
+    )
 
 
 def list_awaited_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:

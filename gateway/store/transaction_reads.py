@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection
 
 __all__ = ["forget_reads", "forget_written", "keep_reads", "read_once"]
 
@@ -32,28 +32,31 @@ def keep_reads(conn: Connection) -> Iterator[None]:
 
 
 def read_once(
-    conn: Connection, tables: tuple[Table, ...], question: Hashable, read: Callable[[], _Found]
+    conn: Connection, named: tuple[str, ...], question: Hashable, read: Callable[[], _Found]
 ) -> _Found:
-    """Return what `read` found when the question was asked, if none of these tables was written since."""
-    kept: dict[Hashable, tuple[tuple[Table, ...], Any]] | None = conn.__dict__.get(_KEPT)
+    """Return what `read` found when the question was asked, if nothing that it depends on was written since.
+
+    `named` are the tables that it depends on; the name of a column stands for writes of that column alone.
+    """
+    kept: dict[Hashable, tuple[tuple[str, ...], Any]] | None = conn.__dict__.get(_KEPT)
     if kept is None:
         return read()
     known = kept.get(question)
     if known is None:
         # Asked first: what is read for the question may forget what was kept.
         found = read()
-        kept[question] = known = (tables, found)
+        kept[question] = known = (named, found)
     result: _Found = known[1]
     return result
 
 
 def forget_written(conn: Connection, statement: str) -> None:
-    """Forget what was read of the tables that a statement names, unless it is one that reads."""
-    kept: dict[Hashable, tuple[tuple[Table, ...], Any]] | None = conn.__dict__.get(_KEPT)
+    """Forget what depends on a table or column that a statement names, unless it is one that reads."""
+    kept: dict[Hashable, tuple[tuple[str, ...], Any]] | None = conn.__dict__.get(_KEPT)
     if not kept or statement.startswith(_READING):
         return
-    for question, (tables, _) in tuple(kept.items()):
-        if any(table.name in statement for table in tables):
+    for question, (named, _) in tuple(kept.items()):
+        if any(name in statement for name in named):
             del kept[question]
 
 

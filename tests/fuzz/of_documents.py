@@ -78,6 +78,7 @@ class _Row:
     action: str = "Submit"
     from_party: str = "broker1"
     message_id: str = "m-1@broker.example"
+    case_id: int | None = None
     received_at: datetime = NOW
 
 

@@ -30,6 +30,8 @@ KINDS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 _NO_CASE = ("upkeep", "attempt tsa", "attempt fetch")
 _POLL = "store.lanes.list_due_lanes"
 _SETTLED = 0.5
+#: Seconds for which an idle hub is watched.
+_IDLE = 3.0
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,29 @@ def read_used(stage: Stage, engine: Engine) -> Used:
         sum(file.stat().st_size for file in (stage.home / "partners").rglob("*") if file.is_file()),
         log,
     )
+
+
+def measure_idle_hub(stage: Stage, seconds: float = _IDLE) -> float:
+    """Return the processor time that a hub without any work takes, in seconds for each second."""
+    hub = hub_process(stage)
+    before, began = tree_cpu(hub), time.monotonic()
+    time.sleep(seconds)
+    return (tree_cpu(hub) - before) / (time.monotonic() - began)
+
+
+def share_cpu(used: Mapping[str, Any], idle: float, seconds: float) -> dict[str, float]:
+    """Return what part of the processor time of a case its partners take, and what an idle hub would take.
+
+    `seconds` passed for each case: at few cases a second, polling and upkeep are a good part of its time.
+    """
+    hub, partners = used["case_cpu_ms"], used["partners_cpu_ms"]
+    waited = min(hub, idle * seconds * 1000)
+    return {
+        "hub_idle_cpu": idle,
+        "case_idle_cpu_ms": waited,
+        "case_working_cpu_ms": hub - waited,
+        "partners_cpu_share": partners / (hub + partners) if hub + partners else 0.0,
+    }
 
 
 def hub_process(stage: Stage) -> int:

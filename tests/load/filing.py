@@ -27,9 +27,11 @@ from tests.load.case_price import (
     count_statements,
     hub_process,
     list_processes,
+    measure_idle_hub,
     name_figures,
     price_statements,
     read_used,
+    share_cpu,
 )
 from tests.load.stopwatch import say
 
@@ -68,6 +70,7 @@ def measure(folder: Path, cases: int, *, counted: int = 5, database: str = "") -
         filed = [_submission(stage, member, number) for number in range(first, cases + first)]
         say("cases: filing")
         engine = make_engine(stage.settings().database.url)
+        idle = measure_idle_hub(stage)
         before = read_used(stage, engine)
         began = time.monotonic()
         _file(stage, filed)
@@ -75,6 +78,7 @@ def measure(folder: Path, cases: int, *, counted: int = 5, database: str = "") -
         _wait(stage, cases + first)
         seconds = time.monotonic() - began
         used = read_used(stage, engine).price(before, cases)
+        shares = share_cpu(used, idle, seconds / cases)
         engine.dispose()
         outcomes = _cases(stage)
     finally:
@@ -82,7 +86,7 @@ def measure(folder: Path, cases: int, *, counted: int = 5, database: str = "") -
     price = f"{used['case_cpu_ms']:.0f} ms and {prices['case_statements']:.0f} statements each"
     say(f"cases: {cases / seconds:.1f}/s, {price}")
     timed = {"cases_per_s": cases / seconds, "cases": cases, "cases_taken_s": taken, "case_states": outcomes}
-    return timed | used | prices
+    return timed | used | shares | prices
 
 
 def _count(stage: Stage, counts: StatementCounts, member: Membership, cases: int) -> Mapping[str, Any]:

@@ -31,8 +31,10 @@ from tests.load.stopwatch import machine
 KEYS = (
     "floor_ms", "receive_ms", "ratio", "admit_floor_ms", "admit_ms", "http_messages_per_s",
     "phase4_messages_per_s", "http_p50_ms", "http_p99_ms", "generator_cpu", "distinct_accepted", "sent",
-    "cases_per_s", "case_cpu_ms", "case_floors", "case_statements", "case_transactions", "case_octets",
-    "partners_cpu_ms", "partners_statements", "partners_transactions", "partners_octets",
+    "cases_per_s", "case_cpu_ms", "case_working_cpu_ms", "hub_idle_cpu",
+    "case_floors", "case_statements", "case_transactions", "case_octets",
+    "partners_cpu_ms", "partners_cpu_share",
+    "partners_statements", "partners_transactions", "partners_octets",
     "encrypted_ms", "encrypted_floor_ms", "machine",
 )  # fmt: skip
 PARTS = (

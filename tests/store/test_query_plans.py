@@ -29,6 +29,8 @@ from gateway.store import (
     events,
     exact_searches,
     fees,
+    find_case_facts,
+    find_notice_facts,
     item_releases,
     lanes,
     limited_conversations,
@@ -605,6 +607,8 @@ QUESTIONS = {
         "decided_at_console",
         "ix_officer_acts_request_id",
     ),
+    "what a Notice is made of": (lambda conn: find_notice_facts(conn, 1), "FROM notices", "agency_requests"),
+    "what a Result is made of": (lambda conn: find_case_facts(conn, 1), "FROM cases", "messages"),
     "what decides items beside the applications": (
         lambda conn: item_releases.may_have_outside_decisions(conn, 1),
         "EXISTS",
@@ -657,3 +661,12 @@ def test_a_claim_reads_what_its_agents_send_by_index(engine):
     plan = plan_of(engine, *found[0])
     for index in ("pk_payloads", "ix_console_mailbox_request_id", "pk_console_switches"):
         assert index in plan
+
+
+def test_what_messages_are_made_of_is_found_by_keys(engine):
+    for act in (lambda conn: find_notice_facts(conn, 1), lambda conn: find_case_facts(conn, 1)):
+        ((text, values),) = asked(engine, act)
+        plan = plan_of(engine, text, values)
+        for table in ("cases", "messages"):
+            assert f"Seq Scan on {table}" not in plan
+            assert f"SCAN {table}" not in plan

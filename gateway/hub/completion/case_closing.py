@@ -46,7 +46,8 @@ def close_case_when_done(conn: Connection, case: Row[Any] | None, now: datetime)
     left = deliveries.list_unfinished(conn, case.id)
     if left and not _is_remainder_moot(conn, case.id, left):
         return
-    cases.apply_event(conn, case.id, StateEvent("relayed", now, "relay"), closed_at=now)
+    step = StateEvent("relayed", now, "relay")
+    cases.apply_event(conn, case.id, step, before=case.state, closed_at=now)
     record_evidence(
         conn, "closed", "case", case.id, None, {"number": case.number, "outcome": case.outcome}, now
     )

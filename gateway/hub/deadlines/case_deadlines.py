@@ -48,7 +48,9 @@ class _Settling:
     done_at: datetime
     begun: Collection[str]
     #: What ends, by its last state: those of one state are changed together.
-    ended: dict[DeadlineState, list[int]] = field(default_factory=lambda: defaultdict(list))
+    ended: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    #: Until when the one who holds a request (row id) has to act, where that is another time now.
+    due: dict[int, datetime | None] = field(default_factory=dict)
 
 
 def settle_deadlines(
@@ -59,22 +61,23 @@ def settle_deadlines(
     *,
     done_at: datetime | None = None,
     begun: Collection[str] = (),
+    opened: bool = False,
 ) -> None:
     """Begin and end the deadlines of a case, as the states of its requests say; the case is locked.
 
     `done_at` is when what was owed was done, where that is earlier than `now`: a supplement counts
     from its receipt. The terms of the applications `begun` (numbers) begin now, whatever began before.
+    A case that was `opened` by the same transaction has no deadlines yet.
     """
     case = cases.lock_case(conn, case_id)
-    live = deadlines.list_live(conn, case_id)
+    live = () if opened else deadlines.list_live(conn, case_id)
     timetable = hub.timetable.read_timetable(conn, live[0].mark if live else None)
     settling = _Settling(hub, case, timetable, now, done_at or now, begun)
     new: list[NewDeadline] = []
     for request in agency_requests.list_by_case(conn, case_id):
         mine = [row for row in live if row.request_id == request.id]
         new += _settle_request(conn, settling, request, mine)
-    for state, ended in settling.ended.items():
-        deadlines.change_deadlines(conn, ended, {"state": state.value, "ended_at": now, "next_at": None})
+    deadlines.settle_times(conn, settling.ended, settling.due, now)
     deadlines.insert_deadlines(conn, new)
 
 
@@ -100,7 +103,7 @@ def _settle_request(
         if (one := _make_deadline(settling, request, kind, asking)) is not None
     ]
     times = kept | {DeadlineKind(one.kind): one.due_at for one in new if one.state != "HELD"}
-    _set_due_time(conn, request, times)
+    _choose_due_time(settling, request, times)
     return new
 
 
@@ -130,7 +133,7 @@ def _end_deadline(
     if state is DeadlineState.LATE and row.state == DeadlineState.OPEN:
         # Nobody was faster: what is overdue is told even when it is done in the same instant.
         tell_overdue(conn, settling.case, (request, row), settling.now)
-    settling.ended[state].append(row.id)
+    settling.ended[state.value].append(row.id)
     if state is DeadlineState.LATE:
         data = {"kind": row.kind, "due": row.due_at.isoformat(), "done": settling.done_at.isoformat()}
         record_evidence(conn, "late", "request", request.id, None, data, settling.now)
@@ -213,10 +216,12 @@ def _make_term(
     return StartedTerm(request.agency, request.document, kind, started_at, stated)
 
 
-def _set_due_time(conn: Connection, request: Row[Any], times: dict[DeadlineKind, datetime | None]) -> None:
-    """Set until when the one who holds the request has to act: what its agency asks for comes first."""
+def _choose_due_time(
+    settling: _Settling, request: Row[Any], times: dict[DeadlineKind, datetime | None]
+) -> None:
+    """Note until when the one who holds the request has to act: what its agency asks for comes first."""
     asked = [times[kind] for kind in times if kind in _BY_NOTICE]
     known = [one for one in (asked or times.values()) if one is not None]
     due = min(known, default=None)
     if request.due_at != due:
-        agency_requests.set_due_time(conn, request.id, due)
+        settling.due[int(request.id)] = due

@@ -3,7 +3,7 @@ from .applicant_messages import QueuedMessage as QueuedMessage
 from .applicant_messages import load_case_snapshot as load_case_snapshot
 from .applicant_messages import make_case_header as make_case_header
 from .applicant_messages import make_request_state as make_request_state
-from .applicant_messages import read_undecided_snapshot as read_undecided_snapshot
+from .applicant_messages import make_undecided_snapshot as make_undecided_snapshot
 from .applicant_messages import seal_message as seal_message
 from .applicant_messages import seal_notice as seal_notice
 from .applicant_messages import store_message as store_message

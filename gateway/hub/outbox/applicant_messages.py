@@ -31,12 +31,13 @@ from gateway.hub.register import RegisterSnapshot
 from gateway.message_model import Payload, Unit, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import (
+    CaseFacts,
     HttpResponse,
     NewDelivery,
     NewMessage,
-    cases,
     decisions,
     deliveries,
+    find_case_facts,
     messages,
     ordered_deliveries,
     payloads,
@@ -53,7 +54,7 @@ __all__ = [
     "load_case_snapshot",
     "make_case_header",
     "make_request_state",
-    "read_undecided_snapshot",
+    "make_undecided_snapshot",
     "seal_message",
     "seal_notice",
     "store_message",
@@ -109,7 +110,7 @@ class QueuedMessage:
 def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
     """Return a case as it is now; raises GW901 when it does not exist."""
     with read_transaction(hub.engine) as conn:
-        facts = read_undecided_snapshot(conn, hub, case_id)
+        facts = _read_undecided_snapshot(conn, hub, case_id)
         asked = tuple(requests.list_by_case(conn, case_id))
         rows = decisions.list_by_case(conn, case_id)
         outside = list_outside_decisions(conn, case_id)
@@ -117,13 +118,17 @@ def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
     return replace(facts, requests=asked, decisions=select_current_decisions((*own, *outside)))
 
 
-def read_undecided_snapshot(conn: Connection, hub: Hub, case_id: int) -> CaseSnapshot:
+def _read_undecided_snapshot(conn: Connection, hub: Hub, case_id: int) -> CaseSnapshot:
     """Return a case without requests and decisions, for a document that tells none; raises as above."""
-    case = cases.find_by_id(conn, case_id)
-    message = messages.find_by_id(conn, case.message) if case else None
-    if case is None or message is None:
+    found = find_case_facts(conn, case_id)
+    if found is None:
         raise GatewayError(OUR_MISTAKE, f"case {case_id} is gone")
-    return CaseSnapshot(case, message, hub.confirm_snapshot(conn))
+    return make_undecided_snapshot(hub, found)
+
+
+def make_undecided_snapshot(hub: Hub, facts: CaseFacts) -> CaseSnapshot:
+    """Return the same of a case that was just read."""
+    return CaseSnapshot(facts.case, facts.message, hub.confirm_version(facts.register))
 
 
 def make_case_header(facts: CaseSnapshot, now: datetime) -> CaseHeader:
@@ -228,12 +233,15 @@ def _make_user_message(
 
 def store_message(
     conn: Connection, hub: Hub, facts: CaseSnapshot, told: QueuedMessage, now: datetime
-) -> None:
-    """Store the sealed message and queue it, unless a message with the same key is queued already."""
+) -> bool:
+    """Store the sealed message and queue it, unless a message with the same key is queued already.
+
+    Returns whether a delivery was queued.
+    """
     outgoing = told.outgoing
     if isinstance(outgoing, KeptDocument):
         keep_document(conn, hub, (facts.case, facts.message), (outgoing, told.key), now)
-        return
+        return False
     content = outgoing.parcel.read_octets()
     order = make_outgoing_key(outgoing.pmode, facts.case.applicant, outgoing.unit.conversation_id)
     place = None if order is None else ordered_deliveries.take_place(conn, order, now)
@@ -246,13 +254,14 @@ def store_message(
     new = replace(new, payload_sha256=payloads.store_payload(conn, content, now))
     queued = deliveries.enqueue_delivery(conn, new, now)
     if queued is None:
-        return
+        return False
     if place is not None and outgoing.position is not None:
         ordered_deliveries.store_place(conn, place, queued, outgoing.position, now)
     row = _make_message_row(hub, facts, outgoing, content)
     messages.insert_own_message(conn, row, now, "conclude")
     sealed = {"message_id": outgoing.unit.message_id}
     record_evidence(conn, "NRS", "case", facts.case.id, outgoing.identity, sealed, now)
+    return True
 
 
 def _make_delivery(

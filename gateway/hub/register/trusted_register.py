@@ -101,10 +101,12 @@ class TrustedRegister:
 
     def confirm_snapshot(self, conn: Connection) -> RegisterSnapshot:
         """Return a snapshot of the register as it is now; the last one, where `conn` finds its version."""
+        return self.confirm_version(register_version.get_register_version(conn))
+
+    def confirm_version(self, version: int) -> RegisterSnapshot:
+        """Return a snapshot of the register that is not older than a version that was just read."""
         known = self._snapshot
-        if known is not None and register_version.get_register_version(conn) == known.epoch:
-            return known
-        return self.refresh_snapshot()
+        return known if known is not None and known.epoch == version else self.refresh_snapshot()
 
     def _renew_judges(self, conn: Connection, known: RegisterSnapshot) -> None:
         """Renew the trust of the validators before the snapshot is visible: no old verdict is used."""

@@ -1,0 +1,64 @@
+"""Reads what a message to the applicant is made of by one statement: the case, its submission, a notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam
+
+from gateway.store.joined_rows import JoinedRows
+from gateway.store.messages import SUMMARY_COLUMNS
+from gateway.store.register_version import build_version_column
+from gateway.store.tables import agency_requests, cases, messages, notices
+
+__all__ = ["CaseFacts", "NoticeFacts", "find_case_facts", "find_notice_facts"]
+
+_CASE: Final = (tuple(cases.c), SUMMARY_COLUMNS)
+_OF_CASE: Final = JoinedRows(
+    _CASE,
+    cases.join(messages, messages.c.id == cases.c.message),
+    cases.c.id == bindparam("wanted"),
+    [build_version_column()],
+)
+_OF_NOTICE: Final = JoinedRows(
+    (*_CASE, tuple(notices.c), tuple(agency_requests.c)),
+    notices.join(agency_requests, agency_requests.c.id == notices.c.request_id)
+    .join(cases, cases.c.id == agency_requests.c.case_id)
+    .join(messages, messages.c.id == cases.c.message),
+    notices.c.id == bindparam("wanted"),
+    [build_version_column()],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFacts:
+    """A case, the message with its submission, and the version of the register at that moment."""
+
+    case: Any
+    message: Any
+    register: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeFacts:
+    """A notice with the request that it is about, and the facts of its case."""
+
+    notice: Any
+    request: Any
+    of_case: CaseFacts
+
+
+def find_case_facts(conn: Connection, case_id: int) -> CaseFacts | None:
+    """Return a case (row id) with its submission; None when it does not exist."""
+    found = _OF_CASE.fetch_first(conn, {"wanted": case_id})
+    return None if found is None else CaseFacts(*found)
+
+
+def find_notice_facts(conn: Connection, notice: int) -> NoticeFacts | None:
+    """Return a notice of an agency (row id) with its request and case; None when it does not exist."""
+    found = _OF_NOTICE.fetch_first(conn, {"wanted": notice})
+    if found is None:
+        return None
+    case, message, said, request, register = found
+    return NoticeFacts(said, request, CaseFacts(case, message, register))
