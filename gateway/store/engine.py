@@ -30,6 +30,7 @@ from gateway.store.disk_reserve import (
     attach_disk_reserve,
     get_disk_reserve,
 )
+from gateway.store.idle_connections import ping_idle_connections
 from gateway.store.object_store import ObjectStore, attach_object_store
 from gateway.store.postgresql_connections import (
     get_connection_class,
@@ -190,7 +191,6 @@ def _make_postgresql_engine(url: URL, pool_size: int, seconds: float | None) -> 
             url,
             pool_size=pool_size,
             max_overflow=-1,
-            pool_pre_ping=True,
             connect_args=make_connect_options(url, seconds),
             execution_options=COMPILED_STATEMENTS,
         )
@@ -203,6 +203,7 @@ def _make_postgresql_engine(url: URL, pool_size: int, seconds: float | None) -> 
     share_compiled_statements(engine)
     event.listen(engine, "connect", _check_postgresql_settings)
     event.listen(engine, "connect", lambda connection, record: watch_notices(connection, record.info))
+    ping_idle_connections(engine)
     _insert_rows_together(engine)
     return engine
 

@@ -1,0 +1,63 @@
+"""A connection that was idle is tested before its use, and one that was in use a moment ago is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+
+from gateway.errors import GatewayError
+from gateway.store import make_engine, read_transaction
+from gateway.store.idle_connections import ping_idle_connections
+from tests.kit.databases import Templates
+
+
+def _end_all_but(engine: Engine, url: str) -> None:
+    """Let the server end every connection to the database of an engine, from a connection of its own."""
+    other = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+    ends = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with other.connect() as conn:
+        assert conn.execute(ends).all()
+    other.dispose()
+
+
+def _ask(engine: Engine) -> int:
+    with read_transaction(engine) as conn:
+        return int(conn.execute(text("SELECT 1")).scalar_one())
+
+
+def test_an_idle_connection_that_the_server_has_ended_is_replaced_unseen(templates: Templates) -> None:
+    url = templates.empty("postgresql")
+    engine = make_engine(url)
+    # Every connection counts as idle here.
+    ping_idle_connections(engine, idle=0)
+    try:
+        assert _ask(engine) == 1
+        _end_all_but(engine, url)
+        assert _ask(engine) == 1
+    finally:
+        engine.dispose()
+
+
+def test_a_connection_in_use_is_not_tested_and_its_end_fails_one_transaction(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = templates.empty("postgresql")
+    engine = make_engine(url)
+    pings: list[Any] = []
+    try:
+        assert _ask(engine) == 1
+        ping = engine.dialect.do_ping
+        monkeypatch.setattr(engine.dialect, "do_ping", lambda one: pings.append(one) or ping(one))
+        assert _ask(engine) == 1
+        assert pings == []
+        _end_all_but(engine, url)
+        with pytest.raises(GatewayError, match="GW806"):
+            _ask(engine)
+        assert _ask(engine) == 1
+    finally:
+        engine.dispose()
