@@ -27,7 +27,7 @@ from tests.load.stopwatch import tree_cpu
 
 KINDS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 #: What is asked every second or again and again, whether there are cases or not.
-_NO_CASE = ("upkeep", "attempt tsa", "attempt fetch")
+_NO_CASE = ("upkeep", "attempt tsa", "attempt fetch", "serve hub.node_keeper")
 _POLL = "store.lanes.list_due_lanes"
 _SETTLED = 0.5
 #: Seconds for which an idle hub is watched.
