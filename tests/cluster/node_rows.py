@@ -70,6 +70,9 @@ def set_clocks_wrong(run: Breaking) -> None:
     # Neither a partner nor another node may have been the cause.
     if repeats:
         run.mistakes.append(f"deliveries were tried again: {dict(repeats)}")
+    for name in NODES:
+        cluster.network[name].kill()
+        cluster.town.start_node(name)
 
 
 def replace_nodes(run: Breaking) -> None:

@@ -7,7 +7,7 @@ import json
 import random
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -85,25 +85,38 @@ def _run_all(arguments: argparse.Namespace, rows: Sequence[Row], *, namespaces: 
     )
     report: list[dict[str, Any]] = []
     for run in range(arguments.runs):
-        possible = [row for row in rows if namespaces or not row.needs_network]
         for row in rows:
-            if row not in possible:
+            if row.needs_network and not namespaces:
                 report.append(
                     {"row": row.name, "run": run + 1, "not possible": "it needs network namespaces"}
                 )
-        for row in possible:
-            report.append({"run": run + 1} | _run_row(options, row, first + run))
+        possible = [row for row in rows if namespaces or not row.needs_network]
+        report += [{"run": run + 1} | found for found in _run_rows(options, possible, first + run)]
     return report
 
 
-def _run_row(options: Options, row: Row, seed: int) -> dict[str, Any]:
-    """Run one row on a cluster of its own."""
-    say(f"{row.name}, seed {seed}: {row.words}")
-    options = replace(
+def _run_rows(options: Options, rows: Sequence[Row], seed: int) -> Iterator[dict[str, Any]]:
+    """Run rows one after the other; those that ask for nothing else share a cluster while it is good."""
+    waiting = list(rows)
+    while waiting:
+        made = _choose_cluster(options, waiting[0])
+        with open_cluster(made) as cluster:
+            good = True
+            while waiting and good and _choose_cluster(options, waiting[0]) == made:
+                found = _run_row(cluster, waiting.pop(0), seed)
+                good = found["good"]
+                yield found
+
+
+def _choose_cluster(options: Options, row: Row) -> Options:
+    return replace(
         options, disk=_SMALL_DISK if row.small_disks else 0, older=options.older if row.upgrades else ""
     )
-    with open_cluster(options) as cluster:
-        found = _break(cluster, row, seed)
+
+
+def _run_row(cluster: Cluster, row: Row, seed: int) -> dict[str, Any]:
+    say(f"{row.name}, seed {seed}: {row.words}")
+    found = _break(cluster, row, seed)
     say("  " + ", ".join(f"{name} {value}" for name, value in found.items() if name != "mistakes"))
     say(f"{row.name}: {'good' if found['good'] else 'NOT GOOD: ' + '; '.join(found['mistakes'][:5])[:1500]}")
     return found
