@@ -103,7 +103,8 @@ class Members:
     def url(self) -> str:
         """Return the URL with which hub nodes and the judge find the primary, wherever it is."""
         hosts = "&".join(f"host={self.machine(name).address}:{_PORT}" for name in self.names)
-        return f"postgresql+psycopg://gateway:gateway@/gateway?{hosts}&target_session_attrs=read-write"
+        more = "target_session_attrs=read-write&connect_timeout=2"
+        return f"postgresql+psycopg://gateway:gateway@/gateway?{hosts}&{more}"
 
     def start(self) -> None:
         """Start all members, wait until they follow their primary, and make the database."""

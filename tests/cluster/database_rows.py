@@ -50,7 +50,7 @@ def cut_primary_off(run: Breaking) -> None:
     cluster.network.separate((primary, beside), others)
     new = run.fail_over(primary)
     run.measure_failover(begun)
-    run.figures["old side"] = cluster.town.read_status(beside)
+    run.figures["old side"] = cluster.town.read_status(beside, 15)
     run.figures["receipts of the old side"] = sum(
         bool(one.receipt) and one.entry == beside and one.begun > begun for one in run.traffic.attempts
     )

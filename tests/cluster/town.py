@@ -110,9 +110,9 @@ class ClusterTown(Town):
         """Tell whether a node, or the front for one of them, says that it is ready."""
         return self.read_status(name) == 200
 
-    def read_status(self, name: str) -> int:
+    def read_status(self, name: str, seconds: float = 4) -> int:
         """Return the status of ``/status/ready`` of a node or of the front; 0 without an answer."""
-        connection = http.client.HTTPConnection(self.network[name].address, PORT, timeout=4)
+        connection = http.client.HTTPConnection(self.network[name].address, PORT, timeout=seconds)
         try:
             connection.request("GET", "/status/ready")
             return connection.getresponse().status
