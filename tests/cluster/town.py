@@ -89,6 +89,7 @@ class ClusterTown(Town):
             shutil.copytree(self.home / "pki", home / "pki")
             text = (self.home / "gateway.toml").read_text()
             text = text.replace("[http]\n", f'[http]\nhost = "{here.address}"\n')
+            text = text.replace("[hub]\n", f'[hub]\nnode = "{here.name}"\n')
             (home / "gateway.toml").write_text(text)
         return home
 
