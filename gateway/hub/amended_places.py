@@ -23,8 +23,9 @@ from gateway.cases import (
     judge_item_change,
     read_release_claim,
 )
-from gateway.errors import CHANGE_NOT_NAMED, NAMED_NOT_CHANGED, OCTETS_PURGED, GatewayError
+from gateway.errors import CHANGE_NOT_NAMED, NAMED_NOT_CHANGED
 from gateway.hub.document_needs import load_stored_submission
+from gateway.hub.kept_octets import read_unless_removed
 from gateway.store import item_releases
 
 __all__ = ["AmendedItems", "find_former_message", "load_former_submission", "read_amended_items"]
@@ -92,12 +93,7 @@ def _list_known_warnings(detail: Mapping[str, Any]) -> tuple[ReportedProblem, ..
 
 def load_former_submission(conn: Connection, former: int) -> Submission | None:
     """Return the submission that a message brought; None where retention has removed it."""
-    try:
-        return load_stored_submission(conn, former)
-    except GatewayError as error:
-        if error.problem is not OCTETS_PURGED:
-            raise
-        return None
+    return read_unless_removed(lambda: load_stored_submission(conn, former))
 
 
 def _list_pointer_warnings(before: Submission | None, submission: Submission) -> tuple[ReportedProblem, ...]:

@@ -22,7 +22,6 @@ from gateway.cases import (
     read_submission,
     restore_items,
 )
-from gateway.errors import OCTETS_PURGED, GatewayError
 from gateway.harmonize import AgencyRequest, index_submission, write_requests
 from gateway.hub.amended_applications import is_dropped, list_required_items
 from gateway.hub.amended_places import load_former_submission
@@ -33,6 +32,7 @@ from gateway.hub.forward import (
     compose_cancellation_call,
 )
 from gateway.hub.hub import Hub
+from gateway.hub.kept_octets import read_unless_removed
 from gateway.hub.open_cases import find_named_case
 from gateway.hub.sent_applications import is_refused_for_good
 from gateway.hub.split import PreparedApplication, ProcessedSubmission
@@ -195,12 +195,8 @@ def _read_items(root: etree._Element) -> tuple[frozenset[int], dict[str, frozens
 
 def _load_sent_content(conn: Connection, request: Row[Any]) -> bytes | None:
     """Return what an agency was sent last about a request; None where retention has removed it."""
-    try:
-        return _read_content(payloads.get_payload_octets(conn, request.document_sha256))
-    except GatewayError as error:
-        if error.problem is not OCTETS_PURGED:
-            raise
-        return None
+    sent = request.document_sha256
+    return read_unless_removed(lambda: _read_content(payloads.get_payload_octets(conn, sent)))
 
 
 def _read_content(envelope: bytes) -> bytes:

@@ -25,7 +25,7 @@ from gateway.cases import (
     resembles_hub_number,
     split_requirement_results,
 )
-from gateway.errors import NOTICE_FORM_UNKNOWN, OCTETS_PURGED, REPLY_UNMATCHED, GatewayError
+from gateway.errors import NOTICE_FORM_UNKNOWN, REPLY_UNMATCHED, GatewayError
 from gateway.harmonize import (
     DocumentMapping,
     MappingBundle,
@@ -40,6 +40,7 @@ from gateway.harmonize import (
 from gateway.hub.application_forms import load_application_form
 from gateway.hub.carried_documents import open_carried_document
 from gateway.hub.hub import Hub
+from gateway.hub.kept_octets import read_unless_removed
 from gateway.hub.reply import CallBackWitness, apply_call_back
 from gateway.hub.requirement_results import (
     is_result_without_application,
@@ -216,12 +217,8 @@ def _list_pointers(hub: Hub, conn: Connection, request: Row[Any], facts: NoticeF
     places = [place for _, place in list_error_places(facts)]
     if not places:
         return ()
-    try:
-        found = load_application_form(hub, conn, request.agency, request.number, compare=False)
-    except GatewayError as error:
-        if error.problem is not OCTETS_PURGED:
-            raise
-        found = None
+    named = request.agency, request.number
+    found = read_unless_removed(lambda: load_application_form(hub, conn, *named, compare=False))
     if found is None:
         return (f"APP[{request.sequence}]/{request.document}",)
     return list_place_pointers(places, found.form, position=request.sequence)

@@ -70,6 +70,7 @@ from .mapping_plans import describe_plan as describe_plan
 from .mapping_plans import find_mapping_plan as find_mapping_plan
 from .mapping_plans import plan_folder as plan_folder
 from .mapping_plans import withdraw_mapping_plan as withdraw_mapping_plan
+from .need_impact import CaseImpact as CaseImpact
 from .need_impact import ImpactReport as ImpactReport
 from .need_impact import find_need_impact as find_need_impact
 from .need_table_loading import load_need_table as load_need_table

@@ -1,7 +1,8 @@
 """Tells which stored cases a new table of needs would have changed, item by item.
 
 Each case is asked twice: by the editions of this table that were in force on its day, and by the new
-edition as if it had been in force then. Nothing is written.
+edition as if it had been in force then. Nothing is written. The cases are read in small pages, each in a
+transaction of its own, so that any number of them takes the same memory and holds up nobody.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection, Engine, Row
 
 from gateway.cases import Submission
 from gateway.errors import GatewayError
@@ -25,7 +26,7 @@ from gateway.needs import (
     compare_needs,
     read_declared_goods,
 )
-from gateway.store import cases
+from gateway.store import cases, read_transaction
 
 __all__ = ["CaseImpact", "ImpactReport", "ItemImpact", "find_need_impact"]
 
@@ -54,40 +55,60 @@ class CaseImpact:
 
 @dataclass(slots=True)
 class ImpactReport:
-    """The cases that change; how many were asked, and why others could not be asked, by problem."""
+    """How many cases were asked and how many change, and why others could not be asked, by problem."""
 
     asked: int = 0
-    changed: list[CaseImpact] = field(default_factory=list)
+    changed: int = 0
     unreadable: dict[str, int] = field(default_factory=dict)
+
+    def count(self, one: CaseImpact | GatewayError) -> None:
+        """Count a case that was asked, or that could not be."""
+        if isinstance(one, GatewayError):
+            self.unreadable[one.problem.id] = self.unreadable.get(one.problem.id, 0) + 1
+            return
+        self.asked += 1
+        self.changed += bool(one.items)
 
 
 def find_need_impact(
-    conn: Connection, index: NeedIndex, new: NeedTable, period: tuple[datetime, datetime], zone: tzinfo
-) -> ImpactReport:
-    """Return what a new table changes for the cases opened in a period, refused ones as well."""
-    report = ImpactReport()
+    engine: Engine,
+    tables: tuple[NeedIndex, NeedTable],
+    period: tuple[datetime, datetime],
+    zone: tzinfo,
+    report: ImpactReport,
+) -> Iterator[CaseImpact]:
+    """Yield what a new table changes for the cases opened in a period, refused ones as well.
+
+    `tables` are the needs in force and the new table; every case is counted in `report`.
+    """
+    index, new = tables
     later = NeedIndex([new], index.book)
-    for row in _list_cases(conn, period):
-        try:
-            submission = load_stored_submission(conn, row.message)
-        except GatewayError as error:
-            problem = error.problem.id
-            report.unreadable[problem] = report.unreadable.get(problem, 0) + 1
-            continue
-        report.asked += 1
-        day = row.opened_at.astimezone(zone).date()
-        items = tuple(_compare_items(submission, (index, later), new, day))
-        if items:
-            report.changed.append(CaseImpact(row.number, row.functional_reference, row.declarant, day, items))
-    return report
-
-
-def _list_cases(conn: Connection, period: tuple[datetime, datetime]) -> Iterator[Row[Any]]:
     since, until = period
     position = (since, 0)
-    while rows := cases.list_opened_between(conn, since, until, position, _BATCH):
-        yield from rows
+    while True:
+        with read_transaction(engine) as conn:
+            rows = cases.list_opened_between(conn, since, until, position, _BATCH)
+            asked = [_ask_case(conn, row, (index, later), new, zone) for row in rows]
+        for one in asked:
+            report.count(one)
+            if isinstance(one, CaseImpact) and one.items:
+                yield one
+        if len(rows) < _BATCH:
+            return
         position = (rows[-1].opened_at, rows[-1].id)
+
+
+def _ask_case(
+    conn: Connection, row: Row[Any], indexes: tuple[NeedIndex, NeedIndex], new: NeedTable, zone: tzinfo
+) -> CaseImpact | GatewayError:
+    """Return what changes for a case, or why it could not be asked."""
+    try:
+        submission = load_stored_submission(conn, row.message)
+    except GatewayError as error:
+        return error
+    day = row.opened_at.astimezone(zone).date()
+    items = tuple(_compare_items(submission, indexes, new, day))
+    return CaseImpact(row.number, row.functional_reference, row.declarant, day, items)
 
 
 def _compare_items(

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from gateway.cli import main
 from gateway.evidence.evidence_log import list_subject_leaves
 from gateway.hub.need_policy import NeedPolicy
+from gateway.operations import need_impact
 from gateway.store.audit_log import list_actions
 from gateway.store.engine import read_transaction
 from tests.flows.craft import reference
@@ -109,7 +110,11 @@ def test_every_mistake_is_told_and_nothing_is_loaded(
 
 
 def test_a_new_table_tells_which_cases_change(
-    engine: Engine, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    engine: Engine,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     story = Story(engine)
     old = write(tmp_path, f"{CODES[0]},import,01", f"{CODES[1]},import,05", since="2020-01-01")
@@ -133,6 +138,9 @@ def test_a_new_table_tells_which_cases_change(
         for one in first["items"]
     ]
     assert changes == [(2, [], ["05"], []), (3, ["12", "23"], [], ["23"])]
+    # Read in pages of one case, nothing else is told.
+    monkeypatch.setattr(need_impact, "_BATCH", 1)
+    assert run(capsys, *words) == said
     # The same table changes nothing, and outside of the period no case is asked.
     assert run(capsys, "rules", "impact", str(old), *words[3:])["changed"] == []
     empty = run(capsys, *words, "--since", until)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -18,7 +20,7 @@ from gateway.cli.result_output import (
     print_sentence,
     print_table,
 )
-from gateway.cli.settings import read_database, read_verb_settings
+from gateway.cli.settings import open_engine, read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, MOMENT, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import OUR_MISTAKE, GatewayError
@@ -30,8 +32,8 @@ from gateway.hub import (
     make_table_names,
 )
 from gateway.needs import LawBook, NeedTable, check_need_table
-from gateway.operations import ImpactReport, find_need_impact, load_need_table
-from gateway.store import need_tables
+from gateway.operations import CaseImpact, ImpactReport, find_need_impact, load_need_table
+from gateway.store import need_tables, read_transaction
 
 __all__ = ["list_need_tables", "load_table_file", "show_impact"]
 
@@ -106,22 +108,41 @@ def show_impact(arguments: Arguments) -> int:
     until = arguments.until or datetime.now(UTC)
     since = arguments.since or until - _MONTH
     settings = read_verb_settings(arguments)
-    with read_database(arguments) as conn:
-        rules = load_active_rules(conn, load_shipped_rules(), get_current_time())
+    report = ImpactReport()
+    with open_engine(settings) as engine:
+        with read_transaction(engine) as conn:
+            rules = load_active_rules(conn, load_shipped_rules(), get_current_time())
         (new,) = read_table_files([arguments.file], rules, as_json=arguments.json)
-        needs = settings.needs
-        index = rules.needs.get_index(test_editions=needs.test_edition)
+        index = rules.needs.get_index(test_editions=settings.needs.test_edition)
         zone = ZoneInfo(settings.hub.time_zone)
-        report = find_need_impact(conn, index, new, (since, until), zone)
-    if arguments.json:
-        period = {"since": since.isoformat(), "until": until.isoformat()}
-        remarks = {"remarks": _list_impact_remarks(report, since, until)}
-        print_json({"table": new.label} | period | describe_impact(report, index.book) | remarks)
-    else:
-        _print_impact(new, report)
-        for words in _list_impact_remarks(report, since, until):
-            print_sentence(words)
+        found = find_need_impact(engine, (index, new), (since, until), zone, report)
+        if arguments.json:
+            _write_impact(new, found, (since, until), report, index.book)
+        else:
+            _print_impact(new, found, report)
+            for words in _list_impact_remarks(report, since, until):
+                print_sentence(words)
     return 0
+
+
+def _write_impact(
+    new: NeedTable,
+    found: Iterator[CaseImpact],
+    period: tuple[datetime, datetime],
+    report: ImpactReport,
+    book: LawBook,
+) -> None:
+    """Print one JSON object, each case as soon as it is known: nothing is kept."""
+    since, until = period
+    head = {"table": new.label, "since": since.isoformat(), "until": until.isoformat()}
+    print(f'{json.dumps(head, ensure_ascii=False)[:-1]}, "changed": [', end="")
+    between = ""
+    for one in found:
+        print(between + json.dumps(describe_impact(one, book), ensure_ascii=False), end="")
+        between = ", "
+    remarks = _list_impact_remarks(report, since, until)
+    tail = {"asked": report.asked, "unreadable": report.unreadable, "remarks": remarks}
+    print(f"], {json.dumps(tail, ensure_ascii=False)[1:]}")
 
 
 def _list_impact_remarks(report: ImpactReport, since: datetime, until: datetime) -> list[str]:
@@ -136,39 +157,32 @@ def _list_impact_remarks(report: ImpactReport, since: datetime, until: datetime)
     return [f"No case was opened {period}: this says nothing about the table."]
 
 
-def describe_impact(report: ImpactReport, book: LawBook) -> dict[str, Any]:
-    """Return what a table changes for JSON."""
+def describe_impact(one: CaseImpact, book: LawBook) -> dict[str, Any]:
+    """Return what a table changes for a case, for JSON."""
     return {
-        "asked": report.asked,
-        "unreadable": report.unreadable,
-        "changed": [
+        "case": one.number,
+        "reference": one.reference,
+        "declarant": one.declarant,
+        "day": one.day.isoformat(),
+        "items": [
             {
-                "case": one.number,
-                "reference": one.reference,
-                "declarant": one.declarant,
-                "day": one.day.isoformat(),
-                "items": [
-                    {
-                        "item": item.item.number,
-                        "hs": item.item.hs,
-                        "added": [describe_need(need, book) for need in item.difference.added],
-                        "removed": [describe_need(need, book) for need in item.difference.removed],
-                        "changed": [
-                            {"before": describe_need(was, book), "after": describe_need(now, book)}
-                            for was, now in item.difference.changed
-                        ],
-                        "lacking": list(item.lacking),
-                    }
-                    for item in one.items
+                "item": item.item.number,
+                "hs": item.item.hs,
+                "added": [describe_need(need, book) for need in item.difference.added],
+                "removed": [describe_need(need, book) for need in item.difference.removed],
+                "changed": [
+                    {"before": describe_need(was, book), "after": describe_need(now, book)}
+                    for was, now in item.difference.changed
                 ],
+                "lacking": list(item.lacking),
             }
-            for one in report.changed
+            for item in one.items
         ],
     }
 
 
-def _print_impact(new: NeedTable, report: ImpactReport) -> None:
-    for one in report.changed:
+def _print_impact(new: NeedTable, found: Iterator[CaseImpact], report: ImpactReport) -> None:
+    for one in found:
         print(f"{one.number} {one.reference} ({one.declarant}, {one.day})")
         for item in one.items:
             told = [f"+law {need.law}" for need in item.difference.added]
@@ -176,7 +190,7 @@ def _print_impact(new: NeedTable, report: ImpactReport) -> None:
             told += [f"~law {was.law}" for was, _ in item.difference.changed]
             lacking = f"; nothing was filed for law {', '.join(item.lacking)}" if item.lacking else ""
             print(f"  item {item.item.number} ({item.item.hs}): {' '.join(told)}{lacking}")
-    words = f"{new.label} changes {len(report.changed)} of {count_things(report.asked, 'case')}."
+    words = f"{new.label} changes {report.changed} of {count_things(report.asked, 'case')}."
     for problem, number in sorted(report.unreadable.items()):
         words += f" {count_things(number, 'case')} could not be asked ({problem})."
     print_sentence(words)
