@@ -7,6 +7,8 @@ for ever: its kernel does. So each wait for the server ends after a time of ours
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Generator
 from typing import Any, Final
 
 from sqlalchemy import URL, make_url
@@ -55,6 +57,27 @@ def make_connect_options(url: URL, seconds: float | None) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if name not in url.query}
 
 
+class _NoAnswerError(Exception):
+    """The server did not answer in time."""
+
+
+def _limit_wait(waits: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
+    """Pass on what an operation of the driver waits for, until the time is over.
+
+    The driver tells an operation now and then that nothing has come yet.
+    """
+    end = time.monotonic() + seconds
+    try:
+        wanted = next(waits)
+        while True:
+            came = yield wanted
+            if not came and time.monotonic() > end:
+                raise _NoAnswerError
+            wanted = waits.send(came)
+    except StopIteration as done:
+        return done.value
+
+
 def get_connection_class(seconds: float | None) -> Any:
     """Return the class of connections whose waits for the server end after so many seconds."""
     import psycopg
@@ -64,13 +87,11 @@ def get_connection_class(seconds: float | None) -> Any:
 
         def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
             """Wait for the server; a wait that takes too long ends the connection."""
-            if "timeout" not in options and len(args) < 2:
-                options["timeout"] = seconds
-            try:
+            if seconds is None:
                 return super().wait(gen, *args, **options)
-            except psycopg.OperationalError as error:
-                if seconds is None or type(error).__name__ != "_WaitTimeout":
-                    raise
+            try:
+                return super().wait(_limit_wait(gen, seconds), *args, **options)
+            except _NoAnswerError:
                 # What the server still does is unknown: nothing more is asked on this connection.
                 self.pgconn.finish()
                 words = f"the server did not answer within {seconds:g} seconds"
