@@ -14,9 +14,6 @@ from tests.cluster.traffic import Traffic
 
 __all__ = ["Breaking"]
 
-#: The front may take so long until a receipt comes again after a failover.
-LIMIT = 30.0
-
 
 @dataclass
 class Breaking:
@@ -54,8 +51,9 @@ class Breaking:
         """Note the longest time without a receipt since a moment, and the new primary."""
         pause = find_longest_pause(self.traffic.attempts, since, time.monotonic())
         self.figures["pause"] = round(pause, 1)
-        if pause > LIMIT:
-            self.mistakes.append(f"{pause:.1f} s without a receipt, {LIMIT:g} s are allowed")
+        limit = self.cluster.options.limit
+        if pause > limit:
+            self.mistakes.append(f"{pause:.1f} s without a receipt, {limit:g} s are allowed")
 
     def fail_over(self, old: str) -> str:
         """Wait for another primary, then for receipts; return its name."""

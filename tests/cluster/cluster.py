@@ -47,6 +47,8 @@ class Options:
     rate: float = 5.0
     folder: str | None = None
     keep: bool = False
+    #: So many seconds may pass without a receipt after a failover.
+    limit: float = 30.0
     #: MiB of the disk of each member, a tmpfs; 0 is the machine's own disk.
     disk: int = 0
     #: The revision whose code the hub nodes have at first; empty is this one.

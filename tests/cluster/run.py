@@ -20,12 +20,15 @@ from tests.cluster.database_members import find_missing_programs
 from tests.cluster.judge import Outside, find_mistakes, list_acknowledged
 from tests.cluster.network import say_why_no_namespaces
 from tests.cluster.rows import ROWS, Row
+from tests.cluster.town import FRONT
 from tests.cluster.traffic import Traffic
 
 __all__ = ["main"]
 
 #: MiB: enough for a member and its log, and soon full.
 _SMALL_DISK = 500
+#: So many messages are sent once more when all is healed.
+_REPEATED = 40
 #: What is a mistake of the row, and not of the suite.
 _TROUBLE = (TimeoutError, RuntimeError, GatewayError, psycopg.Error)
 
@@ -64,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--asynchronous", action="store_true", help="the members do not wait for each other: rows must fail"
     )
+    parser.add_argument(
+        "--limit", type=float, default=30.0, help="seconds without a receipt that are allowed"
+    )
     parser.add_argument("--older", default="", help="the revision from which rolling-upgrade begins")
     parser.add_argument("--loopback", action="store_true", help="make no network namespaces")
     parser.add_argument("--folder", help="where the machines have their folders; in memory without this")
@@ -81,6 +87,7 @@ def _run_all(arguments: argparse.Namespace, rows: Sequence[Row], *, namespaces: 
         rate=arguments.rate,
         folder=arguments.folder,
         keep=arguments.keep,
+        limit=arguments.limit,
         older=arguments.older,
     )
     report: list[dict[str, Any]] = []
@@ -156,6 +163,9 @@ def _break(cluster: Cluster, row: Row, seed: int) -> dict[str, Any]:
 def _look(run: Breaking) -> Outside:
     """Return what is seen afterwards; nothing, which is a mistake, when nothing can be seen."""
     try:
+        repeated = run.traffic.repeat_some(_REPEATED, FRONT)
+        run.figures["repeated"] = len(repeated)
+        run.mistakes += [f"a repeat has no receipt: {one}" for one in repeated if not one.receipt]
         return run.cluster.look(run.traffic)
     except _TROUBLE as problem:
         run.mistakes.append(f"nothing can be seen afterwards: {problem}")
