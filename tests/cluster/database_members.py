@@ -30,6 +30,8 @@ __all__ = ["Members", "find_missing_programs", "find_postgres", "wait_for"]
 Found = TypeVar("Found")
 
 _REST, _PORT = 8008, 5432
+#: Who owns nothing (`nobody` on Debian).
+_NOBODY = 65534
 
 
 def find_postgres() -> Path | None:
@@ -82,10 +84,10 @@ def _give_up_root() -> tuple[str, ...]:
     if os.geteuid() != 0:
         return ()
     # Outside of its own user namespace it still owns what root owns, so that any folder will do.
-    mapped = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
+    mapped = ("unshare", "--user", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}")
     if subprocess.run([*mapped, "true"], capture_output=True, check=False).returncode == 0:
         return mapped
-    return ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    return ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
 
 
 @dataclass
@@ -133,6 +135,8 @@ class Members:
         here.folder.mkdir(parents=True, exist_ok=True)
         settings = here.folder / "patroni.yml"
         settings.write_text(yaml.safe_dump(self._describe(here)))
+        if "setpriv" in _give_up_root():
+            os.chown(here.folder, _NOBODY, _NOBODY)
         here.start("patroni", [*_give_up_root(), *patroni, str(settings)], {"PATRONI_LOG_LEVEL": "INFO"})
 
     def _fill_in(self, here: Machine, file: str) -> str:

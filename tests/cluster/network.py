@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from tests.kit.paths import ROOT
 
-__all__ = ["Machine", "Network", "find_processes", "say_why_no_namespaces"]
+__all__ = ["Machine", "Network", "find_processes", "say_why_no_disk", "say_why_no_namespaces"]
 
 #: Where the suite itself is: clients, partners, and who looks at the databases.
 WORLD = "world"
@@ -149,6 +150,16 @@ def say_why_no_namespaces() -> str:
     finally:
         subprocess.run(["ip", "netns", "del", name], check=False)
     return ""
+
+
+def say_why_no_disk() -> str:
+    """Return why no small disk can be mounted here; nothing when one can be."""
+    with tempfile.TemporaryDirectory(prefix="gateway-cluster-disk-") as place:
+        words = ["mount", "-t", "tmpfs", "-o", "size=1m", "gateway-cluster", place]
+        tried = subprocess.run(words, capture_output=True, text=True, check=False)
+        if tried.returncode == 0:
+            subprocess.run(["umount", place], check=False)
+        return tried.stderr.strip()
 
 
 class Network:

@@ -45,7 +45,7 @@ def kill_nodes(run: Breaking) -> None:
         reached += [] if here.signal(0, ("tests.kit.single",)) else [place]
         here.kill()
         cluster.town.start_node(name)
-        wait_for(lambda name=name: cluster.town.is_ready(name), 60, f"{name} is not ready")  # type: ignore[misc]
+        wait_for(lambda name=name: cluster.town.is_ready(name), 150, f"{name} is not ready")  # type: ignore[misc]
     run.figures["ended at"] = reached
     if len(reached) < 3:
         run.mistakes.append(f"only {len(reached)} nodes ended where they were to end")
@@ -61,7 +61,7 @@ def set_clocks_wrong(run: Breaking) -> None:
         cluster.town.start_node(name, wrong)
     run.steady(5)
     for name in NODES:
-        wait_for(lambda name=name: cluster.town.is_ready(name), 60, f"{name} is not ready")  # type: ignore[misc]
+        wait_for(lambda name=name: cluster.town.is_ready(name), 150, f"{name} is not ready")  # type: ignore[misc]
     begun, before = time.monotonic(), cluster.count_repeats()
     run.steady(25)
     run.wait_for_receipts(50, 60, begun)

@@ -18,7 +18,7 @@ from tests.cluster.breaking import Breaking
 from tests.cluster.cluster import Cluster, Options, open_cluster, say
 from tests.cluster.database_members import find_missing_programs
 from tests.cluster.judge import Outside, find_mistakes, list_acknowledged
-from tests.cluster.network import say_why_no_namespaces
+from tests.cluster.network import say_why_no_disk, say_why_no_namespaces
 from tests.cluster.rows import ROWS, Row
 from tests.cluster.town import FRONT
 from tests.cluster.traffic import Traffic
@@ -34,7 +34,7 @@ _TROUBLE = (TimeoutError, RuntimeError, GatewayError, psycopg.Error)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the rows; 0 when all were possible and good, 1 when one was not, 2 when nothing could be run."""
+    """Run the rows; 0 when all that were possible are good, 1 when one is not, 2 when none was possible."""
     arguments = _parser().parse_args(words)
     missing = find_missing_programs()
     if missing:
@@ -50,7 +50,10 @@ def main(words: Sequence[str] | None = None) -> int:
         print(json.dumps(report, indent=2))
     else:
         _print_table(report)
-    return 0 if all(one["good"] for one in report if "good" in one) else 1
+    judged = [one["good"] for one in report if "good" in one]
+    if not judged:
+        return 2
+    return 0 if all(judged) else 1
 
 
 def _end(*_: object) -> None:
@@ -91,15 +94,21 @@ def _run_all(arguments: argparse.Namespace, rows: Sequence[Row], *, namespaces: 
         older=arguments.older,
     )
     report: list[dict[str, Any]] = []
-    for run in range(arguments.runs):
-        for row in rows:
-            if row.needs_network and not namespaces:
-                report.append(
-                    {"row": row.name, "run": run + 1, "not possible": "it needs network namespaces"}
-                )
-        possible = [row for row in rows if namespaces or not row.needs_network]
-        report += [{"run": run + 1} | found for found in _run_rows(options, possible, first + run)]
+    impossible = {row.name: _say_why_not(row, namespaces=namespaces) for row in rows}
+    for run in range(1, arguments.runs + 1):
+        report += [{"row": name, "run": run, "not possible": why} for name, why in impossible.items() if why]
+        possible = [row for row in rows if not impossible[row.name]]
+        report += [{"run": run} | found for found in _run_rows(options, possible, first + run - 1)]
     return report
+
+
+def _say_why_not(row: Row, *, namespaces: bool) -> str:
+    """Return why a row is not possible here; nothing when it is."""
+    if row.needs_network and not namespaces:
+        return "it needs network namespaces"
+    if row.small_disks and (why := say_why_no_disk()):
+        return f"it needs a small disk: {why}"
+    return ""
 
 
 def _run_rows(options: Options, rows: Sequence[Row], seed: int) -> Iterator[dict[str, Any]]:
