@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from tests.fuzz import of_documents, of_http, of_messages, of_partners, of_rules, of_web, of_wire
+from tests.fuzz import of_as4, of_documents, of_http, of_messages, of_partners, of_rules, of_web, of_wire
 from tests.fuzz.target import Target
 
 __all__ = ["FOUND", "found", "targets"]
 
 FOUND = Path(__file__).resolve().parent / "found"
-_GROUPS = (of_wire, of_messages, of_documents, of_web, of_partners, of_http, of_rules)
+_GROUPS = (of_wire, of_messages, of_as4, of_documents, of_web, of_partners, of_http, of_rules)
 
 
 @cache

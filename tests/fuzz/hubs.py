@@ -34,7 +34,7 @@ from gateway.store.schema_migration import migrate_schema
 from gateway.store.transitions import StateEvent
 from tests.fuzz import samples
 from tests.fuzz.identities import NOW, crl, judge, signer
-from tests.kit.house import AGREEMENT, PARTY_TYPE
+from tests.kit.house import AGREEMENT, AS4, PARTY_TYPE
 
 __all__ = ["APPLICATION", "CASE", "FEE", "Whole", "levy_fee", "whole"]
 
@@ -115,6 +115,7 @@ def _register(engine: Engine) -> None:
             parties.register_party(conn, party, party.title(), role, NOW, ids)
             register_certificate(conn, party, signer(party).certificate.der, NOW)
         load_agreement(conn, AGREEMENT, "agreement", NOW)
+        load_agreement(conn, AS4, "as4", NOW)
         first = NewMessage(
             message_id="first@broker.example",
             protocol="ebms2",

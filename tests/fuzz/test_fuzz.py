@@ -173,11 +173,13 @@ def test_atheris_runs_the_same_targets(tmp_path: Path) -> None:
     ("name", "module", "function"),
     [
         ("ebms2-forged", "gateway.xmlsec.xml_signature", "compare_digests"),
+        ("as4-forged", "gateway.xmlsec.xml_signature", "compare_digests"),
         ("wss-forged", "gateway.xmlsec.xml_signature", "compare_digests"),
         ("xades-forged", "gateway.xmlsec.xades", "verify_xades_signature"),
         ("xml", "gateway.wire.xml", "_find_canonical_spans"),
         ("soap-door", "gateway.web.soap_security", "read_addressing"),
         ("msh-door", "gateway.hub.receive", "_check_time_to_live"),
+        ("as4-door", "gateway.hub.receive", "_check_time_to_live"),
         ("customs-door", "gateway.hub.customs.customs_reports", "_check_items"),
         ("payment-door", "gateway.hub.fees.payment_events", "choose_payment_effect"),
     ],

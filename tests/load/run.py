@@ -6,13 +6,15 @@ import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gateway.cli.progress_bars import ProgressBar, show_progress
 from tests.load import (
     admitting,
+    as4_receiving,
+    as4_serving,
     encrypted,
     filing,
     large_case,
@@ -40,6 +42,8 @@ KEYS = (
 PARTS = (
     "floor",
     "receive",
+    "as4",
+    "as4-http",
     "encrypted",
     "admit",
     "split",
@@ -96,6 +100,7 @@ def _measure(arguments: argparse.Namespace, folder: Path, bar: ProgressBar) -> d
     if "floor" in wanted or "receive" in wanted:
         begin("floor and receive")
         found |= receiving.measure(make_place(folder / "receive"), arguments.samples)
+    found |= _measure_as4(arguments, folder, begin)
     if "encrypted" in wanted:
         begin("encrypted")
         found |= encrypted.measure(make_place(folder / "encrypted"), arguments.samples)
@@ -130,6 +135,24 @@ def _measure(arguments: argparse.Namespace, folder: Path, bar: ProgressBar) -> d
     if "agreements" in wanted:
         begin("agreements")
         found |= many_agreements.measure(folder / "agreements", arguments.agreements, arguments.samples)
+    return found
+
+
+def _measure_as4(arguments: argparse.Namespace, folder: Path, begin: Callable[[str], None]) -> dict[str, Any]:
+    """Measure messages of AS4, where they are asked for: one by one beside their floor, and over HTTP."""
+    wanted = arguments.only or PARTS
+    found: dict[str, Any] = {}
+    if "as4" in wanted:
+        begin("receive by AS4")
+        found |= as4_receiving.measure(make_place(folder / "as4"), arguments.samples)
+    if "as4-http" in wanted:
+        begin("AS4 over HTTP")
+        place, warm_up = (
+            make_place(folder / "as4-http", processes=arguments.processes),
+            arguments.messages // 10,
+        )
+        load = Load(arguments.messages, arguments.seconds, arguments.connections, warm_up=warm_up)
+        found |= as4_serving.measure(place, load)
     return found
 
 

@@ -125,7 +125,7 @@ def measure(place: Place, load: Load) -> Mapping[str, Any]:
     with gateway(place) as pid:
         say("http: sending")
         before, cpu = _counted(place), tree_cpu(pid)
-        reports = _generate(place, load, files)
+        reports = generate(place, load, files)
         cpu = tree_cpu(pid) - cpu
     answered = sum(len(report["moments"]) for report in reports)
     sent = sum(report["sent"] for report in reports)
@@ -134,7 +134,7 @@ def measure(place: Place, load: Load) -> Mapping[str, Any]:
         say(f"http: answers that are no receipt, among them:\n{refused[0]}")
     checked = _check_sample(place, files, reports)
     say(f"http: {sent} sent, {answered} answered, {checked} receipts verified")
-    return _figures(reports, load) | {
+    return describe_rate(reports, load) | {
         "sent": sent,
         "distinct_accepted": _counted(place) - before,
         "receipts": sum(report["receipted"] for report in reports),
@@ -143,7 +143,8 @@ def measure(place: Place, load: Load) -> Mapping[str, Any]:
     }
 
 
-def _generate(place: Place, load: Load, files: list[Path]) -> list[dict[str, Any]]:
+def generate(place: Place, load: Load, files: list[Path]) -> list[dict[str, Any]]:
+    """Send the messages of the files to a gateway that serves; return what each generator tells."""
     lines = max(1, load.connections // load.generators)
     words = [str(place.port), str(lines), str(load.seconds), str(KEEP)]
     program = [sys.executable, "-m", "tests.load.generator"]
@@ -153,7 +154,7 @@ def _generate(place: Place, load: Load, files: list[Path]) -> list[dict[str, Any
     return [json.loads(process.communicate()[0]) for process in running]
 
 
-def _figures(reports: list[dict[str, Any]], load: Load) -> dict[str, Any]:
+def describe_rate(reports: list[dict[str, Any]], load: Load) -> dict[str, Any]:
     """Return rate and latencies, the warm-up left out; clocks of all processes of a machine agree."""
     timed = [(report, load.warm_up if len(report["moments"]) > load.warm_up else 0) for report in reports]
     moments = [at for report, skip in timed for at in report["moments"][skip:]]

@@ -45,6 +45,15 @@ def test_every_key_is_reported_and_the_counts_agree(
     assert not list(tmp_path.iterdir())
 
 
+def test_messages_of_as4_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "--json --messages 40 --samples 6 --connections 4 --only as4 --only as4-http"
+    assert main([*words.split(), "--folder", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)["detail"]
+    assert found["as4_receipts"] == 44
+    assert found["as4_ratio"] == pytest.approx(found["as4_receive_ms"] / found["as4_floor_ms"], rel=0.01)
+    assert all(found[name] > 0 for name in ("as4_http_messages_per_s", "as4_server_cpu_ms"))
+
+
 def test_many_agreements_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = "--json --only agreements --agreements 40 --samples 4"
     assert main([*words.split(), "--folder", str(tmp_path)]) == 0
