@@ -177,7 +177,7 @@ def _list_said_of_items(root: etree._Element) -> dict[int, dict[object, tuple[ob
         places.append((one.get("id"), one.find(f"{_SUB}Fields"), (etree.Element, _read_sequence_key)))
     for name, place, (tag, read_key) in places:
         for key, element in ({} if place is None else _collect(place, tag, read_key)).items():
-            own = read_leaf_text(element).strip() if not len(element) else ""
+            own = read_leaf_text(element).strip() if element.find("*") is None else ""
             content = (own, tuple(sorted(element.attrib.items())), *_read_content(element))
             said.setdefault(_read_item(key) or 0, {})[name, key] = content
     return said

@@ -11,6 +11,7 @@ from lxml import etree
 from sqlalchemy import Engine, select
 
 from gateway.cases import AgencyCallback, SignedReply
+from gateway.errors import GatewayError
 from gateway.hub import Hub
 from gateway.hub.delivered_notices import apply_agency_document, read_agency_document
 from gateway.store import make_engine
@@ -207,6 +208,28 @@ def test_what_is_no_result_is_refused_with_its_place(
     assert problem in answer
     assert where in answer
     assert rows(story) == before
+
+
+def test_a_comment_cuts_no_number(story: Story) -> None:
+    """A signature does not cover comments, so that anybody may put one into a number on its way."""
+    document = certificate((1, "100", ""))
+    for path, text, tail in (("{*}ID", "2026", "-118"), ("{*}Declaration/{*}ID", "FOOD-20", "26-77")):
+        leaf = document.find(path)
+        assert leaf is not None
+        leaf.text = text
+        leaf.append(etree.Comment("x"))
+        leaf[0].tail = tail
+    read = read_agency_document(story.hub, "KFDA", document)
+    assert [number for number, _ in read.results] == [NUMBER]
+    document = certificate((1, "100", ""), application="A26000001001X")
+    leaf = document.find("{*}Declaration/{*}ID")
+    assert leaf is not None
+    leaf.text = "A26"
+    leaf.append(etree.Comment("x"))
+    leaf[0].tail = "000001001X"
+    with pytest.raises(GatewayError) as refused:
+        read_agency_document(story.hub, "KFDA", document)
+    assert refused.value.problem.id == "GW513"
 
 
 def test_a_certificate_under_the_number_of_an_application_is_refused(story: Story) -> None:

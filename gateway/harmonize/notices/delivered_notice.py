@@ -22,7 +22,7 @@ from gateway.harmonize.language import (
     NoticeMapping,
 )
 from gateway.harmonize.notices.notice_facts import NoticeFacts, find_notice_mapping, read_notice
-from gateway.wire import collapse_whitespace, compile_schema, find_violation
+from gateway.wire import collapse_whitespace, compile_schema, find_violation, read_leaf_text
 
 __all__ = ["find_named_application", "find_stated_text", "read_delivered_notice"]
 
@@ -58,7 +58,8 @@ def find_stated_text(root: etree._Element, notices: NoticeCatalog, fact: str) ->
     if names is None:
         return None
     found = root.find("/".join(f"{{{notice.namespace}}}{name}" for name in names[1:]))
-    return "" if found is None else collapse_whitespace(found.text or ""), "/" + "/".join(names)
+    # Comments are no part of the value: a signature does not cover them.
+    return "" if found is None else collapse_whitespace(read_leaf_text(found)), "/" + "/".join(names)
 
 
 def _find_agency_notice(root: etree._Element, notices: NoticeCatalog) -> NoticeMapping:
