@@ -57,7 +57,7 @@ def settle_receipt(
     """
     found = select(deliveries.c.state, deliveries.c.attempt).where(deliveries.c.id == delivery)
     row = conn.execute(found.with_for_update(key_share=True)).first()
-    if row is None or row.state not in _SETTLING or not row.attempt:
+    if row is None or row.state not in _SETTLING or (row.state == "QUEUED" and not row.attempt):
         return False
     event = _SETTLING[row.state][outcome is not None]
     came_to = outcome or AttemptOutcome()
@@ -70,8 +70,9 @@ def settle_receipt(
         "leased_by": None,
         "lease_until": None,
     }
-    if row.state == "QUEUED":
-        # Its attempt has ended, with the outcome that it had.
+    if row.state == "QUEUED" or not row.attempt:
+        # Its attempt has ended, with the outcome that it had; a response that was given in an HTTP answer
+        # had none.
         conn.execute(update(deliveries).where(deliveries.c.id == delivery).values(**values))
     else:
         settle_attempt(conn, (delivery, row.attempt), values, make_finish(event, at, came_to))

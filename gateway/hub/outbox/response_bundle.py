@@ -35,15 +35,17 @@ def find_response_pmodes(book: PModeIndex, asked: PMode, at: datetime) -> tuple[
     if not asked.has_response_in_answer or asked.deliver_to != "case":
         return ()
     named = (book.find_by_id(asked.agreement, one, at) for one in asked.answered_by)
-    found = tuple(one for one in named if one is not None)
+    found = tuple(one for one in named if one is not None and one.pull is None)
     if found or asked.action != _REQUEST:
         return found
     try:
-        return (book.get_reply_pmode(asked, _RESPONSE, at),)
+        response = book.get_reply_pmode(asked, _RESPONSE, at)
     except GatewayError as error:
         if error.problem is not PMODE_UNKNOWN:
             raise
         return ()
+    # What waits to be pulled is in no answer to another message.
+    return (response,) if response.pull is None else ()
 
 
 def get_response_wait(hub: Hub, asked: PMode) -> timedelta:

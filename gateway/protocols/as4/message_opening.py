@@ -142,7 +142,13 @@ def _name_bundled_answer(
     message: As4Message, unit: Receipt | ErrorSignal, opened: OpenedMessage, context: ProtocolContext
 ) -> Unit:
     """Return an answer that came beside another unit, with its parties; raise for one of another party."""
-    sent = _find_sent_unit(message, unit, context)
+    return _name_checked_answer(unit, _find_sent_unit(message, unit, context), opened, context)
+
+
+def _name_checked_answer(
+    unit: Receipt | ErrorSignal, sent: SentUnit, opened: OpenedMessage, context: ProtocolContext
+) -> Unit:
+    """Return an answer to what was sent, with its parties; raise for one of another party or message."""
     named = name_answer_parties(unit, sent)
     if context.get_party_name(named.sender) != context.get_party_name(opened.unit.sender):
         raise GatewayError(SIGNER_MISMATCH, "the answer is about a message to another party", SIGNATURE)
@@ -208,8 +214,10 @@ def _open_answer(
     message: As4Message, parcel: Parcel, context: ProtocolContext, sent: SentUnit
 ) -> OpenedMessage:
     """Return the signal about a message of ours, in its HTTP answer or posted."""
-    if isinstance(message.header.unit, UserMessage) or not isinstance(sent.unit, UserMessage):
-        raise GatewayError(NOT_SUPPORTED, "a business message in an HTTP answer", _MESSAGING)
+    if not isinstance(sent.unit, UserMessage):
+        raise GatewayError(NOT_SUPPORTED, "an answer to what was no message", _MESSAGING)
+    if isinstance(message.header.unit, UserMessage):
+        return _open_response(message, message.header.unit, parcel, context, sent)
     if message.header.bundled:
         raise GatewayError(NOT_SUPPORTED, "several units in an answer", _MESSAGING)
     pmode, asked = match_agreed_pmode(sent.unit, "as4", context)
@@ -224,6 +232,25 @@ def _open_answer(
     opened = make_opened_message(message, signed, pmode, parcel, context.limits)
     check_answer(opened, sent)
     return opened
+
+
+def _open_response(
+    message: As4Message, unit: UserMessage, parcel: Parcel, context: ProtocolContext, sent: SentUnit
+) -> OpenedMessage:
+    """Return the business message in the HTTP answer to one of ours, with the receipt beside it.
+
+    Raises GW311 where the P-Mode of ours has no response in its answer.
+    """
+    assert isinstance(sent.unit, UserMessage)
+    agreed, _ = match_agreed_pmode(sent.unit, "as4", context)
+    if not agreed.has_response_in_answer:
+        raise GatewayError(NOT_SUPPORTED, "a business message in an HTTP answer", _MESSAGING)
+    if unit.ref_to_message_id != sent.unit.message_id:
+        where = f"{_MESSAGING}/eb3:UserMessage/eb3:MessageInfo/eb3:RefToMessageId"
+        raise GatewayError(REFERENCE_UNKNOWN, "the response is to another message", where)
+    opened = _open_business_message(message, unit, parcel, context)
+    bundled = [_name_checked_answer(one, sent, opened, context) for one in message.header.bundled]
+    return replace(opened, units=(*opened.units, *bundled))
 
 
 def find_fault(parcel: Parcel, limits: WireLimits) -> SoapFault | None:

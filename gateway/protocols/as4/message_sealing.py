@@ -7,8 +7,17 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.agreements import PMode
-from gateway.errors import NOT_SUPPORTED, OUR_MISTAKE, GatewayError
-from gateway.message_model import ErrorSignal, MemoryBody, Payload, PullRequest, Receipt, Unit, UserMessage
+from gateway.errors import EBMS3_ERRORS, NOT_SUPPORTED, OUR_MISTAKE, GatewayError
+from gateway.message_model import (
+    ErrorEntry,
+    ErrorSignal,
+    MemoryBody,
+    Payload,
+    PullRequest,
+    Receipt,
+    Unit,
+    UserMessage,
+)
 from gateway.pki import Signer
 from gateway.protocols.as4.envelope_writer import As4Envelope, write_as4_envelope
 from gateway.protocols.as4.header_reader import GZIP_TYPE
@@ -36,6 +45,7 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
         or not all(isinstance(one, Receipt | ErrorSignal) for one in beside)
     ):
         raise GatewayError(OUR_MISTAKE, "answers are bundled with a business message or a PullRequest")
+    beside = tuple(_write_beside(one, unit, context) for one in beside)
     if pmode is not None:
         require_supported_terms(pmode)
         _check_own_request(unit, pmode)
@@ -56,6 +66,23 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
             envelope, parts, context.keys[context.get_party_name(unit.sender)], token, secret
         )
     return _build_parcel(envelope.with_security(security), sent, unit.message_id)
+
+
+def _write_beside(one: Unit, unit: Unit, context: ProtocolContext) -> Unit:
+    """Return an answer as it goes beside another unit: with an id of its own, and the codes of ebMS 3.0."""
+    if one.message_id == unit.message_id:
+        one = replace(one, message_id=context.make_message_id())
+    if isinstance(one, ErrorSignal):
+        return replace(one, errors=tuple(map(_write_error_code, one.errors)))
+    return one
+
+
+def _write_error_code(entry: ErrorEntry) -> ErrorEntry:
+    """Return an entry with the code of ebMS 3.0 for a code that only says its title, as those of ebMS 2.0."""
+    found = next((one for one in EBMS3_ERRORS.values() if one.title == entry.code), None)
+    if found is None:
+        return entry
+    return replace(entry, code=found.code, category=found.category, origin=found.origin, title=found.title)
 
 
 def _check_own_request(unit: Unit, pmode: PMode) -> None:

@@ -86,8 +86,11 @@ def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
         ),
         "AS4 has no message order": not reliability.message_order,
         "an intermediary of AS4 is not supported": reliability.ack_actor == "toPartyMSH",
-        "reply_pattern says where a receipt of AS4 goes: leave sync_reply_mode out": (
+        "reply_pattern says where a receipt of AS4 goes: leave sync_reply_mode out, or let it be "
+        "signalsAndResponse in a two-way exchange": (
             pmode.sync_reply_mode == "none"
+            or (pmode.sync_reply_mode, pmode.mep, pmode.reply_pattern)
+            == ("signalsAndResponse", "two-way", "response")
         ),
         "signals are posted back to an endpoint of the From party: reply_pattern callback needs one": (
             pmode.reply_pattern == "response" or pmode.reply_endpoint is not None
