@@ -103,6 +103,7 @@ from .daily_statistics import DailyCount as DailyCount
 from .daily_statistics import StatisticsFilter as StatisticsFilter
 from .daily_statistics import choose_band as choose_band
 from .database_copies import CopiesMissingError as CopiesMissingError
+from .database_copies import find_copies_problem as find_copies_problem
 from .database_copies import find_copy_watch as find_copy_watch
 from .database_copies import find_standby_problem as find_standby_problem
 from .database_time import read_database_time as read_database_time

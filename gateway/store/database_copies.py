@@ -27,6 +27,7 @@ __all__ = [
     "CopiesMissingError",
     "CopyWatch",
     "attach_copy_watch",
+    "find_copies_problem",
     "find_copy_watch",
     "find_standby_problem",
     "run_copied",
@@ -41,13 +42,14 @@ _TRY_EVERY: Final = 1.0
 _STANDBYS: Final = """(SELECT count(*) FROM pg_stat_get_wal_senders() AS sender
     WHERE sender.sync_state IS NULL
        OR (sender.state = 'streaming' AND sender.sync_state IN ('sync', 'quorum')))"""
+_FACTS: Final = f"""current_setting('synchronous_commit') AS how,
+    current_setting('synchronous_standby_names') AS names, {_STANDBYS} AS attached"""
+_LOOK: Final = text(f"""SELECT pg_is_in_recovery() AS standby,
+    current_setting('default_transaction_read_only') = 'on' AS read_only, {_FACTS}""")
 # The message in the log of the server gives each transaction a commit that waits; a standby cannot write it.
 _ASK: Final = text(f"""SELECT pg_is_in_recovery() AS standby,
     current_setting('transaction_read_only') = 'on' AS read_only,
-    current_setting('synchronous_commit') AS how,
-    current_setting('synchronous_standby_names') AS names,
-    pg_conf_load_time() AS loaded,
-    {_STANDBYS} AS attached,
+    {_FACTS}, pg_conf_load_time() AS loaded,
     CASE WHEN pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' THEN NULL
          ELSE pg_logical_emit_message(true, 'gateway', '') END AS written""")
 _ASK_AGAIN: Final = "SELECT pg_conf_load_time()"
@@ -138,11 +140,17 @@ def find_copy_watch(engine: Engine) -> CopyWatch | None:
 
 def find_standby_problem(conn: Connection) -> CopiesMissingError | None:
     """Return why a PostgreSQL server takes no writes; None for a primary, and for SQLite."""
-    if conn.dialect.name == "sqlite":
-        return None
-    if conn.execute(_IS_STANDBY).scalar_one():
+    if conn.dialect.name != "sqlite" and conn.execute(_IS_STANDBY).scalar_one():
         return CopiesMissingError("the database is a standby", "it takes no writes")
     return None
+
+
+def find_copies_problem(conn: Connection) -> CopiesMissingError | None:
+    """Return why a commit would not be on all wanted servers, as their settings say; nothing is written."""
+    watch = find_copy_watch(conn.engine)
+    if watch is None:
+        return find_standby_problem(conn)
+    return _judge_server(conn.execute(_LOOK).one(), watch.wanted)
 
 
 @contextmanager
@@ -180,17 +188,25 @@ def _give_up(conn: Connection, watch: CopyWatch, problem: BaseException) -> None
 def _ask_before_commit(conn: Connection, watch: CopyWatch) -> Any:
     """Write to the log of the server, and return when its settings were loaded; raises where it is unsafe."""
     row = conn.execute(_ASK).one()
-    if row.standby or row.read_only:
-        raise CopiesMissingError("the database is a standby", "it takes no writes")
-    short = f"the database keeps fewer than {watch.wanted} copies"
-    if row.how not in _FLUSHED:
-        raise CopiesMissingError(short, f"synchronous_commit is {row.how}, it must be on")
-    listed = _count_awaited_standbys(row.names)
-    if listed < watch.wanted - 1:
-        raise CopiesMissingError(short, f"synchronous_standby_names makes a commit wait for {listed}")
-    if row.attached < watch.wanted - 1:
-        raise CopiesMissingError(short, f"{row.attached} synchronous standbys are connected")
+    problem = _judge_server(row, watch.wanted)
+    if problem is not None:
+        raise problem
     return row.loaded
+
+
+def _judge_server(row: Any, wanted: int) -> CopiesMissingError | None:
+    """Return why a commit on this server would not be on so many servers."""
+    if row.standby or row.read_only:
+        return CopiesMissingError("the database is a standby", "it takes no writes")
+    short = f"the database keeps fewer than {wanted} copies"
+    if row.how not in _FLUSHED:
+        return CopiesMissingError(short, f"synchronous_commit is {row.how}, it must be on")
+    listed = _count_awaited_standbys(row.names)
+    if listed < wanted - 1:
+        return CopiesMissingError(short, f"synchronous_standby_names makes a commit wait for {listed}")
+    if row.attached < wanted - 1:
+        return CopiesMissingError(short, f"{row.attached} synchronous standbys are connected")
+    return None
 
 
 def _ask_after_commit(conn: Connection, loaded: Any) -> None:

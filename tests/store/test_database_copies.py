@@ -15,6 +15,7 @@ from gateway.store import (
     CopiesMissingError,
     InsufficientStorageError,
     confirm_copies,
+    find_copies_problem,
     find_copy_watch,
     make_engine,
     messages,
@@ -87,6 +88,8 @@ def test_what_is_confirmed_is_on_the_standby(copied, standby_pair, database):
     while "kept@a" not in list_at(standby_pair, database, "standby"):
         assert time.monotonic() < end
     assert health.find_readiness_problem(copied) is None
+    with read_transaction(copied) as conn:
+        assert find_copies_problem(conn) is None
 
 
 def test_a_list_without_standbys_keeps_nothing(copied, standby_pair, database):
@@ -96,6 +99,8 @@ def test_a_list_without_standbys_keeps_nothing(copied, standby_pair, database):
     assert "empty@a" not in list_at(standby_pair, database, "primary")
     said = health.find_readiness_problem(copied)
     assert health.describe_unreadiness(copied, said) == "GW806 the database keeps fewer than 2 copies"
+    with read_transaction(copied) as conn:
+        assert "makes a commit wait for 0" in str(find_copies_problem(conn))
     standby_pair.set_synchronous(BOTH)
     standby_pair.await_streaming()
     assert repeat_until_kept(copied, "empty@a")

@@ -40,7 +40,7 @@ from gateway.operations import (
     list_waiting_acts,
     restate_times,
 )
-from gateway.store import find_object_problems, read_transaction
+from gateway.store import find_copies_problem, find_object_problems, read_transaction
 
 __all__ = ["check_gateway", "find_stale_stamps"]
 
@@ -97,6 +97,9 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         warnings += list_console_switches(conn)
         warnings += find_test_edition_warnings(conn, settings)
         yield from find_object_problems(conn)
+        missing = find_copies_problem(conn)
+        if missing is not None:
+            yield missing
     with contextlib.suppress(GatewayError):  # an unreadable database or mapping is already reported
         yield from _find_ended_certificates(settings, warnings)
         yield from find_stale_stamps(settings, warnings)
