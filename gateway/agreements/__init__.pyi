@@ -8,6 +8,8 @@ from .agreement_rules import AgreementFinding as AgreementFinding
 from .agreement_rules import AgreementSurroundings as AgreementSurroundings
 from .agreement_rules import KnownCertificate as KnownCertificate
 from .agreement_rules import KnownParty as KnownParty
+from .as4.peer_pmodes import is_peer_pmode as is_peer_pmode
+from .as4.peer_pmodes import read_peer_pmode as read_peer_pmode
 from .cpa.certificate_checks import list_certificate_uses as list_certificate_uses
 from .cpa.cpa_composition import compose_cpa as compose_cpa
 from .cpa.cpa_judgment import judge_cpa as judge_cpa

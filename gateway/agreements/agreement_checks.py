@@ -67,7 +67,7 @@ def find_agreement_findings(
 
     The checks of the two directions are left out where it is not clear which side is the hub.
     """
-    found = [one for check in _CHECKS_OF_THE_FILE for one in check(agreement, known)]
+    found = [*agreement.findings, *(one for check in _CHECKS_OF_THE_FILE for one in check(agreement, known))]
     ours = [ids for ids in _list_sides(agreement) if _is_hub_side(ids, known)]
     theirs = [ids for ids in _list_sides(agreement) if not _is_hub_side(ids, known)]
     if len(ours) == 1 and len(theirs) == 1:
@@ -84,7 +84,8 @@ def find_document_findings(
 ) -> tuple[AgreementFinding, ...]:
     """Return the findings on an agreement that no register is needed for, errors first."""
     known = AgreementSurroundings("", at, (), protocols=protocols, list_unsupported=list_unsupported)
-    found = [one for check in _CHECKS_OF_THE_DOCUMENT for one in check(agreement, known)]
+    checked = (one for check in _CHECKS_OF_THE_DOCUMENT for one in check(agreement, known))
+    found = [*agreement.findings, *checked]
     return tuple(sorted(found, key=lambda one: _ORDER.index(one.severity)))
 
 

@@ -131,12 +131,13 @@ class AgreementDocument:
     A part is named by its kind and its name: ``("pmode", id)``, ``("party", value)`` for an
     identifier, ``("endpoint", value)`` with the first identifier of the party, ``("certificates",
     value)`` alike, and ``("agreement", "")``, ``("protocol", "")``, ``("valid_from", "")``,
-    ``("valid_until", "")``, ``("pmodes", "")``.
+    ``("valid_until", "")``, ``("pmodes", "")``. `findings` are those of the reader.
     """
 
     pmodes: tuple[PMode, ...]
     name: str
     places: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    findings: tuple[AgreementFinding, ...] = ()
 
     def find_place(self, *parts: tuple[str, str]) -> str:
         """Return the place of the first of these parts that the file has, else the file."""

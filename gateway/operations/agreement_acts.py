@@ -33,7 +33,7 @@ def load_judged_agreement(
         change.leave_unchanged()
         return findings, problem
     before = describe_agreements(change.conn, ids)
-    load_agreement(change.conn, source, name, change.at, change.by)
+    _activate_agreements(change.conn, document.pmodes, source, change.at, change.by)
     after = describe_agreements(change.conn, ids)
     change.record_trust_change(f"agreement {', '.join(ids)}", before=before, after=after)
     return findings, None
@@ -53,10 +53,16 @@ def load_agreement(
 ) -> tuple[PMode, ...]:
     """Activate the P-Modes of a YAML file unjudged; they replace those of the same agreements."""
     found = read_pmodes(source, name)
+    _activate_agreements(conn, found, source, now, by)
+    return found
+
+
+def _activate_agreements(
+    conn: Connection, found: Sequence[PMode], source: bytes, now: datetime, by: str
+) -> None:
     for agreement in dict.fromkeys(pmode.agreement for pmode in found):
         modes = [pmode for pmode in found if pmode.agreement == agreement]
         activate_pmodes(conn, modes, ("pmode", source), now, by)
-    return found
 
 
 def activate_pmodes(

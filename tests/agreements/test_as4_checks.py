@@ -30,6 +30,8 @@ BROKER = KnownParty("broker1", "ACTIVE", (PartyId("broker1", T),), (SIGNING, SEC
 KNOWN = AgreementSurroundings(
     "hub", NOW, (BROKER, KnownParty("hub", "ACTIVE", (PartyId("hub", T),))), protocols=frozenset({"as4"})
 )
+#: The rules of the readers of other P-Mode files are in test_peer_pmodes.py.
+RULES = [one for one in AS4_RULES if not one.startswith("peer-")]
 RSA = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 ECDSA = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256"
 EB3 = "http://docs.oasis-open.org/ebxml-msg/ebms/v3.0/ns/core/200704/"
@@ -169,7 +171,7 @@ def test_good_agreements_break_no_rule() -> None:
         assert {one.rule for one in find(text)} <= {"party-unknown", "hub-missing"}
 
 
-@pytest.mark.parametrize("rule", AS4_RULES)
+@pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_told_with_its_clause(rule: str) -> None:
     text, known, words = CASES[rule]
     found = [one for one in find(text, known) if one.rule == rule]
@@ -182,7 +184,7 @@ def test_a_rule_is_told_with_its_clause(rule: str) -> None:
         assert bad not in found[0].text
 
 
-@pytest.mark.parametrize("rule", [one for one in AS4_RULES if not one.startswith("profile-")])
+@pytest.mark.parametrize("rule", [one for one in RULES if not one.startswith("profile-")])
 def test_ebms_2_has_none_of_these_rules(rule: str) -> None:
     text, known, _ = CASES[rule]
     assert rule not in {one.rule for one in find(put("protocol: as4", "protocol: ebms2", text), known)}

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from gateway.cli import main
 from gateway.store import agreements, parties
 from gateway.store.engine import read_transaction, write_transaction
+from tests.agreements.test_peer_pmodes import HOLODECK, MORE
 from tests.kit.house import AGREEMENT, House
 
 Run = Callable[..., tuple[int, str, str]]
@@ -138,3 +139,35 @@ def test_an_agreement_that_is_not_loaded_is_not_shown(run: Run) -> None:
     status, out, err = run("agreement", "show", "none")
     assert (status, out) == (1, "")
     assert err == "gateway: GW301 no agreement is loaded as none\n"
+
+
+def test_the_pmode_of_another_product_is_loaded_and_shown(tmp_path: Path, run: Run, engine: Engine) -> None:
+    clear = HOLODECK[: HOLODECK.index("    <SecurityConfiguration>\n      <Encryption>")]
+    clear += HOLODECK[HOLODECK.index("  </Responder>") :]
+    file = tmp_path / "orders.xml"
+    # The key of the hub of the tests is an elliptic one.
+    file.write_text(clear.replace(f"<Algorithm>{MORE}rsa-sha256</Algorithm>", ""), encoding="utf-8")
+    status, _, err = run("agreement", "load", file)
+    assert status == 1
+    assert "warning peer-unsaid: Leg1/Protocol/UseChunking (true) cannot be said" in err
+    status, out, _ = run("agreement", "load", file, "--accept-warnings")
+    assert (status, "urn:example:orders" in loaded(engine)) == (0, True)
+    assert "Agreement urn:example:orders is loaded with 1 P-Mode: orders." in out
+    status, out, _ = run("agreement", "show", "urn:example:orders", "--json")
+    shown = json.loads(out)
+    assert (status, shown["pmodes"][0]["protocol"], shown["pmodes"][0]["reliability"]["retries"]) == (
+        0,
+        "as4",
+        4,
+    )
+    assert "peer-filled" in json.dumps(shown["findings"])
+    status, out, _ = run("agreement", "check", file)
+    assert (status, "peer-filled" in out) == (0, True)
+    later = tmp_path / "later.xml"
+    later.write_text(
+        file.read_text(encoding="utf-8").replace("<MaxRetries>4", "<MaxRetries>6"), encoding="utf-8"
+    )
+    status, out, _ = run("agreement", "diff", file, later)
+    assert (status, "retries of Order: 4 becomes 6" in out or "retries: 4 becomes 6" in out) == (0, True)
+    status, _, err = run("agreement", "export", "urn:example:orders", "--out", tmp_path / "orders.cpa")
+    assert (status, "GW313" in err) == (1, True)

@@ -23,6 +23,13 @@ AS4_RULES: Final[Mapping[str, tuple[str, str, str]]] = {
         "",
     ),
     "profile-protocol": ("error", "a profile of AS4 is named, and the protocol is another one", "AS4 1.0"),
+    "peer-unsaid": (
+        "warning",
+        "the P-Mode file of another product says what cannot be said in ours",
+        "AS4 1.0, 4.1",
+    ),
+    "peer-filled": ("note", "the P-Mode file of another product does not say what ours need", "AS4 1.0, 4.1"),
+    "peer-unneeded": ("note", "the P-Mode file says what is a matter of the other product", "AS4 1.0, 4.1"),
     "agreement-untyped": (
         "error",
         "AgreementRef has no type and is not a URI: receivers refuse it",

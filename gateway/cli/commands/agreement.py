@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_file", "list_agreements", "load_file", "suspend_agreement"]
 
-_FILE_WORDS = "the agreement: YAML, or a CPA of CPPA 2.0"
+_FILE_WORDS = "the agreement: YAML, a CPA of CPPA 2.0, or a P-Mode of Holodeck B2B or phase4"
 _AS_WORDS = "the identifier, in a CPA, of the party that this hub is; it is registered for the hub"
 _ACCEPT_WORDS = "load the agreement although it has warnings"
 _STATES = ("ACTIVE", "SUSPENDED", "RETIRED")
@@ -46,13 +46,15 @@ _COLUMNS = ("id", "kind", "status", "valid_from", "valid_until")
 @change_options()
 def load_file(arguments: Arguments) -> int:
     """Say every finding, and activate the P-Modes of a file; return 1 when its findings refuse it."""
-    from gateway.agreements import is_xml_document, read_agreement
+    from gateway.agreements import is_peer_pmode, is_xml_document
+    from gateway.cli.agreement_files import read_agreement_file
+    from gateway.hub import get_current_time
     from gateway.operations import load_judged_agreement
 
     source, name = read_file(arguments.file), arguments.file.name
-    if is_xml_document(source):
+    if is_xml_document(source) and not is_peer_pmode(source):
         return _load_cpa(arguments, source, name)
-    document = read_agreement(source, name)
+    document = read_agreement_file(source, name, get_current_time())
     agreement = document.pmodes[0].agreement
     with change_database(arguments) as change:
         suspended = _is_suspended(change, agreement)
@@ -132,7 +134,8 @@ def _print_judgment(
 @home_options()
 def check_file(arguments: Arguments) -> int:
     """Print what loading the file would find; return 1 when there is an error."""
-    from gateway.agreements import is_xml_document, read_agreement
+    from gateway.agreements import is_peer_pmode, is_xml_document
+    from gateway.cli.agreement_files import read_agreement_file
     from gateway.cli.cpa_reception import judge_cpa_at_hub
     from gateway.hub import get_current_time
     from gateway.operations import (
@@ -146,10 +149,10 @@ def check_file(arguments: Arguments) -> int:
     settings = read_verb_settings(arguments)
     findings: Sequence[AgreementFinding | StatedFinding]
     with read_database(arguments) as conn:
-        if is_xml_document(data):
+        if is_xml_document(data) and not is_peer_pmode(data):
             findings = judge_cpa_at_hub(conn, settings, (data, name), now).findings
         else:
-            findings = judge_agreement(conn, settings, read_agreement(data, name), now)
+            findings = judge_agreement(conn, settings, read_agreement_file(data, name, now), now)
     failed = any(one.severity == "error" for one in findings)
     if arguments.json:
         print_json({"ok": not failed, "findings": [finding_to_json(one) for one in findings]})

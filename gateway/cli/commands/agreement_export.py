@@ -10,12 +10,13 @@ import click
 from gateway.agreements import (
     PMode,
     convert_cpa,
+    is_peer_pmode,
     is_xml_document,
     list_differences,
-    read_agreement,
     read_cpa,
     write_cpa,
 )
+from gateway.cli.agreement_files import read_agreement_file
 from gateway.cli.loaded_agreements import collect_certificates, find_loaded_agreement
 from gateway.cli.named_files import read_file, write_file
 from gateway.cli.result_output import print_json, print_sentence
@@ -23,6 +24,7 @@ from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, home_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
+from gateway.hub import get_current_time
 from gateway.operations import list_known_parties
 
 __all__ = ["compare_agreements", "export_agreement"]
@@ -82,9 +84,9 @@ def _read_pmodes(arguments: Arguments, name: str) -> Sequence[PMode]:
     path = Path(name)
     if path.is_file():
         data = read_file(path)
-        if is_xml_document(data):
+        if is_xml_document(data) and not is_peer_pmode(data):
             return convert_cpa(read_cpa(data, path.name))
-        return read_agreement(data, path.name).pmodes
+        return read_agreement_file(data, path.name, get_current_time()).pmodes
     if not (arguments.home or arguments.config):
         detail = f"{name[:80]} is no file; a loaded agreement is found in a home, with --home"
         raise GatewayError(MISUSE, detail, name[:80])

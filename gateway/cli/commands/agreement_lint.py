@@ -23,7 +23,7 @@ _YAML_CLAUSE: Final = "manual, page agreements.md"
 
 
 @verb
-@click.argument("file", type=FILE, help="the agreement: YAML, or a CPA of CPPA 2.0")
+@click.argument("file", type=FILE, help="the agreement: YAML, a CPA, or a P-Mode of Holodeck B2B or phase4")
 @home_options()
 def lint_file(arguments: Arguments) -> int:
     """Print every finding on a file; return 1 when it cannot be read or has an error."""
@@ -59,10 +59,10 @@ def _collect_findings(
     arguments: Arguments, data: bytes, name: str, now: datetime
 ) -> tuple[str | None, list[StatedFinding]]:
     """Return the id of the agreement, None where it cannot be read, and the findings on the file."""
-    from gateway.agreements import is_xml_document
+    from gateway.agreements import is_peer_pmode, is_xml_document
 
     at_hub = bool(arguments.home or arguments.config)
-    if is_xml_document(data):
+    if is_xml_document(data) and not is_peer_pmode(data):
         return _lint_cpa(arguments, (data, name), now) if at_hub else _lint_cpa_alone(data, name, now)
     return _lint_yaml(arguments if at_hub else None, data, name, now)
 
@@ -91,13 +91,14 @@ def _lint_yaml(
     arguments: Arguments | None, data: bytes, name: str, now: datetime
 ) -> tuple[str | None, list[StatedFinding]]:
     """Judge an agreement in YAML; with `arguments` also by the register of their home."""
-    from gateway.agreements import find_document_findings, read_agreement
+    from gateway.agreements import find_document_findings
+    from gateway.cli.agreement_files import read_agreement_file
     from gateway.errors import GatewayError
     from gateway.operations import StatedFinding, judge_agreement
     from gateway.protocols import PROTOCOLS, list_unsupported_terms
 
     try:
-        document = read_agreement(data, name)
+        document = read_agreement_file(data, name, now)
     except GatewayError as refused:
         return None, [StatedFinding("yaml", "error", refused.location, refused.detail, "", _YAML_CLAUSE)]
     if arguments is None:

@@ -14,9 +14,9 @@ from gateway.agreements import (
     AgreementFinding,
     PMode,
     pmode_to_json,
-    read_agreement,
     read_overrides,
 )
+from gateway.cli.agreement_files import read_agreement_file
 from gateway.cli.cpa_reception import judge_cpa_at_hub
 from gateway.cli.loaded_agreements import (
     STORED_FILE,
@@ -88,7 +88,7 @@ def _judge_loaded_agreement(
     if loaded.cpa is not None:
         return judge_cpa_at_hub(conn, settings, (loaded.row.source, STORED_FILE), at).findings
     try:
-        document = read_agreement(loaded.row.source, STORED_FILE)
+        document = read_agreement_file(loaded.row.source, STORED_FILE, at)
     except GatewayError:  # a rule of this version refuses what an older one took
         document = AgreementDocument(loaded.pmodes, loaded.row.id)
     return judge_agreement(conn, settings, document, at)
