@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, cast
 
 __all__ = [
     "LAST_SEQUENCE_NUMBER",
@@ -22,6 +23,7 @@ __all__ = [
     "DigestReference",
     "ErrorEntry",
     "ErrorSignal",
+    "JoinedBody",
     "MemoryBody",
     "MessageProperty",
     "Party",
@@ -32,11 +34,20 @@ __all__ = [
     "PullRequest",
     "Receipt",
     "SequenceNumber",
+    "SlicedBody",
     "StatusRequest",
     "StatusResponse",
     "Unit",
     "UserMessage",
+    "as_body",
+    "compute_body_digest",
+    "count_octets",
+    "iterate_octets",
+    "read_octets",
 ]
+
+#: Octets of a body that are held at a time.
+_STEP: Final = 1024**2
 
 
 #: The actors of ebMS 2.0 §2.3.10 and §2.3.11: the next handler on the way, and that of the To party.
@@ -80,6 +91,161 @@ class MemoryBody:
         return io.BytesIO(self.content)
 
 
+class SlicedBody:
+    """A piece of another body, whose streams can seek."""
+
+    __slots__ = ("_sha256", "base", "octet_count", "offset")
+
+    def __init__(self, base: Body, offset: int, octet_count: int) -> None:
+        self.base = base
+        self.offset = offset
+        self.octet_count = octet_count
+        self._sha256: str | None = None
+
+    @property
+    def sha256_hex(self) -> str:
+        """Return the SHA-256 of the octets in lower-case hexadecimal; they are read once for it."""
+        self._sha256 = self._sha256 or compute_body_digest(self)
+        return self._sha256
+
+    def open_stream(self) -> BinaryIO:
+        """Return a new stream at the first octet."""
+        return cast("BinaryIO", _SlicedStream(self.base.open_stream(), self.offset, self.octet_count))
+
+
+class _SlicedStream(io.RawIOBase):
+    """A piece of a stream, which is closed with this one."""
+
+    def __init__(self, stream: BinaryIO, offset: int, octets: int) -> None:
+        self._stream = stream
+        self._offset = offset
+        self._octets = octets
+        self._position = 0
+        stream.seek(offset)
+
+    def readable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to an offset from the beginning, the only place that anybody counts from."""
+        if whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("only from the beginning")
+        self._position = min(offset, self._octets)
+        return self._stream.seek(self._offset + self._position)
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._stream.read(min(len(buffer), self._octets - self._position))
+        buffer[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class JoinedBody:
+    """Pieces one after the other, each octets or a body of its own."""
+
+    __slots__ = ("_pieces", "_sha256", "octet_count")
+
+    def __init__(self, pieces: Sequence[bytes | Body]) -> None:
+        self._pieces = tuple(as_body(one) for one in pieces)
+        self.octet_count = sum(one.octet_count for one in self._pieces)
+        self._sha256: str | None = None
+
+    @property
+    def sha256_hex(self) -> str:
+        """Return the SHA-256 of the octets in lower-case hexadecimal; they are read once for it."""
+        self._sha256 = self._sha256 or compute_body_digest(self)
+        return self._sha256
+
+    def open_stream(self) -> BinaryIO:
+        """Return a new stream at the first octet."""
+        return cast("BinaryIO", _JoinedStream(self._pieces))
+
+
+class _JoinedStream(io.RawIOBase):
+    """The octets of bodies, one after the other; one of their streams is open at a time."""
+
+    def __init__(self, pieces: Sequence[Body]) -> None:
+        self._pieces = pieces
+        self._next = 0
+        self._stream: BinaryIO | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to an offset from the beginning, the only place that anybody counts from."""
+        if whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("only from the beginning")
+        self._leave_piece()
+        self._next, left = 0, offset
+        while self._next < len(self._pieces) and left >= self._pieces[self._next].octet_count:
+            left -= self._pieces[self._next].octet_count
+            self._next += 1
+        if left and self._next < len(self._pieces):
+            self._enter_piece().seek(left)
+        return offset
+
+    def readinto(self, buffer: Any) -> int:
+        while self._stream is not None or self._next < len(self._pieces):
+            piece = (self._stream or self._enter_piece()).read(len(buffer))
+            if piece:
+                buffer[: len(piece)] = piece
+                return len(piece)
+            self._leave_piece()
+        return 0
+
+    def _enter_piece(self) -> BinaryIO:
+        self._stream = self._pieces[self._next].open_stream()
+        self._next += 1
+        return self._stream
+
+    def _leave_piece(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def close(self) -> None:
+        self._leave_piece()
+        super().close()
+
+
+def as_body(octets: bytes | Body) -> Body:
+    """Return octets as a body; a body is returned as it is."""
+    return MemoryBody(octets) if isinstance(octets, bytes) else octets
+
+
+def iterate_octets(octets: bytes | Body) -> Iterator[bytes]:
+    """Yield the octets in pieces that are small enough to be held."""
+    if isinstance(octets, bytes):
+        yield octets
+        return
+    with octets.open_stream() as stream:
+        while piece := stream.read(_STEP):
+            yield piece
+
+
+def read_octets(octets: bytes | Body) -> bytes:
+    """Return all octets of a body, which are then held in memory."""
+    return octets if isinstance(octets, bytes) else b"".join(iterate_octets(octets))
+
+
+def count_octets(octets: bytes | Body) -> int:
+    """Return the number of octets."""
+    return len(octets) if isinstance(octets, bytes) else octets.octet_count
+
+
+def compute_body_digest(octets: bytes | Body) -> str:
+    """Return the SHA-256 in lower-case hexadecimal; a body is read in pieces."""
+    found = hashlib.sha256()
+    for piece in iterate_octets(octets):
+        found.update(piece)
+    return found.hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class PartyId:
     """An identifier of a party: a value within a type (ebMS 2.0 §3.1.1.1; without type a URI)."""
@@ -111,12 +277,20 @@ class MessageProperty:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """One payload part: content id (without brackets or ``cid:``), media type, decoded octets."""
+    """One payload part: content id (without brackets or ``cid:``), media type, decoded octets.
+
+    Large octets are a `Body`, which is read in pieces; `content` reads all of them into memory.
+    """
 
     content_id: str
     media_type: str
-    content: bytes
+    octets: bytes | Body
     properties: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def content(self) -> bytes:
+        """Return all octets, in memory."""
+        return read_octets(self.octets)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ size and digest.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from lxml import etree
 
 from gateway.errors import ATTACHMENT_MISMATCH, DOCUMENT_INVALID, RULE_BROKEN, SOURCES_DISAGREE, GatewayError
+from gateway.message_model import Body, as_body, count_octets
 from gateway.wire import SUB, WCO_DEC, WCO_MD, PointerIndex, load_wco_elements, read_leaf_text
 
 __all__ = ["Application", "Attachment", "Disclaimer", "Submission", "check_attachments", "read_submission"]
@@ -121,7 +121,9 @@ def read_submission(root: etree._Element) -> Submission:
     )
 
 
-def check_attachments(submission: Submission, payloads: Mapping[str, bytes]) -> tuple[GatewayError, ...]:
+def check_attachments(
+    submission: Submission, payloads: Mapping[str, bytes | Body]
+) -> tuple[GatewayError, ...]:
     """Compare each attachment with the payload of its content id; return a GW408 for each difference.
 
     A payload that no application names is reported too, since it would reach no agency.
@@ -136,12 +138,12 @@ def check_attachments(submission: Submission, payloads: Mapping[str, bytes]) -> 
     )
 
 
-def _describe_mismatch(attachment: Attachment, content: bytes | None) -> str:
+def _describe_mismatch(attachment: Attachment, content: bytes | Body | None) -> str:
     if content is None:
         return "the attachment is not in the message"
-    if len(content) != attachment.size:
-        return f"{len(content)} octets came, {attachment.size} were declared"
-    if hashlib.sha256(content).hexdigest() != attachment.sha256:
+    if count_octets(content) != attachment.size:
+        return f"{count_octets(content)} octets came, {attachment.size} were declared"
+    if as_body(content).sha256_hex != attachment.sha256:
         return "the SHA-256 is not the declared one"
     return ""
 

@@ -24,3 +24,11 @@ class PayloadSettings(SettingsSection):
     inline: Size = Field(
         1024**2, description="Octets up to which a payload or a message is kept in the database."
     )
+    # A message is received before its sender is known.
+    arriving: Size = Field(
+        4 * 1024**3,
+        description=(
+            "Octets of large messages that one process receives at a time, in files. One address may use at "
+            "most a quarter, but always one message of `limits.body`."
+        ),
+    )

@@ -23,12 +23,15 @@ from gateway.delivery.http_answer_reader import HttpAnswer, read_http_answer
 from gateway.delivery.tcp_connector import connect_by_deadline
 from gateway.delivery.tls_connector import SingleContextConnector, TlsConnector
 from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, UNREACHABLE, GatewayError
+from gateway.message_model import Body, JoinedBody, count_octets, iterate_octets
 
 __all__ = ["HttpAnswer", "HttpClient", "HttpLimits"]
 
 _PORTS: Final = {"http": 80, "https": 443}
 #: How long a connection is reused, in seconds: the TLS trust may change meanwhile.
 _MOST_AGE: Final = 300.0
+#: Octets that a partner must take in each second, so that a large body has time in proportion to its size.
+_SLOWEST: Final = 128 * 1024
 #: What OpenSSL adds to its sentences.
 _LIBRARY_NAMES: Final = re.compile(r"^\[[A-Z0-9_: ]+\] ?|\s*\(_ssl\.c:\d+\)$")
 
@@ -157,16 +160,18 @@ class HttpClient:
         self._lock = threading.Lock()
 
     def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, bounds: HttpLimits | None = None
+        self, url: str, headers: Mapping[str, str], body: bytes | Body, bounds: HttpLimits | None = None
     ) -> HttpAnswer:
         """POST `body`; raises GW601 when no answer arrives in time, GW603 for a malformed or too large one.
 
-        `bounds` are those of this destination, where it has its own.
+        `bounds` are those of this destination, where it has its own. A large body is read in pieces while it
+        is sent, and has more time.
         """
         parts = _parse_address(url)
-        fields = {**headers, **self._make_login(parts), "Content-Length": str(len(body))}
+        fields = {**headers, **self._make_login(parts), "Content-Length": str(count_octets(body))}
         head = _write_request_head("POST", parts, fields)
-        return self._exchange_request(parts, head + body, bounds or self._bounds)
+        request = head + body if isinstance(body, bytes) else JoinedBody((head, body))
+        return self._exchange_request(parts, request, bounds or self._bounds)
 
     def get(self, url: str, headers: Mapping[str, str]) -> HttpAnswer:
         """GET the current content of an address; raises as `post` does."""
@@ -180,15 +185,16 @@ class HttpClient:
         found = self._find_authorization(parts.hostname or "", parts.port or _PORTS["https"])
         return {} if found is None else {"Authorization": found}
 
-    def _exchange_request(self, parts: SplitResult, request: bytes, bounds: HttpLimits) -> HttpAnswer:
+    def _exchange_request(self, parts: SplitResult, request: bytes | Body, bounds: HttpLimits) -> HttpAnswer:
         key = (parts.scheme, parts.netloc)
-        end = time.monotonic() + bounds.total_seconds
+        end = time.monotonic() + bounds.total_seconds + count_octets(request) / _SLOWEST
         connection: _ClientConnection | None = None
         try:
             connection = self._take_idle_connection(key, bounds, end) or self._open_connection(
                 parts, bounds, end
             )
-            connection.send(request)
+            for piece in iterate_octets(request):
+                connection.send(piece)
             answer, again = read_http_answer(connection.receive, bounds.max_answer_octets)
         except BaseException as problem:
             if connection is not None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.delivery.http_client import HttpAnswer, HttpClient
-from gateway.delivery.lease_content import read_leased_octets
+from gateway.delivery.lease_content import open_leased_octets
+from gateway.delivery.lease_renewal import renew_while_read
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, PARTNER_FAULT, REFUSED_FOR_GOOD, GatewayError
 from gateway.hub import Hub, RegisterSnapshot
+from gateway.message_model import Body
 from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore
 from gateway.store import DeliveryLease
 
@@ -24,7 +26,7 @@ _UNAUTHORIZED: Final = 401
 class PostedMessage:
     """The octets that were posted, what was answered, and the register as it was known before."""
 
-    octets: bytes
+    octets: bytes | Body
     answer: HttpAnswer
     knowledge: RegisterSnapshot
 
@@ -32,10 +34,11 @@ class PostedMessage:
 def post_stored_message(hub: Hub, sender: HttpClient, lease: DeliveryLease) -> PostedMessage:
     """Post the octets of a delivery to its endpoint and return them with the answer, whatever its status."""
     headers = dict(lease.parameters["headers"])
-    octets = read_leased_octets(hub.engine, lease)
+    octets = open_leased_octets(hub.engine, lease)
     # The version is compared when the effect of the answer is stored.
     knowledge = hub.get_snapshot()
-    return PostedMessage(octets, sender.post(str(lease.parameters["endpoint"]), headers, octets), knowledge)
+    endpoint, sent = str(lease.parameters["endpoint"]), renew_while_read(hub, lease, octets)
+    return PostedMessage(octets, sender.post(endpoint, headers, sent), knowledge)
 
 
 def check_answer_status(answer: HttpAnswer) -> None:

@@ -22,6 +22,7 @@ from .customs import read_stored_notice as read_stored_notice
 from .customs import tell_customs_news as tell_customs_news
 from .customs import tell_late_decision as tell_late_decision
 from .database import build_engine as build_engine
+from .database import build_object_folder as build_object_folder
 from .database import get_node_name as get_node_name
 from .database_clock import DatabaseClock as DatabaseClock
 from .database_clock import choose_clock as choose_clock

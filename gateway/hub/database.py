@@ -10,7 +10,13 @@ from gateway.config import Settings
 from gateway.errors import MISUSE, GatewayError
 from gateway.store import ObjectFolder, make_engine
 
-__all__ = ["build_engine", "get_node_name"]
+__all__ = ["build_engine", "build_object_folder", "get_node_name"]
+
+
+def build_object_folder(settings: Settings) -> ObjectFolder:
+    """Return the folder of large payloads; of its disk as much is reserved as of that of the database."""
+    payloads = settings.payloads
+    return ObjectFolder(payloads.folder, payloads.inline, settings.database.reserve)
 
 
 def get_node_name(settings: Settings) -> str:
@@ -30,7 +36,7 @@ def build_engine(settings: Settings, *, at_work: bool = False) -> Engine:
     threads = max(settings.http.threads, settings.delivery.workers)
     database = settings.database
     volume = str(database.volume) if database.volume else None
-    objects = ObjectFolder(settings.payloads.folder, settings.payloads.inline)
+    objects = build_object_folder(settings)
     return make_engine(
         database.url,
         pool_size=threads + 4,

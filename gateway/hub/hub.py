@@ -33,7 +33,7 @@ from gateway.hub.sent_parcels import find_sent_parcel
 from gateway.hub.sign_in_upkeep import SignInUpkeep
 from gateway.hub.statistics_keeper import StatisticsKeeper
 from gateway.hub.trust import NextSigningKey, PullLogins
-from gateway.message_model import MemoryBody, Party
+from gateway.message_model import Body, Party, as_body
 from gateway.pki import CertificateExaminer, CertificateValidator, DecryptionKey, Keyring, Signer
 from gateway.protocols import EncryptionResources, Parcel, ProtocolContext
 from gateway.wire import DEFAULT_LIMITS, WireLimits
@@ -223,9 +223,9 @@ class Hub:
         self.register.check_snapshot_current(conn, knowledge)
 
     @staticmethod
-    def make_parcel(headers: Mapping[str, str], content: bytes) -> Parcel:
+    def make_parcel(headers: Mapping[str, str], content: bytes | Body) -> Parcel:
         """Return stored headers and octets as a parcel."""
-        return Parcel(headers, MemoryBody(content))
+        return Parcel(headers, as_body(content))
 
     def _make_own_party(self, knowledge: RegisterSnapshot) -> Party | None:
         """Return who we are in a header, by our first id; None when we have none."""

@@ -65,6 +65,9 @@ def accept_passing_message(arrival: ReceivedMessage, rule: ForwardingRule) -> Ht
         arrival.protocol.check_time_to_live(arrival.opened.unit, arrival.context.now)
     passage, answer = prepare_passage(arrival, rule), make_hop_answer(arrival)
 
+    messages.put_large_octets(arrival.hub.engine, passage.message)
+    payloads.put_large_octets(arrival.hub.engine, passage.onward.get_octets())
+
     def store_message(conn: Connection) -> HttpResponse:
         arrival.hub.check_snapshot_current(conn, arrival.knowledge)
         accepted = store_passage(conn, arrival.hub, passage, answer, arrival.context.now)
@@ -86,7 +89,7 @@ def _check_repeat(arrival: ReceivedMessage) -> bool:
     with read_transaction(hub.engine) as conn:
         sender = arrival.context.get_party_name(unit.sender)
         row = messages.find_by_message_id(conn, "in", sender, unit.message_id)
-        first = None if row is None else hub.make_parcel(*messages.load_parcel(conn, row.id))
+        first = None if row is None else hub.make_parcel(*messages.open_parcel(conn, row.id))
     if first is None:
         return False
     before = arrival.protocol.read_sent_unit(first, hub.limits).unit
@@ -115,7 +118,7 @@ def prepare_passage(arrival: ReceivedMessage, rule: ForwardingRule) -> PreparedP
         action=business.action if business else type(unit).__name__,
         identity_sha256=opened.identity,
         parcel_headers={name: opened.parcel.get_header(name) for name in ("Content-Type", "SOAPAction")},
-        parcel=opened.parcel.read_octets(),
+        parcel=opened.parcel.get_octets(),
         ref_to_message_id=getattr(unit, "ref_to_message_id", None),
         agreement_id=unit.agreement,
         signer_sha256=signer,
@@ -153,7 +156,7 @@ def _enqueue_onward(conn: Connection, message: int, passage: PreparedPassage, no
             subject_type="message",
             subject_id=str(message),
             dedupe_key=f"onward:{message}",
-            payload_sha256=payloads.store_payload(conn, onward.read_octets(), now),
+            payload_sha256=payloads.store_payload(conn, onward.get_octets(), now),
             parameters={
                 "endpoint": rule.endpoint,
                 "headers": dict(onward.headers),

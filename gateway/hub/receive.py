@@ -332,7 +332,6 @@ def _make_receipt(arrival: ReceivedMessage, unit: UserMessage) -> HttpResponse |
 
 def _make_message_row(arrival: ReceivedMessage, unit: UserMessage) -> NewMessage:
     opened, context = arrival.opened, arrival.context
-    headers, content = _read_parcel_content(opened.parcel)
     return NewMessage(
         message_id=unit.message_id,
         protocol=arrival.protocol.name,
@@ -343,8 +342,8 @@ def _make_message_row(arrival: ReceivedMessage, unit: UserMessage) -> NewMessage
         service=unit.service,
         action=unit.action,
         identity_sha256=opened.identity,
-        parcel_headers=headers,
-        parcel=content,
+        parcel_headers=dict(opened.parcel.headers),
+        parcel=opened.parcel.get_octets(),
         payloads=unit.payloads,
         ref_to_message_id=unit.ref_to_message_id,
         agreement_id=opened.pmode.agreement if opened.pmode else None,

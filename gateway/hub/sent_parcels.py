@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from gateway.message_model import MemoryBody
+from gateway.message_model import as_body
 from gateway.protocols import Parcel
 from gateway.store import messages, read_transaction
 
@@ -20,5 +20,5 @@ def find_sent_parcel(engine: Engine, party: str, protocol: str, message_id: str)
         if row.purged_at is not None:
             # Nothing can be compared with it any more.
             return None
-        headers, octets = messages.load_parcel(conn, row.id)
-    return Parcel(headers, MemoryBody(octets))
+        headers, octets = messages.open_parcel(conn, row.id)
+    return Parcel(headers, as_body(octets))

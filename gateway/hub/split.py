@@ -337,7 +337,7 @@ def _report_finding(finding: DeclarationFinding) -> ReportedProblem:
 
 
 def _check_enclosed_attachments(submission: Submission, further: Mapping[str, Payload]) -> None:
-    wrong = check_attachments(submission, {cid: payload.content for cid, payload in further.items()})
+    wrong = check_attachments(submission, {cid: payload.octets for cid, payload in further.items()})
     if wrong:
         raise SubmissionRejectedError(tuple(map(make_found_problem, wrong)))
 
@@ -355,7 +355,7 @@ def _prepare_applications(
         bundle,
         {key: numbers.list_hub_values(key) for key in numbers.applications},
     )
-    wrong = check_attachments(submission, {cid: payload.content for cid, payload in further.items()})
+    wrong = check_attachments(submission, {cid: payload.octets for cid, payload in further.items()})
     problems = (
         *(_report_finding(one) for one in broken if one.is_error),
         *(ReportedProblem(one.problem.id, one.sentence, one.pointer) for one in done.problems),

@@ -25,6 +25,7 @@ from gateway.message_model import (
     Body,
     DigestReference,
     ErrorSignal,
+    MemoryBody,
     Party,
     PartyId,
     Ping,
@@ -34,6 +35,7 @@ from gateway.message_model import (
     StatusResponse,
     Unit,
     UserMessage,
+    read_octets,
 )
 from gateway.pki import Certificate, CertificateUse, DecryptionKey, Signer, Verdict
 from gateway.wire import DEFAULT_LIMITS, SoapFault, WireLimits
@@ -79,9 +81,12 @@ class Parcel:
         return ""
 
     def read_octets(self) -> bytes:
-        """Return the octets of the body."""
-        with self.body.open_stream() as stream:
-            return stream.read()
+        """Return all octets of the body, in memory."""
+        return read_octets(self.body)
+
+    def get_octets(self) -> bytes | Body:
+        """Return the octets that are in memory already, else the body."""
+        return self.body.content if isinstance(self.body, MemoryBody) else self.body
 
 
 def _draw_nothing(_count: int) -> bytes:

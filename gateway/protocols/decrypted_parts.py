@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from gateway.encryption import DecryptedPayload, EncryptedPayload, decrypt_payload
-from gateway.errors import KEY_UNAVAILABLE, GatewayError
+from gateway.errors import KEY_UNAVAILABLE, TOO_LARGE, GatewayError
+from gateway.message_model import compute_body_digest, count_octets
 from gateway.protocols.core import EncryptionResources, UnwrappedPart
 from gateway.protocols.payload_parts import format_cid_uri
-from gateway.wire import MimePart
+from gateway.wire import MimePart, WireLimits
 from gateway.xmlsec import DigestCheck
 
-__all__ = ["decrypt_part", "list_unwrapped_parts"]
+__all__ = ["SecretContents", "decrypt_part", "hold_secret_octets", "list_unwrapped_parts"]
+
+
+class SecretContents(Mapping[str, bytes]):
+    """The octets of parts that are encrypted, each in memory when it is asked for: decryption holds them."""
+
+    def __init__(self, parts: Mapping[str, MimePart], limits: WireLimits) -> None:
+        self._parts = parts
+        self._limits = limits
+
+    def __getitem__(self, name: str) -> bytes:
+        return hold_secret_octets(self._parts[name], self._limits)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+
+def hold_secret_octets(part: MimePart, limits: WireLimits) -> bytes:
+    """Return the octets of an encrypted part, in memory; raise GW102 for one beyond the limit."""
+    if count_octets(part.octets) > limits.secret:
+        detail = f"an encrypted part has at most {limits.secret} octets"
+        raise GatewayError(TOO_LARGE, detail, format_cid_uri(part.content_id))
+    return part.content
 
 
 def decrypt_part(
@@ -35,7 +64,7 @@ def list_unwrapped_parts(
     return tuple(
         UnwrappedPart(
             name,
-            hashlib.sha256(parts[name].content).hexdigest(),
+            compute_body_digest(parts[name].octets),
             hashlib.sha256(one.content).hexdigest(),
             one.cipher,
             one.transport,

@@ -13,12 +13,13 @@ from sqlalchemy import Connection, Engine, Insert, Row, bindparam, insert, selec
 from sqlalchemy.dialects import postgresql
 
 from gateway.errors import MESSAGE_ID_REUSED, GatewayError
-from gateway.message_model import Payload
+from gateway.message_model import Body, Payload, SlicedBody, as_body, count_octets, read_octets
 from gateway.state_machines import MESSAGE, get_next_state
 from gateway.store import payloads as octets
 from gateway.store import transitions
 from gateway.store.events import record_events
 from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
+from gateway.store.stored_bodies import StoredBody, StoredPart
 from gateway.store.tables import message_payloads, messages
 from gateway.store.transitions import StateEvent
 
@@ -38,6 +39,7 @@ __all__ = [
     "load_parcel",
     "load_part",
     "load_payloads",
+    "open_parcel",
     "put_large_octets",
     "replace_parcel",
     "set_message_case",
@@ -99,7 +101,7 @@ class NewMessage:
     action: str
     identity_sha256: str
     parcel_headers: Mapping[str, str]
-    parcel: bytes
+    parcel: bytes | Body
     payloads: Sequence[Payload] = ()
     direction: str = "in"
     ref_to_message_id: str | None = None
@@ -133,14 +135,14 @@ def accept_message(
     Raises GW312 when the sender used the id before for other content.
     """
     state = get_next_state(MESSAGE, MESSAGE.initial, "accept")
-    parcel_sha256 = octets.compute_sha256(message.parcel)
+    parcel_sha256 = as_body(message.parcel).sha256_hex
     parts = [_make_part_row(*numbered, message) for numbered in enumerate(message.payloads, start=1)]
     row = _make_message_row(message, answer, state, parcel_sha256, at)
     stored = _insert_message(conn, row, parts)
     if stored is None:
         return _accept_duplicate(conn, message)
-    apart = [
-        (part["sha256"], payload.content)
+    apart: list[tuple[str, bytes | Body]] = [
+        (part["sha256"], payload.octets)
         for part, payload in zip(parts, message.payloads, strict=True)
         if part["parcel_offset"] is None
     ]
@@ -184,12 +186,9 @@ def put_large_octets(engine: Engine, message: NewMessage) -> None:
     """Put the large octets of a message into the object store before the transaction that accepts it."""
     if not _fits_in_row(message):
         octets.put_large_octets(engine, message.parcel)
-    for payload in message.payloads:
-        if (
-            len(payload.content) > _LARGEST_IN_ROW
-            and _find_content_offset(message.parcel, payload.content) < 0
-        ):
-            octets.put_large_octets(engine, payload.content)
+    for content in (one.octets for one in message.payloads):
+        if count_octets(content) > _LARGEST_IN_ROW and _find_content_offset(message.parcel, content) < 0:
+            octets.put_large_octets(engine, content)
 
 
 def insert_own_message(conn: Connection, message: NewMessage, at: datetime, actor: str) -> int:
@@ -226,14 +225,14 @@ def _make_message_row(
         "case_id": message.case_id,
         "parcel_headers": dict(message.parcel_headers),
         "parcel_sha256": parcel_sha256,
-        "parcel": message.parcel if _fits_in_row(message) else None,
+        "parcel": read_octets(message.parcel) if _fits_in_row(message) else None,
         **_make_response_columns(answer),
     }
 
 
 def _fits_in_row(message: NewMessage) -> bool:
     # A delivery reads an outgoing parcel by its digest, so it is stored separately.
-    return message.direction == "in" and len(message.parcel) <= _LARGEST_IN_ROW
+    return message.direction == "in" and count_octets(message.parcel) <= _LARGEST_IN_ROW
 
 
 def _make_response_columns(answer: HttpResponse | None) -> dict[str, Any]:
@@ -246,20 +245,27 @@ def _make_response_columns(answer: HttpResponse | None) -> dict[str, Any]:
 
 
 def _make_part_row(position: int, payload: Payload, message: NewMessage) -> dict[str, Any]:
-    offset = _find_content_offset(message.parcel, payload.content)
+    offset = _find_content_offset(message.parcel, payload.octets)
     return {
         "position": position,
         "content_id": payload.content_id,
         "media_type": payload.media_type,
-        "sha256": message.payload_digests.get(payload.content_id) or octets.compute_sha256(payload.content),
-        "size": len(payload.content),
+        "sha256": message.payload_digests.get(payload.content_id) or as_body(payload.octets).sha256_hex,
+        "size": count_octets(payload.octets),
         "parcel_offset": offset if offset >= 0 else None,
         "properties": [list(pair) for pair in payload.properties],
     }
 
 
-def _find_content_offset(parcel: bytes, content: bytes) -> int:
-    """Return the offset of the content in the parcel, -1 where it is not there."""
+def _find_content_offset(parcel: bytes | Body, content: bytes | Body) -> int:
+    """Return the offset of the content in the parcel, -1 where it is not there.
+
+    Small content of a large parcel is not searched, and stored beside it.
+    """
+    if isinstance(content, SlicedBody) and content.base is parcel:
+        return content.offset
+    if not (isinstance(parcel, bytes) and isinstance(content, bytes)):
+        return -1
     # Searched by its beginning: preparing the search for a long text takes longer than the search.
     offset = parcel.find(content[:_BEGINNING])
     found = offset >= 0 and parcel.startswith(content, offset)
@@ -367,25 +373,35 @@ def find_response(conn: Connection, message: int) -> HttpResponse | None:
 
 
 def load_parcel(conn: Connection, message: int) -> tuple[dict[str, str], bytes]:
-    """Return the HTTP headers and octets of the message; empty when there is none."""
+    """Return the HTTP headers and all octets of the message, in memory; empty when there is none."""
+    headers, parcel = open_parcel(conn, message)
+    return headers, read_octets(parcel)
+
+
+def open_parcel(conn: Connection, message: int) -> tuple[dict[str, str], bytes | Body]:
+    """Return the HTTP headers and octets of the message, large ones as a body; empty when there is none."""
     columns = (messages.c.parcel_headers, messages.c.parcel_sha256, messages.c.parcel, messages.c.purged_at)
     row = conn.execute(select(*columns).where(messages.c.id == message)).first()
     if row is None:
         return {}, b""
     octets.check_not_purged(row.purged_at, row.parcel_sha256)
     if row.parcel is None:
-        return row.parcel_headers, octets.get_payload_octets(conn, row.parcel_sha256)
+        return row.parcel_headers, octets.open_payload(conn, row.parcel_sha256)
     return row.parcel_headers, octets.verify_digest(row.parcel, row.parcel_sha256)
 
 
 def load_payloads(conn: Connection, message: int) -> tuple[Payload, ...]:
-    """Return the payloads of a message in their order, each verified against its digest."""
+    """Return the payloads of a message in their order, each verified against its digest.
+
+    A large one is a body, and is verified when it is read.
+    """
     rows = conn.execute(
         select(message_payloads)
         .where(message_payloads.c.message == message)
         .order_by(message_payloads.c.position)
     ).all()
-    parcel = load_parcel(conn, message)[1] if any(row.parcel_offset is not None for row in rows) else b""
+    inside = any(row.parcel_offset is not None for row in rows)
+    parcel = open_parcel(conn, message)[1] if inside else b""
     return tuple(
         Payload(
             row.content_id,
@@ -409,13 +425,17 @@ def load_part(conn: Connection, message: int, position: int) -> Payload | None:
     row = conn.execute(select(message_payloads).where(*wanted)).first()
     if row is None:
         return None
-    parcel = b"" if row.parcel_offset is None else load_parcel(conn, message)[1]
+    parcel = b"" if row.parcel_offset is None else open_parcel(conn, message)[1]
     return Payload(row.content_id, row.media_type, _load_part_octets(conn, row, parcel))
 
 
-def _load_part_octets(conn: Connection, part: Row[Any], parcel: bytes) -> bytes:
+def _load_part_octets(conn: Connection, part: Row[Any], parcel: bytes | Body) -> bytes | Body:
     if part.parcel_offset is None:
-        return octets.get_payload_octets(conn, part.sha256)
+        return octets.open_payload(conn, part.sha256)
+    if isinstance(parcel, StoredBody):
+        piece = StoredPart(parcel, part.parcel_offset, part.sha256, part.size)
+        return piece if part.size > parcel.store.inline else read_octets(piece)
+    assert isinstance(parcel, bytes)
     return octets.verify_digest(parcel[part.parcel_offset : part.parcel_offset + part.size], part.sha256)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import re
 import secrets
@@ -17,59 +18,104 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 from gateway.errors import OBJECT_MISSING, GatewayError
-from gateway.message_model import Body
-from gateway.store.disk_reserve import InsufficientStorageError
+from gateway.message_model import Body, iterate_octets
+from gateway.store.disk_reserve import DiskReserve, InsufficientStorageError
 from gateway.store.object_store import INLINE_OCTETS, make_changed_error
 
-__all__ = ["ObjectFolder", "TemporaryFile"]
+__all__ = ["ArrivingFile", "ObjectFolder"]
 
-_STEP: Final = 1024**2
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _NEW: Final = "new"
 #: What says that there is no such file; any other error may pass.
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
-class TemporaryFile:
-    """A file that is being written, locked as long as this process lives; closing it removes it."""
+class ArrivingFile:
+    """A body that is being written to a file, locked as long as this process lives.
+
+    It is removed when it is closed, unless it was kept.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.path, self.descriptor = _create_locked_file(folder)
-        self._kept = False
+        self.path, self._descriptor = _create_locked_file(folder)
+        self.octet_count = 0
+        self.is_kept = False
+        self._digest = sha256()
+
+    @property
+    def sha256_hex(self) -> str:
+        """Return the SHA-256 of what was written in lower-case hexadecimal."""
+        return self._digest.hexdigest()
 
     def write(self, octets: bytes) -> None:
-        """Append the octets."""
+        """Append the octets; raises GW806 where the disk takes them no more."""
+        self._digest.update(octets)
         view = memoryview(octets)
-        while view:
-            view = view[os.write(self.descriptor, view) :]
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            raise _make_write_error(error, self.path.parent.parent) from error
+        self.octet_count += len(octets)
+
+    def open_stream(self) -> BinaryIO:
+        """Return a new stream at the first octet, which can be read until the file is closed."""
+        return cast("BinaryIO", _PositionedStream(self._descriptor))
 
     def keep_as(self, path: Path) -> None:
         """Bring the file to the disk under its name, with the folder that holds it."""
-        os.fsync(self.descriptor)
+        os.fsync(self._descriptor)
         if not path.parent.is_dir():
             path.parent.mkdir(mode=0o700, exist_ok=True)
             _sync_folder(path.parent.parent)
         os.replace(self.path, path)
-        self._kept = True
+        self.is_kept = True
         _sync_folder(path.parent)
 
     def close(self) -> None:
         """Close the file; remove it unless it was kept."""
-        if not self._kept:
+        if not self.is_kept:
             with suppress(OSError):
                 self.path.unlink()
-        os.close(self.descriptor)
+        os.close(self._descriptor)
+
+
+class _PositionedStream(io.RawIOBase):
+    """Reads a file at a place of its own, whatever its name is now."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to an offset from the beginning, the only place that anybody counts from."""
+        if whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("only from the beginning")
+        self._position = offset
+        return offset
+
+    def readinto(self, buffer: Any) -> int:
+        count = os.preadv(self._descriptor, [buffer], self._position)
+        self._position += count
+        return count
 
 
 class ObjectFolder:
-    """An `ObjectStore` in a folder of its own; `inline` octets stay in the database."""
+    """An `ObjectStore` in a folder of its own; `inline` octets stay in the database.
 
-    def __init__(self, folder: Path, inline: int = INLINE_OCTETS) -> None:
+    `reserve` octets of its disk are kept for what was accepted before.
+    """
+
+    def __init__(self, folder: Path, inline: int = INLINE_OCTETS, reserve: int = 0) -> None:
         self.inline = inline
         self._folder = folder
+        self._room = DiskReserve(str(folder), reserve)
 
     def put_object(self, digest: str, content: Body) -> None:
         """Store the content durably; raises GW806 where that fails. A second time changes nothing."""
@@ -81,28 +127,42 @@ class ObjectFolder:
         try:
             self._write_object(digest, content)
         except OSError as error:
-            raise self._make_write_error(error) from error
+            raise _make_write_error(error, self._folder) from error
 
     def _write_object(self, digest: str, content: Body) -> None:
-        file, found = self.open_new_file(), sha256()
+        if isinstance(content, ArrivingFile) and not content.is_kept and content.sha256_hex == digest:
+            # It came into this folder: it gets its name, and is not copied.
+            content.keep_as(self._get_path(digest))
+            return
+        file = self._open_file()
         try:
-            with content.open_stream() as stream:
-                while piece := stream.read(_STEP):
-                    found.update(piece)
-                    file.write(piece)
-            if found.hexdigest() != digest:
+            for piece in iterate_octets(content):
+                file.write(piece)
+            if file.sha256_hex != digest:
                 raise make_changed_error(self, digest)
             file.keep_as(self._get_path(digest))
         finally:
             file.close()
 
-    def open_new_file(self) -> TemporaryFile:
-        """Return a new file on the disk of the folder; raises GW806 where none can be made."""
+    def _open_file(self) -> ArrivingFile:
+        (self._folder / _NEW).mkdir(mode=0o700, parents=True, exist_ok=True)
+        return ArrivingFile(self._folder / _NEW)
+
+    def open_arriving_file(self, octets: int = 0) -> ArrivingFile:
+        """Return a new file for a body that arrives, of so many octets as far as that is known.
+
+        Raises GW806 where the disk has no room for it beside the reserve, or the folder takes no file.
+        """
         try:
-            (self._folder / _NEW).mkdir(mode=0o700, parents=True, exist_ok=True)
-            return TemporaryFile(self._folder / _NEW)
+            file = self._open_file()
         except OSError as error:
-            raise self._make_write_error(error) from error
+            raise _make_write_error(error, self._folder) from error
+        try:
+            self._room.require_octets(octets)
+        except InsufficientStorageError:
+            file.close()
+            raise
+        return file
 
     def has_object(self, digest: str, size: int) -> bool:
         """Return whether there is an object of this size."""
@@ -158,9 +218,10 @@ class ObjectFolder:
             raise ValueError("a digest is 64 hexadecimal digits")
         return self._folder / digest[:2] / digest
 
-    def _make_write_error(self, error: OSError) -> InsufficientStorageError:
-        detail = f"the object store accepts no writes now: {error.strerror}"
-        return InsufficientStorageError(detail, str(self._folder))
+
+def _make_write_error(error: OSError, folder: Path) -> InsufficientStorageError:
+    detail = f"the object store accepts no writes now: {error.strerror}"
+    return InsufficientStorageError(detail, str(folder))
 
 
 def _create_locked_file(folder: Path) -> tuple[Path, int]:

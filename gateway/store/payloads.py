@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, bindparam, literal_column, select, update
 
 from gateway.errors import EVIDENCE_BROKEN, OCTETS_PURGED, GatewayError
-from gateway.message_model import MemoryBody
+from gateway.message_model import Body, as_body, count_octets, read_octets
 from gateway.store.object_store import (
     OBJECTS,
     check_object,
@@ -24,6 +24,7 @@ from gateway.store.object_store import (
     make_changed_error,
 )
 from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
+from gateway.store.stored_bodies import StoredBody
 from gateway.store.tables import payloads
 from gateway.store.transaction_rows import get_stored_digests
 
@@ -31,6 +32,7 @@ __all__ = [
     "check_not_purged",
     "compute_sha256",
     "get_payload_octets",
+    "open_payload",
     "put_large_octets",
     "store_digested_payloads",
     "store_payload",
@@ -43,7 +45,7 @@ _INSERT = InsertIfAbsent(payloads, ("sha256",), "sha256")
 _CONTENT = select(payloads.c.content, payloads.c.purged_at, payloads.c.stored_in).where(
     payloads.c.sha256 == bindparam("wanted")
 )
-_PLACE = select(payloads.c.sha256).where(
+_PLACE = select(payloads.c.size).where(
     payloads.c.sha256 == bindparam("wanted"),
     payloads.c.stored_in == literal_column(f"'{OBJECTS}'"),
     payloads.c.purged_at.is_(None),
@@ -60,28 +62,31 @@ def compute_sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def store_payload(conn: Connection, content: bytes, at: datetime) -> str:
+def store_payload(conn: Connection, content: bytes | Body, at: datetime) -> str:
     """Store the octets unless they are stored already; return their digest."""
     return store_payloads(conn, (content,), at)[0]
 
 
-def store_payloads(conn: Connection, contents: Iterable[bytes], at: datetime) -> tuple[str, ...]:
+def store_payloads(conn: Connection, contents: Iterable[bytes | Body], at: datetime) -> tuple[str, ...]:
     """Store several octet strings; return their digests in order."""
-    rows = [_make_payload_row(conn, compute_sha256(content), content, at) for content in contents]
+    rows = [_make_payload_row(conn, as_body(content).sha256_hex, content, at) for content in contents]
     _insert_rows(conn, rows)
     return tuple(row["sha256"] for row in rows)
 
 
-def store_digested_payloads(conn: Connection, contents: Iterable[tuple[str, bytes]], at: datetime) -> None:
+def store_digested_payloads(
+    conn: Connection, contents: Iterable[tuple[str, bytes | Body]], at: datetime
+) -> None:
     """Store octets whose digests are known."""
     _insert_rows(conn, [_make_payload_row(conn, digest, content, at) for digest, content in contents])
 
 
-def put_large_octets(engine: Engine, content: bytes) -> None:
+def put_large_octets(engine: Engine, content: bytes | Body) -> None:
     """Put large octets into the object store before the transaction that stores them, which is then short."""
     objects = find_object_store(engine)
-    if objects is not None and len(content) > objects.inline:
-        objects.put_object(compute_sha256(content), MemoryBody(content))
+    if objects is not None and count_octets(content) > objects.inline:
+        body = as_body(content)
+        objects.put_object(body.sha256_hex, body)
 
 
 def _insert_rows(conn: Connection, rows: list[dict[str, Any]]) -> None:
@@ -109,16 +114,16 @@ def _lock_purged_digests(conn: Connection, digests: list[str]) -> frozenset[str]
     return frozenset(row.sha256 for row in conn.execute(locked) if row.purged_at is not None)
 
 
-def _make_payload_row(conn: Connection, digest: str, content: bytes, at: datetime) -> dict[str, Any]:
+def _make_payload_row(conn: Connection, digest: str, content: bytes | Body, at: datetime) -> dict[str, Any]:
     """Return the row of some octets; large ones are in the object store when it is made."""
-    row = {"sha256": digest, "size": len(content), "stored_at": at, "content": content, "stored_in": None}
-    objects = find_object_store(conn.engine)
-    if objects is None or len(content) <= objects.inline:
-        return row
+    size, objects = count_octets(content), find_object_store(conn.engine)
+    row = {"sha256": digest, "size": size, "stored_at": at, "content": b"", "stored_in": OBJECTS}
+    if objects is None or size <= objects.inline:
+        return row | {"content": read_octets(content), "stored_in": None}
     # From here to the commit no sweep removes the object.
     hold_objects(conn)
-    objects.put_object(digest, MemoryBody(content))
-    return row | {"content": b"", "stored_in": OBJECTS}
+    objects.put_object(digest, as_body(content))
+    return row
 
 
 def get_payload_octets(conn: Connection, digest: str) -> bytes:
@@ -152,6 +157,17 @@ def _read_object(conn: Connection, digest: str) -> bytes:
     if compute_sha256(content) != digest:
         raise make_changed_error(objects, digest)
     return content
+
+
+def open_payload(conn: Connection, digest: str) -> bytes | Body:
+    """Return the octets; those in the object store as a body that is read in pieces, also later.
+
+    Raises as `get_payload_octets` does; where an object has changed, that is found when it is read.
+    """
+    row = conn.execute(_PLACE, {"wanted": digest}).first()
+    if row is None:
+        return get_payload_octets(conn, digest)
+    return StoredBody(get_object_store(conn.engine, digest), digest, row.size)
 
 
 def check_not_purged(purged_at: datetime | None, digest: str) -> None:

@@ -12,6 +12,7 @@ from gateway.message_model import MemoryBody
 from gateway.protocols import Parcel
 from gateway.store import HttpResponse
 from gateway.web.server import (
+    BODY_KEY,
     CERTIFICATE_KEY,
     WAITING_KEY,
     Environ,
@@ -64,7 +65,10 @@ def _read_parcel(environ: Environ, limit: int) -> Parcel:
         "Content-Type": str(environ.get("CONTENT_TYPE", "")),
         "SOAPAction": str(environ.get("HTTP_SOAPACTION", "")),
     }
-    return Parcel(headers, MemoryBody(read_request_body(environ, limit)), environ.get(CERTIFICATE_KEY))
+    body = environ.get(BODY_KEY)
+    if body is None:
+        body = MemoryBody(read_request_body(environ, limit))
+    return Parcel(headers, body, environ.get(CERTIFICATE_KEY))
 
 
 def send_response(answer: HttpResponse, start_response: StartResponse) -> Iterable[bytes]:

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.config import Settings, get_key_file
+from gateway.hub import build_object_folder
 from gateway.pki import TlsIdentity
+from gateway.protocols import PROTOCOLS
 from gateway.web.server import (
     ConnectionLimits,
     ListenerAddress,
     MinimumBodyRate,
     RequestGateLimits,
+    SpoolSettings,
     TerminatorSettings,
 )
 
@@ -27,6 +30,8 @@ __all__ = [
 
 #: We close a connection so many seconds later than the server should have closed it.
 _GRACE: Final = 5.0
+#: A message of more octets is received into a file.
+_LARGEST_HELD: Final = 1024**2
 #: How long a handshake may take when the idle time is longer, in seconds.
 _HANDSHAKE: Final = 10.0
 
@@ -51,7 +56,15 @@ def build_gate_limits(settings: Settings, bodies: Mapping[str, int]) -> RequestG
             http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
         ),
         tls_proxies=frozenset(http.tls_proxies),
+        spool=_build_spool_settings(settings),
     )
+
+
+def _build_spool_settings(settings: Settings) -> SpoolSettings:
+    """Return how large messages are received: into files of the folder in which they are kept."""
+    folder = build_object_folder(settings)
+    paths = frozenset(f"/msh/{name}" for name in PROTOCOLS)
+    return SpoolSettings(folder.open_arriving_file, paths, _LARGEST_HELD, settings.payloads.arriving)
 
 
 def build_console_address(settings: Settings) -> ListenerAddress:

@@ -10,6 +10,7 @@ from .header_fields import is_identity_coding as is_identity_coding
 from .header_fields import is_text_xml as is_text_xml
 from .http_message import read_http_message as read_http_message
 from .mime import MimePart as MimePart
+from .mime import join_multipart_related as join_multipart_related
 from .mime import parse_media_type as parse_media_type
 from .mime import read_multipart_related as read_multipart_related
 from .mime import write_multipart_related as write_multipart_related

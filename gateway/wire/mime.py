@@ -11,11 +11,12 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 from urllib.parse import unquote
 
 from gateway.errors import MEDIA_TYPE_REFUSED, TOO_LARGE, GatewayError
+from gateway.message_model import Body, JoinedBody, MemoryBody, count_octets, read_octets
 from gateway.wire.header_fields import (
     MediaType,
     parse_media_type,
@@ -24,6 +25,7 @@ from gateway.wire.header_fields import (
     write_header_fields,
 )
 from gateway.wire.http_message import HttpMessage, read_http_message
+from gateway.wire.octet_window import OctetWindow, open_window
 from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "MediaType",
     "MimePart",
     "RelatedParts",
+    "join_multipart_related",
     "parse_media_type",
     "read_http_message",
     "read_multipart_related",
@@ -47,6 +50,11 @@ _BAD_QUOTED_PRINTABLE: Final = re.compile(
 _BASE64_SPACE: Final = b" \t\r\n"
 # These fields are written from the part itself, or would be false for what is written.
 _WRITTEN: Final = {"content-type", "content-id", "content-transfer-encoding", "content-length"}
+#: Octets of a part of a large body that are held in memory, and of one that must be decoded.
+_MOST_HELD: Final = 1024**2
+_MOST_DECODED: Final = 64 * 1024**2
+#: A boundary is followed by white space of at most so many octets.
+_LONGEST_DELIMITER: Final = 4096
 XML_TYPES: Final = ("text/xml", "application/xml", "application/soap+xml")
 """The media types of a root part."""
 
@@ -57,12 +65,27 @@ _CODINGS: Final = frozenset({"br", "chunked", "compress", "deflate", "gzip", "x-
 
 @dataclass(frozen=True, slots=True)
 class MimePart:
-    """One MIME part: `headers` by lower-case name, and `content` after transfer decoding."""
+    """One MIME part: `headers` by lower-case name, and the octets after transfer decoding.
+
+    Large octets are a `Body`, which is read in pieces; `content` reads all of them into memory.
+    """
 
     headers: Mapping[str, str]
     content_id: str
     media_type: str
-    content: bytes
+    octets: bytes | Body
+
+    @property
+    def content(self) -> bytes:
+        """Return all octets, in memory."""
+        return read_octets(self.octets)
+
+    def read_head(self, count: int) -> bytes:
+        """Return the first octets."""
+        if isinstance(self.octets, bytes):
+            return self.octets[:count]
+        with self.octets.open_stream() as stream:
+            return stream.read(count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +96,26 @@ class RelatedParts:
     attachments: tuple[MimePart, ...] = ()
 
     @property
-    def attachment_contents(self) -> dict[str, bytes]:
-        """Return the content of each attachment by Content-ID; one without Content-ID is left out."""
-        return {part.content_id: part.content for part in self.attachments if part.content_id}
+    def attachment_contents(self) -> dict[str, bytes | Body]:
+        """Return the octets of each attachment by Content-ID; one without Content-ID is left out."""
+        return {part.content_id: part.octets for part in self.attachments if part.content_id}
 
 
 def read_multipart_related(
-    content_type: str, body: bytes, limits: WireLimits = DEFAULT_LIMITS
+    content_type: str, octets: bytes | Body, limits: WireLimits = DEFAULT_LIMITS
 ) -> RelatedParts:
-    """Return the parts of `body`: a multipart/related, or bare XML as its only part.
+    """Return the parts of a body: a multipart/related, or bare XML as its only part.
 
-    Raises the problems of malformed MIME, of a refused media type, and of a message over
-    `limits`.
+    Of a large body, only small parts are held in memory; a large part is a piece of the body. Raises
+    the problems of malformed MIME, of a refused media type, and of a message over `limits`.
     """
-    if len(body) > limits.body:
-        raise GatewayError(
-            TOO_LARGE, f"the message has {len(body)} octets, {limits.body} are allowed", "body"
-        )
+    if count_octets(octets) > limits.body:
+        detail = f"the message has {count_octets(octets)} octets, {limits.body} are allowed"
+        raise GatewayError(TOO_LARGE, detail, "body")
     media = parse_media_type(content_type)
     if media.name in XML_TYPES:
-        return RelatedParts(_check_root_part(MimePart({"content-type": content_type}, "", media.name, body)))
+        whole = _hold_document(octets, limits)
+        return RelatedParts(_check_root_part(MimePart({"content-type": content_type}, "", media.name, whole)))
     if media.name != "multipart/related":
         raise GatewayError(
             MEDIA_TYPE_REFUSED, f"media type {media.name[:80]!r} is not accepted", "Content-Type"
@@ -104,12 +127,23 @@ def read_multipart_related(
         raise_mime_error(
             "the boundary parameter is missing or not 1 to 70 characters of RFC 2046", "Content-Type"
         )
-    parts = [
-        _read_part(body, *region, limits) for region in _iterate_part_regions(body, boundary.encode(), limits)
-    ]
+    with open_window(octets) as body:
+        parts = [
+            _read_part(body, *region, limits)
+            for region in _iterate_part_regions(body, boundary.encode(), limits)
+        ]
     _reject_duplicate_ids(parts)
-    root = _find_root_index(parts, media.parameters.get("start", ""))
-    return RelatedParts(_check_root_part(parts[root]), tuple(parts[:root] + parts[root + 1 :]))
+    place = _find_root_index(parts, media.parameters.get("start", ""))
+    root = replace(parts[place], octets=_hold_document(parts[place].octets, limits))
+    return RelatedParts(_check_root_part(root), tuple(parts[:place] + parts[place + 1 :]))
+
+
+def _hold_document(octets: bytes | Body, limits: WireLimits) -> bytes:
+    """Return the octets of a document, in memory; raise GW102 for one beyond the limit."""
+    if count_octets(octets) > limits.xml:
+        detail = f"the document has {count_octets(octets)} octets, {limits.xml} are allowed"
+        raise GatewayError(TOO_LARGE, detail, "document")
+    return read_octets(octets)
 
 
 def write_multipart_related(
@@ -119,29 +153,50 @@ def write_multipart_related(
     root_id: str,
     root_type: str = "text/xml",
 ) -> tuple[str, bytes]:
-    """Return Content-Type and body of a multipart/related with `root` as its first part.
+    """Return Content-Type and body of a multipart/related with `root` as its first part, all in memory.
 
     Contents are written as they are, without transfer encoding.  `boundary` must not occur
     in any of them; the caller makes the boundary and the Content-IDs unique.
+    """
+    kind, body = join_multipart_related(root, attachments, boundary, root_id, root_type)
+    return kind, read_octets(body)
+
+
+def join_multipart_related(
+    root: bytes,
+    attachments: Sequence[MimePart],
+    boundary: str,
+    root_id: str,
+    root_type: str = "text/xml",
+) -> tuple[str, Body]:
+    """Return Content-Type and body of a multipart/related, as `write_multipart_related` does.
+
+    The body is in memory when its parts are; else it reads them in pieces.
     """
     marker = b"--" + boundary.encode("ascii", "replace")
     whole = [
         MimePart({"content-type": f"{root_type}; charset=UTF-8"}, root_id, root_type, root),
         *attachments,
     ]
-    if not _BOUNDARY.fullmatch(boundary) or any(marker in part.content for part in whole):
+    if not _BOUNDARY.fullmatch(boundary) or any(_has_marker(part.octets, marker) for part in whole):
         raise_mime_error("the boundary is not 1 to 70 characters of RFC 2046, or occurs in a part")
     _reject_duplicate_ids(whole)
-    pieces: list[bytes] = []
+    pieces: list[bytes | Body] = []
     for part in whole:
-        pieces += (marker, b"\r\n", _write_part_headers(part), b"\r\n", part.content, b"\r\n")
-    pieces += (marker, b"--\r\n")
+        pieces += (marker + b"\r\n" + _write_part_headers(part) + b"\r\n", part.octets, b"\r\n")
+    pieces.append(marker + b"--\r\n")
     kind = f'multipart/related; type="{root_type}"; start="<{root_id}>"; boundary="{boundary}"'
-    return kind, b"".join(pieces)
+    small = [one for one in pieces if isinstance(one, bytes)]
+    return kind, MemoryBody(b"".join(small)) if len(small) == len(pieces) else JoinedBody(pieces)
+
+
+def _has_marker(octets: bytes | Body, marker: bytes) -> bool:
+    with open_window(octets) as body:
+        return body.find(marker) >= 0
 
 
 def _iterate_part_regions(
-    body: bytes, boundary: bytes, limits: WireLimits
+    body: OctetWindow, boundary: bytes, limits: WireLimits
 ) -> Iterator[tuple[int, int, bytes]]:
     """Yield start, end and line end of each part of `body`.
 
@@ -175,18 +230,19 @@ def _iterate_part_regions(
     raise GatewayError(TOO_LARGE, f"there are more than {limits.parts} parts", f"octet {start}")
 
 
-def _read_delimiter(body: bytes, position: int) -> tuple[bool, bytes, int]:
+def _read_delimiter(body: OctetWindow, position: int) -> tuple[bool, bytes, int]:
     """Return whether the boundary that ends at `position` is the final one, its line end, and its end."""
-    found = _AFTER_BOUNDARY.match(body, position)
-    if found is None:
+    seen = body[position : position + _LONGEST_DELIMITER]
+    found = _AFTER_BOUNDARY.match(seen)
+    if found is None or (not found[2] and position + len(seen) < len(body)):
         raise_mime_error("a boundary is followed by other characters", f"octet {position}")
-    return found[1] is not None, found[2], found.end()
+    return found[1] is not None, found[2], position + found.end()
 
 
-def _check_line_end(body: bytes, line_feed: int, end_of_line: bytes) -> None:
+def _check_line_end(body: OctetWindow, line_feed: int, end_of_line: bytes) -> None:
     # Readers differ on a bare line feed in a message with CRLF lines, and on CRLF in one with bare line
     # feeds.
-    carriage = line_feed > 0 and body[line_feed - 1] == 0x0D
+    carriage = line_feed > 0 and body[line_feed - 1 : line_feed] == b"\r"
     if carriage != (end_of_line == b"\r\n"):
         raise_mime_error("line ends differ before and after boundaries", f"octet {line_feed}")
 
@@ -195,32 +251,45 @@ def _raise_padding_error(where: str, limits: WireLimits, position: int) -> NoRet
     raise GatewayError(TOO_LARGE, f"more than {limits.padding} octets stand {where}", f"octet {position}")
 
 
-def _check_epilogue(body: bytes, position: int, marker: bytes, limits: WireLimits) -> None:
+def _check_epilogue(body: OctetWindow, position: int, marker: bytes, limits: WireLimits) -> None:
     if len(body) - position > limits.padding:
         _raise_padding_error("after the final boundary", limits, position)
     if body.find(marker, position - 1) >= 0:
         raise_mime_error("there is a boundary after the final one")
 
 
-def _read_part(body: bytes, start: int, end: int, end_of_line: bytes, limits: WireLimits) -> MimePart:
+def _read_part(body: OctetWindow, start: int, end: int, end_of_line: bytes, limits: WireLimits) -> MimePart:
     length = len(end_of_line)
-    if body.startswith(end_of_line, start, end):
-        split, content = start, body[start + length : end]
+    if body[start : min(end, start + length)] == end_of_line:
+        split, begin = start, start + length
     else:
         split = body.find(end_of_line * 2, start, end)
-        content = body[split + 2 * length : end]
+        begin = split + 2 * length
         if split < 0:  # header fields alone, each with its line end
-            if not body.startswith(end_of_line, end - length, end):
+            if body[max(start, end - length) : end] != end_of_line:
                 raise_mime_error("a part has no empty line after its header fields", f"octet {start}")
-            split, content = end - length, b""
-    headers = read_header_fields(body[start:split], end_of_line, limits, f"octet {start}")
+            split, begin = end - length, end
+    block = body[start : min(split, start + limits.part_headers + 1)]
+    headers = read_header_fields(block, end_of_line, limits, f"octet {start}")
     media = parse_media_type(headers.get("content-type", "text/plain"))
     if media.name.startswith(("multipart/", "message/")):
         raise_mime_error("a part is itself a multipart or message", f"octet {start}")
     _reject_http_codings(headers, start)
     content_id = _parse_content_id(headers.get("content-id", ""))
-    decoded = _decode_content(content, headers.get("content-transfer-encoding", "binary").lower(), content_id)
-    return MimePart(headers, content_id, media.name, decoded)
+    encoding = headers.get("content-transfer-encoding", "binary").lower()
+    return MimePart(headers, content_id, media.name, _take_content(body, begin, end, encoding, content_id))
+
+
+def _take_content(body: OctetWindow, begin: int, end: int, encoding: str, content_id: str) -> bytes | Body:
+    """Return the decoded content; as a piece of the body where that is large and kept elsewhere."""
+    if end - begin <= _MOST_HELD or isinstance(body, bytes):
+        return _decode_content(body[begin:end], encoding, content_id)
+    if encoding in ("binary", "8bit"):
+        return body.slice_body(begin, end)
+    if end - begin > _MOST_DECODED:
+        detail = f"a part of more than {_MOST_DECODED} octets must be binary"
+        raise GatewayError(TOO_LARGE, detail, f"cid:{content_id}")
+    return _decode_content(body[begin:end], encoding, content_id)
 
 
 def _reject_http_codings(headers: Mapping[str, str], start: int) -> None:

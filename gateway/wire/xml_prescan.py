@@ -24,6 +24,7 @@ class WireLimits:
     """The limits on one message; a message beyond one of them is refused.
 
     body: octets of the whole message.  It is held in memory once, so it bounds memory.
+    secret: octets of an encrypted part, which is decrypted in memory.
     parts: MIME parts, root included.  The largest agreed number of attachments is 99.
     part_headers: octets of the header block of one part.  Real ones have under 1 KB.
     part_header_count: header fields of one part.
@@ -52,6 +53,7 @@ class WireLimits:
     """
 
     body: int = 64 * 1024 * 1024
+    secret: int = 64 * 1024 * 1024
     parts: int = 100
     part_headers: int = 16 * 1024
     part_header_count: int = 32

@@ -6,7 +6,8 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from functools import partial
+from typing import Any, Final, NoReturn
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from gateway import errors
 from gateway.errors import GatewayError
+from gateway.message_model import Body, iterate_octets
 from gateway.wire import C14N, C14N_COMMENTS, C14N_EXCLUSIVE, C14N_EXCLUSIVE_COMMENTS, DSIG_MORE
 
 __all__ = [
@@ -67,11 +69,11 @@ ECDSA_SHA384: Final = DSIG_MORE + "ecdsa-sha384"
 ECDSA_SHA512: Final = DSIG_MORE + "ecdsa-sha512"
 ED25519: Final = "http://www.w3.org/2021/04/xmldsig-more#eddsa-ed25519"
 
-_DIGESTS: Final[dict[str, Callable[[bytes], bytes]]] = {
-    SHA1: lambda data: hashlib.sha1(data, usedforsecurity=False).digest(),
-    SHA256: lambda data: hashlib.sha256(data).digest(),
-    SHA384: lambda data: hashlib.sha384(data).digest(),
-    SHA512: lambda data: hashlib.sha512(data).digest(),
+_DIGESTS: Final[dict[str, Callable[..., Any]]] = {
+    SHA1: partial(hashlib.sha1, usedforsecurity=False),
+    SHA256: hashlib.sha256,
+    SHA384: hashlib.sha384,
+    SHA512: hashlib.sha512,
 }
 _RSA: Final[dict[str, hashes.HashAlgorithm]] = {
     RSA_SHA1: hashes.SHA1(),  # noqa: S303  # only LEGACY_NORWAY names it
@@ -148,12 +150,19 @@ def check_digest_algorithm(algorithm: str, policy: SignaturePolicy) -> None:
         _raise_algorithm_error(f"digest algorithm '{algorithm[:120]}' is not allowed by policy {policy.name}")
 
 
-def compute_digest(algorithm: str, data: bytes) -> bytes:
-    """Return the digest of the data by an algorithm given as URI; raise for an unknown one."""
+def compute_digest(algorithm: str, data: bytes | Body) -> bytes:
+    """Return the digest of the data by an algorithm given as URI; raise for an unknown one.
+
+    A body is read in pieces.
+    """
     function = _DIGESTS.get(algorithm)
     if function is None:
         _raise_algorithm_error(f"digest algorithm '{algorithm[:120]}' is not known")
-    return function(data)
+    found = function()
+    for piece in iterate_octets(data):
+        found.update(piece)
+    octets: bytes = found.digest()
+    return octets
 
 
 def compare_digests(one: bytes, other: bytes) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote_to_bytes
 from lxml import etree
 
 from gateway import errors
+from gateway.message_model import Body
 from gateway.pki import Signer
 from gateway.wire import (
     DEFAULT_LIMITS,
@@ -128,7 +129,7 @@ def find_signature(root: etree._Element) -> etree._Element | None:
 
 def verify_message_signature(
     root: etree._Element,
-    attachments: Mapping[str, bytes],
+    attachments: Mapping[str, bytes | Body],
     policy: SignaturePolicy,
     *,
     believe: CertificateCheck | None = None,
@@ -137,8 +138,9 @@ def verify_message_signature(
 ) -> VerifiedSignature:
     """Verify the signature over the envelope and every attachment (by Content-ID, without brackets).
 
-    `believe` checks the certificate before anything is computed with it. `encrypted` decrypts
-    attachments whose plaintext is signed: each is called last, when everything else is verified.
+    Large attachments are read in pieces. `believe` checks the certificate before anything is
+    computed with it. `encrypted` decrypts attachments whose plaintext is signed: each is called last, when
+    everything else is verified.
     ``VerifiedSignature.excluded`` names the header blocks for the next node, which any
     intermediary may have added or changed. Raises GW problems when the signature is missing
     or invalid, or does not cover a part.
@@ -160,7 +162,7 @@ def verify_message_signature(
     # The tree has no attribute of that name when its canonical form has none.
     omitted = list_next_actor_headers(root) if filtered and _ACTOR_WRITTEN in whole else ()
 
-    def resolve_reference(reference: DigestReference) -> bytes:
+    def resolve_reference(reference: DigestReference) -> bytes | Body:
         part = parts[reference]
         return (
             omit_canonical_elements(root, (signature, *omitted), whole) if part is None else attachments[part]
@@ -186,7 +188,7 @@ def _has_digest(reference: DigestReference, octets: bytes) -> bool:
     return compare_digests(compute_digest(reference.digest_algorithm, octets), reference.digest_value)
 
 
-def sign_message(root: etree._Element, attachments: Mapping[str, bytes], signer: Signer) -> None:
+def sign_message(root: etree._Element, attachments: Mapping[str, bytes | Body], signer: Signer) -> None:
     """Sign the envelope and every attachment; ds:Signature becomes the last child of the SOAP Header."""
     header = root.find(_HEADER)
     if find_signature(root) is not None or header is None:
@@ -199,7 +201,7 @@ def sign_message(root: etree._Element, attachments: Mapping[str, bytes], signer:
 
 
 def write_message_signature(
-    envelope: bytes, namespaces: str, attachments: Mapping[str, bytes], signer: Signer
+    envelope: bytes, namespaces: str, attachments: Mapping[str, bytes | Body], signer: Signer
 ) -> str:
     """Return the ds:Signature of an envelope and every attachment, for the end of the SOAP Header.
 
@@ -225,7 +227,7 @@ def _write_key_info(certificate: bytes) -> str:
     return write_element("ds:KeyInfo", write_element("ds:X509Data", leaf_text))
 
 
-def _make_references(envelope: bytes, attachments: Mapping[str, bytes]) -> list[DigestReference]:
+def _make_references(envelope: bytes, attachments: Mapping[str, bytes | Body]) -> list[DigestReference]:
     references = [DigestReference("", SHA256, compute_digest(SHA256, envelope), ENVELOPE_TRANSFORMS)]
     for part, content in attachments.items():
         # RFC 2392: a Content-ID in a cid: URI is percent-encoded
@@ -275,7 +277,7 @@ def _has_hidden_content(block: etree._Element) -> bool:
 
 
 def _match_references(
-    structure: SignatureStructure, attachments: Mapping[str, bytes], policy: SignaturePolicy
+    structure: SignatureStructure, attachments: Mapping[str, bytes | Body], policy: SignaturePolicy
 ) -> dict[DigestReference, str | None]:
     """Return the part of each reference: None for the envelope, else a Content-ID; each exactly once."""
     parts: dict[DigestReference, str | None] = {}

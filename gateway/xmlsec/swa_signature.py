@@ -18,6 +18,7 @@ from lxml import etree
 
 from gateway import errors
 from gateway.errors import GatewayError
+from gateway.message_model import Body, count_octets, read_octets
 from gateway.pki import Certificate, Signer
 from gateway.wire import (
     DEFAULT_LIMITS,
@@ -94,7 +95,7 @@ class SwaAttachment:
     """An attachment as it was signed: its media type, by which it is canonicalised, and its octets."""
 
     media_type: str
-    content: bytes
+    content: bytes | Body
 
 
 class SigningToken(NamedTuple):
@@ -164,7 +165,7 @@ def verify_swa_signature(
     _check_coverage(structure, targets, demanded, attachments)
     verify_signed_info(structure, certificate)
 
-    def resolve_reference(reference: DigestReference) -> bytes:
+    def resolve_reference(reference: DigestReference) -> bytes | Body:
         target = targets[reference]
         if isinstance(target, str):
             return _canonicalize_attachment(target, attachments[target], limits)
@@ -310,14 +311,18 @@ def is_signed_as_is(media_type: str) -> bool:
     return not essence.startswith("text/") and _XML_TYPE.fullmatch(essence) is None
 
 
-def _canonicalize_attachment(name: str, part: SwaAttachment, limits: WireLimits) -> bytes:
+def _canonicalize_attachment(name: str, part: SwaAttachment, limits: WireLimits) -> bytes | Body:
     """Return the octets of an attachment that are digested (SwA profile §5.4.2).
 
-    A comment in XML is covered by no such digest, so a part that has one is refused.
+    A comment in XML is covered by no such digest, so a part that has one is refused. XML and text are
+    canonicalised in memory, so a large part is neither: who compresses it sends neither.
     """
+    if not is_signed_as_is(part.media_type) and count_octets(part.content) > limits.xml:
+        detail = f"a part of XML or text has at most {limits.xml} octets: compress it"
+        raise GatewayError(errors.TOO_LARGE, detail, f"cid:{name[:256]}")
     if _XML_TYPE.fullmatch(part.media_type):
         try:
-            root = parse_xml(part.content, limits)
+            root = parse_xml(read_octets(part.content), limits)
         except GatewayError as wrong:
             raise GatewayError(wrong.problem, wrong.detail, f"cid:{name[:256]}") from None
         if _has_comment(root):
@@ -325,7 +330,7 @@ def _canonicalize_attachment(name: str, part: SwaAttachment, limits: WireLimits)
             raise GatewayError(errors.NOT_COVERED, detail, f"cid:{name[:256]}")
         return canonicalize_document(root, exclusive=True)
     if part.media_type.startswith("text/"):
-        return _LINE_END.sub(b"\r\n", part.content)
+        return _LINE_END.sub(b"\r\n", read_octets(part.content))
     return part.content
 
 

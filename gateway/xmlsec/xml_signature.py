@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from lxml import etree
 
 from gateway import errors
 from gateway.errors import GatewayError
+from gateway.message_model import Body
 from gateway.pki import Certificate, Signer
 from gateway.wire import DEFAULT_LIMITS, DS, SWA_CONTENT, XML, WireLimits, canonicalize_element
 from gateway.xmlsec.algorithms import (
@@ -65,7 +66,8 @@ WRONG_VALUE: Final = (
 _START_TAG: Final = re.compile(rb'<[^ />]+(?: [^ =]+="[^"]*")*')
 _XML_ID: Final = re.compile(rb' xml:id="[^"]*"')
 
-ReferenceResolver = Callable[[DigestReference], bytes]
+_Octets = TypeVar("_Octets", bound=bytes | Body)
+ReferenceResolver = Callable[[DigestReference], bytes | Body]
 #: Raises unless the holder of a certificate is accepted; called before anything is computed.
 CertificateCheck = Callable[[Certificate], None]
 
@@ -226,8 +228,8 @@ def _canonicalize_signed_info(structure: SignatureStructure) -> bytes:
 
 
 def dereference_octets(
-    reference: DigestReference, resolve: ReferenceResolver, element: etree._Element
-) -> bytes:
+    reference: DigestReference, resolve: Callable[[DigestReference], _Octets], element: etree._Element
+) -> _Octets:
     """Return the octets of a reference; raise when they have no canonical form."""
     try:
         return resolve(reference)

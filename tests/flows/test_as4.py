@@ -89,7 +89,7 @@ def test_a_duplicate_gets_the_stored_receipt_byte_for_byte(house: House, broker:
 def test_the_same_id_with_other_content_is_refused(house: House, broker: Neighbour) -> None:
     first = broker.message(content=b"<one/>")
     house.post(broker.seal(first))
-    other = replace(first, payloads=(replace(first.payloads[0], content=b"<two/>"),))
+    other = replace(first, payloads=(replace(first.payloads[0], octets=b"<two/>"),))
     answer = house.post(broker.seal(other))
     assert read_errors(answer)[0]["errorCode"] == "EBMS:0003"
     assert b"<ds:SignatureValue>" in answer.body

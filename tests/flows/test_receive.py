@@ -100,7 +100,7 @@ def test_the_same_id_with_other_content_is_refused_and_the_first_stands(
 ) -> None:
     first = broker.message(content=b"<one/>")
     receipt = house.post(broker.seal(first))
-    other = replace(first, payloads=(replace(first.payloads[0], content=b"<two/>"),))
+    other = replace(first, payloads=(replace(first.payloads[0], octets=b"<two/>"),))
     answer = house.post(broker.seal(other))
     assert problem_of(broker, answer) == "GW312"
     assert house.post(broker.seal(first)).body != answer.body

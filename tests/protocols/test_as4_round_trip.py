@@ -21,7 +21,7 @@ PAYLOAD = st.builds(
     Payload,
     content_id=TOKEN.map(lambda left: f"{left}@part"),
     media_type=st.sampled_from(("application/octet-stream", "application/pdf; v=1", "image/png")),
-    content=st.binary(max_size=200),
+    octets=st.binary(max_size=200),
     properties=st.sampled_from(((), (("CharacterSet", "utf-8"),), (("a", "two words"), ("b", "é"))))
 )  # fmt: skip
 USER = st.builds(

@@ -39,7 +39,7 @@ PAYLOAD = st.builds(
         st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="<>"), min_size=1, max_size=30
     ),
     media_type=TYPE,
-    content=st.binary(max_size=200),
+    octets=st.binary(max_size=200),
     properties=st.sampled_from(((), (("role", "urn:r"),), (("role", "urn:r"), ("description", "two words")))),
 )
 ADDRESS = {

@@ -140,11 +140,11 @@ def test_a_rolled_back_transaction_leaves_an_object_that_is_swept(
 
 
 def test_what_a_killed_process_was_writing_is_removed(folder: ObjectFolder) -> None:
-    mine = folder.open_new_file()
+    mine = folder.open_arriving_file()
     mine.write(b"half")
     child = os.fork()
     if not child:
-        folder.open_new_file().write(b"of a killed one")
+        folder.open_arriving_file().write(b"of a killed one")
         os._exit(9)
     os.waitpid(child, 0)
     assert len(list(mine.path.parent.iterdir())) == 2

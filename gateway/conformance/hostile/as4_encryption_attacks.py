@@ -90,7 +90,7 @@ def _change_first_part(change: _OctetChange) -> RequestMaker:
     """Return the step that changes the ciphertext of the first part."""
 
     def change_parts(parts: list[MimePart]) -> list[MimePart]:
-        return [replace(parts[0], content=change(parts[0].content)), *parts[1:]]
+        return [replace(parts[0], octets=change(parts[0].content)), *parts[1:]]
 
     return lambda kit: _build_sealed(kit, parts=change_parts)
 
@@ -131,7 +131,7 @@ def _exchange_parts(kit: AttackerKit) -> HttpRequest:
 
     def change_parts(parts: list[MimePart]) -> list[MimePart]:
         first, second = parts
-        return [replace(first, content=second.content), replace(second, content=first.content)]
+        return [replace(first, octets=second.content), replace(second, octets=first.content)]
 
     return _build_sealed(kit, parts=change_parts)
 
@@ -149,7 +149,7 @@ def _encrypt_other_content(kit: AttackerKit) -> HttpRequest:
     get_receiver(kit)
     own = make_as4_kit(kit)
     unit = own.make_unit(action="Seal")
-    others = tuple(replace(one, content=b"<Forged/>") for one in unit.payloads)
+    others = tuple(replace(one, octets=b"<Forged/>") for one in unit.payloads)
     forged = own.build_message(replace(unit, payloads=others))
     return _graft_encryption(own, unit, forged)
 
@@ -168,7 +168,7 @@ def _graft_encryption(kit: As4Kit, unit: Any, forged: HttpRequest) -> HttpReques
                 old.getparent().remove(old)  # type: ignore[union-attr]
 
     def exchange_parts(parts: list[MimePart]) -> list[MimePart]:
-        return [replace(one, content=contents[one.content_id]) for one in parts]
+        return [replace(one, octets=contents[one.content_id]) for one in parts]
 
     return kit.build_message(unit, tampered=mutate_tree(exchange_header), parts=exchange_parts)
 
@@ -177,7 +177,7 @@ def _sign_and_garble(kit: AttackerKit) -> HttpRequest:
     """Return a message whose header and whose ciphertext are both changed: the signature is what is wrong."""
 
     def change_parts(parts: list[MimePart]) -> list[MimePart]:
-        return [replace(one, content=_flip(20)(one.content)) for one in parts]
+        return [replace(one, octets=_flip(20)(one.content)) for one in parts]
 
     return _build_sealed(kit, set_text("//eb:ConversationId", "forged"), parts=change_parts)
 

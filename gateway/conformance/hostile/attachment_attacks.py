@@ -63,7 +63,7 @@ def _change_content(change: OctetMutation, fields: Mapping[str, str] | None = No
     def replace_first_part(parts: list[MimePart]) -> list[MimePart]:
         first, *others = parts
         headers = {**first.headers, **(fields or {})}
-        return [replace(first, headers=headers, content=change(first.content)), *others]
+        return [replace(first, headers=headers, octets=change(first.content)), *others]
 
     return _change_parts(replace_first_part)
 
@@ -83,7 +83,7 @@ def _send_foreign_part(kit: AttackerKit) -> HttpRequest:
     """Return a message of A with the first attachment of another message of A."""
     other = kit.make_unit(payloads=(Payload("p1.other@suite.example", "application/xml", b"<other/>"),))
     return kit.build_message(
-        parts=lambda parts: [replace(parts[0], content=other.payloads[0].content), *parts[1:]]
+        parts=lambda parts: [replace(parts[0], octets=other.payloads[0].content), *parts[1:]]
     )
 
 
@@ -101,7 +101,7 @@ def _claim_transfer_encoding(claim: tuple[str, bytes]) -> RequestMaker:
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         unit = kit.make_unit()
-        first = replace(unit.payloads[0], media_type="text/plain", content=encoded)
+        first = replace(unit.payloads[0], media_type="text/plain", octets=encoded)
         head = f"Content-Transfer-Encoding: {encoding}\r\nContent-Type: text/plain"
         return kit.build_message(
             replace(unit, payloads=(first, *unit.payloads[1:])),

@@ -163,7 +163,7 @@ def _make_reuse_case(variant: str, title: str, change: Callable[[UserMessage], U
 
 
 def _forge_first_content(unit: UserMessage) -> tuple[Payload, ...]:
-    return (replace(unit.payloads[0], content=b"<forged/>"), *unit.payloads[1:])
+    return (replace(unit.payloads[0], octets=b"<forged/>"), *unit.payloads[1:])
 
 
 def _add_third_payload(unit: UserMessage) -> tuple[Payload, ...]:

@@ -59,9 +59,9 @@ class Sealing:
         agreed = select_agreed_algorithms(algorithms or self.terms.algorithms, policy)
         if self.terms.is_cms:
             octets, kind = encrypt_as_cms(payload.content, self.receiver, agreed, os.urandom)
-            return replace(payload, content=octets, media_type=kind)
+            return replace(payload, octets=octets, media_type=kind)
         octets = encrypt_as_xml(payload.content, payload.media_type, self.receiver, agreed, os.urandom)
-        return replace(payload, content=octets, media_type="application/xml")
+        return replace(payload, octets=octets, media_type="application/xml")
 
 
 def seal_payloads(
@@ -109,7 +109,7 @@ def _seal_in_other_form(sealing: Sealing, payload: Payload) -> Payload:
 
 def _seal_other_content(sealing: Sealing, payload: Payload) -> Payload:
     """Return other content than was signed, well encrypted."""
-    return sealing.seal_honestly(replace(payload, content=payload.content + b"\n"))
+    return sealing.seal_honestly(replace(payload, octets=payload.content + b"\n"))
 
 
 def _seal_by(algorithm: str) -> Callable[[Sealing, Payload], Payload]:
@@ -131,14 +131,14 @@ def _change_content(sealing: Sealing, payload: Payload) -> Payload:
     sealed = sealing.seal_honestly(payload)
     # The authentication tag is the last octets of the envelope too (RFC 5083).
     changed = _flip_last(sealed.content) if sealing.terms.is_cms else _change_value(sealed.content, -1)
-    return replace(sealed, content=changed)
+    return replace(sealed, octets=changed)
 
 
 def _change_key(sealing: Sealing, payload: Payload) -> Payload:
     sealed = sealing.seal_honestly(payload)
     if sealing.terms.is_cms:
         raise LookupError("only the key of XML Encryption is changed")
-    return replace(sealed, content=_change_value(sealed.content, 0))
+    return replace(sealed, octets=_change_value(sealed.content, 0))
 
 
 def _seal_by_cbc(sealing: Sealing, payload: Payload) -> Payload:
@@ -148,7 +148,7 @@ def _seal_by_cbc(sealing: Sealing, payload: Payload) -> Payload:
     document = write_old_document(
         key=sent, octets=encrypt_cbc(key, payload.content), transport=_OAEP, method=_OAEP_PARAMETERS
     )
-    return replace(payload, content=document, media_type="application/xml")
+    return replace(payload, octets=document, media_type="application/xml")
 
 
 def _seal_by_rsa15(sealing: Sealing, payload: Payload) -> Payload:
@@ -160,7 +160,7 @@ def _seal_by_rsa15(sealing: Sealing, payload: Payload) -> Payload:
     start, end = document.index(b"<xenc:EncryptedKey>"), document.index(b"<ds:KeyInfo><ds:KeyName>")
     method = b'<xenc:EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#rsa-1_5"/>'
     document = document[:start] + b"<xenc:EncryptedKey>" + method + document[end:]
-    return replace(payload, content=document, media_type="application/xml")
+    return replace(payload, octets=document, media_type="application/xml")
 
 
 def _leave_out_value(sealing: Sealing, payload: Payload) -> Payload:
@@ -168,7 +168,7 @@ def _leave_out_value(sealing: Sealing, payload: Payload) -> Payload:
     sealed = sealing.seal_honestly(payload).content
     start = sealed.rindex(b"<xenc:CipherData>")
     end = sealed.rindex(b"</xenc:CipherData>") + len(b"</xenc:CipherData>")
-    return replace(payload, content=sealed[:start] + sealed[end:], media_type="application/xml")
+    return replace(payload, octets=sealed[:start] + sealed[end:], media_type="application/xml")
 
 
 def _leave_hints_out(sealing: Sealing, payload: Payload) -> Payload:
@@ -176,7 +176,7 @@ def _leave_hints_out(sealing: Sealing, payload: Payload) -> Payload:
     sealed = sealing.seal_honestly(payload)
     start = sealed.content.index(b"<ds:KeyInfo><ds:KeyName>")
     end = sealed.content.index(b"</ds:KeyInfo>", start) + len(b"</ds:KeyInfo>")
-    return replace(sealed, content=sealed.content[:start] + sealed.content[end:])
+    return replace(sealed, octets=sealed.content[:start] + sealed.content[end:])
 
 
 _FORMS: Final[Mapping[str, Callable[[Sealing, Payload], Payload]]] = {

@@ -60,7 +60,7 @@ def _settle_own_message(hub: Hub, protocol: ProtocolCore, unit: Receipt | ErrorS
             return
         if not is_from_next_handler(delivery, unit, context):
             return
-        parcel = hub.make_parcel(*messages.load_parcel(conn, message.id))
+        parcel = hub.make_parcel(*messages.open_parcel(conn, message.id))
     if isinstance(unit, ErrorSignal):
         if unit.highest_severity == "Error":
             signals.settle_delivery(hub, (delivery.id, delivery.case_id), unit, heard)
@@ -82,7 +82,7 @@ def _settle_passage(hub: Hub, protocol: ProtocolCore, unit: Receipt, heard: _Hea
         delivery = deliveries.find_by_dedupe_key(conn, f"onward:{message.id}")
         if delivery is None or delivery.destination != context.get_party_name(unit.sender):
             return
-        content = payloads.get_payload_octets(conn, delivery.payload_sha256)
+        content = payloads.open_payload(conn, delivery.payload_sha256)
     onward = hub.make_parcel(delivery.parameters["headers"], content)
     protocol.check_answer(opened, protocol.read_sent_unit(onward, context.limits))
     with write_transaction(hub.engine, "passing.settled") as conn:

@@ -90,7 +90,7 @@ def _settle_signal(
         message = messages.find_by_message_id(conn, "out", hub.party, about)
         if delivery is None or message is None or delivery.destination != context.get_party_name(unit.sender):
             return
-        parcel = hub.make_parcel(*messages.load_parcel(conn, message.id))
+        parcel = hub.make_parcel(*messages.open_parcel(conn, message.id))
     protocol.check_answer(opened, protocol.read_sent_unit(parcel, context.limits))
     settle_delivery(hub, (delivery.id, delivery.case_id), unit, (opened, context))
 

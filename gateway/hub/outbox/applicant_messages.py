@@ -28,7 +28,7 @@ from gateway.hub.outbox.pull_lanes import ensure_message_lane, get_pull_time, ma
 from gateway.hub.outbox.requested_receipts import RequestedReceipts, request_receipts
 from gateway.hub.outbox.response_bundle import find_response_pmodes, get_response_wait, list_bundled_units
 from gateway.hub.register import RegisterSnapshot
-from gateway.message_model import Payload, Unit, UserMessage
+from gateway.message_model import Body, Payload, Unit, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import (
     CaseFacts,
@@ -242,7 +242,7 @@ def store_message(
     if isinstance(outgoing, KeptDocument):
         keep_document(conn, hub, (facts.case, facts.message), (outgoing, told.key), now)
         return False
-    content = outgoing.parcel.read_octets()
+    content = outgoing.parcel.get_octets()
     order = make_outgoing_key(outgoing.pmode, facts.case.applicant, outgoing.unit.conversation_id)
     place = None if order is None else ordered_deliveries.take_place(conn, order, now)
     new = _make_delivery(facts, outgoing, told, now)
@@ -313,7 +313,9 @@ def _schedule_delivery(outgoing: SealedMessage, now: datetime) -> tuple[datetime
     return (max(now, outgoing.post_at), ends) if outgoing.pmode.endpoint else (ends, ends)
 
 
-def _make_message_row(hub: Hub, facts: CaseSnapshot, outgoing: SealedMessage, content: bytes) -> NewMessage:
+def _make_message_row(
+    hub: Hub, facts: CaseSnapshot, outgoing: SealedMessage, content: bytes | Body
+) -> NewMessage:
     unit = outgoing.unit
     return NewMessage(
         message_id=unit.message_id,

@@ -66,7 +66,7 @@ def issue_delivery_failure(hub: Hub, message: int, said: Mapping[str, Any], fini
     """
     with read_transaction(hub.engine) as conn:
         row = messages.find_by_id(conn, message)
-        parcel = hub.make_parcel(*messages.load_parcel(conn, message))
+        parcel = hub.make_parcel(*messages.open_parcel(conn, message))
     made = None if row is None else _seal_failure(hub, row, parcel, said)
     now = hub.clock()
     with write_transaction(hub.engine, "failures.told") as conn:

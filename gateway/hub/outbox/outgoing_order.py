@@ -84,7 +84,7 @@ def _seal_again(hub: Hub, message: Row[Any], position: int) -> _SealedAgain:
     context = hub.make_protocol_context(knowledge)
     pmode = knowledge.book.find_by_id(message.agreement_id, message.pmode_id or "", context.now)
     with read_transaction(hub.engine) as conn:
-        parcel = hub.make_parcel(*messages.load_parcel(conn, message.id))
+        parcel = hub.make_parcel(*messages.open_parcel(conn, message.id))
         parts = messages.load_payloads(conn, message.id)
     unit = protocol.read_sent_unit(parcel, context.limits).unit
     if pmode is None or not isinstance(unit, UserMessage):

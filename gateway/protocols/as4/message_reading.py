@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -11,7 +10,7 @@ from lxml import etree
 
 from gateway.agreements import PMode
 from gateway.errors import SIGNATURE_MISSING, GatewayError
-from gateway.message_model import Receipt, UserMessage
+from gateway.message_model import Body, Receipt, UserMessage
 from gateway.pki import Certificate
 from gateway.protocols.as4.header_reader import MessagingHeader, read_messaging
 from gateway.protocols.as4.packaging import (
@@ -29,6 +28,7 @@ from gateway.protocols.core import (
     join_unwrapped_parts,
     make_fault_error,
 )
+from gateway.protocols.value_digests import compute_values_digest
 from gateway.wire import MimePart, WireLimits, canonicalize_element
 from gateway.xmlsec import (
     CertificateCheck,
@@ -137,8 +137,7 @@ def _compute_identity(message: As4Message, parts: Mapping[str, MimePart]) -> str
     It covers the message unit and the parts as they were signed, not the signature: a handler that
     signs a repeat anew gives its elements new ids, and says the same.
     """
-    values = [canonicalize_element(message.header.unit_element, exclusive=True)]
+    values: list[bytes | Body] = [canonicalize_element(message.header.unit_element, exclusive=True)]
     for name in sorted(parts):
-        values += (name.encode(), parts[name].content)
-    # Each value has its length before it, so that no two lists of values give the same octets.
-    return hashlib.sha256(b"".join([len(one).to_bytes(8) + one for one in values])).hexdigest()
+        values += (name.encode(), parts[name].octets)
+    return compute_values_digest(values)

@@ -26,7 +26,7 @@ from gateway.protocols.as4.pmode_matching import require_supported_terms
 from gateway.protocols.as4.secret_parts import encrypt_parts
 from gateway.protocols.core import Parcel, ProtocolContext
 from gateway.protocols.gzip_content import compress_content
-from gateway.wire import MimePart, write_multipart_related
+from gateway.wire import MimePart, join_multipart_related
 from gateway.xmlsec import SigningToken, SwaAttachment, write_swa_security
 
 __all__ = ["seal"]
@@ -116,7 +116,7 @@ def _sign_envelope(
             envelope.messaging_id: envelope.messaging.encode(),
             envelope.body_id: envelope.body.encode(),
         },
-        {one.content_id: SwaAttachment(one.media_type, one.content) for one in parts},
+        {one.content_id: SwaAttachment(one.media_type, one.octets) for one in parts},
         signer,
         token,
         secret,
@@ -126,14 +126,14 @@ def _sign_envelope(
 def _make_parts(payloads: tuple[Payload, ...], compressed: bool) -> list[MimePart]:
     if compressed:
         payloads = tuple(
-            replace(one, content=compress_content(one.content), media_type=GZIP_TYPE) for one in payloads
+            replace(one, octets=compress_content(one.octets), media_type=GZIP_TYPE) for one in payloads
         )
     return [
         MimePart(
             {"content-type": one.media_type},
             one.content_id,
             one.media_type.partition(";")[0].strip().lower(),
-            one.content,
+            one.octets,
         )
         for one in payloads
     ]
@@ -144,5 +144,5 @@ def _build_parcel(root: bytes, parts: list[MimePart], message_id: str) -> Parcel
         return Parcel({"Content-Type": _CONTENT_TYPE}, MemoryBody(root))
     # The boundary depends on the message id, which no author of a payload knew: no payload contains it.
     boundary = f"=-{hashlib.sha256(root).hexdigest()[:40]}"
-    content_type, body = write_multipart_related(root, parts, boundary, message_id, SOAP_TYPE)
-    return Parcel({"Content-Type": content_type}, MemoryBody(body))
+    content_type, body = join_multipart_related(root, parts, boundary, message_id, SOAP_TYPE)
+    return Parcel({"Content-Type": content_type}, body)

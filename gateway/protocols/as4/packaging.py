@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -19,7 +18,7 @@ from gateway.errors import (
     TOO_LARGE,
     GatewayError,
 )
-from gateway.message_model import Payload
+from gateway.message_model import Payload, compute_body_digest, count_octets
 from gateway.protocols.as4.header_reader import GZIP_TYPE, PartInfo
 from gateway.protocols.as4.signal_values import make_eb3_name
 from gateway.protocols.core import Parcel, UnwrappedPart
@@ -67,7 +66,7 @@ def open_as4_package(parcel: Parcel, limits: WireLimits) -> As4Package:
     if parcel.body.octet_count > limits.body:
         detail = f"the body has {parcel.body.octet_count} octets, {limits.body} are allowed"
         raise GatewayError(TOO_LARGE, detail, "body")
-    related = read_multipart_related(parcel.get_header("Content-Type"), parcel.read_octets(), limits)
+    related = read_multipart_related(parcel.get_header("Content-Type"), parcel.body, limits)
     if related.root.media_type != SOAP_TYPE:
         detail = f"the envelope is {related.root.media_type[:80]!r}, not {SOAP_TYPE}"
         raise GatewayError(MEDIA_TYPE_REFUSED, detail, "Content-Type")
@@ -114,13 +113,13 @@ def collect_as4_payloads(
         payload, packed = _make_payload(one, parts[one.content_id], most)
         payloads.append(payload)
         unwrapped += [packed] if packed is not None else []
-        most -= len(payload.content)
+        most -= count_octets(payload.octets)
     return tuple(payloads), tuple(unwrapped)
 
 
 def _make_payload(one: PartInfo, part: MimePart, most: int) -> tuple[Payload, UnwrappedPart | None]:
     media_type = part.headers.get("content-type", part.media_type)
-    payload = Payload(one.content_id, one.media_type or media_type, part.content, one.properties)
+    payload = Payload(one.content_id, one.media_type or media_type, part.octets, one.properties)
     if not one.compressed:
         stated = (one.media_type or media_type).partition(";")[0].strip().lower()
         if stated != part.media_type:
@@ -130,6 +129,6 @@ def _make_payload(one: PartInfo, part: MimePart, most: int) -> tuple[Payload, Un
         return payload, None
     if part.media_type != GZIP_TYPE:
         raise GatewayError(MIME_MALFORMED, f"a compressed part is {GZIP_TYPE}", one.location)
-    content = expand_content(part.content, most, one.location)
-    digest = hashlib.sha256(part.content).hexdigest()
-    return replace(payload, content=content), UnwrappedPart(one.content_id, digest, digest, compressed=True)
+    content = expand_content(part.octets, most, one.location)
+    digest = compute_body_digest(part.octets)
+    return replace(payload, octets=content), UnwrappedPart(one.content_id, digest, digest, compressed=True)

@@ -27,7 +27,7 @@ from gateway.encryption import (
 from gateway.errors import ENCRYPTION_MISMATCH, GatewayError
 from gateway.message_model import Party
 from gateway.protocols.core import EncryptionResources, ProtocolContext, UnwrappedPart
-from gateway.protocols.decrypted_parts import decrypt_part, list_unwrapped_parts
+from gateway.protocols.decrypted_parts import SecretContents, decrypt_part, list_unwrapped_parts
 from gateway.protocols.payload_parts import format_cid_uri
 from gateway.wire import MimePart
 from gateway.xmlsec import DigestCheck, PartDecryption, SwaAttachment
@@ -64,7 +64,7 @@ class SecretParts:
     def list_attachments(self, parts: Mapping[str, MimePart]) -> dict[str, SwaAttachment]:
         """Return the parts as the signature knows them: an encrypted one by the media type of its content."""
         return {
-            name: SwaAttachment(self._get_media_type(name, one), one.content) for name, one in parts.items()
+            name: SwaAttachment(self._get_media_type(name, one), one.octets) for name, one in parts.items()
         }
 
     def _get_media_type(self, name: str, part: MimePart) -> str:
@@ -81,7 +81,7 @@ class SecretParts:
                 parts[name],
                 headers={**parts[name].headers, "content-type": media_type},
                 media_type=self._get_media_type(name, parts[name]),
-                content=opened.content,
+                octets=opened.content,
             )
         return clear
 
@@ -130,7 +130,7 @@ def _read_parts(
 ) -> SecretParts:
     if security is None:
         return NO_SECRETS
-    contents = {name: one.content for name, one in parts.items()}
+    contents = SecretContents(parts, context.limits)
     return SecretParts(read_encrypted_attachments(security, contents, agreed), context.encryption)
 
 

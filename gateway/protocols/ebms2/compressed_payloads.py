@@ -7,14 +7,13 @@ packaging of the agreement names, else it is XML when the content begins so.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
 from gateway.agreements import GZIP, PMode
 from gateway.errors import COMPRESSION_REFUSED, GatewayError
-from gateway.message_model import Payload
+from gateway.message_model import Body, Payload, compute_body_digest, count_octets, iterate_octets
 from gateway.protocols.core import UnwrappedPart
 from gateway.protocols.ebms2.encrypted_payloads import guess_media_type
 from gateway.protocols.ebms2.packaging import ManifestReference
@@ -28,7 +27,7 @@ _MEDIA_TYPES: Final = (GZIP, "application/x-gzip")
 
 def compress_payloads(payloads: tuple[Payload, ...]) -> tuple[Payload, ...]:
     """Return payloads compressed; the same content gives the same octets."""
-    return tuple(replace(one, content=compress_content(one.content), media_type=GZIP) for one in payloads)
+    return tuple(replace(one, octets=compress_content(one.octets), media_type=GZIP) for one in payloads)
 
 
 def expand_parts(
@@ -46,14 +45,18 @@ def expand_parts(
         part = parts[one.content_id]
         if part.media_type not in _MEDIA_TYPES:
             raise GatewayError(COMPRESSION_REFUSED, f"this payload must be {GZIP}", one.location)
-        content = expand_content(part.content, most, one.location)
-        most -= len(content)
-        media_type = _find_media_type(pmode) or guess_media_type(content)
+        content = expand_content(part.octets, most, one.location)
+        most -= count_octets(content)
+        media_type = _find_media_type(pmode) or guess_media_type(_read_head(content))
         headers = {**part.headers, "content-type": media_type}
-        found[one.content_id] = replace(part, headers=headers, media_type=media_type, content=content)
-        digest = hashlib.sha256(part.content).hexdigest()
+        found[one.content_id] = replace(part, headers=headers, media_type=media_type, octets=content)
+        digest = compute_body_digest(part.octets)
         unwrapped.append(UnwrappedPart(one.content_id, digest, digest, compressed=True))
     return found, tuple(unwrapped)
+
+
+def _read_head(content: bytes | Body) -> bytes:
+    return next(iterate_octets(content), b"")
 
 
 def _find_media_type(pmode: PMode) -> str | None:

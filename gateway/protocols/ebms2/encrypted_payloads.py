@@ -32,7 +32,7 @@ from gateway.errors import (
 )
 from gateway.message_model import Party, Payload
 from gateway.protocols.core import ProtocolContext, UnwrappedPart
-from gateway.protocols.decrypted_parts import decrypt_part, list_unwrapped_parts
+from gateway.protocols.decrypted_parts import decrypt_part, hold_secret_octets, list_unwrapped_parts
 from gateway.protocols.ebms2.packaging import ManifestReference
 from gateway.protocols.payload_parts import format_cid_uri
 from gateway.wire import XENC, MimePart, WireLimits
@@ -99,7 +99,7 @@ class EncryptedParts:
             media_type = opened.media_type or guess_media_type(opened.content)
             media_type = media_type.partition(";")[0].strip().lower()
             headers = {**parts[name].headers, "content-type": media_type}
-            clear[name] = replace(parts[name], headers=headers, media_type=media_type, content=opened.content)
+            clear[name] = replace(parts[name], headers=headers, media_type=media_type, octets=opened.content)
             if _find_protocol(clear[name]):
                 raise GatewayError(
                     ENCRYPTION_MISMATCH, "the payload is encrypted twice", format_cid_uri(name)
@@ -172,7 +172,7 @@ def find_encrypted_parts(
 
 def _find_protocol(part: MimePart) -> str | None:
     """Return how a part is encrypted, None when it is not."""
-    head = part.content[:_HEAD]
+    head = part.read_head(_HEAD)
     if part.media_type in _CMS_TYPES:
         # The same media type carries signed data, which are a payload like any other.
         return "cms" if any(oid in head[:_CMS_HEAD] for oid in _CMS_OIDS) else None
@@ -201,8 +201,8 @@ def _read_part(
 ) -> EncryptedPayload:
     try:
         if part.media_type in _CMS_TYPES:
-            return read_envelope(part.content, agreed)
-        return read_encrypted_data(part.content, agreed, limits)
+            return read_envelope(hold_secret_octets(part, limits), agreed)
+        return read_encrypted_data(hold_secret_octets(part, limits), agreed, limits)
     except GatewayError as refused:
         place = f"{location} {refused.location}".strip()
         raise GatewayError(refused.problem, refused.detail, place) from None
@@ -221,5 +221,5 @@ def encrypt_payloads(
         else:
             content = encrypt_as_xml(one.content, one.media_type, certificate, agreed, draw)
             media_type = _XML_TYPE
-        sealed.append(replace(one, content=content, media_type=media_type))
+        sealed.append(replace(one, octets=content, media_type=media_type))
     return tuple(sealed)

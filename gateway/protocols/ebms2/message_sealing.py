@@ -26,7 +26,7 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
         found = compress_payloads(found)
     signed = ""
     if any(needs_signature(unit, pmode) for unit in units):
-        contents = {one.content_id: one.content for one in found}
+        contents = {one.content_id: one.octets for one in found}
         signer = context.keys[context.get_party_name(first.sender)]
         signed = sign_envelope(written.signable_octets, NAMESPACES, contents, signer)
     if found and pmode is not None and pmode.encryption is not None:

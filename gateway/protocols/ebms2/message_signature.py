@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import unquote
@@ -11,10 +10,19 @@ from lxml import etree
 
 from gateway.agreements import PMode
 from gateway.errors import NOT_COVERED, SIGNATURE_MISSING, SIGNER_MISMATCH, GatewayError
-from gateway.message_model import DigestReference, ErrorSignal, Receipt, StatusRequest, Unit, UserMessage
+from gateway.message_model import (
+    Body,
+    DigestReference,
+    ErrorSignal,
+    Receipt,
+    StatusRequest,
+    Unit,
+    UserMessage,
+)
 from gateway.pki import Certificate, Signer
 from gateway.protocols.ebms2.packaging import ManifestReference, MessagePackage
 from gateway.protocols.signed_references import read_references
+from gateway.protocols.value_digests import compute_values_digest
 from gateway.wire import DS, WireLimits
 from gateway.xmlsec import (
     SHA256,
@@ -63,7 +71,7 @@ def verify_package_signature(
     """
     if not signed and find_signature(package.envelope.root) is None:
         return None
-    contents = {name: part.content for name, part in package.parts.items()}
+    contents = {name: part.octets for name, part in package.parts.items()}
     return verify_message_signature(
         package.envelope.root,
         contents,
@@ -131,7 +139,9 @@ def needs_signature(unit: Unit, pmode: PMode | None) -> bool:
     return isinstance(unit, UserMessage | ErrorSignal) and pmode.security.sign
 
 
-def sign_envelope(envelope: bytes, namespaces: str, contents: Mapping[str, bytes], signer: Signer) -> str:
+def sign_envelope(
+    envelope: bytes, namespaces: str, contents: Mapping[str, bytes | Body], signer: Signer
+) -> str:
     """Return the signature of the envelope, whose root declares `namespaces`, and of the payloads."""
     return write_message_signature(envelope, namespaces, contents, signer)
 
@@ -144,16 +154,15 @@ def compute_message_identity(package: MessagePackage, signed: VerifiedSignature 
     """
     if signed is not None:
         said = sorted((one.uri, one.digest_algorithm, one.digest_value) for one in signed.references)
-        values = [
+        values: list[bytes | Body] = [
             value for uri, algorithm, digest in said for value in (uri.encode(), algorithm.encode(), digest)
         ]
     else:
         values = [package.octets]
         for name in sorted(package.parts):
             part = package.parts[name]
-            values += (name.encode(), part.media_type.encode(), part.content)
-    # Each value has its length before it, so that no two lists of values give the same octets.
-    return hashlib.sha256(b"".join([len(one).to_bytes(8) + one for one in values])).hexdigest()
+            values += (name.encode(), part.media_type.encode(), part.octets)
+    return compute_values_digest(values)
 
 
 def read_own_references(element: etree._Element | None) -> tuple[DigestReference, ...]:

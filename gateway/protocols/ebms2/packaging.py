@@ -20,7 +20,7 @@ from gateway.errors import (
     TOO_LARGE,
     GatewayError,
 )
-from gateway.message_model import NEXT_MSH, TO_PARTY_MSH, MemoryBody, Payload
+from gateway.message_model import NEXT_MSH, TO_PARTY_MSH, MemoryBody, Payload, as_body
 from gateway.protocols.core import Parcel
 from gateway.protocols.ebms2.header_blocks import (
     UNDERSTOOD,
@@ -46,6 +46,7 @@ from gateway.wire import (
     SoapFault,
     WireLimits,
     check_must_understand,
+    join_multipart_related,
     parse_media_type,
     parse_xml,
     read_envelope,
@@ -54,7 +55,6 @@ from gateway.wire import (
     write_attribute,
     write_element,
     write_leaf,
-    write_multipart_related,
 )
 
 __all__ = [
@@ -115,7 +115,7 @@ def open_package(parcel: Parcel, limits: WireLimits) -> MessagePackage:
     if parcel.body.octet_count > limits.body:
         detail = f"the body has {parcel.body.octet_count} octets, {limits.body} are allowed"
         raise GatewayError(TOO_LARGE, detail, "body")
-    related = read_multipart_related(parcel.get_header("Content-Type"), parcel.read_octets(), limits)
+    related = read_multipart_related(parcel.get_header("Content-Type"), parcel.body, limits)
     if related.root.media_type != "text/xml":
         # ebMS 2.0 §2.1.2: SOAP 1.1 over HTTP and in multipart is text/xml.
         raise GatewayError(
@@ -148,9 +148,7 @@ def find_message_header(parcel: Parcel, limits: WireLimits) -> tuple[MessageHead
 
 
 def _read_soap_header(parcel: Parcel, limits: WireLimits) -> etree._Element | None:
-    with parcel.body.open_stream() as stream:
-        data = stream.read(limits.body + 1)
-    root = read_multipart_related(parcel.get_header("Content-Type"), data, limits).root.content
+    root = read_multipart_related(parcel.get_header("Content-Type"), parcel.body, limits).root.content
     return read_envelope(parse_xml(root, limits, envelope=True)).header
 
 
@@ -246,7 +244,7 @@ def collect_payloads(
     """Return the payloads in the order of the Manifest."""
     return tuple(
         Payload(
-            one.content_id, parts[one.content_id].media_type, parts[one.content_id].content, one.properties
+            one.content_id, parts[one.content_id].media_type, parts[one.content_id].octets, one.properties
         )
         for one in manifest
     )
@@ -282,22 +280,22 @@ def build_parcel(root: bytes, found: tuple[Payload, ...], message_id: str) -> Pa
         return Parcel({"Content-Type": CONTENT_TYPE, "SOAPAction": SOAP_ACTION}, MemoryBody(root))
     # The boundary depends on the message id, which no author of a payload knew: no payload contains it.
     boundary = f"=-{hashlib.sha256(root).hexdigest()[:40]}"
-    content_type, body = write_multipart_related(
+    content_type, body = join_multipart_related(
         root, [_make_mime_part(one) for one in found], boundary, message_id
     )
-    return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, MemoryBody(body))
+    return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, body)
 
 
 def rebuild_parcel(package: MessagePackage, root: bytes, parcel: Parcel, root_id: str) -> Parcel:
     """Return a parcel with another envelope around the same parts, each with its headers and octets."""
-    content_type, body = parcel.get_header("Content-Type"), root
+    content_type, body = parcel.get_header("Content-Type"), as_body(root)
     if parse_media_type(content_type).name == "multipart/related":
         boundary = f"=-{hashlib.sha256(root).hexdigest()[:40]}"
-        content_type, body = write_multipart_related(root, list(package.parts.values()), boundary, root_id)
-    return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, MemoryBody(body))
+        content_type, body = join_multipart_related(root, list(package.parts.values()), boundary, root_id)
+    return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, body)
 
 
 def _make_mime_part(payload: Payload) -> MimePart:
     headers = {"content-type": payload.media_type}
     media_type = payload.media_type.partition(";")[0].strip().lower()
-    return MimePart(headers, payload.content_id, media_type, payload.content)
+    return MimePart(headers, payload.content_id, media_type, payload.octets)

@@ -1,4 +1,5 @@
 from .body_limits import MinimumBodyRate as MinimumBodyRate
+from .body_reader import BODY_KEY as BODY_KEY
 from .body_reader import CERTIFICATE_KEY as CERTIFICATE_KEY
 from .body_reader import STREAM_KEY as STREAM_KEY
 from .body_reader import WAITING_KEY as WAITING_KEY
@@ -7,6 +8,7 @@ from .body_reader import WsgiApplication as WsgiApplication
 from .body_reader import make_wsgi_environ as make_wsgi_environ
 from .body_reader import read_request_body as read_request_body
 from .body_reader import report_proven_party as report_proven_party
+from .body_spool import SpoolSettings as SpoolSettings
 from .connection_limits import ConnectionLimits as ConnectionLimits
 from .connection_limits import get_client_network as get_client_network
 from .listener_address import ListenerAddress as ListenerAddress

@@ -10,6 +10,7 @@ from typing import Any, Final
 from gateway.errors import MIME_MALFORMED, TOO_LARGE, GatewayError
 
 __all__ = [
+    "BODY_KEY",
     "CERTIFICATE_KEY",
     "PARTY_CALLBACK_KEY",
     "STREAM_KEY",
@@ -24,6 +25,8 @@ __all__ = [
 Environ = dict[str, Any]
 WsgiApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
+#: Here the server leaves a body that is in a file, whole; the input is empty then.
+BODY_KEY: Final = "gateway.body"
 #: Here the server may leave a callback for the party that a request is proved to come from.
 PARTY_CALLBACK_KEY: Final = "gateway.proved"
 #: Here the server leaves the SHA-256 of the TLS client certificate, or None.

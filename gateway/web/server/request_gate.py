@@ -17,8 +17,10 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.web.server.body_limits import BodyBudget, MinimumBodyRate, read_whole_body
+from gateway.web.server.body_budget import BodyBudget, BodyReservation
+from gateway.web.server.body_limits import MinimumBodyRate, read_whole_body
 from gateway.web.server.body_reader import (
+    BODY_KEY,
     CERTIFICATE_KEY,
     PARTY_CALLBACK_KEY,
     STREAM_KEY,
@@ -27,6 +29,7 @@ from gateway.web.server.body_reader import (
     WsgiApplication,
     make_wsgi_environ,
 )
+from gateway.web.server.body_spool import BodySpool, PieceTaker, SpooledBody, SpoolSettings
 from gateway.web.server.client_cert_field import FIELD, read_client_certificate
 from gateway.web.server.connection_limits import ConnectionLimits, ConnectionTable, get_client_network
 from gateway.web.server.fair_queue import FairQueue
@@ -59,7 +62,8 @@ class RequestGateLimits:
 
     `bodies` has the octets of a body by path, `other_bodies` those on every other path, `room` the
     octets of all bodies together, `requests` the number of requests of one sender. `tls_proxies` are
-    the addresses of proxies that end TLS and name the certificate of their client (RFC 9440).
+    the addresses of proxies that end TLS and name the certificate of their client (RFC 9440). `spool` says
+    which bodies go into files; those use no `room`.
     """
 
     threads: int
@@ -70,6 +74,7 @@ class RequestGateLimits:
     connections: ConnectionLimits
     other_bodies: int = _SMALL
     tls_proxies: frozenset[str] = frozenset()
+    spool: SpoolSettings | None = None
 
 
 @dataclass(slots=True)
@@ -101,7 +106,9 @@ class RequestGate:
         self._bounds = bounds
         self._turns = FairQueue(bounds.threads, bounds.requests)
         self._patience = RetryAfterPolicy(time.monotonic)
-        self._room = BodyBudget(bounds.room, max((*bounds.bodies.values(), bounds.other_bodies)))
+        self._room = BodyBudget(bounds.room, _find_largest_held(bounds))
+        largest = max((*bounds.bodies.values(), bounds.other_bodies))
+        self._spool = None if bounds.spool is None else BodySpool(bounds.spool, largest)
         self._connections = ConnectionTable(bounds.connections, time.monotonic)
         self._sweeping: asyncio.TimerHandle | None = None
         self._is_stopping = False
@@ -197,17 +204,23 @@ class RequestGate:
             # The proxy's own certificate is never that of its client.
             visitor = ClientPeer(peer, True, read_client_certificate(head.fields.get(FIELD)))
         address = self._get_client_address(peer, head)
-        share = self._room.make_reservation(address)
+        taker = self._make_taker(head, self._room.make_reservation(address), address)
         try:
             limit = bounds.bodies.get(head.path.rstrip("/"), bounds.other_bodies)
-            body = await read_whole_body(protocol, head.length, limit, bounds.pace, share)
+            body = await read_whole_body(protocol, head.length, limit, bounds.pace, taker)
             self._connections.begin_work(peer)
             line = ("party", party, address) if party else ("stranger", address, _find_stated_sender(body))
             environ = _make_request_environ(scope, head, visitor, body)
             reply: _HttpReply = await self._turns.run_in_turn(line, lambda: self._call_application(environ))
             return reply
         finally:
-            share.release_all()
+            taker.close()
+
+    def _make_taker(self, head: RequestHead, share: BodyReservation, address: str) -> PieceTaker:
+        """Return what takes the body of a request: into a file when it is large, where the path has files."""
+        if self._spool is None or not self._spool.accepts_path(head.path.rstrip("/")):
+            return PieceTaker(share)
+        return self._spool.make_taker(address, head.length, share)
 
     def _get_client_address(self, peer: PeerAddress, head: RequestHead) -> str:
         """Return the client's address; behind our own proxy, the last one in X-Forwarded-For."""
@@ -257,18 +270,38 @@ class RequestGate:
             _LOG.warning("http: %d connections shut", shut)
 
 
-def _find_stated_sender(body: bytes) -> str:
+def _find_largest_held(bounds: RequestGateLimits) -> int:
+    """Return the octets of the largest body that is held in memory."""
+    bodies = {**bounds.bodies}
+    if bounds.spool is not None:
+        bodies |= {
+            path: min(limit, bounds.spool.threshold)
+            for path, limit in bodies.items()
+            if path in bounds.spool.paths
+        }
+    return max((*bodies.values(), bounds.other_bodies))
+
+
+def _find_stated_sender(body: bytes | SpooledBody) -> str:
     """Return the stated sender of a message; it only orders the requests of one address."""
-    found = _NAMED.search(body, 0, _LOOKED_AT)
+    if isinstance(body, bytes):
+        found = _NAMED.search(body, 0, _LOOKED_AT)
+    else:
+        with body.open_stream() as stream:
+            found = _NAMED.search(stream.read(_LOOKED_AT))
     return found[1].decode("latin-1") if found else ""
 
 
-def _make_request_environ(scope: RsgiScope, head: RequestHead, visitor: ClientPeer, body: bytes) -> Environ:
-    """Return the WSGI environment of a request with its header fields."""
+def _make_request_environ(
+    scope: RsgiScope, head: RequestHead, visitor: ClientPeer, body: bytes | SpooledBody
+) -> Environ:
+    """Return the WSGI environment of a request with its header fields; a body in a file is there besides."""
+    octets = body if isinstance(body, bytes) else b""
     environ = make_wsgi_environ(
-        head.method, head.path, body, query=scope.query_string, host=head.fields.get("host", "localhost")
+        head.method, head.path, octets, query=scope.query_string, host=head.fields.get("host", "localhost")
     )
     environ |= {
+        BODY_KEY: None if isinstance(body, bytes) else body,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
         "REMOTE_ADDR": visitor.peer[0],
         "REMOTE_PORT": str(visitor.peer[1]),

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from gateway.web.server.body_limits import BodyBudget, MinimumBodyRate, read_whole_body
+from gateway.web.server.body_budget import BodyBudget
+from gateway.web.server.body_limits import MinimumBodyRate, read_whole_body
+from gateway.web.server.body_spool import PieceTaker
 from gateway.web.server.request_head import RequestRejectedError
 
 SLOW = MinimumBodyRate(0.05, 1000)
@@ -31,7 +33,9 @@ def read(
     room: BodyBudget | None = None,
 ) -> bytes:
     share = (room or BodyBudget(100_000, 100_000)).make_reservation("192.0.2.1")
-    return asyncio.run(read_whole_body(pieces(sent), length, limit, pace, share))
+    whole = asyncio.run(read_whole_body(pieces(sent), length, limit, pace, PieceTaker(share)))
+    assert isinstance(whole, bytes)
+    return whole
 
 
 def refused(*arguments: object, **words: object) -> tuple[int, str]:
