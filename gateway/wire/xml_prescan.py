@@ -23,7 +23,7 @@ __all__ = ["DEFAULT_LIMITS", "WireLimits", "prescan_xml"]
 class WireLimits:
     """The limits on one message; a message beyond one of them is refused.
 
-    body: octets of the whole message.  It is held in memory once, so it bounds memory.
+    body: octets of the whole message.
     secret: octets of an encrypted part, which is decrypted in memory.
     parts: MIME parts, root included.  The largest agreed number of attachments is 99.
     part_headers: octets of the header block of one part.  Real ones have under 1 KB.

@@ -83,7 +83,7 @@ async def _read_pieces(
         if size > (limit if length is None else length):
             detail = f"the body has more than {limit} octets"
             raise RequestRejectedError(TOO_LARGE, detail, "body", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        await taker.take(piece)
+        await taker.take_piece(piece)
         if taker.count > _CHUNKS + size // _MEAN_CHUNK:
             raise RequestRejectedError(
                 REQUEST_MALFORMED, "the chunks are too small", "body", HTTPStatus.BAD_REQUEST

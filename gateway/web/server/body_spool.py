@@ -77,7 +77,7 @@ class PieceTaker:
         self.count = 0
         self.file: SpooledBody | None = None
 
-    async def take(self, piece: bytes) -> None:
+    async def take_piece(self, piece: bytes) -> None:
         """Take the next piece; raises where there is no room for it."""
         self.count += 1
         self._share.reserve_octets(len(piece))
