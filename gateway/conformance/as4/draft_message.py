@@ -96,7 +96,7 @@ class DraftMessage:
     def _change_parts(self, parts: list[MimePart], known: Mapping[str, Any]) -> list[MimePart]:
         for name in self.changes:
             if name in known:
-                parts = [replace(one, content=known[name](one.content)) for one in parts]
+                parts = [replace(one, octets=known[name](one.content)) for one in parts]
         return parts
 
     def _encrypt(self, parts: list[MimePart]) -> tuple[str, list[MimePart]]:
