@@ -30,6 +30,7 @@ class Row:
     breaks: Callable[[Breaking], None]
     needs_network: bool = False
     small_disks: bool = False
+    needs_compiler: bool = False
     #: The nodes begin with an older version, if one is named.
     upgrades: bool = False
 
@@ -58,7 +59,12 @@ ROWS = {
             cancel_commits,
         ),
         Row("nodes-killed", "hub nodes end at commit points", kill_nodes),
-        Row("clocks-off", "the clocks of the hub nodes are ten minutes apart", set_clocks_wrong),
+        Row(
+            "clocks-off",
+            "the clocks of the hub nodes are ten minutes apart",
+            set_clocks_wrong,
+            needs_compiler=True,
+        ),
         Row("disk-full", "the disk of the primary is full for a while", fill_disk, small_disks=True),
         Row(
             "rolling-upgrade", "the hub nodes are replaced one after the other", replace_nodes, upgrades=True

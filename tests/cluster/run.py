@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -106,6 +107,8 @@ def _say_why_not(row: Row, *, namespaces: bool) -> str:
     """Return why a row is not possible here; nothing when it is."""
     if row.needs_network and not namespaces:
         return "it needs network namespaces"
+    if row.needs_compiler and shutil.which("cc") is None:
+        return "it needs a C compiler (apt install gcc libc6-dev)"
     if row.small_disks and (why := say_why_no_disk()):
         return f"it needs a small disk: {why}"
     return ""
