@@ -51,6 +51,7 @@ from gateway.store import (
     register_version,
     requirement_quantities,
     requirement_results,
+    seen_calls,
     sign_in_removal,
     submission_drafts,
     traffic_counts,
@@ -205,6 +206,16 @@ QUESTIONS = {
         lambda conn: pulled_messages.note_pull_request(conn, "x", NOW, NOW),
         "seen_at <",
         "ix_pull_requests_seen_at",
+    ),
+    "other content of a call": (
+        lambda conn: seen_calls.find_other_content(conn, seen_calls.NewSeenCall("s", "P", "M", "c"), NOW),
+        "message_id",
+        "ix_seen_calls_message_id",
+    ),
+    "old calls": (
+        lambda conn: seen_calls.remove_old_calls(conn, NOW),
+        "seen_at <",
+        "ix_seen_calls_seen_at",
     ),
     "due lanes": (lambda conn: lanes.list_due_lanes(conn, NOW), "EXISTS", "ix_deliveries_due"),
     "lost leases": (
