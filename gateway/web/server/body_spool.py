@@ -96,13 +96,19 @@ class PieceTaker:
     async def _write_pieces(self) -> None:
         assert self._spool is not None
         assert self._disk is not None
-        loop, octets = asyncio.get_running_loop(), b"".join(self._pieces)
+        octets = b"".join(self._pieces)
         self._disk[0].reserve_octets(len(octets))
-        if self.file is None:
-            self.file = await loop.run_in_executor(None, self._spool.open_file, self._disk[1] or 0)
-        await loop.run_in_executor(None, self.file.write, octets)
+        await _run_to_its_end(lambda: self._write_octets(octets))
         self._pieces, self._held = [], 0
         self._share.release_all()
+
+    def _write_octets(self, octets: bytes) -> None:
+        """Write octets to the file, which is opened for the first; in a thread."""
+        assert self._spool is not None
+        assert self._disk is not None
+        if self.file is None:
+            self.file = self._spool.open_file(self._disk[1] or 0)
+        self.file.write(octets)
 
     def close(self) -> None:
         """Close the file, and give back all room."""
@@ -111,3 +117,13 @@ class PieceTaker:
         if self._disk is not None:
             self._disk[0].release_all()
         self._share.release_all()
+
+
+async def _run_to_its_end(work: Callable[[], None]) -> None:
+    """Run blocking work in a thread; also where the request is given up, the work ends before its file."""
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait({future})
+        raise

@@ -156,7 +156,7 @@ class LargePlace:
         """Wait until a gateway answers."""
         client = HttpClient(_BOUNDS)
         try:
-            for _ in range(300):
+            for _ in range(900):
                 try:
                     client.get(
                         url.replace("/msh/ebms2", "/status/live").replace("/msh/as4", "/status/live"), {}
