@@ -37,7 +37,7 @@ from gateway.hub.open_cases import find_named_case
 from gateway.hub.sent_applications import is_refused_for_good
 from gateway.hub.split import PreparedApplication, ProcessedSubmission
 from gateway.state_machines import REQUEST
-from gateway.store import agency_requests, deliveries, payloads, read_transaction
+from gateway.store import agency_requests, deliveries, messages, payloads, read_transaction
 from gateway.wire import canonicalize_element, parse_xml
 
 __all__ = ["ComposedAmendment", "compose_amendment", "list_compared"]
@@ -68,16 +68,18 @@ def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendmen
     with read_transaction(hub.engine) as conn:
         case = find_named_case(conn, intake.declarant, intake.submission.reference)
         rows = agency_requests.list_by_case(conn, case.id)
-        before = None if intake.amended is None else load_former_submission(conn, intake.amended.former)
+        former, *later = _load_formers(conn, case.id, intake)
         sent = {row.number: _load_sent_content(conn, row) for row in rows}
         compared = list_compared(conn, rows)
-    former = None if before is None else before.declaration.getroottree().getroot()
     gained = _list_gained(rows, intake)
     # An application with other items is sent in any case: its agency decides on what it has.
     same = {number: content for number, content in sent.items() if gained.get(number) is None}
     unheard = {number for number, _, _, refused in compared if refused} | intake.new
     changed = _compose_changed_calls(hub, intake, same, unheard)
-    lapsing = _find_lapsing_items(hub, intake, (former, sent), changed.keys() - unheard)
+    lapsing: dict[str, frozenset[int]] = {}
+    for filed in (former, *later):
+        wanted = changed.keys() - unheard - lapsing.keys()
+        lapsing |= _find_lapsing_items(hub, intake, (filed, sent), wanted)
     decided = {row.number for row in rows if row.state == "DECIDED"} & changed.keys()
     reopened = any(lapsing.get(number, True) or gained.get(number) for number in decided)
     concluded = bool(intake.new) and all(row.state in REQUEST.final for row in rows)
@@ -86,6 +88,24 @@ def compose_amendment(hub: Hub, intake: ProcessedSubmission) -> ComposedAmendmen
     only_removes = fewer and not intake.new and _only_removes(intake, former)
     questions = _compose_questions(hub, intake, rows)
     return ComposedAmendment(changed, customs, compared, lapsing, questions, only_removes)
+
+
+def _load_formers(
+    conn: Connection, case: int, intake: ProcessedSubmission
+) -> tuple[etree._Element | None, ...]:
+    """Return the submission that has the declaration in force, and the last supplement after it, if any.
+
+    An agency that was sent the supplement has what that says of its application.
+    """
+    if intake.amended is None:
+        return (None,)
+    found = [intake.amended.former]
+    last = messages.list_messages(
+        conn, limit=1, case_id=case, direction="in", action="Supplement", state="PROCESSED"
+    )
+    found += [int(row.id) for row in last if row.id > intake.amended.former]
+    read = (load_former_submission(conn, one) for one in found)
+    return tuple(None if one is None else one.declaration.getroottree().getroot() for one in read)
 
 
 def _only_removes(intake: ProcessedSubmission, former: etree._Element | None) -> bool:

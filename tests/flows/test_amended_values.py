@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from lxml import etree
 from sqlalchemy import Engine
@@ -10,7 +12,7 @@ from gateway.cases.agency_notices import DecisionCode
 from gateway.hub import operator_actions
 from gateway.store import read_transaction, requirement_quantities
 from gateway.store.decisions import list_by_request
-from tests.flows.craft import Change, all_of, at, text
+from tests.flows.craft import Change, all_of, at, supplement, text
 from tests.flows.item_changes import add_item, amendment, concern, remove_item
 from tests.flows.test_amended_items import amended, calls_of, decide
 from tests.flows.test_amendments import run_and_die
@@ -160,3 +162,38 @@ def test_a_process_that_dies_over_such_an_amendment(story: Story, place: str) ->
     decide(story, "KFDA", {4: APPROVED}, "N2")
     story.tick()
     assert story.outcome()[0] == "APPROVED"
+
+
+def test_an_agency_that_was_sent_a_supplement_is_told_the_change_of_one_item(engine: Engine) -> None:
+    """What it was sent last is the supplement, and not what the declaration in force came with."""
+    story = Story(engine, agreement=QUIET)
+    story.submit(story.submission(all_of(*THREE)))
+    story.tick()
+    changed = all_of(*THREE, supplement, name_of(2, "보완"))
+    story.submit(story.submission(changed), action="Supplement")
+    story.tick()
+    decide(story, "KFDA", {2: APPROVED, 4: APPROVED, 5: APPROVED}, "N1")
+    amend(story, name_of(2, "보완"), name_of(4, "다른"))
+    assert counting(story) == {2: "N1-2", 5: "N1-5"}
+    amend(story, name_of(2, "또"), name_of(4, "다른"))
+    assert counting(story) == {5: "N1-5"}
+
+
+def test_decisions_and_changes_in_any_order(story: Story) -> None:
+    """A decision counts from when it is said until its item says something else."""
+    rng = random.Random(7)
+    names = dict.fromkeys((2, 4, 5), "")
+    known: dict[int, str] = {}
+    for step in range(12):
+        items = rng.sample([2, 4, 5], rng.randint(1, 3))
+        story.tick(seconds=61)
+        if rng.random() < 0.4:
+            decide(story, "KFDA", dict.fromkeys(items, APPROVED), f"R{step}")
+            known |= {item: f"R{step}-{item}" for item in items}
+        else:
+            new = {item: rng.choice(["가", "나", "다"]) for item in items}
+            known = {item: said for item, said in known.items() if new.get(item) in (None, names[item])}
+            names |= new
+            amend(story, *(name_of(item, words) for item, words in names.items() if words))
+        assert counting(story) == known
+        assert (story.request("KFDA").state == "DECIDED") == (len(known) == 3)
