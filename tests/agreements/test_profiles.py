@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -150,3 +151,10 @@ def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
         GatewayError, match=r"'ics9' is no profile; known are bdew-1\.3, .*a\.yaml:3|a\.yaml:3"
     ):
         read_agreement(data.encode(), "a.yaml")
+
+
+def test_a_response_in_the_answer_is_another_binding() -> None:
+    (pmode, *_) = read(GOOD_AGREEMENTS["edelivery-1.15"]).pmodes
+    sync = replace(pmode, sync_reply_mode="signalsAndResponse")
+    (found,) = find_deviations(sync, read_profile("edelivery-1.15"))
+    assert "mep_binding is sync; edelivery-1.15 wants one of push" in found.text

@@ -43,6 +43,13 @@ def _list_algorithms(pmode: PMode) -> tuple[str, ...] | None:
     return None if pmode.encryption is None else pmode.encryption.algorithms
 
 
+def _name_binding(pmode: PMode) -> str:
+    """Return how a message travels: a response in the HTTP answer is another binding (core §2.2.5)."""
+    if pmode.pull is not None:
+        return "pull"
+    return "sync" if pmode.has_response_in_answer else "push"
+
+
 def _find_key_agreement(pmode: PMode) -> str | None:
     names = {_shorten(one): one.rpartition("#")[2] for one in _list_algorithms(pmode) or ()}
     return next((names[one] for one in _KEY_AGREEMENTS if one in names), None)
@@ -54,7 +61,7 @@ TERMS: Final[Mapping[str, Callable[[PMode], Any]]] = {
     "agreement": lambda one: one.agreement,
     "agreement_type": lambda one: one.agreement_type,
     "mep": lambda one: one.mep,
-    "mep_binding": lambda one: "push" if one.pull is None else "pull",
+    "mep_binding": _name_binding,
     "mpc": lambda one: one.mpc or "",
     "service": lambda one: one.service,
     "service_type": lambda one: one.service_type,
