@@ -24,7 +24,8 @@ from gateway.conformance.as4 import select_assertions
 from tests.kit.ports import find_free_port
 from tests.system.interop.peer import build
 
-pytestmark = [pytest.mark.peer, pytest.mark.vectors, pytest.mark.long]
+#: Each message of the peer starts a Java process, which takes up to 20 s on a loaded machine.
+pytestmark = [pytest.mark.peer, pytest.mark.vectors, pytest.mark.long, pytest.mark.timeout(1200)]
 
 TYPE = "urn:oasis:names:tc:ebcore:partyid-type:unregistered:suite"
 EB3 = "http://docs.oasis-open.org/ebxml-msg/ebms/v3.0/ns/core/200704/"
