@@ -53,7 +53,6 @@ class Traffic:
             finally:
                 self._over.set()
                 feeder.join()
-                self.patience = min(self.patience, time.monotonic() + 60) if self.patience else 0
 
     def _feed(self, pool: ThreadPoolExecutor) -> None:
         due = time.monotonic()
