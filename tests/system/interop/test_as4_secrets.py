@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lxml import etree
 
 from gateway.cli.commands.verify import make_context
-from gateway.message_model import MemoryBody, UserMessage
-from gateway.pki import CertificateOrder, issue_certificate, load_decryption_key
+from gateway.cli.registration import make_certificate_row
+from gateway.message_model import MemoryBody, PartyId, UserMessage
+from gateway.pki import CertificateOrder, issue_certificate, load_decryption_key, read_certificate
 from gateway.protocols import Parcel, as4
+from gateway.store import deliveries, messages, parties
+from gateway.store.engine import make_engine, read_transaction, write_transaction
 from gateway.wire import XENC11
 from gateway.wire.http_message import read_http_message
+from gateway.wire.xml import serialize_element
+from gateway.xmlsec.xades import sign_document, verify_document
+from tests.flows.craft import without_applications
 from tests.kit.agreement_keys import make_agreement_files
-from tests.kit.house import authority
+from tests.kit.databases import Templates
+from tests.kit.gateway import RunningGateway
+from tests.kit.house import AS4, authority, signer_named
+from tests.kit.live import LiveHouse
+from tests.kit.ports import find_free_port
+from tests.kit.story import unsigned
 from tests.system.interop.peer import build
 from tests.system.interop.phase4 import Phase4, make_key_stores
-from tests.system.interop.test_as4_peer import AGREED, KINDS, STORE, write_parts
+from tests.system.interop.test_as4_peer import AGREED, DECLARE, KINDS, STORE, write_parts
 
 pytestmark = [pytest.mark.peer, pytest.mark.vectors, pytest.mark.long]
 
@@ -43,10 +58,14 @@ def make_files(name: str, kind: str) -> tuple[bytes, bytes]:
 
 def list_parts(folder: Path, count: int) -> tuple[list[Path], list[str | Path]]:
     """Return the files of a message, and the words by which phase4 sends them."""
-    parts = write_parts(folder)[:count]
+    parts = write_parts(folder)
+    for number in range(len(parts), count):
+        parts.append(folder / f"{number}.bin")
+        parts[-1].write_bytes(bytes([number]) * 1000)
+    parts = parts[:count]
     words: list[str | Path] = []
-    for part, kind in zip(parts, KINDS, strict=False):
-        words += ["--payload", part, "--mime", kind]
+    for number, part in enumerate(parts):
+        words += ["--payload", part, "--mime", KINDS[min(number, 2)]]
     return parts, words
 
 
@@ -71,3 +90,102 @@ def test_what_phase4_encrypts_is_decrypted(peer: Phase4, tmp_path: Path, way: st
     assert isinstance(opened.unit, UserMessage)
     assert [one.content for one in opened.unit.payloads] == [part.read_bytes() for part in parts]
     assert {one.cipher for one in opened.unwrapped} == {f"{XENC11}aes128-gcm"}
+
+
+class SecretScene:
+    """A hub and phase4 that encrypt for each other, as eDelivery AS4 1.15 or 2.0 has it."""
+
+    def __init__(self, folder: Path, database_url: str, way: str) -> None:
+        kind, self.agreement = WAYS[way]
+        self.port = find_free_port()
+        names = "[aes128-gcm, rsa-oaep]"
+        if way != "rsa":
+            names = f"[aes128-gcm, {'x25519' if way == 'x25519' else 'ECDH-ES'}, hkdf, kw-aes128]"
+        text = AS4.replace(b"http://127.0.0.1:8901/msh/as4", f"http://127.0.0.1:{self.port}/as4".encode())
+        text = text.replace(b"    mpc: urn:example:channel:store\n", b"")
+        text = text.replace(b"action: Result}", b"action: Result, mep: one-way}")
+        text = text.replace(
+            b"  compression: gzip ", f"  encryption: {{algorithms: {names}}}\n  compression: gzip ".encode()
+        )
+        more = (
+            "[delivery]\npoll = '50ms'\n[decryption.live]\nkey = { file = 'pki/secret.key.pem' }\n"
+            "certificate = 'pki/secret.cert.pem'\n"
+        )
+        self.live = LiveHouse(folder, database_url, text, more)
+        self.url = self.live.url.replace("/msh/ebms2", "/msh/as4")
+        key, self.own = make_files("hub decrypts", kind)
+        for name, content in (("secret.key.pem", key), ("secret.cert.pem", self.own)):
+            (self.live.home / "pki" / name).write_bytes(content)
+        self.certificate = self.live.home / "pki" / "secret.cert.pem"
+        self._register_partner(kind, folder)
+
+    def _register_partner(self, kind: str, folder: Path) -> None:
+        """Give the partner a key of the kind, and register its certificate for encryption."""
+        key, certificate = make_files("broker1 decrypts", kind)
+        pem, self.store = folder / "crypt.pem", folder / "crypt.p12"
+        pem.write_bytes(key + certificate + authority().certificate.pem)
+        words = ["openssl", "pkcs12", "-export", "-in", pem, "-out", self.store, "-name", "broker1-crypt"]
+        subprocess.run([*words, "-passout", "pass:secret"], check=True, capture_output=True)
+        engine = make_engine(self.live.database_url)
+        with write_transaction(engine) as conn:
+            parties.add_identifier(conn, "broker1", PartyId("6N001", "urn:example:customs-id"))
+            row = make_certificate_row(read_certificate(certificate), "encryption")
+            parties.add_certificate(conn, "broker1", row, datetime.now(UTC))
+        engine.dispose()
+
+    def read(self, question: Any) -> Any:
+        engine = make_engine(self.live.database_url)
+        try:
+            with read_transaction(engine) as conn:
+                return question(conn)
+        finally:
+            engine.dispose()
+
+
+@pytest.mark.parametrize("way", ["x25519"])
+def test_a_case_is_filed_and_answered_in_secret(
+    peer: Phase4, tmp_path: Path, templates: Templates, way: str
+) -> None:
+    """Parts of no, one and five payloads go in; then a submission, and its Result comes back encrypted."""
+    scene = SecretScene(tmp_path, templates.fresh("sqlite"), way)
+    secret = ("--encrypt", "yes", "--peer-cert", scene.certificate, "--key-agreement", scene.agreement)
+    secret = (*secret, "--crypt-key-id", "ski", "--compress", "yes")
+    with RunningGateway(scene.live.home, "both"):
+        for count in (0, 1, 5):
+            parts, chosen = list_parts(tmp_path, count)
+            report = peer.send(scene.url, *AGREED, *STORE, *chosen, *secret)
+            assert (report["receipt_verified"], report["errors"]) == (True, []), report
+            row = scene.read(
+                lambda conn, name=report["message_id"]: messages.find_by_message_id(
+                    conn, "in", "broker1", name
+                )
+            )
+            kept = scene.read(lambda conn, number=row.id: messages.load_payloads(conn, number))
+            assert [one.content for one in kept] == [part.read_bytes() for part in parts]
+        root = unsigned()
+        without_applications(root)
+        signed = sign_document(root, signer_named("broker1"), now=scene.live.now)
+        submission = tmp_path / "submission.xml"
+        submission.write_bytes(serialize_element(signed))
+        own = ("--crypt-alias", "broker1-crypt", "--crypt-keystore", str(scene.store))
+        with peer.serve(tmp_path, scene.port, "--encrypt", "yes", *own) as inbox:
+            report = peer.send(
+                scene.url, *AGREED, *DECLARE, "--payload", submission, "--mime", KINDS[0], *secret
+            )
+            assert report["receipt_verified"], report
+            found = wait_for_delivery(scene)
+            assert found.state == "DELIVERED", found
+            (received,) = list(inbox.iterdir())
+            document = etree.fromstring((received / "payload-0").read_bytes())
+            assert verify_document(document).certificate == signer_named("hub").certificate
+
+
+def wait_for_delivery(scene: SecretScene) -> Any:
+    """Return the one delivery to the partner when it has ended."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        found = scene.read(lambda conn: deliveries.list_deliveries(conn, agent="msh"))
+        if found and found[0].state in ("DELIVERED", "FAILED"):
+            return found[0]
+        time.sleep(0.2)
+    raise AssertionError("nothing was delivered")
