@@ -148,8 +148,8 @@ def test_a_case_is_filed_and_answered_in_secret(
 ) -> None:
     """Parts of no, one and five payloads go in; then a submission, and its Result comes back encrypted."""
     scene = SecretScene(tmp_path, templates.fresh("sqlite"), way)
-    secret = ("--encrypt", "yes", "--peer-cert", scene.certificate, "--key-agreement", scene.agreement)
-    secret = (*secret, "--crypt-key-id", "ski", "--compress", "yes")
+    known = ("--peer-cert", scene.certificate, "--crypt-key-id", "ski")
+    secret = ("--encrypt", "yes", "--key-agreement", scene.agreement, *known, "--compress", "yes")
     with RunningGateway(scene.live.home, "both"):
         for count in (0, 1, 5):
             parts, chosen = list_parts(tmp_path, count)
