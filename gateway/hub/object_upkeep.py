@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,6 +13,7 @@ from gateway.store import find_object_store, sweep_objects
 
 __all__ = ["ObjectUpkeep"]
 
+_log = logging.getLogger(__name__)
 _EVERY: Final = timedelta(minutes=1)
 #: No message is received or sealed for so long: whoever wrote an older object has named it, or never will.
 _YOUNG: Final = timedelta(days=1)
@@ -34,6 +36,10 @@ class ObjectUpkeep:
         if store is None or (self._done_at is not None and now - self._done_at < _EVERY):
             return
         self._done_at = now
-        store.remove_abandoned_files()
-        sweep_objects(self._engine, self._part, now - _YOUNG)
+        try:
+            store.remove_abandoned_files()
+            sweep_objects(self._engine, self._part, now - _YOUNG)
+        except OSError as error:
+            # What else is due does not wait for a folder that cannot be read.
+            _log.warning("large payloads cannot be swept now: %s", error)
         self._part = (self._part + 1) % _PARTS

@@ -77,6 +77,15 @@ def test_retention_removes_the_object(kept: KeptApart) -> None:
     assert kept.count_files() == 1
 
 
+def test_upkeep_sweeps_and_goes_on_where_the_folder_fails(
+    kept: KeptApart, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept.story.clock.forward(minutes=2)
+    monkeypatch.setattr(ObjectFolder, "list_objects", lambda *_: (_ for _ in ()).throw(PermissionError("no")))
+    kept.story.hub.objects.sweep_next_part()
+    assert "large payloads cannot be swept now: no" in caplog.text
+
+
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_kill_in_the_purge_leaves_at_most_an_object_to_sweep(kept: KeptApart, side: str) -> None:
     kept.story.house.post(kept.make())
