@@ -155,7 +155,7 @@ _ADDED: Final[SourcedTable[RequestMaker]] = (
 )
 
 _EXCHANGED: Final[tuple[Row[RequestMaker], ...]] = (
-    ("contents", "the contents of two attachments are exchanged", _swap_between_parts("content")),
+    ("contents", "the contents of two attachments are exchanged", _swap_between_parts("octets")),
     ("identifiers", "the Content-IDs of two attachments are exchanged", _swap_between_parts("content_id")),
     ("other-message", "an attachment of another message of the same sender", _send_foreign_part),
 )
