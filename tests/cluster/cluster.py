@@ -183,14 +183,30 @@ def open_cluster(options: Options) -> Iterator[Cluster]:
         town.start_nodes({"PYTHONPATH": str(unpack(options.older, folder))} if options.older else None)
         yield Cluster(options, network, members, town)
     finally:
-        if town is not None:
-            with suppress(GatewayError):
-                town.close()
-        network.close()
-        if options.keep:
-            say(f"the logs are in {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+        with _undisturbed():
+            if town is not None:
+                with suppress(GatewayError):
+                    town.close()
+            network.close()
+            if options.keep:
+                say(f"the logs are in {folder}")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let a signal that comes meanwhile end the program afterwards: nothing is left half removed."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda got, _: came.append(got)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise SystemExit("ended by a signal")
 
 
 def unpack(revision: str, folder: Path) -> Path:
