@@ -62,7 +62,7 @@ def amend(story: Story) -> Callable[[], object]:
     """Return the amendment by which item 2 uses the earlier certificate too."""
     change = amendment(using(("C-1", "5"), ("C-2", "5")))
     story.submit(story.submission(change), action="Amend")
-    (task,) = [one for one in story.deliveries(state="QUEUED") if one.agent == "local"]
+    (task,) = [one for one in story.deliveries(state="QUEUED") if one.subject_type == "message"]
     return lambda: admit_submission(story.hub, int(task.subject_id), lambda conn: None)
 
 
