@@ -35,6 +35,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "api": Noun("Run the gateway", "serve the API until stopped"),
     "check": Noun("Run the gateway", "report problems of settings, keys, data and database"),
     "config": Noun("Run the gateway", "the settings: show"),
+    "drain": Noun("Run the gateway", "let a node take no new work"),
     "migrate": Noun("Run the gateway", "migrate the database to the version of this program"),
     "party": Noun("Partners", "parties: add, suspend, resume, mandates, certificates"),
     "party certificate": Noun("Partners", "certificates of a party and the period in which each is accepted"),

@@ -194,6 +194,7 @@ def build_wire_limits(settings: LimitSettings) -> WireLimits:
     """Return the wire limits of the settings."""
     return WireLimits(
         body=settings.body,
+        secret=settings.secret,
         parts=settings.parts,
         part_headers=settings.part_headers,
         part_header_count=settings.part_header_count,

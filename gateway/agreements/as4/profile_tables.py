@@ -87,7 +87,8 @@ def read_profile(name: str) -> Profile:
 def _read_row(row: Mapping[str, Any], name: str) -> ProfileRow:
     demands = [one for one in (*DEMANDS, "always") if one in row]
     if set(row) - _TOLD or len(demands) != 1 or ("always" in row) == ("term" in row):
-        raise GatewayError(OUR_MISTAKE, f"a row has other keys: {sorted(row)}", f"{name}: {row.get('says')}")
+        detail = f"a row has other keys: {', '.join(sorted(row))}"
+        raise GatewayError(OUR_MISTAKE, detail, f"{name}: {row.get('says')}")
     return ProfileRow(
         parameter=row["parameter"],
         clause=str(row["clause"]),

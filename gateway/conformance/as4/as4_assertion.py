@@ -88,7 +88,7 @@ def _read_assertions(profile: str) -> tuple[Assertion, ...]:
 
 def _read_row(row: Mapping[str, Any]) -> Assertion:
     if set(row) - set(Assertion.__dataclass_fields__):
-        raise GatewayError(OUR_MISTAKE, f"keys of a row: {sorted(row)}", str(row.get("id")))
+        raise GatewayError(OUR_MISTAKE, f"keys of a row: {', '.join(sorted(row))}", str(row.get("id")))
     lists = {name: tuple(row[name]) for name in _LISTS if name in row}
     made = Assertion(**{**row, **lists})
     if made.side not in _SIDES or made.expect not in _EXPECTATIONS or not made.expectation:

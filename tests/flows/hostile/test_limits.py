@@ -15,11 +15,12 @@ from gateway.config import Settings, describe_settings
 from gateway.errors import GatewayError
 from gateway.hub.wiring import build_wire_limits
 from gateway.protocols import ebms2
+from gateway.protocols.decrypted_parts import hold_secret_octets
 from gateway.web.server.body_reader import read_request_body
 from gateway.wire import xml as wire_xml
 from gateway.wire.header_fields import read_header_fields
 from gateway.wire.http_message import read_http_message
-from gateway.wire.mime import read_multipart_related
+from gateway.wire.mime import MimePart, read_multipart_related
 from gateway.wire.namespaces import SOAP11
 from gateway.wire.soap import read_envelope
 from gateway.wire.xml import parse_xml
@@ -45,6 +46,11 @@ def multipart(*parts: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
 
 def related(body: bytes) -> Reads:
     return lambda limits: read_multipart_related(KIND, body, limits)
+
+
+def secret(octets: bytes) -> Reads:
+    part = MimePart({}, "p1", "application/octet-stream", octets)
+    return lambda limits: hold_secret_octets(part, limits)
 
 
 def scanned(data: bytes, **how: Any) -> Reads:
@@ -83,6 +89,7 @@ DECLARED = b"<a xmlns:p='u:1' xmlns:q='u:2'><b/></a>"
 # name of the limit: what reads something that has exactly `most` of it, `most`, and the place of the refusal
 LIMITS: dict[str, tuple[Reads, int, str]] = {
     "body": (related(multipart()), len(multipart()), "body"),
+    "secret": (secret(b"x" * 9), 9, "cid:p1"),
     "parts": (related(multipart(b"\r\nx", b"\r\ny")), 3, "octet "),
     "part_headers": (related(multipart(b"X: 123456789012345678901\r\n\r\n")), 24, "octet "),
     "part_header_count": (related(multipart(b"X: 1\r\nY: 2\r\nZ: 3\r\n\r\n")), 3, "octet "),
