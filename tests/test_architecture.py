@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import configparser
 import re
+import subprocess
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -356,6 +357,14 @@ def test_no_agency_or_document_is_named_in_code() -> None:
         if room(path) != "conformance" and word in read_source(path)
     ]
     assert not named, "\n".join(named)
+
+
+def test_the_top_level_has_the_agreed_folders_alone() -> None:
+    tracked = subprocess.run(("git", "ls-files"), cwd=ROOT, capture_output=True, text=True, check=False)
+    paths = tracked.stdout.splitlines() or [f"{one.name}/" for one in ROOT.iterdir() if one.is_dir()]
+    folders = {path.partition("/")[0] for path in paths if "/" in path}
+    made = {one for one in folders if one.startswith(".") or one in {"build", "dist"} or ".egg" in one}
+    assert folders - made == {"gateway", "tests", *FOLDERS} - {"install"}
 
 
 def test_every_code_package_is_in_the_wheel() -> None:

@@ -25,7 +25,7 @@ from tests.kit.source_tree import walk_sources
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FRONT = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
-DATA = ("conformance", "install", "mappings", "pki", "wsdl", "xsd")
+DATA = ("conformance", "mappings", "pki", "wsdl", "xsd")
 TOP = (*DATA, "gateway", "tests", r"\.ci")
 PATH = re.compile(rf"(?:{'|'.join(TOP)})(?:/[\w.<>*-]+)+/?")
 KINDS = {

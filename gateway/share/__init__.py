@@ -1,7 +1,7 @@
 """Finds the data folders, in a checkout or in an installed wheel.
 
 In the wheel each data folder is a package below this one. In a checkout it is at the top level, so
-that tests run without an installation.
+that tests run without an installation; only `install` is here in both.
 """
 
 from __future__ import annotations

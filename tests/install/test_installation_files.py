@@ -19,7 +19,7 @@ from gateway.share import get_data_folder
 from tests.kit.paths import MANUAL, ROOT
 from tests.test_named_commands import check_command
 
-INSTALL = ROOT / "install"
+INSTALL = ROOT / "gateway" / "share" / "install"
 UNITS = sorted((INSTALL / "systemd").iterdir())
 
 
