@@ -91,6 +91,8 @@ def _list_called_addresses(settings: Settings, known: RegisterSnapshot) -> Itera
     for code, agency in settings.agency.items():
         if agency.endpoint is not None:
             yield f"agency.{code}", agency.endpoint
+    if settings.payloads.s3.bucket and settings.payloads.s3.endpoint is not None:
+        yield "payloads.s3", settings.payloads.s3.endpoint
     if settings.customs.endpoint is not None:
         yield "customs", settings.customs.endpoint
     found: dict[tuple[str, str], None] = {}

@@ -292,7 +292,10 @@ OBJECT_MISSING = Problem(
     id="GW325",
     title="object of a large payload missing",
     meaning="The database names large octets in the object store, and the object store does not have them.",
-    cause="The folder is not mounted or was restored without its objects, or a file was removed by hand.",
+    cause=(
+        "The folder is not mounted, folder or bucket was restored without its objects, or one was removed "
+        "by hand."
+    ),
     remedy=(
         "Mount the folder of `payloads.folder`, or put the objects back from a backup. `gateway check` "
         "names each one that is missing."

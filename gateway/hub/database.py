@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+from importlib.util import find_spec
 
 from sqlalchemy import Engine
 
 from gateway.config import Settings
-from gateway.errors import MISUSE, GatewayError
-from gateway.store import ObjectFolder, make_engine
+from gateway.errors import MISUSE, SETTINGS_WRONG, GatewayError
+from gateway.store import BucketAccess, ObjectBucket, ObjectFolder, make_engine
 
 __all__ = ["build_engine", "build_object_folder", "get_node_name"]
 
@@ -17,6 +18,40 @@ def build_object_folder(settings: Settings) -> ObjectFolder:
     """Return the folder of large payloads; of its disk as much is reserved as of that of the database."""
     payloads = settings.payloads
     return ObjectFolder(payloads.folder, payloads.inline, settings.database.reserve)
+
+
+def build_object_store(settings: Settings) -> ObjectFolder | ObjectBucket:
+    """Return what keeps large payloads: the bucket of the settings, else their folder.
+
+    Raises GW801 without the client for S3, GW803 for a key that is not there.
+    """
+    folder, s3 = build_object_folder(settings), settings.payloads.s3
+    if not s3.bucket:
+        return folder
+    if find_spec("botocore") is None:
+        detail = "S3 needs the package botocore: install singlewindow-gateway[s3]"
+        raise GatewayError(SETTINGS_WRONG, detail, "payloads.s3")
+    assert s3.endpoint is not None
+    assert s3.access_key is not None
+    assert s3.secret_key is not None
+    access = BucketAccess(
+        s3.endpoint,
+        s3.bucket,
+        access_key=s3.access_key.read().decode().strip(),
+        secret_key=s3.secret_key.read().decode().strip(),
+        region=s3.region,
+        prefix=s3.prefix,
+        path_style=s3.path_style,
+        ca=str(s3.ca) if s3.ca else None,
+        seconds=s3.time_out.total_seconds(),
+        connections=_count_threads(settings),
+    )
+    return ObjectBucket(access, folder, settings.payloads.inline)
+
+
+def _count_threads(settings: Settings) -> int:
+    """Return how many threads of a process use the database, and the objects, at one time."""
+    return max(settings.http.threads, settings.delivery.workers) + 4
 
 
 def get_node_name(settings: Settings) -> str:
@@ -33,13 +68,12 @@ def build_engine(settings: Settings, *, at_work: bool = False) -> Engine:
         home = str(settings.home_folder)[-120:]
         detail = f"there is no home folder {home}: `gateway migrate` makes one"
         raise GatewayError(MISUSE, detail, home)
-    threads = max(settings.http.threads, settings.delivery.workers)
     database = settings.database
     volume = str(database.volume) if database.volume else None
-    objects = build_object_folder(settings)
+    objects = build_object_store(settings)
     return make_engine(
         database.url,
-        pool_size=threads + 4,
+        pool_size=_count_threads(settings),
         reserve=database.reserve,
         volume=volume,
         copies=database.copies,

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from gateway.store import find_object_store, sweep_objects
+from gateway.store import InsufficientStorageError, find_object_store, sweep_objects
 
 __all__ = ["ObjectUpkeep"]
 
@@ -39,7 +39,7 @@ class ObjectUpkeep:
         try:
             store.remove_abandoned_files()
             sweep_objects(self._engine, self._part, now - _YOUNG)
-        except OSError as error:
-            # What else is due does not wait for a folder that cannot be read.
+        except (OSError, InsufficientStorageError) as error:
+            # What else is due does not wait for a store that cannot be read.
             _log.warning("large payloads cannot be swept now: %s", error)
         self._part = (self._part + 1) % _PARTS

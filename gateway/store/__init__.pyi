@@ -139,6 +139,8 @@ from .messages import NewMessage as NewMessage
 from .need_tables import NewNeedTable as NewNeedTable
 from .notices import NewNotice as NewNotice
 from .notices import StoredNotice as StoredNotice
+from .object_bucket import BucketAccess as BucketAccess
+from .object_bucket import ObjectBucket as ObjectBucket
 from .object_folder import ObjectFolder as ObjectFolder
 from .object_store import find_object_store as find_object_store
 from .object_sweep import find_object_problems as find_object_problems

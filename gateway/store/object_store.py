@@ -62,6 +62,9 @@ class ObjectStore(Protocol):
     def remove_object(self, digest: str) -> None:
         """Remove an object; one that is gone is no error."""
 
+    def check_store(self) -> None:
+        """Raise GW806 where the store as a whole cannot be used."""
+
     def get_write_time(self, digest: str) -> datetime | None:
         """Return when an object was last written; None where there is none."""
 

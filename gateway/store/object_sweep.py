@@ -71,8 +71,15 @@ def _list_unnamed(conn: Connection, digests: Iterable[str]) -> list[str]:
 def find_object_problems(conn: Connection) -> Iterator[GatewayError]:
     """Yield GW325 for each object that is missing, GW326 for each that does not have its digest.
 
-    Every object is read.
+    Every object is read. Where the store as a whole cannot be used, there is one problem, GW806.
     """
+    store = find_object_store(conn.engine)
+    if store is not None:
+        try:
+            store.check_store()
+        except GatewayError as problem:
+            yield problem
+            return
     named = select(payloads.c.sha256, payloads.c.size).where(
         payloads.c.stored_in == OBJECTS, payloads.c.purged_at.is_(None)
     )

@@ -149,7 +149,7 @@ def unused_settings() -> list[str]:
     )
     owner = (
         r"\b(?:hub|database|http|limits|pki|token|delivery|share|settings|agency|called|customs|one|source|section"
-        r"|time_stamps|recognition|retention|console|api|oidc|needs|mappings|payloads)\."
+        r"|time_stamps|recognition|retention|console|api|oidc|needs|mappings|payloads|s3)\."
     )
     asked = set(re.findall(rf"(?={owner}(\w+))", text))
     return [key.name for key in describe_settings() if key.name.rpartition(".")[2] not in asked]

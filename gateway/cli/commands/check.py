@@ -13,6 +13,7 @@ from gateway.cli.hub_findings import (
     find_transport_warnings,
     open_looking_hub,
 )
+from gateway.cli.object_findings import find_object_warnings
 from gateway.cli.progress_bars import show_progress
 from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.settings import find_settings_file, open_engine, read_verb_settings
@@ -85,6 +86,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         yield problem
         return
     warnings += find_wide_permissions(settings, find_settings_file(arguments))
+    warnings += find_object_warnings(settings)
     for look in (_check_signing_keys, _check_partner_contracts, check_transport):
         try:
             look(settings)

@@ -1,0 +1,298 @@
+"""Keeps objects in a bucket of a server that speaks S3: one request stores an object whole, or not at all.
+
+An object is named as its file in a folder would be: `prefix/ab/abcd…`. The server gets its SHA-256
+with it, and its answer must have the same one. What arrives is in files of this machine before.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, BinaryIO, Final, cast
+
+from gateway.errors import OBJECT_MISSING, GatewayError
+from gateway.message_model import Body
+from gateway.store.bucket_errors import describe_bucket_error, get_bucket_error_code, load_bucket_errors
+from gateway.store.bucket_streams import BucketStream, SentBody
+from gateway.store.disk_reserve import InsufficientStorageError
+from gateway.store.object_folder import ObjectFolder
+from gateway.store.object_store import INLINE_OCTETS, make_changed_error
+
+__all__ = ["BucketAccess", "ObjectBucket"]
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+#: Requests of one act, the first one counted.
+_ATTEMPTS: Final = 3
+#: An object younger than this is fresh enough: no sweep removes what was written within a day.
+_FRESH: Final = timedelta(hours=1)
+_ABSENT: Final = frozenset({"404", "NoSuchKey", "NotFound"})
+#: Somebody else has put the same object, or does so now.
+_OTHERS: Final = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
+#: The server does not know the condition.
+_UNCONDITIONAL: Final = frozenset({"NotImplemented", "501"})
+
+
+@dataclass(frozen=True)
+class BucketAccess:
+    """Where a bucket is, how it is asked, and how many `seconds` an answer may take."""
+
+    endpoint: str
+    bucket: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    region: str = "us-east-1"
+    prefix: str = ""
+    path_style: bool = True
+    ca: str | None = None
+    seconds: float = 10.0
+    connections: int = 10
+
+
+@dataclass(frozen=True)
+class _Found:
+    size: int
+    written: datetime
+    #: By the clock of the server, which also says when an object was written.
+    age: timedelta
+
+
+class ObjectBucket:
+    """An `ObjectStore` in a bucket; `inline` octets stay in the database.
+
+    `arriving` is the folder of this machine in which bodies arrive.
+    """
+
+    def __init__(self, access: BucketAccess, arriving: ObjectFolder, inline: int = INLINE_OCTETS) -> None:
+        self.inline = inline
+        self._access = access
+        self._arriving = arriving
+        self._guard = threading.Lock()
+        self._made: Any = None
+
+    def put_object(self, digest: str, content: Body) -> None:
+        """Store the content durably; raises GW806 where that fails. A second time changes nothing."""
+        found = self._find(digest)
+        if found is not None and found.size == content.octet_count:
+            # Fresh again: whoever sweeps sees that somebody is about to name it.
+            if found.age < _FRESH or self._renew(digest):
+                return
+            found = None
+        if not self._send(digest, content, new=found is None):
+            found = self._find(digest)
+            if found is None or found.size != content.octet_count:
+                detail = "another put of the same object has not ended"
+                raise InsufficientStorageError(detail, self.describe_object(digest))
+
+    def _send(self, digest: str, content: Body, *, new: bool) -> bool:
+        """Send an object; return False where a `new` one is there meanwhile."""
+        checksum = base64.b64encode(bytes.fromhex(digest)).decode()
+        sent = SentBody(content, lambda: make_changed_error(self, digest), digest)
+        terms = {"IfNoneMatch": "*"} if new else {}
+        try:
+            with sent:
+                answer = self._ask(
+                    "put_object",
+                    digest,
+                    Body=sent,
+                    ContentLength=content.octet_count,
+                    ChecksumAlgorithm="SHA256",
+                    ChecksumSHA256=checksum,
+                    **terms,
+                )
+        except _RefusedError as refused:
+            if sent.problem is not None:
+                raise sent.problem from None
+            if new and refused.code in _OTHERS:
+                return False
+            if new and refused.code in _UNCONDITIONAL:
+                return self._send(digest, content, new=False)
+            raise refused.problem from refused
+        self._require_checksum(digest, answer, checksum)
+        return True
+
+    def _require_checksum(self, digest: str, answer: dict[str, Any], checksum: str) -> None:
+        """Raise GW806 unless the server says that it has the octets that were sent."""
+        told = answer.get("ChecksumSHA256")
+        if told is None:
+            head = self._ask_plainly("head_object", digest, ChecksumMode="ENABLED")
+            told = head.get("ChecksumSHA256")
+        if told != checksum:
+            said = "no SHA-256" if told is None else "another SHA-256"
+            detail = f"the server confirms {said} for what it was sent"
+            raise InsufficientStorageError(detail, self.describe_object(digest))
+
+    def _renew(self, digest: str) -> bool:
+        """Let the server write an old object anew; return False where it is gone."""
+        source = {"Bucket": self._access.bucket, "Key": self._get_key(digest)}
+        try:
+            self._ask("copy_object", digest, CopySource=source, MetadataDirective="REPLACE")
+        except _RefusedError as refused:
+            if refused.code in _ABSENT:
+                return False
+            raise refused.problem from refused
+        return True
+
+    def has_object(self, digest: str, size: int) -> bool:
+        """Return whether there is an object of this size; raises GW806 where the server does not say."""
+        found = self._find(digest)
+        return found is not None and found.size == size
+
+    def open_object(self, digest: str) -> BinaryIO:
+        """Return a stream at its first octet; raises GW325 where there is none, GW806 where it may pass."""
+        found = self._find(digest)
+        if found is None:
+            # Without a bucket nothing is said about its objects.
+            self.check_store()
+            raise self._make_missing_error(digest)
+        stream = BucketStream(
+            found.size, lambda offset: self._open_from(digest, offset), self._make_cut(digest)
+        )
+        return cast("BinaryIO", io.BufferedReader(stream, 64 * 1024))
+
+    def _open_from(self, digest: str, offset: int) -> Any:
+        try:
+            return self._ask("get_object", digest, Range=f"bytes={offset}-")["Body"]
+        except _RefusedError as refused:
+            if refused.code in _ABSENT:
+                raise self._make_missing_error(digest) from None
+            raise refused.problem from refused
+
+    def _make_cut(self, digest: str) -> InsufficientStorageError:
+        detail = "the server cuts the connection before the end of the object"
+        return InsufficientStorageError(detail, self.describe_object(digest))
+
+    def _make_missing_error(self, digest: str) -> GatewayError:
+        return GatewayError(OBJECT_MISSING, "the object is not there", self.describe_object(digest))
+
+    def describe_object(self, digest: str) -> str:
+        """Return the place of an object as `s3://bucket/key`."""
+        return f"s3://{self._access.bucket}/{self._get_key(digest)}"
+
+    def remove_object(self, digest: str) -> None:
+        """Remove an object; one that is gone is no error."""
+        self._ask_plainly("delete_object", digest)
+
+    def get_write_time(self, digest: str) -> datetime | None:
+        """Return when an object was last written; None where there is none."""
+        found = self._find(digest)
+        return None if found is None else found.written
+
+    def list_objects(self, part: int) -> Iterator[tuple[str, datetime]]:
+        """Yield digest and time of the last writing of the objects whose digest begins with this octet."""
+        folder, terms = f"{self._access.prefix}{part:02x}/", dict[str, Any]()
+        while True:
+            answer = self._ask_plainly("list_objects_v2", "", Prefix=folder, **terms)
+            for one in answer.get("Contents", ()):
+                digest = one["Key"][len(folder) :]
+                if _DIGEST.fullmatch(digest) and one["Key"] == self._get_key(digest):
+                    yield digest, one["LastModified"]
+            if not answer.get("IsTruncated"):
+                return
+            terms = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def remove_abandoned_files(self) -> int:
+        """Remove what a killed process was receiving on this machine; return how many.
+
+        The server keeps nothing of an object that was not sent whole.
+        """
+        return self._arriving.remove_abandoned_files()
+
+    def check_store(self) -> None:
+        """Raise GW806 where the bucket cannot be listed: no server, no bucket, or the key is refused."""
+        self._ask_plainly("list_objects_v2", "", Prefix=self._access.prefix, MaxKeys=1)
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._guard:
+            if self._made is not None:
+                self._made.close()
+            self._made = None
+
+    def _find(self, digest: str) -> _Found | None:
+        try:
+            answer = self._ask("head_object", digest)
+        except _RefusedError as refused:
+            if refused.code in _ABSENT:
+                return None
+            raise refused.problem from refused
+        written = answer["LastModified"]
+        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        # Without a time of the server's own, an object is taken as old, and written anew.
+        age = parsedate_to_datetime(told) - written if told else _FRESH
+        return _Found(answer["ContentLength"], written, age)
+
+    def _ask_plainly(self, act: str, digest: str, **terms: Any) -> dict[str, Any]:
+        try:
+            return self._ask(act, digest, **terms)
+        except _RefusedError as refused:
+            raise refused.problem from refused
+
+    def _ask(self, act: str, digest: str, **terms: Any) -> dict[str, Any]:
+        """Return the answer of the server; raises `_RefusedError` with GW806 for every other one."""
+        key = {"Key": self._get_key(digest)} if digest else {}
+        where = (
+            self.describe_object(digest) if digest else f"s3://{self._access.bucket}/{self._access.prefix}"
+        )
+        try:
+            answer = getattr(self._get_client(), act)(Bucket=self._access.bucket, **key, **terms)
+        except load_bucket_errors() as error:
+            problem = InsufficientStorageError(describe_bucket_error(error, self._access.bucket), where)
+            raise _RefusedError(get_bucket_error_code(error), problem) from error
+        return cast("dict[str, Any]", answer)
+
+    def _get_client(self) -> Any:
+        """Return the client of this process, made for the first request; it is safe for many threads."""
+        with self._guard:
+            if self._made is None:
+                self._made = _make_client(self._access)
+            return self._made
+
+    def _get_key(self, digest: str) -> str:
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError("a digest is 64 hexadecimal digits")
+        return f"{self._access.prefix}{digest[:2]}/{digest}"
+
+
+class _RefusedError(Exception):
+    """What a server refuses: its code, and the problem where nobody knows better."""
+
+    def __init__(self, code: str, problem: InsufficientStorageError) -> None:
+        super().__init__(str(problem))
+        self.code = code
+        self.problem = problem
+
+
+def _make_client(access: BucketAccess) -> Any:
+    """Return a client that takes nothing from the environment but what the settings say."""
+    from botocore.config import Config
+    from botocore.session import Session
+
+    style = "path" if access.path_style else "virtual"
+    config = Config(
+        region_name=access.region,
+        signature_version="s3v4",
+        connect_timeout=access.seconds,
+        read_timeout=access.seconds,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        max_pool_connections=access.connections,
+        proxies={},
+        s3={"addressing_style": style},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    # Neither a profile nor files of other tools decide about anything.
+    session = Session(session_vars={name: (None, None, None, None) for name in ("profile", "config_file")})
+    return session.create_client(
+        "s3",
+        endpoint_url=access.endpoint,
+        aws_access_key_id=access.access_key,
+        aws_secret_access_key=access.secret_key,
+        verify=access.ca or True,
+        config=config,
+    )

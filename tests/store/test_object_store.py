@@ -1,0 +1,147 @@
+"""Large octets are objects under their digest: stored before their row, found again, swept when unnamed.
+
+The same holds for each store: a folder, and a bucket of a server that speaks S3.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select, update
+
+from gateway.errors import GatewayError
+from gateway.message_model import MemoryBody
+from gateway.store import find_object_problems, payloads, sweep_objects, tables
+from gateway.store.engine import read_transaction, use_object_store, write_transaction
+from tests.kit.kept_objects import KeptInBucket, KeptInFolder, KeptStore
+from tests.kit.rows import NOW, later
+from tests.kit.s3_bucket import BucketServer, serve_bucket
+
+LARGE = b"large octets" * 10
+SMALL = b"small"
+DIGEST = sha256(LARGE).hexdigest()
+PART = int(DIGEST[:2], 16)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketServer]:
+    with serve_bucket(tmp_path_factory.mktemp("s3") / "log") as found:
+        yield found
+
+
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.long)])
+def kept(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[KeptStore]:
+    """Give the engine an object store for everything above ten octets."""
+    if request.param == "folder":
+        made: KeptStore = KeptInFolder(tmp_path / "payloads")
+    else:
+        made = KeptInBucket(request.getfixturevalue("server"), tmp_path)
+    use_object_store(engine, made.store)
+    yield made
+    made.close()
+
+
+def test_large_octets_are_an_object_and_small_ones_a_row(engine: Engine, kept: KeptStore) -> None:
+    with write_transaction(engine) as conn:
+        assert payloads.store_payloads(conn, (LARGE, SMALL), NOW)[0] == DIGEST
+    assert kept.read(DIGEST) == LARGE
+    with read_transaction(engine) as conn:
+        assert payloads.get_payload_octets(conn, DIGEST) == LARGE
+        assert payloads.get_payload_octets(conn, payloads.compute_sha256(SMALL)) == SMALL
+        inside = conn.execute(select(tables.payloads.c.content)).scalars().all()
+        assert sorted(inside) == [b"", SMALL]
+        assert not list(find_object_problems(conn))
+    assert kept.list(DIGEST) == [DIGEST]
+
+
+def test_a_missing_and_a_changed_object_are_told_with_their_place(engine: Engine, kept: KeptStore) -> None:
+    with write_transaction(engine) as conn:
+        payloads.store_payload(conn, LARGE, NOW)
+    place = kept.store.describe_object(DIGEST)
+    kept.replace(DIGEST, LARGE.upper())
+    for name in ("GW326", "GW325"):
+        with read_transaction(engine) as conn:
+            for look in (payloads.get_payload_octets, payloads.verify_payload):
+                with pytest.raises(GatewayError, match=name) as refused:
+                    look(conn, DIGEST)
+                assert refused.value.location == place
+            (told,) = find_object_problems(conn)
+            assert (told.problem.id, told.location) == (name, place)
+        kept.store.remove_object(DIGEST)
+
+
+def test_a_process_without_object_store_says_so(engine: Engine, kept: KeptStore) -> None:
+    with write_transaction(engine) as conn:
+        payloads.store_payload(conn, LARGE, NOW)
+        use_object_store(engine, None)
+        with pytest.raises(GatewayError, match="GW325 this process has no object store"):
+            payloads.get_payload_octets(conn, DIGEST)
+
+
+def test_only_old_objects_without_row_are_swept(engine: Engine, kept: KeptStore) -> None:
+    named = sha256(b"named octets").hexdigest()
+    with write_transaction(engine) as conn:
+        payloads.store_payload(conn, b"named octets", NOW)
+    payloads.put_large_octets(engine, LARGE)
+    now = datetime.now(UTC) - timedelta(days=1)
+    assert sweep_objects(engine, PART, now) == 0
+    before = kept.age(DIGEST)
+    kept.age(named)
+    assert sweep_objects(engine, (PART + 1) % 256, before) == 0
+    assert sweep_objects(engine, PART, before) == 1
+    assert sweep_objects(engine, int(named[:2], 16), before) == 0
+    assert kept.list(DIGEST, named) == [named]
+
+
+def test_an_object_that_is_put_again_is_young_again(engine: Engine, kept: KeptStore) -> None:
+    payloads.put_large_octets(engine, LARGE)
+    before = kept.age(DIGEST)
+    payloads.put_large_octets(engine, LARGE)
+    assert sweep_objects(engine, PART, before) == 0
+
+
+def test_the_sweep_waits_for_a_transaction_that_names_an_object(engine: Engine, kept: KeptStore) -> None:
+    """Whoever has it before the sweep keeps it; whoever comes after the sweep writes it anew."""
+    payloads.put_large_octets(engine, LARGE)
+    before, swept = kept.age(DIGEST), []
+    sweeper = threading.Thread(target=lambda: swept.append(sweep_objects(engine, PART, before)))
+    with write_transaction(engine) as conn:
+        payloads.store_payload(conn, LARGE, NOW)
+        kept.age(DIGEST)
+        sweeper.start()
+        sweeper.join(0.2)
+        assert sweeper.is_alive()
+    sweeper.join()
+    assert swept == [0]
+    with write_transaction(engine) as conn:
+        conn.execute(update(tables.payloads).values(purged_at=NOW, stored_in=None))
+    assert sweep_objects(engine, PART, before) == 1
+    with write_transaction(engine) as conn:
+        payloads.store_payload(conn, LARGE, later(1))
+        assert payloads.get_payload_octets(conn, DIGEST) == LARGE
+    assert kept.list(DIGEST) == [DIGEST]
+
+
+def test_a_rolled_back_transaction_leaves_an_object_that_is_swept(engine: Engine, kept: KeptStore) -> None:
+    def fail() -> None:
+        with write_transaction(engine) as conn:
+            payloads.store_payload(conn, LARGE, NOW)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert kept.list(DIGEST) == [DIGEST]
+    assert sweep_objects(engine, PART, kept.age(DIGEST)) == 1
+
+
+def test_octets_with_another_digest_are_not_stored(kept: KeptStore) -> None:
+    with pytest.raises(GatewayError, match="GW326"):
+        kept.store.put_object(DIGEST, MemoryBody(b"others"))
+    assert not kept.store.has_object(DIGEST, len(LARGE))
+    assert not kept.list(DIGEST)
+    assert not kept.list_unfinished()
