@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "load_key_file",
+    "make_path_problem",
     "name_file",
     "read_certificate_file",
     "read_certificate_files",
@@ -37,7 +38,7 @@ def read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             held = file.read(_LONGEST_FILE + 1)
     except (OSError, ValueError) as mistake:
-        raise _make_path_problem(path, "read", mistake) from None
+        raise make_path_problem(path, "read", mistake) from None
     if len(held) > _LONGEST_FILE:
         raise GatewayError(MISUSE, f"{path} has more than {_LONGEST_FILE:,} octets", str(path))
     return held
@@ -50,7 +51,7 @@ def write_file(path: Path, content: bytes, *, location: str = "", make_folder: b
             path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except (OSError, ValueError) as mistake:
-        raise _make_path_problem(path, "written", mistake, location) from None
+        raise make_path_problem(path, "written", mistake, location) from None
 
 
 def replace_file(place: Path, data: bytes) -> None:
@@ -64,10 +65,11 @@ def replace_file(place: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(beside, place)
     except (OSError, ValueError) as mistake:
-        raise _make_path_problem(place, "written", mistake) from None
+        raise make_path_problem(place, "written", mistake) from None
 
 
-def _make_path_problem(path: Path, deed: str, mistake: Exception, location: str = "") -> GatewayError:
+def make_path_problem(path: Path, deed: str, mistake: Exception, location: str = "") -> GatewayError:
+    """Return GW808 for a file that cannot be read or written, as the system says why."""
     reason = getattr(mistake, "strerror", None) or "the name of the file is not possible"
     return GatewayError(MISUSE, f"{path} cannot be {deed}: {reason}", location or str(path))
 
@@ -81,7 +83,9 @@ def name_file(path: Path) -> Iterator[None]:
         if problem.problem is MISUSE or str(path) in problem.detail:
             raise
         detail = f"{path}: {problem.detail}"
-        raise GatewayError(problem.problem, detail, problem.location, theirs=problem.theirs) from problem
+        raise GatewayError(
+            problem.problem, detail, problem.location, theirs=problem.theirs, code=problem.code or ""
+        ) from problem
 
 
 def split_named_file(text: str, option: str) -> tuple[str, Path]:

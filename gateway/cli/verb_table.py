@@ -255,6 +255,17 @@ VERBS: Final[dict[str, Verb]] = {
         "write the stored octets of a message as an HTTP message",
         "gateway message dump 7 --home D > message.http",
     ),
+    "message split": Verb(
+        "message_split:split_message",
+        "split an AS4 message in a file into signed fragments",
+        "gateway message split large.http --size 1000000 --compress --key key.pem --certificate cert.pem "
+        "--out fragments",
+    ),
+    "message join": Verb(
+        "message_split:join_message",
+        "verify the fragments of an AS4 message and join them",
+        "gateway message join fragments/*.http --trust ca.pem --out joined.http",
+    ),
     "message refusals": Verb(
         "message:list_refused",
         "count refused messages and calls, by sender and problem",

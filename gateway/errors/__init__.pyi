@@ -73,6 +73,10 @@ from .internal import SETTINGS_WRONG as SETTINGS_WRONG
 from .internal import SUITE_PROFILE_WRONG as SUITE_PROFILE_WRONG
 from .internal import TOO_MANY_REQUESTS as TOO_MANY_REQUESTS
 from .internal import TRUST_STALE as TRUST_STALE
+from .message_fragments import FRAGMENT_CONTRADICTED as FRAGMENT_CONTRADICTED
+from .message_fragments import FRAGMENT_MALFORMED as FRAGMENT_MALFORMED
+from .message_fragments import FRAGMENT_MISSING as FRAGMENT_MISSING
+from .message_fragments import JOIN_FAILED as JOIN_FAILED
 from .message_syntax import DECOMPRESSION_FAILED as DECOMPRESSION_FAILED
 from .message_syntax import HEADER_INVALID as HEADER_INVALID
 from .message_syntax import MEDIA_TYPE_REFUSED as MEDIA_TYPE_REFUSED

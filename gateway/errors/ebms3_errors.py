@@ -1,4 +1,7 @@
-"""The errors of ebMS 3.0 and AS4 by code: name, severity, category, origin (core §6.7, AS4 §3.2.2)."""
+"""The errors of ebMS 3.0 and AS4 by code: name, severity, category, origin.
+
+Core §6.7, part 2 §4.6, AS4 §3.2.2.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,21 @@ _ERRORS: Final = (
     Ebms3Error("EBMS:0009", "InvalidHeader", _UNPACKAGING),
     Ebms3Error("EBMS:0010", "ProcessingModeMismatch", _PROCESSING),
     Ebms3Error("EBMS:0011", "ExternalPayloadError", _CONTENT),
+    Ebms3Error("EBMS:0040", "BadFragmentGroup", _CONTENT),
+    Ebms3Error("EBMS:0041", "DuplicateMessageSize", _CONTENT),
+    Ebms3Error("EBMS:0042", "DuplicateFragmentCount", _CONTENT),
+    Ebms3Error("EBMS:0043", "DuplicateMessageHeader", _CONTENT),
+    Ebms3Error("EBMS:0044", "DuplicateAction", _CONTENT),
+    Ebms3Error("EBMS:0045", "DuplicateCompressionInfo", _CONTENT),
+    Ebms3Error("EBMS:0046", "DuplicateFragment", _CONTENT),
+    Ebms3Error("EBMS:0047", "BadFragmentStructure", _UNPACKAGING),
+    Ebms3Error("EBMS:0048", "BadFragmentNum", _CONTENT),
+    Ebms3Error("EBMS:0049", "BadFragmentCount", _CONTENT),
+    Ebms3Error("EBMS:0050", "FragmentSizeExceeded", _UNPACKAGING, _WARNING),
+    Ebms3Error("EBMS:0051", "ReceiveIntervalExceeded", _UNPACKAGING),
+    Ebms3Error("EBMS:0052", "BadProperties", _UNPACKAGING, _WARNING),
+    Ebms3Error("EBMS:0053", "HeaderMismatch", _UNPACKAGING),
+    Ebms3Error("EBMS:0055", "DecompressionError", _PROCESSING),
     Ebms3Error("EBMS:0101", "FailedAuthentication", _PROCESSING, origin="security"),
     Ebms3Error("EBMS:0102", "FailedDecryption", _PROCESSING, origin="security"),
     Ebms3Error("EBMS:0103", "PolicyNoncompliance", _PROCESSING, origin="security"),

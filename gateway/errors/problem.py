@@ -40,10 +40,13 @@ class GatewayError(Exception):
     ``location`` is an XPath, a content id, a WCO pointer or a file position; it is empty only
     where no place exists. `theirs` is what the other side said, in its own words, and is not part
     of our text. `heard` is what was read of a message before it was refused, as a type of the
-    protocol that read it, so that the answer needs no second reading.
+    protocol that read it, so that the answer needs no second reading. `code` is the code of ebMS 3.0,
+    where the standard has several for one problem; it is that of the problem unless given.
     """
 
-    def __init__(self, problem: Problem, detail: str = "", location: str = "", *, theirs: str = "") -> None:
+    def __init__(
+        self, problem: Problem, detail: str = "", location: str = "", *, theirs: str = "", code: str = ""
+    ) -> None:
         told = detail or problem.title
         # A detail that names the place already is not followed by it once more.
         place = f" at {location}" if location and location not in told else ""
@@ -52,6 +55,7 @@ class GatewayError(Exception):
         self.detail = detail or problem.title
         self.location = location
         self.theirs = theirs
+        self.code = code or problem.ebms3
         self.heard: object = None
 
 

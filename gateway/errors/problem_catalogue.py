@@ -9,6 +9,7 @@ from gateway.errors import (
     delivery,
     documents,
     internal,
+    message_fragments,
     message_syntax,
     messaging,
     security,
@@ -17,7 +18,16 @@ from gateway.errors.problem import Problem
 
 __all__ = ["PROBLEMS"]
 
-_FAMILIES: Final = (message_syntax, security, messaging, documents, delivery, agency_documents, internal)
+_FAMILIES: Final = (
+    message_syntax,
+    security,
+    messaging,
+    message_fragments,
+    documents,
+    delivery,
+    agency_documents,
+    internal,
+)
 
 PROBLEMS: Final[dict[str, Problem]] = {
     value.id: value for family in _FAMILIES for value in vars(family).values() if isinstance(value, Problem)

@@ -8,6 +8,7 @@ from .byte_ranges import TreeByteRanges as TreeByteRanges
 from .element_locations import ElementLocations as ElementLocations
 from .header_fields import is_identity_coding as is_identity_coding
 from .header_fields import is_text_xml as is_text_xml
+from .http_message import read_http_head as read_http_head
 from .http_message import read_http_message as read_http_message
 from .mime import MimePart as MimePart
 from .mime import join_multipart_related as join_multipart_related
@@ -29,6 +30,7 @@ from .namespaces import DSIG_MORE as DSIG_MORE
 from .namespaces import EB as EB
 from .namespaces import EB3 as EB3
 from .namespaces import EBBP as EBBP
+from .namespaces import MF as MF
 from .namespaces import PREFIXES as PREFIXES
 from .namespaces import RECEIPT as RECEIPT
 from .namespaces import RES as RES

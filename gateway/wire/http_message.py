@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.errors import TOO_LARGE, GatewayError
 from gateway.wire.header_fields import raise_mime_error, read_header_fields
 from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
 
-__all__ = ["HttpMessage", "read_http_message"]
+__all__ = ["HttpHead", "HttpMessage", "read_http_head", "read_http_message"]
 
 _START_LINE: Final = re.compile(
     rb"(?:[A-Z]{1,20} [!-~]{1,8000} HTTP/1\.[01]|HTTP/[12](?:\.[01])? [0-9]{3}(?: [ -~]*)?)"
@@ -30,18 +30,33 @@ class HttpMessage:
     body: bytes
 
 
+class HttpHead(NamedTuple):
+    """What stands before the body: start line, headers by lower-case name, and where the body begins."""
+
+    start_line: str
+    headers: Mapping[str, str]
+    body_offset: int
+
+
 def read_http_message(raw: bytes, limits: WireLimits = DEFAULT_LIMITS) -> HttpMessage:
     """Return the HTTP message stored as `raw`; its body must have the length that its headers state."""
+    head = read_http_head(raw, limits)
+    return HttpMessage(
+        head.start_line, head.headers, _check_body(head.headers, raw[head.body_offset :], limits)
+    )
+
+
+def read_http_head(raw: bytes, limits: WireLimits = DEFAULT_LIMITS) -> HttpHead:
+    """Return what stands before the body of an HTTP message, from its first octets."""
     found = _HEAD_END.search(raw, 0, limits.part_headers)
     if found is None:
         raise_mime_error("no empty line ends the header fields")
-    line_end, head, body = found[1], raw[: found.start()], raw[found.end() :]
+    line_end, head = found[1], raw[: found.start()]
     first, _, rest = head.partition(line_end)
     start_line = ""
     if _START_LINE.fullmatch(first):
         start_line, head = first.decode("ascii"), rest
-    headers = read_header_fields(head, line_end, limits)
-    return HttpMessage(start_line, headers, _check_body(headers, body, limits))
+    return HttpHead(start_line, read_header_fields(head, line_end, limits), found.end())
 
 
 def _check_body(headers: Mapping[str, str], body: bytes, limits: WireLimits) -> bytes:

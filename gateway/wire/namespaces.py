@@ -21,6 +21,7 @@ __all__ = [
     "EB",
     "EB3",
     "EBBP",
+    "MF",
     "PREFIXES",
     "RECEIPT",
     "RES",
@@ -73,6 +74,8 @@ WSDL_SOAP11: Final = "http://schemas.xmlsoap.org/wsdl/soap/"
 
 EB: Final = "http://www.oasis-open.org/committees/ebxml-msg/schema/msg-header-2_0.xsd"
 EB3: Final = "http://docs.oasis-open.org/ebxml-msg/ebms/v3.0/ns/core/200704/"
+#: Fragments of a large message (ebMS 3.0 part 2, appendix I).
+MF: Final = "http://docs.oasis-open.org/ebxml-msg/ns/v3.0/mf/2010/04/"
 EBBP: Final = "http://docs.oasis-open.org/ebxml-bp/ebbp-signals-2.0"
 TP: Final = "http://www.oasis-open.org/committees/ebxml-cppa/schema/cpp-cpa-2_0.xsd"
 
@@ -126,6 +129,7 @@ PREFIXES: Final[dict[str, str]] = {
     "eb": EB,
     "eb3": EB3,
     "ebbp": EBBP,
+    "mf": MF,
     "tp": TP,
     "xlink": XLINK,
     "ds": DS,

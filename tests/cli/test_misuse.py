@@ -44,6 +44,8 @@ MISUSED = [
     "verify PLACE/none.http",
     "verify PLACE/text --trust PLACE/none.pem",
     "signature verify PLACE/none.xml",
+    "message split PLACE/none.http --size 9 --key PLACE/none.pem --out PLACE/out",
+    "message join PLACE/none.http --out PLACE/out",
     "signature verify PLACE/text --trust PLACE/none.pem",
     "signature make PLACE/none.xml --key PLACE/none.pem",
     "payload encrypt PLACE/none.xml --for PLACE/none.pem --out PLACE/out",

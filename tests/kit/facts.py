@@ -42,6 +42,7 @@ from gateway.errors import (
     delivery,
     documents,
     internal,
+    message_fragments,
     message_syntax,
     messaging,
     security,
@@ -63,7 +64,16 @@ from tests.kit.source_tree import PACKAGE, get_place, read_source, walk_sources
 UNWRITTEN = "?"
 BLOCK = re.compile(r"<!-- facts: ([\w:.-]+) -->\n(.*?)<!-- end -->", re.DOTALL)
 COMMITS = ("write_transaction", "run_in_group_commit", "closing_transaction", "run_claim")
-FAMILIES = (message_syntax, security, messaging, documents, delivery, agency_documents, internal)
+FAMILIES = (
+    message_syntax,
+    security,
+    messaging,
+    message_fragments,
+    documents,
+    delivery,
+    agency_documents,
+    internal,
+)
 
 Words = Mapping[tuple[str, ...], str]
 

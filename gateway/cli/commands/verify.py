@@ -17,7 +17,7 @@ from gateway.cli.named_files import read_file
 from gateway.cli.result_output import print_report
 from gateway.cli.shared_options import FILE, decryption_options, judging_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import EBMS3_ERRORS, MISUSE, NOT_UNDERSTOOD, GatewayError, Problem
+from gateway.errors import EBMS3_ERRORS, MISUSE, NOT_UNDERSTOOD, GatewayError
 from gateway.message_model import MemoryBody, PullRequest, UserMessage
 from gateway.pki import (
     CertificateValidator,
@@ -40,7 +40,9 @@ from gateway.wire import read_http_message
 from gateway.xmlsec import POLICIES
 
 __all__ = [
+    "describe_reported_error",
     "make_context",
+    "read_anchor_files",
     "read_home_context",
     "verify_message",
     "verify_message_file",
@@ -142,7 +144,7 @@ def _describe_refused_message(
     problem = refused.problem
     core = as4 if protocol == as4.name else ebms2
     found = core.find_refused_message(parcel, context.limits) if parcel is not None else None
-    reported = _describe_reported_error(problem, protocol)
+    reported = describe_reported_error(refused, protocol)
     return {
         **_make_blank_verdict(),
         "message_id": found.message_id if found else None,
@@ -157,12 +159,12 @@ def _describe_refused_message(
     }
 
 
-def _describe_reported_error(problem: Problem, protocol: str) -> dict[str, str] | None:
+def describe_reported_error(refused: GatewayError, protocol: str) -> dict[str, str] | None:
     """Return the error that a signal reports for a problem, None where a Fault does."""
     if protocol == as4.name:
-        code = problem.ebms3
+        code = refused.code
         return {"code": code, "severity": EBMS3_ERRORS[code].severity} if code else None
-    return {"code": problem.ebms2, "severity": "Error"} if problem.ebms2 else None
+    return {"code": refused.problem.ebms2, "severity": "Error"} if refused.problem.ebms2 else None
 
 
 def _find_answer_status(refused: GatewayError, reported: bool, *, answerable: bool | None) -> int:
@@ -193,10 +195,15 @@ def verify_message_file(
     if encryption not in ENCRYPTION_POLICIES:
         known = ", ".join(ENCRYPTION_POLICIES)
         raise GatewayError(MISUSE, f"the policy of encryption is one of {known}", "--encryption-policy")
-    anchors, named = ([_read_certificate_file(one) for one in files] for files in (trust, signers))
+    anchors, named = (read_anchor_files(files) for files in (trust, signers))
     context = make_context(anchors, now, keys, named)
     verdict = verify_message_octets(read_file(path), context, policy, encryption, protocol)
     return {"file": str(path), **verdict}
+
+
+def read_anchor_files(paths: Sequence[Path]) -> list[bytes]:
+    """Return files of certificates; raise GW808 for one without a certificate."""
+    return [_read_certificate_file(one) for one in paths]
 
 
 def _read_certificate_file(path: Path) -> bytes:

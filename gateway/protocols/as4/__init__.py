@@ -21,6 +21,9 @@ from gateway.protocols.as4.answer_signals import (
     seal_hop_signal,
     write_onward_parcel,
 )
+from gateway.protocols.as4.fragment_header import Fragment
+from gateway.protocols.as4.fragment_joining import FragmentGroup, JoinedMessage, JoinTerms
+from gateway.protocols.as4.fragment_reading import open_fragment
 from gateway.protocols.as4.message_opening import (
     collect_payload_digests,
     find_fault,
@@ -30,10 +33,17 @@ from gateway.protocols.as4.message_opening import (
     verify_parcel,
 )
 from gateway.protocols.as4.message_sealing import seal
+from gateway.protocols.as4.message_splitting import SplitPlan, SplitTerms, plan_split, seal_fragment
 from gateway.protocols.as4.pmode_matching import list_unsupported_terms
 from gateway.protocols.as4.refusal_answers import make_error_signal, reject_parcel
 
 __all__ = [
+    "Fragment",
+    "FragmentGroup",
+    "JoinTerms",
+    "JoinedMessage",
+    "SplitPlan",
+    "SplitTerms",
     "check_answer",
     "check_time_to_live",
     "collect_payload_digests",
@@ -49,9 +59,12 @@ __all__ = [
     "make_status_response",
     "name",
     "open",
+    "open_fragment",
+    "plan_split",
     "read_sent_unit",
     "reject_parcel",
     "seal",
+    "seal_fragment",
     "seal_hop_signal",
     "verify_parcel",
     "write_onward_parcel",

@@ -71,7 +71,7 @@ def make_unit_error(
     None when the problem has no error of ebMS 3.0, or the message is itself an error. Without `unit`
     nobody is named, and nobody signs.
     """
-    code = problem.problem.ebms3
+    code = problem.code
     if code is None or isinstance(unit, ErrorSignal):
         return None
     header = _make_error_header(unit, context)

@@ -29,7 +29,7 @@ from gateway.protocols.gzip_content import compress_content
 from gateway.wire import MimePart, join_multipart_related
 from gateway.xmlsec import SigningToken, SwaAttachment, write_swa_security
 
-__all__ = ["seal"]
+__all__ = ["build_parcel", "seal"]
 
 _CONTENT_TYPE: Final = f"{SOAP_TYPE}; charset=UTF-8"
 
@@ -65,7 +65,7 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
         security = _sign_envelope(
             envelope, parts, context.keys[context.get_party_name(unit.sender)], token, secret
         )
-    return _build_parcel(envelope.with_security(security), sent, unit.message_id)
+    return build_parcel(envelope.with_security(security), sent, unit.message_id)
 
 
 def _write_beside(one: Unit, unit: Unit, context: ProtocolContext) -> Unit:
@@ -139,7 +139,8 @@ def _make_parts(payloads: tuple[Payload, ...], compressed: bool) -> list[MimePar
     ]
 
 
-def _build_parcel(root: bytes, parts: list[MimePart], message_id: str) -> Parcel:
+def build_parcel(root: bytes, parts: list[MimePart], message_id: str) -> Parcel:
+    """Return the parcel of an envelope and its parts; the Content-ID of the envelope is the message id."""
     if not parts:
         return Parcel({"Content-Type": _CONTENT_TYPE}, MemoryBody(root))
     # The boundary depends on the message id, which no author of a payload knew: no payload contains it.

@@ -40,6 +40,7 @@ from gateway.wire import (
 
 __all__ = [
     "SOAP_TYPE",
+    "UNDERSTOOD",
     "As4Package",
     "check_parts_named",
     "collect_as4_payloads",
@@ -48,7 +49,8 @@ __all__ = [
 ]
 
 SOAP_TYPE: Final = "application/soap+xml"
-_UNDERSTOOD: Final = frozenset({f"{{{EB3}}}Messaging", f"{{{WSSE}}}Security"})
+#: The header blocks of every message of AS4.
+UNDERSTOOD: Final = frozenset({f"{{{EB3}}}Messaging", f"{{{WSSE}}}Security"})
 _ENVELOPE: Final = "/soap12:Envelope"
 
 
@@ -61,8 +63,13 @@ class As4Package:
     fault: SoapFault | None
 
 
-def open_as4_package(parcel: Parcel, limits: WireLimits) -> As4Package:
-    """Return the envelope of a parcel and its parts; nothing of ebMS is read yet."""
+def open_as4_package(
+    parcel: Parcel, limits: WireLimits, understood: frozenset[str] = UNDERSTOOD
+) -> As4Package:
+    """Return the envelope of a parcel and its parts; nothing of ebMS is read yet.
+
+    `understood` are the header blocks that the caller understands, by their qualified names.
+    """
     if parcel.body.octet_count > limits.body:
         detail = f"the body has {parcel.body.octet_count} octets, {limits.body} are allowed"
         raise GatewayError(TOO_LARGE, detail, "body")
@@ -73,7 +80,7 @@ def open_as4_package(parcel: Parcel, limits: WireLimits) -> As4Package:
     envelope = read_envelope(parse_xml(related.root.content, limits, envelope=True))
     if envelope.version != "1.2":
         raise GatewayError(NOT_SOAP, "AS4 is carried by SOAP 1.2", "/soap:Envelope")
-    check_must_understand(envelope, _UNDERSTOOD)
+    check_must_understand(envelope, understood)
     return As4Package(envelope, index_parts(related.attachments), read_fault(envelope))
 
 

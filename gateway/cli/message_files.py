@@ -1,0 +1,88 @@
+"""HTTP messages in files, of any size: their bodies remain in the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from gateway.cli.named_files import make_path_problem
+from gateway.errors import MIME_MALFORMED, GatewayError
+from gateway.message_model import Body, MemoryBody, SlicedBody, compute_body_digest, iterate_octets
+from gateway.protocols import Parcel
+from gateway.wire import WireLimits, read_http_head, read_http_message
+
+__all__ = ["FileBody", "open_message_file", "write_message_file", "write_octets"]
+
+#: Files of at most so many octets are held in memory.
+_MOST_HELD: Final = 1024**2
+
+
+class FileBody:
+    """A file as a body; it must not change while it is read."""
+
+    __slots__ = ("_sha256", "octet_count", "path")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.octet_count = path.stat().st_size
+        self._sha256: str | None = None
+
+    @property
+    def sha256_hex(self) -> str:
+        """Return the SHA-256 of the octets in lower-case hexadecimal; they are read once for it."""
+        self._sha256 = self._sha256 or compute_body_digest(self)
+        return self._sha256
+
+    def open_stream(self) -> BinaryIO:
+        """Return a new stream at the first octet."""
+        return self.path.open("rb")
+
+
+def open_message_file(path: Path, limits: WireLimits) -> Parcel:
+    """Return the HTTP message in a file; a large body is read from the file. Raises GW103, GW808."""
+    try:
+        with path.open("rb") as file:
+            held = file.read(_MOST_HELD + 1)
+        whole = FileBody(path)
+    except (OSError, ValueError) as mistake:
+        raise make_path_problem(path, "read", mistake) from None
+    if len(held) <= _MOST_HELD:
+        message = read_http_message(held, limits)
+        return Parcel(message.headers, MemoryBody(message.body))
+    head = read_http_head(held, limits)
+    count = whole.octet_count - head.body_offset
+    if "transfer-encoding" in head.headers:
+        detail = f"a message of more than {_MOST_HELD} octets in a file is not chunked"
+        raise GatewayError(MIME_MALFORMED, detail, str(path))
+    if head.headers.get("content-length", str(count)) != str(count):
+        detail = f"Content-Length is {head.headers['content-length'][:20]!r}, the body has {count} octets"
+        raise GatewayError(MIME_MALFORMED, detail, str(path))
+    return Parcel(head.headers, SlicedBody(whole, head.body_offset, count))
+
+
+def write_message_file(path: Path, parcel: Parcel) -> None:
+    """Write a parcel as an HTTP message; a reader finds the whole file or none. Raises GW808."""
+    fields = (*parcel.headers.items(), ("Content-Length", str(parcel.body.octet_count)))
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields) + "\r\n"
+    write_octets(path, (MemoryBody(head.encode()), parcel.body))
+
+
+def write_octets(path: Path, bodies: Iterable[Body]) -> None:
+    """Write bodies one after the other into a file, which then replaces the one at `path`."""
+    beside = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            for body in bodies:
+                file.writelines(iterate_octets(body))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, ValueError) as mistake:
+        beside.unlink(missing_ok=True)
+        raise make_path_problem(path, "written", mistake) from None
+    except GatewayError:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,56 @@
+"""Problems of the fragments of a large message.
+
+By ebMS 3.0 part 2 §4.6 each way in which fragments contradict each other has an error code of its own. What
+was found is in the detail, and its code in the error.
+"""
+
+from __future__ import annotations
+
+from gateway.errors.problem import Problem
+
+FRAGMENT_MALFORMED = Problem(
+    id="GW350",
+    title="fragment of a message malformed",
+    meaning="A message is not one fragment of a larger message as ebMS 3.0 part 2 defines it.",
+    cause="MessageFragment is missing or names another part, there are further parts, or Body has content.",
+    remedy="Send one part of type application/octet-stream with each fragment, named by MessageFragment.",
+    ebms3="EBMS:0047",
+    soap="Client",
+    http=500,
+)
+
+FRAGMENT_CONTRADICTED = Problem(
+    id="GW351",
+    title="fragment contradicts its group",
+    meaning="A fragment contradicts another one of its group; the whole group is refused.",
+    cause=(
+        "A number came twice or is too large, or a size, a count, a header or a compression that one "
+        "fragment states is stated again."
+    ),
+    remedy="Split the message anew, and send it as another group.",
+    ebms3="EBMS:0046",
+    soap="Client",
+    http=500,
+)
+
+JOIN_FAILED = Problem(
+    id="GW352",
+    title="joined message differs from what its fragments say",
+    meaning="All fragments came, but joined they are not the message that their headers describe.",
+    cause="A fragment was made of another message, its header was changed, or compressed octets are damaged.",
+    remedy="Compare the header of each fragment with that of the source message, and split it again.",
+    ebms3="EBMS:0053",
+    soap="Client",
+    http=500,
+)
+
+FRAGMENT_MISSING = Problem(
+    id="GW353",
+    title="fragments missing",
+    meaning="Not all fragments of a message are there, so it cannot be joined.",
+    cause="A fragment was lost, was refused by itself, or is still on its way.",
+    remedy="Send the missing fragments again, the same octets, or give their files as well.",
+    ebms3="EBMS:0051",
+    soap="Client",
+    http=500,
+)

@@ -1,0 +1,221 @@
+"""mf:MessageFragment of ebMS 3.0 part 2: read exactly as its schema defines it, and written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from lxml import etree
+
+from gateway.errors import FRAGMENT_MALFORMED, NOT_SUPPORTED
+from gateway.message_model import Body, UserMessage
+from gateway.protocols.as4.packaging import SOAP_TYPE
+from gateway.protocols.element_reader import (
+    ElementSequence,
+    check_attributes,
+    raise_header_error,
+    read_boolean_attribute,
+    read_text,
+)
+from gateway.protocols.payload_parts import decode_cid_uri, format_cid_uri
+from gateway.wire import MF, SOAP12, WSU, write_attribute, write_element, write_leaf
+from gateway.xmlsec import VerifiedSignature
+
+__all__ = [
+    "FRAGMENT",
+    "FRAGMENT_TYPE",
+    "MESSAGE_FRAGMENT",
+    "MOST_FRAGMENTS",
+    "Fragment",
+    "FragmentHeader",
+    "SourceType",
+    "read_fragment_header",
+    "write_fragment_header",
+]
+
+#: The qualified name of the header block.
+MESSAGE_FRAGMENT: Final = f"{{{MF}}}MessageFragment"
+#: Its place.
+FRAGMENT: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment"
+#: The media type of the part that is a piece of the source message.
+FRAGMENT_TYPE: Final = "application/octet-stream"
+#: Fragments of one message: 2 GiB in pieces of 256 KiB.
+MOST_FRAGMENTS: Final = 8192
+_MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
+_ID: Final = f"{{{WSU}}}Id"
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,14}")
+_RELATED: Final = "Multipart/Related"
+_GZIP: Final = "gzip"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceType:
+    """What the MIME header of a source message said (part 2 §4.2.3)."""
+
+    boundary: str
+    start: str
+    start_info: str | None = None
+    description: str | None = None
+
+    def format_content_type(self) -> str:
+        """Return the Content-Type of the joined message."""
+        said = f'multipart/related; type="{SOAP_TYPE}"; start="<{self.start}>"; boundary="{self.boundary}"'
+        return said if self.start_info is None else f'{said}; start-info="{self.start_info}"'
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentHeader:
+    """What one mf:MessageFragment says; what only one fragment of a group states is None in the others.
+
+    `message_size` are the octets of the source message, `compressed_size` those of its gzip form, of which
+    the fragments are then made.
+    """
+
+    content_id: str
+    group: str
+    number: int
+    message_size: int | None = None
+    count: int | None = None
+    source: SourceType | None = None
+    action: str | None = None
+    compressed_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """One verified fragment: its header, the header of its message, its octets, and who signed it.
+
+    `identity` is equal for two fragments with one message id exactly when they say the same.
+    """
+
+    header: FragmentHeader
+    unit: UserMessage
+    octets: bytes | Body
+    signed: VerifiedSignature
+    identity: str
+
+
+def read_fragment_header(element: etree._Element) -> FragmentHeader:
+    """Return the content of mf:MessageFragment; raise GW107, GW311, GW350 (part 2, appendix I)."""
+    check_attributes(element, required=(_MUST_UNDERSTAND,), optional=("href", _ID), foreign=True)
+    if not read_boolean_attribute(element, _MUST_UNDERSTAND):
+        raise_header_error(element, "MessageFragment must be understood", at="soap12:mustUnderstand")
+    content_id = decode_cid_uri(element.get("href", ""))
+    if not content_id:
+        raise_header_error(element, "the attribute names no part by a cid: URI", FRAGMENT_MALFORMED, "href")
+    sequence = ElementSequence(element)
+    group = _read_value(sequence.take_required(_name("GroupId")))
+    size = _read_number(sequence.take_optional(_name("MessageSize")))
+    count = _read_number(sequence.take_optional(_name("FragmentCount")))
+    number = _read_number(sequence.take_required(_name("FragmentNum")))
+    assert number is not None  # it is required
+    source = _read_source_type(sequence.take_optional(_name("MessageHeader")))
+    action = _read_words(sequence.take_optional(_name("Action")))
+    compressed = _read_compression(sequence)
+    sequence.check_end(extensible=True)
+    return FragmentHeader(content_id, group, number, size, count, source, action, compressed)
+
+
+def _name(name: str) -> str:
+    return f"{{{MF}}}{name}"
+
+
+def _read_value(element: etree._Element) -> str:
+    check_attributes(element)
+    return read_text(element)
+
+
+def _read_words(element: etree._Element | None) -> str | None:
+    """Return a text, which may be empty; None where the element is absent."""
+    if element is None:
+        return None
+    check_attributes(element)
+    return read_text(element) if len(element) or element.text else ""
+
+
+def _read_number(element: etree._Element | None) -> int | None:
+    if element is None:
+        return None
+    value = _read_value(element)
+    if not _NUMBER.fullmatch(value):
+        raise_header_error(element, "the value is no positive number without leading zeros")
+    return int(value)
+
+
+def _read_source_type(element: etree._Element | None) -> SourceType | None:
+    if element is None:
+        return None
+    check_attributes(element)
+    sequence = ElementSequence(element)
+    kind = sequence.take_required(_name("Content-Type"))
+    boundary = _read_parameter(sequence.take_required(_name("Boundary")))
+    root = sequence.take_required(_name("Type"))
+    start = _read_parameter(sequence.take_required(_name("Start")))
+    start_info = sequence.take_optional(_name("StartInfo"))
+    description = _read_words(sequence.take_optional(_name("Content-Description")))
+    sequence.check_end()
+    if _read_value(kind) != _RELATED:
+        raise_header_error(kind, f"Content-Type is {_RELATED}")
+    if _read_value(root) != SOAP_TYPE:
+        # eDelivery AS4 1.15 §1.5.6.2; the schema of part 2 knows the types of SOAP 1.1 and MTOM alone.
+        raise_header_error(root, f"a source message of AS4 is {SOAP_TYPE}", NOT_SUPPORTED)
+    info = None if start_info is None else _read_parameter(start_info)
+    return SourceType(boundary, start, info, description)
+
+
+def _read_parameter(element: etree._Element) -> str:
+    """Return a parameter of the Content-Type that is written again: it cannot end its own quotes."""
+    value = _read_value(element)
+    if set('"\\<>') & set(value) or not (value.isascii() and value.isprintable()):
+        raise_header_error(element, "the value is no parameter of a media type")
+    return value
+
+
+def _read_compression(sequence: ElementSequence) -> int | None:
+    algorithm = sequence.take_optional(_name("CompressionAlgorithm"))
+    if algorithm is None:
+        return None
+    if _read_value(algorithm) != _GZIP:
+        # eDelivery AS4 1.15 §1.5.6.7: gzip is the one algorithm.
+        raise_header_error(algorithm, "fragments are compressed by gzip alone", NOT_SUPPORTED)
+    return _read_number(sequence.take_required(_name("CompressedMessageSize")))
+
+
+def write_fragment_header(header: FragmentHeader, wsu_id: str) -> str:
+    """Return mf:MessageFragment as text that is its own exclusive canonical form."""
+    content = write_leaf("mf:GroupId", header.group)
+    content += _write_number("mf:MessageSize", header.message_size)
+    content += _write_number("mf:FragmentCount", header.count)
+    content += _write_number("mf:FragmentNum", header.number)
+    content += "" if header.source is None else _write_source_type(header.source)
+    content += "" if header.action is None else write_leaf("mf:Action", header.action)
+    if header.compressed_size is not None:
+        content += write_leaf("mf:CompressionAlgorithm", _GZIP)
+        content += _write_number("mf:CompressedMessageSize", header.compressed_size)
+    names = (
+        ("xmlns:mf", MF),
+        ("xmlns:soap12", SOAP12),
+        ("xmlns:wsu", WSU),
+        ("href", format_cid_uri(header.content_id)),
+        ("wsu:Id", wsu_id),
+        ("soap12:mustUnderstand", "true"),
+    )
+    return write_element("mf:MessageFragment", content, "".join(write_attribute(*one) for one in names))
+
+
+def _write_number(name: str, value: int | None) -> str:
+    return "" if value is None else write_leaf(name, str(value))
+
+
+def _write_source_type(source: SourceType) -> str:
+    values = (
+        ("mf:Content-Type", _RELATED),
+        ("mf:Boundary", source.boundary),
+        ("mf:Type", SOAP_TYPE),
+        ("mf:Start", source.start),
+        ("mf:StartInfo", source.start_info),
+        ("mf:Content-Description", source.description),
+    )
+    content = "".join(write_leaf(name, value) for name, value in values if value is not None)
+    return write_element("mf:MessageHeader", content)

@@ -1,0 +1,140 @@
+"""Splits a source message into fragments, each a signed message of AS4 (ebMS 3.0 part 2 §4.3.1).
+
+The source message is cut as octets, whatever they are. Its MIME header is not among them: the first fragment
+repeats it, with the number of fragments and the sizes. Nothing is held in memory but the envelopes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from gateway.errors import HEADER_INVALID, MEDIA_TYPE_REFUSED, NOT_SUPPORTED, TOO_LARGE, GatewayError
+from gateway.message_model import Body, SlicedBody, UserMessage, as_body
+from gateway.pki import Signer
+from gateway.protocols.as4.envelope_writer import write_as4_envelope
+from gateway.protocols.as4.fragment_header import (
+    FRAGMENT_TYPE,
+    MOST_FRAGMENTS,
+    FragmentHeader,
+    SourceType,
+    write_fragment_header,
+)
+from gateway.protocols.as4.header_reader import read_messaging
+from gateway.protocols.as4.message_sealing import build_parcel
+from gateway.protocols.as4.packaging import check_parts_named, find_messaging, open_as4_package
+from gateway.protocols.core import Parcel
+from gateway.protocols.gzip_content import compress_content
+from gateway.wire import MimePart, WireLimits, parse_media_type
+from gateway.xmlsec import SigningToken, SwaAttachment, write_swa_security
+
+__all__ = ["SplitPlan", "SplitTerms", "plan_split", "seal_fragment"]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTerms:
+    """What is agreed of splitting (part 2 §4.5).
+
+    `fragment_size` are the octets of the largest part, `routing_properties` the message properties that
+    each fragment repeats.
+    """
+
+    fragment_size: int
+    routing_properties: tuple[str, ...] = ()
+    compressed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPlan:
+    """A source message to be cut: its header, its MIME header, and `octets`, which are cut.
+
+    Compressed octets are made anew whenever they are read: who has a place for them puts a stored copy
+    into `octets`, so that each fragment need not compress all before it.
+    """
+
+    unit: UserMessage
+    source: SourceType
+    message_size: int
+    octets: Body
+    terms: SplitTerms
+    action: str | None = None
+
+    @property
+    def fragment_count(self) -> int:
+        """Return the number of fragments."""
+        return -(-self.octets.octet_count // self.terms.fragment_size)
+
+
+def plan_split(parcel: Parcel, terms: SplitTerms, limits: WireLimits) -> SplitPlan:
+    """Return how a source message is split; raise GatewayError for a parcel that is none.
+
+    A source message is a business message of AS4 with parts. It is cut as it is, signed or not: by part 2
+    §4.4.2 the fragments are signed, and the source message is not.
+    """
+    source, action = _read_source_type(parcel)
+    package = open_as4_package(parcel, limits)
+    header = read_messaging(find_messaging(package.envelope))
+    check_parts_named(header.parts, package.parts)
+    if not isinstance(header.unit, UserMessage) or header.bundled:
+        # Part 2 §4.4.2: a PullRequest is never split; a signal beside the message would not be copied.
+        raise GatewayError(NOT_SUPPORTED, "one business message alone is split", "eb3:Messaging")
+    whole = as_body(parcel.get_octets())
+    octets = as_body(compress_content(whole)) if terms.compressed else whole
+    plan = SplitPlan(header.unit, source, whole.octet_count, octets, terms, action)
+    if plan.fragment_count > MOST_FRAGMENTS:
+        detail = f"there would be {plan.fragment_count} fragments, {MOST_FRAGMENTS} are allowed"
+        raise GatewayError(TOO_LARGE, detail, "fragment size")
+    return plan
+
+
+def _read_source_type(parcel: Parcel) -> tuple[SourceType, str | None]:
+    """Return what the Content-Type of a source message says, and its action."""
+    media = parse_media_type(parcel.get_header("Content-Type"))
+    found = media.parameters
+    if media.name != "multipart/related" or "start" not in found:
+        detail = "only a multipart/related message with the parameter start is split"
+        raise GatewayError(MEDIA_TYPE_REFUSED, detail, "Content-Type")
+    values = (found.get("boundary", ""), found["start"].strip("<>"), found.get("start-info"))
+    if any(one != one.strip() or set('"\\<>') & set(one) for one in values if one is not None):
+        raise GatewayError(HEADER_INVALID, "a parameter cannot be repeated as it is", "Content-Type")
+    return SourceType(*values), found.get("action")
+
+
+def seal_fragment(plan: SplitPlan, number: int, message_id: str, signer: Signer) -> Parcel:
+    """Return one fragment, signed and with its own message id; the first one has the number 1."""
+    kept = tuple(one for one in plan.unit.properties if one.name in plan.terms.routing_properties)
+    unit = replace(plan.unit, message_id=message_id, properties=kept, payloads=())
+    envelope = write_as4_envelope(unit, compressed=False)
+    mark = hashlib.sha256(message_id.encode()).hexdigest()[:32]
+    header = _make_fragment_header(plan, number, f"fragment.{message_id}")
+    written = write_fragment_header(header, f"fragment-{mark}")
+    size = plan.terms.fragment_size
+    start = (number - 1) * size
+    piece = SlicedBody(plan.octets, start, min(size, plan.octets.octet_count - start))
+    signed = {
+        envelope.messaging_id: envelope.messaging.encode(),
+        envelope.body_id: envelope.body.encode(),
+        f"fragment-{mark}": written.encode(),
+    }
+    part = SwaAttachment(FRAGMENT_TYPE, piece)
+    token = SigningToken(f"token-{mark}")
+    security = write_swa_security(signed, {header.content_id: part}, signer, token)
+    root = envelope.with_security(security + written)
+    sent = MimePart({"content-type": FRAGMENT_TYPE}, header.content_id, FRAGMENT_TYPE, piece)
+    return build_parcel(root, [sent], message_id)
+
+
+def _make_fragment_header(plan: SplitPlan, number: int, content_id: str) -> FragmentHeader:
+    """Return the header of one fragment; the first states all that one fragment of a group states."""
+    # Part 2 §4.4.2: the group has the name of the source message.
+    header = FragmentHeader(content_id, plan.unit.message_id, number)
+    if number > 1:
+        return header
+    return replace(
+        header,
+        message_size=plan.message_size,
+        count=plan.fragment_count,
+        source=plan.source,
+        action=plan.action,
+        compressed_size=plan.octets.octet_count if plan.terms.compressed else None,
+    )
