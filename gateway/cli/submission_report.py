@@ -9,7 +9,13 @@ from typing import Any
 
 from gateway.cli.verb_groups import Arguments
 
-__all__ = ["describe_open_questions", "make_listen_command", "make_repeat_command", "print_result_report"]
+__all__ = [
+    "describe_open_questions",
+    "make_listen_command",
+    "make_pull_command",
+    "make_repeat_command",
+    "print_result_report",
+]
 
 
 def make_repeat_command(arguments: Arguments, kept: Path) -> str:
@@ -20,6 +26,12 @@ def make_repeat_command(arguments: Arguments, kept: Path) -> str:
 def make_listen_command(arguments: Arguments, folder: str = "results") -> str:
     """Return the command that goes on waiting, and stores what comes in a folder."""
     return shlex.join(["gateway", "listen", *_list_partner_words(arguments), "--folder", folder])
+
+
+def make_pull_command(arguments: Arguments, folder: str = "results") -> str:
+    """Return the command that pulls what waits, and stores it in a folder."""
+    words = [*_list_partner_words(arguments), "--to", arguments.to, "--folder", folder]
+    return shlex.join(["gateway", "pull", *words])
 
 
 def _list_partner_words(arguments: Arguments) -> Iterator[str]:

@@ -413,6 +413,11 @@ VERBS: Final[dict[str, Verb]] = {
         "receive the hub's results and notices as a broker does, until stopped",
         "gateway listen --as broker1 --partner partner --folder results",
     ),
+    "pull": Verb(
+        "pull:pull_messages",
+        "pull the hub's results and notices by AS4 as a broker without a server does",
+        "gateway pull --as broker1 --partner partner --folder results",
+    ),
     "rules ask": Verb(
         "rules:ask_rules",
         "tell which documents goods need: law, organisation, documents, certain or possible",

@@ -11,8 +11,8 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.conformance.partners.broker_client import sign_submission
 from gateway.conformance.partners.partner_identity import read_membership
+from gateway.conformance.partners.sealed_submissions import sign_submission
 from gateway.harmonize import (
     SampleFiling,
     find_broken_rules,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.conformance.partners.broker_client import sign_submission
 from gateway.conformance.partners.partner_identity import read_membership
+from gateway.conformance.partners.sealed_submissions import sign_submission
 from gateway.wire.xml import serialize_element
 from tests.kit.paths import ROOT
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.demo_stage import read_cast
-from gateway.conformance.partners.broker_client import SealedSubmission
 from gateway.conformance.partners.message_handler import EBMS2
 from gateway.conformance.partners.partner_identity import get_current_time
+from gateway.conformance.partners.sealed_submissions import SealedSubmission
 from gateway.message_model import MemoryBody, Payload, StatusRequest, StatusResponse
 from gateway.protocols import SOAP_ACTION, Parcel
 from gateway.share import get_data_folder

@@ -19,15 +19,15 @@ from typing import Any
 from lxml import etree
 
 from gateway.cli.demo_stage import Stage, read_cast
-from gateway.conformance.partners.broker_client import (
-    BrokerClient,
+from gateway.conformance.partners.broker_client import BrokerClient
+from gateway.conformance.partners.journal import read_journal
+from gateway.conformance.partners.partner_identity import read_membership
+from gateway.conformance.partners.sealed_submissions import (
     SealedSubmission,
     make_supplement,
     seal_submission,
     sign_submission,
 )
-from gateway.conformance.partners.journal import read_journal
-from gateway.conformance.partners.partner_identity import read_membership
 from gateway.protocols import Parcel
 from gateway.store import agency_requests, cases, deliveries, messages
 from gateway.store.engine import make_engine, read_transaction

@@ -17,9 +17,9 @@ from typing import Any
 from lxml import etree
 
 from gateway.cli.demo_stage import Cast, Stage, read_cast
-from gateway.conformance.partners.broker_client import SealedSubmission, seal_submission, sign_submission
 from gateway.conformance.partners.http_transport import HttpPoster
 from gateway.conformance.partners.partner_identity import Membership, read_membership
+from gateway.conformance.partners.sealed_submissions import SealedSubmission, seal_submission, sign_submission
 from gateway.store import state_counts
 from gateway.store.engine import make_engine, read_transaction
 from tests.load.case_price import (

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any
 
 import click
 
-from gateway.cli.result_output import count_things, print_json, print_problem, print_sentence
+from gateway.cli.arrival_printing import PARTNER_WORDS, ArrivalPrinter
+from gateway.cli.result_output import count_things, print_problem
 from gateway.cli.shared_options import FILE, json_option, open_tls, tls_options
 from gateway.cli.stop_signals import catch_stop_signals
 from gateway.cli.verb_groups import Arguments, verb
@@ -17,14 +16,13 @@ from gateway.conformance.partners import EndpointListener, MessageFolder, Messag
 
 __all__ = ["receive_messages"]
 
-_PARTNER_WORDS = "the folder with PARTY.key.pem, PARTY.cert.pem, ca.pem, crl.pem, agreement.yaml (default: .)"
 _AT_WORDS = "listen here, if not at the endpoint of the agreement (behind a proxy, which ends TLS)"
 
 
 @verb
 @click.option("--as", "party", required=True, metavar="PARTY", help="the receiving party")
 @click.option("--folder", type=FILE, required=True, metavar="DIR", help="where each message is stored")
-@click.option("--partner", type=FILE, default=Path(), metavar="DIR", help=_PARTNER_WORDS)
+@click.option("--partner", type=FILE, default=Path(), metavar="DIR", help=PARTNER_WORDS)
 @click.option("--agreement", type=FILE, help="the agreement, if not agreement.yaml in that folder")
 @click.option(
     "--hub-certificate", type=FILE, multiple=True, help="the hub's certificate, if not hub.cert.pem"
@@ -37,7 +35,7 @@ def receive_messages(arguments: Arguments) -> int:
     member = read_membership(
         arguments.partner, arguments.party, arguments.agreement, tuple(arguments.hub_certificate)
     )
-    said = _Announcer(arguments.json)
+    said = ArrivalPrinter(arguments.json)
     # Requests are answered in threads, which do not know how this verb prints its problems.
     context = copy_context()
     store = MessageFolder(arguments.folder, lambda words: context.copy().run(print_problem, words))
@@ -54,37 +52,3 @@ def receive_messages(arguments: Arguments) -> int:
             listener.close()
     said.print_line(f"stopped: {count_things(said.count, 'message')} received")
     return 0
-
-
-class _Announcer:
-    """Prints one line for each message, in words or as JSON."""
-
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
-        self.count = 0
-
-    def print_line(self, words: str) -> None:
-        """Print a sentence about the process, not with JSON."""
-        print_sentence(words, as_json=self._as_json)
-        sys.stdout.flush()
-
-    def announce_message(self, row: dict[str, Any]) -> None:
-        """Print the line of a message that is stored."""
-        self.count += 1
-        if self._as_json:
-            print_json({name: row[name] for name in ("at", "file", "message_id", "action", "ref_to", "said")})
-        else:
-            print(f"{row['at']}  {row['action']}  {_describe_content(row['said'])}  {row['file']}")
-        sys.stdout.flush()
-
-
-def _describe_content(said: dict[str, Any]) -> str:
-    if not said["verified"]:
-        return f"NOT VERIFIED: {said['problem']}"
-    about = f"case {said['case_number']}  reference {said['reference'] or '-'}"
-    if "outcome" in said:
-        return f"{about}  {said['outcome']}"
-    if "missing" in said:
-        return f"{about}  HELD until {said['until']}"
-    names = ("organisation", "document", "state", "status_code")
-    return f"{about}  {' '.join(str(said[name]) for name in names if said[name])}"

@@ -1,4 +1,4 @@
-"""``gateway submit``: a reference client for brokers, usable with any hub that supports ebMS 2.0."""
+"""``gateway submit``: a reference client for brokers, usable with any hub that supports ebMS 2.0 or AS4."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from urllib.parse import urlsplit
 
 import click
 
+from gateway.cli.arrival_printing import PARTNER_WORDS
 from gateway.cli.named_files import name_file, read_file, split_named_file
-from gateway.cli.result_output import print_json, print_problem, print_sentence
+from gateway.cli.result_output import count_things, print_json, print_problem, print_sentence
 from gateway.cli.shared_options import FILE, json_option, open_tls, tls_options
 from gateway.cli.submission_report import (
     describe_open_questions,
     make_listen_command,
+    make_pull_command,
     make_repeat_command,
     print_result_report,
 )
@@ -42,7 +44,6 @@ from gateway.errors import MISUSE, GatewayError
 __all__ = ["submit_file"]
 
 _WAIT = 60.0
-_PARTNER_WORDS = "the folder with PARTY.key.pem, PARTY.cert.pem, ca.pem, crl.pem, agreement.yaml (default: .)"
 _HUB_WORDS = "the hub's certificates, if not hub.cert.pem"
 _BUSY_HINT = "where `gateway listen` receives at that address: --wait 0 sends, and the result comes to it"
 _FILE_WORDS = (
@@ -58,7 +59,7 @@ _WAIT_WORDS = "seconds to wait for the result; 0: do not wait"
     "--as", "party", required=True, metavar="PARTY", help="the sending party: its key is PARTY.key.pem"
 )
 @click.option("--to", required=True, metavar="URL", help="the hub's endpoint, for example http://…/msh/ebms2")
-@click.option("--partner", type=FILE, default=Path(), metavar="DIR", help=_PARTNER_WORDS)
+@click.option("--partner", type=FILE, default=Path(), metavar="DIR", help=PARTNER_WORDS)
 @click.option("--agreement", type=FILE, help="the agreement, if not agreement.yaml in that folder")
 @click.option("--hub-certificate", type=FILE, multiple=True, help=_HUB_WORDS)
 @click.option("--attach", multiple=True, metavar="cid=FILE", help="an attachment; repeatable")
@@ -120,7 +121,7 @@ def _open_message(arguments: Arguments, member: Membership) -> SealedSubmission:
     if files:
         raise GatewayError(MISUSE, "a kept message contains its attachments", "--attach")
     with name_file(arguments.file):
-        return read_kept_submission(content, arguments.to)
+        return read_kept_submission(content, arguments.to, member)
 
 
 class _Exchange:
@@ -167,7 +168,7 @@ class _Exchange:
         """Keep the octets, and send them until their receipt; return the problem, if any."""
         try:
             if self._arguments.wait > 0:
-                self._client.start_listening()
+                self._client.start_receiving(self._arguments.to)
             kept = keep_submission(self._folder / "sent", self._message)
             self._client.send_submission(self._message)
         except SendingError as failure:
@@ -204,8 +205,13 @@ class _Exchange:
         return f"{state.sentence}: {failure}"
 
     def _await_result(self) -> str | None:
-        wait = self._arguments.wait
-        row = self._client.wait_for_result(self._message, wait)
+        try:
+            row = self._client.wait_for_result(self._message, self._arguments.wait)
+        except GatewayError as problem:
+            self.hints.append(f"to go on waiting: {self._make_waiting_command()}")
+            return f"the result is not there: {problem}"
+        finally:
+            self._keep_others()
         news = summarize_notices(self._client.list_notices(self._message))
         self.told |= {name: news[name] for name in ("case_number", "state", "questions")}
         if row is None:
@@ -228,8 +234,20 @@ class _Exchange:
         if news["applications"] or "held" in news:
             self.keeps_files = True
             self.hints.append(f"the notices are in {self._folder}")
-        self.hints.append(f"to go on waiting: {make_listen_command(self._arguments)}")
+        self.hints.append(f"to go on waiting: {self._make_waiting_command()}")
         return f"no result within {self._arguments.wait:g} s"
+
+    def _make_waiting_command(self) -> str:
+        make = make_listen_command if self._client.awaits_posts else make_pull_command
+        return make(self._arguments)
+
+    def _keep_others(self) -> None:
+        """Keep the folder where messages about other submissions have come: they are acknowledged."""
+        count = self._client.count_others(self._message)
+        if count:
+            self.keeps_files = True
+            self.told |= {"others": count, "folder": str(self._folder)}
+            self._say(f"{count_things(count, 'message')} about other submissions: in {self._folder}")
 
 
 def _read_agreed_patience(

@@ -4,10 +4,6 @@ from .agency_documents import build_acknowledgment as build_acknowledgment
 from .agency_plan import read_agency_plans as read_agency_plans
 from .broker_client import BrokerClient as BrokerClient
 from .broker_client import ResendPolicy as ResendPolicy
-from .broker_client import SealedSubmission as SealedSubmission
-from .broker_client import make_supplement as make_supplement
-from .broker_client import seal_submission as seal_submission
-from .broker_client import sign_submission as sign_submission
 from .case_news import summarize_notices as summarize_notices
 from .changed_items import change_items as change_items
 from .customs import CustomsSimulator as CustomsSimulator
@@ -29,6 +25,7 @@ from .kept_submissions import read_kept_submission as read_kept_submission
 from .message_folder import MessageFolder as MessageFolder
 from .message_handler import EBMS2 as EBMS2
 from .message_handler import MessageHandler as MessageHandler
+from .message_puller import MessagePuller as MessagePuller
 from .misbehavior import BROKER_MISBEHAVIORS as BROKER_MISBEHAVIORS
 from .misbehavior import CUSTOMS_MISBEHAVIORS as CUSTOMS_MISBEHAVIORS
 from .misbehavior import Misbehavior as Misbehavior
@@ -42,6 +39,10 @@ from .partner_identity import read_identity as read_identity
 from .partner_identity import read_membership as read_membership
 from .payment_provider import PaymentProvider as PaymentProvider
 from .requirement_calls import say_requirement_result as say_requirement_result
+from .sealed_submissions import SealedSubmission as SealedSubmission
+from .sealed_submissions import make_supplement as make_supplement
+from .sealed_submissions import seal_submission as seal_submission
+from .sealed_submissions import sign_submission as sign_submission
 from .sending_outcome import SendingError as SendingError
 from .sending_outcome import SendingState as SendingState
 from .soap_endpoint import CONTENT_TYPE as CONTENT_TYPE

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import mimetypes
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
-
-from lxml import etree
 
 from gateway.conformance.partners.endpoint_listener import EndpointListener
 from gateway.conformance.partners.http_transport import (
@@ -22,125 +19,24 @@ from gateway.conformance.partners.http_transport import (
     NotConnectedError,
 )
 from gateway.conformance.partners.message_handler import (
-    EBMS2,
     MessageHandler,
+    make_signal_headers,
     read_signal_error,
 )
-from gateway.conformance.partners.partner_identity import Membership, get_current_time
+from gateway.conformance.partners.message_puller import MessagePuller
+from gateway.conformance.partners.partner_identity import Membership
+from gateway.conformance.partners.sealed_submissions import SealedSubmission
 from gateway.conformance.partners.sending_outcome import conclude_sending, raise_for_status
 from gateway.errors import (
     RECEIPT_MISSING,
-    RULE_BROKEN,
     UNREACHABLE,
     GatewayError,
 )
-from gateway.message_model import ErrorSignal, MemoryBody, Payload, Receipt, UserMessage
-from gateway.protocols import SOAP_ACTION, Parcel, SentUnit
-from gateway.recognition import is_vouched_document, open_vouched_document
-from gateway.wire import DS, SUB, parse_xml, serialize_element
-from gateway.xmlsec import sign_document
+from gateway.message_model import ErrorSignal, MemoryBody, Receipt, UserMessage
+from gateway.protocols import Parcel
 
-_ACTIONS: Final = {"9": "Submit", "35": "Supplement", "13": "Amend", "1": "Withdraw"}
-
-
-@dataclass(frozen=True, slots=True)
-class SealedSubmission:
-    """A sealed submission: the octets of every attempt, and the data for checking its receipt."""
-
-    unit: UserMessage
-    reference: str
-    parcel: Parcel
-    sent: SentUnit
-    url: str
-
-    @property
-    def http_headers(self) -> dict[str, str]:
-        """Return the HTTP headers of an attempt."""
-        return {"SOAPAction": SOAP_ACTION, **self.parcel.headers}
-
-    @property
-    def body_octets(self) -> bytes:
-        """Return the octets of an attempt."""
-        return self.parcel.read_octets()
-
-
-def sign_submission(content: bytes, membership: Membership) -> etree._Element:
-    """Return the submission in `content`, signed by us unless it is already signed."""
-    root = parse_xml(content)
-    if root.find(f"{{{DS}}}Signature") is None:
-        sign_document(root, membership.identity.signer, now=get_current_time())
-    return root
-
-
-def seal_submission(
-    root: etree._Element,
-    attachments: Mapping[str, bytes],
-    membership: Membership,
-    url: str = "",
-    conversation: str | None = None,
-) -> SealedSubmission:
-    """Seal a signed submission with its attachments; `url` replaces the agreed endpoint of the hub.
-
-    A vouched document is sent unchanged; its function and reference are read from the party's
-    document in it.
-    """
-    submission = (
-        parse_xml(open_vouched_document(serialize_element(root)).document)
-        if is_vouched_document(root)
-        else root
-    )
-    function = (submission.findtext(f"{{{SUB}}}Function") or "").strip()
-    if function not in _ACTIONS:
-        raise GatewayError(RULE_BROKEN, f"Function is one of {', '.join(_ACTIONS)}", "/Submission/Function")
-    pmode = membership.get_outgoing_pmode(_ACTIONS[function])
-    context = membership.build_context()
-    message_id = context.make_message_id()
-    kinds = {one.get("cid", ""): one.get("mediaType", "") for one in submission.iter(f"{{{SUB}}}Attachment")}
-    further = tuple(
-        Payload(cid, kinds.get(cid) or _guess_media_type(cid), data) for cid, data in attachments.items()
-    )
-    unit = membership.make_user_message(
-        _ACTIONS[function],
-        message_id,
-        context.now,
-        conversation_id=conversation or message_id,
-        payloads=(Payload(f"submission.{message_id}", "application/xml", serialize_element(root)), *further),
-    )
-    parcel = EBMS2.seal((unit,), pmode, context)
-    reference = (submission.findtext(f"{{{SUB}}}Reference") or "").strip()
-    return SealedSubmission(
-        unit, reference, parcel, EBMS2.read_sent_unit(parcel, context.limits), url or pmode.endpoint or ""
-    )
-
-
-def make_supplement(content: bytes, application: str, changes: Mapping[str, str]) -> bytes:
-    """Return the unsigned supplement to a submission: one application with some of its fields changed.
-
-    `changes` has new texts by the local name of the field; the other applications are left
-    out.
-    """
-    root = parse_xml(content)
-    for old in root.findall(f"{{{DS}}}Signature"):
-        root.remove(old)
-    for one in root.findall(f"{{{SUB}}}Application"):
-        if one.get("id") != application:
-            root.remove(one)
-            continue
-        for field in one.iter("*"):
-            new = changes.get(etree.QName(field).localname)
-            if new is not None and not len(field):
-                field.text = new
-    function = root.find(f"{{{SUB}}}Function")
-    if function is None or root.find(f"{{{SUB}}}Application") is None:
-        raise GatewayError(
-            RULE_BROKEN, f"there is no application {application[:40]!r}", "/Submission/Application"
-        )
-    function.text = "35"
-    return serialize_element(root)
-
-
-def _guess_media_type(cid: str) -> str:
-    return mimetypes.guess_type(Path(cid).name)[0] or "application/octet-stream"
+#: Seconds between two turns of pulling.
+_PULL_EVERY: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +71,21 @@ class BrokerClient:
         self._news = threading.Condition()
         self.handler = MessageHandler(membership, folder, listener=self._record_arrival)
         self._listener: EndpointListener | None = None
+        self._puller: MessagePuller | None = None
+
+    def start_receiving(self, url: str) -> None:
+        """Get ready for what the hub tells: listen where it posts to us, and pull the rest from `url`."""
+        if self._membership.awaits_posts:
+            self.start_listening()
+        if self._membership.list_pulled_pmodes():
+            self._puller = MessagePuller(
+                self._membership, self.handler, url, self._patience.answer, self._tls
+            )
+
+    @property
+    def awaits_posts(self) -> bool:
+        """Return whether the hub posts anything to us."""
+        return self._membership.awaits_posts
 
     def start_listening(self) -> str:
         """Listen at the endpoint that the agreement names for us; return it."""
@@ -183,9 +94,11 @@ class BrokerClient:
         return self._listener.endpoint
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening and pulling."""
         if self._listener is not None:
             self._listener.close()
+        if self._puller is not None:
+            self._puller.close()
 
     def send_submission(self, submission: SealedSubmission) -> None:
         """Send until a valid receipt has arrived; the same octets on every attempt.
@@ -193,7 +106,7 @@ class BrokerClient:
         Raises SendingError, which says what is known: GW602 for a refusal, GW309 for a receipt
         that does not match, GW601 or GW308 when no attempt was answered.
         """
-        self.handler.expect_receipt(submission.sent)
+        self.handler.expect_receipt(submission.sent, submission.parcel)
         with closing(HttpPoster(submission.url, self._patience.answer, self._tls)) as poster:
             self._send_until_receipt(submission, poster)
 
@@ -218,20 +131,26 @@ class BrokerClient:
         if submission.unit.ack_requested is None and 200 <= answer.status < 300 and not answer.body.strip():
             return
         if answer.body.strip() and (answer.status == 500 or 200 <= answer.status < 300):
-            self._verify_answer(submission, answer)
+            self._verify_answer(submission, answer, poster)
         elif 200 <= answer.status < 300:
             self._await_receipt(submission)
         else:
             raise_for_status(answer, submission.url)
 
-    def _verify_answer(self, submission: SealedSubmission, answer: HttpReply) -> None:
+    def _verify_answer(self, submission: SealedSubmission, answer: HttpReply, poster: HttpPoster) -> None:
         parcel = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
-        opened = EBMS2.open(parcel, self._membership.build_context(), submission.sent)
+        context = self._membership.build_context()
+        opened = self._membership.core.open(parcel, context, submission.sent)
         for unit in opened.units:
             if isinstance(unit, ErrorSignal) and (problem := read_signal_error(unit)) is not None:
                 raise problem
         if not any(isinstance(unit, Receipt) for unit in opened.units):
             raise GatewayError(RECEIPT_MISSING, "the answer contains no receipt", "eb:Acknowledgment")
+        if isinstance(opened.unit, UserMessage):
+            # The Result was ready in time. Where its receipt does not arrive, the hub sends it again.
+            receipt = self.handler.keep_fetched(opened, context)
+            with suppress(GatewayError):
+                poster.post(make_signal_headers(receipt.content_type), receipt.body)
 
     def _await_receipt(self, submission: SealedSubmission) -> None:
         """Wait for a receipt that the hub sends in a separate POST."""
@@ -263,20 +182,50 @@ class BrokerClient:
         return [row["said"] for row in rows if row["action"] == "Notice" and row["said"]["verified"]]
 
     def wait_for_result(self, submission: SealedSubmission, seconds: float) -> dict[str, Any] | None:
-        """Wait for the Result of a submission and return its row; print the notices before it."""
+        """Wait for the Result of a submission and return its row; print the notices before it.
+
+        Raises the problem of a PullRequest that is refused, or of a pulled message that is not good.
+        """
         end = time.monotonic() + seconds
-        while True:
-            with self._news:
-                while not self._arrived and (left := end - time.monotonic()) > 0:
-                    self._news.wait(left)
-                fresh, self._arrived = self._arrived, []
-            if not fresh:
-                return None
+        while fresh := self._await_arrivals(end):
             for row in fresh:
                 if _is_about_submission(row, submission):
                     if row["action"] == "Result":
                         return row
                     self._say(f"{row['action']}: {_format_notice(row['said'])}")
+        return None
+
+    def count_others(self, submission: SealedSubmission) -> int:
+        """Return how many messages have come that are not about a submission."""
+        return sum(not _is_about_submission(row, submission) for row in self.handler.list_rows())
+
+    def _await_arrivals(self, end: float) -> list[dict[str, Any]]:
+        """Return what has come since the last time, pulled or posted; empty when the time is over."""
+        while True:
+            failed = self._pull_arrivals()
+            with self._news:
+                left = end - time.monotonic()
+                if not self._arrived and left > 0:
+                    self._news.wait(left if self._puller is None else min(left, _PULL_EVERY))
+                fresh, self._arrived = self._arrived, []
+            if fresh:
+                return fresh
+            if time.monotonic() >= end:
+                if failed is not None:
+                    raise failed
+                return []
+
+    def _pull_arrivals(self) -> GatewayError | None:
+        """Pull what waits; return why the hub could not be asked, where asking again may succeed."""
+        if self._puller is None:
+            return None
+        try:
+            self._puller.pull_messages()
+        except GatewayError as problem:
+            if problem.problem is not UNREACHABLE:
+                raise
+            return problem
+        return None
 
 
 def _describe_retry(problem: GatewayError) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from gateway.conformance.partners.broker_client import SealedSubmission
-from gateway.conformance.partners.message_handler import EBMS2
+from gateway.conformance.partners.partner_identity import Membership
+from gateway.conformance.partners.sealed_submissions import SealedSubmission
 from gateway.errors import DOCUMENT_INVALID, MISUSE, GatewayError
 from gateway.message_model import MemoryBody, UserMessage
 from gateway.protocols import Parcel
@@ -43,16 +44,30 @@ def keep_submission(folder: Path, submission: SealedSubmission) -> Path:
     return path
 
 
-def read_kept_submission(content: bytes, url: str) -> SealedSubmission:
-    """Return the submission that `keep_submission` wrote, to be sent to `url` unchanged."""
+def read_kept_submission(content: bytes, url: str, membership: Membership) -> SealedSubmission:
+    """Return the submission that `keep_submission` wrote, to be sent to `url` unchanged.
+
+    It is read as a message of the protocol of our agreement.
+    """
     message = read_http_message(content)
     names = ("Content-Type", "SOAPAction")
     headers = {name: message.headers[name.lower()] for name in names if name.lower() in message.headers}
     parcel = Parcel(headers, MemoryBody(message.body))
-    sent = EBMS2.read_sent_unit(parcel, DEFAULT_LIMITS)
+    sent = membership.core.read_sent_unit(parcel, DEFAULT_LIMITS)
     unit = sent.unit
-    if not isinstance(unit, UserMessage) or not unit.payloads:
+    # What was encrypted for the hub cannot be read here again.
+    is_hidden = parcel.get_header("Content-Type").startswith("multipart/")
+    if not isinstance(unit, UserMessage) or not (unit.payloads or is_hidden):
         raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
-    root = parse_xml(unit.payloads[0].content)
-    reference = (root.findtext(f"{{{SUB}}}Reference") or "").strip()
-    return SealedSubmission(unit, reference, parcel, sent, url)
+    if unit.ack_requested is None:
+        # A message of AS4 does not ask for its receipt: its P-Mode does.
+        agreed = membership.make_ack_request(membership.get_outgoing_pmode(unit.action))
+        unit = replace(unit, ack_requested=agreed)
+    return SealedSubmission(unit, _read_reference(unit), parcel, sent, url)
+
+
+def _read_reference(unit: UserMessage) -> str:
+    """Return the Reference of the submission in a message; empty where it cannot be read."""
+    if not unit.payloads:
+        return ""
+    return (parse_xml(unit.payloads[0].content).findtext(f"{{{SUB}}}Reference") or "").strip()

@@ -6,7 +6,7 @@ import base64
 import re
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +17,11 @@ from gateway.conformance.partners.hub_documents import read_hub_document
 from gateway.conformance.partners.message_folder import JournalStore, MessageStore
 from gateway.conformance.partners.misbehavior import Misbehavior, take_misbehavior
 from gateway.conformance.partners.partner_identity import Membership
-from gateway.errors import MESSAGE_ID_REUSED, NO_ROOM, REFUSED_FOR_GOOD, GatewayError
+from gateway.errors import MESSAGE_ID_REUSED, NO_ROOM, NOT_SUPPORTED, REFUSED_FOR_GOOD, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Ping, Receipt, UserMessage
 from gateway.protocols import PROTOCOLS, SOAP_ACTION, OpenedMessage, Parcel, ProtocolContext, SentUnit
 
-__all__ = ["EBMS2", "MessageHandler", "read_signal_error"]
+__all__ = ["EBMS2", "MessageHandler", "make_signal_headers", "read_signal_error"]
 
 EBMS2: Final = PROTOCOLS["ebms2"]
 _OWN_ID: Final = re.compile(r"^GW[0-9]{3} ")
@@ -47,12 +47,13 @@ class MessageHandler:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.membership = membership
+        self._core = membership.core
         self._mischief = mischief
         self._listener = listener
         self._store = store or JournalStore(folder)
         self._tls = tls
         self._known = {row["message_id"]: row for row in self._store.read_rows()}
-        self._expected: dict[str, SentUnit] = {}
+        self._expected: dict[str, tuple[SentUnit, Parcel]] = {}
         self._settled: dict[str, GatewayError | None] = {}
         self._lock = threading.Lock()
         self._heard = threading.Condition(self._lock)
@@ -68,12 +69,12 @@ class MessageHandler:
             "SOAPAction": request.headers.get("soapaction", ""),
         }
         parcel = Parcel(headers, MemoryBody(request.body))
-        context = self.membership.build_context()
+        context = replace(self.membership.build_context(), find_sent_parcel=self._find_sent_parcel)
         try:
-            return self._answer_unit(EBMS2.open(parcel, context), context)
+            return self._answer_unit(self._core.open(parcel, context), context)
         except GatewayError as problem:
             self._store.write_refusal(problem)
-            refusal = EBMS2.reject_parcel(problem, parcel, context)
+            refusal = self._core.reject_parcel(problem, parcel, context)
             return _make_parcel_reply(refusal.parcel, refusal.status)
         except OSError as problem:
             # Nothing is acknowledged that is not on disk: the hub sends it again.
@@ -85,10 +86,33 @@ class MessageHandler:
         with self._lock:
             return list(self._known.values())
 
-    def expect_receipt(self, sent: SentUnit) -> None:
-        """Register a sent unit, in case the hub sends its receipt in a separate POST."""
+    def expect_receipt(self, sent: SentUnit, parcel: Parcel) -> None:
+        """Register a sent unit and its parcel, in case the hub sends its receipt in a separate POST."""
         with self._lock:
-            self._expected[sent.unit.message_id] = sent
+            self._expected[sent.unit.message_id] = sent, parcel
+
+    def keep_fetched(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
+        """Store a message that came in an answer to us, once; return its receipt, which is to be posted.
+
+        Raises GW312 for another message under a known MessageId, and GW904 where nothing can be written.
+        """
+        unit = opened.unit
+        if not isinstance(unit, UserMessage):
+            raise GatewayError(NOT_SUPPORTED, f"a {type(unit).__name__} in an answer", "Messaging")
+        try:
+            row = self._store_once(unit, opened, context)
+        except OSError as problem:
+            raise GatewayError(NO_ROOM, f"cannot store: {problem.strerror}", "folder") from None
+        return _make_receipt(row)
+
+    def keep_refusal(self, problem: GatewayError) -> None:
+        """Store why a message was refused that came in an answer to us."""
+        self._store.write_refusal(problem)
+
+    def _find_sent_parcel(self, _protocol: str, message_id: str) -> Parcel | None:
+        with self._lock:
+            found = self._expected.get(message_id)
+        return found[1] if found is not None else None
 
     def wait_for_receipt(self, message_id: str, seconds: float) -> tuple[bool, GatewayError | None]:
         """Wait for the receipt of a message; return whether an answer arrived, and its problem."""
@@ -102,7 +126,7 @@ class MessageHandler:
             return self._keep_message(unit, opened, context)
         if isinstance(unit, Ping):
             return _make_parcel_reply(
-                EBMS2.seal((EBMS2.make_pong(unit, context),), opened.pmode, context), 200
+                self._core.seal((self._core.make_pong(unit, context),), opened.pmode, context), 200
             )
         if isinstance(unit, Receipt | ErrorSignal):
             self._settle_signal(unit, opened)
@@ -111,12 +135,13 @@ class MessageHandler:
     def _settle_signal(self, unit: Receipt | ErrorSignal, opened: OpenedMessage) -> None:
         problem: GatewayError | None = None
         with self._heard:
-            sent = self._expected.get(unit.ref_to_message_id or "")
-            if sent is None:
+            expected = self._expected.get(unit.ref_to_message_id or "")
+            if expected is None:
                 self._store.write_signal(opened)
                 return
+            sent = expected[0]
             try:
-                EBMS2.check_answer(opened, sent)
+                self._core.check_answer(opened, sent)
                 if isinstance(unit, ErrorSignal):
                     problem = read_signal_error(unit)
             except GatewayError as wrong:
@@ -126,6 +151,13 @@ class MessageHandler:
 
     def _keep_message(self, unit: UserMessage, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
         """Store a message once and return its receipt, with the same octets each time."""
+        row = self._store_once(unit, opened, context)
+        return self._make_receipt_reply(unit, opened, (row, context))
+
+    def _store_once(
+        self, unit: UserMessage, opened: OpenedMessage, context: ProtocolContext
+    ) -> dict[str, Any]:
+        """Return the row of a message, which is new or known; raise GW312 for another under its id."""
         with self._lock:
             row = self._known.get(unit.message_id)
         if row is None:
@@ -139,12 +171,13 @@ class MessageHandler:
                 self._listener(row)
         if row["identity"] != opened.identity:
             raise GatewayError(MESSAGE_ID_REUSED, "another message has this MessageId", "eb:MessageId")
-        return self._make_receipt_reply(unit, opened, (row, context))
+        return row
 
     def _make_message_row(
         self, unit: UserMessage, opened: OpenedMessage, context: ProtocolContext
     ) -> dict[str, Any]:
-        sealed = EBMS2.seal((EBMS2.make_receipt(opened, context),), opened.pmode, context)
+        receipt = self._core.make_receipt(opened, context)
+        sealed = self._core.seal((receipt,), opened.pmode, context)
         return {
             "message_id": unit.message_id,
             "action": unit.action,
@@ -168,10 +201,10 @@ class MessageHandler:
             return _NOTHING
         if take_misbehavior(self._mischief, "garbage"):
             return HttpReply(200, "text/xml", b"<soap:Envelope>\xff</nothing>")
-        receipt = HttpReply(200, row["receipt_type"], base64.b64decode(row["receipt"]))
+        receipt = _make_receipt(row)
         if take_misbehavior(self._mischief, "bad-receipt"):
-            receipt = _make_parcel_reply(_make_bad_receipt(opened, context), 200)
-        if EBMS2.has_synchronous_answer(unit, opened.pmode):
+            receipt = _make_parcel_reply(self._make_bad_receipt(opened, context), 200)
+        if self._core.has_synchronous_answer(unit, opened.pmode):
             return receipt
         self._post_receipt(receipt, (opened.pmode.reply_endpoint if opened.pmode else None) or "")
         return _NOTHING
@@ -179,10 +212,20 @@ class MessageHandler:
     def _post_receipt(self, receipt: HttpReply, endpoint: str) -> None:
         def send_receipt() -> None:
             with suppress(GatewayError), closing(HttpPoster(endpoint, tls=self._tls)) as poster:
-                headers = {"Content-Type": receipt.content_type, "SOAPAction": SOAP_ACTION}
-                poster.post(headers, receipt.body)
+                poster.post(make_signal_headers(receipt.content_type), receipt.body)
 
         threading.Thread(target=send_receipt, daemon=True).start()
+
+    def _make_bad_receipt(self, opened: OpenedMessage, context: ProtocolContext) -> Parcel:
+        good = self._core.make_receipt(opened, context)
+        references = tuple(replace(one, digest=bytes(reversed(one.digest))) for one in good.references)
+        return self._core.seal((replace(good, references=references),), opened.pmode, context)
+
+
+def make_signal_headers(content_type: str) -> dict[str, str]:
+    """Return the HTTP headers of a signal that is posted; only SOAP 1.1 has SOAPAction."""
+    action = {"SOAPAction": SOAP_ACTION} if content_type.startswith("text/xml") else {}
+    return {"Content-Type": content_type, **action}
 
 
 def read_signal_error(signal: ErrorSignal) -> GatewayError | None:
@@ -196,10 +239,8 @@ def read_signal_error(signal: ErrorSignal) -> GatewayError | None:
     return GatewayError(REFUSED_FOR_GOOD, detail, worst.location[:300], theirs=worst.description[:500])
 
 
-def _make_bad_receipt(opened: OpenedMessage, context: ProtocolContext) -> Parcel:
-    good = EBMS2.make_receipt(opened, context)
-    references = tuple(replace(one, digest=bytes(reversed(one.digest))) for one in good.references)
-    return EBMS2.seal((replace(good, references=references),), opened.pmode, context)
+def _make_receipt(row: Mapping[str, Any]) -> HttpReply:
+    return HttpReply(200, row["receipt_type"], base64.b64decode(row["receipt"]))
 
 
 def _make_parcel_reply(parcel: Parcel | None, status: int) -> HttpReply:

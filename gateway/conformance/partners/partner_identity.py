@@ -26,7 +26,13 @@ from gateway.pki import (
     read_certificate,
     read_certificates,
 )
-from gateway.protocols import EncryptionResources, ProtocolContext, make_sequence_number
+from gateway.protocols import (
+    PROTOCOLS,
+    EncryptionResources,
+    ProtocolContext,
+    ProtocolCore,
+    make_sequence_number,
+)
 
 #: The file of a partner folder with the certificate for which payloads to the hub are encrypted.
 RECEIVER_FILE: Final = "hub.encryption.cert.pem"
@@ -129,6 +135,23 @@ class Membership:
     theirs: frozenset[PartyId]
 
     @property
+    def core(self) -> ProtocolCore:
+        """Return the protocol of the agreement."""
+        return PROTOCOLS[self.book.pmodes[0].protocol]
+
+    @property
+    def awaits_posts(self) -> bool:
+        """Return whether the hub posts to us: messages that we do not pull, or signals about ours."""
+        to_us = (one for one in self.book.pmodes if one.to_party[0] in self.ours)
+        by_us = (one for one in self.book.pmodes if one.from_party[0] in self.ours)
+        return any(one.pull is None for one in to_us) or any(one.posts_signals for one in by_us)
+
+    def list_pulled_pmodes(self) -> tuple[PMode, ...]:
+        """Return one P-Mode of each channel from which we pull."""
+        found = self.book.list_pulling_pmodes(self.ours, get_current_time())
+        return tuple({one.pull_channel: one for one in found}.values())
+
+    @property
     def listening_endpoint(self) -> str | None:
         """Return our URL in the agreement."""
         urls = (one.endpoint for one in self.book.pmodes if one.to_party[0] in self.ours)
@@ -145,6 +168,12 @@ class Membership:
             PMODE_UNKNOWN, f"no active P-Mode permits this party to send {action[:40]!r}", "agreement"
         )
 
+    @staticmethod
+    def make_ack_request(pmode: PMode) -> AckRequest | None:
+        """Return the receipt that is agreed for messages of a P-Mode, None where none is."""
+        terms = pmode.reliability
+        return AckRequest(terms.ack_signed != "never") if terms.ack_requested != "never" else None
+
     def make_user_message(self, action: str, message_id: str, at: datetime, **fields: Any) -> UserMessage:
         """Return a message to the hub with the agreed values, overridden by `fields`."""
         pmode = self.get_outgoing_pmode(action)
@@ -160,7 +189,7 @@ class Membership:
             service_type=pmode.service_type,
             action=action,
             duplicate_elimination=terms.duplicate_elimination != "never",
-            ack_requested=AckRequest(terms.ack_signed != "never") if terms.ack_requested != "never" else None,
+            ack_requested=self.make_ack_request(pmode),
             sync_reply=pmode.sync_reply_mode != "none",
             # Each message is sent when the one before it is acknowledged: so each may begin anew.
             sequence=make_sequence_number(0) if terms.message_order else None,

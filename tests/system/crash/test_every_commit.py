@@ -21,7 +21,7 @@ import pytest
 from lxml import etree
 
 from gateway.cli.demo_stage import read_cast
-from gateway.conformance.partners.broker_client import SealedSubmission
+from gateway.conformance.partners.sealed_submissions import SealedSubmission
 from gateway.message_model import MemoryBody, Ping
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import messages

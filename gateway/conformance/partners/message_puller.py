@@ -1,0 +1,134 @@
+"""A broker's client without a server: pulls what waits for it, stores it, and posts its receipt."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final
+
+from gateway.agreements import PMode
+from gateway.conformance.partners.http_transport import HttpPoster, HttpReply
+from gateway.conformance.partners.message_handler import (
+    MessageHandler,
+    make_signal_headers,
+    read_signal_error,
+)
+from gateway.conformance.partners.partner_identity import Membership
+from gateway.conformance.partners.sending_outcome import raise_for_status
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, MISUSE, GatewayError
+from gateway.message_model import ErrorSignal, MemoryBody, PullRequest, UserMessage
+from gateway.protocols import Parcel, ProtocolContext, SentUnit
+
+__all__ = ["MessagePuller"]
+
+#: So many messages of one channel are pulled in one turn.
+_MOST: Final = 1000
+
+
+class MessagePuller:
+    """Pulls from every channel of an agreement; `handler` stores each message once.
+
+    `url` replaces the agreed endpoint of the hub. `tls` has the trust anchors and the client
+    certificate; by default the operating system's anchors are used.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        handler: MessageHandler,
+        url: str = "",
+        time_out: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Raise GW808 where the agreement has nothing that is pulled, or no endpoint of the hub."""
+        self._membership = membership
+        self._handler = handler
+        self._channels = membership.list_pulled_pmodes()
+        if not self._channels:
+            raise GatewayError(MISUSE, "by the agreement this party pulls nothing now", "agreement")
+        agreed = next((one.reply_endpoint for one in self._channels if one.reply_endpoint), "")
+        self._poster = HttpPoster(url or agreed, time_out, tls)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._poster.close()
+
+    def pull_messages(self) -> int:
+        """Pull from each channel until nothing waits there; return how many messages came.
+
+        Raises GatewayError: GW601 where the hub cannot be reached, GW602 for a refusal, and the
+        problem of a message that was refused here, which the hub has been told.
+        """
+        return sum(map(self._empty_channel, self._channels))
+
+    def _empty_channel(self, pmode: PMode) -> int:
+        came: set[str] = set()
+        while len(came) < _MOST:
+            message_id = self._pull_message(pmode)
+            # A message that is given twice has a receipt that did not arrive: the next turn repeats it.
+            if message_id is None or message_id in came:
+                break
+            came.add(message_id)
+        return len(came)
+
+    def _pull_message(self, pmode: PMode) -> str | None:
+        """Pull once, store what came, and post its receipt; return its MessageId, None where nothing was."""
+        membership = self._membership
+        context = membership.build_context()
+        asked = PullRequest(
+            message_id=context.make_message_id(),
+            conversation_id="",
+            sender=pmode.receiver,
+            receiver=pmode.sender,
+            agreement=pmode.agreement,
+            timestamp=context.now,
+            mpc=pmode.pull_channel,
+        )
+        parcel = membership.core.seal((asked,), pmode, context)
+        answer = self._post(dict(parcel.headers), parcel.read_octets())
+        if not answer.body.strip():
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, "it answered a PullRequest with nothing", "HTTP")
+        found = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
+        try:
+            opened = membership.core.open(found, context, SentUnit(asked))
+            if isinstance(opened.unit, ErrorSignal):
+                return self._read_error(opened.unit)
+            receipt = self._handler.keep_fetched(opened, context)
+        except GatewayError as problem:
+            self._report_refusal(problem, found, context)
+            raise
+        self._post_signal(receipt)
+        return opened.unit.message_id
+
+    @staticmethod
+    def _read_error(unit: ErrorSignal) -> None:
+        """Return None for the warning that nothing waits; raise for an error."""
+        problem = read_signal_error(unit)
+        if problem is not None:
+            raise problem
+
+    def _report_refusal(self, problem: GatewayError, found: Parcel, context: ProtocolContext) -> None:
+        """Store why a pulled message is refused, and tell the hub; nothing is told of an error of its own."""
+        if not isinstance(problem.heard, UserMessage):
+            return
+        self._handler.keep_refusal(problem)
+        refusal = self._membership.core.reject_parcel(problem, found, context)
+        if refusal.parcel is not None:
+            kind = refusal.parcel.get_header("Content-Type")
+            self._post_signal(HttpReply(200, kind, refusal.parcel.read_octets()))
+
+    def _post_signal(self, signal: HttpReply) -> None:
+        """Post a receipt or an error; raise for an error in the answer."""
+        answer = self._post(make_signal_headers(signal.content_type), signal.body)
+        if not answer.body.strip():
+            return
+        back = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
+        # It is only told to a person: nothing depends on who wrote it.
+        unit = self._membership.core.read_sent_unit(back, self._membership.build_context().limits).unit
+        if isinstance(unit, ErrorSignal):
+            self._read_error(unit)
+
+    def _post(self, headers: dict[str, str], body: bytes) -> HttpReply:
+        answer = self._poster.post(headers, body)
+        if not (200 <= answer.status < 300 or (answer.status == 500 and answer.body.strip())):
+            raise_for_status(answer, self._poster.url)
+        return answer

@@ -1,0 +1,127 @@
+"""Seals a broker's submission into one message, and makes the supplement to one."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lxml import etree
+
+from gateway.conformance.partners.partner_identity import Membership, get_current_time
+from gateway.errors import RULE_BROKEN, GatewayError
+from gateway.message_model import Payload, UserMessage
+from gateway.protocols import Parcel, SentUnit
+from gateway.recognition import is_vouched_document, open_vouched_document
+from gateway.wire import DS, SUB, parse_xml, serialize_element
+from gateway.xmlsec import sign_document
+
+__all__ = ["SealedSubmission", "make_supplement", "seal_submission", "sign_submission"]
+
+_ACTIONS: Final = {"9": "Submit", "35": "Supplement", "13": "Amend", "1": "Withdraw"}
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSubmission:
+    """A sealed submission: the octets of every attempt, and the data for checking its receipt."""
+
+    unit: UserMessage
+    reference: str
+    parcel: Parcel
+    sent: SentUnit
+    url: str
+
+    @property
+    def http_headers(self) -> dict[str, str]:
+        """Return the HTTP headers of an attempt."""
+        return dict(self.parcel.headers)
+
+    @property
+    def body_octets(self) -> bytes:
+        """Return the octets of an attempt."""
+        return self.parcel.read_octets()
+
+
+def sign_submission(content: bytes, membership: Membership) -> etree._Element:
+    """Return the submission in `content`, signed by us unless it is already signed."""
+    root = parse_xml(content)
+    if root.find(f"{{{DS}}}Signature") is None:
+        sign_document(root, membership.identity.signer, now=get_current_time())
+    return root
+
+
+def seal_submission(
+    root: etree._Element,
+    attachments: Mapping[str, bytes],
+    membership: Membership,
+    url: str = "",
+    conversation: str | None = None,
+) -> SealedSubmission:
+    """Seal a signed submission with its attachments; `url` replaces the agreed endpoint of the hub.
+
+    A vouched document is sent unchanged; its function and reference are read from the party's
+    document in it.
+    """
+    submission = (
+        parse_xml(open_vouched_document(serialize_element(root)).document)
+        if is_vouched_document(root)
+        else root
+    )
+    function = (submission.findtext(f"{{{SUB}}}Function") or "").strip()
+    if function not in _ACTIONS:
+        raise GatewayError(RULE_BROKEN, f"Function is one of {', '.join(_ACTIONS)}", "/Submission/Function")
+    pmode = membership.get_outgoing_pmode(_ACTIONS[function])
+    context = membership.build_context()
+    message_id = context.make_message_id()
+    kinds = {one.get("cid", ""): one.get("mediaType", "") for one in submission.iter(f"{{{SUB}}}Attachment")}
+    further = tuple(
+        Payload(cid, kinds.get(cid) or _guess_media_type(cid), data) for cid, data in attachments.items()
+    )
+    unit = membership.make_user_message(
+        _ACTIONS[function],
+        message_id,
+        context.now,
+        conversation_id=conversation or message_id,
+        payloads=(Payload(f"submission.{message_id}", "application/xml", serialize_element(root)), *further),
+    )
+    parcel = membership.core.seal((unit,), pmode, context)
+    reference = (submission.findtext(f"{{{SUB}}}Reference") or "").strip()
+    return SealedSubmission(
+        unit,
+        reference,
+        parcel,
+        membership.core.read_sent_unit(parcel, context.limits),
+        url or pmode.endpoint or "",
+    )
+
+
+def make_supplement(content: bytes, application: str, changes: Mapping[str, str]) -> bytes:
+    """Return the unsigned supplement to a submission: one application with some of its fields changed.
+
+    `changes` has new texts by the local name of the field; the other applications are left
+    out.
+    """
+    root = parse_xml(content)
+    for old in root.findall(f"{{{DS}}}Signature"):
+        root.remove(old)
+    for one in root.findall(f"{{{SUB}}}Application"):
+        if one.get("id") != application:
+            root.remove(one)
+            continue
+        for field in one.iter("*"):
+            new = changes.get(etree.QName(field).localname)
+            if new is not None and not len(field):
+                field.text = new
+    function = root.find(f"{{{SUB}}}Function")
+    if function is None or root.find(f"{{{SUB}}}Application") is None:
+        raise GatewayError(
+            RULE_BROKEN, f"there is no application {application[:40]!r}", "/Submission/Application"
+        )
+    function.text = "35"
+    return serialize_element(root)
+
+
+def _guess_media_type(cid: str) -> str:
+    return mimetypes.guess_type(Path(cid).name)[0] or "application/octet-stream"
