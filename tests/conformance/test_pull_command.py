@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 from gateway.cli import main
+from gateway.conformance.partners import broker_client
 from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest, PartnerServer
 from gateway.message_model import MemoryBody
 from gateway.pki.certificate_authority import encode_key_pem
@@ -81,7 +84,11 @@ class Desk:
 
 
 @pytest.fixture
-def desk(sqlite_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
+def desk(
+    sqlite_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Desk]:
+    monkeypatch.setattr(broker_client, "_PULL_EVERY", 0.05)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     engine = make_engine(sqlite_url)
     story = Story(engine, customs=False, agreement=RETRIED)
     # The broker's tool has the clock of the machine.
@@ -202,3 +209,17 @@ def test_an_agreement_without_pull_is_misuse(desk: Desk) -> None:
         (desk.folder / "agreement.yaml").write_bytes(content)
         status, _, problem = desk.pull()
         assert (status, "GW808" in problem, "pulls nothing" in problem) == (2, True, True)
+
+
+def test_a_message_that_is_not_good_ends_the_wait_and_what_came_is_kept(desk: Desk) -> None:
+    desk.fates = [give, spoil]
+    status, told = desk.submit("--wait", "10")
+    assert (status, told["receipt_verified"], told["result"]) == (1, True, None)
+    assert told["problem"].startswith("the result is not there: GW")
+    assert shlex.split(told["advice"][-1].removeprefix("to go on waiting: "))[:2] == ["gateway", "pull"]
+
+
+def test_a_hub_that_is_away_for_a_while_is_asked_again(desk: Desk) -> None:
+    desk.fates = [give, lose_request]
+    status, told = desk.submit("--wait", "10")
+    assert (status, told["state"]) == (0, "DECIDED")

@@ -85,7 +85,7 @@ def submit_file(arguments: Arguments) -> int:
         problem = exchange.run_exchange()
     finally:
         # What may be needed again, the octets or an acknowledged message, is not thrown away.
-        if arguments.folder is None and not exchange.keeps_files:
+        if arguments.folder is None and exchange.may_discard_folder:
             shutil.rmtree(folder, ignore_errors=True)
     if arguments.json:
         print_json(
@@ -141,6 +141,7 @@ class _Exchange:
             open_tls(arguments),
         )
         self.keeps_files = False
+        self._has_ended = False
         self.hints: list[str] = []
         self.told: dict[str, Any] = {
             "message_id": message.unit.message_id,
@@ -153,14 +154,20 @@ class _Exchange:
             "progress": [],
         }
 
+    @property
+    def may_discard_folder(self) -> bool:
+        """Return whether nothing in the folder is needed again, also where this was interrupted."""
+        return not self.keeps_files and (self._has_ended or not self._client.handler.list_rows())
+
     def run_exchange(self) -> str | None:
         """Send, and wait for the result; return the problem, if any."""
         self._say(f"message: {self._message.unit.message_id}")
         try:
             problem = self._send_message()
-            if problem is not None or self._arguments.wait <= 0:
-                return problem
-            return self._await_result()
+            if problem is None and self._arguments.wait > 0:
+                problem = self._await_result()
+            self._has_ended = True
+            return problem
         finally:
             self._client.close()
 
@@ -208,6 +215,8 @@ class _Exchange:
         try:
             row = self._client.wait_for_result(self._message, self._arguments.wait)
         except GatewayError as problem:
+            self.keeps_files = True
+            self.hints.append(f"what has come is in {self._folder}")
             self.hints.append(f"to go on waiting: {self._make_waiting_command()}")
             return f"the result is not there: {problem}"
         finally:

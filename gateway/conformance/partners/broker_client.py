@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.conformance.partners.agreed_protocol import find_agreed_core
 from gateway.conformance.partners.endpoint_listener import EndpointListener
 from gateway.conformance.partners.http_transport import (
     HttpPoster,
@@ -64,6 +65,7 @@ class BrokerClient:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._membership = membership
+        self._core = find_agreed_core(membership)
         self._tls = tls
         self._patience = patience or ResendPolicy()
         self._say = say
@@ -140,7 +142,7 @@ class BrokerClient:
     def _verify_answer(self, submission: SealedSubmission, answer: HttpReply, poster: HttpPoster) -> None:
         parcel = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
         context = self._membership.build_context()
-        opened = self._membership.core.open(parcel, context, submission.sent)
+        opened = self._core.open(parcel, context, submission.sent)
         for unit in opened.units:
             if isinstance(unit, ErrorSignal) and (problem := read_signal_error(unit)) is not None:
                 raise problem
@@ -203,6 +205,8 @@ class BrokerClient:
         """Return what has come since the last time, pulled or posted; empty when the time is over."""
         while True:
             failed = self._pull_arrivals()
+            if failed is not None and failed.problem is not UNREACHABLE and not self._arrived:
+                raise failed
             with self._news:
                 left = end - time.monotonic()
                 if not self._arrived and left > 0:
@@ -216,14 +220,11 @@ class BrokerClient:
                 return []
 
     def _pull_arrivals(self) -> GatewayError | None:
-        """Pull what waits; return why the hub could not be asked, where asking again may succeed."""
-        if self._puller is None:
-            return None
+        """Pull what waits; return the problem that ended it, if any."""
         try:
-            self._puller.pull_messages()
+            if self._puller is not None:
+                self._puller.pull_messages()
         except GatewayError as problem:
-            if problem.problem is not UNREACHABLE:
-                raise
             return problem
         return None
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from gateway.conformance.partners.agreed_protocol import find_agreed_core
 from gateway.conformance.partners.partner_identity import Membership
 from gateway.conformance.partners.sealed_submissions import SealedSubmission
 from gateway.errors import DOCUMENT_INVALID, MISUSE, GatewayError
@@ -53,7 +54,7 @@ def read_kept_submission(content: bytes, url: str, membership: Membership) -> Se
     names = ("Content-Type", "SOAPAction")
     headers = {name: message.headers[name.lower()] for name in names if name.lower() in message.headers}
     parcel = Parcel(headers, MemoryBody(message.body))
-    sent = membership.core.read_sent_unit(parcel, DEFAULT_LIMITS)
+    sent = find_agreed_core(membership).read_sent_unit(parcel, DEFAULT_LIMITS)
     unit = sent.unit
     # What was encrypted for the hub cannot be read here again.
     is_hidden = parcel.get_header("Content-Type").startswith("multipart/")

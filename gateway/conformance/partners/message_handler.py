@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.conformance.partners.agreed_protocol import find_agreed_core
 from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest
 from gateway.conformance.partners.hub_documents import read_hub_document
 from gateway.conformance.partners.message_folder import JournalStore, MessageStore
@@ -47,7 +48,7 @@ class MessageHandler:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.membership = membership
-        self._core = membership.core
+        self._core = find_agreed_core(membership)
         self._mischief = mischief
         self._listener = listener
         self._store = store or JournalStore(folder)

@@ -6,6 +6,7 @@ import ssl
 from typing import Final
 
 from gateway.agreements import PMode
+from gateway.conformance.partners.agreed_protocol import find_agreed_core
 from gateway.conformance.partners.http_transport import HttpPoster, HttpReply
 from gateway.conformance.partners.message_handler import (
     MessageHandler,
@@ -41,6 +42,7 @@ class MessagePuller:
     ) -> None:
         """Raise GW808 where the agreement has nothing that is pulled, or no endpoint of the hub."""
         self._membership = membership
+        self._core = find_agreed_core(membership)
         self._handler = handler
         self._channels = membership.list_pulled_pmodes()
         if not self._channels:
@@ -83,13 +85,13 @@ class MessagePuller:
             timestamp=context.now,
             mpc=pmode.pull_channel,
         )
-        parcel = membership.core.seal((asked,), pmode, context)
+        parcel = self._core.seal((asked,), pmode, context)
         answer = self._post(dict(parcel.headers), parcel.read_octets())
         if not answer.body.strip():
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, "it answered a PullRequest with nothing", "HTTP")
         found = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
         try:
-            opened = membership.core.open(found, context, SentUnit(asked))
+            opened = self._core.open(found, context, SentUnit(asked))
             if isinstance(opened.unit, ErrorSignal):
                 return self._read_error(opened.unit)
             receipt = self._handler.keep_fetched(opened, context)
@@ -111,7 +113,7 @@ class MessagePuller:
         if not isinstance(problem.heard, UserMessage):
             return
         self._handler.keep_refusal(problem)
-        refusal = self._membership.core.reject_parcel(problem, found, context)
+        refusal = self._core.reject_parcel(problem, found, context)
         if refusal.parcel is not None:
             kind = refusal.parcel.get_header("Content-Type")
             self._post_signal(HttpReply(200, kind, refusal.parcel.read_octets()))
@@ -123,7 +125,7 @@ class MessagePuller:
             return
         back = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
         # It is only told to a person: nothing depends on who wrote it.
-        unit = self._membership.core.read_sent_unit(back, self._membership.build_context().limits).unit
+        unit = self._core.read_sent_unit(back, self._membership.build_context().limits).unit
         if isinstance(unit, ErrorSignal):
             self._read_error(unit)
 

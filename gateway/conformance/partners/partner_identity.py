@@ -26,13 +26,7 @@ from gateway.pki import (
     read_certificate,
     read_certificates,
 )
-from gateway.protocols import (
-    PROTOCOLS,
-    EncryptionResources,
-    ProtocolContext,
-    ProtocolCore,
-    make_sequence_number,
-)
+from gateway.protocols import EncryptionResources, ProtocolContext, make_sequence_number
 
 #: The file of a partner folder with the certificate for which payloads to the hub are encrypted.
 RECEIVER_FILE: Final = "hub.encryption.cert.pem"
@@ -133,11 +127,6 @@ class Membership:
     book: PModeIndex
     ours: frozenset[PartyId]
     theirs: frozenset[PartyId]
-
-    @property
-    def core(self) -> ProtocolCore:
-        """Return the protocol of the agreement."""
-        return PROTOCOLS[self.book.pmodes[0].protocol]
 
     @property
     def awaits_posts(self) -> bool:

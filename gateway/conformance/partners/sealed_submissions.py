@@ -10,6 +10,7 @@ from typing import Final
 
 from lxml import etree
 
+from gateway.conformance.partners.agreed_protocol import find_agreed_core
 from gateway.conformance.partners.partner_identity import Membership, get_current_time
 from gateway.errors import RULE_BROKEN, GatewayError
 from gateway.message_model import Payload, UserMessage
@@ -86,13 +87,13 @@ def seal_submission(
         conversation_id=conversation or message_id,
         payloads=(Payload(f"submission.{message_id}", "application/xml", serialize_element(root)), *further),
     )
-    parcel = membership.core.seal((unit,), pmode, context)
+    parcel = find_agreed_core(membership).seal((unit,), pmode, context)
     reference = (submission.findtext(f"{{{SUB}}}Reference") or "").strip()
     return SealedSubmission(
         unit,
         reference,
         parcel,
-        membership.core.read_sent_unit(parcel, context.limits),
+        find_agreed_core(membership).read_sent_unit(parcel, context.limits),
         url or pmode.endpoint or "",
     )
 
