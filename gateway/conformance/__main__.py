@@ -123,6 +123,12 @@ def _add_agency_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mappings", type=Path, help="a folder of mappings instead of the shipped ones")
     parser.add_argument("--made", type=Path, help="the output of `gateway map build --out`")
     parser.add_argument(
+        "--layouts",
+        type=Path,
+        help="for an agency that speaks fixed records: a folder with the output of "
+        "`gateway map render --layout` of each document and notice, as NAME.json",
+    )
+    parser.add_argument(
         "--plan", type=Path, help="a plan file (TOML or JSON); the options below take precedence"
     )
     parser.add_argument("--behaviour", help="immediate, later, information or wait")
@@ -152,7 +158,7 @@ def _run_agency(arguments: argparse.Namespace) -> None:
     identity = read_identity(arguments.partner, arguments.name, tuple(arguments.hub_certificate))
     plans = read_agency_plans(arguments.plan, _collect_plan_options(arguments))
     schemas = arguments.made / "xsd" if arguments.made else None
-    catalogue = DocumentCatalogue(arguments.agency, schemas, arguments.mappings)
+    catalogue = DocumentCatalogue(arguments.agency, schemas, arguments.mappings, arguments.layouts)
     simulator = AgencySimulator(identity, catalogue, arguments.folder, plans, arguments.hub)
     server = PartnerServer(simulator, arguments.host, arguments.port)
     simulator.desk.addresses = _build_own_addresses(arguments, server.port)

@@ -66,11 +66,17 @@ class Agencies:
     hub_url: str
     running: list[Agency] = field(default_factory=list)
 
-    def __call__(self, agency: str = "KFDA", path: Path | None = None, **plan: Any) -> Agency:
+    def __call__(
+        self,
+        agency: str = "KFDA",
+        path: Path | None = None,
+        catalogue: DocumentCatalogue | None = None,
+        **plan: Any,
+    ) -> Agency:
         identity = read_identity(self.keys, "agency")
-        simulator = AgencySimulator(
-            identity, DocumentCatalogue(agency), self.folder, read_agency_plans(path, plan), self.hub_url
-        )
+        plans = read_agency_plans(path, plan)
+        known = catalogue or DocumentCatalogue(agency)
+        simulator = AgencySimulator(identity, known, self.folder, plans, self.hub_url)
         server = PartnerServer(simulator)
         url = f"http://127.0.0.1:{server.port}/soap"
         simulator.desk.addresses = frozenset({url})

@@ -167,6 +167,7 @@ class ListeningHub:
     repeats: bool = False
     answered: list[bytes] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
+    delivered: list[etree._Element] = field(default_factory=list)
     refused: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -215,6 +216,9 @@ class ListeningHub:
 
     def submit_decision(self, said: AgencyCallback, caller: Caller) -> None:
         self._hear("SubmitDecision", said, caller)
+
+    def deliver_notice(self, document: etree._Element, caller: Caller) -> None:
+        self.delivered.append(document)
 
     def _hear(self, operation: str, said: AgencyCallback, caller: Caller) -> None:
         self.heard.append(Heard(operation, said, caller.message_id, caller.envelope))

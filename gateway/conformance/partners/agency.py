@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from gateway.conformance.partners.agency_documents import (
     ReceivedApplication,
     build_acknowledgment,
     build_decision_call,
+    build_delivery_call,
     build_information_call,
     build_notice_answer,
     build_status_call,
@@ -24,6 +25,7 @@ from gateway.conformance.partners.agency_documents import (
     read_application,
 )
 from gateway.conformance.partners.agency_plan import AgencyPlan, AgencyPlans
+from gateway.conformance.partners.carried_notices import make_decision_notice
 from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
 from gateway.conformance.partners.journal import Journal, read_journal
 from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
@@ -181,6 +183,9 @@ class AgencySimulator(SimulatedService):
     ) -> tuple[etree._Element, tuple[Callback, ...]]:
         """Return the answer to a cancellation; what was to be told of a cancelled application is dropped."""
         at = get_current_time()
+        if self._catalogue.carried is not None:
+            # Notices of its form name whole seconds, rounded up: what cancels is later than each of them.
+            at += timedelta(seconds=1)
         said, _, later = plan.cancellation.partition("-")
         stem = f"{self.agency}-{number}-{self._applications[number][1] + 1}-C"
         status = _CANCELLATION_CODES.get(said)
@@ -211,7 +216,7 @@ class AgencySimulator(SimulatedService):
         behaviour = plan.behaviour
         if behaviour == "information" and call.operation.name == "SubmitSupplement":
             behaviour = "immediate"
-        if behaviour == "immediate":
+        if behaviour == "immediate" and self._catalogue.carried is None:
             again = (
                 (_make_callback(build_decision_call(application.number, said), at, 1),) if twice == 2 else ()
             )
@@ -219,6 +224,9 @@ class AgencySimulator(SimulatedService):
         answer = build_acknowledgment(call.operation.response, self._make_receipt_number(application.number))
         if behaviour == "wait":
             return answer, ()
+        if behaviour == "immediate":
+            # The answer to a call is XML in every form: what is decided follows at once, in the agency's own.
+            return answer, (self._make_decision(application, plan, said, (at, twice)),)
         due = at + timedelta(seconds=plan.delay)
         if behaviour == "information":
             asked = build_information_call(application.number, f"{stem}-Q", at, plan)
@@ -239,12 +247,26 @@ class AgencySimulator(SimulatedService):
             yield _make_callback(step, at + (due - at) * position / (len(plan.steps) + 1), twice)
         moment = at + timedelta(milliseconds=len(plan.steps) + 1)
         laws = self._catalogue.get_document_laws(application.document)
-        content = build_decision_call(
-            application.number, decide_application(application, plan, laws, (f"{stem}-D", moment))
-        )
-        yield _make_callback(content, due, twice)
+        said = decide_application(application, plan, laws, (f"{stem}-D", moment))
+        yield self._make_decision(application, plan, said, (due, twice))
         if twice == 2:
-            yield _make_callback(content, due + timedelta(seconds=0.5), 1)
+            yield self._make_decision(application, plan, said, (due + timedelta(seconds=0.5), 1))
+
+    def _make_decision(
+        self,
+        application: ReceivedApplication,
+        plan: AgencyPlan,
+        said: DecidingNotice,
+        when: tuple[datetime, int],
+    ) -> Callback:
+        """Return the callback that decides, in the agency's form where a notice of it says the same."""
+        carried = self._catalogue.carried
+        receipt = self._make_receipt_number(application.number)
+        notice = make_decision_notice(application, said, receipt) if carried and not plan.laws else None
+        if carried is None or notice is None or not carried.has_notice(notice[0]):
+            return _make_callback(build_decision_call(application.number, said), *when)
+        content = build_delivery_call(carried.carry_notice(*notice))
+        return replace(_make_callback(content, *when), about=application.number)
 
     def _make_receipt_number(self, number: str) -> str:
         return f"{self.agency}-{number}"

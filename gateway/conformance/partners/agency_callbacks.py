@@ -31,18 +31,23 @@ _END_WITHIN: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """One call to make: its MessageID, its operation, its content as text, when, and how often."""
+    """One call to make: its MessageID, its operation, its content as text, when, and how often.
+
+    `about` is the number of the application, where the content does not name it.
+    """
 
     message_id: str
     operation: str
     content: str
     due: datetime
     times: int = 1
+    about: str = ""
 
     @property
     def application(self) -> str:
         """Return the number of the application that it is about."""
-        return (etree.fromstring(self.content.encode()).findtext("{*}ApplicationNumber") or "").strip()
+        named = etree.fromstring(self.content.encode()).findtext("{*}ApplicationNumber")
+        return self.about or (named or "").strip()
 
     def to_row(self) -> dict[str, Any]:
         """Return the callback as a row for JSON."""
@@ -52,6 +57,7 @@ class Callback:
             "content": self.content,
             "due": self.due.isoformat(),
             "times": self.times,
+            "about": self.about,
         }
 
     @classmethod
@@ -63,6 +69,7 @@ class Callback:
             row["content"],
             datetime.fromisoformat(row["due"]),
             row["times"],
+            row.get("about", ""),
         )
 
 

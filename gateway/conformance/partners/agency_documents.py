@@ -16,6 +16,7 @@ import yaml
 from lxml import etree
 
 from gateway.conformance.partners.agency_plan import AgencyPlan
+from gateway.conformance.partners.carried_form import load_carried_form
 from gateway.errors import (
     ATTACHMENT_MISMATCH,
     DOCUMENT_INVALID,
@@ -37,17 +38,20 @@ class GoodsItem:
 
     number: int
     hs: str
+    #: By what the document itself names the item.
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedApplication:
-    """A valid application; `values` are all texts of its document."""
+    """A valid application; `values` are all texts of its document, `type_code` the code of its kind."""
 
     number: str
     case: str
     document: str
     items: tuple[GoodsItem, ...]
     values: tuple[str, ...]
+    type_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,16 @@ class _DocumentForm:
 class DocumentCatalogue:
     """The documents of one agency: schemas compiled once, and the laws under which it decides.
 
-    `schemas` and `mappings` are folders that replace the shipped ones.
+    `schemas` and `mappings` are folders that replace the shipped ones. `layouts` is the folder of the printed
+    layouts, of which an agency has need whose form is fixed records.
     """
 
     def __init__(
-        self, agency: str, schemas: Traversable | None = None, mappings: Traversable | None = None
+        self,
+        agency: str,
+        schemas: Traversable | None = None,
+        mappings: Traversable | None = None,
+        layouts: Traversable | None = None,
     ) -> None:
         schemas, mappings = schemas or get_data_folder("xsd"), mappings or get_data_folder("mappings")
         place = schemas.joinpath("agencies", agency)
@@ -74,6 +83,8 @@ class DocumentCatalogue:
             )
         self.agency = agency
         self._forms = dict(self._load_forms(agency, schemas, mappings.joinpath("agencies", agency)))
+        #: The form in which the agency speaks; None for XML.
+        self.carried = load_carried_form(agency, schemas, mappings, layouts)
 
     @staticmethod
     def _load_forms(
@@ -108,7 +119,7 @@ def _read_laws(text: str) -> tuple[str, ...]:
 def read_application(content: etree._Element, catalogue: DocumentCatalogue) -> ReceivedApplication:
     """Return the application in a SubmitApplication or SubmitSupplement; raise for an invalid one."""
     texts = {etree.QName(child).localname: child for child in content.iterchildren("*")}
-    root = next(texts["Document"].iterchildren("*"))
+    root = _open_document(next(texts["Document"].iterchildren("*")), catalogue)
     document = catalogue.validate_document(root)
     _check_attachment_digests(root, content)
     number = " ".join((texts["ApplicationNumber"].text or "").split())
@@ -118,19 +129,26 @@ def read_application(content: etree._Element, catalogue: DocumentCatalogue) -> R
     if not items:
         raise GatewayError(DOCUMENT_INVALID, "the document has no item", str(root.tag)[:120])
     values = tuple(one.text for one in root.iter("*") if one.text and not len(one))
-    return ReceivedApplication(
-        number, " ".join((texts["CaseNumber"].text or "").split()), document, items, values
-    )
+    case = " ".join((texts["CaseNumber"].text or "").split())
+    return ReceivedApplication(number, case, document, items, values, root.findtext("{*}TypeCode") or "")
+
+
+def _open_document(root: etree._Element, catalogue: DocumentCatalogue) -> etree._Element:
+    """Return the document of a call, out of the agency's form; it is never XML for one with a form."""
+    if catalogue.carried is not None:
+        return catalogue.carried.open_document(root)
+    return root
 
 
 def _read_items(root: etree._Element) -> Iterator[GoodsItem]:
     """Yield the items of either form of document: Item with its number, or Commodity with an item code."""
     for item in root.iterfind("{*}Item"):
-        yield GoodsItem(int(item.findtext("{*}ItemNumber") or 0), item.findtext("{*}Hs") or "")
+        number = item.findtext("{*}ItemNumber") or "0"
+        yield GoodsItem(int(number), item.findtext("{*}Hs") or "", number)
     for commodity in root.iterfind(".//{*}ConsignmentItem/{*}Commodity"):
         code = _CODE.fullmatch(commodity.findtext("{*}ID") or "")
         if code is not None:
-            yield GoodsItem(int(code[1]), commodity.findtext("{*}Classification/{*}ID") or "")
+            yield GoodsItem(int(code[1]), commodity.findtext("{*}Classification/{*}ID") or "", code[0])
 
 
 def _check_attachment_digests(root: etree._Element, content: etree._Element) -> None:
@@ -230,6 +248,14 @@ def build_decision_call(application: str, said: DecidingNotice) -> etree._Elemen
     root = _start_call("SubmitDecision", application)
     _write_notice(root, said.number, said.issued_at, said.status)
     _write_decisions(root, said.decisions)
+    return root
+
+
+def build_delivery_call(document: etree._Element) -> etree._Element:
+    """Return the DeliverNotice with a document of the agency's own form."""
+    nsmap: Any = {None: SERVICE_AGENCY}
+    root = etree.Element(f"{{{SERVICE_AGENCY}}}DeliverNotice", nsmap=nsmap)
+    etree.SubElement(root, _qualify_name(root, "Document")).append(document)
     return root
 
 

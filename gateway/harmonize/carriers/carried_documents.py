@@ -18,7 +18,9 @@ from gateway.harmonize.carriers.json_form import read_json, write_json
 from gateway.harmonize.carriers.plain_values import build_element, make_carried_error, make_plain_value
 from gateway.harmonize.carriers.record_layout import (
     CONTINUATION,
+    COUNT_WIDTH,
     HEAD,
+    NAME_WIDTH,
     TAIL,
     describe_record_type,
     make_record_layout,
@@ -116,7 +118,9 @@ def describe_layout(document: CarriedDocument, form: CarrierForm) -> dict[str, A
         "charset": form.charset,
         "end": form.end.decode(),
         "head": HEAD.decode(),
+        "name": NAME_WIDTH,
         "continuation": {"type": CONTINUATION.decode(), "field": 3, "size": 4, "octets": form.longest},
         "tail": TAIL.decode(),
+        "count": COUNT_WIDTH,
         "records": [describe_record_type(one) for one in layout.walk_types()],
     }

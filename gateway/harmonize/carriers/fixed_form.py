@@ -13,14 +13,20 @@ from typing import Final
 
 from gateway.harmonize.carriers.document_nodes import DocumentNode
 from gateway.harmonize.carriers.plain_values import TEXT, PlainValue, make_carried_error
-from gateway.harmonize.carriers.record_layout import CONTINUATION, HEAD, TAIL, RecordField, RecordType
+from gateway.harmonize.carriers.record_layout import (
+    CONTINUATION,
+    COUNT_WIDTH,
+    HEAD,
+    NAME_WIDTH,
+    TAIL,
+    RecordField,
+    RecordType,
+)
 from gateway.harmonize.language import CarrierForm
 
 __all__ = ["read_records", "write_records"]
 
-_NAME_WIDTH: Final = 40
-_COUNT_WIDTH: Final = 9
-_MOST_RECORDS: Final = 10**_COUNT_WIDTH - 1
+_MOST_RECORDS: Final = 10**COUNT_WIDTH - 1
 _FIELD_DIGITS: Final = 3
 _SIZE_DIGITS: Final = 4
 _CODE: Final = len(HEAD)
@@ -29,9 +35,9 @@ _CODE: Final = len(HEAD)
 def write_records(document: str, layout: RecordType, value: PlainValue, form: CarrierForm) -> bytes:
     """Return the records of a document; raise GW718 with the path of a value that cannot be carried."""
     writer = _RecordWriter(form)
-    records = [HEAD + document.encode(form.charset).ljust(_NAME_WIDTH)]
+    records = [HEAD + document.encode(form.charset).ljust(NAME_WIDTH)]
     records += writer.write_record(layout, value)
-    records.append(TAIL + b"%0*d" % (_COUNT_WIDTH, len(records) + 1))
+    records.append(TAIL + b"%0*d" % (COUNT_WIDTH, len(records) + 1))
     return b"".join(record + form.end for record in records)
 
 
@@ -154,7 +160,7 @@ class _RecordReader:
         self._around: list[PlainValue] = []
 
     def read_document(self, document: str) -> PlainValue:
-        head = self._take(_CODE + _NAME_WIDTH)
+        head = self._take(_CODE + NAME_WIDTH)
         if head[:_CODE] != HEAD or head[_CODE:].rstrip(b" ") != document.encode():
             raise self._make_error(f"the head of {document} is expected")
         while (code := self._peek()) != TAIL:
@@ -163,7 +169,7 @@ class _RecordReader:
             else:
                 self._take_record(code)
         self._store_fields()
-        tail = self._take(_CODE + _COUNT_WIDTH)[_CODE:]
+        tail = self._take(_CODE + COUNT_WIDTH)[_CODE:]
         if not tail.isdigit() or int(tail) != self._record:
             raise self._make_error(f"the tail counts {tail!r} records, and there are {self._record}")
         if self._position != len(self._octets):

@@ -18,7 +18,9 @@ from gateway.harmonize.types import ValueShape
 
 __all__ = [
     "CONTINUATION",
+    "COUNT_WIDTH",
     "HEAD",
+    "NAME_WIDTH",
     "TAIL",
     "RecordField",
     "RecordType",
@@ -30,6 +32,9 @@ __all__ = [
 HEAD: Final = b"000"
 CONTINUATION: Final = b"998"
 TAIL: Final = b"999"
+#: The octets of the name in the head, and of the count in the tail.
+NAME_WIDTH: Final = 40
+COUNT_WIDTH: Final = 9
 _WIDTHS: Final = {"day": 8, "date": 10, "boolean": 5, "moment": 35}
 _LONGEST_NUMBER: Final = 40
 _OCTETS: Final = {"utf-8": 4, "euc-kr": 2, "cp949": 2, "ascii": 1}
