@@ -36,7 +36,10 @@ class BucketSettings(SettingsSection):
         True, description="Whether the bucket is in the path of a URL; otherwise in the name of its host."
     )
     ca: Location | None = Field(
-        None, description="Authorities (PEM) of the server's TLS certificate. Without it: the usual ones."
+        None,
+        description=(
+            "Authorities (PEM) of the server's TLS certificate. Without it: those that come with the client."
+        ),
     )
     time_out: Duration = Field(
         timedelta(seconds=10),

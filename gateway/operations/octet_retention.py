@@ -6,6 +6,7 @@ has passed since, and the PersistDuration of each of its messages has passed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -18,10 +19,17 @@ from gateway.config import Settings
 from gateway.evidence import record_evidence
 from gateway.hub import get_current_time, load_register_snapshot
 from gateway.operations.audited_changes import Act, open_change
-from gateway.store import RemovedOctets, octet_removal, read_transaction, remove_unnamed_objects
+from gateway.store import (
+    InsufficientStorageError,
+    RemovedOctets,
+    octet_removal,
+    read_transaction,
+    remove_unnamed_objects,
+)
 
 __all__ = ["RetentionReport", "purge_octets", "read_retention_report"]
 
+_log = logging.getLogger(__name__)
 #: Cases or messages of one transaction.
 _BATCH: Final = 20
 _LOOKED_AT: Final = 200
@@ -196,7 +204,10 @@ def _purge_batch(
         told = _describe_batch(batch, removed)
         change.record_change("retention", before=told, after={"octets": 0, "before": terms.before})
     # After the commit: until then their rows name them. After a kill here the sweep removes them.
-    remove_unnamed_objects(engine, [digest for one in gone for digest in one.digests])
+    try:
+        remove_unnamed_objects(engine, [digest for one in gone for digest in one.digests])
+    except InsufficientStorageError as problem:
+        _log.warning("large payloads are removed later, by a worker: %s", problem)
     _count_batch(done, batch, removed)
     if change.number is not None:
         done.audit.append(change.number)

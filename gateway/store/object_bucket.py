@@ -157,11 +157,16 @@ class ObjectBucket:
 
     def _open_from(self, digest: str, offset: int) -> Any:
         try:
-            return self._ask("get_object", digest, Range=f"bytes={offset}-")["Body"]
+            answer = self._ask("get_object", digest, Range=f"bytes={offset}-")
         except _RefusedError as refused:
             if refused.code in _ABSENT:
                 raise self._make_missing_error(digest) from None
             raise refused.problem from refused
+        if answer.get("ContentRange", "").startswith(f"bytes {offset}-"):
+            return answer["Body"]
+        # The octets of another place would look as if the object had changed.
+        answer["Body"].close()
+        raise self._make_strange_error(digest)
 
     def _make_cut(self, digest: str) -> InsufficientStorageError:
         detail = "the server cuts the connection before the end of the object"
@@ -221,11 +226,15 @@ class ObjectBucket:
             if refused.code in _ABSENT:
                 return None
             raise refused.problem from refused
+        if "LastModified" not in answer or "ContentLength" not in answer:
+            raise self._make_strange_error(digest)
         written = answer["LastModified"]
-        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        # Without a time of the server's own, an object is taken as old, and written anew.
-        age = parsedate_to_datetime(told) - written if told else _FRESH
+        age = _compute_age(answer["ResponseMetadata"]["HTTPHeaders"].get("date"), written)
         return _Found(answer["ContentLength"], written, age)
+
+    def _make_strange_error(self, digest: str) -> InsufficientStorageError:
+        detail = "the server does not answer as a server of S3 does"
+        return InsufficientStorageError(detail, self.describe_object(digest))
 
     def _ask_plainly(self, act: str, digest: str, **terms: Any) -> dict[str, Any]:
         try:
@@ -268,6 +277,14 @@ class _RefusedError(Exception):
         self.problem = problem
 
 
+def _compute_age(now: str | None, written: datetime) -> timedelta:
+    """Return an age by the server's own clock; without it, an object is taken as old, and written anew."""
+    try:
+        return parsedate_to_datetime(now) - written if now else _FRESH
+    except (TypeError, ValueError):
+        return _FRESH
+
+
 def _make_client(access: BucketAccess) -> Any:
     """Return a client that takes nothing from the environment but what the settings say."""
     from botocore.config import Config
@@ -287,7 +304,8 @@ def _make_client(access: BucketAccess) -> Any:
         response_checksum_validation="when_required",
     )
     # Neither a profile nor files of other tools decide about anything.
-    session = Session(session_vars={name: (None, None, None, None) for name in ("profile", "config_file")})
+    unset = ("profile", "config_file", "credentials_file")
+    session = Session(session_vars=dict.fromkeys(unset, (None, None, None, None)))
     return session.create_client(
         "s3",
         endpoint_url=access.endpoint,

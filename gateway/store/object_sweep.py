@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine, select
 
-from gateway.errors import GatewayError
+from gateway.errors import NO_ROOM, GatewayError
 from gateway.store.engine import write_transaction
 from gateway.store.object_store import (
     OBJECTS,
@@ -25,8 +25,8 @@ from gateway.store.tables import payloads
 
 __all__ = ["find_object_problems", "remove_unnamed_objects", "sweep_objects"]
 
-#: Objects of one transaction.
-_BATCH: Final = 100
+#: Objects of one transaction, beside which none are named; a server is asked twice for each.
+_BATCH: Final = 25
 
 
 def sweep_objects(engine: Engine, part: int, before: datetime) -> int:
@@ -75,9 +75,8 @@ def find_object_problems(conn: Connection) -> Iterator[GatewayError]:
     """
     store = find_object_store(conn.engine)
     if store is not None:
-        try:
-            store.check_store()
-        except GatewayError as problem:
+        problem = _find_store_problem(store)
+        if problem is not None:
             yield problem
             return
     named = select(payloads.c.sha256, payloads.c.size).where(
@@ -86,5 +85,16 @@ def find_object_problems(conn: Connection) -> Iterator[GatewayError]:
     for row in conn.execute(named.order_by(payloads.c.sha256)).all():
         try:
             check_object(conn, row.sha256)
-        except GatewayError as problem:
-            yield problem
+        except GatewayError as found:
+            yield found
+            # A server that has gone away meanwhile is not asked for all others.
+            if store is not None and found.problem is NO_ROOM and _find_store_problem(store) is not None:
+                return
+
+
+def _find_store_problem(store: ObjectStore) -> GatewayError | None:
+    try:
+        store.check_store()
+    except GatewayError as problem:
+        return problem
+    return None

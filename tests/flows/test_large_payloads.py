@@ -14,7 +14,15 @@ from gateway import failpoints
 from gateway.cli import main
 from gateway.message_model import Payload
 from gateway.operations import purge_octets
-from gateway.store import ObjectFolder, find_object_problems, messages, migrate_schema, sweep_objects, tables
+from gateway.store import (
+    InsufficientStorageError,
+    ObjectFolder,
+    find_object_problems,
+    messages,
+    migrate_schema,
+    sweep_objects,
+    tables,
+)
 from gateway.store.engine import make_engine, read_transaction, use_object_store
 from tests.flows.test_retention import ACT, Kept
 from tests.kit.kills import die_at
@@ -84,6 +92,21 @@ def test_upkeep_sweeps_and_goes_on_where_the_folder_fails(
     monkeypatch.setattr(ObjectFolder, "list_objects", lambda *_: (_ for _ in ()).throw(PermissionError("no")))
     kept.story.hub.objects.sweep_next_part()
     assert "large payloads cannot be swept now: no" in caplog.text
+
+
+def test_a_purge_goes_on_where_the_store_is_away(
+    kept: KeptApart, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept.story.house.post(kept.make())
+    kept.story.clock.forward(days=11)
+    away = InsufficientStorageError("the object store does not answer", "s3://bucket/key")
+    monkeypatch.setattr(ObjectFolder, "remove_object", lambda *_: (_ for _ in ()).throw(away))
+    assert kept.purge().octets > len(LARGE)
+    assert "large payloads are removed later, by a worker: GW806 the object store does not" in caplog.text
+    monkeypatch.undo()
+    kept.verify()
+    future = datetime.now(UTC) + timedelta(days=2)
+    assert sum(sweep_objects(kept.engine, part, future) for part in range(256)) == 1
 
 
 @pytest.mark.parametrize("side", ["before", "after"])

@@ -75,6 +75,16 @@ class FaultyApplication:
 
         return self.served(environ, begin)
 
+    def _no_times(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        start("200 OK", [("Content-Type", "text/html"), ("Content-Length", "5")])
+        return [b""]
+
+    def _no_range(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        def begin(status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
+            return start(status, [one for one in headers if one[0].lower() != "content-range"])
+
+        return self.served(environ, begin)
+
     def _cut(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
         """Cut the connection when half of the request, or half of the answer, has passed."""
         if environ["REQUEST_METHOD"] == "PUT":

@@ -139,6 +139,40 @@ def test_a_stream_that_is_cut_goes_on_where_it_was(kept: KeptInBucket) -> None:
         read_all(kept.store)
 
 
+@pytest.mark.parametrize("kind", ["no_times", "no_range"])
+def test_what_is_no_answer_of_s3_may_pass(kept: KeptInBucket, kind: str) -> None:
+    """A proxy before the server may answer anything."""
+    kept.store.put_object(DIGEST, BODY)
+    kept.server.fail(kind, "HEAD" if kind == "no_times" else "GET", 9)
+
+    def read_later_part() -> None:
+        with kept.store.open_object(DIGEST) as stream:
+            stream.seek(5)
+            stream.read(5)
+
+    with pytest.raises(GatewayError, match="GW806 the server does not answer as a server of S3 does"):
+        read_later_part()
+
+
+def test_nothing_of_the_environment_decides(
+    kept: KeptInBucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("no configuration [")
+    for name, value in {
+        "AWS_PROFILE": "nobody",
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "config"),
+        "AWS_ACCESS_KEY_ID": "other",
+        "AWS_SESSION_TOKEN": "other",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
+        "AWS_RETRY_MODE": "other",
+        "HTTP_PROXY": "http://127.0.0.1:1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    kept.store.put_object(DIGEST, BODY)
+    assert read_all(kept.store) == LARGE
+
+
 def test_a_stream_begins_anywhere(kept: KeptInBucket) -> None:
     kept.store.put_object(DIGEST, BODY)
     with kept.store.open_object(DIGEST) as stream:
