@@ -137,6 +137,9 @@ class Forgetful:
     def confirm_call(self, call: SeenCall, now: datetime) -> None:
         pass
 
+    def release_call(self, call: SeenCall) -> None:
+        pass
+
 
 class _Listener:
     """What agencies' calls are handed to: it must be able to write down what they say."""

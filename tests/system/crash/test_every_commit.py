@@ -67,7 +67,6 @@ ELSEWHERE = {
     "customs.told": "tests/flows/test_customs.py",
     "node.seen": "nothing follows from it: a node that was not seen is seen a moment later",
     "delivery.renewed": "nothing follows from it: the lease ends earlier, and another worker sends again",
-    "payloads.sweep": "nothing follows from it: what is not swept is swept later (test_large_payloads.py)",
     "pull.hand_out": "tests/flows/test_as4_pull.py",
     "pull.refused": "tests/flows/test_as4_pulling.py",
     "pull.turn": "tests/flows/test_as4_pulling.py",
