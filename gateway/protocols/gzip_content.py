@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final, cast
 from gateway.errors import COMPRESSION_REFUSED, GatewayError
 from gateway.message_model import Body, count_octets, iterate_octets
 
-__all__ = ["compress_content", "expand_content"]
+__all__ = ["compress_content", "expand_content", "is_expansion_allowed"]
 
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 _STEP: Final = 64 * 1024
@@ -91,12 +91,21 @@ def _iterate_compressed(content: Body) -> Iterator[bytes]:
     yield work.flush()
 
 
+def is_expansion_allowed(expanded: int, compressed: int) -> bool:
+    """Return whether compressed octets may expand to so many octets: whether `expand_content` would do it."""
+    return expanded <= _compute_allowed_size(compressed)
+
+
+def _compute_allowed_size(compressed: int) -> int:
+    return max(_ALWAYS_ALLOWED, _MOST_TIMES * compressed)
+
+
 def expand_content(data: bytes | Body, most: int, location: str) -> bytes | Body:
     """Return the content of one gzip member of at most `most` octets; raise GW319.
 
     It is expanded in steps, so that nothing too large is ever held. Large content is a body.
     """
-    allowed = min(most, max(_ALWAYS_ALLOWED, _MOST_TIMES * count_octets(data)))
+    allowed = min(most, _compute_allowed_size(count_octets(data)))
     pieces: list[bytes] = []
     size = 0
     for piece in _iterate_expanded(data, allowed, location):

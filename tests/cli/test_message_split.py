@@ -61,6 +61,7 @@ def test_the_joined_file_has_the_octets_and_the_signature_of_the_source(
     assert split(place, "packed", "--compress", "--json") == 0
     told = read_report(capsys)
     assert (told["verb"], told["group"]) == ("message split", "m-1@broker.example")
+    assert told["compressed"] is True
     files = [Path(one["file"]) for one in told["fragments"]]
     assert sorted((place / "packed").iterdir()) == files
     assert len({one["message_id"] for one in told["fragments"]}) == len(files) > 1

@@ -19,7 +19,7 @@ from gateway.message_model import MemoryBody, Payload, UserMessage, read_octets
 from gateway.protocols import Parcel, as4
 from gateway.protocols.as4 import message_splitting
 from gateway.protocols.as4.fragment_header import FragmentHeader
-from gateway.wire import DEFAULT_LIMITS
+from gateway.wire import DEFAULT_LIMITS, parse_media_type
 from gateway.xmlsec import write_swa_security
 from tests.protocols import as4_samples, sample_parties
 
@@ -94,6 +94,29 @@ def test_a_fragment_has_the_header_of_its_message_and_only_the_first_one_the_fac
     assert (first.unit.payloads, first.unit.action) == ((), found.unit.action)
     assert "#fragment-" in " ".join(one.uri for one in first.signed.references)
     assert len(first.signed.references) == 4
+
+
+def test_the_mime_header_of_the_source_is_joined_again() -> None:
+    source = as4_samples.seal()
+    kind = f'{source.get_header("Content-Type")}; start-info="application/xop+xml"; action="urn:a b"'
+    described = Parcel({"Content-Type": kind, "Content-Description": "two words"}, source.body)
+    found = as4.plan_split(described, as4.SplitTerms(900), DEFAULT_LIMITS)
+    whole = joined(fragments(found))
+    assert whole.action == "urn:a b"
+    assert whole.parcel.headers["Content-Description"] == "two words"
+    read = [parse_media_type(one) for one in (whole.parcel.get_header("Content-Type"), kind)]
+    assert read[0] == read[1]
+    quoted = Parcel({"Content-Type": f"{kind}; x=1", "Content-Description": 'a "b'}, source.body)
+    place = refused(lambda: as4.plan_split(quoted, as4.SplitTerms(900), DEFAULT_LIMITS))
+    assert place == ("GW107", "EBMS:0009", "Content-Type")
+
+
+def test_thousands_of_fragments_are_taken() -> None:
+    group = as4.FragmentGroup(DEFAULT_LIMITS)
+    for number in range(8192, 1, -1):
+        unit = replace(TWO.unit, message_id=f"{number}@broker.example")
+        group.add_fragment(replace(TWO, header=replace(TWO.header, number=number), unit=unit))
+    assert group.list_missing() == (1,)
 
 
 def test_a_fragment_is_refused_as_a_message_by_itself() -> None:
@@ -208,6 +231,17 @@ def test_a_bomb_of_gzip_is_not_expanded() -> None:
     assert peak < 30_000_000
 
 
+def test_what_would_expand_like_a_bomb_is_split_as_it_is() -> None:
+    zeros = replace(
+        as4_samples.message(), payloads=(Payload("x@p", "application/octet-stream", bytes(2_000_000)),)
+    )
+    found = plan(900_000, compressed=True, unit=zeros)
+    assert (found.terms.compressed, found.fragment_count) == (False, 3)
+    came = fragments(found)
+    assert came[0].header.compressed_size is None
+    assert joined(came).parcel.body.octet_count == found.message_size
+
+
 STRUCTURES = {
     "no MessageFragment": (b"mf:MessageFragment ", b"mf:NoFragment ", None),
     "another part": (b'href="cid:fragment.f-1', b'href="cid:other.f-1', ("GW350", "EBMS:0047")),
@@ -221,6 +255,17 @@ STRUCTURES = {
         b"<mf:GroupId>m-1@broker.example</mf:GroupId>", b"<mf:Action>1</mf:Action>", ("GW107", "EBMS:0009"),
     ),
     "SOAP 1.1": (b"<mf:Type>application/soap+xml", b"<mf:Type>text/xml", ("GW311", "EBMS:0008")),
+    "a line break in the MIME header": (
+        b"<mf:Start>", b"<mf:Start>a&#13;&#10;X: ", ("GW107", "EBMS:0009"),
+    ),
+    "an Action that ends its quotes": (
+        b"</mf:MessageHeader>", b"</mf:MessageHeader><mf:Action>a&quot;b</mf:Action>", ("GW107", "EBMS:0009"),
+    ),
+    "a description of two lines": (
+        b"</mf:MessageHeader>",
+        b"<mf:Content-Description>a&#10;X: b</mf:Content-Description></mf:MessageHeader>",
+        ("GW107", "EBMS:0009"),
+    ),
     "a changed group": (b"<mf:GroupId>m-1", b"<mf:GroupId>m-2", ("GW202", "EBMS:0101")),
     "a changed part": (b"one\ntwo", b"two\none", ("GW202", "EBMS:0101")),
     "a changed header": (b"</eb3:Action>", b"x</eb3:Action>", ("GW202", "EBMS:0101")),

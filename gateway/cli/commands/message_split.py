@@ -50,7 +50,7 @@ def split_message(arguments: Arguments) -> int:
         plan = as4.plan_split(open_message_file(arguments.file, _LIMITS), terms, _LIMITS)
     cut = arguments.out / ".whole.gz"
     try:
-        if arguments.compress:
+        if plan.terms.compressed:
             write_octets(cut, (plan.octets,))
             plan = replace(plan, octets=FileBody(cut))
         written = [
@@ -59,9 +59,11 @@ def split_message(arguments: Arguments) -> int:
         ]
     finally:
         cut.unlink(missing_ok=True)
-    sentence = f"Split {arguments.file} into {len(written)} fragments in {arguments.out}."
+    form = "compressed" if plan.terms.compressed else "not compressed"
+    sentence = f"Split {arguments.file}, {form}, into {len(written)} fragments in {arguments.out}."
     if arguments.json:
-        group = {"group": plan.unit.message_id, "octets": plan.message_size, "fragments": written}
+        group = {"group": plan.unit.message_id, "octets": plan.message_size}
+        group |= {"compressed": plan.terms.compressed, "fragments": written}
         print_json({"verb": "message split", "done": sentence, **group})
     else:
         print_sentence(sentence)

@@ -30,6 +30,7 @@ __all__ = [
     "Fragment",
     "FragmentHeader",
     "SourceType",
+    "is_header_value",
     "read_fragment_header",
     "write_fragment_header",
 ]
@@ -58,10 +59,12 @@ class SourceType:
     start_info: str | None = None
     description: str | None = None
 
-    def format_content_type(self) -> str:
-        """Return the Content-Type of the joined message."""
+    def format_headers(self, action: str) -> dict[str, str]:
+        """Return the MIME header of the joined message."""
         said = f'multipart/related; type="{SOAP_TYPE}"; start="<{self.start}>"; boundary="{self.boundary}"'
-        return said if self.start_info is None else f'{said}; start-info="{self.start_info}"'
+        said += "" if self.start_info is None else f'; start-info="{self.start_info}"'
+        headers = {"Content-Type": f'{said}; action="{action}"' if action else said}
+        return {**headers, "Content-Description": self.description} if self.description else headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +124,28 @@ def _name(name: str) -> str:
     return f"{{{MF}}}{name}"
 
 
+def is_header_value(value: str) -> bool:
+    """Return whether a value can be written into the MIME header: one line that ends no quotes."""
+    plain = value.isascii() and value.isprintable() and value == value.strip()
+    return plain and not set('"\\<>') & set(value)
+
+
 def _read_value(element: etree._Element) -> str:
     check_attributes(element)
     return read_text(element)
 
 
 def _read_words(element: etree._Element | None) -> str | None:
-    """Return a text, which may be empty; None where the element is absent."""
+    """Return a text, which may be empty; None where the element is absent.
+
+    It becomes a value of the MIME header, so it is one line.
+    """
     if element is None:
         return None
+    if len(element) or element.text:
+        return _read_parameter(element)
     check_attributes(element)
-    return read_text(element) if len(element) or element.text else ""
+    return ""
 
 
 def _read_number(element: etree._Element | None) -> int | None:
@@ -167,7 +181,7 @@ def _read_source_type(element: etree._Element | None) -> SourceType | None:
 def _read_parameter(element: etree._Element) -> str:
     """Return a parameter of the Content-Type that is written again: it cannot end its own quotes."""
     value = _read_value(element)
-    if set('"\\<>') & set(value) or not (value.isascii() and value.isprintable()):
+    if not is_header_value(value):
         raise_header_error(element, "the value is no parameter of a media type")
     return value
 

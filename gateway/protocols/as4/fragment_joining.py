@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn
 
 from gateway.errors import (
     FRAGMENT_CONTRADICTED,
@@ -21,7 +21,6 @@ from gateway.protocols.as4.fragment_header import (
     MOST_FRAGMENTS,
     Fragment,
     FragmentHeader,
-    SourceType,
 )
 from gateway.protocols.as4.header_reader import MessagingHeader, read_messaging
 from gateway.protocols.as4.message_reading import SIGNATURE
@@ -32,16 +31,16 @@ from gateway.wire import WireLimits
 
 __all__ = ["FragmentGroup", "JoinTerms", "JoinedMessage"]
 
-Value = TypeVar("Value")
 _MESSAGING: Final = "/soap12:Envelope/soap12:Header/eb3:Messaging/eb3:UserMessage"
 #: What one fragment of a group states: the value, its element, and the error for a second one.
-_STATED_ONCE: Final[tuple[tuple[Callable[[FragmentHeader], object], str, str], ...]] = (
-    (lambda one: one.count, "FragmentCount", "EBMS:0042"),
-    (lambda one: one.compressed_size, "CompressedMessageSize", "EBMS:0045"),
-    (lambda one: one.message_size, "MessageSize", "EBMS:0041"),
-    (lambda one: one.source, "MessageHeader", "EBMS:0043"),
-    (lambda one: one.action, "Action", "EBMS:0044"),
+_STATED_ONCE: Final = (
+    ("count", "FragmentCount", "EBMS:0042"),
+    ("compressed_size", "CompressedMessageSize", "EBMS:0045"),
+    ("message_size", "MessageSize", "EBMS:0041"),
+    ("source", "MessageHeader", "EBMS:0043"),
+    ("action", "Action", "EBMS:0044"),
 )
+_NOTHING: Final = FragmentHeader("", "", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,7 @@ class FragmentGroup:
         self._terms = terms or JoinTerms()
         self._found: dict[int, Fragment] = {}
         self._ids: dict[str, str] = {}
+        self._stated = _NOTHING
         self._octets = 0
         self._is_refused = False
 
@@ -109,6 +109,7 @@ class FragmentGroup:
             self._found.clear()
             raise
         self._found[fragment.header.number] = fragment
+        self._stated = replace(self._stated, **_list_stated_values(fragment.header))
         self._ids[fragment.unit.message_id] = fragment.identity
         self._octets += count_octets(fragment.octets)
         return True
@@ -123,9 +124,9 @@ class FragmentGroup:
 
     def _check_stated_values(self, header: FragmentHeader) -> None:
         """Raise for what another fragment of the group states, too, and for a count below a number."""
-        headers = [one.header for one in self._found.values()]
-        for read, name, code in _STATED_ONCE:
-            if read(header) is not None and any(read(one) is not None for one in headers):
+        stated = _list_stated_values(header)
+        for value, name, code in _STATED_ONCE:
+            if value in stated and getattr(self._stated, value) is not None:
                 _refuse(header, f"another fragment of the group states {name}, too", code, name)
         most = max(self._found, default=0)
         if header.count is not None and most > header.count:
@@ -136,7 +137,7 @@ class FragmentGroup:
         """Raise for a number that came before, or is larger than the count."""
         if header.number in self._found:
             _refuse(header, f"fragment {header.number} came before", "EBMS:0046", "FragmentNum")
-        most = header.count or self._find_stated(lambda one: one.count) or MOST_FRAGMENTS
+        most = header.count or self._stated.count or MOST_FRAGMENTS
         if header.number > min(most, MOST_FRAGMENTS):
             detail = f"fragment {header.number} of {min(most, MOST_FRAGMENTS)} at most"
             _refuse(header, detail, "EBMS:0048", "FragmentNum")
@@ -160,31 +161,27 @@ class FragmentGroup:
 
         As long as no fragment states the count, those after the last one that came are unknown.
         """
-        last = self._find_stated(lambda one: one.count) or max(self._found, default=0)
+        last = self._stated.count or max(self._found, default=0)
         return tuple(number for number in range(1, last + 1) if number not in self._found)
 
     def join(self) -> JoinedMessage:
         """Return the source message; raise GW353 while fragments are missing, GW352 for a wrong one."""
         self._check_complete()
-        source = self._find_stated(lambda one: one.source)
+        source = self._stated.source
         if source is None:
             _refuse_joined("no fragment has a MessageHeader", f"{FRAGMENT}/mf:MessageHeader", "EBMS:0047")
         octets = self._expand(JoinedBody([one.octets for one in self.fragments]))
-        said = self._find_stated(lambda one: one.message_size)
+        said = self._stated.message_size
         if said is not None and said != octets.octet_count:
             detail = f"the message has {octets.octet_count} octets, MessageSize is {said}"
             _refuse_joined(detail, f"{FRAGMENT}/mf:MessageSize", "EBMS:0003")
-        parcel = Parcel(_write_content_headers(source), octets)
-        unit = self._check_source(parcel)
-        return JoinedMessage(parcel, unit, self._find_stated(lambda one: one.action) or "")
-
-    def _find_stated(self, read: Callable[[FragmentHeader], Value | None]) -> Value | None:
-        values = (read(one.header) for one in self._found.values())
-        return next((one for one in values if one is not None), None)
+        action = self._stated.action or ""
+        parcel = Parcel(source.format_headers(action), octets)
+        return JoinedMessage(parcel, self._check_source(parcel), action)
 
     def _check_complete(self) -> None:
         missing = self.list_missing()
-        if self._find_stated(lambda one: one.count) is None:
+        if self._stated.count is None:
             detail = "no fragment with FragmentCount has come"
             raise GatewayError(FRAGMENT_MISSING, detail, f"{FRAGMENT}/mf:FragmentCount")
         if missing:
@@ -194,7 +191,7 @@ class FragmentGroup:
 
     def _expand(self, octets: Body) -> Body:
         """Return the octets before compression; raise GW352 for another size and for what is no gzip."""
-        said = self._find_stated(lambda one: one.compressed_size)
+        said = self._stated.compressed_size
         if said is None:
             return octets
         place = f"{FRAGMENT}/mf:CompressedMessageSize"
@@ -223,9 +220,10 @@ def _check_member(fragment: Fragment, first: Fragment) -> None:
         raise GatewayError(SIGNER_MISMATCH, "another certificate signed the first fragment", SIGNATURE)
 
 
-def _write_content_headers(source: SourceType) -> dict[str, str]:
-    headers = {"Content-Type": source.format_content_type()}
-    return headers if not source.description else {**headers, "Content-Description": source.description}
+def _list_stated_values(header: FragmentHeader) -> dict[str, Any]:
+    """Return what a fragment states of its group, by the names of the values."""
+    found = {value: getattr(header, value) for value, _, _ in _STATED_ONCE}
+    return {value: said for value, said in found.items() if said is not None}
 
 
 def _make_comparable(unit: UserMessage) -> UserMessage:

@@ -18,13 +18,14 @@ from gateway.protocols.as4.fragment_header import (
     MOST_FRAGMENTS,
     FragmentHeader,
     SourceType,
+    is_header_value,
     write_fragment_header,
 )
 from gateway.protocols.as4.header_reader import read_messaging
 from gateway.protocols.as4.message_sealing import build_parcel
 from gateway.protocols.as4.packaging import check_parts_named, find_messaging, open_as4_package
 from gateway.protocols.core import Parcel
-from gateway.protocols.gzip_content import compress_content
+from gateway.protocols.gzip_content import compress_content, is_expansion_allowed
 from gateway.wire import MimePart, WireLimits, parse_media_type
 from gateway.xmlsec import SigningToken, SwaAttachment, write_swa_security
 
@@ -69,7 +70,9 @@ def plan_split(parcel: Parcel, terms: SplitTerms, limits: WireLimits) -> SplitPl
     """Return how a source message is split; raise GatewayError for a parcel that is none.
 
     A source message is a business message of AS4 with parts. It is cut as it is, signed or not: by part 2
-    §4.4.2 the fragments are signed, and the source message is not.
+    §4.4.2 the fragments are signed, and the source message is not. What would expand so far that its
+    receiver takes it for a bomb is not compressed, as eDelivery AS4 1.15 §1.5.6.7 permits: the terms of
+    the plan say whether it is.
     """
     source, action = _read_source_type(parcel)
     package = open_as4_package(parcel, limits)
@@ -79,12 +82,19 @@ def plan_split(parcel: Parcel, terms: SplitTerms, limits: WireLimits) -> SplitPl
         # Part 2 §4.4.2: a PullRequest is never split; a signal beside the message would not be copied.
         raise GatewayError(NOT_SUPPORTED, "one business message alone is split", "eb3:Messaging")
     whole = as_body(parcel.get_octets())
-    octets = as_body(compress_content(whole)) if terms.compressed else whole
-    plan = SplitPlan(header.unit, source, whole.octet_count, octets, terms, action)
+    octets = _compress_within_limits(whole) if terms.compressed else None
+    terms = replace(terms, compressed=octets is not None)
+    plan = SplitPlan(header.unit, source, whole.octet_count, octets or whole, terms, action)
     if plan.fragment_count > MOST_FRAGMENTS:
         detail = f"there would be {plan.fragment_count} fragments, {MOST_FRAGMENTS} are allowed"
         raise GatewayError(TOO_LARGE, detail, "fragment size")
     return plan
+
+
+def _compress_within_limits(whole: Body) -> Body | None:
+    """Return the octets compressed, None where they would expand too far."""
+    packed = as_body(compress_content(whole))
+    return packed if is_expansion_allowed(whole.octet_count, packed.octet_count) else None
 
 
 def _read_source_type(parcel: Parcel) -> tuple[SourceType, str | None]:
@@ -94,10 +104,15 @@ def _read_source_type(parcel: Parcel) -> tuple[SourceType, str | None]:
     if media.name != "multipart/related" or "start" not in found:
         detail = "only a multipart/related message with the parameter start is split"
         raise GatewayError(MEDIA_TYPE_REFUSED, detail, "Content-Type")
-    values = (found.get("boundary", ""), found["start"].strip("<>"), found.get("start-info"))
-    if any(one != one.strip() or set('"\\<>') & set(one) for one in values if one is not None):
-        raise GatewayError(HEADER_INVALID, "a parameter cannot be repeated as it is", "Content-Type")
-    return SourceType(*values), found.get("action")
+    described = parcel.get_header("Content-Description") or None
+    source = SourceType(
+        found.get("boundary", ""), found["start"].strip("<>"), found.get("start-info"), described
+    )
+    action = found.get("action")
+    values = (source.boundary, source.start, source.start_info, described, action)
+    if not all(is_header_value(one) for one in values if one is not None):
+        raise GatewayError(HEADER_INVALID, "a value of the MIME header cannot be repeated", "Content-Type")
+    return source, action
 
 
 def seal_fragment(plan: SplitPlan, number: int, message_id: str, signer: Signer) -> Parcel:
