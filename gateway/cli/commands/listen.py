@@ -50,5 +50,6 @@ def receive_messages(arguments: Arguments) -> int:
             stop.wait()
         finally:
             listener.close()
+            handler.finish_posts()
     said.print_line(f"stopped: {count_things(said.count, 'message')} received")
     return 0

@@ -96,9 +96,10 @@ class BrokerClient:
         return self._listener.endpoint
 
     def close(self) -> None:
-        """Stop listening and pulling."""
+        """Stop listening and pulling, when the last receipt has been posted."""
         if self._listener is not None:
             self._listener.close()
+        self.handler.finish_posts()
         if self._puller is not None:
             self._puller.close()
 

@@ -26,6 +26,7 @@ __all__ = ["EBMS2", "MessageHandler", "make_signal_headers", "read_signal_error"
 
 EBMS2: Final = PROTOCOLS["ebms2"]
 _OWN_ID: Final = re.compile(r"^GW[0-9]{3} ")
+_POST_WITHIN: Final = 30.0
 _NOTHING: Final = HttpReply(204)
 _BUSY: Final = HttpReply(503, "text/plain", b"come again\n", {"Retry-After": "1"})
 
@@ -56,6 +57,7 @@ class MessageHandler:
         self._known = {row["message_id"]: row for row in self._store.read_rows()}
         self._expected: dict[str, tuple[SentUnit, Parcel]] = {}
         self._settled: dict[str, GatewayError | None] = {}
+        self._posts: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._heard = threading.Condition(self._lock)
 
@@ -82,6 +84,13 @@ class MessageHandler:
             self._store.write_refusal(GatewayError(NO_ROOM, f"cannot store: {problem.strerror}", "folder"))
             return _BUSY
 
+    def finish_posts(self) -> None:
+        """Wait until the receipts that are being posted have been posted, or could not be."""
+        with self._lock:
+            posts = tuple(self._posts)
+        for one in posts:
+            one.join(_POST_WITHIN)
+
     def list_rows(self) -> list[dict[str, Any]]:
         """Return the rows of all messages stored so far, in the order of arrival."""
         with self._lock:
@@ -95,7 +104,7 @@ class MessageHandler:
     def keep_fetched(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
         """Store a message that came in an answer to us, once; return its receipt, which is to be posted.
 
-        Raises GW312 for another message under a known MessageId, and GW904 where nothing can be written.
+        Raises GW312 for another message under a known MessageId, and GW806 where nothing can be written.
         """
         unit = opened.unit
         if not isinstance(unit, UserMessage):
@@ -215,7 +224,10 @@ class MessageHandler:
             with suppress(GatewayError), closing(HttpPoster(endpoint, tls=self._tls)) as poster:
                 poster.post(make_signal_headers(receipt.content_type), receipt.body)
 
-        threading.Thread(target=send_receipt, daemon=True).start()
+        thread = threading.Thread(target=send_receipt, daemon=True)
+        with self._lock:
+            self._posts = [*(one for one in self._posts if one.is_alive()), thread]
+            thread.start()
 
     def _make_bad_receipt(self, opened: OpenedMessage, context: ProtocolContext) -> Parcel:
         good = self._core.make_receipt(opened, context)
