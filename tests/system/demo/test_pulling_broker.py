@@ -101,7 +101,7 @@ def test_a_broker_without_a_server_files_and_pulls_its_case(tmp_path: Path) -> N
         assert {(one["said"]["verified"], one["said"]["reference"]) for one in rows} == {
             (True, "HB2026-000124")
         }
-        assert len(list(results.glob("[0-9]*"))) == len(rows)
+        assert len(list((tmp_path / "results").glob("[0-9]*"))) == len(rows)
 
 
 @pytest.mark.parametrize("agreement", [SYNC, CALLBACK], ids=["in the answer", "posted"])
