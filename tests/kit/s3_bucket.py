@@ -51,17 +51,21 @@ class BucketServer:
 
 
 @contextmanager
-def serve_bucket(log: Path) -> Iterator[BucketServer]:
-    """Serve a bucket until the end of the block; the server's log is in a file."""
+def serve_bucket(log: Path, tls: Path | None = None) -> Iterator[BucketServer]:
+    """Serve a bucket until the end of the block; the server's log is in a file.
+
+    With `tls`, a file of key and certificate, it serves TLS at localhost.
+    """
     port = find_free_port()
-    command = [sys.executable, "-m", "tests.kit.s3_server", str(port)]
+    command = [sys.executable, "-m", "tests.kit.s3_server", str(port), *([str(tls)] if tls else [])]
     with log.open("wb") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None
     try:
         keys = process.stdout.readline().split()
         assert len(keys) == 2, log.read_text()
-        yield BucketServer(f"http://127.0.0.1:{port}", keys, process)
+        url = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
+        yield BucketServer(url, keys, process)
     finally:
         process.kill()
         process.wait()

@@ -1,12 +1,14 @@
 """A server that speaks S3, in a process of its own: moto's, with faults and ages that a test asks for.
 
-``python -m tests.kit.s3_server PORT`` prints access key and secret key when it serves.
+``python -m tests.kit.s3_server PORT [PEM]`` prints access key and secret key when it serves; with a file
+of key and certificate it serves TLS.
 """
 
 from __future__ import annotations
 
 import json
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
@@ -142,7 +144,12 @@ def main() -> None:
     from werkzeug.serving import make_server
 
     served = FaultyApplication(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", int(sys.argv[1]), served, True, request_handler=MotoRequestHandler)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if len(sys.argv) > 2 else None
+    if tls is not None:
+        tls.load_cert_chain(sys.argv[2])
+    server = make_server(
+        "127.0.0.1", int(sys.argv[1]), served, True, request_handler=MotoRequestHandler, ssl_context=tls
+    )
     print(*_make_account(), flush=True)
     server.serve_forever()
 

@@ -6,6 +6,7 @@ import io
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,11 +15,13 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.message_model import MemoryBody
+from gateway.pki.certificate_authority import CertificateOrder, issue_certificate, make_authority
 from gateway.store import ObjectBucket, ObjectFolder
 from gateway.store.stored_bodies import StoredBody
 from tests.kit.kept_objects import KeptInBucket
 from tests.kit.ports import find_free_port
 from tests.kit.s3_bucket import BucketServer, serve_bucket
+from tests.system.tls.place import pem_file
 
 pytestmark = pytest.mark.long
 
@@ -171,6 +174,26 @@ def test_nothing_of_the_environment_decides(
         monkeypatch.setenv(name, value)
     kept.store.put_object(DIGEST, BODY)
     assert read_all(kept.store) == LARGE
+
+
+def test_a_server_is_called_over_tls_and_must_be_believed(tmp_path: Path) -> None:
+    authority, now = make_authority("CN=Root", datetime.now(UTC)), datetime.now(UTC)
+    order = CertificateOrder("tls-server", alternative_names=("dns:localhost",))
+    pem = pem_file(tmp_path / "server.pem", issue_certificate(authority, "CN=localhost", now, order))
+    (tmp_path / "ca.pem").write_bytes(authority.certificate.pem)
+    with serve_bucket(tmp_path / "log", pem) as server:
+        believing = ObjectBucket(server.get_access(ca=str(tmp_path / "ca.pem")), ObjectFolder(tmp_path))
+        believing.put_object(DIGEST, BODY)
+        assert read_all(believing) == LARGE
+        with pytest.raises(GatewayError, match="GW326"):
+            believing.put_object(sha256(b"").hexdigest(), BODY)
+        assert not believing.has_object(sha256(b"").hexdigest(), len(LARGE))
+        believing.close()
+        for ca in (None, str(tmp_path / "none.pem"), str(tmp_path / "log")):
+            store = ObjectBucket(server.get_access(ca=ca), ObjectFolder(tmp_path))
+            with pytest.raises(GatewayError, match="GW806 the object store does not answer"):
+                store.check_store()
+            store.close()
 
 
 def test_a_stream_begins_anywhere(kept: KeptInBucket) -> None:
