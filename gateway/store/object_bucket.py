@@ -60,6 +60,11 @@ class _Found:
     written: datetime
     #: By the clock of the server, which also says when an object was written.
     age: timedelta
+    checksum: str | None
+
+    def matches(self, digest: str, content: Body) -> bool:
+        """Return whether the server says that it has these octets; one of equal size may be another."""
+        return self.size == content.octet_count and self.checksum == _make_checksum(digest)
 
 
 class ObjectBucket:
@@ -78,20 +83,20 @@ class ObjectBucket:
     def put_object(self, digest: str, content: Body) -> None:
         """Store the content durably; raises GW806 where that fails. A second time changes nothing."""
         found = self._find(digest)
-        if found is not None and found.size == content.octet_count:
+        if found is not None and found.matches(digest, content):
             # Fresh again: whoever sweeps sees that somebody is about to name it.
             if found.age < _FRESH or self._renew(digest):
                 return
             found = None
         if not self._send(digest, content, new=found is None):
             found = self._find(digest)
-            if found is None or found.size != content.octet_count:
+            if found is None or not found.matches(digest, content):
                 detail = "another put of the same object has not ended"
                 raise InsufficientStorageError(detail, self.describe_object(digest))
 
     def _send(self, digest: str, content: Body, *, new: bool) -> bool:
         """Send an object; return False where a `new` one is there meanwhile."""
-        checksum = base64.b64encode(bytes.fromhex(digest)).decode()
+        checksum = _make_checksum(digest)
         sent = SentBody(content, lambda: make_changed_error(self, digest), digest)
         terms = {"IfNoneMatch": "*"} if new else {}
         try:
@@ -120,8 +125,8 @@ class ObjectBucket:
         """Raise GW806 unless the server says that it has the octets that were sent."""
         told = answer.get("ChecksumSHA256")
         if told is None:
-            head = self._ask_plainly("head_object", digest, ChecksumMode="ENABLED")
-            told = head.get("ChecksumSHA256")
+            found = self._find(digest)
+            told = found.checksum if found is not None else None
         if told != checksum:
             said = "no SHA-256" if told is None else "another SHA-256"
             detail = f"the server confirms {said} for what it was sent"
@@ -131,7 +136,13 @@ class ObjectBucket:
         """Let the server write an old object anew; return False where it is gone."""
         source = {"Bucket": self._access.bucket, "Key": self._get_key(digest)}
         try:
-            self._ask("copy_object", digest, CopySource=source, MetadataDirective="REPLACE")
+            self._ask(
+                "copy_object",
+                digest,
+                CopySource=source,
+                MetadataDirective="REPLACE",
+                ChecksumAlgorithm="SHA256",
+            )
         except _RefusedError as refused:
             if refused.code in _ABSENT:
                 return False
@@ -221,7 +232,7 @@ class ObjectBucket:
 
     def _find(self, digest: str) -> _Found | None:
         try:
-            answer = self._ask("head_object", digest)
+            answer = self._ask("head_object", digest, ChecksumMode="ENABLED")
         except _RefusedError as refused:
             if refused.code in _ABSENT:
                 return None
@@ -230,7 +241,7 @@ class ObjectBucket:
             raise self._make_strange_error(digest)
         written = answer["LastModified"]
         age = _compute_age(answer["ResponseMetadata"]["HTTPHeaders"].get("date"), written)
-        return _Found(answer["ContentLength"], written, age)
+        return _Found(answer["ContentLength"], written, age, answer.get("ChecksumSHA256"))
 
     def _make_strange_error(self, digest: str) -> InsufficientStorageError:
         detail = "the server does not answer as a server of S3 does"
@@ -275,6 +286,10 @@ class _RefusedError(Exception):
         super().__init__(str(problem))
         self.code = code
         self.problem = problem
+
+
+def _make_checksum(digest: str) -> str:
+    return base64.b64encode(bytes.fromhex(digest)).decode()
 
 
 def _compute_age(now: str | None, written: datetime) -> timedelta:

@@ -75,6 +75,24 @@ def test_a_shorter_object_is_replaced(kept: KeptInBucket) -> None:
     assert kept.read(DIGEST) == LARGE
 
 
+def test_octets_that_were_not_confirmed_are_sent_again(kept: KeptInBucket) -> None:
+    """The server has an object of this size, and it is another one."""
+    kept.replace(DIGEST, LARGE.upper())
+    kept.store.put_object(DIGEST, BODY)
+    assert kept.read(DIGEST) == LARGE
+
+
+def test_an_old_object_is_made_young_and_not_sent(kept: KeptInBucket) -> None:
+    kept.store.put_object(DIGEST, BODY)
+    kept.age(DIGEST)
+    kept.server.ask("calm")
+    for _ in range(2):
+        kept.store.put_object(DIGEST, BODY)
+    # Looked at, copied onto itself by the server, looked at.
+    assert kept.server.ask("calm") == ["HEAD", "PUT", "HEAD"]
+    assert kept.read(DIGEST) == LARGE
+
+
 def test_an_object_that_somebody_else_puts_at_the_same_time_is_there(
     kept: KeptInBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,7 +100,7 @@ def test_an_object_that_somebody_else_puts_at_the_same_time_is_there(
 
     def lose_the_race(digest: str) -> Any:
         found = look(digest)
-        kept.replace(DIGEST, LARGE)
+        kept.store._send(DIGEST, BODY, new=True)
         monkeypatch.setattr(kept.store, "_find", look)
         return found
 
