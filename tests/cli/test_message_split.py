@@ -106,6 +106,8 @@ def test_a_folder_with_fragments_is_left_alone(place: Path, capsys: pytest.Captu
     assert split(place, "plain") == 2
     assert "holds fragments already" in capsys.readouterr().err
     assert sorted((place / "plain").iterdir()) == before
+    assert split(place, "ca.pem", "--compress") == 2
+    assert "is no folder" in capsys.readouterr().err
 
 
 def test_a_message_of_more_than_a_mebibyte_is_read_from_its_file(

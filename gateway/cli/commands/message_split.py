@@ -43,22 +43,11 @@ _PROPERTY_WORDS = "a message property that fragments repeat, for routing; repeat
 def split_message(arguments: Arguments) -> int:
     """Write the fragments of a message as HTTP messages."""
     signer = load_key_file(arguments)
-    if any(arguments.out.glob(_NAME.format("*"))):
-        raise GatewayError(MISUSE, f"{arguments.out} holds fragments already", str(arguments.out))
+    _check_folder(arguments.out)
     terms = as4.SplitTerms(arguments.size, arguments.routing_property, arguments.compress)
     with name_file(arguments.file):
         plan = as4.plan_split(open_message_file(arguments.file, _LIMITS), terms, _LIMITS)
-    cut = arguments.out / ".whole.gz"
-    try:
-        if plan.terms.compressed:
-            write_octets(cut, (plan.octets,))
-            plan = replace(plan, octets=FileBody(cut))
-        written = [
-            _write_fragment(plan, number, arguments.out, signer)
-            for number in range(1, plan.fragment_count + 1)
-        ]
-    finally:
-        cut.unlink(missing_ok=True)
+    written = _write_fragments(plan, arguments.out, signer)
     form = "compressed" if plan.terms.compressed else "not compressed"
     sentence = f"Split {arguments.file}, {form}, into {len(written)} fragments in {arguments.out}."
     if arguments.json:
@@ -68,6 +57,28 @@ def split_message(arguments: Arguments) -> int:
     else:
         print_sentence(sentence)
     return 0
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise GW808 for a file, and for a folder that holds fragments."""
+    if folder.exists() and not folder.is_dir():
+        raise GatewayError(MISUSE, f"{folder} is no folder", str(folder))
+    if any(folder.glob(_NAME.format("*"))):
+        raise GatewayError(MISUSE, f"{folder} holds fragments already", str(folder))
+
+
+def _write_fragments(plan: as4.SplitPlan, folder: Path, signer: Signer) -> list[dict[str, Any]]:
+    """Write all fragments; compressed octets are kept beside them meanwhile, to be made once."""
+    kept = folder / ".whole.gz"
+    numbers = range(1, plan.fragment_count + 1)
+    if not plan.terms.compressed:
+        return [_write_fragment(plan, number, folder, signer) for number in numbers]
+    write_octets(kept, (plan.octets,))
+    try:
+        plan = replace(plan, octets=FileBody(kept))
+        return [_write_fragment(plan, number, folder, signer) for number in numbers]
+    finally:
+        kept.unlink(missing_ok=True)
 
 
 def _write_fragment(plan: as4.SplitPlan, number: int, folder: Path, signer: Signer) -> dict[str, Any]:
@@ -90,8 +101,7 @@ def _write_fragment(plan: as4.SplitPlan, number: int, folder: Path, signer: Sign
 def join_message(arguments: Arguments) -> int:
     """Write the joined message; return 0, or 1 with the problem where the fragments are refused."""
     anchors = read_anchor_files(arguments.trust)
-    context = make_context(anchors, arguments.at or datetime.now(UTC))
-    context = replace(context, limits=_LIMITS)
+    context = replace(make_context(anchors, arguments.at or datetime.now(UTC)), limits=_LIMITS)
     terms = as4.JoinTerms(arguments.size, arguments.routing_property or None)
     group = as4.FragmentGroup(_LIMITS, terms)
     try:
@@ -102,21 +112,28 @@ def join_message(arguments: Arguments) -> int:
         if refused.problem.ours:
             raise
         return _report_refusal(refused, arguments)
+    report = _describe_joined_message(group, joined, arguments.out)
+    report |= {"accepted": True if arguments.json else "yes", "repeats": repeats}
+    print_report(report, as_json=arguments.json)
+    return 0
+
+
+def _describe_joined_message(
+    group: as4.FragmentGroup, joined: as4.JoinedMessage, file: Path
+) -> dict[str, Any]:
     signer = group.fragments[0].signed.certificate
-    report = {
-        "accepted": True if arguments.json else "yes",
-        "file": str(arguments.out),
+    return {
+        "accepted": True,
+        "file": str(file),
         "message_id": joined.unit.message_id,
         "group": group.group,
         "fragments": len(group.fragments),
-        "repeats": repeats,
+        "repeats": 0,
         "octets": joined.parcel.body.octet_count,
         "sha256": joined.parcel.body.sha256_hex,
         "signer": signer.subject,
         "certificate": signer.sha256,
     }
-    print_report(report, as_json=arguments.json)
-    return 0
 
 
 def _add_fragments(
