@@ -70,6 +70,7 @@ READ = {
     "wire/schema_validation.py": "a line number of libxml2",
     "encryption/encrypted_data.py": "at most 64 ASCII digits",
     "protocols/element_reader.py": "by the pattern, at most 128 characters",
+    "protocols/as4/fragment_header.py": "at most 15 ASCII digits, by the pattern",
     "protocols/ebms2/message_order.py": "at most 32 digits, by the pattern",
     "xmlsec/security_tokens.py": "at most 50 ASCII digits",
     "xmlsec/wss.py": "by the pattern",
