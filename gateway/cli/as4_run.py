@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.cli.progress_bars import show_progress
-from gateway.cli.report_files import write_reports
-from gateway.cli.result_output import print_json
+from gateway.cli.report_files import publish_report
 from gateway.cli.shared_options import open_tls
 from gateway.cli.verb_groups import Arguments
 from gateway.conformance.as4 import (
@@ -50,13 +49,7 @@ def select_profile_assertions(profile: Path | str | None, only: str | None) -> t
 def run_as4_suite(arguments: Arguments) -> int:
     """Run the assertions and write the reports; return 1 when the gateway was found wanting."""
     rows = select_profile_assertions(arguments.profile, arguments.only)
-    report = _run_assertions(arguments, rows)
-    write_reports(report, arguments)
-    if arguments.json == "-":
-        print_json(report.to_json())
-    else:
-        print(report.format_summary())
-    return 0 if report.is_successful else 1
+    return publish_report(_run_assertions(arguments, rows), arguments)
 
 
 def _run_assertions(arguments: Arguments, rows: tuple[Assertion, ...]) -> RunReport:

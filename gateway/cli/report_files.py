@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.result_output import print_json
 from gateway.cli.verb_groups import Arguments
 from gateway.conformance.reports import (
     RunReport,
@@ -30,7 +31,7 @@ from gateway.pki import (
     read_certificates,
 )
 
-__all__ = ["check_report_options", "read_report_signature", "write_reports"]
+__all__ = ["check_report_options", "publish_report", "read_report_signature", "write_reports"]
 
 
 def check_report_options(arguments: Arguments) -> Signer | None:
@@ -68,6 +69,16 @@ def write_reports(report: RunReport, arguments: Arguments, facts: Mapping[str, A
         if signer is not None:
             signature = sign_report(arguments.html.name, page, signer, datetime.now(UTC))
             _write_file(get_signature_path(arguments.html), signature, "--html")
+
+
+def publish_report(report: RunReport, arguments: Arguments) -> int:
+    """Write the reports and print the summary, or the JSON; return 1 when the gateway was found wanting."""
+    write_reports(report, arguments)
+    if arguments.json == "-":
+        print_json(report.to_json())
+    else:
+        print(report.format_summary())
+    return 0 if report.is_successful else 1
 
 
 def read_report_signature(path: Path, trust: Path | None) -> SignedReport:

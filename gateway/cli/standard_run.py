@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.cli.progress_bars import show_progress
-from gateway.cli.report_files import write_reports
-from gateway.cli.result_output import print_json
+from gateway.cli.report_files import publish_report
 from gateway.cli.shared_options import open_tls
 from gateway.cli.verb_groups import Arguments
 from gateway.conformance.hostile import UrlTarget, make_endpoint_target
@@ -39,13 +38,7 @@ def run_standard_suite(arguments: Arguments) -> int:
     rows = select_requirements(arguments.only)
     if not rows:
         raise GatewayError(MISUSE, f"no requirement has an id like {str(arguments.only)[:80]!r}", "--only")
-    report = _run_requirements(arguments, rows)
-    write_reports(report, arguments)
-    if arguments.json == "-":
-        print_json(report.to_json())
-    else:
-        print(report.format_summary())
-    return 0 if report.is_successful else 1
+    return publish_report(_run_requirements(arguments, rows), arguments)
 
 
 def _run_requirements(arguments: Arguments, rows: tuple[Requirement, ...]) -> RunReport:
