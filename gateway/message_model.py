@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -91,14 +92,12 @@ class MemoryBody:
         return io.BytesIO(self.content)
 
 
-class SlicedBody:
-    """A piece of another body, whose streams can seek."""
+class DigestedBody(ABC):
+    """A `Body` whose octets are read for its digest when that is asked for, and once."""
 
-    __slots__ = ("_sha256", "base", "octet_count", "offset")
+    __slots__ = ("_sha256", "octet_count")
 
-    def __init__(self, base: Body, offset: int, octet_count: int) -> None:
-        self.base = base
-        self.offset = offset
+    def __init__(self, octet_count: int) -> None:
         self.octet_count = octet_count
         self._sha256: str | None = None
 
@@ -107,6 +106,21 @@ class SlicedBody:
         """Return the SHA-256 of the octets in lower-case hexadecimal; they are read once for it."""
         self._sha256 = self._sha256 or compute_body_digest(self)
         return self._sha256
+
+    @abstractmethod
+    def open_stream(self) -> BinaryIO:
+        """Return a new stream at the first octet."""
+
+
+class SlicedBody(DigestedBody):
+    """A piece of another body, whose streams can seek."""
+
+    __slots__ = ("base", "offset")
+
+    def __init__(self, base: Body, offset: int, octet_count: int) -> None:
+        super().__init__(octet_count)
+        self.base = base
+        self.offset = offset
 
     def open_stream(self) -> BinaryIO:
         """Return a new stream at the first octet."""
@@ -144,21 +158,14 @@ class _SlicedStream(io.RawIOBase):
         super().close()
 
 
-class JoinedBody:
+class JoinedBody(DigestedBody):
     """Pieces one after the other, each octets or a body of its own."""
 
-    __slots__ = ("_pieces", "_sha256", "octet_count")
+    __slots__ = ("_pieces",)
 
     def __init__(self, pieces: Sequence[bytes | Body]) -> None:
         self._pieces = tuple(as_body(one) for one in pieces)
-        self.octet_count = sum(one.octet_count for one in self._pieces)
-        self._sha256: str | None = None
-
-    @property
-    def sha256_hex(self) -> str:
-        """Return the SHA-256 of the octets in lower-case hexadecimal; they are read once for it."""
-        self._sha256 = self._sha256 or compute_body_digest(self)
-        return self._sha256
+        super().__init__(sum(one.octet_count for one in self._pieces))
 
     def open_stream(self) -> BinaryIO:
         """Return a new stream at the first octet."""

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 
 from gateway.cli.named_files import make_path_problem
 from gateway.errors import MIME_MALFORMED, GatewayError
-from gateway.message_model import Body, MemoryBody, SlicedBody, compute_body_digest, iterate_octets
+from gateway.message_model import Body, DigestedBody, MemoryBody, SlicedBody, iterate_octets
 from gateway.protocols import Parcel
 from gateway.wire import WireLimits, read_http_head, read_http_message
 
@@ -19,21 +19,14 @@ __all__ = ["FileBody", "open_message_file", "write_message_file", "write_octets"
 _MOST_HELD: Final = 1024**2
 
 
-class FileBody:
+class FileBody(DigestedBody):
     """A file as a body; it must not change while it is read."""
 
-    __slots__ = ("_sha256", "octet_count", "path")
+    __slots__ = ("path",)
 
     def __init__(self, path: Path) -> None:
+        super().__init__(path.stat().st_size)
         self.path = path
-        self.octet_count = path.stat().st_size
-        self._sha256: str | None = None
-
-    @property
-    def sha256_hex(self) -> str:
-        """Return the SHA-256 of the octets in lower-case hexadecimal; they are read once for it."""
-        self._sha256 = self._sha256 or compute_body_digest(self)
-        return self._sha256
 
     def open_stream(self) -> BinaryIO:
         """Return a new stream at the first octet."""

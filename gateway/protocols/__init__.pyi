@@ -1,5 +1,6 @@
 from . import as4 as as4
 from . import ebms2 as ebms2
+from .as4.pull_requests import make_pull_request as make_pull_request
 from .core import EncryptionResources as EncryptionResources
 from .core import OpenedMessage as OpenedMessage
 from .core import Parcel as Parcel

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
@@ -21,20 +18,16 @@ from gateway.hub.outbox.outgoing_calls import RejectingComposer
 from gateway.hub.readiness.warm_up import tune_garbage_collector
 from gateway.hub.receive import receive_parcel
 from gateway.hub.wiring import build_hub
-from gateway.message_model import MemoryBody, UserMessage
+from gateway.message_model import MemoryBody
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store.engine import write_transaction
 from gateway.store.messages import HttpResponse
-from gateway.wire.mime import read_multipart_related
 from gateway.wire.xml_prescan import prescan_xml
 from tests.kit.paths import ROOT
-from tests.load.durable import DurableFile
 from tests.load.place import Broker, Place, payload
-from tests.load.receiving import octets_of
-from tests.load.stopwatch import Laps, by_turns, say
+from tests.load.receiving import MESSAGE, Arrived, Floor, compare
+from tests.load.stopwatch import say
 
-#: Octets of one message, MIME framing and all: those of ebMS 2.0.
-MESSAGE = 20 * 1024
 AS4 = PROTOCOLS["as4"]
 #: XML that is not compressed costs a canonical form more.
 AGREEMENT = (
@@ -57,21 +50,8 @@ class As4Broker(Broker):
 
     def seal_store(self, octets: int) -> Parcel:
         """Return a signed message with one XML payload of so many octets."""
-        pmode, context = self.pmode("Store"), self.context()
-        message_id = context.make_message_id()
-        unit = UserMessage(
-            message_id=message_id,
-            conversation_id=f"c-{message_id}",
-            sender=pmode.sender,
-            receiver=pmode.receiver,
-            agreement=pmode.agreement,
-            timestamp=context.now,
-            service=pmode.service,
-            service_type=pmode.service_type,
-            action="Store",
-            payloads=(payload(octets),),
-        )
-        return AS4.seal((unit,), pmode, context)
+        unit = self.message("Store", payload(octets))
+        return AS4.seal((unit,), self.pmode("Store"), self.context())
 
     def check_as4_receipt(self, sent: Parcel, answer: HttpResponse) -> None:
         """Raise unless this is the hub's signed receipt of what was sent, with every digest."""
@@ -79,24 +59,8 @@ class As4Broker(Broker):
         AS4.open(parcel, context, AS4.read_sent_unit(sent, context.limits))
 
 
-@dataclass(frozen=True)
-class Arrived:
-    """A message as the floor gets it: already cut at its boundaries."""
-
-    octets: bytes
-    envelope: bytes
-    payload: bytes
-    value: bytes
-
-
-@dataclass(frozen=True)
-class Floor:
+class As4Floor(Floor):
     """What nobody can leave out for one signed message of AS4, done bare."""
-
-    public: Any
-    key: Any
-    receipt: bytes
-    file: DurableFile
 
     def __call__(self, message: Arrived) -> None:
         """Pre-scan, parse, canonicalise and digest header, Body and part; verify; sign a receipt; commit."""
@@ -117,14 +81,6 @@ class Floor:
 
 def _canonical(element: etree._Element) -> bytes:
     return etree.tostring(element, method="c14n", exclusive=True, with_tail=False)
-
-
-def arrived(parcel: Parcel) -> Arrived:
-    """Return a message cut at its boundaries."""
-    octets = octets_of(parcel)
-    parts = read_multipart_related(parcel.get_header("Content-Type"), octets)
-    value = etree.fromstring(parts.root.content).findtext(f".//{_DS}SignatureValue") or ""
-    return Arrived(octets, parts.root.content, parts.attachments[0].content, base64.b64decode(value))
 
 
 def sealed(broker: As4Broker, octets: int, number: int) -> Iterator[Parcel]:
@@ -157,22 +113,5 @@ def measure(place: Place, messages: int) -> Mapping[str, Any]:
     for parcel in sealed(broker, MESSAGE, 20):
         receipt = take(parcel)
         broker.check_as4_receipt(parcel, receipt)
-    file = DurableFile(place.home / "floor.sqlite3")
-    floor = Floor(broker.signer.certificate.public_key, hub.signer.key, receipt.body, file)  # type: ignore[attr-defined]
-    bare, ours = Laps(), Laps()
-    for number, parcel in enumerate(sealed(broker, MESSAGE, messages)):
-        by_turns(
-            number,
-            partial(bare.time, partial(floor, arrived(parcel))),
-            partial(ours.time, partial(take, parcel)),
-        )
-    file.close()
-    hub.close()
-    return {
-        "as4_floor_ms": bare.wall_ms,
-        "as4_receive_ms": ours.wall_ms,
-        "as4_ratio": ours.wall_ms / bare.wall_ms,
-        "as4_floor_cpu_ms": bare.cpu_ms,
-        "as4_receive_cpu_ms": ours.cpu_ms,
-        "as4_cpu_ratio": ours.cpu_ms / bare.cpu_ms,
-    }
+    floor = As4Floor.of(broker, hub, receipt, place)
+    return compare("as4_", floor, sealed(broker, MESSAGE, messages), take, hub)

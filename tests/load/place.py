@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -177,11 +178,11 @@ class Broker:
             find_party_name={PartyId(name, PARTY_TYPE): name for name in SIGNING}.get,
         )
 
-    def seal(self, action: str, *payloads: Payload) -> Parcel:
-        """Return a signed message with a new MessageId."""
+    def message(self, action: str, *payloads: Payload, **terms: Any) -> UserMessage:
+        """Return a message with a new MessageId; `terms` are those that its protocol states itself."""
         pmode, context = self.pmode(action), self.context()
         message_id = context.make_message_id()
-        unit = UserMessage(
+        return UserMessage(
             message_id=message_id,
             conversation_id=f"c-{message_id}",
             sender=pmode.sender,
@@ -191,12 +192,17 @@ class Broker:
             service=pmode.service,
             service_type=pmode.service_type,
             action=action,
-            duplicate_elimination=True,
-            ack_requested=AckRequest(signed=True),
-            sync_reply=True,
             payloads=payloads,
+            **terms,
         )
-        return EBMS2.seal((unit,), pmode, context)
+
+    def seal(self, action: str, *payloads: Payload) -> Parcel:
+        """Return a signed message with a new MessageId."""
+        asked = AckRequest(signed=True)
+        unit = self.message(
+            action, *payloads, duplicate_elimination=True, ack_requested=asked, sync_reply=True
+        )
+        return EBMS2.seal((unit,), self.pmode(action), self.context())
 
     def check_receipt(self, sent: Parcel, headers: dict[str, str], body: bytes) -> None:
         """Raise unless this is the hub's signed receipt of what was sent."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
@@ -52,6 +52,12 @@ class Floor:
     key: Any
     receipt: bytes
     file: DurableFile
+
+    @classmethod
+    def of(cls, broker: Broker, hub: Hub, receipt: HttpResponse, place: Place) -> Self:
+        """Return the floor of a hub: its key, the broker's, and a file on the same disk."""
+        file = DurableFile(place.home / "floor.sqlite3")
+        return cls(broker.signer.certificate.public_key, hub.signer.key, receipt.body, file)  # type: ignore[attr-defined]
 
     def __call__(self, message: Arrived) -> None:
         """Pre-scan, parse, canonicalise, digest, verify; sign a receipt, commit both."""
@@ -99,18 +105,24 @@ def measure(place: Place, messages: int) -> Mapping[str, Any]:
     for parcel in sealed(broker, MESSAGE, 20):
         receipt = hub_takes(hub, parcel)
         broker.check_receipt(parcel, dict(receipt.headers), receipt.body)
-    file = DurableFile(place.home / "floor.sqlite3")
-    floor = Floor(broker.signer.certificate.public_key, hub.signer.key, receipt.body, file)  # type: ignore[attr-defined]
+    floor = Floor.of(broker, hub, receipt, place)
+    return compare("", floor, sealed(broker, MESSAGE, messages), partial(hub_takes, hub), hub)
+
+
+def compare(
+    protocol: str, floor: Floor, parcels: Iterable[Parcel], take: Callable[[Parcel], object], hub: Hub
+) -> Mapping[str, Any]:
+    """Time floor and receive path by turns; return the figures, whose names begin with `protocol`."""
     bare, ours = Laps(), Laps()
-    for number, parcel in enumerate(sealed(broker, MESSAGE, messages)):
+    for number, parcel in enumerate(parcels):
         by_turns(
             number,
             partial(bare.time, partial(floor, arrived(parcel))),
-            partial(ours.time, partial(hub_takes, hub, parcel)),
+            partial(ours.time, partial(take, parcel)),
         )
-    file.close()
+    floor.file.close()
     hub.close()
-    return {
+    figures = {
         "floor_ms": bare.wall_ms,
         "receive_ms": ours.wall_ms,
         "ratio": ours.wall_ms / bare.wall_ms,
@@ -118,6 +130,7 @@ def measure(place: Place, messages: int) -> Mapping[str, Any]:
         "receive_cpu_ms": ours.cpu_ms,
         "cpu_ratio": ours.cpu_ms / bare.cpu_ms,
     }
+    return {f"{protocol}{name}": figure for name, figure in figures.items()}
 
 
 def hub_takes(hub: Hub, parcel: Parcel) -> HttpResponse:

@@ -16,8 +16,8 @@ from gateway.conformance.partners.message_handler import (
 from gateway.conformance.partners.partner_identity import Membership
 from gateway.conformance.partners.sending_outcome import raise_for_status
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, MISUSE, GatewayError
-from gateway.message_model import ErrorSignal, MemoryBody, PullRequest, UserMessage
-from gateway.protocols import Parcel, ProtocolContext, SentUnit
+from gateway.message_model import ErrorSignal, MemoryBody, UserMessage
+from gateway.protocols import Parcel, ProtocolContext, SentUnit, make_pull_request
 
 __all__ = ["MessagePuller"]
 
@@ -76,15 +76,7 @@ class MessagePuller:
         """Pull once, store what came, and post its receipt; return its MessageId, None where nothing was."""
         membership = self._membership
         context = membership.build_context()
-        asked = PullRequest(
-            message_id=context.make_message_id(),
-            conversation_id="",
-            sender=pmode.receiver,
-            receiver=pmode.sender,
-            agreement=pmode.agreement,
-            timestamp=context.now,
-            mpc=pmode.pull_channel,
-        )
+        asked = make_pull_request(pmode, context)
         parcel = self._core.seal((asked,), pmode, context)
         answer = self._post(dict(parcel.headers), parcel.read_octets())
         if not answer.body.strip():

@@ -23,7 +23,7 @@ from gateway.errors import ANSWER_NOT_UNDERSTOOD, NO_ADDRESS, GatewayError
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import Hub, RegisterSnapshot, receive_response, refuse_pulled_message
 from gateway.message_model import ErrorSignal, PullRequest
-from gateway.protocols import PROTOCOLS, Parcel, SentUnit, make_refusal_error
+from gateway.protocols import PROTOCOLS, Parcel, SentUnit, make_pull_request, make_refusal_error
 from gateway.store import DeliveryLease, deliveries, write_transaction
 
 __all__ = ["PullAgent", "list_pull_turns"]
@@ -87,15 +87,7 @@ class PullAgent:
         knowledge = self._hub.refresh_snapshot()
         pmode = self._find_pmode(lease, knowledge)
         context = self._hub.make_protocol_context(knowledge)
-        asked = PullRequest(
-            message_id=context.make_message_id(),
-            conversation_id="",
-            sender=pmode.receiver,
-            receiver=pmode.sender,
-            agreement=pmode.agreement,
-            timestamp=context.now,
-            mpc=pmode.pull_channel,
-        )
+        asked = make_pull_request(pmode, context)
         parcel = PROTOCOLS[pmode.protocol].seal((asked,), pmode, context)
         url = pmode.reply_endpoint or ""
         answer = self._sender.post(url, dict(parcel.headers), parcel.read_octets(), self._bounds)

@@ -20,7 +20,20 @@ from gateway.protocols.as4.username_tokens import PullLogin, find_authorization,
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext
 from gateway.wire import build_xpath
 
-__all__ = ["open_pull_request"]
+__all__ = ["make_pull_request", "open_pull_request"]
+
+
+def make_pull_request(pmode: PMode, context: ProtocolContext) -> PullRequest:
+    """Return the request of the receiver of a P-Mode for the next message of its channel."""
+    return PullRequest(
+        message_id=context.make_message_id(),
+        conversation_id="",
+        sender=pmode.receiver,
+        receiver=pmode.sender,
+        agreement=pmode.agreement,
+        timestamp=context.now,
+        mpc=pmode.pull_channel,
+    )
 
 
 def open_pull_request(
