@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -33,6 +33,7 @@ from gateway.conformance.hostile import (
 from gateway.errors import MISUSE, GatewayError
 
 if TYPE_CHECKING:
+    from gateway.cli.invited_suites import InvitedSuite
     from gateway.message_model import PartyId
 
 __all__ = ["invite_suite", "list_suite_cases", "print_attacks", "run_suite", "verify_report_signature"]
@@ -222,16 +223,19 @@ def print_attacks(arguments: Arguments) -> int:
 @click.option("--out", type=FILE, required=True, help="the partner folder to write")
 @click.option("--callback", default=_CALLBACK, metavar="URL", help="(ebms2) where the suite listens")
 @click.option(
-    "--certificate", type=FILE, metavar="PEM", help="(ebms2) of a gateway of another make; no home is touched"
+    "--certificate",
+    type=FILE,
+    metavar="PEM",
+    help="(ebms2, as4) of a gateway of another make; no home is touched",
 )
 @click.option(
     "--encryption-certificate",
     type=FILE,
     metavar="PEM",
-    help="(ebms2) for which payloads are encrypted for it",
+    help="(ebms2, as4) for which payloads are encrypted for it",
 )
-@click.option("--party", metavar="[TYPE|]ID", help="(ebms2) the party id of that gateway")
-@click.option("--url", help="(ebms2) the ebMS endpoint of that gateway")
+@click.option("--party", metavar="[TYPE|]ID", help="(ebms2, as4) the party id of that gateway")
+@click.option("--url", help="(ebms2, as4) the ebMS endpoint of that gateway")
 @change_options()
 def invite_suite(arguments: Arguments) -> int:
     """Register the suite's parties in a sandbox home, and write the partner folder of the suite."""
@@ -262,43 +266,33 @@ def _invite_hostile(arguments: Arguments) -> list[str]:
 
 
 def _invite_standard(arguments: Arguments) -> list[str]:
-    from gateway.cli.audited_changes import read_act
-    from gateway.cli.conformance_home import find_receiver, list_hub_certificates
-    from gateway.cli.settings import read_verb_settings
-    from gateway.cli.standard_home import (
-        HubCertificates,
-        invite_standard_suite,
-        make_foreign_invitation,
-    )
+    from gateway.cli.standard_home import STANDARD_SUITE
 
-    if arguments.certificate is not None:
-        receiver = arguments.encryption_certificate
-        made = make_foreign_invitation(arguments.out, _read_foreign(arguments), arguments.callback, receiver)
-    else:
-        settings = read_verb_settings(arguments)
-        certificates = HubCertificates(list_hub_certificates(settings), find_receiver(settings))
-        made = invite_standard_suite(
-            settings, arguments.out, arguments.callback, certificates, read_act(arguments)
-        )
-    return _list_files(arguments, made.files)
+    return _invite_partner(STANDARD_SUITE, arguments)
 
 
 def _invite_as4(arguments: Arguments) -> list[str]:
-    from gateway.cli.as4_home import invite_as4_suite, make_foreign_as4_invitation
+    from gateway.cli.as4_home import AS4_SUITE
+
+    return _invite_partner(AS4_SUITE, arguments)
+
+
+def _invite_partner(suite: InvitedSuite[Any], arguments: Arguments) -> list[str]:
+    """Invite a suite to a sandbox home, or to a gateway of another make; return the files written."""
     from gateway.cli.audited_changes import read_act
     from gateway.cli.conformance_home import find_receiver, list_hub_certificates
+    from gateway.cli.invited_suites import HubCertificates
     from gateway.cli.settings import read_verb_settings
-    from gateway.cli.standard_home import HubCertificates
 
+    out, callback = arguments.out, arguments.callback
     if arguments.certificate is not None:
-        foreign = make_foreign_as4_invitation(
-            arguments.out, _read_foreign(arguments), arguments.callback, arguments.encryption_certificate
-        )
-        return _list_files(arguments, foreign.files)
+        receiver = arguments.encryption_certificate
+        files = suite.invite_to_foreign(out, _read_foreign(arguments), callback, receiver)
+        return _list_files(arguments, files)
     settings = read_verb_settings(arguments)
     certificates = HubCertificates(list_hub_certificates(settings), find_receiver(settings))
-    made = invite_as4_suite(settings, arguments.out, arguments.callback, certificates, read_act(arguments))
-    return _list_files(arguments, made.files)
+    files = suite.invite_to_home(settings, out, callback, certificates, read_act(arguments))
+    return _list_files(arguments, files)
 
 
 def _read_foreign(arguments: Arguments) -> tuple[Path, PartyId, str]:
