@@ -24,6 +24,7 @@ from gateway.errors import EVIDENCE_BROKEN, SETTINGS_WRONG, GatewayError
 from gateway.failpoints import kill_at_failpoint
 from gateway.store.compiled_statements import COMPILED_STATEMENTS, share_compiled_statements
 from gateway.store.database_copies import attach_copy_watch, find_copy_watch, run_copied
+from gateway.store.database_hosts import DatabaseHosts
 from gateway.store.disk_reserve import (
     DiskReserve,
     InsufficientStorageError,
@@ -197,8 +198,8 @@ def _make_postgresql_engine(url: URL, pool_size: int, seconds: float | None) -> 
     except ImportError:
         raise GatewayError(SETTINGS_WRONG, _NO_DRIVER, "database.url") from None
     # Before the engine gets the dialect of another one: both are events of its own.
-    connections = get_connection_class(seconds)
-    event.listen(engine, "do_connect", lambda _d, _r, named, given: connections.connect(*named, **given))
+    connect, hosts = get_connection_class(seconds).connect, DatabaseHosts()
+    event.listen(engine, "do_connect", lambda _d, _r, _unnamed, named: hosts.connect(connect, named))
     event.listen(engine, "handle_error", _leave_standby)
     share_compiled_statements(engine)
     event.listen(engine, "connect", _check_postgresql_settings)
