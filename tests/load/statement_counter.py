@@ -39,7 +39,14 @@ def start(folder: str) -> None:
     _watch_sqlite()
     with contextlib.suppress(ImportError):
         _watch_postgresql()
-    threading.Thread(target=_write_again_and_again, args=(Path(folder),), daemon=True).start()
+
+    def begin() -> None:
+        # A forked process has neither the thread of its parent nor anything of its own to tell yet.
+        _counts.clear()
+        threading.Thread(target=_write_again_and_again, args=(Path(folder),), daemon=True).start()
+
+    os.register_at_fork(after_in_child=begin)
+    begin()
 
 
 def _write_again_and_again(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -47,6 +49,7 @@ _log = logging.getLogger(__name__)
 _start_log = logging.getLogger(START_LOG)
 _LOG_WORDS = "write the log as JSON Lines, on standard error"
 _DRAIN = 40.0
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: So many ended processes within so many seconds are no accident: the operator must act.
 _MOST_DEATHS = 11
 _WINDOW = 60.0
@@ -64,7 +67,6 @@ def run_gateway(arguments: Arguments) -> int:
     _check_free_port(settings)
     apply_migrations(settings, arguments)
     check_own_hub(settings)
-    context = multiprocessing.get_context("spawn")
     targets: list[Callable[..., int]] = [serve_http_requests, *[deliver_messages] * arguments.workers]
     if settings.console.enabled:
         check_port(build_console_address(settings))
@@ -72,11 +74,10 @@ def run_gateway(arguments: Arguments) -> int:
     if settings.api.enabled:
         check_port(build_api_address(settings))
         targets.append(serve_api_requests)
+    _prepare_fork()
 
     def start_child(target: Callable[..., int]) -> BaseProcess:
-        child = context.Process(target=_run_child_process, args=(target, arguments))
-        child.start()
-        return child
+        return _fork_child(target, arguments)
 
     starting = Processes(
         serves=True,
@@ -133,9 +134,31 @@ def run_worker(arguments: Arguments) -> int:
     return deliver_messages(arguments)
 
 
+def _prepare_fork() -> None:
+    """Import what serving and delivering need: every child has it then, also one that is started again."""
+    import_module("gateway.web.serving_process")
+    import_module("gateway.delivery.wiring")
+    # A collection in a child would write to the pages of these objects, which it shares with this process.
+    gc.freeze()
+
+
+def _fork_child(target: Callable[[Arguments], int], arguments: Arguments) -> BaseProcess:
+    """Start a child that shares the imported program with this process."""
+    child = multiprocessing.get_context("fork").Process(target=_run_child_process, args=(target, arguments))
+    # Before it has handlers of its own, a signal would call the copy of a handler of this process.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        child.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return child
+
+
 def _run_child_process(target: Callable[[Arguments], int], arguments: Arguments) -> None:
     # A terminal sends Ctrl-C to every process of the group: only the parent reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     exit_with_parent()
     set_up_logging()
     # A process that is restarted while the disk is full waits, instead of ending again and again.
