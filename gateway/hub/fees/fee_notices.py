@@ -7,6 +7,7 @@ before its levy is kept, so that the levy then changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -61,7 +62,7 @@ def _levy(
         record_fee_step(conn, known, "levied", now, notice=notice.number)
         return
     number = new.payment_notice
-    if number and any(one.payment_notice == number for one in levied):
+    if number and any(one.payment_notice == number and not _is_early_end(one) for one in levied):
         detail = f"payment notice {number} has levied a fee of {request.number} before"
         raise GatewayError(FEE_WRONG, detail, "Fee/PaymentNotice")
     levy_fee(conn, new, now, ordered=hub.payments.provided)
@@ -72,10 +73,15 @@ def _find_early_end(levied: Any, notice: Notice, code: StatusCode) -> Row[Any] |
     named = notice.fee or NamedFee()
     for one in levied:
         same = not named.payment_notice or one.payment_notice in ("", named.payment_notice)
-        early = one.ended_at is not None and one.levied_at == one.ended_at
-        if early and one.kind == code.fee_kind and same and notice.issued_at <= one.ended_at:
+        early = _is_early_end(one) and notice.issued_at <= one.ended_at
+        if early and one.kind == code.fee_kind and same:
             return one  # type: ignore[no-any-return]
     return None
+
+
+def _is_early_end(fee: Row[Any]) -> bool:
+    """Return whether a fee was cancelled or confirmed and its levy has not come."""
+    return fee.amount is None and fee.ended_at is not None and fee.levied_at == fee.ended_at
 
 
 def _make_fee(hub: Hub, request: Row[Any], said: tuple[Notice, StatusCode], place: int) -> NewFee:
@@ -108,14 +114,35 @@ def _end(
     if step == FeeStep.REFUND:
         if fee is not None:
             refund_fee(conn, fee, notice.fee.money if notice.fee else None, notice.number, now)
-        elif hub.payments.provided and any(one.state in OPEN and one.amount for one in levied):
+        elif hub.payments.provided and _may_be_paid_later(levied, notice.fee or NamedFee()):
             # Taken silently, it would be lost when the payment is told.
             detail = f"nothing was paid yet of a fee of {request.number} that could be given back"
             raise GatewayError(FEE_WRONG, detail, "StatusCode")
         return
     if fee is None:
+        if _has_ended(levied, notice):
+            return
         fee = _keep_early_end(conn, hub, request, said)
     _apply_end(conn, fee, step, notice, now)
+
+
+def _may_be_paid_later(levied: Sequence[Row[Any]], named: NamedFee) -> bool:
+    """Return whether a refund is about a fee that is due, or about one whose levy has not come."""
+    number = named.payment_notice
+    known = [one for one in levied if not number or one.payment_notice == number]
+    if any(one.state in OPEN and one.amount for one in known):
+        return True
+    return bool(number or named.money) and all(_is_early_end(one) for one in known)
+
+
+def _has_ended(levied: Sequence[Row[Any]], notice: Notice) -> bool:
+    """Return whether the fee that a notice names was levied before it, and has ended: nothing follows."""
+    number = notice.fee.payment_notice if notice.fee else ""
+    return any(
+        number and one.payment_notice == number and not _is_early_end(one)
+        for one in levied
+        if one.levied_at <= notice.issued_at
+    )
 
 
 def _apply_end(conn: Connection, fee: Row[Any], step: FeeStep, notice: Notice, now: datetime) -> None:
@@ -135,7 +162,8 @@ def _find_concerned(levied: Any, notice: Notice, code: StatusCode, step: FeeStep
     same = [
         one
         for one in levied
-        if code.fee_kind in ("", one.kind)
+        if not (step == FeeStep.REFUND and _is_early_end(one))
+        and code.fee_kind in ("", one.kind)
         and (not number or one.payment_notice == number)
         # What the hub levies has the time of another clock.
         and (one.gate == "forwarding" or one.levied_at <= notice.issued_at)

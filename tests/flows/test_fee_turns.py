@@ -1,0 +1,57 @@
+"""Drawn runs of fees: whatever is said, paid and operated in whatever order, the money is exact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.kit.fee_turns import FeeEvent, FeeRun, draw_fees, open_fee_story
+
+
+def check(engine: Engine, folder: Path, seeds: range) -> None:
+    """Let drawn runs happen; a failure names the seed and the events."""
+    story, provider = open_fee_story(engine, folder)
+    for seed in seeds:
+        events = draw_fees(seed)
+        try:
+            FeeRun(story, provider, f"FEES-{seed}").run(events)
+        except Exception as failed:
+            listed = "\n".join(f"    {one!r}," for one in events)
+            pytest.fail(f"seed {seed}: {failed!r}\n{listed}")
+
+
+def test_drawn_runs_of_fees_leave_the_money_exact(engine: Engine, tmp_path: Path) -> None:
+    check(engine, tmp_path, range(6))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", range(10))
+def test_many_drawn_runs_of_fees_leave_the_money_exact(engine: Engine, tmp_path: Path, block: int) -> None:
+    check(engine, tmp_path, range(1000 + 40 * block, 1040 + 40 * block))
+
+
+ODD: dict[str, list[FeeEvent]] = {
+    "a refund before its levy is refused, and counts when it is said again": [
+        ("refund", "K-1", 0, None), ("levy", "K-1", 1, 0, False), ("tick", 1), ("pay", "K-1", "a", 0),
+        ("refund", "K-1", 0, None),
+    ],
+    "a confirmation behind a part of the refund does not take the rest": [
+        ("levy", "K-1", 0, -9, False), ("tick", 1), ("pay", "K-1", "a", 0), ("refund", "K-1", 1, 1),
+        ("confirm", "K-1", 2, 0), ("refund", "K-1", 3, None),
+    ],
+    "a refund of a fee that is cancelled is nothing, though another one is due": [
+        ("levy", "K-1", 0, -9, False), ("levy", "K-2", 1, -9, False), ("cancel", "K-1", 2, 0),
+        ("refund", "K-1", 3, None),
+    ],
+    "a levy behind its former cancellation is due": [
+        ("cancel", "K-1", 0, -9), ("levy", "K-1", 1, 0, False), ("tick", 1), ("pay", "K-1", "a", 0),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_fees_in_an_order_that_was_lost_once(engine: Engine, tmp_path: Path, name: str) -> None:
+    story, provider = open_fee_story(engine, tmp_path)
+    FeeRun(story, provider, "ODD").run(ODD[name])
