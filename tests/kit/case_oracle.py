@@ -220,6 +220,13 @@ class CaseModel:
         one.removed = True
         self._settle()
 
+    def add(self, name: str) -> None:
+        """The declarant amends: another item with an application of its own, which nobody has yet."""
+        self.amend(None)
+        self.applications[name] = ApplicationModel()
+        # What was settled without it is open again.
+        self._settle()
+
     def _ask_removed(self, one: ApplicationModel) -> None:
         closed, one.closed = one.closed, False
         self._ask_cancel(one)

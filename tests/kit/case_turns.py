@@ -26,7 +26,7 @@ from gateway.store import agency_requests, cases, delivery_leases, lane_holds, l
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire.xml import parse_xml
 from tests.flows.craft import all_of, because, reference, text, withdrawal, without
-from tests.flows.item_changes import remove_item
+from tests.flows.item_changes import add_item, new_application, remove_item
 from tests.kit.case_oracle import ApplicationModel, CaseModel
 from tests.kit.story import AGENCIES, ITEMS, LAWS, Call, Story, unreachable
 
@@ -37,12 +37,14 @@ Event = tuple[Any, ...]
 _KINDS: Final = {
     "SubmitApplication": "submit", "SubmitSupplement": "supplement", "CancelApplication": "cancel",
 }  # fmt: skip
-#: What the declarant may change, by the agency whose request alone it changes.
+#: What the declarant may change in an application, by its agency: no other request changes by it.
 _CHANGES: Final = {
-    "KPTA": "Application[@id='A1']/Fields/ImporterRemarks",
-    "KFDA": "Application[@id='A2']/Fields/Item/ProductNameKo",
-    "NPQS": "Application[@id='A3']/Fields/InspectionPlace",
+    "KPTA": "Fields/ImporterRemarks",
+    "KFDA": "Fields/Item/ProductNameKo",
+    "NPQS": "Fields/Item/PlaceOfProduction",
 }
+#: The applications that a run may add, in the order in which it does.
+_ADDED: Final = ("added-1", "added-2")
 _ASKING: Final = ("D01", "C04", "Y01")
 #: The number of a notice of the hub about a fee: that of the application, and the place of the fee.
 _FEE_STEP: Final = re.compile(r"^A[0-9A-Z]+-F[0-9]{2}")
@@ -52,7 +54,7 @@ _DECIDING: Final = {
 _DRAWN: Final[dict[str, int]] = {
     "work": 12, "tick": 6, "decide": 8, "ask": 3, "acknowledge": 2, "early": 2, "again": 5, "lose": 4,
     "refuse": 2, "amend": 3, "withdraw": 2, "supplement": 2, "cancels": 4, "itself": 1,
-    "requeue": 2, "drop": 1, "hold": 1, "release": 2, "repost": 1, "remove": 1,
+    "requeue": 2, "drop": 1, "hold": 1, "release": 2, "repost": 1, "remove": 1, "add": 2,
 }  # fmt: skip
 
 
@@ -67,7 +69,7 @@ def draw_run(seed: int, length: int = 18) -> list[Event]:
 
 
 def _draw_event(drawn: random.Random, number: int, kind: str) -> Event:
-    agency = drawn.choice(AGENCIES)
+    agency = drawn.choice([*AGENCIES, *AGENCIES, *_ADDED])
     more: dict[str, Callable[[], tuple[Any, ...]]] = {
         "work": lambda: (drawn.choice([lanes.LOCAL, "soap:customs", *AGENCIES, *AGENCIES]),),
         "tick": lambda: (drawn.choice([0, 1, 5]),),
@@ -76,7 +78,8 @@ def _draw_event(drawn: random.Random, number: int, kind: str) -> Event:
         "ask": lambda: (agency, number, drawn.choice(_ASKING), drawn.randint(-9, 9)),
         "again": lambda: (drawn.randint(0, 9),),
         "lose": lambda: (agency, drawn.choice([True, False]), drawn.choice([1, 1, 5])),
-        "amend": lambda: (drawn.choice([*AGENCIES, None]), number),
+        "amend": lambda: (drawn.choice([*AGENCIES, *_ADDED, None]), number),
+        "add": lambda: (drawn.choice(["KPTA", "NPQS"]),),
         "cancels": lambda: (agency, number, drawn.choice(["G03", "G04"]), drawn.choice([True, False])),
         "itself": lambda: (agency, number),
     }
@@ -104,14 +107,39 @@ class _Laid:
     heard: bool = True
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where an application stands: its agency, its one item, and its id in the submission."""
+
+    agency: str
+    item: int
+
+    @property
+    def id(self) -> str:
+        return f"A{self.item}"
+
+    @property
+    def path(self) -> str:
+        return f"Application[@id='{self.id}']"
+
+    @property
+    def change(self) -> str:
+        """Return the path of what the declarant may change."""
+        return f"{self.path}/{_CHANGES[self.agency]}"
+
+
 class CaseRun:
-    """One case of a story, the model of it, and what its partners have said so far."""
+    """One case of a story, the model of it, and what its partners have said so far.
+
+    An application has the name of its agency. What the declarant adds has a name of its own.
+    """
 
     def __init__(self, story: Story, name: str) -> None:
         self.story, self.name = story, name
         self.model = CaseModel({agency: ApplicationModel() for agency in AGENCIES})
+        self.places = {agency: _Place(agency, ITEMS[agency]) for agency in AGENCIES}
         self.numbers: dict[str, str] = {}
-        self.laid: dict[str, list[_Laid]] = {agency: [] for agency in AGENCIES}
+        self.laid: dict[str, list[_Laid]] = {name: [] for name in (*AGENCIES, *_ADDED)}
         self.said: list[tuple[str, Notice]] = []
         self.known: set[str] = set()
         self.told: set[str] = set()
@@ -131,6 +159,8 @@ class CaseRun:
     def run(self, events: Sequence[Event]) -> None:
         """Let the events happen, then all that is owed, and compare the end with the model."""
         for event in events:
+            if any(word in _ADDED and word not in self.places for word in event):
+                continue
             try:
                 getattr(self, f"_do_{event[0]}")(*event[1:])
                 self._compare()
@@ -166,26 +196,35 @@ class CaseRun:
 
     # What agencies answer, and say of themselves.
 
-    def _answer(self, agency: str, call: Call) -> Any:
+    def _answer(self, _agency: str, call: Call) -> Any:
         number = call.text("ApplicationNumber") or ""
-        if self.numbers.setdefault(agency, number) != number:
+        name = self._find_name(number)
+        if name is None:
             return AgencyAcknowledgment(f"R-{number}")  # of an earlier run
-        kind = self._kind_of(agency, call)
-        laid = self.laid[agency].pop(0) if self.laid[agency] else _Laid(AgencyAcknowledgment(f"R-{number}"))
-        self.model.call(agency, kind)
+        self.numbers[name] = number
+        kind = self._kind_of(name, call)
+        laid = self.laid[name].pop(0) if self.laid[name] else _Laid(AgencyAcknowledgment(f"R-{number}"))
+        self.model.call(name, kind)
         answer = laid.answer(kind) if callable(laid.answer) else laid.answer
         if isinstance(answer, GatewayError):
             refused = answer.problem is REFUSED_FOR_GOOD and call.operation == "SubmitApplication"
-            self.model.fail(agency, kind, refused=refused)
+            self.model.fail(name, kind, refused=refused)
             raise answer
         if isinstance(answer, Notice):
-            self._heard(agency, answer)
-        self.model.answer(agency, acknowledged=isinstance(answer, AgencyAcknowledgment))
+            self._heard(name, answer)
+        self.model.answer(name, acknowledged=isinstance(answer, AgencyAcknowledgment))
         return answer
 
-    def _kind_of(self, agency: str, call: Call) -> str:
+    def _find_name(self, number: str) -> str | None:
+        """Return the name of an application of this run."""
+        with read_transaction(self.story.house.engine) as conn:
+            asked = agency_requests.list_by_case(conn, self.case)
+        known = {row.number: row.application for row in asked}
+        return next((name for name, one in self.places.items() if one.id == known.get(number)), None)
+
+    def _kind_of(self, name: str, call: Call) -> str:
         kind = _KINDS[call.operation]
-        waiting = self.model.applications[agency].waiting
+        waiting = self.model.applications[name].waiting
         return next(one for one in waiting if one == kind or (kind != "cancel" and one == "amend"))
 
     def _do_lose(self, agency: str, heard: bool, times: int) -> None:
@@ -195,7 +234,9 @@ class CaseRun:
         self.laid[agency].append(_Laid(GatewayError(REFUSED_FOR_GOOD, "unknown document")))
 
     def _notice(self, agency: str, number: int, status: str, code: str | None, minute: int) -> Notice:
-        said = () if code is None else (Decision(ITEMS[agency], LAWS[agency], DecisionCode(code), "P"),)
+        place = self.places[agency]
+        law = LAWS[place.agency]
+        said = () if code is None else (Decision(place.item, law, DecisionCode(code), "P"),)
         at = self.story.clock() + timedelta(minutes=minute)
         return Notice(f"{self.name}-{agency}-{number:03}", at, status, said)
 
@@ -263,21 +304,31 @@ class CaseRun:
         return problem
 
     def _call_back(self, agency: str, answer: Any) -> None:
-        apply_call_back(self.story.hub, agency, AgencyCallback(answer, self.numbers[agency]))
+        caller = self.places[agency].agency
+        apply_call_back(self.story.hub, caller, AgencyCallback(answer, self.numbers[agency]))
 
     # What the declarant sends.
 
     def _turn(self, action: str, *changes: Any) -> bool:
         """Send a turn of the case and let it be admitted; return whether it was accepted."""
         gone = [f"Application[@id='{one}']" for one in sorted(self.left_out)]
-        left = [without(path) for path in gone]
+        more = [
+            change
+            for one in self.places.values()
+            if one.item > len(AGENCIES)
+            for change in (
+                add_item(one.item, ITEMS[one.agency], f"Goods {one.item}"),
+                new_application(one.id, one.item, f"A{ITEMS[one.agency]}"),
+            )
+        ]
+        left = [*more, *(without(path) for path in gone)]
         # An application that is left out takes with it what was changed in it.
         said = {path: value for path, value in self.values.items() if not path.startswith(tuple(gone))}
         values = [text(path, value) for path, value in said.items()]
-        values += [remove_item(ITEMS[name]) for name in self._removed()]
+        values += [remove_item(self.places[name].item) for name in self._removed()]
         kept = [] if action == "Withdraw" else [*left, *values]
         root = self.story.submission(all_of(reference(self.name), *kept, *changes))
-        attach = root.find("{*}Application[@id='A2']") is not None
+        attach = root.find("{*}Application/{*}Attachment") is not None
         self.sent = self.story.submit(root, action=action, attach=attach)
         self._admit()
         newest = self.story.case()
@@ -291,8 +342,8 @@ class CaseRun:
         if agency in self._cancelled() | self._removed():
             return
         if agency is not None:
-            self.values[_CHANGES[agency]] = f"다른 이름 {number}"
-        wanted = self.model.may_amend() and len(self.left_out) < len(AGENCIES)
+            self.values[self.places[agency].change] = f"다른 이름 {number}"
+        wanted = self.model.may_amend() and len(self.left_out) < len(self.places)
         overtaken = ["amend", "supplement"] if agency and self._has_failed(agency) else []
         words = (text("Function", "13"), lambda root: because(root, "17", "A name was wrong."))
         found = self._turn("Amend", *words)
@@ -304,16 +355,32 @@ class CaseRun:
 
     def _do_remove(self, agency: str) -> None:
         """Amend the declaration without the item of an agency, and without its application."""
-        if agency in self._removed() or len(self._removed() | self._cancelled() | {agency}) == len(AGENCIES):
+        gone = self._removed() | self._cancelled() | {agency}
+        if agency in self._removed() or len(gone) == len(self.places):
             return
         wanted = self.model.may_amend()
         self._leave_out()
-        self.left_out.add(f"A{ITEMS[agency]}")
+        self.left_out.add(self.places[agency].id)
         words = (text("Function", "13"), lambda root: because(root, "17", "It does not come."))
-        found = self._turn("Amend", remove_item(ITEMS[agency]), *words)
+        found = self._turn("Amend", remove_item(self.places[agency].item), *words)
         assert found == wanted, f"removal accepted: {found} {self.refusal}"
         if found:
             self.model.remove(agency)
+
+    def _do_add(self, agency: str) -> None:
+        """Amend the declaration with another item, and an application for it to an agency that has one."""
+        if len(self.places) == len(AGENCIES) + len(_ADDED):
+            return
+        wanted = self.model.may_amend()
+        name = _ADDED[len(self.places) - len(AGENCIES)]
+        self.places[name] = _Place(agency, len(self.places) + 1)
+        self._leave_out()
+        found = self._turn("Amend", text("Function", "13"), lambda root: because(root, "17", "More comes."))
+        assert found == wanted, f"addition accepted: {found} {self.refusal}"
+        if found:
+            self.model.add(name)
+        else:
+            del self.places[name]
 
     def _removed(self) -> set[str]:
         return {name for name, one in self.model.applications.items() if one.removed}
@@ -322,7 +389,7 @@ class CaseRun:
         return {name for name, one in self.model.applications.items() if one.cancelled}
 
     def _leave_out(self) -> None:
-        self.left_out = {f"A{ITEMS[name]}" for name in self._cancelled() | self._removed()}
+        self.left_out = {self.places[name].id for name in self._cancelled() | self._removed()}
 
     def _do_withdraw(self, _agency: str = "") -> None:
         wanted = self.model.may_withdraw()
@@ -333,12 +400,10 @@ class CaseRun:
 
     def _do_supplement(self, agency: str) -> None:
         wanted = self.model.may_supplement(agency)
-        others = [without(f"Application[@id='A{ITEMS[one]}']") for one in AGENCIES if one != agency]
+        others = [without(place.path) for one, place in self.places.items() if one != agency]
         self.left_out.clear()
-        kept, self.values = (
-            self.values,
-            {path: value for path, value in self.values.items() if path == _CHANGES[agency]},
-        )
+        mine = self.places[agency].change
+        kept, self.values = self.values, {path: said for path, said in self.values.items() if path == mine}
         found = self._turn("Supplement", text("Function", "35"), *others)
         self.values = kept
         assert found == wanted, f"supplement accepted: {found} {self.refusal}"
@@ -357,20 +422,29 @@ class CaseRun:
 
     # What operators do.
 
-    def _failed(self, *agencies: str) -> list[Any]:
+    def _failed(self, *names: str) -> list[Any]:
         rows = self.story.deliveries(case_id=self.case, state="FAILED")
-        return [row for row in rows if not agencies or row.destination in agencies]
+        return [row for row in rows if not names or self._name_of(row) in names]
 
-    def _has_failed(self, agency: str) -> bool:
-        """Return whether a supplement or an amendment of an agency has failed."""
+    def _name_of(self, delivery: Any) -> str | None:
+        """Return the name of the application that a delivery is about."""
+        if delivery.subject_type != "request":
+            return None
+        with read_transaction(self.story.house.engine) as conn:
+            row = agency_requests.find_by_id(conn, int(delivery.subject_id))
+        return None if row is None else self._find_name(row.number)
+
+    def _has_failed(self, name: str) -> bool:
+        """Return whether a supplement or an amendment of an application has failed."""
         kinds = ("amend:", "supplement:")
-        return any(row.dedupe_key.startswith(kinds) for row in self._failed(agency))
+        return any(row.dedupe_key.startswith(kinds) for row in self._failed(name))
 
     def _do_requeue(self, _agency: str = "") -> None:
         for row in self._failed():
             self.story.operate(operator_actions.requeue_delivery, row.id)
-            if row.parameters.get("operation") == "SubmitApplication":
-                self.model.applications[row.destination].refused = False
+            name = self._name_of(row)
+            if name is not None and row.parameters.get("operation") == "SubmitApplication":
+                self.model.applications[name].refused = False
 
     def _do_drop(self, agency: str) -> None:
         """Give up a question whether an agency cancels, or an amended application."""
@@ -380,12 +454,14 @@ class CaseRun:
                 self.story.operate(operator_actions.cancel_delivery, row.id)
                 self.model.drop(agency, "amend" if amends else "cancel")
 
-    def _do_hold(self, agency: str) -> None:
+    def _do_hold(self, name: str) -> None:
+        agency = self.places[name].agency
         with write_transaction(self.story.house.engine) as conn:
             if agency not in _list_held(conn):
                 operator_actions.hold_lane(conn, agency, self.story.clock(), "operator", "under repair")
 
-    def _do_release(self, agency: str) -> None:
+    def _do_release(self, name: str) -> None:
+        agency = self.places[name].agency
         with write_transaction(self.story.house.engine) as conn:
             if agency in _list_held(conn):
                 operator_actions.release_lane(conn, agency, self.story.clock(), "operator")
@@ -394,14 +470,14 @@ class CaseRun:
 
     def _complete(self) -> None:
         """Let everybody do what is owed: calls arrive, every agency answers and decides."""
-        for agency in AGENCIES:
-            self.laid[agency].clear()
-            self._do_release(agency)
+        for name in self.places:
+            self.laid[name].clear()
+            self._do_release(name)
         for turn in range(6):
             self._do_requeue()
             for _ in range(3):
                 self.story.tick(minutes=30)
-            for position, agency in enumerate(AGENCIES):
+            for position, agency in enumerate(self.places):
                 one = self.model.applications[agency]
                 if one.is_asked:
                     self._do_cancels(agency, 900 + turn, "G03" if (turn + position) % 2 else "G04", False)
@@ -418,11 +494,13 @@ class CaseRun:
         assert row.outcome == self.model.outcome, f"outcome {row.outcome}, not {self.model.outcome}"
         ended = "WITHDRAWN" if self.model.withdrawn else None
         assert (row.state == "WITHDRAWN") == (ended is not None), row.state
+        assert len(asked) == len(self.places)
         for one in asked:
-            model = self.model.applications[one.agency]
-            assert (one.state == "CANCELLED") == model.cancelled, f"{one.agency} is {one.state}"
+            name = next(name for name, place in self.places.items() if place.id == one.application)
+            model = self.model.applications[name]
+            assert (one.state == "CANCELLED") == model.cancelled, f"{name} is {one.state}"
             decided = model.closed and not model.cancelled if model.removed else model.decision is not None
-            assert (one.state == "DECIDED") == decided, f"{one.agency} is {one.state}, {model.decision}"
+            assert (one.state == "DECIDED") == decided, f"{name} is {one.state}, {model.decision}"
 
     def _check_end(self) -> None:
         """The case has ended, the last Result says so, and nothing that was stated is gone."""
