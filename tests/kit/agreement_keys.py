@@ -9,7 +9,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from gateway.pki import CertificationAuthority, DecryptionKey, load_decryption_key
+from gateway.pki import (
+    CertificateOrder,
+    CertificationAuthority,
+    DecryptionKey,
+    issue_certificate,
+    load_decryption_key,
+)
 
 CURVES: dict[str, ec.EllipticCurve] = {
     "p-256": ec.SECP256R1(), "p-384": ec.SECP384R1(), "p-521": ec.SECP521R1(),
@@ -45,6 +51,17 @@ def make_agreement_files(
     certificate = builder.sign(authority.key, digest)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return pem, certificate.public_bytes(Encoding.PEM)
+
+
+def make_receiver_files(
+    authority: CertificationAuthority, name: str, at: datetime, kind: str
+) -> tuple[bytes, bytes]:
+    """Return the key and the certificate of a receiver, as PEM; `kind` may be rsa, too."""
+    if kind != "rsa":
+        return make_agreement_files(authority, name, at, kind)
+    order = CertificateOrder(profile="encryption", key_kind="rsa-2048", days=3600)
+    issued = issue_certificate(authority, f"CN={name}", at, order)
+    return issued.key_pem, issued.certificate.pem
 
 
 def make_agreement_key(

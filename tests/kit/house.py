@@ -72,8 +72,13 @@ def authority() -> CertificationAuthority:
     return make_authority("CN=Test CA", START - timedelta(days=1), "p-256")
 
 
-@cache
 def signer_named(name: str, kind: str = "p-256") -> KeySigner:
+    """Return the key of a party, the same one at every call."""
+    return _make_signer(name, kind)
+
+
+@cache
+def _make_signer(name: str, kind: str) -> KeySigner:
     issued = issue_certificate(
         authority(), f"CN={name}", START - timedelta(hours=1), CertificateOrder(key_kind=kind, days=3600)
     )

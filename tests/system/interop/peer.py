@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,10 +37,14 @@ PARTIES = {
 }
 
 
-def build(source: Path) -> Path:
-    """Return the folder of the peer built from `source`; the build is kept under a name of its content."""
+def build(source: Path, changes: Mapping[str, tuple[str, str]] | None = None) -> Path:
+    """Return the folder of the peer built from `source`; the build is kept under a name of its content.
+
+    `changes` has, by the name of a file, what is replaced in the copy, and by what.
+    """
     files = sorted(path for path in source.rglob("*") if path.is_file() and "target" not in path.parts)
-    content = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    made = b"".join(path.read_bytes() for path in files) + json.dumps(changes or {}).encode()
+    content = hashlib.sha256(made).hexdigest()[:16]
     cache = Path(os.environ.get("GATEWAY_PEER_CACHE") or Path.home() / ".cache" / "single-window-gateway")
     cache.mkdir(parents=True, exist_ok=True)
     home = cache / f"{source.name}-{content}"
@@ -49,6 +53,12 @@ def build(source: Path) -> Path:
         if not (home / "built").exists():
             shutil.rmtree(home, ignore_errors=True)
             shutil.copytree(source, home, ignore=shutil.ignore_patterns("target"))
+            for name, (old, new) in (changes or {}).items():
+                (file,) = home.rglob(name)
+                text = file.read_text()
+                assert old in text, f"{name} is not as it was"
+                file.chmod(0o644)
+                file.write_text(text.replace(old, new, 1))
             done = subprocess.run(["./build.sh"], cwd=home, capture_output=True, text=True, timeout=900)
             assert done.returncode == 0, (
                 f"the peer cannot be built (Java 17 and Maven are needed):\n{done.stdout[-3000:]}"

@@ -15,8 +15,35 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from tests.kit.house import authority, signer_named
+from tests.system.interop.peer import build
 
 _PASSWORD = "secret"
+#: What the peer's program does not offer of phase4: digest and mask of OAEP, derivation and wrap of a key.
+_CHANGES = {
+    "Exchange.java": (
+        """    String agreement = flags.get("key-agreement", "none");
+    if (agreement.equals("x25519")) params.setEDelivery2KeyAgreementX25519();
+    if (agreement.equals("ecdh-es")) params.setEDelivery2KeyAgreementECDHES();
+""",
+        """    String agreement = flags.get("key-agreement", "none");
+    if (agreement.equals("x25519")) params.setEDelivery2KeyAgreementX25519();
+    if (agreement.equals("ecdh-es")) params.setEDelivery2KeyAgreementECDHES();
+    if (flags.on("oaep-digest")) params.setDigestAlgorithm(flags.get("oaep-digest"));
+    if (flags.on("oaep-mask")) params.setMGFAlgorithm(flags.get("oaep-mask"));
+    if (flags.on("key-transport")) params.setKeyEncAlgorithm(
+        com.helger.phase4.crypto.ECryptoKeyEncryptionAlgorithm.valueOf(flags.get("key-transport")));
+    if (flags.on("key-derivation")) params.setKeyDerivationMethod(
+        com.helger.phase4.crypto.ECryptoKeyDerivationMethod.valueOf(flags.get("key-derivation")));
+    if (flags.on("key-wrap")) params.setKeyWrapAlgorithm(
+        com.helger.phase4.crypto.ECryptoKeyWrapAlgorithm.valueOf(flags.get("key-wrap")));
+""",
+    )
+}
+
+
+def build_phase4(vectors: Path) -> Path:
+    """Return the folder of the program, built when it is not yet."""
+    return build(vectors / "peers" / "phase4", _CHANGES)
 
 
 @dataclass(frozen=True)
@@ -69,10 +96,10 @@ class Phase4:
                 process.communicate(timeout=30)
 
 
-def make_key_stores(folder: Path) -> Path:
+def make_key_stores(folder: Path, kind: str = "p-256") -> Path:
     """Write the key of broker1 and the authority of all as PKCS #12 files."""
     protection = serialization.BestAvailableEncryption(_PASSWORD.encode())
-    signer = signer_named("broker1")
+    signer = signer_named("broker1", kind)
     anchor = x509.load_der_x509_certificate(authority().certificate.der)
     own = x509.load_der_x509_certificate(signer.certificate.der)
     (folder / "broker1.p12").write_bytes(

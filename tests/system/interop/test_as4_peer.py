@@ -29,8 +29,7 @@ from tests.kit.house import AS4, PARTY_TYPE, START, authority, signer_named
 from tests.kit.live import LiveHouse
 from tests.kit.ports import find_free_port
 from tests.kit.story import unsigned
-from tests.system.interop.peer import build
-from tests.system.interop.phase4 import Phase4, make_key_stores
+from tests.system.interop.phase4 import Phase4, build_phase4, make_key_stores
 
 pytestmark = [pytest.mark.peer, pytest.mark.vectors, pytest.mark.long]
 
@@ -47,7 +46,7 @@ DECLARE = ("--service", "urn:single-window:services:declaration", "--action", "S
 @pytest.fixture(scope="module")
 def peer(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> Phase4:
     """Return the peer, built when it is not yet."""
-    return Phase4(build(vectors / "peers" / "phase4"), make_key_stores(tmp_path_factory.mktemp("keys")))
+    return Phase4(build_phase4(vectors), make_key_stores(tmp_path_factory.mktemp("keys")))
 
 
 class Scene:

@@ -14,7 +14,7 @@ from lxml import etree
 from gateway.cli.commands.verify import make_context
 from gateway.cli.registration import make_certificate_row
 from gateway.message_model import MemoryBody, PartyId, UserMessage
-from gateway.pki import CertificateOrder, issue_certificate, load_decryption_key, read_certificate
+from gateway.pki import load_decryption_key, read_certificate
 from gateway.protocols import Parcel, as4
 from gateway.store import deliveries, messages, parties
 from gateway.store.engine import make_engine, read_transaction, write_transaction
@@ -23,15 +23,14 @@ from gateway.wire.http_message import read_http_message
 from gateway.wire.xml import serialize_element
 from gateway.xmlsec.xades import sign_document, verify_document
 from tests.flows.craft import without_applications
-from tests.kit.agreement_keys import make_agreement_files
+from tests.kit.agreement_keys import make_receiver_files
 from tests.kit.databases import Templates
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import AS4, authority, signer_named
 from tests.kit.live import LiveHouse
 from tests.kit.ports import find_free_port
 from tests.kit.story import unsigned
-from tests.system.interop.peer import build
-from tests.system.interop.phase4 import Phase4, make_key_stores
+from tests.system.interop.phase4 import Phase4, build_phase4, make_key_stores
 from tests.system.interop.test_as4_peer import AGREED, DECLARE, KINDS, STORE, write_parts
 
 pytestmark = [pytest.mark.peer, pytest.mark.vectors, pytest.mark.long]
@@ -44,16 +43,7 @@ WAYS = {"rsa": ("rsa", "none"), "x25519": ("x25519", "x25519"), "ecdh-es": ("p-2
 @pytest.fixture(scope="module")
 def peer(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> Phase4:
     """Return the peer, built when it is not yet."""
-    return Phase4(build(vectors / "peers" / "phase4"), make_key_stores(tmp_path_factory.mktemp("keys")))
-
-
-def make_files(name: str, kind: str) -> tuple[bytes, bytes]:
-    """Return the key and the certificate of a receiver, as PEM."""
-    if kind != "rsa":
-        return make_agreement_files(authority(), name, BEGAN, kind)
-    order = CertificateOrder(profile="encryption", key_kind="rsa-2048", days=3600)
-    issued = issue_certificate(authority(), f"CN={name}", BEGAN, order)
-    return issued.key_pem, issued.certificate.pem
+    return Phase4(build_phase4(vectors), make_key_stores(tmp_path_factory.mktemp("keys")))
 
 
 def list_parts(folder: Path, count: int) -> tuple[list[Path], list[str | Path]]:
@@ -73,7 +63,7 @@ def list_parts(folder: Path, count: int) -> tuple[list[Path], list[str | Path]]:
 @pytest.mark.parametrize("compressed", ["yes", "no"])
 def test_what_phase4_encrypts_is_decrypted(peer: Phase4, tmp_path: Path, way: str, compressed: str) -> None:
     kind, agreement = WAYS[way]
-    key, certificate = make_files("hub decrypts", kind)
+    key, certificate = make_receiver_files(authority(), "hub decrypts", BEGAN, kind)
     (tmp_path / "hub.pem").write_bytes(certificate)
     dumped, (parts, chosen) = tmp_path / "dumped", list_parts(tmp_path, 3)
     dumped.mkdir()
@@ -113,7 +103,7 @@ class SecretScene:
         )
         self.live = LiveHouse(folder, database_url, text, more)
         self.url = self.live.url.replace("/msh/ebms2", "/msh/as4")
-        key, self.own = make_files("hub decrypts", kind)
+        key, self.own = make_receiver_files(authority(), "hub decrypts", BEGAN, kind)
         for name, content in (("secret.key.pem", key), ("secret.cert.pem", self.own)):
             (self.live.home / "pki" / name).write_bytes(content)
         self.certificate = self.live.home / "pki" / "secret.cert.pem"
@@ -121,7 +111,7 @@ class SecretScene:
 
     def _register_partner(self, kind: str, folder: Path) -> None:
         """Give the partner a key of the kind, and register its certificate for encryption."""
-        key, certificate = make_files("broker1 decrypts", kind)
+        key, certificate = make_receiver_files(authority(), "broker1 decrypts", BEGAN, kind)
         pem, self.store = folder / "crypt.pem", folder / "crypt.p12"
         pem.write_bytes(key + certificate + authority().certificate.pem)
         words = ["openssl", "pkcs12", "-export", "-in", pem, "-out", self.store, "-name", "broker1-crypt"]

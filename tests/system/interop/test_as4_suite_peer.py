@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from gateway.cli import main
 from gateway.conformance.as4 import select_assertions
 from tests.kit.ports import find_free_port
-from tests.system.interop.peer import build
+from tests.system.interop.phase4 import build_phase4
 
 #: Each message of the peer starts a Java process, which takes up to 20 s on a loaded machine.
 pytestmark = [pytest.mark.peer, pytest.mark.vectors, pytest.mark.long, pytest.mark.timeout(1200)]
@@ -185,7 +185,7 @@ class Bench:
 @pytest.fixture(scope="module")
 def results(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Give the results of phase4: of the rows in clear where it takes both, of all others encrypted."""
-    bench = Bench(build(vectors / "peers" / "phase4"), tmp_path_factory.mktemp("suite"))
+    bench = Bench(build_phase4(vectors), tmp_path_factory.mktemp("suite"))
     rows = select_assertions("edelivery-1.15", None)
     # With --encrypt yes the program refuses what has no payload, too: nothing of it is encrypted.
     clear = [one.id for one in rows if one.send.get("agreement") == "clear" or one.send.get("payloads") == []]
