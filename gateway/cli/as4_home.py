@@ -22,7 +22,7 @@ __all__ = ["AS4_SUITE"]
 _OWN_PROFILE: Final = """\
 # What the tested gateway declares; every key is described in the manual page of the suite.
 name: this product
-features: [two-way, test-service]
+features: [two-way, two-way-sync, test-service, pull, callback]
 message: {action: Store}
 outbound: {reply_to: Submit}
 patience: 10

@@ -17,7 +17,7 @@ import yaml
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.share import get_data_folder
 
-__all__ = ["Assertion", "list_assertion_profiles", "select_assertions"]
+__all__ = ["Assertion", "UnmetError", "list_assertion_profiles", "select_assertions"]
 
 _SIDES: Final = ("receives", "sends")
 _EXPECTATIONS: Final = {
@@ -28,6 +28,10 @@ _EXPECTATIONS: Final = {
 }
 _LISTS: Final = ("codes", "checks", "also")
 _SUFFIX: Final = ".yaml"
+
+
+class UnmetError(Exception):
+    """An assertion does not hold; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.conformance.as4.as4_party import As4Party, read_as4_party
+from gateway.conformance.as4.double_channel import CHANNEL_WAYS, DoubleChannel
 from gateway.conformance.as4.draft_message import DraftMessage, sign_again
+from gateway.conformance.as4.seen_message import SeenMessage
 from gateway.conformance.as4.stranger_signer import make_stranger
 from gateway.conformance.hostile import HttpRequest, make_endpoint_target
 from gateway.conformance.partners import HttpReply, IncomingRequest, Membership, read_file
-from gateway.errors import NOT_SUPPORTED, GatewayError
-from gateway.message_model import ErrorSignal, MemoryBody, Payload, Receipt, UserMessage
+from gateway.errors import NOT_SUPPORTED, NOTHING_TO_PULL, PULL_REFUSED, GatewayError
+from gateway.message_model import ErrorSignal, MemoryBody, Payload, PullRequest, Receipt, UserMessage
 from gateway.pki import load_decryption_key, load_signer, read_certificate
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, SentUnit, as4
 from gateway.wire import DEFAULT_LIMITS, EB3
@@ -53,6 +55,11 @@ _RECEIVING: Final = (
     "no-properties",
     "no-simple-soap",
     "no-uncompressed",
+    "loses-properties",
+    "answers-at-once",
+    "no-response",
+    "bare-response",
+    *CHANNEL_WAYS,
 )
 #: The changes of a message that a double sends, by its name.
 _SENT_CHANGES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -97,6 +104,10 @@ class As4Double:
     wrong: str = ""
     _kept: dict[str, tuple[str, HttpReply]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _channel: DoubleChannel = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._channel = DoubleChannel(self.wrong)
 
     def __call__(self, request: IncomingRequest) -> HttpReply:
         """Answer one POST."""
@@ -109,11 +120,49 @@ class As4Double:
         if self.wrong == "always-refuses":
             return HttpReply(500, "text/plain", b"not now\n")
         parcel = Parcel({"Content-Type": request.headers.get("content-type", "")}, MemoryBody(request.body))
-        context = self.party.build_context()
+        context, seen = self.party.build_context(), SeenMessage(request.headers, request.body)
+        posted = self._get_kind(seen.find_text("//eb3:AgreementRef")) == "callback"
         try:
-            return self._answer(as4.open(parcel, context), context)
+            if seen.select("//eb3:SignalMessage"):
+                return self._answer_signal(parcel, seen, context)
+            reply = self._answer(as4.open(parcel, context), context)
         except GatewayError as problem:
-            return self._refuse(problem, parcel, context)
+            reply = self._refuse(problem, parcel, context)
+        return self._post_later(reply) if posted and self.wrong != "answers-at-once" else reply
+
+    @staticmethod
+    def _get_kind(agreement: str) -> str:
+        return agreement.rpartition(":")[2]
+
+    def _post_later(self, reply: HttpReply) -> HttpReply:
+        """Post an answer to the suite by a connection of its own."""
+        target = make_endpoint_target(self.party.agreements["callback"][0].reply_endpoint or "")
+        request = HttpRequest("ebms2", {"Content-Type": reply.content_type}, reply.body)
+        threading.Thread(target=target.send, args=(request,), daemon=True).start()
+        return HttpReply(204)
+
+    def _answer_signal(self, parcel: Parcel, seen: SeenMessage, context: ProtocolContext) -> HttpReply:
+        """Take a signal about a message of ours, or give one to who pulls."""
+        for one in seen.select("//eb3:SignalMessage[not(eb3:PullRequest)]//eb3:RefToMessageId/text()"):
+            self._channel.end_message(str(one))
+        if not seen.select("//eb3:PullRequest"):
+            return HttpReply(204)
+        if self.wrong != "gives-to-anyone":
+            self._authorize_puller(as4.verify_parcel(parcel, "strict", context))
+        found = self._channel.give_message()
+        if found is not None:
+            return HttpReply(200, found.get_header("Content-Type"), found.read_octets())
+        if self.wrong == "silent-channel":
+            return HttpReply(204)
+        raise GatewayError(NOTHING_TO_PULL, "nothing waits")
+
+    def _authorize_puller(self, opened: OpenedMessage) -> None:
+        known = self.party.membership.identity.hub
+        signer = "" if opened.signed is None else opened.signed.certificate.sha256
+        channels = {one.pull_channel for one in self.party.agreements["pull"] if one.pull is not None}
+        asked = opened.unit.mpc if isinstance(opened.unit, PullRequest) else None
+        if signer not in known or asked not in channels:
+            raise GatewayError(PULL_REFUSED, "this channel is not yours")
 
     def _answer(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
         unit = opened.unit
@@ -126,20 +175,39 @@ class As4Double:
             if kept[0] != opened.identity and self.wrong != "takes-everything":
                 return HttpReply(500, "text/plain", b"another message has this id\n")
             return HttpReply(500, "text/plain", b"known\n") if self.wrong == "forgets-receipts" else kept[1]
-        reply = self._write_receipt(as4.make_receipt(opened, context), context)
+        receipt = as4.make_receipt(opened, context)
+        reply = self._write_receipt(receipt, context)
         with self._lock:
             self._kept[unit.message_id] = (opened.identity, reply)
         self._deliver(unit)
         if unit.action == "Submit":
-            self._send_later("command", unit.conversation_id, unit.message_id)
+            return self._respond(unit, receipt, context) or reply
         return reply
+
+    def _respond(self, unit: UserMessage, receipt: Receipt, context: ProtocolContext) -> HttpReply | None:
+        """Send a message of ours as the agreement of its request has it; return it where it is the answer."""
+        kind = self._get_kind(unit.agreement)
+        if kind == "pull":
+            draft = self._make_draft("command", unit.conversation_id, None, kind)
+            self._channel.add_message(draft.unit.message_id, draft.build_parcel())
+            return None
+        if kind != "sync":
+            self._send_later("command", unit.conversation_id, unit.message_id)
+            return None
+        if self.wrong == "no-response":
+            return None
+        about = "another@suite.invalid" if self.wrong == "other-reference" else unit.message_id
+        draft = self._make_draft("command", unit.conversation_id, about, kind)
+        beside = () if self.wrong == "bare-response" else (receipt,)
+        parcel = as4.seal((draft.unit, *beside), draft.pmode, context)
+        return HttpReply(200, parcel.get_header("Content-Type"), parcel.read_octets())
 
     def _refuse_wrongly(self, unit: UserMessage, opened: OpenedMessage) -> None:
         """Refuse what is right, in the ways of some doubles."""
         octets = opened.parcel.read_octets()
         reasons = {
             "no-bom": b"\xef\xbb\xbf<" in octets,
-            "no-properties": any(one.type for one in unit.properties),
+            "no-properties": bool(unit.properties),
             "no-simple-soap": not unit.payloads,
             "no-uncompressed": bool(unit.payloads) and not any(one.compressed for one in opened.unwrapped),
         }
@@ -193,6 +261,9 @@ class As4Double:
         ):
             self._write_file("delivered", unit.message_id, "nothing\n")
             return
+        if self.wrong != "loses-properties":
+            told = "".join(f"{one.name} {one.value}\n" for one in unit.properties)
+            self._write_file("properties", unit.message_id, told)
         contents = [one.content for one in unit.payloads]
         if self.wrong == "delivers-compressed":
             contents = [gzip.compress(one, mtime=0) for one in contents]
@@ -224,10 +295,12 @@ class As4Double:
             time.sleep(_INTERVAL)
         self._write_file("producer", draft.unit.message_id, "EBMS:0301 MissingReceipt\n")
 
-    def _make_draft(self, kind: str, conversation: str, about: str | None) -> DraftMessage:
+    def _make_draft(
+        self, kind: str, conversation: str, about: str | None, agreement: str = "main"
+    ) -> DraftMessage:
         context = self.party.build_context()
         action = f"{EB3}test" if kind == "ping" else "Result"
-        pmode = self.party.get_sending_pmode("main", action)
+        pmode = self.party.get_sending_pmode(agreement, action)
         if self.wrong == "uncompressed":
             pmode = replace(pmode, packaging=None)
         if self.wrong == "unencrypted":

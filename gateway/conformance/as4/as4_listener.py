@@ -18,6 +18,7 @@ from gateway.protocols import as4
 __all__ = ["As4Inbox", "As4Listener"]
 
 _SILENT: Final = HttpReply(503, "text/plain", b"the suite says so\n")
+_TAKEN: Final = HttpReply(204)
 
 
 @dataclass
@@ -58,7 +59,7 @@ class As4Listener:
         self._server.close()
 
     def open_inbox(self, conversation: str, log: ExchangeLog, silent: int = 0) -> As4Inbox:
-        """Return a new inbox for the messages of a conversation."""
+        """Return a new inbox for the messages of a conversation, or for signals about a message by its id."""
         box = As4Inbox(log, silent)
         with self._lock:
             self._boxes[conversation] = box
@@ -66,8 +67,10 @@ class As4Listener:
 
     def _serve_request(self, request: IncomingRequest) -> HttpReply:
         seen = SeenMessage(request.headers, request.body)
+        # A signal has no conversation: its inbox is that of the message which it is about.
+        name = seen.conversation or seen.find_text("//eb3:SignalMessage/eb3:MessageInfo/eb3:RefToMessageId")
         with self._lock:
-            box = self._boxes.get(seen.conversation)
+            box = self._boxes.get(name)
         if box is None:
             return self._answer(seen)
         sent = record_message(f"POST {request.path} HTTP/1.1", request.headers, request.body)
@@ -82,7 +85,9 @@ class As4Listener:
         return reply
 
     def _answer(self, seen: SeenMessage) -> HttpReply:
-        """Return a signed receipt, or the error that the protocol core has for a wrong message."""
+        """Return a signed receipt, nothing for a signal, or the error of the core for a wrong message."""
+        if seen.select("//eb3:SignalMessage"):
+            return _TAKEN
         context = self._party.build_context()
         try:
             receipt = as4.make_receipt(seen.open(context), context)

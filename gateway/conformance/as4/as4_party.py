@@ -20,6 +20,9 @@ __all__ = ["KINDS", "As4Party", "read_as4_party"]
 KINDS: Final[Mapping[str, str]] = {
     "main": "as the profile demands: signed, encrypted, compressed",
     "clear": "as main, without encryption",
+    "pull": "what the gateway sends is pulled by the suite",
+    "callback": "receipts and errors are posted to the suite",
+    "sync": "the response is in the HTTP answer to the request",
 }
 _NAME: Final = "suite"
 
@@ -43,6 +46,13 @@ class As4Party:
             if one.from_party[0] in self.membership.ours and one.action == action:
                 return one
         raise LookupError(f"the partner folder has no agreement {kind} with action {action[:80]}")
+
+    def get_pulled_pmode(self, kind: str) -> PMode:
+        """Return the P-Mode of what the suite pulls; raise LookupError where there is none."""
+        for one in self.agreements.get(kind, ()):
+            if one.pull is not None and one.to_party[0] in self.membership.ours:
+                return one
+        raise LookupError(f"the partner folder has no agreement {kind} by which messages are pulled")
 
     def build_context(self) -> ProtocolContext:
         """Return the context of the protocol core, to seal, to verify and to answer."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway.conformance.as4.answer_checks import AnswerCase, find_answer_fault
-from gateway.conformance.as4.as4_assertion import Assertion
+from gateway.conformance.as4.as4_assertion import Assertion, UnmetError
 from gateway.conformance.as4.as4_listener import As4Inbox, As4Listener
 from gateway.conformance.as4.as4_party import As4Party
 from gateway.conformance.as4.draft_message import DraftMessage
@@ -25,7 +25,7 @@ from gateway.message_model import Payload, UserMessage
 from gateway.protocols import Parcel
 from gateway.wire import EB3
 
-__all__ = ["As4Opponent", "As4Play", "UnmetError"]
+__all__ = ["MESSAGE_PLAYS", "As4Opponent", "As4Play"]
 
 _COMMAND_SECONDS: Final = 60.0
 #: How much later than agreed a repeat may come.
@@ -37,10 +37,6 @@ _SAMPLES: Final[Mapping[str, tuple[str, bytes, tuple[tuple[str, str], ...]]]] = 
     "octets": ("application/octet-stream", bytes(range(256)) * 4, ()),
 }
 _MISSING: Final = ("0301", "MissingReceipt")
-
-
-class UnmetError(Exception):
-    """An assertion does not hold; the text says why."""
 
 
 @dataclass
@@ -67,12 +63,9 @@ class As4Play:
     log: ExchangeLog = field(default_factory=ExchangeLog)
     conversation: str = field(default_factory=lambda: f"c-{uuid.uuid4()}")
 
-    def run(self) -> None:
-        """Play the assertion; raises UnmetError, and LookupError when it cannot be played."""
-        play = _PLAYS.get(self.row.play)
-        if play is not None:
-            play(self)
-        elif self.row.side == "receives":
+    def play_one_message(self) -> None:
+        """Play an assertion about one message, received or sent; raises as `run_play` does."""
+        if self.row.side == "receives":
             self.post_and_judge()
         else:
             self.judge_sent(self._get_kept())
@@ -235,6 +228,10 @@ class As4Play:
             if wrong := find_sent_fault(name, case):
                 raise UnmetError(f"{name}: {wrong}")
 
+    def get_pull_interval(self) -> float:
+        """Return the agreed time after which a pulled message without receipt is given again."""
+        return float(self.opponent.party.get_pulled_pmode("pull").reliability.retry_interval)
+
     def get_interval(self) -> float:
         """Return the agreed time between two attempts of the gateway."""
         pmodes = self.opponent.party.agreements["main"]
@@ -308,8 +305,8 @@ def _play_command(name: str) -> Callable[[As4Play], None]:
     return lambda play: play.judge_sent(play.trigger(name))
 
 
-#: Every play by the name that the tables use.
-_PLAYS: Final[Mapping[str, Callable[[As4Play], None]]] = {
+#: Plays by the names that the tables use.
+MESSAGE_PLAYS: Final[Mapping[str, Callable[[As4Play], None]]] = {
     "again": _play_again,
     "reused-id": _play_reused_id,
     "repeats": _play_repeats,

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.conformance.as4.as4_assertion import Assertion
-from gateway.conformance.as4.as4_play import As4Opponent, As4Play, UnmetError
+from gateway.conformance.as4.as4_assertion import Assertion, UnmetError
+from gateway.conformance.as4.as4_play import As4Opponent, As4Play
+from gateway.conformance.as4.play_table import run_play
 from gateway.conformance.reports import CaseReport, RecordedExchange, RunReport
 from gateway.errors import GatewayError
 
@@ -55,7 +56,7 @@ class As4Runner:
     def _judge(self, row: Assertion, play: As4Play) -> tuple[str, str]:
         wanting = "failed" if row.level == "required" else "advised"
         try:
-            play.run()
+            run_play(play)
         except UnmetError as wrong:
             return wanting, str(wrong)
         except (OSError, subprocess.SubprocessError) as trouble:

@@ -16,6 +16,11 @@ from gateway.wire import EB3, SOAP12
 
 __all__ = ["CIPHER_CHANGES", "HEADER_CHANGES", "OCTET_CHANGES", "SENT_CHANGES", "SIGNED_CHANGES"]
 
+_CORNERS: Final = {
+    "originalSender": "urn:example:corner:1",
+    "finalRecipient": "urn:example:corner:4",
+    "trackingIdentifier": "tracking-7",
+}
 TreeChange = Callable[[etree._Element], None]
 _NAMES: Final = {"eb3": EB3, "soap12": SOAP12}
 
@@ -56,6 +61,18 @@ def _add_typed_property(root: etree._Element) -> None:
     info.addnext(properties)
 
 
+def _add_four_corners(root: etree._Element) -> None:
+    """Name sender and receiver behind the gateways, and the exchange (eDelivery AS4 1.15, 1.5.1)."""
+    properties = etree.Element(f"{{{EB3}}}MessageProperties")
+    for name, value in _CORNERS.items():
+        etree.SubElement(properties, f"{{{EB3}}}Property", name=name).text = value
+    _find(root, ".//eb3:CollaborationInfo").addnext(properties)
+
+
+def _name_channel(root: etree._Element) -> None:
+    _find(root, ".//eb3:UserMessage").set("mpc", "urn:example:no-channel")
+
+
 def _fill_body(root: etree._Element) -> None:
     etree.SubElement(_find(root, "soap12:Body"), "{urn:example:payload}order").text = "in the Body"
 
@@ -86,6 +103,8 @@ HEADER_CHANGES: Final[Mapping[str, TreeChange]] = {
     "bad-message-id": _set_text(".//eb3:MessageId", "<in brackets>"),
     "other-role": _set_text(".//eb3:From/eb3:Role", "Nobody"),
     "typed-property": _add_typed_property,
+    "four-corners": _add_four_corners,
+    "other-channel": _name_channel,
     "payload-in-body": _fill_body,
     "two-party-ids": _name_party_twice,
     "swapped-parts": _swap_part_infos,

@@ -24,9 +24,13 @@ FEATURES: Final[Mapping[str, str]] = {
     "delivered": "shows what it has delivered (key delivered)",
     "producer": "shows what it has told the producer of a message (key producer)",
     "consumer": "shows what it has told the consumer (key consumer)",
+    "properties": "shows the properties of a message (key properties)",
+    "pull": "gives its messages to who pulls them (agreement pull)",
+    "callback": "posts receipts and errors where that is agreed (agreement callback)",
+    "two-way-sync": "gives its response in the HTTP answer to the request (agreement sync)",
 }
 _KEYS: Final = frozenset(("name", "features", "message", "outbound", "patience", "show"))
-_COMMANDS: Final = ("delivered", "producer", "consumer")
+_COMMANDS: Final = ("delivered", "producer", "consumer", "properties")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,8 @@ class GatewayFacts:
     `outbound` says how it is made to send: `reply_to` an action that it answers by a message of its own, or
     `command` (and `ping`, `utf16`, `several`), in which ``{conversation}`` is replaced. `show` has commands
     that print what is seen inside: `delivered` the SHA-256 of each delivered payload, `producer` and
-    `consumer` what they were told; ``{message_id}`` is replaced. `patience` is in seconds.
+    `consumer` what they were told, `properties` those of a message; ``{message_id}`` is replaced.
+    `patience` is in seconds.
     """
 
     name: str = ""

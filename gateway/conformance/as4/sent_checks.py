@@ -32,10 +32,12 @@ class SentCase:
     pmodes: tuple[PMode, ...]
     conversation: str
     request: str = ""
+    #: The message after all checks, where it did not come by a POST of its own.
+    opened: OpenedMessage | None = None
 
     def open(self) -> OpenedMessage:
         """Return the message after all checks of the protocol core; raises GatewayError."""
-        return self.seen.open(self.context)
+        return self.seen.open(self.context) if self.opened is None else self.opened
 
     def list_properties(self, name: str) -> list[str]:
         """Return the values of a property of the parts, in the order of PartInfo."""
@@ -203,6 +205,14 @@ def _check_message_id(case: SentCase) -> str:
     return "" if _MESSAGE_ID.fullmatch(told) else f"MessageId is {told[:80]!r}"
 
 
+def _check_channel(case: SentCase) -> str:
+    """Compare the channel with those from which the suite pulls."""
+    told = case.seen.find_text("//eb3:UserMessage/@mpc")
+    return (
+        "" if told in {one.mpc for one in case.pmodes if one.pull is not None} else f"@mpc is {told[:80]!r}"
+    )
+
+
 def _check_agreed_header(case: SentCase) -> str:
     action = case.seen.find_text("//eb3:Action")
     pmode = next((one for one in case.pmodes if one.action == action), None)
@@ -250,4 +260,5 @@ _CHECKS: Final[Mapping[str, Callable[[SentCase], str]]] = {
     "opens": _check_signer,
     "message-id": _check_message_id,
     "agreed-header": _check_agreed_header,
+    "agreed-channel": _check_channel,
 }

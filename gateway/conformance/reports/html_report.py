@@ -96,7 +96,7 @@ def _write_clauses(cases: Iterable[CaseReport]) -> str:
         for clause, found in sorted(clauses.items(), key=lambda one: _order_clause(one[0]))
     )
     head = _write_head(("Clause", *(name.replace("_", " ") for name in VERDICTS)))
-    return f'<h2 id="clauses">By clause of ebMS 2.0</h2><table>{head}<tbody>{rows}</tbody></table>'
+    return f'<h2 id="clauses">By clause</h2><table>{head}<tbody>{rows}</tbody></table>'
 
 
 def _order_clause(clause: str) -> tuple[tuple[int, int, str], ...]:

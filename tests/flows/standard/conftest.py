@@ -32,7 +32,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=log)
     try:
-        wait_until_ready(port, process)
+        wait_until_ready(port, process, seconds=240)
         yield f"http://127.0.0.1:{port}", partner
     finally:
         end_process(process)

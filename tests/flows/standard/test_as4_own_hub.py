@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from lxml import etree
 
 from gateway.cli import main
@@ -15,26 +19,54 @@ from tests.kit.ports import find_free_port
 NOT_DECLARED = {"TA06", "TA15", "TA16", "TA27", "TA31", "TA32", "TA33", "TA45"}
 
 
-@pytest.mark.long
-def test_a_hub_of_our_own_holds_every_assertion(running: tuple[str, Path], tmp_path: Path) -> None:
-    url, standard = running
-    partner, callback = tmp_path / "partner", f"http://127.0.0.1:{find_free_port()}"
-    words = ["--home", str(standard.parent / "home"), "--out", str(partner), "--callback", callback]
+@pytest.fixture(scope="module")
+def partner(running: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the partner folder of the suite, with how the hub shows the properties of a message."""
+    home, folder = running[1].parent / "home", tmp_path_factory.mktemp("as4") / "partner"
+    callback = f"http://127.0.0.1:{find_free_port()}"
+    words = ["--home", str(home), "--out", str(folder), "--callback", callback]
     assert main(["conformance", "invite", "as4", *words]) == 0
+    profile = yaml.safe_load((folder / "profile.yaml").read_text())
+    profile["features"].append("properties")
+    command = [sys.executable, "-m", "gateway", "message", "show", "ID", "--home", str(home)]
+    profile["show"] = {"properties": shlex.join(command).replace("ID", "{message_id}")}
+    (folder / "profile.yaml").write_text(yaml.safe_dump(profile))
+    return folder
+
+
+def run(running: tuple[str, Path], partner: Path, tmp_path: Path, profile: str) -> list[dict[str, Any]]:
+    """Run the assertions of a profile, of which all that apply must hold; return the cases."""
     files = ["--json", str(tmp_path / "r.json"), "--junit", str(tmp_path / "r.xml"), "--html"]
-    words = ["--url", f"{url}/msh/as4", "--partner", str(partner), "--profile", "edelivery-1.15"]
+    words = ["--url", f"{running[0]}/msh/as4", "--partner", str(partner), "--profile", profile]
     status = main(["conformance", "run", "as4", *words, *files, str(tmp_path / "r.html")])
-    cases = json.loads((tmp_path / "r.json").read_bytes())["cases"]
+    cases: list[dict[str, Any]] = json.loads((tmp_path / "r.json").read_bytes())["cases"]
     wanting = [(one["id"], one["got"]) for one in cases if one["verdict"] in ("failed", "not_yet", "advised")]
     assert (status, wanting) == (0, [])
+    return cases
+
+
+@pytest.mark.long
+def test_a_hub_of_our_own_holds_every_assertion(
+    running: tuple[str, Path], partner: Path, tmp_path: Path
+) -> None:
+    cases = run(running, partner, tmp_path, "edelivery-1.15")
     assert {one["id"] for one in cases if one["verdict"] == "not_applicable"} == NOT_DECLARED
-    assert len(etree.parse(tmp_path / "r.xml").findall(".//testcase")) == len(cases) == 58
+    assert len(etree.parse(tmp_path / "r.xml").findall(".//testcase")) == len(cases) == 71
     assert 'id="case-ED15"' in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.long
+def test_a_hub_of_our_own_holds_what_as4_says_beyond(
+    running: tuple[str, Path], partner: Path, tmp_path: Path
+) -> None:
+    cases = run(running, partner, tmp_path, "as4-1.0")
+    assert {one["verdict"] for one in cases} == {"passed"}
+    assert len(cases) == 7
 
 
 def test_a_profile_without_assertions_is_misuse(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["conformance", "run", "as4", "--url", "http://127.0.0.1:9/as4", "--profile", "other"]
     assert main(words) == 2
-    assert "'other' has no assertions; there are those of edelivery-1.15" in capsys.readouterr().err
+    assert "'other' has no assertions; there are those of as4-1.0, edelivery-1.15" in capsys.readouterr().err
     assert main(["conformance", "list", "as4", "--only", "TA30"]) == 0
     assert "TA30  §1.4.3.1  [receives] a damaged" in capsys.readouterr().out
