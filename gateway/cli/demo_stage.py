@@ -248,7 +248,9 @@ class Stage:
                 ("--agency", code, "--hub", f"{self.hub_url}/soap/agency", "--plan", str(plan)),
             )
         self._start_one_partner("customs", "customs", ())
-        self._start_one_partner("broker", "broker", ())
+        # Without an endpoint it runs no server.
+        if "{broker}" in self.cast.agreement:
+            self._start_one_partner("broker", "broker", ())
         if self.cast.tariffs:
             words = list_provider_words(self.home, self.ports[PROVIDER], self.hub_url)
             self._start_player_process(PROVIDER, ("gateway.conformance", *words), tells=True)

@@ -76,8 +76,8 @@ class StoryPlan:
     `problems` are the ids in the result, `customs_codes` the codes for customs (None: the usual ones).
     `agencies` has new values of agencies of the cast. The first submission lacks the applications of
     the documents in `without`; `needs` are settings of the hub about that.
-    `agencies` has new values of agencies of the cast. With `tariffs` a payment provider plays, too: the
-    fee of each document.
+    With `tariffs` a payment provider plays, too: the fee of each document. `agreement` is the file of
+    another agreement between broker and hub.
     """
 
     title: str = ""
@@ -92,6 +92,7 @@ class StoryPlan:
     without: tuple[str, ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict)
     tariffs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    agreement: str = ""
 
 
 #: The demo without a story.
@@ -125,6 +126,7 @@ def read_story(name: str) -> StoryPlan:
         without=tuple(table.get("without", ())),
         needs=table.get("needs", {}),
         tariffs=table.get("tariff", {}),
+        agreement=table.get("agreement", ""),
     )
 
 
@@ -141,9 +143,14 @@ def apply_story(cast: Cast, plan: StoryPlan) -> Cast:
     sample = cast.sample
     for one in plan.names:
         sample = name_requirement(sample, **one)
+    agreement = cast.agreement
+    if plan.agreement:
+        file = get_data_folder("conformance").joinpath("demo", plan.agreement)
+        agreement = file.read_text(encoding="utf-8")
     return replace(
         cast,
         sample=sample,
+        agreement=agreement,
         agencies=agencies,
         outcome=plan.outcome or cast.outcome,
         needs=plan.needs,

@@ -223,7 +223,8 @@ def _run_broker(arguments: argparse.Namespace) -> None:
         arguments.partner, arguments.name, arguments.agreement, tuple(arguments.hub_certificate)
     )
     mischief = tuple(Misbehavior.from_text(text, BROKER_MISBEHAVIORS) for text in arguments.misbehave)
-    application = _restrict_to_path("/msh/ebms2", MessageHandler(member, arguments.folder, mischief))
+    path = f"/msh/{member.protocol}"
+    application = _restrict_to_path(path, MessageHandler(member, arguments.folder, mischief))
     _serve_until_stopped(PartnerServer(application, arguments.host, arguments.port), arguments.leash)
 
 

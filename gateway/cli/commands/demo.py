@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +38,8 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.conformance.partners import (
     BrokerClient,
     Membership,
+    MessageHandler,
+    MessagePuller,
     SealedSubmission,
     make_supplement,
     read_journal,
@@ -60,6 +62,7 @@ _PATIENCE_WITH_PEOPLE: Final = 3600.0
 #: Octets of the password of the people at the console.
 _PASSWORD: Final = 15
 _PAUSE: Final = 0.05
+_BETWEEN_PULLS: Final = 0.5
 _ASKED: Final = "INFORMATION_REQUIRED"
 #: Outcomes after which customs may release goods.
 _RELEASED: Final = ("APPROVED", "PARTIAL")
@@ -191,7 +194,8 @@ def _play_whole_story(stage: Stage, plan: StoryPlan, report: _Report, say: Say, 
         people = stage.cast.console["person"]
         for line in describe_sign_in(stage.console_url, people, stage.password) if stage.password else ():
             say(line)
-        _Story(stage, plan, report, say).play_all_steps()
+        with closing(_Story(stage, plan, report, say)) as story:
+            story.play_all_steps()
         report.finished = True
         if stays:
             say(f"{report.outcome}; the console stays open, Ctrl-C ends the demo")
@@ -219,10 +223,24 @@ class _Story:
         place = stage.partner("broker")
         self._member: Membership = read_membership(place, "broker")
         self._client = BrokerClient(self._member, place / "sent", say=say)
+        self._puller: MessagePuller | None = None
+        if self._member.list_pulled_pmodes():
+            handler = MessageHandler(self._member, place / "log")
+            self._puller = MessagePuller(self._member, handler, self._endpoint)
+        self._pull_at = 0.0
         self._seen: dict[Path, int] = {}
         self._received: list[dict[str, Any]] = []
         self._sent: list[SealedSubmission] = []
         self._answered: set[str] = set()
+
+    @property
+    def _endpoint(self) -> str:
+        return f"{self._stage.hub_url}/msh/{self._member.protocol}"
+
+    def close(self) -> None:
+        """Close the connections of a broker that pulls."""
+        if self._puller is not None:
+            self._puller.close()
 
     def play_all_steps(self) -> None:
         """Run all steps from the submission to the closed case."""
@@ -240,11 +258,21 @@ class _Story:
                 self._report.problems.append(f"not finished within {patience:.0f} s")
                 break
             self._stage.check_alive()
+            self._pull_messages()
             self._read_journals()
             self._play_due_step()
             time.sleep(_PAUSE)
         self._read_journals()
         self._judge_final_outcome()
+
+    def _pull_messages(self) -> None:
+        """Pull what waits, where the broker runs no server."""
+        if self._puller is None or time.monotonic() < self._pull_at:
+            return
+        count = self._puller.pull_messages()
+        self._pull_at = time.monotonic() + _BETWEEN_PULLS
+        if count:
+            self._say(f"broker -> hub: PullRequest: {count} messages")
 
     def _play_due_step(self) -> None:
         """Send what the story has next, as soon as the applications are where it wants them."""
@@ -260,7 +288,7 @@ class _Story:
         named = {one.get("cid") for one in root.iter("{*}Attachment")}
         files = {cid: content for cid, content in self._cast.attachments.items() if cid in named}
         conversation = self._sent[0].unit.conversation_id if self._sent else None
-        message = seal_submission(root, files, self._member, f"{self._stage.hub_url}/msh/ebms2", conversation)
+        message = seal_submission(root, files, self._member, self._endpoint, conversation)
         size = len(message.body_octets)
         words = f"{message.unit.action} {message.reference}, signed, {size} octets, {len(files)} files"
         self._say(f"broker -> hub: {words}")

@@ -10,4 +10,4 @@ __all__ = ["find_agreed_core"]
 
 def find_agreed_core(membership: Membership) -> ProtocolCore:
     """Return the protocol in which the messages of an agreement are."""
-    return PROTOCOLS[membership.book.pmodes[0].protocol]
+    return PROTOCOLS[membership.protocol]

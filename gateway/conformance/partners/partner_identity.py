@@ -135,6 +135,11 @@ class Membership:
         by_us = (one for one in self.book.pmodes if one.from_party[0] in self.ours)
         return any(one.pull is None for one in to_us) or any(one.posts_signals for one in by_us)
 
+    @property
+    def protocol(self) -> str:
+        """Return the name of the protocol in which the messages of the agreement are."""
+        return self.book.pmodes[0].protocol
+
     def list_pulled_pmodes(self) -> tuple[PMode, ...]:
         """Return one P-Mode of each channel from which we pull."""
         found = self.book.list_pulling_pmodes(self.ours, get_current_time())
