@@ -45,15 +45,15 @@ _ENCRYPTED = AGREEMENT.replace(
 )
 
 
-class EncryptingBroker(Broker):
-    """A broker that encrypts what it sends to the mailbox."""
+class Encrypting(Broker):
+    """Encrypts what a broker sends to the mailbox, by these algorithms."""
 
     key: RsaDecryptionKey
+    algorithms: tuple[str, ...] = ("http://www.w3.org/2009/xmlenc11#aes256-gcm",)
 
     def pmode(self, action: str) -> PMode:
         """Return the P-Mode of an action with its envelope."""
-        terms = Encryption("XMLENC", ("http://www.w3.org/2009/xmlenc11#aes256-gcm",))
-        return replace(super().pmode(action), encryption=terms)
+        return replace(super().pmode(action), encryption=Encryption("XMLENC", self.algorithms))
 
     def context(self) -> ProtocolContext:
         """Return what the broker judges and encrypts by, as of now."""
@@ -106,8 +106,8 @@ class Primitives:
 def measure(place: Place, messages: int) -> Mapping[str, Any]:
     """Time primitives, floor and receive path on alternating messages with encrypted payloads."""
     say(f"encrypted: {messages} messages of {MESSAGE} octets beside their floor")
-    key = _set_up_encryption(place)
-    broker = EncryptingBroker(place.home)
+    key = set_up_encryption(place)
+    broker = Encrypting(place.home)
     broker.key = key
     hub = build_hub(place.settings, RejectingComposer())
     tune_garbage_collector()
@@ -150,7 +150,7 @@ def _cut(parcel: Parcel) -> tuple[Arrived, list[bytes], bytes]:
     return message, values, etree.tostring(signature[0], method="c14n", with_tail=False)
 
 
-def _set_up_encryption(place: Place) -> RsaDecryptionKey:
+def set_up_encryption(place: Place, agreement: bytes = _ENCRYPTED) -> RsaDecryptionKey:
     """Give the hub a key that decrypts, and an agreement by which the mailbox gets encrypted messages."""
     now = datetime.now(UTC)
     order = CertificateOrder(profile="encryption", key_kind="rsa-2048")
@@ -164,6 +164,6 @@ def _set_up_encryption(place: Place) -> RsaDecryptionKey:
         )
     engine = place.engine()
     with write_transaction(engine) as conn:
-        load_agreement(conn, _ENCRYPTED, "agreement", now)
+        load_agreement(conn, agreement, "agreement", now)
     engine.dispose()
     return load_decryption_key(issued.key_pem, issued.certificate.der)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.kit.databases import Templates
 from tests.load import console_rush, officers_at_work
+from tests.load.beside_phase4 import main as main_beside_phase4
 from tests.load.case_price import share_cpu
 from tests.load.run import KEYS, main
 
@@ -52,6 +53,24 @@ def test_messages_of_as4_are_measured(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found["as4_receipts"] == 44
     assert found["as4_ratio"] == pytest.approx(found["as4_receive_ms"] / found["as4_floor_ms"], rel=0.01)
     assert all(found[name] > 0 for name in ("as4_http_messages_per_s", "as4_server_cpu_ms"))
+
+
+@pytest.mark.peer
+@pytest.mark.vectors
+@pytest.mark.timeout(900)
+def test_the_gateway_is_measured_beside_phase4(
+    vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "--rounds 2 --messages 16 --warm-up 16 --samples 6 --connections 4"
+    main_beside_phase4([*words.split(), "--vectors", str(vectors), "--folder", str(tmp_path)])
+    found = json.loads(capsys.readouterr().out)
+    for kind in ("signed", "encrypted"):
+        assert found[kind]["not_receipted"] == {"gateway": 0, "phase4": 0}
+        rates = found[kind]["gateway_messages_per_s"], found[kind]["phase4_messages_per_s"]
+        assert found[kind]["ratio"] == pytest.approx(rates[0] / rates[1], rel=0.05)
+        assert len(found[kind]["phase4_each"]) == 2
+    assert found["receive"]["as4_ratio"] > 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_many_agreements_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
