@@ -36,6 +36,7 @@ from gateway.hub.trust import NextSigningKey, PullLogins
 from gateway.message_model import Body, Party, as_body
 from gateway.pki import CertificateExaminer, CertificateValidator, DecryptionKey, Keyring, Signer
 from gateway.protocols import EncryptionResources, Parcel, ProtocolContext
+from gateway.store import fold_state_changes
 from gateway.wire import DEFAULT_LIMITS, WireLimits
 
 __all__ = ["Hub", "HubResources"]
@@ -142,6 +143,7 @@ class Hub:
         self.tally.run_maintenance()
         self.events.advance_feed()
         self.statistics.count_new_steps()
+        fold_state_changes(self.engine)
         self.sign_ins.remove_old_rows()
         self.objects.sweep_next_part()
 

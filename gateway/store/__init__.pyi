@@ -175,6 +175,8 @@ from .seen_calls import NewSeenCall as NewSeenCall
 from .sessions import NewSession as NewSession
 from .sign_in_removal import REMOVED_AT_ONCE as REMOVED_AT_ONCE
 from .state_counts import Labels as Labels
+from .state_rollup import fold_state_changes as fold_state_changes
+from .state_rollup import sum_states as sum_states
 from .statistics_sources import CountedOutcome as CountedOutcome
 from .statistics_sources import StatisticsProgress as StatisticsProgress
 from .status_notices import NewStatusNotice as NewStatusNotice

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, select, update
 from gateway.state_machines import DELIVERY
 from gateway.store import lanes, transitions
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
+from gateway.store.state_rollup import sum_states
 from gateway.store.tables import deliveries
 from gateway.store.transitions import StateEvent
 
@@ -176,8 +177,11 @@ def count_queued(conn: Connection, lane: str, most: int) -> int:
 
 def count_by_state(conn: Connection) -> dict[str, int]:
     """Return how many deliveries are in each state."""
-    found = conn.execute(select(deliveries.c.state, func.count()).group_by(deliveries.c.state))
-    return dict.fromkeys(DELIVERY.states, 0) | {state: number for state, number in found}
+    found = dict.fromkeys(DELIVERY.states, 0)
+    for row in sum_states(conn):
+        if row.measure == "deliveries":
+            found[row.state] += int(row.number)
+    return found
 
 
 def summarize_failed(conn: Connection) -> Sequence[Row[Any]]:

@@ -41,6 +41,7 @@ from gateway.store import (
     release_tables,
     requirement_tables,
     sign_in_tables,
+    state_tables,
     statistics_tables,
     work_tables,
 )
@@ -165,7 +166,6 @@ pmodes = Table(
     Index("ix_pmodes_parties", "from_party", "to_party"),
 )
 
-# Octets by their digest, stored once.
 payloads = Table(
     "payloads",
     metadata,
@@ -637,9 +637,9 @@ epochs = Table(
 
 # Named here so that the catalogue of tables is complete wherever it is used.
 _FURTHER = (
-    *(account_tables, answer_tables, api_tables, customs_tables, deadline_tables, draft_tables),
-    *(event_tables, fee_tables, forwarding_tables, mapping_tables, node_tables, officer_tables),
-    *(operations_tables, order_tables, pull_tables, release_tables, requirement_tables, sign_in_tables),
+    *(account_tables, answer_tables, api_tables, customs_tables, deadline_tables, draft_tables, event_tables),
+    *(fee_tables, forwarding_tables, mapping_tables, node_tables, officer_tables, operations_tables),
+    *(order_tables, pull_tables, release_tables, requirement_tables, sign_in_tables, state_tables),
     *(statistics_tables, work_tables),
 )
 __all__ += [one.name for one in metadata.sorted_tables if not any(one.name in x.__all__ for x in _FURTHER)]

@@ -33,6 +33,7 @@ TABLES = {
 SILENT = {
     "accounts.upkeep",
     "events.sequence",
+    "states.fold",
     "statistics.count",
     "admit.again",
     "conclude.overtaken",
