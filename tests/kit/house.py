@@ -158,7 +158,10 @@ def build_hub(world: HubResources, party: str, terms: RecognitionPolicy = NOBODY
 
 
 class House:
-    """One hub on one database, with parties hub and broker1 registered and one agreement loaded."""
+    """One hub on one database, with parties hub and broker1 registered and one agreement loaded.
+
+    With `first` the database is that of an earlier house: all is registered, and ids go on from there.
+    """
 
     def __init__(
         self,
@@ -166,14 +169,17 @@ class House:
         composer: CallComposer | None = None,
         agreement: bytes = AGREEMENT,
         terms: RecognitionPolicy = NOBODY,
+        *,
+        first: int = 1,
     ) -> None:
         self.engine = engine
         self.terms = terms
         self.clock = Clock()
         self.agreement = agreement
-        register_parties(engine, self.clock(), agreement)
+        if first == 1:
+            register_parties(engine, self.clock(), agreement)
         # A generator would refuse two threads at once.
-        self._ids = map(lambda number: str(uuid.UUID(int=number)), itertools.count(1))
+        self._ids = map(lambda number: str(uuid.UUID(int=number)), itertools.count(first))
         self.hub = self.new_hub(composer)
 
     def new_hub(self, composer: CallComposer | None = None) -> Hub:

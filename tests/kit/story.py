@@ -8,6 +8,7 @@ as the partner would.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
@@ -63,13 +64,15 @@ class Story:
         customs: bool = True,
         agreement: bytes = AGREEMENT,
         terms: RecognitionPolicy = NOBODY,
+        first: int = 1,
     ) -> None:
         self.soap = ScriptedSoap()
-        self.house = House(engine, agreement=agreement, terms=terms)
+        self.house = House(engine, agreement=agreement, terms=terms, first=first)
         self.clock = self.house.clock
-        self.broker = Neighbour("broker1", self.clock, agreement)
+        self.broker = Neighbour("broker1", self.clock, agreement, itertools.count(first))
         self.inbox = Inbox(self.broker)
-        self._register()
+        if first == 1:
+            self._register()
         addresses = {
             name: PartnerService(_wsdl(name), f"http://partner.example/{name}", name) for name in AGENCIES
         }
