@@ -99,6 +99,7 @@ from .xml import canonicalize_element as canonicalize_element
 from .xml import list_xpath_namespaces as list_xpath_namespaces
 from .xml import omit_canonical_elements as omit_canonical_elements
 from .xml import parse_xml as parse_xml
+from .xml import read_own_element as read_own_element
 from .xml import serialize_element as serialize_element
 from .xml_instants import parse_instant as parse_instant
 from .xml_prescan import DEFAULT_LIMITS as DEFAULT_LIMITS

@@ -24,6 +24,7 @@ __all__ = [
     "list_xpath_namespaces",
     "omit_canonical_elements",
     "parse_xml",
+    "read_own_element",
     "serialize_element",
 ]
 
@@ -81,6 +82,14 @@ def _parse_hardened(data: bytes) -> etree._Element:
         found = forgotten[0]
         raise GatewayError(XML_MALFORMED, found.message[:200], f"line {found.line}, column {found.column}")
     return root
+
+
+def read_own_element(text: bytes) -> etree._Element:
+    """Return the element that the gateway itself has just written, and that nobody else could change.
+
+    Nothing is asked of it but that it is well-formed: whatever came from outside is for `parse_xml`.
+    """
+    return _parse_hardened(text)
 
 
 def serialize_element(element: etree._Element) -> bytes:

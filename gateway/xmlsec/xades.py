@@ -1,7 +1,7 @@
 """XAdES-B of a whole document (ETSI EN 319 132-1), enveloped, as the last child of the root.
 
-This module reads and checks the structure itself; signxml makes and verifies the signature
-(see ``signxml_adapter``).
+This module reads and checks the structure itself; signxml verifies the signature
+(see ``signxml_adapter``). Our own are written by ``xades_writer``.
 """
 
 from __future__ import annotations
@@ -32,11 +32,7 @@ from gateway.xmlsec.algorithms import (
 )
 from gateway.xmlsec.digest_references import DigestReference, Transform
 from gateway.xmlsec.element_ids import check_unique_ids
-from gateway.xmlsec.signxml_adapter import (
-    SIGNED_PROPERTIES,
-    append_xades_signature,
-    verify_xades_signature,
-)
+from gateway.xmlsec.signxml_adapter import verify_xades_signature
 from gateway.xmlsec.strict_reader import (
     check_attributes,
     decode_base64,
@@ -48,6 +44,7 @@ from gateway.xmlsec.strict_reader import (
     remove_element,
 )
 from gateway.xmlsec.x509_key_info import read_x509_key_info
+from gateway.xmlsec.xades_writer import SIGNED_PROPERTIES, append_xades_signature
 from gateway.xmlsec.xml_signature import (
     SignatureStructure,
     VerifiedSignature,

@@ -26,6 +26,7 @@ from gateway.xmlsec.digest_references import Transform
 from gateway.xmlsec.xades import sign_document, verify_document
 from gateway.xmlsec.xml_signature import apply_canonicalization
 from tests.xmlsec.sample_messages import document, element, one, reread, resign
+from tests.xmlsec.signxml_signer import sign_by_signxml
 
 KINDS = ["rsa-2048", "p-256", "p-384"]
 
@@ -44,6 +45,51 @@ def test_what_we_sign_verifies(signers: dict[str, KeySigner], now: datetime, kin
     assert signed.references[0].uri == ""
     assert arrived[-1].tag == f"{{{DS}}}Signature"
     assert canonicalize_document(arrived, (arrived[-1],)) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_we_write_is_what_signxml_writes(
+    signers: dict[str, KeySigner], now: datetime, kind: str
+) -> None:
+    ours, theirs = document("d1"), document("d1")
+    sign_document(ours, signers[kind], now=now)
+    sign_by_signxml(theirs, signers[kind], now)
+    assert _describe_parts(ours) == _describe_parts(theirs)
+
+
+def _describe_parts(root: etree._Element) -> list[Any]:
+    """Return every element with its attributes and text, without numbers in ids and what follows from them."""
+    ids = {value: f"id of {part.tag}" for part in root[-1].iter() if (value := part.get("Id"))}
+    own = [*root[-1].iterfind(f".//{{{DS}}}Reference")][1:]
+    left_out = {f"{{{DS}}}SignatureValue", f"{{{DS}}}X509Certificate"}
+    return [
+        (
+            part.tag,
+            part.prefix,
+            {name: ids.get(value.lstrip("#"), value) for name, value in part.attrib.items()},
+            None if part.tag in left_out or part.getparent() in own else part.text,
+        )
+        for part in root.iter()
+    ]
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        f'xmlns:dsig="{DS}"',
+        f'xmlns:x="{XADES}"',
+        f'xmlns="{DS}"',
+        f'xmlns="urn:a" xmlns:ds="urn:b" xmlns:x="{DS}"',
+        f'xmlns:ds="{DS}" xmlns:xades="{XADES}"',
+    ],
+)
+def test_a_document_with_prefixes_of_its_own_is_signed(
+    signers: dict[str, KeySigner], now: datetime, declared: str
+) -> None:
+    root = etree.fromstring(f"<a {declared}><b>1</b></a>")
+    sign_document(root, signers["p-256"], now=now)
+    assert verify_document(root).covered == ("/",)
+    assert verify_document(reread(root)).covered == ("/",)
 
 
 @pytest.mark.parametrize("kind", KINDS)
