@@ -121,9 +121,13 @@ def prescan_xml(
     if envelope and len(data) > _SMALL and limits.attributes < _MANY:
         _reject_crowded_tags(data, limits)
     bounds = _compute_bounds(len(data), limits, envelope)
-    scan = (
-        _CountingScanner(limits, bounds) if _needs_counting(data, limits, bounds) else _ElementScanner(limits)
-    )
+    scan: _DocumentScanner
+    if _needs_counting(data, limits, bounds):
+        scan = _CountingScanner(limits, bounds)
+    elif _needs_element_checks(data, limits):
+        scan = _ElementScanner(limits)
+    else:
+        scan = _DocumentScanner()
     if not allow_comments:
         scan.parser.CommentHandler = scan.reject_comment
     try:
@@ -193,25 +197,45 @@ def _needs_counting(data: bytes, limits: WireLimits, bounds: _DocumentBounds) ->
     )
 
 
+def _needs_element_checks(data: bytes, limits: WireLimits) -> bool:
+    """Return false when octets prove that no element can exceed a limit, as in most envelopes.
+
+    A name follows a bracket or white space, and a document is as deep as it has elements at most.
+    """
+    return (
+        data.count(b"<") - data.count(b"</") > limits.depth
+        or len(data) > limits.value
+        or _has_long_name(data, limits.name)
+        or (
+            data.count(b"=") > limits.attributes
+            and _compile_crowded_pattern(limits.attributes).search(data) is not None
+        )
+    )
+
+
+def _has_long_name(data: bytes, name: int) -> bool:
+    pattern = _compile_long_name_pattern(name)
+    return any(pattern.search(b"<" + piece) for piece in data.split(b"<") if len(piece) > name)
+
+
+@lru_cache(maxsize=8)
+def _compile_long_name_pattern(name: int) -> re.Pattern[bytes]:
+    return re.compile(rb"[<\s][^\s<>\"'=/]{%d}" % (name + 1))
+
+
 def _estimate_largest_tree(data: bytes, markup: int) -> int:
     """Return an upper bound for the tree of `data`: a text at each tag, an attribute at each equals sign."""
     return (_COMMENT + _TEXT + _NAME) * markup + (_ATTRIBUTE + _NAME) * data.count(b"=")
 
 
-class _ElementScanner:
-    """Checks each element by itself while expat reads."""
+class _DocumentScanner:
+    """Checks what stands outside elements, and that the document is well-formed."""
 
-    __slots__ = ("depth", "limits", "max_attributes", "max_depth", "max_name", "parser")
+    __slots__ = ("parser",)
 
-    def __init__(self, limits: WireLimits) -> None:
-        self.limits = limits
-        self.depth = 0
-        self.max_depth, self.max_name, self.max_attributes = limits.depth, limits.name, 2 * limits.attributes
+    def __init__(self) -> None:
         # The encoding given here overrides the declared one, which is checked separately.
         parser = self.parser = expat.ParserCreate("UTF-8")
-        parser.ordered_attributes = True
-        parser.StartElementHandler = self.start_element
-        parser.EndElementHandler = self.end_element
         parser.XmlDeclHandler = self.check_declaration
         parser.StartDoctypeDeclHandler = self.reject_doctype
         parser.ProcessingInstructionHandler = self.reject_instruction
@@ -219,6 +243,36 @@ class _ElementScanner:
     def reject_document(self, problem: Problem, detail: str) -> NoReturn:
         place = f"line {self.parser.CurrentLineNumber}, column {self.parser.CurrentColumnNumber + 1}"
         raise GatewayError(problem, detail, place)
+
+    def check_declaration(self, version: str, encoding: str | None, _standalone: int) -> None:
+        if version != "1.0":
+            self.reject_document(XML_MALFORMED, f"XML version {version[:20]!r} is declared, 1.0 is wanted")
+        if encoding is not None and encoding.upper() != "UTF-8":
+            self.reject_document(XML_MALFORMED, f"encoding {encoding[:40]!r} is declared, UTF-8 is wanted")
+
+    def reject_doctype(self, *_: object) -> None:
+        self.reject_document(XML_MALFORMED, "a document type declaration is not allowed")
+
+    def reject_instruction(self, target: str, _data: str) -> None:
+        self.reject_document(XML_MALFORMED, f"processing instruction {target[:40]!r} is not allowed")
+
+    def reject_comment(self, _data: str) -> None:
+        self.reject_document(XML_MALFORMED, "a comment is not allowed here")
+
+
+class _ElementScanner(_DocumentScanner):
+    """Also checks each element by itself while expat reads."""
+
+    __slots__ = ("depth", "limits", "max_attributes", "max_depth", "max_name")
+
+    def __init__(self, limits: WireLimits) -> None:
+        super().__init__()
+        self.limits = limits
+        self.depth = 0
+        self.max_depth, self.max_name, self.max_attributes = limits.depth, limits.name, 2 * limits.attributes
+        self.parser.ordered_attributes = True
+        self.parser.StartElementHandler = self.start_element
+        self.parser.EndElementHandler = self.end_element
 
     def start_element(self, name: str, attributes: list[str]) -> None:
         self.depth = depth = self.depth + 1
@@ -243,21 +297,6 @@ class _ElementScanner:
             self.reject_document(TOO_LARGE, f"a name has more than {self.max_name} characters")
         if len(max(attributes[1::2], key=len)) > limits.value:
             self.reject_document(TOO_LARGE, f"an attribute has more than {limits.value} characters")
-
-    def check_declaration(self, version: str, encoding: str | None, _standalone: int) -> None:
-        if version != "1.0":
-            self.reject_document(XML_MALFORMED, f"XML version {version[:20]!r} is declared, 1.0 is wanted")
-        if encoding is not None and encoding.upper() != "UTF-8":
-            self.reject_document(XML_MALFORMED, f"encoding {encoding[:40]!r} is declared, UTF-8 is wanted")
-
-    def reject_doctype(self, *_: object) -> None:
-        self.reject_document(XML_MALFORMED, "a document type declaration is not allowed")
-
-    def reject_instruction(self, target: str, _data: str) -> None:
-        self.reject_document(XML_MALFORMED, f"processing instruction {target[:40]!r} is not allowed")
-
-    def reject_comment(self, _data: str) -> None:
-        self.reject_document(XML_MALFORMED, "a comment is not allowed here")
 
 
 class _CountingScanner(_ElementScanner):

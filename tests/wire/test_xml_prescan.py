@@ -235,3 +235,46 @@ def test_the_bombs_of_defusedxml(vectors: Path) -> None:
         assert error.location, file.name
     # Harmless as documents: no style sheet and no schema location is ever followed here.
     assert passed == {"simple.xml", "schema-include.xsd", "xalan_exec.xsl", "xalan_write.xsl"}
+
+
+_TIGHT = WireLimits(depth=12, attributes=6, name=20)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_small_document_is_judged_as_element_by_element(data: st.DataObject) -> None:
+    """What octets prove is never more than what the elements show."""
+    document = data.draw(_documents())
+    with pytest.MonkeyPatch.context() as patch:
+        quick = _judge(document)
+        patch.setattr(module, "_needs_element_checks", lambda *_: True)
+        assert quick == _judge(document)
+
+
+def _judge(document: bytes) -> str:
+    try:
+        prescan_xml(document, _TIGHT)
+    except GatewayError as problem:
+        return f"{problem.problem.id} {problem.detail} {problem.location}"
+    return "accepted"
+
+
+@st.composite
+def _documents(draw: st.DrawFn) -> bytes:
+    """Return a document near the limits, with texts that look like markup."""
+    depth = draw(st.integers(1, 15))
+    names = st.sampled_from(["a", "b" * 19, "c" * 20, "d" * 21, "p:" + "e" * 18, "f" * 60])
+    text = draw(
+        st.sampled_from(["", "x" * 40, "y z", "</", "<!-- </a></a> -->", "&lt;/", "/>", "= = = = = = ="])
+    )
+    parts, closing = [], []
+    odd = draw(st.integers(0, 20))  # one element at most is near the limits of a single one
+    for level in range(depth):
+        name = draw(names) if level == odd else "a"
+        count = draw(st.sampled_from([0, 1, 5, 6, 7])) if level == odd else 0
+        quote = draw(st.sampled_from("\"'"))
+        value = draw(st.sampled_from(["", "1", "/>", "=", "v" * 30]))
+        long = draw(st.sampled_from(["k", "l" * 19]))
+        parts.append(f"<{name}" + "".join(f"\n{long}{n}={quote}{value}{quote}" for n in range(count)) + ">")
+        closing.append(f"</{name}>")
+    return ("".join(parts) + text + "".join(reversed(closing))).encode()
