@@ -178,7 +178,7 @@ def verify_message_signature(
     return VerifiedSignature(
         references=structure.references,
         certificate=certificate,
-        covered=("/", *(reference.uri for reference in structure.references if reference.uri)),
+        parts=("/", *(reference.uri for reference in structure.references if reference.uri)),
         signature_algorithm=structure.algorithm,
         excluded=tuple(_PLACES[header.tag] for header in omitted),
     )

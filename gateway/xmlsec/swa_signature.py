@@ -181,7 +181,7 @@ def verify_swa_signature(
     return VerifiedSignature(
         references=structure.references,
         certificate=certificate,
-        covered=tuple(
+        parts=tuple(
             one.uri if isinstance(targets[one], str) else build_xpath(targets[one])  # type: ignore[arg-type]
             for one in structure.references
         ),

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import count
 from typing import Final
 
 from lxml import etree
@@ -28,9 +31,10 @@ from gateway.wire import (
     WSU,
     X509_TOKEN,
     WireLimits,
-    build_xpath,
+    read_own_element,
+    write_attribute,
 )
-from gateway.xmlsec.algorithms import EXCLUSIVE_C14N, SHA256, SignaturePolicy, compute_digest
+from gateway.xmlsec.algorithms import EXCLUSIVE_C14N, SHA256, SignaturePolicy
 from gateway.xmlsec.digest_references import DigestReference, Transform
 from gateway.xmlsec.element_ids import check_unique_ids, list_ids
 from gateway.xmlsec.strict_reader import (
@@ -45,8 +49,8 @@ from gateway.xmlsec.xml_signature import (
     CertificateCheck,
     SignatureStructure,
     VerifiedSignature,
-    append_signature,
     apply_canonicalization,
+    fill_digest_value,
     fill_signature_value,
     read_signature,
     verify_signature,
@@ -71,6 +75,12 @@ _TOKEN_REFERENCE: Final = f"{{{WSSE}}}SecurityTokenReference"
 _TIMESTAMP: Final = f"{{{WSU}}}Timestamp"
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _ID: Final = f"{{{WSU}}}Id"
+_SECURITY_TAG: Final = (
+    f'<wsse:Security xmlns:soap="{SOAP11}" xmlns:wsse="{WSSE}" xmlns:wsu="{WSU}" soap:mustUnderstand="1">'
+)
+_TOKEN_KIND: Final = f' EncodingType="{BASE64_ENCODING}" ValueType="{X509_TOKEN}"'
+#: Namespaces of what is written and signed here.
+_DECLARED: Final = frozenset({WSSE, WSU, DS})
 _ONCE: Final = (_TOKEN, _TIMESTAMP, _SIGNATURE)
 _EXCLUSIVE: Final = Transform(EXCLUSIVE_C14N)
 # BSP 1.1 R3220, R3213: UTC and no more than milliseconds
@@ -126,27 +136,22 @@ def sign_soap_envelope(
     if find_security_header(root) is not None:
         raise_signature_error("the envelope has a Security header already", root, errors.OUR_MISTAKE)
     addressing = tuple(child for child in header if _is_addressing_header(child))
-    security = etree.SubElement(header, _SECURITY, nsmap={"wsse": WSSE, "wsu": WSU})
-    security.set(_MUST_UNDERSTAND, "1")
-    token = etree.SubElement(security, _TOKEN, EncodingType=BASE64_ENCODING, ValueType=X509_TOKEN)
-    token.text = base64.b64encode(signer.certificate.der).decode("ascii")
-    timestamp = _append_timestamp(security, now, window)
-    signed = (body, timestamp, *addressing)
-    _assign_ids((token, *signed), root, prefix)
-    references = [
-        DigestReference(
-            f"#{part.get(_ID)}",
-            SHA256,
-            compute_digest(SHA256, apply_canonicalization(part, _EXCLUSIVE)),
-            (_EXCLUSIVE,),
-        )
-        for part in signed
-    ]
-    element = append_signature(security, _EXCLUSIVE, signer.algorithm, references)
-    key_info = etree.SubElement(element, f"{{{DS}}}KeyInfo")
-    token_reference = etree.SubElement(key_info, _TOKEN_REFERENCE)
-    etree.SubElement(token_reference, f"{{{WSSE}}}Reference", URI=f"#{token.get(_ID)}", ValueType=X509_TOKEN)
-    fill_signature_value(element, _EXCLUSIVE, signer)
+    token_id, timestamp_id = _assign_ids(root, (body, *addressing), prefix)
+    references = [f"#{part.get(_ID)}" for part in (body, *addressing)]
+    references.insert(1, f"#{timestamp_id}")
+    text = _write_security(signer, (token_id, timestamp_id), (now, now + window.validity), references)
+    security = read_own_element(text)
+    if not _DECLARED.isdisjoint(header.nsmap.values()):
+        # The prefixes of the envelope replace those of the header, which must happen before it is signed.
+        header.append(security)
+    _, timestamp, signature = security
+    # What is signed of the header does not depend on its context, which is exclusive C14N.
+    _, _, *written = signature[0]
+    for reference, part in zip(written, (body, timestamp, *addressing), strict=True):
+        fill_digest_value(reference, apply_canonicalization(part, _EXCLUSIVE))
+    fill_signature_value(signature, _EXCLUSIVE, signer)
+    if security.getparent() is None:
+        header.append(security)
 
 
 def verify_soap_envelope(
@@ -185,7 +190,7 @@ def verify_soap_envelope(
     return VerifiedSignature(
         references=structure.references,
         certificate=certificate,
-        covered=tuple(build_xpath(targets[reference]) for reference in structure.references),
+        parts=tuple(targets[reference] for reference in structure.references),
         signature_algorithm=structure.algorithm,
     )
 
@@ -296,24 +301,55 @@ def _resolve_targets(
     return targets
 
 
-def _assign_ids(elements: tuple[etree._Element, ...], root: etree._Element, prefix: str) -> None:
+def _assign_ids(root: etree._Element, parts: tuple[etree._Element, ...], prefix: str) -> tuple[str, str]:
+    """Give an identifier to each part that has none; return those of the token and of the Timestamp."""
     taken = set(list_ids(root))
-    number = 0
-    for element in elements:
-        if element.get(_ID) is not None:
-            continue
-        number += 1
-        while f"{prefix}{number}" in taken:
-            number += 1
-        element.set(_ID, f"{prefix}{number}")
+    names = (name for number in count(1) if (name := f"{prefix}{number}") not in taken)
+    token = next(names)
+    body, *addressing = parts
+    if body.get(_ID) is None:
+        body.set(_ID, next(names))
+    timestamp = next(names)
+    for part in addressing:
+        if part.get(_ID) is None:
+            part.set(_ID, next(names))
+    return token, timestamp
 
 
-def _append_timestamp(security: etree._Element, now: datetime, window: TimestampWindow) -> etree._Element:
-    timestamp = etree.SubElement(security, _TIMESTAMP)
-    for name, moment in (("Created", now), ("Expires", now + window.validity)):
-        text = moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        etree.SubElement(timestamp, f"{{{WSU}}}{name}").text = text
-    return timestamp
+def _write_security(
+    signer: Signer, ids: tuple[str, str], times: tuple[datetime, datetime], references: Sequence[str]
+) -> bytes:
+    """Return the Security header with the token and the Timestamp; digests and value are empty."""
+    token, timestamp = (write_attribute("wsu:Id", name) for name in ids)
+    created, expires = (
+        moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") for moment in times
+    )
+    signed = "".join(_write_reference(uri) for uri in references)
+    return (
+        f"{_SECURITY_TAG}<wsse:BinarySecurityToken{_TOKEN_KIND}{token}>"
+        f"{_encode_certificate(signer.certificate.der)}</wsse:BinarySecurityToken>"
+        f"<wsu:Timestamp{timestamp}><wsu:Created>{created}</wsu:Created>"
+        f"<wsu:Expires>{expires}</wsu:Expires></wsu:Timestamp>"
+        f'<ds:Signature xmlns:ds="{DS}"><ds:SignedInfo>'
+        f'<ds:CanonicalizationMethod Algorithm="{EXCLUSIVE_C14N}"/>'
+        f"<ds:SignatureMethod{write_attribute('Algorithm', signer.algorithm)}/>{signed}</ds:SignedInfo>"
+        "<ds:SignatureValue/><ds:KeyInfo><wsse:SecurityTokenReference>"
+        f'<wsse:Reference{write_attribute("URI", f"#{ids[0]}")} ValueType="{X509_TOKEN}"/>'
+        "</wsse:SecurityTokenReference></ds:KeyInfo></ds:Signature></wsse:Security>"
+    ).encode()
+
+
+def _write_reference(uri: str) -> str:
+    return (
+        f"<ds:Reference{write_attribute('URI', uri)}><ds:Transforms>"
+        f'<ds:Transform Algorithm="{EXCLUSIVE_C14N}"/></ds:Transforms>'
+        f'<ds:DigestMethod Algorithm="{SHA256}"/><ds:DigestValue/></ds:Reference>'
+    )
+
+
+@lru_cache(maxsize=64)
+def _encode_certificate(der: bytes) -> str:
+    return base64.b64encode(der).decode("ascii")
 
 
 def _check_timestamp(timestamp: etree._Element, now: datetime, window: TimestampWindow) -> None:

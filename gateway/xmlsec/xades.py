@@ -107,7 +107,7 @@ def verify_document(root: etree._Element, *, policy: SignaturePolicy = STRICT) -
     return VerifiedSignature(
         references=structure.references,
         certificate=certificate,
-        covered=("/",),
+        parts=("/",),
         signature_algorithm=structure.algorithm,
         signing_time=signing_time,
     )

@@ -18,7 +18,7 @@ from gateway.pki import Signer
 from gateway.wire import DS, XADES, canonicalize_document, read_own_element, write_attribute, write_leaf
 from gateway.xmlsec.algorithms import C14N, ENVELOPED, EXCLUSIVE_C14N, SHA256, compute_digest
 from gateway.xmlsec.digest_references import Transform
-from gateway.xmlsec.xml_signature import apply_canonicalization, fill_signature_value
+from gateway.xmlsec.xml_signature import apply_canonicalization, fill_digest_value, fill_signature_value
 
 __all__ = ["SIGNED_PROPERTIES", "append_xades_signature"]
 
@@ -45,15 +45,11 @@ def append_xades_signature(root: etree._Element, signer: Signer, now: datetime) 
         root.append(signature)
     # What is signed of it does not depend on its context, which is exclusive C14N.
     _, properties, key_info = signature[0].iterchildren(f"{{{DS}}}Reference")
-    _fill_digest(properties, signature[3][0][0])
-    _fill_digest(key_info, signature[2])
+    for reference, part in ((properties, signature[3][0][0]), (key_info, signature[2])):
+        fill_digest_value(reference, apply_canonicalization(part, _EXCLUSIVE))
     fill_signature_value(signature, _EXCLUSIVE, signer)
     if signature.getparent() is None:
         root.append(signature)
-
-
-def _fill_digest(reference: etree._Element, part: etree._Element) -> None:
-    reference[-1].text = _encode(compute_digest(SHA256, apply_canonicalization(part, _EXCLUSIVE)))
 
 
 def _write_signature(signer: Signer, document: bytes, now: datetime) -> bytes:

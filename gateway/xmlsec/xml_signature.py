@@ -15,12 +15,13 @@ from gateway import errors
 from gateway.errors import GatewayError
 from gateway.message_model import Body
 from gateway.pki import Certificate, Signer
-from gateway.wire import DEFAULT_LIMITS, DS, SWA_CONTENT, XML, WireLimits, canonicalize_element
+from gateway.wire import DEFAULT_LIMITS, DS, SWA_CONTENT, XML, WireLimits, build_xpath, canonicalize_element
 from gateway.xmlsec.algorithms import (
     C14N,
     C14N_11,
     ENVELOPED,
     EXCLUSIVE_C14N,
+    SHA256,
     XPATH,
     SignaturePolicy,
     check_digest_algorithm,
@@ -50,6 +51,7 @@ __all__ = [
     "apply_canonicalization",
     "dereference_octets",
     "describe_reference",
+    "fill_digest_value",
     "fill_signature_value",
     "read_signature",
     "verify_reference_digests",
@@ -76,17 +78,22 @@ CertificateCheck = Callable[[Certificate], None]
 class VerifiedSignature:
     """The result of a valid signature: who signed which octets.
 
-    ``covered`` names what was signed (absolute XPaths, ``/`` for the whole document, or
-    ``cid:`` references), ``excluded`` the elements inside it that were not and whose content
-    is therefore not attested. The certificate is not validated.
+    ``parts`` is what was signed: elements, ``/`` for the whole document, or ``cid:`` references.
+    ``excluded`` names the elements inside it that were not and whose content is therefore not
+    attested. The certificate is not validated.
     """
 
     references: tuple[DigestReference, ...]
     certificate: Certificate
-    covered: tuple[str, ...]
+    parts: tuple[str | etree._Element, ...]
     signature_algorithm: str
     excluded: tuple[str, ...] = ()
     signing_time: datetime | None = None
+
+    @property
+    def covered(self) -> tuple[str, ...]:
+        """Return the names of what was signed; those of elements are absolute XPaths."""
+        return tuple(part if isinstance(part, str) else build_xpath(part) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +258,11 @@ def append_signature(
         append_reference(signed_info, reference)
     etree.SubElement(element, f"{{{DS}}}SignatureValue")
     return element
+
+
+def fill_digest_value(reference: etree._Element, octets: bytes) -> None:
+    """Fill the SHA-256 of `octets` into the DigestValue of a ds:Reference."""
+    reference[-1].text = base64.b64encode(compute_digest(SHA256, octets)).decode("ascii")
 
 
 def fill_signature_value(element: etree._Element, method: Transform, signer: Signer) -> None:

@@ -58,7 +58,7 @@ def test_what_we_write_is_what_signxml_writes(
 
 
 def _describe_parts(root: etree._Element) -> list[Any]:
-    """Return every element with its attributes and text, without numbers in ids and what follows from them."""
+    """Return every element with attributes and text, without ids and what follows from them."""
     ids = {value: f"id of {part.tag}" for part in root[-1].iter() if (value := part.get("Id"))}
     own = [*root[-1].iterfind(f".//{{{DS}}}Reference")][1:]
     left_out = {f"{{{DS}}}SignatureValue", f"{{{DS}}}X509Certificate"}
