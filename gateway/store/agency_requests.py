@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, text, update
 
 from gateway.state_machines import REQUEST
 from gateway.store import transitions
+from gateway.store.row_values import collect_values
 from gateway.store.tables import agency_requests, decisions
 from gateway.store.transaction_reads import read_once
 from gateway.store.transitions import StateEvent
@@ -84,7 +85,7 @@ def insert_requests(conn: Connection, new: Sequence[NewAgencyRequest]) -> tuple[
     if not new:
         return ()
     rows = [
-        asdict(one) | {"required": [list(pair) for pair in one.required], "state": REQUEST.initial}
+        collect_values(one) | {"required": [list(pair) for pair in one.required], "state": REQUEST.initial}
         for one in new
     ]
     stored = {row.number: int(row.id) for row in conn.execute(_INSERT, rows)}

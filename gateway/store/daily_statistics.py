@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from gateway.store.row_values import collect_values
 from gateway.store.statistics_tables import daily_statistics, statistics_progress
 
 __all__ = [
@@ -72,8 +74,8 @@ def add_counts(conn: Connection, counts: Mapping[DailyCount, tuple[int, int]]) -
     """Add a number and seconds to the sums of each of these dimensions."""
     # In a fixed order, so that two processes do not lock the rows in different orders.
     rows = [
-        dict(zip(_NAMES, astuple(count), strict=True)) | {"number": number, "seconds": seconds}
-        for count, (number, seconds) in sorted(counts.items(), key=lambda one: astuple(one[0]))
+        collect_values(count) | {"number": number, "seconds": seconds}
+        for count, (number, seconds) in sorted(counts.items(), key=lambda one: _PLACE(one[0]))
         if number or seconds
     ]
     if rows:
@@ -87,6 +89,8 @@ def _build_upsert(insert: Any) -> Any:
 
 
 _NAMES: Final = tuple(field.name for field in fields(DailyCount))
+#: The place of a count among others, which is its fields in their order.
+_PLACE: Final = attrgetter(*_NAMES)
 _UPSERTS: Final = {"sqlite": _build_upsert(sqlite.insert), "postgresql": _build_upsert(postgresql.insert)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, or_, select, update
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
 from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.row_values import collect_values
 from gateway.store.tables import agency_requests, decisions
 from gateway.store.transaction_reads import read_once
 
@@ -83,7 +84,7 @@ def insert_decisions(
 
 
 def _insert_decision(conn: Connection, new: NewDecision, at: datetime) -> int | None:
-    values = asdict(new) | {"conditions": list(new.conditions)}
+    values = collect_values(new) | {"conditions": list(new.conditions)}
     row = _INSERT.insert_one(conn, values | {"received_at": at})
     if row is not None:
         return int(row.id)

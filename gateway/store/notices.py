@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, bindparam, select
 from gateway.errors import DECISION_CONFLICT, GatewayError
 from gateway.store.events import record_events
 from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.row_values import collect_values
 from gateway.store.tables import notices
 
 __all__ = ["NewNotice", "StoredNotice", "find_by_id", "insert_notice", "list_by_request"]
@@ -39,7 +40,7 @@ class NewNotice:
     @property
     def content_sha256(self) -> str:
         """Return the digest of the whole content of the notice."""
-        return hashlib.sha256(repr(asdict(self)).encode()).hexdigest()
+        return hashlib.sha256(repr(collect_values(self)).encode()).hexdigest()
 
 
 class KnownNotice(NamedTuple):
@@ -72,7 +73,7 @@ def insert_notice(
     It is the `first` one about its request where the caller knows that no other one is stored. Raises
     GW702 when the agency used the number before for other content.
     """
-    values = asdict(notice) | {
+    values = collect_values(notice) | {
         "pointers": list(notice.pointers),
         "sha256": notice.content_sha256,
         "received_at": at,

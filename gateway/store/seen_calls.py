@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from gateway.store.column_types import Instant
 from gateway.store.node_tables import seen_calls
 from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.row_values import collect_values
 
 __all__ = ["NewSeenCall", "find_other_content", "insert_call", "release_call", "remove_old_calls"]
 
@@ -45,7 +46,7 @@ def find_other_content(conn: Connection, call: NewSeenCall, since: datetime) -> 
 
 def insert_call(conn: Connection, call: NewSeenCall, at: datetime) -> bool:
     """Store a call; return False when its octets were here before."""
-    return _INSERT.insert_one(conn, asdict(call) | {"seen_at": at}) is not None
+    return _INSERT.insert_one(conn, collect_values(call) | {"seen_at": at}) is not None
 
 
 def release_call(conn: Connection, signature: str) -> None:

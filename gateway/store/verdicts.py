@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select
 
 from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.row_values import collect_values
 from gateway.store.tables import verdicts
 
 __all__ = [
@@ -42,7 +43,7 @@ class NewVerdict:
 
 def insert_verdict(conn: Connection, verdict: NewVerdict) -> int | None:
     """Store a verdict; return its row id, None when a verdict with the same document is stored."""
-    row = _INSERT.insert_one(conn, asdict(verdict))
+    row = _INSERT.insert_one(conn, collect_values(verdict))
     return None if row is None else int(row.id)
 
 
