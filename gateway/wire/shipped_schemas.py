@@ -33,6 +33,7 @@ FILING_RECEIPT: Final = "hub/receipt.xsd"
 """The receipt of a submission that came without ebXML."""
 
 
+@cache
 def load_shipped_schemas(entry: str) -> SchemaSet:
     """Return the shipped schemas of `entry`, one of the names of this module."""
     return SchemaSet.load_cached(get_data_folder("xsd"), entry)

@@ -115,7 +115,11 @@ def canonicalize_element(
             etree.tostring(element, encoding="utf-8", with_tail=False), prefixes, comments
         )
     alone = element.getparent() is None and element.getprevious() is None and element.getnext() is None
-    apex = element if alone or _inherits_prefixes_only(element) else _detach_element(element, not exclusive)
+    apex = (
+        element
+        if alone or _inherits_correctly(element, exclusive)
+        else _detach_element(element, not exclusive)
+    )
     return _write_canonical_form(apex, exclusive, prefixes, comments)
 
 
@@ -179,10 +183,12 @@ class XPathIndex:
         return self._known[element]
 
 
-def _inherits_prefixes_only(element: etree._Element) -> bool:
+def _inherits_correctly(element: etree._Element, exclusive: bool) -> bool:
     """Return whether lxml's own canonical form is correct: `element` inherits nothing that lxml mistakes."""
     if None in element.nsmap:
         return False
+    if exclusive:  # its form has no attributes of ancestors
+        return True
     names = (str(name) for one in element.iterancestors() for name in one.attrib)
     return not any(name.startswith(_XML_ATTRIBUTE) for name in names)
 

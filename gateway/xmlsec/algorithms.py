@@ -158,6 +158,9 @@ def compute_digest(algorithm: str, data: bytes | Body) -> bytes:
     function = _DIGESTS.get(algorithm)
     if function is None:
         _raise_algorithm_error(f"digest algorithm '{algorithm[:120]}' is not known")
+    if isinstance(data, bytes):
+        whole: bytes = function(data).digest()
+        return whole
     found = function()
     for piece in iterate_octets(data):
         found.update(piece)
