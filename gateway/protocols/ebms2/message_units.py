@@ -103,8 +103,8 @@ def make_units(content: MessageContent) -> tuple[Unit, ...]:
     kind = get_unit_kind(header)
     if header.is_signal:
         _check_signal_blocks(content, kind)
-        riders = _make_bundled_units(content) if kind == "Receipt" else ()
-        return (_SIGNALS[kind](content), *(one for one in riders if not isinstance(one, Receipt)))
+        unit = _SIGNALS[kind](content)
+        return (unit, *_read_bundled_warnings(content)) if kind == "Receipt" else (unit,)
     if content.body.status_request is not None or content.body.status_response is not None:
         raise GatewayError(
             HEADER_INCONSISTENT, "a business message asks for no status", f"{_HEADER}/eb:Action"
@@ -145,18 +145,19 @@ def _make_user_message(content: MessageContent) -> UserMessage:
 
 def _make_bundled_units(content: MessageContent) -> tuple[Unit, ...]:
     """Return the units bundled with a message: an Acknowledgment, a list of warnings."""
-    riders: list[Unit] = []
-    if content.blocks.acknowledgment is not None:
-        riders.append(_read_receipt(content))
-    if content.blocks.error_list is not None:
-        warnings = _read_error_signal(content)
-        if warnings.highest_severity == "Error":
-            # ebMS 2.0 §4.2.3.1: an ErrorList of that severity is not bundled.
-            raise_header_error(
-                content.blocks.error_list, "an ErrorList of severity Error travels alone", HEADER_INCONSISTENT
-            )
-        riders.append(warnings)
-    return tuple(riders)
+    receipt = () if content.blocks.acknowledgment is None else (_read_receipt(content),)
+    return (*receipt, *_read_bundled_warnings(content))
+
+
+def _read_bundled_warnings(content: MessageContent) -> tuple[ErrorSignal, ...]:
+    listed = content.blocks.error_list
+    if listed is None:
+        return ()
+    warnings = _read_error_signal(content)
+    if warnings.highest_severity == "Error":
+        # ebMS 2.0 §4.2.3.1: an ErrorList of that severity is not bundled.
+        raise_header_error(listed, "an ErrorList of severity Error travels alone", HEADER_INCONSISTENT)
+    return (warnings,)
 
 
 def _check_hop_acknowledgment_alone(blocks: HeaderBlocks) -> None:
