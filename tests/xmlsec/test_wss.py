@@ -40,6 +40,21 @@ def test_what_we_sign_verifies(signers: dict[str, KeySigner], now: datetime, kin
     assert signed.excluded == ()
 
 
+@pytest.mark.parametrize(
+    "top",
+    [
+        f' xmlns:u="{WSU}" xmlns:d="{DS}" xmlns:w="{WSSE}"',
+        f' xmlns="{DS}" xmlns:u="{WSU}"',
+        f' xmlns="{WSU}" xmlns:wsse="urn:other" xmlns:ds="urn:another"',
+    ],
+)
+def test_prefixes_of_the_envelope_are_kept(signer: KeySigner, now: datetime, top: str) -> None:
+    root = request(top)
+    sign_soap_envelope(root, signer, now=now)
+    for arrived in (root, reread(root)):
+        assert verify_soap_envelope(arrived, STRICT, now=now).covered == COVERED
+
+
 @pytest.mark.parametrize("top", ["", ' xmlns="urn:unused"', ' xml:lang="ko"'])
 def test_others_agree(signer: KeySigner, now: datetime, top: str) -> None:
     root = request(top)
