@@ -53,12 +53,15 @@ _WARM_UP = 5
 _AT_MOST = 300.0
 
 
-def measure(folder: Path, cases: int, *, counted: int = 5, database: str = "") -> Mapping[str, Any]:
+def measure(
+    folder: Path, cases: int, *, counted: int = 5, database: str = "", hub_key: str | None = None
+) -> Mapping[str, Any]:
     """Return ``cases_per_s`` over so many cases, filed as fast as the hub takes them, and what one costs.
 
     The statements are counted before, case after case; while the cases are timed nothing counts.
+    `hub_key` is the kind of the hub's key; None: that of the demo.
     """
-    stage = CaseStage(folder, _quick(read_cast()), database_url=database)
+    stage = CaseStage(folder, _quick(_give_hub_key(read_cast(), hub_key)), database_url=database)
     try:
         stage.build()
         with count_statements(folder / "counts") as counts:
@@ -114,6 +117,15 @@ def _quick(cast: Cast) -> Cast:
     at_once = {"behaviour": "immediate"}
     agencies = (one | {"plan": plans.get(one["plan"]["behaviour"], at_once)} for one in cast.agencies)
     return replace(cast, agencies=tuple(agencies))
+
+
+def _give_hub_key(cast: Cast, kind: str | None) -> Cast:
+    """Return the cast with this kind of key for the hub; None: as it is."""
+    if kind is None:
+        return cast
+    return replace(
+        cast, parties=tuple(one | {"key": kind} if one["role"] == "hub" else one for one in cast.parties)
+    )
 
 
 def _submission(stage: Stage, member: Membership, number: int) -> SealedSubmission:

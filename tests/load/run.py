@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.progress_bars import ProgressBar, show_progress
+from gateway.pki import KEY_KINDS
 from tests.load import (
     admitting,
     as4_receiving,
@@ -81,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--samples", type=int, default=600, help="messages timed one by one")
     parser.add_argument("--cases", type=int, default=150, help="cases filed end to end")
     parser.add_argument("--counted", type=int, default=5, help="cases whose statements are counted")
+    key = "the kind of the hub's key in the cases, where it is not that of the demo"
+    parser.add_argument("--hub-key", choices=KEY_KINDS, default=None, help=key)
     parser.add_argument("--agreements", type=int, default=10_000, help="agreements that are loaded")
     parser.add_argument("--database", default="", help="SQLAlchemy URL of an empty database for http")
     parser.add_argument("--folder", default=None, help="where the files are put: a real disk, not memory")
@@ -160,7 +163,10 @@ def _measure_cases(arguments: argparse.Namespace, folder: Path, floor: float | N
     """Measure the cases, in units of the floor too where it was measured before."""
     others = {"http", "large"} & set(arguments.only or PARTS)
     own = "" if others else arguments.database
-    found = dict(filing.measure(folder / "cases", arguments.cases, counted=arguments.counted, database=own))
+    counted, key = arguments.counted, arguments.hub_key
+    found = dict(
+        filing.measure(folder / "cases", arguments.cases, counted=counted, database=own, hub_key=key)
+    )
     return found | {"case_floors": found["case_cpu_ms"] / floor if floor else None}
 
 
