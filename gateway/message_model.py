@@ -378,6 +378,7 @@ class Receipt(_MessageUnit):
 
     `signature_asked` says that the sender asked for a signed one, whether its message was signed or not;
     it is not in the receipt itself.
+    `message` is what the receipt repeats where nothing of it was signed.
     `actor` says whose proof it is: that of the To party's handler (`TO_PARTY_MSH`), or that of the
     next handler on the way (`NEXT_MSH`).
     """
@@ -388,6 +389,7 @@ class Receipt(_MessageUnit):
     acting_party: Party | None = None
     signature_asked: bool = field(default=False, compare=False)
     actor: str = TO_PARTY_MSH
+    message: UserMessage | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

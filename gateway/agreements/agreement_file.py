@@ -19,6 +19,7 @@ from gateway.agreements.pmode_values import (
     PullTerms,
     Reliability,
     Security,
+    SplittingTerms,
     TransportTerms,
     find_endpoint_fault,
     require_condition,
@@ -84,7 +85,10 @@ def _read_party(node: _YamlNode) -> _AgreementParty:
 
 _RELIABILITY: Final = tuple(Reliability.__dataclass_fields__)
 _WORDS: Final = ("ack_requested", "ack_signed", "duplicate_elimination", "ack_actor")
-_MODES: Final = ("security", "reliability", "encryption", "compression", "sync_reply_mode")
+_MODES: Final = ("security", "reliability", "encryption", "compression", "sync_reply_mode", "splitting")
+#: Groups of terms that ``none`` drops, whatever a default says.
+_DROPPED: Final = ("encryption", "splitting")
+_SPLITTING: Final = tuple(SplittingTerms.__dataclass_fields__)
 _ENCRYPTION: Final = ("protocol", "algorithms", "certificate", "policy")
 _SECURITY: Final = (
     *("sign", "policy", "sign_status", "mutual_tls"),
@@ -107,7 +111,7 @@ def _merge_defaults(
     """
     merged: dict[str, _YamlNode] = {}
     for layer in (terms.filled, terms.defaults, own):
-        if name in layer and (name, layer[name].value) == ("encryption", "none"):
+        if name in layer and name in _DROPPED and layer[name].value == "none":
             merged = {}
         elif name in layer:
             merged.update(layer[name].read_fields((), keys))
@@ -228,8 +232,24 @@ def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
             reply_pattern=_read_optional_text(fields, "reply_pattern") or "response",
             pull=_read_pull(fields),
             profile=terms.profile,
+            splitting=_read_splitting(terms, fields),
         )
     )
+
+
+def _read_splitting(terms: _AgreementTerms, own: dict[str, _YamlNode]) -> SplittingTerms | None:
+    """Return how large messages are split, None where nothing says that they are, or ``none`` says it."""
+    fields = _merge_defaults(terms, own, "splitting", _SPLITTING)
+    if not fields:
+        return None
+    require_condition("fragment_size" in fields, "splitting needs fragment_size", "splitting/fragment_size")
+    values: dict[str, Any] = {}
+    for name, node in fields.items():
+        if name == "routing_properties":
+            values[name] = tuple(one.read_text() for one in node.read_list())
+        else:
+            values[name] = node.read_text() if name == "compression" else node.read_integer()
+    return SplittingTerms(**values)
 
 
 def _read_pull(fields: dict[str, _YamlNode]) -> PullTerms | None:

@@ -25,6 +25,7 @@ from gateway.agreements.pmode_values import (
     Reliability,
     Security,
     SignalChannel,
+    SplittingTerms,
     TransportTerms,
     TypedEndpoint,
     is_endpoint,
@@ -76,7 +77,8 @@ class PMode:
     responses. ebMS 3.0 alone has `mpc`, the channel (None: the default one), `mep`, the exchange that the
     message is part of, `agreement_type`, the type of the agreement's name, `reply_pattern`, by which
     signals about the message are in the HTTP answer or are posted back, and `pull`, by which the To party
-    fetches the message (None: it is posted). `profile` is the name of the profile whose demands the agreement
+    fetches the message (None: it is posted), and `splitting`, how large messages are sent in fragments (None:
+    they are not). `profile` is the name of the profile whose demands the agreement
     says it meets, None without one.
     """
 
@@ -115,6 +117,7 @@ class PMode:
     reply_pattern: str = "response"
     pull: PullTerms | None = None
     profile: str | None = None
+    splitting: SplittingTerms | None = None
 
     def __post_init__(self) -> None:
         _check_names(self)

@@ -64,7 +64,7 @@ _WORDS: Final = {
     "business.time_to_acknowledge_receipt": "time to acknowledge receipt",
     "business.time_to_acknowledge_acceptance": "time to acknowledge acceptance",
 }
-_DURATIONS: Final = ("retry_interval", "persist_duration", "time_to_")
+_DURATIONS: Final = ("retry_interval", "persist_duration", "time_to_", "join_interval")
 _UNITS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _SHOWN: Final = 120
 

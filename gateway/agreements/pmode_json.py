@@ -23,6 +23,7 @@ from gateway.agreements.pmode_values import (
     Reliability,
     Security,
     SignalChannel,
+    SplittingTerms,
     TransportTerms,
     TypedEndpoint,
 )
@@ -109,6 +110,7 @@ _GROUPS: Final[dict[str, Callable[[Any], Any]]] = {
     ),
     "business": _read_terms(BusinessTerms),
     "pull": _read_terms(PullTerms),
+    "splitting": _read_terms(SplittingTerms, routing_properties=_TEXTS),
     "conversations": _read_terms(ConversationLimits),
     "endpoints": _read_each(_read_terms(TypedEndpoint)),
     "signals": _read_each(_read_terms(SignalChannel, certificates=_TEXTS)),
@@ -120,5 +122,6 @@ _NAMES: Final[dict[Any, tuple[str, ...]]] = {
     for kind in (
         *(PMode, Security, Reliability, Encryption, Packaging, PackagedPart, TransportTerms),
         *(BusinessTerms, ConversationLimits, TypedEndpoint, SignalChannel, AlternativeChannel, PullTerms),
+        SplittingTerms,
     )
 }

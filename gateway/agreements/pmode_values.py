@@ -19,6 +19,8 @@ __all__ = [
     "CHOICES",
     "ENCRYPTION_POLICIES",
     "ENDPOINT_KINDS",
+    "LARGEST_SPLIT_MESSAGE",
+    "MOST_FRAGMENTS",
     "PERSISTENCE",
     "POLICIES",
     "PULL_AUTHORIZATIONS",
@@ -37,6 +39,7 @@ __all__ = [
     "Reliability",
     "Security",
     "SignalChannel",
+    "SplittingTerms",
     "TransportTerms",
     "TypedEndpoint",
     "find_endpoint_fault",
@@ -369,6 +372,48 @@ class PullTerms:
         extension = self.sub_channel
         held = extension is None or _SUB_CHANNEL.fullmatch(extension) is not None
         require_condition(held, "sub_channel is a part of a URI without white space", "pull/sub_channel")
+
+
+#: Octets of the largest message that is split or joined: 2 GiB.
+LARGEST_SPLIT_MESSAGE: Final = 2 * 1024**3
+#: Fragments of one message: 2 GiB in pieces of 256 KiB.
+MOST_FRAGMENTS: Final = 8192
+_SPLITTING_LIMITS: Final = {
+    "fragment_size": (1, LARGEST_SPLIT_MESSAGE),
+    "join_interval": (1, 366 * 86_400),
+    "message_size": (1, LARGEST_SPLIT_MESSAGE),
+    "open_groups": (1, 10_000),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SplittingTerms:
+    """How large messages of ebMS 3.0 are split into fragments (part 2 §4.5, PMode[].Splitting).
+
+    `fragment_size` are the octets of the largest fragment, `join_interval` the seconds in which all fragments
+    come after the first one, `routing_properties` the message properties that each fragment repeats.
+    `compression` is ``gzip`` or ``none``. Part 2 has no words for `message_size`, the octets of the largest
+    message that is joined, and `open_groups`, how many messages of the From party may be incomplete at once.
+    """
+
+    fragment_size: int
+    compression: str = "none"
+    join_interval: int = 86_400
+    routing_properties: tuple[str, ...] = ()
+    message_size: int = LARGEST_SPLIT_MESSAGE
+    open_groups: int = 4
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _SPLITTING_LIMITS.items():
+            held = least <= getattr(self, name) <= most
+            require_condition(held, f"{name} is a number from {least} to {most}", f"splitting/{name}")
+        known = self.compression in ("gzip", "none")
+        require_condition(known, "compression is gzip or none", "splitting/compression")
+        count = -(-self.message_size // self.fragment_size)
+        words = (
+            f"message_size in pieces of fragment_size gives {count} fragments; the most are {MOST_FRAGMENTS}"
+        )
+        require_condition(count <= MOST_FRAGMENTS, words, "splitting/fragment_size")
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ _ERRORS: Final = (
     Ebms3Error("EBMS:0051", "ReceiveIntervalExceeded", _UNPACKAGING),
     Ebms3Error("EBMS:0052", "BadProperties", _UNPACKAGING, _WARNING),
     Ebms3Error("EBMS:0053", "HeaderMismatch", _UNPACKAGING),
+    Ebms3Error("EBMS:0054", "OutOfStorageSpace", _UNPACKAGING),
     Ebms3Error("EBMS:0055", "DecompressionError", _PROCESSING),
     Ebms3Error("EBMS:0101", "FailedAuthentication", _PROCESSING, origin="security"),
     Ebms3Error("EBMS:0102", "FailedDecryption", _PROCESSING, origin="security"),

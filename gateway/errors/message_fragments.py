@@ -54,3 +54,18 @@ FRAGMENT_MISSING = Problem(
     soap="Client",
     http=500,
 )
+
+FRAGMENT_SPACE = Problem(
+    id="GW342",
+    title="no space for a message in fragments",
+    meaning="There is no space for all fragments of a message, so none of them is taken.",
+    cause=(
+        "As many messages of this sender are incomplete as its P-Mode allows (`open_groups`), or the disk "
+        "lacks space for the size that the message states."
+    ),
+    remedy="Send the message again, as another group, when those before it are complete.",
+    ebms3="EBMS:0054",
+    soap="Server",
+    http=500,
+    retry=True,
+)

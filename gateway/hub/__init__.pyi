@@ -52,6 +52,9 @@ from .fees import read_fee_money as read_fee_money
 from .fees import settle_fee_elsewhere as settle_fee_elsewhere
 from .fees import tell_agency_of_payment as tell_agency_of_payment
 from .fees import waive_fee as waive_fee
+from .fragments import drop_fragments as drop_fragments
+from .fragments import expire_fragments as expire_fragments
+from .fragments import join_fragments as join_fragments
 from .held_case_waking import wake_held_case as wake_held_case
 from .held_cases import end_hold as end_hold
 from .held_cases import tell_hold as tell_hold

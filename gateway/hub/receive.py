@@ -23,6 +23,7 @@ from gateway.agreements import PMode
 from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, PARTY_UNKNOWN, REPEAT_TOO_LATE, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import hop_signals, signals
+from gateway.hub.fragments import FragmentPlace, find_fragment_place, store_fragment
 from gateway.hub.hub import Hub
 from gateway.hub.order import (
     ConversationMessage,
@@ -71,7 +72,13 @@ from gateway.store import (
     write_transaction,
 )
 
-__all__ = ["receive_parcel", "receive_response"]
+__all__ = [
+    "JoinedMessage",
+    "accept_joined_message",
+    "prepare_joined_message",
+    "receive_parcel",
+    "receive_response",
+]
 
 _ATTEMPTS = 3
 
@@ -200,11 +207,20 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
     for_next = make_hop_answer(arrival)
     messages.put_large_octets(arrival.hub.engine, message)
 
-    def store_message(conn: Connection) -> tuple[messages.AcceptedMessage, HttpResponse | GatewayError]:
+    def store_message(
+        conn: Connection,
+    ) -> tuple[messages.AcceptedMessage | None, HttpResponse | GatewayError]:
         arrival.hub.check_snapshot_current(conn, arrival.knowledge)
+        place = None if arrival.opened.fragment is None else find_fragment_place(conn, arrival, unit)
+        if isinstance(place, GatewayError):
+            # Its group may be refused now, and that is committed.
+            return None, place
         accepted = messages.accept_message(conn, message, made, arrival.context.now)
-        if accepted.new:
+        if accepted.new and place is None:
             _record_new_message(conn, arrival, unit, accepted.id)
+        elif accepted.new and place is not None:
+            _record_origin(conn, arrival, unit, accepted.id, _describe_fragment(place))
+            store_fragment(conn, place, accepted.id, arrival.context.now)
         _check_late_repeat(arrival, accepted)
         if accepted.answer is None and made is not None:
             # The message was stored while the signing key was unavailable.
@@ -223,7 +239,47 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
         signals.settle_signals(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
     if isinstance(answer, GatewayError):
         raise answer
-    return _offer_response(arrival, accepted, answer)
+    assert accepted is not None  # without one there is a problem
+    return answer if arrival.opened.fragment is not None else _offer_response(arrival, accepted, answer)
+
+
+def _describe_fragment(place: FragmentPlace) -> dict[str, Any]:
+    return {"group": place.header.group, "number": place.header.number}
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedMessage:
+    """A message whose fragments are joined: its row, its receipt, and what the evidence says of them."""
+
+    row: NewMessage
+    receipt: HttpResponse | None
+    said: Mapping[str, Any]
+
+
+def prepare_joined_message(arrival: ReceivedMessage, said: Mapping[str, Any]) -> JoinedMessage:
+    """Return a joined message with its receipt, which is signed before the transaction; raise GW803."""
+    unit = arrival.opened.unit
+    assert isinstance(unit, UserMessage)  # nothing else is split
+    receipt = _make_receipt(arrival, unit)
+    if isinstance(receipt, _UnsignedReceipt):
+        raise receipt.problem
+    row = replace(_make_message_row(arrival, unit), signer_sha256=said["signer"])
+    messages.put_large_octets(arrival.hub.engine, row)
+    return JoinedMessage(row, receipt, said)
+
+
+def accept_joined_message(conn: Connection, arrival: ReceivedMessage, joined: JoinedMessage) -> int:
+    """Store a joined message as one that came in one piece, and queue its receipt; return its row id.
+
+    A message that was stored before gets the stored receipt. Raises GW312 for another one with its id.
+    """
+    unit = arrival.opened.unit
+    assert isinstance(unit, UserMessage)  # nothing else is split
+    accepted = messages.accept_message(conn, joined.row, joined.receipt, arrival.context.now)
+    if accepted.new:
+        _record_new_message(conn, arrival, unit, accepted.id, joined.said)
+    _post_receipt(conn, arrival, accepted)
+    return accepted.id
 
 
 def _check_late_repeat(arrival: ReceivedMessage, accepted: messages.AcceptedMessage) -> None:
@@ -335,7 +391,7 @@ def _make_message_row(arrival: ReceivedMessage, unit: UserMessage) -> NewMessage
     return NewMessage(
         message_id=unit.message_id,
         protocol=arrival.protocol.name,
-        kind="UserMessage",
+        kind="UserMessage" if opened.fragment is None else "Fragment",
         conversation_id=unit.conversation_id,
         from_party=context.get_party_name(unit.sender),
         to_party=context.get_party_name(unit.receiver),
@@ -354,8 +410,27 @@ def _make_message_row(arrival: ReceivedMessage, unit: UserMessage) -> NewMessage
     )
 
 
-def _record_new_message(conn: Connection, arrival: ReceivedMessage, unit: UserMessage, message: int) -> None:
+def _record_new_message(
+    conn: Connection,
+    arrival: ReceivedMessage,
+    unit: UserMessage,
+    message: int,
+    more: Mapping[str, Any] | None = None,
+) -> None:
     """Record the evidence of origin, and queue the task that admits the message."""
+    _record_origin(conn, arrival, unit, message, more)
+    if arrival.opened.pmode is not None:
+        _give_to_application(conn, arrival, unit, (message, arrival.opened.pmode))
+
+
+def _record_origin(
+    conn: Connection,
+    arrival: ReceivedMessage,
+    unit: UserMessage,
+    message: int,
+    more: Mapping[str, Any] | None,
+) -> None:
+    """Record the evidence of origin; `more` is what it says of fragments."""
     opened, now = arrival.opened, arrival.context.now
     signer = opened.signed.certificate.sha256 if opened.signed else None
     evidence: dict[str, Any] = {
@@ -370,9 +445,7 @@ def _record_new_message(conn: Connection, arrival: ReceivedMessage, unit: UserMe
         evidence["properties"] = [[one.name, one.value, one.type] for one in unit.properties]
     if opened.unwrapped:
         evidence["unwrapped"] = [one._asdict() for one in opened.unwrapped]
-    record_evidence(conn, "NRO", "message", message, opened.identity, evidence, now)
-    if opened.pmode is not None:
-        _give_to_application(conn, arrival, unit, (message, opened.pmode))
+    record_evidence(conn, "NRO", "message", message, opened.identity, evidence | dict(more or {}), now)
 
 
 def _give_to_application(

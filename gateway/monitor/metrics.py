@@ -48,6 +48,7 @@ _HELP = {
     "gateway_deliveries_put_aside": "Deliveries during which workers crashed. They wait for the operator.",
     "gateway_delivery_problems": "Deliveries that have a problem and are not done, by problem and state.",
     "gateway_refusals": "Messages and calls refused, by problem.",
+    "gateway_fragment_groups": "Large messages whose fragments are not all there or not joined, by state.",
     "gateway_held_messages": "Messages that wait for an earlier one of their conversation.",
     "gateway_database_free_octets": "Free octets on the disk of the database, if they can be measured.",
     "gateway_database_reserve_octets": (

@@ -24,6 +24,7 @@ from gateway.store import (
     customs_notices,
     decisions,
     deliveries,
+    fragment_groups,
     mapping_bundles,
     messages,
     notices,
@@ -150,8 +151,27 @@ def read_message_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
             {"cid": one.content_id, "media_type": one.media_type, "size": one.size} for one in parts
         ],
         "properties": _read_message_properties(conn, row.id),
+        "fragments": _read_fragment_group(conn, row.id),
         "transitions": steps,
         "evidence": [{"kind": one.kind, "at": one.at, "data": json.loads(one.data)} for one in proofs],
+    }
+
+
+def _read_fragment_group(conn: Connection, message: int) -> dict[str, Any] | None:
+    """Return the group of a message that is a fragment, or was joined; None for any other message."""
+    found = fragment_groups.find_by_message(conn, message)
+    if found is None:
+        return None
+    row, number = found
+    tally = row.tally or {}
+    told = ("state", "opened_at", "expires_at", "ended_at", "problem", "code", "detail", "message")
+    return {
+        "group": row.group_id,
+        "number": number,
+        "came": tally.get("came", 0),
+        "count": tally.get("stated", {}).get("count"),
+        "octets": tally.get("octets", 0),
+        **{name: row._mapping[name] for name in told},
     }
 
 

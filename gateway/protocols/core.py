@@ -7,7 +7,7 @@ A core converts parcels to message units and back. It uses no socket, clock or d
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,6 +38,7 @@ from gateway.message_model import (
     read_octets,
 )
 from gateway.pki import Certificate, CertificateUse, DecryptionKey, Signer, Verdict
+from gateway.protocols.fragment_values import FragmentHeader, GroupTally
 from gateway.wire import DEFAULT_LIMITS, SoapFault, WireLimits
 from gateway.xmlsec import VerifiedSignature
 
@@ -226,7 +227,8 @@ class OpenedMessage:
     same, whatever their MIME framing. `unwrapped` are the payloads that came encrypted or
     compressed; the payloads of the unit are in clear. `onward` is the rule by which the
     message goes on to another handler, None for a message to us. A message that goes on has no P-Mode
-    here, and neither has a signal between the handlers of its way.
+    here, and neither has a signal between the handlers of its way. `fragment` says of which larger message
+    this one is a piece; its only payload is the piece.
     """
 
     units: tuple[Unit, ...]
@@ -236,6 +238,7 @@ class OpenedMessage:
     identity: str
     unwrapped: tuple[UnwrappedPart, ...] = ()
     onward: ForwardingRule | None = None
+    fragment: FragmentHeader | None = None
 
     @property
     def unit(self) -> Unit:
@@ -337,6 +340,17 @@ class ProtocolCore(typing.Protocol):
 
     def check_answer(self, opened: OpenedMessage, sent: SentUnit) -> None:
         """Raise for an answer that does not belong to what we sent."""
+
+    def tally_opened_fragment(
+        self, tally: GroupTally | None, opened: OpenedMessage, most: int, *, known: bool
+    ) -> GroupTally:
+        """Return what is known of a group with one more fragment; raise for a contradiction."""
+
+    def join_fragments(self, tally: GroupTally, pieces: Sequence[bytes | Body], most: int) -> Parcel:
+        """Return the message that was split, of at most `most` octets; nothing is held of it."""
+
+    def open_joined(self, tally: GroupTally, parcel: Parcel, context: ProtocolContext) -> OpenedMessage:
+        """Return a joined message after all checks; its fragments have been verified."""
 
     def check_time_to_live(self, unit: Unit, now: datetime) -> None:
         """Raise for a message whose time to live has expired."""

@@ -25,6 +25,7 @@ from . import exact_searches as exact_searches
 from . import fees as fees
 from . import fetched_lists as fetched_lists
 from . import forwarding_rules as forwarding_rules
+from . import fragment_groups as fragment_groups
 from . import item_releases as item_releases
 from . import lane_holds as lane_holds
 from . import lanes as lanes
@@ -122,6 +123,7 @@ from .engine import write_transaction as write_transaction
 from .fees import NewFee as NewFee
 from .fees import NewMovement as NewMovement
 from .fetched_lists import NewFetchedList as NewFetchedList
+from .fragment_groups import NewGroup as NewGroup
 from .group_commit import run_in_group_commit as run_in_group_commit
 from .item_releases import NewItemRelease as NewItemRelease
 from .lane_holds import LaneBacklog as LaneBacklog
@@ -159,6 +161,7 @@ from .party_cases import PartyCaseFilter as PartyCaseFilter
 from .party_cases import PartyCasePage as PartyCasePage
 from .passkeys import NewChallenge as NewChallenge
 from .passkeys import NewPasskey as NewPasskey
+from .payloads import keep_body as keep_body
 from .prepared_statements import InsertIfAbsent as InsertIfAbsent
 from .prepared_statements import PreparedStatement as PreparedStatement
 from .refusal_counts import RefusalCount as RefusalCount

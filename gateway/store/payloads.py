@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, bindparam, literal_column, select, update
 
 from gateway.errors import EVIDENCE_BROKEN, OCTETS_PURGED, GatewayError
-from gateway.message_model import Body, as_body, count_octets, read_octets
+from gateway.message_model import Body, MemoryBody, as_body, count_octets, read_octets
 from gateway.store.object_store import (
     OBJECTS,
     check_object,
@@ -32,6 +32,7 @@ __all__ = [
     "check_not_purged",
     "compute_sha256",
     "get_payload_octets",
+    "keep_body",
     "open_payload",
     "put_large_octets",
     "store_digested_payloads",
@@ -87,6 +88,18 @@ def put_large_octets(engine: Engine, content: bytes | Body) -> None:
     if objects is not None and count_octets(content) > objects.inline:
         body = as_body(content)
         objects.put_object(body.sha256_hex, body)
+
+
+def keep_body(engine: Engine, body: Body) -> Body:
+    """Return the same octets from where they are kept: large ones put into the object store, small ones held.
+
+    A row must name them soon, or they are swept.
+    """
+    objects = find_object_store(engine)
+    if objects is None or body.octet_count <= objects.inline:
+        return MemoryBody(read_octets(body))
+    objects.put_object(body.sha256_hex, body)
+    return StoredBody(objects, body.sha256_hex, body.octet_count)
 
 
 def _insert_rows(conn: Connection, rows: list[dict[str, Any]]) -> None:

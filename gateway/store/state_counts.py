@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from gateway.errors import PUT_ASIDE
-from gateway.store import message_sequences, refusal_counts, register_version
+from gateway.store import fragment_groups, message_sequences, refusal_counts, register_version
 from gateway.store.state_rollup import sum_states
 
 __all__ = ["count_states"]
@@ -49,5 +49,9 @@ def count_states(conn: Connection) -> Mapping[str, Mapping[Labels, float]]:
             for problem, number in refusal_counts.count_by_problem(conn).items()
         },
         "gateway_held_messages": {(): float(message_sequences.count_all_held(conn))},
+        "gateway_fragment_groups": {
+            (("state", state),): float(number)
+            for state, number in fragment_groups.count_by_state(conn).items()
+        },
         "gateway_trust_epoch": {(): float(register_version.get_register_version(conn))},
     }

@@ -32,6 +32,7 @@ from gateway.store import (
     event_tables,
     fee_tables,
     forwarding_tables,
+    fragment_tables,
     mapping_tables,
     node_tables,
     officer_tables,
@@ -321,8 +322,7 @@ agency_requests = Table(
     Index("ix_agency_requests_decided", "agency", "decided_at", **_where("decided_at IS NOT NULL")),
 )
 
-# Every notice of an agency as received, also one without decisions; the latest is determined by
-# (issued_at, number), whatever the order of arrival.
+# Every notice of an agency as received, also one without decisions; the latest is by (issued_at, number).
 notices = Table(
     "notices",
     metadata,
@@ -638,8 +638,8 @@ epochs = Table(
 # Named here so that the catalogue of tables is complete wherever it is used.
 _FURTHER = (
     *(account_tables, answer_tables, api_tables, customs_tables, deadline_tables, draft_tables, event_tables),
-    *(fee_tables, forwarding_tables, mapping_tables, node_tables, officer_tables, operations_tables),
-    *(order_tables, pull_tables, release_tables, requirement_tables, sign_in_tables, state_tables),
-    *(statistics_tables, work_tables),
+    *(fee_tables, forwarding_tables, fragment_tables, mapping_tables, node_tables, officer_tables),
+    *(operations_tables, order_tables, pull_tables, release_tables, requirement_tables, sign_in_tables),
+    *(state_tables, statistics_tables, work_tables),
 )
 __all__ += [one.name for one in metadata.sorted_tables if not any(one.name in x.__all__ for x in _FURTHER)]

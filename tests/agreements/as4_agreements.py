@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.agreements import AgreementDocument, PMode, read_agreement
-from gateway.agreements.pmode_values import PullTerms
+from gateway.agreements.pmode_values import PullTerms, SplittingTerms
 from gateway.message_model import PartyId
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -129,6 +129,7 @@ STEPS_AWAY: dict[str, Callable[[PMode], PMode | None]] = {
     "encryption.algorithms": _encrypt_otherwise,
     "encryption.agreement": _agree_otherwise,
     "compression": lambda one: replace(one, packaging=None),
+    "splitting.compression": lambda one: replace(one, splitting=SplittingTerms(10**6)),
     "reply_pattern": lambda one: replace(one, reply_pattern="callback"),
     "reliability.ack_requested": _rely(ack_requested="never"),
     "reliability.ack_signed": _rely(ack_signed="never"),

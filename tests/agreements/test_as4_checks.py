@@ -35,6 +35,7 @@ RULES = [one for one in AS4_RULES if not one.startswith("peer-")]
 RSA = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 ECDSA = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256"
 EB3 = "http://docs.oasis-open.org/ebxml-msg/ebms/v3.0/ns/core/200704/"
+SPLIT = "splitting: {fragment_size: 1000000},"
 SUBMIT = "service: urn:single-window:services:declaration, action: Submit"
 
 
@@ -110,6 +111,21 @@ CASES: dict[str, tuple[str, AgreementSurroundings, str]] = {
     "pull-two-way": (pull(", mpc: urn:x:y"), KNOWN, "pull with mep two-way"),
     "pull-endpoint-unused": (pull(", mpc: urn:x:y"), KNOWN, "http://127.0.0.1:8901"),
     "pull-username": (pull(", mpc: urn:x:y", "username"), KNOWN, "authorization username"),
+    "splitting-endpoint-missing": (
+        put("action: Submit,", f"action: Submit, {SPLIT}", NO_ENDPOINT),
+        KNOWN,
+        "messages are split, and the from party has no endpoint",
+    ),
+    "splitting-synchronous": (
+        put("action: Submit,", f"action: Submit, sync_reply_mode: signalsAndResponse, {SPLIT}"),
+        KNOWN,
+        "sync_reply_mode is signalsAndResponse",
+    ),
+    "splitting-interval-short": (
+        say("splitting: {fragment_size: 1000000, join_interval: 60}"),
+        KNOWN,
+        "join_interval is 60, and fragments are repeated for longer: 1200 seconds",
+    ),
     "callback-endpoint-missing": (
         put("action: Submit,", "action: Submit, reply_pattern: callback,", NO_ENDPOINT),
         KNOWN,

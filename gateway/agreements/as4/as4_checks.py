@@ -125,6 +125,19 @@ def _check_pulling(pmode: PMode) -> _Told:
         yield "pull-username", "pull with authorization username"
 
 
+def _check_splitting(pmode: PMode) -> _Told:
+    terms = pmode.splitting
+    if terms is None:
+        return
+    if pmode.reply_endpoint is None:
+        yield "splitting-endpoint-missing", "messages are split, and the from party has no endpoint"
+    if pmode.has_response_in_answer:
+        yield "splitting-synchronous", f"messages are split, and sync_reply_mode is {pmode.sync_reply_mode}"
+    if pmode.reliability.time_to_live > terms.join_interval:
+        text = f"join_interval is {terms.join_interval}, and fragments are repeated for longer"
+        yield "splitting-interval-short", f"{text}: {pmode.reliability.time_to_live} seconds"
+
+
 def _check_test_service(pmode: PMode) -> _Told:
     if pmode.service == _TEST_SERVICE and pmode.deliver_to == "case":
         yield "test-service-delivered", "the test service has deliver_to: case"
@@ -208,6 +221,7 @@ def _shorten(algorithm: str) -> str:
 _CHECKS: Final[tuple[Callable[[PMode], _Told], ...]] = (
     _check_names,
     _check_pulling,
+    _check_splitting,
     _check_test_service,
     _check_reliability,
     _check_signature,

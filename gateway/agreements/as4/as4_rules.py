@@ -92,6 +92,21 @@ AS4_RULES: Final[Mapping[str, tuple[str, str, str]]] = {
         "who pulls is known by name and password: eDelivery and ICS2 want the certificate",
         "eDelivery AS4 1.15, 1.5.5.5",
     ),
+    "splitting-endpoint-missing": (
+        "error",
+        "the receipt of a joined message is posted back, and the sender has no endpoint",
+        "eDelivery AS4 1.15, 1.5.6.6",
+    ),
+    "splitting-synchronous": (
+        "error",
+        "messages in fragments are not answered on their connection",
+        "ebMS 3.0 part 2, 4.4.2",
+    ),
+    "splitting-interval-short": (
+        "warning",
+        "a message is given up before its fragments have been repeated as agreed",
+        "ebMS 3.0 part 2, 4.5",
+    ),
     "callback-endpoint-missing": (
         "error",
         "receipts are posted back, and the sender has no endpoint",

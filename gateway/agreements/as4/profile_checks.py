@@ -84,6 +84,8 @@ TERMS: Final[Mapping[str, Callable[[PMode], Any]]] = {
     "encryption.algorithms": _list_algorithms,
     "encryption.agreement": _find_key_agreement,
     "compression": lambda one: "gzip" if one.compresses_payloads else "none",
+    # A P-Mode that splits nothing meets every demand of splitting.
+    "splitting.compression": lambda one: "gzip" if one.splitting is None else one.splitting.compression,
     "reply_pattern": lambda one: one.reply_pattern,
     "reliability.ack_requested": lambda one: one.reliability.ack_requested,
     "reliability.ack_signed": lambda one: one.reliability.ack_signed,

@@ -96,6 +96,8 @@ def _print_message_report(report: dict[str, Any]) -> None:
         print(f"  payload {part['cid']}  {part['media_type']}  {count_things(part['size'], 'octet')}")
     for one in report["properties"]:
         print(f"  property {one['name']}  {one['value']}")
+    if report["fragments"] is not None:
+        print(f"  {_describe_fragments(report['fragments'])}")
     for delivery in report["deliveries"]:
         for line in list_delivery_lines(delivery, with_attempts=True):
             print(f"  {line}")
@@ -104,6 +106,16 @@ def _print_message_report(report: dict[str, Any]) -> None:
     for proof in report["evidence"]:
         told = json.dumps(proof["data"], ensure_ascii=False)
         print(f"  evidence {proof['kind']}  {format_value(proof['at'])}  {told}")
+
+
+def _describe_fragments(group: dict[str, Any]) -> str:
+    """Return what is known of the group of a fragment, or of a joined message, in a line."""
+    of = "an unknown number" if group["count"] is None else group["count"]
+    piece = "joined from" if group["number"] is None else f"fragment {group['number']} of"
+    told = f"{piece} group {group['group']}  {group['state']}  {group['came']} of {of} came"
+    why = f"  {group['problem']} {group['code']}: {group['detail']}" if group["problem"] else ""
+    joined = f"  message {group['message']}" if group["message"] and group["number"] else ""
+    return told + joined + why
 
 
 @verb

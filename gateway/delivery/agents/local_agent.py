@@ -17,10 +17,13 @@ from gateway.hub import (
     Hub,
     admit_submission,
     conclude_case,
+    drop_fragments,
     end_hold,
+    expire_fragments,
     free_next_admission,
     issue_delivery_failure,
     issue_late_receipt,
+    join_fragments,
     join_requirements,
     notify_applicant,
     notify_of_fee,
@@ -105,6 +108,18 @@ def _run_payment_note(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> No
     tell_agency_of_payment(hub, int(lease.subject_id), finish)
 
 
+def _run_fragment_join(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    join_fragments(hub, int(lease.subject_id), finish)
+
+
+def _run_fragment_end(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    expire_fragments(hub, int(lease.subject_id), finish)
+
+
+def _run_fragment_drop(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    drop_fragments(hub, int(lease.subject_id), finish)
+
+
 _TASKS: Final[dict[str, _Task]] = {
     "admit": _run_admission,
     "conclude": _run_conclusion,
@@ -121,6 +136,9 @@ _TASKS: Final[dict[str, _Task]] = {
     "remind": _run_reminder,
     "fee": _run_fee_notice,
     "tell_payment": _run_payment_note,
+    "join_fragments": _run_fragment_join,
+    "expire_fragments": _run_fragment_end,
+    "drop_fragments": _run_fragment_drop,
 }
 
 

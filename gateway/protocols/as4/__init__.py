@@ -23,12 +23,13 @@ from gateway.protocols.as4.answer_signals import (
 )
 from gateway.protocols.as4.fragment_header import Fragment
 from gateway.protocols.as4.fragment_joining import FragmentGroup, JoinedMessage, JoinTerms
-from gateway.protocols.as4.fragment_reading import open_fragment
+from gateway.protocols.as4.fragment_reading import join_fragments, open_fragment, tally_opened_fragment
 from gateway.protocols.as4.message_opening import (
     collect_payload_digests,
     find_fault,
     find_refused_message,
     open,
+    open_joined,
     read_sent_unit,
     verify_parcel,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "find_fault",
     "find_refused_message",
     "has_synchronous_answer",
+    "join_fragments",
     "list_unsupported_terms",
     "make_delivery_failure",
     "make_error_signal",
@@ -60,12 +62,14 @@ __all__ = [
     "name",
     "open",
     "open_fragment",
+    "open_joined",
     "plan_split",
     "read_sent_unit",
     "reject_parcel",
     "seal",
     "seal_fragment",
     "seal_hop_signal",
+    "tally_opened_fragment",
     "verify_parcel",
     "write_onward_parcel",
 ]

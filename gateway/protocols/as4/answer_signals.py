@@ -53,13 +53,15 @@ _DELIVERY_FAILURE: Final = "EBMS:0202"
 
 
 def make_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt:
-    """Return the receipt of a message: every reference of its signature (AS4 §5.1.8)."""
+    """Return the receipt of a message: every reference of its signature, or itself (AS4 §5.1.8)."""
+    unit = opened.unit
     signed = opened.signed.references if opened.signed is not None else ()
     return Receipt(
         **make_answer_header(opened.unit, context),
         ref_to_message_id=opened.unit.message_id,
         received_at=context.now,
         references=tuple(map(to_model_reference, signed)),
+        message=unit if isinstance(unit, UserMessage) and not signed else None,
     )
 
 

@@ -177,6 +177,9 @@ def _write_signal(unit: Unit) -> str:
         return write_element("eb3:PullRequest", "", _write_optional_attribute("mpc", unit.mpc))
     if isinstance(unit, ErrorSignal):
         return "".join(_write_error(one, unit.ref_to_message_id) for one in unit.errors)
+    if isinstance(unit, Receipt) and not unit.references and unit.message is not None:
+        # AS4 §5.1.8 (a): what was not signed is repeated.
+        return write_element("eb3:Receipt", _write_user_message(unit.message, compressed=False))
     if not isinstance(unit, Receipt) or not unit.references:
         raise GatewayError(OUR_MISTAKE, f"{type(unit).__name__} has no form in AS4, or lacks digests")
     parts = (

@@ -8,9 +8,10 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.errors import FRAGMENT_MALFORMED, NOT_SUPPORTED
+from gateway.errors import FRAGMENT_MALFORMED, NOT_SUPPORTED, GatewayError
 from gateway.message_model import Body, UserMessage
-from gateway.protocols.as4.packaging import SOAP_TYPE
+from gateway.protocols.as4.header_reader import MessagingHeader, PartInfo
+from gateway.protocols.as4.packaging import SOAP_TYPE, As4Package
 from gateway.protocols.element_reader import (
     ElementSequence,
     check_attributes,
@@ -18,20 +19,22 @@ from gateway.protocols.element_reader import (
     read_boolean_attribute,
     read_text,
 )
+from gateway.protocols.fragment_values import FragmentHeader, SourceType
 from gateway.protocols.payload_parts import decode_cid_uri, format_cid_uri
-from gateway.wire import MF, SOAP12, WSU, write_attribute, write_element, write_leaf
+from gateway.wire import MF, SOAP12, WSU, build_xpath, write_attribute, write_element, write_leaf
 from gateway.xmlsec import VerifiedSignature
 
 __all__ = [
     "FRAGMENT",
     "FRAGMENT_TYPE",
     "MESSAGE_FRAGMENT",
-    "MOST_FRAGMENTS",
     "Fragment",
-    "FragmentHeader",
-    "SourceType",
+    "find_fragment_element",
+    "format_source_headers",
     "is_header_value",
+    "name_fragment_part",
     "read_fragment_header",
+    "require_bare_message",
     "write_fragment_header",
 ]
 
@@ -41,8 +44,6 @@ MESSAGE_FRAGMENT: Final = f"{{{MF}}}MessageFragment"
 FRAGMENT: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment"
 #: The media type of the part that is a piece of the source message.
 FRAGMENT_TYPE: Final = "application/octet-stream"
-#: Fragments of one message: 2 GiB in pieces of 256 KiB.
-MOST_FRAGMENTS: Final = 8192
 _MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
 _ID: Final = f"{{{WSU}}}Id"
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,14}")
@@ -50,39 +51,12 @@ _RELATED: Final = "Multipart/Related"
 _GZIP: Final = "gzip"
 
 
-@dataclass(frozen=True, slots=True)
-class SourceType:
-    """What the MIME header of a source message said (part 2 §4.2.3)."""
-
-    boundary: str
-    start: str
-    start_info: str | None = None
-    description: str | None = None
-
-    def format_headers(self, action: str) -> dict[str, str]:
-        """Return the MIME header of the joined message."""
-        said = f'multipart/related; type="{SOAP_TYPE}"; start="<{self.start}>"; boundary="{self.boundary}"'
-        said += "" if self.start_info is None else f'; start-info="{self.start_info}"'
-        headers = {"Content-Type": f'{said}; action="{action}"' if action else said}
-        return {**headers, "Content-Description": self.description} if self.description else headers
-
-
-@dataclass(frozen=True, slots=True)
-class FragmentHeader:
-    """What one mf:MessageFragment says; what only one fragment of a group states is None in the others.
-
-    `message_size` are the octets of the source message, `compressed_size` those of its gzip form, of which
-    the fragments are then made.
-    """
-
-    content_id: str
-    group: str
-    number: int
-    message_size: int | None = None
-    count: int | None = None
-    source: SourceType | None = None
-    action: str | None = None
-    compressed_size: int | None = None
+def format_source_headers(source: SourceType, action: str) -> dict[str, str]:
+    """Return the MIME header of the joined message."""
+    said = f'multipart/related; type="{SOAP_TYPE}"; start="<{source.start}>"; boundary="{source.boundary}"'
+    said += "" if source.start_info is None else f'; start-info="{source.start_info}"'
+    headers = {"Content-Type": f'{said}; action="{action}"' if action else said}
+    return {**headers, "Content-Description": source.description} if source.description else headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +71,43 @@ class Fragment:
     octets: bytes | Body
     signed: VerifiedSignature
     identity: str
+
+
+def find_fragment_element(package: As4Package) -> etree._Element | None:
+    """Return mf:MessageFragment, None where there is none; raise GW350 unless it is one block of the Header.
+
+    The Body of a fragment is empty.
+    """
+    envelope = package.envelope
+    found = list(envelope.root.iter(MESSAGE_FRAGMENT))
+    if not found:
+        return None
+    if len(found) != 1 or found[0].getparent() is not envelope.header:
+        detail = "mf:MessageFragment must occur once, as a block of the SOAP Header"
+        raise GatewayError(FRAGMENT_MALFORMED, detail, "/soap12:Envelope/soap12:Header")
+    if envelope.body_elements or (envelope.body.text or "").strip():
+        detail = "the Body of a fragment is empty"
+        raise GatewayError(FRAGMENT_MALFORMED, detail, "/soap12:Envelope/soap12:Body")
+    return found[0]
+
+
+def require_bare_message(header: MessagingHeader) -> None:
+    """Raise GW350 unless a fragment has one business message, without PayloadInfo and without signals."""
+    if not isinstance(header.unit, UserMessage) or header.bundled or header.parts:
+        detail = "a fragment has one UserMessage without PayloadInfo and no signal"
+        raise GatewayError(FRAGMENT_MALFORMED, detail, build_xpath(header.element))
+
+
+def name_fragment_part(header: FragmentHeader, package: As4Package) -> PartInfo:
+    """Return the part that is the fragment, as if PayloadInfo named it: the only one, of its type."""
+    if set(package.parts) != {header.content_id}:
+        detail = "a fragment has one part, and href of MessageFragment names it"
+        raise GatewayError(FRAGMENT_MALFORMED, detail, f"{FRAGMENT}/@href")
+    part = package.parts[header.content_id]
+    if part.media_type != FRAGMENT_TYPE or part.headers.get("content-type", part.media_type) != FRAGMENT_TYPE:
+        detail = f"the part of a fragment is {FRAGMENT_TYPE}, not {part.media_type[:80]!r}"
+        raise GatewayError(FRAGMENT_MALFORMED, detail, format_cid_uri(header.content_id))
+    return PartInfo(header.content_id, (), FRAGMENT_TYPE, compressed=False, location=f"{FRAGMENT}/@href")
 
 
 def read_fragment_header(element: etree._Element) -> FragmentHeader:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 from typing import Any, Final, NoReturn
 
+from gateway.agreements import MOST_FRAGMENTS
 from gateway.errors import (
+    COMPRESSION_REFUSED,
     FRAGMENT_CONTRADICTED,
     FRAGMENT_MISSING,
     JOIN_FAILED,
@@ -16,20 +19,25 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.message_model import Body, JoinedBody, UserMessage, as_body, count_octets
-from gateway.protocols.as4.fragment_header import (
-    FRAGMENT,
-    MOST_FRAGMENTS,
-    Fragment,
-    FragmentHeader,
-)
-from gateway.protocols.as4.header_reader import MessagingHeader, read_messaging
-from gateway.protocols.as4.message_reading import SIGNATURE
-from gateway.protocols.as4.packaging import check_parts_named, find_messaging, open_as4_package
+from gateway.protocols.as4.fragment_header import FRAGMENT, Fragment, format_source_headers
+from gateway.protocols.as4.message_reading import SIGNATURE, As4Message, read_message
+from gateway.protocols.as4.packaging import check_parts_named
 from gateway.protocols.core import Parcel
+from gateway.protocols.fragment_values import FragmentHeader, GroupTally
 from gateway.protocols.gzip_content import expand_content
+from gateway.protocols.value_digests import compute_values_digest
 from gateway.wire import WireLimits
 
-__all__ = ["FragmentGroup", "JoinTerms", "JoinedMessage"]
+__all__ = [
+    "FragmentGroup",
+    "JoinTerms",
+    "JoinedMessage",
+    "check_member",
+    "join_pieces",
+    "read_joined_message",
+    "refuse_fragment",
+    "tally_fragment",
+]
 
 _MESSAGING: Final = "/soap12:Envelope/soap12:Header/eb3:Messaging/eb3:UserMessage"
 #: What one fragment of a group states: the value, its element, and the error for a second one.
@@ -40,7 +48,6 @@ _STATED_ONCE: Final = (
     ("source", "MessageHeader", "EBMS:0043"),
     ("action", "Action", "EBMS:0044"),
 )
-_NOTHING: Final = FragmentHeader("", "", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +78,13 @@ class FragmentGroup:
         self._terms = terms or JoinTerms()
         self._found: dict[int, Fragment] = {}
         self._ids: dict[str, str] = {}
-        self._stated = _NOTHING
-        self._octets = 0
+        self._tally: GroupTally | None = None
         self._is_refused = False
 
     @property
     def group(self) -> str | None:
         """Return the GroupId, None before the first fragment."""
-        return next((one.header.group for one in self._found.values()), None)
+        return None if self._tally is None else self._tally.group
 
     @property
     def fragments(self) -> tuple[Fragment, ...]:
@@ -92,26 +98,19 @@ class FragmentGroup:
         fragment of another group or of another signer is refused by itself (GW351, GW209).
         """
         if self._is_refused:
-            _refuse(fragment, "another fragment of this group was refused", "EBMS:0040")
-        first = next(iter(self._found.values()), fragment)
-        _check_member(fragment, first)
+            refuse_fragment(fragment.header, "another fragment of this group was refused", "EBMS:0040")
+        check_member(fragment, self._tally)
         try:
             if self._is_repeat(fragment):
                 return False
-            if _make_comparable(fragment.unit) != _make_comparable(first.unit):
-                detail = "the header of this fragment differs from that of the first one"
-                raise GatewayError(FRAGMENT_CONTRADICTED, detail, _MESSAGING, code="EBMS:0053")
-            self._check_stated_values(fragment.header)
-            self._check_numbers(fragment.header)
-            self._check_terms(fragment)
+            known = fragment.header.number in self._found
+            self._tally = tally_fragment(self._tally, fragment, self._terms, self._limits.body, known=known)
         except GatewayError:
             self._is_refused = True
             self._found.clear()
             raise
         self._found[fragment.header.number] = fragment
-        self._stated = replace(self._stated, **_list_stated_values(fragment.header))
         self._ids[fragment.unit.message_id] = fragment.identity
-        self._octets += count_octets(fragment.octets)
         return True
 
     def _is_repeat(self, fragment: Fragment) -> bool:
@@ -122,102 +121,112 @@ class FragmentGroup:
             raise GatewayError(MESSAGE_ID_REUSED, "another fragment has this MessageId", place)
         return known is not None
 
-    def _check_stated_values(self, header: FragmentHeader) -> None:
-        """Raise for what another fragment of the group states, too, and for a count below a number."""
-        stated = _list_stated_values(header)
-        for value, name, code in _STATED_ONCE:
-            if value in stated and getattr(self._stated, value) is not None:
-                _refuse(header, f"another fragment of the group states {name}, too", code, name)
-        most = max(self._found, default=0)
-        if header.count is not None and most > header.count:
-            detail = f"fragment {most} came before, of a group of {header.count}"
-            _refuse(header, detail, "EBMS:0049", "FragmentCount")
-
-    def _check_numbers(self, header: FragmentHeader) -> None:
-        """Raise for a number that came before, or is larger than the count."""
-        if header.number in self._found:
-            _refuse(header, f"fragment {header.number} came before", "EBMS:0046", "FragmentNum")
-        most = header.count or self._stated.count or MOST_FRAGMENTS
-        if header.number > min(most, MOST_FRAGMENTS):
-            detail = f"fragment {header.number} of {min(most, MOST_FRAGMENTS)} at most"
-            _refuse(header, detail, "EBMS:0048", "FragmentNum")
-
-    def _check_terms(self, fragment: Fragment) -> None:
-        """Raise for a part that is too large, and for properties that are not agreed."""
-        size, most = count_octets(fragment.octets), self._terms.fragment_size
-        if most is not None and size > most:
-            _refuse(fragment, f"the part has {size} octets, {most} are agreed", "EBMS:0050")
-        if self._octets + size > self._limits.body:
-            detail = f"the fragments have more than {self._limits.body} octets"
-            raise GatewayError(TOO_LARGE, detail, FRAGMENT)
-        agreed = self._terms.routing_properties
-        if agreed is not None and any(one.name not in agreed for one in fragment.unit.properties):
-            detail = "a fragment has a property that is not agreed for routing"
-            place = f"{_MESSAGING}/eb3:MessageProperties"
-            raise GatewayError(FRAGMENT_CONTRADICTED, detail, place, code="EBMS:0052")
-
     def list_missing(self) -> tuple[int, ...]:
         """Return the numbers of the fragments that have not come.
 
         As long as no fragment states the count, those after the last one that came are unknown.
         """
-        last = self._stated.count or max(self._found, default=0)
+        if self._tally is None:
+            return ()
+        last = self._tally.stated.count or self._tally.highest
         return tuple(number for number in range(1, last + 1) if number not in self._found)
 
     def join(self) -> JoinedMessage:
         """Return the source message; raise GW353 while fragments are missing, GW352 for a wrong one."""
-        self._check_complete()
-        source = self._stated.source
-        if source is None:
-            _refuse_joined("no fragment has a MessageHeader", f"{FRAGMENT}/mf:MessageHeader", "EBMS:0047")
-        octets = self._expand(JoinedBody([one.octets for one in self.fragments]))
-        said = self._stated.message_size
-        if said is not None and said != octets.octet_count:
-            detail = f"the message has {octets.octet_count} octets, MessageSize is {said}"
-            _refuse_joined(detail, f"{FRAGMENT}/mf:MessageSize", "EBMS:0003")
-        action = self._stated.action or ""
-        parcel = Parcel(source.format_headers(action), octets)
-        return JoinedMessage(parcel, self._check_source(parcel), action)
+        tally = self._check_complete()
+        parcel = join_pieces(tally, [one.octets for one in self.fragments], self._limits.body)
+        unit = read_joined_message(tally, parcel, self._limits).header.unit
+        assert isinstance(unit, UserMessage)  # it has been read as one
+        return JoinedMessage(parcel, unit, tally.stated.action or "")
 
-    def _check_complete(self) -> None:
-        missing = self.list_missing()
-        if self._stated.count is None:
+    def _check_complete(self) -> GroupTally:
+        tally, missing = self._tally, self.list_missing()
+        if tally is None or tally.stated.count is None:
             detail = "no fragment with FragmentCount has come"
             raise GatewayError(FRAGMENT_MISSING, detail, f"{FRAGMENT}/mf:FragmentCount")
         if missing:
             detail = f"{len(missing)} of {len(missing) + len(self._found)} fragments are missing: "
             detail += ", ".join(map(str, missing[:20]))
             raise GatewayError(FRAGMENT_MISSING, detail, f"{FRAGMENT}/mf:FragmentNum")
-
-    def _expand(self, octets: Body) -> Body:
-        """Return the octets before compression; raise GW352 for another size and for what is no gzip."""
-        said = self._stated.compressed_size
-        if said is None:
-            return octets
-        place = f"{FRAGMENT}/mf:CompressedMessageSize"
-        if said != octets.octet_count:
-            detail = f"the fragments have {octets.octet_count} octets, CompressedMessageSize is {said}"
-            _refuse_joined(detail, place, "EBMS:0003")
-        try:
-            return as_body(expand_content(octets, self._limits.body, place))
-        except GatewayError as wrong:
-            _refuse_joined(wrong.detail, place, "EBMS:0055")
-
-    def _check_source(self, parcel: Parcel) -> UserMessage:
-        """Return the header of the source message, with which those of the fragments agree."""
-        package = open_as4_package(parcel, self._limits)
-        header = read_messaging(find_messaging(package.envelope))
-        check_parts_named(header.parts, package.parts)
-        return _require_same_message(header, self.fragments)
+        return tally
 
 
-def _check_member(fragment: Fragment, first: Fragment) -> None:
+def check_member(fragment: Fragment, tally: GroupTally | None) -> None:
     """Raise for a fragment of another group, and for one of another signer (part 2 §4.7)."""
-    if fragment.header.group != first.header.group:
+    if tally is None:
+        return
+    if fragment.header.group != tally.group:
         detail = f"this fragment is of another group: {fragment.header.group[:120]!r}"
         raise GatewayError(FRAGMENT_CONTRADICTED, detail, f"{FRAGMENT}/mf:GroupId", code="EBMS:0003")
-    if fragment.signed.certificate.sha256 != first.signed.certificate.sha256:
+    if fragment.signed.certificate.sha256 != tally.signer:
         raise GatewayError(SIGNER_MISMATCH, "another certificate signed the first fragment", SIGNATURE)
+
+
+def tally_fragment(
+    tally: GroupTally | None, fragment: Fragment, terms: JoinTerms, most: int, *, known: bool
+) -> GroupTally:
+    """Return what is known of a group with one more fragment; raise GW351 for a contradiction.
+
+    `most` are the octets that all pieces may have, and the message. `known` says that a fragment of this
+    number came before.
+    """
+    header = fragment.header
+    said = _compute_said_digest(fragment.unit)
+    if tally is None:
+        signer = fragment.signed.certificate.sha256
+        tally = GroupTally(header.group, signer, said, fragment.unit.properties)
+    if (said, fragment.unit.properties) != (tally.said, tally.properties):
+        detail = "the header of this fragment differs from that of the first one"
+        raise GatewayError(FRAGMENT_CONTRADICTED, detail, _MESSAGING, code="EBMS:0053")
+    _check_stated_values(header, tally)
+    _check_number(header, tally, known=known)
+    _check_terms(fragment, tally, terms, most)
+    return replace(
+        tally,
+        stated=replace(tally.stated, **_list_stated_values(header)),
+        highest=max(tally.highest, header.number),
+        came=tally.came + 1,
+        octets=tally.octets + count_octets(fragment.octets),
+    )
+
+
+def _check_stated_values(header: FragmentHeader, tally: GroupTally) -> None:
+    """Raise for what another fragment of the group states, too, and for a count below a number."""
+    stated = _list_stated_values(header)
+    for value, name, code in _STATED_ONCE:
+        if value in stated and getattr(tally.stated, value) is not None:
+            refuse_fragment(header, f"another fragment of the group states {name}, too", code, name)
+    if header.count is not None and tally.highest > header.count:
+        detail = f"fragment {tally.highest} came before, of a group of {header.count}"
+        refuse_fragment(header, detail, "EBMS:0049", "FragmentCount")
+
+
+def _check_number(header: FragmentHeader, tally: GroupTally, *, known: bool) -> None:
+    """Raise for a number that came before, or is larger than the count."""
+    if known:
+        refuse_fragment(header, f"fragment {header.number} came before", "EBMS:0046", "FragmentNum")
+    most = min(header.count or tally.stated.count or MOST_FRAGMENTS, MOST_FRAGMENTS)
+    if header.number > most:
+        refuse_fragment(header, f"fragment {header.number} of {most} at most", "EBMS:0048", "FragmentNum")
+    if header.count is not None and header.count > MOST_FRAGMENTS:
+        detail = f"a group has {MOST_FRAGMENTS} fragments at most"
+        refuse_fragment(header, detail, "EBMS:0049", "FragmentCount")
+
+
+def _check_terms(fragment: Fragment, tally: GroupTally, terms: JoinTerms, most: int) -> None:
+    """Raise for a part that is too large, and for properties that are not agreed."""
+    header, size = fragment.header, count_octets(fragment.octets)
+    if terms.fragment_size is not None and size > terms.fragment_size:
+        detail = f"the part has {size} octets, {terms.fragment_size} are agreed"
+        refuse_fragment(header, detail, "EBMS:0050")
+    if max(tally.octets + size, header.message_size or 0, header.compressed_size or 0) > most:
+        detail = f"the message has more than {most} octets"
+        raise GatewayError(TOO_LARGE, detail, FRAGMENT)
+    agreed = terms.routing_properties
+    if agreed is not None and any(one.name not in agreed for one in fragment.unit.properties):
+        detail = "a fragment has a property that is not agreed for routing"
+        place = f"{_MESSAGING}/eb3:MessageProperties"
+        raise GatewayError(FRAGMENT_CONTRADICTED, detail, place, code="EBMS:0052")
 
 
 def _list_stated_values(header: FragmentHeader) -> dict[str, Any]:
@@ -226,28 +235,72 @@ def _list_stated_values(header: FragmentHeader) -> dict[str, Any]:
     return {value: said for value, said in found.items() if said is not None}
 
 
-def _make_comparable(unit: UserMessage) -> UserMessage:
-    """Return a header without what each fragment has of its own; times count as they are written."""
-    whole = unit.timestamp.replace(microsecond=unit.timestamp.microsecond // 1000 * 1000)
-    return replace(unit, message_id="", timestamp=whole)
+def join_pieces(tally: GroupTally, pieces: Sequence[bytes | Body], most: int) -> Parcel:
+    """Return the source message of all fragments, in order; raise GW352 for what is not as they say.
+
+    Nothing is held: a compressed message is expanded whenever it is read, to `most` octets.
+    """
+    stated = tally.stated
+    if stated.source is None:
+        _refuse_joined("no fragment has a MessageHeader", f"{FRAGMENT}/mf:MessageHeader", "EBMS:0047")
+    octets = _expand_pieces(JoinedBody(pieces), stated.compressed_size, most)
+    said = stated.message_size
+    if said is not None and said != octets.octet_count:
+        detail = f"the message has {octets.octet_count} octets, MessageSize is {said}"
+        _refuse_joined(detail, f"{FRAGMENT}/mf:MessageSize", "EBMS:0003")
+    return Parcel(format_source_headers(stated.source, stated.action or ""), octets)
 
 
-def _require_same_message(header: MessagingHeader, fragments: Sequence[Fragment]) -> UserMessage:
-    """Return the source message; raise GW352 unless the fragments have its header (part 2 §4.4.2)."""
-    unit = header.unit
-    if not isinstance(unit, UserMessage) or header.bundled:
+def _expand_pieces(octets: Body, said: int | None, most: int) -> Body:
+    """Return the octets before compression; raise GW352 for another size and for what is no gzip."""
+    if said is None:
+        return octets
+    place = f"{FRAGMENT}/mf:CompressedMessageSize"
+    if said != octets.octet_count:
+        detail = f"the fragments have {octets.octet_count} octets, CompressedMessageSize is {said}"
+        _refuse_joined(detail, place, "EBMS:0003")
+    try:
+        return as_body(expand_content(octets, most, place))
+    except GatewayError as wrong:
+        if wrong.problem is not COMPRESSION_REFUSED:
+            raise
+        _refuse_joined(wrong.detail, place, "EBMS:0055")
+
+
+def read_joined_message(tally: GroupTally, parcel: Parcel, limits: WireLimits) -> As4Message:
+    """Return the source message with a header that says what its fragments said; raise GW352."""
+    message = read_message(parcel, limits)
+    unit = message.header.unit
+    if not isinstance(unit, UserMessage) or message.header.bundled or message.fragment is not None:
         _refuse_joined("the joined message is not one business message", _MESSAGING, "EBMS:0053")
-    copied = fragments[0].unit
-    if any(one not in unit.properties for one in copied.properties):
+    check_parts_named(message.header.parts, message.package.parts)
+    if any(one not in unit.properties for one in tally.properties):
         place = f"{_MESSAGING}/eb3:MessageProperties"
         _refuse_joined("the fragments have a property that their message has not", place, "EBMS:0053")
-    if _make_comparable(replace(unit, properties=copied.properties)) != _make_comparable(copied):
+    if _compute_said_digest(unit) != tally.said:
         _refuse_joined("the fragments have another header than their message", _MESSAGING, "EBMS:0053")
-    return unit
+    return message
 
 
-def _refuse(one: Fragment | FragmentHeader, detail: str, code: str, name: str = "") -> NoReturn:
-    header = one.header if isinstance(one, Fragment) else one
+def _compute_said_digest(unit: UserMessage) -> str:
+    """Return a digest of what a message and all its fragments say alike (part 2 §4.4.2).
+
+    Times count as they are written. Each value is named here: the digest is stored, and must not change
+    with the form of a message in this program.
+    """
+    moment = unit.timestamp.astimezone(UTC).isoformat(timespec="milliseconds")
+    values = [
+        *(moment, unit.ref_to_message_id, unit.agreement, unit.agreement_type, unit.pmode_named),
+        *(unit.service, unit.service_type, unit.action, unit.conversation_id, unit.mpc),
+    ]
+    for party in (unit.sender, unit.receiver):
+        values += [party.role, str(len(party.ids))]
+        values += [text for one in party.ids for text in (one.value, one.type)]
+    return compute_values_digest(b"" if one is None else b"=" + one.encode() for one in values)
+
+
+def refuse_fragment(header: FragmentHeader, detail: str, code: str, name: str = "") -> NoReturn:
+    """Raise GW351 with the error of part 2 §4.6."""
     place = f"{FRAGMENT}/mf:{name}" if name else FRAGMENT
     told = detail if name else f"fragment {header.number}: {detail}"
     raise GatewayError(FRAGMENT_CONTRADICTED, told, place, code=code)

@@ -1,40 +1,28 @@
-"""Reads and verifies one fragment of a large message (ebMS 3.0 part 2 §4.3.2, eDelivery AS4 1.15 §1.5.6)."""
+"""Reads fragments of a large message, verifies them and what they are joined to (ebMS 3.0 part 2 §4.3.2)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
-from lxml import etree
-
-from gateway.errors import FRAGMENT_MALFORMED, SIGNATURE_MISSING, GatewayError
-from gateway.message_model import UserMessage
-from gateway.protocols.as4.fragment_header import (
-    FRAGMENT,
-    FRAGMENT_TYPE,
-    MESSAGE_FRAGMENT,
-    Fragment,
-    FragmentHeader,
-    read_fragment_header,
+from gateway.errors import FRAGMENT_MALFORMED, OUR_MISTAKE, GatewayError
+from gateway.message_model import Body, UserMessage
+from gateway.protocols.as4.fragment_header import Fragment
+from gateway.protocols.as4.fragment_joining import JoinTerms, check_member, join_pieces, tally_fragment
+from gateway.protocols.as4.message_reading import (
+    SIGNATURE,
+    make_opened_message,
+    read_message,
+    require_signature,
+    verify_signature,
 )
-from gateway.protocols.as4.header_reader import MessagingHeader, read_messaging
-from gateway.protocols.as4.message_reading import SIGNATURE
-from gateway.protocols.as4.packaging import UNDERSTOOD, As4Package, find_messaging, open_as4_package
-from gateway.protocols.core import Parcel, ProtocolContext, make_fault_error
-from gateway.protocols.payload_parts import format_cid_uri
-from gateway.protocols.value_digests import compute_values_digest
-from gateway.wire import MimePart, build_xpath, canonicalize_element
-from gateway.xmlsec import (
-    SwaAttachment,
-    find_swa_security,
-    get_signature_policy,
-    verify_swa_signature,
-)
+from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext
+from gateway.protocols.fragment_values import GroupTally
 
-__all__ = ["open_fragment"]
+__all__ = ["join_fragments", "open_fragment", "tally_opened_fragment"]
 
 _HEADER: Final = "/soap12:Envelope/soap12:Header"
-_BODY: Final = "/soap12:Envelope/soap12:Body"
-_UNDERSTOOD: Final = UNDERSTOOD | {MESSAGE_FRAGMENT}
 
 
 def open_fragment(parcel: Parcel, policy: str, context: ProtocolContext) -> Fragment:
@@ -43,56 +31,42 @@ def open_fragment(parcel: Parcel, policy: str, context: ProtocolContext) -> Frag
     The certificate of the signature is judged by the context. Whether it is that of the sender is for who
     knows the parties.
     """
-    package = open_as4_package(parcel, context.limits, _UNDERSTOOD)
-    if package.fault is not None:
-        raise make_fault_error(package.fault, _BODY)
-    element = _find_fragment_element(package)
-    if package.envelope.body_elements or (package.envelope.body.text or "").strip():
-        raise GatewayError(FRAGMENT_MALFORMED, "the Body of a fragment is empty", _BODY)
-    messaging = read_messaging(find_messaging(package.envelope))
-    unit = _require_bare_message(messaging)
-    header = read_fragment_header(element)
-    part = _find_part(header, package)
-    security = find_swa_security(package.envelope.root)
-    if security is None:
-        raise GatewayError(SIGNATURE_MISSING, "a fragment must be signed", _HEADER)
-    signed = verify_swa_signature(
-        security,
-        (messaging.element, element, package.envelope.body),
-        {header.content_id: SwaAttachment(FRAGMENT_TYPE, part.octets)},
-        get_signature_policy(policy),
-        known=context.known_certificates,
-        limits=context.limits,
-    )
-    context.check_signing_certificate(signed.certificate, SIGNATURE)
-    said = [canonicalize_element(one, exclusive=True) for one in (messaging.unit_element, element)]
-    return Fragment(header, unit, part.octets, signed, compute_values_digest([*said, part.octets]))
+    message = read_message(parcel, context.limits)
+    if message.fragment is None:
+        raise GatewayError(FRAGMENT_MALFORMED, "there is no mf:MessageFragment", _HEADER)
+    signed = verify_signature(message, policy, context.limits, None, context.known_certificates)
+    require_signature(message, signed)
+    opened = make_opened_message(message, signed, None, parcel, context.limits)
+    found = make_fragment(opened)
+    context.check_signing_certificate(found.signed.certificate, SIGNATURE)
+    return found
 
 
-def _find_fragment_element(package: As4Package) -> etree._Element:
-    """Return the one mf:MessageFragment, a block of the SOAP Header."""
-    found = list(package.envelope.root.iter(MESSAGE_FRAGMENT))
-    if len(found) != 1 or found[0].getparent() is not package.envelope.header:
-        detail = "mf:MessageFragment must occur once, as a block of the SOAP Header"
-        raise GatewayError(FRAGMENT_MALFORMED, detail, _HEADER)
-    return found[0]
+def make_fragment(opened: OpenedMessage) -> Fragment:
+    """Return the fragment in an opened message."""
+    unit = opened.unit
+    if opened.fragment is None or opened.signed is None or not isinstance(unit, UserMessage):
+        raise GatewayError(OUR_MISTAKE, "this message is no signed fragment")
+    (piece,) = unit.payloads
+    return Fragment(opened.fragment, replace(unit, payloads=()), piece.octets, opened.signed, opened.identity)
 
 
-def _require_bare_message(header: MessagingHeader) -> UserMessage:
-    """Return the business message of a fragment, which has neither PayloadInfo nor signals beside it."""
-    if not isinstance(header.unit, UserMessage) or header.bundled or header.parts:
-        detail = "a fragment has one UserMessage without PayloadInfo and no signal"
-        raise GatewayError(FRAGMENT_MALFORMED, detail, build_xpath(header.element))
-    return header.unit
+def tally_opened_fragment(
+    tally: GroupTally | None, opened: OpenedMessage, most: int, *, known: bool
+) -> GroupTally:
+    """Return what is known of a group with one more fragment; raise GW209, GW351 for a contradiction.
+
+    `most` are the octets that all pieces may have, and the message. `known` says that a fragment of this
+    number came before.
+    """
+    fragment, terms = make_fragment(opened), opened.pmode.splitting if opened.pmode is not None else None
+    if terms is None:
+        raise GatewayError(OUR_MISTAKE, "nothing is agreed of splitting")
+    check_member(fragment, tally)
+    agreed = JoinTerms(terms.fragment_size, terms.routing_properties)
+    return tally_fragment(tally, fragment, agreed, most, known=known)
 
 
-def _find_part(header: FragmentHeader, package: As4Package) -> MimePart:
-    """Return the part that is the fragment: the only one, of its type."""
-    if set(package.parts) != {header.content_id}:
-        detail = "a fragment has one part, and href of MessageFragment names it"
-        raise GatewayError(FRAGMENT_MALFORMED, detail, f"{FRAGMENT}/@href")
-    part = package.parts[header.content_id]
-    if part.media_type != FRAGMENT_TYPE or part.headers.get("content-type", part.media_type) != FRAGMENT_TYPE:
-        detail = f"the part of a fragment is {FRAGMENT_TYPE}, not {part.media_type[:80]!r}"
-        raise GatewayError(FRAGMENT_MALFORMED, detail, format_cid_uri(header.content_id))
-    return part
+def join_fragments(tally: GroupTally, pieces: Sequence[bytes | Body], most: int) -> Parcel:
+    """Return the message that was split, of at most `most` octets; raise GW352. Nothing is held of it."""
+    return join_pieces(tally, pieces, most)

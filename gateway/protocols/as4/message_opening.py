@@ -9,6 +9,7 @@ from gateway.agreements import PMode
 from gateway.errors import (
     HEADER_INCONSISTENT,
     NOT_SUPPORTED,
+    NOT_UNDERSTOOD,
     PARTY_UNKNOWN,
     PMODE_UNKNOWN,
     RECEIPT_MISMATCH,
@@ -20,6 +21,8 @@ from gateway.message_model import ErrorSignal, Party, PullRequest, Receipt, Unit
 from gateway.pki import Certificate
 from gateway.protocols.as4.agreed_algorithms import check_agreed_algorithms
 from gateway.protocols.as4.answer_signals import check_answer, name_answer_parties
+from gateway.protocols.as4.fragment_header import FRAGMENT
+from gateway.protocols.as4.fragment_joining import read_joined_message
 from gateway.protocols.as4.message_reading import (
     SIGNATURE,
     As4Message,
@@ -34,6 +37,7 @@ from gateway.protocols.as4.pull_requests import open_pull_request
 from gateway.protocols.as4.secret_parts import read_agreed_secrets, read_secrets
 from gateway.protocols.as4.username_tokens import find_authorization
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RefusedMessage, SentUnit
+from gateway.protocols.fragment_values import GroupTally
 from gateway.protocols.payload_parts import format_cid_uri
 from gateway.protocols.signed_references import read_references
 from gateway.wire import DS, XENC, SoapFault, WireLimits, build_xpath
@@ -44,6 +48,7 @@ __all__ = [
     "find_fault",
     "find_refused_message",
     "open",
+    "open_joined",
     "read_sent_unit",
     "verify_parcel",
 ]
@@ -60,6 +65,8 @@ def verify_parcel(
     decrypted with the keys of the context by the policy `encryption`.
     """
     message = read_message(parcel, context.limits)
+    if message.fragment is not None:
+        raise GatewayError(NOT_UNDERSTOOD, "a fragment is no message of its own", FRAGMENT)
     _check_authorization_use(message)
     secret = read_secrets(message.security, message.package.parts, encryption, context)
     message = replace(message, secret=secret)
@@ -176,10 +183,32 @@ def _open_business_message(
     if context.find_party_name(unit.receiver.ids[0]) not in context.keys:
         place = f"{build_xpath(message.header.unit_element)}/eb3:PartyInfo/eb3:To"
         raise GatewayError(PARTY_UNKNOWN, "this message is for another handler", place)
+    if message.fragment is not None and pmode.splitting is None:
+        raise GatewayError(NOT_SUPPORTED, "nothing is agreed of messages in fragments", FRAGMENT)
     secret = read_agreed_secrets(message.security, message.package.parts, pmode.encryption, context)
     message = replace(message, header=replace(message.header, unit=agreed), secret=secret)
     signed = _verify_signer(message, pmode, agreed.sender, context)
     require_signature(message, signed)
+    return make_opened_message(message, signed, pmode, parcel, context.limits)
+
+
+def open_joined(tally: GroupTally, parcel: Parcel, context: ProtocolContext) -> OpenedMessage:
+    """Return a joined message after all checks; raise GW352 where it is not what its fragments said.
+
+    Its fragments are signed, each by itself, and it need not be (eDelivery AS4 1.15 §1.5.6.5). A signature
+    that it has is verified as that of any message.
+    """
+    message = read_joined_message(tally, parcel, context.limits)
+    _check_authorization_use(message)
+    assert isinstance(message.header.unit, UserMessage)
+    pmode, agreed = match_agreed_pmode(message.header.unit, "as4", context)
+    message = replace(message, header=replace(message.header, unit=agreed))
+    if message.security is None:
+        return make_opened_message(message, None, pmode, parcel, context.limits)
+    if message.security.find(f"{{{XENC}}}EncryptedData") is not None:
+        secret = read_agreed_secrets(message.security, message.package.parts, pmode.encryption, context)
+        message = replace(message, secret=secret)
+    signed = _verify_signer(message, pmode, agreed.sender, context)
     return make_opened_message(message, signed, pmode, parcel, context.limits)
 
 
@@ -242,6 +271,9 @@ def _open_response(
     Raises GW311 where the P-Mode of ours has no response in its answer.
     """
     assert isinstance(sent.unit, UserMessage)
+    if message.fragment is not None:
+        # Part 2 §4.4.2: what is split is not answered on its connection.
+        raise GatewayError(NOT_SUPPORTED, "a fragment in an HTTP answer", FRAGMENT)
     agreed, _ = match_agreed_pmode(sent.unit, "as4", context)
     if not agreed.has_response_in_answer:
         raise GatewayError(NOT_SUPPORTED, "a business message in an HTTP answer", _MESSAGING)

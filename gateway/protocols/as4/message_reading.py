@@ -12,8 +12,16 @@ from gateway.agreements import PMode
 from gateway.errors import SIGNATURE_MISSING, GatewayError
 from gateway.message_model import Body, Receipt, UserMessage
 from gateway.pki import Certificate
+from gateway.protocols.as4.fragment_header import (
+    MESSAGE_FRAGMENT,
+    find_fragment_element,
+    name_fragment_part,
+    read_fragment_header,
+    require_bare_message,
+)
 from gateway.protocols.as4.header_reader import MessagingHeader, read_messaging
 from gateway.protocols.as4.packaging import (
+    UNDERSTOOD,
     As4Package,
     check_parts_named,
     collect_as4_payloads,
@@ -28,6 +36,7 @@ from gateway.protocols.core import (
     join_unwrapped_parts,
     make_fault_error,
 )
+from gateway.protocols.fragment_values import FragmentHeader
 from gateway.protocols.value_digests import compute_values_digest
 from gateway.wire import MimePart, WireLimits, canonicalize_element
 from gateway.xmlsec import (
@@ -52,21 +61,33 @@ SIGNATURE: Final = "/soap12:Envelope/soap12:Header/wsse:Security/ds:Signature"
 
 @dataclass(frozen=True, slots=True)
 class As4Message:
-    """A message that is read but not yet verified."""
+    """A message that is read but not yet verified.
+
+    That of a fragment has MessageFragment, and as its only payload the piece of the source message.
+    """
 
     package: As4Package
     header: MessagingHeader
     security: etree._Element | None
     secret: SecretParts = NO_SECRETS
+    fragment: FragmentHeader | None = None
+    fragment_element: etree._Element | None = None
 
 
 def read_message(parcel: Parcel, limits: WireLimits) -> As4Message:
     """Return a message with its header; raise GatewayError for what is malformed."""
-    package = open_as4_package(parcel, limits)
+    package = open_as4_package(parcel, limits, UNDERSTOOD | {MESSAGE_FRAGMENT})
     if package.fault is not None:
         raise make_fault_error(package.fault, "/soap12:Envelope/soap12:Body")
+    element = find_fragment_element(package)
     header = read_messaging(find_messaging(package.envelope))
-    return As4Message(package, header, find_swa_security(package.envelope.root))
+    security = find_swa_security(package.envelope.root)
+    if element is None:
+        return As4Message(package, header, security)
+    require_bare_message(header)
+    fragment = read_fragment_header(element)
+    header = replace(header, parts=(name_fragment_part(fragment, package),))
+    return As4Message(package, header, security, fragment=fragment, fragment_element=element)
 
 
 def verify_signature(
@@ -79,16 +100,18 @@ def verify_signature(
     """Return the verified signature of a message, None where it has no Security header.
 
     A business message and a receipt are signed over eb:Messaging, and a business message over the Body and
-    every part. Nothing is read of the Body of a signal, which is empty: some handlers do not sign it.
+    every part, a fragment over MessageFragment, too. Nothing is read of the Body of a signal, which is
+    empty: some handlers do not sign it.
     """
     check_parts_named(message.header.parts, message.package.parts)
     if message.security is None:
         return None
     business = isinstance(message.header.unit, UserMessage)
     body = (message.package.envelope.body,) if business else ()
+    fragment = () if message.fragment_element is None else (message.fragment_element,)
     return verify_swa_signature(
         message.security,
-        (message.header.element, *body),
+        (message.header.element, *fragment, *body),
         message.secret.list_attachments(message.package.parts),
         get_signature_policy(policy),
         believe=believe,
@@ -121,7 +144,7 @@ def make_opened_message(
         unit = replace(unit, payloads=payloads)
     identity = _compute_identity(message, parts)
     unwrapped = (*_list_only_decrypted(decrypted, expanded), *join_unwrapped_parts(decrypted, expanded))
-    return OpenedMessage((unit,), pmode, signed, parcel, identity, unwrapped)
+    return OpenedMessage((unit,), pmode, signed, parcel, identity, unwrapped, fragment=message.fragment)
 
 
 def _list_only_decrypted(
@@ -137,7 +160,9 @@ def _compute_identity(message: As4Message, parts: Mapping[str, MimePart]) -> str
     It covers the message unit and the parts as they were signed, not the signature: a handler that
     signs a repeat anew gives its elements new ids, and says the same.
     """
-    values: list[bytes | Body] = [canonicalize_element(message.header.unit_element, exclusive=True)]
+    said = [message.header.unit_element]
+    said += [] if message.fragment_element is None else [message.fragment_element]
+    values: list[bytes | Body] = [canonicalize_element(one, exclusive=True) for one in said]
     for name in sorted(parts):
         values += (name.encode(), parts[name].octets)
     return compute_values_digest(values)

@@ -9,15 +9,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
+from gateway.agreements import MOST_FRAGMENTS
 from gateway.errors import HEADER_INVALID, MEDIA_TYPE_REFUSED, NOT_SUPPORTED, TOO_LARGE, GatewayError
 from gateway.message_model import Body, SlicedBody, UserMessage, as_body
 from gateway.pki import Signer
 from gateway.protocols.as4.envelope_writer import write_as4_envelope
 from gateway.protocols.as4.fragment_header import (
     FRAGMENT_TYPE,
-    MOST_FRAGMENTS,
-    FragmentHeader,
-    SourceType,
     is_header_value,
     write_fragment_header,
 )
@@ -25,6 +23,7 @@ from gateway.protocols.as4.header_reader import read_messaging
 from gateway.protocols.as4.message_sealing import build_parcel
 from gateway.protocols.as4.packaging import check_parts_named, find_messaging, open_as4_package
 from gateway.protocols.core import Parcel
+from gateway.protocols.fragment_values import FragmentHeader, SourceType
 from gateway.protocols.gzip_content import compress_content, is_expansion_allowed
 from gateway.wire import MimePart, WireLimits, parse_media_type
 from gateway.xmlsec import SigningToken, SwaAttachment, write_swa_security

@@ -20,6 +20,7 @@ from gateway.protocols.ebms2.answer_signals import (
 )
 from gateway.protocols.ebms2.delivery_failure import make_delivery_failure
 from gateway.protocols.ebms2.hop_messages import make_hop_receipt, seal_hop_signal, write_onward_parcel
+from gateway.protocols.ebms2.message_fragments import join_fragments, open_joined, tally_opened_fragment
 from gateway.protocols.ebms2.message_opening import collect_payload_digests, open, verify_parcel
 from gateway.protocols.ebms2.message_sealing import seal
 from gateway.protocols.ebms2.message_units import get_unit_kind
@@ -43,6 +44,7 @@ __all__ = [
     "get_unit_kind",
     "has_synchronous_answer",
     "is_answerable",
+    "join_fragments",
     "list_unsupported_terms",
     "make_delivery_failure",
     "make_error_signal",
@@ -53,10 +55,12 @@ __all__ = [
     "make_status_response",
     "name",
     "open",
+    "open_joined",
     "read_sent_unit",
     "reject_parcel",
     "seal",
     "seal_hop_signal",
+    "tally_opened_fragment",
     "verify_parcel",
     "write_onward_parcel",
 ]

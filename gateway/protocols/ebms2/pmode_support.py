@@ -13,6 +13,7 @@ def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
         "mpc": pmode.mpc,
         "agreement_type": pmode.agreement_type,
         "pull": pmode.pull,
+        "splitting": pmode.splitting,
         "token_reference": pmode.security.token_reference,
     }
     found = [f"ebMS 2.0 has no {name}" for name, value in given.items() if value is not None]

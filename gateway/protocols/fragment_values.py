@@ -1,0 +1,81 @@
+"""What fragments of a large message say of it, and what is known of a group of them beside their octets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from gateway.message_model import MessageProperty
+
+__all__ = ["NOTHING_STATED", "FragmentHeader", "GroupTally", "SourceType"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceType:
+    """What the MIME header of a source message said (part 2 §4.2.3)."""
+
+    boundary: str
+    start: str
+    start_info: str | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentHeader:
+    """What one mf:MessageFragment says; what only one fragment of a group states is None in the others.
+
+    `message_size` are the octets of the source message, `compressed_size` those of its gzip form, of which
+    the fragments are then made.
+    """
+
+    content_id: str
+    group: str
+    number: int
+    message_size: int | None = None
+    count: int | None = None
+    source: SourceType | None = None
+    action: str | None = None
+    compressed_size: int | None = None
+
+
+#: What is stated of a group before any fragment states it.
+NOTHING_STATED: Final = FragmentHeader("", "", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTally:
+    """What is known of a group beside the octets of its fragments.
+
+    `signer` is the certificate (SHA-256) that signed the first fragment, `said` a digest of what the headers
+    of all fragments say alike, `properties` the message properties that they repeat. `stated` is what one
+    fragment states for all. `highest` is the highest number that has come, `came` how many have come,
+    `octets` how many octets they have.
+    """
+
+    group: str
+    signer: str
+    said: str
+    properties: tuple[MessageProperty, ...] = ()
+    stated: FragmentHeader = NOTHING_STATED
+    highest: int = 0
+    came: int = 0
+    octets: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether every fragment has come."""
+        return self.came == self.stated.count
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values as they are stored."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> GroupTally:
+        """Return what `to_json` wrote."""
+        stated = dict(data["stated"])
+        source = stated.pop("source")
+        properties = tuple(MessageProperty(**one) for one in data["properties"])
+        header = FragmentHeader(**stated, source=SourceType(**source) if source else None)
+        return replace(cls(**{**data, "stated": header}), properties=properties)
