@@ -31,6 +31,7 @@ from gateway.store.disk_reserve import (
     attach_disk_reserve,
     get_disk_reserve,
 )
+from gateway.store.driver_connections import use_driver_connections
 from gateway.store.idle_connections import ping_idle_connections
 from gateway.store.object_store import ObjectStore, attach_object_store
 from gateway.store.postgresql_connections import (
@@ -184,6 +185,7 @@ def _insert_rows_together(engine: Engine) -> None:
     """Let several rows be one statement where nothing is returned either; SQLAlchemy sends each alone."""
     engine.dialect.use_insertmanyvalues_wo_returning = True
     insert_before_reading(engine)
+    use_driver_connections(engine)
 
 
 def _make_postgresql_engine(url: URL, pool_size: int, seconds: float | None) -> Engine:
@@ -312,7 +314,7 @@ def _get_write_lock(engine: Engine) -> _WriteLock:
     return _locks.get(path) or _locks.setdefault(path, _WriteLock(path))
 
 
-def _get_write_connection(engine: Engine) -> Connection:
+def _get_write_connection(engine: Engine) -> Any:
     """Return the write connection; the holder of the write lock uses it instead of one from the pool."""
     conn: Connection | None = engine.__dict__.get(_WRITER)
     if conn is None or conn.closed or conn.invalidated:
@@ -378,6 +380,7 @@ def _sqlite_transaction(engine: Engine) -> Iterator[Connection]:
         driver: Any = conn.connection.dbapi_connection
         try:
             driver.execute("BEGIN IMMEDIATE")
+            conn.in_driver_transaction = True
             yield conn
             (conn if conn.in_transaction() else driver).commit()
         except BaseException as problem:

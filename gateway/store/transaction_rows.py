@@ -26,6 +26,7 @@ __all__ = [
     "forget_collected_rows",
     "get_stored_digests",
     "insert_before_reading",
+    "insert_before_statement",
     "insert_collected_rows",
     "insert_log_rows",
     "list_committed_lanes",
@@ -109,14 +110,19 @@ def insert_before_reading(engine: Engine) -> None:
     """
 
     def insert_first(conn: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-        forget_written(conn, statement)
-        collected: _Collected | None = conn.__dict__.get(_COLLECTED)
-        if collected is None or not any(collected.rows.values()):
-            return
-        if any(table.name in statement for table in _COLUMNS):
-            insert_collected_rows(conn)
+        insert_before_statement(conn, statement)
 
     event.listen(engine, "before_cursor_execute", insert_first)
+
+
+def insert_before_statement(conn: Connection, statement: str) -> None:
+    """Do so for one statement that is about to be executed."""
+    forget_written(conn, statement)
+    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    if collected is None or not any(collected.rows.values()):
+        return
+    if any(table.name in statement for table in _COLUMNS):
+        insert_collected_rows(conn)
 
 
 def forget_collected_rows(conn: Connection) -> None:

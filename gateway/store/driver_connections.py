@@ -1,0 +1,95 @@
+"""Connections that give statements to the driver of the database themselves.
+
+What SQLAlchemy does for each execution takes several times as long as the database needs for the
+statement. So it compiles the statements, and the connection executes them; all that it cannot do so, and
+each statement that somebody listens to, is executed by SQLAlchemy as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+from sqlalchemy import Connection, CursorResult, Engine, Executable
+
+from gateway.store.compiled_statements import COMPILED_STATEMENTS
+from gateway.store.driver_statements import BoundStatement, DriverStatement, find_driver_statement
+from gateway.store.transaction_rows import insert_before_statement
+
+__all__ = ["DriverConnection", "use_driver_connections"]
+
+_COMPILED: Final = COMPILED_STATEMENTS["compiled_cache"]
+
+
+class DriverConnection(Connection):
+    """A connection that executes statements of our transactions through its driver."""
+
+    #: Whether the driver is in a transaction that SQLAlchemy knows nothing of (SQLite).
+    in_driver_transaction = False
+
+    def execute(
+        self, statement: Executable, parameters: Any = None, *, execution_options: Any = None
+    ) -> CursorResult[Any]:
+        """Execute a statement; return its rows."""
+        if execution_options is None and self._may_use_driver():
+            found = self._execute_directly(statement, parameters)
+            if found is not None:
+                return found
+        return super().execute(statement, parameters, execution_options=execution_options)
+
+    def scalar(self, statement: Executable, parameters: Any = None, *, execution_options: Any = None) -> Any:
+        """Execute a statement; return the first value of its first row."""
+        return self.execute(statement, parameters, execution_options=execution_options).scalar()
+
+    def _may_use_driver(self) -> bool:
+        transaction = self._nested_transaction or self._transaction
+        if transaction is None:
+            if not self.in_driver_transaction:
+                return False
+        elif not transaction.is_active:
+            return False
+        # One listener is our own (`insert_before_reading`), whose work is done here.
+        told = self.dispatch
+        return len(told.before_cursor_execute) <= 1 and not told.after_cursor_execute
+
+    def _execute_directly(self, statement: Any, parameters: Any) -> CursorResult[Any] | None:
+        if isinstance(parameters, list):
+            if len(parameters) != 1:
+                return None
+            parameters = parameters[0]
+        given: Mapping[str, Any] = parameters or {}
+        ready = find_driver_statement(statement, self.dialect, _COMPILED, given)
+        if ready is None:
+            return None
+        try:
+            bound = ready[0].bind_values(given, ready[1])
+        except Exception:  # what is wrong with a value is told by SQLAlchemy
+            return None
+        return None if bound is None else self._send_statement(ready[0], bound)
+
+    def _send_statement(self, statement: DriverStatement, bound: BoundStatement) -> Any:
+        insert_before_statement(self, bound.sql)
+        cursor: Any = None
+        try:
+            cursor = self.connection.dbapi_connection.cursor()  # type: ignore[union-attr]
+            cursor.execute(bound.sql, bound.values)
+            found = statement.read_rows(cursor)
+            cursor.close()
+        except BaseException as problem:
+            self._raise_problem(problem, bound, cursor)
+        return found
+
+    def _raise_problem(self, problem: BaseException, bound: BoundStatement, cursor: Any) -> NoReturn:
+        """Raise what SQLAlchemy raises, and drop a connection that is lost."""
+        errors: Any = self.dialect.loaded_dbapi.Error
+        if isinstance(problem, Exception) and not isinstance(problem, errors):
+            raise problem
+        if not self.in_transaction():
+            # SQLAlchemy rolls back at once what it knows no transaction of.
+            self.begin()
+        self._handle_dbapi_exception(problem, bound.sql, bound.values, cursor, None)
+
+
+def use_driver_connections(engine: Engine) -> None:
+    """Let an engine make connections of this kind."""
+    engine._connection_cls = DriverConnection

@@ -1,0 +1,168 @@
+"""Statements of transactions go to the driver directly, and mean what they mean through SQLAlchemy."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from sqlalchemy import Connection, bindparam, event, func, insert, select, text, tuple_, update
+from sqlalchemy.exc import IntegrityError, NoResultFound, ResourceClosedError, StatementError
+
+from gateway.store import deliveries, read_transaction, write_transaction
+from gateway.store.driver_connections import DriverConnection
+from gateway.store.driver_statements import FoundRows
+from gateway.store.tables import deliveries as table
+from gateway.store.tables import epochs, transitions
+from tests.kit.rows import NOW, delivery
+
+D = table.c
+
+
+def fill(engine, number=3):
+    with write_transaction(engine) as conn:
+        for one in range(number):
+            deliveries.enqueue_delivery(conn, delivery(dedupe_key=f"k{one}", parameters={"n": one}), NOW)
+
+
+STATEMENTS = {
+    "constants": (select(D.id, D.lane).where(D.state == "QUEUED").order_by(D.id), None),
+    "times, JSON and nulls": (select(table).order_by(D.id), None),
+    "given values": (select(D.id).where(D.dedupe_key == bindparam("wanted")), {"wanted": "k1"}),
+    "the same value twice": (
+        select(D.id).where(D.created_at <= bindparam("at", NOW), D.due_at <= bindparam("at", NOW)),
+        {"at": NOW},
+    ),
+    "lists": (select(D.dedupe_key).where(D.dedupe_key.in_(["k0", "k2"])).order_by(D.id), None),
+    "a longer list": (select(D.dedupe_key).where(D.dedupe_key.in_(["k0", "k1", "k2"])).order_by(D.id), None),
+    "a given list": (
+        select(D.dedupe_key)
+        .where(D.dedupe_key.in_(bindparam("some", expanding=True)), D.lane != "x")
+        .order_by(D.id),
+        {"some": ["k1", "k2"]},
+    ),
+    "an empty list": (select(D.id).where(D.id.in_([])), None),
+    "pairs": (select(D.id).where(tuple_(D.state, D.dedupe_key).in_([("QUEUED", "k1")])), None),
+    "limits": (select(D.id).order_by(D.id).limit(2).offset(1), None),
+    "functions": (select(func.count(), func.max(D.created_at).label("last")), None),
+    "names that occur twice": (select(D.id, D.id.label("id"), D.state), None),
+    "texts": (text("SELECT id, state FROM deliveries WHERE dedupe_key = :wanted"), {"wanted": "k2"}),
+    "percent signs": (select(D.id).where(D.dedupe_key.like("k%")).order_by(D.id), None),
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_the_driver_returns_what_sqlalchemy_returns(engine, name):
+    fill(engine)
+    statement, given = STATEMENTS[name]
+    with read_transaction(engine) as conn:
+        ours = [conn.execute(statement, given).all() for _ in range(2)]
+        theirs = Connection.execute(conn, statement, given).all()
+    assert ours == [theirs, theirs]
+    for row, other in zip(ours[1], theirs, strict=True):
+        assert [type(value) for value in row] == [type(value) for value in other]
+        assert row._fields == other._fields
+
+
+def test_hot_statements_do_go_to_the_driver(engine):
+    fill(engine)
+    with write_transaction(engine) as conn:
+        assert isinstance(conn, DriverConnection)
+        assert isinstance(conn.execute(*STATEMENTS["lists"]), FoundRows)
+        assert isinstance(conn.execute(update(table).values(tries=2)), FoundRows)
+
+
+def test_the_results_offer_what_those_of_sqlalchemy_do(engine):
+    fill(engine)
+    keys = select(D.dedupe_key, D.parameters).order_by(D.id)
+    with read_transaction(engine) as conn:
+        assert conn.execute(keys).first().parameters == {"n": 0}
+        assert [row.dedupe_key for row in conn.execute(keys)] == ["k0", "k1", "k2"]
+        assert conn.execute(keys).scalars().all() == ["k0", "k1", "k2"]
+        assert conn.execute(keys).mappings().first() == {"dedupe_key": "k0", "parameters": {"n": 0}}
+        assert conn.scalar(keys) == "k0"
+        assert dict(conn.execute(keys).first()._mapping)["dedupe_key"] == "k0"
+        nothing = keys.where(D.id < 0)
+        assert conn.execute(nothing).first() is None
+        assert conn.execute(nothing).scalar() is None
+        assert conn.execute(nothing).one_or_none() is None
+        with pytest.raises(NoResultFound):
+            conn.execute(nothing).scalar_one()
+
+
+def test_a_statement_made_of_another_one_has_a_form_of_its_own(engine):
+    fill(engine)
+    first = select(D.dedupe_key).where(D.dedupe_key == "k1")
+    with read_transaction(engine) as conn:
+        assert conn.execute(first).all() == [("k1",)]
+        assert conn.execute(first.where(D.id < 0)).all() == []
+        assert conn.execute(select(D.dedupe_key).where(D.dedupe_key == "k2")).all() == [("k2",)]
+        assert conn.execute(first).all() == [("k1",)]
+
+
+def test_changes_tell_how_many_rows_they_changed(engine):
+    fill(engine)
+    with write_transaction(engine) as conn:
+        assert conn.execute(update(table).where(D.id > 0).values(tries=2)).rowcount == 3
+        changed = update(table).where(D.dedupe_key == "k1").values(tries=3).returning(D.id, D.tries)
+        assert [row.tries for row in conn.execute(changed)] == [3]
+        with pytest.raises(ResourceClosedError):
+            conn.execute(update(table).values(tries=2)).first()
+
+
+def test_a_refused_statement_raises_what_sqlalchemy_raises(engine):
+    clash = insert(epochs).values(name="events", value=bindparam("given")).inline()
+    store_both = [{"given": 1}, {"given": 2}]
+    with pytest.raises(IntegrityError), write_transaction(engine) as conn:
+        [conn.execute(clash, one) for one in store_both]
+    with read_transaction(engine) as conn:
+        assert conn.execute(select(epochs).where(epochs.c.name == "events")).first() is None
+
+
+def test_a_savepoint_is_rolled_back_alone(engine):
+    fill(engine, 1)
+    with write_transaction(engine) as conn:
+        conn.execute(update(table).values(tries=2))
+        wrong = update(table).values(tries=3), update(table).values(state=None)
+        with pytest.raises(IntegrityError), conn.begin_nested():
+            [conn.execute(one) for one in wrong]
+        assert conn.execute(select(D.tries)).scalar() == 2
+    with read_transaction(engine) as conn:
+        assert conn.execute(select(D.tries)).scalar() == 2
+
+
+def test_a_value_that_is_none_of_the_type_is_refused(engine):
+    with (
+        pytest.raises((StatementError, ValueError), match="a time without a zone"),
+        write_transaction(engine) as conn,
+    ):
+        conn.execute(update(table).values(due_at=datetime(2026, 1, 1)))
+
+
+def test_who_listens_hears_every_statement(engine):
+    fill(engine)
+    heard = []
+
+    def note(_conn, _cursor, statement, *_more):
+        heard.append(statement)
+
+    with read_transaction(engine) as conn:
+        conn.execute(STATEMENTS["constants"][0])
+        event.listen(conn, "before_cursor_execute", note)
+        conn.execute(STATEMENTS["constants"][0])
+    assert len(heard) == 1
+
+
+def test_nothing_is_sent_outside_a_transaction_of_ours(engine):
+    fill(engine)
+    with engine.connect() as conn:
+        assert not isinstance(conn.execute(select(D.id)), FoundRows) or engine.dialect.name != "sqlite"
+        assert conn.in_transaction()
+
+
+def test_a_statement_finds_the_rows_that_its_transaction_has_collected(engine):
+    with write_transaction(engine) as conn:
+        deliveries.enqueue_delivery(conn, delivery(), NOW)
+        number = conn.execute(select(D.id)).scalar()
+        deliveries.hold_delivery(conn, number, NOW, "t")
+        steps = select(transitions.c.event).where(transitions.c.object_id == number)
+        assert "hold" in conn.execute(steps).scalars().all()
