@@ -301,20 +301,28 @@ class DeliveryWorker:
         self._told.report_left_out()
         self._maintain_hub()
         now, crashes = self._clock(), self._pace.crashes
-        with write_transaction(self._engine, "delivery.upkeep") as conn:
-            upkeep.reclaim_lost_leases(conn, now, self._name, crashes)
-            upkeep.requeue_unreceipted(conn, now, self._name)
+        with read_transaction(self._engine) as conn:
+            due = upkeep.find_due_upkeep(conn, now)
+        if due.lost or due.late:
+            with write_transaction(self._engine, "delivery.upkeep") as conn:
+                upkeep.reclaim_lost_leases(conn, now, self._name, crashes)
+                upkeep.requeue_unreceipted(conn, now, self._name)
+        if due.lost or due.expired:
+            self._end_hopeless_deliveries(now)
+        if self._schedule is not None:
+            self._schedule.queue_due_periods(now)
+
+    def _end_hopeless_deliveries(self, now: datetime) -> None:
+        """Expire deliveries whose time is over, and put aside those that workers died from."""
         with read_transaction(self._engine) as conn:
             over, deadly = (
                 upkeep.list_expired_deliveries(conn, now),
-                upkeep.list_poison_deliveries(conn, now, crashes),
+                upkeep.list_poison_deliveries(conn, now, self._pace.crashes),
             )
         for row in over:
             self._expire_delivery(row, now)
         for row in deadly:
             self._put_aside_delivery(row.id, now)
-        if self._schedule is not None:
-            self._schedule.queue_due_periods(now)
 
     def _expire_delivery(self, row: Row[Any], now: datetime) -> None:
         last = f", the last: {row.problem} {row.last_sentence}" if row.last_sentence else ""

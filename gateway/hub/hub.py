@@ -142,7 +142,7 @@ class Hub:
         self.node.note_alive()
         self.tally.run_maintenance()
         self.events.advance_feed()
-        self.statistics.count_new_steps()
+        self.statistics.run_maintenance()
         fold_state_changes(self.engine)
         self.sign_ins.remove_old_rows()
         self.objects.sweep_next_part()

@@ -8,7 +8,7 @@ that has no statistics yet is counted from its first step.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row
@@ -29,6 +29,8 @@ _STEPS: Final = 500
 _ASKED: Final = frozenset({"ask", "supplement"})
 #: So many batches one upkeep counts when many steps wait: about a second.
 _BATCHES: Final = 20
+#: Steps that happen within so long are counted together: what a batch costs is paid once for them.
+_EVERY: Final = timedelta(seconds=5)
 
 
 class StatisticsKeeper:
@@ -38,6 +40,14 @@ class StatisticsKeeper:
         self._engine = engine
         self._clock = clock
         self.zone = zone
+        self._counted_at: datetime | None = None
+
+    def run_maintenance(self) -> None:
+        """Count the steps that are new, unless all were counted within the last five seconds."""
+        now = self._clock()
+        if self._counted_at is None or abs(now - self._counted_at) >= _EVERY:
+            self._counted_at = None
+            self.count_new_steps()
 
     def count_new_steps(self) -> None:
         """Count the steps that are new; when there are many, the next call goes on."""
@@ -54,6 +64,8 @@ class StatisticsKeeper:
             steps = statistics_sources.list_new_steps(conn, ceiling, _STEPS) if complete else ()
             counts = count_steps(steps, _load_context(conn, steps), self.zone)
         after, until = _find_progress(ceiling, steps, now) if complete else (ceiling, None)
+        if after.transition >= after.ceiling:
+            self._counted_at = now
         if not steps and after == before and until is None:
             return False
         with write_transaction(self._engine, "statistics.count") as conn:

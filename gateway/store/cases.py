@@ -43,6 +43,11 @@ _TRIES = 5
 _INSERT = InsertIfAbsent(cases, ("declarant", "functional_reference", "version"), "id")
 _GET = select(cases).where(cases.c.id == bindparam("wanted"))
 _LOCK = _GET.with_for_update(key_share=True)
+_HELD = (
+    select(cases)
+    .where(cases.c.declarant == bindparam("wanted"), cases.c.state == "HELD")
+    .order_by(cases.c.id)
+)
 _OF_REQUEST = select(agency_requests.c.case_id).where(agency_requests.c.id == bindparam("request"))
 _LOCK_BY_REQUEST = (
     select(cases).where(cases.c.id == _OF_REQUEST.scalar_subquery()).with_for_update(key_share=True)
@@ -203,8 +208,7 @@ def find_by_reference(conn: Connection, declarant: str, reference: str) -> Row[A
 
 def list_held(conn: Connection, declarant: str) -> Sequence[Row[Any]]:
     """Return the held cases of a declarant, in the order of their rows."""
-    found = select(cases).where(cases.c.declarant == declarant, cases.c.state == "HELD")
-    return conn.execute(found.order_by(cases.c.id)).all()
+    return conn.execute(_HELD, {"wanted": declarant}).all()
 
 
 def list_standing_by_reference(

@@ -8,11 +8,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Update, bindparam, func, insert, select, text, update
+from sqlalchemy import Connection, Integer, Row, Update, bindparam, func, insert, select, text, update
 
 from gateway.store import agency_requests as agency_request_times
 from gateway.store.calendar_editions import count_editions
 from gateway.store.deadline_tables import deadlines
+from gateway.store.prepared_statements import PreparedStatement
 from gateway.store.tables import agency_requests, cases
 
 __all__ = [
@@ -31,12 +32,19 @@ __all__ = [
 ]
 
 _D: Final = deadlines.c
+_INSERT: Final = PreparedStatement(insert(deadlines))
 _GET: Final = select(deadlines).where(_D.id == bindparam("wanted"))
 _LIVE: Final = (
     select(deadlines, count_editions().label("mark"))
     .where(_D.case_id == bindparam("wanted"), _D.ended_at.is_(None))
     .order_by(_D.id)
     .with_for_update(key_share=True)
+)
+_DUE: Final = (
+    select(_D.id, _D.case_id)
+    .where(_D.next_at < bindparam("now", type_=_D.next_at.type))
+    .order_by(_D.next_at, _D.id)
+    .limit(bindparam("most", type_=Integer()))
 )
 _UNKNOWN: Final = select(_D.id).where(_D.state == "UNKNOWN").order_by(_D.id).with_for_update(key_share=True)
 #: PostgreSQL: deadlines with their last states, and requests with their due times, as arrays.
@@ -78,7 +86,7 @@ class NewDeadline:
 def insert_deadlines(conn: Connection, new: Sequence[NewDeadline]) -> None:
     """Store deadlines; the case must be locked."""
     if new:
-        conn.execute(insert(deadlines), [asdict(one) for one in new])
+        _INSERT.execute_rows(conn, [asdict(one) for one in new])
 
 
 def settle_times(
@@ -138,8 +146,7 @@ def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
 
 def list_due(conn: Connection, now: datetime, limit: int) -> Sequence[Row[Any, Any]]:
     """Return id and case of the deadlines whose next time has passed, the oldest first."""
-    found = select(_D.id, _D.case_id).where(_D.next_at < now).order_by(_D.next_at, _D.id)
-    return conn.execute(found.limit(limit)).all()
+    return conn.execute(_DUE, {"now": now, "most": limit}).all()
 
 
 def list_by_state(conn: Connection, state: str, after: int, limit: int) -> Sequence[Row[Any]]:

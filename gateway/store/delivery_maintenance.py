@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    bindparam,
+    exists,
     func,
     select,
     update,
@@ -21,12 +24,14 @@ from gateway.store import transitions
 from gateway.store.attempt_outcomes import AttemptOutcome
 from gateway.store.delivery_leases import finish_attempts, make_finish, settle_attempt
 from gateway.store.prepared_statements import build_state_condition
-from gateway.store.tables import deliveries, lanes
+from gateway.store.tables import Instant, deliveries, lanes
 from gateway.store.transitions import StateEvent
 
 __all__ = [
+    "DueUpkeep",
     "await_final_receipt",
     "expire_delivery",
+    "find_due_upkeep",
     "list_expired_deliveries",
     "list_poison_deliveries",
     "put_aside_delivery",
@@ -102,6 +107,21 @@ def await_final_receipt(conn: Connection, delivery: int, at: datetime, until: da
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class DueUpkeep:
+    """Whether there are leases that ran out, receipts that did not come in time, deliveries that expired."""
+
+    lost: bool
+    late: bool
+    expired: bool
+
+
+def find_due_upkeep(conn: Connection, now: datetime) -> DueUpkeep:
+    """Return what there is to do for the functions below; one statement, as mostly there is nothing."""
+    row = conn.execute(_DUE, {"now": now}).one()
+    return DueUpkeep(bool(row.lost), bool(row.late), bool(row.expired))
+
+
 def reclaim_lost_leases(
     conn: Connection, now: datetime, actor: str, crashes: int = _CRASHES
 ) -> tuple[int, ...]:
@@ -140,7 +160,11 @@ def put_aside_delivery(
     return rows[0]
 
 
-def _build_lost_condition(now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _build_late_condition(now: Any) -> tuple[ColumnElement[bool], ...]:
+    return build_state_condition(deliveries, "AWAITING_RECEIPT"), deliveries.c.due_at <= now
+
+
+def _build_lost_condition(now: Any) -> tuple[ColumnElement[bool], ...]:
     return build_state_condition(deliveries, "ACTIVE"), deliveries.c.lease_until <= now
 
 
@@ -150,7 +174,7 @@ def _build_poison_condition(now: datetime, crashes: int) -> tuple[ColumnElement[
 
 def requeue_unreceipted(conn: Connection, now: datetime, actor: str) -> tuple[int, ...]:
     """Requeue, with the same id, deliveries that were sent and not receipted in time; return their ids."""
-    late = (build_state_condition(deliveries, "AWAITING_RECEIPT"), deliveries.c.due_at <= now)
+    late = _build_late_condition(now)
     values = {"due_at": now, "problem": RECEIPT_MISSING.id, "last_sentence": _NO_RECEIPT}
     rows = _apply_event_where(conn, late, StateEvent("timeout", now, actor), **values)
     return tuple(row.id for row in rows)
@@ -169,11 +193,19 @@ def expire_delivery(conn: Connection, delivery: int, now: datetime, actor: str) 
     return bool(_apply_event_where(conn, over, StateEvent("expire", now, actor), **values))
 
 
-def _build_expired_condition(now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _build_expired_condition(now: Any) -> tuple[ColumnElement[bool], ...]:
     # What an operator holds back does not expire meanwhile.
     held = select(lanes.c.name).where(lanes.c.held_at.is_not(None))
     over = (deliveries.c.expires_at <= now, deliveries.c.lane.not_in(held))
     return build_state_condition(deliveries, "QUEUED"), *over
+
+
+_NOW: Final = bindparam("now", type_=Instant())
+_DUE: Final = select(
+    exists().where(*_build_lost_condition(_NOW)).label("lost"),
+    exists().where(*_build_late_condition(_NOW)).label("late"),
+    exists().where(*_build_expired_condition(_NOW)).label("expired"),
+)
 
 
 def _apply_event_where(

@@ -12,6 +12,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
@@ -80,9 +81,10 @@ _NO_DRIVER: Final = (
     "`pip install 'singlewindow-gateway[postgresql]'`"
 )
 
-# Attributes of the engine: its write connection, and the path of its file.
+# Attributes of the engine: its write connection, the path of its file, and its readers at rest.
 _WRITER: Final = "_gateway_writer"
 _DATABASE: Final = "_gateway_database"
+_IDLE: Final = "_gateway_idle_readers"
 #: The read-only engine of each SQLite engine.
 _readers: Final[WeakKeyDictionary[Engine, Engine]] = WeakKeyDictionary()
 _READING: Final[dict[str, Any]] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -156,6 +158,7 @@ def _make_sqlite_engines(url: URL, pool_size: int) -> Engine:
     writers, readers = (_open_sqlite_engine(url, pool_size, query_only) for query_only in ("0", "1"))
     _readers[writers] = readers
     writers.__dict__[_DATABASE] = os.path.abspath(str(url.database))
+    event.listen(writers, "engine_disposed", _close_idle_readers)
     event.listen(writers, "engine_disposed", lambda _engine: readers.dispose())
     event.listen(writers, "engine_disposed", _close_write_connection)
     event.listen(writers, "engine_disposed", lambda engine: _get_write_lock(engine).close_file())
@@ -391,6 +394,55 @@ def _sqlite_transaction(engine: Engine) -> Iterator[Connection]:
             raise
 
 
+@contextmanager
+def _sqlite_read_transaction(engine: Engine) -> Iterator[Connection]:
+    """Run the block in a reading transaction of the database driver, on a connection that was read by before.
+
+    To take a connection from its pool and to give it back takes longer than most readers do.
+    """
+    idle = _get_idle_readers(engine)
+    conn = _take_reader(idle) or _connect_reader(engine)
+    driver: Any = conn.connection.dbapi_connection
+    try:
+        driver.execute("BEGIN")
+        yield conn
+        (conn if conn.in_transaction() else driver).commit()
+    except BaseException:
+        _roll_back_transaction(conn, driver)
+        conn.close()
+        raise
+    idle.append(conn)
+
+
+def _connect_reader(engine: Engine) -> Any:
+    conn: Any = _readers[engine].connect()
+    conn.in_driver_transaction = True
+    return conn
+
+
+def _get_idle_readers(engine: Engine) -> deque[Connection]:
+    """Return the connections of this process that nobody reads by; a forked child has none of its parent."""
+    held: tuple[int, deque[Connection]] | None = engine.__dict__.get(_IDLE)
+    if held is None or held[0] != os.getpid():
+        held = engine.__dict__[_IDLE] = (os.getpid(), deque())
+    return held[1]
+
+
+def _take_reader(idle: deque[Connection]) -> Connection | None:
+    try:
+        return idle.pop()
+    except IndexError:
+        return None
+
+
+def _close_idle_readers(engine: Engine) -> None:
+    idle = _get_idle_readers(engine)
+    while (conn := _take_reader(idle)) is not None:
+        # Its pool no longer exists, so the connection is closed and not returned.
+        conn.invalidate()
+        conn.close()
+
+
 def _roll_back_transaction(conn: Connection, driver: Any) -> None:
     """Roll back; invalidate a connection that cannot roll back."""
     try:
@@ -407,9 +459,7 @@ def read_transaction(engine: Engine, *, promises: bool = False) -> Iterator[Conn
     """
     try:
         if engine.dialect.name == "sqlite":
-            with _readers[engine].begin() as conn:
-                driver: Any = conn.connection.dbapi_connection
-                driver.execute("BEGIN")
+            with _sqlite_read_transaction(engine) as conn:
                 yield conn
         else:
             with engine.connect().execution_options(**_READING) as conn, conn.begin():

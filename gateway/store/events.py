@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Integer, Row, bindparam, func, insert, or_, select, update
 
 from gateway.store.event_tables import event_readers, events
-from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.requirement_tables import requirement_uses, requirements
 from gateway.store.tables import agency_requests, cases, epochs, messages, notices
 from gateway.store.transaction_rows import insert_log_rows
@@ -27,7 +27,19 @@ __all__ = [
 #: Its epoch is the last sequence that was given; its row is the lock of the sequencers.
 _NAME: Final = "events"
 _BEGIN = InsertIfAbsent(epochs, ("name",))
-_SET = update(events).where(events.c.id == bindparam("wanted")).values(sequence=bindparam("given"))
+_LOCK = select(epochs.c.value).where(epochs.c.name == _NAME).with_for_update()
+_ADVANCE = update(epochs).where(epochs.c.name == _NAME).values(value=bindparam("last"))
+_IS_WAITING = select(events.c.id).where(events.c.sequence.is_(None)).limit(1)
+_WAITING = (
+    select(events)
+    .where(events.c.sequence.is_(None))
+    .order_by(events.c.id)
+    .limit(bindparam("most", type_=Integer()))
+)
+_SET = PreparedStatement(
+    update(events).where(events.c.id == bindparam("wanted")).values(sequence=bindparam("given"))
+)
+_TELL = PreparedStatement(insert(event_readers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +58,26 @@ def record_events(conn: Connection, subject: str, changes: Sequence[tuple[int, s
 
 def has_waiting_events(conn: Connection) -> bool:
     """Return whether committed events wait for their places."""
-    found = select(events.c.id).where(events.c.sequence.is_(None)).limit(1)
-    return conn.execute(found).first() is not None
+    return conn.execute(_IS_WAITING).first() is not None
 
 
 def sequence_events(conn: Connection, limit: int) -> tuple[SequencedEvent, ...]:
     """Give places to events that are committed, oldest first; one transaction at a time does so."""
     _BEGIN.insert_many(conn, [{"name": _NAME, "value": 0}])
-    last = conn.execute(select(epochs.c.value).where(epochs.c.name == _NAME).with_for_update()).scalar_one()
-    waiting = select(events).where(events.c.sequence.is_(None)).order_by(events.c.id).limit(limit)
-    rows = conn.execute(waiting).all()
+    last = conn.execute(_LOCK).scalar_one()
+    rows = conn.execute(_WAITING, {"most": limit}).all()
     if not rows:
         return ()
     placed = [(last + number, row) for number, row in enumerate(rows, start=1)]
-    conn.execute(_SET, [{"wanted": row.id, "given": number} for number, row in placed])
-    conn.execute(update(epochs).where(epochs.c.name == _NAME).values(value=placed[-1][0]))
+    _SET.execute_rows(conn, [{"wanted": row.id, "given": number} for number, row in placed])
+    conn.execute(_ADVANCE, {"last": placed[-1][0]})
     found = _find_parties(conn, rows)
     told = []
     for number, row in placed:
         case, parties = found.get((row.subject_type, row.subject_id), (0, ()))
         told += [{"party": party, "sequence": number, "case_id": case} for party in parties]
     if told:
-        conn.execute(insert(event_readers), told)
+        _TELL.execute_rows(conn, told)
     return tuple(
         SequencedEvent(number, found.get((row.subject_type, row.subject_id), (0, ()))[1])
         for number, row in placed
@@ -83,9 +93,7 @@ def _find_parties(
         wanted.setdefault(row.subject_type, set()).add(row.subject_id)
     found = {}
     for kind, ids in wanted.items():
-        subject, source = _SOURCES[kind]
-        columns = (subject.label("subject"), cases.c.id, cases.c.applicant, cases.c.declarant)
-        for one in conn.execute(select(*columns).select_from(source).where(subject.in_(ids))):
+        for one in conn.execute(_PARTIES[kind], {"wanted": sorted(ids)}):
             found[kind, int(one.subject)] = (
                 int(one.id),
                 tuple(dict.fromkeys((one.applicant, one.declarant))),
@@ -100,6 +108,12 @@ _SOURCES: Final[dict[str, tuple[Any, Any]]] = {
     "notice": (notices.c.id, _asked.join(notices, notices.c.request_id == agency_requests.c.id)),
     "message": (messages.c.id, cases.join(messages, messages.c.case_id == cases.c.id)),
     "requirement": (requirement_uses.c.id, cases.join(requirement_uses)),
+}
+_PARTIES: Final = {
+    kind: select(subject.label("subject"), cases.c.id, cases.c.applicant, cases.c.declarant)
+    .select_from(source)
+    .where(subject.in_(bindparam("wanted", expanding=True)))
+    for kind, (subject, source) in _SOURCES.items()
 }
 
 

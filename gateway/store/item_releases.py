@@ -33,6 +33,9 @@ _OUTSIDE: Final = select(
         ),
     )
 )
+_CHILDREN: Final = select(item_releases.c.child_id).where(
+    item_releases.c.parent_id == bindparam("wanted"), item_releases.c.returned_at.is_(None)
+)
 #: The messages that have the whole declaration.
 _WHOLE = ("Submit", "Amend")
 
@@ -88,10 +91,7 @@ def may_have_outside_decisions(conn: Connection, case_id: int) -> bool:
 
 def list_children(conn: Connection, parent: int) -> Sequence[int]:
     """Return the children (row ids) that hold items of a case."""
-    found = select(item_releases.c.child_id).where(
-        item_releases.c.parent_id == parent, item_releases.c.returned_at.is_(None)
-    )
-    return sorted(set(conn.execute(found).scalars()))
+    return sorted({row.child_id for row in conn.execute(_CHILDREN, {"wanted": parent})})
 
 
 def return_releases(conn: Connection, child: int, reason: str, at: datetime) -> int:

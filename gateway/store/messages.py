@@ -71,6 +71,15 @@ _SUMMARY = select(*(column for column in messages.c if column.name not in ("answ
 #: The columns of a message as `find_by_id` returns it.
 SUMMARY_COLUMNS = tuple(column for column in messages.c if column.name not in ("answer_body", "parcel"))
 _GET = _SUMMARY.where(messages.c.id == bindparam("wanted"))
+_SET_CASE = update(messages).where(messages.c.id == bindparam("wanted")).values(case_id=bindparam("case"))
+_PARCEL = select(
+    messages.c.parcel_headers, messages.c.parcel_sha256, messages.c.parcel, messages.c.purged_at
+).where(messages.c.id == bindparam("wanted"))
+_PARTS = (
+    select(message_payloads)
+    .where(message_payloads.c.message == bindparam("wanted"))
+    .order_by(message_payloads.c.position)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +330,7 @@ def replace_parcel(
 
 def set_message_case(conn: Connection, message: int, case_id: int) -> None:
     """Set the case of the message."""
-    conn.execute(update(messages).where(messages.c.id == message).values(case_id=case_id))
+    conn.execute(_SET_CASE, {"wanted": message, "case": case_id})
 
 
 def apply_event(
@@ -380,8 +389,7 @@ def load_parcel(conn: Connection, message: int) -> tuple[dict[str, str], bytes]:
 
 def open_parcel(conn: Connection, message: int) -> tuple[dict[str, str], bytes | Body]:
     """Return the HTTP headers and octets of the message, large ones as a body; empty when there is none."""
-    columns = (messages.c.parcel_headers, messages.c.parcel_sha256, messages.c.parcel, messages.c.purged_at)
-    row = conn.execute(select(*columns).where(messages.c.id == message)).first()
+    row = conn.execute(_PARCEL, {"wanted": message}).first()
     if row is None:
         return {}, b""
     octets.check_not_purged(row.purged_at, row.parcel_sha256)
@@ -395,11 +403,7 @@ def load_payloads(conn: Connection, message: int) -> tuple[Payload, ...]:
 
     A large one is a body, and is verified when it is read.
     """
-    rows = conn.execute(
-        select(message_payloads)
-        .where(message_payloads.c.message == message)
-        .order_by(message_payloads.c.position)
-    ).all()
+    rows = conn.execute(_PARTS, {"wanted": message}).all()
     inside = any(row.parcel_offset is not None for row in rows)
     parcel = open_parcel(conn, message)[1] if inside else b""
     return tuple(
@@ -415,8 +419,7 @@ def load_payloads(conn: Connection, message: int) -> tuple[Payload, ...]:
 
 def list_parts(conn: Connection, message: int) -> Sequence[Row[Any]]:
     """Return the parts of a message in their order, without their octets."""
-    found = select(message_payloads).where(message_payloads.c.message == message)
-    return conn.execute(found.order_by(message_payloads.c.position)).all()
+    return conn.execute(_PARTS, {"wanted": message}).all()
 
 
 def load_part(conn: Connection, message: int, position: int) -> Payload | None:

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, Row, bindparam, func, insert, select, update
 
 from gateway.store.decisions import COUNTING
 from gateway.store.list_filters import LIST_COUNT_LIMIT
-from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.requirement_tables import requirement_uses, requirements
 from gateway.store.tables import agency_requests, cases, decisions
 
@@ -42,6 +42,28 @@ _USES_OF_CASE: Final = (
     .join(requirements)
     .where(requirement_uses.c.case_id == bindparam("wanted"))
     .order_by(requirement_uses.c.id)
+)
+_WANTED: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
+_BY_NUMBER: Final = select(requirements).where(requirements.c.number.in_(_WANTED))
+_LOCK: Final = (
+    select(requirements)
+    .where(requirements.c.id.in_(_WANTED))
+    .order_by(requirements.c.id)
+    .with_for_update(key_share=True)
+)
+_INSERT_USES: Final = PreparedStatement(insert(requirement_uses))
+_GRANTING: Final = (
+    select(decisions)
+    .join(agency_requests)
+    .where(
+        decisions.c.superseded_by.is_(None),
+        decisions.c.quantity.is_not(None),
+        decisions.c.decision.in_(("APPROVED", "APPROVED_WITH_CONDITIONS")),
+        agency_requests.c.state != "CANCELLED",
+        COUNTING,
+        decisions.c.number.in_(_WANTED),
+    )
+    .order_by(decisions.c.id)
 )
 #: Fewer than the parameters that SQLite allows in one statement.
 _CHUNK: Final = 500
@@ -129,7 +151,7 @@ def find_requirements(conn: Connection, numbers: Collection[str]) -> Sequence[Ro
     found = [
         row
         for chunk in _split_chunks(sorted(set(numbers)))
-        for row in conn.execute(select(requirements).where(requirements.c.number.in_(chunk)))
+        for row in conn.execute(_BY_NUMBER, {"wanted": chunk})
     ]
     return sorted(found, key=lambda row: int(row.id))
 
@@ -146,14 +168,7 @@ def lock_requirements(conn: Connection, wanted: Collection[int]) -> Sequence[Row
     not wait for each other. SQLite has locked the file already.
     """
     return [
-        row
-        for chunk in _split_chunks(sorted(set(wanted)))
-        for row in conn.execute(
-            select(requirements)
-            .where(requirements.c.id.in_(chunk))
-            .order_by(requirements.c.id)
-            .with_for_update(key_share=True)
-        )
+        row for chunk in _split_chunks(sorted(set(wanted))) for row in conn.execute(_LOCK, {"wanted": chunk})
     ]
 
 
@@ -166,18 +181,10 @@ def list_granting_decisions(conn: Connection, numbers: Collection[str]) -> Seque
 
     Those of a cancelled application, and those on what has been amended since, are not in force.
     """
-    approved = decisions.c.decision.in_(("APPROVED", "APPROVED_WITH_CONDITIONS"))
-    current = (decisions.c.superseded_by.is_(None), decisions.c.quantity.is_not(None), approved)
-    granting = (
-        select(decisions)
-        .join(agency_requests)
-        .where(*current, agency_requests.c.state != "CANCELLED", COUNTING)
-        .order_by(decisions.c.id)
-    )
     return [
         row
         for chunk in _split_chunks(sorted(set(numbers)))
-        for row in conn.execute(granting.where(decisions.c.number.in_(chunk)))
+        for row in conn.execute(_GRANTING, {"wanted": chunk})
     ]
 
 
@@ -189,7 +196,7 @@ def set_used_quantities(conn: Connection, requirement: int, used: Mapping[str, s
 def insert_uses(conn: Connection, new: Sequence[NewRequirementUse], at: datetime) -> None:
     """Store what a declaration uses."""
     if new:
-        conn.execute(insert(requirement_uses), [asdict(one) | {"used_at": at} for one in new])
+        _INSERT_USES.execute_rows(conn, [asdict(one) | {"used_at": at} for one in new])
 
 
 def list_uses_of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:

@@ -42,6 +42,13 @@ _AWAITED_OF_CASE: Final = (
     .where(awaited_requirements.c.case_id == bindparam("wanted"), awaited_requirements.c.ended_at.is_(None))
     .order_by(awaited_requirements.c.id)
 )
+_RESULTS: Final = (
+    select(requirement_results, requirements.c.number)
+    .join(requirements)
+    .where(requirement_results.c.requirement_id.in_(bindparam("wanted", expanding=True)))
+    .order_by(requirement_results.c.id)
+)
+_INSERT_AWAITED: Final = insert(awaited_requirements).returning(awaited_requirements.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +115,10 @@ def _is_notice_of_application(conn: Connection, new: NewRequirementResult) -> bo
 def list_results(conn: Connection, wanted: Collection[int]) -> Sequence[Row[Any]]:
     """Return all results about requirements (row ids), superseded ones too, with number and agency."""
     ids = sorted(set(wanted))
-    found = (
-        select(requirement_results, requirements.c.number)
-        .join(requirements)
-        .order_by(requirement_results.c.id)
-    )
     return [
         row
         for start in range(0, len(ids), _CHUNK)
-        for row in conn.execute(
-            found.where(requirement_results.c.requirement_id.in_(ids[start : start + _CHUNK]))
-        )
+        for row in conn.execute(_RESULTS, {"wanted": ids[start : start + _CHUNK]})
     ]
 
 
@@ -127,9 +127,7 @@ def insert_awaited_uses(conn: Connection, new: Sequence[NewAwaitedUse], at: date
     if not new:
         return ()
     rows = [asdict(one) | {"awaited_at": at} for one in new]
-    return tuple(
-        conn.execute(insert(awaited_requirements).returning(awaited_requirements.c.id), rows).scalars()
-    )
+    return tuple(conn.execute(_INSERT_AWAITED, rows).scalars())
 
 
 def list_awaited_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.state_machines import CASE, REQUEST
@@ -45,6 +56,41 @@ _CASE_COLUMNS: Final[tuple[Any, ...]] = tuple(
 )
 
 
+_WANTED: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
+_T: Final = transitions.c
+
+
+def _build_request_query(of: ColumnElement[int]) -> Select[Any]:
+    """Return the requests that have one of the wanted values in a column, each with its case."""
+    r = agency_requests.c
+    columns: tuple[Any, ...] = (r.id, r.case_id, r.agency, r.document, r.state)
+    about: tuple[Any, ...] = (cases.c.declarant, cases.c.applicant, cases.c.opened_at)
+    found = select(*columns, *about).join_from(agency_requests, cases, cases.c.id == r.case_id)
+    return found.where(of.in_(_WANTED))
+
+
+_PROGRESS: Final = select(statistics_progress)
+_LAST: Final = select(func.max(_T.id))
+_NEW_STEPS: Final = (
+    select(*_STEP_COLUMNS)
+    .where(_T.id > bindparam("after"), _T.id <= bindparam("until"))
+    .order_by(_T.id)
+    .limit(bindparam("most", type_=Integer()))
+)
+_OBJECT_STEPS: Final = (
+    select(*_STEP_COLUMNS).where(_T.machine == bindparam("of"), _T.object_id.in_(_WANTED)).order_by(_T.id)
+)
+_CASES: Final = select(*_CASE_COLUMNS).where(cases.c.id.in_(_WANTED))
+_REQUESTS: Final = _build_request_query(agency_requests.c.id)
+_REQUESTS_OF_CASES: Final = _build_request_query(agency_requests.c.case_id)
+_DECISIONS: Final = select(decisions.c.request_id, decisions.c.decision).where(
+    decisions.c.request_id.in_(_WANTED), decisions.c.superseded_by.is_(None)
+)
+_OUTCOMES: Final = select(counted_outcomes).where(
+    counted_outcomes.c.machine == bindparam("of"), counted_outcomes.c.object_id.in_(_WANTED)
+)
+
+
 @dataclass(frozen=True, slots=True)
 class StatisticsProgress:
     """The last transition that is counted, and the last one that may be counted."""
@@ -68,7 +114,7 @@ class CountedOutcome:
 
 def open_progress(conn: Connection) -> StatisticsProgress:
     """Return how far the counting is; the first time it begins before the first transition."""
-    row = conn.execute(select(statistics_progress)).first()
+    row = conn.execute(_PROGRESS).first()
     if row is None:
         return StatisticsProgress(0, 0, 0)
     return StatisticsProgress(row.transition, row.ceiling, row.horizon)
@@ -93,32 +139,29 @@ def choose_ceiling(conn: Connection, progress: StatisticsProgress) -> tuple[Stat
 
 
 def _find_last_transition(conn: Connection) -> int:
-    return int(conn.execute(select(func.max(transitions.c.id))).scalar() or 0)
+    return int(conn.execute(_LAST).scalar() or 0)
 
 
 def list_new_steps(conn: Connection, progress: StatisticsProgress, limit: int) -> Sequence[Row[Any]]:
     """Return the transitions after the last one that is counted, of every machine, in their order."""
-    t = transitions.c
-    within = select(*_STEP_COLUMNS).where(t.id > progress.transition, t.id <= progress.ceiling)
-    return conn.execute(within.order_by(t.id).limit(limit)).all()
+    wanted = {"after": progress.transition, "until": progress.ceiling, "most": limit}
+    return conn.execute(_NEW_STEPS, wanted).all()
 
 
 def load_object_steps(
     conn: Connection, machine: str, objects: Sequence[int]
 ) -> Mapping[int, Sequence[Row[Any]]]:
     """Return every transition of these objects, in their order."""
-    t = transitions.c
     found: dict[int, list[Row[Any]]] = defaultdict(list)
     if objects:
-        of_them = select(*_STEP_COLUMNS).where(t.machine == machine, t.object_id.in_(objects))
-        for row in conn.execute(of_them.order_by(t.id)):
+        for row in conn.execute(_OBJECT_STEPS, {"of": machine, "wanted": list(objects)}):
             found[row.object_id].append(row)
     return found
 
 
 def load_case_rows(conn: Connection, ids: Sequence[int]) -> Mapping[int, Row[Any]]:
     """Return what is counted of these cases, by their ids."""
-    rows = conn.execute(select(*_CASE_COLUMNS).where(cases.c.id.in_(ids))) if ids else ()
+    rows = conn.execute(_CASES, {"wanted": list(ids)}) if ids else ()
     return {row.id: row for row in rows}
 
 
@@ -126,27 +169,19 @@ def load_request_rows(
     conn: Connection, ids: Sequence[int], of_cases: Sequence[int] = ()
 ) -> Mapping[int, Row[Any]]:
     """Return these requests, and those of these cases, each with the parties and the opening of its case."""
-    r = agency_requests.c
-    columns: tuple[Any, ...] = (r.id, r.case_id, r.agency, r.document, r.state)
-    about: tuple[Any, ...] = (cases.c.declarant, cases.c.applicant, cases.c.opened_at)
-    found = select(*columns, *about).join_from(agency_requests, cases, cases.c.id == r.case_id)
     rows: list[Row[Any]] = []
     if ids:
-        rows += conn.execute(found.where(r.id.in_(ids))).all()
+        rows += conn.execute(_REQUESTS, {"wanted": list(ids)}).all()
     if of_cases:
-        rows += conn.execute(found.where(r.case_id.in_(of_cases))).all()
+        rows += conn.execute(_REQUESTS_OF_CASES, {"wanted": list(of_cases)}).all()
     return {row.id: row for row in rows}
 
 
 def load_current_decisions(conn: Connection, requests: Sequence[int]) -> Mapping[int, frozenset[str]]:
     """Return the decisions in force on each of these requests."""
-    d = decisions.c
     found: dict[int, set[str]] = defaultdict(set)
     if requests:
-        current = select(d.request_id, d.decision).where(
-            d.request_id.in_(requests), d.superseded_by.is_(None)
-        )
-        for row in conn.execute(current):
+        for row in conn.execute(_DECISIONS, {"wanted": list(requests)}):
             found[row.request_id].add(row.decision)
     return {request: frozenset(said) for request, said in found.items()}
 
@@ -155,10 +190,9 @@ def load_counted_outcomes(
     conn: Connection, machine: str, objects: Sequence[int]
 ) -> Mapping[int, CountedOutcome]:
     """Return the outcomes of these objects as they are counted."""
-    c = counted_outcomes.c
     if not objects:
         return {}
-    rows = conn.execute(select(counted_outcomes).where(c.machine == machine, c.object_id.in_(objects)))
+    rows = conn.execute(_OUTCOMES, {"of": machine, "wanted": list(objects)})
     return {row.object_id: CountedOutcome(*row) for row in rows}
 
 

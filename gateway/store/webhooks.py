@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from gateway.store.event_tables import webhooks
 
@@ -21,6 +21,12 @@ __all__ = [
     "switch_off",
     "switch_on",
 ]
+
+_ACTIVE: Final = (
+    select(webhooks)
+    .where(webhooks.c.party_id.in_(bindparam("wanted", expanding=True)), webhooks.c.state == "ACTIVE")
+    .order_by(webhooks.c.id)
+)
 
 
 def insert_webhook(conn: Connection, name: str, party: str, url: str, at: datetime) -> None:
@@ -44,9 +50,8 @@ def list_webhooks(conn: Connection, party: str) -> Sequence[Row[Any]]:
 def list_active_webhooks(conn: Connection, parties: Iterable[str]) -> dict[str, list[str]]:
     """Return the names of the webhooks that are called, by party."""
     wanted = sorted(set(parties))
-    found = select(webhooks).where(webhooks.c.party_id.in_(wanted), webhooks.c.state == "ACTIVE")
     told: dict[str, list[str]] = {}
-    for row in conn.execute(found.order_by(webhooks.c.id)) if wanted else ():
+    for row in conn.execute(_ACTIVE, {"wanted": wanted}) if wanted else ():
         told.setdefault(row.party_id, []).append(row.name)
     return told
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from gateway.store.node_tables import nodes
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
@@ -15,6 +15,7 @@ from gateway.store.tables import deliveries
 __all__ = ["count_leases", "end_drain", "find_node", "list_nodes", "note_node", "set_drain"]
 
 _INSERT: Final = InsertIfAbsent(nodes, ("name",), "name")
+_GET: Final = select(nodes).where(nodes.c.name == bindparam("wanted"))
 
 
 def note_node(conn: Connection, name: str, version: str, revision: str, at: datetime) -> None:
@@ -26,7 +27,7 @@ def note_node(conn: Connection, name: str, version: str, revision: str, at: date
 
 def find_node(conn: Connection, name: str) -> Row[Any] | None:
     """Return a node; None when it was never seen."""
-    return conn.execute(select(nodes).where(nodes.c.name == name)).first()
+    return conn.execute(_GET, {"wanted": name}).first()
 
 
 def list_nodes(conn: Connection) -> Sequence[Row[Any]]:
