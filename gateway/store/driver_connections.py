@@ -48,8 +48,10 @@ class DriverConnection(Connection):
                 return False
         elif not transaction.is_active:
             return False
-        told: Any = self.dispatch
+        if self._has_events:
+            return False
         # One listener is our own (`insert_before_reading`), whose work is done here.
+        told: Any = self.engine.dispatch
         return len(told.before_cursor_execute) == 1 and not told.after_cursor_execute
 
     def _execute_directly(self, statement: Any, parameters: Any) -> CursorResult[Any] | None:

@@ -85,6 +85,7 @@ class DriverStatement:
     _compiled: Any
     _dialect: Dialect
     _shapes: dict[tuple[int, ...], _Shape] = field(default_factory=dict)
+    _returns_rows: bool | None = None
     _layout: _Layout | None = None
 
     def bind_values(self, given: Mapping[str, Any], inside: Sequence[Any]) -> BoundStatement | None:
@@ -145,13 +146,11 @@ class DriverStatement:
 
     def read_rows(self, cursor: Any) -> FoundRows:
         """Return what an executed cursor has: rows, or the number of rows that were changed."""
-        description = cursor.description
-        if description is None:
-            return FoundRows(None, (), cursor.rowcount)
-        if self._layout is None:
-            self._layout = _make_layout(self._compiled, self._dialect, description)
-        raw = cursor.fetchall()
-        return FoundRows(self._layout, raw, cursor.rowcount)
+        if self._returns_rows is None:
+            # Asked once: to describe the columns takes PostgreSQL's driver longer than to read a row.
+            self._layout = _make_layout(self._compiled, self._dialect, cursor.description)
+            self._returns_rows = self._layout is not None
+        return FoundRows(self._layout, cursor.fetchall() if self._returns_rows else (), cursor.rowcount)
 
 
 def _list_names(by_name: Mapping[str, tuple[_Parameter, int | None]], expanded: Any) -> Iterator[str]:
@@ -174,7 +173,10 @@ class _Layout:
         return made
 
 
-def _make_layout(compiled: Any, dialect: Dialect, description: Sequence[Any]) -> _Layout:
+def _make_layout(compiled: Any, dialect: Dialect, description: Sequence[Any] | None) -> _Layout | None:
+    """Return the layout of the rows of a statement; None for one that returns no rows."""
+    if description is None:
+        return None
     told = compiled._result_columns
     names = [one.keyname for one in told] if told else [one[0] for one in description]
     converters: Any = [None] * len(names)
