@@ -8,7 +8,7 @@ modules, and keep their form.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from weakref import ref
 
@@ -82,18 +82,38 @@ class DriverStatement:
     sql: str
     positional: bool
     parameters: tuple[_Parameter, ...]
+    #: Whether there are lists, whose lengths the SQL depends on.
+    lists: bool
     _compiled: Any
     _dialect: Dialect
     _shapes: dict[tuple[int, ...], _Shape] = field(default_factory=dict)
     _returns_rows: bool | None = None
     _layout: _Layout | None = None
 
+    def has_own_lists(self) -> bool:
+        """Return whether all its lists are in the statement itself, and expanded at each execution."""
+        return self.lists and all(one.given is None for one in self.parameters if one.expands)
+
+    def fix_lists(self, inside: Sequence[Any]) -> DriverStatement:
+        """Return the statement with its own lists expanded: each of their values is a parameter."""
+        found = {one.name: one.find_value({}, inside) for one in self.parameters if one.given is None}
+        if not all(found[one.name] for one in self.parameters if one.expands):
+            return self
+        shape = self._expand_lists(found | {one.name: None for one in self.parameters if one.given})
+        fixed = tuple(
+            one
+            if place is None
+            else replace(one, name=name, place=None, fixed=found[one.name][place], expands=False)
+            for name, one, place in shape.parameters
+        )
+        return replace(self, sql=shape.sql, parameters=fixed, lists=False)
+
     def bind_values(self, given: Mapping[str, Any], inside: Sequence[Any]) -> BoundStatement | None:
         """Return the statement with these values; None for lists that the driver cannot be given.
 
         `inside` are the parameters that the statement contains itself.
         """
-        if self._compiled.post_compile_params:
+        if self.lists:
             return self._bind_lists(given, inside)
         if self.positional:
             return BoundStatement(
@@ -249,6 +269,9 @@ def find_driver_statement(
         if known is _UNKNOWN:
             known = _of_forms[place] = _compile_statement(statement, dialect, cache, names)
         form.compiled[dialect, names] = known
+    elif known is not None and known.has_own_lists():
+        # A statement that is executed again is a constant: its lists stay as they are.
+        known = form.compiled[dialect, names] = known.fix_lists(form.extracted)
     return None if known is None else (known, form.extracted)
 
 
@@ -289,6 +312,7 @@ def _compile_statement(
         sql,
         compiled.positional,
         tuple(parameters),
+        bool(compiled.post_compile_params),
         compiled,
         dialect,
     )

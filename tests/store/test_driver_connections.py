@@ -99,6 +99,21 @@ def test_a_statement_made_of_another_one_has_a_form_of_its_own(engine):
         assert conn.execute(first).all() == [("k1",)]
 
 
+def test_lists_of_a_constant_are_expanded_once_and_given_lists_each_time(engine):
+    fill(engine)
+    own = (
+        select(D.dedupe_key).where(D.dedupe_key.in_(["k0", "k2"]), D.state.not_in(["FAILED"])).order_by(D.id)
+    )
+    mixed = own.where(D.id.in_(bindparam("some", expanding=True)))
+    with read_transaction(engine) as conn:
+        ids = conn.execute(select(D.id).order_by(D.id)).scalars().all()
+        for _ in range(3):
+            assert conn.execute(own).scalars().all() == ["k0", "k2"]
+            assert conn.execute(mixed, {"some": ids[:1]}).scalars().all() == ["k0"]
+            assert conn.execute(mixed, {"some": ids}).scalars().all() == ["k0", "k2"]
+            assert conn.execute(mixed, {"some": []}).all() == []
+
+
 def test_changes_tell_how_many_rows_they_changed(engine):
     fill(engine)
     with write_transaction(engine) as conn:
