@@ -99,6 +99,8 @@ VAGUE_FUNCTION_WORDS = {
 }
 #: Names that a library or a protocol of Python prescribes.
 PRESCRIBED = {"open", "seal", "run", "close", "get", "put", "add", "emit", "upgrade", "read", "write", "make"}
+# SQLAlchemy names the methods of a connection.
+PRESCRIBED |= {"execute"}
 
 
 def list_words(name: str) -> list[str]:

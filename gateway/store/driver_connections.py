@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Engine,
+    Executable,
+    SelectBase,
+    TextClause,
+    UpdateBase,
+)
 
 from gateway.store.compiled_statements import COMPILED_STATEMENTS
 from gateway.store.driver_statements import BoundStatement, DriverStatement, find_driver_statement
@@ -19,6 +27,8 @@ from gateway.store.transaction_rows import insert_before_statement
 __all__ = ["DriverConnection", "use_driver_connections"]
 
 _COMPILED: Final = COMPILED_STATEMENTS["compiled_cache"]
+#: What is sent as it is compiled; a function, for example, is made a SELECT before.
+_PLAIN: Final = (SelectBase, UpdateBase, TextClause)
 
 
 class DriverConnection(Connection):
@@ -55,11 +65,11 @@ class DriverConnection(Connection):
         return len(told.before_cursor_execute) == 1 and not told.after_cursor_execute
 
     def _execute_directly(self, statement: Any, parameters: Any) -> CursorResult[Any] | None:
-        if isinstance(parameters, list):
-            if len(parameters) != 1:
-                return None
+        if isinstance(parameters, list) and len(parameters) == 1:
             parameters = parameters[0]
-        given: Mapping[str, Any] = parameters or {}
+        given: Mapping[str, Any] = {} if parameters is None else parameters
+        if not isinstance(given, Mapping) or not isinstance(statement, _PLAIN):
+            return None
         ready = find_driver_statement(statement, self.dialect, _COMPILED, given)
         if ready is None:
             return None

@@ -281,7 +281,7 @@ def _find_form(statement: Any) -> _Form:
     # A statement that is made of another one has a copy of its attributes.
     if form is None or form.owner() is not statement:
         key = statement._generate_cache_key()
-        plain = key is not None and not key[2]
+        plain = key is not None and not key[2] and not statement._execution_options
         form = _Form(ref(statement), key[0] if plain else None, key[1] if plain else ())
         statement.__dict__[_FORM] = form
     return form

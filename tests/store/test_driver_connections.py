@@ -167,6 +167,18 @@ def test_who_listens_hears_every_statement(engine):
     assert len(heard) == 1
 
 
+def test_what_is_no_plain_statement_is_executed_by_sqlalchemy(engine):
+    fill(engine)
+    with write_transaction(engine) as conn:
+        assert conn.scalar(func.abs(-3)) == 3
+        streamed = conn.execute(select(D.id).execution_options(yield_per=1))
+        assert not isinstance(streamed, FoundRows)
+        assert len(streamed.all()) == 3
+        raised = update(table).where(D.dedupe_key == bindparam("wanted")).values(tries=bindparam("given"))
+        conn.execute(raised, ({"wanted": "k0", "given": 4}, {"wanted": "k1", "given": 5}))
+        assert conn.execute(select(D.tries).order_by(D.id)).scalars().all() == [4, 5, 0]
+
+
 def test_nothing_is_sent_outside_a_transaction_of_ours(engine):
     fill(engine)
     with engine.connect() as conn:
