@@ -79,6 +79,7 @@ from .object_reports import find_message as find_message
 from .object_reports import list_admitted_signers as list_admitted_signers
 from .object_reports import list_case_trail as list_case_trail
 from .object_reports import read_case_report as read_case_report
+from .object_reports import read_message_properties as read_message_properties
 from .object_reports import read_message_report as read_message_report
 from .octet_retention import RetentionReport as RetentionReport
 from .octet_retention import purge_octets as purge_octets

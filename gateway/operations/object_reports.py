@@ -41,6 +41,7 @@ __all__ = [
     "list_admitted_signers",
     "list_case_trail",
     "read_case_report",
+    "read_message_properties",
     "read_message_report",
 ]
 
@@ -64,7 +65,7 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     asked = agency_requests.list_by_case(conn, case.id)
     names = {row.id: row.number for row in asked}
     return dict(case._mapping) | {
-        "properties": _read_message_properties(conn, case.message),
+        "properties": read_message_properties(conn, case.message),
         "mappings": _describe_mappings(conn, case, asked),
         "requests": [dict(row._mapping) for row in asked],
         "notices": [dict(row._mapping) for one in asked for row in notices.list_by_request(conn, one.id)],
@@ -85,7 +86,7 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _read_message_properties(conn: Connection, message: int) -> list[dict[str, Any]]:
+def read_message_properties(conn: Connection, message: int) -> list[dict[str, Any]]:
     """Return the properties with which a message came (ebMS 3.0 §5.2.2.11), from its evidence of origin."""
     leaves = (json.loads(one.data) for one in list_subject_leaves(conn, "message", message))
     named = (one for leaf in leaves for one in leaf.get("properties", ()))
@@ -148,9 +149,15 @@ def read_message_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
         "last_sentence": find_last_sentence(conn, row, sent),
         "deliveries": sent,
         "payloads": [
-            {"cid": one.content_id, "media_type": one.media_type, "size": one.size} for one in parts
+            {
+                "cid": one.content_id,
+                "media_type": one.media_type,
+                "size": one.size,
+                "properties": [{"name": name, "value": value} for name, value in one.properties],
+            }
+            for one in parts
         ],
-        "properties": _read_message_properties(conn, row.id),
+        "properties": read_message_properties(conn, row.id),
         "fragments": _read_fragment_group(conn, row.id),
         "transitions": steps,
         "evidence": [{"kind": one.kind, "at": one.at, "data": json.loads(one.data)} for one in proofs],

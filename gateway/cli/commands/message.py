@@ -94,6 +94,8 @@ def _print_message_report(report: dict[str, Any]) -> None:
     print(format_facts(fields))
     for part in report["payloads"]:
         print(f"  payload {part['cid']}  {part['media_type']}  {count_things(part['size'], 'octet')}")
+        for one in part["properties"]:
+            print(f"    property {one['name']}  {one['value']}")
     for one in report["properties"]:
         print(f"  property {one['name']}  {one['value']}")
     if report["fragments"] is not None:

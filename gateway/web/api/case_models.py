@@ -26,6 +26,8 @@ __all__ = [
     "FindingView",
     "HeldCase",
     "Message",
+    "MessagePart",
+    "MessageProperty",
     "MissingDocument",
     "Notice",
     "NoticeList",
@@ -325,6 +327,23 @@ class NoticeList(AnswerModel):
     notices: list[Notice]
 
 
+class MessageProperty(AnswerModel):
+    """What the sender named in the header, such as originalSender; `type` where it gave one."""
+
+    name: str
+    value: str
+    type: str | None = None
+
+
+class MessagePart(AnswerModel):
+    """One payload of a message, without its octets."""
+
+    cid: str = Field(description="Its Content-ID.")
+    media_type: str
+    size: int = Field(description="Octets, after decryption and expansion.")
+    properties: list[MessageProperty]
+
+
 class Message(AnswerModel):
     """A message of the caller, or one for the caller."""
 
@@ -339,6 +358,8 @@ class Message(AnswerModel):
     sha256: str = Field(description="The digest of the octets that were received or made.")
     problem: str | None = None
     has_receipt: bool
+    properties: list[MessageProperty] = Field(description="Those of the message, as AS4 has them.")
+    parts: list[MessagePart] = Field(description="In the order of the message.")
 
 
 class EvidenceRecord(AnswerModel):

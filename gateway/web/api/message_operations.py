@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row
 from gateway.errors import MIME_MALFORMED, GatewayError
 from gateway.hub import FiledSubmission, file_submission
 from gateway.message_model import Payload
+from gateway.operations import read_message_properties
 from gateway.store import cases, messages, own_cases, read_transaction
 from gateway.web.api.api_operations import (
     XML,
@@ -25,7 +26,7 @@ from gateway.web.api.api_operations import (
     make_not_found_error,
 )
 from gateway.web.api.api_services import BASE_PATH
-from gateway.web.api.case_models import Message
+from gateway.web.api.case_models import Message, MessagePart, MessageProperty
 from gateway.web.api.model_bases import AnswerModel
 
 __all__ = ["MESSAGE_OPERATIONS"]
@@ -115,6 +116,8 @@ def _get_message(call: ApiCall) -> ApiAnswer:
     with read_transaction(call.services.engine, promises=True) as conn:
         row = _find_message(conn, call)
         case = cases.find_by_id(conn, row.case_id) if row.case_id else None
+        named = read_message_properties(conn, row.id)
+        parts = messages.list_parts(conn, row.id)
     return ApiAnswer(
         Message(
             message_id=row.message_id,
@@ -128,6 +131,16 @@ def _get_message(call: ApiCall) -> ApiAnswer:
             sha256=row.parcel_sha256,
             problem=row.problem,
             has_receipt=row.answer_sha256 is not None,
+            properties=[MessageProperty(**one) for one in named],
+            parts=[
+                MessagePart(
+                    cid=one.content_id,
+                    media_type=one.media_type,
+                    size=one.size,
+                    properties=[MessageProperty(name=name, value=value) for name, value in one.properties],
+                )
+                for one in parts
+            ],
         )
     )
 
