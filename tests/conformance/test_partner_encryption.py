@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from gateway.conformance.partners.kept_submissions import keep_submission, read_kept_submission
 from gateway.conformance.partners.partner_identity import RECEIVER_FILE, read_membership
+from gateway.conformance.partners.sealed_submissions import seal_submission, sign_submission
 from gateway.errors import GatewayError
 from gateway.message_model import Payload
 from gateway.pki import CertificateOrder, issue_certificate, make_authority
 from gateway.protocols import PROTOCOLS
-from tests.flows.test_encryption import ENCRYPTED
+from tests.flows.test_encryption import ENCRYPTED, ENCRYPTED_AS4
+from tests.kit.paths import ROOT
 
 EBMS2 = PROTOCOLS["ebms2"]
 CONTENT = b"<Declaration/>"
@@ -63,3 +66,25 @@ def test_without_the_certificate_of_the_hub_nothing_is_sent(folders, tmp_path):
             (tmp_path / file.name).write_bytes(file.read_bytes())
     with pytest.raises(GatewayError, match=RECEIVER_FILE):
         seal(tmp_path)
+
+
+@pytest.mark.parametrize("agreement", [ENCRYPTED, ENCRYPTED_AS4], ids=["ebms2", "as4"])
+def test_a_kept_message_is_sent_again_although_it_cannot_be_read(folders, tmp_path, agreement):
+    """Only the hub can decrypt it: what is sent again are its octets, and its receipt is still known."""
+    for file in folders["broker1"].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "agreement.yaml").write_bytes(agreement)
+    broker = read_membership(tmp_path, "broker1")
+    sample = (ROOT / "conformance" / "samples" / "import-three-items.xml").read_bytes()
+    url = "http://127.0.0.1:9/msh"
+    sealed = seal_submission(sign_submission(sample, broker), {"korean-label@sample": b"%PDF"}, broker, url)
+    kept = keep_submission(tmp_path / "sent", sealed).read_bytes()
+    assert sealed.reference == "HB2026-000123"
+    assert b"HB2026-000123" not in kept
+    again = read_kept_submission(kept, url, broker)
+    assert again.body_octets == sealed.body_octets
+    assert again.http_headers == sealed.http_headers
+    assert again.unit.message_id == sealed.unit.message_id
+    assert again.sent.references == sealed.sent.references
+    assert again.sent.references
+    assert (again.unit.ack_requested, again.reference) == (sealed.unit.ack_requested, "")
