@@ -104,7 +104,7 @@ def gateway(place: Place) -> Iterator[int]:
 
 def await_answer(port: int, process: subprocess.Popen[bytes], path: str = "/status/live") -> None:
     """Wait until a process answers at a path; raises RuntimeError when it ends, or does not answer."""
-    for _ in range(600):
+    for _ in range(3000):
         if process.poll() is not None:
             raise RuntimeError(f"gateway serve ended with {process.returncode}")
         try:
