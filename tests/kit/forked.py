@@ -1,8 +1,8 @@
 """Processes of the gateway that are forked from one that has imported the program already.
 
 Importing takes longer than most of what a test of kills looks at. The parent has imported and done
-nothing else: no thread, no connection, no key. A process that is started from nothing is tried by the
-tests that do not ask for a fork.
+nothing else: no thread, no connection, no key. Processes that are started from nothing are tried by the
+tests that run `gateway run`, `gateway serve` and `gateway demo`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from typing import Any
 
 from tests.kit.paths import ROOT
 
-__all__ = ["ForkedProcess"]
+__all__ = ["PRELOADED", "ForkedProcess"]
 
-_PRELOADED = "tests.kit.single"
+#: The programs that the parent has imported.
+PRELOADED = ("tests.kit.single", "tests.kit.gated")
 _forking = multiprocessing.get_context("forkserver")
-_forking.set_forkserver_preload([_PRELOADED])
+_forking.set_forkserver_preload(list(PRELOADED))
 
 
 class ForkedProcess:
-    """One process, with what tests use of `subprocess.Popen`."""
+    """One process of a program of `PRELOADED`, with what tests use of `subprocess.Popen`."""
 
-    def __init__(self, words: list[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, program: str, words: list[str], environment: Mapping[str, str], log: Path) -> None:
         ours, theirs = _forking.Pipe(duplex=False)
-        given = (theirs, words, dict(environment), str(log))
+        given = (theirs, program, words, dict(environment), str(log))
         self._process = _forking.Process(target=_run, args=given)
         with ours, theirs:
             self._process.start()
@@ -74,7 +75,7 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(output: Connection, words: list[str], environment: dict[str, str], log: str) -> None:
+def _run(output: Connection, name: str, words: list[str], environment: dict[str, str], log: str) -> None:
     os.dup2(output.fileno(), 1)
     output.close()
     written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -84,11 +85,11 @@ def _run(output: Connection, words: list[str], environment: dict[str, str], log:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
-    sys.argv = [_PRELOADED, *words]
+    sys.argv = [name, *words]
     # It has read the environment of the parent.
     importlib.reload(importlib.import_module("gateway.failpoints"))
     try:
-        program: Any = importlib.import_module(_PRELOADED)
+        program: Any = importlib.import_module(name)
         program.main()
     finally:
         atexit._run_exitfuncs()

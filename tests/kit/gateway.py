@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,24 +41,10 @@ class RunningGateway:
         *,
         failpoint: str = "",
         program: str = "tests.kit.single",
-        forked: bool = False,
     ) -> None:
-        environment = os.environ | {
-            "GATEWAY_FAILPOINT": failpoint,
-            "PYTHONPATH": str(ROOT),
-            "PYTHONFAULTHANDLER": "1",
-        }
-        self._log = (home / f"{what}.log").open("ab")
-        self.process: Any
-        if forked:
-            self.process = ForkedProcess([what, "--home", str(home)], environment, home / f"{what}.log")
-            return
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", program, what, "--home", str(home)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
+        environment = os.environ | {"GATEWAY_FAILPOINT": failpoint, "PYTHONPATH": str(ROOT)}
+        self.process: Any = ForkedProcess(
+            program, [what, "--home", str(home)], environment, home / f"{what}.log"
         )
 
     def __enter__(self) -> RunningGateway:
@@ -91,7 +76,6 @@ class RunningGateway:
                 self.process.wait(10)
         if self.process.stdout is not None:
             self.process.stdout.close()
-        self._log.close()
 
 
 __all__ = ["RunningGateway", "post"]

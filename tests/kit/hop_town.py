@@ -100,7 +100,7 @@ class HopTown(Town):
 
     def hop(self, failpoint: str = "") -> RunningGateway:
         """Return the hop as one process, with a failpoint if wished."""
-        return RunningGateway(self.hop_home, "both", failpoint=failpoint, forked=True)
+        return RunningGateway(self.hop_home, "both", failpoint=failpoint)
 
     def passed(self) -> list[Any]:
         """Return what the hop has stored."""

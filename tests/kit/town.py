@@ -82,7 +82,7 @@ class Town(Stage):
     @contextmanager
     def hub(self, failpoint: str = "") -> Iterator[RunningGateway]:
         """Run the hub as one process, with a failpoint if wished."""
-        with RunningGateway(self.home, "both", failpoint=failpoint, forked=True) as running:
+        with RunningGateway(self.home, "both", failpoint=failpoint) as running:
             yield running
 
     def submission(self, change: Callable[[etree._Element], None] | None = None) -> SealedSubmission:

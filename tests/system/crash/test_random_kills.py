@@ -57,7 +57,7 @@ def test_random_kills_under_load(tmp_path: Path, database_url: str) -> None:
     life = Life(town)
     filing = Filing(life)
     killed = {"serve": 0, "work": 0}
-    running = {what: RunningGateway(town.home, what, forked=True).__enter__() for what in killed}
+    running = {what: RunningGateway(town.home, what).__enter__() for what in killed}
     try:
         filing.start()
         for _ in range(KILLS):
@@ -65,7 +65,7 @@ def test_random_kills_under_load(tmp_path: Path, database_url: str) -> None:
             what = chance.choice(("serve", "work"))
             running[what].end(kill=True)
             killed[what] += 1
-            running[what] = RunningGateway(town.home, what, forked=True).__enter__()
+            running[what] = RunningGateway(town.home, what).__enter__()
         filing.stop.set()
         filing.join(60)
         assert filing.problem is None, filing.problem
