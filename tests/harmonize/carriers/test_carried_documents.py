@@ -83,7 +83,8 @@ def test_requests_and_notices_come_back(form: str) -> None:
 @pytest.mark.parametrize("name", list(shipped().documents))
 def test_every_document_comes_back_in_every_form(name: str) -> None:
     made = 0
-    for seed in range(12):
+    # Four draws, of one to four items.
+    for seed in range(4):
         for root in list_requests(name, str(seed), 1 + seed % 4):
             made += 1
             for form in FORMS.values():
@@ -94,7 +95,7 @@ def test_every_document_comes_back_in_every_form(name: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("name", list(shipped().notices.notices))
 def test_every_notice_comes_back_in_every_form(name: str) -> None:
-    for seed in range(40):
+    for seed in range(12):
         for form in FORMS.values():
             check_comes_back(draw(name, seed), name, form)
 

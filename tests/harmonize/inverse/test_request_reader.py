@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from copy import deepcopy
 from dataclasses import replace
@@ -27,7 +28,8 @@ from gateway.wire.xml import parse_xml
 from tests.kit.documents import each_document
 
 SHIPPED = load_bundle(get_data_folder("mappings"))
-SEEDS = 100
+#: The same are drawn each time; `GATEWAY_READINGS` draws more, or others, of each document.
+SEEDS = int(os.environ.get("GATEWAY_READINGS", "24"))
 
 
 @cache
