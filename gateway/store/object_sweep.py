@@ -13,7 +13,8 @@ from typing import Final
 from sqlalchemy import Connection, Engine, select
 
 from gateway.errors import NO_ROOM, GatewayError
-from gateway.store.engine import write_transaction
+from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.object_marks import begin_removal, end_removal, may_remove
 from gateway.store.object_store import (
     OBJECTS,
     ObjectStore,
@@ -27,6 +28,8 @@ __all__ = ["find_object_problems", "remove_unnamed_objects", "sweep_objects"]
 
 #: Objects of one transaction, beside which none are named; a server is asked twice for each.
 _BATCH: Final = 25
+#: Objects that are looked for among the rows by one statement.
+_LOOKED: Final = 500
 
 
 def sweep_objects(engine: Engine, part: int, before: datetime) -> int:
@@ -41,15 +44,34 @@ def sweep_objects(engine: Engine, part: int, before: datetime) -> int:
 def remove_unnamed_objects(engine: Engine, digests: Sequence[str], before: datetime | None = None) -> int:
     """Remove those objects that no row names, and with `before` only those that are still old."""
     store, removed = find_object_store(engine), 0
-    for start in range(0, len(digests) if store is not None else 0, _BATCH):
-        assert store is not None
-        batch = digests[start : start + _BATCH]
-        with write_transaction(engine, "payloads.sweep") as conn:
-            hold_objects(conn, alone=True)
-            for digest in _list_unnamed(conn, batch):
-                if before is None or not _is_fresh(store, digest, before):
-                    store.remove_object(digest)
-                    removed += 1
+    if store is None:
+        return 0
+    with read_transaction(engine) as conn:
+        unnamed = [
+            digest
+            for start in range(0, len(digests), _LOOKED)
+            for digest in _list_unnamed(conn, digests[start : start + _LOOKED])
+        ]
+    for start in range(0, len(unnamed), _BATCH):
+        removed += _remove_batch(engine, store, unnamed[start : start + _BATCH], before)
+    return removed
+
+
+def _remove_batch(engine: Engine, store: ObjectStore, digests: Sequence[str], before: datetime | None) -> int:
+    """Remove those that still have no row, while no transaction names objects; return how many."""
+    removed = 0
+    with write_transaction(engine, "payloads.mark") as conn:
+        hold_objects(conn, alone=True)
+        mark = begin_removal(conn)
+    with write_transaction(engine, "payloads.sweep") as conn:
+        hold_objects(conn, alone=True)
+        if not may_remove(conn, mark):
+            return 0
+        for digest in _list_unnamed(conn, digests):
+            if before is None or not _is_fresh(store, digest, before):
+                store.remove_object(digest)
+                removed += 1
+        end_removal(conn, mark)
     return removed
 
 

@@ -15,8 +15,11 @@ from sqlalchemy import Connection, Engine, bindparam, literal_column, select, up
 
 from gateway.errors import EVIDENCE_BROKEN, OCTETS_PURGED, GatewayError
 from gateway.message_model import Body, MemoryBody, as_body, count_octets, read_octets
+from gateway.store.engine import read_transaction
+from gateway.store.object_marks import is_still_there, note_object, read_mark
 from gateway.store.object_store import (
     OBJECTS,
+    ObjectStore,
     check_object,
     find_object_store,
     get_object_store,
@@ -83,11 +86,13 @@ def store_digested_payloads(
 
 
 def put_large_octets(engine: Engine, content: bytes | Body) -> None:
-    """Put large octets into the object store before the transaction that stores them, which is then short."""
+    """Put large octets into the object store before the transaction that stores them.
+
+    That transaction does not ask the object store again, unless objects were removed in between.
+    """
     objects = find_object_store(engine)
     if objects is not None and count_octets(content) > objects.inline:
-        body = as_body(content)
-        objects.put_object(body.sha256_hex, body)
+        _put_noted_object(engine, objects, as_body(content))
 
 
 def keep_body(engine: Engine, body: Body) -> Body:
@@ -98,8 +103,15 @@ def keep_body(engine: Engine, body: Body) -> Body:
     objects = find_object_store(engine)
     if objects is None or body.octet_count <= objects.inline:
         return MemoryBody(read_octets(body))
-    objects.put_object(body.sha256_hex, body)
+    _put_noted_object(engine, objects, body)
     return StoredBody(objects, body.sha256_hex, body.octet_count)
+
+
+def _put_noted_object(engine: Engine, objects: ObjectStore, body: Body) -> None:
+    with read_transaction(engine) as conn:
+        mark = read_mark(conn)
+    objects.put_object(body.sha256_hex, body)
+    note_object(engine, body.sha256_hex, mark)
 
 
 def _insert_rows(conn: Connection, rows: list[dict[str, Any]]) -> None:
@@ -135,7 +147,8 @@ def _make_payload_row(conn: Connection, digest: str, content: bytes | Body, at: 
         return row | {"content": read_octets(content), "stored_in": None}
     # From here to the commit no sweep removes the object.
     hold_objects(conn)
-    objects.put_object(digest, as_body(content))
+    if not is_still_there(conn, digest):
+        objects.put_object(digest, as_body(content))
     return row
 
 

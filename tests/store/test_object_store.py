@@ -127,6 +127,54 @@ def test_the_sweep_waits_for_a_transaction_that_names_an_object(engine: Engine, 
     assert kept.list(DIGEST) == [DIGEST]
 
 
+def test_what_was_put_before_is_named_without_the_store(
+    engine: Engine, kept: KeptStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads.put_large_octets(engine, LARGE)
+    asked: list[str] = []
+    monkeypatch.setattr(kept.store, "put_object", lambda digest, _: asked.append(digest))
+    with write_transaction(engine) as conn:
+        payloads.store_payload(conn, LARGE, NOW)
+    assert not asked
+    with read_transaction(engine) as conn:
+        assert payloads.get_payload_octets(conn, DIGEST) == LARGE
+
+
+def test_what_was_removed_between_put_and_transaction_is_put_again(engine: Engine, kept: KeptStore) -> None:
+    payloads.put_large_octets(engine, LARGE)
+    assert sweep_objects(engine, PART, kept.age(DIGEST)) == 1
+    with write_transaction(engine) as conn:
+        payloads.store_payload(conn, LARGE, NOW)
+    assert kept.read(DIGEST) == LARGE
+
+
+def test_a_sweep_that_was_killed_lets_nobody_trust_what_was_put(
+    engine: Engine, kept: KeptStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It dies after the removal and before its commit; another process has put the object meanwhile."""
+    payloads.put_large_octets(engine, LARGE)
+    before, remove = kept.age(DIGEST), kept.store.remove_object
+
+    def die(digest: str) -> None:
+        remove(digest)
+        raise RuntimeError
+
+    monkeypatch.setattr(kept.store, "remove_object", die)
+    with pytest.raises(RuntimeError):
+        sweep_objects(engine, PART, before)
+    monkeypatch.undo()
+    with write_transaction(engine) as conn:
+        payloads.store_payload(conn, LARGE, NOW)
+    assert kept.read(DIGEST) == LARGE
+    # The same while the mark is odd; a later removal ends that.
+    other = b"other large octets"
+    payloads.put_large_octets(engine, other)
+    kept.store.remove_object(payloads.compute_sha256(other))
+    with write_transaction(engine) as conn:
+        payloads.store_payload(conn, other, NOW)
+    assert kept.read(payloads.compute_sha256(other)) == other
+
+
 def test_a_rolled_back_transaction_leaves_an_object_that_is_swept(engine: Engine, kept: KeptStore) -> None:
     def fail() -> None:
         with write_transaction(engine) as conn:
