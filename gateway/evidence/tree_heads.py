@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from gateway.errors import EVIDENCE_BROKEN, KEY_UNAVAILABLE, GatewayError
 from gateway.evidence.merkle_tree import EMPTY, MerkleTree
@@ -104,8 +104,8 @@ def _build_unsealed_query(conn: Connection, last: Row[Any] | None) -> Any:
 
 def store_head(conn: Connection, head: TreeHead) -> bool:
     """Store the head and number its leaves; return False when another head was stored before it."""
-    last = conn.execute(select(func.max(seals.c.last_seq))).scalar_one() or 0
-    if last != head.first - 1:
+    last = find_latest_head(conn)
+    if (0 if last is None else last.last_seq) != head.first - 1:
         return False
     row = {
         "first_seq": head.first,
@@ -129,7 +129,8 @@ def store_head(conn: Connection, head: TreeHead) -> bool:
 
 def find_latest_head(conn: Connection) -> Row[Any] | None:
     """Return the last head; None when there is none."""
-    return conn.execute(select(seals).order_by(seals.c.last_seq.desc()).limit(1)).first()
+    # By the index of the first leaves: each head begins behind the one before it.
+    return conn.execute(select(seals).order_by(seals.c.first_seq.desc()).limit(1)).first()
 
 
 def list_heads(conn: Connection) -> Sequence[Row[Any]]:

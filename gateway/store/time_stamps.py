@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, select
 
@@ -23,6 +23,14 @@ __all__ = [
 ]
 
 _INSERT = InsertIfAbsent(time_stamps, ("seal", "authority"))
+# Heads follow each other, so the last one is found by the index of their first leaves, or of their ids.
+_SEALED: Final = select(seals.c.last_seq).order_by(seals.c.first_seq.desc()).limit(1)
+_STAMPED: Final = select(seals.c.last_seq).where(
+    seals.c.id == select(func.max(time_stamps.c.seal)).scalar_subquery()
+)
+#: Several authorities stamp a head; the latest of their times is among the last rows.
+_LATEST: Final = select(time_stamps.c.at).order_by(time_stamps.c.id.desc()).limit(20).subquery()
+_LAST_STAMP: Final = select(func.max(_LATEST.c.at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +84,13 @@ def find_unstamped_since(conn: Connection) -> datetime | None:
 
 def compute_stamping_progress(conn: Connection) -> StampingProgress:
     """Return how much evidence is sealed and stamped."""
-    sealed = conn.execute(select(func.max(seals.c.last_seq))).scalar_one() or 0
-    last = conn.execute(select(func.max(time_stamps.c.at))).scalar_one()
+    sealed = conn.execute(_SEALED).scalar_one_or_none() or 0
+    last = conn.execute(_LAST_STAMP).scalar_one()
     return StampingProgress(sealed, _count_stamped_leaves(conn), last, find_unstamped_since(conn))
 
 
 def _count_stamped_leaves(conn: Connection) -> int:
-    joined = select(func.max(seals.c.last_seq)).join(time_stamps, time_stamps.c.seal == seals.c.id)
-    return int(conn.execute(joined).scalar_one() or 0)
+    return int(conn.execute(_STAMPED).scalar_one_or_none() or 0)
 
 
 def _find_unsealed_since(conn: Connection, covered: int) -> datetime | None:

@@ -54,6 +54,7 @@ from gateway.store import (
     seen_calls,
     sign_in_removal,
     submission_drafts,
+    time_stamps,
     traffic_counts,
     work_lists,
     write_transaction,
@@ -624,6 +625,11 @@ QUESTIONS = {
         lambda conn: item_releases.may_have_outside_decisions(conn, 1),
         "EXISTS",
         "ix_requirement_uses_case",
+    ),
+    "the head that was stamped last": (
+        lambda conn: time_stamps.compute_stamping_progress(conn),
+        "max(time_stamps.seal)",
+        "_time_stamps_",
     ),
     "requirement": (
         lambda conn: agency_requests.find_by_requirement(conn, "KR-A", "R-1"),
