@@ -66,7 +66,7 @@ class Notice:
     `status_code` is one of the requirement status codes (A00-Z05); `pointers` are the fields
     about which information is requested; `deadline` is the last instant for a supplement, or for a
     payment; `receipt_number` is the agency's own number of the application, where it is
-    stated; `fee` is what it says of a fee.
+    stated; `fee` is what it says of a fee; `valid_until` is the last day of the certificate that it is.
     """
 
     number: str
@@ -78,6 +78,7 @@ class Notice:
     deadline: datetime | None = None
     receipt_number: str | None = None
     fee: NamedFee | None = None
+    valid_until: date | None = None
 
 
 AgencyAnswer = AgencyAcknowledgment | Notice

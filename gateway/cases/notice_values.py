@@ -70,6 +70,7 @@ class _NoticeMaker:
             pointers=pointers,
             deadline=self._find_deadline(),
             receipt_number=self._find_number("receipt_number"),
+            valid_until=self._find_last_day(),
         )
 
     def _find(self, name: str) -> NoticeFact | None:
@@ -101,6 +102,10 @@ class _NoticeMaker:
     def _find_deadline(self) -> datetime | None:
         found = next((one for name in _DUE if (one := self._find(name)) is not None), None)
         return None if found is None else self._read_instant(found, _LAST)
+
+    def _find_last_day(self) -> date | None:
+        found = self._find("valid_until")
+        return None if found is None else date.fromisoformat(found.value[:10])
 
     def _list_decisions(self, issued: NoticeFact) -> Iterator[Decision]:
         said = self._find("decision")

@@ -371,6 +371,11 @@ def _add_requirements(
     holder = (case.detail or {}).get(trader, "")
     for number in numbers:
         requirement_quantities.ensure_requirement(conn, request.agency, number, holder, now)
+    said_before = requirement_quantities.list_granting_decisions(conn, numbers)
+    for number in numbers:
+        mine = [one for one in said_before if (one.agency, one.number) == (request.agency, number)]
+        if all(one.issued_at <= said.issued_at for one in mine):
+            requirement_quantities.set_last_day(conn, request.agency, number, said.valid_until)
     join_waiting_cases(conn, numbers, f"{request.number}:{said.number}", now)
 
 

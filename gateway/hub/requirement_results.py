@@ -122,6 +122,9 @@ def _store_result(
     new = _make_rows(requirement, agency, notice)
     if not requirement_results.insert_results(conn, new, now):
         return
+    known = requirement_results.list_results(conn, [requirement])
+    if all(one.issued_at <= notice.issued_at for one in known):
+        requirement_quantities.set_last_day(conn, agency, number, notice.valid_until)
     digest = payloads.store_payload(conn, spoken.envelope, now) if spoken.envelope else None
     verdict = hub.verdicts.find_verdict_digest(spoken.signer) if spoken.signer else None
     told = {"agency": agency, "requirement": number, "notice": notice.number,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, Row, and_, bindparam, func, insert, select, update
 
 from gateway.store.decisions import COUNTING
 from gateway.store.list_filters import LIST_COUNT_LIMIT
@@ -32,6 +32,7 @@ __all__ = [
     "replace_return_reason",
     "return_use",
     "revoke_requirement",
+    "set_last_day",
     "set_used_quantities",
     "take_use_again",
 ]
@@ -108,6 +109,17 @@ def ensure_requirement(conn: Connection, agency: str, number: str, holder: str |
         conn.execute(
             update(requirements).where(*same, requirements.c.holder.not_in(("", holder))).values(holder="")
         )
+
+
+def set_last_day(conn: Connection, agency: str, number: str, until: date | None) -> None:
+    """Store until when the last certificate under a number is valid; None: it states no last day.
+
+    The last day that an operator has registered stays where the certificate states none.
+    """
+    same = and_(requirements.c.number == number, requirements.c.agency == agency)
+    if until is None:
+        same = and_(same, requirements.c.valid_until.is_not(None), requirements.c.registered_at.is_(None))
+    conn.execute(update(requirements).where(same).values(valid_until=until))
 
 
 def register_requirement(conn: Connection, new: RegisteredRequirement, at: datetime) -> bool:

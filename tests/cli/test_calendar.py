@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.cli import main
+from gateway.share import get_data_folder
 from tests.kit.paths import ROOT
 
 SHIPPED = ROOT / "mappings/calendars/kr-public-offices-2026.csv"
@@ -63,6 +65,17 @@ def test_a_file_is_checked(capsys: Output, tmp_path: Path) -> None:
     (told,) = run(capsys, "check", str(wrong), status=1)
     assert told["problem"] == "GW709"
     assert told["mistakes"][0] == {"line": 3, "message": "organisations: 'KFDX' is not known"}
+
+
+def test_a_file_of_an_organisation_of_other_mappings_is_checked(capsys: Output, tmp_path: Path) -> None:
+    mappings = tmp_path / "mappings"
+    shutil.copytree(str(get_data_folder("mappings")), mappings)
+    names = mappings / "organisations.yaml"
+    names.write_text(names.read_text("utf-8") + "  KFDX: {kind: government, ko: 새 기관, en: New}\n", "utf-8")
+    own = tmp_path / "own.csv"
+    own.write_text(SHIPPED.read_text("utf-8").replace("organisations: *", "organisations: KFDX"), "utf-8")
+    (told,) = run(capsys, "check", str(own), "--path", str(mappings))
+    assert told["organisations"] == ["KFDX"]
 
 
 def test_an_own_file_counts_instead_of_the_shipped_ones(capsys: Output, tmp_path: Path) -> None:

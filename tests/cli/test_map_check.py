@@ -80,6 +80,18 @@ def test_a_folder_that_does_not_load_at_all(tmp_path: Path, capsys: pytest.Captu
     assert (status, shown["problems"][0]["file"], shown["problems"][0]["line"]) == (1, "common.yaml", 0)
 
 
+def test_laws_that_cannot_be_read_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write(tmp_path)
+    needs = tmp_path / "needs"
+    needs.mkdir()
+    (needs / "choices.csv").write_text("law,direction,hs,documents,reason\n")
+    (needs / "laws.csv").write_text("law,ko,en,disclaimers\n91,하나,One,\n91,둘,Two,\n")
+    status, shown = check(folder, capsys)
+    (problem,) = shown["problems"]
+    assert (status, problem["file"], problem["line"]) == (1, "needs/laws.csv", 3)
+    assert "each code once" in problem["message"]
+
+
 def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = plant(tmp_path, ("ko: 비고, en: Remark", "ko: 수입자, en: Importer"))
     assert cli.main(["map", "check", "--path", str(folder), "--samples", "0"]) == 1

@@ -116,6 +116,43 @@ def test_a_certificate_is_a_result_without_application(
     assert rows(own.story) == rows(ours.story)
 
 
+def valid_until(document: etree._Element, day: str) -> etree._Element:
+    """Let a certificate state its last day."""
+    number = next(one for one in document.iter("{*}ID"))
+    last = etree.Element(etree.QName(etree.QName(number).namespace, "EffectiveDateTime"))
+    last.text = day
+    number.addnext(last)
+    return document
+
+
+@pytest.mark.parametrize("applied", [False, True], ids=["without application", "of an application"])
+@pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
+def test_a_certificate_lapses_after_the_last_day_that_it_states(
+    story: Story, applied: bool, turned: bool
+) -> None:
+    """The later certificate counts, whichever arrives first; on its last day it can still be used."""
+    more, item = {}, 1
+    if applied:
+        story.submit()
+        story.tick()
+        more, item = {"application": story.number_of("KFDA")}, 2
+    window = Window(story)
+    first = valid_until(certificate((item, "100", ""), at="20261118180000", **more), "20271231")
+    second = valid_until(certificate((item, "100", ""), at="20261119180000", **more), "20261121")
+    for one in (second, first) if turned else (first, second):
+        assert b"DeliverNoticeResponse" in window.call("KFDA", "DeliverNotice", one)
+    story.tick()
+    assert str(requirement(story).valid_until) == "2026-11-21"
+    story.clock.forward(hours=24)
+    name(story, "ON-TIME")
+    assert used_of(story, NUMBER) == {"KGM": "40"}
+    story.clock.forward(hours=24)
+    name(story, "LATE")
+    (problem,) = story.result().findall("{*}Problem")
+    assert (problem.get("id"), "valid until 2026-11-21" in (problem.text or "")) == ("GW412", True)
+    assert used_of(story, NUMBER) == {"KGM": "40"}
+
+
 def test_a_later_certificate_revokes(story: Story) -> None:
     window = Window(story)
     window.call("KFDA", "DeliverNotice", certificate((1, "100", "")))

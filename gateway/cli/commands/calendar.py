@@ -16,6 +16,7 @@ from gateway.calendars import (
     check_calendar_file,
     make_timetable,
 )
+from gateway.cli.mapping_folder import load_mappings, mapping_path_option
 from gateway.cli.named_files import read_file
 from gateway.cli.need_rules import DAY
 from gateway.cli.result_output import (
@@ -85,10 +86,14 @@ def _describe_day(calendar: WorkingCalendar, day: date) -> dict[str, Any]:
 
 @verb
 @click.argument("file", type=FILE, help="a calendar or terms as CSV; nothing is loaded")
+@mapping_path_option()
 @json_option()
 def check_calendar(arguments: Arguments) -> int:
-    """Print what a file says, or every mistake; return 1 where it has some."""
-    bundle = load_shipped_rules().bundle
+    """Print what a file says, or every mistake; return 1 where it has some.
+
+    It may name the organisations and documents of the mappings at ``--path``.
+    """
+    bundle = load_shipped_rules().bundle if arguments.path is None else load_mappings(arguments.path)
     edition = read_edition_or_end(arguments, read_file(arguments.file), bundle, "it would not be loaded")
     told = describe_edition(edition)
     if arguments.json:

@@ -15,6 +15,7 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import GatewayError
 from gateway.harmonize import (
     PROOFS,
+    MappingBundle,
     ProofFinding,
     ProofReport,
     check_bundle,
@@ -22,6 +23,7 @@ from gateway.harmonize import (
     make_fault_finding,
 )
 from gateway.hub import load_status_codes
+from gateway.needs import KnownDocument, load_need_rules
 
 __all__ = ["check_mappings"]
 
@@ -60,12 +62,25 @@ def _prove_mapping_folder(
         bundle = load_bundle(folder, faults)
     except GatewayError as error:
         return make_fault_finding(error)
-    try:
-        load_status_codes(folder)
-    except GatewayError as error:
-        faults.append(error)
+    for check in (lambda: load_status_codes(folder), lambda: _check_laws(folder, bundle)):
+        try:
+            check()
+        except GatewayError as error:
+            faults.append(error)
     found = [make_fault_finding(error) for error in faults]
     return check_bundle(bundle, samples=samples, seed=seed, faults=found, tell=bar.advance_to)
+
+
+def _check_laws(folder: Traversable, bundle: MappingBundle) -> None:
+    """Raise GW512 for rules of need that cannot be read; a folder without them has the shipped ones."""
+    if not folder.joinpath("needs", "laws.csv").is_file():
+        return
+    documents = bundle.documents.values()
+    known = [KnownDocument(one.id, one.organisation, one.direction, one.laws) for one in documents]
+    try:
+        load_need_rules(folder, known)
+    except GatewayError as error:
+        raise GatewayError(error.problem, error.detail, f"needs/{error.location}") from error
 
 
 def _describe_report(report: ProofReport) -> dict[str, Any]:
