@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from lxml import etree
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
 from gateway.cases import CaseOutcome, DecidedRequest, RankedDecision, ReportedProblem, make_result_document
 from gateway.errors import APPLICATION_CANCELLED, CANCELLATION_REFUSED
@@ -80,6 +80,7 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
         own = make_standing_decisions(rows, list_standing_numbers(asked))
         if _is_current_conclusion(told, case, (*own, *list_outside_decisions(conn, case_id)), asked):
             earlier = deliveries.list_by_case(conn, case_id)
+            _give_up_failed_results(conn, earlier, now)
             store_message(
                 conn,
                 hub,
@@ -111,8 +112,18 @@ def _is_current_conclusion(
 
 def _find_earlier_result(earlier: Iterable[Row[Any]]) -> int | None:
     """Return the delivery of the result that this one corrects, unless it failed: results arrive in order."""
-    told = [row for row in earlier if row.agent == "msh" and row.parameters.get("action") == "Result"]
-    return max((row.id for row in told if row.state != "FAILED"), default=None)
+    return max((row.id for row in _list_results(earlier) if row.state != "FAILED"), default=None)
+
+
+def _give_up_failed_results(conn: Connection, earlier: Iterable[Row[Any]], now: datetime) -> None:
+    """Cancel the earlier results that failed: nobody can send one behind the result that replaces it."""
+    for row in _list_results(earlier):
+        if row.state == "FAILED":
+            deliveries.give_up_delivery(conn, row.id, now, "conclude", "a later result replaces it")
+
+
+def _list_results(told: Iterable[Row[Any]]) -> list[Row[Any]]:
+    return [row for row in told if row.agent == "msh" and row.parameters.get("action") == "Result"]
 
 
 def _make_result_document(facts: CaseSnapshot, now: datetime) -> etree._Element:

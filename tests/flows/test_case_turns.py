@@ -64,6 +64,19 @@ def test_what_is_said_after_a_withdrawal_does_not_keep_its_result_back(engine: E
     run(Story(engine), events)
 
 
+def test_a_result_that_failed_is_not_sent_behind_a_later_one(engine: Engine) -> None:
+    """Its time passes before it is sent; an operator requeues it when the case has another one."""
+    events: list[Event] = [
+        ("tick", 0),
+        ("decide", "NPQS", 2, "APPROVED_WITH_CONDITIONS", 3),
+        ("tick", 1),
+        ("decide", "KPTA", 7, "NOT_CONCERNED", -1),
+        ("decide", "KFDA", 8, "APPROVED_WITH_CONDITIONS", -9),
+        ("withdraw", "KPTA"),
+    ]
+    run(Story(engine), events)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("block", range(10))
 def test_many_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templates, block: int) -> None:
