@@ -50,6 +50,7 @@ OF_A_HOME = re.compile(r"pki/[\w.-]+\.(pem|der)")
 # Names of other products, of examples that a page makes itself, and of files that a user makes.
 FOREIGN = {
     # the types of events, which are written with the names of what happened in small letters
+    "agreements.md": {"FragmentSize", "JoinInterval", "RoutingProperties"},
     "api.md": {"customs_accepted", "customs_error", "clearance_refused", "clearance_cancelled"},
     "decisions/0026-own-code-or-library.md": {
         "RSGIHTTPScope",

@@ -307,7 +307,8 @@ class DeliveryWorker:
             with write_transaction(self._engine, "delivery.upkeep") as conn:
                 upkeep.reclaim_lost_leases(conn, now, self._name, crashes)
                 upkeep.requeue_unreceipted(conn, now, self._name)
-        if due.lost or due.expired:
+        # What was requeued just now may be over too.
+        if due.lost or due.late or due.expired:
             self._end_hopeless_deliveries(now)
         if self._schedule is not None:
             self._schedule.queue_due_periods(now)

@@ -8,6 +8,21 @@ from __future__ import annotations
 
 from gateway.errors.problem import Problem
 
+FRAGMENT_SPACE = Problem(
+    id="GW342",
+    title="no space for a message in fragments",
+    meaning="There is no space for all fragments of a message, so none of them is taken.",
+    cause=(
+        "As many messages of this sender are incomplete as its P-Mode allows (`open_groups`), or the disk "
+        "lacks space for the size that the message states."
+    ),
+    remedy="Send the message again, as another group, when those before it are complete.",
+    ebms3="EBMS:0054",
+    soap="Server",
+    http=500,
+    retry=True,
+)
+
 FRAGMENT_MALFORMED = Problem(
     id="GW350",
     title="fragment of a message malformed",
@@ -53,19 +68,4 @@ FRAGMENT_MISSING = Problem(
     ebms3="EBMS:0051",
     soap="Client",
     http=500,
-)
-
-FRAGMENT_SPACE = Problem(
-    id="GW342",
-    title="no space for a message in fragments",
-    meaning="There is no space for all fragments of a message, so none of them is taken.",
-    cause=(
-        "As many messages of this sender are incomplete as its P-Mode allows (`open_groups`), or the disk "
-        "lacks space for the size that the message states."
-    ),
-    remedy="Send the message again, as another group, when those before it are complete.",
-    ebms3="EBMS:0054",
-    soap="Server",
-    http=500,
-    retry=True,
 )

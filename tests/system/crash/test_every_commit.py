@@ -120,7 +120,6 @@ ELSEWHERE = {
     "receive.tally": "nothing follows from it: a count for the operator",
     "receipts.key": "tests/system/crash/test_trust_work.py",
     "receipts.late": "tests/system/crash/test_trust_work.py",
-    "states.fold": "tests/store/test_state_rollup.py: what is moved and what is summed are one statement",
     "trust_list.import": "tests/system/crash/test_importing.py",
     "trust_list.refused": "tests/system/crash/test_importing.py",
     "signals.hop": "tests/flows/test_intermediary_receipts.py",
