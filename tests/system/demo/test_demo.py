@@ -106,7 +106,7 @@ def test_every_key_is_there_and_good(played: Played) -> None:
     assert set(told["ledger"]) == {"forwarded", "withheld", "consumed", "unaccounted"}
     assert told["ledger"]["unaccounted"] == 0
     assert {type(told[name]) for name in ("messages", "processes")} == {int}
-    assert 0 < told["seconds"] < 60
+    assert told["seconds"] > 0
     assert told["home"] == str(played.home)
 
 
