@@ -177,18 +177,16 @@ def _name_keys(keys: Path, party: str) -> list[str]:
 def _serve_phase4(program: Path, keys: Path, folder: Path) -> Iterator[int]:
     words = ["serve", "--port", "0", "--no-store", *_name_keys(keys, "phase4-peer")]
     with (folder / "phase4.log").open("wb") as log:
-        process = subprocess.Popen(
-            [program / "phase4-peer", *words], stdout=subprocess.PIPE, stderr=log, text=True
-        )
-        try:
-            assert process.stdout is not None
-            ready = process.stdout.readline().split()
-            if ready[:1] != ["READY"]:
-                raise RuntimeError(f"phase4 did not start: {(folder / 'phase4.log').read_text()[-2000:]}")
-            yield int(ready[1])
-        finally:
-            process.terminate()
-            process.wait(60)
+        command = [program / "phase4-peer", *words]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+            try:
+                assert process.stdout is not None
+                ready = process.stdout.readline().split()
+                if ready[:1] != ["READY"]:
+                    raise RuntimeError(f"phase4 did not start: {(folder / 'phase4.log').read_text()[-2000:]}")
+                yield int(ready[1])
+            finally:
+                process.terminate()
 
 
 if __name__ == "__main__":
