@@ -29,6 +29,7 @@ from gateway.cli.demo_payments import (
 )
 from gateway.cli.registration import load_agreement, read_party_id, register_certificate
 from gateway.config import Settings, load_settings
+from gateway.conformance.partners import read_membership
 from gateway.errors import MISUSE, UNREACHABLE, GatewayError
 from gateway.hub import build_engine
 from gateway.hub import get_current_time as clock
@@ -248,8 +249,8 @@ class Stage:
                 ("--agency", code, "--hub", f"{self.hub_url}/soap/agency", "--plan", str(plan)),
             )
         self._start_one_partner("customs", "customs", ())
-        # Without an endpoint it runs no server.
-        if "{broker}" in self.cast.agreement:
+        # Where it pulls everything it runs no server.
+        if read_membership(self.partner("broker"), "broker").awaits_posts:
             self._start_one_partner("broker", "broker", ())
         if self.cast.tariffs:
             words = list_provider_words(self.home, self.ports[PROVIDER], self.hub_url)
