@@ -51,7 +51,7 @@ def read_partner_answer(wrapper: etree._Element) -> PartnerAnswer:
 
 
 def _read_notice(element: etree._Element) -> Notice:
-    deadline = _find_child_text(element, "Deadline")
+    deadline, last_day = (_find_child_text(element, name) for name in ("Deadline", "ValidUntil"))
     return Notice(
         number=_read_required_text(element, "NoticeNumber"),
         issued_at=parse_instant(_read_required_text(element, "IssuedAt")),
@@ -61,6 +61,7 @@ def _read_notice(element: etree._Element) -> Notice:
         pointers=tuple(collapse_whitespace(one.text or "") for one in _list_children(element, "Pointer")),
         deadline=None if deadline is None else parse_instant(deadline),
         fee=_read_fee(element),
+        valid_until=None if last_day is None else date.fromisoformat(last_day),
     )
 
 

@@ -392,6 +392,7 @@ def _make_notice_row(request: Row[Any], notice: Notice) -> NewNotice:
         decisions=(
             *sorted({repr(one) for one in notice.decisions}),
             *([repr(notice.fee)] if notice.fee else []),
+            *([f"valid until {notice.valid_until}"] if notice.valid_until else []),
         ),
     )
 

@@ -144,7 +144,8 @@ def join_waiting_cases(conn: Connection, numbers: Iterable[str], cause: str, now
 
 def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:
     content = (notice.number, notice.issued_at.astimezone(UTC), notice.status_code,
-               sorted(repr(one) for one in notice.decisions))  # fmt: skip
+               sorted(repr(one) for one in notice.decisions),
+               *([notice.valid_until.isoformat()] if notice.valid_until else []))  # fmt: skip
     digest = hashlib.sha256(repr((agency, requirement, content)).encode()).hexdigest()
     return [
         NewRequirementResult(

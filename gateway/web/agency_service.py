@@ -5,7 +5,7 @@ A test compares types and operations with ``wsdl/hub-agency.wsdl``.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final, Protocol
 
 from lxml import etree
@@ -175,6 +175,7 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
         Pointer=make_repeatable(Pointer),
         Deadline=make_optional(Instant),
         Fee=FeeElement.customize(min_occurs=0),
+        ValidUntil=make_optional(Day),
     )
     def submit_decision(
         ctx: Any,  # noqa: N805
@@ -189,6 +190,7 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
         pointers: list[str] | None,
         deadline: datetime | None,
         fee: Any,
+        valid_until: date | None,
     ) -> None:
         """Handle decisions, a fee, or another new state of the request."""
         notice = Notice(
@@ -201,6 +203,7 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
             deadline=deadline,
             receipt_number=None if receipt is None else collapse_whitespace(receipt),
             fee=None if fee is None else _make_fee(ctx, fee),
+            valid_until=valid_until,
         )
         said = AgencyCallback(
             notice,

@@ -58,7 +58,7 @@ NOTICE = """<Answer><Notice><NoticeNumber> N-1 </NoticeNumber>
 <condition>keep  dry</condition><condition>b</condition></Decision>
 <Decision><item>2</item><law>70</law><decision>NOT_CONCERNED</decision></Decision>
 <Text> 확인 </Text><Pointer>42A/67A[1]/68A[2]</Pointer>
-<Deadline>2026-12-01T00:00:00Z</Deadline></Notice></Answer>"""
+<Deadline>2026-12-01T00:00:00Z</Deadline><ValidUntil>2027-02-28</ValidUntil></Notice></Answer>"""
 
 
 ENVELOPE_12 = b'<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Body/></s:Envelope>'
@@ -125,6 +125,7 @@ def test_a_notice_becomes_values() -> None:
         text=" 확인 ",
         pointers=("42A/67A[1]/68A[2]",),
         deadline=datetime(2026, 12, 1, tzinfo=UTC),
+        valid_until=date(2027, 2, 28),
     )
 
 

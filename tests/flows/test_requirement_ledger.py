@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,6 +17,7 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves
 from gateway.hub import inspect_submission, make_inspection_rules
 from gateway.hub.admit import admit_submission
@@ -176,10 +177,17 @@ def test_a_declaration_cannot_use_less_than_nothing(story: Story) -> None:
     assert [(one, pointer) for one, pointer, _ in told(story)] == [("GW404", USED)]
 
 
-def decide(story: Story, quantity: str, code: DecisionCode, notice: str, number: str = "K-77") -> None:
+def decide(
+    story: Story,
+    quantity: str,
+    code: DecisionCode,
+    notice: str,
+    number: str = "K-77",
+    until: date | None = None,
+) -> None:
     decision = Decision(ITEMS["KFDA"], LAWS["KFDA"], code, number, None, Decimal(quantity), "KGM")
     status = "R04" if code is DecisionCode.REJECTED else "R01"
-    said = Notice(notice, story.clock(), status, (decision,))
+    said = Notice(notice, story.clock(), status, (decision,), valid_until=until)
     apply_call_back(story.hub, "KFDA", AgencyCallback(said, story.number_of("KFDA")))
 
 
@@ -290,6 +298,20 @@ def test_a_correction_takes_the_quantity_again_after_the_last_day(story: Story) 
     story.clock.forward(seconds=2 * 86400)
     story.decide("KPTA", DecisionCode.APPROVED, number="N2")
     assert used_of(story, "C-1") == {"KGM": "30"}
+
+
+def test_a_decision_states_the_last_day_and_a_repeat_states_no_other(story: Story) -> None:
+    story.submit(story.submission())
+    story.tick()
+    last = story.clock().date()
+    decide(story, "30", DecisionCode.APPROVED, "N1", until=last)
+    decide(story, "30", DecisionCode.APPROVED, "N1", until=last)
+    with pytest.raises(GatewayError) as caught:
+        decide(story, "30", DecisionCode.APPROVED, "N1", until=last + timedelta(days=1))
+    assert caught.value.problem.id == "GW702"
+    story.clock.forward(seconds=2 * 86400)
+    declare(story, "D1", (1, "K-77", "1", "KGM"))
+    assert [(one, f"until {last}" in words) for one, _, words in told(story)] == [("GW412", True)]
 
 
 def test_an_amendment_does_not_claim_for_rejected_items(story: Story) -> None:

@@ -117,7 +117,7 @@ def test_the_comparison_looks_at_something() -> None:
     decision = wrapper(OURS, "SubmitDecision")
     assert list(decision) == [
         "ApplicationNumber", "RequirementNumber", "NoticeNumber", "IssuedAt", "StatusCode", "Decision",
-        "ReceiptNumber", "Text", "Pointer", "Deadline", "Fee",
+        "ReceiptNumber", "Text", "Pointer", "Deadline", "Fee", "ValidUntil",
     ]  # fmt: skip
     times, members = decision["Decision"]
     assert times == ("0", "unbounded")

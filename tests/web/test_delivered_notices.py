@@ -92,7 +92,8 @@ def write_call(said: AgencyCallback) -> str:
     text += "".join(f"<Decision>{write_decision(one)}</Decision>" for one in notice.decisions)
     text += write_element("ReceiptNumber", notice.receipt_number) + write_element("Text", notice.text)
     text += "".join(write_element("Pointer", one) for one in notice.pointers)
-    return text + write_element("Deadline", notice.deadline and notice.deadline.isoformat())
+    text += write_element("Deadline", notice.deadline and notice.deadline.isoformat())
+    return text + write_element("ValidUntil", notice.valid_until)
 
 
 def write_decision(one: Decision) -> str:
