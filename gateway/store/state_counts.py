@@ -14,36 +14,28 @@ from gateway.store.state_rollup import sum_states
 __all__ = ["count_states"]
 
 Labels = tuple[tuple[str, str], ...]
-#: The names of both labels of each measure of the roll-up, in the order in which they are shown.
-_LABELS: Final = {
-    "messages": ("direction", "state"),
-    "cases": ("outcome", "state"),
-    "requests": ("agency", "state"),
-    "deliveries": ("lane", "state"),
-    "problems": ("problem", "state"),
-}
-_METRICS: Final = {
-    "messages": "gateway_messages",
-    "cases": "gateway_cases",
-    "requests": "gateway_requests",
-    "deliveries": "gateway_deliveries",
-    "problems": "gateway_delivery_problems",
+#: The metric of each measure of the roll-up, and its labels in the order in which they are shown: the
+#: name of each, and the column that has its value.
+_METRICS: Final[Mapping[str, tuple[str, tuple[tuple[str, str], ...]]]] = {
+    "messages": ("gateway_messages", (("direction", "label"), ("state", "state"))),
+    "cases": ("gateway_cases", (("state", "state"), ("outcome", "label"))),
+    "requests": ("gateway_requests", (("agency", "label"), ("state", "state"))),
+    "deliveries": ("gateway_deliveries", (("lane", "label"), ("state", "state"))),
+    "problems": ("gateway_delivery_problems", (("problem", "label"), ("state", "state"))),
 }
 
 
 def count_states(conn: Connection) -> Mapping[str, Mapping[Labels, float]]:
     """Return the counts of each measure by their labels."""
-    counted: dict[str, dict[Labels, float]] = {measure: {} for measure in _METRICS}
+    counted: dict[str, dict[Labels, float]] = {metric: {} for metric, _ in _METRICS.values()}
     for row in sum_states(conn):
-        values = dict(zip(_LABELS[row.measure], (row.label, row.state), strict=True))
-        if row.measure == "cases":
-            values = {"state": row.state, "outcome": row.label}
-        counted[row.measure][tuple(values.items())] = float(row.number)
-    aside = counted["problems"].get((("problem", PUT_ASIDE.id), ("state", "FAILED")), 0.0)
+        metric, labels = _METRICS[row.measure]
+        values = tuple((name, getattr(row, column)) for name, column in labels)
+        counted[metric][values] = float(row.number)
+    aside = counted["gateway_delivery_problems"].get((("problem", PUT_ASIDE.id), ("state", "FAILED")), 0.0)
     return {
-        **{_METRICS[measure]: found for measure, found in counted.items() if measure != "problems"},
+        **counted,
         "gateway_deliveries_put_aside": {(): aside},
-        _METRICS["problems"]: counted["problems"],
         "gateway_refusals": {
             (("problem", problem),): float(number)
             for problem, number in refusal_counts.count_by_problem(conn).items()
