@@ -45,21 +45,18 @@ _ACTOR = "local"
 _Task = Callable[[Hub, DeliveryLease, FinishLease], None]
 
 
-def _run_admission(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    admit_submission(hub, int(lease.subject_id), finish)
+def _run_by_id(task: Callable[[Hub, int, FinishLease], object]) -> _Task:
+    """Return the task that is given the row id of its subject, and nothing else."""
+
+    def run(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+        task(hub, int(lease.subject_id), finish)
+
+    return run
 
 
 def _run_conclusion(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     told = Conclusion(str(lease.id), lease.parameters.get("rests_on"))
     conclude_case(hub, int(lease.subject_id), told, finish)
-
-
-def _run_notification(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    notify_applicant(hub, int(lease.subject_id), finish)
-
-
-def _run_end_of_hold(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    end_hold(hub, int(lease.subject_id), finish)
 
 
 def _run_waking(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
@@ -72,14 +69,6 @@ def _run_hold_notice(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> Non
 
 def _run_join(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     join_requirements(hub, int(lease.subject_id), lease.parameters.get("changed"), finish)
-
-
-def _run_customs_news(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    tell_customs_news(hub, int(lease.subject_id), finish)
-
-
-def _run_late_decision(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    tell_late_decision(hub, int(lease.subject_id), finish)
 
 
 def _run_key_probe(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
@@ -104,41 +93,25 @@ def _run_fee_notice(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None
     notify_of_fee(hub, int(lease.subject_id), said, finish)
 
 
-def _run_payment_note(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    tell_agency_of_payment(hub, int(lease.subject_id), finish)
-
-
-def _run_fragment_join(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    join_fragments(hub, int(lease.subject_id), finish)
-
-
-def _run_fragment_end(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    expire_fragments(hub, int(lease.subject_id), finish)
-
-
-def _run_fragment_drop(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    drop_fragments(hub, int(lease.subject_id), finish)
-
-
 _TASKS: Final[dict[str, _Task]] = {
-    "admit": _run_admission,
+    "admit": _run_by_id(admit_submission),
     "conclude": _run_conclusion,
-    "notify": _run_notification,
-    "end_hold": _run_end_of_hold,
+    "notify": _run_by_id(notify_applicant),
+    "end_hold": _run_by_id(end_hold),
     "tell_hold": _run_hold_notice,
     "wake": _run_waking,
     "join": _run_join,
-    "customs_notice": _run_customs_news,
-    "late_decision": _run_late_decision,
+    "customs_notice": _run_by_id(tell_customs_news),
+    "late_decision": _run_by_id(tell_late_decision),
     "key": _run_key_probe,
     "receipt": _run_late_receipt,
     "failure": _run_delivery_failure,
     "remind": _run_reminder,
     "fee": _run_fee_notice,
-    "tell_payment": _run_payment_note,
-    "join_fragments": _run_fragment_join,
-    "expire_fragments": _run_fragment_end,
-    "drop_fragments": _run_fragment_drop,
+    "tell_payment": _run_by_id(tell_agency_of_payment),
+    "join_fragments": _run_by_id(join_fragments),
+    "expire_fragments": _run_by_id(expire_fragments),
+    "drop_fragments": _run_by_id(drop_fragments),
 }
 
 
