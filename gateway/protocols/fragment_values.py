@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from gateway.message_model import MessageProperty
@@ -78,4 +78,4 @@ class GroupTally:
         source = stated.pop("source")
         properties = tuple(MessageProperty(**one) for one in data["properties"])
         header = FragmentHeader(**stated, source=SourceType(**source) if source else None)
-        return replace(cls(**{**data, "stated": header}), properties=properties)
+        return cls(**{**data, "stated": header, "properties": properties})

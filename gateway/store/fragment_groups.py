@@ -18,6 +18,7 @@ from gateway.store import messages
 from gateway.store.engine import read_transaction
 from gateway.store.fragment_tables import fragment_groups, fragments
 from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.row_values import collect_values
 from gateway.store.tables import message_payloads
 
 __all__ = [
@@ -83,8 +84,7 @@ def lock_by_name(conn: Connection, from_party: str, group_id: str) -> Row[Any] |
 
 def open_group(conn: Connection, group: NewGroup, at: datetime) -> Row[Any]:
     """Open a group, or lock the one that another fragment has opened meanwhile; return it."""
-    row = {name: getattr(group, name) for name in NewGroup.__dataclass_fields__}
-    _INSERT.insert_one(conn, row | {"state": "OPEN", "opened_at": at})
+    _INSERT.insert_one(conn, collect_values(group) | {"state": "OPEN", "opened_at": at})
     found = lock_by_name(conn, group.from_party, group.group_id)
     assert found is not None  # it was inserted here, or before
     return found

@@ -36,6 +36,16 @@ _GROUP: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment/mf:GroupId"
 
 
 @dataclass(frozen=True, slots=True)
+class _AgreedFragment:
+    """The header of a fragment, the name of its sender, and what is agreed of such messages."""
+
+    header: FragmentHeader
+    sender: str
+    pmode: PMode
+    terms: SplittingTerms
+
+
+@dataclass(frozen=True, slots=True)
 class FragmentPlace:
     """The place of a fragment that may be stored: its locked group, and what is then known of that.
 
@@ -61,21 +71,21 @@ def find_fragment_place(
 
     A problem may have refused the group: the caller commits that.
     """
-    header, pmode, sender = _require_fragment(arrival, unit)
-    now = arrival.context.now
-    row = fragment_groups.lock_by_name(conn, sender, header.group)
+    fragment = _require_fragment(arrival, unit)
+    header, now = fragment.header, arrival.context.now
+    row = fragment_groups.lock_by_name(conn, fragment.sender, header.group)
     if row is None:
-        lack = _find_lack(conn, arrival, sender, header)
+        lack = _find_lack(conn, arrival.hub, fragment)
         if lack is not None:
             return lack
-        row = _open_group(conn, (arrival.protocol.name, sender), header, pmode, now)
+        row = _open_group(conn, arrival.protocol.name, fragment, now)
     if row.state == "REFUSED":
         detail = "another fragment of this group was refused"
         return GatewayError(FRAGMENT_CONTRADICTED, detail, _GROUP, code="EBMS:0040")
-    if messages.find_by_message_id(conn, "in", sender, unit.message_id) is not None:
+    if messages.find_by_message_id(conn, "in", fragment.sender, unit.message_id) is not None:
         return FragmentPlace(row.id, header, None)
     try:
-        return FragmentPlace(row.id, header, _tally(conn, arrival, row, header))
+        return FragmentPlace(row.id, header, _tally(conn, arrival, row, fragment))
     except GatewayError as problem:
         # What another key of the sender has signed is refused by itself, and so is what comes after the end.
         if row.state == "OPEN" and problem.problem is not SIGNER_MISMATCH and not problem.problem.ours:
@@ -83,24 +93,19 @@ def find_fragment_place(
         return problem
 
 
-def _require_fragment(arrival: ReceivedMessage, unit: UserMessage) -> tuple[FragmentHeader, PMode, str]:
+def _require_fragment(arrival: ReceivedMessage, unit: UserMessage) -> _AgreedFragment:
     header, pmode = arrival.opened.fragment, arrival.opened.pmode
     if header is None or pmode is None or pmode.splitting is None:
         raise GatewayError(OUR_MISTAKE, "nothing is agreed of splitting")
-    return header, pmode, arrival.context.get_party_name(unit.sender)
+    return _AgreedFragment(header, arrival.context.get_party_name(unit.sender), pmode, pmode.splitting)
 
 
-def _find_lack(
-    conn: Connection, arrival: ReceivedMessage, sender: str, header: FragmentHeader
-) -> GatewayError | None:
+def _find_lack(conn: Connection, hub: Hub, fragment: _AgreedFragment) -> GatewayError | None:
     """Return the problem for which no new group is opened, None where there is room for one."""
-    pmode = arrival.opened.pmode
-    assert pmode is not None
-    assert pmode.splitting is not None
-    if fragment_groups.count_open_groups(conn, sender) >= pmode.splitting.open_groups:
-        detail = f"{pmode.splitting.open_groups} messages of this sender are incomplete"
-        return GatewayError(FRAGMENT_SPACE, detail, _GROUP)
-    return _find_shortage(arrival.hub, header)
+    most = fragment.terms.open_groups
+    if fragment_groups.count_open_groups(conn, fragment.sender) >= most:
+        return GatewayError(FRAGMENT_SPACE, f"{most} messages of this sender are incomplete", _GROUP)
+    return _find_shortage(hub, fragment.header)
 
 
 def _find_shortage(hub: Hub, header: FragmentHeader) -> GatewayError | None:
@@ -110,33 +115,33 @@ def _find_shortage(hub: Hub, header: FragmentHeader) -> GatewayError | None:
     return None if shortage is None else GatewayError(FRAGMENT_SPACE, shortage.detail, _GROUP)
 
 
-def _open_group(
-    conn: Connection, origin: tuple[str, str], header: FragmentHeader, pmode: PMode, now: datetime
-) -> Any:
+def _open_group(conn: Connection, protocol: str, fragment: _AgreedFragment, now: datetime) -> Any:
     """Open a group, and queue the task that ends it where fragments are missing for too long."""
-    protocol, sender = origin
-    assert pmode.splitting is not None
-    expires_at = now + timedelta(seconds=pmode.splitting.join_interval)
-    group = NewGroup(header.group, sender, protocol, pmode.agreement, pmode.id, expires_at)
+    expires_at = now + timedelta(seconds=fragment.terms.join_interval)
+    group = NewGroup(
+        fragment.header.group,
+        fragment.sender,
+        protocol,
+        fragment.pmode.agreement,
+        fragment.pmode.id,
+        expires_at,
+    )
     row = fragment_groups.open_group(conn, group, now)
     key = f"fragments-end:{row.id}"
     enqueue_task(conn, "expire_fragments", ("fragments", row.id), key, now, due_at=row.expires_at)
     return row
 
 
-def _tally(conn: Connection, arrival: ReceivedMessage, row: Any, header: FragmentHeader) -> GroupTally:
+def _tally(conn: Connection, arrival: ReceivedMessage, row: Any, fragment: _AgreedFragment) -> GroupTally:
     """Return what is known of a group with one more fragment; raise what it contradicts."""
-    pmode = arrival.opened.pmode
-    assert pmode is not None
-    assert pmode.splitting is not None
-    if pmode.id != row.pmode_id:
+    if fragment.pmode.id != row.pmode_id:
         detail = f"the first fragment was of P-Mode {row.pmode_id}"
         raise GatewayError(FRAGMENT_CONTRADICTED, detail, _GROUP, code="EBMS:0053")
     tally = None if row.tally is None else GroupTally.from_json(row.tally)
-    most = get_largest_message(arrival.hub, pmode.splitting)
-    known = fragment_groups.has_number(conn, row.id, header.number)
+    most = get_largest_message(arrival.hub, fragment.terms)
+    known = fragment_groups.has_number(conn, row.id, fragment.header.number)
     found = arrival.protocol.tally_opened_fragment(tally, arrival.opened, most, known=known)
-    shortage = _find_shortage(arrival.hub, header)
+    shortage = _find_shortage(arrival.hub, fragment.header)
     if shortage is not None:
         raise shortage
     return found
