@@ -194,6 +194,20 @@ def test_a_refund_is_kept_until_the_provider_tells_of_the_payment(story: Story, 
     assert [row.state for row in fees_of(story, "NPQS")] == ["REFUNDED"]
 
 
+def test_a_number_is_levied_once_however_often_its_end_came_before(story: Story, provider: Provider) -> None:
+    hold(story)
+    for name, code in (("N1", "Y06"), ("N2", "Y06")):
+        story.hear("NPQS", notice(story, name, code, payment_notice="N-1"))
+    story.hear("NPQS", notice(story, "N3", "Y05", money=KRW, payment_notice="N-1"))
+    with pytest.raises(GatewayError) as refused:
+        story.hear("NPQS", notice(story, "N4", "Y05", money=EUROS, payment_notice="N-1"))
+    assert (refused.value.problem, refused.value.location) == (FEE_WRONG, "Fee/PaymentNotice")
+    assert [(row.state, row.amount) for row in fees_of(story, "NPQS")] == [
+        ("CANCELLED", KRW.digits),
+        ("CANCELLED", None),
+    ]
+
+
 def test_one_refund_has_one_number_of_the_provider(story: Story, provider: Provider) -> None:
     number = f"{hold(story)}-F01"
     pay(story, number)

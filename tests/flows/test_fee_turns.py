@@ -48,6 +48,14 @@ ODD: dict[str, list[FeeEvent]] = {
     "a levy behind its former cancellation is due": [
         ("cancel", "K-1", 0, -9), ("levy", "K-1", 1, 0, False), ("tick", 1), ("pay", "K-1", "a", 0),
     ],
+    "a cancellation behind a former confirmation, both before the levy, is not lost": [
+        ("confirm", "K-1", 0, -9), ("cancel", "K-1", 1, 3), ("levy", "K-1", 2, 1, False), ("tick", 1),
+        ("pay", "K-1", "a", 0), ("refund", "K-1", 3, None),
+    ],
+    "what ended before its levy came is given back elsewhere": [
+        ("confirm", "K-1", 0, 6), ("levy", "K-1", 1, -3, True), ("refund", "K-1", 2, None),
+        ("refund", "K-1", 3, 3), ("cancel", "K-1", 4, 9), ("refund", "K-1", 5, 2),
+    ],
 }  # fmt: skip
 
 

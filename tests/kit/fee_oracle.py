@@ -31,6 +31,8 @@ class FeeModel:
     counted: str | None = None
     paid: dict[str, Decimal] = field(default_factory=dict)
     back: dict[str, Decimal] = field(default_factory=dict)
+    #: Whether it can be paid at the provider; what ended before its levy came is paid elsewhere, if at all.
+    payable: bool = True
     #: What the agency gave back before the provider told of the payment.
     promised: Decimal = _NOTHING
 
@@ -50,6 +52,7 @@ class FeeModel:
         """It is due, unless its end was said before, and issued after it."""
         self.levied_at = at
         self.ended_at, self.state = next((one for one in self.early if one[0] >= at), (None, "DUE"))
+        self.payable = self.state == "DUE"
 
     def cancel(self, at: datetime) -> None:
         """Its agency, or an operator, demands it no more: what was paid goes back."""
@@ -77,7 +80,7 @@ class FeeModel:
         """The agency gives back all that is left, or a part; return the problem that it must get."""
         if self.state == "DUE":
             return "GW711"
-        if self.state == "CANCELLED" and self.counted is None:
+        if not self.payable or (self.state == "CANCELLED" and self.counted is None):
             return None
         wanted = self.left if amount is None else amount
         if wanted > self.left:
@@ -87,7 +90,7 @@ class FeeModel:
 
     def _give_back(self, amount: Decimal) -> None:
         if self.counted is None:
-            self.promised += amount
+            self.promised += amount if self.payable else _NOTHING
         else:
             self.back[self.counted] = self.back.get(self.counted, _NOTHING) + amount
 

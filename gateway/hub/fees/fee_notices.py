@@ -54,18 +54,22 @@ def _levy(
 ) -> None:
     notice, code = said
     levied = fees.list_by_request(conn, request.id)
-    known = _find_early_end(levied, notice, code)
     new = _make_fee(hub, request, said, len(levied) + 1)
+    _check_unused(request, levied, new.payment_notice)
+    known = _find_early_end(levied, notice, code)
     if known is not None:
         named = {"amount": new.amount, "currency": new.currency, "due_on": new.due_on}
         fees.change_fee(conn, known.id, **named, levied_at=new.levied_at, refundable=new.refundable)
         record_fee_step(conn, known, "levied", now, notice=notice.number)
         return
-    number = new.payment_notice
+    levy_fee(conn, new, now, ordered=hub.payments.provided)
+
+
+def _check_unused(request: Row[Any], levied: Sequence[Row[Any]], number: str) -> None:
+    """Raise GW711 for a payment notice number under which a fee was levied before."""
     if number and any(one.payment_notice == number and not _is_early_end(one) for one in levied):
         detail = f"payment notice {number} has levied a fee of {request.number} before"
         raise GatewayError(FEE_WRONG, detail, "Fee/PaymentNotice")
-    levy_fee(conn, new, now, ordered=hub.payments.provided)
 
 
 def _find_early_end(levied: Any, notice: Notice, code: StatusCode) -> Row[Any] | None:
@@ -162,7 +166,8 @@ def _find_concerned(levied: Any, notice: Notice, code: StatusCode, step: FeeStep
     same = [
         one
         for one in levied
-        if not (step == FeeStep.REFUND and _is_early_end(one))
+        # An end that is kept for its levy is no fee: one that came later may be what the levy meets.
+        if not _is_early_end(one)
         and code.fee_kind in ("", one.kind)
         and (not number or one.payment_notice == number)
         # What the hub levies has the time of another clock.
