@@ -106,11 +106,15 @@ class FeeAct:
 
 @dataclass(frozen=True, slots=True)
 class DecisionAct:
-    """Decisions about items under laws; `reason` is kept as evidence."""
+    """Decisions about items under laws; `reason` is kept as evidence.
+
+    `valid_until` is the last day of the certificate whose number they state.
+    """
 
     purpose: DecisionPurpose
     decisions: tuple[Decision, ...]
     reason: str = ""
+    valid_until: date | None = None
 
 
 OfficerAct = ReceiveAct | InformationAct | InspectionAct | FeeAct | DecisionAct
@@ -141,6 +145,9 @@ def describe_act(act: OfficerAct) -> dict[str, Any]:
             content["until"] = None if act.until is None else act.until.isoformat()
         case DecisionAct():
             content = {"decisions": [_describe_decision(one) for one in act.decisions], "reason": act.reason}
+            if act.valid_until is not None:
+                # Only where it is stated: the digest of every other act stays what it was.
+                content["valid_until"] = act.valid_until.isoformat()
     return {"act": get_act_kind(act), **content}
 
 
@@ -197,7 +204,8 @@ def _restore_decisions(one: Mapping[str, Any]) -> OfficerAct:
         )
         for row in one["decisions"]
     )
-    return DecisionAct(DecisionPurpose(one["act"]), said, one["reason"])
+    until = date.fromisoformat(one["valid_until"]) if "valid_until" in one else None
+    return DecisionAct(DecisionPurpose(one["act"]), said, one["reason"], until)
 
 
 def list_unsent_words(act: OfficerAct) -> tuple[str, ...]:
@@ -244,8 +252,11 @@ def build_act_call(
             status = act.status_code
     root = _start_call("SubmitDecision", application_number, notice_number, issued_at)
     _add_text(root, "StatusCode", status)
-    for one in act.decisions if isinstance(act, DecisionAct) else ():
-        _add_decision(root, one)
+    if isinstance(act, DecisionAct):
+        for one in act.decisions:
+            _add_decision(root, one)
+        if act.valid_until is not None:
+            _add_text(root, "ValidUntil", act.valid_until.isoformat())
     return root
 
 

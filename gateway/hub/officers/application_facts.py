@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -19,6 +20,7 @@ from gateway.store import (
     decisions,
     notices,
     officer_acts,
+    requirement_quantities,
     work_claims,
 )
 
@@ -29,7 +31,10 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=
 
 @dataclass(frozen=True, slots=True)
 class ApplicationFacts:
-    """An application as rows: request, case, notices, standing decisions, calls, claim, act under way."""
+    """An application as rows: request, case, notices, standing decisions, calls, claim, act under way.
+
+    `last_day` is that of the certificates which the decisions name, where they have the same one.
+    """
 
     request: Row[Any]
     case: Row[Any]
@@ -38,6 +43,7 @@ class ApplicationFacts:
     calls: Sequence[Row[Any]]
     claim: Row[Any] | None
     open_act: Row[Any] | None
+    last_day: date | None = None
 
     def encode_shown(self) -> bytes:
         """Return what an officer is shown of the application, as octets.
@@ -74,12 +80,21 @@ def read_application_facts(conn: Connection, agency: str, number: str) -> Applic
     stored = make_standing_decisions(
         decisions.list_by_request(conn, request.id), {request.id: request.number}
     )
+    current = tuple(one.decision for one in select_current_decisions(stored))
     return ApplicationFacts(
         request,
         case,
         notices.list_by_request(conn, request.id),
-        tuple(one.decision for one in select_current_decisions(stored)),
+        current,
         console_mailbox.list_by_request(conn, request.id),
         work_claims.find_claim(conn, request.id),
         officer_acts.find_open_act(conn, request.id),
+        _find_last_day(conn, agency, current),
     )
+
+
+def _find_last_day(conn: Connection, agency: str, current: Sequence[Decision]) -> date | None:
+    numbers = {one.number for one in current if one.number}
+    known = requirement_quantities.find_requirements(conn, numbers)
+    days = {row.valid_until for row in known if row.agency == agency}
+    return days.pop() if len(days) == 1 else None

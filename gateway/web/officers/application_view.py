@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -61,7 +61,10 @@ class MailboxCall:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationView:
-    """An application: its rows as values, what must be decided, and the digest of what is shown."""
+    """An application: its rows as values, what must be decided, and the digest of what is shown.
+
+    `last_day` is that of the certificates which the decisions name, where they have the same one.
+    """
 
     request: int
     number: str
@@ -80,6 +83,7 @@ class ApplicationView:
     proposal: ProposalView | None
     calls: tuple[MailboxCall, ...]
     shown: str
+    last_day: date | None
 
 
 def make_application_view(conn: Connection, facts: ApplicationFacts) -> ApplicationView:
@@ -107,6 +111,7 @@ def make_application_view(conn: Connection, facts: ApplicationFacts) -> Applicat
             for row in facts.calls
         ),
         shown=facts.compute_shown_digest(),
+        last_day=facts.last_day,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,13 +13,17 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cases import (
+    Decision,
+    DecisionAct,
     DecisionCode,
     DecisionPurpose,
     InformationAct,
     InspectionAct,
     Notice,
     ReceiveAct,
+    encode_act,
     list_unsent_words,
+    restore_act,
 )
 from gateway.errors import GatewayError
 from gateway.evidence.evidence_log import list_subject_leaves
@@ -234,8 +239,9 @@ def test_an_act_that_was_intended_is_performed_once_after_a_crash(engine: Engine
     seen = story.arrive()
     desk = story.new_desk()
     desk._performer.perform_act = lambda act: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    act = replace(story.decision(), valid_until=date(2027, 2, 28))
     with pytest.raises(KeyboardInterrupt):
-        desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+        desk.perform_act(story.officer("kim"), seen.number, act, seen.shown)
     with read_transaction(engine) as conn:
         (intended,) = officer_acts.list_by_request(conn, seen.request)
     assert intended.state == "INTENDED"
@@ -246,7 +252,20 @@ def test_an_act_that_was_intended_is_performed_once_after_a_crash(engine: Engine
     assert (performed.state, performed.message_id) == ("PERFORMED", intended.message_id)
     call = etree.fromstring(octets_of(story, performed.call_sha256))
     assert call.findtext(".//{*}MessageID") == intended.message_id
+    assert call.findtext(".//{*}ValidUntil") == "2027-02-28"
     assert story.evidence("request", seen.request).count("notice") == 1
+
+
+def test_an_act_without_a_last_day_has_the_digest_that_it_always_had() -> None:
+    said = Decision(1, "08", DecisionCode.APPROVED, "P-1")
+    act = DecisionAct(DecisionPurpose.DECIDE, (said,))
+    assert encode_act("A26000001001N", "s", act) == (
+        b'{"act":"decide","application":"A26000001001N","decisions":[{"conditions":[],"date":null,'
+        b'"decision":"APPROVED","item":1,"law":"08","number":"P-1","quantity":null,"unit":null}],'
+        b'"reason":"","shown":"s"}'
+    )
+    stated = replace(act, valid_until=date(2027, 2, 28))
+    assert restore_act(json.loads(encode_act("A26000001001N", "s", stated))) == stated
 
 
 def test_an_act_counts_though_another_clock_was_ahead(engine: Engine) -> None:

@@ -6,9 +6,10 @@ import re
 from html import unescape
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
-from gateway.store import accounts, write_transaction
+from gateway.store import accounts, read_transaction, write_transaction
+from gateway.store.requirement_tables import requirements
 from gateway.web.server import CERTIFICATE_KEY
 from tests.flows.craft import reference
 from tests.kit.console import Browser, Console
@@ -144,6 +145,14 @@ WRONG = [
     ("decide", {"d0-decision": "APPROVED", "d0-quantity": "1"}, "d0-unit"),
     ("decide", {"d0-decision": "APPROVED", "d0-date": "tomorrow"}, "d0-date"),
     ("decide", {"d0-decision": "APPROVED", "d0-number": "x" * 129}, "d0-number"),
+    ("decide", {"d0-decision": "APPROVED", "valid_until": "2027-02-28"}, "valid_until"),
+    (
+        "decide",
+        {"d0-decision": "NOT_CONCERNED", "d0-number": "P-7", "valid_until": "2027-02-28"},
+        "valid_until",
+    ),
+    ("decide", {"d0-decision": "APPROVED", "d0-number": "P-7", "valid_until": "2026-11-19"}, "valid_until"),
+    ("decide", {"d0-decision": "APPROVED", "d0-number": "P-7", "valid_until": "soon"}, "valid_until"),
     ("decide", {"d0-decision": "APPROVED", "d0-conditions": "a\x00b"}, "d0-conditions"),
     ("inspect", {"status_code": "R01"}, "status_code"),
     ("receive", {"status_code": ""}, "status_code"),
@@ -222,6 +231,47 @@ def test_a_decision_is_corrected_and_revoked_by_who_may(desk):
     assert desk.story.look().status_code == "R03"
 
 
+CERTIFICATE = {"d0-number": "P-7", "d0-quantity": "1950", "d0-unit": "KGM", "valid_until": "2027-02-28"}
+
+
+def last_days(desk: Desk) -> dict[str, str | None]:
+    """Return the last day of each certificate in the ledger."""
+    with read_transaction(desk.story.house.engine) as conn:
+        rows = conn.execute(select(requirements).where(requirements.c.agency == "KFDA")).all()
+    return {row.number: None if row.valid_until is None else row.valid_until.isoformat() for row in rows}
+
+
+def test_a_decision_says_the_last_day_of_its_document(desk):
+    kim, lee = desk.officer("kim"), desk.officer("lee", "approver")
+    preview = fill(kim, desk, "decide", **{"d0-decision": "APPROVED"} | CERTIFICATE).text
+    assert "<dt>Last day of the document</dt><dd>2027-02-28</dd>" in preview
+    assert confirm(kim, desk, "decide", preview).status_code == 302
+    assert last_days(desk) == {"P-7": "2027-02-28"}
+    told = "유효기간: 2027-02-28 (valid until)"
+    assert desk.story.look().decisions[0].conditions == (told,), "the applicant reads it"
+    form = lee.get(f"/console/applications/{desk.number}/acts/correct").text
+    assert 'name="valid_until" value="2027-02-28"' in form, "what stands is not lost by a correction"
+    assert told not in form
+    later = CERTIFICATE | {"d0-conditions": told, "valid_until": "2027-03-31", "reason": "a typing error"}
+    assert decide(lee, desk, "correct", **later).status_code == 302
+    assert last_days(desk) == {"P-7": "2027-03-31"}
+    assert desk.story.look().decisions[0].conditions == ("유효기간: 2027-03-31 (valid until)",)
+    without = CERTIFICATE | {"valid_until": "", "reason": "it has no end"}
+    assert decide(lee, desk, "correct", **without).status_code == 302
+    assert last_days(desk) == {"P-7": None}
+
+
+def test_a_second_officer_approves_the_last_day_that_was_proposed(engine):
+    desk = Desk(engine, four_eyes=True)
+    kim, lee = desk.officer("kim", "approver"), desk.officer("lee", "approver")
+    assert decide(kim, desk, **CERTIFICATE).status_code == 302
+    path = f"/console/applications/{desk.number}/proposal"
+    page = lee.get(path).text
+    assert "<dd>2027-02-28</dd>" in page
+    assert lee.post(path, confirm="session", **hidden(page)).status_code == 302
+    assert last_days(desk) == {"P-7": "2027-02-28"}
+
+
 def test_four_eyes_on_the_pages(engine):
     desk = Desk(engine, four_eyes=True)
     kim, lee = desk.officer("kim", "approver"), desk.officer("lee", "approver")
@@ -286,6 +336,11 @@ def test_alike_applications_are_decided_together(desk):
     form = kim.post("/console/work/batch", number=numbers)
     assert form.status_code == 200
     fields = hidden(form.text) | {"d0-decision": "APPROVED", f"number-{numbers[0]}": "P-1"}
+    nameless = kim.post("/console/work/batch", **fields | {"step": "preview", "valid_until": "2027-02-28"})
+    assert (nameless.status_code, 'id="e-valid_until"' in nameless.text) == (422, True)
+    named = fields | {"step": "preview", "valid_until": "2027-02-28", f"number-{numbers[1]}": "P-2"}
+    both = kim.post("/console/work/batch", **named).text
+    assert both.count("<dt>Last day of the document</dt><dd>2027-02-28</dd>") == 2
     preview = kim.post("/console/work/batch", step="preview", **fields).text
     digests = hidden(preview)["digest"]
     assert len(set(digests)) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -25,7 +26,15 @@ from gateway.cases import (
 from gateway.web.console.form_numbers import read_day, read_moment, read_quantity
 from gateway.web.console.page_translations import translate
 
-__all__ = ["ActForm", "FormContext", "read_act_form", "read_decision_fields"]
+__all__ = [
+    "ActForm",
+    "FormContext",
+    "check_last_day",
+    "read_act_form",
+    "read_decision_fields",
+    "read_last_day",
+    "remove_validity",
+]
 
 _LONGEST_SENTENCE: Final = 4000
 _LONGEST_NUMBER: Final = 128
@@ -33,6 +42,10 @@ _LONGEST_UNIT: Final = 17
 _DIGITS: Final = 18
 _DECIMALS: Final = 6
 _MOST_POINTERS: Final = 200
+#: The condition that tells the applicant the last day of a certificate.
+_VALIDITY: Final = "유효기간: {} (valid until)"
+_IS_VALIDITY: Final = re.compile(re.escape(_VALIDITY).replace(r"\{\}", r"\d{4}-\d\d-\d\d"))
+_APPROVED: Final = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
 
 #: A pair of item and law that is to be decided.
 Pair = tuple[int, str]
@@ -55,6 +68,11 @@ class FormContext:
     codes: Sequence[str]
     now: datetime
     zone: ZoneInfo
+
+    @property
+    def today(self) -> date:
+        """Return the day it is now."""
+        return self.now.astimezone(self.zone).date()
 
 
 def read_act_form(kind: str, values: MultiDict[str, str], context: FormContext) -> ActForm:
@@ -134,17 +152,40 @@ def _read_fee(form: ActForm, values: MultiDict[str, str], context: FormContext) 
 def _read_decisions(
     form: ActForm, values: MultiDict[str, str], context: FormContext, purpose: DecisionPurpose
 ) -> None:
+    # What is revoked has no last day, and a correction may say that it was an earlier one.
+    first = context.today if purpose is DecisionPurpose.DECIDE else date.min
+    until = None if purpose is DecisionPurpose.REVOKE else read_last_day(form, values, first)
     made = [
         one
         for place, pair in enumerate(context.required)
-        if (one := read_decision_fields(form, values, f"d{place}", pair, purpose)) is not None
+        if (one := read_decision_fields(form, values, f"d{place}", pair, purpose, until)) is not None
     ]
+    check_last_day(form, until, made)
     reason = _read_sentence(form, values, "reason")
     if purpose is not DecisionPurpose.DECIDE and not reason:
         form.errors["reason"] = translate("Give the reason.")
     if not made and not form.errors:
         form.errors["d0-decision"] = translate("Decide at least one item.")
-    form.act = DecisionAct(purpose, tuple(made), reason)
+    form.act = DecisionAct(purpose, tuple(made), reason, until)
+
+
+def read_last_day(form: ActForm, values: MultiDict[str, str], first: date) -> date | None:
+    """Return the last day of the certificate that a form says: none before the day `first`."""
+    until = _read_day(form, values, "valid_until")
+    if until is not None and until < first:
+        form.errors["valid_until"] = translate("This day is over.")
+    return until
+
+
+def check_last_day(form: ActForm, until: date | None, made: Sequence[Decision]) -> None:
+    """Tell that a last day is said where no decision gives a certificate with a number."""
+    if until is not None and not any(one.number for one in made if one.decision in _APPROVED):
+        form.errors["valid_until"] = translate("Give the document number: this is its last day.")
+
+
+def remove_validity(conditions: Sequence[str]) -> list[str]:
+    """Return conditions without the one that tells the last day of a certificate."""
+    return [one for one in conditions if not _IS_VALIDITY.fullmatch(one)]
 
 
 def read_decision_fields(
@@ -153,8 +194,12 @@ def read_decision_fields(
     name: str,
     pair: Pair,
     purpose: DecisionPurpose = DecisionPurpose.DECIDE,
+    until: date | None = None,
 ) -> Decision | None:
-    """Return the decision that the fields of this name say; None where nothing is decided."""
+    """Return the decision that the fields of this name say; None where nothing is decided.
+
+    An approval tells the last day of its certificate, `until`, to the applicant as a condition.
+    """
     said = values.get(f"{name}-decision", "")
     if not said:
         return None
@@ -163,6 +208,8 @@ def read_decision_fields(
         return None
     code = DecisionCode.REJECTED if purpose is DecisionPurpose.REVOKE else DecisionCode(said)
     conditions = _read_conditions(form, values, name)
+    if until is not None and code in _APPROVED:
+        conditions = (*remove_validity(conditions), _VALIDITY.format(until.isoformat()))
     if code is DecisionCode.APPROVED_WITH_CONDITIONS and not conditions:
         form.errors.setdefault(f"{name}-conditions", translate("Give at least one condition."))
     if code is DecisionCode.REJECTED and not conditions:
@@ -184,13 +231,9 @@ def read_decision_fields(
 
 
 def _read_conditions(form: ActForm, values: MultiDict[str, str], name: str) -> tuple[str, ...]:
-    """Return the conditions, one a line; the end of the validity is a condition too."""
+    """Return the conditions, one a line."""
     lines = _read_sentence(form, values, f"{name}-conditions").splitlines()
-    conditions = [line.strip() for line in lines if line.strip()]
-    until = _read_day(form, values, f"{name}-until")
-    if until is not None:
-        conditions.append(f"유효기간: {until.isoformat()} (valid until)")
-    return tuple(conditions)
+    return tuple(line.strip() for line in lines if line.strip())
 
 
 def _read_sentence(form: ActForm, values: MultiDict[str, str], name: str) -> str:

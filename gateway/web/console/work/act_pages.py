@@ -26,7 +26,7 @@ from gateway.web.console.work.act_desk import (
     get_officer,
     list_possible_acts,
 )
-from gateway.web.console.work.act_forms import ActForm, read_act_form
+from gateway.web.console.work.act_forms import ActForm, read_act_form, remove_validity
 from gateway.web.officers import ApplicationView
 
 __all__ = ["add_act_pages"]
@@ -84,7 +84,8 @@ def _fill_in(kind: str, view: ApplicationView) -> MultiDict[str, str]:
             values[f"d{place}-number"] = one.number or ""
             values[f"d{place}-quantity"] = "" if one.quantity is None else f"{one.quantity:f}"
             values[f"d{place}-unit"] = one.unit or ""
-            values[f"d{place}-conditions"] = "\n".join(one.conditions)
+            values[f"d{place}-conditions"] = "\n".join(remove_validity(one.conditions))
+    values["valid_until"] = "" if view.last_day is None else view.last_day.isoformat()
     return values
 
 

@@ -32,7 +32,12 @@ from gateway.web.console.work.act_desk import (
     get_officer,
     list_possible_acts,
 )
-from gateway.web.console.work.act_forms import ActForm, read_decision_fields
+from gateway.web.console.work.act_forms import (
+    ActForm,
+    check_last_day,
+    read_decision_fields,
+    read_last_day,
+)
 from gateway.web.officers import SESSION_ONLY, ApplicationView, Confirmation, ConfirmationMethod
 
 __all__ = ["add_batch_pages"]
@@ -64,7 +69,7 @@ def add_batch_pages(pages: Blueprint, work: WorkDesk) -> None:
         step = request.form.get("step")
         if step not in ("preview", "confirm"):
             return _render_form(work, chosen, ActForm())
-        read, acts = _read_acts(chosen, request.form)
+        read, acts = _read_acts(work, chosen, request.form)
         if read.errors:
             return _render_form(work, chosen, read), HTTPStatus.UNPROCESSABLE_ENTITY
         if step == "preview" or request.form.getlist("digest") != [one.digest for one in acts]:
@@ -88,10 +93,13 @@ def _find_refusal(chosen: Sequence[_Chosen]) -> str | None:
     return None
 
 
-def _read_acts(chosen: Sequence[_Chosen], values: MultiDict[str, str]) -> tuple[ActForm, list[DecidedAct]]:
+def _read_acts(
+    work: WorkDesk, chosen: Sequence[_Chosen], values: MultiDict[str, str]
+) -> tuple[ActForm, list[DecidedAct]]:
     """Return the act for each application: the same decision for each of its items and laws."""
     read = ActForm()
-    pattern = read_decision_fields(read, values, "d0", (1, "-"))
+    until = read_last_day(read, values, work.make_context("decide", chosen[0].form, chosen[0].view).today)
+    pattern = read_decision_fields(read, values, "d0", (1, "-"), until=until)
     if pattern is None:
         read.errors.setdefault("d0-decision", translate("Choose a decision."))
         return read, []
@@ -100,7 +108,9 @@ def _read_acts(chosen: Sequence[_Chosen], values: MultiDict[str, str]) -> tuple[
     for one in chosen:
         number = " ".join(values.get(f"{_NUMBER}{one.view.number}", "").split())[:128] or None
         decisions = tuple(_apply_pattern(pattern, pair, number) for pair in one.view.required)
-        act = DecisionAct(DecisionPurpose.DECIDE, decisions, values.get("reason", "").strip()[:4000])
+        check_last_day(read, until, decisions)
+        reason = values.get("reason", "").strip()[:4000]
+        act = DecisionAct(DecisionPurpose.DECIDE, decisions, reason, until)
         acts.append(DecidedAct(one.view.number, shown.get(one.view.number, one.view.shown)[:64], act))
     return read, acts
 
