@@ -32,6 +32,7 @@ from sqlalchemy import (
 from gateway.state_machines import CASE, DELIVERY
 from gateway.store.answer_tables import case_answer_files, case_answers
 from gateway.store.draft_tables import draft_files, submission_drafts
+from gateway.store.fragment_tables import fragment_groups, fragments
 from gateway.store.officer_tables import console_mailbox, officer_acts
 from gateway.store.order_tables import ordered_messages
 from gateway.store.prepared_statements import build_state_condition
@@ -86,19 +87,24 @@ def list_ended_cases(conn: Connection, before: datetime, after: Position, limit:
 
     A case with a delivery that is not over has not ended.
     """
-    ended = func.coalesce(cases.c.closed_at, cases.c.opened_at).label("ended_at")
-    busy = exists().where(deliveries.c.case_id == cases.c.id, deliveries.c.state.not_in(_OVER))
-    columns: list[ColumnElement[Any]] = [cases.c.id, cases.c.number, ended, cases.c.opened_at]
+    columns: list[ColumnElement[Any]] = [cases.c.id, cases.c.number, _CASE_END, cases.c.opened_at]
     found = select(*columns).where(
         cases.c.purged_at.is_(None),
         cases.c.opened_at < before,
         tuple_(cases.c.opened_at, cases.c.id) > tuple_(*_bind_position(cases.c.opened_at, after)),
-        # Not by the index of states: nearly every case has ended.
-        (cases.c.state + "").in_(_ENDED),
-        ended < before,
-        ~busy,
+        _has_ended(before),
     )
     return conn.execute(found.order_by(cases.c.opened_at, cases.c.id).limit(limit)).all()
+
+
+_CASE_END: Final = func.coalesce(cases.c.closed_at, cases.c.opened_at).label("ended_at")
+
+
+def _has_ended(before: datetime) -> ColumnElement[bool]:
+    """Return whether a case ended before a time, with all its deliveries."""
+    busy = exists().where(deliveries.c.case_id == cases.c.id, deliveries.c.state.not_in(_OVER))
+    # Not by the index of states: nearly every case has ended.
+    return and_((cases.c.state + "").in_(_ENDED), before > _CASE_END, ~busy)
 
 
 def list_case_messages(conn: Connection, ended: Iterable[int]) -> Sequence[Row[Any]]:
@@ -111,7 +117,7 @@ def list_case_messages(conn: Connection, ended: Iterable[int]) -> Sequence[Row[A
 def list_old_letters(conn: Connection, before: datetime, after: Position, limit: int) -> Sequence[Row[Any]]:
     """Return messages to a mailbox that came before a time, whose octets are there, from a position on.
 
-    One that a task still has to admit is none.
+    One that a task still has to admit is none, and neither is a fragment that is still needed.
     """
     key = literal("admit:") + cast(messages.c.id, Text)
     waiting = exists().where(deliveries.c.dedupe_key == key, deliveries.c.state.not_in(_OVER))
@@ -123,8 +129,26 @@ def list_old_letters(conn: Connection, before: datetime, after: Position, limit:
         > tuple_(*_bind_position(messages.c.received_at, after)),
         messages.c.direction == "in",
         ~waiting,
+        ~_is_needed_fragment(before),
     )
     return conn.execute(found.order_by(messages.c.received_at, messages.c.id).limit(limit)).all()
+
+
+def _is_needed_fragment(before: datetime) -> ColumnElement[bool]:
+    """Return whether a message is a fragment whose group still needs it, or proves a case that goes on.
+
+    An open or complete group is joined from its fragments. The sender of a refused one is told by what the
+    first fragment says, and they are removed then. A joined message that nobody signed is proved by them.
+    """
+    group, joined = fragment_groups.c, messages.alias("joined")
+    key = literal("fragments-drop:") + cast(group.id, Text)
+    untold = exists().where(deliveries.c.dedupe_key == key, deliveries.c.state.not_in(_OVER))
+    kept = exists().where(joined.c.id == group.message, cases.c.id == joined.c.case_id, ~_has_ended(before))
+    return exists().where(
+        fragments.c.message == messages.c.id,
+        group.id == fragments.c.group,
+        or_(group.ended_at.is_(None), untold, kept),
+    )
 
 
 def _bind_position(moment: Any, position: Position) -> tuple[Any, Any]:
