@@ -44,6 +44,7 @@ from .pmode_overrides import apply_overrides as apply_overrides
 from .pmode_overrides import read_overrides as read_overrides
 from .pmode_overrides import write_overrides as write_overrides
 from .pmode_values import ENCRYPTION_POLICIES as ENCRYPTION_POLICIES
+from .pmode_values import LARGEST_SPLIT_MESSAGE as LARGEST_SPLIT_MESSAGE
 from .pmode_values import MOST_FRAGMENTS as MOST_FRAGMENTS
 from .pmode_values import ConversationLimits as ConversationLimits
 from .pmode_values import Encryption as Encryption

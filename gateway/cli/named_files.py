@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gateway.errors import MISUSE, GatewayError
+from gateway.errors import MISUSE, GatewayError, make_path_problem
 
 if TYPE_CHECKING:
     from gateway.cli.verb_groups import Arguments
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "load_key_file",
-    "make_path_problem",
     "name_file",
     "read_certificate_file",
     "read_certificate_files",
@@ -66,12 +65,6 @@ def replace_file(place: Path, data: bytes) -> None:
         os.replace(beside, place)
     except (OSError, ValueError) as mistake:
         raise make_path_problem(place, "written", mistake) from None
-
-
-def make_path_problem(path: Path, deed: str, mistake: Exception, location: str = "") -> GatewayError:
-    """Return GW808 for a file that cannot be read or written, as the system says why."""
-    reason = getattr(mistake, "strerror", None) or "the name of the file is not possible"
-    return GatewayError(MISUSE, f"{path} cannot be {deed}: {reason}", location or str(path))
 
 
 @contextmanager

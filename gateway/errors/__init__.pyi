@@ -62,6 +62,7 @@ from .documents import SOURCES_DISAGREE as SOURCES_DISAGREE
 from .documents import VALUE_DOES_NOT_FIT as VALUE_DOES_NOT_FIT
 from .ebms3_errors import EBMS3_ERRORS as EBMS3_ERRORS
 from .ebms3_errors import Ebms3Error as Ebms3Error
+from .file_problems import make_path_problem as make_path_problem
 from .internal import EVIDENCE_BROKEN as EVIDENCE_BROKEN
 from .internal import KEY_UNAVAILABLE as KEY_UNAVAILABLE
 from .internal import MISUSE as MISUSE

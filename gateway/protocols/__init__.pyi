@@ -13,6 +13,8 @@ from .ebms2.envelope_writer import build_envelope_tree as build_envelope_tree
 from .ebms2.packaging import SOAP_ACTION as SOAP_ACTION
 from .fragment_values import FragmentHeader as FragmentHeader
 from .fragment_values import GroupTally as GroupTally
+from .fragment_values import SplitPlan as SplitPlan
+from .fragment_values import SplitTerms as SplitTerms
 from .protocol_registry import PROTOCOLS as PROTOCOLS
 from .protocol_registry import list_unsupported_terms as list_unsupported_terms
 from .sequence_positions import find_sequence_position as find_sequence_position

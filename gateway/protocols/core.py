@@ -38,7 +38,7 @@ from gateway.message_model import (
     read_octets,
 )
 from gateway.pki import Certificate, CertificateUse, DecryptionKey, Signer, Verdict
-from gateway.protocols.fragment_values import FragmentHeader, GroupTally
+from gateway.protocols.fragment_values import FragmentHeader, GroupTally, SplitPlan, SplitTerms
 from gateway.wire import DEFAULT_LIMITS, SoapFault, WireLimits
 from gateway.xmlsec import VerifiedSignature
 
@@ -340,6 +340,17 @@ class ProtocolCore(typing.Protocol):
 
     def check_answer(self, opened: OpenedMessage, sent: SentUnit) -> None:
         """Raise for an answer that does not belong to what we sent."""
+
+    def seal_source(self, unit: UserMessage, pmode: PMode) -> Parcel:
+        """Return a message that is to be split; its fragments are signed and encrypted, not itself."""
+
+    def plan_split(self, parcel: Parcel, terms: SplitTerms, limits: WireLimits) -> SplitPlan:
+        """Return how a message is split; raises GatewayError for a parcel that cannot be."""
+
+    def seal_agreed_fragment(
+        self, plan: SplitPlan, number: int, pmode: PMode, context: ProtocolContext
+    ) -> Parcel:
+        """Return one fragment with a new message id, signed and encrypted as agreed."""
 
     def tally_opened_fragment(
         self, tally: GroupTally | None, opened: OpenedMessage, most: int, *, known: bool

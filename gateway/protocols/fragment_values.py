@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from gateway.message_model import MessageProperty
+from gateway.message_model import Body, MessageProperty, UserMessage
 
-__all__ = ["NOTHING_STATED", "FragmentHeader", "GroupTally", "SourceType"]
+__all__ = ["NOTHING_STATED", "FragmentHeader", "GroupTally", "SourceType", "SplitPlan", "SplitTerms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +79,37 @@ class GroupTally:
         properties = tuple(MessageProperty(**one) for one in data["properties"])
         header = FragmentHeader(**stated, source=SourceType(**source) if source else None)
         return cls(**{**data, "stated": header, "properties": properties})
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTerms:
+    """What is agreed of splitting (part 2 §4.5).
+
+    `fragment_size` are the octets of the largest part, `routing_properties` the message properties that
+    each fragment repeats.
+    """
+
+    fragment_size: int
+    routing_properties: tuple[str, ...] = ()
+    compressed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPlan:
+    """A source message to be cut: its header, its MIME header, and `octets`, which are cut.
+
+    Compressed octets are made anew whenever they are read: who has a place for them puts a stored copy
+    into `octets`, so that each fragment need not compress all before it.
+    """
+
+    unit: UserMessage
+    source: SourceType
+    message_size: int
+    octets: Body
+    terms: SplitTerms
+    action: str | None = None
+
+    @property
+    def fragment_count(self) -> int:
+        """Return the number of fragments."""
+        return -(-self.octets.octet_count // self.terms.fragment_size)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cli.message_files import FileBody
+from gateway.conformance.partners.message_files import FileBody
 from gateway.message_model import Payload, iterate_octets
 from gateway.protocols import as4
 from gateway.store import ObjectFolder, messages

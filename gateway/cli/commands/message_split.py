@@ -12,20 +12,23 @@ from uuid import uuid4
 import click
 
 from gateway.cli.commands.verify import describe_reported_error, make_context, read_anchor_files
-from gateway.cli.message_files import FileBody, open_message_file, write_message_file, write_octets
 from gateway.cli.named_files import load_key_file, name_file
 from gateway.cli.result_output import print_json, print_report, print_sentence
 from gateway.cli.shared_options import FILE, json_option, judging_options, signing_options
 from gateway.cli.verb_groups import Arguments, verb
+from gateway.conformance.partners import (
+    SPLIT_LIMITS,
+    FileBody,
+    open_message_file,
+    write_message_file,
+    write_octets,
+)
 from gateway.errors import MISUSE, GatewayError
 from gateway.pki import Signer
 from gateway.protocols import ProtocolContext, as4
-from gateway.wire import DEFAULT_LIMITS
 
 __all__ = ["join_message", "split_message"]
 
-#: A source message has at most 2 GiB, and somewhat more for what is around its payloads.
-_LIMITS: Final = replace(DEFAULT_LIMITS, body=2 * 1024**3 + 16 * 1024**2)
 _NAME: Final = "fragment-{}.http"
 _PROPERTY_WORDS = "a message property that fragments repeat, for routing; repeatable"
 
@@ -46,7 +49,7 @@ def split_message(arguments: Arguments) -> int:
     _check_folder(arguments.out)
     terms = as4.SplitTerms(arguments.size, arguments.routing_property, arguments.compress)
     with name_file(arguments.file):
-        plan = as4.plan_split(open_message_file(arguments.file, _LIMITS), terms, _LIMITS)
+        plan = as4.plan_split(open_message_file(arguments.file, SPLIT_LIMITS), terms, SPLIT_LIMITS)
     written = _write_fragments(plan, arguments.out, signer)
     form = "compressed" if plan.terms.compressed else "not compressed"
     sentence = f"Split {arguments.file}, {form}, into {len(written)} fragments in {arguments.out}."
@@ -101,9 +104,9 @@ def _write_fragment(plan: as4.SplitPlan, number: int, folder: Path, signer: Sign
 def join_message(arguments: Arguments) -> int:
     """Write the joined message; return 0, or 1 with the problem where the fragments are refused."""
     anchors = read_anchor_files(arguments.trust)
-    context = replace(make_context(anchors, arguments.at or datetime.now(UTC)), limits=_LIMITS)
+    context = replace(make_context(anchors, arguments.at or datetime.now(UTC)), limits=SPLIT_LIMITS)
     terms = as4.JoinTerms(arguments.size, arguments.routing_property or None)
-    group = as4.FragmentGroup(_LIMITS, terms)
+    group = as4.FragmentGroup(SPLIT_LIMITS, terms)
     try:
         repeats = _add_fragments(group, arguments.files, arguments.policy, context)
         joined = group.join()

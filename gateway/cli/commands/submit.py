@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,29 +28,36 @@ from gateway.cli.terminal_text import write_error
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.conformance.partners import (
     BrokerClient,
+    FileBody,
     Membership,
     ResendPolicy,
     SealedSubmission,
     SendingError,
     SendingState,
+    SplitSubmission,
     is_kept_submission,
     keep_submission,
     read_kept_submission,
     read_membership,
+    read_split_submission,
     seal_submission,
     sign_submission,
+    split_submission,
     summarize_notices,
 )
-from gateway.errors import MISUSE, GatewayError
+from gateway.errors import MISUSE, GatewayError, make_path_problem
+from gateway.message_model import Body
 
 __all__ = ["submit_file"]
 
 _WAIT = 60.0
+#: Attachments of at most so many octets are held in memory.
+_MOST_HELD = 1024**2
 _HUB_WORDS = "the hub's certificates, if not hub.cert.pem"
 _BUSY_HINT = "where `gateway listen` receives at that address: --wait 0 sends, and the result comes to it"
 _FILE_WORDS = (
-    "the submission; it is signed if it has no signature. Or a message that this verb kept: it is sent again "
-    "unchanged"
+    "the submission; it is signed if it has no signature. Or what this verb kept, a message or the folder of "
+    "one in fragments: it is sent again unchanged"
 )
 _WAIT_WORDS = "seconds to wait for the result; 0: do not wait"
 
@@ -78,14 +87,14 @@ def submit_file(arguments: Arguments) -> int:
     member = read_membership(
         arguments.partner, arguments.party, arguments.agreement, tuple(arguments.hub_certificate)
     )
-    message = _open_message(arguments, member)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="gateway-submit-"))
-    exchange = _Exchange(arguments, member, message, folder)
+    exchange: _Exchange | None = None
     try:
+        exchange = _Exchange(arguments, member, _open_message(arguments, member, folder), folder)
         problem = exchange.run_exchange()
     finally:
         # What may be needed again, the octets or an acknowledged message, is not thrown away.
-        if arguments.folder is None and exchange.may_discard_folder:
+        if arguments.folder is None and (exchange is None or exchange.may_discard_folder):
             shutil.rmtree(folder, ignore_errors=True)
     if arguments.json:
         print_json(
@@ -109,29 +118,53 @@ def _check_address(address: str) -> None:
         raise GatewayError(MISUSE, f"{address[:80]!r} is no URL as https://hub.example/msh/ebms2", "--to")
 
 
-def _open_message(arguments: Arguments, member: Membership) -> SealedSubmission:
+def _open_message(
+    arguments: Arguments, member: Membership, folder: Path
+) -> SealedSubmission | SplitSubmission:
     """Return the message to send: a kept one as it is, or a new one around the submission."""
-    content = read_file(arguments.file)
     named = (split_named_file(text, "--attach") for text in arguments.attach)
-    files = {cid.removeprefix("cid:"): read_file(path) for cid, path in named}
+    files = {cid.removeprefix("cid:"): _open_attachment(path) for cid, path in named}
+    if arguments.file.is_dir():
+        _refuse_attachments(files)
+        return read_split_submission(arguments.file, member, arguments.to)
+    content = read_file(arguments.file)
     if not is_kept_submission(content):
         with name_file(arguments.file):
             signed = sign_submission(content, member)
-        return seal_submission(signed, files, member, arguments.to)
-    if files:
-        raise GatewayError(MISUSE, "a kept message contains its attachments", "--attach")
+        split = split_submission(signed, files, member, arguments.to, folder / "sent")
+        return seal_submission(signed, files, member, arguments.to) if split is None else split
+    _refuse_attachments(files)
     with name_file(arguments.file):
         return read_kept_submission(content, arguments.to, member)
+
+
+def _open_attachment(path: Path) -> bytes | Body:
+    """Return the octets of a file; a large one is read in pieces, whenever its octets are needed."""
+    try:
+        found = FileBody(path)
+    except (OSError, ValueError) as mistake:
+        raise make_path_problem(path, "read", mistake) from None
+    return read_file(path) if found.octet_count <= _MOST_HELD else found
+
+
+def _refuse_attachments(files: Mapping[str, bytes | Body]) -> None:
+    if files:
+        raise GatewayError(MISUSE, "a kept message contains its attachments", "--attach")
 
 
 class _Exchange:
     """One submission from its sending to its result; `told` is the report, `hints` say how to go on."""
 
     def __init__(
-        self, arguments: Arguments, member: Membership, message: SealedSubmission, folder: Path
+        self,
+        arguments: Arguments,
+        member: Membership,
+        message: SealedSubmission | SplitSubmission,
+        folder: Path,
     ) -> None:
         self._arguments = arguments
-        self._message = message
+        self._split = message if isinstance(message, SplitSubmission) else None
+        self._message = message = message.whole if isinstance(message, SplitSubmission) else message
         self._folder = folder
         self._client = BrokerClient(
             member,
@@ -141,6 +174,7 @@ class _Exchange:
             open_tls(arguments),
         )
         self.keeps_files = False
+        self._waited = 0.0
         self._has_ended = False
         self.hints: list[str] = []
         self.told: dict[str, Any] = {
@@ -176,8 +210,12 @@ class _Exchange:
         try:
             if self._arguments.wait > 0:
                 self._client.start_receiving(self._arguments.to)
-            kept = keep_submission(self._folder / "sent", self._message)
-            self._client.send_submission(self._message)
+            if self._split is None:
+                kept = keep_submission(self._folder / "sent", self._message)
+                self._client.send_submission(self._message)
+            else:
+                kept = self._split.folder
+                self._send_fragments(self._split)
         except SendingError as failure:
             return self._report_failure(failure, kept)
         except GatewayError as problem:
@@ -188,6 +226,25 @@ class _Exchange:
         self.told |= {"sent": "sent", "receipt_verified": verified}
         self._say(f"receipt: {'verified' if verified else 'none, the agreement asks for none'}")
         return None
+
+    def _send_fragments(self, split: SplitSubmission) -> None:
+        """Send the fragments, and wait for the receipt of the message that they are joined to."""
+        left = len(split.list_open_numbers())
+        self.told |= {"fragments": split.fragment_count, "joined": None}
+        known = split.fragment_count - left
+        again = f", {known} of them have their receipts" if known else ""
+        self._say(f"fragments: {split.fragment_count}{again}; kept in {split.folder}")
+        # Whoever is interrupted here goes on from the folder.
+        self.keeps_files = True
+        try:
+            self._client.send_fragments(split)
+        finally:
+            self.keeps_files = bool(split.list_open_numbers())
+        if self._arguments.wait > 0:
+            began = time.monotonic()
+            self.told["joined"] = self._client.wait_for_join(split, self._arguments.wait)
+            self._waited = time.monotonic() - began
+            self._say(f"joined: {'receipt verified' if self.told['joined'] else 'no receipt yet'}")
 
     def _say(self, line: str) -> None:
         print_sentence(line, as_json=self._arguments.json)
@@ -213,7 +270,8 @@ class _Exchange:
 
     def _await_result(self) -> str | None:
         try:
-            row = self._client.wait_for_result(self._message, self._arguments.wait)
+            left = max(self._arguments.wait - self._waited, 0.0)
+            row = self._client.wait_for_result(self._message, left)
         except GatewayError as problem:
             self.keeps_files = True
             self.hints.append(f"what has come is in {self._folder}")

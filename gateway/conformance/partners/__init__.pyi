@@ -22,6 +22,10 @@ from .journal import read_journal as read_journal
 from .kept_submissions import is_kept_submission as is_kept_submission
 from .kept_submissions import keep_submission as keep_submission
 from .kept_submissions import read_kept_submission as read_kept_submission
+from .message_files import FileBody as FileBody
+from .message_files import open_message_file as open_message_file
+from .message_files import write_message_file as write_message_file
+from .message_files import write_octets as write_octets
 from .message_folder import MessageFolder as MessageFolder
 from .message_handler import EBMS2 as EBMS2
 from .message_handler import MessageHandler as MessageHandler
@@ -48,6 +52,10 @@ from .sending_outcome import SendingState as SendingState
 from .soap_endpoint import CONTENT_TYPE as CONTENT_TYPE
 from .soap_endpoint import load_service_description as load_service_description
 from .soap_endpoint import make_message_id as make_message_id
+from .split_submissions import SPLIT_LIMITS as SPLIT_LIMITS
+from .split_submissions import SplitSubmission as SplitSubmission
+from .split_submissions import read_split_submission as read_split_submission
+from .split_submissions import split_submission as split_submission
 from .turn_documents import leave_applications_out as leave_applications_out
 from .turn_documents import make_amendment as make_amendment
 from .turn_documents import make_child as make_child

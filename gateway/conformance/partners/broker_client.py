@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,12 +28,13 @@ from gateway.conformance.partners.message_puller import MessagePuller
 from gateway.conformance.partners.partner_identity import Membership
 from gateway.conformance.partners.sealed_submissions import SealedSubmission
 from gateway.conformance.partners.sending_outcome import conclude_sending, raise_for_status
+from gateway.conformance.partners.split_submissions import SplitSubmission
 from gateway.errors import (
     RECEIPT_MISSING,
     UNREACHABLE,
     GatewayError,
 )
-from gateway.message_model import ErrorSignal, MemoryBody, Receipt, UserMessage
+from gateway.message_model import ErrorSignal, MemoryBody, Receipt, Unit, UserMessage
 from gateway.protocols import Parcel
 
 #: Seconds between two turns of pulling.
@@ -113,13 +114,43 @@ class BrokerClient:
         with closing(HttpPoster(submission.url, self._patience.answer, self._tls)) as poster:
             self._send_until_receipt(submission, poster)
 
-    def _send_until_receipt(self, submission: SealedSubmission, poster: HttpPoster) -> None:
+    def send_fragments(self, submission: SplitSubmission) -> None:
+        """Send the fragments of a submission that have no receipt yet, one after the other.
+
+        Each is stored before it is sent, and its receipt after it has come. Raises SendingError as
+        `send_submission` does; a refused fragment, and an error that the hub posts about the whole
+        meanwhile, end the sending.
+        """
+        whole = submission.whole
+        self.handler.expect_receipt(whole.sent, whole.parcel)
+        count = submission.fragment_count
+        with closing(HttpPoster(whole.url, self._patience.answer, self._tls)) as poster:
+            for number in submission.list_open_numbers():
+                self._raise_refusal(submission)
+                fragment = submission.open_fragment(number)
+                self.handler.expect_receipt(fragment.sent, fragment.parcel)
+                submission.keep_receipt(number, self._send_until_receipt(fragment, poster))
+                self._say(f"fragment {number} of {count}: receipt verified")
+
+    def wait_for_join(self, submission: SplitSubmission, seconds: float) -> bool:
+        """Wait for the receipt of the joined message; return whether it came, and raise for an error."""
+        came, _ = self.handler.wait_for_receipt(submission.unit.message_id, seconds)
+        self._raise_refusal(submission)
+        return came
+
+    def _raise_refusal(self, submission: SplitSubmission) -> None:
+        """Raise SendingError where the hub has posted an error about the whole message."""
+        _, problem = self.handler.wait_for_receipt(submission.unit.message_id, 0)
+        if problem is not None:
+            raise conclude_sending([problem])
+
+    def _send_until_receipt(self, submission: SealedSubmission, poster: HttpPoster) -> Parcel | None:
+        """Return the answer with the receipt, None where that came by a POST of its own."""
         failures: list[GatewayError] = []
         attempts = self._patience.retries + 1
         for attempt in range(1, attempts + 1):
             try:
-                self._attempt_send(submission, poster)
-                return
+                return self._attempt_send(submission, poster)
             except GatewayError as problem:
                 failures.append(problem)
                 if problem.problem not in (UNREACHABLE, RECEIPT_MISSING):
@@ -129,18 +160,19 @@ class BrokerClient:
                     time.sleep(self._patience.interval)
         raise conclude_sending(failures)
 
-    def _attempt_send(self, submission: SealedSubmission, poster: HttpPoster) -> None:
+    def _attempt_send(self, submission: SealedSubmission, poster: HttpPoster) -> Parcel | None:
         answer = poster.post(submission.http_headers, submission.body_octets)
         if submission.unit.ack_requested is None and 200 <= answer.status < 300 and not answer.body.strip():
-            return
+            return None
         if answer.body.strip() and (answer.status == 500 or 200 <= answer.status < 300):
-            self._verify_answer(submission, answer, poster)
-        elif 200 <= answer.status < 300:
+            return self._verify_answer(submission, answer, poster)
+        if 200 <= answer.status < 300:
             self._await_receipt(submission)
         else:
             raise_for_status(answer, submission.url)
+        return None
 
-    def _verify_answer(self, submission: SealedSubmission, answer: HttpReply, poster: HttpPoster) -> None:
+    def _verify_answer(self, submission: SealedSubmission, answer: HttpReply, poster: HttpPoster) -> Parcel:
         parcel = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
         context = self._membership.build_context()
         opened = self._core.open(parcel, context, submission.sent)
@@ -148,12 +180,14 @@ class BrokerClient:
             if isinstance(unit, ErrorSignal) and (problem := read_signal_error(unit)) is not None:
                 raise problem
         if not any(isinstance(unit, Receipt) for unit in opened.units):
-            raise GatewayError(RECEIPT_MISSING, "the answer contains no receipt", "eb:Acknowledgment")
+            told = "".join(f", and a warning: {one}" for one in _list_warnings(opened.units))
+            raise GatewayError(RECEIPT_MISSING, f"the answer contains no receipt{told}", "eb:Acknowledgment")
         if isinstance(opened.unit, UserMessage):
             # The Result was ready in time. Where its receipt does not arrive, the hub sends it again.
             receipt = self.handler.keep_fetched(opened, context)
             with suppress(GatewayError):
                 poster.post(make_signal_headers(receipt.content_type), receipt.body)
+        return parcel
 
     def _await_receipt(self, submission: SealedSubmission) -> None:
         """Wait for a receipt that the hub sends in a separate POST."""
@@ -228,6 +262,12 @@ class BrokerClient:
         except GatewayError as problem:
             return problem
         return None
+
+
+def _list_warnings(units: Iterable[Unit]) -> list[str]:
+    """Return the code and the words of the warnings that came without a receipt."""
+    entries = (entry for one in units if isinstance(one, ErrorSignal) for entry in one.errors)
+    return [f"{one.code} {one.description}"[:300] for one in entries]
 
 
 def _describe_retry(problem: GatewayError) -> str:

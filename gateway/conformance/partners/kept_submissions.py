@@ -18,7 +18,13 @@ from gateway.wire import DEFAULT_LIMITS, SUB, parse_xml, read_http_message
 
 _HTTP_START: Final = re.compile(rb"(?i)POST |(?:soapaction|content-type|mime-version):")
 
-__all__ = ["is_kept_submission", "keep_submission", "read_kept_submission"]
+__all__ = [
+    "is_kept_submission",
+    "keep_submission",
+    "make_kept_name",
+    "read_kept_submission",
+    "read_reference",
+]
 
 
 def is_kept_submission(content: bytes) -> bool:
@@ -26,13 +32,17 @@ def is_kept_submission(content: bytes) -> bool:
     return _HTTP_START.match(content) is not None
 
 
+def make_kept_name(message_id: str) -> str:
+    """Return the name under which a message is kept: its id, without what a file system may not take."""
+    return "".join(sign if sign.isalnum() or sign in "-_.@" else "_" for sign in message_id)[:120]
+
+
 def keep_submission(folder: Path, submission: SealedSubmission) -> Path:
     """Write the HTTP headers and body of a submission durably into a new file; return its path.
 
     Raises GW808 where the file cannot be written.
     """
-    name = "".join(sign if sign.isalnum() or sign in "-_.@" else "_" for sign in submission.unit.message_id)
-    path = folder / f"{name[:120]}.http"
+    path = folder / f"{make_kept_name(submission.unit.message_id)}.http"
     head = "".join(f"{header}: {value}\r\n" for header, value in submission.http_headers.items())
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,10 +74,10 @@ def read_kept_submission(content: bytes, url: str, membership: Membership) -> Se
         # A message of AS4 does not ask for its receipt: its P-Mode does.
         agreed = membership.make_ack_request(membership.get_outgoing_pmode(unit.action))
         unit = replace(unit, ack_requested=agreed)
-    return SealedSubmission(unit, _read_reference(unit), parcel, sent, url)
+    return SealedSubmission(unit, read_reference(unit), parcel, sent, url)
 
 
-def _read_reference(unit: UserMessage) -> str:
+def read_reference(unit: UserMessage) -> str:
     """Return the Reference of the submission in a message; empty where it cannot be read."""
     if not unit.payloads:
         return ""

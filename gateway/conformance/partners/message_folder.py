@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
 from gateway.conformance.partners.journal import Journal, read_journal
+from gateway.conformance.partners.message_files import synchronize_folder
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import UserMessage
 from gateway.protocols import OpenedMessage
@@ -150,9 +151,9 @@ class MessageFolder:
                 written.write(content)
                 written.flush()
                 os.fsync(written.fileno())
-        _synchronize_folder(beside)
+        synchronize_folder(beside)
         beside.rename(self._folder / name)
-        _synchronize_folder(self._folder)
+        synchronize_folder(self._folder)
         self._last += 1
         return name
 
@@ -180,15 +181,6 @@ def _make_store_folder(folder: Path) -> None:
 def _create_private_file(path: Path) -> BinaryIO:
     """Open a new file that nobody but its owner reads: messages hold what people declare."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
-
-
-def _synchronize_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _format_http(headers: Mapping[str, str], body: bytes) -> bytes:

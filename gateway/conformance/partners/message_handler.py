@@ -56,6 +56,7 @@ class MessageHandler:
         self._tls = tls
         self._known = {row["message_id"]: row for row in self._store.read_rows()}
         self._expected: dict[str, tuple[SentUnit, Parcel]] = {}
+        self._largest_sent = 0
         self._settled: dict[str, GatewayError | None] = {}
         self._posts: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -72,7 +73,9 @@ class MessageHandler:
             "SOAPAction": request.headers.get("soapaction", ""),
         }
         parcel = Parcel(headers, MemoryBody(request.body))
-        context = replace(self.membership.build_context(), find_sent_parcel=self._find_sent_parcel)
+        context = self.membership.build_context()
+        limits = replace(context.limits, body=max(context.limits.body, self._largest_sent))
+        context = replace(context, find_sent_parcel=self._find_sent_parcel, limits=limits)
         try:
             return self._answer_unit(self._core.open(parcel, context), context)
         except GatewayError as problem:
@@ -100,6 +103,7 @@ class MessageHandler:
         """Register a sent unit and its parcel, in case the hub sends its receipt in a separate POST."""
         with self._lock:
             self._expected[sent.unit.message_id] = sent, parcel
+            self._largest_sent = max(self._largest_sent, parcel.body.octet_count)
 
     def keep_fetched(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
         """Store a message that came in an answer to us, once; return its receipt, which is to be posted.

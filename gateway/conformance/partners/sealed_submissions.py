@@ -13,13 +13,19 @@ from lxml import etree
 from gateway.conformance.partners.agreed_protocol import find_agreed_core
 from gateway.conformance.partners.partner_identity import Membership, get_current_time
 from gateway.errors import RULE_BROKEN, GatewayError
-from gateway.message_model import Payload, UserMessage
+from gateway.message_model import Body, Payload, UserMessage
 from gateway.protocols import Parcel, SentUnit
 from gateway.recognition import is_vouched_document, open_vouched_document
 from gateway.wire import DS, SUB, parse_xml, serialize_element
 from gateway.xmlsec import sign_document
 
-__all__ = ["SealedSubmission", "make_supplement", "seal_submission", "sign_submission"]
+__all__ = [
+    "SealedSubmission",
+    "make_submission_unit",
+    "make_supplement",
+    "seal_submission",
+    "sign_submission",
+]
 
 _ACTIONS: Final = {"9": "Submit", "35": "Supplement", "13": "Amend", "1": "Withdraw"}
 
@@ -55,7 +61,7 @@ def sign_submission(content: bytes, membership: Membership) -> etree._Element:
 
 def seal_submission(
     root: etree._Element,
-    attachments: Mapping[str, bytes],
+    attachments: Mapping[str, bytes | Body],
     membership: Membership,
     url: str = "",
     conversation: str | None = None,
@@ -65,6 +71,20 @@ def seal_submission(
     A vouched document is sent unchanged; its function and reference are read from the party's
     document in it.
     """
+    unit, reference = make_submission_unit(root, attachments, membership, conversation)
+    pmode, context = membership.get_outgoing_pmode(unit.action), membership.build_context()
+    parcel = find_agreed_core(membership).seal((unit,), pmode, context)
+    sent = find_agreed_core(membership).read_sent_unit(parcel, context.limits)
+    return SealedSubmission(unit, reference, parcel, sent, url or pmode.endpoint or "")
+
+
+def make_submission_unit(
+    root: etree._Element,
+    attachments: Mapping[str, bytes | Body],
+    membership: Membership,
+    conversation: str | None = None,
+) -> tuple[UserMessage, str]:
+    """Return the message of a signed submission with its attachments, and the Reference in it."""
     submission = (
         parse_xml(open_vouched_document(serialize_element(root)).document)
         if is_vouched_document(root)
@@ -73,7 +93,6 @@ def seal_submission(
     function = (submission.findtext(f"{{{SUB}}}Function") or "").strip()
     if function not in _ACTIONS:
         raise GatewayError(RULE_BROKEN, f"Function is one of {', '.join(_ACTIONS)}", "/Submission/Function")
-    pmode = membership.get_outgoing_pmode(_ACTIONS[function])
     context = membership.build_context()
     message_id = context.make_message_id()
     kinds = {one.get("cid", ""): one.get("mediaType", "") for one in submission.iter(f"{{{SUB}}}Attachment")}
@@ -87,15 +106,7 @@ def seal_submission(
         conversation_id=conversation or message_id,
         payloads=(Payload(f"submission.{message_id}", "application/xml", serialize_element(root)), *further),
     )
-    parcel = find_agreed_core(membership).seal((unit,), pmode, context)
-    reference = (submission.findtext(f"{{{SUB}}}Reference") or "").strip()
-    return SealedSubmission(
-        unit,
-        reference,
-        parcel,
-        find_agreed_core(membership).read_sent_unit(parcel, context.limits),
-        url or pmode.endpoint or "",
-    )
+    return unit, (submission.findtext(f"{{{SUB}}}Reference") or "").strip()
 
 
 def make_supplement(content: bytes, application: str, changes: Mapping[str, str]) -> bytes:

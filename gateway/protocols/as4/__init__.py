@@ -34,9 +34,15 @@ from gateway.protocols.as4.message_opening import (
     verify_parcel,
 )
 from gateway.protocols.as4.message_sealing import seal
-from gateway.protocols.as4.message_splitting import SplitPlan, SplitTerms, plan_split, seal_fragment
+from gateway.protocols.as4.message_splitting import (
+    plan_split,
+    seal_agreed_fragment,
+    seal_fragment,
+    seal_source,
+)
 from gateway.protocols.as4.pmode_matching import list_unsupported_terms
 from gateway.protocols.as4.refusal_answers import make_error_signal, reject_parcel
+from gateway.protocols.fragment_values import SplitPlan, SplitTerms
 
 __all__ = [
     "Fragment",
@@ -67,8 +73,10 @@ __all__ = [
     "read_sent_unit",
     "reject_parcel",
     "seal",
+    "seal_agreed_fragment",
     "seal_fragment",
     "seal_hop_signal",
+    "seal_source",
     "tally_opened_fragment",
     "verify_parcel",
     "write_onward_parcel",

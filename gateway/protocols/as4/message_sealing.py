@@ -29,7 +29,7 @@ from gateway.protocols.gzip_content import compress_content
 from gateway.wire import MimePart, join_multipart_related
 from gateway.xmlsec import SigningToken, SwaAttachment, write_swa_security
 
-__all__ = ["build_parcel", "seal"]
+__all__ = ["apply_terms", "build_parcel", "make_parts", "seal"]
 
 _CONTENT_TYPE: Final = f"{SOAP_TYPE}; charset=UTF-8"
 
@@ -50,10 +50,10 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
         require_supported_terms(pmode)
         _check_own_request(unit, pmode)
     if isinstance(unit, UserMessage) and pmode is not None:
-        unit = _apply_terms(unit, pmode)
+        unit = apply_terms(unit, pmode)
     compressed = pmode is not None and pmode.compresses_payloads
     envelope = write_as4_envelope(unit, compressed=compressed, beside=beside)
-    parts = _make_parts(unit.payloads, compressed) if isinstance(unit, UserMessage) else []
+    parts = make_parts(unit.payloads, compressed) if isinstance(unit, UserMessage) else []
     secret, sent = "", parts
     if parts and pmode is not None and pmode.encryption is not None:
         mark = envelope.body_id.partition("-")[2]
@@ -92,7 +92,7 @@ def _check_own_request(unit: Unit, pmode: PMode) -> None:
         raise GatewayError(NOT_SUPPORTED, "we pull with our certificate, not with a password", pmode.id)
 
 
-def _apply_terms(unit: UserMessage, pmode: PMode) -> UserMessage:
+def apply_terms(unit: UserMessage, pmode: PMode) -> UserMessage:
     """Return a message of ours with what its P-Mode adds: channel, type of the agreement, exchange."""
     if unit.sequence is not None or unit.hop_ack_requested is not None:
         raise GatewayError(NOT_SUPPORTED, "AS4 has neither message order nor a next handler", pmode.id)
@@ -123,7 +123,8 @@ def _sign_envelope(
     )
 
 
-def _make_parts(payloads: tuple[Payload, ...], compressed: bool) -> list[MimePart]:
+def make_parts(payloads: tuple[Payload, ...], compressed: bool) -> list[MimePart]:
+    """Return payloads as parts, each in gzip where that is agreed."""
     if compressed:
         payloads = tuple(
             replace(one, octets=compress_content(one.octets), media_type=GZIP_TYPE) for one in payloads

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-from gateway.agreements import MOST_FRAGMENTS
+from gateway.agreements import MOST_FRAGMENTS, PMode
 from gateway.errors import HEADER_INVALID, MEDIA_TYPE_REFUSED, NOT_SUPPORTED, TOO_LARGE, GatewayError
-from gateway.message_model import Body, SlicedBody, UserMessage, as_body
+from gateway.message_model import Body, Party, SlicedBody, UserMessage, as_body
 from gateway.pki import Signer
 from gateway.protocols.as4.envelope_writer import write_as4_envelope
 from gateway.protocols.as4.fragment_header import (
@@ -20,49 +20,17 @@ from gateway.protocols.as4.fragment_header import (
     write_fragment_header,
 )
 from gateway.protocols.as4.header_reader import read_messaging
-from gateway.protocols.as4.message_sealing import build_parcel
+from gateway.protocols.as4.message_sealing import apply_terms, build_parcel, make_parts
 from gateway.protocols.as4.packaging import check_parts_named, find_messaging, open_as4_package
-from gateway.protocols.core import Parcel
-from gateway.protocols.fragment_values import FragmentHeader, SourceType
+from gateway.protocols.as4.pmode_matching import require_supported_terms
+from gateway.protocols.as4.secret_parts import encrypt_parts
+from gateway.protocols.core import Parcel, ProtocolContext
+from gateway.protocols.fragment_values import FragmentHeader, SourceType, SplitPlan, SplitTerms
 from gateway.protocols.gzip_content import compress_content, is_expansion_allowed
 from gateway.wire import MimePart, WireLimits, parse_media_type
 from gateway.xmlsec import SigningToken, SwaAttachment, write_swa_security
 
-__all__ = ["SplitPlan", "SplitTerms", "plan_split", "seal_fragment"]
-
-
-@dataclass(frozen=True, slots=True)
-class SplitTerms:
-    """What is agreed of splitting (part 2 §4.5).
-
-    `fragment_size` are the octets of the largest part, `routing_properties` the message properties that
-    each fragment repeats.
-    """
-
-    fragment_size: int
-    routing_properties: tuple[str, ...] = ()
-    compressed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SplitPlan:
-    """A source message to be cut: its header, its MIME header, and `octets`, which are cut.
-
-    Compressed octets are made anew whenever they are read: who has a place for them puts a stored copy
-    into `octets`, so that each fragment need not compress all before it.
-    """
-
-    unit: UserMessage
-    source: SourceType
-    message_size: int
-    octets: Body
-    terms: SplitTerms
-    action: str | None = None
-
-    @property
-    def fragment_count(self) -> int:
-        """Return the number of fragments."""
-        return -(-self.octets.octet_count // self.terms.fragment_size)
+__all__ = ["plan_split", "seal_agreed_fragment", "seal_fragment", "seal_source"]
 
 
 def plan_split(parcel: Parcel, terms: SplitTerms, limits: WireLimits) -> SplitPlan:
@@ -114,8 +82,53 @@ def _read_source_type(parcel: Parcel) -> tuple[SourceType, str | None]:
     return source, action
 
 
+def seal_source(unit: UserMessage, pmode: PMode) -> Parcel:
+    """Return a message that is to be split, with its parts as they are: nothing of it is held.
+
+    It is neither signed nor encrypted, as its fragments are, and its parts are not compressed one by one
+    (part 2 §4.4.2, eDelivery AS4 1.15 §1.5.6.5 and §1.5.6.7).
+    """
+    require_supported_terms(pmode)
+    unit = apply_terms(unit, pmode)
+    envelope = write_as4_envelope(unit, compressed=False)
+    return build_parcel(
+        envelope.with_security(), make_parts(unit.payloads, compressed=False), unit.message_id
+    )
+
+
 def seal_fragment(plan: SplitPlan, number: int, message_id: str, signer: Signer) -> Parcel:
     """Return one fragment, signed and with its own message id; the first one has the number 1."""
+    return _seal_piece(plan, number, message_id, signer, _Agreed())
+
+
+def seal_agreed_fragment(plan: SplitPlan, number: int, pmode: PMode, context: ProtocolContext) -> Parcel:
+    """Return one fragment with a new message id, signed and encrypted as the P-Mode says (part 2 §4.4.2)."""
+    signer = context.keys[context.get_party_name(plan.unit.sender)]
+    return _seal_piece(plan, number, context.make_message_id(), signer, _Agreed(pmode, context))
+
+
+@dataclass(frozen=True, slots=True)
+class _Agreed:
+    """What is agreed of the security of fragments, and what it needs; nothing without P-Mode."""
+
+    pmode: PMode | None = None
+    context: ProtocolContext | None = None
+
+    def make_token(self, mark: str) -> SigningToken:
+        """Return how the signature names its certificate."""
+        if self.pmode is None or self.context is None:
+            return SigningToken(f"token-{mark}")
+        return SigningToken(f"token-{mark}", self.pmode.security.token_reference, self.context.issuers)
+
+    def encrypt_piece(self, part: MimePart, receiver: Party, mark: str) -> tuple[str, MimePart]:
+        """Return what the Security header says of the piece, and the piece as it is sent."""
+        if self.pmode is None or self.context is None or self.pmode.encryption is None:
+            return "", part
+        secret, (sent,) = encrypt_parts([part], receiver, self.pmode.encryption, mark, self.context)
+        return secret, sent
+
+
+def _seal_piece(plan: SplitPlan, number: int, message_id: str, signer: Signer, agreed: _Agreed) -> Parcel:
     kept = tuple(one for one in plan.unit.properties if one.name in plan.terms.routing_properties)
     unit = replace(plan.unit, message_id=message_id, properties=kept, payloads=())
     envelope = write_as4_envelope(unit, compressed=False)
@@ -130,12 +143,11 @@ def seal_fragment(plan: SplitPlan, number: int, message_id: str, signer: Signer)
         envelope.body_id: envelope.body.encode(),
         f"fragment-{mark}": written.encode(),
     }
+    clear = MimePart({"content-type": FRAGMENT_TYPE}, header.content_id, FRAGMENT_TYPE, piece)
+    secret, sent = agreed.encrypt_piece(clear, unit.receiver, mark)
     part = SwaAttachment(FRAGMENT_TYPE, piece)
-    token = SigningToken(f"token-{mark}")
-    security = write_swa_security(signed, {header.content_id: part}, signer, token)
-    root = envelope.with_security(security + written)
-    sent = MimePart({"content-type": FRAGMENT_TYPE}, header.content_id, FRAGMENT_TYPE, piece)
-    return build_parcel(root, [sent], message_id)
+    security = write_swa_security(signed, {header.content_id: part}, signer, agreed.make_token(mark), secret)
+    return build_parcel(envelope.with_security(security + written), [sent], message_id)
 
 
 def _make_fragment_header(plan: SplitPlan, number: int, content_id: str) -> FragmentHeader:

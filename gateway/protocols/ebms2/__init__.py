@@ -20,7 +20,14 @@ from gateway.protocols.ebms2.answer_signals import (
 )
 from gateway.protocols.ebms2.delivery_failure import make_delivery_failure
 from gateway.protocols.ebms2.hop_messages import make_hop_receipt, seal_hop_signal, write_onward_parcel
-from gateway.protocols.ebms2.message_fragments import join_fragments, open_joined, tally_opened_fragment
+from gateway.protocols.ebms2.message_fragments import (
+    join_fragments,
+    open_joined,
+    plan_split,
+    seal_agreed_fragment,
+    seal_source,
+    tally_opened_fragment,
+)
 from gateway.protocols.ebms2.message_opening import collect_payload_digests, open, verify_parcel
 from gateway.protocols.ebms2.message_sealing import seal
 from gateway.protocols.ebms2.message_units import get_unit_kind
@@ -56,10 +63,13 @@ __all__ = [
     "name",
     "open",
     "open_joined",
+    "plan_split",
     "read_sent_unit",
     "reject_parcel",
     "seal",
+    "seal_agreed_fragment",
     "seal_hop_signal",
+    "seal_source",
     "tally_opened_fragment",
     "verify_parcel",
     "write_onward_parcel",

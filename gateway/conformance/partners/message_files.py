@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from gateway.cli.named_files import make_path_problem
-from gateway.errors import MIME_MALFORMED, GatewayError
+from gateway.errors import MIME_MALFORMED, GatewayError, make_path_problem
 from gateway.message_model import Body, DigestedBody, MemoryBody, SlicedBody, iterate_octets
 from gateway.protocols import Parcel
 from gateway.wire import WireLimits, read_http_head, read_http_message
 
-__all__ = ["FileBody", "open_message_file", "write_message_file", "write_octets"]
+__all__ = ["FileBody", "open_message_file", "synchronize_folder", "write_message_file", "write_octets"]
 
 #: Files of at most so many octets are held in memory.
 _MOST_HELD: Final = 1024**2
@@ -73,9 +72,19 @@ def write_octets(path: Path, bodies: Iterable[Body]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+        synchronize_folder(path.parent)
     except (OSError, ValueError) as mistake:
         beside.unlink(missing_ok=True)
         raise make_path_problem(path, "written", mistake) from None
     except GatewayError:
         beside.unlink(missing_ok=True)
         raise
+
+
+def synchronize_folder(folder: Path) -> None:
+    """Make the names in a folder as durable as the octets behind them."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
