@@ -8,6 +8,7 @@ from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, VALUE_DOES_NOT_FIT, Prob
 from gateway.harmonize.engine.request_writer import RequestWriter, ValueOrigin
 from gateway.harmonize.language import (
     ConversionError,
+    CopiedLeaf,
     DocumentMapping,
     EvaluatedValue,
     FieldValue,
@@ -192,8 +193,11 @@ def _render_container(pen: RequestWriter, target: TargetElement, scope: Scope, p
     """Write one element that holds others; return False, and write nothing, where it would be empty."""
     told, begun, outside = len(pen.origins), len(pen.parts), pen.written
     end = pen.open_container(target)
-    for child in target.children:
-        _render_element(pen, child, scope, path)
+    for child, copied in target.plan_children():
+        if copied is None:
+            _render_element(pen, child, scope, path)
+        else:
+            _copy_leaf(pen, child, copied, scope, path)
     for attribute in target.attributes:
         pen.written += _render_attribute(pen, attribute, scope, (None, end, path))
     # An empty container is left out.  In a repetition it is written, since it states an occurrence,
@@ -206,6 +210,30 @@ def _render_container(pen: RequestWriter, target: TargetElement, scope: Scope, p
     pen.parts.append(f"</{target.name}>")
     pen.written += 1
     return True
+
+
+def _copy_leaf(
+    pen: RequestWriter, target: TargetElement, copied: CopiedLeaf, scope: Scope, path: str
+) -> None:
+    """Write a leaf that is the value of its source; most are, and what they share is made once.
+
+    The same as `_render_element`, which writes it where there are several values.
+    """
+    mark = target.mark
+    found = scope.find_local_values(copied.source, mark)
+    if len(found) > 1:
+        _render_element(pen, target, scope, path)
+        return
+    if not found:
+        return
+    (one,) = found
+    if not target.judged and (refusal := target.shape.find_violation(one.text)) is not None:
+        value = EvaluatedValue(one.text, one.leaves, copied.origin, (), one)
+        _report_violation(scope, target, value, refusal)
+    pen.add_plain_leaf(target, one.text)
+    path = f"{path}/{target.label}"
+    scope.trace.record_forwarding(one.leaves, path, mark)
+    pen.add_origin(path, copied.origin, one.leaves, (mark, ()))
 
 
 def _evaluate_leaf_values(target: TargetElement, scope: Scope) -> list[EvaluatedValue]:

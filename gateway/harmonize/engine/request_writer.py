@@ -57,6 +57,12 @@ class RequestWriter:
         self.parts += (start, f">{_escape_text(text)}</{target.name}>")
         return len(self.parts) - 1
 
+    def add_plain_leaf(self, target: TargetElement, text: str) -> None:
+        """Write an element that holds a text and has no attributes but its fixed ones."""
+        self.written += 1
+        escaped = text.translate(_IN_TEXT) if _SPECIAL.search(text) is not None else text
+        self.parts.append(f"{_write_start(target)}>{escaped}</{target.name}>")
+
     def open_container(self, target: TargetElement) -> int:
         """Begin an element that holds others; return where its start tag ends, for attributes."""
         self.parts += (_write_start(target), ">")

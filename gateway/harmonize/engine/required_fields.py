@@ -88,13 +88,9 @@ def check_unique_fields(scope: Scope, document: DocumentMapping, place: str) -> 
 
 
 def _check_unique_field(scope: Scope, ask: UniqueField, place: str) -> None:
-    written, requirement = scope.list_written_elements(ask), ask.requirement
+    (written, count), requirement = scope.count_answers(ask), ask.requirement
     if not written and requirement.when is None and not requirement.mandatory:
         return
-    # A group is given by its element, a field by its content.
-    count = (
-        len(written) if ask.type == "group" or not written else len(scope.find_local_values(ask, ask.mark))
-    )
     low, high = ask.repeat[0], max(ask.repeat[1], 1)
     holds = requirement.when.is_satisfied(scope) if requirement.when is not None else requirement.mandatory
     if holds and count < max(low, 1):

@@ -54,6 +54,7 @@ from .simple_sources import HubValue as HubValue
 from .simple_sources import ItemCount as ItemCount
 from .simple_sources import Product as Product
 from .simple_sources import SerialNumber as SerialNumber
+from .target_tree import CopiedLeaf as CopiedLeaf
 from .target_tree import MergedElement as MergedElement
 from .target_tree import Repetition as Repetition
 from .target_tree import TargetAttribute as TargetAttribute

@@ -112,15 +112,15 @@ class FieldValue(_SourceDefaults):
     source: UniqueField | CommonMeaning
     mandatory: bool
     loss = "exact"
-    _origin: str = field(init=False, compare=False, repr=False)
+    origin: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         kind = "ask" if isinstance(self.source, UniqueField) else "common"
-        object.__setattr__(self, "_origin", f"{kind}:{self.source.name}")
+        object.__setattr__(self, "origin", f"{kind}:{self.source.name}")
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
         """Return the declared values."""
-        found, origin = scope.find_local_values(self.source, rule), self._origin
+        found, origin = scope.find_local_values(self.source, rule), self.origin
         if self.source.attribute == "unitCode":
             return [
                 EvaluatedValue(one.text, one.leaves, origin, (), one, self._find_stated_unit(one, scope))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from gateway.harmonize.language.conversion_steps import ConvertedSource
-from gateway.harmonize.language.simple_sources import Constant
+from gateway.harmonize.language.simple_sources import Constant, FieldValue
 from gateway.harmonize.types import (
     CHARSETS,
     ITEM_PATH,
@@ -21,6 +22,7 @@ from gateway.harmonize.types import (
 )
 
 __all__ = [
+    "CopiedLeaf",
     "MergedAttribute",
     "MergedElement",
     "PathPredicates",
@@ -94,6 +96,13 @@ class TargetAttribute:
     mark: SourceMark
 
 
+class CopiedLeaf(NamedTuple):
+    """How a leaf is written that is the value of its source, unchanged, once and without attributes."""
+
+    source: UniqueField | CommonMeaning
+    origin: str
+
+
 @dataclass(slots=True)
 class TargetElement:
     """One element of the request.
@@ -118,6 +127,9 @@ class TargetElement:
     empty: bool = False
     judged: bool = False
     label: str = field(init=False, repr=False)
+    _plan: tuple[tuple[TargetElement, CopiedLeaf | None], ...] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         self.label = self.name + self.path_predicates
@@ -132,6 +144,23 @@ class TargetElement:
         if self.content is not None:
             return self.content.is_always_present()
         return any(child.required for child in self.own_children) or any(a.required for a in self.attributes)
+
+    def plan_children(self) -> tuple[tuple[TargetElement, CopiedLeaf | None], ...]:
+        """Return each child of the finished element, and how it is written where it copies a value."""
+        if self._plan is None:
+            self._plan = tuple((child, child.find_copied_leaf()) for child in self.children)
+        return self._plan
+
+    def find_copied_leaf(self) -> CopiedLeaf | None:
+        """Return how the element is written where it copies a value; None for every other element."""
+        content = self.content
+        if content is None or content.steps or not isinstance(content.source, FieldValue):
+            return None
+        if self.each is not None or self.when is not None or self.part is not None:
+            return None
+        if self.attributes or self.empty or self.bound[0] > 1:
+            return None
+        return CopiedLeaf(content.source.source, content.source.origin)
 
     @property
     def own_children(self) -> list[TargetElement]:

@@ -224,6 +224,17 @@ class Scope:
         """Return the elements of an asked field or group in this scope, with or without content."""
         return self._find_sibling_fields(ask).elements.get(ask.name, ())
 
+    def count_answers(self, ask: UniqueField) -> tuple[Sequence[etree._Element], int]:
+        """Return the elements of an asked field or group in this scope, and how many of them count.
+
+        A group is given by its element, a field by its content.
+        """
+        branch = self._find_sibling_fields(ask)
+        written = branch.elements.get(ask.name, ())
+        if not written or ask.type == "group":
+            return written, len(written)
+        return written, len(self._read_answers(branch, ask))
+
     def find_local_values(
         self, source: UniqueField | CommonMeaning, rule: SourceMark
     ) -> tuple[FoundValue, ...]:
@@ -442,6 +453,9 @@ class Scope:
             branch = self.answers.top
         else:
             branch = self.answers.items.get(self.item or "", _NO_ANSWERS)
+        return self._read_answers(branch, ask)
+
+    def _read_answers(self, branch: SiblingFields, ask: UniqueField) -> tuple[FoundValue, ...]:
         found = branch.values.get(ask.name)
         if found is None:
             elements = branch.elements.get(ask.name)

@@ -312,7 +312,7 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
         element, path, item, inside = pending.pop()
         if path == ITEM_PATH and item is None:
             item, inside = _enter_goods_item(facts, element)
-        if inside is not None:
+        if inside is not None and inside.setdefault(path, element) is not element:
             _add_element_place(inside, path, element)
         if not _add_element_leaves(facts, element, path, (item, None)):
             continue
@@ -326,11 +326,9 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
 
 
 def _add_element_place(inside: Places, path: str, element: etree._Element) -> None:
-    """Add an element by its path; a single element, the usual case, is stored without a list."""
-    alike = inside.get(path)
-    if alike is None:
-        inside[path] = element
-    elif isinstance(alike, list):
+    """Add a further element of a path; a single element, the usual case, is stored without a list."""
+    alike = inside[path]
+    if isinstance(alike, list):
         alike.append(element)
     else:
         inside[path] = [alike, element]
@@ -366,15 +364,15 @@ def _add_element_leaves(
     facts: SubmissionIndex, element: etree._Element, path: str, where: tuple[str | None, int | None]
 ) -> bool:
     """Add the leaves of one element; return whether it has child elements."""
-    item, application = where
     leaves = facts.leaves
     holds = len(element) > 0 and next(element.iterchildren(tag=etree.Element), None) is not None
     if not holds:
         facts.texts[element] = len(leaves)
-        leaves.append(tuple.__new__(Leaf, (element, None, path, item, application)))
-    for name in map(str, element.keys()):
-        facts.attributes[element, name] = len(leaves)
-        leaves.append(tuple.__new__(Leaf, (element, name, path and f"{path}/@{name}", item, application)))
+        leaves.append(tuple.__new__(Leaf, (element, None, path, *where)))
+    if names := element.keys():
+        for name in map(str, names):
+            facts.attributes[element, name] = len(leaves)
+            leaves.append(tuple.__new__(Leaf, (element, name, path and f"{path}/@{name}", *where)))
     return holds
 
 

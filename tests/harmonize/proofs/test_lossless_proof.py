@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.harmonize.engine import request_renderer
+from gateway.harmonize.engine.request_writer import RequestWriter
+from gateway.harmonize.language import TargetElement
 from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
 from gateway.harmonize.submission.evaluation_scope import EvaluationTrace
 from tests.harmonize.proofs.small_mapping import DOCUMENT, SECOND, breaches, line_of, plant, write
@@ -76,13 +77,12 @@ def test_a_leaf_without_a_fate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_request_that_does_not_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine on trial writes descriptions in capitals."""
-    before = request_renderer._evaluate_leaf_values
+    before = RequestWriter.add_plain_leaf
 
-    def shout(target: Any, scope: Any) -> Any:
-        values = before(target, scope)
-        return [v._replace(text=f"{v.text}!") for v in values] if target.name == "Description" else values
+    def shout(pen: RequestWriter, target: TargetElement, text: str) -> None:
+        before(pen, target, f"{text}!" if target.name == "Description" else text)
 
-    monkeypatch.setattr(request_renderer, "_evaluate_leaf_values", shout)
+    monkeypatch.setattr(RequestWriter, "add_plain_leaf", shout)
     found = breaches(plant(tmp_path), "lossless", samples=2)
     assert {one.mark.line for one in found} == {line_of(tmp_path, "- Description:")}
     assert "item.description" in found[0].message

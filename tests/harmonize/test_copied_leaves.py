@@ -1,0 +1,32 @@
+"""A leaf that copies a value is written in fewer steps, and no different from every other."""
+
+from __future__ import annotations
+
+import pytest
+from lxml import etree
+
+from gateway.harmonize.language.target_tree import TargetElement
+from tests.harmonize.test_requests_alone import describe, vary
+from tests.kit.documents import each_document
+from tests.kit.filling import divide
+
+
+def tell(root: etree._Element) -> list[object]:
+    """Return all that a split says, as values that can be compared."""
+    found = divide(root)
+    fates = [entry.fates for entry in found.accounts.entries]
+    written = [(describe(one), one.origins) for one in found.requests]
+    return [written, found.problems, fates]
+
+
+def plan_nothing(target: TargetElement) -> tuple[tuple[TargetElement, None], ...]:
+    return tuple((child, None) for child in target.children)
+
+
+@pytest.mark.parametrize("document", each_document())
+def test_a_copied_leaf_is_written_as_every_other(document: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for root in vary(document):
+        copied = tell(root)
+        with monkeypatch.context() as changed:
+            changed.setattr(TargetElement, "plan_children", plan_nothing)
+            assert tell(root) == copied
