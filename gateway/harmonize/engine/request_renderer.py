@@ -231,9 +231,10 @@ def _copy_leaf(
         value = EvaluatedValue(one.text, one.leaves, copied.origin, (), one)
         _report_violation(scope, target, value, refusal)
     pen.add_plain_leaf(target, one.text)
-    path = f"{path}/{target.label}"
-    scope.trace.record_forwarding(one.leaves, path, mark)
-    pen.add_origin(path, copied.origin, one.leaves, (mark, ()))
+    if scope.trace.keeps_fates or pen.keeps_origin(one.leaves):
+        path = f"{path}/{target.label}"
+        scope.trace.record_forwarding(one.leaves, path, mark)
+        pen.add_origin(path, copied.origin, one.leaves, (mark, ()))
 
 
 def _evaluate_leaf_values(target: TargetElement, scope: Scope) -> list[EvaluatedValue]:

@@ -42,11 +42,15 @@ class RequestWriter:
     written: int = 0
     leaves: frozenset[int] | None = None
 
+    def keeps_origin(self, leaves: tuple[int, ...]) -> bool:
+        """Return whether the origins of values of these leaves are kept."""
+        return self.leaves is None or not self.leaves.isdisjoint(leaves)
+
     def add_origin(
         self, target: str, source: str, leaves: tuple[int, ...], rule: tuple[SourceMark, tuple[str, ...]]
     ) -> None:
         """Keep the origin of a value, unless origins of its leaves are not kept; `rule` with conversions."""
-        if self.leaves is None or not self.leaves.isdisjoint(leaves):
+        if self.keeps_origin(leaves):
             self.origins.append(tuple.__new__(ValueOrigin, (target, source, leaves, *rule)))
 
     def add_leaf(self, target: TargetElement, text: str) -> int:

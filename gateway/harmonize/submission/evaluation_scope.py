@@ -453,15 +453,15 @@ class Scope:
             branch = self.answers.top
         else:
             branch = self.answers.items.get(self.item or "", _NO_ANSWERS)
-        return self._read_answers(branch, ask)
+        found = branch.values.get(ask.name)
+        return self._read_answers(branch, ask) if found is None else found
 
     def _read_answers(self, branch: SiblingFields, ask: UniqueField) -> tuple[FoundValue, ...]:
-        found = branch.values.get(ask.name)
-        if found is None:
-            elements = branch.elements.get(ask.name)
-            if elements is None:
-                return ()
-            found = branch.values[ask.name] = tuple(self._read_element_values(ask, elements))
+        """Return the answers to a field that stands there, and keep them; nothing without one."""
+        elements = branch.elements.get(ask.name)
+        if elements is None:
+            return ()
+        found = branch.values[ask.name] = tuple(self._read_element_values(ask, elements))
         return found
 
     def _read_element_values(self, ask: UniqueField, elements: Iterable[etree._Element]) -> list[FoundValue]:
