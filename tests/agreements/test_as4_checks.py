@@ -126,6 +126,21 @@ CASES: dict[str, tuple[str, AgreementSurroundings, str]] = {
         KNOWN,
         "join_interval is 60, and fragments are repeated for longer: 1200 seconds",
     ),
+    "splitting-pulled": (
+        pull(f", mpc: urn:x:y, {SPLIT[:-1]}"),
+        KNOWN,
+        "messages are split, and they are pulled",
+    ),
+    "splitting-fragment-large": (
+        say("splitting: {fragment_size: 67108864}"),
+        KNOWN,
+        "fragment_size is 67108864",
+    ),
+    "splitting-pointless": (
+        say("splitting: {fragment_size: 1000000, message_size: 1000000}"),
+        KNOWN,
+        "message_size is 1000000, and fragment_size is 1000000",
+    ),
     "callback-endpoint-missing": (
         put("action: Submit,", "action: Submit, reply_pattern: callback,", NO_ENDPOINT),
         KNOWN,

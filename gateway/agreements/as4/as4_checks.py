@@ -25,6 +25,8 @@ _DERIVATIONS: Final = ("hkdf", "concatkdf")
 _KEY_AGREEMENTS: Final = ("x25519", "x448", "ecdh-es")
 _KEY_TRANSPORTS: Final = ("rsa-oaep", "rsa-oaep-mgf1p", "rsa-1_5")
 _SHORT_SECONDS: Final = 60
+#: A hub takes bodies of 64 MiB by default; what is around a fragment needs some of that.
+_LARGEST_BODY: Final = 63 * 1024**2
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 _Told = Iterator[tuple[str, str]]
@@ -136,6 +138,13 @@ def _check_splitting(pmode: PMode) -> _Told:
     if pmode.reliability.time_to_live > terms.join_interval:
         text = f"join_interval is {terms.join_interval}, and fragments are repeated for longer"
         yield "splitting-interval-short", f"{text}: {pmode.reliability.time_to_live} seconds"
+    if pmode.pull is not None:
+        yield "splitting-pulled", "messages are split, and they are pulled"
+    if terms.fragment_size > _LARGEST_BODY:
+        yield "splitting-fragment-large", f"fragment_size is {terms.fragment_size}"
+    if terms.message_size <= terms.fragment_size:
+        text = f"message_size is {terms.message_size}, and fragment_size is {terms.fragment_size}"
+        yield "splitting-pointless", text
 
 
 def _check_test_service(pmode: PMode) -> _Told:
