@@ -14,8 +14,12 @@ from sqlalchemy import Engine
 
 from gateway.cli import main
 from gateway.conformance.partners.broker_client import BrokerClient, ResendPolicy
+from gateway.conformance.partners.endpoint_listener import EndpointListener
 from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest, PartnerServer
+from gateway.conformance.partners.kept_files import find_kept_parcel
 from gateway.conformance.partners.message_files import FileBody
+from gateway.conformance.partners.message_folder import MessageFolder
+from gateway.conformance.partners.message_handler import MessageHandler
 from gateway.conformance.partners.partner_identity import Membership, read_membership
 from gateway.conformance.partners.sealed_submissions import sign_submission
 from gateway.conformance.partners.sending_outcome import SendingError, SendingState
@@ -30,6 +34,7 @@ from gateway.errors import GatewayError
 from gateway.message_model import MemoryBody
 from gateway.pki.certificate_authority import encode_key_pem
 from gateway.protocols import Parcel
+from tests.conformance.conftest import wait_for
 from tests.kit.fragments import FragmentStory
 from tests.kit.house import AS4, authority, signer_named
 from tests.kit.paths import ROOT
@@ -260,3 +265,33 @@ def test_a_folder_is_read_as_it_was_made(engine: Engine, tmp_path: Path, compres
     with pytest.raises(GatewayError, match="GW808"):
         read_split_submission(tmp_path, desk.member(), desk.hub.url)
     desk.hub.server.close()
+
+
+@pytest.mark.parametrize("outcome", ["receipt", "error"])
+def test_a_listener_on_the_same_folder_knows_what_was_sent(desk: Desk, outcome: str) -> None:
+    """What the hub posts when nobody waits any more is compared with what is kept there."""
+    split, told = desk.split(), list[str]()
+    if outcome == "error":
+        whole = split.folder / "whole.gz"
+        whole.write_bytes(bytes(whole.stat().st_size))
+    desk.client().send_fragments(split)
+    member = desk.member()
+    handler = MessageHandler(member, desk.folder, store=MessageFolder(desk.folder, told.append))
+    listener = EndpointListener(member.listening_endpoint, handler)
+    listener.start()
+    try:
+        for _ in range(2):
+            desk.hub.story.tick(seconds=1)
+        wait_for(lambda: bool(told))
+    finally:
+        listener.close()
+    kind = "Receipt" if outcome == "receipt" else "ErrorSignal"
+    assert told[0].startswith(f"{kind} for {split.unit.message_id}"), told
+    assert not desk.hub.story.tasks("FAILED")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../../etc/passwd", "x" * 500, "unknown@broker1.example"])
+def test_a_message_that_is_not_kept_is_not_found(tmp_path: Path, name: str) -> None:
+    (tmp_path / "whole.http").write_bytes(b"Content-Type: text/plain\r\n\r\n")
+    (tmp_path / "sent").mkdir()
+    assert find_kept_parcel(tmp_path / "sent", name) is None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.conformance.partners.agreed_protocol import find_agreed_core
+from gateway.conformance.partners.kept_files import make_kept_name
 from gateway.conformance.partners.partner_identity import Membership
 from gateway.conformance.partners.sealed_submissions import SealedSubmission
 from gateway.errors import DOCUMENT_INVALID, MISUSE, GatewayError
@@ -21,7 +22,6 @@ _HTTP_START: Final = re.compile(rb"(?i)POST |(?:soapaction|content-type|mime-ver
 __all__ = [
     "is_kept_submission",
     "keep_submission",
-    "make_kept_name",
     "read_kept_submission",
     "read_reference",
 ]
@@ -30,11 +30,6 @@ __all__ = [
 def is_kept_submission(content: bytes) -> bool:
     """Return whether a file begins like an HTTP message, and not like XML."""
     return _HTTP_START.match(content) is not None
-
-
-def make_kept_name(message_id: str) -> str:
-    """Return the name under which a message is kept: its id, without what a file system may not take."""
-    return "".join(sign if sign.isalnum() or sign in "-_.@" else "_" for sign in message_id)[:120]
 
 
 def keep_submission(folder: Path, submission: SealedSubmission) -> Path:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from gateway.conformance.partners.agreed_protocol import find_agreed_core
 from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest
 from gateway.conformance.partners.hub_documents import read_hub_document
+from gateway.conformance.partners.kept_files import find_kept_parcel, measure_largest_kept
 from gateway.conformance.partners.message_folder import JournalStore, MessageStore
 from gateway.conformance.partners.misbehavior import Misbehavior, take_misbehavior
 from gateway.conformance.partners.partner_identity import Membership
@@ -52,6 +53,7 @@ class MessageHandler:
         self._core = find_agreed_core(membership)
         self._mischief = mischief
         self._listener = listener
+        self._folder = folder
         self._store = store or JournalStore(folder)
         self._tls = tls
         self._known = {row["message_id"]: row for row in self._store.read_rows()}
@@ -74,7 +76,7 @@ class MessageHandler:
         }
         parcel = Parcel(headers, MemoryBody(request.body))
         context = self.membership.build_context()
-        limits = replace(context.limits, body=max(context.limits.body, self._largest_sent))
+        limits = replace(context.limits, body=max(context.limits.body, self._measure_largest_sent()))
         context = replace(context, find_sent_parcel=self._find_sent_parcel, limits=limits)
         try:
             return self._answer_unit(self._core.open(parcel, context), context)
@@ -126,7 +128,12 @@ class MessageHandler:
     def _find_sent_parcel(self, _protocol: str, message_id: str) -> Parcel | None:
         with self._lock:
             found = self._expected.get(message_id)
-        return found[1] if found is not None else None
+        # Another process may have sent it from the same folder.
+        return found[1] if found is not None else find_kept_parcel(self._folder / "sent", message_id)
+
+    def _measure_largest_sent(self) -> int:
+        """Return the octets of the largest message of ours that a signal may be about."""
+        return max(self._largest_sent, measure_largest_kept(self._folder / "sent"))
 
     def wait_for_receipt(self, message_id: str, seconds: float) -> tuple[bool, GatewayError | None]:
         """Wait for the receipt of a message; return whether an answer arrived, and its problem."""

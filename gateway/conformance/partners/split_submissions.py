@@ -17,7 +17,8 @@ from lxml import etree
 
 from gateway.agreements import LARGEST_SPLIT_MESSAGE, SplittingTerms
 from gateway.conformance.partners.agreed_protocol import find_agreed_core
-from gateway.conformance.partners.kept_submissions import make_kept_name, read_reference
+from gateway.conformance.partners.kept_files import WHOLE_FILE, make_kept_name
+from gateway.conformance.partners.kept_submissions import read_reference
 from gateway.conformance.partners.message_files import (
     FileBody,
     open_message_file,
@@ -41,7 +42,6 @@ __all__ = [
 
 #: A message that is split has somewhat more octets than its payloads.
 SPLIT_LIMITS: Final = replace(DEFAULT_LIMITS, body=LARGEST_SPLIT_MESSAGE + 16 * 1024**2)
-_WHOLE: Final = "whole.http"
 _CUT: Final = "whole.gz"
 _TERMS: Final = "terms.json"
 
@@ -126,7 +126,7 @@ def split_submission(
         detail = f"the message has {source.body.octet_count} octets, {terms.message_size} are agreed"
         raise GatewayError(TOO_LARGE, detail, "splitting/message_size")
     place = folder / make_kept_name(unit.message_id)
-    write_message_file(place / _WHOLE, source)
+    write_message_file(place / WHOLE_FILE, source)
     _write_terms(place, terms, membership)
     kill_at_failpoint("submit", "cut")
     return _open_folder(place, membership, url, reference)
@@ -134,7 +134,7 @@ def split_submission(
 
 def _write_terms(place: Path, agreed: SplittingTerms, membership: Membership) -> None:
     """Store how a message is cut, and its octets in gzip where that is agreed: once, before it is cut."""
-    source = open_message_file(place / _WHOLE, SPLIT_LIMITS)
+    source = open_message_file(place / WHOLE_FILE, SPLIT_LIMITS)
     wanted = SplitTerms(agreed.fragment_size, agreed.routing_properties, agreed.compression == "gzip")
     plan = find_agreed_core(membership).plan_split(source, wanted, SPLIT_LIMITS)
     if plan.terms.compressed:
@@ -157,7 +157,7 @@ def read_split_submission(folder: Path, membership: Membership, url: str) -> Spl
 def _open_folder(folder: Path, membership: Membership, url: str, reference: str | None) -> SplitSubmission:
     said = _read_terms(folder / _TERMS)
     core = find_agreed_core(membership)
-    parcel = open_message_file(folder / _WHOLE, SPLIT_LIMITS)
+    parcel = open_message_file(folder / WHOLE_FILE, SPLIT_LIMITS)
     terms = SplitTerms(said["fragment_size"], tuple(said["routing_properties"]))
     plan = core.plan_split(parcel, terms, SPLIT_LIMITS)
     if said["compressed"]:
