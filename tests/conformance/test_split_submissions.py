@@ -295,3 +295,11 @@ def test_a_message_that_is_not_kept_is_not_found(tmp_path: Path, name: str) -> N
     (tmp_path / "whole.http").write_bytes(b"Content-Type: text/plain\r\n\r\n")
     (tmp_path / "sent").mkdir()
     assert find_kept_parcel(tmp_path / "sent", name) is None
+
+
+def test_one_process_at_a_time_sends_from_a_folder(desk: Desk, capsys: Any) -> None:
+    split = desk.split()
+    with split.lock_folder():
+        status, told = desk.submit(capsys, "--wait", "0", file=split.folder)
+    assert (status, "another process" in told["problem"], desk.hub.came) == (1, True, [])
+    assert desk.submit(capsys, "--wait", "0", file=split.folder)[0] == 0

@@ -124,7 +124,8 @@ class BrokerClient:
         whole = submission.whole
         self.handler.expect_receipt(whole.sent, whole.parcel)
         count = submission.fragment_count
-        with closing(HttpPoster(whole.url, self._patience.answer, self._tls)) as poster:
+        poster = HttpPoster(whole.url, self._patience.answer, self._tls)
+        with submission.lock_folder(), closing(poster):
             for number in submission.list_open_numbers():
                 self._raise_refusal(submission)
                 fragment = submission.open_fragment(number)

@@ -7,8 +7,10 @@ only those that have no receipt. Nothing is held in memory but one fragment.
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -61,6 +63,17 @@ class SplitSubmission:
     def fragment_count(self) -> int:
         """Return the number of fragments."""
         return self.plan.fragment_count
+
+    @contextmanager
+    def lock_folder(self) -> Iterator[None]:
+        """Hold the folder for one process; raise GW808 where another one sends from it."""
+        with (self.folder / _TERMS).open("rb") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                detail = f"another process sends from {self.folder}"
+                raise GatewayError(MISUSE, detail, str(self.folder)) from None
+            yield
 
     def list_open_numbers(self) -> Sequence[int]:
         """Return the numbers of the fragments that have no receipt yet."""
