@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from gateway.agreements import PMode, PModeIndex, read_pmodes
 from gateway.cases.status_codes import read_status_codes
-from gateway.cli.registration import load_agreement, register_certificate
+from gateway.cli.registration import register_certificate
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.hub.hub import Hub, HubResources
@@ -29,6 +29,7 @@ from gateway.hub.register.decision_rules import DecisionRules
 from gateway.hub.register.trusted_register import TrustedRegister
 from gateway.hub.trust.trusted_list_recognition import NOBODY, RecognitionPolicy, Recognizer
 from gateway.message_model import AckRequest, MemoryBody, PartyId, Payload, UserMessage
+from gateway.operations import activate_pmodes
 from gateway.pki.certificate_authority import (
     CertificateOrder,
     CertificationAuthority,
@@ -130,6 +131,7 @@ def find_core(agreement: bytes) -> ProtocolCore:
     return PROTOCOLS[pmodes(agreement)[0].protocol]
 
 
+@cache
 def trust() -> tuple[TrustStore, RevocationData]:
     return TrustStore((authority().certificate,)), RevocationData([crl()])
 
@@ -140,7 +142,10 @@ def register_parties(engine: Engine, now: datetime, agreement: bytes = AGREEMENT
         for party, role in (("hub", "hub"), ("broker1", "applicant")):
             parties.register_party(conn, party, party.title(), role, now, [PartyId(party, PARTY_TYPE)])
             register_certificate(conn, party, signer_named(party).certificate.der, now)
-        load_agreement(conn, agreement, "agreement", now)
+        # As `load_agreement` does it, with what was read before.
+        by_agreement = itertools.groupby(pmodes(agreement), key=lambda mode: mode.agreement)
+        for _, modes in by_agreement:
+            activate_pmodes(conn, list(modes), ("pmode", agreement), now, "operator")
 
 
 def build_hub(world: HubResources, party: str, terms: RecognitionPolicy = NOBODY) -> Hub:
