@@ -26,22 +26,26 @@ from tests.kit.paths import ROOT
 __all__ = ["PRELOADED", "ForkedProcess"]
 
 #: The programs that the parent has imported.
-PRELOADED = ("tests.kit.single", "tests.kit.gated")
+PRELOADED = ("tests.kit.single", "tests.kit.gated", "gateway.conformance.__main__")
 _forking = multiprocessing.get_context("forkserver")
 _forking.set_forkserver_preload(list(PRELOADED))
 
 
 class ForkedProcess:
-    """One process of a program of `PRELOADED`, with what tests use of `subprocess.Popen`."""
+    """One process of a program of `PRELOADED`, with what tests use of `subprocess.Popen`.
+
+    Its standard input ends when the process that made it has gone.
+    """
 
     def __init__(self, program: str, words: list[str], environment: Mapping[str, str], log: Path) -> None:
         ours, theirs = _forking.Pipe(duplex=False)
-        given = (theirs, program, words, dict(environment), str(log))
+        leash, self.stdin = _forking.Pipe(duplex=False)
+        given = (leash, theirs, program, words, dict(environment), str(log))
         self._process = _forking.Process(target=_run, args=given)
-        with ours, theirs:
+        with ours, theirs, leash:
             self._process.start()
             self.stdout = os.fdopen(os.dup(ours.fileno()), "rb")
-        self.pid = self._process.pid
+        self.pid: int = self._process.pid or 0
 
     @property
     def returncode(self) -> int | None:
@@ -63,7 +67,7 @@ class ForkedProcess:
         """Send a signal to the process where it still runs."""
         # The parent that forked it may just have seen its end.
         with contextlib.suppress(ProcessLookupError):
-            if self.poll() is None and self.pid is not None:
+            if self.poll() is None:
                 os.kill(self.pid, number)
 
     def terminate(self) -> None:
@@ -75,9 +79,12 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(output: Connection, name: str, words: list[str], environment: dict[str, str], log: str) -> None:
-    os.dup2(output.fileno(), 1)
-    output.close()
+def _run(
+    leash: Connection, output: Connection, name: str, words: list[str], environment: dict[str, str], log: str
+) -> None:
+    for connection, number in ((leash, 0), (output, 1)):
+        os.dup2(connection.fileno(), number)
+        connection.close()
     written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(written, 2)
     os.close(written)

@@ -62,6 +62,8 @@ def test_a_clearance_reaches_applicant_and_agency_once_though_the_hub_dies(town:
         town.wait(lambda: effects(town)["KPTA"]["NotifyClearance"], 60)
         town.wait(life.ended, 60)
         town.wait(lambda: calls_of_customs(town)[-1]["done"], 60)
+        # What the clearance brings about is sent after the case is closed.
+        town.wait(lambda: all(row.state == "DELIVERED" for row in town.look(message)[2]), 60)
     check_story(town, message)
     found = effects(town)
     assert [found[code]["NotifyClearance"] for code in ("KPTA", "KFDA", "NPQS")] == [1, 0, 0]
