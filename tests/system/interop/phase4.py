@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from tests.kit.house import authority, signer_named
-from tests.system.interop.peer import build
+from tests.system.interop.peer import build, quick_start
 
 _PASSWORD = "secret"
 #: What the peer's program does not offer of phase4: digest and mask of OAEP, derivation and wrap of a key.
@@ -63,17 +64,20 @@ class Phase4:
     def send(self, url: str, *options: str | Path) -> dict[str, Any]:
         """Send a message; returns what the peer reports of its answer."""
         command = [self.folder / "phase4-peer", "send", "--url", url, *self._options(), *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
-        lines = done.stdout.strip().splitlines()
-        assert lines, done.stderr[-3000:]
-        found: dict[str, Any] = json.loads(lines[-1])
-        return found
+        return self._run(command)
 
     def pull(self, url: str, home: Path, *options: str | Path) -> dict[str, Any]:
         """Pull once, and post the receipt of what came; returns what the peer reports."""
         place = ["--url", url, "--home", home]
         command = [self.folder / "phase4-peer", "pull", *place, *self._options(), *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        return self._run(command)
+
+    def _run(self, command: list[str | Path]) -> dict[str, Any]:
+        with quick_start(self.folder, str(command[1])) as options:
+            environment = os.environ | {"JAVA_OPTS": options}
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=180, check=False
+            )
         lines = done.stdout.strip().splitlines()
         assert lines, done.stderr[-3000:]
         found: dict[str, Any] = json.loads(lines[-1])
@@ -85,7 +89,10 @@ class Phase4:
         place = ["--port", str(port), "--home", str(home)]
         command = [self.folder / "phase4-peer", "serve", *place, *self._options(), *options]
         with (home / "phase4.log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            environment = os.environ | {"JAVA_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"}
+            process = subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
             try:
                 assert process.stdout is not None
                 line = process.stdout.readline()

@@ -44,13 +44,17 @@ def to(hub: Hub, operation: str, file: Path) -> tuple[str | Path, ...]:
     return ("--wsdl", f"{hub.url}?wsdl", "--operation", operation, "--body", file)
 
 
-@pytest.mark.parametrize("party", ["agency-rsa", "agency-ec"])
 @pytest.mark.parametrize(
-    ("operation", "content", "told"),
+    ("party", "operation", "content", "told"),
     [
-        ("Acknowledge", ACKNOWLEDGE, "receipt_number='R-1'"),
-        ("RequestInformation", INFORMATION, "성분표를 내십시오"),
-        ("SubmitDecision", DECISION.format(number="N", decisions=ONE.format(item=1)), "건조  보관"),
+        ("agency-rsa", "Acknowledge", ACKNOWLEDGE, "receipt_number='R-1'"),
+        ("agency-ec", "RequestInformation", INFORMATION, "성분표를 내십시오"),
+        (
+            "agency-rsa",
+            "SubmitDecision",
+            DECISION.format(number="N", decisions=ONE.format(item=1)),
+            "건조  보관",
+        ),
     ],
 )
 def test_every_operation_is_taken_and_the_answer_is_signed(

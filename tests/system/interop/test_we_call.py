@@ -84,7 +84,11 @@ def contract(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ServiceCon
     return place, ServiceContract("INTEROP", data)
 
 
-@pytest.fixture(scope="module", params=["agency-rsa", "agency-ec"])
+#: What signatures are made and verified by; the rest is the same with each key.
+EACH_KEY = pytest.mark.parametrize("agency", ["agency-rsa", "agency-ec"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def agency(
     peer: Peer,
     contract: tuple[Path, ServiceContract],
@@ -99,8 +103,9 @@ def agency(
         "--rules",
         place / "rules.json",
     )
-    with peer.serve(tmp_path_factory.mktemp("agency"), *options, party=request.param) as serving:
-        yield request.param, serving
+    party = getattr(request, "param", "agency-rsa")
+    with peer.serve(tmp_path_factory.mktemp("agency"), *options, party=party) as serving:
+        yield party, serving
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,7 @@ def line(
     sender.close()
 
 
+@EACH_KEY
 @pytest.mark.parametrize("by", ["hub-rsa", "hub-ec"])
 def test_a_call_is_taken_validated_and_answered(
     line: Callable[[str], Line], agency: tuple[str, Serving], by: str
@@ -220,6 +226,7 @@ def test_a_stranger_is_refused_by_the_agency_and_asked_again_later(line: Callabl
     assert caught.value.problem.id == "GW608"
 
 
+@EACH_KEY
 def test_a_notice(line: Callable[[str], Line]) -> None:
     office = line("NOTICE")
     answer = office.deliver(office.compose("notice-1"))
@@ -257,6 +264,7 @@ def test_an_answer_against_the_contract(line: Callable[[str], Line], number: str
     assert caught.value.problem.id in ("GW603", "GW608")
 
 
+@EACH_KEY
 def test_the_agent_does_the_same_in_one_call(line: Callable[[str], Line], peer: Peer) -> None:
     """`SoapAgent` over the shipped template and an address from the settings."""
     office = line("AGENT")
