@@ -86,8 +86,8 @@ def test_many_agreements_are_measured(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_intake_is_measured_alone_and_beside_officers(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two officers at the pace of a machine, so that each acts within the seconds of this test."""
-    for name, seconds in (("PAGE", 0.4), ("NEWS", 1.0), ("ACT", 1.5)):
+    """Two officers at the pace of a machine; an act is due before slow pages fill the time of this test."""
+    for name, seconds in (("PAGE", 3.0), ("NEWS", 4.0), ("ACT", 1.5)):
         monkeypatch.setattr(officers_at_work, name, seconds)
     words = "--officers 2 --rounds 1 --messages 60 --connections 2 --settle 4"
     assert console_rush.main(words.split()) == 0

@@ -15,12 +15,13 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -45,8 +46,10 @@ from tests.kit.served import wait_until_ready
 AGREED = "127.0.0.1:9"
 _NEW_NET, _NEW_USER = 0x40000000, 0x10000000
 _SET_FLAGS, _UP = 0x8914, 0x1
-#: So long, in seconds, a worker may take to begin with what has come.
+#: So long, in seconds, nothing is done after all that has come was begun: then the work is over.
 _SETTLE = 2.5
+#: So long a busy machine may take to come to rest.
+_REST_WITHIN = 120.0
 #: So long strace may take to write its last lines.
 _FLUSHED = 0.7
 #: What C libraries and the server look up about the machine, whatever comes in.
@@ -101,6 +104,10 @@ class _Seen:
         }
         return [list(one) for one in sorted(found)]
 
+    def count_events(self, home: str) -> int:
+        """Return how many times something was done that is no part of the work, by the word of the hooks."""
+        return sum(_odd(event, what, home) for _, event, what in self._hooked())
+
     def connections(self) -> dict[str, int]:
         """Return how often whom was connected to, by the kernel's word or else the hooks'."""
         peers = [what for _, call, what in self._traced() if call == "connect"]
@@ -108,7 +115,9 @@ class _Seen:
         return {one: peers.count(one) for one in sorted(set(peers))}
 
     def _hooked(self) -> Iterator[tuple[float, str, str]]:
-        for line in self.hooks.read_text(encoding="utf-8").splitlines() if self.hooks.exists() else ():
+        text = self.hooks.read_text(encoding="utf-8") if self.hooks.exists() else ""
+        # The last line may be on its way.
+        for line in text.rpartition("\n")[0].splitlines():
             at, event, what = json.loads(line)
             yield at, event, what
 
@@ -155,12 +164,12 @@ def _attacked(place: Path, every: int) -> dict[str, Any]:
     with _running(home, place, port, seen):
         target = _Posts(UrlTarget(f"http://127.0.0.1:{port}", bench.faces))
         _warm(bench, target)
-        time.sleep(_SETTLE)
+        _await_rest(home, seen)
         canaries.touched()
         began = time.time()
         played = _play(bench, target, every)
         asked = _ask(bench, target, canaries, every)
-        time.sleep(_SETTLE)
+        _await_rest(home, seen)
         moments = (began, time.time())
     touched = canaries.touched()
     return {
@@ -178,6 +187,24 @@ def _attacked(place: Path, every: int) -> dict[str, Any]:
         "canaries": touched,
         "controls": _controls(seen, canaries, place),
     }
+
+
+def _await_rest(home: Path, seen: _Seen) -> None:
+    """Wait until a worker has tried to admit every message that came, and no process does anything more."""
+    end, quiet, last = time.monotonic() + _REST_WITHIN, time.monotonic(), -1
+    while (now := time.monotonic()) < end and now - quiet < _SETTLE:
+        time.sleep(0.2)
+        done = seen.count_events(str(home))
+        if done != last or _count_open_admissions(home):
+            quiet, last = time.monotonic(), done
+
+
+def _count_open_admissions(home: Path) -> int:
+    # One that was tried, and is tried again later, has loaded what it needs.
+    open_states = "(state = 'ACTIVE' OR state = 'QUEUED' AND attempt = 0)"
+    statement = f"SELECT count(*) FROM deliveries WHERE agent = 'local' AND {open_states}"
+    with closing(sqlite3.connect(f"file:{home / 'gateway.sqlite3'}?mode=ro", uri=True, timeout=30)) as conn:
+        return int(conn.execute(statement).fetchone()[0])
 
 
 @dataclass
