@@ -7,7 +7,7 @@ what it adds to a declaration stands where the original schema wants it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import cache
 
@@ -145,8 +145,13 @@ def draw_for(meaning: CommonMeaning, documents: Iterable[DocumentMapping], draws
 
 def demands_on(document: DocumentMapping, meaning: CommonMeaning) -> list[ValueShape]:
     """Return the forms that a document's lines demand of a meaning before it is converted."""
-    told = collect_demands(document, shipped().dictionary.groups)
-    return list(told.shapes.get(get_qualified_name(meaning), ()))
+    return list(_collect_shapes(document.id).get(get_qualified_name(meaning), ()))
+
+
+@cache
+def _collect_shapes(document: str) -> Mapping[str, Iterable[ValueShape]]:
+    """Return the forms that a shipped document demands of each meaning; gathering them takes long."""
+    return collect_demands(shipped().documents[document], shipped().dictionary.groups).shapes
 
 
 def _add(root: etree._Element, meaning: CommonMeaning, item: str | None, text: str) -> None:
@@ -181,7 +186,7 @@ def _add(root: etree._Element, meaning: CommonMeaning, item: str | None, text: s
 
 def _insert(parent: etree._Element, path: str, name: str) -> etree._Element:
     """Return a new child, put where the order of the schema wants it."""
-    order = {known: position for position, known in enumerate(load_wco_elements())}
+    order = _number_elements()
     outer = path.rpartition("/")[0]
     made = etree.Element(f"{DEC}{name}")
     for child in parent.iterchildren(tag=etree.Element):
@@ -190,6 +195,11 @@ def _insert(parent: etree._Element, path: str, name: str) -> etree._Element:
             return made
     parent.append(made)
     return made
+
+
+@cache
+def _number_elements() -> Mapping[str, int]:
+    return {known: position for position, known in enumerate(load_wco_elements())}
 
 
 def _write(element: etree._Element, meaning: CommonMeaning, text: str) -> None:
