@@ -41,10 +41,9 @@ from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.fees import apply_fee_notice, check_forwarded, end_fees_of_cancelled
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, FinishLease, enqueue_task
-from gateway.hub.requirement_ledger import lock_case_requirements
+from gateway.hub.requirement_ledger import join_waiting_cases, lock_case_requirements
 from gateway.hub.requirement_results import (
     is_result_without_application,
-    join_waiting_cases,
     store_requirement_results,
 )
 from gateway.state_machines import REQUEST, get_next_state

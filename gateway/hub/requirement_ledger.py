@@ -33,13 +33,15 @@ from gateway.cases import (
 from gateway.evidence import record_evidence
 from gateway.harmonize import UnitTable
 from gateway.hub.completion import load_requirement_results
-from gateway.store import NewRequirementUse, item_releases, requirement_quantities
+from gateway.hub.outbox import enqueue_task
+from gateway.store import NewRequirementUse, item_releases, requirement_quantities, requirement_results
 
 __all__ = [
     "apply_decided_items",
     "claim_requirements",
     "give_back_requirements",
     "inspect_requirements",
+    "join_waiting_cases",
     "keep_rejected_uses",
     "load_requirement_balances",
     "lock_case_requirements",
@@ -208,8 +210,8 @@ def give_back_requirements(
 ) -> int:
     """Give back what a locked case has written off, of all items or of these; return the number of uses.
 
-    What was given back before is not given back again. When the whole case gives back, what a rejected
-    item gave back is not taken again, whatever the agency decides later.
+    Cases that wait for it look again. What was given back before is not given back again. When the whole
+    case gives back, what a rejected item gave back is not taken again, whatever the agency decides later.
     """
     if items is None:
         requirement_quantities.replace_return_reason(conn, case_id, _REJECTED, reason)
@@ -218,13 +220,21 @@ def give_back_requirements(
         for row in requirement_quantities.list_uses_of_case(conn, case_id)
         if row.returned_at is None and (items is None or row.item in items)
     ]
-    locked = _lock_used(conn, wanted)
+    locked, numbers = _lock_used(conn, wanted), set()
     for row in wanted:
         if requirement_quantities.return_use(conn, row.id, reason, at):
             _change_used(conn, locked, row, -Decimal(row.quantity))
             data = _describe_row(row) | {"reason": reason}
             record_evidence(conn, "given_back", "case", case_id, None, data, at)
+            numbers.add(row.number)
+    join_waiting_cases(conn, numbers, f"back:{case_id}:{at.isoformat()}", at)
     return len(wanted)
+
+
+def join_waiting_cases(conn: Connection, numbers: Iterable[str], cause: str, now: datetime) -> None:
+    """Let every case that waits for one of these numbers look again: the ledger has more of it now."""
+    for case in requirement_results.list_waiting_cases(conn, numbers):
+        enqueue_task(conn, "join", ("case", case), f"known:{cause}:{case}", now)
 
 
 def apply_decided_items(

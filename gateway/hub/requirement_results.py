@@ -54,7 +54,6 @@ __all__ = [
     "await_unknown_requirements",
     "is_result_without_application",
     "join_requirements",
-    "join_waiting_cases",
     "list_said_subjects",
     "make_awaited_use",
     "note_joined_results",
@@ -134,12 +133,6 @@ def _store_result(
     for case in requirement_results.list_concerned_cases(conn, requirement, number):
         key = f"requirement:{requirement}:{new[0].notice_sha256[:16]}:{case}"
         enqueue_task(conn, "join", ("case", case), key, now, changed=requirement)
-
-
-def join_waiting_cases(conn: Connection, numbers: Iterable[str], cause: str, now: datetime) -> None:
-    """Let every case that waits for one of these numbers look again: the ledger has it now."""
-    for case in requirement_results.list_waiting_cases(conn, numbers):
-        enqueue_task(conn, "join", ("case", case), f"known:{cause}:{case}", now)
 
 
 def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:

@@ -120,7 +120,12 @@ def _keep_refund(conn: Connection, fee: Row[Any], wanted: Money | None, reason: 
     order = deliveries.find_by_dedupe_key(conn, f"payment:order:{fee.number}")
     if fee.state != "CONFIRMED" or due is None or order is None:
         return
-    kept = [Decimal(one.amount) for one in fees.list_movements(conn, fee.id) if one.kind == "refund"]
+    # A payment that was too much has gone back, and is no part of what the agency gives back.
+    kept = [
+        Decimal(one.amount)
+        for one in fees.list_movements(conn, fee.id)
+        if one.kind == "refund" and one.payment is None
+    ]
     left = Money(due.amount - sum(kept, Decimal(0)), due.currency)
     back = wanted or left
     if back.currency != left.currency or back.amount > left.amount:
