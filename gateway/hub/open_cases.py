@@ -24,7 +24,15 @@ from gateway.hub.completion import is_cancellation_open, list_standing_numbers, 
 from gateway.hub.document_needs import StandingNeeds, find_local_day
 from gateway.hub.hub import Hub
 from gateway.state_machines import CASE, REQUEST
-from gateway.store import agency_requests, cases, customs_notices, decisions, messages, read_transaction
+from gateway.store import (
+    agency_requests,
+    cases,
+    customs_notices,
+    decisions,
+    item_releases,
+    messages,
+    read_transaction,
+)
 
 __all__ = [
     "CaseNumbers",
@@ -123,7 +131,7 @@ def _check_withdrawal(hub: Hub, submission: Submission, declarant: str) -> CaseN
         if case is None:
             raise _make_absence(f"no case under {submission.reference!r}")
         asked = agency_requests.list_by_case(conn, case.id)
-        check_withdrawable(case, asked)
+        check_withdrawable(conn, case, asked)
         check_not_cleared(conn, case)
     if case.state == "HELD":
         # Its applications were not taken up yet.
@@ -223,10 +231,16 @@ def check_not_cleared(conn: Connection, case: Row[Any]) -> None:
         raise GatewayError(CLEARED_ALREADY, detail, "/Submission/Function")
 
 
-def check_withdrawable(case: Row[Any], asked: Iterable[Row[Any]]) -> None:
-    """Raise GW407 for a case with nothing left to withdraw, or whose withdrawal is under way."""
+def check_withdrawable(conn: Connection, case: Row[Any], asked: Iterable[Row[Any]]) -> None:
+    """Raise GW407 for a case with nothing left to withdraw, or whose withdrawal is under way.
+
+    A child declaration that is rejected has items of its parent to give back.
+    """
     asked = tuple(asked)
-    if case.state in ("REFUSED", "WITHDRAWN") or case.outcome == CaseOutcome.REJECTED:
+    rejected = case.outcome == CaseOutcome.REJECTED
+    if case.state in ("REFUSED", "WITHDRAWN") or (
+        rejected and not item_releases.list_releases_into(conn, case.id)
+    ):
         ended = case.state if case.state in ("REFUSED", "WITHDRAWN") else case.outcome
         raise _make_absence(f"case {case.number} is {ended}: there is nothing to withdraw")
     if any(_is_being_withdrawn(row) for row in asked):

@@ -70,7 +70,7 @@ def withdraw_case(
     reason = read_change_reason(intake.submission.declaration)
     case = cases.lock_case(conn, find_named_case(conn, intake.declarant, intake.submission.reference).id)
     asked = agency_requests.list_by_case(conn, case.id)
-    check_withdrawable(case, asked)
+    check_withdrawable(conn, case, asked)
     check_not_cleared(conn, case)
     check_nothing_released(conn, case)
     if not {row.id for row in asked if row.state != "CANCELLED"} <= calls.keys():

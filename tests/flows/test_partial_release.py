@@ -188,6 +188,22 @@ def test_what_an_agency_changes_after_the_child_has_left_is_told_to_both(story: 
     assert stays(story)[1, "Tar"] == "99"
 
 
+def test_a_child_that_is_rejected_since_gives_back(story: Story) -> None:
+    """Else its items would stay in it for ever, and nobody could amend or withdraw the parent."""
+    take(story, "C1", (1, "1", "1"))
+    story.decide("KPTA", REJECTED, number="N2", at=story.clock() + timedelta(minutes=1))
+    story.tick(seconds=5)
+    assert story.case().outcome == "REJECTED"
+    change = all_of(withdrawal, reference("C1"))
+    story.submit(story.submission(change), action="Withdraw", attach=False)
+    story.tick(seconds=5)
+    assert (story.case().state, story.outcome()[0]) == ("WITHDRAWN", "WITHDRAWN")
+    assert stays(story) == {(1, "Net"): "420.5", (1, "Tar"): "100"}
+    story.submit(story.submission(amendment()), action="Amend")
+    story.tick(seconds=1)
+    assert story.case().state == "WITHDRAWN", "the amendment of the parent is not refused"
+
+
 def test_an_amended_child_takes_what_it_says_then(story: Story) -> None:
     take(story, "C1", (1, "420.5", "100"))
     change = all_of(child("C1", story.parent, (1, "20.5", "10")), amended)  # type: ignore[attr-defined]
