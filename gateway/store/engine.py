@@ -33,6 +33,7 @@ from gateway.store.disk_reserve import (
     get_disk_reserve,
 )
 from gateway.store.driver_connections import use_driver_connections
+from gateway.store.first_acts import run_first_act
 from gateway.store.idle_connections import ping_idle_connections
 from gateway.store.object_store import ObjectStore, attach_object_store
 from gateway.store.postgresql_connections import (
@@ -342,10 +343,13 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     """
     try:
         with _begin_transaction(engine) as conn, collect_rows(conn) as note_commit, keep_reads(conn):
+            first = run_first_act(conn)
             yield conn
             insert_collected_rows(conn)
             kill_at_failpoint(name, "before_commit")
         note_commit()
+        if first is not None:
+            first.committed = True
         kill_at_failpoint(name, "after_commit")
     except (DatabaseError, InterfaceError, sqlite3.DatabaseError) as error:
         raise _translate_database_error(error, engine) from error

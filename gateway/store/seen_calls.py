@@ -6,18 +6,32 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, text, update
 
 from gateway.store.column_types import Instant
 from gateway.store.node_tables import seen_calls
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.row_values import collect_values
 
-__all__ = ["NewSeenCall", "find_other_content", "insert_call", "release_call", "remove_old_calls"]
+__all__ = [
+    "NO_EFFECT",
+    "NewSeenCall",
+    "find_other_content",
+    "insert_call",
+    "release_call",
+    "remove_old_calls",
+]
 
 _INSERT: Final = InsertIfAbsent(seen_calls, ("signature",), "signature")
+#: PostgreSQL: calls of one MessageID come one after another, each seeing what those before it have stored.
+_INSERT_IN_TURN: Final = text(
+    "INSERT INTO seen_calls (signature, party, message_id, content, seen_at) "
+    "SELECT :signature, :party, :message_id, :content, CAST(:seen_at AS timestamptz) "
+    "FROM pg_advisory_xact_lock(hashtextextended(CAST(:turn AS text), 0)) "
+    "ON CONFLICT (signature) DO NOTHING RETURNING signature"
+)
 #: Instead of the content of a call that had no effect.
-_NO_EFFECT: Final = ""
+NO_EFFECT: Final = ""
 _OTHER: Final = select(seen_calls.c.content).where(
     seen_calls.c.message_id == bindparam("of_message"),
     seen_calls.c.party == bindparam("of_party"),
@@ -41,17 +55,24 @@ def find_other_content(conn: Connection, call: NewSeenCall, since: datetime) -> 
     """Return whether the id of a call stood for other content since a time."""
     named = {"of_message": call.message_id, "of_party": call.party, "since": since}
     known = conn.execute(_OTHER, named).scalars()
-    return any(content not in (call.content, _NO_EFFECT) for content in known)
+    return any(content not in (call.content, NO_EFFECT) for content in known)
 
 
 def insert_call(conn: Connection, call: NewSeenCall, at: datetime) -> bool:
-    """Store a call; return False when its octets were here before."""
-    return _INSERT.insert_one(conn, collect_values(call) | {"seen_at": at}) is not None
+    """Store a call; return False when its octets were here before.
+
+    On PostgreSQL another call of this party and MessageID waits until this transaction has ended.
+    """
+    row = collect_values(call) | {"seen_at": at}
+    if conn.dialect.name == "sqlite":
+        return _INSERT.insert_one(conn, row) is not None
+    turn = {"turn": f"{call.party} {call.message_id}"}
+    return conn.execute(_INSERT_IN_TURN, row | turn).first() is not None
 
 
 def release_call(conn: Connection, signature: str) -> None:
     """Let the id of a call that had no effect stand for no content; its octets stay known."""
-    conn.execute(update(seen_calls).where(seen_calls.c.signature == signature).values(content=_NO_EFFECT))
+    conn.execute(update(seen_calls).where(seen_calls.c.signature == signature).values(content=NO_EFFECT))
 
 
 def remove_old_calls(conn: Connection, before: datetime) -> int:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from gateway.errors import MESSAGE_ID_REUSED, NO_ROOM, TIMESTAMP_REFUSED, GatewayError
-from gateway.store import NewSeenCall, seen_calls, write_transaction
+from gateway.store import NewSeenCall, begin_next_transaction, seen_calls, write_transaction
 
 __all__ = ["LocalReplayCache", "ReplayCache", "SeenCall", "SharedReplayCache", "choose_replay_cache"]
 
@@ -37,20 +39,20 @@ class SeenCall:
 class ReplayCache(Protocol):
     """Rejects repeated calls."""
 
-    def register_call(self, call: SeenCall, now: datetime) -> None:
-        """Record a verified call; raises GW211 for octets seen before, GW312 for an id with other content."""
+    def admit_call(self, call: SeenCall, now: datetime) -> AbstractContextManager[None]:
+        """Return the block in which a verified call has its effect, once.
 
-    def confirm_call(self, call: SeenCall, now: datetime) -> None:
-        """Record that the call had its effect: from now on its MessageID stands for its content."""
-
-    def release_call(self, call: SeenCall) -> None:
-        """Record that the call had no effect: its MessageID stands for nothing, its octets stay known."""
+        Raises GW211 for octets seen before, GW312 for an id with other content. When the block raises,
+        the MessageID stands for nothing, and the octets stay known.
+        """
 
 
 class SharedReplayCache:
     """A `ReplayCache` of all nodes, in the database.
 
-    A call is stored before its effect, and its MessageID stands for its content at once.
+    A call is stored in the transaction of its effect, before it: a repeat that comes meanwhile waits for
+    the end of this transaction. A process that dies before the commit leaves neither, and the call may be
+    made again.
     """
 
     def __init__(self, engine: Engine, window: timedelta = _WINDOW) -> None:
@@ -58,25 +60,66 @@ class SharedReplayCache:
         self._window = window
         self._cleaned = datetime.min.replace(tzinfo=UTC)
 
-    def register_call(self, call: SeenCall, now: datetime) -> None:
-        """Record a verified call; raises GW211 for octets seen before, GW312 for an id with other content."""
-        since, row = now - self._window, _make_row(call)
-        with write_transaction(self._engine, "calls.seen") as conn:
-            if abs(now - self._cleaned) > _CLEAN_EVERY:
-                seen_calls.remove_old_calls(conn, since)
-                self._cleaned = now
-            if seen_calls.find_other_content(conn, row, since):
-                raise _make_other_content_error()
-            if not seen_calls.insert_call(conn, row, now):
-                raise _make_repeat_error()
+    @contextmanager
+    def admit_call(self, call: SeenCall, now: datetime) -> Iterator[None]:
+        """Let the first write transaction of the block store the call, or a transaction of its own after it.
 
-    def confirm_call(self, call: SeenCall, now: datetime) -> None:
-        """Do nothing: the call was recorded with its content."""
+        Raises as `ReplayCache.admit_call` does, from within that transaction: nothing of it is stored.
+        """
+        self._remove_old_calls(now)
+        row = _make_row(call)
+        refused: list[GatewayError] = []
 
-    def release_call(self, call: SeenCall) -> None:
-        """Record that the call had no effect: its MessageID stands for nothing, its octets stay known."""
-        with write_transaction(self._engine, "calls.released") as conn:
-            seen_calls.release_call(conn, _make_row(call).signature)
+        def register(conn: Connection, what: NewSeenCall = row) -> None:
+            try:
+                _register_call(conn, what, now, now - self._window)
+            except GatewayError as problem:
+                refused.append(problem)
+                raise
+
+        with begin_next_transaction(self._engine, register) as first:
+            failed = None
+            try:
+                yield
+            except GatewayError as problem:
+                failed = problem
+            if failed is None and not first.committed:
+                with write_transaction(self._engine, "calls.seen"):
+                    """The call has changed nothing else, and this transaction begins with it."""
+        if failed is not None:
+            if not refused:
+                self._release_call(replace(row, content=seen_calls.NO_EFFECT), register, first.committed)
+            raise failed
+
+    def _release_call(
+        self, row: NewSeenCall, register: Callable[[Connection, NewSeenCall], None], stored: bool
+    ) -> None:
+        """Record that the call had no effect: its MessageID stands for nothing, its octets stay known.
+
+        Raises what is wrong with the call itself; that it cannot be stored is no problem of the caller.
+        """
+        try:
+            with write_transaction(self._engine, "calls.released") as conn:
+                if stored:
+                    seen_calls.release_call(conn, row.signature)
+                else:
+                    register(conn, row)
+        except GatewayError as problem:
+            if problem.problem in (MESSAGE_ID_REUSED, TIMESTAMP_REFUSED):
+                raise
+
+    def _remove_old_calls(self, now: datetime) -> None:
+        if abs(now - self._cleaned) > _CLEAN_EVERY:
+            with write_transaction(self._engine, "calls.seen") as conn:
+                seen_calls.remove_old_calls(conn, now - self._window)
+            self._cleaned = now
+
+
+def _register_call(conn: Connection, row: NewSeenCall, now: datetime, since: datetime) -> None:
+    if not seen_calls.insert_call(conn, row, now):
+        raise _make_repeat_error()
+    if seen_calls.find_other_content(conn, row, since):
+        raise _make_other_content_error()
 
 
 def _make_row(call: SeenCall) -> NewSeenCall:
@@ -126,13 +169,13 @@ class LocalReplayCache:
                 raise GatewayError(NO_ROOM, "too many calls within the replay window")
             self._signatures[call.signature] = now
 
-    def confirm_call(self, call: SeenCall, now: datetime) -> None:
-        """Record that the call had its effect: from now on its MessageID stands for its content."""
+    @contextmanager
+    def admit_call(self, call: SeenCall, now: datetime) -> Iterator[None]:
+        """Run the block for a call that is new; afterwards its MessageID stands for its content."""
+        self.register_call(call, now)
+        yield
         with self._lock:
             self._contents[(call.party, call.message_id)] = (now, call.content)
-
-    def release_call(self, call: SeenCall) -> None:
-        """Do nothing: the id stands for its content only after `confirm_call`."""
 
     def _evict_expired_calls(self, now: datetime) -> None:
         old = now - self._window

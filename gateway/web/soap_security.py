@@ -10,7 +10,6 @@ import logging
 import re
 import traceback
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
@@ -214,18 +213,12 @@ class SoapSecurityGate:
         content = envelope.body_elements[0]
         body_digest = compute_digest(SHA256, canonicalize_element(content, exclusive=True))
         seen = SeenCall(party, addressing.message_id, body_digest, _digest_signed_parts(signed))
-        security.memory.register_call(seen, now)
-        try:
+        with security.memory.admit_call(seen, now):
             self._description.schema.validate_element(content)
             caller = Caller(party, signed.certificate, addressing.message_id, body)
             response = self._service(VerifiedCall(envelope.root, operation, caller))
             if response.tag != operation.response:
                 raise GatewayError(OUR_MISTAKE, f"{operation.name} was answered by another element")
-        except GatewayError:
-            with suppress(GatewayError):
-                security.memory.release_call(seen)
-            raise
-        security.memory.confirm_call(seen, now)
         return self._sign_envelope(_wrap_response(response), operation.reply_action, reply)
 
     def _admit_signer(self, certificate: Certificate, now: datetime) -> str:
