@@ -1,4 +1,4 @@
-"""Counts the statements and transactions of one process, as the database executes them, by who asked.
+"""Counts the statements and transactions of one process, as it gives them to the driver, by who asked.
 
 The process is one of the hub or of a partner.  It imports `start` from a ``sitecustomize`` that
 `tests.load.case_price` has put on its path, so that the hub itself knows nothing of the count.
@@ -29,7 +29,6 @@ _ROOM = f"{os.sep}gateway{os.sep}"
 _STORE = f"{_ROOM}store{os.sep}"
 
 _counts: Counter[str] = Counter()
-_watched: list[sqlite3.Connection] = []
 _on = threading.Event()
 
 
@@ -60,22 +59,53 @@ def _write_again_and_again(folder: Path) -> None:
             written = seen
         threading.Event().wait(_EVERY)
     _on.clear()
-    for connection in _watched:
-        with contextlib.suppress(sqlite3.Error):
-            connection.set_trace_callback(None)
 
 
 def _watch_sqlite() -> None:
+    """Count what the program gives to the driver: the statements of a trigger belong to the one it serves."""
     connect = sqlite3.dbapi2.connect
 
     def connect_watched(*arguments: Any, **named: Any) -> sqlite3.Connection:
-        connection = connect(*arguments, **named)
         if _on.is_set():
-            connection.set_trace_callback(lambda sql: _note(sql, sys._getframe(1)))
-            _watched.append(connection)
-        return connection
+            named.setdefault("factory", _WatchedConnection)
+        return connect(*arguments, **named)
 
     sqlite3.dbapi2.connect = connect_watched  # type: ignore[assignment]
+
+
+class _WatchedCursor(sqlite3.Cursor):
+    """Counts what it executes."""
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        if _on.is_set():
+            _note(sql, sys._getframe(1))
+        return super().execute(sql, *arguments)
+
+    def executemany(self, sql: str, rows: Any) -> sqlite3.Cursor:
+        rows = list(rows)
+        if _on.is_set():
+            _note(sql, sys._getframe(1), len(rows))
+        return super().executemany(sql, rows)
+
+
+class _WatchedConnection(sqlite3.Connection):
+    """Makes cursors that count, and counts its commits."""
+
+    def cursor(self, *_: Any) -> Any:
+        return super().cursor(_WatchedCursor)
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        done: sqlite3.Cursor = self.cursor().execute(sql, *arguments)
+        return done
+
+    def executemany(self, sql: str, rows: Any) -> sqlite3.Cursor:
+        done: sqlite3.Cursor = self.cursor().executemany(sql, rows)
+        return done
+
+    def commit(self) -> None:
+        if _on.is_set() and self.in_transaction:
+            _note("COMMIT", sys._getframe(1))
+        super().commit()
 
 
 def _watch_postgresql() -> None:
