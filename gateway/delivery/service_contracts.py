@@ -120,12 +120,13 @@ class ServiceContract:
         self.description: ServiceDescription = read_wsdl(data)
         url = _BASE + name
         try:
-            self._client = zeep.Client(
+            client = zeep.Client(
                 url,
                 transport=_OfflineTransport(url, remove_schema_imports(data)),
                 settings=zeep.Settings(**_SETTINGS),
             )
-            self._service = self._client.service
+            # What zeep would add to its Body (addressing with an id of its own) is not wanted.
+            self._binding: Any = client.service._binding
         except GatewayError:
             raise
         except Exception as problem:
@@ -140,7 +141,7 @@ class ServiceContract:
             raise GatewayError(REQUEST_INVALID, detail, self.name)
         arguments = _build_arguments(call, operation)
         try:
-            envelope = self._client.create_message(self._service, call.operation, **arguments)
+            envelope = self._binding.get(call.operation).create(**arguments).content
         except Exception as problem:
             detail = f"{call.operation} cannot be composed: {describe_exception(problem)}"
             raise GatewayError(REQUEST_INVALID, detail, self.name) from problem

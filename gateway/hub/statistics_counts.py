@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, tzinfo
@@ -18,6 +17,7 @@ __all__ = ["StatisticsCounts", "StepContext", "count_steps", "summarize_decision
 
 _ASKING: Final = frozenset({"ask", "inspect", "fee"})
 _ASKED: Final = frozenset({"INFORMATION_REQUIRED", "INSPECTION", "FEE_DUE"})
+_NOTHING: Final = (0, 0)
 #: Steps after which an outcome is counted, or counted anew.
 _DECIDING: Final = {
     CASE.name: frozenset({"refuse", "none_concerned", "last_decision", "withdraw", "correct"}),
@@ -44,22 +44,17 @@ class StepContext:
 
 @dataclass(slots=True)
 class StatisticsCounts:
-    """Sums to be added, and outcomes as they are counted from now on."""
+    """Sums (number and seconds) to be added, and outcomes as they are counted from now on."""
 
-    numbers: Counter[DailyCount] = field(default_factory=Counter)
-    seconds: Counter[DailyCount] = field(default_factory=Counter)
+    sums: dict[DailyCount, tuple[int, int]] = field(default_factory=dict)
     outcomes: dict[tuple[str, int], CountedOutcome] = field(default_factory=dict)
 
     def add_count(self, parties: Iterable[str], count: DailyCount, number: int = 1, seconds: int = 0) -> None:
         """Add to the sums of all parties, and of each of these."""
         for party in {"", *parties}:
-            about = replace(count, party=party)
-            self.numbers[about] += number
-            self.seconds[about] += seconds
-
-    def list_sums(self) -> dict[DailyCount, tuple[int, int]]:
-        """Return number and seconds of each sum."""
-        return {about: (number, self.seconds[about]) for about, number in self.numbers.items()}
+            about = replace(count, party=party) if party != count.party else count
+            before = self.sums.get(about, _NOTHING)
+            self.sums[about] = (before[0] + number, before[1] + seconds)
 
 
 def count_steps(steps: Iterable[Row[Any]], known: StepContext, zone: tzinfo) -> StatisticsCounts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -14,6 +14,7 @@ from gateway.store import agency_requests as agency_request_times
 from gateway.store.calendar_editions import count_editions
 from gateway.store.deadline_tables import deadlines
 from gateway.store.prepared_statements import PreparedStatement
+from gateway.store.row_values import collect_values
 from gateway.store.tables import agency_requests, cases
 
 __all__ = [
@@ -86,7 +87,7 @@ class NewDeadline:
 def insert_deadlines(conn: Connection, new: Sequence[NewDeadline]) -> None:
     """Store deadlines; the case must be locked."""
     if new:
-        _INSERT.execute_rows(conn, [asdict(one) for one in new])
+        _INSERT.execute_rows(conn, [collect_values(one) for one in new])
 
 
 def settle_times(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from gateway.store.decisions import COUNTING
 from gateway.store.list_filters import LIST_COUNT_LIMIT
 from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.requirement_tables import requirement_uses, requirements
+from gateway.store.row_values import collect_values
 from gateway.store.tables import agency_requests, cases, decisions
 
 __all__ = [
@@ -127,7 +128,7 @@ def register_requirement(conn: Connection, new: RegisteredRequirement, at: datet
 
     What is used of it stays used. Return False for a number of the agency that is in the ledger.
     """
-    row = asdict(new) | {"used": {}, "registered_at": at, "revoked_at": None, "added_at": at}
+    row = collect_values(new) | {"used": {}, "registered_at": at, "revoked_at": None, "added_at": at}
     if _INSERT.insert_one(conn, row) is not None:
         return True
     stated = ("quantity", "unit", "holder", "valid_until", "laws", "registered_at")
@@ -208,7 +209,7 @@ def set_used_quantities(conn: Connection, requirement: int, used: Mapping[str, s
 def insert_uses(conn: Connection, new: Sequence[NewRequirementUse], at: datetime) -> None:
     """Store what a declaration uses."""
     if new:
-        _INSERT_USES.execute_rows(conn, [asdict(one) | {"used_at": at} for one in new])
+        _INSERT_USES.execute_rows(conn, [collect_values(one) | {"used_at": at} for one in new])
 
 
 def list_uses_of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:

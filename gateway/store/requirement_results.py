@@ -7,7 +7,7 @@ stored.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from gateway.store.requirement_tables import (
     requirement_uses,
     requirements,
 )
+from gateway.store.row_values import collect_values
 from gateway.store.tables import notices
 
 __all__ = [
@@ -102,7 +103,7 @@ def insert_results(conn: Connection, new: Sequence[NewRequirementResult], at: da
             f"notice {first.notice_no[:40]} was received before with different content",
             "NoticeNumber",
         )
-    rows = [asdict(one) | {"conditions": list(one.conditions), "received_at": at} for one in new]
+    rows = [collect_values(one) | {"conditions": list(one.conditions), "received_at": at} for one in new]
     conn.execute(insert(requirement_results), rows)
     return True
 
@@ -126,7 +127,7 @@ def insert_awaited_uses(conn: Connection, new: Sequence[NewAwaitedUse], at: date
     """Store what a declaration would use of numbers that are not known; return the row ids."""
     if not new:
         return ()
-    rows = [asdict(one) | {"awaited_at": at} for one in new]
+    rows = [collect_values(one) | {"awaited_at": at} for one in new]
     return tuple(conn.execute(_INSERT_AWAITED, rows).scalars())
 
 
