@@ -186,6 +186,8 @@ _SHARED: Final = (
 )
 _CLAIM: Final = _build_claim_statement(suspects=False)
 _CLAIM_SUSPECTS: Final = _build_claim_statement(suspects=True)
+#: SQLite: the claim from a lane without a capacity, which looks at the lane itself.
+_CLAIM_SHARED: Final = _build_claim_statement(suspects=False, sharing=True)
 _CLAIMS: Final = {
     (suspects, way): _build_claim_with_logs(
         _build_claim_statement(suspects=suspects, sharing=way == "shared", counting=way == "counted")
@@ -223,7 +225,7 @@ def claim_deliveries(
     """
     wanted: dict[str, Any] = {"in_lane": lane, "now": now, "until": until, "me": me, "at_most": limit}
     if conn.dialect.name == "sqlite":
-        return _claim_in_parts(conn, wanted, suspects=suspects)
+        return _claim_in_parts(conn, wanted, suspects=suspects, known=known)
     if known is not None and known.capacity is None:
         return _run_claim(conn, _CLAIMS[suspects, "shared"], wanted)
     row = _lock_lane(conn, lane, known)
@@ -238,13 +240,18 @@ def _run_claim(conn: Connection, statement: Any, wanted: dict[str, Any]) -> tupl
     return tuple(sorted((DeliveryLease(*row) for row in rows), key=lambda lease: lease.id))
 
 
-def _claim_in_parts(conn: Connection, wanted: dict[str, Any], *, suspects: bool) -> tuple[DeliveryLease, ...]:
+def _claim_in_parts(
+    conn: Connection, wanted: dict[str, Any], *, suspects: bool, known: DueLane | None
+) -> tuple[DeliveryLease, ...]:
     """Claim on SQLite, where no statement changes two tables."""
     now = wanted["now"]
-    room = _count_free_slots(conn, wanted["in_lane"], now, wanted["at_most"])
-    if room < 1:
-        return ()
-    leases = _run_claim(conn, _CLAIM_SUSPECTS if suspects else _CLAIM, {**wanted, "at_most": room})
+    if known is not None and known.capacity is None and not suspects:
+        leases = _run_claim(conn, _CLAIM_SHARED, wanted)
+    else:
+        room = _count_free_slots(conn, wanted["in_lane"], now, wanted["at_most"])
+        if room < 1:
+            return ()
+        leases = _run_claim(conn, _CLAIM_SUSPECTS if suspects else _CLAIM, {**wanted, "at_most": room})
     if leases:
         began = [{"delivery": one.id, "attempt": one.attempt, "started_at": now} for one in leases]
         _ATTEMPT.execute_rows(conn, began)

@@ -54,7 +54,7 @@ def test_a_held_lane_gives_nothing_also_what_comes_later(engine, capacity):
 
 
 def test_a_lane_that_was_found_due_without_capacity_is_looked_at_again(engine):
-    """The claim of PostgreSQL looks at the lane itself: it may be held, or closed, since it was found due."""
+    """Its claim looks at the lane itself: since then it may be held, be closed or have a capacity."""
     known = lanes.DueLane("KR-A", None, suspected=False)
 
     def claim_known(conn, now=NOW):
@@ -67,6 +67,9 @@ def test_a_lane_that_was_found_due_without_capacity_is_looked_at_again(engine):
         lane_holds.release_lane(conn, "KR-A", later(1))
         lanes.set_lane_circuit(conn, "KR-A", later(30), "GW601")
         assert claim_known(conn, later(29)) == ()
+        lanes.set_lane_capacity(conn, "KR-A", 1)
+        assert claim_known(conn, later(30)) == ()
+        lanes.set_lane_capacity(conn, "KR-A", None)
         assert [one.id for one in claim_known(conn, later(30))] == [first, second]
         assert [one.attempt for one in delivery_leases.list_attempts(conn, first)] == [1]
         (step,) = transitions.list_transitions(conn, DELIVERY, second)
