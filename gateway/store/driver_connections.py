@@ -7,7 +7,7 @@ each statement that somebody listens to, is executed by SQLAlchemy as ever.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from sqlalchemy import (
@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from gateway.store.compiled_statements import COMPILED_STATEMENTS
 from gateway.store.driver_statements import BoundStatement, DriverStatement, find_driver_statement
+from gateway.store.postgresql_connections import take_cursor
 from gateway.store.transaction_rows import insert_before_statement
 
 __all__ = ["DriverConnection", "use_driver_connections"]
@@ -65,16 +66,14 @@ class DriverConnection(Connection):
         return len(told.before_cursor_execute) == 1 and not told.after_cursor_execute
 
     def _execute_directly(self, statement: Any, parameters: Any) -> CursorResult[Any] | None:
-        if isinstance(parameters, list) and len(parameters) == 1:
-            parameters = parameters[0]
-        given: Mapping[str, Any] = {} if parameters is None else parameters
-        if not isinstance(given, Mapping) or not isinstance(statement, _PLAIN):
+        rows = parameters if isinstance(parameters, list) else [parameters or {}]
+        if not isinstance(statement, _PLAIN) or not rows or _differ(rows):
             return None
-        ready = find_driver_statement(statement, self.dialect, _COMPILED, given)
+        ready = find_driver_statement(statement, self.dialect, _COMPILED, rows[0])
         if ready is None:
             return None
         try:
-            bound = ready[0].bind_values(given, ready[1])
+            bound = _bind_statement(*ready, rows)
         except Exception:  # what is wrong with a value is told by SQLAlchemy
             return None
         return None if bound is None else self._send_statement(ready[0], bound)
@@ -83,13 +82,12 @@ class DriverConnection(Connection):
         insert_before_statement(self, bound.sql)
         cursor: Any = None
         try:
-            cursor = self.connection.dbapi_connection.cursor()  # type: ignore[union-attr]
-            cursor.execute(bound.sql, bound.values)
-            found = statement.read_rows(cursor)
-            cursor.close()
+            driver: Any = self.connection.dbapi_connection
+            cursor = driver.cursor() if statement.positional else take_cursor(driver)
+            (cursor.executemany if bound.repeated else cursor.execute)(bound.sql, bound.values)
+            return statement.read_rows(cursor)
         except BaseException as problem:
             self._raise_problem(problem, bound, cursor)
-        return found
 
     def _raise_problem(self, problem: BaseException, bound: BoundStatement, cursor: Any) -> NoReturn:
         """Raise what SQLAlchemy raises, and drop a connection that is lost."""
@@ -100,6 +98,27 @@ class DriverConnection(Connection):
             # SQLAlchemy rolls back at once what it knows no transaction of.
             self.begin()
         self._handle_dbapi_exception(problem, bound.sql, bound.values, cursor, None)
+
+
+def _differ(rows: list[Any]) -> bool:
+    """Return whether rows do not all name the same parameters."""
+    first = rows[0]
+    if not isinstance(first, Mapping):
+        return True
+    return len(rows) > 1 and any(not isinstance(one, Mapping) or one.keys() != first.keys() for one in rows)
+
+
+def _bind_statement(
+    statement: DriverStatement, inside: Sequence[Any], rows: list[Mapping[str, Any]]
+) -> BoundStatement | None:
+    """Return the statement with the values of these rows; None where SQLAlchemy has its own way."""
+    if len(rows) == 1:
+        return statement.bind_values(rows[0], inside)
+    if not statement.returns_nothing():
+        return statement.bind_rows(rows, inside)
+    found = [statement.bind_values(row, inside) for row in rows]
+    values = [one.values for one in found if one is not None]
+    return BoundStatement(statement.sql, values, repeated=True)
 
 
 def use_driver_connections(engine: Engine) -> None:

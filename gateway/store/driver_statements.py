@@ -7,6 +7,7 @@ modules, and keep their form.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -23,6 +24,15 @@ __all__ = ["BoundStatement", "DriverStatement", "FoundRows", "find_driver_statem
 _Convert = Callable[[Any], Any]
 #: How many lengths of lists one statement with IN is kept for.
 _SHAPES: Final = 64
+
+#: How many values one insert may have: SQLite and PostgreSQL allow more.
+_MOST_VALUES: Final = 900
+#: A plain insert, and the parameters of PostgreSQL's driver and of PostgreSQL itself.
+_VALUES: Final = re.compile(
+    r"^INSERT INTO \S+ \([^()]*\) VALUES (\(.*?\))(?: ON CONFLICT .*)?(?: RETURNING .*)?$"
+)
+_NAMED: Final = re.compile(r"%%|%\((\w+)\)s")
+_NUMBER: Final = re.compile(r"\$(\d+)")
 
 #: Compiled statements by their form; those used longest ago leave first.
 _of_forms: Final[LRUCache[Any, Any]] = LRUCache(1200)
@@ -43,10 +53,14 @@ class _Form:
 
 @dataclass(frozen=True, slots=True)
 class BoundStatement:
-    """SQL of the driver with its values, in its order for SQLite and by name for PostgreSQL."""
+    """SQL of the database with its values in their order.
+
+    The values of one that is `repeated` are several, one for each time.
+    """
 
     sql: str
     values: Any
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +103,8 @@ class DriverStatement:
     _shapes: dict[tuple[int, ...], _Shape] = field(default_factory=dict)
     _returns_rows: bool | None = None
     _layout: _Layout | None = None
+    #: The values of an insert in its SQL; empty where there are none that may stand there several times.
+    _row: str | None = None
 
     def has_own_lists(self) -> bool:
         """Return whether all its lists are in the statement itself, and expanded at each execution."""
@@ -115,25 +131,31 @@ class DriverStatement:
         """
         if self.lists:
             return self._bind_lists(given, inside)
-        if self.positional:
-            return BoundStatement(
-                self.sql,
-                [
-                    one.find_value(given, inside)
-                    if one.convert is None
-                    else one.convert(one.find_value(given, inside))
-                    for one in self.parameters
-                ],
-            )
         return BoundStatement(
             self.sql,
-            {
-                one.name: one.find_value(given, inside)
+            [
+                one.find_value(given, inside)
                 if one.convert is None
                 else one.convert(one.find_value(given, inside))
                 for one in self.parameters
-            },
+            ],
         )
+
+    def bind_rows(self, rows: Sequence[Mapping[str, Any]], inside: Sequence[Any]) -> BoundStatement | None:
+        """Return an insert of several rows as one statement; None for what is no plain insert of values."""
+        if self._row is None:
+            self._row = "" if self.lists or not self.parameters else _find_row_text(self.sql)
+        if not self._row or len(rows) * len(self.parameters) > _MOST_VALUES:
+            return None
+        found = [self.bind_values(row, inside) for row in rows]
+        values = [value for one in found if one is not None for value in one.values]
+        texts = (_shift_numbers(self._row, place * len(self.parameters)) for place in range(len(rows)))
+        return BoundStatement(self.sql.replace(self._row, ", ".join(texts), 1), values)
+
+    def returns_nothing(self) -> bool:
+        """Return whether it changes rows and returns none."""
+        changes = self._compiled.isupdate or self._compiled.isdelete
+        return bool(changes) and not self._compiled._result_columns and not self.lists
 
     def _bind_lists(self, given: Mapping[str, Any], extracted: Sequence[Any]) -> BoundStatement | None:
         found = {one.name: one.find_value(given, extracted) for one in self.parameters}
@@ -145,15 +167,11 @@ class DriverStatement:
             if len(self._shapes) >= _SHAPES:
                 return None
             shape = self._shapes[lengths] = self._expand_lists(found)
-        values = {}
-        ordered = []
-        for name, one, place in shape.parameters:
+        values = []
+        for _name, one, place in shape.parameters:
             value = found[one.name] if place is None else found[one.name][place]
-            if one.convert is not None:
-                value = one.convert(value)
-            values[name] = value
-            ordered.append(value)
-        return BoundStatement(shape.sql, ordered if self.positional else values)
+            values.append(value if one.convert is None else one.convert(value))
+        return BoundStatement(shape.sql, values)
 
     def _expand_lists(self, found: Mapping[str, Any]) -> _Shape:
         expanded = self._compiled._process_parameters_for_postcompile(dict(found))
@@ -161,8 +179,10 @@ class DriverStatement:
         for one in self.parameters:
             for place, name in enumerate(expanded.parameter_expansion.get(one.name, ())):
                 by_name[name] = (one, place)
-        names = expanded.positiontup if self.positional else list(_list_names(by_name, expanded))
-        return _Shape(expanded.statement, tuple((name, *by_name[name]) for name in names))
+        sql, names = expanded.statement, expanded.positiontup
+        if not self.positional:
+            sql, names = _number_parameters(sql)
+        return _Shape(sql, tuple((name, *by_name[name]) for name in names))
 
     def read_rows(self, cursor: Any) -> FoundRows:
         """Return what an executed cursor has: rows, or the number of rows that were changed."""
@@ -173,10 +193,31 @@ class DriverStatement:
         return FoundRows(self._layout, cursor.fetchall() if self._returns_rows else (), cursor.rowcount)
 
 
-def _list_names(by_name: Mapping[str, tuple[_Parameter, int | None]], expanded: Any) -> Iterator[str]:
-    for name, (one, place) in by_name.items():
-        if place is not None or one.name not in expanded.parameter_expansion:
-            yield name
+def _find_row_text(sql: str) -> str:
+    """Return the text of the values of an insert, which has its parameters nowhere else; empty for others."""
+    found = _VALUES.match(" ".join(sql.split()))
+    if found is None or found[1] not in sql:
+        return ""
+    row, rest = found[1], sql.replace(found[1], "", 1)
+    return "" if "(" in row[1:] or "?" in rest or _NUMBER.search(rest) else row
+
+
+def _number_parameters(sql: str) -> tuple[str, tuple[str, ...]]:
+    """Return SQL with `%(name)s` in the way of PostgreSQL itself, and the names by their numbers.
+
+    The driver does the same at each execution, for named parameters.
+    """
+    numbers: dict[str, int] = {}
+
+    def number(found: re.Match[str]) -> str:
+        return "%" if found[1] is None else f"${numbers.setdefault(found[1], len(numbers) + 1)}"
+
+    return _NAMED.sub(number, sql), tuple(numbers)
+
+
+def _shift_numbers(row: str, by: int) -> str:
+    """Return the values of another row, whose parameters have numbers that are higher by so many."""
+    return _NUMBER.sub(lambda found: f"${int(found[1]) + by}", row) if by else row
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,18 +337,18 @@ def _compile_statement(
     if further or not _is_plain(compiled):
         return None
     places = _list_places(compiled)
-    order = (
-        compiled._pre_expanded_positiontup or compiled.positiontup
-        if compiled.positional
-        else compiled.bind_names.values()
-    )
+    sql, order = compiled.string, compiled._pre_expanded_positiontup or compiled.positiontup
+    if not compiled.positional:
+        # One with lists gets its numbers with their lengths.
+        order = compiled.bind_names.values()
+        if not compiled.post_compile_params:
+            sql, order = _number_parameters(sql)
     parameters = []
     for name in order:
         found = _find_parameter(compiled, name, names, places)
         if found is None:
             return None
         parameters.append(found)
-    sql = compiled.string
     return DriverStatement(
         sql,
         compiled.positional,

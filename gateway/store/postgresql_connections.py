@@ -19,11 +19,14 @@ __all__ = [
     "is_read_only",
     "make_connect_options",
     "read_url",
+    "take_cursor",
     "watch_notices",
 ]
 
 #: Where a connection keeps the warnings of the server (`Connection.info`).
 NOTICES: Final = "gateway_notices"
+#: Attribute of a connection: its cursor.
+_CURSOR: Final = "_gateway_cursor"
 #: `scheme://[login@]host[:port],host[:port]…[/database][?parameters]`, as libpq writes several hosts.
 _SEVERAL: Final = re.compile(r"(postgres[^:/]*)://((?:[^@/]*@)?)([^@/?]*,[^@/?]*)(/[^?]*)?(?:\?(.*))?")
 _CONNECT_SECONDS: Final = 5
@@ -98,6 +101,19 @@ def get_connection_class(seconds: float | None) -> Any:
                 raise psycopg.OperationalError(words) from None
 
     return LimitedConnection
+
+
+def take_cursor(connection: Any) -> Any:
+    """Return the cursor by which a connection executes statements with numbered parameters, one by one.
+
+    To make one for each takes longer than to give it the statement.
+    """
+    found = connection.__dict__.get(_CURSOR)
+    if found is None or found.closed:
+        import psycopg
+
+        found = connection.__dict__[_CURSOR] = psycopg.RawCursor(connection)
+    return found
 
 
 def watch_notices(connection: Any, info: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import pytest
 from sqlalchemy import Connection, bindparam, event, func, insert, select, text, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, NoResultFound, ResourceClosedError, StatementError
 
 from gateway.store import deliveries, read_transaction, write_transaction
@@ -122,6 +123,60 @@ def test_changes_tell_how_many_rows_they_changed(engine):
         assert [row.tries for row in conn.execute(changed)] == [3]
         with pytest.raises(ResourceClosedError):
             conn.execute(update(table).values(tries=2)).first()
+
+
+def list_rows(number):
+    """Return rows of transitions, one of which has no detail."""
+    return [
+        {"machine": "m", "object_id": one, "from_state": "?", "event": "100%", "to_state": "(x)", "at": NOW}
+        | {"actor": "%(at)s", "detail": None if one == 0 else f"{one}"}
+        for one in range(number)
+    ]
+
+
+@pytest.mark.parametrize("number", [2, 3, 200])
+def test_several_rows_are_inserted_by_one_statement(engine, number):
+    returning = insert(transitions).returning(transitions.c.object_id, transitions.c.at)
+    rows = list_rows(number)
+    with write_transaction(engine) as conn:
+        done = conn.execute(insert(transitions).inline(), rows)
+        assert isinstance(done, FoundRows) == (number < 200)
+        assert number == 200 or done.rowcount == number
+        found = conn.execute(returning, rows).all()
+        assert sorted(found) == [(one, NOW) for one in range(number)]
+        stored = conn.execute(select(*(transitions.c[name] for name in rows[0])).order_by(transitions.c.id))
+        assert [dict(row._mapping) for row in stored.all()] == rows + rows
+
+
+def test_several_rows_are_inserted_where_they_are_new(engine):
+    new = {"sqlite": sqlite, "postgresql": postgresql}[engine.dialect.name].insert(epochs)
+    kept = new.on_conflict_do_nothing(index_elements=["name"]).returning(epochs.c.name)
+    added = new.on_conflict_do_update(
+        index_elements=["name"], set_={"value": epochs.c.value + new.excluded.value}
+    ).inline()
+    rows = [{"name": "a", "value": 1}, {"name": "b", "value": 2}]
+    with write_transaction(engine) as conn:
+        assert conn.execute(kept, [*rows[:1], {"name": "c", "value": 5}]).scalars().all() == ["a", "c"]
+        assert conn.execute(kept, rows).scalars().all() == ["b"]
+        assert isinstance(conn.execute(added, rows), FoundRows)
+        found = select(epochs.c.value).where(epochs.c.name.in_(["a", "b"])).order_by(epochs.c.name)
+        assert conn.execute(found).scalars().all() == [2, 4]
+
+
+def test_a_change_is_made_for_each_row(engine):
+    fill(engine)
+    raised = update(table).where(D.dedupe_key == bindparam("wanted")).values(tries=bindparam("given"))
+    with write_transaction(engine) as conn:
+        done = conn.execute(raised, [{"wanted": "k0", "given": 4}, {"wanted": "k2", "given": 5}])
+        assert isinstance(done, FoundRows)
+        assert done.rowcount == 2
+        assert conn.execute(select(D.tries).order_by(D.id)).scalars().all() == [4, 0, 5]
+        assert conn.execute(raised, [{"wanted": "k0", "given": 6}]).rowcount == 1
+
+
+def test_rows_that_differ_are_sqlalchemys(engine):
+    with pytest.raises(StatementError), write_transaction(engine) as conn:
+        conn.execute(insert(epochs).inline(), [{"name": "a", "value": 1}, {"name": "b"}])
 
 
 def test_a_refused_statement_raises_what_sqlalchemy_raises(engine):
