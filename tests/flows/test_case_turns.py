@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from gateway.store import make_engine
 from tests.kit.case_turns import CaseRun, Event, draw_run, find_shortest
-from tests.kit.databases import Templates
+from tests.kit.databases import KINDS, Templates
 from tests.kit.story import Story
 
 #: How many runs the short test draws.
@@ -78,7 +78,10 @@ def test_a_result_that_failed_is_not_sent_behind_a_later_one(engine: Engine) -> 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("block", range(10))
+# Each run is drawn once; the databases take turns.
+@pytest.mark.parametrize(
+    ("database_url", "block"), [(KINDS[one % 2], one) for one in range(10)], indirect=["database_url"]
+)
 def test_many_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templates, block: int) -> None:
     story = Story(engine)
     for seed in range(1000 + 50 * block, 1050 + 50 * block):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from tests.kit.databases import KINDS
 from tests.kit.fee_turns import FeeEvent, FeeRun, draw_fees, open_fee_story
 
 
@@ -27,7 +28,10 @@ def test_drawn_runs_of_fees_leave_the_money_exact(engine: Engine, tmp_path: Path
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("block", range(10))
+# Each run is drawn once; the databases take turns.
+@pytest.mark.parametrize(
+    ("database_url", "block"), [(KINDS[one % 2], one) for one in range(10)], indirect=["database_url"]
+)
 def test_many_drawn_runs_of_fees_leave_the_money_exact(engine: Engine, tmp_path: Path, block: int) -> None:
     check(engine, tmp_path, range(1000 + 40 * block, 1040 + 40 * block))
 

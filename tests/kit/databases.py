@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 
 __all__ = [
+    "KINDS",
     "database_url",
     "empty_database_url",
     "engine",
