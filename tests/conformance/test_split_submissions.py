@@ -78,6 +78,19 @@ class Hub:
         return HttpAnswer(reply.status, {"content-type": reply.content_type}, reply.body)
 
 
+def write_broker_folder(folder: Path, agreement: bytes) -> None:
+    """Write what a broker has: its key, whom it trusts, the agreement."""
+    broker = signer_named("broker1")
+    for name, content in {
+        "broker1.key.pem": encode_key_pem(broker.key),
+        "broker1.cert.pem": broker.certificate.pem,
+        "hub.cert.pem": signer_named("hub").certificate.pem,
+        "ca.pem": authority().certificate.pem,
+        "agreement.yaml": agreement,
+    }.items():
+        (folder / name).write_bytes(content)
+
+
 class Desk:
     """A broker's folder and its hub."""
 
@@ -88,15 +101,7 @@ class Desk:
         ).replace(b":8901/", f":{find_free_port()}/".encode())
         self.hub = Hub(engine, agreement)
         self.folder = folder
-        broker = signer_named("broker1")
-        for name, content in {
-            "broker1.key.pem": encode_key_pem(broker.key),
-            "broker1.cert.pem": broker.certificate.pem,
-            "hub.cert.pem": signer_named("hub").certificate.pem,
-            "ca.pem": authority().certificate.pem,
-            "agreement.yaml": agreement,
-        }.items():
-            (folder / name).write_bytes(content)
+        write_broker_folder(folder, agreement)
 
     def submit(self, capsys: pytest.CaptureFixture[str], *words: str, file: Path = SAMPLE) -> Any:
         fixed = ("--as", "broker1", "--to", self.hub.url, "--partner", str(self.folder))

@@ -14,12 +14,11 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.message_model import compute_body_digest
-from gateway.pki.certificate_authority import encode_key_pem
 from gateway.store import cases, messages
 from gateway.store.engine import make_engine, read_transaction, use_object_store
 from gateway.store.object_folder import ObjectFolder
-from tests.conformance.test_split_submissions import LABEL, SAMPLE
-from tests.kit.house import AS4, authority, signer_named
+from tests.conformance.test_split_submissions import LABEL, SAMPLE, write_broker_folder
+from tests.kit.house import AS4
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 from tests.system.large.large_place import LargePlace, measure_peak
@@ -35,20 +34,6 @@ CID = "korean-label@sample"
 def make_agreement() -> bytes:
     found = AS4.replace(b"  compression: gzip ", TERMS + b"  compression: gzip ")
     return found.replace(b":8901/", f":{find_free_port()}/".encode())
-
-
-def write_folder(folder: Path, agreement: bytes) -> None:
-    """Write what a broker has: its key, whom it trusts, the agreement."""
-    broker = signer_named("broker1")
-    folder.mkdir()
-    for name, content in {
-        "broker1.key.pem": encode_key_pem(broker.key),
-        "broker1.cert.pem": broker.certificate.pem,
-        "hub.cert.pem": signer_named("hub").certificate.pem,
-        "ca.pem": authority().certificate.pem,
-        "agreement.yaml": agreement,
-    }.items():
-        (folder / name).write_bytes(content)
 
 
 def write_attachment(path: Path) -> str:
@@ -89,7 +74,8 @@ def end_submit(process: subprocess.Popen[bytes]) -> int:
 def test_a_large_submission_in_fragments_takes_little_memory(tmp_path: Path, sqlite_url: str) -> None:
     agreement = make_agreement()
     place = LargePlace(tmp_path, sqlite_url, agreement)
-    write_folder(tmp_path / "broker", agreement)
+    (tmp_path / "broker").mkdir()
+    write_broker_folder(tmp_path / "broker", agreement)
     digest = write_attachment(tmp_path / "label.pdf")
     write_submission(tmp_path / "one.xml", tmp_path / "label.pdf", digest)
     url = place.hub.url.replace("ebms2", "as4")
