@@ -198,29 +198,75 @@ def _needs_counting(data: bytes, limits: WireLimits, bounds: _DocumentBounds) ->
 
 
 def _needs_element_checks(data: bytes, limits: WireLimits) -> bool:
-    """Return false when octets prove that no element can exceed a limit, as in most envelopes.
-
-    A name follows a bracket or white space, and a document is as deep as it has elements at most.
-    """
+    """Return false when octets prove that no element can exceed a limit, as in most documents."""
     return (
-        data.count(b"<") - data.count(b"</") > limits.depth
-        or len(data) > limits.value
-        or _has_long_name(data, limits.name)
-        or (
-            data.count(b"=") > limits.attributes
-            and _compile_crowded_pattern(limits.attributes).search(data) is not None
-        )
+        len(data) > limits.value
+        or _has_long_tag(data, limits.name, limits.attributes)
+        or _may_be_deep(data, limits.depth)
     )
 
 
-def _has_long_name(data: bytes, name: int) -> bool:
-    pattern = _compile_long_name_pattern(name)
-    return any(pattern.search(b"<" + piece) for piece in data.split(b"<") if len(piece) > name)
+# Octets of an attribute at least, white space not counted.
+_SHORTEST_ATTRIBUTE: Final = 4
+
+
+def _has_long_tag(data: bytes, name: int, attributes: int) -> bool:
+    """Return whether a tag may have a name, or attributes, beyond a limit: few tags are as long as that.
+
+    A name follows a bracket or white space.
+    """
+    long, name_in, crowd_in = _compile_tag_patterns(name, attributes)
+    for piece in long.finditer(data):
+        if name_in.search(data, *piece.span()) or (crowd_in and crowd_in.search(data, *piece.span())):
+            return True
+    return False
 
 
 @lru_cache(maxsize=8)
-def _compile_long_name_pattern(name: int) -> re.Pattern[bytes]:
-    return re.compile(rb"[<\s][^\s<>\"'=/]{%d}" % (name + 1))
+def _compile_tag_patterns(
+    name: int, attributes: int
+) -> tuple[re.Pattern[bytes], re.Pattern[bytes], re.Pattern[bytes] | None]:
+    """Return the patterns of what is long enough to be searched, of a long name, and of too many attributes.
+
+    With so many attributes that no document below the limit of a value has them, the last one is None.
+    """
+    shortest = min(name, _SHORTEST_ATTRIBUTE * attributes)
+    return (
+        re.compile(rb"<[^<]{%d,}+" % (shortest + 1)),
+        re.compile(rb"[<\s][^\s<>\"'=/]{%d}" % (name + 1)),
+        _compile_crowded_pattern(attributes) if attributes < _MANY else None,
+    )
+
+
+# What is left of a document to see its nesting: 1 begins an element, 2 ends one.
+_BEGIN: Final = b"\x01"
+_END: Final = b"\x02"
+_NESTING: Final = bytes.maketrans(b"<", _BEGIN)
+_NO_NESTING: Final = bytes(one for one in range(256) if one not in b"<" + _END)
+
+
+def _may_be_deep(data: bytes, depth: int) -> bool:
+    """Return false when octets prove that elements are not nested more than `depth` deep.
+
+    Without comments and sections, the bracket that begins a tag is nowhere else (an instruction is refused).
+    What looks like the end of an empty element may be in a text; then more ends than begin, and nothing is
+    proved. Each round takes the innermost elements away.
+    """
+    if data.count(b"<") <= depth:
+        return False
+    # One octet is found faster than two.
+    if (b"!" in data and b"<!" in data) or _END in data:
+        return True
+    start = data.find(b"?>") + 2 if data.startswith(b"<?xml") else 0
+    rest = data[start:].replace(b"</", _END).replace(b"/>", _END).translate(_NESTING, _NO_NESTING)
+    for _ in range(depth):
+        if not rest:
+            return False
+        shorter = rest.replace(_BEGIN + _END, b"")
+        if len(shorter) == len(rest):
+            return True
+        rest = shorter
+    return bool(rest)
 
 
 def _estimate_largest_tree(data: bytes, markup: int) -> int:

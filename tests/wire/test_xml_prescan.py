@@ -251,12 +251,31 @@ def test_a_small_document_is_judged_as_element_by_element(data: st.DataObject) -
         assert quick == _judge(document)
 
 
+@pytest.mark.parametrize(("opened", "closed"), [("<!--", "-->"), ("<![CDATA[", "]]>")])
+def test_ends_that_are_none_hide_no_depth(opened: str, closed: str) -> None:
+    """Ends in a comment or a section before what is too deep, and as many begins behind it."""
+    ends, begins = f"{opened}</a></a></a>{closed}", f"{opened}<a>{closed}"
+    document = "<a>" * 10 + ends + "<a>" * 3 + "</a>" * 3 + begins + "</a>" * 10
+    assert "nested more than 12 deep" in _judge(document.encode())
+    assert _judge(document.replace("<a></a>", "").encode()) == "accepted"
+
+
+@pytest.mark.parametrize("empty", ["<e/>", "<e></e>", "<e v='>'>/></e>"])
+def test_many_shallow_elements_are_accepted(empty: str) -> None:
+    document = "<?xml version='1.0'?><a>" + empty * 100 + "</a>"
+    assert _judge(document.encode()) == "accepted"
+    assert "nested more than 12 deep" in _judge(("<a>" * 12 + empty * 100 + "</a>" * 12).encode())
+
+
 def _judge(document: bytes) -> str:
     try:
         prescan_xml(document, _TIGHT)
     except GatewayError as problem:
         return f"{problem.problem.id} {problem.detail} {problem.location}"
     return "accepted"
+
+
+_BESIDE = ("<e/>", "<e></e>", "<e>/></e>", "<e v='/>'/>", "<e v='>'>></e>", "<!-- -->", "<![CDATA[<a><a>]]>")
 
 
 @st.composite
@@ -266,6 +285,11 @@ def _documents(draw: st.DrawFn) -> bytes:
     names = st.sampled_from(["a", "b" * 19, "c" * 20, "d" * 21, "p:" + "e" * 18, "f" * 60])
     text = draw(
         st.sampled_from(["", "x" * 40, "y z", "</", "<!-- </a></a> -->", "&lt;/", "/>", "= = = = = = ="])
+    )
+    # What is deepest stands in the middle; a comment hides ends and begins.
+    beside = "".join(draw(st.lists(st.sampled_from(_BESIDE), max_size=4)))
+    before = draw(
+        st.sampled_from(["", "<!-- </a></a></a> -->", "<![CDATA[</a></a>]]>", "<?xml version='1.0'?>"])
     )
     parts, closing = [], []
     odd = draw(st.integers(0, 20))  # one element at most is near the limits of a single one
@@ -277,4 +301,6 @@ def _documents(draw: st.DrawFn) -> bytes:
         long = draw(st.sampled_from(["k", "l" * 19]))
         parts.append(f"<{name}" + "".join(f"\n{long}{n}={quote}{value}{quote}" for n in range(count)) + ">")
         closing.append(f"</{name}>")
-    return ("".join(parts) + text + "".join(reversed(closing))).encode()
+    inside = "".join(parts) + text + "".join(reversed(closing))
+    first = before if before.startswith("<?") else ""
+    return f"{first}<a>{'' if first else before}{beside}{inside}{beside}</a>".encode()
