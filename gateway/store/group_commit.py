@@ -1,8 +1,9 @@
 """Commits the writes of several threads together.
 
 A commit is durable when the disk confirms it, and SQLite has one writer: the writes that arrive
-while one commit waits for the disk share the next commit. The caller returns after the commit of
-its own writes, or gets its own exception, as from a transaction of its own.
+while one commit waits for the disk, of this process or of another one, share the next commit. The
+caller returns after the commit of its own writes, or gets its own exception, as from a transaction of
+its own.
 """
 
 from __future__ import annotations
@@ -83,20 +84,27 @@ class _CommitGroup:
             self._waiting.append(job)
         with self._turn:
             if not job.ended:
-                with self._guard:
-                    jobs, self._waiting = self._waiting, []
-                _commit_jobs(engine, name, jobs)
+                _commit_jobs(engine, name, self._take_jobs)
+
+    def _take_jobs(self) -> Sequence[_CommitJob[Any]]:
+        with self._guard:
+            jobs, self._waiting = self._waiting, []
+        return jobs
 
 
-def _commit_jobs(engine: Engine, name: str, jobs: Sequence[_CommitJob[Any]]) -> None:
+def _commit_jobs(engine: Engine, name: str, take_jobs: Callable[[], Sequence[_CommitJob[Any]]]) -> None:
+    jobs: Sequence[_CommitJob[Any]] = ()
     try:
         with write_transaction(engine, name) as conn:
+            # Taken when this process may write: while another one writes, more arrive.
+            jobs = take_jobs()
             if len(jobs) == 1:
                 jobs[0].run_alone(conn)
             else:
                 for job in jobs:
                     job.run_in_savepoint(conn)
     except BaseException as problem:
+        jobs = jobs or take_jobs()
         for job in jobs:
             job.mark_ended(problem)
         if not isinstance(problem, Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 import pytest
@@ -95,6 +96,49 @@ def test_they_share_one_commit(sqlite_url: str) -> None:
     seen: list[object] = []
     held_back(engine, [lambda conn: seen.append(conn.get_transaction())] * 8)
     assert len({id(one) for one in seen}) <= 2, "the first may have gone alone, the others go together"
+    engine.dispose()
+
+
+def test_who_comes_while_another_writes_shares_the_next_commit(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one waits for the lock of the file, as for another process; the second one comes then."""
+    engine, begun = make_engine(sqlite_url), threading.Semaphore(0)
+    commits: list[str] = []
+
+    def begin(engine: Engine, name: str) -> AbstractContextManager[Connection]:
+        commits.append(name)
+        begun.release()
+        return write_transaction(engine, name)
+
+    monkeypatch.setattr(room, "write_transaction", begin)
+    group = room._get_commit_group(engine)
+    with ThreadPoolExecutor(2) as pool:
+        with write_transaction(engine):
+            first = pool.submit(run_in_group_commit, engine, "t", lambda conn: add(conn, "a"))
+            begun.acquire()
+            waiting = len(group._waiting)
+            second = pool.submit(run_in_group_commit, engine, "t", lambda conn: add(conn, "b"))
+            while len(group._waiting) == waiting:
+                threading.Event().wait(0.01)
+        assert (first.result(), second.result()) == ("a", "b")
+    assert len(commits) == 1
+    assert names(engine) == {"a", "b"}
+    engine.dispose()
+
+
+def test_a_transaction_that_does_not_begin_is_told(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine(sqlite_url)
+
+    def fail(*_: object) -> AbstractContextManager[Connection]:
+        raise OSError("the file of the lock cannot be opened")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "write_transaction", fail)
+        with pytest.raises(OSError, match="lock"):
+            run_in_group_commit(engine, "t", lambda conn: add(conn, "a"))
+    assert run_in_group_commit(engine, "t", lambda conn: add(conn, "b")) == "b"
+    assert names(engine) == {"b"}
     engine.dispose()
 
 
