@@ -29,7 +29,6 @@ from gateway.wire import (
     WSSE,
     WSU,
     WireLimits,
-    build_xpath,
     canonicalize_document,
     parse_xml,
     write_attribute,
@@ -182,8 +181,7 @@ def verify_swa_signature(
         references=structure.references,
         certificate=certificate,
         parts=tuple(
-            one.uri if isinstance(targets[one], str) else build_xpath(targets[one])  # type: ignore[arg-type]
-            for one in structure.references
+            one.uri if isinstance(target := targets[one], str) else target for one in structure.references
         ),
         signature_algorithm=structure.algorithm,
     )
