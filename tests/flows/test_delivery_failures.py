@@ -30,7 +30,7 @@ def broken(*_: Any) -> None:
 def give_up(story: Story, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> str:
     """Let the admission of a submission fail until it is given up; return the MessageId."""
     with monkeypatch.context() as patched:
-        patched.setattr(local_agent, "admit_submission", broken)
+        patched.setitem(local_agent._TASKS, "admit", broken)
         sent = story.submit(**changes)
         for _ in range(6):
             story.tick(minutes=10)

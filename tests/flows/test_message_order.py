@@ -132,7 +132,7 @@ def test_a_message_that_could_not_be_admitted_does_not_stop_the_next(
         def broken(*_: Any) -> None:
             raise GatewayError(OUR_MISTAKE, "broken")
 
-        patched.setattr(local_agent, "admit_submission", broken)
+        patched.setitem(local_agent._TASKS, "admit", broken)
         for unit in units[:2]:
             send(story, unit)
         for _ in range(12):
