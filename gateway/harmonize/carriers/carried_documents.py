@@ -53,19 +53,16 @@ class CarriedDocument:
 
 def find_carried_document(bundle: MappingBundle, name: str) -> CarriedDocument:
     """Return the document or the notice `name` of the mappings; raise GW401 for an unknown one."""
-    key = f"carried:{name}"
-    known: Any = bundle.compiled.get(key)
-    if known is not None:
-        return known  # type: ignore[no-any-return]
+    return bundle.get_compiled(f"carried:{name}", lambda: _make_carried_document(bundle, name))
+
+
+def _make_carried_document(bundle: MappingBundle, name: str) -> CarriedDocument:
     document, notice = bundle.documents.get(name), bundle.notices.notices.get(name)
     if document is not None:
-        made = CarriedDocument(name, document.namespace, make_request_node([document.root]))
-    elif notice is not None:
-        made = CarriedDocument(name, notice.namespace, make_notice_node([notice.root]))
-    else:
-        raise GatewayError(DOCUMENT_UNKNOWN, f"the mappings have no document {name[:60]!r}", "document")
-    bundle.compiled[key] = made
-    return made
+        return CarriedDocument(name, document.namespace, make_request_node([document.root]))
+    if notice is not None:
+        return CarriedDocument(name, notice.namespace, make_notice_node([notice.root]))
+    raise GatewayError(DOCUMENT_UNKNOWN, f"the mappings have no document {name[:60]!r}", "document")
 
 
 def get_carrier_form(bundle: MappingBundle, organisation: str) -> CarrierForm:

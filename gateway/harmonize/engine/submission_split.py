@@ -224,11 +224,9 @@ def _validate_request(
 
 
 def _get_request_schema(bundle: MappingBundle, document: DocumentMapping) -> Any:
-    schema: Any = bundle.compiled.get(document.id)
-    if schema is None:
-        schema = compile_schema(write_request_schema(document).encode("utf-8"))
-        bundle.compiled[document.id] = schema
-    return schema
+    return bundle.get_compiled(
+        f"request:{document.id}", lambda: compile_schema(write_request_schema(document).encode("utf-8"))
+    )
 
 
 def compile_request_schemas(bundle: MappingBundle) -> None:

@@ -96,9 +96,11 @@ def read_field_values(
     money = bundle.lists.get(_CURRENCIES)
     currencies = money.known if money is not None else frozenset[str]()
     answers = UniqueFieldValues(
-        listed=_group_listed_meanings(document, bundle.dictionary),
+        listed=bundle.get_compiled(
+            f"listed:{document.id}", lambda: _group_listed_meanings(document, bundle.dictionary)
+        ),
         currencies=currencies,
-        units=_collect_known_units(bundle),
+        units=bundle.get_compiled("units:known", lambda: _collect_known_units(bundle)),
     )
     reader = _FieldReader(facts, document, bundle, trace, application, name, answers, found)
     branches = application.findall(f"{_SUB}Fields")

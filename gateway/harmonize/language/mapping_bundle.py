@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 from gateway.harmonize.language.carrier_forms import CarrierForm
 from gateway.harmonize.language.declaration_rules import DeclarationRule
@@ -15,6 +16,8 @@ __all__ = [
     "MappingBundle",
     "Organisation",
 ]
+
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,12 @@ class MappingBundle:
     notices: NoticeCatalog = field(default_factory=NoticeCatalog)
     rules: tuple[DeclarationRule, ...] = ()
     carriers: Mapping[str, CarrierForm] = field(default_factory=dict)
+
+    def get_compiled(self, key: str, make: Callable[[], _Made]) -> _Made:
+        """Return what is made of the mappings once, at its first use; `key` is its kind and its document."""
+        if key not in self.compiled:
+            self.compiled[key] = make()
+        return cast("_Made", self.compiled[key])
 
     def collect_code_labels(self) -> dict[str, Mapping[str, tuple[str, str]]]:
         """Return the Korean and English label of each code, by list and code."""

@@ -8,7 +8,6 @@ GW717 one that contradicts its kind; both name the place as an XPath in the agen
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from lxml import etree
 
@@ -100,10 +99,9 @@ def read_delivered_notice(
 
 def _validate_notice(root: etree._Element, bundle: MappingBundle, notice: NoticeMapping) -> None:
     """Raise GW717 unless `root` is valid under the schema that is made from its mapping."""
-    key = f"notice:{notice.id}"
-    schema: Any = bundle.compiled.get(key)
-    if schema is None:
-        schema = bundle.compiled[key] = compile_schema(write_notice_schema(notice).encode("utf-8"))
+    schema = bundle.get_compiled(
+        f"notice:{notice.id}", lambda: compile_schema(write_notice_schema(notice).encode("utf-8"))
+    )
     # A copy alone: the document is a part of the verified envelope, and paths begin at its own root.
     reason = find_violation(schema, etree.fromstring(etree.tostring(root, with_tail=False)))
     if reason is not None:

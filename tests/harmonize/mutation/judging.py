@@ -145,7 +145,8 @@ class Court:
             mutant.tree, bundle.dictionary, bundle.lists, bundle.organisations, bundle.units
         )
         check_accepted_notices(document, bundle.notices)
-        compiled = {name: one for name, one in bundle.compiled.items() if name != mutant.document}
+        of_others = (name for name in bundle.compiled if name.rpartition(":")[2] != mutant.document)
+        compiled = {name: bundle.compiled[name] for name in of_others}
         return replace(bundle, documents={**bundle.documents, mutant.document: document}, compiled=compiled)
 
     def _bench(self, name: str) -> _Bench:
