@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
@@ -131,14 +132,9 @@ def _decided(data: bytes) -> object:
 class Forgetful:
     """A memory without memory, so that the same octets are taken twice."""
 
-    def register_call(self, call: SeenCall, now: datetime) -> None:
-        pass
-
-    def confirm_call(self, call: SeenCall, now: datetime) -> None:
-        pass
-
-    def release_call(self, call: SeenCall) -> None:
-        pass
+    def admit_call(self, call: SeenCall, now: datetime) -> AbstractContextManager[None]:
+        del call, now
+        return nullcontext()
 
 
 class _Listener:
