@@ -277,7 +277,7 @@ def test_the_console_holds_the_same_rules(press: Press) -> None:
 
     def prepare(octets: bytes) -> str | None:
         try:
-            found = prepare_order(ActOrder("map use", {}, octets, "f"), publisher, NOW)
+            found = prepare_order(ActOrder("map use", {}, octets, "f"), publisher, datetime.now(UTC))
         except GatewayError as refused:
             return refused.problem.id
         return found and found.bundle.digest
