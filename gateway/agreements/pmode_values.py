@@ -77,6 +77,8 @@ _SUB_CHANNEL = re.compile(r"[^\s/?#][^\s?#]{0,255}")
 _MAX_RETRIES: Final = 10_000
 _MAX_SECONDS: Final = 366 * 24 * 3600
 _MAX_PARTS: Final = 1_000
+#: How many seconds later than agreed the last repeat of a busy sender may come.
+_LATENESS: Final = 60
 #: The longest time that a business may take: a hundred years.
 _MAX_BUSINESS_SECONDS: Final = 100 * _MAX_SECONDS
 
@@ -227,6 +229,15 @@ class Reliability:
     def time_to_live(self) -> int:
         """Return the number of seconds within which all repeats are sent."""
         return (self.retries + 1) * self.retry_interval
+
+    @property
+    def sending_limit(self) -> int:
+        """Return the number of seconds after which no repeat is begun, also when the agreed ones were late.
+
+        A busy sender makes its attempts a little later than agreed. They are still made, as long as the
+        receiver remembers the message (ebMS 2.0 §6.4.6).
+        """
+        return max(self.time_to_live, min(self.persist_duration, self.time_to_live + _LATENESS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -331,9 +331,17 @@ def mark_sent(
     at: datetime,
     receipt_due: datetime,
     outcome: AttemptOutcome = _NOTHING,
+    *,
+    last: bool = False,
 ) -> bool:
-    """Store that it was sent and a receipt is due by `receipt_due`; return False when the lease is lost."""
-    return _end_lease(conn, lease, "sent", at, outcome, {"due_at": receipt_due})
+    """Store that it was sent and a receipt is due by `receipt_due`; return False when the lease is lost.
+
+    The time of a delivery is over with its `last` attempt. An ordered one has no time limit.
+    """
+    values = {"due_at": receipt_due}
+    if last and lease.expires_at is not None:
+        values["expires_at"] = receipt_due
+    return _end_lease(conn, lease, "sent", at, outcome, values)
 
 
 def defer_delivery(

@@ -237,7 +237,7 @@ def test_at_the_end_of_all_tries_it_is_a_delivery_failure(
     for _ in range(6):
         story.tick(seconds=301)
     row = result_delivery(story)
-    assert (row.state, row.problem) == ("FAILED", "GW604")
+    assert (row.state, row.problem, row.tries) == ("FAILED", "GW604", 4)
     assert len(story.inbox.octets) == 4
     assert story.evidence("delivery", row.id) == ["DeliveryFailure"]
     assert story.case().state == "DECIDED"
@@ -251,6 +251,17 @@ def test_at_the_end_of_all_tries_it_is_a_delivery_failure(
     assert story.case().state == "CLOSED"
     assert len(story.inbox.octets) == 5
     assert len(set(story.inbox.octets)) == 1
+
+
+def test_a_busy_hub_makes_every_agreed_attempt_a_little_late(story: Story) -> None:
+    """Four attempts in 1200 s are agreed; they take 1230 s, and the receiver still remembers the message."""
+    story.inbox.answers.extend([HttpAnswer(204, {}, b"")] * 9)
+    for number in range(1, 5):
+        story.tick(seconds=410)
+        assert (len(story.inbox.octets), result_delivery(story).state) == (number, "AWAITING_RECEIPT")
+    story.tick(seconds=301)
+    row = result_delivery(story)
+    assert (row.state, row.problem, row.tries) == ("FAILED", "GW604", 4)
 
 
 def test_a_result_beyond_its_time_is_a_delivery_failure_too(story: Story) -> None:

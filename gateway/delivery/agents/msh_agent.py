@@ -103,10 +103,10 @@ class MshAgent:
             make_lease_finisher(lease, self._hub.clock)(conn)
 
     def _mark_awaiting_receipt(self, lease: DeliveryLease) -> None:
-        now = self._hub.clock()
+        now, plan = self._hub.clock(), self.get_retry_plan(lease)
         with write_transaction(self._hub.engine, "msh.awaiting") as conn:
             # A receipt may have arrived before this answer; then the lease has ended already.
-            delivery_leases.mark_sent(conn, lease, now, now + self.get_retry_plan(lease).first)
+            delivery_leases.mark_sent(conn, lease, now, now + plan.first, last=lease.tries > plan.retries)
 
     def _process_answer(self, lease: DeliveryLease, posted: PostedMessage) -> None:
         """Check the answer on the connection against what was sent, and apply its signal."""

@@ -304,12 +304,12 @@ def _schedule_delivery(outgoing: SealedMessage, now: datetime) -> tuple[datetime
 
     A response without an endpoint cannot be posted: it waits for a repeat of its request.
     """
-    seconds = outgoing.pmode.reliability.time_to_live
+    seconds = outgoing.pmode.reliability.sending_limit
     if outgoing.pmode.pull is not None:
         return now, get_pull_time(outgoing.pmode, now)
     if outgoing.asked is None or outgoing.post_at is None:
         return now, now + timedelta(seconds=seconds)
-    ends = now + timedelta(seconds=max(seconds, outgoing.asked.reliability.time_to_live))
+    ends = now + timedelta(seconds=max(seconds, outgoing.asked.reliability.sending_limit))
     return (max(now, outgoing.post_at), ends) if outgoing.pmode.endpoint else (ends, ends)
 
 
