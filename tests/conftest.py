@@ -29,6 +29,16 @@ _ROOMS = ("web/api", "web/console", "flows", "hub", "cli", "operations")
 _LIKE_ON_BOTH = tuple(_HERE / room for room in _ROOMS)
 #: What depends on the locks of a database is tried on both with the short tests.
 _LOCKING = ("test_race", "test_worker", "test_receive", "test_kills")
+#: Rooms where a library decides about each value: no case of theirs stands for the others.
+_EACH_CASE_COUNTS = tuple(
+    _HERE / room for room in ("encryption", "pki", "protocols", "recognition", "wire", "xmlsec")
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer a run through every test function that does not take all its cases."""
+    words = "of each test function only its first case, where no library decides about each value"
+    parser.addoption("--first-cases", action="store_true", help=words)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -86,6 +96,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Where everything must be there (CI), nothing is deselected and they fail instead.
     """
+    if config.getoption("--first-cases", False):
+        # Not before pytest has loaded the plugins of this file, of which it imports one.
+        from tests.kit.first_cases import choose_first_cases
+
+        each = {item for item in items if any(room in item.path.parents for room in _EACH_CASE_COUNTS)}
+        chosen = choose_first_cases(items) | each
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = [item for item in items if item in chosen]
     if os.environ.get("CI") == "true":
         return
     java = shutil.which("javac") and shutil.which("mvn") and shutil.which("openssl")

@@ -1,0 +1,50 @@
+"""A run of first cases sees every test function, on each database and with each set of marks."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.kit.first_cases import choose_first_cases
+
+
+class Item:
+    """What is read of a collected test."""
+
+    def __init__(self, nodeid: str, *params: object, marks: tuple[str, ...] = ()) -> None:
+        self.nodeid = nodeid
+        self.marks = [SimpleNamespace(name=name) for name in marks]
+        if params:
+            self.callspec = SimpleNamespace(params=dict(enumerate(params)))
+
+    def iter_markers(self) -> list[Any]:
+        return self.marks
+
+
+@pytest.mark.parametrize(
+    ("items", "chosen"),
+    [
+        pytest.param([Item("t.py::a"), Item("t.py::b")], [0, 1], id="each function"),
+        pytest.param(
+            [Item("u.py::a[x]", "x"), Item("u.py::a[y]", "y"), Item("v.py::a[y]", "y")], [0, 2], id="cases"
+        ),
+        pytest.param(
+            [
+                Item("t.py::a[sqlite-x]", "sqlite", "x"),
+                Item("t.py::a[sqlite-y]", "sqlite", "y"),
+                Item("t.py::a[postgresql-x]", "postgresql", "x"),
+            ],
+            [0, 2],
+            id="databases",
+        ),
+        pytest.param(
+            [Item("t.py::a[x]", "x", marks=("long",)), Item("t.py::a[y]", "y"), Item("t.py::a[z]", [])],
+            [0, 1],
+            id="marks",
+        ),
+    ],
+)
+def test_one_case_of_each_kind_is_chosen(items: list[Any], chosen: list[int]) -> None:
+    assert choose_first_cases(items) == {items[number] for number in chosen}
