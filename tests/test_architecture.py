@@ -6,7 +6,7 @@ import ast
 import configparser
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tests.kit.source_tree import (
     PACKAGE,
     get_module_name,
     list_sources,
+    parse_source,
     read_facades,
     read_source,
     walk_sources,
@@ -216,6 +217,26 @@ def test_a_chain_of_imports_is_short() -> None:
     assert len(find_longest_chain(to_facades)) <= MAX_CHAIN
     chain = find_longest_chain(draw_imports(running=True))
     assert len(chain) <= MAX_CHAIN_THROUGH, f"{len(chain)} files: {' '.join(chain)}"
+
+
+def test_a_chain_of_files_as_they_are_written_is_short() -> None:
+    """Counted by the imports at the head of each file, where a package stands for its own file."""
+    modules = {get_module_name(path): path for path in list_sources()}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        head = [node for node in parse_source(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        graph[name] = {target for node in head for target in list_targets(node, modules)} - {name}
+    chain = find_longest_chain(graph)
+    assert len(chain) <= MAX_CHAIN, f"{len(chain)} files: {' '.join(chain)}"
+
+
+def list_targets(node: ast.Import | ast.ImportFrom, modules: Collection[str]) -> Iterator[str]:
+    """Yield the modules that a statement imports: one that is imported from its package, or the package."""
+    for alias in node.names:
+        named = alias.name if isinstance(node, ast.Import) else f"{node.module}.{alias.name}"
+        target = named if named in modules or isinstance(node, ast.Import) else node.module or ""
+        if target in modules:
+            yield target
 
 
 def is_on_the_same_side(name: str, target: str) -> bool:

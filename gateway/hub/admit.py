@@ -46,11 +46,10 @@ from gateway.hub.partial_release import (
     store_release,
 )
 from gateway.hub.pinned_mappings import BUNDLE, prepare_bundle
+from gateway.hub.processed_submission import ProcessedSubmission, StoredSubmission
 from gateway.hub.requirement_ledger import claim_requirements, write_off_requirements
 from gateway.hub.requirement_results import await_unknown_requirements, note_joined_results
 from gateway.hub.split import (
-    ProcessedSubmission,
-    StoredSubmission,
     SubmissionRejectedError,
     describe_findings,
     is_transient_error,

@@ -31,6 +31,7 @@ from gateway.hub.forward import enqueue_amendment_calls
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_amendable, check_not_cleared, find_named_case
 from gateway.hub.partial_release import drop_released_uses, lock_with_parent, take_items_again
+from gateway.hub.processed_submission import ProcessedSubmission, StoredSubmission
 from gateway.hub.removed_items import check_released_items, describe_removed_items, tell_removed_items
 from gateway.hub.requirement_ledger import (
     claim_requirements,
@@ -40,12 +41,7 @@ from gateway.hub.requirement_ledger import (
     write_off_requirements,
 )
 from gateway.hub.requirement_results import await_unknown_requirements, note_joined_results
-from gateway.hub.split import (
-    ProcessedSubmission,
-    StoredSubmission,
-    SubmissionRejectedError,
-    describe_findings,
-)
+from gateway.hub.split import SubmissionRejectedError, describe_findings
 from gateway.store import StateEvent, agency_requests, cases, messages, requirement_results
 
 __all__ = ["amend_case"]

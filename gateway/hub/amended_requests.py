@@ -34,8 +34,8 @@ from gateway.hub.forward import (
 from gateway.hub.hub import Hub
 from gateway.hub.kept_octets import read_unless_removed
 from gateway.hub.open_cases import find_named_case
+from gateway.hub.processed_submission import PreparedApplication, ProcessedSubmission
 from gateway.hub.sent_applications import is_refused_for_good
-from gateway.hub.split import PreparedApplication, ProcessedSubmission
 from gateway.state_machines import REQUEST
 from gateway.store import agency_requests, deliveries, messages, payloads, read_transaction
 from gateway.wire import canonicalize_element, parse_xml

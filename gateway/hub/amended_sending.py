@@ -29,8 +29,8 @@ from gateway.hub.forward import ComposedCall, enqueue_later_call
 from gateway.hub.hub import Hub
 from gateway.hub.open_application import open_applications
 from gateway.hub.open_cases import list_cancellable_requests
+from gateway.hub.processed_submission import PreparedApplication, ProcessedSubmission
 from gateway.hub.sent_applications import SUBMISSION, end_overtaken_calls
-from gateway.hub.split import PreparedApplication, ProcessedSubmission
 from gateway.store import StateEvent, agency_requests, correlations, decisions, deliveries, payloads
 
 __all__ = ["AmendedTurn", "add_applications", "amend_applications", "drop_applications"]

@@ -21,8 +21,8 @@ from gateway.hub.carried_documents import carry_request
 from gateway.hub.document_needs import make_disclaimer_attachment
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, CUSTOMS, CaseSnapshot, OutgoingCall
+from gateway.hub.processed_submission import PreparedApplication, ProcessedSubmission
 from gateway.hub.sent_applications import find_preceding_delivery
-from gateway.hub.split import PreparedApplication, ProcessedSubmission
 from gateway.store import NewDelivery, StateEvent, agency_requests, deliveries, payloads
 
 __all__ = [

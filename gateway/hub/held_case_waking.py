@@ -15,12 +15,8 @@ from gateway.hub.amended_places import find_former_message
 from gateway.hub.completion import case_closing
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease
-from gateway.hub.split import (
-    ProcessedSubmission,
-    StoredSubmission,
-    SubmissionRejectedError,
-    process_submission,
-)
+from gateway.hub.processed_submission import ProcessedSubmission, StoredSubmission
+from gateway.hub.split import SubmissionRejectedError, process_submission
 from gateway.store import cases, messages, read_transaction, write_transaction
 
 __all__ = ["wake_held_case"]

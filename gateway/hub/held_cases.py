@@ -45,7 +45,7 @@ from gateway.hub.outbox import (
     seal_notice,
     store_message,
 )
-from gateway.hub.requirement_results import make_awaited_use
+from gateway.hub.requirement_ledger import make_awaited_use
 from gateway.store import (
     StateEvent,
     cases,

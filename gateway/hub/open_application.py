@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from gateway.hub.fees import hold_for_payment
 from gateway.hub.forward import ComposedCall, enqueue_application_calls
 from gateway.hub.hub import Hub
-from gateway.hub.split import PreparedApplication
+from gateway.hub.processed_submission import PreparedApplication
 from gateway.store import NewAgencyRequest, agency_requests, correlations, payloads
 
 __all__ = ["open_applications"]

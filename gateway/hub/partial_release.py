@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -37,6 +37,7 @@ from gateway.hub.completion import list_all_decisions
 from gateway.hub.customs import find_leading_result
 from gateway.hub.document_needs import load_stored_submission
 from gateway.hub.hub import Hub
+from gateway.hub.processed_submission import PreparedRelease
 from gateway.store import (
     NewItemRelease,
     cases,
@@ -49,7 +50,6 @@ from gateway.store import (
 )
 
 __all__ = [
-    "PreparedRelease",
     "check_nothing_released",
     "drop_released_uses",
     "judge_prepared_release",
@@ -62,16 +62,6 @@ __all__ = [
 
 _DECIDED: Final = ("DECIDED", "CLOSED")
 _RELEASING: Final = ("APPROVED", "PARTIAL")
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedRelease:
-    """A child's claim with what its parent declared; `message` has that declaration."""
-
-    claim: ReleaseClaim
-    parent: int
-    message: int
-    goods: tuple[ReleasableItem, ...]
 
 
 def prepare_release(

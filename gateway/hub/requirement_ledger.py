@@ -34,7 +34,13 @@ from gateway.evidence import record_evidence
 from gateway.harmonize import UnitTable
 from gateway.hub.completion import load_requirement_results
 from gateway.hub.outbox import enqueue_task
-from gateway.store import NewRequirementUse, item_releases, requirement_quantities, requirement_results
+from gateway.store import (
+    NewAwaitedUse,
+    NewRequirementUse,
+    item_releases,
+    requirement_quantities,
+    requirement_results,
+)
 
 __all__ = [
     "apply_decided_items",
@@ -45,6 +51,7 @@ __all__ = [
     "keep_rejected_uses",
     "load_requirement_balances",
     "lock_case_requirements",
+    "make_awaited_use",
     "write_off_requirements",
 ]
 
@@ -286,3 +293,9 @@ def _change_used(conn: Connection, locked: dict[int, Row[Any]], use: Row[Any], q
 def _describe_row(row: Row[Any]) -> dict[str, Any]:
     use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit)
     return _describe_use(use, row.agency)
+
+
+def make_awaited_use(case_id: int, use: RequirementUse) -> NewAwaitedUse:
+    """Return what a case waits for: a quantity under a number, of any agency unless the line names one."""
+    quantity, agency = f"{use.quantity:f}", use.agency or None
+    return NewAwaitedUse(case_id, use.number, use.item, use.pointer, quantity, use.unit, agency)

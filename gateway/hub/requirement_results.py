@@ -35,10 +35,10 @@ from gateway.hub.outbox import FinishLease, enqueue_look, enqueue_task
 from gateway.hub.requirement_ledger import (
     load_requirement_balances,
     lock_case_requirements,
+    make_awaited_use,
     write_off_requirements,
 )
 from gateway.store import (
-    NewAwaitedUse,
     NewRequirementResult,
     agency_requests,
     cases,
@@ -55,7 +55,6 @@ __all__ = [
     "is_result_without_application",
     "join_requirements",
     "list_said_subjects",
-    "make_awaited_use",
     "note_joined_results",
     "store_requirement_results",
 ]
@@ -169,12 +168,6 @@ def await_unknown_requirements(conn: Connection, case_id: int, judged: JudgedCla
     stored = requirement_results.insert_awaited_uses(conn, new, now)
     if stored:
         enqueue_look(conn, "join", case_id, f"await:{case_id}:{max(stored)}", now)
-
-
-def make_awaited_use(case_id: int, use: RequirementUse) -> NewAwaitedUse:
-    """Return what a case waits for: a quantity under a number, of any agency unless the line names one."""
-    quantity, agency = f"{use.quantity:f}", use.agency or None
-    return NewAwaitedUse(case_id, use.number, use.item, use.pointer, quantity, use.unit, agency)
 
 
 def note_joined_results(conn: Connection, case_id: int, wanted: Iterable[int], now: datetime) -> None:

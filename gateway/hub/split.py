@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from lxml import etree
-from sqlalchemy import Row
 
 from gateway.cases import (
-    Application,
-    ClaimedRequirements,
     Filing,
     ReportedProblem,
     Submission,
@@ -38,7 +35,6 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.harmonize import (
-    AgencyRequest,
     DeclarationFinding,
     MappingBundle,
     SubmissionIndex,
@@ -47,22 +43,19 @@ from gateway.harmonize import (
     index_submission,
     write_requests,
 )
-from gateway.hub.amended_places import AmendedItems
 from gateway.hub.document_needs import NO_NEEDS, WeighedNeeds, find_local_day, weigh_submission_needs
 from gateway.hub.held_cases import find_held_case, make_held_numbers
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import CaseNumbers, check_open_case
-from gateway.hub.partial_release import PreparedRelease, list_released_laws, prepare_release
-from gateway.hub.register import DecisionRules, RegisterSnapshot
+from gateway.hub.partial_release import list_released_laws, prepare_release
+from gateway.hub.processed_submission import PreparedApplication, ProcessedSubmission, StoredSubmission
+from gateway.hub.register import DecisionRules
 from gateway.hub.requirement_coverage import list_covered_laws
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
 from gateway.message_model import Payload
 from gateway.wire import SUB, SUBMISSION, WireLimits, load_shipped_schemas
 
 __all__ = [
-    "PreparedApplication",
-    "ProcessedSubmission",
-    "StoredSubmission",
     "SubmissionRejectedError",
     "check_function",
     "describe_findings",
@@ -76,51 +69,6 @@ _LINE_BREAK = re.compile(r"[\t\r\n]")
 
 #: The submission's Function for each Action of the caller (contracts of the service).
 _FUNCTION_OF = {"Submit": "9", "Supplement": "35", "Amend": "13", "Withdraw": "1"}
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSubmission:
-    """A stored business message with its payloads, and the register snapshot to process it by."""
-
-    row: Row[Any]
-    payloads: tuple[Payload, ...]
-    knowledge: RegisterSnapshot
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedApplication:
-    """One application that is ready to send: its request document, its number, the laws to decide under."""
-
-    application: Application
-    number: str
-    request: AgencyRequest
-    laws: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessedSubmission:
-    """A submission that may open, supplement or withdraw a case; `bundle` is the digest of the mappings."""
-
-    submission: Submission
-    declarant: str
-    signing: SignerAdmission
-    case_number: str
-    bundle: str
-    prepared: tuple[PreparedApplication, ...]
-    attachments: Mapping[str, Payload]
-    root: etree._Element = field(repr=False)
-    warnings: tuple[ReportedProblem, ...] = ()
-    needs: WeighedNeeds = NO_NEEDS
-    requirements: ClaimedRequirements = field(default_factory=ClaimedRequirements)
-    units: UnitTable = field(default_factory=UnitTable)
-    #: What a child declaration takes of its parent case.
-    release: PreparedRelease | None = None
-    #: Whether the case of this supplement or amendment is held, so that nobody has heard of it.
-    held: bool = False
-    #: What an amendment, or what is filed for a held case, changes in the declaration of the case.
-    amended: AmendedItems | None = None
-    #: The numbers of the applications that an amendment adds.
-    new: frozenset[str] = frozenset()
 
 
 class SubmissionRejectedError(Exception):

@@ -30,7 +30,7 @@ from gateway.hub.open_cases import (
     list_cancellable_requests,
 )
 from gateway.hub.partial_release import check_nothing_released
-from gateway.hub.split import ProcessedSubmission, StoredSubmission
+from gateway.hub.processed_submission import ProcessedSubmission, StoredSubmission
 from gateway.store import (
     StateEvent,
     agency_requests,

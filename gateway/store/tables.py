@@ -47,11 +47,12 @@ from gateway.store import (
     work_tables,
 )
 from gateway.store.column_types import Instant, Json
+from gateway.store.record_tables import evidence, transitions
 from gateway.store.table_types import make_identity_column as _make_identity_column
 from gateway.store.table_types import make_required_column as _make_required_column
 from gateway.store.table_types import metadata
 
-__all__ = ["Instant", "Json", "metadata"]
+__all__ = ["Instant", "Json", "evidence", "metadata", "transitions"]
 
 
 def _make_state_constraint(machine: StateMachine) -> CheckConstraint:
@@ -456,41 +457,6 @@ delivery_attempts = Table(
     Column("theirs", Text),  # the partner's own words
     _make_partial_index("ix_delivery_attempts_answer_sha256", "answer_sha256"),
     Index("ix_delivery_attempts_problem", "problem", "delivery", **_where(_troubled)),
-)
-
-transitions = Table(
-    "transitions",
-    metadata,
-    _make_identity_column(),
-    _make_required_column("machine"),
-    _make_required_column("object_id", BigInteger),
-    _make_required_column("from_state"),
-    _make_required_column("event"),
-    _make_required_column("to_state"),
-    _make_required_column("at", Instant),
-    _make_required_column("actor"),
-    Column("detail", Text),
-    Index("ix_transitions_object", "machine", "object_id"),
-)
-
-# Append-only except `seq`, which the sequencer sets; `data` is exactly the text that was hashed.
-evidence = Table(
-    "evidence",
-    metadata,
-    _make_identity_column(),
-    _make_required_column("at", Instant),
-    _make_required_column("kind"),
-    _make_required_column("subject_type"),
-    _make_required_column("subject_id"),
-    Column("digest", Text),
-    _make_required_column("leaf_hash"),
-    _make_required_column("data"),
-    Column("seq", BigInteger),
-    _make_partial_index("uq_evidence_seq", "seq", unique=True),
-    # PostgreSQL commits rows in another order than it numbers them, so rows without `seq` must be
-    # searched for. SQLite has one writer and keeps the order; its index contains no row.
-    Index("ix_evidence_unsealed", "id", sqlite_where=text("seq < 0"), postgresql_where=text("seq IS NULL")),
-    Index("ix_evidence_subject", "subject_type", "subject_id"),
 )
 
 # Heads of the tree of evidence; `head` is exactly the text that was signed and stamped, `peaks` are the

@@ -16,9 +16,10 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import BigInteger, Connection, Engine, Table, TextClause, event, insert, text
 
+from gateway.store.column_types import Instant
 from gateway.store.event_tables import events
 from gateway.store.prepared_statements import PreparedStatement
-from gateway.store.tables import Instant, evidence, transitions
+from gateway.store.record_tables import evidence, transitions
 from gateway.store.transaction_reads import forget_reads, forget_written
 
 __all__ = [

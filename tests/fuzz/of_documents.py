@@ -35,8 +35,9 @@ from gateway.harmonize import make_placeholder_numbers, split_submission
 from gateway.harmonize.notices.error_places import list_error_places
 from gateway.harmonize.notices.notice_facts import find_document_mapping, read_notice
 from gateway.hub.need_policy import DEFAULT_POLICY
+from gateway.hub.processed_submission import StoredSubmission
 from gateway.hub.register.decision_rules import DecisionRules, load_shipped_rules
-from gateway.hub.split import StoredSubmission, SubmissionRejectedError, process_submission
+from gateway.hub.split import SubmissionRejectedError, process_submission
 from gateway.hub.trust.verdict_recorder import VerdictRecorder
 from gateway.message_model import Party, PartyId, Payload, UserMessage
 from gateway.pki.certificates import Certificate

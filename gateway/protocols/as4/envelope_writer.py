@@ -24,7 +24,7 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
-from gateway.protocols.as4.header_reader import GZIP_TYPE
+from gateway.protocols.as4.header_values import GZIP_TYPE
 from gateway.protocols.payload_parts import format_cid_uri
 from gateway.protocols.signed_references import write_references
 from gateway.wire import DS, EB3, EBBP, SOAP12, WSU, write_attribute, write_element, write_leaf

@@ -10,7 +10,7 @@ from lxml import etree
 
 from gateway.errors import FRAGMENT_MALFORMED, NOT_SUPPORTED, GatewayError
 from gateway.message_model import Body, UserMessage
-from gateway.protocols.as4.header_reader import MessagingHeader, PartInfo
+from gateway.protocols.as4.header_values import MessagingHeader, PartInfo
 from gateway.protocols.as4.packaging import SOAP_TYPE, As4Package
 from gateway.protocols.element_reader import (
     ElementSequence,

@@ -7,7 +7,7 @@ around a value, a comment inside one. An extension element is refused, because i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from lxml import etree
@@ -29,6 +29,7 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
+from gateway.protocols.as4.header_values import GZIP_TYPE, MessagingHeader, PartInfo
 from gateway.protocols.as4.signal_reader import read_error_signal, read_receipt
 from gateway.protocols.as4.signal_values import (
     LANG,
@@ -45,9 +46,8 @@ from gateway.protocols.element_reader import (
 from gateway.protocols.payload_parts import decode_cid_uri
 from gateway.wire import SOAP12, WSU, collapse_whitespace
 
-__all__ = ["MessagingHeader", "PartInfo", "read_messaging"]
+__all__ = ["read_messaging"]
 
-GZIP_TYPE: Final = "application/gzip"
 _MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
 _ID: Final = f"{{{WSU}}}Id"
 _SIGNAL: Final = make_eb3_name("SignalMessage")
@@ -57,31 +57,6 @@ _MOST_SIGNALS: Final = 3
 _LONGEST_PROPERTY: Final = 8192
 _MEDIA_TYPE: Final = re.compile(r"[!#$&^_.+\-\w]+/[!#$&^_.+\-\w]+(?:[ \t]*;[ -~]*)?", re.ASCII)
 _ENCODING_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class PartInfo:
-    """One payload that eb:PayloadInfo names: its Content-ID, its type as stated, whether it is compressed."""
-
-    content_id: str
-    properties: tuple[tuple[str, str], ...]
-    media_type: str | None
-    compressed: bool
-    location: str
-
-
-@dataclass(frozen=True, slots=True)
-class MessagingHeader:
-    """What eb:Messaging says: the unit, still without payloads, and the parts that belong to it.
-
-    `bundled` are the receipts and errors that came beside a business message or a PullRequest.
-    """
-
-    element: etree._Element
-    unit_element: etree._Element
-    unit: Unit
-    parts: tuple[PartInfo, ...] = ()
-    bundled: tuple[Receipt | ErrorSignal, ...] = ()
 
 
 def read_messaging(element: etree._Element) -> MessagingHeader:

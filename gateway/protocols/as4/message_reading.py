@@ -19,7 +19,8 @@ from gateway.protocols.as4.fragment_header import (
     read_fragment_header,
     require_bare_message,
 )
-from gateway.protocols.as4.header_reader import MessagingHeader, read_messaging
+from gateway.protocols.as4.header_reader import read_messaging
+from gateway.protocols.as4.header_values import MessagingHeader
 from gateway.protocols.as4.packaging import (
     UNDERSTOOD,
     As4Package,

@@ -20,7 +20,7 @@ from gateway.message_model import (
 )
 from gateway.pki import Signer
 from gateway.protocols.as4.envelope_writer import As4Envelope, write_as4_envelope
-from gateway.protocols.as4.header_reader import GZIP_TYPE
+from gateway.protocols.as4.header_values import GZIP_TYPE
 from gateway.protocols.as4.packaging import SOAP_TYPE
 from gateway.protocols.as4.pmode_matching import require_supported_terms
 from gateway.protocols.as4.secret_parts import encrypt_parts

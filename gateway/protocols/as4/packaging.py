@@ -19,7 +19,7 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.message_model import Payload, compute_body_digest, count_octets
-from gateway.protocols.as4.header_reader import GZIP_TYPE, PartInfo
+from gateway.protocols.as4.header_values import GZIP_TYPE, PartInfo
 from gateway.protocols.as4.signal_values import make_eb3_name
 from gateway.protocols.core import Parcel, UnwrappedPart
 from gateway.protocols.gzip_content import expand_content
