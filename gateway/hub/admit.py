@@ -24,7 +24,7 @@ from gateway.evidence import record_evidence
 from gateway.hub.amend import amend_case
 from gateway.hub.amended_places import find_former_message
 from gateway.hub.amended_requests import compose_amendment
-from gateway.hub.case_progress import conclude_unasked_case
+from gateway.hub.case_progress import conclude_unasked_case, wake_held_children
 from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.fees import keep_fee_due
 from gateway.hub.forward import (
@@ -319,6 +319,8 @@ def _start_case(
         cases.apply_event(conn, case, StateEvent("dispatch", now, _ACTOR), before=before, **further)
     else:
         conclude_unasked_case(conn, intake.units, case, now, **further)
+        if held is not None:
+            wake_held_children(conn, held.declarant, {case}, f"parent:{case}:{now.isoformat()}", now)
     begun = {one.number for one in intake.prepared}
     settle_deadlines(conn, hub, case, now, begun=begun, opened=held is None)
     data = _describe_admission(intake) | {"bundle": intake.bundle}

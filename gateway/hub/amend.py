@@ -135,7 +135,7 @@ def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, 
     lock_case_requirements(conn, case.id, {use.number for use in intake.requirements.uses})
     give_back_requirements(conn, case.id, "amended", now)
     rejected = list_rejected_case_items(conn, cases.lock_case(conn, case.id))
-    told = take_items_again(conn, intake.release, case.id, intake.units, now)
+    told = take_items_again(conn, intake.release, case, intake.units, now)
     uses = intake.requirements
     if intake.release is not None:
         uses = drop_released_uses(conn, intake.release, uses)

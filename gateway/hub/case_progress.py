@@ -8,7 +8,7 @@ cancellation, the case is decided or withdrawn, and its conclusion is queued
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -65,6 +65,7 @@ __all__ = [
     "move_case",
     "move_request",
     "outdate_early_decisions",
+    "wake_held_children",
 ]
 
 _ACTOR = "reply"
@@ -209,20 +210,30 @@ def move_case(
     # What changes after items have left is told to the children: their tasks read it after this commit.
     for child in item_releases.list_children(conn, case.id):
         enqueue_task(conn, "join", ("case", child), f"parent:{key}:{child}", now)
-    for held in cases.list_held(conn, case.declarant):
-        if (held.detail.get("held") or {}).get("parent") == case.id:
-            enqueue_task(conn, "wake", ("case", held.id), f"parent:{key}:{held.id}", now)
+    wake_held_children(conn, case.declarant, {case.id}, f"parent:{key}", now)
 
 
-def _give_back_items(conn: Connection, case_id: int, now: datetime) -> None:
+def wake_held_children(
+    conn: Connection, declarant: str, parents: Collection[int], key: str, now: datetime
+) -> None:
+    """Let the held children of cases (row ids) look whether they may go on; `key` names what has changed."""
+    if not parents:
+        return
+    for held in cases.list_held(conn, declarant):
+        if (held.detail.get("held") or {}).get("parent") in parents:
+            enqueue_task(conn, "wake", ("case", held.id), f"{key}:{held.id}", now)
+
+
+def _give_back_items(conn: Connection, case: Row[Any], now: datetime) -> None:
     """Give back to its parent what a withdrawn child has taken; evidence stands at both."""
-    parents = {row.parent_id for row in item_releases.list_releases_into(conn, case_id)}
-    if item_releases.return_releases(conn, case_id, "withdrawn", now):
-        record_evidence(conn, "items_returned", "case", case_id, None, {"reason": "withdrawn"}, now)
+    parents = {row.parent_id for row in item_releases.list_releases_into(conn, case.id)}
+    if item_releases.return_releases(conn, case.id, "withdrawn", now):
+        record_evidence(conn, "items_returned", "case", case.id, None, {"reason": "withdrawn"}, now)
         for parent in parents:
-            data = {"child": case_id, "reason": "withdrawn"}
+            data = {"child": case.id, "reason": "withdrawn"}
             record_evidence(conn, "items_returned", "case", parent, None, data, now)
         events.record_events(conn, "case", [(parent, "ITEMS_RETURNED") for parent in sorted(parents)], now)
+        wake_held_children(conn, case.declarant, parents, f"returned:{case.id}:{now.isoformat()}", now)
 
 
 def _settle_ledger(
@@ -236,7 +247,7 @@ def _settle_ledger(
     outcome, asked, standing = decided
     if outcome is CaseOutcome.WITHDRAWN:
         requirement_results.end_awaited_uses(conn, case.id, "withdrawn", now)
-        _give_back_items(conn, case.id, now)
+        _give_back_items(conn, case, now)
         give_back_requirements(conn, case.id, "withdrawn", now)
         return
     apply_decided_items(conn, case.id, _list_rejected(case, asked, standing), units, now)

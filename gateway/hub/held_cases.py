@@ -144,7 +144,7 @@ def hold_case(
 ) -> str:
     """Hold a case, or hold it on; return until when, as stored. `span` is now, and the time of a first hold.
 
-    It waits for the numbers that its lacking items name, and for its parent. A case that is held on ends
+    It waits for the numbers that its items name, and for its parent. A case that is held on ends
     when it was to end: what is filed in the meantime prolongs nothing.
     """
     now, hold_time = span
@@ -169,10 +169,13 @@ def hold_case(
 
 
 def _await_numbers(conn: Connection, case: int, lacking: LackingSubmission, now: datetime) -> bool:
-    """Let a held case wait for the numbers of the items that lack a document; return whether it does."""
-    items = {one.item for one in lacking.needs.missing}
+    """Let a held case wait for the numbers of its items; return whether it does.
+
+    It uses nothing while it is held: what is there now for an item may be gone when another one gets its
+    document, and come back later.
+    """
     requirement_results.end_awaited_uses(conn, case, "held on", now)
-    new = [make_awaited_use(case, use) for use in lacking.used.uses if use.item in items]
+    new = [make_awaited_use(case, use) for use in lacking.used.uses]
     requirement_results.insert_awaited_uses(conn, new, now)
     return bool(new)
 

@@ -27,12 +27,13 @@ from gateway.cases import (
     judge_release,
     read_releasable_items,
     read_release_claim,
+    select_current_decisions,
 )
 from gateway.errors import NO_OPEN_CASE, PARENT_NOT_USABLE, GatewayError
 from gateway.evidence import record_evidence
 from gateway.harmonize import UnitTable
 from gateway.hub.amended_places import find_former_message
-from gateway.hub.case_progress import list_rejected_case_items
+from gateway.hub.case_progress import list_rejected_case_items, wake_held_children
 from gateway.hub.completion import list_all_decisions
 from gateway.hub.customs import find_leading_result
 from gateway.hub.document_needs import load_stored_submission
@@ -210,19 +211,24 @@ def drop_released_uses(
 
 
 def list_released_laws(hub: Hub, prepared: PreparedRelease | None) -> frozenset[tuple[int, str]]:
-    """Return for which items and laws a child has the approval of its parent; nothing for no child."""
+    """Return for which items and laws an approval of its parent is in force for a child; none without one."""
     if prepared is None:
         return frozenset()
     with read_transaction(hub.engine) as conn:
         said = list_all_decisions(conn, prepared.parent)
-    allowed = [one.decision for one in said if one.decision.decision in APPROVING]
+    current = select_current_decisions(said)
+    allowed = [one.decision for one in current if one.decision.decision in APPROVING]
     return frozenset((one.item, one.law) for one in allowed)
 
 
 def take_items_again(
-    conn: Connection, prepared: PreparedRelease | None, child: int, units: UnitTable, now: datetime
+    conn: Connection, prepared: PreparedRelease | None, case: Row[Any], units: UnitTable, now: datetime
 ) -> tuple[ReportedProblem, ...]:
-    """Give back what a locked child has taken, and take what it is amended to; return why it may not."""
+    """Give back what a locked child has taken, and take what it is amended to; return why it may not.
+
+    Other children of its parent, which are held, look whether enough has come back for them.
+    """
+    child = int(case.id)
     held = item_releases.list_releases_into(conn, child)
     item_releases.return_releases(conn, child, "amended", now)
     if prepared is not None:
@@ -230,6 +236,8 @@ def take_items_again(
     told = () if prepared is None else judge_prepared_release(conn, prepared, units, held)
     if prepared is not None and not told:
         store_release(conn, prepared, child, now)
+    parents = {row.parent_id for row in held if row.returned_at is None}
+    wake_held_children(conn, case.declarant, parents, f"returned:{child}:{now.isoformat()}", now)
     return told
 
 

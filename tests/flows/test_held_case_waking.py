@@ -20,10 +20,11 @@ from gateway.store import cases, deliveries, requirement_results
 from gateway.store.engine import read_transaction
 from gateway.wire.namespaces import WCO_DEC
 from tests.flows.craft import Change, all_of, reference, supplement, withdrawal, without
+from tests.flows.item_changes import remove_item
 from tests.flows.test_held_cases import HOLD, run_and_die
 from tests.flows.test_outside_results import say
 from tests.flows.test_partial_release import child
-from tests.flows.test_requirement_ledger import ITEM, used_of
+from tests.flows.test_requirement_ledger import ITEM, used_of, using
 from tests.kit.kills import die_at
 from tests.kit.story import AGENCIES, Story
 
@@ -77,7 +78,8 @@ def held_notices(story: Story) -> int:
 
 
 def test_a_result_without_an_application_lets_it_go_on(story: Story) -> None:
-    assert (find(story).state, waits(story), asked(story)) == ("HELD", [NUMBER], set())
+    # It waits for each number that it names, also that of an item with an application.
+    assert (find(story).state, waits(story), asked(story)) == ("HELD", ["수허02-1184", NUMBER], set())
     say(story, agency="NPQS", number=NUMBER, law="12")
     story.tick()
     assert find(story).state == "IN_PROGRESS"
@@ -147,6 +149,22 @@ def test_a_parent_that_is_decided_lets_its_child_go_on(story: Story) -> None:
     story.decide("KFDA")
     story.tick()
     assert (find(story, "CHILD-1").state, find(story, "CHILD-1").outcome) == ("CLOSED", "APPROVED")
+
+
+def test_a_held_parent_that_is_decided_at_once_lets_its_child_go_on(story: Story) -> None:
+    """All that it lacks is brought without an application: nobody is asked, so no notice decides it."""
+    alone = all_of(using("PARENT-1", (3, NUMBER, "10", "KGM")), remove_item(1), remove_item(2))
+    story.submit(story.submission(alone), attach=False)
+    story.tick()
+    part = child("CHILD-1", find(story, "PARENT-1").number, (3, "100", "100"))
+    story.submit(story.submission(part), attach=False)
+    story.tick()
+    story.tick(minutes=5)
+    assert [find(story, name).state for name in ("PARENT-1", "CHILD-1")] == ["HELD", "HELD"]
+    say(story, agency="NPQS", number=NUMBER, law="12")
+    story.tick()
+    for name in ("PARENT-1", "CHILD-1"):
+        assert (find(story, name).state, find(story, name).outcome) == ("CLOSED", "APPROVED")
 
 
 def test_an_admitted_case_that_waits_has_what_another_case_is_granted(story: Story) -> None:

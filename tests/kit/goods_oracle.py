@@ -8,7 +8,7 @@ name them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -67,15 +67,21 @@ class ParentModel:
 
     def change(self, name: str, wanted: dict[int, Amounts]) -> set[str]:
         """A child is amended; return the problems for which that is refused."""
-        before, dropped = set(self.children[name]), self.dropped.setdefault(name, set())
-        if not before & set(wanted):
-            return {"GW404"}
-        if dropped & set(wanted):
-            return {"GW419"}
-        found = self.take(name, wanted)
+        before = self.children[name]
+        found = self.judge_items(name, before, wanted) or self.take(name, wanted)
         if not found:
-            dropped |= before - set(wanted)
+            self.drop_items(name, before, wanted)
         return found
+
+    def judge_items(self, name: str, before: Iterable[int], wanted: Iterable[int]) -> set[str]:
+        """Return the problems of the items of an amended child: one stays, and none comes back."""
+        if not set(before) & set(wanted):
+            return {"GW404"}
+        return {"GW419"} if self.dropped.get(name, set()) & set(wanted) else set()
+
+    def drop_items(self, name: str, before: Iterable[int], wanted: Iterable[int]) -> None:
+        """Remember the items that an amended child has no more."""
+        self.dropped.setdefault(name, set()).update(set(before) - set(wanted))
 
     def _judge(self, name: str, item: int, wanted: Amounts) -> str | None:
         if self.decisions[item] not in _APPROVALS:

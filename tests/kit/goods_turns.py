@@ -18,6 +18,7 @@ from lxml import etree
 
 from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice
 from gateway.hub.reply import apply_call_back
+from gateway.message_model import UserMessage
 from gateway.operations import read_case_report
 from gateway.store import agency_requests, cases, requirement_quantities, requirement_results
 from gateway.store.engine import read_transaction
@@ -29,7 +30,17 @@ from tests.flows.test_requirement_ledger import using
 from tests.kit.goods_oracle import Amounts, CertificateModel, LedgerModel, ParentModel
 from tests.kit.story import AGENCIES, ITEMS, LAWS, Story
 
-__all__ = ["GoodsEvent", "ReleaseRun", "ResultRun", "draw_releases", "draw_results"]
+__all__ = [
+    "GoodsEvent",
+    "GoodsRun",
+    "ReleaseRun",
+    "ResultRun",
+    "draw_events",
+    "draw_release",
+    "draw_releases",
+    "draw_results",
+    "read_whole",
+]
 
 #: What happens: its name, and words that say to whom and which.
 GoodsEvent = tuple[Any, ...]
@@ -47,18 +58,20 @@ _STATING: Final[dict[str, int]] = {"declare": 7, "say": 7, "again": 3, "withdraw
 
 def draw_releases(seed: int, length: int = 14) -> list[GoodsEvent]:
     """Return the events of a run of `ReleaseRun`."""
-    return _draw(seed, length, _RELEASING, _draw_release)
+    return draw_events(seed, length, _RELEASING, draw_release)
 
 
-def _draw(
+def draw_events(
     seed: int, length: int, weights: dict[str, int], draw: Callable[[random.Random, int, str], GoodsEvent]
 ) -> list[GoodsEvent]:
+    """Return at most so many events, each kind as often as its weight says."""
     drawn = random.Random(seed)
     kinds = drawn.choices(list(weights), list(weights.values()), k=drawn.randint(4, length))
     return [draw(drawn, number, kind) for number, kind in enumerate(kinds)]
 
 
-def _draw_release(drawn: random.Random, number: int, kind: str) -> GoodsEvent:
+def draw_release(drawn: random.Random, number: int, kind: str) -> GoodsEvent:
+    """Return an event of `ReleaseRun`."""
     items = tuple(sorted(drawn.sample(sorted(ITEMS.values()), drawn.choice((1, 1, 2, 3)))))
     wanted = tuple((item, drawn.choice(_PARTS)) for item in items)
     more: dict[str, tuple[Any, ...]] = {
@@ -75,10 +88,11 @@ def _draw_release(drawn: random.Random, number: int, kind: str) -> GoodsEvent:
 
 def draw_results(seed: int, length: int = 16) -> list[GoodsEvent]:
     """Return the events of a run of `ResultRun`."""
-    return _draw(seed, length, _STATING, _draw_result)
+    return draw_events(seed, length, _STATING, draw_result)
 
 
-def _draw_result(drawn: random.Random, number: int, kind: str) -> GoodsEvent:
+def draw_result(drawn: random.Random, number: int, kind: str) -> GoodsEvent:
+    """Return an event of `ResultRun`."""
     lines = [(item, drawn.choice("XY"), drawn.choice(("20", "40", "60.5"))) for item in (1, 2)]
     more: dict[str, tuple[Any, ...]] = {
         "declare": (number, *drawn.choice((lines[:1], lines[1:], lines))),
@@ -95,13 +109,14 @@ def _draw_result(drawn: random.Random, number: int, kind: str) -> GoodsEvent:
     return (kind, *more[kind])
 
 
-class _GoodsRun:
+class GoodsRun:
     """A story, and the cases of it by their references."""
 
     def __init__(self, story: Story, name: str) -> None:
         self.story, self.name = story, name
         self.cases: dict[str, int] = {}
         self.said: list[Callable[[], object]] = []
+        self.sent: list[UserMessage] = []
 
     def run(self, events: Sequence[GoodsEvent]) -> None:
         """Let the events happen, and compare after each of them that all is as the model says."""
@@ -132,12 +147,16 @@ class _GoodsRun:
     def _file(self, change: Change, action: str = "Submit", *, attach: bool = False) -> set[str]:
         """Send a submission; return the problems for which it is refused."""
         newest = self._find_newest()
-        self.story.submit(self.story.submission(change), action=action, attach=attach)
-        self.story.tick(seconds=1)
+        self.sent.append(self.story.submit(self.story.submission(change), action=action, attach=attach))
+        self._work()
         row = self.story.case()
         if row.id == newest or row.state != "REFUSED":
             return set()
         return {one["id"] for one in (row.detail or {})["problems"]}
+
+    def _work(self) -> None:
+        """Let the workers do what is due."""
+        self.story.tick(seconds=1)
 
     def _find_newest(self) -> int:
         with read_transaction(self.story.house.engine) as conn:
@@ -164,13 +183,13 @@ class _GoodsRun:
         assert results[-1].findtext("{*}Outcome") == outcome
 
 
-class ReleaseRun(_GoodsRun):
+class ReleaseRun(GoodsRun):
     """A decided case, its children, and the model of them."""
 
     def __init__(self, story: Story, name: str) -> None:
         super().__init__(story, name)
         root = story.submission(reference(name))
-        self.model = ParentModel({_read_number(one): _read_amounts(one) for one in root.findall(_GOODS)})
+        self.model = ParentModel(read_whole(root))
         story.submit(root)
         story.tick(seconds=1)
         parent = story.case()
@@ -257,6 +276,11 @@ class ReleaseRun(_GoodsRun):
             self._check_case(name, model.get_outcome(name), told)
 
 
+def read_whole(root: etree._Element) -> dict[int, Amounts]:
+    """Return what each item of a submission has of each measure."""
+    return {_read_number(one): _read_amounts(one) for one in root.findall(_GOODS)}
+
+
 def _read_number(goods: etree._Element) -> int:
     return int(goods.findtext("{*}SequenceNumeric") or 0)
 
@@ -267,7 +291,7 @@ def _read_amounts(goods: etree._Element) -> Amounts:
     return tuple(Decimal(measures.findtext(f"{{*}}{name}") or "") for name in _MEASURES)
 
 
-class ResultRun(_GoodsRun):
+class ResultRun(GoodsRun):
     """Certificates of an agency, the declarations that name them, and the model of both."""
 
     AGENCY: Final = "KFDA"
@@ -280,15 +304,19 @@ class ResultRun(_GoodsRun):
         return f"{self.name}-{mark}"
 
     def _do_say(self, mark: str, number: int, quantity: str | None, minute: int) -> None:
+        self.say(self.AGENCY, mark, number, quantity, minute)
+        self.story.tick(seconds=1)
+
+    def say(self, agency: str, mark: str, number: int, quantity: str | None, minute: int) -> None:
+        """Let an agency approve a quantity under a number of its own, or reject it."""
         at: datetime = self.story.clock() + timedelta(minutes=minute)
         code = DecisionCode.REJECTED if quantity is None else DecisionCode.APPROVED
         amount = None if quantity is None else Decimal(quantity)
         unit = None if quantity is None else "KGM"
-        one = Decision(1, LAWS[self.AGENCY], code, self._number(mark), quantity=amount, unit=unit)
+        one = Decision(1, LAWS[agency], code, self._number(mark), quantity=amount, unit=unit)
         notice = Notice(f"{self.name}-{number:03}", at, _STATUS.get(code.value, "R01"), (one,))
-        self._call(self.AGENCY, AgencyCallback(notice, requirement_number=self._number(mark)))
+        self._call(agency, AgencyCallback(notice, requirement_number=self._number(mark)))
         self.model.say(self._number(mark), (at, notice.number), amount)
-        self.story.tick(seconds=1)
 
     def _do_declare(self, number: int, *lines: tuple[int, str, str]) -> None:
         name = f"{self.name}-D{number}"
@@ -301,6 +329,10 @@ class ResultRun(_GoodsRun):
         assert found == expected, f"{name} has {found}, not {expected}"
         if not found:
             self.cases[name] = int(self.story.case().id)
+
+    def count_items(self, name: str) -> int:
+        """Return how many items a declaration has."""
+        return 3
 
     def _do_withdraw(self, which: int) -> None:
         names = sorted(self.model.cases)
@@ -330,4 +362,6 @@ class ResultRun(_GoodsRun):
             assert waits[name] == sum(not one.joined for one in uses.values()), (
                 f"{name} waits for {waits[name]}"
             )
-            self._check_case(name, self.model.get_outcome(name, 3), self.model.get_decisions(name))
+            self._check_case(
+                name, self.model.get_outcome(name, self.count_items(name)), self.model.get_decisions(name)
+            )
