@@ -43,10 +43,10 @@ def test_drawn_runs_of_shared_goods_end_as_the_rules_say(engine: Engine, kind: s
 @pytest.mark.parametrize("kind", KINDS)
 # Each run is drawn once; the databases take turns.
 @pytest.mark.parametrize(
-    ("database_url", "block"), [(DATABASES[one % 2], one) for one in range(4)], indirect=["database_url"]
+    ("database_url", "block"), [(DATABASES[one % 2], one) for one in range(8)], indirect=["database_url"]
 )
 def test_many_drawn_runs_of_shared_goods_end_as_the_rules_say(engine: Engine, kind: str, block: int) -> None:
-    runs = 10 if kind.startswith("held") else 20
+    runs = 5 if kind.startswith("held") else 10
     check(engine, kind, range(100 + runs * block, 100 + runs * (block + 1)))
 
 
