@@ -156,11 +156,12 @@ def test_a_wrong_mapping_names_file_line_field_expected_and_found(
         assert line in (tmp_path / file).read_text(encoding="utf-8").splitlines()[int(number) - 1]
 
 
-def test_two_documents_of_one_name_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["TINY", "tiny"])
+def test_two_documents_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
+    """In small letters the name is the namespace of the document."""
     folder = small_bundle.write(tmp_path)
-    (folder / "agencies" / "AGAIN.yaml").write_text(
-        small_bundle.FILES["agencies/ORG/TINY.yaml"], encoding="utf-8"
-    )
+    again = small_bundle.FILES["agencies/ORG/TINY.yaml"].replace("document: TINY", f"document: {name}")
+    (folder / "agencies" / "AGAIN.yaml").write_text(again, encoding="utf-8")
     with pytest.raises(GatewayError, match="each document once"):
         load_bundle(folder)
 
