@@ -206,6 +206,7 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
     made = receipt if isinstance(receipt, HttpResponse) else None
     for_next = make_hop_answer(arrival)
     messages.put_large_octets(arrival.hub.engine, message)
+    prepared = messages.prepare_message(message, made, arrival.context.now)
 
     def store_message(
         conn: Connection,
@@ -215,7 +216,7 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
         if isinstance(place, GatewayError):
             # Its group may be refused now, and that is committed.
             return None, place
-        accepted = messages.accept_message(conn, message, made, arrival.context.now)
+        accepted = messages.accept_prepared_message(conn, prepared)
         if accepted.new and place is None:
             _record_new_message(conn, arrival, unit, accepted.id)
         elif accepted.new and place is not None:

@@ -27,7 +27,9 @@ __all__ = [
     "AcceptedMessage",
     "HttpResponse",
     "NewMessage",
+    "PreparedMessage",
     "accept_message",
+    "accept_prepared_message",
     "apply_event",
     "find_by_id",
     "find_by_message_id",
@@ -40,6 +42,7 @@ __all__ = [
     "load_part",
     "load_payloads",
     "open_parcel",
+    "prepare_message",
     "put_large_octets",
     "replace_parcel",
     "set_message_case",
@@ -135,6 +138,29 @@ class AcceptedMessage:
     purged_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedMessage:
+    """A message with its answer and the rows that store both, made before the transaction."""
+
+    message: NewMessage
+    answer: HttpResponse | None
+    at: datetime
+    row: Mapping[str, Any]
+    parts: Sequence[Mapping[str, Any]]
+
+
+def prepare_message(message: NewMessage, answer: HttpResponse | None, at: datetime) -> PreparedMessage:
+    """Return the rows of a message and its answer, with every digest: they need no database.
+
+    On SQLite nobody else writes during a transaction, so that what is made here keeps nobody waiting.
+    """
+    state = get_next_state(MESSAGE, MESSAGE.initial, "accept")
+    parcel_sha256 = as_body(message.parcel).sha256_hex
+    parts = [_make_part_row(*numbered, message) for numbered in enumerate(message.payloads, start=1)]
+    row = _make_message_row(message, answer, state, parcel_sha256, at)
+    return PreparedMessage(message, answer, at, row, parts)
+
+
 def accept_message(
     conn: Connection, message: NewMessage, answer: HttpResponse | None, at: datetime, actor: str = "receive"
 ) -> AcceptedMessage:
@@ -143,28 +169,34 @@ def accept_message(
     The answer is the HTTP response with the signed receipt; its octets are in the column `answer_body`.
     Raises GW312 when the sender used the id before for other content.
     """
-    state = get_next_state(MESSAGE, MESSAGE.initial, "accept")
-    parcel_sha256 = as_body(message.parcel).sha256_hex
-    parts = [_make_part_row(*numbered, message) for numbered in enumerate(message.payloads, start=1)]
-    row = _make_message_row(message, answer, state, parcel_sha256, at)
-    stored = _insert_message(conn, row, parts)
+    return accept_prepared_message(conn, prepare_message(message, answer, at), actor)
+
+
+def accept_prepared_message(
+    conn: Connection, prepared: PreparedMessage, actor: str = "receive"
+) -> AcceptedMessage:
+    """Store a message whose rows are made, as `accept_message` does."""
+    message, row, at = prepared.message, prepared.row, prepared.at
+    stored = _insert_message(conn, row, prepared.parts)
     if stored is None:
         return _accept_duplicate(conn, message)
     apart: list[tuple[str, bytes | Body]] = [
         (part["sha256"], payload.octets)
-        for part, payload in zip(parts, message.payloads, strict=True)
+        for part, payload in zip(prepared.parts, message.payloads, strict=True)
         if part["parcel_offset"] is None
     ]
     if not _fits_in_row(message):
-        apart.append((parcel_sha256, message.parcel))
+        apart.append((row["parcel_sha256"], message.parcel))
     octets.store_digested_payloads(conn, apart, at)
     transitions.record_transitions(
-        conn, MESSAGE, [(stored, MESSAGE.initial, state)], StateEvent("accept", at, actor)
+        conn, MESSAGE, [(stored, MESSAGE.initial, row["state"])], StateEvent("accept", at, actor)
     )
-    return AcceptedMessage(stored, True, answer)
+    return AcceptedMessage(stored, True, prepared.answer)
 
 
-def _insert_message(conn: Connection, row: dict[str, Any], parts: Sequence[dict[str, Any]]) -> int | None:
+def _insert_message(
+    conn: Connection, row: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
+) -> int | None:
     """Insert a message with its parts; return its row id, None where there is one of the same key."""
     if len(parts) == 1 and conn.dialect.name != "sqlite":
         values = {f"message_{name}": value for name, value in row.items()}

@@ -165,15 +165,16 @@ def verify_swa_signature(
     verify_signed_info(structure, certificate)
 
     def resolve_reference(reference: DigestReference) -> bytes | Body:
-        target = targets[reference]
+        target = targets[reference.uri]
         if isinstance(target, str):
             return _canonicalize_attachment(target, attachments[target], limits)
         return apply_canonicalization(target, reference.transforms[0])
 
     secret = encrypted or {}
-    clear = [one for one in structure.references if targets[one] not in secret]
+    clear = [one for one in structure.references if targets[one.uri] not in secret]
     verify_reference_digests(structure, resolve_reference, clear)
-    for reference, target in targets.items():
+    for reference in structure.references:
+        target = targets[reference.uri]
         if isinstance(target, str) and target in secret:
             media_type = attachments[target].media_type
             secret[target](partial(_has_digest, reference, (target, media_type), limits))
@@ -181,7 +182,7 @@ def verify_swa_signature(
         references=structure.references,
         certificate=certificate,
         parts=tuple(
-            one.uri if isinstance(target := targets[one], str) else target for one in structure.references
+            one.uri if isinstance(target := targets[one.uri], str) else target for one in structure.references
         ),
         signature_algorithm=structure.algorithm,
     )
@@ -227,10 +228,10 @@ def _resolve_targets(
     root: etree._Element,
     parts: _SecurityHeader,
     attachments: Mapping[str, SwaAttachment],
-) -> dict[DigestReference, _Target]:
-    """Return what each reference names: an element in its place, or an attachment; each at most once."""
+) -> dict[str, _Target]:
+    """Return what each reference names, by its URI: an element in its place, or an attachment; each once."""
     by_id = _index_signable(root, parts)
-    targets: dict[DigestReference, _Target] = {}
+    targets: dict[str, _Target] = {}
     for reference in structure.references:
         if reference.uri.startswith("cid:"):
             target: _Target = _find_attachment(reference, structure, attachments)
@@ -238,7 +239,7 @@ def _resolve_targets(
             target = _find_element(reference, structure, by_id)
         if target in targets.values() or reference.type:
             raise_signature_error(f"two references to '{reference.uri[:120]}'", structure.signed_info)
-        targets[reference] = target
+        targets[reference.uri] = target
     return targets
 
 
@@ -289,7 +290,7 @@ def _find_attachment(
 
 def _check_coverage(
     structure: SignatureStructure,
-    targets: Mapping[DigestReference, _Target],
+    targets: Mapping[str, _Target],
     demanded: Iterable[etree._Element],
     attachments: Mapping[str, SwaAttachment],
 ) -> None:

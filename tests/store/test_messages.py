@@ -53,6 +53,24 @@ def test_a_message_comes_back_as_it_was(engine):
     ]
 
 
+def test_nothing_of_a_prepared_message_is_digested_in_its_transaction(engine, monkeypatch):
+    new = message(payloads=(Payload("a", "application/xml", b"<A/>" * 300),), parcel=b"head" + b"<A/>" * 300)
+    prepared = messages.prepare_message(new, answer(), NOW)
+
+    def digest_late(*_):
+        raise AssertionError("digested while others wait")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hashlib.sha256", digest_late)
+        with write_transaction(engine) as conn:
+            done = messages.accept_prepared_message(conn, prepared)
+    with write_transaction(engine) as conn:
+        again = messages.accept_prepared_message(conn, messages.prepare_message(new, answer(b"other"), NOW))
+        assert (again.id, again.new, again.answer) == (done.id, False, answer())
+        assert messages.load_payloads(conn, done.id) == new.payloads
+        assert messages.load_parcel(conn, done.id) == (new.parcel_headers, new.parcel)
+
+
 @pytest.mark.parametrize(
     ("inner", "apart"), [(b"<Small/>" * 5000, 0), (b"<Large/>" * 9000, 1)], ids=["in its row", "apart"]
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from lxml import etree
@@ -98,7 +98,7 @@ def read_secrets(
     security: etree._Element | None, parts: Mapping[str, MimePart], policy: str, context: ProtocolContext
 ) -> SecretParts:
     """Return the encrypted parts of a message that is judged without agreement, by a policy."""
-    return _read_parts(security, parts, select_agreed_algorithms((), get_encryption_policy(policy)), context)
+    return _read_parts(security, parts, _select_algorithms((), policy), context)
 
 
 def read_agreed_secrets(
@@ -109,13 +109,11 @@ def read_agreed_secrets(
 ) -> SecretParts:
     """Return the encrypted parts of a message; raise GW215 unless each is encrypted as agreed, or none."""
     if terms is None:
-        found = _read_parts(
-            security, parts, select_agreed_algorithms((), get_encryption_policy("strict")), context
-        )
+        found = _read_parts(security, parts, _select_algorithms((), "strict"), context)
         if found:
             raise GatewayError(ENCRYPTION_MISMATCH, "no encryption is agreed", "wsse:Security")
         return found
-    found = _read_parts(security, parts, _select_algorithms(terms), context)
+    found = _read_parts(security, parts, _select_algorithms(terms.algorithms, terms.policy), context)
     for name in parts:
         if name not in found.list_decryptions():
             raise GatewayError(ENCRYPTION_MISMATCH, "this payload must be encrypted", format_cid_uri(name))
@@ -134,8 +132,10 @@ def _read_parts(
     return SecretParts(read_encrypted_attachments(security, contents, agreed), context.encryption)
 
 
-def _select_algorithms(terms: Encryption) -> AgreedAlgorithms:
-    return select_agreed_algorithms(terms.algorithms, get_encryption_policy(terms.policy))
+# Agreements name few different algorithms, and each message asks for them.
+@lru_cache(maxsize=64)
+def _select_algorithms(names: tuple[str, ...], policy: str) -> AgreedAlgorithms:
+    return select_agreed_algorithms(names, get_encryption_policy(policy))
 
 
 def encrypt_parts(
@@ -149,7 +149,7 @@ def encrypt_parts(
     header, octets = encrypt_attachments(
         {format_cid_uri(one.content_id): (one.content, one.headers["content-type"]) for one in parts},
         certificate,
-        _select_algorithms(terms),
+        _select_algorithms(terms.algorithms, terms.policy),
         context.encryption.draw_octets,
         mark,
     )
