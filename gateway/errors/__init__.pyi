@@ -78,6 +78,7 @@ from .message_fragments import FRAGMENT_CONTRADICTED as FRAGMENT_CONTRADICTED
 from .message_fragments import FRAGMENT_MALFORMED as FRAGMENT_MALFORMED
 from .message_fragments import FRAGMENT_MISSING as FRAGMENT_MISSING
 from .message_fragments import FRAGMENT_SPACE as FRAGMENT_SPACE
+from .message_fragments import FRAGMENT_UNWANTED as FRAGMENT_UNWANTED
 from .message_fragments import JOIN_FAILED as JOIN_FAILED
 from .message_syntax import DECOMPRESSION_FAILED as DECOMPRESSION_FAILED
 from .message_syntax import HEADER_INVALID as HEADER_INVALID

@@ -23,6 +23,14 @@ FRAGMENT_SPACE = Problem(
     retry=True,
 )
 
+FRAGMENT_UNWANTED = Problem(
+    id="GW343",
+    title="fragment not sent any more",
+    meaning="A fragment of a message of ours was not sent, because its message needs it no longer.",
+    cause="The whole message has its receipt, another fragment of it has failed, or it is sent anew.",
+    remedy="Look at the delivery of the whole message: `gateway message show ID`.",
+)
+
 FRAGMENT_MALFORMED = Problem(
     id="GW350",
     title="fragment of a message malformed",

@@ -53,8 +53,11 @@ from .fees import settle_fee_elsewhere as settle_fee_elsewhere
 from .fees import tell_agency_of_payment as tell_agency_of_payment
 from .fees import waive_fee as waive_fee
 from .fragments import drop_fragments as drop_fragments
+from .fragments import drop_unwanted_fragment as drop_unwanted_fragment
 from .fragments import expire_fragments as expire_fragments
+from .fragments import fail_split as fail_split
 from .fragments import join_fragments as join_fragments
+from .fragments import queue_fragments as queue_fragments
 from .held_case_waking import wake_held_case as wake_held_case
 from .held_cases import end_hold as end_hold
 from .held_cases import tell_hold as tell_hold
@@ -94,6 +97,7 @@ from .outbox.outgoing_calls import CUSTOMS as CUSTOMS
 from .outbox.outgoing_calls import OutgoingCall as OutgoingCall
 from .outbox.outgoing_calls import RejectingComposer as RejectingComposer
 from .outbox.outgoing_order import renew_sequence_number as renew_sequence_number
+from .outbox.sent_fragments import end_failed_fragment as end_failed_fragment
 from .passing_messages import prepare_passage as prepare_passage
 from .passing_messages import store_passage as store_passage
 from .pinned_mappings import find_case_bundle as find_case_bundle

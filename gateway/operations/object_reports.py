@@ -31,6 +31,7 @@ from gateway.store import (
     read_row_number,
     requirement_quantities,
     requirement_results,
+    sent_groups,
     transitions,
 )
 
@@ -165,10 +166,10 @@ def read_message_report(conn: Connection, row: Row[Any]) -> dict[str, Any]:
 
 
 def _read_fragment_group(conn: Connection, message: int) -> dict[str, Any] | None:
-    """Return the group of a message that is a fragment, or was joined; None for any other message."""
+    """Return the group of a message that is a fragment, or the whole of some; None for any other."""
     found = fragment_groups.find_by_message(conn, message)
     if found is None:
-        return None
+        return _read_sent_group(conn, message)
     row, number = found
     tally = row.tally or {}
     told = ("state", "opened_at", "expires_at", "ended_at", "problem", "code", "detail", "message")
@@ -178,7 +179,35 @@ def _read_fragment_group(conn: Connection, message: int) -> dict[str, Any] | Non
         "came": tally.get("came", 0),
         "count": tally.get("stated", {}).get("count"),
         "octets": tally.get("octets", 0),
+        "direction": "in",
         **{name: row._mapping[name] for name in told},
+    }
+
+
+def _read_sent_group(conn: Connection, message: int) -> dict[str, Any] | None:
+    """Return the same of a message of ours; `came` are the fragments that have receipts."""
+    place = sent_groups.find_by_message(conn, message)
+    if place is None:
+        return None
+    group = place.group
+    whole, delivery = messages.find_by_id(conn, group.message), deliveries.find_by_id(conn, group.delivery)
+    assert whole is not None  # it is referred to
+    assert delivery is not None
+    return {
+        "group": whole.message_id,
+        "number": place.number,
+        "came": place.receipted,
+        "count": group.count,
+        "octets": None,
+        "direction": "out",
+        "state": group.state,
+        "opened_at": group.sealed_at,
+        "expires_at": delivery.expires_at,
+        "ended_at": group.ended_at,
+        "problem": delivery.problem if group.state == "FAILED" else None,
+        "code": None,
+        "detail": delivery.last_sentence,
+        "message": group.message,
     }
 
 

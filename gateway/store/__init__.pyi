@@ -57,6 +57,7 @@ from . import requirement_quantities as requirement_quantities
 from . import requirement_results as requirement_results
 from . import revocation_lists as revocation_lists
 from . import seen_calls as seen_calls
+from . import sent_groups as sent_groups
 from . import sessions as sessions
 from . import sign_in_removal as sign_in_removal
 from . import state_counts as state_counts

@@ -20,10 +20,20 @@ from sqlalchemy import text as sql_text
 from gateway.store.column_types import Instant, Json
 from gateway.store.table_types import make_identity_column, make_required_column, metadata
 
-__all__ = ["FRAGMENT_GROUP_STATES", "fragment_groups", "fragments"]
+__all__ = [
+    "FRAGMENT_GROUP_STATES",
+    "SENT_GROUP_STATES",
+    "fragment_groups",
+    "fragments",
+    "sent_fragments",
+    "sent_groups",
+]
 
 #: OPEN until every fragment has come, COMPLETE until they are joined.
 FRAGMENT_GROUP_STATES = ("OPEN", "COMPLETE", "JOINED", "REFUSED")
+
+#: SEALED until its fragments are queued, SENDING until its message has a receipt or is given up.
+SENT_GROUP_STATES = ("SEALED", "SENDING", "RECEIPTED", "FAILED")
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -63,5 +73,32 @@ fragments = Table(
     Column("message", BigInteger, ForeignKey("messages.id"), primary_key=True, autoincrement=False),
     make_required_column("group", BigInteger, ForeignKey("fragment_groups.id")),
     make_required_column("number", Integer),
+    UniqueConstraint("group", "number"),
+)
+
+# The messages of ours that go in fragments, by the delivery of the whole, which sends nothing itself.
+# `round` counts how often its fragments were queued.
+sent_groups = Table(
+    "sent_groups",
+    metadata,
+    Column("delivery", BigInteger, ForeignKey("deliveries.id"), primary_key=True, autoincrement=False),
+    make_required_column("message", BigInteger, ForeignKey("messages.id")),
+    make_required_column("count", Integer),
+    make_required_column("round", Integer),
+    make_required_column("state"),
+    make_required_column("sealed_at", Instant),
+    Column("ended_at", Instant),
+    UniqueConstraint("message"),
+    CheckConstraint(f"state IN ({', '.join(map(repr, SENT_GROUP_STATES))})", name="state"),
+)
+
+# Their fragments, sealed once; `delivery` is the last one that sends it.
+sent_fragments = Table(
+    "sent_fragments",
+    metadata,
+    Column("message", BigInteger, ForeignKey("messages.id"), primary_key=True, autoincrement=False),
+    make_required_column("group", BigInteger, ForeignKey("sent_groups.delivery")),
+    make_required_column("number", Integer),
+    Column("delivery", BigInteger, ForeignKey("deliveries.id")),
     UniqueConstraint("group", "number"),
 )

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from gateway.state_machines import CASE, DELIVERY
 from gateway.store.answer_tables import case_answer_files, case_answers
 from gateway.store.draft_tables import draft_files, submission_drafts
-from gateway.store.fragment_tables import fragment_groups, fragments
+from gateway.store.fragment_tables import fragment_groups, fragments, sent_fragments, sent_groups
 from gateway.store.officer_tables import console_mailbox, officer_acts
 from gateway.store.order_tables import ordered_messages
 from gateway.store.prepared_statements import build_state_condition
@@ -117,7 +117,8 @@ def list_case_messages(conn: Connection, ended: Iterable[int]) -> Sequence[Row[A
 def list_old_letters(conn: Connection, before: datetime, after: Position, limit: int) -> Sequence[Row[Any]]:
     """Return messages to a mailbox that came before a time, whose octets are there, from a position on.
 
-    One that a task still has to admit is none, and neither is a fragment that is still needed.
+    One that a task still has to admit is none, and neither is a fragment that is still needed. A fragment
+    of a message of ours goes when that has gone.
     """
     key = literal("admit:") + cast(messages.c.id, Text)
     waiting = exists().where(deliveries.c.dedupe_key == key, deliveries.c.state.not_in(_OVER))
@@ -127,7 +128,7 @@ def list_old_letters(conn: Connection, before: datetime, after: Position, limit:
         messages.c.received_at < before,
         tuple_(messages.c.received_at, messages.c.id)
         > tuple_(*_bind_position(messages.c.received_at, after)),
-        messages.c.direction == "in",
+        or_(messages.c.direction == "in", _is_fragment_of_removed()),
         ~waiting,
         ~_is_needed_fragment(before),
     )
@@ -148,6 +149,17 @@ def _is_needed_fragment(before: datetime) -> ColumnElement[bool]:
         fragments.c.message == messages.c.id,
         group.id == fragments.c.group,
         or_(group.ended_at.is_(None), untold, kept),
+    )
+
+
+def _is_fragment_of_removed() -> ColumnElement[bool]:
+    """Return whether a message is a fragment of one of ours whose octets were removed."""
+    group, whole = sent_groups.c, messages.alias("whole")
+    return exists().where(
+        sent_fragments.c.message == messages.c.id,
+        group.delivery == sent_fragments.c.group,
+        whole.c.id == group.message,
+        whole.c.purged_at.is_not(None),
     )
 
 
@@ -235,6 +247,8 @@ def _list_needed(conn: Connection, digests: Sequence[str]) -> frozenset[str]:
         deliveries.c.payload_sha256,
         agency_requests.c.document_sha256,
     )
+    # A fragment of a message of ours is needed as long as its own message is kept; it has no case.
+    needed = and_(live, deliveries.c.subject_type != "fragment")
     questions = [
         select(messages.c.parcel_sha256).where(
             messages.c.parcel_sha256.in_(digests), messages.c.parcel.is_(None), kept
@@ -244,7 +258,7 @@ def _list_needed(conn: Connection, digests: Sequence[str]) -> frozenset[str]:
         .where(part.in_(digests), message_payloads.c.parcel_offset.is_(None), kept),
         select(call)
         .join(cases, cases.c.id == deliveries.c.case_id, isouter=True)
-        .where(call.in_(digests), call.is_not(None), or_(deliveries.c.case_id.is_(None), live)),
+        .where(call.in_(digests), call.is_not(None), needed),
         select(asked).join(cases).where(asked.in_(digests), live),
     ]
     evident = (

@@ -111,11 +111,14 @@ def _print_message_report(report: dict[str, Any]) -> None:
 
 
 def _describe_fragments(group: dict[str, Any]) -> str:
-    """Return what is known of the group of a fragment, or of a joined message, in a line."""
+    """Return what is known of the group of a fragment, or of the whole message, in a line."""
     of = "an unknown number" if group["count"] is None else group["count"]
-    piece = "joined from" if group["number"] is None else f"fragment {group['number']} of"
-    told = f"{piece} group {group['group']}  {group['state']}  {group['came']} of {of} came"
-    why = f"  {group['problem']} {group['code']}: {group['detail']}" if group["problem"] else ""
+    sent = group["direction"] == "out"
+    whole, done = ("sent in", "have receipts") if sent else ("joined from", "came")
+    piece = whole if group["number"] is None else f"fragment {group['number']} of"
+    told = f"{piece} group {group['group']}  {group['state']}  {group['came']} of {of} {done}"
+    problem = " ".join(one for one in (group["problem"], group["code"]) if one)
+    why = f"  {problem}: {group['detail']}" if problem else ""
     joined = f"  message {group['message']}" if group["message"] and group["number"] else ""
     return told + joined + why
 

@@ -143,6 +143,10 @@ class MessageHandler:
 
     def _answer_unit(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
         unit = opened.unit
+        if opened.fragment is not None:
+            # A receipt would say that it is joined some time, and nothing here joins.
+            detail = "this handler joins no fragments: agree `splitting: none` for what it receives"
+            raise GatewayError(NOT_SUPPORTED, detail, "mf:MessageFragment")
         if isinstance(unit, UserMessage):
             return self._keep_message(unit, opened, context)
         if isinstance(unit, Ping):

@@ -20,6 +20,7 @@ from gateway.hub import (
     drop_fragments,
     end_hold,
     expire_fragments,
+    fail_split,
     free_next_admission,
     issue_delivery_failure,
     issue_late_receipt,
@@ -84,6 +85,10 @@ def _run_delivery_failure(hub: Hub, lease: DeliveryLease, finish: FinishLease) -
     issue_delivery_failure(hub, int(lease.subject_id), lease.parameters["said"], finish)
 
 
+def _run_split_failure(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    fail_split(hub, int(lease.subject_id), lease.parameters["said"], finish)
+
+
 def _run_reminder(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     send_deadline_notice(hub, int(lease.subject_id), lease.parameters["what"], finish)
 
@@ -112,6 +117,7 @@ _TASKS: Final[dict[str, _Task]] = {
     "join_fragments": _run_by_id(join_fragments),
     "expire_fragments": _run_by_id(expire_fragments),
     "drop_fragments": _run_by_id(drop_fragments),
+    "fail_split": _run_split_failure,
 }
 
 

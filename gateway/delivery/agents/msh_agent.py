@@ -34,7 +34,10 @@ from gateway.hub import (
     Hub,
     RegisterSnapshot,
     closing_transaction,
+    drop_unwanted_fragment,
+    end_failed_fragment,
     hop_signals,
+    queue_fragments,
     receive_response,
     renew_sequence_number,
     signals,
@@ -47,6 +50,7 @@ from gateway.store import (
     delivery_leases,
     ordered_deliveries,
     read_transaction,
+    sent_groups,
     write_transaction,
 )
 
@@ -71,6 +75,11 @@ class MshAgent:
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
         """Post the stored octets once and store the answer."""
+        if "split" in lease.parameters:
+            queue_fragments(self._hub, lease)
+            return
+        if "fragment" in lease.parameters and drop_unwanted_fragment(self._hub, lease):
+            return
         wants_receipt = bool(lease.parameters.get("receipt"))
         if wants_receipt and lease.tries > self.get_retry_plan(lease).retries + 1:
             raise GatewayError(
@@ -189,6 +198,10 @@ class MshAgent:
         Where an order is agreed, the next message of the conversation begins a new sequence.
         """
         delivery, problem = what.delivery, what.problem.problem.id
+        if "fragment" in delivery.parameters:
+            end_failed_fragment(conn, delivery, what.problem, what.at)
+        if "split" in delivery.parameters:
+            sent_groups.end_group(conn, delivery.id, what.at, receipted=False)
         if delivery.parameters.get("ordered"):
             ordered_deliveries.give_up_place(conn, delivery.id, what.at)
         data = {"message_id": delivery.wire_id or "", "error": "DeliveryFailure", "problem": problem}

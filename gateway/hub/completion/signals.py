@@ -11,6 +11,7 @@ from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion.case_closing import closing_transaction
 from gateway.hub.hub import Hub
+from gateway.hub.outbox import end_failed_fragment
 from gateway.hub.register import RegisterSnapshot
 from gateway.message_model import ErrorSignal, Receipt, StatusRequest, StatusResponse
 from gateway.protocols import OpenedMessage, ProtocolContext, ProtocolCore, make_refusal_error
@@ -25,6 +26,7 @@ from gateway.store import (
     messages,
     ordered_deliveries,
     read_transaction,
+    sent_groups,
 )
 
 __all__ = ["answer_status_request", "settle_delivery", "settle_signals"]
@@ -92,7 +94,8 @@ def _settle_signal(
             return
         parcel = hub.make_parcel(*messages.open_parcel(conn, message.id))
     protocol.check_answer(opened, protocol.read_sent_unit(parcel, context.limits))
-    settle_delivery(hub, (delivery.id, delivery.case_id), unit, (opened, context))
+    split = "split" in delivery.parameters
+    settle_delivery(hub, (delivery.id, delivery.case_id), unit, (opened, context), split=split)
 
 
 def settle_delivery(
@@ -103,11 +106,12 @@ def settle_delivery(
     *,
     knowledge: RegisterSnapshot | None = None,
     lease: DeliveryLease | None = None,
+    split: bool = False,
 ) -> None:
     """Store that the other handler acknowledged or refused a delivery; `about` is its id and its case.
 
     Raises StaleSnapshotError when the register is not that of `knowledge`, by which the signal was opened.
-    `lease` is held by the attempt that the signal answers.
+    `lease` is held by the attempt that the signal answers. `split` says that the message went in fragments.
     """
     opened, context = heard
     delivery, case_id = about
@@ -128,9 +132,13 @@ def settle_delivery(
             "detail": problem.detail if problem else "",
         }
         record_evidence(conn, kind, "delivery", delivery, opened.identity, data, context.now)
+        if split:
+            sent_groups.end_group(conn, delivery, context.now, receipted=problem is None)
         if problem is None:
             return
         row = deliveries.find_by_id(conn, delivery)
+        if row is not None and "fragment" in row.parameters:
+            end_failed_fragment(conn, row, problem, context.now)
         if row is not None and row.parameters.get("ordered"):
             ordered_deliveries.give_up_place(conn, delivery, context.now)
         case = cases.find_by_id(conn, row.case_id) if row is not None and row.case_id is not None else None

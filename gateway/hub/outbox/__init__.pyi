@@ -23,6 +23,7 @@ from .pull_lanes import make_pull_lane as make_pull_lane
 from .rate_limit import RefusalQuota as RefusalQuota
 from .response_bundle import find_response_pmodes as find_response_pmodes
 from .response_bundle import get_response_wait as get_response_wait
+from .sent_fragments import end_failed_fragment as end_failed_fragment
 from .signal_outbox import NOTHING_TO_SAY as NOTHING_TO_SAY
 from .signal_outbox import OutgoingPost as OutgoingPost
 from .signal_outbox import can_post_answer as can_post_answer

@@ -27,6 +27,7 @@ from gateway.hub.outbox.outgoing_order import make_outgoing_key, number_message
 from gateway.hub.outbox.pull_lanes import ensure_message_lane, get_pull_time, make_pull_lane
 from gateway.hub.outbox.requested_receipts import RequestedReceipts, request_receipts
 from gateway.hub.outbox.response_bundle import find_response_pmodes, get_response_wait, list_bundled_units
+from gateway.hub.outbox.sent_fragments import SealedSplit, seal_split, store_fragments
 from gateway.hub.register import RegisterSnapshot
 from gateway.message_model import Body, Payload, Unit, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel
@@ -93,6 +94,8 @@ class SealedMessage:
     post_at: datetime | None = None
     #: The position since the last Reset with which it is sealed; None without an order.
     position: int | None = None
+    #: Its fragments, where it goes in such: `parcel` is then the whole, which is not sent itself.
+    split: SealedSplit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +182,17 @@ def seal_message(
         unit = _adapt_to_answer(unit, pmode)
         receipts = RequestedReceipts(unit.ack_requested, None, None)
         units = (unit, *list_bundled_units(hub, asked, unit, _load_bundled(hub, facts)))
-    parcel = protocol.seal(units, pmode, context)
+    apart = asked is None and order is None and receipts.are_any
+    split = seal_split(hub, unit, pmode, context) if apart else None
+    parcel = protocol.seal(units, pmode, context) if split is None else split.source
     signer = context.keys[hub.party].certificate.sha256
     post_at = None if asked is None else facts.message.received_at + get_response_wait(hub, asked) + _GRACE
     return SealedMessage(
-        unit, pmode, parcel, parcel.body.sha256_hex, signer, receipts, asked, post_at, position
+        *(unit, pmode, parcel, parcel.body.sha256_hex, signer, receipts),
+        asked=asked,
+        post_at=post_at,
+        position=position,
+        split=split,
     )
 
 
@@ -258,7 +267,9 @@ def store_message(
     if place is not None and outgoing.position is not None:
         ordered_deliveries.store_place(conn, place, queued, outgoing.position, now)
     row = _make_message_row(hub, facts, outgoing, content)
-    messages.insert_own_message(conn, row, now, "conclude")
+    stored = messages.insert_own_message(conn, row, now, "conclude")
+    if outgoing.split is not None:
+        store_fragments(conn, outgoing.split, (queued, stored), row, now)
     sealed = {"message_id": outgoing.unit.message_id}
     record_evidence(conn, "NRS", "case", facts.case.id, outgoing.identity, sealed, now)
     return True
@@ -289,10 +300,22 @@ def _make_delivery(
             "retry_interval": pmode.reliability.retry_interval,
             "receipt": outgoing.receipts.are_any,
             **outgoing.receipts.hop_parameters,
+            **_describe_split(outgoing),
         },
         due_at=due_at,
         expires_at=expires_at,
     )
+
+
+def _describe_split(outgoing: SealedMessage) -> dict[str, Any]:
+    """Return what the delivery of a message in fragments keeps of them; empty for any other message."""
+    split, pmode = outgoing.split, outgoing.pmode
+    if split is None:
+        return {}
+    times = {"live": pmode.reliability.time_to_live, "wait": split.get_wait(pmode)}
+    # The whole has no signature, so its own delivery has no address: it is posted by no older version either.
+    told = {"count": len(split.fragments), "endpoint": pmode.endpoint or "", **times}
+    return {"endpoint": "", "split": told}
 
 
 def _make_message_lane(applicant: str, pmode: PMode) -> str:
