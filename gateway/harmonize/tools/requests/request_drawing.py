@@ -64,8 +64,11 @@ def draw_request(
     """
     now = _read_contents(document, bundle, xml)
     before = None if earlier is None else _read_contents(document, bundle, earlier)
-    drawing = _Drawing(document, bundle, now, before, position, _list_written_sources(document))
-    places = sorted({_get_item_step(place) for _, place, _ in drawing.list_keys()} - {()})
+    keys = _list_keys(now, before)
+    drawing = _Drawing(
+        document, bundle, now, before, position, _list_written_sources(document), keys, _list_numbers(keys)
+    )
+    places = sorted({_get_item_step(place) for _, place, _ in keys} - {()})
     sections = tuple(drawing.draw_section(place) for place in ((), *places))
     labels = {ask.name: _make_words(ask) for ask in document.ask_names.values()}
     return RequestForm(
@@ -131,6 +134,19 @@ def _get_item_step(place: Place) -> Place:
     return place[:1] if place and place[0][0] == "application.items" else ()
 
 
+def _list_keys(now: _Contents, before: _Contents | None) -> tuple[_Key, ...]:
+    """Return where values are, now or before."""
+    return (*now.values, *(() if before is None else before.values.keys() - now.values.keys()))
+
+
+def _list_numbers(keys: tuple[_Key, ...]) -> dict[tuple[str, Place], list[int]]:
+    """Return the numbers of the values of each field at each place, in their order."""
+    found: dict[tuple[str, Place], list[int]] = {}
+    for source, place, number in sorted(keys):
+        found.setdefault((source, place), []).append(number)
+    return found
+
+
 def _make_words(asked: _Asked) -> Words:
     return {"ko": asked.ko, "en": asked.en}
 
@@ -143,11 +159,8 @@ class _Drawing:
     before: _Contents | None
     position: int
     written: frozenset[str]
-
-    def list_keys(self) -> Iterator[_Key]:
-        yield from self.now.values
-        if self.before is not None:
-            yield from self.before.values.keys() - self.now.values.keys()
+    keys: tuple[_Key, ...]
+    numbers: Mapping[tuple[str, Place], list[int]]
 
     def draw_section(self, place: Place) -> FormSection:
         """Draw the fields at a place: of the application, or of one item."""
@@ -194,7 +207,7 @@ class _Drawing:
         sources = {_get_source(one) for one in members}
         found = {
             at
-            for source, at, _ in self.list_keys()
+            for source, at, _ in self.keys
             if source in sources and at[: len(place)] == place and len(at) > len(place)
         }
         rows = tuple(
@@ -209,7 +222,7 @@ class _Drawing:
 
     def _draw_field(self, asked: _Asked, place: Place) -> FormField:
         source = _get_source(asked)
-        numbers = sorted({number for name, at, number in self.list_keys() if (name, at) == (source, place)})
+        numbers = self.numbers.get((source, place), ())
         own = isinstance(asked, UniqueField)
         required = asked.requirement.mandatory if isinstance(asked, UniqueField) else self._is_needed(asked)
         values = tuple(self._draw_value(asked, (source, place, number)) for number in numbers)
