@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     Update,
     bindparam,
+    case,
     exists,
     func,
     insert,
@@ -73,7 +74,7 @@ class DeliveryLease:
     """A claimed delivery with the number of the leased attempt.
 
     `content` are the octets of its payload, and `rests` and `switched` say what the console has to do
-    with it, where the claim read them (PostgreSQL); the octets of a long payload are None.
+    with it, where the claim read them; the octets of a long payload are None.
     """
 
     id: int
@@ -108,6 +109,19 @@ _ACTIVE: Final = (
     .select_from(deliveries)
     .where(deliveries.c.lane == bindparam("in_lane"), build_state_condition(deliveries, "ACTIVE"))
 )
+#: The lane may be claimed from: it is neither held nor pulled, and has its circuit closed.
+_MAY_CLAIM: Final = (
+    lanes.c.name == bindparam("in_lane"),
+    lanes.c.pulled.is_(False),
+    lanes.c.held_at.is_(None),
+    or_(lanes.c.open_until.is_(None), lanes.c.open_until <= bindparam("now", type_=Instant())),
+)
+_CAPACITY: Final = select(lanes.c.capacity).where(lanes.c.name == bindparam("in_lane")).scalar_subquery()
+#: SQLite: how many deliveries of a lane may be claimed; no lane of that name has none.
+_FREE_ALONE: Final = case(
+    (_CAPACITY.is_(None), bindparam("at_most", type_=Integer())),
+    else_=func.max(0, func.min(bindparam("at_most", type_=Integer()), _CAPACITY - _ACTIVE.scalar_subquery())),
+)
 #: PostgreSQL: how many deliveries of a locked lane may be claimed.
 _FREE: Final = func.greatest(
     0,
@@ -118,18 +132,23 @@ _FREE: Final = func.greatest(
 )
 
 
-def _build_claim_statement(*, suspects: bool, sharing: bool = False, counting: bool = False) -> Update:
+def _build_claim_statement(
+    *, suspects: bool, sharing: bool = False, counting: bool = False, alone: bool = False
+) -> Update:
     """Return the claim; one that is `sharing` shares the lane itself, which then must have no capacity.
 
-    One that is `counting` takes no more than the capacity of a locked lane leaves free.
+    One that is `counting` takes no more than the capacity of a locked lane leaves free. One that is
+    `alone` does all of it for a lane that nobody else can claim from meanwhile (SQLite).
     """
     d = deliveries
     # Literal text in the statement, as for the states, so that the index of suspects is used.
     blame: ColumnElement[Any] = literal_column("lost > 0" if suspects else "lost = 0")
+    most: Any = bindparam("at_most", type_=d.c.attempt.type)
     due = (
         select(d.c.id)
         .where(
             *([exists().where(_SHARED.c.name == d.c.lane)] if sharing else []),
+            *([exists().where(*_MAY_CLAIM)] if alone else []),
             build_state_condition(d, "QUEUED"),
             blame,
             d.c.lane == bindparam("in_lane"),
@@ -138,7 +157,7 @@ def _build_claim_statement(*, suspects: bool, sharing: bool = False, counting: b
             MAY_FOLLOW,
         )
         .order_by(d.c.due_at, d.c.id)
-        .limit(_FREE if counting else bindparam("at_most", type_=d.c.attempt.type))
+        .limit(_FREE if counting else _FREE_ALONE if alone else most)
         .with_for_update(skip_locked=True)
         .cte("due")
     )
@@ -170,24 +189,24 @@ def _build_claim_with_logs(claim: Update) -> Select[Any]:
     return found.add_cte(attempts.cte("attempts"), steps.cte("steps"))
 
 
+def _build_content_statement() -> Select[Any]:
+    """Return the statement of SQLite that reads what comes with the leases of some deliveries."""
+    d = deliveries
+    told = (d.c.id, CONTENT, build_rest_condition(d), build_switch_condition(d))
+    return select(*told).select_from(join_content(d)).where(d.c.id.in_(bindparam("claimed", expanding=True)))
+
+
 _TOLD: Final = ("machine", "object_id", "from_state", "event", "to_state", "at", "actor")
 #: A lane without a capacity that may be claimed from, locked as `_SHARE_LANE` locks it.
 _SHARED: Final = (
     select(lanes.c.name)
-    .where(
-        lanes.c.name == bindparam("in_lane"),
-        lanes.c.capacity.is_(None),
-        lanes.c.pulled.is_(False),
-        lanes.c.held_at.is_(None),
-        or_(lanes.c.open_until.is_(None), lanes.c.open_until <= bindparam("now", type_=Instant())),
-    )
+    .where(*_MAY_CLAIM, lanes.c.capacity.is_(None))
     .with_for_update(skip_locked=True, read=True)
     .cte("shared")
 )
-_CLAIM: Final = _build_claim_statement(suspects=False)
-_CLAIM_SUSPECTS: Final = _build_claim_statement(suspects=True)
-#: SQLite: the claim from a lane without a capacity, which looks at the lane itself.
-_CLAIM_SHARED: Final = _build_claim_statement(suspects=False, sharing=True)
+#: SQLite, by whether suspects are claimed: the claim looks at the lane, and counts, itself.
+_CLAIMS_ALONE: Final = {one: _build_claim_statement(suspects=one, alone=True) for one in (False, True)}
+_CONTENTS: Final = _build_content_statement()
 _CLAIMS: Final = {
     (suspects, way): _build_claim_with_logs(
         _build_claim_statement(suspects=suspects, sharing=way == "shared", counting=way == "counted")
@@ -225,7 +244,7 @@ def claim_deliveries(
     """
     wanted: dict[str, Any] = {"in_lane": lane, "now": now, "until": until, "me": me, "at_most": limit}
     if conn.dialect.name == "sqlite":
-        return _claim_in_parts(conn, wanted, suspects=suspects, known=known)
+        return _claim_in_parts(conn, wanted, suspects=suspects)
     if known is not None and known.capacity is None:
         return _run_claim(conn, _CLAIMS[suspects, "shared"], wanted)
     row = _lock_lane(conn, lane, known)
@@ -240,24 +259,26 @@ def _run_claim(conn: Connection, statement: Any, wanted: dict[str, Any]) -> tupl
     return tuple(sorted((DeliveryLease(*row) for row in rows), key=lambda lease: lease.id))
 
 
-def _claim_in_parts(
-    conn: Connection, wanted: dict[str, Any], *, suspects: bool, known: DueLane | None
-) -> tuple[DeliveryLease, ...]:
-    """Claim on SQLite, where no statement changes two tables."""
-    now = wanted["now"]
-    if known is not None and known.capacity is None and not suspects:
-        leases = _run_claim(conn, _CLAIM_SHARED, wanted)
-    else:
-        room = _count_free_slots(conn, wanted["in_lane"], now, wanted["at_most"])
-        if room < 1:
-            return ()
-        leases = _run_claim(conn, _CLAIM_SUSPECTS if suspects else _CLAIM, {**wanted, "at_most": room})
-    if leases:
-        began = [{"delivery": one.id, "attempt": one.attempt, "started_at": now} for one in leases]
-        _ATTEMPT.execute_rows(conn, began)
-        changes = [(lease.id, "QUEUED", _LEASED) for lease in leases]
-        transitions.record_transitions(conn, DELIVERY, changes, StateEvent("lease", now, wanted["me"]))
+def _claim_in_parts(conn: Connection, wanted: dict[str, Any], *, suspects: bool) -> tuple[DeliveryLease, ...]:
+    """Claim on SQLite, where no statement changes two tables, and one writer has the whole database."""
+    rows = sorted(conn.execute(_CLAIMS_ALONE[suspects], wanted), key=lambda row: row.id)
+    if not rows:
+        return ()
+    now, content = wanted["now"], _read_contents(conn, rows)
+    leases = tuple(DeliveryLease(*row, *content.get(row.id, ())) for row in rows)
+    began = [{"delivery": one.id, "attempt": one.attempt, "started_at": now} for one in leases]
+    _ATTEMPT.execute_rows(conn, began)
+    changes = [(lease.id, "QUEUED", _LEASED) for lease in leases]
+    transitions.record_transitions(conn, DELIVERY, changes, StateEvent("lease", now, wanted["me"]))
     return leases
+
+
+def _read_contents(conn: Connection, rows: Sequence[Row[Any]]) -> dict[int, tuple[Any, ...]]:
+    """Return what comes with the leases of the claimed deliveries that have octets, by their numbers."""
+    claimed = [row.id for row in rows if row.payload_sha256 is not None]
+    if not claimed:
+        return {}
+    return {number: tuple(told) for number, *told in conn.execute(_CONTENTS, {"claimed": claimed})}
 
 
 def _lock_lane(conn: Connection, lane: str, known: DueLane | None) -> Any:
@@ -267,17 +288,6 @@ def _lock_lane(conn: Connection, lane: str, known: DueLane | None) -> Any:
     row = conn.execute(_LOCK_LANE if counted else _SHARE_LANE, {"in_lane": lane}).first()
     # One that has got a capacity since it was read is locked for counting the next time.
     return None if row is None or (row.capacity is not None and not counted) else row
-
-
-def _count_free_slots(conn: Connection, lane: str, now: datetime, limit: int) -> int:
-    """Return how many deliveries of a lane may be claimed on SQLite, which has locked the whole database."""
-    row = conn.execute(_LANE, {"in_lane": lane}).first()
-    if row is None or not _may_claim(row, now):
-        return 0
-    if row.capacity is None:
-        return limit
-    active = conn.execute(_ACTIVE, {"in_lane": lane}).scalar_one()
-    return int(min(limit, row.capacity - active))
 
 
 def _may_claim(lane: Any, now: datetime) -> bool:
