@@ -46,15 +46,26 @@ class StepContext:
 class StatisticsCounts:
     """Sums (number and seconds) to be added, and outcomes as they are counted from now on."""
 
-    sums: dict[DailyCount, tuple[int, int]] = field(default_factory=dict)
     outcomes: dict[tuple[str, int], CountedOutcome] = field(default_factory=dict)
+    #: By what is counted and the parties that it is counted for: many steps count the same for the same.
+    _told: dict[tuple[DailyCount, frozenset[str]], tuple[int, int]] = field(default_factory=dict)
 
-    def add_count(self, parties: Iterable[str], count: DailyCount, number: int = 1, seconds: int = 0) -> None:
+    def add_count(
+        self, parties: frozenset[str], count: DailyCount, number: int = 1, seconds: int = 0
+    ) -> None:
         """Add to the sums of all parties, and of each of these."""
-        for party in {"", *parties}:
-            about = replace(count, party=party) if party != count.party else count
-            before = self.sums.get(about, _NOTHING)
-            self.sums[about] = (before[0] + number, before[1] + seconds)
+        before = self._told.get((count, parties), _NOTHING)
+        self._told[count, parties] = (before[0] + number, before[1] + seconds)
+
+    def sum_counts(self) -> dict[DailyCount, tuple[int, int]]:
+        """Return what is to be added, for each party and for all of them together (party '')."""
+        sums: dict[DailyCount, tuple[int, int]] = {}
+        for (count, parties), (number, seconds) in self._told.items():
+            for party in {"", *parties}:
+                about = count._replace(party=party)
+                before = sums.get(about, _NOTHING)
+                sums[about] = (before[0] + number, before[1] + seconds)
+        return sums
 
 
 def count_steps(steps: Iterable[Row[Any]], known: StepContext, zone: tzinfo) -> StatisticsCounts:
@@ -77,21 +88,21 @@ def _count_step(
     base = _make_base(kind, about, day)
     earlier = [one for one in known.histories[kind].get(step.object_id, ()) if one.id < step.id]
     if not earlier:
-        opened = replace(base, measure=f"{kind}_opened", day=_find_day(about.opened_at, zone))
+        opened = base._replace(measure=f"{kind}_opened", day=_find_day(about.opened_at, zone))
         counts.add_count(_list_parties(about), opened)
     if step.from_state != step.to_state:
         entered = next(
             (one.at for one in reversed(earlier) if one.from_state != one.to_state), about.opened_at
         )
         seconds = _count_seconds(entered, step.at)
-        left = replace(base, measure=f"{kind}_state", state=step.from_state, band=choose_band(seconds))
+        left = base._replace(measure=f"{kind}_state", state=step.from_state, band=choose_band(seconds))
         counts.add_count(_list_parties(about), left, seconds=seconds)
     if step.event in _ASKING and step.to_state in _ASKED:
-        asked = replace(base, measure="request_asked", state=step.to_state)
+        asked = base._replace(measure="request_asked", state=step.to_state)
         counts.add_count(_list_parties(about), asked)
     if step.event == "refuse":
         for problem in sorted(_list_problems(about)):
-            counts.add_count(_list_parties(about), replace(base, measure="case_problem", problem=problem))
+            counts.add_count(_list_parties(about), base._replace(measure="case_problem", problem=problem))
     if step.event in _DECIDING[kind]:
         _count_outcome(counts, step, about, given)
 
@@ -119,10 +130,10 @@ def _count_outcome(
 def _add_outcome(counts: StatisticsCounts, one: CountedOutcome, about: Row[Any], number: int) -> None:
     base, parties = _make_base(one.machine, about, one.day), _list_parties(about)
     band = choose_band(one.seconds)
-    told = replace(base, measure=f"{one.machine}_outcome", outcome=one.outcome, band=band)
+    told = base._replace(measure=f"{one.machine}_outcome", outcome=one.outcome, band=band)
     counts.add_count(parties, told, number, number * one.seconds)
     if one.first_right:
-        counts.add_count(parties, replace(base, measure="case_first_right"), number)
+        counts.add_count(parties, base._replace(measure="case_first_right"), number)
 
 
 def summarize_decisions(request: Row[Any], decided: Mapping[int, frozenset[str]]) -> str:
@@ -142,8 +153,8 @@ def _make_base(kind: str, about: Row[Any], day: date) -> DailyCount:
     return DailyCount("", day, agency=agency, document=about.document)
 
 
-def _list_parties(about: Row[Any]) -> set[str]:
-    return {about.declarant, about.applicant}
+def _list_parties(about: Row[Any]) -> frozenset[str]:
+    return frozenset((about.declarant, about.applicant))
 
 
 def _list_problems(case: Row[Any]) -> set[str]:

@@ -71,7 +71,7 @@ class StatisticsKeeper:
         with write_transaction(self._engine, "statistics.count") as conn:
             if not statistics_sources.advance_progress(conn, before, after, until):
                 return False
-            daily_statistics.add_counts(conn, counts.sums)
+            daily_statistics.add_counts(conn, counts.sum_counts())
             statistics_sources.store_counted_outcomes(conn, tuple(counts.outcomes.values()))
         return after.transition < after.ceiling and complete
 

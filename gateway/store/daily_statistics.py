@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.store.row_values import collect_values
 from gateway.store.statistics_tables import daily_statistics, statistics_progress
 
 __all__ = [
@@ -38,8 +36,7 @@ _NO_BAND: Final = -1
 _KEY: Final = tuple(column.name for column in daily_statistics.primary_key)
 
 
-@dataclass(frozen=True, slots=True)
-class DailyCount:
+class DailyCount(NamedTuple):
     """What is counted of one event: its dimensions; the number and the seconds are added apart."""
 
     measure: str
@@ -74,8 +71,8 @@ def add_counts(conn: Connection, counts: Mapping[DailyCount, tuple[int, int]]) -
     """Add a number and seconds to the sums of each of these dimensions."""
     # In a fixed order, so that two processes do not lock the rows in different orders.
     rows = [
-        collect_values(count) | {"number": number, "seconds": seconds}
-        for count, (number, seconds) in sorted(counts.items(), key=lambda one: _PLACE(one[0]))
+        count._asdict() | {"number": number, "seconds": seconds}
+        for count, (number, seconds) in sorted(counts.items())
         if number or seconds
     ]
     if rows:
@@ -88,9 +85,6 @@ def _build_upsert(insert: Any) -> Any:
     return new.on_conflict_do_update(index_elements=_KEY, set_=summed)
 
 
-_NAMES: Final = tuple(field.name for field in fields(DailyCount))
-#: The place of a count among others, which is its fields in their order.
-_PLACE: Final = attrgetter(*_NAMES)
 _UPSERTS: Final = {"sqlite": _build_upsert(sqlite.insert), "postgresql": _build_upsert(postgresql.insert)}
 
 
