@@ -1,4 +1,4 @@
-"""Problems of documents and messages in the own forms of agencies."""
+"""Problems of what agencies say: its time, and documents and messages in their own forms."""
 
 from __future__ import annotations
 
@@ -36,6 +36,18 @@ CARRIED_WRONG = Problem(
     remedy="Correct the named place, or the form of the organisation in the mappings.",
     ebms2="Inconsistent",
     ebms3="EBMS:0004",
+    soap="Client",
+    http=422,
+)
+
+ISSUED_AHEAD = Problem(
+    id="GW719",
+    title="notice issued in the future",
+    meaning="The time of issue of the notice is more than a day ahead. Nothing of it was stored.",
+    cause="A clock is wrong, or the time was written in another form than it says.",
+    remedy="Correct the clock or the time, and send the notice again.",
+    ebms2="Inconsistent",
+    ebms3="EBMS:0003",
     soap="Client",
     http=422,
 )

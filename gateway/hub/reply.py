@@ -24,6 +24,7 @@ from gateway.cases import (
     Notice,
     SignedReply,
     check_hub_number,
+    check_issue_time,
     check_notice_status,
 )
 from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
@@ -91,8 +92,11 @@ def apply_call_back(
     `witness` is given for the act of an officer at the console, and may refuse it.
     Raises GW701 when the answer refers to no request of this agency, GW513 for a mistyped number;
     GW403, GW404 or GW702 when it contradicts itself or an earlier notice; GW703 when the request
-    was cancelled, or was decided at the console and the call is of the agency's own system.
+    was cancelled, or was decided at the console and the call is of the agency's own system; GW719 when
+    its system issued it more than a day ahead.
     """
+    if witness is None:
+        _check_issue_time(hub, said.answer)
     if witness is None and is_result_without_application(hub, agency, said):
         return _store_result(hub, agency, said, spoken)
     with write_transaction(hub.engine, "reply.call_back") as conn:
@@ -109,6 +113,12 @@ def apply_call_back(
         _apply_to_request(conn, hub, (case, request), said.answer, now)
         settle_deadlines(conn, hub, case.id, now)
     return str(case.number)
+
+
+def _check_issue_time(hub: Hub, answer: AgencyAnswer) -> None:
+    """Raise GW719 for a notice of the future. What the hub issued for an officer has a time of its own."""
+    if isinstance(answer, Notice):
+        check_issue_time(answer.issued_at, hub.clock())
 
 
 def _store_result(hub: Hub, agency: str, said: AgencyCallback, spoken: SignedReply) -> str:
@@ -165,8 +175,9 @@ def apply_answer(
 
     `heard` is the answer and the signed reply that contained it. After CancelApplication an
     acknowledgment says only that the agency will answer: the application stands until it has. One of
-    NotifyClearance changes nothing.
+    NotifyClearance changes nothing. Raises GW719 for a notice that was issued more than a day ahead.
     """
+    _check_issue_time(hub, heard[0])
     if operation == CANCELLATION:
         _apply_cancellation_answer(hub, request_id, heard, finish)
         return

@@ -23,6 +23,7 @@ from gateway.cases import (
     Notice,
     RequirementUse,
     SignedReply,
+    check_issue_time,
     check_notice_status,
     check_requirement_result,
     judge_requirement_claim,
@@ -89,11 +90,12 @@ def store_requirement_results(
     """Store what an agency says of numbers of its own, and let each case that names one hear of it.
 
     All is stored or nothing; a repeat changes nothing. Raises GW403, GW404 or GW702 for a notice that
-    contradicts itself, its agency's laws, or an earlier notice.
+    contradicts itself, its agency's laws, or an earlier notice, GW719 for one of the future.
     """
     documents = hub.rules.bundle.documents.values()
     laws = {law for one in documents if one.organisation == agency for law in one.laws}
     for number, notice in said:
+        check_issue_time(notice.issued_at, hub.clock())
         check_notice_status(notice, hub.rules.status_codes)
         check_requirement_result(agency, number, notice, laws)
     with write_transaction(hub.engine, "reply.requirement") as conn:

@@ -135,6 +135,25 @@ def test_a_notice_that_contradicts_itself(
     assert refusal(story, "KPTA", said)[0] == problem
 
 
+def test_a_notice_of_the_future_is_refused_because_it_would_hide_its_correction(story: Story) -> None:
+    story.tick()
+    ahead = story.clock() + timedelta(days=1)
+    later = story.notice("KPTA", REJECTED, at=ahead + timedelta(seconds=1))
+    number = story.number_of("KPTA")
+    assert refusal(story, "KPTA", AgencyCallback(later, number)) == ("GW719", "IssuedAt")
+    # A clock of another time zone is believed.
+    story.hear("KPTA", story.notice("KPTA", at=ahead))
+    assert story.request("KPTA").state == "DECIDED"
+
+
+def test_an_answer_of_the_future_strands_its_request(story: Story) -> None:
+    story.say("KFDA", lambda _: story.notice("KFDA", at=story.clock() + timedelta(days=3650)))
+    story.tick()
+    (call,) = story.deliveries(destination="KFDA")
+    assert (call.state, call.problem) == ("FAILED", "GW719")
+    assert story.evidence("request", story.request("KFDA").id).count("notice") == 0
+
+
 @pytest.mark.parametrize(("item", "law"), [(2, "01"), (1, "05"), (99, "01")])
 def test_what_was_not_asked_cannot_be_decided(story: Story, item: int, law: str) -> None:
     story.tick()

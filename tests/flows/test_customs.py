@@ -146,6 +146,15 @@ def test_a_code_that_is_no_answer_is_a_matter_for_the_operator(story: Story) -> 
     assert (delivery.state, delivery.problem, clearance(story)) == ("FAILED", "GW403", None)
 
 
+def test_a_clearance_of_the_future_is_refused(story: Story) -> None:
+    approved(story)
+    ahead = story.clock() + timedelta(days=2)
+    refusal = refused(lambda: report(story, at=ahead))
+    assert (refusal.problem.id, refusal.location, clearance(story)) == ("GW719", "IssuedAt", None)
+    report(story)
+    assert clearance(story) == "CLEARED"
+
+
 def test_clearance_is_told_to_the_applicant_and_to_the_agency_that_wants_it(story: Story) -> None:
     approved(story)
     before = len(story.soap.calls)

@@ -18,7 +18,7 @@ from gateway.hub.register.stored_forwarding_rules import make_rule_columns
 from gateway.message_model import UserMessage
 from gateway.store import forwarding_rules
 from gateway.store.engine import make_engine, write_transaction
-from tests.kit.chain import BROKER, HOP, Chain, agreement_by_hop, rule
+from tests.kit.chain import BROKER, HOP, HUB, Chain, agreement_by_hop, rule
 from tests.kit.ending import EndedError, ending_at
 from tests.kit.house import EBMS2
 from tests.kit.story import QUIET
@@ -121,6 +121,8 @@ def test_a_message_that_the_next_handler_has_and_the_receiver_never_gets_has_fai
     chain.go_on()
     row = result_delivery(chain)
     assert "hop_receipt" in chain.story.evidence("delivery", row.id)
+    # What the next handler says of it does not come either.
+    chain.wire.troubles[HUB] = deque(GatewayError(UNREACHABLE, "Connection refused") for _ in range(50))
     for _ in range(8):
         chain.go_on(minutes=5)
     assert result_delivery(chain).state == "FAILED"

@@ -59,6 +59,14 @@ def say(
     return apply_call_back(story.hub, agency, AgencyCallback(said, requirement_number=number))
 
 
+def test_a_result_of_the_future_is_refused(story: Story) -> None:
+    with pytest.raises(GatewayError) as refused:
+        say(story, at=story.clock() + timedelta(days=2))
+    assert (refused.value.problem.id, refused.value.location) == ("GW719", "IssuedAt")
+    with read_transaction(story.house.engine) as conn:
+        assert not requirement_quantities.find_requirements(conn, ["2026-118"])
+
+
 def name(story: Story, case: str = "D1", quantity: str = "40", number: str = "2026-118") -> None:
     declare(story, case, (1, number, quantity, "KGM"))
 

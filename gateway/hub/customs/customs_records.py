@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import CustomsNotice
+from gateway.cases import CustomsNotice, check_issue_time
 from gateway.evidence import record_evidence
 from gateway.hub.customs.late_decisions import record_decisions_since
 from gateway.hub.outbox import enqueue_task
@@ -48,8 +48,10 @@ def record_customs_notice(
     """Store a notice of customs about a locked case; return False, and change nothing, for a repeat.
 
     `kind` is what its code means, `proof` the digest of the signed octets and who signed them, `delivery`
-    our call that it answers. Raises GW702 when its number was used for other content.
+    our call that it answers. Raises GW702 when its number was used for other content, GW719 when it was
+    issued more than a day ahead.
     """
+    check_issue_time(notice.issued_at, now)
     new = NewCustomsNotice(
         case.id,
         notice.number,
