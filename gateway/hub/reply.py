@@ -96,9 +96,9 @@ def apply_call_back(
     its system issued it more than a day ahead.
     """
     if witness is None:
+        if is_result_without_application(hub, agency, said):
+            return _store_result(hub, agency, said, spoken)
         _check_issue_time(hub, said.answer)
-    if witness is None and is_result_without_application(hub, agency, said):
-        return _store_result(hub, agency, said, spoken)
     with write_transaction(hub.engine, "reply.call_back") as conn:
         found = _find_request(conn, agency, said)
         case = cases.lock_case(conn, found.case_id)

@@ -95,14 +95,13 @@ def _read_bundle(folder: Traversable, faults: list[GatewayError] | None) -> Mapp
     there = folder.joinpath(_CARRIERS).is_file()
     carriers = read_carrier_forms(files.read_yaml_file(_CARRIERS), organisations) if there else {}
     documents: dict[str, DocumentMapping] = {}
-    # The namespace of a document is its id in small letters, which no other one may have.
-    known: set[str] = set()
     for name in sorted(name for name, _ in _walk_files(folder.joinpath("agencies"), "agencies/", (".yaml",))):
         try:
             node = files.read_yaml_file(name)
             document = read_document_mapping(node, dictionary, lists, organisations, units)
             check_accepted_notices(document, notices)
-            if document.id.lower() in known:
+            # The namespace of a document is its id in small letters.
+            if document.id.lower() in map(str.lower, documents):
                 raise make_mapping_error(node.mark, "document", "each document once", document.id)
         except GatewayError as error:
             if faults is None:
@@ -110,7 +109,6 @@ def _read_bundle(folder: Traversable, faults: list[GatewayError] | None) -> Mapp
             faults.append(error)
             continue
         documents[document.id] = document
-        known.add(document.id.lower())
     _check_shared_fields(documents, faults)
     there = folder.joinpath("reconciled.csv").is_file()
     # Where a document is left out for its errors, a row that names no document cannot be detected.

@@ -6,12 +6,12 @@ given back. What fits no order as it was made is refused (GW712), and nothing is
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import FeeStep, ProviderEvent, choose_payment_effect
+from gateway.cases import FeeStep, ProviderEvent, choose_payment_effect, is_far_ahead
 from gateway.errors import PAYMENT_REFUSED, GatewayError
 from gateway.hub.fees.fee_ends import EXCESS, order_kept_refunds, refund_payment, settle_request
 from gateway.hub.fees.fee_records import read_fee_money, record_fee_step, tell_applicant
@@ -23,8 +23,6 @@ from gateway.store import NewMovement, StateEvent, cases, fees, write_transactio
 __all__ = ["apply_provider_event"]
 
 _ACTOR: Final = "payment"
-#: A booking may have the day of another time zone. What is later is a mistake, which no reconciliation finds.
-_AHEAD: Final = timedelta(days=1)
 _REASONS: Final = {"late": "paid after the fee was cancelled", "excess": EXCESS}
 
 
@@ -42,7 +40,8 @@ def apply_provider_event(hub: Hub, event: ProviderEvent) -> str:
         fee = fees.find_by_number(conn, event.order)
         assert fee is not None
         now = hub.clock()
-        if event.at > now + _AHEAD:
+        if is_far_ahead(event.at, now):
+            # No reconciliation would find it.
             raise GatewayError(PAYMENT_REFUSED, "its time is more than a day ahead", "at")
         if event.kind == "refunded":
             return _apply_refund(conn, fee, event, now)

@@ -188,7 +188,12 @@ def seal_message(
     signer = context.keys[hub.party].certificate.sha256
     post_at = None if asked is None else facts.message.received_at + get_response_wait(hub, asked) + _GRACE
     return SealedMessage(
-        *(unit, pmode, parcel, parcel.body.sha256_hex, signer, receipts),
+        unit,
+        pmode,
+        parcel,
+        parcel.body.sha256_hex,
+        signer,
+        receipts,
         asked=asked,
         post_at=post_at,
         position=position,
