@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Table, UniqueConstraint
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Table, UniqueConstraint
 
 from gateway.state_machines import CLEARANCE
 from gateway.store.column_types import Instant, Json
-from gateway.store.table_types import make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    make_identity_column,
+    make_required_column,
+    make_state_constraint,
+    metadata,
+)
 
 __all__ = ["clearances", "customs_notices"]
-
-_STATES = ", ".join(f"'{state}'" for state in CLEARANCE.states)
 
 # One row for each case of which customs has said something; its id is that of the case.
 clearances = Table(
@@ -18,7 +21,7 @@ clearances = Table(
     metadata,
     Column("id", BigInteger, ForeignKey("cases.id"), primary_key=True, autoincrement=False),
     make_required_column("state"),
-    CheckConstraint(f"state IN ({_STATES})", name="state"),
+    make_state_constraint(CLEARANCE.states),
 )
 
 # Append-only. `content` has the reasons of an error as customs pointed them out, and the items of a result.

@@ -18,7 +18,12 @@ from sqlalchemy import (
 
 from gateway.state_machines import FEE
 from gateway.store.column_types import Instant
-from gateway.store.table_types import make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    make_identity_column,
+    make_required_column,
+    make_state_constraint,
+    metadata,
+)
 
 __all__ = ["fee_movements", "fees"]
 
@@ -51,7 +56,7 @@ fees = Table(
     Column("told_at", Instant),  # when the agency took the call that it was paid
     UniqueConstraint("number"),
     CheckConstraint("gate IN ('forwarding', 'result')", name="gate"),
-    CheckConstraint(f"state IN ({', '.join(repr(one) for one in FEE.states)})", name="state"),
+    make_state_constraint(FEE.states),
     Index("ix_fees_request_id", "request_id", "id"),
     Index("ix_fees_due", "due_on", "id", sqlite_where=_DUE, postgresql_where=_DUE),
 )

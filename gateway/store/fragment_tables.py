@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
-    CheckConstraint,
     Column,
     ForeignKey,
     Index,
@@ -15,10 +12,15 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy import text as sql_text
 
 from gateway.store.column_types import Instant, Json
-from gateway.store.table_types import make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    make_identity_column,
+    make_required_column,
+    make_state_constraint,
+    make_where,
+    metadata,
+)
 
 __all__ = [
     "FRAGMENT_GROUP_STATES",
@@ -34,10 +36,6 @@ FRAGMENT_GROUP_STATES = ("OPEN", "COMPLETE", "JOINED", "REFUSED")
 
 #: SEALED until its fragments are queued, SENDING until its message has a receipt or is given up.
 SENT_GROUP_STATES = ("SEALED", "SENDING", "RECEIPTED", "FAILED")
-
-
-def _where(condition: str) -> dict[str, Any]:
-    return {"sqlite_where": sql_text(condition), "postgresql_where": sql_text(condition)}
 
 
 # The fragments of one source message. `tally` is what is known of them beside their octets, `problem` why
@@ -61,9 +59,9 @@ fragment_groups = Table(
     Column("detail", Text),
     Column("message", BigInteger, ForeignKey("messages.id")),
     UniqueConstraint("from_party", "group_id"),
-    CheckConstraint(f"state IN ({', '.join(map(repr, FRAGMENT_GROUP_STATES))})", name="state"),
-    Index("ix_fragment_groups_state", "state", "from_party", **_where("ended_at IS NULL")),
-    Index("ix_fragment_groups_message", "message", **_where("message IS NOT NULL")),
+    make_state_constraint(FRAGMENT_GROUP_STATES),
+    Index("ix_fragment_groups_state", "state", "from_party", **make_where("ended_at IS NULL")),
+    Index("ix_fragment_groups_message", "message", **make_where("message IS NOT NULL")),
 )
 
 # The messages that are fragments, each with its number.
@@ -89,7 +87,7 @@ sent_groups = Table(
     make_required_column("sealed_at", Instant),
     Column("ended_at", Instant),
     UniqueConstraint("message"),
-    CheckConstraint(f"state IN ({', '.join(map(repr, SENT_GROUP_STATES))})", name="state"),
+    make_state_constraint(SENT_GROUP_STATES),
 )
 
 # Their fragments, sealed once; `delivery` is the last one that sends it.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -15,10 +13,9 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy import text as sql_text
 
 from gateway.store.column_types import Instant
-from gateway.store.table_types import make_identity_column, make_required_column, metadata
+from gateway.store.table_types import make_identity_column, make_required_column, make_where, metadata
 
 __all__ = [
     "conversation_counts",
@@ -28,10 +25,6 @@ __all__ = [
     "ordered_deliveries",
     "ordered_messages",
 ]
-
-
-def _where(condition: str) -> dict[str, Any]:
-    return {"sqlite_where": sql_text(condition), "postgresql_where": sql_text(condition)}
 
 
 # The numbers of one sender in one conversation. Ordinals only rise; the message with the ordinal `base` has
@@ -69,9 +62,9 @@ ordered_messages = Table(
     make_required_column("received_at", Instant),
     make_required_column("expires_at", Instant),
     CheckConstraint("state IN ('HELD', 'RELEASED', 'GIVEN_UP')", name="state"),
-    Index("uq_ordered_messages_ordinal", "sequence", "ordinal", unique=True, **_where(_STANDING)),
-    Index("ix_ordered_messages_held", "sequence", "ordinal", **_where(_HELD)),
-    Index("ix_ordered_messages_expires_at", "expires_at", "message", **_where(_HELD)),
+    Index("uq_ordered_messages_ordinal", "sequence", "ordinal", unique=True, **make_where(_STANDING)),
+    Index("ix_ordered_messages_held", "sequence", "ordinal", **make_where(_HELD)),
+    Index("ix_ordered_messages_expires_at", "expires_at", "message", **make_where(_HELD)),
 )
 
 # Messages sent under an order. `position` is that of the sealed octets: where it is not the ordinal less the
@@ -103,7 +96,7 @@ conversations = Table(
     make_required_column("begun_at", Instant),
     Column("ended_at", Instant),
     UniqueConstraint("agreement_id", "conversation_id"),
-    Index("ix_conversations_open", "agreement_id", "id", **_where("ended_at IS NULL")),
+    Index("ix_conversations_open", "agreement_id", "id", **make_where("ended_at IS NULL")),
 )
 
 # The messages that keep a conversation open until their cases are closed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, Table, Text, text
 
 from gateway.store.column_types import Instant
-from gateway.store.table_types import make_identity_column, make_required_column, metadata
+from gateway.store.table_types import make_identity_column, make_partial_index, make_required_column, metadata
 
 __all__ = ["evidence", "transitions"]
 
@@ -37,14 +37,7 @@ evidence = Table(
     make_required_column("leaf_hash"),
     make_required_column("data"),
     Column("seq", BigInteger),
-    # Rows without a value cost nothing when they are written.
-    Index(
-        "uq_evidence_seq",
-        "seq",
-        unique=True,
-        sqlite_where=text("seq IS NOT NULL"),
-        postgresql_where=text("seq IS NOT NULL"),
-    ),
+    make_partial_index("uq_evidence_seq", "seq", unique=True),
     # PostgreSQL commits rows in another order than it numbers them, so rows without `seq` must be
     # searched for. SQLite has one writer and keeps the order; its index contains no row.
     Index("ix_evidence_unsealed", "id", sqlite_where=text("seq < 0"), postgresql_where=text("seq IS NULL")),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Identity, Integer, MetaData, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, Integer, MetaData, Text, text
 
-__all__ = ["make_identity_column", "make_required_column", "metadata"]
+__all__ = [
+    "make_identity_column",
+    "make_partial_index",
+    "make_required_column",
+    "make_state_constraint",
+    "make_where",
+    "metadata",
+]
 
 metadata = MetaData(
     naming_convention={
@@ -29,3 +37,18 @@ def make_identity_column() -> Column[int]:
 def make_required_column(name: str, kind: Any = Text, *more: Any) -> Column[Any]:
     """Return a column that always has a value; `more` are its constraints."""
     return Column(name, kind, *more, nullable=False)
+
+
+def make_state_constraint(states: Iterable[str]) -> CheckConstraint:
+    """Return the constraint that the column `state` has one of these values."""
+    return CheckConstraint(f"state IN ({', '.join(map(repr, states))})", name="state")
+
+
+def make_where(condition: str) -> dict[str, Any]:
+    """Return the arguments of an index that has only the rows of a condition, on both databases."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
+def make_partial_index(name: str, column: str, *, unique: bool = False) -> Index:
+    """Return an index of a column whose rows without a value cost nothing when they are written."""
+    return Index(name, column, unique=unique, **make_where(f"{column} IS NOT NULL"))
