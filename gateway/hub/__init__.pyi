@@ -87,6 +87,7 @@ from .order import release_sequence as release_sequence
 from .order import reset_sequence as reset_sequence
 from .outbox.delivery_failures import issue_delivery_failure as issue_delivery_failure
 from .outbox.delivery_failures import queue_delivery_failure as queue_delivery_failure
+from .outbox.delivery_failures import record_delivery_failure as record_delivery_failure
 from .outbox.late_receipts import issue_late_receipt as issue_late_receipt
 from .outbox.late_receipts import probe_signing_key as probe_signing_key
 from .outbox.line_limit import LineLimit as LineLimit

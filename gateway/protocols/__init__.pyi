@@ -15,6 +15,7 @@ from .fragment_values import FragmentHeader as FragmentHeader
 from .fragment_values import GroupTally as GroupTally
 from .fragment_values import SplitPlan as SplitPlan
 from .fragment_values import SplitTerms as SplitTerms
+from .fragment_values import choose_split_terms as choose_split_terms
 from .protocol_registry import PROTOCOLS as PROTOCOLS
 from .protocol_registry import list_unsupported_terms as list_unsupported_terms
 from .sequence_positions import find_sequence_position as find_sequence_position

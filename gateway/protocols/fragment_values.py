@@ -6,9 +6,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from gateway.agreements import SplittingTerms
+from gateway.errors import TOO_LARGE, GatewayError
 from gateway.message_model import Body, MessageProperty, UserMessage
 
-__all__ = ["NOTHING_STATED", "FragmentHeader", "GroupTally", "SourceType", "SplitPlan", "SplitTerms"]
+__all__ = [
+    "NOTHING_STATED",
+    "FragmentHeader",
+    "GroupTally",
+    "SourceType",
+    "SplitPlan",
+    "SplitTerms",
+    "choose_split_terms",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +123,16 @@ class SplitPlan:
     def fragment_count(self) -> int:
         """Return the number of fragments."""
         return -(-self.octets.octet_count // self.terms.fragment_size)
+
+
+def choose_split_terms(octets: int, agreed: SplittingTerms) -> SplitTerms | None:
+    """Return how a message of so many octets is split by agreement; None where it fits into one fragment.
+
+    Raises GW102 for a message that is larger than agreed.
+    """
+    if octets <= agreed.fragment_size:
+        return None
+    if octets > agreed.message_size:
+        detail = f"the message has {octets} octets, {agreed.message_size} are agreed"
+        raise GatewayError(TOO_LARGE, detail, "splitting/message_size")
+    return SplitTerms(agreed.fragment_size, agreed.routing_properties, agreed.compression == "gzip")

@@ -18,7 +18,6 @@ from gateway.store.tables import deliveries, messages
 __all__ = [
     "SentPlace",
     "begin_round",
-    "count_receipted",
     "end_group",
     "find_by_delivery",
     "find_by_message",
@@ -72,10 +71,10 @@ def find_by_message(conn: Connection, message: int) -> SentPlace | None:
     if group is None:
         return None
     number = None if piece is None else int(piece.number)
-    return SentPlace(group, number, count_receipted(conn, group.delivery))
+    return SentPlace(group, number, _count_receipted(conn, group.delivery))
 
 
-def count_receipted(conn: Connection, group: int) -> int:
+def _count_receipted(conn: Connection, group: int) -> int:
     """Return how many fragments have their receipts."""
     found = select(func.count()).select_from(sent_fragments).join(deliveries, _d.id == _f.delivery)
     done = found.where(_f.group == group, _d.state == "DELIVERED")

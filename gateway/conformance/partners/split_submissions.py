@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.agreements import LARGEST_SPLIT_MESSAGE, SplittingTerms
+from gateway.agreements import LARGEST_SPLIT_MESSAGE
 from gateway.conformance.partners.agreed_protocol import find_agreed_core
 from gateway.conformance.partners.kept_files import WHOLE_FILE, make_kept_name
 from gateway.conformance.partners.kept_submissions import read_reference
@@ -29,10 +29,10 @@ from gateway.conformance.partners.message_files import (
 )
 from gateway.conformance.partners.partner_identity import Membership
 from gateway.conformance.partners.sealed_submissions import SealedSubmission, make_submission_unit
-from gateway.errors import DOCUMENT_INVALID, MISUSE, TOO_LARGE, GatewayError, make_path_problem
+from gateway.errors import DOCUMENT_INVALID, MISUSE, GatewayError, make_path_problem
 from gateway.failpoints import kill_at_failpoint
 from gateway.message_model import Body, MemoryBody, UserMessage
-from gateway.protocols import Parcel, SplitPlan, SplitTerms
+from gateway.protocols import Parcel, SplitPlan, SplitTerms, choose_split_terms
 from gateway.wire import DEFAULT_LIMITS
 
 __all__ = [
@@ -129,15 +129,12 @@ def split_submission(
     """
     unit, reference = make_submission_unit(root, attachments, membership)
     pmode, core = membership.get_outgoing_pmode(unit.action), find_agreed_core(membership)
-    terms = pmode.splitting
-    if terms is None:
+    if pmode.splitting is None:
         return None
     source = core.seal_source(unit, pmode)
-    if source.body.octet_count <= terms.fragment_size:
+    terms = choose_split_terms(source.body.octet_count, pmode.splitting)
+    if terms is None:
         return None
-    if source.body.octet_count > terms.message_size:
-        detail = f"the message has {source.body.octet_count} octets, {terms.message_size} are agreed"
-        raise GatewayError(TOO_LARGE, detail, "splitting/message_size")
     place = folder / make_kept_name(unit.message_id)
     write_message_file(place / WHOLE_FILE, source)
     _write_terms(place, terms, membership)
@@ -145,10 +142,9 @@ def split_submission(
     return _open_folder(place, membership, url, reference)
 
 
-def _write_terms(place: Path, agreed: SplittingTerms, membership: Membership) -> None:
+def _write_terms(place: Path, wanted: SplitTerms, membership: Membership) -> None:
     """Store how a message is cut, and its octets in gzip where that is agreed: once, before it is cut."""
     source = open_message_file(place / WHOLE_FILE, SPLIT_LIMITS)
-    wanted = SplitTerms(agreed.fragment_size, agreed.routing_properties, agreed.compression == "gzip")
     plan = find_agreed_core(membership).plan_split(source, wanted, SPLIT_LIMITS)
     if plan.terms.compressed:
         write_octets(place / _CUT, (plan.octets,))

@@ -28,7 +28,6 @@ from gateway.errors import (
     RECEIPT_MISSING,
     GatewayError,
 )
-from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import (
     Hub,
@@ -39,6 +38,7 @@ from gateway.hub import (
     hop_signals,
     queue_fragments,
     receive_response,
+    record_delivery_failure,
     renew_sequence_number,
     signals,
 )
@@ -197,17 +197,14 @@ class MshAgent:
 
         Where an order is agreed, the next message of the conversation begins a new sequence.
         """
-        delivery, problem = what.delivery, what.problem.problem.id
+        delivery = what.delivery
         if "fragment" in delivery.parameters:
             end_failed_fragment(conn, delivery, what.problem, what.at)
         if "split" in delivery.parameters:
             sent_groups.end_group(conn, delivery.id, what.at, receipted=False)
         if delivery.parameters.get("ordered"):
             ordered_deliveries.give_up_place(conn, delivery.id, what.at)
-        data = {"message_id": delivery.wire_id or "", "error": "DeliveryFailure", "problem": problem}
-        record_evidence(
-            conn, "DeliveryFailure", "delivery", delivery.id, delivery.payload_sha256, data, what.at
-        )
+        record_delivery_failure(conn, delivery, what.problem.problem.id, what.at)
 
 
 def _find_pmode(knowledge: RegisterSnapshot, lease: DeliveryLease, at: datetime) -> PMode | None:

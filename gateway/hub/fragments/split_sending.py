@@ -14,10 +14,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row
 
 from gateway.errors import ATTEMPTS_USED_UP, FRAGMENT_UNWANTED, OUR_MISTAKE, PROBLEMS, GatewayError
-from gateway.evidence import record_evidence
 from gateway.hub.completion import closing_transaction
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import FinishLease
+from gateway.hub.outbox import FinishLease, record_delivery_failure
 from gateway.store import (
     DeliveryLease,
     NewDelivery,
@@ -142,7 +141,5 @@ def _fail_whole(conn: Connection, whole: int, said: Mapping[str, Any], now: date
         _cancel_delivery(conn, row, now)
     delivery = deliveries.find_by_id(conn, whole)
     assert delivery is not None  # it was settled
-    data = {"message_id": delivery.wire_id or "", "error": "DeliveryFailure", "problem": said["problem"]}
-    data["fragment"] = said["number"]
-    record_evidence(conn, "DeliveryFailure", "delivery", whole, delivery.payload_sha256, data, now)
+    record_delivery_failure(conn, delivery, said["problem"], now, fragment=said["number"])
     return delivery

@@ -8,6 +8,7 @@ from .applicant_messages import seal_message as seal_message
 from .applicant_messages import seal_notice as seal_notice
 from .applicant_messages import store_message as store_message
 from .delivery_failures import queue_delivery_failure as queue_delivery_failure
+from .delivery_failures import record_delivery_failure as record_delivery_failure
 from .kept_documents import KeptDocument as KeptDocument
 from .late_receipts import queue_late_receipt as queue_late_receipt
 from .line_limit import LineLimit as LineLimit

@@ -23,9 +23,9 @@ from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
 from gateway.hub.outbox.signal_outbox import OutgoingPost, enqueue_post
 from gateway.message_model import UserMessage
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext
-from gateway.store import HttpResponse, messages, read_transaction, write_transaction
+from gateway.store import DeliveryLease, HttpResponse, messages, read_transaction, write_transaction
 
-__all__ = ["issue_delivery_failure", "queue_delivery_failure"]
+__all__ = ["issue_delivery_failure", "queue_delivery_failure", "record_delivery_failure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +122,11 @@ def _find_way_back(unit: UserMessage, context: ProtocolContext) -> str | None:
     """Return where messages to the sender of a message go that we were to pass on."""
     rule = context.forwarding.find_rule(unit.sender, "", "")
     return None if rule is None else rule.endpoint
+
+
+def record_delivery_failure(
+    conn: Connection, delivery: DeliveryLease | Row[Any], problem: str, at: datetime, **more: Any
+) -> None:
+    """Record for case and operator that a message of ours was given up, and by which problem (its id)."""
+    data = {"message_id": delivery.wire_id or "", "error": "DeliveryFailure", "problem": problem, **more}
+    record_evidence(conn, "DeliveryFailure", "delivery", delivery.id, delivery.payload_sha256, data, at)

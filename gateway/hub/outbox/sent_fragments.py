@@ -13,12 +13,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row
 
 from gateway.agreements import PMode, SplittingTerms
-from gateway.errors import TOO_LARGE, GatewayError
+from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.local_tasks import enqueue_task
 from gateway.message_model import UserMessage
-from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext, SplitPlan, SplitTerms
+from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext, SplitPlan, choose_split_terms
 from gateway.store import (
     DeliveryLease,
     NewMessage,
@@ -72,14 +72,10 @@ def seal_split(hub: Hub, unit: UserMessage, pmode: PMode, context: ProtocolConte
     if terms is None or pmode.pull is not None or pmode.reply_endpoint is None:
         return None
     source = core.seal_source(unit, pmode)
-    size = source.body.octet_count
-    if size <= terms.fragment_size:
+    wanted = choose_split_terms(source.body.octet_count, terms)
+    if wanted is None:
         return None
-    if size > terms.message_size:
-        detail = f"the message has {size} octets, {terms.message_size} are agreed"
-        raise GatewayError(TOO_LARGE, detail, "splitting/message_size")
     source = Parcel(source.headers, keep_body(hub.engine, source.body))
-    wanted = SplitTerms(terms.fragment_size, terms.routing_properties, terms.compression == "gzip")
     plan = core.plan_split(source, wanted, replace(context.limits, body=terms.message_size + _AROUND))
     if plan.terms.compressed:
         plan = replace(plan, octets=keep_body(hub.engine, plan.octets))
@@ -121,7 +117,7 @@ def _store_one(
         payloads=(),
         case_id=None,
     )
-    stored = messages.accept_message(conn, row, None, now, _ACTOR).id
+    stored = messages.insert_own_message(conn, row, now, _ACTOR)
     messages.apply_event(conn, stored, StateEvent("process", now, _ACTOR))
     data = {"message_id": fragment.message_id, "group": whole.message_id, "number": number}
     record_evidence(conn, "NRS", "message", stored, identity, data, now)
