@@ -136,3 +136,23 @@ def test_of_a_folder_in_which_nothing_loads_nothing_holds(
     told = json.loads(capsys.readouterr().out)
     assert [one["proof"] for one in told["problems"]] == ["load"]
     assert not any(verdict["ok"] for verdict in told["proofs"].values())
+
+
+def test_a_law_that_the_law_book_lacks_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = plant(tmp_path, ('law: ["99"]', 'law: ["12", "X9"]'))
+    note = "law {} of PLANT is not in needs/laws.csv: no rule of need and no disclaimer can name it"
+    status, shown = check(folder, capsys)
+    assert (status, [one for one in shown["notes"] if "PLANT is not" in one]) == (0, [note.format("X9")])
+    needs = folder / "needs"
+    needs.mkdir()
+    (needs / "laws.csv").write_text("law,ko,en,disclaimers\nX9,하나,One,\n", "utf-8")
+    (needs / "choices.csv").write_text("law,direction,hs,documents,reason\n", "utf-8")
+    status, shown = check(folder, capsys)
+    assert note.format("12") in shown["notes"]
+    assert note.format("X9") not in shown["notes"]
+
+
+def test_a_law_with_white_space_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, shown = check(plant(tmp_path, ('law: ["99"]', 'law: ["61x y"]')), capsys)
+    assert status == 1
+    assert shown["problems"][0]["message"] == "expected codes of laws without white space, found 61x y"

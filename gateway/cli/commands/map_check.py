@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources.abc import Traversable
 from typing import Any
 
@@ -24,6 +25,7 @@ from gateway.harmonize import (
 )
 from gateway.hub import load_status_codes
 from gateway.needs import KnownDocument, load_need_rules
+from gateway.share import get_data_folder
 
 __all__ = ["check_mappings"]
 
@@ -62,25 +64,35 @@ def _prove_mapping_folder(
         bundle = load_bundle(folder, faults)
     except GatewayError as error:
         return make_fault_finding(error)
-    for check in (lambda: load_status_codes(folder), lambda: _check_laws(folder, bundle)):
+    notes: list[str] = []
+    for check in (lambda: load_status_codes(folder), lambda: notes.extend(_check_laws(folder, bundle))):
         try:
             check()
         except GatewayError as error:
             faults.append(error)
     found = [make_fault_finding(error) for error in faults]
-    return check_bundle(bundle, samples=samples, seed=seed, faults=found, tell=bar.advance_to)
+    report = check_bundle(bundle, samples=samples, seed=seed, faults=found, tell=bar.advance_to)
+    return replace(report, notes=(*report.notes, *notes))
 
 
-def _check_laws(folder: Traversable, bundle: MappingBundle) -> None:
-    """Raise GW512 for rules of need that cannot be read; a folder without them has the shipped ones."""
-    if not folder.joinpath("needs", "laws.csv").is_file():
-        return
+def _check_laws(folder: Traversable, bundle: MappingBundle) -> list[str]:
+    """Return a note on each law of a document that the law book does not have.
+
+    A folder without rules of need has the shipped ones.  Raise GW512 for rules that cannot be read.
+    """
     documents = bundle.documents.values()
     known = [KnownDocument(one.id, one.organisation, one.direction, one.laws) for one in documents]
+    own = folder.joinpath("needs", "laws.csv").is_file()
     try:
-        load_need_rules(folder, known)
+        book = load_need_rules(folder if own else get_data_folder("mappings"), known).book
     except GatewayError as error:
         raise GatewayError(error.problem, error.detail, f"needs/{error.location}") from error
+    return [
+        f"law {law} of {one.id} is not in needs/laws.csv: no rule of need and no disclaimer can name it"
+        for one in documents
+        for law in one.laws
+        if law not in book.laws
+    ]
 
 
 def _describe_report(report: ProofReport) -> dict[str, Any]:

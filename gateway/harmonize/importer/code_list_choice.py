@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +13,17 @@ from gateway.harmonize.importer.name_rules import make_camel_case, make_unique_n
 from gateway.harmonize.importer.pattern_translation import make_form_pattern, translate_pattern
 from gateway.harmonize.importer.tokenizer import UnclearError
 from gateway.harmonize.importer.yaml_writer import write_csv, write_flow
-from gateway.harmonize.types import CodeList
+from gateway.harmonize.types import NO_UNITS, CodeList, UnitTable, make_mapping_error, shorten_text
 
 __all__ = ["ChosenList", "ImportedLists"]
 
 _ANY_CODE: Final = "[A-Za-z0-9._-]{1,35}"
 _LONGEST_CODE: Final = 35
+_UNITS: Final = ("rec20", "rec20Former")
+_CURRENCIES: Final = "iso4217"
+# How like a list of the inventory a name must be to be a misspelling of it.
+_LIKENESS: Final = 0.8
+_SHOWN: Final = 160
 _PROSE: Final = re.compile(r"\s*\(.*\)\s*|\bopen\b|\blist\b", re.IGNORECASE)
 
 
@@ -34,17 +40,41 @@ class ChosenList:
 class ImportedLists:
     """The code lists of an import: `shipped` by name, those of the `inventory`, `standards` by description.
 
-    `stems` are the names of the shipped files without endings; `lines` and `files` collect the
-    additions to the registry and the new files.
+    `stems` are the names of the shipped files without endings; `units` and `laws` are the table of
+    units and the codes of the law book; `lines` and `files` collect the additions to the registry and
+    the new files.
     """
 
     shipped: Mapping[str, CodeList]
     inventory: Mapping[str, Mapping[str, str]]
     standards: Mapping[str, tuple[str, str]]
     stems: frozenset[str] = frozenset()
+    units: UnitTable = NO_UNITS
+    laws: frozenset[str] = frozenset()
     lines: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     _known: dict[str, ChosenList] = field(default_factory=dict)
+
+    def is_known_unit(self, code: str) -> bool:
+        """Return whether Recommendation 20 or the table of units has a unit."""
+        listed = (self.shipped.get(name) for name in _UNITS)
+        return self.units.get(code) is not None or any(one and code in one.codes for one in listed)
+
+    def choose_currencies(self, asked: InventoryField, where: str) -> str:
+        """Return the list of the currencies of an amount; raise GW502 for one that ISO 4217 lacks.
+
+        `where` is the document and the field.
+        """
+        if not asked.currencies:
+            return _CURRENCIES
+        known = self.shipped.get(_CURRENCIES)
+        for code in asked.currencies:
+            if known is not None and code not in known.codes:
+                name = _name_key(where, "currencies")
+                raise make_mapping_error(asked.mark, name, "currencies of ISO 4217", code)
+        codes = {code: code for code in asked.currencies}
+        own = f"currencies {where.partition(' ')[2]}"
+        return self._choose_own_list(own, codes, f"own/{own}/{' '.join(codes)}").name
 
     def choose_list(self, asked: InventoryField, where: str) -> ChosenList:
         """Return the list of a field of type code; `where` gives a name to a list without one."""
@@ -55,7 +85,21 @@ class ImportedLists:
             standard = self.standards.get(_normalize_text(listing))
             if standard is not None:
                 return self._choose_standard_list(listing, *standard)
+        if isinstance(listing, str) and self._is_list_name(listing):
+            self._refuse_misspelling(asked, listing, where)
         return self._choose_open_list(asked, where)
+
+    def _is_list_name(self, listing: str) -> bool:
+        """Return whether a description is one word, as the name of a list is, and no standard."""
+        return bool(listing) and " " not in listing and _normalize_text(listing) not in self.standards
+
+    def _refuse_misspelling(self, asked: InventoryField, name: str, where: str) -> None:
+        """Raise GW502 for a name that is almost that of a list of the inventory."""
+        folded = {one.casefold(): one for one in self.inventory}
+        close = difflib.get_close_matches(name[:_SHOWN].casefold(), folded, 1, _LIKENESS)
+        if close:
+            wanted = f"a list of the inventory, as {folded[close[0]]}"
+            raise make_mapping_error(asked.mark, _name_key(where, "code_list"), wanted, name)
 
     def _choose_own_list(self, name: str, codes: Mapping[str, str], key: str) -> ChosenList:
         """Return a list of the inventory, or the shipped list of that name where it has the same codes."""
@@ -90,6 +134,9 @@ class ImportedLists:
         listing = asked.listing if isinstance(asked.listing, str) else ""
         name = make_camel_case(_PROSE.sub(" ", listing).strip() or where)
         text = listing or f"the list of {where}"
+        if self._is_list_name(listing) and self.inventory:
+            named = shorten_text(", ".join(self.inventory), _SHOWN)
+            text = f"no code list of the inventory is named {listing} (it has {named}); the list"
         pattern, reason = make_form_pattern(listing), ""
         if asked.pattern:
             try:
@@ -114,6 +161,12 @@ class ImportedLists:
             self.lines[name] = f"  {name}: {write_flow(spec)}"
             self._known[key] = ChosenList(name, None, unfinished)
         return self._known[key]
+
+
+def _name_key(where: str, key: str) -> str:
+    """Return the name of a key of a field in errors; `where` is the document and the field."""
+    document, _, field_name = where.partition(" ")
+    return f"{document}.unique.{field_name}.{key}"
 
 
 def _normalize_text(text: str) -> str:

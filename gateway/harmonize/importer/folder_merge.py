@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize.importer.yaml_writer import write_csv
-from gateway.harmonize.types import YamlNode, read_numbered_rows, read_yaml
+from gateway.harmonize.types import YamlNode, read_numbered_rows, read_yaml, shorten_text
 
 __all__ = ["COLUMNS", "AddedEntries", "merge_folder"]
 
@@ -63,7 +63,7 @@ def merge_folder(
 
 def _make_conflict_error(what: str, old: str, new: str) -> GatewayError:
     shown = [" ".join(text.split()) for text in (old, new)]
-    old, new = (text if len(text) <= _SHOWN else text[:_SHOWN] + "…" for text in shown)
+    old, new = (shorten_text(text, _SHOWN) for text in shown)
     detail = f"{what} says {old}, the inventory {new}; --replace puts that in its place"
     return GatewayError(MISUSE, detail, "--out")
 

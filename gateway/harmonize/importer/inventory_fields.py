@@ -38,6 +38,10 @@ _TYPES: Final = {
 }
 _NUMBERS: Final = ("quantity", "measure", "amount")
 _CARD: Final = re.compile(r"([0-9]{1,6})(?:\.\.([0-9]{1,6}|n|\*|unbounded))?")
+# A media type of RFC 6838, section 4.2; the first part is one that IANA has.
+_MEDIA_TYPE: Final = re.compile(
+    r"(?:application|audio|font|image|message|model|multipart|text|video)/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+)
 _MOST: Final = 9999
 _DEEPEST: Final = 6
 
@@ -157,7 +161,7 @@ def _read_field(table: YamlTable, where: str, depth: int) -> InventoryField:
         repeat=_read_repeat(table),
         condition=read_key_text(table, "condition"),
         invariants=read_invariants(table),
-        mime=_read_several_texts(table, "mime", "mimes"),
+        mime=_read_media_types(table),
         largest=_read_mebibytes(table),
         note=read_key_text(table, "note"),
         path=read_key_text(table, "path"),
@@ -211,6 +215,17 @@ def _read_several_texts(table: YamlTable, one: str, many: str) -> tuple[str, ...
                 else tuple(node.read_distinct_texts(name))
             )
     return ()
+
+
+def _read_media_types(table: YamlTable) -> tuple[str, ...]:
+    types = _read_several_texts(table, "mime", "mimes")
+    for text in types:
+        if not _MEDIA_TYPE.fullmatch(text):
+            node = find_given_node(table, "mime") or table.get_required("mimes")
+            raise make_mapping_error(
+                node.mark, f"{table.name}.mime", "a media type as application/pdf or image/jpeg", text
+            )
+    return types
 
 
 def _read_charset(table: YamlTable) -> str:

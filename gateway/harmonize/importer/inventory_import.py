@@ -31,18 +31,20 @@ from gateway.harmonize.importer.yaml_writer import write_comment, write_csv, wri
 from gateway.harmonize.types import (
     ITEM_PATH,
     SourceMark,
+    UnitTable,
     make_mapping_error,
     read_code_lists,
     read_csv_rows,
     read_data_dictionary,
+    read_unit_table,
     read_yaml,
 )
 
 __all__ = ["ImportResult", "UnfinishedItem", "import_inventory", "merge_folder"]
 
+_LAWS = "needs/laws.csv"
 _OWN_FOLDERS = ("agencies/", "importing/", "__pycache__/")
 _OWN_FILES = ("organisations.yaml", "reconciled.csv", "README.md", "__init__.py")
-_KINDS = ("government", "commissioned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def import_inventory(
     inventory = read_inventory(content, file)
     papers = _select_documents(inventory, documents, file)
     source = _ShippedMappings(shipped)
-    lists, meanings = source.make_lists(inventory.lists), source.make_meanings(into)
+    lists, meanings = source.make_lists(inventory.lists, into), source.make_meanings(into)
     findings: list[UnfinishedItem] = []
     composed, rows, counts = {}, [], {}
     for paper in papers:
@@ -201,9 +203,9 @@ def _write_organizations(
     entries = {}
     for office in offices.values():
         lines: list[str] = []
-        kind = next((kind for kind in _KINDS if office.kind.lower().startswith(kind)), "")
+        kind = office.kind
         if not kind:
-            kind, text = "commissioned", f"the kind of {office.code}: {' or '.join(_KINDS)}"
+            kind, text = "commissioned", f"the kind of {office.code}: government or commissioned"
             lines += write_comment(text, "  ")
             findings.append(UnfinishedItem("", office.code, "organisation", text))
         spec = {"kind": kind, "ko": office.ko, "en": office.en}
@@ -244,12 +246,29 @@ class _ShippedMappings:
         except (OSError, KeyError):
             raise GatewayError(MAPPING_WRONG, f"file: expected {name}, found none", name) from None
 
-    def make_lists(self, own: Mapping[str, Mapping[str, str]]) -> ImportedLists:
-        """Return the code lists of an import that has lists of its `own`."""
+    def make_lists(self, own: Mapping[str, Mapping[str, str]], into: Traversable | None) -> ImportedLists:
+        """Return the code lists of an import that has lists of its `own`.
+
+        The units and the laws are those of `into` where given.
+        """
+        other = self if into is None else _ShippedMappings(into)
         rows = self._read_table("standard-lists.csv", ("words", "list", "open"))
         standards = {words: (name, pattern) for words, name, pattern in rows}
         stems = [name.rpartition("/")[2].rpartition(".")[0] for name in self._list_names() if "/" in name]
-        return ImportedLists(self._lists, own, standards, frozenset(stems))
+        return ImportedLists(
+            self._lists, own, standards, frozenset(stems), other._read_units(), other._read_laws(self)
+        )
+
+    def _read_units(self) -> UnitTable:
+        return read_unit_table(
+            read_yaml(self._read_file("codelists.yaml"), "codelists.yaml"), self._read_file
+        )
+
+    def _read_laws(self, shipped: _ShippedMappings) -> frozenset[str]:
+        """Return the codes of the law book; a folder without one has the `shipped` one."""
+        folder = self if self._folder.joinpath(*_LAWS.split("/")).is_file() else shipped
+        rows = read_csv_rows(folder._read_file(_LAWS), _LAWS, ("law", "ko", "en", "disclaimers"))
+        return frozenset(row[0] for row in rows)
 
     def make_meanings(self, into: Traversable | None) -> ImportedMeanings:
         """Return the common meanings, of `into` where given, with the table of fields that ask them again."""

@@ -33,6 +33,8 @@ __all__ = [
 
 _LARGEST: Final = 16_000_000
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
+_LAW: Final = re.compile(r"[0-9A-Za-z]{1,10}")
+_KINDS: Final = ("government", "commissioned")
 _PATH: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:/[A-Za-z][A-Za-z0-9]*)+")
 _HEARSAY: Final = (
     "seed_row",
@@ -53,7 +55,7 @@ _HEARSAY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class InventoryOrganization:
-    """One organisation of the inventory."""
+    """One organisation of the inventory; `kind` is empty where the inventory says none."""
 
     code: str
     ko: str
@@ -146,11 +148,31 @@ def _read_organization(entry: YamlNode) -> InventoryOrganization:
     table = entry.read_table("organisations")
     code = _read_name(table, "code")
     ko, en = read_key_text(table, "name_ko"), read_key_text(table, "name_en")
-    kind, today = read_key_text(table, "kind"), read_key_text(table, "today")
+    kind, today = _read_kind(table), read_key_text(table, "today")
     for key in ("note", "notes"):
         table.get(key)
     table.reject_unread_keys()
     return InventoryOrganization(code, ko or en or code, en or ko or code, kind, today, table.mark)
+
+
+def _read_kind(table: YamlTable) -> str:
+    """Return the kind of an organisation; words may follow it."""
+    text = read_key_text(table, "kind")
+    kind = next((kind for kind in _KINDS if text.lower().startswith(kind)), "")
+    if text and not kind:
+        mark = table.get_required("kind").mark
+        raise make_mapping_error(mark, "organisations.kind", " or ".join(_KINDS), text)
+    return kind
+
+
+def _read_laws(node: YamlNode, name: str) -> tuple[str, ...]:
+    laws = node.read_distinct_texts(name)
+    for law, entry in zip(laws, node.read_list(name), strict=True):
+        if not _LAW.fullmatch(law):
+            raise make_mapping_error(
+                entry.mark, name, "codes of laws, each of at most 10 letters and digits", law
+            )
+    return tuple(laws)
 
 
 def _read_lists(node: YamlNode | None) -> dict[str, dict[str, str]]:
@@ -196,7 +218,7 @@ def _read_document(entry: YamlNode) -> InventoryDocument:
         direction=direction,
         ko=ko or en or name,
         en=en or ko or name,
-        laws=tuple(laws.read_distinct_texts(f"{name}.law_codes")) if laws else (),
+        laws=_read_laws(laws, f"{name}.law_codes") if laws else (),
         verified=confidence.startswith("verified"),
         remarks=remarks,
         common=_read_common(common, name),

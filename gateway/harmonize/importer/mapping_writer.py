@@ -88,6 +88,11 @@ def _write_head(form: DocumentForm) -> list[str]:
         laws = ["00"]
         lines += write_comment("the codes of the laws that ask for the document", "")
         form.note_unfinished("", "law", "the inventory names no law; 00 stands for it")
+    for law in paper.laws:
+        if law not in form.lists.laws:
+            text = f"law {law} is not in needs/laws.csv: no rule of need and no disclaimer can name it"
+            lines += write_comment(text, "")
+            form.note_unfinished("", "law", text)
     return [
         *lines,
         f"document: {write_scalar(paper.id)}",

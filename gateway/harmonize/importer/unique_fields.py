@@ -219,7 +219,7 @@ def _make_bounds(form: DocumentForm, asked: ImportedField) -> dict[str, Any]:
     elif source.type in ("quantity", "measure"):
         spec = _make_unit(form, asked)
     elif source.type == "amount":
-        spec = {"currencies": _choose_currency_list(form, asked)}
+        spec = {"currencies": form.lists.choose_currencies(source, f"{form.paper.id} {asked.name}")}
     elif source.type == "attachment":
         spec = {"mime": list(source.mime or _MIME)}
         spec |= {"max_mib": str(source.largest)} if source.largest else {}
@@ -256,17 +256,12 @@ def _make_unit(form: DocumentForm, asked: ImportedField) -> dict[str, Any]:
         text = "the inventory says no unit; it is counted in C62 (one)"
         form.note_unfinished(asked.name, "unit", text)
         asked.notes.append(text)
+    unknown = [unit for unit in units if not form.lists.is_known_unit(unit)]
+    if unknown:
+        text = f"no unit of Recommendation 20 and of the table of units: {', '.join(unknown)}"
+        form.note_unfinished(asked.name, "unit", text)
+        asked.notes.append(text)
     return {"units": list(units)} if len(units) > 1 else {"unit": units[0] if units else "C62"}
-
-
-def _choose_currency_list(form: DocumentForm, asked: ImportedField) -> str:
-    """Return the list of the currencies of an amount: ISO 4217, or those that the inventory names."""
-    if not asked.source.currencies:
-        return "iso4217"
-    listing = {code: code for code in asked.source.currencies}
-    inner = replace(asked.source, listing=f"currencies {asked.name}", pattern="")
-    form.lists.inventory = {**form.lists.inventory, f"currencies {asked.name}": listing}
-    return form.lists.choose_list(inner, asked.name).name
 
 
 def _set_requirement(form: DocumentForm, asked: ImportedField) -> None:
@@ -295,6 +290,10 @@ def _set_requirement(form: DocumentForm, asked: ImportedField) -> None:
         asked.notes += [
             one.text for one in form.findings if (one.field, one.kind) == (asked.name, "condition")
         ]
+    if condition is not None and source.need == "M":
+        text = "mandatory with a condition: it is required where the condition is true; is M or C meant?"
+        form.note_unfinished(asked.name, "condition", text)
+        asked.notes.append(text)
     if not source.ko:
         form.note_unfinished(asked.name, "label", "the Korean label")
     if source.need == "M" and source.repeat is not None and source.repeat[0] == 0:

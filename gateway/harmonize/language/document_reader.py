@@ -109,6 +109,10 @@ def _read_laws(node: YamlNode) -> tuple[str, ...]:
     laws = tuple(node.read_distinct_texts("law"))
     if not laws:
         raise make_mapping_error(node.mark, "law", "the code of a law at least", "none")
+    for law in laws:
+        # The laws of a document are told to its agency as a list that white space divides.
+        if law.split() != [law]:
+            raise make_mapping_error(node.mark, "law", "codes of laws without white space", law)
     return laws
 
 

@@ -15,6 +15,7 @@ from .strict_yaml import YamlNode as YamlNode
 from .strict_yaml import YamlTable as YamlTable
 from .strict_yaml import make_mapping_error as make_mapping_error
 from .strict_yaml import read_yaml as read_yaml
+from .strict_yaml import shorten_text as shorten_text
 from .unique_fields import AllOf as AllOf
 from .unique_fields import AnyOf as AnyOf
 from .unique_fields import Condition as Condition

@@ -24,6 +24,7 @@ __all__ = [
     "find_invalid_xml_character",
     "make_mapping_error",
     "read_yaml",
+    "shorten_text",
 ]
 
 # Characters that XML 1.0 cannot carry: control characters, U+FFFE, U+FFFF and single surrogates.
@@ -61,10 +62,13 @@ def make_mapping_error(
 
     `proof` names the proof that the mapping fails, where that is the reason.
     """
-    shown, wanted = (
-        text if len(text) <= most else text[:most] + "…" for text, most in ((found, 80), (expected, 240))
-    )
-    return MappingError(mark, name, f"expected {wanted}, found {shown}", proof)
+    detail = f"expected {shorten_text(expected, 240)}, found {shorten_text(found, 80)}"
+    return MappingError(mark, name, detail, proof)
+
+
+def shorten_text(text: str, most: int) -> str:
+    """Return `text` with at most `most` characters and … for the rest."""
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def find_invalid_xml_character(text: str) -> str:

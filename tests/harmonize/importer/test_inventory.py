@@ -38,6 +38,10 @@ WRONG = [
     (START + "  common: [{path: Declaration/ID, card: many}]\n", 5, "a cardinality"),
     ("code_lists: {a: {}}\n" + START, 1, "code_lists.a"),
     ("organisations: [{code: A}, {code: A}]\n" + START, 1, "each code once"),
+    ("organisations:\n- code: A\n  kind: privat\n" + START, 3, "government or commissioned"),
+    (START + "  law_codes:\n  - '61'\n  - 61x y\n", 7, "codes of laws"),
+    (FIELD.format("attachment") + "    mime: pdf\n", 8, "D.unique.f.mime"),
+    (FIELD.format("attachment") + "    mimes: [image/jpeg, picture/png]\n", 8, "a media type"),
 ]
 
 
