@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.harmonize.importer.inventory_fields import InventoryField
+from gateway.harmonize.importer.inventory_fields import CodeLabels, InventoryField
 from gateway.harmonize.importer.name_rules import make_camel_case, make_unique_name
 from gateway.harmonize.importer.pattern_translation import make_form_pattern, translate_pattern
 from gateway.harmonize.importer.tokenizer import UnclearError
 from gateway.harmonize.importer.yaml_writer import write_csv, write_flow
 from gateway.harmonize.types import NO_UNITS, CodeList, UnitTable, make_mapping_error, shorten_text
 
-__all__ = ["ChosenList", "ImportedLists"]
+__all__ = ["ChosenList", "ImportedLists", "describe_missing_labels"]
 
 _ANY_CODE: Final = "[A-Za-z0-9._-]{1,35}"
 _LONGEST_CODE: Final = 35
@@ -42,17 +42,18 @@ class ImportedLists:
 
     `stems` are the names of the shipped files without endings; `units` and `laws` are the table of
     units and the codes of the law book; `lines` and `files` collect the additions to the registry and
-    the new files.
+    the new files, `unfinished` the work that is left, by list.
     """
 
     shipped: Mapping[str, CodeList]
-    inventory: Mapping[str, Mapping[str, str]]
+    inventory: Mapping[str, CodeLabels]
     standards: Mapping[str, tuple[str, str]]
     stems: frozenset[str] = frozenset()
     units: UnitTable = NO_UNITS
     laws: frozenset[str] = frozenset()
     lines: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    unfinished: dict[str, str] = field(default_factory=dict)
     _known: dict[str, ChosenList] = field(default_factory=dict)
 
     def is_known_unit(self, code: str) -> bool:
@@ -72,7 +73,7 @@ class ImportedLists:
             if known is not None and code not in known.codes:
                 name = _name_key(where, "currencies")
                 raise make_mapping_error(asked.mark, name, "currencies of ISO 4217", code)
-        codes = {code: code for code in asked.currencies}
+        codes = {code: (code, code) for code in asked.currencies}
         own = f"currencies {where.partition(' ')[2]}"
         return self._choose_own_list(own, codes, f"own/{own}/{' '.join(codes)}").name
 
@@ -101,7 +102,7 @@ class ImportedLists:
             wanted = f"a list of the inventory, as {folded[close[0]]}"
             raise make_mapping_error(asked.mark, _name_key(where, "code_list"), wanted, name)
 
-    def _choose_own_list(self, name: str, codes: Mapping[str, str], key: str) -> ChosenList:
+    def _choose_own_list(self, name: str, codes: CodeLabels, key: str) -> ChosenList:
         """Return a list of the inventory, or the shipped list of that name where it has the same codes."""
         if key in self._known:
             return self._known[key]
@@ -111,7 +112,10 @@ class ImportedLists:
         else:
             name = make_unique_name(make_camel_case(name), {*self.shipped, *self.lines}, "")
             file = f"codelists/{make_unique_name(_make_file_name(name), self._list_file_names(), '-')}.csv"
-            self.files[file] = write_csv([("code", "en"), *codes.items()])
+            rows = ((code, ko or en or code, en or ko or code) for code, (ko, en) in codes.items())
+            self.files[file] = write_csv([("code", "ko", "en"), *rows])
+            if text := describe_missing_labels(codes):
+                self.unfinished[name] = text
             spec = {"file": file, "key": "code", "version": "1", "source": "the inventory"}
             self.lines[name] = f"  {name}: {write_flow(spec)}"
             chosen = ChosenList(name, tuple(codes))
@@ -161,6 +165,13 @@ class ImportedLists:
             self.lines[name] = f"  {name}: {write_flow(spec)}"
             self._known[key] = ChosenList(name, None, unfinished)
         return self._known[key]
+
+
+def describe_missing_labels(codes: CodeLabels) -> str:
+    """Return which codes lack a Korean label, in words; empty where none lacks it."""
+    missing = [code for code, (ko, _) in codes.items() if not ko]
+    named = shorten_text(", ".join(missing), _SHOWN)
+    return f"the Korean label of the code{'s' if len(missing) > 1 else ''} {named}" if missing else ""
 
 
 def _name_key(where: str, key: str) -> str:

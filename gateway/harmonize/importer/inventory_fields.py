@@ -11,11 +11,13 @@ from typing import Final
 from gateway.harmonize.types import CHARSETS, DECIMAL, SourceMark, YamlNode, YamlTable, make_mapping_error
 
 __all__ = [
+    "CodeLabels",
     "InventoryField",
     "InventoryInvariant",
     "find_given_node",
     "list_all_fields",
     "read_cardinality",
+    "read_codes",
     "read_fields",
     "read_invariants",
     "read_key_text",
@@ -44,6 +46,10 @@ _MEDIA_TYPE: Final = re.compile(
 )
 _MOST: Final = 9999
 _DEEPEST: Final = 6
+_HANGUL: Final = re.compile(r"[가-힣ㄱ-ㆎ]")
+
+#: The Korean and the English label of each code, each empty where it is missing.
+CodeLabels = Mapping[str, tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class InventoryField:
     octets: int | None
     charset: str
     pattern: str
-    listing: str | Mapping[str, str] | None
+    listing: str | CodeLabels | None
     units: tuple[str, ...]
     currencies: tuple[str, ...]
     decimals: int | None
@@ -236,21 +242,42 @@ def _read_charset(table: YamlTable) -> str:
     return YamlNode(node.read_text(name).strip().lower(), node.mark).read_choice(name, CHARSETS)
 
 
-def _read_listing(table: YamlTable) -> str | Mapping[str, str] | None:
+def _read_listing(table: YamlTable) -> str | CodeLabels | None:
     node = find_given_node(table, "code_list")
     name = f"{table.name}.code_list"
     if node is None:
         return None
     if isinstance(node.value, str):
         return " ".join(node.read_text(name).split())
+    return read_codes(node, name)
+
+
+def read_codes(node: YamlNode, name: str) -> dict[str, tuple[str, str]]:
+    """Return the codes of a list with their labels, or of a list of codes alone."""
     if isinstance(node.value, list):
-        return {code: code for code in node.read_distinct_texts(name)}
-    codes = {}
-    for code, entry, mark in node.read_table(name).take_unread_items():
-        if code != " ".join(code.split()) or not code or not isinstance(entry.value, str):
-            raise make_mapping_error(mark, name, "a code and its label", entry.describe_value())
-        codes[code] = " ".join(entry.value.split()) or code
+        codes = {code: ("", "") for code in node.read_distinct_texts(name)}
+        marks = dict(zip(codes, (one.mark for one in node.value), strict=True))
+    else:
+        entries = list(node.read_table(name).take_unread_items())
+        codes = {code: _read_labels(entry, name) for code, entry, _ in entries}
+        marks = {code: mark for code, _, mark in entries}
+    for code, mark in marks.items():
+        if not code or code != " ".join(code.split()):
+            raise make_mapping_error(mark, name, "codes without white space at their ends", repr(code))
     return codes
+
+
+def _read_labels(node: YamlNode, name: str) -> tuple[str, str]:
+    """Return the Korean and the English label of a code; of a single text, its letters tell the language."""
+    if isinstance(node.value, str):
+        text = " ".join(node.value.split())
+        return (text, "") if _HANGUL.search(text) else ("", text)
+    if isinstance(node.value, list):
+        raise make_mapping_error(node.mark, name, "a code and its label", node.describe_value())
+    table = node.read_table(name)
+    labels = read_key_text(table, "ko"), read_key_text(table, "en")
+    table.reject_unread_keys()
+    return labels
 
 
 def _read_range(table: YamlTable) -> tuple[str, str] | None:

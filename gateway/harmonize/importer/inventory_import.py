@@ -15,7 +15,7 @@ from gateway.errors import MAPPING_WRONG, MISUSE, GatewayError
 from gateway.harmonize.importer.check_trial import find_rejected_checks
 from gateway.harmonize.importer.code_list_choice import ImportedLists
 from gateway.harmonize.importer.folder_merge import COLUMNS, AddedEntries, merge_folder
-from gateway.harmonize.importer.inventory_fields import InventoryField
+from gateway.harmonize.importer.inventory_fields import CodeLabels, InventoryField
 from gateway.harmonize.importer.inventory_reader import (
     Inventory,
     InventoryCommonField,
@@ -86,7 +86,8 @@ def import_inventory(
         findings += form.findings
         counts[paper.id] = _count_fields(form)
     offices = _write_organizations(inventory, papers, findings)
-    findings += [UnfinishedItem("", name, "label", text) for name, text in meanings.unfinished]
+    further = (*lists.unfinished.items(), *meanings.unfinished)
+    findings += [UnfinishedItem("", name, "label", text) for name, text in further]
     tables = {name: text.encode() for name, text in lists.files.items()}
     entries = {
         ("organisations.yaml", "organisations"): offices,
@@ -246,7 +247,7 @@ class _ShippedMappings:
         except (OSError, KeyError):
             raise GatewayError(MAPPING_WRONG, f"file: expected {name}, found none", name) from None
 
-    def make_lists(self, own: Mapping[str, Mapping[str, str]], into: Traversable | None) -> ImportedLists:
+    def make_lists(self, own: Mapping[str, CodeLabels], into: Traversable | None) -> ImportedLists:
         """Return the code lists of an import that has lists of its `own`.
 
         The units and the laws are those of `into` where given.

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.harmonize.importer.inventory_fields import (
+    CodeLabels,
     InventoryField,
     InventoryInvariant,
     find_given_node,
     read_cardinality,
+    read_codes,
     read_fields,
     read_invariants,
     read_key_text,
@@ -107,7 +109,7 @@ class Inventory:
     """The content of an inventory: organisations, code lists and documents."""
 
     offices: Mapping[str, InventoryOrganization]
-    lists: Mapping[str, Mapping[str, str]]
+    lists: Mapping[str, CodeLabels]
     papers: tuple[InventoryDocument, ...]
 
 
@@ -175,31 +177,15 @@ def _read_laws(node: YamlNode, name: str) -> tuple[str, ...]:
     return tuple(laws)
 
 
-def _read_lists(node: YamlNode | None) -> dict[str, dict[str, str]]:
-    lists = {}
+def _read_lists(node: YamlNode | None) -> dict[str, CodeLabels]:
+    lists: dict[str, CodeLabels] = {}
     for name, value, mark in node.read_table("code_lists").take_unread_items() if node else ():
         where = f"code_lists.{name}"
-        if isinstance(value.value, list):
-            codes = {code: code for code in value.read_distinct_texts(where)}
-        else:
-            codes = {
-                code: _read_label(entry, code, where)
-                for code, entry, _ in value.read_table(where).take_unread_items()
-            }
-        bad = next((code for code in codes if not code or code != " ".join(code.split())), None)
-        if not codes or bad is not None:
-            raise make_mapping_error(
-                mark, where, "codes without white space at their ends", repr(bad) if codes else "none"
-            )
+        codes = read_codes(value, where)
+        if not codes:
+            raise make_mapping_error(mark, where, "codes with their labels", "none")
         lists[name] = codes
     return lists
-
-
-def _read_label(node: YamlNode, code: str, where: str) -> str:
-    """Return the label of a code, the code itself where it has none."""
-    if not isinstance(node.value, str):
-        raise make_mapping_error(node.mark, where, "a text as the label of a code", node.describe_value())
-    return " ".join(node.value.split()) or code
 
 
 def _read_document(entry: YamlNode) -> InventoryDocument:

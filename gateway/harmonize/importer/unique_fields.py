@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from gateway.harmonize.importer.code_list_choice import ImportedLists
+from gateway.harmonize.importer.code_list_choice import ImportedLists, describe_missing_labels
 from gateway.harmonize.importer.condition_translation import ConditionSubject, translate_condition
 from gateway.harmonize.importer.inventory_fields import InventoryField
 from gateway.harmonize.importer.inventory_reader import InventoryDocument
@@ -199,8 +199,10 @@ def _assign_code_list(form: DocumentForm, asked: ImportedField) -> str:
     """Set the code list of a field; return the list's name, empty where the field has its codes inline."""
     source = asked.source
     if isinstance(source.listing, dict) and source.listing:
-        asked.spec = {"codes": dict(source.listing)}
+        asked.spec = {"codes": {code: _write_labels(code, *both) for code, both in source.listing.items()}}
         asked.codes = tuple(source.listing)
+        if text := describe_missing_labels(source.listing):
+            form.note_unfinished(asked.name, "label", text)
         return ""
     chosen = form.lists.choose_list(source, f"{form.paper.id} {asked.name}")
     asked.spec = {"list": chosen.name}
@@ -209,6 +211,11 @@ def _assign_code_list(form: DocumentForm, asked: ImportedField) -> str:
         form.note_unfinished(asked.name, "list", chosen.unfinished)
         asked.notes.append(chosen.unfinished)
     return chosen.name
+
+
+def _write_labels(code: str, ko: str, en: str) -> str | dict[str, str]:
+    """Return the labels of an inline code, a single text where both languages have the same."""
+    return {"ko": ko, "en": en} if ko and en and ko != en else ko or en or code
 
 
 def _make_bounds(form: DocumentForm, asked: ImportedField) -> dict[str, Any]:
