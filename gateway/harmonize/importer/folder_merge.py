@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ __all__ = ["COLUMNS", "AddedEntries", "merge_folder"]
 COLUMNS: Final = ("field", "document", "decision", "reason")
 _RECONCILED: Final = "reconciled.csv"
 _SHOWN: Final = 160
+_BEFORE: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,11 @@ def merge_folder(
 
 def _make_conflict_error(what: str, old: str, new: str) -> GatewayError:
     shown = [" ".join(text.split()) for text in (old, new)]
+    # Long texts are shown from a little before the place where they differ.
+    alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*shown, strict=False)))
+    start = alike - _BEFORE
+    if start > 0 and max(map(len, shown)) > _SHOWN:
+        shown = ["…" + text[start:] for text in shown]
     old, new = (shorten_text(text, _SHOWN) for text in shown)
     detail = f"{what} says {old}, the inventory {new}; --replace puts that in its place"
     return GatewayError(MISUSE, detail, "--out")
@@ -72,12 +79,15 @@ def _check_same_content(name: str, old: bytes, new: bytes) -> None:
     """Raise GW808 for a file with other content; the message has the first lines that differ."""
     if old == new:
         return
-    before, after = (content.decode("utf-8", "replace").splitlines() for content in (old, new))
-    pairs = zip([*before, "nothing more"], [*after, "nothing more"], strict=False)
-    number, (left, right) = next(
-        (n, p) for n, p in enumerate([*pairs, ("", "")], 1) if p[0] != p[1] or not p[0]
+    before, after = (content.decode("utf-8", "replace").splitlines(keepends=True) for content in (old, new))
+    pairs = itertools.zip_longest(before, after)
+    number, pair = next((n, pair) for n, pair in enumerate(pairs, 1) if pair[0] != pair[1])
+    # The ends of lines are shown only where nothing else differs.
+    bare = [line if line is None else line.rstrip("\r\n") for line in pair]
+    left, right = (
+        "nothing more" if line is None else repr(line) for line in (pair if bare[0] == bare[1] else bare)
     )
-    raise _make_conflict_error(f"{name}:{number}", repr(left), repr(right))
+    raise _make_conflict_error(f"{name}:{number}", left, right)
 
 
 def _find_document_file(name: str, content: bytes, there: Mapping[str, bytes]) -> str:

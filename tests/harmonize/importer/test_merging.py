@@ -150,3 +150,35 @@ def test_decisions_keep_the_order_of_the_columns() -> None:
             merge_folder(AddedEntries(), {"reconciled.csv": broken})
     again = AddedEntries(rows=(("a", "D", "common x", "why"),))
     assert "reconciled.csv" not in merge_folder(again, there)
+
+
+DOCUMENT = b"document: D\n\nen: D\n\nlicence: {max: 35}\nlast: x\n"
+
+
+@pytest.mark.parametrize(
+    ("changed", "place", "words"),
+    [
+        ({b"35": b"36"}, 5, "'licence: {max: 35}', the inventory 'licence: {max: 36}'"),
+        ({b"last: x\n": b""}, 6, "'last: x', the inventory nothing more"),
+        ({b"last: x\n": b"last: x\n\n"}, 7, "nothing more, the inventory ''"),
+        ({b"en: D\n\n": b"en: D\n"}, 4, "'', the inventory 'licence: {max: 35}'"),
+        ({b"35}\n": b"35}\r\n"}, 5, "'licence: {max: 35}\\n', the inventory 'licence: {max: 35}\\r\\n'"),
+        ({b"x\n": b"x"}, 6, "'last: x\\n', the inventory 'last: x'"),
+    ],
+)
+def test_a_changed_document_is_told_by_the_first_line_that_differs(
+    changed: dict[bytes, bytes], place: int, words: str
+) -> None:
+    old = DOCUMENT
+    for before, after in changed.items():
+        old = old.replace(before, after)
+    with pytest.raises(GatewayError) as refused:
+        merge_folder(AddedEntries(documents={"d.yaml": old}), {"agencies/O/D.yaml": DOCUMENT})
+    assert f"agencies/O/D.yaml:{place} says {words}; --replace" in str(refused.value)
+
+
+def test_long_lines_are_shown_where_they_differ() -> None:
+    line = b"document: D\nx: " + b"a" * 400
+    with pytest.raises(GatewayError) as refused:
+        merge_folder(AddedEntries(documents={"d.yaml": line + b"36"}), {"agencies/O/D.yaml": line + b"35"})
+    assert f"says …{'a' * 39}35', the inventory …{'a' * 39}36'; " in str(refused.value)
