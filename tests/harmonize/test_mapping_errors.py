@@ -22,7 +22,7 @@ STRICT = [
     (b"a: 1\n---\nb: 2\n", 2, "another document"),
     (b"a: [1\n", 2, "found"),
     (b"? [a]\n: 1\n", 1, "a text as key"),
-    (b"a: \xff\n", 1, "octet 3"),
+    (b"a: \xff\n", 1, "octet 0xff at position 4"),
     (b"a: !!str 1\n", 1, "tag:yaml.org,2002:str"),
     (b"a:\n- b\n- !!map {c: d}\n", 3, "tag:yaml.org,2002:map"),
     (b'a: b\nen: "x\\x01"\n', 2, "en: expected characters that XML 1.0 can carry, found \\x01"),

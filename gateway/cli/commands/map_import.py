@@ -15,7 +15,7 @@ from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
-from gateway.harmonize import ImportResult, import_inventory, load_bundle, merge_folder
+from gateway.harmonize import ImportResult, MappingBundle, import_inventory, load_bundle, merge_folder
 from gateway.share import MemoryPath, get_data_folder
 
 __all__ = ["describe_imported_files", "import_documents"]
@@ -42,11 +42,11 @@ def import_documents(arguments: Arguments) -> int:
         bar.change_title("loading the imported mappings")
         if there is None:
             files = imported.files
-            bundle = load_bundle(MemoryPath(files))
+            bundle = _load_imported(imported, files)
             _refuse_other_files(arguments.out, files, replace=arguments.replace)
         else:
             files = merge_folder(imported.added, there, replace=arguments.replace)
-            bundle = load_bundle(MemoryPath({**there, **files}))
+            bundle = _load_imported(imported, {**there, **files})
     _write_all_files(arguments.out, files)
     report = describe_imported_files(imported, files) | {"folder_documents": sorted(bundle.documents)}
     if arguments.json:
@@ -64,6 +64,14 @@ def describe_imported_files(imported: ImportResult, files: Mapping[str, bytes]) 
     ]
     documents = [{"document": name, **counts} for name, counts in imported.counts.items()]
     return {"written": sorted(files), "documents": documents, "to_finish": findings}
+
+
+def _load_imported(imported: ImportResult, files: Mapping[str, bytes]) -> MappingBundle:
+    """Return the bundle of `files`; a fault of an imported document is told at its line of the inventory."""
+    try:
+        return load_bundle(MemoryPath(files))
+    except GatewayError as error:
+        raise imported.locate_fault(error, files) from None
 
 
 def _read_mapping_files(out: Path) -> dict[str, bytes] | None:

@@ -66,7 +66,8 @@ class ImportedLists:
 
         `where` is the document and the field.
         """
-        if not asked.currencies:
+        named = [self.standards.get(_normalize_text(one), ("",))[0] for one in asked.currencies]
+        if not named or named == [_CURRENCIES]:
             return _CURRENCIES
         known = self.shipped.get(_CURRENCIES)
         for code in asked.currencies:
@@ -137,16 +138,16 @@ class ImportedLists:
     def _choose_open_list(self, asked: InventoryField, where: str) -> ChosenList:
         listing = asked.listing if isinstance(asked.listing, str) else ""
         name = make_camel_case(_PROSE.sub(" ", listing).strip() or where)
-        text = listing or f"the list of {where}"
+        text = shorten_text(listing, _SHOWN) or f"the list of {where}"
         if self._is_list_name(listing) and self.inventory:
             named = shorten_text(", ".join(self.inventory), _SHOWN)
-            text = f"no code list of the inventory is named {listing} (it has {named}); the list"
+            text = f"no code list of the inventory is named {text} (it has {named}); the list"
         pattern, reason = make_form_pattern(listing), ""
         if asked.pattern:
             try:
                 pattern = translate_pattern(asked.pattern, asked.longest or _LONGEST_CODE)
             except UnclearError as unclear:
-                reason = f" (pattern {asked.pattern}: {unclear})"
+                reason = shorten_text(f" (pattern {asked.pattern}: {unclear}", _SHOWN) + ")"
         if pattern is None:
             pattern = f"[A-Za-z0-9._-]{{1,{asked.longest}}}" if asked.longest else _ANY_CODE
             reason = reason or " (it says no form)"

@@ -16,6 +16,7 @@ from gateway.harmonize.importer.check_trial import find_rejected_checks
 from gateway.harmonize.importer.code_list_choice import ImportedLists
 from gateway.harmonize.importer.folder_merge import COLUMNS, AddedEntries, merge_folder
 from gateway.harmonize.importer.inventory_fields import CodeLabels, InventoryField
+from gateway.harmonize.importer.inventory_places import ImportedPlaces, locate_in_inventory
 from gateway.harmonize.importer.inventory_reader import (
     Inventory,
     InventoryCommonField,
@@ -25,11 +26,12 @@ from gateway.harmonize.importer.inventory_reader import (
 )
 from gateway.harmonize.importer.mapping_writer import compose_mapping
 from gateway.harmonize.importer.meaning_match import ImportedMeanings, KnownMeaning
-from gateway.harmonize.importer.name_rules import make_snake_case
+from gateway.harmonize.importer.name_rules import make_slug, make_snake_case
 from gateway.harmonize.importer.unique_fields import DocumentForm, UnfinishedItem, read_form
 from gateway.harmonize.importer.yaml_writer import write_comment, write_csv, write_flow, write_scalar
 from gateway.harmonize.types import (
     ITEM_PATH,
+    MappingError,
     SourceMark,
     UnitTable,
     make_mapping_error,
@@ -51,13 +53,25 @@ _OWN_FILES = ("organisations.yaml", "reconciled.csv", "README.md", "__init__.py"
 class ImportResult:
     """The imported folder: `files` by name, `counts` by document, and the open points (`findings`).
 
-    `added` are the additions of the inventory alone, for a merge into another folder.
+    `added` are the additions of the inventory alone, for a merge into another folder; `places` are,
+    by file, the places of the documents in the inventory.
     """
 
     files: Mapping[str, bytes]
     counts: Mapping[str, Mapping[str, int]]
     findings: tuple[UnfinishedItem, ...]
     added: AddedEntries = field(default_factory=AddedEntries)
+    places: Mapping[str, ImportedPlaces] = field(default_factory=dict)
+
+    def locate_fault(self, error: GatewayError, files: Mapping[str, bytes]) -> GatewayError:
+        """Return a fault of `files` as one of the inventory, where it is in an imported document."""
+        if not isinstance(error, MappingError):
+            return error
+        content = files.get(error.mark.file)
+        for name, places in self.places.items():
+            if content is not None and content == self.added.documents[name]:
+                return locate_in_inventory(error, content.decode(), places)
+        return error
 
 
 def import_inventory(
@@ -78,10 +92,11 @@ def import_inventory(
     source = _ShippedMappings(shipped)
     lists, meanings = source.make_lists(inventory.lists, into), source.make_meanings(into)
     findings: list[UnfinishedItem] = []
-    composed, rows, counts = {}, [], {}
+    composed, rows, counts, places = {}, [], {}, {}
     for paper in papers:
         form, text = _compose_document(paper, lists, meanings)
-        composed[f"agencies/{paper.organisation}/{paper.id}.yaml"] = text.encode()
+        name = f"agencies/{paper.organisation}/{paper.id}.yaml"
+        composed[name], places[name] = text.encode(), _list_places(form)
         rows += [_make_reconciliation_row(form, number) for number in range(len(form.again))]
         findings += form.findings
         counts[paper.id] = _count_fields(form)
@@ -100,7 +115,7 @@ def import_inventory(
     files["codelists.yaml"] = _insert_below_key(files["codelists.yaml"], "lists", list(lists.lines.values()))
     files["common.yaml"] = _insert_below_key(files["common.yaml"], "meanings", _list_added_meanings(meanings))
     added = AddedEntries(entries, composed, tables, tuple(rows))
-    return ImportResult(dict(sorted(files.items())), counts, tuple(findings), added)
+    return ImportResult(dict(sorted(files.items())), counts, tuple(findings), added, places)
 
 
 def _compose_document(
@@ -181,6 +196,13 @@ def _make_field(one: InventoryCommonField) -> InventoryField:
 def _make_reconciliation_row(form: DocumentForm, number: int) -> tuple[str, str, str, str]:
     again = form.again[number]
     return again.name, form.paper.id, f"common {again.meaning.name}", again.reason
+
+
+def _list_places(form: DocumentForm) -> ImportedPlaces:
+    """Return the places of a document, its asked fields and its checks in the inventory."""
+    names = {one.name: one.source.mark for one in form.list_fields()}
+    names |= {name: mark for name, (mark, _) in form.clauses.items()}
+    return ImportedPlaces(form.paper.id, make_slug(form.paper.id), form.paper.mark, names)
 
 
 def _count_fields(form: DocumentForm) -> dict[str, int]:

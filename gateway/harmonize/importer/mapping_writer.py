@@ -13,7 +13,7 @@ from gateway.harmonize.importer.name_rules import make_element_name
 from gateway.harmonize.importer.tokenizer import UnclearError
 from gateway.harmonize.importer.unique_fields import DocumentForm, ImportedField, RepeatedField, locate_field
 from gateway.harmonize.importer.yaml_writer import write_comment, write_flow, write_scalar
-from gateway.harmonize.types import ITEM_PATH, SourceMark
+from gateway.harmonize.types import ITEM_PATH, SourceMark, shorten_text
 
 __all__ = ["TargetLine", "compose_mapping"]
 
@@ -21,6 +21,7 @@ _ROOT: Final = "Application"
 _MOST_COMMON: Final = 9999
 _MOST_VALUES: Final = 99
 _MOST_ITEMS: Final = 999
+_SHOWN: Final = 160
 _NUMBERS: Final = ("quantity", "measure", "amount")
 _MEASURED: Final = {"quantity": "unit", "measure": "unit", "amount": "currency"}
 _READS: Final = "  SubmitDecision: {correlate: application_number, item: sequence, status: requirementStatus}"
@@ -348,7 +349,8 @@ def _write_clause(
         check = _make_check(form, needs, clause, place)
     except UnclearError as unclear:
         form.count_one("invariants_open")
-        reason = f"the invariant {clause!r} cannot be read ({unclear}): it is not checked"
+        shown = shorten_text(clause, _SHOWN), shorten_text(str(unclear), _SHOWN)
+        reason = f"the invariant {shown[0]!r} cannot be read ({shown[1]}): it is not checked"
         form.note_unfinished(name, "invariant", f"{reason}; {mark}")
         return write_comment(f"{name or 'document'}: {reason}", "  ")
     form.count_one("invariants")

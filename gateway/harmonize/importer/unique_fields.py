@@ -14,7 +14,7 @@ from gateway.harmonize.importer.meaning_match import ImportedMeanings, KnownMean
 from gateway.harmonize.importer.name_rules import make_field_key, make_label, make_slug
 from gateway.harmonize.importer.pattern_translation import translate_pattern
 from gateway.harmonize.importer.tokenizer import UnclearError
-from gateway.harmonize.types import SourceMark, to_element_name
+from gateway.harmonize.types import SourceMark, shorten_text, to_element_name
 
 __all__ = ["DocumentForm", "ImportedField", "RepeatedField", "UnfinishedItem", "read_form"]
 
@@ -23,6 +23,8 @@ _MIME: Final = ("application/pdf",)
 _NUMBERS: Final = ("quantity", "measure", "amount")
 _NO_CONDITION: Final = "conditional in the source without a condition"
 _RESERVED: Final = {"Item"}
+# The most characters of a condition or pattern in messages and notes.
+_SHOWN: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +253,8 @@ def _make_text_shape(form: DocumentForm, asked: ImportedField) -> dict[str, Any]
         try:
             spec["pattern"] = translate_pattern(source.pattern, longest)
         except UnclearError as unclear:
-            text = f"the pattern {source.pattern} cannot be said ({unclear}): any text passes"
+            told = shorten_text(source.pattern, _SHOWN), shorten_text(str(unclear), _SHOWN)
+            text = f"the pattern {told[0]} cannot be said ({told[1]}): any text passes"
             form.note_unfinished(asked.name, "pattern", text)
             asked.notes.append(text)
     return spec
@@ -283,7 +286,7 @@ def _set_requirement(form: DocumentForm, asked: ImportedField) -> None:
     else:
         spec["req"] = "O"
         if source.condition:
-            note = f"conditional in the source: {source.condition}"
+            note = f"conditional in the source: {shorten_text(source.condition, _SHOWN)}"
         elif source.need == "C":
             note = _NO_CONDITION
             form.note_unfinished(asked.name, "condition", f"{_NO_CONDITION}: the field is optional")
@@ -315,20 +318,20 @@ def _make_condition(
     """Return the condition of a field, None where it has none or it cannot be translated."""
     if not source.condition:
         return None
+    shown = shorten_text(source.condition, _SHOWN)
     try:
         condition = translate_condition(
             source.condition, lambda text: _find_subject(form, text, name, groups)
         )
     except UnclearError as unclear:
         form.count_one("conditions_open")
-        text = f"the condition {source.condition!r} cannot be read ({unclear}): the field is optional"
+        reason = shorten_text(str(unclear), _SHOWN)
+        text = f"the condition {shown!r} cannot be read ({reason}): the field is optional"
         form.note_unfinished(name, "condition", text)
         return None
     if source.need == "O":
         form.count_one("conditions_open")
-        form.note_unfinished(
-            name, "condition", f"optional with the condition {source.condition!r}: which is meant?"
-        )
+        form.note_unfinished(name, "condition", f"optional with the condition {shown!r}: which is meant?")
         return None
     form.count_one("conditions")
     return condition

@@ -15,6 +15,7 @@ from gateway.harmonize.types.strict_yaml import (
     YamlNode,
     YamlTable,
     find_invalid_xml_character,
+    locate_octet,
     make_mapping_error,
 )
 from gateway.harmonize.types.value_shapes import is_simple_pattern
@@ -231,9 +232,10 @@ def _read_csv_cells(content: bytes, file: str) -> list[tuple[int, list[str]]]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise make_mapping_error(
-            SourceMark(file, 1), "code list", "a UTF-8 table", f"octet {error.start}"
-        ) from None
+        # The codec counts from behind a byte order mark.
+        start = len(content) - len(error.object) + error.start
+        line, octet = locate_octet(content, start)
+        raise make_mapping_error(SourceMark(file, line), "code list", "a UTF-8 table", octet) from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:

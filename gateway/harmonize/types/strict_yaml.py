@@ -22,6 +22,7 @@ __all__ = [
     "YamlNode",
     "YamlTable",
     "find_invalid_xml_character",
+    "locate_octet",
     "make_mapping_error",
     "read_yaml",
     "shorten_text",
@@ -69,6 +70,12 @@ def make_mapping_error(
 def shorten_text(text: str, most: int) -> str:
     """Return `text` with at most `most` characters and … for the rest."""
     return text if len(text) <= most else text[:most] + "…"
+
+
+def locate_octet(content: bytes, start: int) -> tuple[int, str]:
+    """Return the line of the octet with index `start`, and the octet with its position, from 1, in words."""
+    line = len((content[:start] + b"x").splitlines())
+    return line, f"octet 0x{content[start]:02x} at position {start + 1}"
 
 
 def find_invalid_xml_character(text: str) -> str:
@@ -227,7 +234,8 @@ def read_yaml(content: bytes, file: str, *, aliases: bool = False, largest: int 
     try:
         return _YamlReader(content.decode("utf-8"), file, aliases).read_document()
     except UnicodeDecodeError as error:
-        raise make_mapping_error(start, "file", "UTF-8", f"octet {error.start}") from None
+        place, octet = locate_octet(content, error.start)
+        raise make_mapping_error(SourceMark(file, place), "file", "UTF-8", octet) from None
     except yaml.YAMLError as error:
         raise _make_syntax_error(error, file) from None
 

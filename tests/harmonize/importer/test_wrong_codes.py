@@ -74,6 +74,12 @@ def test_a_currency_that_the_standard_lacks_is_refused() -> None:
     )
 
 
+def test_a_standard_may_stand_for_its_currencies() -> None:
+    found = imported(AMOUNT % "[ISO 4217]")
+    assert "currencies: iso4217" in found.files["agencies/O/D.yaml"].decode()
+    assert list_findings(found) == []
+
+
 def test_fields_of_one_name_have_each_their_own_currencies() -> None:
     second = START.partition("documents:\n")[2].replace("id: D", "id: E")
     found = imported(AMOUNT % "[KRW]" + second + AMOUNT % "[EUR, USD]")
