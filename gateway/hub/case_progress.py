@@ -42,7 +42,11 @@ from gateway.hub.fees import end_fees_of_cancelled
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, enqueue_task
 from gateway.hub.register import open_active_mappings
-from gateway.hub.requirement_ledger import apply_decided_items, give_back_requirements
+from gateway.hub.requirement_ledger import (
+    apply_decided_items,
+    give_back_requirements,
+    offer_kept_certificates,
+)
 from gateway.store import (
     OpenRequest,
     StateEvent,
@@ -102,18 +106,24 @@ def outdate_early_decisions(
         decisions.outdate_items(conn, request.id, unheard, now)
 
 
-def answer_cancellation_by_decision(conn: Connection, request: int, notice: str, now: datetime) -> None:
+def answer_cancellation_by_decision(
+    conn: Connection, case: Row[Any], request: int, notice: str, now: datetime
+) -> None:
     """Take the last decision on a request for the answer to the open question whether it is cancelled.
 
-    With an approval its agency goes on, once it has been asked. Without one there is nothing to cancel.
-    A cancellation that comes later counts all the same.
+    With an approval its agency goes on, once it has been asked; of a withdrawn case an approval is what
+    the question is about, and no answer to it. Without one there is nothing to cancel. A cancellation that
+    comes later counts all the same.
     """
     row = agency_requests.find_by_id(conn, request)
     if row is None or row.state != "DECIDED" or not is_cancellation_open(row):
         return
     standing = make_standing_decisions(decisions.list_by_request(conn, request), {request: row.number})
+    approved = has_approval(standing)
+    if approved and case.state == "WITHDRAWN":
+        return
     # Of an application that has lost its items no decision counts: it says nothing before the question.
-    if (has_approval(standing) or not row.required) and not _is_question_heard(conn, row):
+    if (approved or not row.required) and not _is_question_heard(conn, row):
         return
     event = StateEvent("refuse_cancel", now, row.agency, notice[:100])
     agency_requests.apply_event(conn, request, event, cancellation="REFUSED")
@@ -300,6 +310,8 @@ def end_cancellation(conn: Connection, case: Row[Any], request: int, what: State
     agency_requests.apply_event(conn, request, event, cancellation=word)
     if unknown:
         end_fees_of_cancelled(conn, request, what.at)
+    elif case.state == "WITHDRAWN":
+        offer_kept_certificates(conn, request, f"kept:{row.number}:{what.at.isoformat()}", what.at)
     units = load_unit_table(open_active_mappings(conn, what.at))
     move_case(conn, units, case, what.detail or what.actor, what.at)
 

@@ -1,12 +1,12 @@
 """Ends one application for its declarant: its agency is asked to cancel it, if it has heard of it.
 
-The functions run in the transaction of a withdrawal, or of an amendment that removes all items of the
-application. The agency's answer comes in by `gateway.hub.reply`.
+The functions run in the transaction of a withdrawal, of an amendment that removes all items of the
+application, or of the task that asks after a withdrawal. The agency's answer comes in by `gateway.hub.reply`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from gateway.hub.forward import ComposedCall, enqueue_cancellation_call
 from gateway.hub.sent_applications import find_submission, is_refused_for_good
 from gateway.store import StateEvent, agency_requests, correlations, deliveries
 
-__all__ = ["cancel_request"]
+__all__ = ["cancel_request", "queue_question"]
 
 _ACTOR: Final = "admit"
 _WAITING: Final = ("QUEUED", "HELD")
@@ -45,13 +45,27 @@ def cancel_request(
         agency_requests.apply_event(conn, request.id, event, cancellation="UNTOLD")
         end_fees_of_cancelled(conn, request.id, now)
         return False
-    call = calls[request.id]
     event = StateEvent("ask_cancel", now, _ACTOR, reason.code)
     agency_requests.apply_event(conn, request.id, event, cancellation="ASKED")
-    correlations.insert_correlation(conn, "wsa", call.call.message_id, case, request.id)
-    place = (f"cancel:{request.number}:{message}", earlier)
-    enqueue_cancellation_call(conn, call, (case, request.id), place, now)
+    queue_question(conn, request, calls[request.id], (str(message), earlier), now)
     return True
+
+
+def queue_question(
+    conn: Connection,
+    request: Row[Any],
+    call: ComposedCall,
+    place: tuple[str, Sequence[Row[Any]]],
+    now: datetime,
+) -> None:
+    """Queue the question whether an agency cancels a request.
+
+    `place` is what it is asked for, and the earlier deliveries to the agency.
+    """
+    cause, earlier = place
+    correlations.insert_correlation(conn, "wsa", call.call.message_id, request.case_id, request.id)
+    key = f"cancel:{request.number}:{cause}"
+    enqueue_cancellation_call(conn, call, (request.case_id, request.id), (key, earlier), now)
 
 
 def _end_untold_deliveries(conn: Connection, earlier: list[Row[Any]], now: datetime) -> bool:

@@ -41,6 +41,7 @@ from gateway.hub.customs import record_late_decision
 from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.fees import apply_fee_notice, check_forwarded, end_fees_of_cancelled
 from gateway.hub.hub import Hub
+from gateway.hub.late_approvals import settle_late_notice
 from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, FinishLease, enqueue_task
 from gateway.hub.requirement_ledger import join_waiting_cases, lock_case_requirements
 from gateway.hub.requirement_results import (
@@ -347,7 +348,9 @@ def _apply_notice(
     if (notice.decisions or event == "cancel") and request.clearance is not None:
         record_late_decision(conn, case, request, stored.id, notice.number, now)
     if notice.decisions and is_cancellation_open(request):
-        answer_cancellation_by_decision(conn, request.id, notice.number, now)
+        answer_cancellation_by_decision(conn, case, request.id, notice.number, now)
+    if case.state == "WITHDRAWN":
+        settle_late_notice(conn, case, request.id, (stored.id, notice.number), event, now)
     if notice.decisions or event in CANCELLATION_EVENTS:
         move_case(conn, hub.rules.bundle.units, case, notice.number, now)
     enqueue_task(
@@ -381,7 +384,7 @@ def _add_requirements(
     holder = (case.detail or {}).get(trader, "")
     for number in numbers:
         requirement_quantities.ensure_requirement(conn, request.agency, number, holder, now)
-    said_before = requirement_quantities.list_granting_decisions(conn, numbers)
+    said_before = requirement_quantities.list_granting_decisions(conn, numbers, withdrawn=True)
     for number in numbers:
         mine = [one for one in said_before if (one.agency, one.number) == (request.agency, number)]
         if all(one.issued_at <= said.issued_at for one in mine):

@@ -37,6 +37,7 @@ from gateway.hub.outbox import enqueue_task
 from gateway.store import (
     NewAwaitedUse,
     NewRequirementUse,
+    decisions,
     item_releases,
     requirement_quantities,
     requirement_results,
@@ -52,6 +53,7 @@ __all__ = [
     "load_requirement_balances",
     "lock_case_requirements",
     "make_awaited_use",
+    "offer_kept_certificates",
     "write_off_requirements",
 ]
 
@@ -242,6 +244,13 @@ def join_waiting_cases(conn: Connection, numbers: Iterable[str], cause: str, now
     """Let every case that waits for one of these numbers look again: the ledger has more of it now."""
     for case in requirement_results.list_waiting_cases(conn, numbers):
         enqueue_task(conn, "join", ("case", case), f"known:{cause}:{case}", now)
+
+
+def offer_kept_certificates(conn: Connection, request: int, cause: str, now: datetime) -> None:
+    """Let cases that wait look again: the agency of a withdrawn case keeps what it approved in a request."""
+    kept = decisions.list_by_request(conn, request)
+    numbers = sorted({row.number for row in kept if row.number and row.quantity is not None})
+    join_waiting_cases(conn, numbers, cause, now)
 
 
 def apply_decided_items(

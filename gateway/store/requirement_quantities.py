@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Connection, Row, and_, bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, Row, and_, bindparam, func, insert, or_, select, update
 
 from gateway.store.decisions import COUNTING
 from gateway.store.list_filters import LIST_COUNT_LIMIT
@@ -56,7 +56,7 @@ _LOCK: Final = (
 _INSERT_USES: Final = PreparedStatement(insert(requirement_uses))
 _GRANTING: Final = (
     select(decisions)
-    .join(agency_requests)
+    .select_from(decisions.join(agency_requests).join(cases))
     .where(
         decisions.c.superseded_by.is_(None),
         decisions.c.quantity.is_not(None),
@@ -66,6 +66,10 @@ _GRANTING: Final = (
         decisions.c.number.in_(_WANTED),
     )
     .order_by(decisions.c.id)
+)
+#: What was approved after its declaration was withdrawn grants nothing, unless its agency keeps it.
+_USABLE: Final = _GRANTING.where(
+    or_(cases.c.state != "WITHDRAWN", agency_requests.c.cancellation == "REFUSED")
 )
 #: Fewer than the parameters that SQLite allows in one statement.
 _CHUNK: Final = 500
@@ -189,15 +193,19 @@ def _split_chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
 
 
-def list_granting_decisions(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
+def list_granting_decisions(
+    conn: Connection, numbers: Collection[str], *, withdrawn: bool = False
+) -> Sequence[Row[Any]]:
     """Return the decisions in force that approve a quantity under one of these numbers.
 
-    Those of a cancelled application, and those on what has been amended since, are not in force.
+    Those of a cancelled application, and those on what has been amended since, are not in force. Of a
+    withdrawn case those count that their agency has refused to cancel; `withdrawn`: the others too.
     """
+    wanted = _GRANTING if withdrawn else _USABLE
     return [
         row
         for chunk in _split_chunks(sorted(set(numbers)))
-        for row in conn.execute(_GRANTING, {"wanted": chunk})
+        for row in conn.execute(wanted, {"wanted": chunk})
     ]
 
 

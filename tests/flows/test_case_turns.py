@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from sqlalchemy import Engine
 
 from gateway.store import make_engine
-from tests.kit.case_turns import CaseRun, Event, draw_run, find_shortest
+from tests.kit.case_turns import CaseRun, Event, draw_late_run, draw_run, find_shortest
 from tests.kit.databases import KINDS, Templates
 from tests.kit.story import Story
 
@@ -22,9 +22,11 @@ def run(story: Story, events: Sequence[Event]) -> None:
     CaseRun(story, f"RUN-{next(_NAMES)}").run(events)
 
 
-def check(story: Story, seed: int, templates: Templates) -> None:
+def check(
+    story: Story, seed: int, templates: Templates, draw: Callable[[int], Sequence[Event]] = draw_run
+) -> None:
     """Let a drawn run happen; a failure names the seed and the shortest run that fails as well."""
-    events = draw_run(seed)
+    events = draw(seed)
     try:
         run(story, events)
     except Exception as failed:
@@ -51,6 +53,14 @@ def test_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templates) -
     story = Story(engine)
     for seed in range(_SHORT):
         check(story, seed, templates)
+
+
+def test_drawn_runs_of_withdrawn_declarations_end_as_the_rules_say(
+    engine: Engine, templates: Templates
+) -> None:
+    story = Story(engine)
+    for seed in range(_SHORT // 2):
+        check(story, seed, templates, draw_late_run)
 
 
 def test_what_is_said_after_a_withdrawal_does_not_keep_its_result_back(engine: Engine) -> None:
@@ -86,3 +96,15 @@ def test_many_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templat
     story = Story(engine)
     for seed in range(1000 + 50 * block, 1050 + 50 * block):
         check(story, seed, templates)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("database_url", "block"), [(KINDS[one % 2], one) for one in range(4)], indirect=["database_url"]
+)
+def test_many_drawn_runs_of_withdrawn_declarations_end_as_the_rules_say(
+    engine: Engine, templates: Templates, block: int
+) -> None:
+    story = Story(engine)
+    for seed in range(1000 + 25 * block, 1025 + 25 * block):
+        check(story, seed, templates, draw_late_run)

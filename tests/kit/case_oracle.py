@@ -62,8 +62,8 @@ class CaseModel:
     applications: dict[str, ApplicationModel]
     withdraws: bool = False
     withdrawn: bool = False
-    #: What the Result of the withdrawn case says; what agencies decide later is passed on.
-    last: dict[int, str] = field(default_factory=dict)
+    #: What the Result of the withdrawn case may say; what agencies decide later is passed on.
+    told: list[dict[int, str]] = field(default_factory=list)
 
     @property
     def outcome(self) -> str | None:
@@ -83,13 +83,8 @@ class CaseModel:
         return "REJECTED" if len(bad) == len(all_of_them) else "PARTIAL"
 
     @property
-    def decisions(self) -> dict[int, str]:
-        """Return the decision in force on each item, numbered from 1 in the order of the applications."""
-        return self.last if self.withdrawn else self.said
-
-    @property
     def said(self) -> dict[int, str]:
-        """Return what the agencies have said last on each item, after a withdrawal too."""
+        """Return the decision in force on each item, numbered from 1 in the order of the applications."""
         told = {number: one.decision for number, one in enumerate(self.applications.values(), start=1)}
         return {item: code for item, code in told.items() if code is not None}
 
@@ -104,9 +99,9 @@ class CaseModel:
 
     def _settle(self) -> None:
         # A withdrawn case stays so, whatever its agencies say later.
-        if not self.withdrawn and self.outcome == "WITHDRAWN":
-            self.last = self.decisions
-            self.withdrawn = True
+        self.withdrawn = self.withdrawn or self.outcome == "WITHDRAWN"
+        if self.withdrawn:
+            self.told.append(self.said)
 
     def call(self, name: str, kind: str) -> None:
         """An agency is called: what it decides from now on is about what it is sent."""
@@ -147,7 +142,11 @@ class CaseModel:
         elif status == "G04":
             one.question = "REFUSED"
         if decision is not None:
+            approved = one.is_approved
             self._decide(one, rank, decision)
+            if self.withdrawn and one.is_approved and not approved and not one.is_asked:
+                # No approval of a withdrawn declaration stands: its agency is asked to cancel it.
+                self._ask(one)
         self._settle()
         return None
 
@@ -161,7 +160,8 @@ class CaseModel:
             return
         one.decided[rank] = decision
         # Without an approval there is nothing to cancel; with one, the agency has refused once it was asked.
-        if one.is_asked and (not one.is_approved or one.question_heard):
+        # Of a withdrawn declaration an approval is what it is asked about, and no answer.
+        if one.is_asked and (not one.is_approved or (one.question_heard and not self.withdrawn)):
             one.question = "REFUSED"
 
     def may_withdraw(self) -> bool:
@@ -185,8 +185,12 @@ class CaseModel:
             one.cancelled = True
             one.waiting.clear()
         else:
-            one.question, one.question_heard = "ASKED", False
-            one.waiting.append("cancel")
+            self._ask(one)
+
+    @staticmethod
+    def _ask(one: ApplicationModel) -> None:
+        one.question, one.question_heard = "ASKED", False
+        one.waiting.append("cancel")
 
     def may_amend(self) -> bool:
         """Return whether an amendment is accepted now."""

@@ -130,6 +130,7 @@ ELSEWHERE = {
     "tsa.stamped": "tests/system/crash/test_trust_work.py",
     "webhook.called": "nothing follows from it: the call is made again with the same id",
     "webhook.failed": "nothing follows from it: the next failure is counted from its own time",
+    "withdraw.asked": "tests/flows/test_late_approvals.py",
     "verdicts.kept": "tests/flows/hostile: the process ends there at its first message",
 }
 EXCHANGES = (
