@@ -59,6 +59,7 @@ from .filing_authorization import authorize_filing as authorize_filing
 from .filing_receipts import FilingFacts as FilingFacts
 from .filing_receipts import make_receipt_document as make_receipt_document
 from .issue_times import check_issue_time as check_issue_time
+from .issue_times import check_issued_since as check_issued_since
 from .issue_times import is_far_ahead as is_far_ahead
 from .named_fees import FeeStep as FeeStep
 from .named_fees import NamedFee as NamedFee

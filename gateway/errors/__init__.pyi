@@ -1,5 +1,5 @@
 from .agency_documents import CARRIED_WRONG as CARRIED_WRONG
-from .agency_documents import ISSUED_AHEAD as ISSUED_AHEAD
+from .agency_documents import ISSUE_TIME_WRONG as ISSUE_TIME_WRONG
 from .agency_documents import NOTICE_FORM_UNKNOWN as NOTICE_FORM_UNKNOWN
 from .agency_documents import NOTICE_UNREADABLE as NOTICE_UNREADABLE
 from .delivery import ACT_NOT_PERMITTED as ACT_NOT_PERMITTED

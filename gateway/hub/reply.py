@@ -25,6 +25,7 @@ from gateway.cases import (
     SignedReply,
     check_hub_number,
     check_issue_time,
+    check_issued_since,
     check_notice_status,
 )
 from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
@@ -94,7 +95,7 @@ def apply_call_back(
     Raises GW701 when the answer refers to no request of this agency, GW513 for a mistyped number;
     GW403, GW404 or GW702 when it contradicts itself or an earlier notice; GW703 when the request
     was cancelled, or was decided at the console and the call is of the agency's own system; GW719 when
-    its system issued it more than a day ahead.
+    its system issued it more than a day ahead, or before its case.
     """
     if witness is None:
         if is_result_without_application(hub, agency, said):
@@ -176,7 +177,8 @@ def apply_answer(
 
     `heard` is the answer and the signed reply that contained it. After CancelApplication an
     acknowledgment says only that the agency will answer: the application stands until it has. One of
-    NotifyClearance changes nothing. Raises GW719 for a notice that was issued more than a day ahead.
+    NotifyClearance changes nothing. Raises GW719 for a notice that was issued more than a day ahead, or
+    before its case.
     """
     _check_issue_time(hub, heard[0])
     if operation == CANCELLATION:
@@ -317,6 +319,7 @@ def _apply_notice(
     stored = notices.insert_notice(conn, _make_notice_row(request, notice), now, first=not request.noticed)
     if stored is None:
         return
+    check_issued_since(notice.issued_at, case.opened_at)
     decisions.insert_decisions(
         conn,
         [_make_decision_row(request, notice, one) for one in notice.decisions],

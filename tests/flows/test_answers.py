@@ -146,6 +146,18 @@ def test_a_notice_of_the_future_is_refused_because_it_would_hide_its_correction(
     assert story.request("KPTA").state == "DECIDED"
 
 
+def test_a_notice_from_before_its_case_is_refused_because_nothing_of_it_could_count(story: Story) -> None:
+    story.tick()
+    opened = story.case().opened_at
+    early = story.notice("KPTA", REJECTED, at=opened - timedelta(days=1, seconds=1))
+    number = story.number_of("KPTA")
+    assert refusal(story, "KPTA", AgencyCallback(early, number)) == ("GW719", "IssuedAt")
+    assert story.evidence("request", story.request("KPTA").id).count("notice") == 0
+    # A slow clock, and the first instant of the day before in another time zone, are believed.
+    story.hear("KPTA", story.notice("KPTA", at=opened - timedelta(days=1)))
+    assert story.request("KPTA").state == "DECIDED"
+
+
 def test_an_answer_of_the_future_strands_its_request(story: Story) -> None:
     story.say("KFDA", lambda _: story.notice("KFDA", at=story.clock() + timedelta(days=3650)))
     story.tick()

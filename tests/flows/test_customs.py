@@ -155,6 +155,12 @@ def test_a_clearance_of_the_future_is_refused(story: Story) -> None:
     assert clearance(story) == "CLEARED"
 
 
+def test_a_clearance_from_before_its_case_is_refused(story: Story) -> None:
+    approved(story)
+    refusal = refused(lambda: report(story, at=story.case().opened_at - timedelta(days=2)))
+    assert (refusal.problem.id, refusal.location, clearance(story)) == ("GW719", "IssuedAt", None)
+
+
 def test_clearance_is_told_to_the_applicant_and_to_the_agency_that_wants_it(story: Story) -> None:
     approved(story)
     before = len(story.soap.calls)

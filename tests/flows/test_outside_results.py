@@ -67,6 +67,12 @@ def test_a_result_of_the_future_is_refused(story: Story) -> None:
         assert not requirement_quantities.find_requirements(conn, ["2026-118"])
 
 
+def test_a_result_may_be_older_than_every_case(story: Story) -> None:
+    say(story, at=story.clock() - timedelta(days=4000))
+    with read_transaction(story.house.engine) as conn:
+        assert requirement_quantities.find_requirements(conn, ["2026-118"])
+
+
 def name(story: Story, case: str = "D1", quantity: str = "40", number: str = "2026-118") -> None:
     declare(story, case, (1, number, quantity, "KGM"))
 

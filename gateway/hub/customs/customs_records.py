@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import CustomsNotice, check_issue_time
+from gateway.cases import CustomsNotice, check_issue_time, check_issued_since
 from gateway.evidence import record_evidence
 from gateway.hub.customs.late_decisions import record_decisions_since
 from gateway.hub.outbox import enqueue_task
@@ -49,7 +49,7 @@ def record_customs_notice(
 
     `kind` is what its code means, `proof` the digest of the signed octets and who signed them, `delivery`
     our call that it answers. Raises GW702 when its number was used for other content, GW719 when it was
-    issued more than a day ahead.
+    issued more than a day ahead, or before its case.
     """
     check_issue_time(notice.issued_at, now)
     new = NewCustomsNotice(
@@ -64,6 +64,7 @@ def record_customs_notice(
     stored = customs_notices.insert_notice(conn, new, now)
     if stored is None:
         return False
+    check_issued_since(notice.issued_at, case.opened_at)
     events = _RESULTS if kind in _RESULTS else _ANSWERS
     known = customs_notices.list_by_case(conn, case.id)
     if find_leading_notice(known, frozenset(events)) == stored:
