@@ -44,8 +44,8 @@ ISSUE_TIME_WRONG = Problem(
     id="GW719",
     title="notice issued at an impossible time",
     meaning=(
-        "The time of issue of the notice is more than a day ahead, or more than a day before the case that it "
-        "is about. Nothing of it was stored."
+        "The time of issue of the notice is more than a day ahead, or more than a day before the case that "
+        "it is about. Nothing of it was stored."
     ),
     cause="A clock is wrong, or the time was written in another form than it says.",
     remedy="Correct the clock or the time, and send the notice again.",

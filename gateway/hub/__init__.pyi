@@ -63,7 +63,6 @@ from .held_cases import end_hold as end_hold
 from .held_cases import tell_hold as tell_hold
 from .hub import Hub as Hub
 from .hub_maintenance import maintain_hub as maintain_hub
-from .late_approvals import ask_after_withdrawal as ask_after_withdrawal
 from .need_policy import NeedPolicy as NeedPolicy
 from .notify import notify_applicant as notify_applicant
 from .officers import ActBegin as ActBegin
@@ -186,3 +185,4 @@ from .wiring import build_hub as build_hub
 from .wiring import build_hub_base as build_hub_base
 from .wiring import build_wire_limits as build_wire_limits
 from .wiring import get_current_time as get_current_time
+from .withdraw import ask_after_withdrawal as ask_after_withdrawal

@@ -1,9 +1,9 @@
 """What an agency approves after its case was withdrawn: it is asked to cancel that, too.
 
 The notice is stored in the transaction of `gateway.hub.reply`. When that has committed, the question
-is open and a task is queued. The task composes CancelApplication with the reason of the withdrawal, and
-queues it as the withdrawal itself does. The case stays WITHDRAWN. Until the agency has said that it
-cancels nothing, what it approved is no certificate that a declaration could use.
+is open and a task is queued, which asks as the withdrawal itself does (`gateway.hub.withdraw`). The
+case stays WITHDRAWN. Until the agency has said that it cancels nothing, what it approved is no
+certificate that a declaration could use.
 """
 
 from __future__ import annotations
@@ -14,27 +14,14 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import APPROVING, ChangeReason, select_current_decisions
-from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.cases import APPROVING, select_current_decisions
 from gateway.evidence import record_evidence
-from gateway.hub.cease_applications import queue_question
 from gateway.hub.completion import is_cancellation_open, make_standing_decisions
-from gateway.hub.forward import compose_cancellation_call
-from gateway.hub.hub import Hub
-from gateway.hub.outbox import FinishLease, enqueue_task
+from gateway.hub.outbox import enqueue_task
 from gateway.hub.requirement_ledger import offer_kept_certificates
-from gateway.store import (
-    StateEvent,
-    agency_requests,
-    cases,
-    decisions,
-    deliveries,
-    notices,
-    read_transaction,
-    write_transaction,
-)
+from gateway.store import StateEvent, agency_requests, decisions
 
-__all__ = ["ask_after_withdrawal", "settle_late_notice"]
+__all__ = ["settle_late_notice"]
 
 _ACTOR: Final = "reply"
 
@@ -70,25 +57,3 @@ def _list_approved(request: Row[Any], said: Iterable[Row[Any]]) -> set[tuple[int
     current = select_current_decisions(make_standing_decisions(said, {request.id: request.number}))
     approved = (one.decision for one in current if one.decision.decision in APPROVING)
     return {(one.item, one.law) for one in approved}
-
-
-def ask_after_withdrawal(hub: Hub, notice_id: int, finish: FinishLease) -> None:
-    """Queue the question whether an agency cancels what it approved in a notice after the withdrawal.
-
-    Nothing is asked where the question is answered already.
-    """
-    with read_transaction(hub.engine) as conn:
-        notice = notices.find_by_id(conn, notice_id)
-        request = agency_requests.find_by_id(conn, notice.request_id) if notice else None
-        case = cases.find_by_id(conn, request.case_id) if request else None
-    if request is None or case is None:
-        raise GatewayError(OUR_MISTAKE, f"the case of notice {notice_id} is gone")
-    reason = ChangeReason(**(case.detail or {})["withdrawal"])
-    call = compose_cancellation_call(hub, request, reason)
-    with write_transaction(hub.engine, "withdraw.asked") as conn:
-        cases.lock_case(conn, case.id)
-        row = agency_requests.find_by_id(conn, request.id)
-        if row is not None and is_cancellation_open(row):
-            earlier = deliveries.list_by_request(conn, case.id, row.id)
-            queue_question(conn, row, call, (f"notice:{notice_id}", earlier), hub.clock())
-        finish(conn)

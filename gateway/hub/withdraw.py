@@ -16,10 +16,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gateway.cases import read_change_reason
+from gateway.cases import ChangeReason, read_change_reason
+from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.case_progress import move_case
-from gateway.hub.cease_applications import cancel_request
+from gateway.hub.cease_applications import cancel_request, queue_question
+from gateway.hub.completion import is_cancellation_open
 from gateway.hub.forward import ComposedCall, compose_cancellation_call
 from gateway.hub.held_cases import cancel_hold
 from gateway.hub.hub import Hub
@@ -29,17 +31,21 @@ from gateway.hub.open_cases import (
     find_named_case,
     list_cancellable_requests,
 )
+from gateway.hub.outbox import FinishLease
 from gateway.hub.partial_release import check_nothing_released
 from gateway.hub.processed_submission import ProcessedSubmission, StoredSubmission
 from gateway.store import (
     StateEvent,
     agency_requests,
     cases,
+    deliveries,
     messages,
+    notices,
     read_transaction,
+    write_transaction,
 )
 
-__all__ = ["compose_cancellations", "withdraw_case"]
+__all__ = ["ask_after_withdrawal", "compose_cancellations", "withdraw_case"]
 
 _ACTOR = "admit"
 
@@ -93,3 +99,25 @@ def withdraw_case(
     if not any(told.values()):
         move_case(conn, intake.units, cases.lock_case(conn, case.id), reason.code, now)
     return True
+
+
+def ask_after_withdrawal(hub: Hub, notice_id: int, finish: FinishLease) -> None:
+    """Queue the question whether an agency cancels what it approved in a notice after the withdrawal.
+
+    Nothing is asked where the question is answered already.
+    """
+    with read_transaction(hub.engine) as conn:
+        notice = notices.find_by_id(conn, notice_id)
+        request = agency_requests.find_by_id(conn, notice.request_id) if notice else None
+        case = cases.find_by_id(conn, request.case_id) if request else None
+    if request is None or case is None:
+        raise GatewayError(OUR_MISTAKE, f"the case of notice {notice_id} is gone")
+    reason = ChangeReason(**(case.detail or {})["withdrawal"])
+    call = compose_cancellation_call(hub, request, reason)
+    with write_transaction(hub.engine, "withdraw.asked") as conn:
+        cases.lock_case(conn, case.id)
+        row = agency_requests.find_by_id(conn, request.id)
+        if row is not None and is_cancellation_open(row):
+            earlier = deliveries.list_by_request(conn, case.id, row.id)
+            queue_question(conn, row, call, (f"notice:{notice_id}", earlier), hub.clock())
+        finish(conn)

@@ -137,7 +137,7 @@ def test_a_certificate_lapses_after_the_last_day_that_it_states(
         story.tick()
         more, item = {"application": story.number_of("KFDA")}, 2
     window = Window(story)
-    first = valid_until(certificate((item, "100", ""), at="20261120170000", **more), "20271231")
+    first = valid_until(certificate((item, "100", ""), at="20261119180000", **more), "20271231")
     second = valid_until(certificate((item, "100", ""), at="20261120180000", **more), "20261121")
     for one in (second, first) if turned else (first, second):
         assert b"DeliverNoticeResponse" in window.call("KFDA", "DeliverNotice", one)
