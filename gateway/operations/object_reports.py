@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
@@ -22,7 +23,6 @@ from gateway.store import (
     agency_requests,
     cases,
     customs_notices,
-    decisions,
     deliveries,
     fragment_groups,
     mapping_bundles,
@@ -59,21 +59,18 @@ def find_case(conn: Connection, text: str) -> Row[Any] | None:
 def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     """Return a case with its requests, notices, decisions, requirements, fees, deliveries, evidence."""
     # Who only looks a case up loads nothing of what a report needs.
+    from gateway.operations.case_decisions import describe_decisions
     from gateway.operations.fee_report import describe_case_fees
     from gateway.operations.release_report import describe_releases
     from gateway.operations.requirement_report import describe_case_results
 
     asked = agency_requests.list_by_case(conn, case.id)
-    names = {row.id: row.number for row in asked}
     return dict(case._mapping) | {
         "properties": read_message_properties(conn, case.message),
         "mappings": _describe_mappings(conn, case, asked),
         "requests": [dict(row._mapping) for row in asked],
         "notices": [dict(row._mapping) for one in asked for row in notices.list_by_request(conn, one.id)],
-        "decisions": [
-            dict(row._mapping) | {"request": names[row.request_id]}
-            for row in decisions.list_by_case(conn, case.id)
-        ],
+        "decisions": describe_decisions(conn, case, asked),
         "requirements": [
             dict(row._mapping) for row in requirement_quantities.list_uses_of_case(conn, case.id)
         ],
@@ -118,6 +115,13 @@ def _list_used_requirements(conn: Connection, case_id: int) -> list[dict[str, An
     return [dict(row._mapping) for row in requirement_quantities.list_uses_of_case(conn, case_id)]
 
 
+#: What a party has signed, by the kind of evidence that tells it.
+_SIGNED: Final = defaultdict(
+    lambda: "submission",
+    {"amended": "amendment", "supplemented": "supplement", "withdrawal": "withdrawal"},
+)
+
+
 def list_admitted_signers(evidence: list[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the signer of each submission of a case, and the way in which it was admitted."""
     for one in evidence:
@@ -125,7 +129,8 @@ def list_admitted_signers(evidence: list[Mapping[str, Any]]) -> Iterator[str]:
         way = data.get("admitted")
         if way:
             levels = f" as {', '.join(way['levels'])}" if way.get("levels") else ""
-            yield f"signed by {data['signer']}, admitted by {way['mode']}{levels}: {way['source']}"
+            what = f"{_SIGNED[one['kind']]} signed by {data['signer']}"
+            yield f"{what}, admitted by {way['mode']}{levels}: {way['source']}"
 
 
 def find_message(conn: Connection, name: str) -> Row[Any] | None:

@@ -126,16 +126,26 @@ def _print_case_report(report: dict[str, Any]) -> None:
         print(f"  {request['number']}  {request['agency']} {request['document']}  {request['state']}")
     for line in (*_list_custody_lines(report), *_list_fee_lines(report["fees"])):
         print(f"  {line}")
-    for decision in report["decisions"]:
-        past = "  (superseded)" if decision["superseded_by"] else ""
-        what = f"{decision['decision']} {decision['number'] or ''}{past}"
-        print(f"  item {decision['item']} law {decision['law']}: {what}")
-    for line in _list_customs_lines(report["customs"]):
+    for line in (*_list_decision_lines(report), *_list_customs_lines(report["customs"])):
         print(f"  {line}")
     _print_used_requirements(report)
     for delivery in report["deliveries"]:
         for line in list_delivery_lines(delivery, with_attempts=bool(delivery["problem"])):
             print(f"  {line}")
+
+
+def _list_decision_lines(report: dict[str, Any]) -> Iterator[str]:
+    """Yield each decision with why it does not count, and those of the parent that count for a child."""
+    for one in report["decisions"]:
+        why = one["no_effect"] or ""
+        marked = f"  (does not count: {why})" if why not in ("", "superseded") else f"  ({why})"
+        yield f"{_describe_decision(one)}{marked if why else ''}"
+    for one in report["inherited"]:
+        yield f"{_describe_decision(one)}  (by {one['agency']} for case {one['parent']})"
+
+
+def _describe_decision(one: dict[str, Any]) -> str:
+    return f"item {one['item']} law {one['law']}: {one['decision']} {one['number'] or ''}".rstrip()
 
 
 def _list_state_lines(report: dict[str, Any]) -> Iterator[str]:

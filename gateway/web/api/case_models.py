@@ -235,6 +235,18 @@ class TakenItem(AnswerModel):
     unit: str | None = None
 
 
+class InheritedDecision(AnswerModel):
+    """A decision on an application of the parent that counts for a child declaration."""
+
+    item: int
+    law: str
+    decision: str
+    number: str | None = None
+    agency: str
+    document: str
+    parent: str = Field(description="The case number of the parent.")
+
+
 class RemovedItem(AnswerModel):
     """An item that an amendment took out of the declaration, and why."""
 
@@ -266,6 +278,9 @@ class Case(CaseSummary):
     )
     stays: list[ItemRest] = Field(description="What is left of each item of which something has left.")
     taken: list[TakenItem] = Field(description="Of a child declaration: what it holds of its parent.")
+    inherited: list[InheritedDecision] = Field(
+        description="Of a child declaration: the decisions of its parent that count for it."
+    )
     removed: list[RemovedItem] = Field(description="The items that amendments took out of the declaration.")
     awaited: list[str] = Field(description="Numbers that the declaration names and no agency has said yet.")
     custody: list[Custody] = Field(description="Who has the next move, since when and until when.")
@@ -284,6 +299,9 @@ class Decision(AnswerModel):
     conditions: list[str]
     notice: str
     issued_at: datetime
+    counts: bool = Field(
+        description="False when its application was cancelled, or when it approves what was withdrawn."
+    )
 
 
 class Application(AnswerModel):

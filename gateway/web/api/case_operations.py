@@ -12,6 +12,7 @@ from gateway.operations import (
     describe_case_fees,
     describe_case_results,
     describe_releases,
+    explain_no_effect,
     read_custody_times,
 )
 from gateway.store import (
@@ -49,6 +50,7 @@ from gateway.web.api.case_models import (
     FeeMove,
     FindingView,
     HeldCase,
+    InheritedDecision,
     ItemRelease,
     ItemRest,
     MissingDocument,
@@ -156,6 +158,7 @@ def _read_moves(moved: dict[str, Any]) -> dict[str, Any]:
         "released": [read(ItemRelease, one) for one in moved["released"]],
         "stays": [read(ItemRest, one) for one in moved["stays"] if one["measure"]],
         "taken": [read(TakenItem, one) for one in moved["taken"]],
+        "inherited": [InheritedDecision(**one) for one in moved["inherited"]],
         "removed": [read(RemovedItem, one) for one in moved["removed"]],
     }
 
@@ -199,8 +202,10 @@ def _list_applications(call: ApiCall) -> ApiAnswer:
         case = _find_case(conn, call)
         rows = agency_requests.list_by_case(conn, case.id)
         decided: dict[int, list[Decision]] = {}
+        asked = {row.id: row for row in rows}
         for one in decisions.list_current_decisions(conn, case.id):
-            decided.setdefault(one.request_id, []).append(_read_decision(one))
+            counts = explain_no_effect(case, asked[one.request_id], one) is None
+            decided.setdefault(one.request_id, []).append(_read_decision(one, counts=counts))
     return ApiAnswer(
         ApplicationList(
             applications=[
@@ -222,7 +227,7 @@ def _list_applications(call: ApiCall) -> ApiAnswer:
     )
 
 
-def _read_decision(row: Row[Any]) -> Decision:
+def _read_decision(row: Row[Any], *, counts: bool) -> Decision:
     return Decision(
         item=row.item,
         law=row.law,
@@ -234,6 +239,7 @@ def _read_decision(row: Row[Any]) -> Decision:
         conditions=list(row.conditions),
         notice=row.notice_no,
         issued_at=row.issued_at,
+        counts=counts,
     )
 
 

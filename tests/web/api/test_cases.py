@@ -85,6 +85,11 @@ def test_a_case_is_filed_and_followed_to_its_result(story: Story, broker: Client
     assert broker.get(f"messages/{made['message_id']}/document").data == result.data
     applications = broker.get(f"cases/{number}/applications").json["applications"]
     assert {one["decisions"][0]["decision"] for one in applications} == {"APPROVED"}
+    assert {one["decisions"][0]["counts"] for one in applications} == {True}
+    story.hear("KFDA", Notice("KFDA-G01", story.clock(), "G01", ()))
+    applications = broker.get(f"cases/{number}/applications").json["applications"]
+    counts = {one["agency"]: one["decisions"][0]["counts"] for one in applications}
+    assert counts == {"KPTA": True, "KFDA": False, "NPQS": True}
     kinds = [one["kind"] for one in broker.get(f"cases/{number}/evidence").json["records"]]
     assert {"filed", "admitted", "notice", "decided", "NRS", "closed"} <= set(kinds)
 
@@ -331,8 +336,10 @@ def test_a_case_shows_what_has_left_what_stays_and_what_was_removed(story: Story
     }  # fmt: skip
     (removed,) = case["removed"]
     assert (removed["item"], removed["refused"]) == (2, True)
-    taken = broker.get(f"cases/{child}").json["taken"]
-    assert [(one["item"], one["parent"]) for one in taken] == [(1, parent)] * 2
+    shown = broker.get(f"cases/{child}").json
+    assert [(one["item"], one["parent"]) for one in shown["taken"]] == [(1, parent)] * 2
+    (inherited,) = shown["inherited"]
+    assert (inherited["decision"], inherited["agency"], inherited["parent"]) == ("APPROVED", "KPTA", parent)
     told = [
         (one["type"], one["case"], "state" in one) for one in broker.get("events?limit=500").json["events"]
     ]

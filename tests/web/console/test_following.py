@@ -276,4 +276,14 @@ def test_what_has_left_what_stays_and_what_was_removed_is_shown(story: Story, br
     assert f'left by case <a href="/console/cases/{child}">' in page
     assert "Item 1: 400 KGM stay" in page
     assert "Item 2 was removed from the declaration (an agency had refused it): 17" in page
-    assert f'taken from case <a href="/console/cases/{parent}">' in broker.get(f"/console/cases/{child}").text
+    page = broker.get(f"/console/cases/{child}").text
+    assert f'taken from case <a href="/console/cases/{parent}">' in page
+    assert f'decided in case <a href="/console/cases/{parent}">' in page
+
+
+def test_a_decision_of_a_cancelled_application_does_not_count(story: Story, broker: Browser) -> None:
+    number = submit(story)
+    story.decide("KFDA")
+    story.hear("KFDA", Notice("KFDA-G01", story.clock(), "G01", ()))
+    page = broker.get(f"/console/cases/{number}").text
+    assert "<s>Approved</s> does not count: the application is cancelled" in page

@@ -14,7 +14,7 @@ from gateway.cases import CaseCustody, CustodyHolder, CustomsReason, find_case_c
 from gateway.errors import PROBLEMS, GatewayError, Problem
 from gateway.harmonize import MappingBundle, find_fields_at
 from gateway.hub import read_stored_notice
-from gateway.operations import describe_releases
+from gateway.operations import describe_releases, explain_no_effect
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import agency_requests, customs_notices, decisions, fees, messages, notices, transitions
 from gateway.web.console.console_services import ConsoleServices
@@ -72,11 +72,15 @@ class NoticeView:
 
 @dataclass(frozen=True, slots=True)
 class DecisionView:
-    """A decision of an agency on one item; `past` when a later one took its place."""
+    """A decision of an agency on one item; `past` when a later one took its place.
+
+    `no_effect` says why it does not count, where nothing took its place.
+    """
 
     row: Any
     words: StateWords
     past: bool
+    no_effect: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,13 @@ class CaseView:
         """Return the applications for which the applicant must do something."""
         return tuple(one for one in self.applications if one.is_asked)
 
+    @property
+    def inherited(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the decisions of the parent that count for the case, each with its words."""
+        return tuple(
+            {**one, "words": describe_decision(one["decision"])} for one in self.moves.get("inherited", ())
+        )
+
 
 def read_case_view(conn: Connection, services: ConsoleServices, case: Row[Any]) -> CaseView:
     """Return what the page of a case shows."""
@@ -225,11 +236,19 @@ class _CaseReader:
             waits="" if custody is None else describe_custody(custody, self._bundle),
             notices=tuple(self._list_notices(row, said)),
             decisions=tuple(
-                DecisionView(one, describe_decision(one.decision), one.superseded_by is not None)
+                self._read_decision(row, one)
                 for one in sorted(said, key=lambda one: (one.item, one.law, one.id))
             ),
             fees=tuple(_read_fee(one) for one in fees.list_by_request(self._conn, row.id)),
         )
+
+    def _read_decision(self, request: Row[Any], said: Row[Any]) -> DecisionView:
+        past = said.superseded_by is not None
+        why = None if past else explain_no_effect(self._case, request, said)
+        if why is not None:
+            cancelled = request.state == "CANCELLED"
+            why = translate("the application is cancelled" if cancelled else "the declaration is withdrawn")
+        return DecisionView(said, describe_decision(said.decision), past, why or "")
 
     def _list_notices(self, request: Row[Any], said: Sequence[Row[Any]]) -> Iterator[NoticeView]:
         statements = {
