@@ -52,7 +52,8 @@ class InvariantMember:
     `per` is application or item; `groups` are the asked groups around it, the outermost
     first; `asked` is true for a field of the document, false for a common meaning; `several`
     is true where the field itself may have several values; `measured` is the kind of its
-    unit: unit, currency or empty.
+    unit: unit, currency or empty.  `units` are the units or currencies that a value may have,
+    None where it may have any.
     """
 
     name: str
@@ -62,6 +63,12 @@ class InvariantMember:
     groups: tuple[str, ...] = ()
     several: bool = False
     measured: str = ""
+    units: tuple[str, ...] | None = ()
+
+    @property
+    def has_several_units(self) -> bool:
+        """Return whether two values may have different units or currencies."""
+        return bool(self.measured) and (self.units is None or len(self.units) > 1)
 
 
 #: Returns the member of a name at the place of the invariant; raises `UnclearError` for an unknown name.
@@ -168,10 +175,32 @@ def _translate_comparison(
 
 
 def _require_same_unit(left: _ComparisonSide, right: _ComparisonSide) -> dict[str, str]:
-    """Return ``when_same`` where both sides have a unit or currency, so that unlike ones are not compared."""
-    kind = left.factors[-1].measured if left.factors else ""
-    both = bool(kind) and bool(right.factors) and right.factors[0].measured == kind
-    return {"when_same": kind} if both else {}
+    """Return ``when_same`` where both sides have a unit or currency, so that unlike ones are not compared.
+
+    Raise `UnclearError` where one side has no unit and the other may have several, and where
+    both never have the same.
+    """
+    last = left.factors[-1]
+    other = right.factors[0] if right.factors else None
+    if other is None or last.measured != other.measured:
+        # One amount may be compared with a number in any currency; zero is zero in each unit.
+        is_clear = not left.summed and (last.measured == "currency" or not float(right.number or 1))
+        for member in filter(None, (last, other)):
+            if member.has_several_units and not is_clear:
+                raise UnclearError(_describe_ambiguity(member, right.number or "the other side"))
+        return {}
+    if last.units and other.units and not set(last.units) & set(other.units):
+        units = (", ".join(one.units or ()) for one in (last, other))
+        told = " and ".join(f"{one.name} ({text})" for one, text in zip((last, other), units, strict=True))
+        raise UnclearError(f"{told} never have the same {last.measured}, so it would never be checked")
+    alike = len(last.units or ()) == 1 and last.units == other.units
+    return {"when_same": last.measured} if last.measured and not alike else {}
+
+
+def _describe_ambiguity(member: InvariantMember, bound: str) -> str:
+    kind = {"unit": "units", "currency": "currencies"}[member.measured]
+    units = f"one of several {kind} ({', '.join(member.units)})" if member.units else f"any of the {kind}"
+    return f"{member.name} may be in {units}, and {bound} has none: give the field one {member.measured}"
 
 
 def _order_factors(left: _ComparisonSide, right: _ComparisonSide) -> _ComparisonSide:

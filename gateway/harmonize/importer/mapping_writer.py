@@ -356,9 +356,24 @@ def _write_clause(
     form.count_one("invariants")
     number = form.counts["invariants"]
     form.clauses[f"rule_{number}"] = (mark, clause)
+    comment = _note_same_unit(form, name, check, (clause, mark))
     labels = (place.ko, place.en) if place is not None else (form.paper.ko, form.paper.en)
     words = {"ko": f"{labels[0]}: {clause}", "en": f"{labels[1]}: {clause}"}
-    return [f"  - {write_flow({'id': f'rule_{number}', **check, **words})}"]
+    return [*comment, f"  - {write_flow({'id': f'rule_{number}', **check, **words})}"]
+
+
+def _note_same_unit(
+    form: DocumentForm, name: str, check: Mapping[str, Any], said: tuple[str, SourceMark]
+) -> list[str]:
+    """Return a comment on a check that compares only values of one unit or currency; note it as work."""
+    kind = check.get("when_same")
+    if kind is None:
+        return []
+    (clause, mark), units = said, {"unit": "units", "currency": "currencies"}[kind]
+    shown = shorten_text(clause, _SHOWN)
+    text = f"the invariant {shown!r} is not checked where the {units} differ (when_same: {kind})"
+    form.note_unfinished(name, "units", f"{text}; {mark}")
+    return write_comment(f"{name or 'document'}: {text}", "  ")
 
 
 def _make_check(
@@ -388,10 +403,20 @@ def _find_member(
             tuple(one.name for one in found.groups),
         )
         measured = _MEASURED.get(found.source.type, "")
-        return InvariantMember(found.name, kind, per, True, around, found.max_occurrences > 1, measured)
+        several, units = found.max_occurrences > 1, _list_units(found)
+        return InvariantMember(found.name, kind, per, True, around, several, measured, units)
     if found.per not in ("header", "item"):
         raise UnclearError(f"{found.name} repeats")
     kind = "number" if found.type in ("integer", "decimal", "amount", "measure") else found.type
     used.append(found)
     per = "item" if found.per == "item" else "application"
-    return InvariantMember(found.name, kind, per, False, (), found.many, _MEASURED.get(found.type, ""))
+    measured = _MEASURED.get(found.type, "")
+    return InvariantMember(found.name, kind, per, False, (), found.many, measured, None)
+
+
+def _list_units(asked: ImportedField) -> tuple[str, ...] | None:
+    """Return the units or currencies that a field may have, None for any."""
+    source = asked.source
+    if source.type in ("quantity", "measure"):
+        return source.units or ("C62",)
+    return None if asked.spec.get("currencies") == "iso4217" else source.currencies

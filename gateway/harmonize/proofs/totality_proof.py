@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 
 from gateway.errors import VALUE_DOES_NOT_FIT
-from gateway.harmonize.language import ConversionError, DocumentMapping, Repetition, TargetElement
+from gateway.harmonize.language import (
+    ConversionError,
+    DocumentCheck,
+    DocumentMapping,
+    Repetition,
+    TargetElement,
+)
 from gateway.harmonize.proofs.document_lines import ProofLine, list_conditions, list_containers, list_lines
 from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombinationsError, Valuation
 from gateway.harmonize.proofs.proof_report import ProofFindings
 from gateway.harmonize.proofs.read_scope import find_attribute_source, list_value_reads
 from gateway.harmonize.proofs.value_conversion import convert_value, list_settings
-from gateway.harmonize.types import Condition, UniqueField
+from gateway.harmonize.types import CommonMeaning, Condition, UniqueField
 
 __all__ = ["prove_totality"]
 
 _MOST_CODES = 5_000
+_MOST_SHOWN = 9
 _NUMBERS = ("decimal", "integer")
 
 
@@ -43,7 +51,33 @@ def prove_totality(document: DocumentMapping) -> ProofFindings:
             _check_repetition_bounds(target, target.each, findings)
     for line in lines:
         _check_value_sizes(line, findings)
+    for check in document.checks:
+        _check_compared_units(check, findings)
     return findings
+
+
+def _check_compared_units(check: DocumentCheck, findings: ProofFindings) -> None:
+    """Report a comparison whose number has no unit where values may have several, and one of unlike units."""
+    left, bound = check.factors[-1], check.bound
+    if not isinstance(left, UniqueField) or left.attribute is None or bound is None:
+        return
+    findings.checked += 1
+    units = ", ".join(left.units[:_MOST_SHOWN])
+    if not isinstance(bound, str) and bound.attribute is not None:
+        # A common meaning may have any unit.
+        if isinstance(bound, UniqueField) and not set(left.units) & set(bound.units):
+            message = f"{left.name} and {bound.name} never have the same unit, so they are never compared"
+            findings.add_finding(
+                check.mark, check.id, message, f"{units} and {', '.join(bound.units[:_MOST_SHOWN])}"
+            )
+    elif left.type != "amount" and len(left.units) > 1 and not _is_zero(bound):
+        message = f"{left.name} may be in one of several units, and what it is compared with has none"
+        findings.add_finding(check.mark, check.id, message, units)
+
+
+def _is_zero(bound: str | UniqueField | CommonMeaning) -> bool:
+    """Return whether a bound is the number zero, which is the same in each unit."""
+    return isinstance(bound, str) and not Decimal(bound)
 
 
 def _list_combinations(

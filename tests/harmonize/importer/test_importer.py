@@ -349,3 +349,27 @@ def test_a_broken_inventory_is_refused_with_its_line_or_loads(seed: int) -> None
     except GatewayError as error:
         refused = str(error)
     assert not refused or re.search(r" at broken\.yaml:[0-9]+$", refused)
+
+
+def test_an_import_says_where_a_check_compares_only_values_of_one_unit() -> None:
+    fields = "{name: a, name_ko: 가, type: measure, level: item, units: [KGM, LTR]}"
+    other = "{name: b, name_ko: 나, type: measure, level: header, units: [KGM, LTR]}"
+    rules = "[sum(a) <= b, sum(a) <= 16000]"
+    found = imported(START + f"  unique: [{fields}, {other}]\n  invariants: {rules}\n  law_codes: ['55']\n")
+    said = [(one.kind, one.text) for one in found.findings]
+    assert said == [
+        (
+            "units",
+            "the invariant 'sum(a) <= b' is not checked where the units differ (when_same: unit); "
+            "inventory.yaml:7",
+        ),
+        (
+            "invariant",
+            "the invariant 'sum(a) <= 16000' cannot be read (a may be in one of several units (KGM, LTR), "
+            "and 16000 has none: give the field one unit): it is not checked; inventory.yaml:7",
+        ),
+    ]
+    text = found.files["agencies/O/D.yaml"].decode()
+    assert (
+        "  # to finish: document: the invariant 'sum(a) <= b' is not checked where the units differ" in text
+    )

@@ -24,7 +24,11 @@ MEMBERS = {
     "plates": InvariantMember("plates", "text", "application", True, several=True),
     "paper": InvariantMember("paper", "attachment", "application", True),
     "total": InvariantMember("invoice.amount", "number", "application", False, measured="currency"),
-    "net": InvariantMember("item.net_mass", "number", "item", False, measured="unit"),
+    "net": InvariantMember("item.net_mass", "number", "item", False, measured="unit", units=None),
+    "mixed": InvariantMember("mixed", "number", "item", True, measured="unit", units=("KGM", "GRM")),
+    "kilos": InvariantMember("kilos", "number", "item", True, measured="unit", units=("KGM",)),
+    "litres": InvariantMember("litres", "number", "item", True, measured="unit", units=("LTR",)),
+    "any": InvariantMember("any", "number", "item", True, measured="currency", units=None),
 }
 
 
@@ -147,3 +151,39 @@ def test_a_product_of_another_kind_is_told(text: str) -> None:
 
 def test_clauses_are_divided() -> None:
     assert split_clauses("sum(pct) ~= 100; a <= 0.02 and b > 1") == ["sum(pct) ~= 100", "a <= 0.02", "b > 1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("mixed > 0", None),
+        ("any >= 1", None),
+        ("kilos <= 16000", None),
+        ("sum(kilos) <= kilos", None),
+        ("sum(mixed) <= mixed", "unit"),
+        ("sum(mixed) <= kilos", "unit"),
+        ("kilos <= net", "unit"),
+        ("any <= price", "currency"),
+    ],
+)
+def test_values_of_one_unit_are_compared(text: str, same: str | None) -> None:
+    assert translate_clause(text, find, ()).get("when_same") == same
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sum(mixed) <= 16000", r"mixed may be in one of several units \(KGM, GRM\), and 16000 has none"),
+        ("mixed <= 16000", r"give the field one unit"),
+        ("sum(mixed) > 0", r"mixed may be in one of several units"),
+        ("sum(mixed) <= count", r"and the other side has none"),
+        ("count <= mixed", r"mixed may be in one of several units"),
+        ("net <= 1000", r"item\.net_mass may be in any of the units, and 1000 has none"),
+        ("sum(any) <= 1000", r"any may be in any of the currencies, and 1000 has none: .* one currency"),
+        ("sum(mixed) <= litres", r"mixed \(KGM, GRM\) and litres \(LTR\) never have the same unit"),
+        ("kilos <= litres", "never have the same unit, so it would never be checked"),
+    ],
+)
+def test_a_comparison_without_a_common_unit_is_refused(text: str, words: str) -> None:
+    with pytest.raises(UnclearError, match=words):
+        translate_clause(text, find, ())

@@ -122,3 +122,36 @@ def test_a_submission_that_cannot_be_drawn(tmp_path: Path) -> None:
     folder = plant(tmp_path, ("reads:\n", f"checks:\n{checks}reads:\n"))
     found = breaches(folder, "totality", samples=8)
     assert any("cannot be drawn" in one.message or "can be drawn" in one.message for one in found)
+
+
+CHECK = "checks:\n  - {{id: limit, per: item, {}, ko: 한도, en: Limit}}\nreads:\n"
+ADDED = """  price: {type: amount, currencies: money, decimals: 3, req: M, per: item, means: plant.price, ko: 단가, en: Price}
+  most: {type: quantity, unit: %s, req: M, per: item, means: plant.most, ko: 최대, en: Most}
+"""
+PRICE = ADDED.splitlines(keepends=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("check", "unit", "message"),
+    [
+        ('sum: {ask: weight}, at_most: "16000"', "EA", "weight may be in one of several units"),
+        ('compare: {left: weight, at_most: "16000"}', "EA", "weight may be in one of several units"),
+        ("sum: {ask: weight}, at_most: item.number", "EA", "weight may be in one of several units"),
+        ("sum: {ask: weight}, at_most: most, when_same: unit", "LTR", "weight and most never have the same"),
+        ("sum: {ask: weight}, at_most: most, when_same: unit", "KGM", ""),
+        ('compare: {left: weight, more_than: "0"}', "EA", ""),
+        ('sum: {ask: most}, at_most: "16000"', "EA", ""),
+        ('compare: {left: price, at_least: "1"}', "EA", ""),
+    ],
+)
+def test_a_comparison_must_have_a_unit(tmp_path: Path, check: str, unit: str, message: str) -> None:
+    more = "        - Number: {common: item.number}\n"
+    folder = plant(
+        tmp_path,
+        (PRICE, ADDED % unit),
+        (more, more + '        - Most: {ask: most, unit: "@unit"}\n'),
+        ("reads:\n", CHECK.format(check)),
+    )
+    found = breaches(folder, "totality")
+    assert [one.message[: len(message)] for one in found] == ([message] if message else [])
+    assert all(one.mark.line == line_of(tmp_path, "id: limit") for one in found)
