@@ -103,6 +103,21 @@ def test_a_sample_of_a_notice_is_read(name: str, tmp_path: Path, capsys: pytest.
     assert json.loads(capsys.readouterr().out)["notice"] == name
 
 
+def test_a_sample_of_a_certificate_has_a_unit_and_a_document(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    units, path = set(), tmp_path / "n.xml"
+    for seed in range(8):
+        assert main(["map", "sample", "CERTIFICATE", "--seed", str(seed)]) == 0
+        path.write_text(capsys.readouterr().out, encoding="utf-8")
+        assert main(["map", "read", str(path), "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["document"] in load_bundle(get_data_folder("mappings")).documents
+        units |= {one["unit"] for one in told["facts"] if one["name"] == "certified.quantity"}
+    assert units - {None, ""} <= {"KGM", "LTR", "C62"}
+    assert len(units) > 1
+
+
 @pytest.mark.parametrize("form", ["json", "fixed"])
 def test_a_notice_in_the_form_of_an_organisation_is_read_as_its_xml(
     notice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str

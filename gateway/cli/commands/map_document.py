@@ -249,7 +249,8 @@ def _draw_random_notice(bundle: MappingBundle, name: str, seed: str) -> str:
     """Return a valid random notice, about an application for a document that it may answer."""
     notice = bundle.notices.notices[name]
     answered = [one for one in bundle.documents.values() if one.answers.allows_notice(notice)]
-    document = next((one for one in answered if find_type_code(one) is not None), None)
+    coded = next((one for one in answered if find_type_code(one) is not None), None)
+    document = coded or next(iter(answered), None)
     root, _ = draw_notice(notice, bundle.notices, seed, document)
     etree.indent(root)
     return etree.tostring(root, encoding="unicode") + "\n"

@@ -73,8 +73,11 @@ def find_notice_mapping(root: etree._Element, notices: NoticeCatalog) -> NoticeM
 
 
 def find_document_mapping(code: str | None, documents: Iterable[DocumentMapping]) -> DocumentMapping | None:
-    """Return the document whose requests have the TypeCode `code`, None where none or several have it."""
-    found = [document for document in documents if code is not None and find_type_code(document) == code]
+    """Return the document with the type code `code`, None where none or several have it.
+
+    The type code is the TypeCode of its requests, or its id where they have none.
+    """
+    found = [one for one in documents if code is not None and (find_type_code(one) or one.id) == code]
     return found[0] if len(found) == 1 else None
 
 

@@ -32,6 +32,8 @@ __all__ = ["draw_notice"]
 
 _TRIES: Final = 400
 _MOST: Final = 3
+_CURRENCIES: Final = ("KRW", "USD", "EUR")
+_UNITS: Final = ("KGM", "LTR", "C62")
 
 
 @dataclass(slots=True)
@@ -127,8 +129,8 @@ def _draw_line(maker: _NoticeSample, line: NoticeLine) -> tuple[str, str]:
         number = str(maker.draws.draw_number(0 if maker.notice.role == "rejection" else 1, 999))
         return number, maker.ids.format_item_identifier(number)
     if line.kind is not None and line.kind.type == "document" and maker.document is not None:
-        code = find_type_code(maker.document)
-        if code is not None:
+        code = find_type_code(maker.document) or maker.document.id
+        if line.shape.find_violation(code) is None:
             return code, code
     for _ in range(_TRIES):
         value = _draw_value(maker, line)
@@ -278,6 +280,6 @@ def _write_attribute(
         value = maker.draws.choose_one(tuple(one.via.codes.to or {}))
         element.set(one.name, (one.via.codes.to or {})[value])
         return value
-    text = maker.draws.choose_one(("KRW", "USD", "KGM"))
+    text = maker.draws.choose_one(_CURRENCIES if "currency" in one.name.lower() else _UNITS)
     element.set(one.name, text)
     return text
