@@ -2,6 +2,7 @@ from .goods_items import DeclaredGoods as DeclaredGoods
 from .goods_items import GoodsItem as GoodsItem
 from .goods_items import read_declared_goods as read_declared_goods
 from .law_book import KnownDocument as KnownDocument
+from .law_book import Law as Law
 from .law_book import LawBook as LawBook
 from .law_book import read_law_book as read_law_book
 from .need_differences import NeedDifference as NeedDifference

@@ -54,3 +54,26 @@ def test_nothing_changes_between_a_folder_and_itself(capsys: pytest.CaptureFixtu
 def test_what_is_not_there_is_misuse(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["map", "diff", *words]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_law_is_told_in_words(folders: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    laws = [
+        "law,ko,en,disclaimers\n01,약사법,Pharmaceutical Act,\n02,마약법,,\n",
+        "law,ko,en,disclaimers\n01,약사법,Drugs Act,A\n64,임업법,Forestry Act,\n",
+    ]
+    for folder, text in zip(folders, laws, strict=True):
+        needs = Path(folder) / "needs"
+        needs.mkdir()
+        (needs / "laws.csv").write_text(text, encoding="utf-8")
+        (needs / "choices.csv").write_text("law,direction,hs,documents,reason\n", encoding="utf-8")
+    told = [
+        "law 01 (Drugs Act) changes: en Pharmaceutical Act becomes Drugs Act; disclaimers ABCZ becomes A",
+        "law 64 (Forestry Act) is new",
+        "law 02 (마약법) is gone",
+    ]
+    assert main(["map", "diff", *folders]) == 1
+    assert capsys.readouterr().out.splitlines()[1:4] == told
+    assert main(["map", "diff", *folders, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["laws"] == told
+    assert main(["map", "diff", *folders, "--document", "TINY"]) == 1
+    assert "law 64" not in capsys.readouterr().out

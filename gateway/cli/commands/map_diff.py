@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import date
 from importlib.resources.abc import Traversable
@@ -17,6 +17,8 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import BundleChange, compare_bundles, load_bundle
 from gateway.hub import read_mapping_files
+from gateway.needs import Law, load_need_rules
+from gateway.share import get_data_folder
 
 __all__ = ["compare_folders", "date_sentence", "print_changes"]
 
@@ -35,18 +37,42 @@ def compare_folders(arguments: Arguments) -> int:
     if document is not None and document not in {*old.documents, *new.documents}:
         raise GatewayError(MISUSE, f"neither folder has the document {document}", "--document")
     changes = [one for one in compare_bundles(old, new) if document is None or one.document == document]
+    laws = [] if document is not None else list(_compare_laws(*(_read_laws(place) for place in places)))
     files = _list_changed_files(*(read_mapping_files(place) for place in places))
     if arguments.json:
         told = [asdict(one) | {"sentence": date_sentence(one, arguments.start)} for one in changes]
-        print_json({"before": old.digest, "after": new.digest, "changes": told, "files": files})
+        print_json({"before": old.digest, "after": new.digest, "changes": told, "laws": laws, "files": files})
     else:
         print_changes(changes, arguments.start)
+        for sentence in laws:
+            print(sentence)
         _print_counts(changes, files)
     return 1 if changes or (files and document is None) else 0
 
 
 def _find_folder(named: Path) -> Traversable:
     return find_mappings(None if str(named) == "shipped" else named)
+
+
+def _read_laws(place: Traversable) -> Mapping[str, Law]:
+    """Return the laws of a folder by code; a folder without rules of need has the shipped ones."""
+    own = place.joinpath("needs", "laws.csv").is_file()
+    return load_need_rules(place if own else get_data_folder("mappings"), ()).book.laws
+
+
+def _compare_laws(before: Mapping[str, Law], after: Mapping[str, Law]) -> Iterator[str]:
+    """Yield a sentence on each law that is new, gone or another."""
+    for code, law in after.items():
+        old = before.get(code)
+        if old is None:
+            yield f"law {code} ({law.name}) is new"
+        elif old != law:
+            told = ((key, getattr(old, key), getattr(law, key)) for key in ("ko", "en", "disclaimers"))
+            words = (f"{key} {a or 'none'} becomes {b or 'none'}" for key, a, b in told if a != b)
+            yield f"law {code} ({law.name}) changes: {'; '.join(words)}"
+    for code, law in before.items():
+        if code not in after:
+            yield f"law {code} ({law.name}) is gone"
 
 
 def _list_changed_files(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> list[str]:
