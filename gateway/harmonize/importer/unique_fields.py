@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, Final
 
 from gateway.harmonize.importer.code_list_choice import ImportedLists, describe_missing_labels
@@ -23,6 +24,7 @@ _MIME: Final = ("application/pdf",)
 _NUMBERS: Final = ("quantity", "measure", "amount")
 _NO_CONDITION: Final = "conditional in the source without a condition"
 _RESERVED: Final = {"Item"}
+_ORDERS: Final = ("at_least", "at_most", "more_than", "less_than")
 # The most characters of a condition or pattern in messages and notes.
 _SHOWN: Final = 160
 
@@ -334,7 +336,34 @@ def _make_condition(
         form.note_unfinished(name, "condition", f"optional with the condition {shown!r}: which is meant?")
         return None
     form.count_one("conditions")
+    for compared in sorted(set(_list_compared_names(condition))):
+        if units := _describe_units(form, compared):
+            text = f"the condition {shown!r} compares the number of {compared} whatever its unit: {units}"
+            form.note_unfinished(name, "units", text)
     return condition
+
+
+def _list_compared_names(condition: Mapping[str, Any]) -> Iterator[str]:
+    """Yield each name that a condition compares with a number other than zero."""
+    for key, test in condition.items():
+        if key in ("all", "any"):
+            for part in test:
+                yield from _list_compared_names(part)
+        elif key == "not":
+            yield from _list_compared_names(test)
+        elif any(operator in _ORDERS and Decimal(number) for operator, number in test.items()):
+            yield key
+
+
+def _describe_units(form: DocumentForm, name: str) -> str:
+    """Return the units or currencies of a number where it may have several, else an empty text."""
+    asked = next((one for one in form.list_fields() if one.name == name), None)
+    if asked is not None:
+        units = asked.source.units if asked.source.type != "amount" else asked.source.currencies
+        several = len(units) > 1 or asked.spec.get("currencies") == "iso4217"
+        return (", ".join(units) or "any currency") if several else ""
+    known = form.meanings.find_by_name(name)
+    return {"measure": "any unit", "amount": "any currency"}.get(known.type, "") if known else ""
 
 
 def _find_subject(

@@ -373,3 +373,30 @@ def test_an_import_says_where_a_check_compares_only_values_of_one_unit() -> None
     assert (
         "  # to finish: document: the invariant 'sum(a) <= b' is not checked where the units differ" in text
     )
+
+
+def test_a_condition_that_ignores_units_is_told() -> None:
+    fields = [
+        "{name: mass, name_ko: 가, type: measure, level: item, units: [KGM, GRM]}",
+        "{name: fee, name_ko: 나, type: amount, level: item}",
+        "{name: pct, name_ko: 다, type: measure, level: item, unit: P1}",
+        *(
+            f"{{name: f{number}, name_ko: 라, type: date, level: item, req: C, condition: '{text}'}}"
+            for number, text in enumerate(
+                [
+                    "mass > 25 or not (fee >= 5)",
+                    "mass > 0",
+                    "pct > 5%",
+                    "mass is present",
+                    "item.net_mass < 7",
+                ]
+            )
+        ),
+    ]
+    found = imported(START + f"  law_codes: ['55']\n  unique: [{', '.join(fields)}]\n")
+    said = [(one.field, one.kind, one.text.partition("compares ")[2]) for one in found.findings]
+    assert said == [
+        ("f0", "units", "the number of fee whatever its unit: any currency"),
+        ("f0", "units", "the number of mass whatever its unit: KGM, GRM"),
+        ("f4", "units", "the number of item.net_mass whatever its unit: any unit"),
+    ]
