@@ -39,6 +39,7 @@ from .customs_notices import CustomsCode as CustomsCode
 from .customs_notices import CustomsNotice as CustomsNotice
 from .customs_notices import CustomsReason as CustomsReason
 from .customs_notices import PartnerAnswer as PartnerAnswer
+from .customs_notices import check_clearance_direction as check_clearance_direction
 from .customs_notices import check_customs_code as check_customs_code
 from .customs_notices import find_late_code as find_late_code
 from .customs_notices import read_customs_codes as read_customs_codes

@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.cases.agency_notices import AgencyAnswer
 from gateway.cases.code_tables import open_code_table
-from gateway.errors import CODE_UNKNOWN, MAPPING_WRONG, GatewayError
+from gateway.errors import CODE_UNKNOWN, MAPPING_WRONG, RULE_BROKEN, GatewayError
 
 __all__ = [
     "ClearedItem",
@@ -22,6 +22,7 @@ __all__ = [
     "CustomsNotice",
     "CustomsReason",
     "PartnerAnswer",
+    "check_clearance_direction",
     "check_customs_code",
     "find_late_code",
     "read_customs_codes",
@@ -33,6 +34,9 @@ RESULTS: Final = frozenset({"cleared", "refused", "cancelled"})
 #: The code under which customs is told that an agency decided after clearance.
 LATE: Final = "late"
 _COLUMNS: Final = ("code", "name", "kind", "status")
+#: A column that tables of earlier mappings do not have.
+_DIRECTION: Final = "direction"
+_DIRECTIONS: Final = ("", "import", "export")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +83,28 @@ class CustomsCall:
 
 @dataclass(frozen=True, slots=True)
 class CustomsCode:
-    """One code: its name, what it means, and the requirement status that it gives (may be empty)."""
+    """One code: its name, what it means, and the requirement status that it gives (may be empty).
+
+    `direction` says of which declarations it is a result, import or export; empty: of all.
+    """
 
     code: str
     name: str
     kind: str
     status: str
+    direction: str = ""
 
 
 def read_customs_codes(table: str, name: str = "customs-code.csv") -> Mapping[str, CustomsCode]:
-    """Read the table of codes (CSV with the header code, name, kind, status).
+    """Read the table of codes (CSV with the header code, name, kind, status, and perhaps direction).
 
-    Raise GW502 with the line for a missing column, a code that stands twice, and an unknown kind; and
-    for a table without exactly one code of the kind `late`.
+    Raise GW502 with the line for a missing column, a code that stands twice, and an unknown kind or
+    direction; and for a table without exactly one code of the kind `late`.
     """
     rows = open_code_table(table, _COLUMNS, name)
     found: dict[str, CustomsCode] = {}
     for row in rows:
-        code = CustomsCode(*((row[column] or "") for column in _COLUMNS))
+        code = CustomsCode(*((row.get(column) or "") for column in (*_COLUMNS, _DIRECTION)))
         fault = _find_fault(code, found)
         if fault:
             detail = f"customs code {code.code[:20]!r}: {fault}"
@@ -115,6 +123,8 @@ def _find_fault(code: CustomsCode, earlier: Mapping[str, CustomsCode]) -> str:
     known = ANSWERS | RESULTS | {LATE}
     if code.kind not in known:
         return f"kind is one of {', '.join(sorted(known))}, not {code.kind[:40]!r}"
+    if code.direction not in _DIRECTIONS:
+        return f"direction is import or export, or empty, not {code.direction[:40]!r}"
     return ""
 
 
@@ -131,6 +141,24 @@ def check_customs_code(notice: CustomsNotice, codes: Mapping[str, CustomsCode], 
             what = "is unknown" if known is None else f"means: {known.name}"
             raise GatewayError(CODE_UNKNOWN, f"customs' code {code[:20]!r} {what}", "ResultCode")
     return codes[notice.code].kind
+
+
+def check_clearance_direction(
+    notice: CustomsNotice, codes: Mapping[str, CustomsCode], direction: str | None
+) -> None:
+    """Raise GW404 for a result of imports about an export declaration, or the other way round.
+
+    `direction` is that of the declaration; None where its type does not say it.
+    """
+    for place, code in (("ResultCode", notice.code), *_list_item_codes(notice)):
+        known = codes[code]
+        if direction is not None and known.direction not in ("", direction):
+            detail = f"code {code} means: {known.name}; the declaration is an {direction} declaration"
+            raise GatewayError(RULE_BROKEN, detail, place)
+
+
+def _list_item_codes(notice: CustomsNotice) -> list[tuple[str, str]]:
+    return [(f"Item[{position}]/ResultCode", one.code) for position, one in enumerate(notice.items, 1)]
 
 
 def find_late_code(codes: Mapping[str, CustomsCode]) -> str:

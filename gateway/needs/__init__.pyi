@@ -1,5 +1,6 @@
 from .goods_items import DeclaredGoods as DeclaredGoods
 from .goods_items import GoodsItem as GoodsItem
+from .goods_items import find_declared_direction as find_declared_direction
 from .goods_items import read_declared_goods as read_declared_goods
 from .law_book import KnownDocument as KnownDocument
 from .law_book import Law as Law

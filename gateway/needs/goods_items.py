@@ -14,7 +14,7 @@ from lxml import etree
 
 from gateway.wire import WCO_DEC, WCO_MD, read_leaf_text
 
-__all__ = ["DeclaredGoods", "GoodsItem", "read_declared_goods"]
+__all__ = ["DeclaredGoods", "GoodsItem", "find_declared_direction", "read_declared_goods"]
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 _MD: Final = f"{{{WCO_MD}}}"
@@ -57,13 +57,14 @@ def read_declared_goods(declaration: etree._Element) -> DeclaredGoods:
     country = None if shell is None else _read_text(shell, f"{_MD}ResponsibleCountryCode")
     path = f"{_DEC}GoodsShipment/{_DEC}GovernmentAgencyGoodsItem"
     return DeclaredGoods(
-        _find_direction(_read_text(declaration, f"{_DEC}TypeCode")),
+        find_declared_direction(_read_text(declaration, f"{_DEC}TypeCode")),
         country if country and _COUNTRY.fullmatch(country) else None,
         tuple(_read_item(element, n) for n, element in enumerate(declaration.findall(path), 1)),
     )
 
 
-def _find_direction(type_code: str) -> str | None:
+def find_declared_direction(type_code: str) -> str | None:
+    """Return the direction of a declaration by its type code (import or export); None for another one."""
     return _DIRECTIONS.get(type_code) or _DIRECTIONS.get(type_code[:2].upper())
 
 

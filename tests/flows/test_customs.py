@@ -28,7 +28,7 @@ from gateway.hub.event_feed import describe_event
 from gateway.state_machines import CLEARANCE
 from gateway.store import StateEvent, cases, customs_notices, events
 from gateway.store.engine import read_transaction, write_transaction
-from tests.flows.craft import withdrawal
+from tests.flows.craft import all_of, text, withdrawal, without_applications
 from tests.flows.test_amendments import amendment
 from tests.kit.kills import die_at
 from tests.kit.rows import open_refused_case
@@ -152,6 +152,25 @@ def test_a_clearance_of_the_future_is_refused(story: Story) -> None:
     refusal = refused(lambda: report(story, at=ahead))
     assert (refusal.problem.id, refusal.location, clearance(story)) == ("GW719", "IssuedAt", None)
     report(story)
+    assert clearance(story) == "CLEARED"
+
+
+def test_an_export_clearance_is_no_result_of_an_import(story: Story) -> None:
+    approved(story)
+    refusal = refused(lambda: report(story, "5GA"))
+    assert (refusal.problem.id, refusal.location, clearance(story)) == ("GW404", "ResultCode", None)
+    assert "export clearance result: cleared; the declaration is an import declaration" in str(refusal)
+    refusal = refused(lambda: report(story, "5EC", items=(ClearedItem(1, "5EC"), ClearedItem(2, "5GA"))))
+    assert (refusal.problem.id, refusal.location) == ("GW404", "Item[2]/ResultCode")
+
+
+def test_an_import_clearance_is_no_result_of_an_export(engine: Engine) -> None:
+    story = Story(engine)
+    change = all_of(without_applications, text(".//{*}Declaration/{*}TypeCode", "EXA"))
+    story.submit(story.submission(change), attach=False)
+    story.tick()
+    assert refused(lambda: report(story, "5EC")).problem.id == "GW404"
+    report(story, "5GA")
     assert clearance(story) == "CLEARED"
 
 
@@ -279,7 +298,7 @@ def test_what_customs_may_not_say_changes_nothing(story: Story) -> None:
         assert found.location
     assert clearance(story) is None
     report(story)
-    assert refused(lambda: report(story, "5GA")).problem is DECISION_CONFLICT
+    assert refused(lambda: report(story, "03")).problem is DECISION_CONFLICT
     assert clearance(story) == "CLEARED"
 
 

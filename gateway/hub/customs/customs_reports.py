@@ -13,7 +13,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import CustomsCall, CustomsNotice, PartnerAnswer, SignedReply, check_customs_code
+from gateway.cases import (
+    CustomsCall,
+    CustomsNotice,
+    PartnerAnswer,
+    SignedReply,
+    check_clearance_direction,
+    check_customs_code,
+)
 from gateway.errors import REPLY_UNMATCHED, RULE_BROKEN, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import case_closing
@@ -21,6 +28,7 @@ from gateway.hub.customs.customs_records import record_customs_notice
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CUSTOMS, FinishLease
 from gateway.hub.reply import describe_signer
+from gateway.needs import find_declared_direction
 from gateway.store import DeliveryLease, cases, deliveries, payloads, write_transaction
 
 __all__ = ["apply_customs_answer", "apply_customs_call"]
@@ -53,13 +61,17 @@ def apply_customs_call(hub: Hub, said: CustomsCall, spoken: SignedReply, *, clea
     """Apply a notice that customs sent in a call of its own; return the case number.
 
     With `clears` it says how clearance ended, otherwise it answers what customs was told. Raises GW701
-    for a case that customs was told nothing of, GW403 and GW404 for what the notice may not say, GW702
+    for a case that customs was told nothing of, GW403 and GW404 for what the notice may not say (also the
+    result of an import about an export declaration, and the other way round), GW702
     for a notice number that was used for something else.
     """
     kind = check_customs_code(said.notice, hub.rules.customs_codes, clears=clears)
     with write_transaction(hub.engine, "customs.call") as conn:
         case = cases.lock_case(conn, _find_case(conn, said).id)
         _check_items(case, said.notice)
+        if clears:
+            direction = find_declared_direction(case.document)
+            check_clearance_direction(said.notice, hub.rules.customs_codes, direction)
         now = hub.clock()
         kept = payloads.store_payload(conn, spoken.envelope, now)
         _record_call(conn, hub, case, (said.notice, kind), (kept, spoken), now)
