@@ -242,7 +242,7 @@ FEE_WRONG = Problem(
     ),
     remedy="Correct the notice and send it with a new number. KRW has no decimals, EUR has two.",
     soap="Client",
-    http=400,
+    http=422,
 )
 
 PAYMENT_REFUSED = Problem(

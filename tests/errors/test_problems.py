@@ -151,3 +151,10 @@ def test_an_error_without_detail_says_its_title():
 def test_a_problem_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         errors.NO_ROOM.title = "plenty of room"
+
+
+@pytest.mark.parametrize("problem", EVERY)
+def test_a_fault_has_another_status_than_500_only_for_what_http_itself_says(problem):
+    """SOAP 1.1 §6.2; a body that cannot be read, and a hub that is busy, have a status of their own."""
+    own = {400, 413, 415} if problem.id < "GW200" else set()
+    assert problem.soap is None or problem.http not in {400, 413, 415} - own
