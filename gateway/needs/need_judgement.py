@@ -172,6 +172,8 @@ class _Judging:
         self._day = day
         self._needed: set[tuple[int, str]] = set()
         self._outside: dict[str, list[int]] = {}
+        #: Items of which it is not known what they need.
+        self._unknown: set[int] = set()
 
     def judge_goods(
         self, goods: DeclaredGoods, filed: Sequence[FiledDocument], disclaimers: Sequence[StatedDisclaimer]
@@ -196,6 +198,7 @@ class _Judging:
         stated: dict[tuple[int, str], StatedDisclaimer],
     ) -> None:
         if not item.hs:
+            self._unknown.add(item.number)
             words = f"item {item.number} has no tariff code in digits, so its needs are not known"
             self._add_finding(DOCUMENT_PERHAPS_NEEDED, words, item.pointer)
         query = GoodsQuery(item.hs, self._direction, self._day, item.origin, None, country)
@@ -232,7 +235,8 @@ class _Judging:
         """Tell each application that no need asks for, where the tables know one of its laws."""
         for one in filed:
             regulated = any(self._index.is_regulated(law, self._direction, self._day) for law in one.laws)
-            items = [number for number in one.items if (number, one.document) not in self._needed]
+            known = (number for number in one.items if number not in self._unknown)
+            items = [number for number in known if (number, one.document) not in self._needed]
             if regulated and items:
                 numbers = ", ".join(str(number) for number in items[:20])
                 words = f"no rule of need asks {one.document} for item {numbers}; the application is sent on"

@@ -74,6 +74,22 @@ def test_a_shorter_code_is_possible_with_a_warning(capsys: Output) -> None:
     assert {one["certainty"] for one in foreign["needs"]} == {"possible"}
 
 
+def test_a_code_that_does_not_exist_is_told(capsys: Output) -> None:
+    """No need is no answer then: a declaration with it is refused, or warned of."""
+    words = ("--date", "2026-11-22", "--hs")
+    for code in ("9999999999", "0000000000", "00"):
+        told = ask(capsys, *words, code)
+        assert (told["needs"], told["warnings"][0]["id"]) == ([], "GW403")
+        assert told["warnings"][0]["message"].startswith(f"The HS code is of no chapter: '{code}'")
+        assert told["warnings"][0]["message"].endswith("a declaration with it is refused")
+    (first, *_) = ask(capsys, *words, "0301999999")["warnings"]
+    assert "The HS code is not in HS 2022" not in first["message"]
+    (first, *_) = ask(capsys, *words, "0309999999")["warnings"]
+    assert first["message"].startswith("The HS code is not in HS 2022: ")
+    assert main(["rules", "ask", "--direction", "import", *words, "9999999999"]) == 0
+    assert "warning: The HS code is of no chapter" in capsys.readouterr().out
+
+
 def test_before_its_first_day_a_table_says_nothing(capsys: Output) -> None:
     told = ask(capsys, "--hs", "3002904000", "--date", "2016-01-31")
     assert told["needs"] == []

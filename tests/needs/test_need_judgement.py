@@ -75,6 +75,15 @@ def test_an_application_for_another_item_answers_nothing() -> None:
     assert found.findings[2].pointer == "APP[1]"
 
 
+def test_of_an_item_without_a_code_no_application_is_superfluous() -> None:
+    """What it needs is not known, so neither is that it needs nothing."""
+    found = judge((1, ""), filed=[("ONE-IMP", ("01",), (1,))])
+    assert [one[0] for one in told(found)] == ["GW510"]
+    both = judge((1, ""), (2, "9999990000"), filed=[("ONE-IMP", ("01",), (1, 2))])
+    assert [one[0] for one in told(both)] == ["GW510", "GW511"]
+    assert "for item 2;" in both.findings[1].text
+
+
 def test_what_may_be_missing_and_what_is_not_mandatory_only_warns() -> None:
     assert told(judge((1, "030111"))) == [("GW510", "42A/67A[1]/68A[1]", False)] * 3
     assert told(judge((1, "0401110000"))) == [("GW510", "42A/67A[1]/68A[1]", False)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ from gateway.cli.need_rules import (
 from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.shared_options import FILE, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import DOCUMENT_INVALID, DOCUMENT_PERHAPS_NEEDED, GatewayError
+from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, DOCUMENT_PERHAPS_NEEDED, GatewayError
 from gateway.hub import judge_document_needs, load_shipped_rules
 from gateway.needs import (
     DocumentNeed,
@@ -42,6 +42,8 @@ __all__ = ["ask_rules", "check_needs", "compare_need_tables"]
 
 _HS: Final = re.compile(r"[0-9]{2}(?:[0-9]{2}){0,4}")
 _FULL: Final = 10
+#: The meaning of the declaration that holds the tariff code of an item.
+_TARIFF_CODE: Final = "item.hs"
 _INTERNATIONAL: Final = 6
 
 
@@ -92,7 +94,8 @@ def ask_rules(arguments: Arguments) -> int:
         arguments.hs, arguments.direction, day, arguments.origin, arguments.use, arguments.country
     )
     needs = asked.index.find_needs(query)
-    warnings = _list_query_warnings(asked, query, needs)
+    warnings = [_describe_warning(one) for one in _list_query_warnings(asked, query, needs)]
+    warnings = [*_list_code_warnings(asked, query.hs), *warnings]
     book = asked.index.book
     if arguments.json:
         print_json(
@@ -104,7 +107,7 @@ def ask_rules(arguments: Arguments) -> int:
                 "country": query.country,
                 "date": day.isoformat(),
                 "needs": [describe_need(one, book) for one in needs],
-                "warnings": [{"id": DOCUMENT_PERHAPS_NEEDED.id, "message": one} for one in warnings],
+                "warnings": warnings,
                 "tables": [one.label for one in asked.index.list_tables(day)],
             }
         )
@@ -113,9 +116,20 @@ def ask_rules(arguments: Arguments) -> int:
         print(format_need(one, book))
     if not needs:
         print_sentence("No rule of need asks a document for these goods.")
-    for words in warnings:
-        print(f"warning: {words}")
+    for warning in warnings:
+        print(f"warning: {warning['message']}")
     return 0
+
+
+def _list_code_warnings(asked: AskedRules, hs: str) -> Iterator[dict[str, Any]]:
+    """Yield that no goods have a tariff code, by the rules on declarations that look it up in a table."""
+    for rule in asked.bundle.rules:
+        if rule.kind == "listed" and rule.meaning.name == _TARIFF_CODE and len(hs) >= rule.first:
+            words = rule.find_violation(hs)
+            if words is not None:
+                refused = "; a declaration with it is refused" if rule.is_error else ""
+                yield {"id": CODE_UNKNOWN.id, "message": f"{rule.en}: {words}{refused}"}
+                return
 
 
 def _list_query_warnings(asked: AskedRules, query: GoodsQuery, needs: Iterable[DocumentNeed]) -> list[str]:
