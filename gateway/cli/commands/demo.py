@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import signal
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,9 @@ _ASKED: Final = "INFORMATION_REQUIRED"
 #: Outcomes after which customs may release goods.
 _RELEASED: Final = ("APPROVED", "PARTIAL")
 _ENDED: Final = ("CLOSED", "REFUSED", "WITHDRAWN")
+#: The operation that brings an application to its agency.
+_APPLIES: Final = "SubmitApplication"
+_STATUS: Final = re.compile(r"<StatusCode>([A-Z0-9]+)</StatusCode>")
 _INTERRUPTED: Final = threading.Event()
 
 Say = Callable[[str], None]
@@ -304,8 +308,7 @@ class _Story:
         for agency in self._cast.agencies:
             self._report_agency_news(agency)
         for row in self._read_journal_news(self._stage.partner("customs") / "log" / "effects.jsonl"):
-            code = f"pending code {row['code']}" if row["code"] else "declaration registered"
-            self._say(f"hub -> customs: {row['effect']}: {code}, {len(row['requirements'])} requirements")
+            self._say(f"hub -> customs: {row['effect']}{_describe_customs_effect(row)}")
         for row in self._read_journal_news(self._stage.partner("broker") / "log" / "messages.jsonl"):
             self._received.append(row)
             self._take_broker_message(row)
@@ -315,9 +318,9 @@ class _Story:
         for row in self._read_journal_news(place / "effects.jsonl"):
             items = ", ".join(str(item) for item in row["items"])
             words = f"{row['document']} {row['application']}, item {items}" if items else row["application"]
-            answer = "notice" if "<Notice>" in row["answer"] else "acknowledged"
-            answer = "decision" if "<Decision>" in row["answer"] else answer
-            self._say(f"hub -> {code}: {row['effect']} {words}; {code} {agency['says']}: {answer}")
+            # What an agency intends concerns the application; to another call it only answers.
+            plan = f"{code} {agency['says']}" if row["effect"] == _APPLIES else code
+            self._say(f"hub -> {code}: {row['effect']} {words}; {plan}: {_describe_answer(row['answer'])}")
         for row in self._read_journal_news(place / "calls.jsonl"):
             self._say(
                 f"{code} -> hub: {row['operation']}: HTTP {row['status']}, answer verified: {row['verified']}"
@@ -329,6 +332,8 @@ class _Story:
             self._say(f"broker <- hub: {row['action']} NOT VERIFIED: {said['problem']}")
         elif row["action"] == "Result":
             self._say(f"broker <- hub: Result {said['case_number']}: {said['outcome']}, signatures verified")
+            for line in _list_result_lines(said) if self._plan.title else ():
+                self._say(f"  {line}")
         elif "missing" in said:
             documents = ", ".join(" or ".join(one["documents"]) for one in said["missing"])
             words = f"the case is held until {said['until']}, {documents} is missing"
@@ -429,7 +434,7 @@ class _Story:
             f"the problems in the result are not {sorted(self._plan.problems)}": set(report.result_problems)
             == self._plan.problems,
             "the ledger does not account for all values of the submission": report.ledger["unaccounted"] == 0,
-            "the broker was not told what is missing": self._is_told_of_hold() or not self._plan.without,
+            "the broker was not told what is missing": self._is_told_of_hold() or not self._plan.needs,
             "a notice is not verified": all(row["said"]["verified"] for row in self._received),
             "the case has not ended": self._read_case_state()
             == ("WITHDRAWN" if report.outcome == "WITHDRAWN" else "CLOSED"),
@@ -450,6 +455,30 @@ class _Story:
             for row in read_journal(place / "calls.jsonl"):
                 if not row["verified"]:
                     yield f"{name} got a wrong answer: {row['problem']}"
+
+
+def _describe_customs_effect(row: Mapping[str, Any]) -> str:
+    """Return what customs was told: the pending code, and with 19 how many requirements are met."""
+    if not row["code"]:
+        return ""
+    count = len(row["requirements"])
+    return f": pending code {row['code']}" + (f", {count} requirements" if count else "")
+
+
+def _describe_answer(answer: str) -> str:
+    """Return what an agency answered to a call: a decision, a notice with its status code, or its receipt."""
+    if "<Decision>" in answer:
+        return "decision"
+    status = _STATUS.search(answer)
+    return f"notice {status[1]}" if status else "acknowledged"
+
+
+def _list_result_lines(said: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the decisions and the problems of a Result."""
+    for one in said.get("decisions", ()):
+        yield f"item {one['item']}  {one['organisation']}  {one['decision']}  {one['number'] or ''}".rstrip()
+    for one in said.get("problems", ()):
+        yield f"{one['id']} {one['text']}"
 
 
 def _count_leaf_fates(content: bytes) -> dict[str, int]:
