@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,7 +26,9 @@ from gateway.delivery.attempt_outcome import (
 )
 from gateway.delivery.delivery_agent import DeliveryAgent, FailedDelivery
 from gateway.delivery.failure_log import FailureLog
+from gateway.delivery.lane_claims import FollowUps, LaneClaims
 from gateway.delivery.recurring_schedule import RecurringSchedule
+from gateway.delivery.worker_places import WorkerPlaces
 from gateway.errors import ATTEMPTS_USED_UP, OUR_MISTAKE, PUT_ASIDE, GatewayError
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
@@ -35,10 +37,9 @@ from gateway.store import (
     DeliveryLease,
     InsufficientStorageError,
     delivery_leases,
-    lanes,
     make_attempt_outcome,
     read_transaction,
-    run_claim,
+    take_follow_ups,
     write_transaction,
 )
 from gateway.store import delivery_maintenance as upkeep
@@ -91,13 +92,13 @@ class DeliveryWorker:
         self._clock = clock
         self._name = name
         self._pace = pace
-        self._free = threading.Semaphore(pace.threads)
+        self._places = WorkerPlaces(pace.threads)
+        self._claims = LaneClaims(engine, clock, name, pace.lease, self._places)
         self._done = threading.Event()
-        self._held: Counter[str] = Counter()
-        self._counting = threading.Lock()
-        self._turn = 0
         self._pause = pace.poll
-        self._suspecting = False
+        self._claiming = True
+        #: The threads that follow-ups are handed to, while this worker may claim.
+        self._followed: ReaderThreads | None = None
         #: Attempts that have ended but are not yet in the database, for lack of space.
         self._told = FailureLog(engine, clock)
         self._unstored: deque[tuple[DeliveryLease, GatewayError]] = deque()
@@ -108,12 +109,19 @@ class DeliveryWorker:
             keeper = start_maintenance_thread(self.run_maintenance, self._pace.upkeep, stop)
             while not stop.is_set():
                 leases = self._claim_deliveries()
-                for lease in leases:
-                    threads.submit_work(partial(self._run_attempt, lease))
+                self._followed = threads if self._claiming else None
+                self._submit_attempts(threads, leases)
                 if not leases:
                     self._done.wait(self._pause)
                     self._done.clear()
+            self._followed = None
             keeper.join()
+            # What an attempt has claimed meanwhile is handed to a thread, which must still be there.
+            self._places.wait_until_free()
+
+    def _submit_attempts(self, threads: ReaderThreads, leases: Sequence[DeliveryLease]) -> None:
+        for lease in leases:
+            threads.submit_work(partial(self._run_attempt, lease))
 
     def run_once(self) -> int:
         """Claim what is due now, attempt it in this thread, and return the number of deliveries."""
@@ -122,16 +130,16 @@ class DeliveryWorker:
             self._run_attempt(lease)
         return len(leases)
 
-    def _claim_deliveries(self) -> list[DeliveryLease]:
-        """Claim from each lane in turn, so that the backlog of one lane does not delay another."""
-        room = self._reserve_threads()
-        if not room:
-            return []
-        leases: list[DeliveryLease] = []
-        self._pause = self._pace.poll
+    def _claim_deliveries(self) -> Sequence[DeliveryLease]:
+        """Claim as many due deliveries as places are free."""
+        leases: Sequence[DeliveryLease] = ()
+        if not self._places.count_free():
+            return leases
+        self._pause, self._claiming = self._pace.poll, False
         try:
             if self._find_drain() is None:
-                leases = self._claim_from_lanes(room)
+                leases = self._claims.claim_due()
+                self._claiming = True
             else:
                 self._pause = max(_NO_ROOM_PAUSE, self._pace.poll)
         except GatewayError as problem:
@@ -140,68 +148,14 @@ class DeliveryWorker:
                 _log.warning("nothing can be claimed: %s", problem)
         except Exception:
             _log.exception("nothing can be claimed")
-        self._release_threads(room - len(leases))
-        with self._counting:
-            self._held.update(lease.lane for lease in leases)
-            self._suspecting = self._suspecting or any(lease.lost for lease in leases)
         return leases
 
-    def _claim_from_lanes(self, room: int) -> list[DeliveryLease]:
-        now = self._clock()
-
-        def find_due_lanes(conn: Connection) -> list[lanes.DueLane]:
-            found = lanes.list_due_lanes(conn, now)
-            return [lane for lane in found if self._count_lane_slots(lane.name) > 0]
-
-        def claim_due(conn: Connection, due: Sequence[lanes.DueLane]) -> list[DeliveryLease]:
-            return self._claim_due(conn, due, room, now)
-
-        return run_claim(self._engine, "delivery.claim", find_due_lanes, claim_due) or []
-
-    def _claim_due(
-        self, conn: Connection, due: Sequence[lanes.DueLane], room: int, now: datetime
-    ) -> list[DeliveryLease]:
-        leases: list[DeliveryLease] = []
-        until, share = now + self._pace.lease, max(1, room // len(due))
-        # None while one is held here.
-        suspects = [] if self._suspecting else [lane for lane in due if lane.suspected]
-        for lane in self._rotate_lanes(suspects) if suspects else ():
-            # The worker may die from it: one at a time, so that the cause is known.
-            leases += delivery_leases.claim_deliveries(
-                conn, lane.name, self._name, now, until, suspects=True, known=lane
-            )
-            if leases:
-                break
-        for lane in self._rotate_lanes(due):
-            most = min(share, room - len(leases), self._count_lane_slots(lane.name))
-            if most > 0:
-                leases += delivery_leases.claim_deliveries(
-                    conn, lane.name, self._name, now, until, limit=most, known=lane
-                )
-        return leases
-
-    def _rotate_lanes(self, due: Sequence[lanes.DueLane]) -> Sequence[lanes.DueLane]:
-        """Return the lanes, each time starting with another one."""
-        self._turn += 1
-        first = self._turn % len(due)
-        return [*due[first:], *due[:first]]
-
-    def _count_lane_slots(self, lane: str) -> int:
-        """Return how many more deliveries of a lane may be held: one destination gets half the threads."""
-        if lane == lanes.LOCAL:
-            return self._pace.threads
-        with self._counting:
-            return max(1, self._pace.threads // 2) - self._held[lane]
-
-    def _reserve_threads(self) -> int:
-        taken = 0
-        while taken < self._pace.threads and self._free.acquire(blocking=False):
-            taken += 1
-        return taken
-
-    def _release_threads(self, places: int) -> None:
-        if places > 0:
-            self._free.release(places)
+    def _claim_follow_ups(self, conn: Connection, names: Sequence[str]) -> FollowUps | None:
+        """Claim what a transaction of an attempt has queued, as far as this worker begins it at once."""
+        threads = self._followed
+        if threads is None:
+            return None
+        return self._claims.claim_follow_ups(conn, names, partial(self._submit_attempts, threads))
 
     def _run_attempt(self, lease: DeliveryLease) -> None:
         try:
@@ -215,18 +169,14 @@ class DeliveryWorker:
             _log.exception("delivery %d failed by a mistake of ours", lease.id)
             self._handle_failed_attempt(lease, GatewayError(OUR_MISTAKE, type(mistake).__name__))
         finally:
-            with self._counting:
-                if lease.lost:
-                    self._suspecting = False
-                self._held[lease.lane] -= 1
-                if not self._held[lease.lane]:
-                    del self._held[lease.lane]
-            self._release_threads(1)
+            self._claims.note_end(lease)
+            self._places.end_delivery(lease.lane)
             self._done.set()
 
     def _call_agent(self, lease: DeliveryLease) -> None:
         kill_at_failpoint("delivery", lease.agent, "begun")
-        self._agents[lease.agent].attempt_delivery(lease)
+        with take_follow_ups(self._engine, self._claim_follow_ups):
+            self._agents[lease.agent].attempt_delivery(lease)
         self._told.report_success(lease)
 
     def _get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:

@@ -125,6 +125,7 @@ from .fees import NewFee as NewFee
 from .fees import NewMovement as NewMovement
 from .fetched_lists import NewFetchedList as NewFetchedList
 from .first_acts import begin_next_transaction as begin_next_transaction
+from .follow_ups import take_follow_ups as take_follow_ups
 from .fragment_groups import NewGroup as NewGroup
 from .group_commit import run_in_group_commit as run_in_group_commit
 from .item_releases import NewItemRelease as NewItemRelease

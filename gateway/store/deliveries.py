@@ -14,6 +14,7 @@ from gateway.store import lanes, transitions
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
 from gateway.store.state_rollup import sum_states
 from gateway.store.tables import deliveries
+from gateway.store.transaction_rows import note_due_lane
 from gateway.store.transitions import StateEvent
 
 __all__ = [
@@ -81,7 +82,10 @@ def enqueue_delivery(conn: Connection, delivery: NewDelivery, at: datetime) -> i
     if row["lane"] != lanes.LOCAL:
         lanes.ensure_lanes(conn, row["lane"])
     stored = _INSERT.insert_one(conn, row)
-    return None if stored is None else int(stored.id)
+    if stored is None:
+        return None
+    _note_if_due(conn, row, at)
+    return int(stored.id)
 
 
 def enqueue_deliveries(conn: Connection, new: Sequence[NewDelivery], at: datetime) -> tuple[int | None, ...]:
@@ -91,8 +95,16 @@ def enqueue_deliveries(conn: Connection, new: Sequence[NewDelivery], at: datetim
         return ()
     lanes.ensure_lanes(conn, *(row["lane"] for row in rows if row["lane"] != lanes.LOCAL))
     stored = _INSERT.insert_keyed(conn, rows, "dedupe_key")
+    for row in rows:
+        if row["dedupe_key"] in stored:
+            _note_if_due(conn, row, at)
     found = (stored.get(delivery.dedupe_key) for delivery in new)
     return tuple(None if one is None else int(one.id) for one in found)
+
+
+def _note_if_due(conn: Connection, row: Mapping[str, Any], at: datetime) -> None:
+    if row["due_at"] <= at:
+        note_due_lane(conn, row["lane"])
 
 
 def _make_delivery_row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from gateway.store.tables import transitions as stored_transitions
 from gateway.store.transitions import StateEvent
 
 __all__ = [
+    "DeliveryClaim",
     "DeliveryLease",
     "claim_deliveries",
     "defer_delivery",
@@ -235,41 +236,77 @@ def claim_deliveries(
     suspects: bool = False,
     known: DueLane | None = None,
 ) -> tuple[DeliveryLease, ...]:
-    """Lease up to `limit` due deliveries of the lane, earliest first, within its capacity.
+    """Lease up to `limit` due deliveries of one lane, as `DeliveryClaim` does."""
+    claim = DeliveryClaim(conn, me, now, until)
+    claim.claim_lane(lane, limit=limit, suspects=suspects, known=known)
+    return claim.store_leases()
 
-    Deliveries during which a worker died are leased only with `suspects`, and then no others. The
-    row of a lane with a capacity is locked first, so that two workers do not both count the same
-    free slots. Such a lane returns nothing while another worker is claiming from it. A lane that an
-    operator holds returns nothing. `known` is the lane as it was found to be due.
+
+class DeliveryClaim:
+    """Leases due deliveries of several lanes in one transaction, for the worker `me`.
+
+    The lanes are claimed from one after another; what belongs to all leases is stored at the end.
     """
-    wanted: dict[str, Any] = {"in_lane": lane, "now": now, "until": until, "me": me, "at_most": limit}
-    if conn.dialect.name == "sqlite":
-        return _claim_in_parts(conn, wanted, suspects=suspects)
-    if known is not None and known.capacity is None:
-        return _run_claim(conn, _CLAIMS[suspects, "shared"], wanted)
-    row = _lock_lane(conn, lane, known)
-    if row is None or not _may_claim(row, now):
-        return ()
-    way = "locked" if row.capacity is None else "counted"
-    return _run_claim(conn, _CLAIMS[suspects, way], {**wanted, "capacity": row.capacity})
+
+    def __init__(self, conn: Connection, me: str, now: datetime, until: datetime) -> None:
+        self._conn = conn
+        self._given: dict[str, Any] = {"me": me, "now": now, "until": until}
+        #: Complete leases on PostgreSQL, rows on SQLite.
+        self._claimed: list[Any] = []
+
+    def claim_lane(
+        self, lane: str, *, limit: int = 1, suspects: bool = False, known: DueLane | None = None
+    ) -> int:
+        """Claim up to `limit` due deliveries of a lane, earliest first, within its capacity; return how many.
+
+        Deliveries during which a worker died are claimed only with `suspects`, and then no others. The
+        row of a lane with a capacity is locked first, so that two workers do not both count the same
+        free slots. Such a lane gives nothing while another worker is claiming from it. A lane that an
+        operator holds gives nothing. `known` is the lane as it was found to be due.
+        """
+        wanted: dict[str, Any] = {"in_lane": lane, "at_most": limit, **self._given}
+        found = self._claim_from_lane(wanted, known, suspects=suspects)
+        self._claimed += sorted(found, key=lambda one: one.id)
+        return len(found)
+
+    def store_leases(self) -> tuple[DeliveryLease, ...]:
+        """Store the attempts of what was claimed, and return the leases, lane by lane."""
+        if self._conn.dialect.name != "sqlite":
+            return tuple(self._claimed)
+        return _store_in_parts(self._conn, self._claimed, self._given["me"], self._given["now"])
+
+    def _claim_from_lane(
+        self, wanted: dict[str, Any], known: DueLane | None, *, suspects: bool
+    ) -> Sequence[Any]:
+        conn = self._conn
+        if conn.dialect.name == "sqlite":
+            # One writer has the whole database.
+            return conn.execute(_CLAIMS_ALONE[suspects], wanted).all()
+        if known is not None and known.capacity is None:
+            return _run_claim(conn, _CLAIMS[suspects, "shared"], wanted)
+        row = _lock_lane(conn, wanted["in_lane"], known)
+        if row is None or not _may_claim(row, wanted["now"]):
+            return ()
+        way = "locked" if row.capacity is None else "counted"
+        return _run_claim(conn, _CLAIMS[suspects, way], {**wanted, "capacity": row.capacity})
 
 
-def _run_claim(conn: Connection, statement: Any, wanted: dict[str, Any]) -> tuple[DeliveryLease, ...]:
-    rows = conn.execute(statement, wanted)
-    return tuple(sorted((DeliveryLease(*row) for row in rows), key=lambda lease: lease.id))
+def _run_claim(conn: Connection, statement: Any, wanted: dict[str, Any]) -> list[DeliveryLease]:
+    return [DeliveryLease(*row) for row in conn.execute(statement, wanted)]
 
 
-def _claim_in_parts(conn: Connection, wanted: dict[str, Any], *, suspects: bool) -> tuple[DeliveryLease, ...]:
-    """Claim on SQLite, where no statement changes two tables, and one writer has the whole database."""
-    rows = sorted(conn.execute(_CLAIMS_ALONE[suspects], wanted), key=lambda row: row.id)
+def _store_in_parts(
+    conn: Connection, rows: Sequence[Row[Any]], me: str, now: datetime
+) -> tuple[DeliveryLease, ...]:
+    """Store attempts and transitions of claimed rows on SQLite, where no statement changes two tables."""
     if not rows:
         return ()
-    now, content = wanted["now"], _read_contents(conn, rows)
+    content = _read_contents(conn, rows)
     leases = tuple(DeliveryLease(*row, *content.get(row.id, ())) for row in rows)
     began = [{"delivery": one.id, "attempt": one.attempt, "started_at": now} for one in leases]
     _ATTEMPT.execute_rows(conn, began)
     changes = [(lease.id, "QUEUED", _LEASED) for lease in leases]
-    transitions.record_transitions(conn, DELIVERY, changes, StateEvent("lease", now, wanted["me"]))
+    transitions.record_transitions(conn, DELIVERY, changes, StateEvent("lease", now, me))
     return leases
 
 

@@ -34,6 +34,7 @@ from gateway.store.disk_reserve import (
 )
 from gateway.store.driver_connections import use_driver_connections
 from gateway.store.first_acts import run_first_act
+from gateway.store.follow_ups import watch_follow_ups
 from gateway.store.idle_connections import ping_idle_connections
 from gateway.store.object_store import ObjectStore, attach_object_store
 from gateway.store.postgresql_connections import (
@@ -342,9 +343,15 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     failpoints ``<name>.before_commit`` and ``<name>.after_commit``.
     """
     try:
-        with _begin_transaction(engine) as conn, collect_rows(conn) as note_commit, keep_reads(conn):
+        with (
+            watch_follow_ups(engine) as claim_follow_ups,
+            _begin_transaction(engine) as conn,
+            collect_rows(conn) as note_commit,
+            keep_reads(conn),
+        ):
             first = run_first_act(conn)
             yield conn
+            claim_follow_ups(conn)
             insert_collected_rows(conn)
             kill_at_failpoint(name, "before_commit")
         note_commit()

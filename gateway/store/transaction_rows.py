@@ -31,6 +31,8 @@ __all__ = [
     "insert_collected_rows",
     "insert_log_rows",
     "list_committed_lanes",
+    "list_queued_lanes",
+    "note_due_lane",
     "note_ensured_lanes",
 ]
 
@@ -48,11 +50,15 @@ _COLLECTED: Final = "_gateway_collected"
 
 @dataclass(slots=True)
 class _Collected:
-    """The rows of one transaction that are not inserted yet, and what it made sure of: lanes, octets."""
+    """The rows of one transaction that are not inserted yet, and what it made sure of: lanes, octets.
+
+    `due` are the lanes in which it queued what is due at once.
+    """
 
     rows: dict[Table, list[_Row]] = field(default_factory=lambda: {table: [] for table in _COLUMNS})
     lanes: set[str] = field(default_factory=set)
     digests: set[str] = field(default_factory=set)
+    due: set[str] = field(default_factory=set)
 
 
 #: The lanes that some transaction of this process has committed; a lane is never deleted.
@@ -134,6 +140,7 @@ def forget_collected_rows(conn: Connection) -> None:
             rows.clear()
         collected.lanes.clear()
         collected.digests.clear()
+        collected.due.clear()
     forget_reads(conn)
 
 
@@ -148,6 +155,19 @@ def note_ensured_lanes(conn: Connection, names: Sequence[str]) -> None:
     collected: _Collected | None = conn.__dict__.get(_COLLECTED)
     if collected is not None:
         collected.lanes.update(names)
+
+
+def note_due_lane(conn: Connection, name: str) -> None:
+    """Note that this transaction has queued in a lane what is due at once."""
+    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    if collected is not None:
+        collected.due.add(name)
+
+
+def list_queued_lanes(conn: Connection) -> list[str]:
+    """Return the lanes in which this transaction has queued what is due at once, by name."""
+    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    return [] if collected is None else sorted(collected.due)
 
 
 def list_committed_lanes(conn: Connection) -> frozenset[str]:

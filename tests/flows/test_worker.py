@@ -118,7 +118,7 @@ def test_a_delivery_that_no_agent_understands_ends_too(engine: Engine, how: str)
         desk.clock.forward(hours=1)
     assert desk.row(one).state == "FAILED"
     assert desk.row(other).state == "FAILED"
-    assert desk.worker._free._value == 4  # type: ignore[attr-defined]
+    assert desk.worker._places.count_free() == 4
 
 
 def test_a_delivery_that_takes_its_worker_down_ends_as_well(engine: Engine) -> None:
@@ -172,7 +172,7 @@ def test_a_lane_is_not_crowded(engine: Engine) -> None:
     with write_transaction(engine) as conn:
         lanes.set_lane_capacity(conn, "KR-A", 2)
     assert len(desk.worker._claim_deliveries()) == 2
-    assert desk.new_worker("w2")._claim_deliveries() == []
+    assert desk.new_worker("w2")._claim_deliveries() == ()
 
 
 def test_one_lane_fills_half_the_threads_and_others_get_the_rest(engine: Engine) -> None:
@@ -182,7 +182,7 @@ def test_one_lane_fills_half_the_threads_and_others_get_the_rest(engine: Engine)
     assert [lease.lane for lease in first] == ["A-DEAD"] * 2
     desk.queue(20, lane="Z-ALIVE")
     assert [lease.lane for lease in desk.worker._claim_deliveries()] == ["Z-ALIVE"] * 2
-    assert desk.worker._claim_deliveries() == []
+    assert desk.worker._claim_deliveries() == ()
 
 
 def test_lanes_are_served_in_turn(engine: Engine) -> None:

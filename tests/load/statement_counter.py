@@ -164,7 +164,7 @@ def _name_root(stack: list[FrameType]) -> str:
             further = ("task", "operation", "action")
             words = [str(lease.parameters[one]) for one in further if one in lease.parameters]
             return " ".join(["attempt", lease.agent, *(words[:1] or [lease.subject_type])])
-        if name == "_claim_from_lanes":
+        if name == "claim_due":
             return "claim"
         if name in ("run_maintenance", "run_maintenance_loop"):
             return "upkeep"

@@ -372,7 +372,7 @@ def test_a_worker_on_a_full_disk_waits_and_says_nothing(
     desk = Desk(engine)
     (one,) = desk.queue()
     asked = []
-    real = delivery_leases.claim_deliveries
+    real = delivery_leases.DeliveryClaim.claim_lane
 
     def claim(*arguments: Any, **words: Any) -> Any:
         asked.append(1)
@@ -380,7 +380,7 @@ def test_a_worker_on_a_full_disk_waits_and_says_nothing(
             raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
         return real(*arguments, **words)
 
-    monkeypatch.setattr(delivery_leases, "claim_deliveries", claim)
+    monkeypatch.setattr(delivery_leases.DeliveryClaim, "claim_lane", claim)
     monkeypatch.setattr("gateway.delivery.delivery_worker._NO_ROOM_PAUSE", 0.01)
     with caplog.at_level(logging.WARNING):
         stop = threading.Event()

@@ -55,7 +55,7 @@ def test_one_suspect_at_a_time_next_to_everything_else(engine: Engine) -> None:
     new = desk.queue(2, lane="KR-B")
     held = [lease.id for lease in desk.worker._claim_deliveries()]
     assert sorted(held) == sorted([old[0], *new])
-    assert desk.worker._claim_deliveries() == []
+    assert desk.worker._claim_deliveries() == ()
     assert [lease.id for lease in desk.new_worker("w2")._claim_deliveries()] == [old[1]]
 
 
