@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -38,7 +39,8 @@ def test_a_wrong_clock_of_the_machine_counts_for_nothing(server, caplog):
     assert abs(clock() - datetime.now(UTC)) < timedelta(seconds=2)
     assert timedelta(minutes=4) < clock.measure_skew() < timedelta(minutes=6)
     (told,) = caplog.messages
-    assert told == "the clock of this machine is 300.0 s ahead of that of the database"
+    # A machine that is busy measures it a little late.
+    assert re.fullmatch(r"the clock of this machine is \d{3}\.\d s ahead of that of the database", told)
 
 
 def test_the_time_goes_on_while_the_server_is_away(server):
