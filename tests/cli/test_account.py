@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from tests.kit.databases import Templates
 
 PASSWORD = "correct horse battery"
 KPTA = ("--organisation", "agency/KPTA")
@@ -30,9 +31,13 @@ class Verbs:
 
 
 @pytest.fixture
-def verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Verbs:
-    assert main(["migrate", "--new", "--home", str(tmp_path)]) == 0
-    capsys.readouterr()
+def verbs(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    templates: Templates,
+) -> Verbs:
+    templates.fill_home(tmp_path)
     return Verbs(tmp_path, capsys, monkeypatch)
 
 

@@ -14,6 +14,7 @@ from gateway.hub import get_current_time
 from gateway.pki import SandboxParty, make_sandbox
 from gateway.store import deliveries, make_engine, parties
 from gateway.store.engine import write_transaction
+from tests.kit.databases import Templates
 from tests.kit.rows import delivery
 
 SETTINGS = """
@@ -35,14 +36,14 @@ endpoint = "http://127.0.0.1:9/"
 
 
 @pytest.fixture
-def home(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+def home(tmp_path: Path, capsys: pytest.CaptureFixture[str], templates: Templates) -> Path:
     """Return a home with agencies: KR-A with a system and a key, KR-B at the console, KR-C without a key."""
     now = get_current_time()
     made = make_sandbox(
         tmp_path / "pki", [SandboxParty(name, f"CN={name}") for name in ("hub", "kr-a", "kr-b")], now
     )
     (tmp_path / "gateway.toml").write_text(SETTINGS)
-    assert main(["migrate", "--home", str(tmp_path)]) == 0
+    templates.fill_home(tmp_path)
     engine = make_engine(read_home_settings(tmp_path).database.url)
     with write_transaction(engine) as conn:
         parties.register_party(conn, "KR-A", "A", "agency", now)

@@ -20,6 +20,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 __all__ = [
     "KINDS",
+    "Templates",
     "database_url",
     "empty_database_url",
     "engine",
@@ -61,6 +62,11 @@ class Templates:
         if copy:
             shutil.copyfile(self._template(kind), path)
         return f"sqlite:///{path}"
+
+    def fill_home(self, home: Path) -> None:
+        """Put a new SQLite database with every table where a home has its database."""
+        home.mkdir(mode=0o700, exist_ok=True)
+        shutil.copyfile(self._template("sqlite"), home / "gateway.sqlite3")
 
     def drop(self, url: str) -> None:
         """Remove a database that `fresh` or `empty` made."""
