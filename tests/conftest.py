@@ -29,16 +29,10 @@ _ROOMS = ("web/api", "web/console", "flows", "hub", "cli", "operations")
 _LIKE_ON_BOTH = tuple(_HERE / room for room in _ROOMS)
 #: What depends on the locks of a database is tried on both with the short tests.
 _LOCKING = ("test_race", "test_worker", "test_receive", "test_kills")
-#: Rooms where a library decides about each value: no case of theirs stands for the others.
-_EACH_CASE_COUNTS = tuple(
-    _HERE / room for room in ("encryption", "pki", "protocols", "recognition", "wire", "xmlsec")
+#: Rooms whose tests tell a story of a whole hub, a verb or a document: further cases of a function are long.
+_STORIES = tuple(
+    _HERE / room for room in ("cli", "conformance", "flows", "harmonize", "hub", "operations", "web")
 )
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer a run through every test function that does not take all its cases."""
-    words = "of each test function only its first case, where no library decides about each value"
-    parser.addoption("--first-cases", action="store_true", help=words)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -91,19 +85,20 @@ def _import_tests_in_turn(config: pytest.Config) -> None:
             importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect, with one printed line, the tests that need what is not here.
+    """Count further cases of a story among the long tests; deselect the tests that need what is not here.
 
     Where everything must be there (CI), nothing is deselected and they fail instead.
     """
-    if config.getoption("--first-cases", False):
-        # Not before pytest has loaded the plugins of this file, of which it imports one.
-        from tests.kit.first_cases import choose_first_cases
+    # Not before pytest has loaded the plugins of this file, of which it imports one.
+    from tests.kit.first_cases import mark_further_cases
 
-        each = {item for item in items if any(room in item.path.parents for room in _EACH_CASE_COUNTS)}
-        chosen = choose_first_cases(items) | each
-        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-        items[:] = [item for item in items if item in chosen]
+    short = [item for item in items if item.get_closest_marker("long") is None]
+    mark_further_cases(item for item in short if any(room in item.path.parents for room in _STORIES))
+    for item in items:
+        if item.get_closest_marker("further") is not None:
+            item.add_marker(pytest.mark.long)
     if os.environ.get("CI") == "true":
         return
     java = shutil.which("javac") and shutil.which("mvn") and shutil.which("openssl")

@@ -1,4 +1,4 @@
-"""A run of first cases sees every test function, on each database and with each set of marks."""
+"""The first cases are one of every test function, on each database and with each set of marks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.first_cases import choose_first_cases
+from tests.kit.first_cases import choose_first_cases, mark_further_cases
 
 
 class Item:
@@ -21,6 +21,12 @@ class Item:
 
     def iter_markers(self) -> list[Any]:
         return self.marks
+
+    def get_closest_marker(self, name: str) -> Any:
+        return next((mark for mark in self.marks if mark.name == name), None)
+
+    def add_marker(self, name: str) -> None:
+        self.marks.append(SimpleNamespace(name=name))
 
 
 @pytest.mark.parametrize(
@@ -48,3 +54,14 @@ class Item:
 )
 def test_one_case_of_each_kind_is_chosen(items: list[Any], chosen: list[int]) -> None:
     assert choose_first_cases(items) == {items[number] for number in chosen}
+
+
+def test_further_cases_are_marked_where_a_test_does_not_keep_them() -> None:
+    items: list[Any] = [Item("t.py::a[x]", "x"), Item("t.py::a[y]", "y"), Item("t.py::b")]
+    kept: list[Any] = [
+        Item("t.py::c[x]", "x", marks=("every_case",)),
+        Item("t.py::c[y]", "y", marks=("every_case",)),
+    ]
+    mark_further_cases([*items, *kept])
+    assert [item.get_closest_marker("further") is not None for item in items] == [False, True, False]
+    assert [item.get_closest_marker("further") for item in kept] == [None, None]

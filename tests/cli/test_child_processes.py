@@ -36,6 +36,7 @@ sys.exit(0 if child.exitcode == -signal.SIGTERM else 1)
 """
 
 
+@pytest.mark.further
 def test_a_child_is_ended_by_a_signal_before_it_has_begun() -> None:
     done = subprocess.run([sys.executable, "-c", EARLY], cwd=ROOT, env=ENVIRONMENT, timeout=120, check=False)
     assert done.returncode == 0

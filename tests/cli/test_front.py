@@ -20,6 +20,9 @@ from gateway.cli.verb_groups import load_verb
 from gateway.cli.verb_table import NOUNS, OLD_SPELLINGS, SECTIONS, VERBS
 from tests.kit.paths import ROOT
 
+#: A verb that its table forgets is found at once.
+pytestmark = pytest.mark.every_case
+
 HEAVY = (
     "lxml",
     "sqlalchemy",

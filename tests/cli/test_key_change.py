@@ -32,6 +32,7 @@ def change_key(home: Path, starts: datetime) -> None:
         )
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     ("hours", "names"),
     [(-1, ["next"]), (48, ["hub", "next"])],

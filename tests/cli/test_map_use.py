@@ -12,6 +12,7 @@ import pytest
 
 from gateway.cli import main
 from tests.cli.test_map_import import INVENTORY
+from tests.kit.databases import Templates
 from tests.kit.documents import DOCUMENTS
 from tests.kit.paths import ROOT
 
@@ -19,9 +20,9 @@ GONE = "KTL-ELEC-IMP"
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path: Path, templates: Templates) -> Path:
     """Return a home folder with a database; the shipped mappings are in force."""
-    assert main(["migrate", "--new", "--home", str(tmp_path / "home")]) == 0
+    templates.fill_home(tmp_path / "home")
     return tmp_path / "home"
 
 
@@ -94,6 +95,7 @@ def test_a_refusal_in_json_has_the_changes_with_it(
     assert documents(home, capsys) == before
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("name", ["NOBODY", "KFDA-FOOD-IMP"])
 def test_a_name_that_is_not_removed_is_refused(
     home: Path, folder: Path, name: str, capsys: pytest.CaptureFixture[str]
@@ -107,6 +109,7 @@ def test_a_name_that_is_not_removed_is_refused(
     assert GONE not in documents(home, capsys)
 
 
+@pytest.mark.further
 def test_changes_are_shown_by_document_and_file(
     home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,6 +123,7 @@ def test_changes_are_shown_by_document_and_file(
     assert said["files"] == ["codelists/storage.csv"]
 
 
+@pytest.mark.further
 def test_what_is_exported_is_all_that_is_in_force(
     home: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

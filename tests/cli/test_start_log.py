@@ -76,6 +76,7 @@ def test_run_says_what_starts_and_that_it_is_ready(home: Path) -> None:
     assert sum("gateway.start ready" in line for line in lines) == 1
 
 
+@pytest.mark.further
 def test_the_log_can_be_json_lines(home: Path) -> None:
     assert main(["migrate", "--new", "--home", str(home)]) == 0
     with running("work", "--home", str(home), "--json") as lines:

@@ -66,6 +66,7 @@ def read_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
+@pytest.mark.further
 def test_a_result_is_stored_acknowledged_and_known_after_a_restart(
     keys: Path, tmp_path: Path, side: MessagingHub
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_result_is_stored_acknowledged_and_known_after_a_restart(
     assert octets(parcel) in (stored / "message.http").read_bytes()
 
 
+@pytest.mark.further
 def test_a_refusal_is_told_as_json(keys: Path, tmp_path: Path, side: MessagingHub) -> None:
     sealed = side.seal(side.message("Result", side.result()))
     parcel = Parcel(sealed.headers, MemoryBody(octets(sealed).replace(b"APPROVED", b"REJECTED")))

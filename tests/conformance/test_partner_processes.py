@@ -22,6 +22,9 @@ from tests.conformance.hub_messages import MessagingHub, agreement, octets
 from tests.conformance.simulated_hubs import CallingHub, application
 from tests.kit.paths import ROOT
 
+#: Each starts processes of its own.
+pytestmark = pytest.mark.further
+
 
 @contextmanager
 def process(keys: Path, kind: str, name: str, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:

@@ -214,6 +214,7 @@ def test_a_changed_fragment_is_refused_by_itself(story: FragmentStory) -> None:
     assert [row.state for row in story.groups()] == ["OPEN"]
 
 
+@pytest.mark.further
 def test_octets_that_expand_to_a_bomb_are_refused(story: FragmentStory) -> None:
     from gateway.protocols.gzip_content import compress_content
 

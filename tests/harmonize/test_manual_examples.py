@@ -87,6 +87,7 @@ def test_the_document_at_the_end_is_proved_and_its_submission_is_valid(
     assert done.accounts.count_fates()["unaccounted"] == 0
 
 
+@pytest.mark.further
 def test_the_schema_that_the_tutorial_makes_takes_its_request(place_with_schemas: Path) -> None:
     place = place_with_schemas
     schema = etree.XMLSchema(etree.parse(place / "xsd" / "xsd" / "agencies" / "HARBOUR" / "DG-NOTICE.xsd"))

@@ -355,6 +355,7 @@ def test_the_schema_for_applicants_knows_repeated_fields_and_inner_groups(tmp_pa
         assert judge.validate(fields) == valid, (change, judge.error_log)
 
 
+@pytest.mark.further
 def test_samples_are_valid_and_use_every_primitive() -> None:
     document = small().documents["TINY"]
     reads = build_read_set(document, small().dictionary)

@@ -84,6 +84,7 @@ def admissions(conn: Connection, known: set[int]) -> list[int]:
     return order
 
 
+@pytest.mark.further
 @settings(
     max_examples=60,
     deadline=None,

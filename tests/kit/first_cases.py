@@ -1,4 +1,4 @@
-"""The first case of each test function, for a run that need not see every case."""
+"""The first case of each test function; the short tests have no other one of a story."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ import pytest
 
 from tests.kit.databases import KINDS
 
-__all__ = ["choose_first_cases"]
+__all__ = ["choose_first_cases", "mark_further_cases"]
+
+
+def mark_further_cases(items: Iterable[pytest.Item]) -> None:
+    """Mark what is no first case as `further`, where its test does not say that every case is short."""
+    every = list(items)
+    first = choose_first_cases(every)
+    for item in every:
+        if item not in first and item.get_closest_marker("every_case") is None:
+            item.add_marker("further")
 
 
 def choose_first_cases(items: Iterable[pytest.Item]) -> set[pytest.Item]:

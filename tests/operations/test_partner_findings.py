@@ -82,6 +82,7 @@ def test_deliveries_that_wait_for_long_are_told(engine: Engine) -> None:
     assert "GW601 Connection refused at http://a.example/" in words
 
 
+@pytest.mark.further
 def test_check_and_the_start_tell_of_missing_addresses(
     home: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:

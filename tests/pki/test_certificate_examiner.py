@@ -115,6 +115,7 @@ def test_lists_and_stores_are_sent_once_however_they_take_turns(
         assert verdict.status == ("valid" if number % 10 else "invalid")
 
 
+@pytest.mark.further
 def test_what_costs_too_much_is_ended_and_the_next_is_judged(world: World, examiner: CertificateExaminer):
     leaf, root = costly(COSTLY)
     hard = ValidationInput((root,), policy=replace(DEFAULT_POLICY, revocation="none"))

@@ -31,6 +31,7 @@ def test_pkits_with_expected_results(nist: Path):
     assert (counted.cases, counted.right) == (71, 71)
 
 
+@pytest.mark.further
 def test_pkits_in_all_sections(nist: Path):
     """Every test of the document, its variants with other policies too, revocation always asked for."""
     suite = pkits.Suite(nist)
@@ -99,6 +100,7 @@ def test_the_other_cases_of_limbo_end(vectors: Path):
     assert [each for each in told if odd.broken(each)] == []
 
 
+@pytest.mark.further
 def test_odd_files_break_nothing(vectors: Path):
     cases = odd.asked(vectors / "vectors" / "pyca-x509")
     told = run_batch([asked for _, asked in cases])

@@ -34,6 +34,7 @@ def same(found: UserMessage, good: UserMessage) -> bool:
     )
 
 
+@pytest.mark.further
 @slow
 @given(st.integers(0, len(DATA)), st.integers(0, 3), st.binary(max_size=3))
 def test_no_octet_of_a_signed_message_can_be_changed(at: int, cut: int, new: bytes) -> None:

@@ -87,6 +87,7 @@ def test_a_document_without_some_elements_is_the_reference_form(document: str, d
     assert etree.tostring(ours[0]) == before
 
 
+@pytest.mark.further
 @settings(max_examples=100, deadline=None)
 @given(markup())
 def test_serialised_and_parsed_again_has_the_same_canonical_form(document: str) -> None:

@@ -503,6 +503,7 @@ def attachments(draw: st.DrawFn) -> MimePart:
     return MimePart(headers, content_id, media, draw(st.binary(max_size=40)))
 
 
+@pytest.mark.further
 @settings(max_examples=200, deadline=None)
 @given(
     st.binary(max_size=40),

@@ -162,6 +162,7 @@ def test_the_explanation_looks_at_so_many_elements_only(monkeypatch: pytest.Monk
     assert len(begun) == 20_001
 
 
+@pytest.mark.further
 @pytest.mark.vectors
 def test_any_document_is_judged_in_pieces_as_in_a_tree(
     vectors: Path, monkeypatch: pytest.MonkeyPatch

@@ -240,6 +240,7 @@ def test_the_bombs_of_defusedxml(vectors: Path) -> None:
 _TIGHT = WireLimits(depth=12, attributes=6, name=20)
 
 
+@pytest.mark.further
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_a_small_document_is_judged_as_element_by_element(data: st.DataObject) -> None:

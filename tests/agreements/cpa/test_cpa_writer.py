@@ -25,6 +25,7 @@ def read_again(pmodes: tuple[PMode, ...]) -> dict[str, PMode]:
     return {one.id: one for one in convert_cpa(read_cpa(write_cpa(pmodes, {}, {}), "again.xml"))}
 
 
+@pytest.mark.further
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(agreements)
 def test_any_pmodes_are_read_again_from_their_cpa(pmodes: tuple[PMode, ...]) -> None:

@@ -54,16 +54,27 @@ def told(report: SuiteReport, verdict: str) -> list[str]:
     return [f"{one.id}: {one.got}" for one in report.results if one.verdict == verdict]
 
 
-def test_no_attack_passes_this_gateway(opponents: Opponents) -> None:
-    # Those over AS4 are played by test_as4.
-    cases = [one for one in load_all_cases() if one.face != "as4"]
+# Those over AS4 are played by test_as4.
+@pytest.mark.parametrize(
+    ("cases", "passed"),
+    [
+        (tuple(one for one in SAMPLE if one.face != "as4"), 40),
+        pytest.param(
+            tuple(one for one in load_all_cases() if one.face != "as4"), 63, marks=pytest.mark.further
+        ),
+    ],
+    ids=["one of each attack", "all"],
+)
+def test_no_attack_passes_this_gateway(
+    cases: tuple[AttackCase, ...], passed: int, opponents: Opponents
+) -> None:
     report = AttackRunner(*opponents, every=10).run_cases(cases)
     assert not told(report, FAILED)
     open_ = told(report, NOT_YET)
     print("\n".join(open_))
     # What is not played here has a reason, and it is not that the control was refused.
     assert all("needs a URL" in one or "is not said to have" in one for one in open_), open_
-    assert report.count_verdict(PASSED) >= 63
+    assert report.count_verdict(PASSED) >= passed
     assert report.is_successful
 
 
@@ -250,6 +261,7 @@ class Naive:
         return answer if summarize_answer(answer).is_acceptance else Answer(200, {}, b"")
 
 
+@pytest.mark.further
 def test_a_naive_gateway_fails_every_case_that_is_said_to_fool_it(opponents: Opponents) -> None:
     bench, target = opponents
     cases = [case for case in load_all_cases() if case.naive]
@@ -519,6 +531,7 @@ def test_a_partner_folder_that_is_none_is_misuse(
         drawn.write_files(folder / "suite.toml" / "below")
 
 
+@pytest.mark.further
 def test_by_url(served: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home, url = served
     partner = tmp_path / "partner"

@@ -51,6 +51,7 @@ def test_a_gateway_that_does_not_know_the_suite_is_told_how_to(
     assert "`--url`" in wrong_path["advice"]
 
 
+@pytest.mark.further
 def test_a_suspended_member_and_a_folder_of_another_gateway_are_told(
     served: tuple[Path, str], tmp_path: Path, capsys: Capture
 ) -> None:

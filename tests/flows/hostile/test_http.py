@@ -156,6 +156,7 @@ def test_no_case_of_the_family_gets_by(hub: Hub) -> None:
     assert len(results) >= 95
 
 
+@pytest.mark.further
 def test_200_slow_connections_delay_nobody(hub: Hub) -> None:
     whole = octets(hub.message())
     starts = (b"", whole[:30], whole[:-1], whole[: len(whole) // 2])
@@ -175,6 +176,7 @@ def test_200_slow_connections_delay_nobody(hub: Hub) -> None:
     assert hub.post(hub.message()) == 200
 
 
+@pytest.mark.further
 def test_one_address_has_no_more_connections_than_its_share(hub: Hub) -> None:
     with ExitStack() as stack:
         crowd = [stack.enter_context(hub.connect("127.0.0.2")) for _ in range(EACH + 60)]
@@ -187,6 +189,7 @@ def test_one_address_has_no_more_connections_than_its_share(hub: Hub) -> None:
     assert hub.post(hub.message(), "127.0.0.2") == 200
 
 
+@pytest.mark.further
 def test_a_party_beyond_its_quota_comes_again_while_another_is_served(hub: Hub) -> None:
     crowd = [hub.message("a") for _ in range(QUOTA + 6)]
     with ExitStack() as stack:
@@ -215,6 +218,7 @@ def test_a_party_beyond_its_quota_comes_again_while_another_is_served(hub: Hub) 
     assert [hub.post(post) for post in crowd] == [200] * len(crowd)
 
 
+@pytest.mark.further
 def test_the_refusal_says_when_to_come_again(hub: Hub) -> None:
     with ExitStack() as stack:
         other = sqlite3.connect(hub.home / "gateway.sqlite3", isolation_level=None, timeout=20)

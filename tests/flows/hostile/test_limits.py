@@ -33,6 +33,9 @@ from tests.kit.paths import ROOT
 from tests.protocols import sample_parties
 from tests.protocols.message_mutation import Craft, swap_octets
 
+#: Each case is short.
+pytestmark = pytest.mark.every_case
+
 Reads = Callable[[WireLimits], object]
 KIND = 'multipart/related; type="text/xml"; boundary="B"'
 PART = b"Content-Type: text/xml\r\n\r\n<a/>"

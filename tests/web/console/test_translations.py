@@ -21,6 +21,9 @@ from gateway.web.console.page_translations import LANGUAGES
 from tests.kit.console import Console
 from tests.kit.paths import ROOT
 
+#: Each case is short.
+pytestmark = pytest.mark.every_case
+
 CONSOLE = Path(str(files("gateway.web.console")))
 OTHERS = sorted(set(LANGUAGES) - {"en"})
 #: Problems between the messaging programs of partners, which no officer and no trader meets on a page.
