@@ -15,7 +15,7 @@ def wait_until_ready(
     process: subprocess.Popen[bytes] | None,
     *,
     connect: Callable[[], HTTPConnection] | None = None,
-    seconds: float = 60,
+    seconds: float = 180,
 ) -> None:
     """Wait until ``/status/ready`` answers 200; AssertionError when the process ends, or is late."""
     end = time.monotonic() + seconds
