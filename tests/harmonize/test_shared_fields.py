@@ -355,9 +355,7 @@ def run_xml(bundle: MappingBundle, root: etree._Element) -> bytes:
 def test_a_shared_answer_that_gets_lost_is_unaccounted(
     bundle: MappingBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forgets(
-        document: DocumentMapping, scope: Scope, _kept: None
-    ) -> tuple[etree._Element, tuple[ValueOrigin, ...]]:
+    def forgets(document: DocumentMapping, scope: Scope) -> tuple[etree._Element, tuple[ValueOrigin, ...]]:
         return (etree.Element("x"), ()) if document.id == "SEED" else render_request(document, scope)
 
     monkeypatch.setattr(submission_split, "render_request", forgets)

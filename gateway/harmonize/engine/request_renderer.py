@@ -18,24 +18,21 @@ from gateway.harmonize.language import (
     TargetElement,
     TextPiece,
 )
-from gateway.harmonize.submission import Scope
+from gateway.harmonize.submission import FoundValue, Scope
 from gateway.harmonize.types import CodeList, CommonMeaning, SourceMark, UniqueField, count_octets
 from gateway.wire import describe_choices, quote_value
 
 __all__ = ["ValueOrigin", "render_request", "split_text"]
 
 
-def render_request(
-    document: DocumentMapping, scope: Scope, leaves: frozenset[int] | None = None
-) -> tuple[etree._Element, tuple[ValueOrigin, ...]]:
+def render_request(document: DocumentMapping, scope: Scope) -> tuple[etree._Element, tuple[ValueOrigin, ...]]:
     """Return the request of `document` for the application of `scope`, and the origins of its values.
 
-    With `leaves`, only the origins of values of these leaves are kept. A value that cannot be written
-    is reported in the scope's trace and left out.
+    Where the scope's trace keeps no fates, only the origins of attachments are kept. A value that cannot
+    be written is reported in the trace and left out.
     """
-    pen, name = RequestWriter(leaves=leaves), document.root.name
-    for child in document.root.children:
-        _render_element(pen, child, scope, name)
+    pen, name = RequestWriter(keeps_origins=scope.trace.keeps_fates), document.root.name
+    _render_children(pen, document.root, scope, name)
     return pen.finish(name, document.namespace), tuple(pen.origins)
 
 
@@ -142,6 +139,8 @@ def _check_occurrence_count(
 ) -> None:
     """Report too many occurrences, or too few where the asked field has not reported that."""
     low, high = each.bound
+    if low <= len(scopes) <= high:
+        return
     where = (scope.application, each.mark)
     if len(scopes) > high:
         detail = f"{target.name} would stand {len(scopes)} times, at most {high}"
@@ -193,11 +192,7 @@ def _render_container(pen: RequestWriter, target: TargetElement, scope: Scope, p
     """Write one element that holds others; return False, and write nothing, where it would be empty."""
     told, begun, outside = len(pen.origins), len(pen.parts), pen.written
     end = pen.open_container(target)
-    for child, copied in target.plan_children():
-        if copied is None:
-            _render_element(pen, child, scope, path)
-        else:
-            _copy_leaf(pen, child, copied, scope, path)
+    _render_children(pen, target, scope, path)
     for attribute in target.attributes:
         pen.written += _render_attribute(pen, attribute, scope, (None, end, path))
     # An empty container is left out.  In a repetition it is written, since it states an occurrence,
@@ -212,29 +207,77 @@ def _render_container(pen: RequestWriter, target: TargetElement, scope: Scope, p
     return True
 
 
-def _copy_leaf(
-    pen: RequestWriter, target: TargetElement, copied: CopiedLeaf, scope: Scope, path: str
-) -> None:
-    """Write a leaf that is the value of its source; most are, and what they share is made once.
+def _render_children(pen: RequestWriter, target: TargetElement, scope: Scope, path: str) -> None:
+    """Write what an element holds; most leaves copy a value, and what these share is decided once."""
+    for child, copied in target.plan_children():
+        if copied is None:
+            _render_element(pen, child, scope, path)
+            continue
+        found = scope.find_local_values(copied.source, child.mark)
+        if not found:
+            continue
+        if len(found) > 1 or not _copy_value(pen, child, copied, scope, (found[0], path)):
+            _render_element(pen, child, scope, path)
 
-    The same as `_render_element`, which writes it where there are several values.
+
+def _copy_value(
+    pen: RequestWriter, target: TargetElement, copied: CopiedLeaf, scope: Scope, place: tuple[FoundValue, str]
+) -> bool:
+    """Write a leaf with the one value of its source, where there is nothing to report of it.
+
+    Return False, and write nothing, where it must be written by `_render_element`.
     """
-    mark = target.mark
-    found = scope.find_local_values(copied.source, mark)
-    if len(found) > 1:
-        _render_element(pen, target, scope, path)
-        return
-    if not found:
-        return
-    (one,) = found
-    if not target.judged and (refusal := target.shape.find_violation(one.text)) is not None:
-        value = EvaluatedValue(one.text, one.leaves, copied.origin, (), one)
-        _report_violation(scope, target, value, refusal)
+    one, path = place
+    if not copied.is_whole:
+        return not pen.keeps_origins and _copy_changed_value(pen, target, copied, scope, one)
+    if not target.judged and target.shape.find_violation(one.text) is not None:
+        return False
     pen.add_plain_leaf(target, one.text)
-    if scope.trace.keeps_fates or pen.keeps_origin(one.leaves):
-        path = f"{path}/{target.label}"
+    if pen.keeps_origins:
+        path, mark = f"{path}/{target.label}", target.mark
         scope.trace.record_forwarding(one.leaves, path, mark)
         pen.add_origin(path, copied.origin, one.leaves, (mark, ()))
+    return True
+
+
+def _copy_changed_value(
+    pen: RequestWriter, target: TargetElement, copied: CopiedLeaf, scope: Scope, one: FoundValue
+) -> bool:
+    """Write a value with its unit or currency, translated, or cut; without an origin. Return as above."""
+    text = one.text
+    if copied.part is not None:
+        return _copy_whole_text(pen, target, copied.part, text)
+    if copied.codes is not None:
+        translated = copied.codes.translate_code(text)
+        if translated is None or target.shape.find_violation(translated) is not None:
+            return False
+        pen.add_plain_leaf(target, translated)
+        return True
+    put = copied.measure
+    measure = None if put is None or put.of_value is None else one.element.get(put.of_value)
+    if put is None or measure is None or not _is_measure_right(put, scope, measure):
+        return False
+    if not target.judged and target.shape.find_violation(text) is not None:
+        return False
+    pen.add_measured_leaf(target, text, put.name, measure)
+    return True
+
+
+def _copy_whole_text(pen: RequestWriter, target: TargetElement, part: TextPiece, text: str) -> bool:
+    """Write a text that needs one piece alone, into the first; return False where it needs more."""
+    if not text or _count_fitting_characters(text, part) < len(text):
+        return False
+    if part.number == 0:
+        pen.add_plain_leaf(target, text)
+    return True
+
+
+def _is_measure_right(put: TargetAttribute, scope: Scope, measure: str) -> bool:
+    """Return whether nothing is to be said about a unit or currency; those of answers were judged before."""
+    if put.required:
+        return True
+    known = scope.answers.units if put.of_value == "unitCode" else scope.answers.currencies
+    return (not known or measure in known) and put.shape.find_violation(measure) is None
 
 
 def _evaluate_leaf_values(target: TargetElement, scope: Scope) -> list[EvaluatedValue]:
@@ -309,8 +352,9 @@ def _render_value(
     elif not (target.judged or target.empty) and (refusal := target.shape.find_violation(text)) is not None:
         _report_violation(scope, target, value, refusal)
     end = pen.add_leaf(target, "" if target.empty else text)
-    scope.trace.record_forwarding(value.leaves, path, target.mark)
-    pen.add_origin(path, value.origin, value.leaves, (target.mark, value.transforms))
+    if pen.keeps_origins:
+        scope.trace.record_forwarding(value.leaves, path, target.mark)
+        pen.add_origin(path, value.origin, value.leaves, (target.mark, value.transforms))
     for attribute in target.attributes:
         _render_attribute(pen, attribute, scope, (value, end, path))
 
@@ -362,7 +406,8 @@ def _render_attribute(
         )
     pen.add_attribute(end, put.name, found.text)
     scope.trace.record_forwarding(found.leaves, path, put.mark)
-    pen.add_origin(path, found.origin, found.leaves, (put.mark, found.transforms))
+    if pen.keeps_origins or (put.of_value == "cid" and found.leaves):
+        pen.add_origin(path, found.origin, found.leaves, (put.mark, found.transforms))
     return True
 
 

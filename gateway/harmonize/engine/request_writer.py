@@ -33,25 +33,20 @@ class ValueOrigin(NamedTuple):
 class RequestWriter:
     """The writer of one request: its XML in pieces, which are read once at the end, and value origins.
 
-    `written` counts the elements of the container that is being written. `leaves` are the leaves whose
-    values' origins are kept; None: all.
+    `written` counts the elements of the container that is being written. `keeps_origins` is false where
+    only the origins of content ids are kept.
     """
 
     parts: list[str] = field(default_factory=list)
     origins: list[ValueOrigin] = field(default_factory=list)
     written: int = 0
-    leaves: frozenset[int] | None = None
-
-    def keeps_origin(self, leaves: tuple[int, ...]) -> bool:
-        """Return whether the origins of values of these leaves are kept."""
-        return self.leaves is None or not self.leaves.isdisjoint(leaves)
+    keeps_origins: bool = True
 
     def add_origin(
         self, target: str, source: str, leaves: tuple[int, ...], rule: tuple[SourceMark, tuple[str, ...]]
     ) -> None:
-        """Keep the origin of a value, unless origins of its leaves are not kept; `rule` with conversions."""
-        if self.keeps_origin(leaves):
-            self.origins.append(tuple.__new__(ValueOrigin, (target, source, leaves, *rule)))
+        """Keep the origin of a value; `rule` with its conversions."""
+        self.origins.append(tuple.__new__(ValueOrigin, (target, source, leaves, *rule)))
 
     def add_leaf(self, target: TargetElement, text: str) -> int:
         """Write an element that holds a text; return where its start tag ends, for attributes."""
@@ -64,12 +59,26 @@ class RequestWriter:
     def add_plain_leaf(self, target: TargetElement, text: str) -> None:
         """Write an element that holds a text and has no attributes but its fixed ones."""
         self.written += 1
-        escaped = text.translate(_IN_TEXT) if _SPECIAL.search(text) is not None else text
-        self.parts.append(f"{_write_start(target)}>{escaped}</{target.name}>")
+        if _SPECIAL.search(text) is not None:
+            text = text.translate(_IN_TEXT)
+        name = target.name
+        # Few elements have fixed attributes.
+        start = _write_start(target) if target.fixed else f"<{name}"
+        self.parts.append(f"{start}>{text}</{name}>")
+
+    def add_measured_leaf(self, target: TargetElement, text: str, name: str, measure: str) -> None:
+        """Write an element that holds a number, with the attribute `name` that says in what it is counted."""
+        self.written += 1
+        if _SPECIAL.search(measure) is not None:
+            measure = measure.translate(_IN_ATTRIBUTE)
+        self.parts.append(f'{_write_start(target)} {name}="{measure}">{_escape_text(text)}</{target.name}>')
 
     def open_container(self, target: TargetElement) -> int:
         """Begin an element that holds others; return where its start tag ends, for attributes."""
-        self.parts += (_write_start(target), ">")
+        if target.attributes or target.fixed:
+            self.parts += (_write_start(target), ">")
+        else:
+            self.parts.append(f"<{target.name}>")
         self.written = 0
         return len(self.parts) - 1
 

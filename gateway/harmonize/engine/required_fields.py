@@ -6,7 +6,7 @@ from lxml import etree
 
 from gateway.errors import FIELD_MISSING, RULE_BROKEN, SOURCES_DISAGREE, Problem
 from gateway.harmonize.language import DocumentMapping, MeaningNeed
-from gateway.harmonize.submission import Scope, make_missing_pointer
+from gateway.harmonize.submission import Scope, SiblingFields, make_missing_pointer
 from gateway.harmonize.types import CommonMeaning, UniqueField, make_pointer_segment
 
 __all__ = ["check_common_meanings", "check_unique_fields"]
@@ -77,7 +77,8 @@ def check_unique_fields(scope: Scope, document: DocumentMapping, place: str) -> 
     items = [(inner, f"{place}/ITEM[{inner.item}]") for inner in scope.enter_items()]
     for ask in document.asks:
         for inner, where in [(scope, place)] if ask.per == "application" else items:
-            _check_unique_field(inner, ask, where)
+            if _needs_check(ask, inner.find_sibling_fields(ask)):
+                _check_unique_field(inner, ask, where)
     concerned = frozenset(scope.numbers)
     for number in scope.answers.items:
         if number not in concerned:
@@ -87,10 +88,17 @@ def check_unique_fields(scope: Scope, document: DocumentMapping, place: str) -> 
             )
 
 
+def _needs_check(ask: UniqueField, siblings: SiblingFields) -> bool:
+    """Return whether the number of a field's values must be looked at; of most fields it is plainly right."""
+    if ask.requirement.when is not None:
+        return True
+    if ask.name not in siblings.elements:
+        return ask.requirement.mandatory
+    return ask.repeat[0] > 1 or not siblings.has_one_value(ask.name)
+
+
 def _check_unique_field(scope: Scope, ask: UniqueField, place: str) -> None:
     (written, count), requirement = scope.count_answers(ask), ask.requirement
-    if not written and requirement.when is None and not requirement.mandatory:
-        return
     low, high = ask.repeat[0], max(ask.repeat[1], 1)
     holds = requirement.when.is_satisfied(scope) if requirement.when is not None else requirement.mandatory
     if holds and count < max(low, 1):
@@ -110,8 +118,10 @@ def _check_unique_field(scope: Scope, ask: UniqueField, place: str) -> None:
     if ask.type == "group":
         for position, inner in enumerate(scope.enter_field_group(ask), 1):
             inside = _locate_group_occurrence(inner, ask, f"{place}/{ask.tag}[{position}]")
+            siblings = inner.find_group_fields(ask)
             for member in ask.fields:
-                _check_unique_field(inner, member, inside)
+                if _needs_check(member, siblings):
+                    _check_unique_field(inner, member, inside)
 
 
 def _locate_group_occurrence(scope: Scope, group: UniqueField, place: str) -> str:

@@ -131,7 +131,6 @@ def _write_requests(
     requests: list[AgencyRequest] = []
     strangers: list[Diagnostic] = []
     unmapped: dict[str, None] = {}
-    kept = None if make_trace.keeps_fates else _list_content_ids(facts)
     function = (root.findtext(f"{_SUB}Function") or "").strip() or "9"
     for application in facts.applications:
         name, identity = str(application.get("document", "")), str(application.get("id", ""))
@@ -147,7 +146,7 @@ def _write_requests(
             continue
         trace = traces.setdefault(name, make_trace(name, document.organisation))
         hub = {"function": function, **hub_values.get(identity, {})}
-        request = _build_request(facts, bundle, document, (trace, application, hub), kept)
+        request = _build_request(facts, bundle, document, (trace, application, hub))
         if request is not None:
             requests.append(request)
     problems = (*strangers, *(trouble for trace in traces.values() for trouble in trace.troubles))
@@ -159,9 +158,8 @@ def _build_request(
     bundle: MappingBundle,
     document: DocumentMapping,
     where: tuple[EvaluationTrace, etree._Element, Mapping[str, str]],
-    kept: frozenset[int] | None,
 ) -> AgencyRequest | None:
-    """Return one request; `kept` are the leaves whose origins are kept, None: all."""
+    """Return one request, None where the application has problems."""
     trace, application, hub = where
     identity = str(application.get("id", ""))
     numbers = facts.list_item_numbers(application)
@@ -180,7 +178,7 @@ def _build_request(
     check_common_meanings(scope, document)
     check_unique_fields(scope, document, f"{pointer}/{document.id}")
     evaluate_checks(scope, document, f"{pointer}/{document.id}")
-    xml, origins = render_request(document, scope, kept)
+    xml, origins = render_request(document, scope)
     if identity in trace.failed:
         return None
     _validate_request(bundle, document, (identity, xml))
@@ -191,11 +189,6 @@ def _build_request(
     )
 
 
-def _list_content_ids(facts: SubmissionIndex) -> frozenset[int]:
-    """Return the leaves that name attachments: what `_list_named_attachments` looks for."""
-    return frozenset(leaf for (_, name), leaf in facts.attributes.items() if name == "cid")
-
-
 def _list_named_attachments(
     facts: SubmissionIndex, application: etree._Element, origins: Iterable[ValueOrigin]
 ) -> tuple[str, ...]:
@@ -203,8 +196,7 @@ def _list_named_attachments(
     cids = [str(a.get("cid", "")) for a in application.findall(f"{_SUB}Attachment")]
     if not cids:
         return ()
-    leaves = facts.leaves
-    named = {leaves[n].value for one in origins for n in one.leaves if leaves[n].attribute == "cid"}
+    named = {facts.get_attribute(leaf, "cid") for one in origins for leaf in one.leaves}
     return tuple(cid for cid in cids if cid in named)
 
 

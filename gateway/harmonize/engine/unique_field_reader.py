@@ -28,6 +28,7 @@ from gateway.harmonize.language import (
 )
 from gateway.harmonize.submission import (
     EvaluationTrace,
+    FoundValue,
     Scope,
     SiblingFields,
     SubmissionIndex,
@@ -52,6 +53,14 @@ _SHOWN: Final = 70
 _CURRENCIES: Final = "iso4217"
 #: The lists of the units that an agency may be sent: those in force, and withdrawn ones still written.
 _UNITS: Final = ("rec20", "rec20Former")
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedFields:
+    """Fields that stand side by side, by the tag of their element; those of each group, by its name."""
+
+    by_tag: Mapping[str, UniqueField]
+    inside: Mapping[str, _AskedFields]
 
 
 @dataclass(slots=True)
@@ -109,16 +118,18 @@ def read_field_values(
             DOCUMENT_INVALID, "Fields stands once", reader.facts.get_pointer(other), document.asks_mark
         )
         _withhold_element(reader, other)
-    top = {ask.tag: ask for ask in document.asks if ask.per == "application"}
-    per_item = {ask.tag: ask for ask in document.asks if ask.per == "item"}
+    asked = bundle.get_compiled(f"asked:{document.id}", lambda: _list_asked_fields(document))
     children = list(branches[0].iterchildren(tag=etree.Element)) if branches else []
     item_tag = f"{{{document.namespace}}}Item"
     _read_sibling_fields(
-        reader, [child for child in children if child.tag != item_tag], top, reader.answers.top
+        reader,
+        [child for child in children if child.tag != item_tag],
+        asked["application"],
+        reader.answers.top,
     )
     for child in children:
         if child.tag == item_tag:
-            _read_item_fields(reader, child, per_item)
+            _read_item_fields(reader, child, asked["item"])
     shared = [ask for ask in document.asks if ask.shared]
     numbers = reader.facts.list_item_numbers(application) if shared else ()
     for ask in shared:
@@ -128,6 +139,19 @@ def read_field_values(
         if ask.requirement.forbidden_otherwise:
             _drop_forbidden_answer(reader, ask, numbers)
     return reader.answers
+
+
+def _list_asked_fields(document: DocumentMapping) -> dict[str, _AskedFields]:
+    """Return the fields that a document asks, for the ``application`` and for each ``item``."""
+    namespace, levels = f"{{{document.namespace}}}", ("application", "item")
+    asks = {per: [ask for ask in document.asks if ask.per == per] for per in levels}
+    return {per: _index_asked_fields(own, namespace) for per, own in asks.items()}
+
+
+def _index_asked_fields(asks: Iterable[UniqueField], namespace: str) -> _AskedFields:
+    by_tag = {namespace + ask.tag: ask for ask in asks}
+    groups = [ask for ask in by_tag.values() if ask.type == "group"]
+    return _AskedFields(by_tag, {ask.name: _index_asked_fields(ask.fields, namespace) for ask in groups})
 
 
 def _group_listed_meanings(
@@ -161,6 +185,7 @@ def _borrow_shared_answer(reader: _FieldReader, ask: UniqueField, item: str | No
         answers = reader.answers
         branch = answers.top if item is None else answers.items.setdefault(item, SiblingFields())
         branch.elements[ask.name] = list(first.elements)
+        branch.values.pop(ask.name, None)
         for element in first.elements:
             _read_borrowed_answer(reader, element, (first.ask, ask))
 
@@ -241,7 +266,7 @@ def _read_borrowed_answer(
             _read_borrowed_answer(reader, child, (answered, member))
 
 
-def _read_item_fields(reader: _FieldReader, element: etree._Element, asks: Mapping[str, UniqueField]) -> None:
+def _read_item_fields(reader: _FieldReader, element: etree._Element, asked: _AskedFields) -> None:
     number = parse_sequence_number(str(element.get("sequence", "")))
     key = (element, "sequence")
     if key in reader.facts.attributes:
@@ -256,50 +281,56 @@ def _read_item_fields(reader: _FieldReader, element: etree._Element, asks: Mappi
         _withhold_element(reader, element)
         return
     branch = reader.answers.items[number] = SiblingFields()
-    _read_sibling_fields(reader, list(element.iterchildren(tag=etree.Element)), asks, branch)
+    _read_sibling_fields(reader, element.iterchildren(tag=etree.Element), asked, branch)
 
 
 def _read_sibling_fields(
     reader: _FieldReader,
     children: Iterable[etree._Element],
-    asks: Mapping[str, UniqueField],
+    asked: _AskedFields,
     branch: SiblingFields,
     outer: str = "",
 ) -> None:
-    namespace = f"{{{reader.document.namespace}}}"
-    begin = len(namespace)
+    by_tag, elements = asked.by_tag, branch.elements
     for child in children:
-        tag = str(child.tag)
-        ask = asks.get(tag[begin:]) if tag.startswith(namespace) else None
+        ask = by_tag.get(child.tag)
         if ask is None:
-            local = tag.rpartition("}")[2]
+            local = str(child.tag).rpartition("}")[2]
             _reject_unknown_field(reader, child, f"{outer}.{local}" if outer else local)
             continue
-        branch.elements.setdefault(ask.name, []).append(child)
-        if ask.type == "group":
-            _read_field_group(reader, child, ask)
+        name = ask.name
+        repeated = name in elements
+        if repeated:
+            elements[name].append(child)
         else:
-            _read_field_value(reader, child, ask)
+            elements[name] = [child]
+        if ask.type == "group":
+            _read_field_group(reader, child, ask, asked.inside[name])
+            continue
+        if child.keys():
+            _reject_other_attributes(reader, child, (ask.attribute,) if ask.attribute else (), ask.mark)
+        found = _check_field_value(reader, child, ask)
+        if repeated:
+            branch.values.pop(name, None)  # all of them are read at the first use
+        elif found is not None:
+            branch.values[name] = (found,)
 
 
-def _read_field_group(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> None:
+def _read_field_group(
+    reader: _FieldReader, element: etree._Element, ask: UniqueField, members: _AskedFields
+) -> None:
     inner = reader.answers.groups[element] = SiblingFields()
     _reject_other_attributes(reader, element, (), ask.mark)
     if read_element_text(element).strip():
         reader.report_problem(
             DOCUMENT_INVALID, f"{ask.tag} holds fields, not text", reader.facts.get_pointer(element), ask.mark
         )
-    members, outer = {member.tag: member for member in ask.fields}, to_dotted_element_name(ask.name)
-    _read_sibling_fields(reader, list(element.iterchildren(tag=etree.Element)), members, inner, outer)
+    children, outer = element.iterchildren(tag=etree.Element), to_dotted_element_name(ask.name)
+    _read_sibling_fields(reader, children, members, inner, outer)
 
 
-def _read_field_value(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> None:
-    if element.keys():
-        _reject_other_attributes(reader, element, (ask.attribute,) if ask.attribute else (), ask.mark)
-    _check_field_value(reader, element, ask)
-
-
-def _check_field_value(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> None:
+def _check_field_value(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> FoundValue | None:
+    """Validate the answer to a field and return it; None where the element gives none."""
     if len(element) > 0 and next(element.iterchildren(tag=etree.Element), None) is not None:
         reader.report_problem(
             DOCUMENT_INVALID,
@@ -308,19 +339,22 @@ def _check_field_value(reader: _FieldReader, element: etree._Element, ask: Uniqu
             ask.mark,
         )
         _withhold_element(reader, element)
-        return
-    text = read_element_text(element)
+        return None
+    text = (element.text or "") if len(element) == 0 else read_element_text(element)
+    leaves = (reader.facts.texts[element],)
     if ask.type == "attachment":
         _check_attachment_field(reader, element, ask)
-        return
-    if not text.strip():
-        reader.trace.record_fate((reader.facts.texts[element],), "withheld", ask.mark)
+        return FoundValue(text, leaves, element)
+    blank = not text.strip()
+    if blank:
+        reader.trace.record_fate(leaves, "withheld", ask.mark)
     elif (refusal := ask.shape.find_violation(text)) is not None:
         reader.report_problem(
             refusal[0], f"{ask.tag}: {refusal[1]}", reader.facts.get_pointer(element), ask.mark
         )
     if ask.attribute is not None:
         _check_value_attribute(reader, element, ask, ask.attribute)
+    return None if blank else tuple.__new__(FoundValue, (text, leaves, element))
 
 
 def _check_value_attribute(

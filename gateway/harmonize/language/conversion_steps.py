@@ -63,10 +63,15 @@ class FormatStep:
         """Return what the form loses: it may drop the time, the day, or the zone and fractions (lossy)."""
         return "lossy" if self.name in _LOSSY else "exact"
 
+    @property
+    def is_check(self) -> bool:
+        """Return whether the form leaves every value as it is, and only a value of this form is right."""
+        return self.name in ("iso", "digits", "digits10")
+
     def convert_value(self, value: EvaluatedValue, _beside: str = "") -> EvaluatedValue | None:
         """Return the value in this form."""
         text = value.text
-        if self.name in ("iso", "digits", "digits10"):
+        if self.is_check:
             return value
         if self.name == "CCYYMMDDHHMMSS":
             text = self._add_time(text)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from gateway.harmonize.language.conversion_steps import ConvertedSource
+from gateway.harmonize.language.conversion_steps import ConvertedSource, FormatStep, TranslationStep
 from gateway.harmonize.language.simple_sources import Constant, FieldValue
 from gateway.harmonize.types import (
     CHARSETS,
@@ -37,6 +37,8 @@ __all__ = [
     "read_text_piece",
 ]
 
+#: Attributes of a value that say in what it is counted.
+_MEASURES: Final = ("unitCode", "currencyID")
 PathPredicates = tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
 
 
@@ -97,10 +99,18 @@ class TargetAttribute:
 
 
 class CopiedLeaf(NamedTuple):
-    """How a leaf is written that is the value of its source, unchanged, once and without attributes."""
+    """How a leaf is written that is the value of its source, once and without a condition.
+
+    `is_whole`: it is the value unchanged, and nothing else. Otherwise it has one of these: `measure`, its
+    unit or currency as it was given; `codes`, by which it is translated; `part`, the piece that it is.
+    """
 
     source: UniqueField | CommonMeaning
     origin: str
+    is_whole: bool
+    measure: TargetAttribute | None = None
+    codes: CodeList | None = None
+    part: TextPiece | None = None
 
 
 @dataclass(slots=True)
@@ -153,14 +163,22 @@ class TargetElement:
 
     def find_copied_leaf(self) -> CopiedLeaf | None:
         """Return how the element is written where it copies a value; None for every other element."""
-        content = self.content
-        if content is None or content.steps or not isinstance(content.source, FieldValue):
+        content, puts = self.content, self.attributes
+        if content is None or not isinstance(content.source, FieldValue) or len(content.steps) > 1:
             return None
-        if self.each is not None or self.when is not None or self.part is not None:
+        if self.each is not None or self.when is not None or self.empty or self.bound[0] > 1:
             return None
-        if self.attributes or self.empty or self.bound[0] > 1:
+        codes = _find_translation(content)
+        if codes is None and not all(isinstance(s, FormatStep) and s.is_check for s in content.steps):
             return None
-        return CopiedLeaf(content.source.source, content.source.origin)
+        measure = puts[0] if puts else None
+        if measure is not None and not _is_plain_measure(measure):
+            return None
+        changes = [*puts, *([codes] if codes else []), *([self.part] if self.part else [])]
+        if len(changes) > 1:
+            return None
+        source = content.source
+        return CopiedLeaf(source.source, source.origin, not changes, measure, codes, self.part)
 
     @property
     def own_children(self) -> list[TargetElement]:
@@ -200,6 +218,20 @@ class TargetElement:
         yield self
         for child in self.children:
             yield from child.walk_elements()
+
+
+def _find_translation(content: ConvertedSource) -> CodeList | None:
+    """Return the list by which a value is translated, where that is all that is done with it."""
+    if len(content.steps) != 1:
+        return None
+    (step,) = content.steps
+    plain = isinstance(step, TranslationStep) and step.beside is None and step.codes.to is not None
+    return step.codes if plain and isinstance(step, TranslationStep) else None
+
+
+def _is_plain_measure(put: TargetAttribute) -> bool:
+    """Return whether an attribute is the unit or currency of the value, as it was given."""
+    return put.content is None and put.via is None and put.of_value in _MEASURES
 
 
 def _make_constant_element(name: str, value: str, mark: SourceMark) -> TargetElement:

@@ -146,10 +146,14 @@ class RequestTrace(EvaluationTrace):
 
 @dataclass(slots=True)
 class SiblingFields:
-    """The unique fields that stand side by side: their elements by name, and a cache of their values."""
+    """The unique fields that stand side by side: their elements by name, and the values that were read."""
 
     elements: dict[str, list[etree._Element]] = field(default_factory=dict)
     values: dict[str, tuple[FoundValue, ...]] = field(default_factory=dict)
+
+    def has_one_value(self, name: str) -> bool:
+        """Return whether a field stands here once, with a value that was read."""
+        return bool(self.values.get(name)) and len(self.elements[name]) == 1
 
     def drop_field(self, name: str) -> None:
         """Remove a field with its cached values."""
@@ -222,14 +226,14 @@ class Scope:
 
     def list_written_elements(self, ask: UniqueField) -> Sequence[etree._Element]:
         """Return the elements of an asked field or group in this scope, with or without content."""
-        return self._find_sibling_fields(ask).elements.get(ask.name, ())
+        return self.find_sibling_fields(ask).elements.get(ask.name, ())
 
     def count_answers(self, ask: UniqueField) -> tuple[Sequence[etree._Element], int]:
         """Return the elements of an asked field or group in this scope, and how many of them count.
 
         A group is given by its element, a field by its content.
         """
-        branch = self._find_sibling_fields(ask)
+        branch = self.find_sibling_fields(ask)
         written = branch.elements.get(ask.name, ())
         if not written or ask.type == "group":
             return written, len(written)
@@ -242,7 +246,9 @@ class Scope:
         if source is self.grouped and self.item is None:
             return self._find_shared_value(source, rule)
         if isinstance(source, UniqueField):
-            return self._find_answered_values(source)
+            branch = self.find_sibling_fields(source)
+            answers = branch.values.get(source.name)
+            return self._read_answers(branch, source) if answers is None else answers
         base = self.facts.declaration if source.per == "header" else self._find_base_element(source.per)
         if base is None:
             return ()
@@ -432,29 +438,31 @@ class Scope:
                 return own
         return self.answers.top.elements.get(group, [])
 
-    def _find_sibling_fields(self, ask: UniqueField) -> SiblingFields:
-        if not ask.group:
-            top = ask.per == "application"
-            return self.answers.top if top else self.answers.items.get(self.item or "", _NO_ANSWERS)
-        # A line may name a field of a group that occurs at most once without an ``each``.
+    def find_sibling_fields(self, ask: UniqueField) -> SiblingFields:
+        """Return the fields among which `ask` stands in this scope."""
+        group = ask.group
+        if group in self.asked:
+            return self.answers.groups.get(self.asked[group], _NO_ANSWERS)
+        if group:
+            return self._find_single_group(group)
+        if ask.per == "application":
+            return self.answers.top
+        return self.answers.items.get(self.item or "", _NO_ANSWERS)
+
+    def _find_single_group(self, group: str) -> SiblingFields:
+        """Return the members of a group that occurs at most once, named by a line without an ``each``."""
         scope = self
-        for name in _list_enclosing_names(ask.group) if ask.group not in self.asked else ():
+        for name in _list_enclosing_names(group):
             if name not in scope.asked:
                 scopes = scope.enter_group(name, asked=True)
                 if not scopes:
                     return _NO_ANSWERS
                 scope = scopes[0]
-        return self.answers.groups.get(scope.asked[ask.group], _NO_ANSWERS)
+        return self.answers.groups.get(scope.asked[group], _NO_ANSWERS)
 
-    def _find_answered_values(self, ask: UniqueField) -> tuple[FoundValue, ...]:
-        if ask.group:
-            branch = self._find_sibling_fields(ask)
-        elif ask.per == "application":
-            branch = self.answers.top
-        else:
-            branch = self.answers.items.get(self.item or "", _NO_ANSWERS)
-        found = branch.values.get(ask.name)
-        return self._read_answers(branch, ask) if found is None else found
+    def find_group_fields(self, group: UniqueField) -> SiblingFields:
+        """Return the members of the occurrence of a group that this scope is in."""
+        return self.answers.groups.get(self.asked[group.name], _NO_ANSWERS)
 
     def _read_answers(self, branch: SiblingFields, ask: UniqueField) -> tuple[FoundValue, ...]:
         """Return the answers to a field that stands there, and keep them; nothing without one."""

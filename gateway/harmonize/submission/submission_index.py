@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from lxml import etree
 
@@ -37,8 +37,9 @@ _STAMP: Final = re.compile(
 _SEQUENCE: Final = re.compile(r"\s*\+?0*([0-9]{1,9})(?:\.0*)?\s*")
 _UNPLACED: Final = 10**9
 
+#: What a leaf is made of, in its order.
+_Row = tuple[etree._Element, "str | None", str, "str | None", "int | None"]
 Places = dict[str, "etree._Element | list[etree._Element]"]
-_Step = tuple[etree._Element, str, "str | None", "Places | None"]
 
 
 class Leaf(NamedTuple):
@@ -96,16 +97,16 @@ _NOTHING: Final = ValueMatches(())
 class SubmissionIndex:
     """The index of a submission, made once for all its documents.
 
-    `keys` are the attributes that identify the values of the supplement; `repeated` are the
-    sequence numbers that several goods items have; `offers` are the shared answers of the
-    applications, collected at their first use.  `places` are the declaration's elements by
-    goods item and by path, in document order.
+    `rows` are what its leaves are made of, `texts` and `attributes` their numbers. `keys` are the
+    attributes that identify the values of the supplement; `repeated` are the sequence numbers that
+    several goods items have; `offers` are the shared answers of the applications, collected at their
+    first use.  `places` are the declaration's elements by goods item and by path, in document order.
     """
 
     root: etree._Element
     declaration: etree._Element
     applications: tuple[etree._Element, ...]
-    leaves: list[Leaf]
+    rows: list[_Row]
     items: dict[str, etree._Element]
     supplement: dict[tuple[str, str | None], list[etree._Element]]
     keys: list[int]
@@ -120,6 +121,17 @@ class SubmissionIndex:
     _groups: dict[tuple[str, etree._Element], list[etree._Element]] = field(default_factory=dict)
     _doubtful: dict[str, frozenset[str]] = field(default_factory=dict)
     _several: dict[str, bool] = field(default_factory=dict)
+    _has_leaves: bool = False
+
+    @property
+    def leaves(self) -> list[Leaf]:
+        """Return the leaves in document order, made at the first use: most requests need none of them."""
+        if not self._has_leaves:
+            # One by one and in their place, so that a long submission is not held twice.
+            for number, row in enumerate(self.rows):
+                self.rows[number] = Leaf._make(row)
+            self._has_leaves = True
+        return cast("list[Leaf]", self.rows)
 
     def find_values(self, meaning: CommonMeaning, base: etree._Element, item: str | None) -> ValueMatches:
         """Return the values of `meaning` below `base`, which lies in goods item `item`.
@@ -176,8 +188,13 @@ class SubmissionIndex:
 
     def get_leaf_pointer(self, number: int) -> str:
         """Return the pointer of a leaf, by its number."""
-        leaf = self.leaves[number]
-        return self.get_pointer(leaf.element, leaf.attribute)
+        element, attribute, *_ = self.rows[number]
+        return self.get_pointer(element, attribute)
+
+    def get_attribute(self, number: int, name: str) -> str | None:
+        """Return the value of a leaf that is an attribute of this name, None for every other leaf."""
+        element, attribute, *_ = self.rows[number]
+        return str(element.get(name, "")) if attribute == name else None
 
     def list_item_numbers(self, application: etree._Element) -> tuple[str, ...]:
         """Return the sequence numbers of the goods items that an application concerns, in its order."""
@@ -204,12 +221,12 @@ class SubmissionIndex:
     def _find_declared_values(
         self, meaning: CommonMeaning, base: etree._Element, item: str | None
     ) -> ValueMatches:
-        elements = self._list_candidate_elements(meaning, base, item)
-        if not elements:
+        there = self._find_candidate_elements(meaning, base, item)
+        if there is None or there == []:
             return _NOTHING
-        if len(elements) == 1 and meaning.where is None and meaning.type != "datetime":
-            only = self._make_found_value(meaning, elements[0])
-            return ValueMatches((only,)) if only.text.strip() else _NOTHING
+        if not isinstance(there, list) and meaning.where is None and meaning.type != "datetime":
+            return self._match_single_element(there)
+        elements = there if isinstance(there, list) else [there]
         consumed: list[int] = []
         skipped: list[int] = []
         if meaning.where is not None:
@@ -227,19 +244,26 @@ class SubmissionIndex:
             ]
         return ValueMatches(tuple(f for f in found if f.text.strip()), tuple(consumed), tuple(skipped))
 
-    def _list_candidate_elements(
+    def _match_single_element(self, element: etree._Element) -> ValueMatches:
+        """Return the value of the only element that may hold one, none where it is blank."""
+        text = (element.text or "") if len(element) == 0 else read_element_text(element)
+        if not text or text.isspace():
+            return _NOTHING
+        one = tuple.__new__(FoundValue, (text, self._get_leaf_numbers(element), element))
+        return tuple.__new__(ValueMatches, ((one,), (), ()))
+
+    def _find_candidate_elements(
         self, meaning: CommonMeaning, base: etree._Element, item: str | None
-    ) -> list[etree._Element]:
-        """Return the elements that may hold a value of `meaning`, in document order."""
+    ) -> etree._Element | list[etree._Element] | None:
+        """Return the element that may hold a value of `meaning`, or all of them in document order."""
+        if meaning.per == "item" and item is not None and base is self.items.get(item):
+            return self.places[item].get(meaning.path)
         if base is self.declaration and not meaning.path.startswith(ITEM_PATH):
-            there = self.places[None].get(meaning.path)
-        elif meaning.per == "item" and item is not None and base is self.items.get(item):
-            there = self.places[item].get(meaning.path)
-        else:
-            return base.findall("/".join(f"{_DEC}{name}" for name in meaning.relative))
-        if there is None:
-            return []
-        return there if isinstance(there, list) else [there]
+            return self.places[None].get(meaning.path)
+        if len(meaning.relative) > 1:
+            return base.findall(meaning.search_path)
+        found = list(base.iterchildren(meaning.search_path))
+        return found[0] if len(found) == 1 else found
 
     def _select_by_sibling(
         self, meaning: CommonMeaning, elements: list[etree._Element], consumed: list[int], skipped: list[int]
@@ -296,33 +320,66 @@ def index_submission(root: etree._Element) -> SubmissionIndex:
 
 
 def _index_field_leaves(facts: SubmissionIndex, fields: etree._Element, number: int) -> None:
+    rows, texts = facts.rows, facts.texts
     for child in fields.iterchildren(tag=etree.Element):
         stated = child.get("sequence") if _get_local_name(child) == "Item" else None
         item = None if stated is None else (parse_sequence_number(str(stated)) or str(stated))
         for element in child.iter(tag=etree.Element):
-            _add_element_leaves(facts, element, "", (item, number))
+            if len(element) == 0 or not _has_child_elements(element):
+                texts[element] = len(rows)
+                rows.append((element, None, "", item, number))
+            if names := element.keys():
+                _add_attribute_leaves(facts, names, (element, "", item, number))
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownPath:
+    """A path of the declaration that was met, with those below it by tag: made once for all its elements."""
+
+    path: str
+    is_declared: bool
+    below: dict[object, _KnownPath] = field(default_factory=dict)
+
+    def add_path(self, element: etree._Element) -> _KnownPath:
+        """Return the path of a child, which was not met before."""
+        path = f"{self.path}/{_get_local_name(element)}" if self.path else _get_local_name(element)
+        found = self.below[element.tag] = _KnownPath(path, str(element.tag).startswith(_DEC))
+        return found
+
+
+_Open = tuple[Iterator[etree._Element], _KnownPath, "str | None", "Places | None"]
 
 
 def _index_declaration_leaves(facts: SubmissionIndex) -> None:
     """Index the declaration in one pass: leaves, goods items, and elements by path."""
-    below: dict[str, dict[str, str]] = {}
-    inside: Places | None = facts.places.setdefault(None, {})
-    pending: list[_Step] = [(facts.declaration, "Declaration", None, inside)]
-    while pending:
-        element, path, item, inside = pending.pop()
-        if path == ITEM_PATH and item is None:
-            item, inside = _enter_goods_item(facts, element)
-        if inside is not None and inside.setdefault(path, element) is not element:
-            _add_element_place(inside, path, element)
-        if not _add_element_leaves(facts, element, path, (item, None)):
-            continue
-        # Elements with the same path share one string.
-        paths = below.setdefault(path, {})
-        for child in reversed(element):
-            tag = child.tag
-            if isinstance(tag, str):
-                known = paths.get(tag) or paths.setdefault(tag, f"{path}/{_get_local_name(child)}")
-                pending.append((child, known, item, inside if tag.startswith(_DEC) else None))
+    rows, texts = facts.rows, facts.texts
+    declared = facts.places.setdefault(None, {})
+    opened: list[_Open] = [(iter((facts.declaration,)), _KnownPath("", is_declared=True), None, declared)]
+    while opened:
+        children, above, item, inside = opened[-1]
+        below = above.below
+        for child in children:
+            known = below.get(child.tag)
+            if known is None:
+                if not isinstance(child.tag, str):
+                    continue  # a comment
+                known = above.add_path(child)
+            path, own, there = known.path, item, inside if known.is_declared else None
+            if path == ITEM_PATH and item is None:
+                own, there = _enter_goods_item(facts, child)
+            if there is not None and there.setdefault(path, child) is not child:
+                _add_element_place(there, path, child)
+            holds = len(child) > 0 and _has_child_elements(child)
+            if not holds:
+                texts[child] = len(rows)
+                rows.append((child, None, path, own, None))
+            if names := child.keys():
+                _add_attribute_leaves(facts, names, (child, path, own, None))
+            if holds:
+                opened.append((iter(child), known, own, there))
+                break  # what it holds comes before what follows it
+        else:
+            opened.pop()
 
 
 def _add_element_place(inside: Places, path: str, element: etree._Element) -> None:
@@ -351,7 +408,10 @@ def _index_supplement_leaves(facts: SubmissionIndex, supplement: etree._Element 
         item = value.get("item")
         item = None if item is None else (parse_sequence_number(item) or item)
         path = str(value.get("path") or "")
-        _add_element_leaves(facts, value, f"SUP/{path}", (item, None))
+        if not _has_child_elements(value):
+            facts.texts[value] = len(facts.rows)
+            facts.rows.append((value, None, f"SUP/{path}", item, None))
+        _add_attribute_leaves(facts, value.keys(), (value, f"SUP/{path}", item, None))
         keys = [(value, name) for name in ("path", "item", "n")]
         facts.keys += [facts.attributes[key] for key in keys if key in facts.attributes]
         if read_element_text(value).strip():
@@ -360,20 +420,21 @@ def _index_supplement_leaves(facts: SubmissionIndex, supplement: etree._Element 
         values.sort(key=lambda value: int(parse_sequence_number(value.get("n", "")) or _UNPLACED))
 
 
-def _add_element_leaves(
-    facts: SubmissionIndex, element: etree._Element, path: str, where: tuple[str | None, int | None]
-) -> bool:
-    """Add the leaves of one element; return whether it has child elements."""
-    leaves = facts.leaves
-    holds = len(element) > 0 and next(element.iterchildren(tag=etree.Element), None) is not None
-    if not holds:
-        facts.texts[element] = len(leaves)
-        leaves.append(tuple.__new__(Leaf, (element, None, path, *where)))
-    if names := element.keys():
-        for name in map(str, names):
-            facts.attributes[element, name] = len(leaves)
-            leaves.append(tuple.__new__(Leaf, (element, name, path and f"{path}/@{name}", *where)))
-    return holds
+def _add_attribute_leaves(
+    facts: SubmissionIndex,
+    names: Iterable[str | bytes],
+    place: tuple[etree._Element, str, str | None, int | None],
+) -> None:
+    """Add the attributes of one element; `place` is the element, its path, goods item and application."""
+    element, path, item, application = place
+    for name in map(str, names):
+        facts.attributes[element, name] = len(facts.rows)
+        facts.rows.append((element, name, path and f"{path}/@{name}", item, application))
+
+
+def _has_child_elements(element: etree._Element) -> bool:
+    """Return whether an element holds others, not comments alone."""
+    return next(element.iterchildren(tag=etree.Element), None) is not None
 
 
 def read_element_text(element: etree._Element) -> str:

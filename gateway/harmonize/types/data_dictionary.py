@@ -13,7 +13,7 @@ from typing import Final
 from gateway.harmonize.types.code_lists import CodeList, read_pattern
 from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
 from gateway.harmonize.types.value_shapes import ValueShape
-from gateway.wire import load_wco_elements
+from gateway.wire import WCO_DEC, load_wco_elements
 
 __all__ = ["CommonMeaning", "DataDictionary", "MeaningGroup", "SiblingSelector", "read_data_dictionary"]
 
@@ -57,7 +57,8 @@ class CommonMeaning:
     """One common meaning: its path, its shape and its labels.
 
     `in_item` is true where it belongs to one goods item, directly or in a group of it;
-    `attribute` is the attribute of the value, a currency or a unit.
+    `attribute` is the attribute of the value, a currency or a unit; `search_path` finds its elements
+    below the element that `per` names.
     """
 
     name: str
@@ -77,9 +78,11 @@ class CommonMeaning:
     mark: SourceMark
     in_item: bool
     attribute: str | None = field(init=False, compare=False, repr=False)
+    search_path: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attribute", _ATTRIBUTES.get(self.type))
+        object.__setattr__(self, "search_path", "/".join(f"{{{WCO_DEC}}}{name}" for name in self.relative))
 
 
 @dataclass(frozen=True, slots=True)

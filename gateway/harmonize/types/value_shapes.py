@@ -68,10 +68,13 @@ class ValueShape:
     codes: tuple[str, ...] | None = None
     list_name: str = ""
     _members: frozenset[str] | None = field(default=None, init=False, repr=False, compare=False)
-    _plain: bool = field(init=False, repr=False, compare=False)
+    _fitting: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_plain", self.kind == "text" and self.pattern is None and not self.exact)
+        plain = self.kind == "text" and self.pattern is None and not self.exact
+        bound = self.octets if self.longest is None else self.longest
+        # Of a plain text, so many characters fit; where octets are counted, so many of ASCII.
+        object.__setattr__(self, "_fitting", bound or 0 if plain else 0)
 
     def find_violation(self, text: str) -> tuple[Problem, str] | None:
         """Return the problem and a message where `text` does not have this shape, else None."""
@@ -80,8 +83,10 @@ class ValueShape:
                 return None
             name, known = self.list_name or "of the field", describe_choices(self.codes)
             return CODE_UNKNOWN, f"{quote_value(text)} is not in the list {name}; expected is {known}"
-        if self._plain and 0 < len(text) <= (self.longest or 0):
+        if 0 < len(text) <= self._fitting and (self.longest is not None or text.isascii()):
             return None  # the common case: a plain text that is short enough
+        if self.kind in _NUMBERS:
+            return self._find_number_violation(text) or self._find_length_violation(text)
         return self._find_kind_violation(text) or self._find_length_violation(text)
 
     def _cache_members(self, codes: tuple[str, ...]) -> frozenset[str]:
@@ -99,8 +104,6 @@ class ValueShape:
         return self.longest if self.longest is not None else self.octets
 
     def _find_kind_violation(self, text: str) -> tuple[Problem, str] | None:
-        if self.kind in _NUMBERS:
-            return self._find_number_violation(text)
         if self.kind in _TIMES and not _is_valid_time(text, self.kind):
             return RULE_BROKEN, f"{quote_value(text)} is not allowed; expected is {_TIMES[self.kind]}"
         if self.kind == "boolean" and text not in ("true", "false", "1", "0"):
@@ -123,7 +126,7 @@ class ValueShape:
             return VALUE_DOES_NOT_FIT, f"{quote_value(text)} has more than {self.fraction} decimals"
         if self.total is not None and digits + fraction > self.total:
             return VALUE_DOES_NOT_FIT, f"{quote_value(text)} has more than {self.total} digits"
-        return self._find_range_violation(text)
+        return None if self.low is None and self.high is None else self._find_range_violation(text)
 
     def _find_range_violation(self, text: str) -> tuple[Problem, str] | None:
         if self.low is not None and Decimal(text) < Decimal(self.low):
