@@ -55,9 +55,12 @@ def find_settings_file(arguments: Any) -> str | None:
 
 
 @contextmanager
-def read_database(arguments: Any) -> Iterator[Connection]:
-    """Provide a connection that reads the database of the settings."""
-    with open_engine(read_verb_settings(arguments)) as engine, read_transaction(engine) as conn:
+def read_database(arguments: Any, *, promises: bool = False) -> Iterator[Connection]:
+    """Provide a connection that reads the database of the settings; see `read_transaction` for `promises`."""
+    with (
+        open_engine(read_verb_settings(arguments)) as engine,
+        read_transaction(engine, promises=promises) as conn,
+    ):
         yield conn
 
 

@@ -16,6 +16,7 @@ from gateway.message_model import Receipt, StatusResponse
 from gateway.store import InsufficientStorageError, make_engine, migrate_schema
 from tests.flows.test_filing import filing
 from tests.flows.test_receive import question
+from tests.kit.console import Console
 from tests.kit.house import Away, House, Neighbour, signer_named
 from tests.kit.standby_pair import STANDBY, StandbyPair
 from tests.kit.story import Story
@@ -119,3 +120,25 @@ def test_a_repeated_submission_waits_for_its_copy(copied: Engine, standby_pair: 
     standby_pair.await_streaming()
     again = until_kept(lambda: file_submission(story.hub, filed).receipt)
     assert again.body == first.receipt.body
+
+
+def test_a_case_and_its_evidence_are_shown_when_they_are_on_two_servers(
+    copied: Engine, standby_pair: StandbyPair
+) -> None:
+    story = Story(copied, customs=False)
+    console = Console(story.house.hub)
+    console.add_account("han", ("party", "broker1"), "filer")
+    broker = console.sign_in("han")
+    story.submit()
+    story.tick()
+    case = f"/console/cases/{story.case().number}"
+    pages = (case, f"{case}/evidence")
+    for page in pages:
+        assert broker.get(page).status_code == 200, page
+    standby_pair.set_synchronous("")
+    for page in pages:
+        told = broker.get(page)
+        assert told.status_code == 503, page
+        assert "GW806" in told.text
+    # A list is no evidence: it is shown.
+    assert broker.get("/console/cases").status_code == 200

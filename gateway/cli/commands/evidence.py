@@ -68,7 +68,7 @@ _RULES_WORDS = "the trust policy for the time-stamping authorities; if not given
 @home_options()
 def list_sealed_heads(arguments: Arguments) -> int:
     """Print the sealed heads, the newest first, each with the time stamps over it."""
-    with read_database(arguments) as conn:
+    with read_database(arguments, promises=True) as conn:
         wanted = read_list_filter(arguments, read_clock(), after=require_row_number(arguments))
         page = search_heads(conn, wanted)
         given: dict[int, list[Any]] = {}
@@ -163,7 +163,7 @@ def _read_proof_document(file: Path) -> dict[str, Any]:
 @home_options()
 def write_proof(arguments: Arguments) -> int:
     """Write the proof of the evidence about one object, to a file or to standard output."""
-    with read_database(arguments) as conn:
+    with read_database(arguments, promises=True) as conn:
         document = make_proof(conn, arguments.subject, arguments.number)
     text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
     if arguments.to is None:

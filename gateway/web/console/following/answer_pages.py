@@ -210,7 +210,7 @@ def show_answer(
     found: Sequence[AnswerFinding] = (),
 ) -> str:
     """Return the page of a supplement: to be signed, or what became of it."""
-    with read_transaction(services.engine) as conn:
+    with read_transaction(services.engine, promises=True) as conn:
         asked, row = _find_answer(conn, case, number, answer)
         message = None if row.message is None else messages.find_by_id(conn, row.message)
         became = message.case_id if message is not None else None
@@ -251,7 +251,7 @@ def answer_download(services: ConsoleServices, case: Row[Any], number: str, answ
 
 def answer_receipt(services: ConsoleServices, case: Row[Any], number: str, answer: int) -> Response:
     """Return the signed receipt of an answer that was handed in."""
-    with read_transaction(services.engine) as conn:
+    with read_transaction(services.engine, promises=True) as conn:
         _, row = _find_answer(conn, case, number, answer)
         response = None if row.message is None else messages.find_response(conn, row.message)
     if response is None:

@@ -56,26 +56,26 @@ def build_following_pages(services: ConsoleServices) -> Blueprint:
     @pages.get("/<number>")
     @require_right(Right.READ_CASES)
     def show_case(number: str) -> str:
-        with read_transaction(services.engine) as conn:
+        with read_transaction(services.engine, promises=True) as conn:
             view = read_case_view(conn, services, _find_case(conn, number))
         return render_template("following/case.html", view=view, now=services.clock())
 
     @pages.get("/<number>/messages/<int:message>/<part>")
     @require_right(Right.READ_CASES)
     def fetch_part(number: str, message: int, part: str) -> Response:
-        with read_transaction(services.engine) as conn:
+        with read_transaction(services.engine, promises=True) as conn:
             return answer_message_part(conn, _find_case(conn, number), message, part)
 
     @pages.get("/<number>/statements/<int:leaf>")
     @require_right(Right.READ_CASES)
     def fetch_statement(number: str, leaf: int) -> Response:
-        with read_transaction(services.engine) as conn:
+        with read_transaction(services.engine, promises=True) as conn:
             return answer_statement(conn, _find_case(conn, number), leaf)
 
     @pages.get("/<number>/evidence")
     @require_right(Right.READ_CASES)
     def fetch_evidence(number: str) -> Response:
-        with read_transaction(services.engine) as conn:
+        with read_transaction(services.engine, promises=True) as conn:
             return answer_bundle(conn, _find_case(conn, number))
 
     _add_answer_pages(pages, services)
