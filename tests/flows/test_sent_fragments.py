@@ -15,6 +15,7 @@ from sqlalchemy import Engine, select
 from gateway.cli.settings import read_home_settings
 from gateway.delivery.agents.local_agent import LocalAgent
 from gateway.delivery.agents.msh_agent import MshAgent
+from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.delivery.http_client import HttpAnswer
 from gateway.errors import UNREACHABLE, GatewayError
 from gateway.evidence.evidence_log import list_subject_leaves
@@ -347,12 +348,11 @@ def test_another_hub_joins_it_and_its_receipt_comes_back(
     story.agents["msh"] = MshAgent(story.hub, Wire(partner))  # type: ignore[arg-type]
     story.tick(seconds=1)
     assert story.whole().state == "AWAITING_RECEIPT"
-    theirs = story.new_worker("partner")
-    theirs._engine = other
-    theirs._agents = {
+    agents: dict[str, Any] = {
         "local": LocalAgent(partner, PLAN),
         "msh": MshAgent(partner, Wire(story.hub)),  # type: ignore[arg-type]
     }
+    theirs = DeliveryWorker(other, agents, story.clock, name="partner", pace=WorkerSettings())
     while theirs.run_once():
         pass
     (sent,) = sent_rows(story, "UserMessage")

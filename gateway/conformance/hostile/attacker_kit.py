@@ -88,6 +88,10 @@ class AttackerKit:
         at = self.clock().astimezone(UTC)
         return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
+    def write_issue_time(self) -> str:
+        """Return the time of issue of a notice: the first instant of the day, so a repeat is the same."""
+        return f"{self.clock().astimezone(UTC):%Y-%m-%d}T00:00:00Z"
+
     def make_message_id(self, member: str = "a") -> str:
         """Return a new message id of a member."""
         return f"{self.uuids()}@{member}.suite.invalid"
@@ -223,7 +227,8 @@ class AttackerKit:
 
     def build_customs_notice(self, **changes: str) -> str:
         """Return the content of an answer of customs about the suite's case, with other or further fields."""
-        said = {"CaseNumber": self.case, "NoticeNumber": "SUITE-C1", "IssuedAt": "2026-01-01T00:00:00Z"}
+        issued = self.write_issue_time()
+        said = {"CaseNumber": self.case, "NoticeNumber": f"SUITE-C1-{issued[:10]}", "IssuedAt": issued}
         fields = {**said, "ResultCode": "R24", **changes}
         return "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
 

@@ -33,10 +33,6 @@ _SCHEMAS: Final = "schema validation that tries every way; xmlschema #160"
 _SAMPLE: Final = ("samples", "import-three-items.xml")
 _AMOUNT: Final = r"(<(?:\w+:)?\w*(?:Amount|Quantity|Measure)\b[^>]*>)[0-9.]+"
 _NINES: Final = "9" * 4301
-_NOTICE: Final = (
-    "<ApplicationNumber>{0}</ApplicationNumber><NoticeNumber>N</NoticeNumber>"
-    "<IssuedAt>2026-11-20T09:00:00Z</IssuedAt>"
-)
 _HEADER: Final = expect_early_refusal("GW107", "GW110", "GW301", "GW302", "GW303", "GW304", "GW310")
 _CREATED: Final = expect_early_refusal("GW202", "GW206")
 _SCHEMA: Final = expect_early_refusal("GW402", "GW102")
@@ -153,11 +149,18 @@ def _place_in_timestamp(moment: str) -> RequestMaker:
     return lambda kit: kit.build_call(tampered=replace_text_of("wsu:Created", moment))
 
 
+def _build_notice(kit: AttackerKit) -> str:
+    return (
+        f"<ApplicationNumber>{kit.application}</ApplicationNumber><NoticeNumber>N</NoticeNumber>"
+        f"<IssuedAt>{kit.write_issue_time()}</IssuedAt>"
+    )
+
+
 def _place_in_deadline(moment: str) -> RequestMaker:
     """Return the step that sends a signed request for information with this deadline."""
     return lambda kit: kit.build_call(
         "RequestInformation",
-        f"{_NOTICE.format(kit.application)}<Text>x</Text><Deadline>{moment}</Deadline>",
+        f"{_build_notice(kit)}<Text>x</Text><Deadline>{moment}</Deadline>",
     )
 
 
@@ -167,7 +170,7 @@ def _place_in_decision(field: str) -> Placement[str]:
     def place_value(value: str) -> RequestMaker:
         fields = "".join(f"<{key}>{value if key == field else good}</{key}>" for key, good in _ITEM)
         decision = f"<StatusCode>D02</StatusCode><Decision>{fields}</Decision>"
-        return lambda kit: kit.build_call("SubmitDecision", _NOTICE.format(kit.application) + decision)
+        return lambda kit: kit.build_call("SubmitDecision", _build_notice(kit) + decision)
 
     return place_value
 

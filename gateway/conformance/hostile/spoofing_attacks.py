@@ -100,16 +100,26 @@ def _add_address(name: str) -> RequestMaker:
     return change_call_before_signing(append_element(HEADER, _build_address(name)))
 
 
-def _build_decision_content(number: str) -> str:
+def _build_decision_content(kit: AttackerKit, number: str) -> str:
     return (
         f"<ApplicationNumber>{number}</ApplicationNumber><NoticeNumber>SUITE-N1</NoticeNumber>"
-        "<IssuedAt>2026-11-20T09:00:00Z</IssuedAt><StatusCode>R01</StatusCode>"
+        f"<IssuedAt>{kit.write_issue_time()}</IssuedAt><StatusCode>R01</StatusCode>"
         "<Decision><item>1</item><law>01</law><decision>APPROVED</decision></Decision>"
     )
 
 
 def _make_decision_call(number: str) -> RequestMaker:
-    return _make_call("SubmitDecision", _build_decision_content(number))
+    return lambda kit: kit.build_call("SubmitDecision", _build_decision_content(kit, number))
+
+
+def _make_result_call(*, decided: bool = True) -> RequestMaker:
+    """Return the step that sends a result without an application; law 01 is none of the suite's agency."""
+
+    def make_request(kit: AttackerKit) -> HttpRequest:
+        content = _build_decision_content(kit, "x").replace("ApplicationNumber", "RequirementNumber")
+        return kit.build_call("SubmitDecision", content if decided else content.partition("<Decision>")[0])
+
+    return make_request
 
 
 _REPLY_ELSEWHERE: Final = swap_octets(
@@ -119,9 +129,6 @@ _OLD_REPLY_TO: Final = (
     '<a:ReplyTo xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing">'
     f"<a:Address>{_ATTACKER}</a:Address></a:ReplyTo>"
 )
-# A gateway may take results without an application; law 01 is none of the suite's agency.
-_REQUIREMENT: Final = _build_decision_content("x").replace("ApplicationNumber", "RequirementNumber")
-_UNDECIDED_REQUIREMENT: Final = _REQUIREMENT.partition("<Decision>")[0]
 _NOT_ASKED: Final = "<ApplicationNumber>NOT-ASKED-1</ApplicationNumber>"
 _SECURITY_1_1: Final = (
     '<s:Security xmlns:s="http://docs.oasis-open.org/wss/oasis-wss-wssecurity-secext-1.1.xsd"/>'
@@ -198,9 +205,9 @@ _CALLS: Final[tuple[SourcedRow[RequestMaker], ...]] = (
     ("SIG-31.call-wildcard", "a decision about an application whose number is a pattern",
      _make_decision_call("%"), "GW701", _NAME),
     ("SIG-31.call-requirement", "a result without an application under a law of another agency",
-     _make_call("SubmitDecision", _REQUIREMENT), "GW404 GW701", _NAME),
+     _make_result_call(), "GW404 GW701", _NAME),
     ("SIG-31.call-requirement-note", "a notice without a decision by a requirement that nobody was asked for",
-     _make_call("SubmitDecision", _UNDECIDED_REQUIREMENT), "GW701", _NAME),
+     _make_result_call(decided=False), "GW701", _NAME),
 )
 
 #: Header blocks that an attacker inserted.

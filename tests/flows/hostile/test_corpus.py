@@ -445,7 +445,7 @@ def test_the_agency_of_the_suite_may_decide_about_its_application(opponents: Opp
     bench, target = opponents
     words = (
         f"<ApplicationNumber>{bench.application}</ApplicationNumber><NoticeNumber>{{}}</NoticeNumber>"
-        "<IssuedAt>2026-11-20T09:00:00Z</IssuedAt><StatusCode>R01</StatusCode>"
+        f"<IssuedAt>{bench.write_issue_time()}</IssuedAt><StatusCode>R01</StatusCode>"
         "<Decision><item>{}</item><law>{}</law><decision>APPROVED</decision></Decision>"
     )
 
@@ -544,3 +544,11 @@ def test_by_url(served: tuple[Path, str], tmp_path: Path, capsys: pytest.Capture
         assert report["suite"] == "hostile"
         assert report["passed"] == len(report["cases"]) > 0
         assert report["failed"] == report["not_yet"] == 0
+
+
+def test_an_honest_notice_of_customs_is_accepted_again_on_another_day(opponents: Opponents) -> None:
+    bench, target = opponents
+    for days in (0, 0, 1):
+        later = replace(bench, clock=lambda days=days: datetime.now(UTC) + timedelta(days=days))
+        answer = summarize_answer(target.send(later.build_customs_call(now=bench.get_current_time())))
+        assert answer.is_acceptance, (days, answer)
