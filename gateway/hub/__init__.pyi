@@ -111,6 +111,7 @@ from .receive import receive_response as receive_response
 from .receive import reject_parcel as reject_parcel
 from .received_message import ReceivedMessage as ReceivedMessage
 from .register.account_changes import record_account_change as record_account_change
+from .register.active_needs import ActiveNeeds as ActiveNeeds
 from .register.active_needs import make_table_names as make_table_names
 from .register.bundle_file import BundleFile as BundleFile
 from .register.bundle_file import BundleTerms as BundleTerms

@@ -23,9 +23,7 @@ from gateway.harmonize import (
     load_bundle,
     make_fault_finding,
 )
-from gateway.hub import load_status_codes
-from gateway.needs import KnownDocument, load_need_rules
-from gateway.share import get_data_folder
+from gateway.hub import ActiveNeeds, load_status_codes
 
 __all__ = ["check_mappings"]
 
@@ -78,18 +76,15 @@ def _prove_mapping_folder(
 def _check_laws(folder: Traversable, bundle: MappingBundle) -> list[str]:
     """Return a note on each law of a document that the law book does not have.
 
-    A folder without rules of need has the shipped ones.  Raise GW512 for rules that cannot be read.
+    Raise GW512 for rules of need that cannot be read.
     """
-    documents = bundle.documents.values()
-    known = [KnownDocument(one.id, one.organisation, one.direction, one.laws) for one in documents]
-    own = folder.joinpath("needs", "laws.csv").is_file()
     try:
-        book = load_need_rules(folder if own else get_data_folder("mappings"), known).book
+        book = ActiveNeeds(folder, bundle).get_rules().book
     except GatewayError as error:
         raise GatewayError(error.problem, error.detail, f"needs/{error.location}") from error
     return [
         f"law {law} of {one.id} is not in needs/laws.csv: no rule of need and no disclaimer can name it"
-        for one in documents
+        for one in bundle.documents.values()
         for law in one.laws
         if law not in book.laws
     ]

@@ -16,9 +16,8 @@ from gateway.cli.shared_options import FILE, START, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import BundleChange, compare_bundles, load_bundle
-from gateway.hub import read_mapping_files
-from gateway.needs import Law, load_need_rules
-from gateway.share import get_data_folder
+from gateway.hub import ActiveNeeds, read_mapping_files
+from gateway.needs import Law
 
 __all__ = ["compare_folders", "date_sentence", "print_changes"]
 
@@ -37,7 +36,8 @@ def compare_folders(arguments: Arguments) -> int:
     if document is not None and document not in {*old.documents, *new.documents}:
         raise GatewayError(MISUSE, f"neither folder has the document {document}", "--document")
     changes = [one for one in compare_bundles(old, new) if document is None or one.document == document]
-    laws = [] if document is not None else list(_compare_laws(*(_read_laws(place) for place in places)))
+    read = (ActiveNeeds(*both).get_rules().book.laws for both in zip(places, (old, new), strict=True))
+    laws = [] if document is not None else list(_compare_laws(*read))
     files = _list_changed_files(*(read_mapping_files(place) for place in places))
     if arguments.json:
         told = [asdict(one) | {"sentence": date_sentence(one, arguments.start)} for one in changes]
@@ -52,12 +52,6 @@ def compare_folders(arguments: Arguments) -> int:
 
 def _find_folder(named: Path) -> Traversable:
     return find_mappings(None if str(named) == "shipped" else named)
-
-
-def _read_laws(place: Traversable) -> Mapping[str, Law]:
-    """Return the laws of a folder by code; a folder without rules of need has the shipped ones."""
-    own = place.joinpath("needs", "laws.csv").is_file()
-    return load_need_rules(place if own else get_data_folder("mappings"), ()).book.laws
 
 
 def _compare_laws(before: Mapping[str, Law], after: Mapping[str, Law]) -> Iterator[str]:

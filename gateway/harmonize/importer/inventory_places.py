@@ -11,12 +11,12 @@ from gateway.harmonize.types import MappingError, SourceMark
 
 __all__ = ["ImportedPlaces", "locate_in_inventory"]
 
-# What a line of a mapping says of a field or of a check, by the kind of its name.
-_NAMES: Final = {
-    "ask": re.compile(r"\bask(?:ed)?: ([A-Za-z0-9_.]+)"),
-    "means": re.compile(r"\bmeans: ([A-Za-z0-9_.]+)"),
-    "check": re.compile(r"\bid: (rule_[0-9]+)\b"),
-}
+# How a line of a mapping names a field, its meaning or a check.
+_NAMES: Final = (
+    re.compile(r"\bask(?:ed)?: ([A-Za-z0-9_.]+)"),
+    re.compile(r"\bmeans: ([A-Za-z0-9_.]+)"),
+    re.compile(r"\bid: (rule_[0-9]+)\b"),
+)
 _NEAR: Final = 8
 
 
@@ -46,7 +46,7 @@ def _find_place(lines: list[str], line: int, places: ImportedPlaces) -> tuple[st
     for number, text in enumerate(lines[start : start + _NEAR]):
         if number and _measure_indent(text) <= _measure_indent(lines[start]):
             break
-        for form in _NAMES.values():
+        for form in _NAMES:
             found = form.search(text)
             name = found[1].removeprefix(f"{places.slug}.") if found else ""
             if name in places.names:
