@@ -24,6 +24,7 @@ from .away_agencies import AwayPartner as AwayPartner
 from .away_agencies import list_away_agencies as list_away_agencies
 from .calendar_loading import load_calendar_edition as load_calendar_edition
 from .case_acts import stop_asking_agency as stop_asking_agency
+from .case_decisions import NoEffect as NoEffect
 from .case_decisions import explain_no_effect as explain_no_effect
 from .console_switching import find_agency_key_problems as find_agency_key_problems
 from .console_switching import list_console_switches as list_console_switches

@@ -51,7 +51,6 @@ from gateway.store.transitions import StateEvent
 __all__ = [
     "DeliveryClaim",
     "DeliveryLease",
-    "claim_deliveries",
     "defer_delivery",
     "fail_delivery",
     "finish_attempts",
@@ -223,23 +222,6 @@ _SHARE_LANE: Final = _LANE.with_for_update(skip_locked=True, read=True)
 # FOR NO KEY UPDATE does not conflict with the key share lock that a new delivery holds on its lane.
 _LOCK_LANE: Final = _LANE.with_for_update(skip_locked=True, key_share=True)
 _ATTEMPT: Final = PreparedStatement(insert(delivery_attempts))
-
-
-def claim_deliveries(
-    conn: Connection,
-    lane: str,
-    me: str,
-    now: datetime,
-    until: datetime,
-    *,
-    limit: int = 1,
-    suspects: bool = False,
-    known: DueLane | None = None,
-) -> tuple[DeliveryLease, ...]:
-    """Lease up to `limit` due deliveries of one lane, as `DeliveryClaim` does."""
-    claim = DeliveryClaim(conn, me, now, until)
-    claim.claim_lane(lane, limit=limit, suspects=suspects, known=known)
-    return claim.store_leases()
 
 
 class DeliveryClaim:

@@ -21,6 +21,7 @@ from gateway.store import (
     working_nodes,
     write_transaction,
 )
+from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW
 
 
@@ -55,7 +56,7 @@ def lease_one(engine, holder):
             dedupe_key="one", parameters={},
         )  # fmt: skip
         deliveries.enqueue_deliveries(conn, [new], NOW)
-        (lease,) = delivery_leases.claim_deliveries(conn, "CODE", holder, NOW, NOW + timedelta(hours=1))
+        (lease,) = claim_deliveries(conn, "CODE", holder, NOW, NOW + timedelta(hours=1))
     return lease
 
 

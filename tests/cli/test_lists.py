@@ -29,6 +29,7 @@ from gateway.store import (
     tables,
     write_transaction,
 )
+from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW, delivery, later, open_case, request, stored
 
 Run = Callable[..., tuple[int, list[dict[str, Any]], str]]
@@ -285,7 +286,7 @@ def test_a_message_tells_what_it_waits_for(engine: Engine, run: Run, mail: dict[
 
 
 def _claim(conn: Connection, lane: str) -> Any:
-    return delivery_leases.claim_deliveries(conn, lane, "w1", later(10**8), later(10**8 + 9))
+    return claim_deliveries(conn, lane, "w1", later(10**8), later(10**8 + 9))
 
 
 @pytest.fixture

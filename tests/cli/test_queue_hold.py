@@ -31,6 +31,7 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.store.tables import transitions
+from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW, delivery, later, open_case
 
 Run = Callable[..., tuple[int, str, str]]
@@ -73,7 +74,7 @@ def queue(engine: Engine, **changes: Any) -> int:
 
 def claim(engine: Engine, lane: str = "KR-A") -> list[int]:
     with write_transaction(engine) as conn:
-        found = delivery_leases.claim_deliveries(conn, lane, "w1", later(10**8), later(10**8 + 60), limit=9)
+        found = claim_deliveries(conn, lane, "w1", later(10**8), later(10**8 + 60), limit=9)
     return [one.id for one in found]
 
 
@@ -237,7 +238,7 @@ def test_a_terminal_shows_the_beginning_of_both_sentences_and_a_pipe_all(
 ) -> None:
     queue(engine)
     with write_transaction(engine) as conn:
-        (lease,) = delivery_leases.claim_deliveries(conn, "KR-A", "w1", NOW, later(60))
+        (lease,) = claim_deliveries(conn, "KR-A", "w1", NOW, later(60))
         said = "Connection refused by a.example while the call was sent, " * 3
         outcome = delivery_leases.AttemptOutcome("GW608", sentence=said, theirs=f"fault Client: {said}")
         delivery_leases.defer_delivery(conn, lease, NOW, FAR, outcome)
@@ -329,7 +330,7 @@ def test_an_agency_without_an_address_has_what_waits_for_it(engine: Engine, run:
     for agency in ("KR-A", "KR_A", "R-A"):
         found[agency] = queue(engine, agent="local", destination="local", dedupe_key=f"admit:{agency}")
         with write_transaction(engine) as conn:
-            (lease,) = delivery_leases.claim_deliveries(conn, "local", "w1", NOW, later(60))
+            (lease,) = claim_deliveries(conn, "local", "w1", NOW, later(60))
             problem = GatewayError(
                 NO_ADDRESS, f"there is no address for {agency}", f"agency.{agency}.endpoint"
             )

@@ -27,10 +27,11 @@ from gateway.hub import Hub, RejectingComposer, build_hub
 from gateway.message_model import MemoryBody, Receipt, UserMessage
 from gateway.pki.certificate_authority import encode_key_pem
 from gateway.protocols import Parcel, ebms2
-from gateway.store import NewDelivery, NewMessage, deliveries, delivery_leases, messages, payloads
+from gateway.store import NewDelivery, NewMessage, deliveries, messages, payloads
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.web.wsgi_application import build_wsgi_application
 from gateway.wire.http_message import read_http_message
+from tests.kit.claims import claim_deliveries
 from tests.kit.house import authority, signer_named
 
 pytestmark = pytest.mark.vectors
@@ -153,7 +154,7 @@ class Place:
 
         with write_transaction(self.hub.engine) as conn:
             until = self.now + timedelta(minutes=1)
-            (lease,) = delivery_leases.claim_deliveries(conn, "party-b", "test", self.now, until)
+            (lease,) = claim_deliveries(conn, "party-b", "test", self.now, until)
         MshAgent(self.hub, Partner()).attempt_delivery(lease)  # type: ignore[arg-type]
 
     def state(self, delivery: int) -> str:

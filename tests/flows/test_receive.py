@@ -29,7 +29,6 @@ from gateway.protocols import Parcel
 from gateway.store import (
     agreements,
     deliveries,
-    delivery_leases,
     forwarding_rules,
     messages,
     parties,
@@ -38,6 +37,7 @@ from gateway.store import (
 )
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.messages import HttpResponse
+from tests.kit.claims import claim_deliveries
 from tests.kit.house import AGREEMENT, EBMS2, PARTY_TYPE, House, Neighbour, pmodes, signer_named
 
 
@@ -384,7 +384,5 @@ def test_a_message_for_the_case_desk_is_queued_in_the_same_transaction(
 ) -> None:
     house.post(broker.seal(broker.message("Submit")))
     with write_transaction(house.engine) as conn:
-        (lease,) = delivery_leases.claim_deliveries(
-            conn, "local", "me", house.clock(), house.clock() + timedelta(minutes=1)
-        )
+        (lease,) = claim_deliveries(conn, "local", "me", house.clock(), house.clock() + timedelta(minutes=1))
     assert (lease.agent, lease.parameters["task"]) == ("local", "admit")

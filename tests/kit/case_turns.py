@@ -22,12 +22,13 @@ from gateway.errors import REFUSED_FOR_GOOD, GatewayError
 from gateway.hub.completion import operator_actions
 from gateway.hub.reply import apply_call_back
 from gateway.state_machines import CASE
-from gateway.store import agency_requests, cases, delivery_leases, lane_holds, lanes, notices
+from gateway.store import agency_requests, cases, lane_holds, lanes, notices
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire.xml import parse_xml
 from tests.flows.craft import all_of, because, reference, text, withdrawal, without
 from tests.flows.item_changes import add_item, new_application, remove_item
 from tests.kit.case_oracle import ApplicationModel, CaseModel
+from tests.kit.claims import claim_deliveries
 from tests.kit.story import AGENCIES, ITEMS, LAWS, Call, Story, unreachable
 
 __all__ = ["CaseRun", "Event", "draw_late_run", "draw_run", "find_shortest"]
@@ -197,9 +198,7 @@ class CaseRun:
         """Let a worker do one delivery of a lane."""
         story, now = self.story, self.story.clock()
         with write_transaction(story.house.engine, "delivery.claim") as conn:
-            leases = delivery_leases.claim_deliveries(
-                conn, lane, "w1", now, now + timedelta(seconds=60), limit=1
-            )
+            leases = claim_deliveries(conn, lane, "w1", now, now + timedelta(seconds=60))
         for lease in leases:
             story.worker._run_attempt(lease)
         assert story.inbox.broken + story.soap.broken == []

@@ -22,13 +22,14 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.store.attempt_outcomes import AttemptOutcome
+from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW, delivery, later, open_case
 
 UNTIL = later(60)
 
 
 def claim(conn, lane="KR-A", me="worker-1", now=NOW, **more):
-    return delivery_leases.claim_deliveries(conn, lane, me, now, max(UNTIL, now), **more)
+    return claim_deliveries(conn, lane, me, now, max(UNTIL, now), **more)
 
 
 def queue(conn, **changes):

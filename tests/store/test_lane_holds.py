@@ -19,13 +19,14 @@ from gateway.store import (
     transitions,
     write_transaction,
 )
+from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW, delivery, later
 
 UNTIL = later(600)
 
 
 def claim(conn, now=NOW, me="w1", lane="KR-A"):
-    return delivery_leases.claim_deliveries(conn, lane, me, now, max(UNTIL, now), limit=9)
+    return claim_deliveries(conn, lane, me, now, max(UNTIL, now), limit=9)
 
 
 def queue(conn, **changes):
@@ -58,7 +59,7 @@ def test_a_lane_that_was_found_due_without_capacity_is_looked_at_again(engine):
     known = lanes.DueLane("KR-A", None, suspected=False)
 
     def claim_known(conn, now=NOW):
-        return delivery_leases.claim_deliveries(conn, "KR-A", "w1", now, later(999), limit=9, known=known)
+        return claim_deliveries(conn, "KR-A", "w1", now, later(999), limit=9, known=known)
 
     with write_transaction(engine) as conn:
         first, second = queue(conn), queue(conn)
@@ -209,8 +210,8 @@ def test_two_workers_claim_from_a_lane_at_the_same_time(engine):
     with write_transaction(engine) as conn:
         queue(conn), queue(conn)
     with write_transaction(engine) as one, write_transaction(engine) as two:
-        first = delivery_leases.claim_deliveries(one, "KR-A", "w1", NOW, UNTIL)
-        second = delivery_leases.claim_deliveries(two, "KR-A", "w2", NOW, UNTIL)
+        first = claim_deliveries(one, "KR-A", "w1", NOW, UNTIL)
+        second = claim_deliveries(two, "KR-A", "w2", NOW, UNTIL)
         assert (len(first), len(second)) == (1, 1)
 
 

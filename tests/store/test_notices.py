@@ -22,6 +22,7 @@ from gateway.store import (
 from gateway.store.decisions import NewDecision
 from gateway.store.notices import NewNotice
 from gateway.store.transitions import StateEvent
+from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW, delivery, later, open_case, request, stored
 
 
@@ -144,7 +145,7 @@ def test_what_follows_waits_until_the_other_has_ended_well(engine):
     with write_transaction(engine) as conn:
         first = deliveries.enqueue_delivery(conn, delivery(destination="KR-B"), NOW)
         after = deliveries.enqueue_delivery(conn, delivery(follows=first), NOW)
-        claim = lambda lane: delivery_leases.claim_deliveries(conn, lane, "w", NOW, later(60))  # noqa: E731
+        claim = lambda lane: claim_deliveries(conn, lane, "w", NOW, later(60))  # noqa: E731
         assert claim("KR-A") == ()
         assert tuple(one.name for one in lanes.list_due_lanes(conn, NOW)) == ("KR-B",)
         (lease,) = claim("KR-B")

@@ -24,7 +24,6 @@ from gateway.store import (
     daily_statistics,
     deadlines,
     deliveries,
-    delivery_leases,
     delivery_maintenance,
     events,
     exact_searches,
@@ -59,6 +58,7 @@ from gateway.store import (
     work_lists,
     write_transaction,
 )
+from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW, delivery, later, message, open_case, request
 
 
@@ -194,7 +194,7 @@ QUESTIONS = {
         "_messages_",
     ),
     "claim": (
-        lambda conn: delivery_leases.claim_deliveries(conn, "KR-A", "w", NOW, later(9)),
+        lambda conn: claim_deliveries(conn, "KR-A", "w", NOW, later(9)),
         "due AS",
         "ix_deliveries_due",
     ),
@@ -668,7 +668,7 @@ def test_a_claim_reads_what_its_agents_send_by_index(engine):
         deliveries.enqueue_delivery(conn, delivery(), NOW)
 
     def claim(conn):
-        delivery_leases.claim_deliveries(conn, "KR-A", "w", NOW, later(9))
+        claim_deliveries(conn, "KR-A", "w", NOW, later(9))
 
     found = [(text, values) for text, values in asked(engine, claim) if "due AS" in text]
     if engine.dialect.name == "sqlite":

@@ -15,7 +15,6 @@ from gateway.state_machines import DELIVERY
 from gateway.store import (
     StateEvent,
     deliveries,
-    delivery_leases,
     lanes,
     payloads,
     read_transaction,
@@ -25,6 +24,7 @@ from gateway.store import (
 from gateway.store.group_commit import run_in_group_commit
 from gateway.store.tables import evidence
 from gateway.store.tables import payloads as stored_payloads
+from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW, delivery, later
 
 
@@ -136,8 +136,6 @@ def test_a_capacity_that_was_set_since_the_lane_was_found_due_is_kept(engine: En
     claimed = 0
     for _ in range(2):
         with write_transaction(engine) as conn:
-            claimed += len(
-                delivery_leases.claim_deliveries(conn, "KR-A", "me", NOW, later(60), limit=9, known=known)
-            )
+            claimed += len(claim_deliveries(conn, "KR-A", "me", NOW, later(60), limit=9, known=known))
             (known,) = lanes.list_due_lanes(conn, NOW)
     assert claimed == 2

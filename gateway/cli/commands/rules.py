@@ -42,9 +42,9 @@ __all__ = ["ask_rules", "check_needs", "compare_need_tables"]
 
 _HS: Final = re.compile(r"[0-9]{2}(?:[0-9]{2}){0,4}")
 _FULL: Final = 10
+_INTERNATIONAL: Final = 6
 #: The meaning of the declaration that holds the tariff code of an item.
 _TARIFF_CODE: Final = "item.hs"
-_INTERNATIONAL: Final = 6
 
 
 class _TariffCode(click.ParamType[str]):

@@ -97,20 +97,20 @@ class ConsoleMailbox:
 
         What follows an application that rests here rests here too, also after the agency is back.
         """
-        if lease.subject_type != "request":
-            return None
-        if self._partners.is_at_console(lease.destination):
-            return "console"
-        place = console_mailbox.find_place(conn, int(lease.subject_id), lease.destination)
-        return self.choose_route(lease, place)
+        return self._choose_route(
+            lease, lambda: console_mailbox.find_place(conn, int(lease.subject_id), lease.destination)
+        )
 
     def choose_route(self, lease: DeliveryLease, place: tuple[bool, bool]) -> str | None:
         """Return the same where it is known whether the application rests, and its agency is switched."""
+        return self._choose_route(lease, lambda: place)
+
+    def _choose_route(self, lease: DeliveryLease, find_place: Callable[[], tuple[bool, bool]]) -> str | None:
         if lease.subject_type != "request":
             return None
         if self._partners.is_at_console(lease.destination):
             return "console"
-        rests, switched = place
+        rests, switched = find_place()
         if rests:
             return "followed"
         return "switched" if switched else None

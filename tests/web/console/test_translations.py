@@ -16,6 +16,7 @@ from babel.messages.pofile import read_po
 
 from gateway.accounts import ROLES, OrganisationKind
 from gateway.errors import PROBLEMS
+from gateway.operations import NoEffect
 from gateway.state_machines import MACHINES
 from gateway.web.console.page_translations import LANGUAGES
 from tests.kit.console import Console
@@ -64,6 +65,7 @@ def list_table_words() -> Iterator[str]:
     yield from ("APPROVED", "PARTIAL", "REJECTED", "APPROVED_WITH_CONDITIONS", "NOT_CONCERNED")
     yield from ("ACTIVE", "SUSPENDED", "RETIRED", "PENDING", "DRAFT", "DONE", "RETURNED", "WITHDRAWN")
     yield from ("applicant", "carrier", "customs", "agency", "hub", "voucher")
+    yield from (NoEffect.CANCELLED, NoEffect.WITHDRAWN)
     yield from ("password", "passkey", "certificate", "openid", "signing", "encryption", "tls")
     table = (ROOT / "mappings" / "codelists" / "requirement-status.csv").read_text(encoding="utf-8")
     yield from (row["name"] for row in csv.DictReader(io.StringIO(table)))

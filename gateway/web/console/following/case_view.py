@@ -14,7 +14,7 @@ from gateway.cases import CaseCustody, CustodyHolder, CustomsReason, find_case_c
 from gateway.errors import PROBLEMS, GatewayError, Problem
 from gateway.harmonize import MappingBundle, find_fields_at
 from gateway.hub import read_stored_notice
-from gateway.operations import describe_releases, explain_no_effect
+from gateway.operations import NoEffect, describe_releases, explain_no_effect
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import agency_requests, customs_notices, decisions, fees, messages, notices, transitions
 from gateway.web.console.console_services import ConsoleServices
@@ -35,7 +35,7 @@ from gateway.web.console.following.case_words import (
     name_agency,
     name_document,
 )
-from gateway.web.console.page_translations import translate
+from gateway.web.console.page_translations import translate, translate_word
 from gateway.wire import parse_xml
 
 __all__ = ["ApplicationView", "CaseView", "read_case_view"]
@@ -243,12 +243,11 @@ class _CaseReader:
         )
 
     def _read_decision(self, request: Row[Any], said: Row[Any]) -> DecisionView:
-        past = said.superseded_by is not None
-        why = None if past else explain_no_effect(self._case, request, said)
-        if why is not None:
-            cancelled = request.state == "CANCELLED"
-            why = translate("the application is cancelled" if cancelled else "the declaration is withdrawn")
-        return DecisionView(said, describe_decision(said.decision), past, why or "")
+        why = explain_no_effect(self._case, request, said)
+        past = why is NoEffect.SUPERSEDED
+        return DecisionView(
+            said, describe_decision(said.decision), past, "" if past else translate_word(why or "")
+        )
 
     def _list_notices(self, request: Row[Any], said: Sequence[Row[Any]]) -> Iterator[NoticeView]:
         statements = {
