@@ -196,7 +196,7 @@ def _find_pmode_parties(
 def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
     fields = node.read_fields(
         ("id", "from", "to", "service", "action"),
-        (*_MODES, "deliver_to", "mpc", "mep", "reply_pattern", "pull"),
+        (*_MODES, "deliver_to", "mpc", "mep", "mep_binding", "reply_pattern", "pull"),
     )
     sender, receiver = _find_pmode_parties(fields, terms)
     service, service_type = _read_service(fields["service"])
@@ -228,6 +228,7 @@ def _read_pmode(node: _YamlNode, terms: _AgreementTerms) -> PMode:
             deliver_to=_read_optional_text(fields, "deliver_to") or "mailbox",
             mpc=_read_optional_text(fields, "mpc"),
             mep=_read_optional_text(fields, "mep") or "two-way",
+            mep_binding=_read_optional_text(fields, "mep_binding"),
             agreement_type=terms.agreement_type,
             reply_pattern=_read_optional_text(fields, "reply_pattern") or "response",
             pull=_read_pull(fields),

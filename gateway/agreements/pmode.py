@@ -34,11 +34,20 @@ from gateway.agreements.pmode_values import (
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import Party, PartyId
 
-__all__ = ["DESTINATIONS", "GZIP", "PROTOCOLS_KNOWN", "PMode", "is_uri", "parse_instant"]
+__all__ = ["BINDINGS", "DESTINATIONS", "GZIP", "PROTOCOLS_KNOWN", "PMode", "is_uri", "parse_instant"]
 
 PROTOCOLS_KNOWN: Final = ("ebms2", "as4")
 DESTINATIONS: Final = ("case", "mailbox")
 EXCHANGES: Final = ("one-way", "two-way")
+#: How the messages of an exchange travel (ebMS 3.0 core §2.2.5 to §2.2.8), and which exchange that is.
+BINDINGS: Final = {
+    "push": "one-way",
+    "pull": "one-way",
+    "sync": "two-way",
+    "push-and-push": "two-way",
+    "push-and-pull": "two-way",
+    "pull-and-push": "two-way",
+}
 #: The media type of a compressed payload (RFC 6713).
 GZIP: Final = "application/gzip"
 
@@ -78,7 +87,8 @@ class PMode:
     message is part of, `agreement_type`, the type of the agreement's name, `reply_pattern`, by which
     signals about the message are in the HTTP answer or are posted back, and `pull`, by which the To party
     fetches the message (None: it is posted), and `splitting`, how large messages are sent in fragments (None:
-    they are not). `profile` is the name of the profile whose demands the agreement
+    they are not). `mep_binding` is how the messages of the exchange travel (None: nothing is said of it, and
+    this message is agreed for itself). `profile` is the name of the profile whose demands the agreement
     says it meets, None without one.
     """
 
@@ -118,10 +128,12 @@ class PMode:
     pull: PullTerms | None = None
     profile: str | None = None
     splitting: SplittingTerms | None = None
+    mep_binding: str | None = None
 
     def __post_init__(self) -> None:
         _check_names(self)
         _check_parties(self)
+        _check_binding(self)
         for name in ("endpoint", "reply_endpoint"):
             url = getattr(self, name)
             require_condition(url is None or is_endpoint(url), f"{name} is an http(s) URL", name)
@@ -145,6 +157,17 @@ class PMode:
         if self.pull is None or self.pull.sub_channel is None:
             return self.mpc
         return f"{self.mpc}/{self.pull.sub_channel}"
+
+    @property
+    def leg(self) -> str | None:
+        """Return ``request`` or ``reply`` where the binding of the exchange says which one this is."""
+        if self.mep_binding == "push-and-pull":
+            return "request" if self.pull is None else "reply"
+        if self.mep_binding == "pull-and-push":
+            return "reply" if self.pull is None else "request"
+        if self.mep_binding == "sync":
+            return "request" if self.has_response_in_answer else "reply"
+        return None
 
     @property
     def has_response_in_answer(self) -> bool:
@@ -200,6 +223,21 @@ def _check_names(pmode: PMode) -> None:
     # ebMS 2.0 §3.1.4.1: a Service without type is a URI.
     require_condition(
         pmode.service_type is not None or is_uri(pmode.service), "a service without type is a URI", "service"
+    )
+
+
+def _check_binding(pmode: PMode) -> None:
+    binding = pmode.mep_binding
+    if binding is None:
+        return
+    require_condition(binding in BINDINGS, f"mep_binding is one of {', '.join(BINDINGS)}", "mep_binding")
+    require_condition(
+        pmode.mep == BINDINGS[binding], f"mep is {BINDINGS[binding]} by {binding}", "mep_binding"
+    )
+    pulls = ("pull",) if pmode.pull is not None else ("push", "sync", "push-and-push")
+    fits = binding in (*pulls, "push-and-pull", "pull-and-push")
+    require_condition(
+        fits, f"a message by {binding} is {'posted' if pmode.pull else 'pulled'}", "mep_binding"
     )
 
 

@@ -256,5 +256,6 @@ class Hub:
             list_party_certificates=knowledge.list_party_certificates,
             issuers=(*self.judge.trust.intermediates, *self.judge.trust.anchors),
             find_sent_parcel=partial(find_sent_parcel, self.engine, self.party),
+            knows_all_sent=True,
             find_pull_login=self.pull_logins.find_login,
         )

@@ -161,7 +161,8 @@ class ProtocolContext:
     handlers go; `own_party` is who we are in signals about those. `known_certificates` are those that
     a signature may name without containing them, whoever signs; `list_party_certificates` returns those
     that are registered for a party. `find_sent_parcel` returns what we sent by a protocol under a
-    message id, None for what is not ours. `issuers` are the authorities from which the path of our own
+    message id, None for what is not ours, and `knows_all_sent` says that it knows every message that our
+    party has sent. `issuers` are the authorities from which the path of our own
     certificate is built, where a P-Mode wants it in a signature. `find_pull_login` returns the party and
     the password that belong to the name with which a party pulls.
     """
@@ -182,6 +183,7 @@ class ProtocolContext:
     list_party_certificates: Callable[[str], tuple[Certificate, ...]] = _find_no_certificates
     find_sent_parcel: Callable[[str, str], Parcel | None] = _find_no_parcel
     find_pull_login: Callable[[str], tuple[str, bytes] | None] = lambda _name: None
+    knows_all_sent: bool = False
 
     def get_party_name(self, party: Party) -> str:
         """Return the registered name of `party`; raise GW302 unless all its ids belong to one known party."""

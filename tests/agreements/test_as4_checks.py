@@ -15,8 +15,10 @@ from gateway.agreements import (
     KnownParty,
     find_agreement_findings,
     read_agreement,
+    read_pmodes,
 )
 from gateway.agreements.as4.as4_rules import AS4_RULES
+from gateway.errors import GatewayError
 from gateway.message_model import PartyId
 from tests.agreements.as4_agreements import GOOD_AGREEMENTS, NOW
 from tests.kit.paths import ROOT
@@ -109,6 +111,16 @@ CASES: dict[str, tuple[str, AgreementSurroundings, str]] = {
         "pull with reply_pattern callback",
     ),
     "pull-two-way": (pull(", mpc: urn:x:y"), KNOWN, "pull with mep two-way"),
+    "binding-half": (
+        pull(", mpc: urn:x:y, mep_binding: push-and-pull"),
+        KNOWN,
+        "mep_binding is push-and-pull, and no request is agreed",
+    ),
+    "binding-different": (
+        put("action: Submit,", "action: Submit, mep_binding: push-and-push,"),
+        KNOWN,
+        "is by push-and-push, and broker1-result of the same service by no binding that is agreed",
+    ),
     "pull-endpoint-unused": (pull(", mpc: urn:x:y"), KNOWN, "http://127.0.0.1:8901"),
     "pull-username": (pull(", mpc: urn:x:y", "username"), KNOWN, "authorization username"),
     "splitting-endpoint-missing": (
@@ -219,3 +231,32 @@ def test_a_rule_is_told_with_its_clause(rule: str) -> None:
 def test_ebms_2_has_none_of_these_rules(rule: str) -> None:
     text, known, _ = CASES[rule]
     assert rule not in {one.rule for one in find(put("protocol: as4", "protocol: ebms2", text), known)}
+
+
+@pytest.mark.parametrize("binding", ["push-and-pull", "pull-and-push"])
+def test_an_exchange_with_both_its_legs_breaks_no_rule(binding: str) -> None:
+    # The one that is pulled is the reply by the first, and the request by the second.
+    whole = pull(f", mpc: urn:x:y, mep_binding: {binding}").replace(
+        "action: Submit,", f"action: Submit, mep_binding: {binding},"
+    )
+    assert not {"pull-two-way", "binding-half", "mep-different"} & {one.rule for one in find(whole)}
+    (first,) = [one.leg for one in read_pmodes(whole.encode(), "a.yaml") if one.action == "Submit"]
+    assert first == ("request" if binding == "push-and-pull" else "reply")
+    both = whole.replace(
+        "action: Submit,", "action: Submit, mpc: urn:x:z, pull: {authorization: certificate},"
+    )
+    assert "binding-half" in {one.rule for one in find(both)}
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ("mep_binding: pull-and-pull", "mep_binding is one of push, pull, sync"),
+        ("mep_binding: push-and-pull, mep: one-way", "mep is two-way by push-and-pull"),
+        ("mep_binding: push", "mep is one-way by push"),
+        ("mep_binding: pull, mep: one-way", "a message by pull is pulled"),
+    ],
+)
+def test_a_binding_that_contradicts_its_message_is_refused(terms: str, words: str) -> None:
+    with pytest.raises(GatewayError, match=f"GW808 .*{words}"):
+        read_pmodes(put("action: Result}", f"action: Result, {terms}}}").encode(), "a.yaml")

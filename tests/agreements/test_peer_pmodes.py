@@ -172,6 +172,33 @@ def test_a_pulled_message_comes_from_the_responder() -> None:
     assert pmode.endpoint is None
 
 
+@pytest.mark.parametrize(
+    ("binding", "ours"), [("pushAndPull", "push-and-pull"), ("pullAndPush", "pull-and-push")]
+)
+def test_a_two_way_exchange_with_a_pulled_leg_is_one(binding: str, ours: str) -> None:
+    leg = HOLODECK[HOLODECK.index("  <Leg>") : HOLODECK.index("</PMode>")]
+    back = leg.replace("Order</Action>", "Answer</Action><Mpc>urn:example:mpc</Mpc>")
+    back = back.replace(
+        "    <Protocol><Address>https://hub.example/msh/as4</Address><UseChunking>true"
+        "</UseChunking></Protocol>\n",
+        "",
+    )
+    two = HOLODECK.replace("oneWay", "twoWay").replace("200704/push", f"200704/{binding}")
+    file = two.replace("</PMode>", back + "</PMode>").encode()
+    legs = read_peer_pmode(file, "p", AT).pmodes
+    assert [(one.mep, one.mep_binding, one.leg) for one in legs] == [
+        ("two-way", ours, "request"), ("two-way", ours, "reply")
+    ]  # fmt: skip
+    (pulled,) = (one for one in legs if one.pull is not None)
+    (pushed,) = (one for one in legs if one.pull is None)
+    assert (pulled.from_role, pulled.endpoint, pulled.reply_endpoint) == (
+        "Hub", None, "https://hub.example/msh/as4"
+    )  # fmt: skip
+    assert (pushed.to_role, pushed.endpoint, pushed.reply_endpoint) == (
+        "Hub", "https://hub.example/msh/as4", None
+    )  # fmt: skip
+
+
 def test_what_is_not_said_is_filled_and_told() -> None:
     bare = HOLODECK.replace("<Role>Hub</Role>", "").replace(
         "<Agreement><name>urn:example:orders</name></Agreement>", ""
@@ -191,6 +218,7 @@ def test_what_is_not_said_is_filled_and_told() -> None:
     ("old", "new", "words"),
     [
         ("200704/push", "200704/sync", "the exchange oneway by sync cannot be said .* p:5"),
+        ("200704/push", "200704/pushAndPull", "the exchange oneway by pushandpull cannot be said .* p:5"),
         ("<PartyId type=\"urn:example:party-type\">hub</PartyId>", "", "does not say responder.id"),
         ("<MaxRetries>4", "<MaxRetries>four", "'four' is not a whole number .*p:31"),
         ("https://hub.example", "ftp://hub.example", "the endpoint is not an http"),

@@ -18,14 +18,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 from gateway.cli import main
+from gateway.cli.registration import load_agreement
 from gateway.conformance.partners import broker_client
 from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest, PartnerServer
 from gateway.message_model import MemoryBody
 from gateway.pki.certificate_authority import encode_key_pem
 from gateway.protocols import Parcel
-from gateway.store.engine import make_engine
+from gateway.store.engine import make_engine, write_transaction
 from tests.flows.craft import without_applications
 from tests.flows.test_as4_pull import PULLED
+from tests.flows.test_as4_push_and_pull import EXCHANGE
 from tests.kit.house import authority, crl, signer_named
 from tests.kit.paths import ROOT
 from tests.kit.story import Story, unsigned
@@ -141,6 +143,28 @@ def test_a_case_is_filed_and_its_result_is_pulled_and_acknowledged(desk: Desk) -
     # Nothing is left for the next one.
     assert desk.pull() == (0, [], "")
     assert desk.stored() == []
+
+
+def test_a_request_and_its_pulled_reply_are_one_exchange(desk: Desk) -> None:
+    (desk.folder / "agreement.yaml").write_bytes(EXCHANGE)
+    status, told = desk.submit("--wait", "10")
+    assert (status, told["state"], desk.states()) == (0, "DECIDED", {"DELIVERED"})
+    # Another program of the broker may have sent the request: this folder does not know it.
+    assert desk.submit("--wait", "0")[0] == 0
+    status, told_rows, _ = desk.pull()
+    assert (status, [one["action"] for one in told_rows]) == (0, ["Result"])
+
+
+def test_a_reply_without_its_request_is_refused_and_the_hub_hears_of_it(desk: Desk) -> None:
+    apart = RETRIED.replace(b"action: Result,", b"action: Result, mep: one-way,")
+    with write_transaction(desk.story.house.engine) as conn:
+        load_agreement(conn, apart, "apart.yaml", desk.story.clock())
+    (desk.folder / "agreement.yaml").write_bytes(EXCHANGE)
+    status, told = desk.submit("--wait", "10")
+    assert (status, told["result"]) == (1, None)
+    assert "a reply by push-and-pull refers to its request" in told["problem"]
+    assert b"EBMS:0003" in desk.asked[-1]
+    assert "DELIVERED" not in desk.states()
 
 
 @pytest.mark.parametrize("lost", [lose_request, lose_answer])

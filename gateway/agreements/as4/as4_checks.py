@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from gateway.agreements.as4.profile_checks import find_deviations
 from gateway.agreements.as4.profile_tables import Profile, read_profile
-from gateway.agreements.pmode import PMode, is_uri
+from gateway.agreements.pmode import BINDINGS, PMode, is_uri
 from gateway.wire import EB3
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ _KEY_TRANSPORTS: Final = ("rsa-oaep", "rsa-oaep-mgf1p", "rsa-1_5")
 _SHORT_SECONDS: Final = 60
 #: A hub takes bodies of 64 MiB by default; what is around a fragment needs some of that.
 _LARGEST_BODY: Final = 63 * 1024**2
+_UNSAID: Final = "no binding that is agreed"
+_TWO_LEGS: Final = tuple(name for name, mep in BINDINGS.items() if mep == "two-way")
+_OTHER_LEGS: Final = {"request": "reply", "reply": "request"}
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 _Told = Iterator[tuple[str, str]]
@@ -42,9 +45,16 @@ def find_as4_problems(agreement: AgreementDocument, _known: AgreementSurrounding
             for rule, text in check(pmode):
                 place = agreement.find_place(("pmode", pmode.id))
                 yield AgreementFinding(rule, place, f"P-Mode {pmode.id}: {text}")
-    for pmode, other in _list_opposites(agreement):
+    for pmode, other in _list_opposites(agreement, lambda one: one.mep):
         text = f"P-Mode {pmode.id} is {pmode.mep}, and {other.id} of the same service is {other.mep}"
         yield AgreementFinding("mep-different", agreement.find_place(("pmode", pmode.id)), text)
+    for pmode, other in _list_opposites(agreement, lambda one: one.mep_binding or _UNSAID):
+        names = (pmode.mep_binding or _UNSAID, other.mep_binding or _UNSAID)
+        text = f"P-Mode {pmode.id} is by {names[0]}, and {other.id} of the same service by {names[1]}"
+        yield AgreementFinding("binding-different", agreement.find_place(("pmode", pmode.id)), text)
+    for pmode in _list_half_exchanges(agreement):
+        text = f"P-Mode {pmode.id}: mep_binding is {pmode.mep_binding}, and no {_name_missing_leg(pmode)}"
+        yield AgreementFinding("binding-half", agreement.find_place(("pmode", pmode.id)), text)
 
 
 def find_profile_deviations(agreement: AgreementDocument, _known: AgreementSurroundings) -> _Found:
@@ -71,11 +81,15 @@ def _name_clause(profile: Profile, clause: str, parameter: str) -> str:
     return f"{profile.title}, {clause}" + (f": {parameter}" if parameter else "")
 
 
-def _list_opposites(agreement: AgreementDocument) -> Iterator[tuple[PMode, PMode]]:
-    """Yield a P-Mode and one of its service back, where their exchanges differ; each service once."""
+def _list_opposites(
+    agreement: AgreementDocument, find_term: Callable[[PMode], str]
+) -> Iterator[tuple[PMode, PMode]]:
+    """Yield a P-Mode and one of its service back that differs in a term; each service once."""
     seen = set()
     for one in agreement.pmodes:
-        back = (other for other in agreement.pmodes if _is_back(one, other) and other.mep != one.mep)
+        back = (
+            other for other in agreement.pmodes if _is_back(one, other) and find_term(other) != find_term(one)
+        )
         found = next(back, None)
         if found is not None and one.protocol == _AS4 and (one.service, one.service_type) not in seen:
             seen.add((one.service, one.service_type))
@@ -89,6 +103,28 @@ def _is_back(one: PMode, other: PMode) -> bool:
         # The answers to a submission are asked for; what ends in a mailbox has none.
         and one.deliver_to == "case"
     )
+
+
+def _list_half_exchanges(agreement: AgreementDocument) -> Iterator[PMode]:
+    """Yield the P-Modes of two-way exchanges whose other leg the agreement does not have."""
+    for one in agreement.pmodes:
+        if one.protocol == _AS4 and one.mep_binding in _TWO_LEGS:
+            others = (other for other in agreement.pmodes if other.mep_binding == one.mep_binding)
+            if not any(_is_other_leg(one, other) for other in others):
+                yield one
+
+
+def _is_other_leg(one: PMode, other: PMode) -> bool:
+    """Return whether two P-Modes of one binding are request and reply of one exchange (core §2.2.8)."""
+    return (
+        (one.service, one.service_type) == (other.service, other.service_type)
+        and (one.from_party, one.to_party) == (other.to_party, other.from_party)
+        and (one.leg is None or one.leg != other.leg)
+    )
+
+
+def _name_missing_leg(pmode: PMode) -> str:
+    return "message back is agreed" if pmode.leg is None else f"{_OTHER_LEGS[pmode.leg]} is agreed"
 
 
 def _check_names(pmode: PMode) -> _Told:
@@ -119,8 +155,8 @@ def _check_pulling(pmode: PMode) -> _Told:
         yield "pull-default-mpc", "pull without an mpc of its own"
     if pmode.reply_pattern == "callback":
         yield "pull-callback", "pull with reply_pattern callback"
-    if pmode.mep == "two-way":
-        yield "pull-two-way", "pull with mep two-way"
+    if pmode.mep == "two-way" and pmode.mep_binding is None:
+        yield "pull-two-way", "pull with mep two-way, without mep_binding"
     if pmode.endpoint is not None:
         yield "pull-endpoint-unused", f"pull, and the receiver has the endpoint {pmode.endpoint[:80]}"
     if pmode.pull.authorization == "username":

@@ -79,8 +79,18 @@ AS4_RULES: Final[Mapping[str, tuple[str, str, str]]] = {
     ),
     "pull-two-way": (
         "warning",
-        "a pulled message refers to no other, and its exchange is two-way",
-        "ebMS 3.0 core 2.2.4",
+        "a pulled message is of a two-way exchange, and nothing says whether it is its request or reply",
+        "ebMS 3.0 core 2.2.8",
+    ),
+    "binding-different": (
+        "warning",
+        "messages there and back of one service are by different bindings",
+        "ebMS 3.0 core 2.2.8",
+    ),
+    "binding-half": (
+        "error",
+        "the binding is of two messages, and the agreement has only one of them",
+        "ebMS 3.0 core 2.2.8",
     ),
     "pull-endpoint-unused": (
         "note",

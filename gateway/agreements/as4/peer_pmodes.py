@@ -6,6 +6,7 @@ without a word. What ours need and the file does not say is filled in, and told 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -36,7 +37,15 @@ _GZIP_PACKAGING: Final = Packaging(
     "Compressed", "multipart/related", (PackagedPart("Payload", "application/xml", inside=(GZIP,)),)
 )
 _SIDES: Final = ("initiator", "responder")
-_BINDINGS: Final = {"push": "push", "pull": "pull", "pushandpush": "push"}
+#: How an exchange is said in ours, and the numbers of the legs that are pulled.
+_BINDINGS: Final[Mapping[tuple[str, str], tuple[str | None, tuple[int, ...]]]] = {
+    ("oneway", "push"): (None, ()),
+    ("oneway", "pull"): (None, (1,)),
+    ("twoway", "push"): (None, ()),
+    ("twoway", "pushandpush"): (None, ()),
+    ("twoway", "pushandpull"): ("push-and-pull", (2,)),
+    ("twoway", "pullandpush"): ("pull-and-push", (1,)),
+}
 _NEEDED: Final = ("id", "mep", "binding")
 
 
@@ -131,11 +140,17 @@ def _tell_leaf(file: _PeerFile, leaf: PeerLeaf) -> None:
 
 def _list_legs(file: _PeerFile) -> list[int]:
     """Return the numbers of the legs; raise GW808 for an exchange that ours cannot say."""
+    _find_binding(file)
+    return [1, 2] if _normalize(file.require("mep")) == "twoway" else [1]
+
+
+def _find_binding(file: _PeerFile) -> tuple[str | None, tuple[int, ...]]:
+    """Return our word for the binding, and which legs are pulled; raise GW808 where ours cannot say it."""
     mep, binding = (_normalize(file.require(term)) for term in ("mep", "binding"))
-    if mep not in ("oneway", "twoway") or binding not in _BINDINGS:
+    if (mep, binding) not in _BINDINGS:
         detail = f"the exchange {mep[:40]} by {binding[:40]} cannot be said in a P-Mode of this gateway"
         raise GatewayError(MISUSE, detail, file.terms["binding"].place)
-    return [1, 2] if mep == "twoway" else [1]
+    return _BINDINGS[mep, binding]
 
 
 def _normalize(value: str) -> str:
@@ -143,12 +158,16 @@ def _normalize(value: str) -> str:
 
 
 def _make_pmode(file: _PeerFile, leg: int, at: datetime) -> PMode:
-    pulled = _normalize(file.require("binding")) == "pull"
+    binding, pulled_legs = _find_binding(file)
+    pulled = leg in pulled_legs
     # The initiator of a pull asks for what the responder sends; the second leg goes the other way.
-    sender, receiver = _SIDES if (leg == 1) != pulled else _SIDES[::-1]
+    sender, receiver = _SIDES if (leg == 1) != (1 in pulled_legs) else _SIDES[::-1]
     endpoint, back = file.get(f"leg{leg}.endpoint"), file.get(f"leg{3 - leg}.endpoint")
     if endpoint is not None and (fault := find_endpoint_fault(endpoint)):
         raise GatewayError(MISUSE, f"the endpoint {fault}", file.terms[f"leg{leg}.endpoint"].place)
+    if binding is not None:
+        # What is posted and what is pulled goes to the one party that has an address, the responder.
+        endpoint = back = endpoint or back
     name = file.require("id")
     return PMode(
         id=name if leg == 1 else f"{name}-2",
@@ -169,11 +188,12 @@ def _make_pmode(file: _PeerFile, leg: int, at: datetime) -> PMode:
         encryption=_make_encryption(file, receiver, leg),
         packaging=_make_packaging(file, leg),
         endpoint=None if pulled else endpoint,
-        reply_endpoint=back,
+        reply_endpoint=None if binding is not None and not pulled else back,
         mpc=_drop_default(file.get(f"leg{leg}.mpc")),
         mep="two-way" if _normalize(file.require("mep")) == "twoway" else "one-way",
         reply_pattern=(file.get(f"leg{leg}.reply_pattern") or "response").lower(),
         pull=_make_pull(file, leg) if pulled else None,
+        mep_binding=binding,
     )
 
 

@@ -75,9 +75,7 @@ class MessageHandler:
             "SOAPAction": request.headers.get("soapaction", ""),
         }
         parcel = Parcel(headers, MemoryBody(request.body))
-        context = self.membership.build_context()
-        limits = replace(context.limits, body=max(context.limits.body, self._measure_largest_sent()))
-        context = replace(context, find_sent_parcel=self._find_sent_parcel, limits=limits)
+        context = self.build_context()
         try:
             return self._answer_unit(self._core.open(parcel, context), context)
         except GatewayError as problem:
@@ -88,6 +86,12 @@ class MessageHandler:
             # Nothing is acknowledged that is not on disk: the hub sends it again.
             self._store.write_refusal(GatewayError(NO_ROOM, f"cannot store: {problem.strerror}", "folder"))
             return _BUSY
+
+    def build_context(self) -> ProtocolContext:
+        """Return the context of our party, which knows what was sent from this folder."""
+        context = self.membership.build_context()
+        limits = replace(context.limits, body=max(context.limits.body, self._measure_largest_sent()))
+        return replace(context, find_sent_parcel=self._find_sent_parcel, limits=limits)
 
     def finish_posts(self) -> None:
         """Wait until the receipts that are being posted have been posted, or could not be."""

@@ -74,8 +74,7 @@ class MessagePuller:
 
     def _pull_message(self, pmode: PMode) -> str | None:
         """Pull once, store what came, and post its receipt; return its MessageId, None where nothing was."""
-        membership = self._membership
-        context = membership.build_context()
+        context = self._handler.build_context()
         asked = make_pull_request(pmode, context)
         parcel = self._core.seal((asked,), pmode, context)
         answer = self._post(dict(parcel.headers), parcel.read_octets())

@@ -21,6 +21,7 @@ from gateway.message_model import ErrorSignal, Party, PullRequest, Receipt, Unit
 from gateway.pki import Certificate
 from gateway.protocols.as4.agreed_algorithms import check_agreed_algorithms
 from gateway.protocols.as4.answer_signals import check_answer, name_answer_parties
+from gateway.protocols.as4.exchange_legs import REFERENCE, check_request, find_answered_request
 from gateway.protocols.as4.fragment_header import FRAGMENT
 from gateway.protocols.as4.fragment_joining import read_joined_message
 from gateway.protocols.as4.message_reading import (
@@ -189,7 +190,20 @@ def _open_business_message(
     message = replace(message, header=replace(message.header, unit=agreed), secret=secret)
     signed = _verify_signer(message, pmode, agreed.sender, context)
     require_signature(message, signed)
+    if message.fragment is None:
+        # Of what came in fragments the joined message is looked at.
+        _check_exchange_leg(agreed, pmode, context)
     return make_opened_message(message, signed, pmode, parcel, context.limits)
+
+
+def _check_exchange_leg(unit: UserMessage, pmode: PMode, context: ProtocolContext) -> None:
+    """Raise for a message that is not the request or the reply that the binding of its exchange says."""
+    about = find_answered_request(unit, pmode)
+    sent = None if about is None else context.find_sent_parcel("as4", about)
+    if sent is not None:
+        check_request(unit, read_message(sent, context.limits).header.unit, pmode, context)
+    elif about is not None and context.knows_all_sent:
+        raise GatewayError(REFERENCE_UNKNOWN, "no message of ours has this id", REFERENCE)
 
 
 def open_joined(tally: GroupTally, parcel: Parcel, context: ProtocolContext) -> OpenedMessage:
@@ -203,6 +217,7 @@ def open_joined(tally: GroupTally, parcel: Parcel, context: ProtocolContext) -> 
     assert isinstance(message.header.unit, UserMessage)
     pmode, agreed = match_agreed_pmode(message.header.unit, "as4", context)
     message = replace(message, header=replace(message.header, unit=agreed))
+    _check_exchange_leg(agreed, pmode, context)
     if message.security is None:
         return make_opened_message(message, None, pmode, parcel, context.limits)
     if message.security.find(f"{{{XENC}}}EncryptedData") is not None:

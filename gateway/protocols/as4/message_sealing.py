@@ -96,9 +96,20 @@ def apply_terms(unit: UserMessage, pmode: PMode) -> UserMessage:
     """Return a message of ours with what its P-Mode adds: channel, type of the agreement, exchange."""
     if unit.sequence is not None or unit.hop_ack_requested is not None:
         raise GatewayError(NOT_SUPPORTED, "AS4 has neither message order nor a next handler", pmode.id)
-    # A message of a One-Way exchange refers to no other (core §2.2.4).
-    about = unit.ref_to_message_id if pmode.mep == "two-way" else None
+    about = _choose_reference(unit, pmode)
     return replace(unit, mpc=pmode.mpc, agreement_type=pmode.agreement_type, ref_to_message_id=about)
+
+
+def _choose_reference(unit: UserMessage, pmode: PMode) -> str | None:
+    """Return what a message of ours refers to; raise GW901 for a reply to nothing.
+
+    A message of a One-Way exchange refers to no other (core §2.2.5, §2.2.6), and neither does a request.
+    """
+    if pmode.mep != "two-way" or pmode.leg == "request":
+        return None
+    if pmode.leg == "reply" and unit.ref_to_message_id is None:
+        raise GatewayError(OUR_MISTAKE, f"a reply by {pmode.mep_binding} to no message", pmode.id)
+    return unit.ref_to_message_id
 
 
 def _needs_signature(unit: Unit, pmode: PMode | None) -> bool:

@@ -11,6 +11,7 @@ def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
     """Return in words which terms of a P-Mode ebMS 2.0 does not have."""
     given = {
         "mpc": pmode.mpc,
+        "mep_binding": pmode.mep_binding,
         "agreement_type": pmode.agreement_type,
         "pull": pmode.pull,
         "splitting": pmode.splitting,
