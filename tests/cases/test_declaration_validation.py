@@ -188,7 +188,7 @@ def test_a_very_large_declaration_is_explained_in_bounded_time() -> None:
     started = time.monotonic()
     judgement = validate_declaration(root)
     assert not judgement.accepted
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 200
 
 
 def test_all_shipped_schemas_load_and_have_distinct_roots() -> None:

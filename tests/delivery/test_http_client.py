@@ -221,7 +221,7 @@ def trickling_header(there: Far, connection: socket.socket) -> None:
 
 def silent(there: Far, connection: socket.socket) -> None:
     there.read(connection)
-    there.stop.wait(5)
+    there.stop.wait(60)
 
 
 def never_ending_chunks(there: Far, connection: socket.socket) -> None:
@@ -257,7 +257,8 @@ def test_a_hostile_answer_ends_in_time_and_is_asked_for_once(
     problem, there = refused(behave)
     assert problem.problem.id == expected
     assert problem.problem.retry
-    assert time.monotonic() - started < 3
+    # Without a limit it would take most of a minute; the machine may be busy.
+    assert time.monotonic() - started < 30
     assert len(there.requests) == 1
 
 

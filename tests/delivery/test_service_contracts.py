@@ -258,7 +258,7 @@ def test_composing_is_cheap() -> None:
     started = time.process_time()
     for _ in range(50):
         BOUND.compose_envelope(call)
-    assert (time.process_time() - started) / 50 < 0.005
+    assert (time.process_time() - started) / 50 < 0.05
 
 
 def test_items_and_laws_are_named_where_the_wsdl_has_a_place_for_them() -> None:

@@ -191,7 +191,7 @@ def test_a_frozen_primary_is_left_in_time_and_found_again(copied, standby_pair):
     with pytest.raises(InsufficientStorageError):
         keep(copied, "frozen1@a")
     # Two seconds for the connection that was kept, and five for each new one.
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert health.find_readiness_problem(copied) is not None
     standby_pair.thaw()
     assert repeat_until_kept(copied, "frozen1@a")

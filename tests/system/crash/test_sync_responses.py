@@ -74,9 +74,9 @@ def test_a_request_gets_its_response_on_its_connection(live: LiveHouse) -> None:
     ):
         began = time.monotonic()
         answer = hub.post(live.url, parcel)
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 45
         check(broker, answer, parcel)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while response_state(live) != "DELIVERED" and time.monotonic() < deadline:
             time.sleep(0.1)
         assert response_state(live) == "DELIVERED"
