@@ -18,6 +18,7 @@ from .conclude import Conclusion as Conclusion
 from .conclude import conclude_case as conclude_case
 from .customs import apply_customs_answer as apply_customs_answer
 from .customs import apply_customs_call as apply_customs_call
+from .customs import look_for_late_decision as look_for_late_decision
 from .customs import read_stored_notice as read_stored_notice
 from .customs import tell_customs_news as tell_customs_news
 from .customs import tell_late_decision as tell_late_decision

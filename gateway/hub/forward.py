@@ -9,7 +9,7 @@ for it behind the call that it must not overtake. The delivery worker makes the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -161,23 +161,11 @@ def compose_clearance_call(
     return _compose_call(hub, OutgoingCall(request.agency, CLEARANCE_NEWS, _make_call_id(hub), told))
 
 
-def compose_late_report(
-    hub: Hub, about: tuple[str, str], request: Row[Any], decided: Iterable[Row[Any]]
-) -> ComposedCall:
-    """Compose what customs is told of decisions after clearance; `about` is the case number and the code.
-
-    Without decisions the application is cancelled: each of its items is named under each of its laws.
-    """
+def compose_late_report(hub: Hub, about: tuple[str, str], told: Sequence[Mapping[str, Any]]) -> ComposedCall:
+    """Compose what customs is told of decisions after clearance; `about` is the case number and the code."""
     case, code = about
-    told = [_make_late_requirement(row) for row in decided]
-    cancelled = [{"item": int(item), "law": str(law)} for item, law in request.required]
-    arguments = {"CaseNumber": case, "PendingCode": code, "Requirement": told or cancelled}
+    arguments = {"CaseNumber": case, "PendingCode": code, "Requirement": list(told)}
     return _compose_call(hub, OutgoingCall(CUSTOMS, "ReportRequirements", _make_call_id(hub), arguments))
-
-
-def _make_late_requirement(row: Row[Any]) -> dict[str, Any]:
-    names = ("item", "law", "number", "date", "quantity", "unit", "decision")
-    return {name: getattr(row, name) for name in names if getattr(row, name) is not None}
 
 
 def compose_late_pending_call(

@@ -348,7 +348,7 @@ def _apply_notice(
     apply_fee_notice(conn, hub, request, (notice, code), now)
     if event == "cancel":
         end_fees_of_cancelled(conn, request.id, now, decided=request.state == "DECIDED")
-    if (notice.decisions or event == "cancel") and request.clearance is not None:
+    if notice.decisions or event == "cancel":
         record_late_decision(conn, case, request, stored.id, notice.number, now)
     if notice.decisions and is_cancellation_open(request):
         answer_cancellation_by_decision(conn, case, request.id, notice.number, now)

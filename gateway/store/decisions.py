@@ -21,6 +21,7 @@ __all__ = [
     "NewDecision",
     "insert_decisions",
     "list_by_case",
+    "list_by_notice",
     "list_by_request",
     "list_current_decisions",
     "outdate_items",
@@ -139,6 +140,12 @@ def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
         return conn.execute(_IN_ORDER, {"wanted": case_id}).all()
 
     return read_once(conn, _COUNTED_BY, ("decisions on a case", case_id), read)
+
+
+def list_by_notice(conn: Connection, request: int, notice: str) -> Sequence[Row[Any]]:
+    """Return every decision of a notice (its number) on a request, those that do not count too."""
+    said = (decisions.c.request_id == request, decisions.c.notice_no == notice)
+    return conn.execute(select(decisions).where(*said).order_by(decisions.c.id)).all()
 
 
 def list_current_decisions(conn: Connection, case_id: int) -> Sequence[Row[Any]]:

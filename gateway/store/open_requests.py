@@ -15,6 +15,7 @@ from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import transitions
 from gateway.store.customs_tables import clearances
 from gateway.store.officer_acts import build_decided_condition
+from gateway.store.release_tables import item_releases
 from gateway.store.tables import agency_requests, notices
 from gateway.store.transitions import StateEvent
 
@@ -28,15 +29,19 @@ _OPEN: Final = select(
     .scalar_subquery()
     .label("clearance"),
     exists().where(notices.c.request_id == agency_requests.c.id).label("noticed"),
+    exists()
+    .where(item_releases.c.parent_id == agency_requests.c.case_id, item_releases.c.returned_at.is_(None))
+    .label("released"),
 ).where(agency_requests.c.id == bindparam("wanted"))
 
 
 class OpenRequest:
     """A request of a locked case: its row with all that was changed since, written by `write`.
 
-    It has the columns of its row as attributes, and three more: `decided_at_console` says whether officers
+    It has the columns of its row as attributes, and four more: `decided_at_console` says whether officers
     have decided it, `clearance` is the state of clearance of its case (None: customs has said nothing),
-    and `noticed` says whether its agency has sent a notice.
+    `noticed` says whether its agency has sent a notice, and `released` whether children hold items of its
+    case.
     """
 
     def __init__(self, row: Row[Any]) -> None:

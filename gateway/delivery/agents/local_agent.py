@@ -27,6 +27,7 @@ from gateway.hub import (
     issue_late_receipt,
     join_fragments,
     join_requirements,
+    look_for_late_decision,
     notify_applicant,
     notify_of_fee,
     probe_signing_key,
@@ -78,6 +79,16 @@ def _run_key_probe(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     probe_signing_key(hub, finish)
 
 
+def _run_late_decision(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    tell_late_decision(hub, int(lease.subject_id), lease.case_id, finish)
+
+
+def _run_inherited_decision(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    if lease.case_id is None:
+        raise GatewayError(OUR_MISTAKE, f"the child of notice {lease.subject_id} is not named")
+    look_for_late_decision(hub, int(lease.subject_id), lease.case_id, finish)
+
+
 def _run_late_receipt(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     issue_late_receipt(hub, int(lease.subject_id), lease.parameters["said"], finish)
 
@@ -108,7 +119,8 @@ _TASKS: Final[dict[str, _Task]] = {
     "wake": _run_waking,
     "join": _run_join,
     "customs_notice": _run_by_id(tell_customs_news),
-    "late_decision": _run_by_id(tell_late_decision),
+    "late_decision": _run_late_decision,
+    "late_inherited": _run_inherited_decision,
     "ask_cancel": _run_by_id(ask_after_withdrawal),
     "key": _run_key_probe,
     "receipt": _run_late_receipt,

@@ -7,6 +7,7 @@ from .outside_decisions import list_all_decisions as list_all_decisions
 from .outside_decisions import list_outside_decisions as list_outside_decisions
 from .outside_decisions import list_outside_requests as list_outside_requests
 from .outside_decisions import load_requirement_results as load_requirement_results
+from .outside_decisions import select_inherited_subjects as select_inherited_subjects
 from .stored_decisions import compute_conclusion_id as compute_conclusion_id
 from .stored_decisions import is_cancellation_open as is_cancellation_open
 from .stored_decisions import list_cancellations as list_cancellations

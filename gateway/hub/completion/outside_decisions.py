@@ -37,6 +37,7 @@ __all__ = [
     "list_outside_decisions",
     "list_outside_requests",
     "load_requirement_results",
+    "select_inherited_subjects",
 ]
 
 #: Stands before the row of a requirement where a decision has the number of its application.
@@ -106,11 +107,7 @@ def _list_inherited_decisions(conn: Connection, case_id: int) -> Iterator[Ranked
     taken = item_releases.list_releases_into(conn, case_id)
     if not taken:
         return
-    anew = {
-        (int(item), str(law))
-        for row in agency_requests.list_by_case(conn, case_id)
-        for item, law in row.required
-    }
+    anew = _list_own_subjects(conn, case_id)
     for parent, items in _group_items(taken).items():
         asked = {row.number: row for row in agency_requests.list_by_case(conn, parent)}
         for one in select_current_decisions(list_all_decisions(conn, parent)):
@@ -118,6 +115,33 @@ def _list_inherited_decisions(conn: Connection, case_id: int) -> Iterator[Ranked
                 row = asked.get(one.request)
                 name = one.request if row is None else f"{_PARENT}{row.number}:{row.agency}:{row.document}"
                 yield replace(one, request=name)
+
+
+def select_inherited_subjects(
+    conn: Connection, case_id: int, above: int, subjects: Collection[tuple[int, str]]
+) -> set[tuple[int, str]]:
+    """Return of which items and laws the decisions on a case (row id `above`) count for another one.
+
+    They count for the case itself, and for each child with the item that does not apply for it itself.
+    """
+    if case_id == above:
+        return set(subjects)
+    anew = _list_own_subjects(conn, case_id)
+    found: set[tuple[int, str]] = set()
+    for parent, items in _group_items(item_releases.list_releases_into(conn, case_id)).items():
+        wanted = {(item, law) for item, law in subjects if item in items} - anew
+        if wanted:
+            found |= select_inherited_subjects(conn, parent, above, wanted)
+    return found
+
+
+def _list_own_subjects(conn: Connection, case_id: int) -> set[tuple[int, str]]:
+    """Return each item and law for which a case has an application of its own."""
+    return {
+        (int(item), str(law))
+        for row in agency_requests.list_by_case(conn, case_id)
+        for item, law in row.required
+    }
 
 
 def _group_items(taken: Iterable[Row[Any]]) -> dict[int, set[int]]:

@@ -2,48 +2,114 @@
 
 A decision, a correction or a cancellation that comes when customs has cleared the goods changes nothing
 about clearance. It is recorded as every notice is, the case goes on as it would, and it is an event of
-its own. Customs is told (`gateway.hub.customs.late_reports`).
+its own. Customs is told (`gateway.hub.customs.late_reports`). What is decided about an item of a case
+is late for each child declaration with the item, too, that customs has cleared.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
 from gateway.evidence import record_evidence
+from gateway.hub.completion import select_inherited_subjects
 from gateway.hub.outbox import enqueue_task
-from gateway.store import agency_requests, customs_notices, decisions, notices
+from gateway.state_machines import REQUEST
+from gateway.store import (
+    agency_requests,
+    customs_notices,
+    decisions,
+    item_releases,
+    notices,
+    transitions,
+)
 
-__all__ = ["record_decisions_since", "record_late_decision"]
+__all__ = [
+    "list_late_subjects",
+    "queue_children",
+    "record_decisions_since",
+    "record_inherited_decision",
+    "record_late_decision",
+]
 
 _CLEARED: Final = "CLEARED"
 
 
 def record_late_decision(
-    conn: Connection, case: Row[Any], request: Row[Any], notice: int, number: str, now: datetime
+    conn: Connection, case: Row[Any], request: Any, notice: int, number: str, now: datetime
 ) -> None:
-    """Record that a notice (row id) decides a request of a locked case that is cleared; else do nothing."""
-    if customs_notices.find_state(conn, case.id) == _CLEARED:
+    """Record that a notice (row id) decides a request of a locked case that is cleared; else do nothing.
+
+    Each child looks for itself when this is committed.
+    """
+    if request.clearance == _CLEARED:
         _record_notice(conn, case.id, request, (notice, number), now)
+    if request.released:
+        queue_children(conn, case.id, notice, now)
+
+
+def queue_children(conn: Connection, case: int, notice: int, now: datetime) -> None:
+    """Let each child of a case look whether a notice (row id) is late for it."""
+    for child in item_releases.list_children(conn, case):
+        key = f"late_inherited:{notice}:{child}"
+        enqueue_task(conn, "late_inherited", ("notice", notice), key, now, case_id=child)
+
+
+def record_inherited_decision(
+    conn: Connection, case: int, request: Row[Any], notice: Row[Any], now: datetime
+) -> None:
+    """Record for a locked child that a notice on a request above it decides what it has; else do nothing."""
+    if customs_notices.find_state(conn, case) == _CLEARED and list_late_subjects(conn, case, request, notice):
+        _record_notice(conn, case, request, (notice.id, notice.number), now)
+
+
+def list_late_subjects(
+    conn: Connection, case: int, request: Row[Any], notice: Row[Any]
+) -> set[tuple[int, str]]:
+    """Return the items and laws of a case (row id) that a notice on a request of it, or above it, is about.
+
+    One without decisions cancels the request: it is about all of it.
+    """
+    said = {
+        (int(row.item), str(row.law)) for row in decisions.list_by_notice(conn, request.id, notice.number)
+    }
+    about = said or {(int(item), str(law)) for item, law in request.required}
+    return select_inherited_subjects(conn, case, request.case_id, about)
 
 
 def record_decisions_since(conn: Connection, case: Row[Any], cleared_at: datetime, now: datetime) -> None:
     """Record the decisions that agencies issued after a clearance of which the hub hears only now."""
-    for request in agency_requests.list_by_case(conn, case.id):
-        deciding = {row.notice_no for row in decisions.list_by_request(conn, request.id)}
+    for request in _list_requests(conn, case.id):
+        ending = _list_ending_notices(conn, request.id)
         for row in notices.list_by_request(conn, request.id):
-            if row.number in deciding and row.issued_at > cleared_at:
+            late = row.number in ending and row.issued_at > cleared_at
+            if late and list_late_subjects(conn, case.id, request, row):
                 _record_notice(conn, case.id, request, (row.id, row.number), now)
+
+
+def _list_requests(conn: Connection, case: int) -> Iterator[Row[Any]]:
+    """Yield the requests of a case, and of each case of which it has items."""
+    yield from agency_requests.list_by_case(conn, case)
+    for parent in sorted({row.parent_id for row in item_releases.list_releases_into(conn, case)}):
+        yield from _list_requests(conn, parent)
+
+
+def _list_ending_notices(conn: Connection, request: int) -> set[str]:
+    """Return the numbers of the notices that decide a request, or by which its agency cancels it."""
+    deciding = {row.notice_no for row in decisions.list_by_request(conn, request)}
+    steps = transitions.list_transitions(conn, REQUEST, request)
+    return deciding | {str(row.detail) for row in steps if row.event == "cancel"}
 
 
 def _record_notice(
     conn: Connection, case: int, request: Row[Any], notice: tuple[int, str], now: datetime
 ) -> None:
     stored, number = notice
-    subject = ("notice", stored)
-    if not enqueue_task(conn, "late_decision", subject, f"late_decision:{stored}", now, case_id=case):
+    key = f"late_decision:{stored}" if case == request.case_id else f"late_decision:{stored}:{case}"
+    if not enqueue_task(conn, "late_decision", ("notice", stored), key, now, case_id=case):
         return
     customs_notices.record_case_event(conn, case, "LATE_DECISION", now)
     data = {"agency": request.agency, "application": request.number, "number": number}

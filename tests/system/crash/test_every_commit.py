@@ -64,6 +64,7 @@ ELSEWHERE = {
     "console.summaries": "nothing follows from it: the next list that shows the application stores it",
     "customs.call": "tests/flows/test_customs.py",
     "customs.late": "tests/flows/test_customs.py",
+    "customs.inherited": "tests/flows/test_late_children.py",
     "customs.told": "tests/flows/test_customs.py",
     "node.seen": "nothing follows from it: a node that was not seen is seen a moment later",
     "delivery.renewed": "nothing follows from it: the lease ends earlier, and another worker sends again",
