@@ -56,17 +56,25 @@ def check_answer_status(answer: HttpAnswer) -> None:
 
 
 def open_answer(
-    lease: DeliveryLease, posted: PostedMessage, protocol: ProtocolCore, context: ProtocolContext
+    hub: Hub,
+    lease: DeliveryLease,
+    posted: PostedMessage,
+    protocol: ProtocolCore,
+    context: ProtocolContext,
 ) -> OpenedMessage:
     """Return the verified content of an answer to a posted message, compared with the octets sent.
+
+    What this process sealed just now is not read again.
 
     Raises GW602 for a final refusal, and GW603 for any other answer that does not match: it proves
     nothing, and the message is sent again.
     """
-    parcel = Hub.make_parcel(dict(lease.parameters["headers"]), posted.octets)
-    sent = protocol.read_sent_unit(parcel, context.limits)
+    sent = hub.sent_units.take_unit(lease.payload_sha256)
+    if sent is None:
+        parcel = hub.make_parcel(dict(lease.parameters["headers"]), posted.octets)
+        sent = protocol.read_sent_unit(parcel, context.limits)
     answer = posted.answer
-    back = Hub.make_parcel({"Content-Type": answer.headers.get("content-type", "")}, answer.body)
+    back = hub.make_parcel({"Content-Type": answer.headers.get("content-type", "")}, answer.body)
     try:
         return protocol.open(back, context, sent)
     except GatewayError as error:

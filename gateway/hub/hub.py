@@ -30,6 +30,7 @@ from gateway.hub.refusal_tally import RefusalTally
 from gateway.hub.register import RegisterSnapshot
 from gateway.hub.response_watch import ResponseLimits, ResponseWatch
 from gateway.hub.sent_parcels import find_sent_parcel
+from gateway.hub.sent_units import SentUnits
 from gateway.hub.sign_in_upkeep import SignInUpkeep
 from gateway.hub.statistics_keeper import StatisticsKeeper
 from gateway.hub.trust import NextSigningKey, PullLogins
@@ -118,6 +119,7 @@ class Hub:
         self.sign_ins = SignInUpkeep(world.engine, world.clock)
         self.node = NodeKeeper(world.engine, world.clock, node)
         self.objects = ObjectUpkeep(world.engine, world.clock)
+        self.sent_units = SentUnits()
         self.timetable = ActiveTimetable(test_editions=test_calendars)
         self.mutual_tls = mutual_tls
         self.stamping = stamping

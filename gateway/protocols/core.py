@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway.agreements import ForwardingRule, ForwardingTable, PMode, PModeIndex
@@ -66,12 +66,14 @@ class Parcel:
     """The content of an HTTP message in either direction: the headers that describe content, and the body.
 
     `client` is the SHA-256 of the TLS client certificate, None where the client presented
-    none.
+    none. `sent` is what an answer must match, of a parcel that was just sealed: all that
+    `read_sent_unit` reads of it again but the payloads.
     """
 
     headers: Mapping[str, str]
     body: Body
     client: str | None = None
+    sent: SentUnit | None = field(default=None, compare=False, repr=False)
 
     def get_header(self, name: str) -> str:
         """Return the value of a header, with its name in any letter case; empty when it is absent."""

@@ -12,6 +12,7 @@ from .digest_references import NEXT_ACTORS as NEXT_ACTORS
 from .digest_references import canonicalize_text as canonicalize_text
 from .ebms2_signature import DigestCheck as DigestCheck
 from .ebms2_signature import PartDecryption as PartDecryption
+from .ebms2_signature import WrittenSignature as WrittenSignature
 from .ebms2_signature import find_signature as find_signature
 from .ebms2_signature import sign_message as sign_message
 from .ebms2_signature import verify_message_signature as verify_message_signature

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
@@ -67,6 +68,7 @@ __all__ = [
     "ENVELOPE_TRANSFORMS",
     "DigestCheck",
     "PartDecryption",
+    "WrittenSignature",
     "find_signature",
     "list_next_actor_headers",
     "sign_message",
@@ -200,25 +202,34 @@ def sign_message(root: etree._Element, attachments: Mapping[str, bytes | Body], 
     fill_signature_value(signature, Transform(C14N), signer)
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenSignature:
+    """The text of a ds:Signature, and the digests that it contains."""
+
+    text: str
+    references: tuple[DigestReference, ...]
+
+
 def write_message_signature(
     envelope: bytes, namespaces: str, attachments: Mapping[str, bytes | Body], signer: Signer
-) -> str:
+) -> WrittenSignature:
     """Return the ds:Signature of an envelope and every attachment, for the end of the SOAP Header.
 
     `envelope` is the canonical form of what is signed, `namespaces` the declarations of its
     root, including ``ds`` and ``soap``; no other element above the signature declares any.
     """
-    references = "".join(map(write_reference_text, _make_references(envelope, attachments)))
+    references = tuple(_make_references(envelope, attachments))
     signed_info = (
         write_element("ds:CanonicalizationMethod", "", _C14N_METHOD)
         + write_element("ds:SignatureMethod", "", write_attribute("Algorithm", signer.algorithm))
-        + references
+        + "".join(map(write_reference_text, references))
     )
     # the canonical form of SignedInfo contains the namespace declarations of the root
     canonical = write_element("ds:SignedInfo", canonicalize_text(signed_info), namespaces)
     value = base64.b64encode(signer.sign(canonical.encode())).decode("ascii")
     parts = (write_element("ds:SignedInfo", signed_info), write_leaf("ds:SignatureValue", value))
-    return write_element("ds:Signature", "".join(parts) + _write_key_info(signer.certificate.der))
+    text = write_element("ds:Signature", "".join(parts) + _write_key_info(signer.certificate.der))
+    return WrittenSignature(text, references)
 
 
 @lru_cache(maxsize=64)

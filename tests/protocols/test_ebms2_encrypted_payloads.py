@@ -78,6 +78,8 @@ def refusal(parcel: Parcel, pmode, **changes: object) -> GatewayError:
 def test_payloads_are_encrypted_and_come_out_as_they_went_in(terms):
     pmode, sent = agreed(terms), sample.message()
     parcel = EBMS2.seal((sent,), pmode, context(pmode))
+    read = EBMS2.read_sent_unit(parcel, context(pmode).limits)
+    assert parcel.sent == replace(read, unit=replace(read.unit, payloads=()))
     for payload, part in zip(sent.payloads, parts_of(parcel), strict=True):
         assert payload.content not in sample.octets(parcel)
         assert part.content_id == payload.content_id

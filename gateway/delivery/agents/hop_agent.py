@@ -130,7 +130,7 @@ class HopAgent:
         knowledge = self._hub.refresh_snapshot()
         context = self._hub.make_protocol_context(knowledge)
         protocol = PROTOCOLS[str(lease.parameters["protocol"])]
-        opened = open_answer(lease, posted, protocol, context)
+        opened = open_answer(self._hub, lease, posted, protocol, context)
         return ReceivedMessage(self._hub, protocol, opened, context, knowledge)
 
     def _pass_answer_back(self, lease: DeliveryLease, arrival: ReceivedMessage) -> None:

@@ -187,7 +187,7 @@ class MshAgent:
         context = self._hub.make_protocol_context(knowledge)
         pmode = _find_pmode(knowledge, lease, self._hub.clock())
         protocol = PROTOCOLS[pmode.protocol if pmode else "ebms2"]
-        opened = open_answer(lease, posted, protocol, context)
+        opened = open_answer(self._hub, lease, posted, protocol, context)
         # The response is stored before anything is done about our own message.
         receive_response(self._hub, protocol, opened, knowledge)
         return opened

@@ -185,13 +185,15 @@ def seal_message(
     apart = asked is None and order is None and receipts.are_any
     split = seal_split(hub, unit, pmode, context) if apart else None
     parcel = protocol.seal(units, pmode, context) if split is None else split.source
+    identity = parcel.body.sha256_hex
+    hub.sent_units.keep_unit(identity, parcel)
     signer = context.keys[hub.party].certificate.sha256
     post_at = None if asked is None else facts.message.received_at + get_response_wait(hub, asked) + _GRACE
     return SealedMessage(
         unit,
         pmode,
         parcel,
-        parcel.body.sha256_hex,
+        identity,
         signer,
         receipts,
         asked=asked,

@@ -128,7 +128,7 @@ def seal_hop_signal(unit: Receipt | ErrorSignal, context: ProtocolContext, *, si
     signature = ""
     if signed:
         (signer,) = context.keys.values()
-        signature = sign_envelope(written.signable_octets, NAMESPACES, {}, signer)
+        signature = sign_envelope(written.signable_octets, NAMESPACES, {}, signer).text
     return build_parcel(written.with_signature(signature), (), unit.message_id)
 
 

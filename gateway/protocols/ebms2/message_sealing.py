@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.agreements import PMode
 from gateway.message_model import Unit, UserMessage
-from gateway.protocols.core import Parcel, ProtocolContext
+from gateway.protocols.core import Parcel, ProtocolContext, SentUnit
 from gateway.protocols.ebms2.compressed_payloads import compress_payloads
 from gateway.protocols.ebms2.encrypted_payloads import encrypt_payloads
 from gateway.protocols.ebms2.envelope_writer import NAMESPACES, write_envelope
 from gateway.protocols.ebms2.message_order import require_agreed_order
 from gateway.protocols.ebms2.message_signature import needs_signature, sign_envelope
 from gateway.protocols.ebms2.packaging import build_parcel
+from gateway.protocols.signed_references import to_model_reference
 
 __all__ = ["seal"]
 
@@ -24,11 +27,17 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
     found = first.payloads if isinstance(first, UserMessage) else ()
     if pmode is not None and pmode.compresses_payloads:
         found = compress_payloads(found)
-    signed = ""
+    signed, sent = "", SentUnit(_without_payloads(first))
     if any(needs_signature(unit, pmode) for unit in units):
         contents = {one.content_id: one.octets for one in found}
         signer = context.keys[context.get_party_name(first.sender)]
-        signed = sign_envelope(written.signable_octets, NAMESPACES, contents, signer)
+        signature = sign_envelope(written.signable_octets, NAMESPACES, contents, signer)
+        signed = signature.text
+        sent = replace(sent, references=tuple(map(to_model_reference, signature.references)))
     if found and pmode is not None and pmode.encryption is not None:
         found = encrypt_payloads(found, first.receiver, pmode.encryption, context)
-    return build_parcel(written.with_signature(signed), found, first.message_id)
+    return replace(build_parcel(written.with_signature(signed), found, first.message_id), sent=sent)
+
+
+def _without_payloads(unit: Unit) -> Unit:
+    return replace(unit, payloads=()) if isinstance(unit, UserMessage) else unit

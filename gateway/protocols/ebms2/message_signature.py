@@ -29,6 +29,7 @@ from gateway.xmlsec import (
     CertificateCheck,
     PartDecryption,
     VerifiedSignature,
+    WrittenSignature,
     find_signature,
     get_signature_policy,
     verify_message_signature,
@@ -141,7 +142,7 @@ def needs_signature(unit: Unit, pmode: PMode | None) -> bool:
 
 def sign_envelope(
     envelope: bytes, namespaces: str, contents: Mapping[str, bytes | Body], signer: Signer
-) -> str:
+) -> WrittenSignature:
     """Return the signature of the envelope, whose root declares `namespaces`, and of the payloads."""
     return write_message_signature(envelope, namespaces, contents, signer)
 

@@ -1,0 +1,100 @@
+"""What the hub sealed just now is not read again for its receipt; what another process sealed is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.delivery.agents import msh_agent
+from gateway.hub.sent_units import SentUnits
+from gateway.message_model import MemoryBody
+from gateway.protocols import PROTOCOLS, Parcel, SentUnit
+from tests.kit.story import QUIET, Story, unreachable
+
+EBMS2 = PROTOCOLS["ebms2"]
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[SentUnit]:
+    """Return what is read again of messages that were sent."""
+    found: list[SentUnit] = []
+
+    def read_sent_unit(*given: Any) -> SentUnit:
+        found.append(EBMS2.read_sent_unit(*given))
+        return found[-1]
+
+    core = SimpleNamespace(**(vars(EBMS2) | {"read_sent_unit": read_sent_unit}))
+    monkeypatch.setattr(msh_agent, "PROTOCOLS", {**PROTOCOLS, "ebms2": core})
+    return found
+
+
+def file(story: Story) -> None:
+    """Send a submission that is refused: its result follows at once."""
+    story.submit(b"<a/>", attach=False)
+
+
+def states(story: Story) -> list[str]:
+    return [row.state for row in story.deliveries(agent="msh") if row.subject_type == "case"]
+
+
+def test_a_receipt_is_compared_with_what_was_sealed(engine: Engine, read: list[SentUnit]) -> None:
+    story = Story(engine, agreement=QUIET)
+    file(story)
+    story.tick()
+    assert states(story) == ["DELIVERED"]
+    assert read == []
+
+
+def test_what_is_sent_again_is_read(engine: Engine, read: list[SentUnit]) -> None:
+    story = Story(engine, agreement=QUIET)
+    story.inbox.answers.append(unreachable())
+    file(story)
+    story.tick()
+    story.hub.sent_units = SentUnits()
+    story.tick(minutes=6)
+    assert states(story) == ["DELIVERED"]
+    assert len(read) == 1
+
+
+def test_a_receipt_for_other_digests_is_refused(engine: Engine, read: list[SentUnit]) -> None:
+    story = Story(engine, agreement=QUIET)
+    keep = story.hub.sent_units.keep_unit
+
+    def keep_another(digest: str, parcel: Parcel) -> None:
+        assert parcel.sent is not None
+        first, *others = parcel.sent.references
+        wrong = replace(parcel.sent, references=(replace(first, digest=bytes(32)), *others))
+        keep(digest, replace(parcel, sent=wrong))
+
+    story.hub.sent_units.keep_unit = keep_another  # type: ignore[method-assign]
+    file(story)
+    story.tick()
+    assert states(story) == ["QUEUED"]
+    # It is sent again, and its stored octets are what counts then.
+    story.tick(minutes=6)
+    assert states(story) == ["DELIVERED"]
+    assert len(read) == 1
+
+
+def test_the_oldest_is_forgotten_and_each_is_given_once() -> None:
+    kept, parcels = SentUnits(most=2), [_make_parcel(name) for name in "abc"]
+    for parcel in parcels:
+        kept.keep_unit(parcel.body.sha256_hex, parcel)
+    digests = [parcel.body.sha256_hex for parcel in parcels]
+    assert [kept.take_unit(one) for one in digests] == [None, parcels[1].sent, parcels[2].sent]
+    assert [kept.take_unit(one) for one in (*digests, None)] == [None] * 4
+
+
+def test_what_was_not_sealed_here_is_not_kept() -> None:
+    kept = SentUnits()
+    kept.keep_unit("0" * 64, Parcel({}, MemoryBody(b"a")))
+    assert kept.take_unit("0" * 64) is None
+
+
+def _make_parcel(name: str) -> Parcel:
+    unit: Any = name
+    return Parcel({}, MemoryBody(name.encode()), sent=SentUnit(unit))
