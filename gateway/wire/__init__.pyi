@@ -5,6 +5,7 @@ from .addressing import read_addressing as read_addressing
 from .addressing import write_addressing as write_addressing
 from .byte_ranges import ByteRange as ByteRange
 from .byte_ranges import TreeByteRanges as TreeByteRanges
+from .currency_decimals import CURRENCY_DECIMALS as CURRENCY_DECIMALS
 from .element_locations import ElementLocations as ElementLocations
 from .header_fields import is_identity_coding as is_identity_coding
 from .header_fields import is_text_xml as is_text_xml
