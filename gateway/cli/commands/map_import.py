@@ -59,7 +59,13 @@ def import_documents(arguments: Arguments) -> int:
 def describe_imported_files(imported: ImportResult, files: Mapping[str, bytes]) -> dict[str, Any]:
     """Return the printed result: files, counts by document, and what must be finished by hand."""
     findings = [
-        {"document": one.document, "field": one.field, "kind": one.kind, "text": one.text}
+        {
+            "document": one.document,
+            "field": one.field,
+            "kind": one.kind,
+            "text": one.text,
+            "place": str(one.mark or ""),
+        }
         for one in imported.findings
     ]
     documents = [{"document": name, **counts} for name, counts in imported.counts.items()]
@@ -133,8 +139,8 @@ def _print_import_report(report: Mapping[str, Any], arguments: Arguments) -> Non
         )
         print(f"{counts['document']}: {numbers.replace('_', ' ')}")
     for one in report["to_finish"]:
-        place = " ".join(part for part in (one["document"], one["field"]) if part)
-        print(f"to finish: {place}: {one['text']}")
+        name = " ".join(part for part in (one["document"], one["field"]) if part)
+        print(f"to finish: {name}: {one['text']}{'; ' if one['place'] else ''}{one['place']}")
     print_sentence(f"Wrote {count_things(len(report['written']), 'file')} to {arguments.out}.")
     print_sentence(_tell_folder_content(report, arguments))
 

@@ -40,9 +40,10 @@ class ChosenList:
 class ImportedLists:
     """The code lists of an import: `shipped` by name, those of the `inventory`, `standards` by description.
 
-    `stems` are the names of the shipped files without endings; `units` and `laws` are the table of
-    units and the codes of the law book; `lines` and `files` collect the additions to the registry and
-    the new files, `unfinished` the work that is left, by list.
+    `stems` are the names of the shipped files without endings; `units`, `laws` and `offices`
+    are the table of units and the codes of the law book and of all organisations; `lines` and
+    `files` collect the additions to the registry and the new files, `unfinished` the work that is
+    left and the name in the inventory, by list.
     """
 
     shipped: Mapping[str, CodeList]
@@ -51,9 +52,10 @@ class ImportedLists:
     stems: frozenset[str] = frozenset()
     units: UnitTable = NO_UNITS
     laws: frozenset[str] = frozenset()
+    offices: frozenset[str] = frozenset()
     lines: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
-    unfinished: dict[str, str] = field(default_factory=dict)
+    unfinished: dict[str, tuple[str, str]] = field(default_factory=dict)
     _known: dict[str, ChosenList] = field(default_factory=dict)
 
     def is_known_unit(self, code: str) -> bool:
@@ -111,12 +113,12 @@ class ImportedLists:
         if shipped is not None and shipped.pattern is None and set(shipped.codes) == set(codes):
             chosen = ChosenList(name, shipped.codes)
         else:
-            name = make_unique_name(make_camel_case(name), {*self.shipped, *self.lines}, "")
+            origin, name = name, make_unique_name(make_camel_case(name), {*self.shipped, *self.lines}, "")
             file = f"codelists/{make_unique_name(_make_file_name(name), self._list_file_names(), '-')}.csv"
             rows = ((code, ko or en or code, en or ko or code) for code, (ko, en) in codes.items())
             self.files[file] = write_csv([("code", "ko", "en"), *rows])
             if text := describe_missing_labels(codes):
-                self.unfinished[name] = text
+                self.unfinished[name] = text, origin
             spec = {"file": file, "key": "code", "version": "1", "source": "the inventory"}
             self.lines[name] = f"  {name}: {write_flow(spec)}"
             chosen = ChosenList(name, tuple(codes))

@@ -281,7 +281,8 @@ def _make_sum_check(
     if left.summed and (whole or (right.factors and right.factors[0].per == "application" and not groups)):
         per = "application"
     if right.factors and per == "application" and _is_repeated(right.factors[0]):
-        raise UnclearError(f"{right.factors[0].name} stands more than once beside a total of all items")
+        name = right.factors[0].name
+        raise UnclearError(f"{name} stands more than once beside a total of all items: say it at {name}")
     total: dict[str, Any] = {"ask": factors[0].name}
     if len(factors) > 1:
         total = {"multiply": [factor.name for factor in factors]}

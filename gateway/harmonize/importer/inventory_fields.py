@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -39,6 +39,33 @@ _TYPES: Final = {
     "group": "group",
 }
 _NUMBERS: Final = ("quantity", "measure", "amount")
+_WORDS: Final = ("text", "id", "code")
+# The types that a key may have.
+_KEY_TYPES: Final = {
+    "max_length": _WORDS,
+    "max_octets": _WORDS,
+    "max_bytes": _WORDS,
+    "charset": _WORDS,
+    "pattern": _WORDS,
+    "code_list": ("code",),
+    "unit": ("quantity", "measure"),
+    "units": ("quantity", "measure"),
+    "decimals": _NUMBERS,
+    "range": _NUMBERS,
+    "currency": ("amount",),
+    "currencies": ("amount",),
+    "mime": ("attachment",),
+    "mimes": ("attachment",),
+    "max_mib": ("attachment",),
+}
+# Keys that say the same; a field has one of each.
+_PAIRS: Final = (
+    ("unit", "units"),
+    ("currency", "currencies"),
+    ("mime", "mimes"),
+    ("max_octets", "max_bytes"),
+)
+_LOCATED: Final = (*_KEY_TYPES, "level", "condition", "repeat", "wco_id", "name_ko")
 _CARD: Final = re.compile(r"([0-9]{1,6})(?:\.\.([0-9]{1,6}|n|\*|unbounded))?")
 # A media type of RFC 6838, section 4.2; the first part is one that IANA has.
 _MEDIA_TYPE: Final = re.compile(
@@ -64,7 +91,8 @@ class InventoryInvariant:
 class InventoryField:
     """One unique field of the inventory; a missing value is None or empty.
 
-    `listing` is the name or description of a code list, or its codes with labels.
+    `listing` is the name or description of a code list, or its codes with labels; `marks` are the
+    places of the keys that are given.
     """
 
     name: str
@@ -92,6 +120,11 @@ class InventoryField:
     wco: str
     fields: tuple[InventoryField, ...]
     mark: SourceMark
+    marks: Mapping[str, SourceMark] = field(default_factory=dict)
+
+    def locate_key(self, *keys: str) -> SourceMark:
+        """Return the place of the first of `keys` that is given, else that of the field."""
+        return next((self.marks[key] for key in keys if key in self.marks), self.mark)
 
 
 def find_given_node(table: YamlTable, key: str) -> YamlNode | None:
@@ -145,9 +178,13 @@ def _read_field(table: YamlTable, where: str, depth: int) -> InventoryField:
     kind = _TYPES[table.get_required("type").read_choice(f"{full}.type", tuple(_TYPES))]
     need, level = find_given_node(table, "req"), find_given_node(table, "level")
     inner = find_given_node(table, "fields")
+    for key in ("verified", "sources", "confidence"):
+        table.get(key)
     if (kind == "group") != (inner is not None):
         raise make_mapping_error(table.mark, full, "fields in a group and nowhere else", kind)
-    field = InventoryField(
+    marks = {key: node.mark for key in _LOCATED if (node := find_given_node(table, key)) is not None}
+    _check_keys(kind, marks, full)
+    found = InventoryField(
         name=name,
         ko=read_key_text(table, "name_ko"),
         en=read_key_text(table, "name_en"),
@@ -174,34 +211,24 @@ def _read_field(table: YamlTable, where: str, depth: int) -> InventoryField:
         wco=read_key_text(table, "wco_id"),
         fields=read_fields(inner, full, depth + 1) if inner else (),
         mark=table.mark,
+        marks=marks,
     )
-    for key in ("verified", "sources", "confidence"):
-        table.get(key)
     table.reject_unread_keys()
-    _check_field_type(field, full)
-    return field
+    if inner is not None and not found.fields:
+        raise make_mapping_error(inner.mark, f"{full}.fields", "at least one field", "none")
+    return found
 
 
-def _check_field_type(field: InventoryField, full: str) -> None:
-    """Raise GW502 for a key that a field of this type cannot have."""
-    said = {
-        "code_list": (field.listing is not None, ("code",)),
-        "unit": (bool(field.units), ("quantity", "measure")),
-        "currency": (bool(field.currencies), ("amount",)),
-        "decimals": (field.decimals is not None, _NUMBERS),
-        "range": (field.bounds is not None, _NUMBERS),
-        "pattern": (bool(field.pattern), ("text", "id", "code")),
-        "max_octets": (field.octets is not None, ("text", "id", "code")),
-        "mime": (bool(field.mime), ("attachment",)),
-        "max_mib": (field.largest is not None, ("attachment",)),
-    }
-    for key, (there, kinds) in said.items():
-        if there and field.type not in kinds:
+def _check_keys(kind: str, marks: Mapping[str, SourceMark], full: str) -> None:
+    """Raise GW502 for a key that a field of type `kind` cannot have, or that is said twice."""
+    for key, kinds in _KEY_TYPES.items():
+        if key in marks and kind not in kinds:
             raise make_mapping_error(
-                field.mark, f"{full}.{key}", "this key at " + ", ".join(kinds), f"type {field.type}"
+                marks[key], f"{full}.{key}", "this key at " + ", ".join(kinds), f"type {kind}"
             )
-    if field.type == "group" and not field.fields:
-        raise make_mapping_error(field.mark, f"{full}.fields", "at least one field", "none")
+    for pair in _PAIRS:
+        if all(key in marks for key in pair):
+            raise make_mapping_error(marks[pair[1]], f"{full}.{pair[1]}", " or ".join(pair), "both")
 
 
 def _read_whole_number(table: YamlTable, key: str, low: int, high: int) -> int | None:

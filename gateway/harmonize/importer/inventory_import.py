@@ -15,7 +15,7 @@ from gateway.errors import MAPPING_WRONG, MISUSE, GatewayError
 from gateway.harmonize.importer.check_trial import find_rejected_checks
 from gateway.harmonize.importer.code_list_choice import ImportedLists
 from gateway.harmonize.importer.folder_merge import COLUMNS, AddedEntries, merge_folder
-from gateway.harmonize.importer.inventory_fields import CodeLabels, InventoryField
+from gateway.harmonize.importer.inventory_fields import InventoryField
 from gateway.harmonize.importer.inventory_places import ImportedPlaces, locate_in_inventory
 from gateway.harmonize.importer.inventory_reader import (
     Inventory,
@@ -90,7 +90,7 @@ def import_inventory(
     inventory = read_inventory(content, file)
     papers = _select_documents(inventory, documents, file)
     source = _ShippedMappings(shipped)
-    lists, meanings = source.make_lists(inventory.lists, into), source.make_meanings(into)
+    lists, meanings = source.make_lists(inventory, into), source.make_meanings(into)
     findings: list[UnfinishedItem] = []
     composed, rows, counts, places = {}, [], {}, {}
     for paper in papers:
@@ -101,8 +101,9 @@ def import_inventory(
         findings += form.findings
         counts[paper.id] = _count_fields(form)
     offices = _write_organizations(inventory, papers, findings)
-    further = (*lists.unfinished.items(), *meanings.unfinished)
-    findings += [UnfinishedItem("", name, "label", text) for name, text in further]
+    for name, (text, origin) in lists.unfinished.items():
+        findings.append(UnfinishedItem("", name, "label", text, inventory.list_marks.get(origin)))
+    findings += [UnfinishedItem("", name, "label", text, mark) for name, text, mark in meanings.unfinished]
     tables = {name: text.encode() for name, text in lists.files.items()}
     entries = {
         ("organisations.yaml", "organisations"): offices,
@@ -157,7 +158,7 @@ def _make_form(
     form = read_form(paper, tuple(unique), lists, meanings, frozenset(known.name for _, known in common))
     for one in unsaid:
         text = f"{one.path} stands neither in the declaration nor in its supplement, so it is asked for"
-        form.note_unfinished(make_snake_case(one.path), "common", text)
+        form.note_unfinished(make_snake_case(one.path), "common", text, one.mark)
     return form, common
 
 
@@ -230,7 +231,7 @@ def _write_organizations(
         if not kind:
             kind, text = "commissioned", f"the kind of {office.code}: government or commissioned"
             lines += write_comment(text, "  ")
-            findings.append(UnfinishedItem("", office.code, "organisation", text))
+            findings.append(UnfinishedItem("", office.code, "organisation", text, office.mark))
         spec = {"kind": kind, "ko": office.ko, "en": office.en}
         spec |= {"today": office.today} if office.today else {}
         entries[office.code] = "\n".join([*lines, f"  {write_scalar(office.code)}: {write_flow(spec)}"])
@@ -269,8 +270,8 @@ class _ShippedMappings:
         except (OSError, KeyError):
             raise GatewayError(MAPPING_WRONG, f"file: expected {name}, found none", name) from None
 
-    def make_lists(self, own: Mapping[str, CodeLabels], into: Traversable | None) -> ImportedLists:
-        """Return the code lists of an import that has lists of its `own`.
+    def make_lists(self, inventory: Inventory, into: Traversable | None) -> ImportedLists:
+        """Return the code lists of an import.
 
         The units and the laws are those of `into` where given.
         """
@@ -278,9 +279,15 @@ class _ShippedMappings:
         rows = self._read_table("standard-lists.csv", ("words", "list", "open"))
         standards = {words: (name, pattern) for words, name, pattern in rows}
         stems = [name.rpartition("/")[2].rpartition(".")[0] for name in self._list_names() if "/" in name]
-        return ImportedLists(
-            self._lists, own, standards, frozenset(stems), other._read_units(), other._read_laws(self)
-        )
+        units, laws = other._read_units(), other._read_laws(self)
+        offices = frozenset(inventory.offices) | self._read_organizations() | other._read_organizations()
+        return ImportedLists(self._lists, inventory.lists, standards, frozenset(stems), units, laws, offices)
+
+    def _read_organizations(self) -> frozenset[str]:
+        """Return the codes of the organisations."""
+        root = read_yaml(self._read_file("organisations.yaml"), "organisations.yaml").read_table("file")
+        entries = root.get_required("organisations").read_table("organisations").take_unread_items()
+        return frozenset(code for code, _, _ in entries)
 
     def _read_units(self) -> UnitTable:
         return read_unit_table(

@@ -53,6 +53,7 @@ _HEARSAY: Final = (
     "notes",
     "today",
 )
+_LOCATED: Final = ("id", "law_codes", "fee")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +103,20 @@ class InventoryDocument:
     unique: tuple[InventoryField, ...]
     invariants: tuple[InventoryInvariant, ...]
     mark: SourceMark
+    marks: Mapping[str, SourceMark]
+
+    def locate_key(self, key: str) -> SourceMark:
+        """Return the place of a key, that of the document where it is missing."""
+        return self.marks.get(key, self.mark)
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """The content of an inventory: organisations, code lists and documents."""
+    """The content of an inventory: organisations, code lists with their places, and documents."""
 
     offices: Mapping[str, InventoryOrganization]
     lists: Mapping[str, CodeLabels]
+    list_marks: Mapping[str, SourceMark]
     papers: tuple[InventoryDocument, ...]
 
 
@@ -125,7 +132,7 @@ def read_inventory(content: bytes, file: str) -> Inventory:
         if office.code in offices:
             raise make_mapping_error(entry.mark, "organisations.code", "each code once", office.code)
         offices[office.code] = office
-    lists = _read_lists(find_given_node(top, "code_lists"))
+    lists, marks = _read_lists(find_given_node(top, "code_lists"))
     papers: dict[str, InventoryDocument] = {}
     for entry in top.get_required("documents").read_list("documents"):
         paper = _read_document(entry)
@@ -133,7 +140,7 @@ def read_inventory(content: bytes, file: str) -> Inventory:
             raise make_mapping_error(entry.mark, "documents.id", "each document once", paper.id)
         papers[paper.id.lower()] = paper
     top.reject_unread_keys()
-    return Inventory(offices, lists, tuple(papers.values()))
+    return Inventory(offices, lists, marks, tuple(papers.values()))
 
 
 def _read_name(table: YamlTable, key: str) -> str:
@@ -177,15 +184,17 @@ def _read_laws(node: YamlNode, name: str) -> tuple[str, ...]:
     return tuple(laws)
 
 
-def _read_lists(node: YamlNode | None) -> dict[str, CodeLabels]:
+def _read_lists(node: YamlNode | None) -> tuple[dict[str, CodeLabels], dict[str, SourceMark]]:
+    """Return the code lists and their places, by name."""
     lists: dict[str, CodeLabels] = {}
+    marks: dict[str, SourceMark] = {}
     for name, value, mark in node.read_table("code_lists").take_unread_items() if node else ():
         where = f"code_lists.{name}"
         codes = read_codes(value, where)
         if not codes:
             raise make_mapping_error(mark, where, "codes with their labels", "none")
-        lists[name] = codes
-    return lists
+        lists[name], marks[name] = codes, mark
+    return lists, marks
 
 
 def _read_document(entry: YamlNode) -> InventoryDocument:
@@ -211,6 +220,7 @@ def _read_document(entry: YamlNode) -> InventoryDocument:
         unique=read_fields(unique, f"{name}.unique") if unique else (),
         invariants=read_invariants(table),
         mark=table.mark,
+        marks={key: node.mark for key in _LOCATED if (node := find_given_node(table, key)) is not None},
     )
     for key, _, mark in table.take_unread_items():
         if not key.startswith("hs_stats"):

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from gateway.harmonize.importer.field_contradictions import find_other_organization
+from gateway.harmonize.importer.invariant_bounds import describe_idle_check
 from gateway.harmonize.importer.invariant_translation import InvariantMember, split_clauses, translate_clause
 from gateway.harmonize.importer.inventory_reader import InventoryCommonField
 from gateway.harmonize.importer.meaning_match import KnownMeaning
@@ -83,17 +85,21 @@ def _write_head(form: DocumentForm) -> list[str]:
     if "fee" in paper.remarks:
         text = "when the fee is due (fee: {due: before_forwarding or before_result, ko: …, en: …})"
         lines += write_comment(text, "")
-        form.note_unfinished("", "fee", f"{text}: {paper.remarks['fee']}")
+        form.note_unfinished("", "fee", f"{text}: {paper.remarks['fee']}", paper.locate_key("fee"))
     laws = list(paper.laws)
     if not laws:
         laws = ["00"]
         lines += write_comment("the codes of the laws that ask for the document", "")
-        form.note_unfinished("", "law", "the inventory names no law; 00 stands for it")
+        form.note_unfinished("", "law", "the inventory names no law; 00 stands for it", paper.mark)
+    if other := find_other_organization(paper.id, paper.organisation, form.lists.offices):
+        text = f"the id of the document begins with {other}, which is another organisation"
+        lines += write_comment(text, "")
+        form.note_unfinished("", "id", text, paper.locate_key("id"))
     for law in paper.laws:
         if law not in form.lists.laws:
             text = f"law {law} is not in needs/laws.csv: no rule of need and no disclaimer can name it"
             lines += write_comment(text, "")
-            form.note_unfinished("", "law", text)
+            form.note_unfinished("", "law", text, paper.locate_key("law_codes"))
     return [
         *lines,
         f"document: {write_scalar(paper.id)}",
@@ -121,7 +127,7 @@ def _collect_needs(
         needs.add_meaning(known, mandatory=one.low > 0, most=min(one.high or _MOST_VALUES, _MOST_COMMON))
         if one.low > 0 and known.per not in ("header", "item"):
             text = f"{known.name} is mandatory in the inventory; here it may be missing, since it repeats"
-            form.note_unfinished("", "common", text)
+            form.note_unfinished("", "common", text, one.mark)
     for again in form.again:
         new = again.meaning.name not in needs.meanings
         needs.add_meaning(again.meaning, mandatory=again.mandatory)
@@ -348,11 +354,10 @@ def _write_clause(
             raise UnclearError(refusal)
         check = _make_check(form, needs, clause, place)
     except UnclearError as unclear:
-        form.count_one("invariants_open")
-        shown = shorten_text(clause, _SHOWN), shorten_text(str(unclear), _SHOWN)
-        reason = f"the invariant {shown[0]!r} cannot be read ({shown[1]}): it is not checked"
-        form.note_unfinished(name, "invariant", f"{reason}; {mark}")
-        return write_comment(f"{name or 'document'}: {reason}", "  ")
+        reason = f"cannot be read ({shorten_text(str(unclear), _SHOWN)}): it is not checked"
+        return _leave_clause(form, name, (clause, mark), reason)
+    if idle := describe_idle_check(check, {one.name: one for one in form.list_fields()}):
+        return _leave_clause(form, name, (clause, mark), f"is not checked: {idle}")
     form.count_one("invariants")
     number = form.counts["invariants"]
     form.clauses[f"rule_{number}"] = (mark, clause)
@@ -360,6 +365,14 @@ def _write_clause(
     labels = (place.ko, place.en) if place is not None else (form.paper.ko, form.paper.en)
     words = {"ko": f"{labels[0]}: {clause}", "en": f"{labels[1]}: {clause}"}
     return [*comment, f"  - {write_flow({'id': f'rule_{number}', **check, **words})}"]
+
+
+def _leave_clause(form: DocumentForm, name: str, said: tuple[str, SourceMark], reason: str) -> list[str]:
+    """Return a comment on a clause that is not checked; note it as work."""
+    form.count_one("invariants_open")
+    text = f"the invariant {shorten_text(said[0], _SHOWN)!r} {reason}"
+    form.note_unfinished(name, "invariant", text, said[1])
+    return write_comment(f"{name or 'document'}: {text}", "  ")
 
 
 def _note_same_unit(
@@ -372,7 +385,7 @@ def _note_same_unit(
     (clause, mark), units = said, {"unit": "units", "currency": "currencies"}[kind]
     shown = shorten_text(clause, _SHOWN)
     text = f"the invariant {shown!r} is not checked where the {units} differ (when_same: {kind})"
-    form.note_unfinished(name, "units", f"{text}; {mark}")
+    form.note_unfinished(name, "units", text, mark)
     return write_comment(f"{name or 'document'}: {text}", "  ")
 
 

@@ -16,6 +16,7 @@ from gateway.harmonize.types import (
     CodeList,
     CommonMeaning,
     DataDictionary,
+    SourceMark,
     read_data_dictionary,
     read_yaml,
 )
@@ -64,7 +65,7 @@ class ImportedMeanings:
     shipped: DataDictionary
     same: Mapping[str, tuple[str, str]]
     lines: dict[str, str] = field(default_factory=dict)
-    unfinished: list[tuple[str, str]] = field(default_factory=list)
+    unfinished: list[tuple[str, str, SourceMark]] = field(default_factory=list)
     _paths: dict[str, KnownMeaning] = field(default_factory=dict)
     _names: dict[str, KnownMeaning] = field(default_factory=dict)
 
@@ -131,7 +132,7 @@ class ImportedMeanings:
         spec |= {"many": "yes"} if common.is_repeated and per in ("header", "item") else {}
         spec |= {"ko": label, "en": label[:1].upper() + label[1:]}
         self.lines[name] = f"  {name}: {write_flow(spec)}"
-        self.unfinished.append((name, f"the Korean label of {name}"))
+        self.unfinished.append((name, f"the Korean label of {name}", common.mark))
         most = shape.get("max")
         longest = int(most) if isinstance(most, str) else None
         known = KnownMeaning(

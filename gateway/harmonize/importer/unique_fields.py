@@ -9,6 +9,11 @@ from typing import Any, Final
 
 from gateway.harmonize.importer.code_list_choice import ImportedLists, describe_missing_labels
 from gateway.harmonize.importer.condition_translation import ConditionSubject, translate_condition
+from gateway.harmonize.importer.field_contradictions import (
+    describe_decimals,
+    describe_other_levels,
+    describe_wco_id,
+)
 from gateway.harmonize.importer.inventory_fields import InventoryField
 from gateway.harmonize.importer.inventory_reader import InventoryDocument
 from gateway.harmonize.importer.meaning_match import ImportedMeanings, KnownMeaning
@@ -31,12 +36,13 @@ _SHOWN: Final = 160
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedItem:
-    """One point that an engineer must complete: its document, field, kind and text."""
+    """One point that an engineer must complete: its document, field, kind and text, and its place."""
 
     document: str
     field: str
     kind: str
     text: str
+    mark: SourceMark | None = None
 
 
 @dataclass(slots=True)
@@ -109,9 +115,9 @@ class DocumentForm:
             yield one
             yield from self.list_fields(one.members)
 
-    def note_unfinished(self, name: str, kind: str, text: str) -> None:
-        """Add a point that an engineer must complete."""
-        self.findings.append(UnfinishedItem(self.paper.id, name, kind, text))
+    def note_unfinished(self, name: str, kind: str, text: str, mark: SourceMark) -> None:
+        """Add a point that an engineer must complete, with its place in the inventory."""
+        self.findings.append(UnfinishedItem(self.paper.id, name, kind, text, mark))
 
     def count_one(self, key: str) -> None:
         """Add one to the counter `key`."""
@@ -170,7 +176,7 @@ def _make_field(
     labels = (source.ko or source.en or make_label(source.name), source.en or make_label(source.name))
     asked = ImportedField(source, name, to_element_name(key), home, *labels, groups)
     if key != source.name:
-        form.note_unfinished(name, "name", f"the field is {source.name} in the inventory")
+        form.note_unfinished(name, "name", f"the field is {source.name} in the inventory", source.mark)
     listing = ""
     if source.type == "code":
         listing = _assign_code_list(form, asked)
@@ -179,10 +185,16 @@ def _make_field(
         if not asked.members:
             return None
     if not groups and not source.level:
-        form.note_unfinished(
-            name, "level", "the inventory does not say whether it is asked once or for each item"
-        )
+        text = "the inventory does not say whether it is asked once or for each item"
+        form.note_unfinished(name, "level", text, source.mark)
+    if source.type == "group" and not groups and (other := describe_other_levels(source, home)):
+        form.note_unfinished(name, "level", *other)
+        asked.notes.append(other[0])
     match = form.meanings.match_unique_field(source, group.source if group else None, listing)
+    said = f"{form.paper.id}.unique.{name}"
+    if text := describe_wco_id(source, said, form.meanings, match.meaning if match is not None else None):
+        form.note_unfinished(name, "wco_id", text, source.locate_key("wco_id"))
+        asked.notes.append(text)
     if match is not None and match.sure and source.type not in ("group", "attachment", "boolean"):
         tag = "".join(one.tag for one in (*groups, asked))
         chain = (source, *(one.source for one in groups))
@@ -193,7 +205,7 @@ def _make_field(
         return None
     if match is not None:
         text = f"it may be the common meaning {match.meaning.name}; then it is not asked ({match.reason})"
-        form.note_unfinished(name, "perhaps common", text)
+        form.note_unfinished(name, "perhaps common", text, source.mark)
         asked.notes.append(text)
     asked.spec = {"type": source.type} | asked.spec | _make_bounds(form, asked)
     return asked
@@ -206,13 +218,14 @@ def _assign_code_list(form: DocumentForm, asked: ImportedField) -> str:
         asked.spec = {"codes": {code: _write_labels(code, *both) for code, both in source.listing.items()}}
         asked.codes = tuple(source.listing)
         if text := describe_missing_labels(source.listing):
-            form.note_unfinished(asked.name, "label", text)
+            form.note_unfinished(asked.name, "label", text, source.locate_key("code_list"))
         return ""
     chosen = form.lists.choose_list(source, f"{form.paper.id} {asked.name}")
     asked.spec = {"list": chosen.name}
     asked.codes = chosen.codes
     if chosen.unfinished:
-        form.note_unfinished(asked.name, "list", chosen.unfinished)
+        mark = source.locate_key("code_list", "pattern")
+        form.note_unfinished(asked.name, "list", chosen.unfinished, mark)
         asked.notes.append(chosen.unfinished)
     return chosen.name
 
@@ -230,7 +243,7 @@ def _make_bounds(form: DocumentForm, asked: ImportedField) -> dict[str, Any]:
     elif source.type in ("quantity", "measure"):
         spec = _make_unit(form, asked)
     elif source.type == "amount":
-        spec = {"currencies": form.lists.choose_currencies(source, f"{form.paper.id} {asked.name}")}
+        spec = {"currencies": _choose_currencies(form, asked)}
     elif source.type == "attachment":
         spec = {"mime": list(source.mime or _MIME)}
         spec |= {"max_mib": str(source.largest)} if source.largest else {}
@@ -248,7 +261,7 @@ def _make_text_shape(form: DocumentForm, asked: ImportedField) -> dict[str, Any]
     if longest is None:
         longest = _LENGTH
         text = f"the inventory says no length; {_LENGTH} characters pass"
-        form.note_unfinished(asked.name, "length", text)
+        form.note_unfinished(asked.name, "length", text, source.mark)
         asked.notes.append(text)
     spec: dict[str, Any] = {"max": str(longest)}
     if source.pattern:
@@ -257,7 +270,7 @@ def _make_text_shape(form: DocumentForm, asked: ImportedField) -> dict[str, Any]
         except UnclearError as unclear:
             told = shorten_text(source.pattern, _SHOWN), shorten_text(str(unclear), _SHOWN)
             text = f"the pattern {told[0]} cannot be said ({told[1]}): any text passes"
-            form.note_unfinished(asked.name, "pattern", text)
+            form.note_unfinished(asked.name, "pattern", text, source.locate_key("pattern"))
             asked.notes.append(text)
     return spec
 
@@ -266,14 +279,25 @@ def _make_unit(form: DocumentForm, asked: ImportedField) -> dict[str, Any]:
     units = asked.source.units
     if not units:
         text = "the inventory says no unit; it is counted in C62 (one)"
-        form.note_unfinished(asked.name, "unit", text)
+        form.note_unfinished(asked.name, "unit", text, asked.source.mark)
         asked.notes.append(text)
     unknown = [unit for unit in units if not form.lists.is_known_unit(unit)]
     if unknown:
         text = f"no unit of Recommendation 20 and of the table of units: {', '.join(unknown)}"
-        form.note_unfinished(asked.name, "unit", text)
+        form.note_unfinished(asked.name, "unit", text, asked.source.locate_key("unit", "units"))
         asked.notes.append(text)
     return {"units": list(units)} if len(units) > 1 else {"unit": units[0] if units else "C62"}
+
+
+def _choose_currencies(form: DocumentForm, asked: ImportedField) -> str:
+    """Return the list of the currencies of an amount; note a list or decimals that are not said clearly."""
+    text, keys = "the inventory says no currency; any of ISO 4217 passes", ("currency", "currencies")
+    if asked.source.currencies:
+        text, keys = describe_decimals(asked.source), ("decimals", "")
+    if text:
+        form.note_unfinished(asked.name, "currency", text, asked.source.locate_key(*keys))
+        asked.notes.append(text)
+    return form.lists.choose_currencies(asked.source, f"{form.paper.id} {asked.name}")
 
 
 def _set_requirement(form: DocumentForm, asked: ImportedField) -> None:
@@ -291,7 +315,8 @@ def _set_requirement(form: DocumentForm, asked: ImportedField) -> None:
             note = f"conditional in the source: {shorten_text(source.condition, _SHOWN)}"
         elif source.need == "C":
             note = _NO_CONDITION
-            form.note_unfinished(asked.name, "condition", f"{_NO_CONDITION}: the field is optional")
+            text = f"{_NO_CONDITION}: the field is optional"
+            form.note_unfinished(asked.name, "condition", text, source.mark)
     if not asked.groups:
         spec["per"] = "item" if asked.home == "item" else "application"
     spec["means"] = f"{make_slug(form.paper.id)}.{asked.name}"
@@ -304,14 +329,13 @@ def _set_requirement(form: DocumentForm, asked: ImportedField) -> None:
         ]
     if condition is not None and source.need == "M":
         text = "mandatory with a condition: it is required where the condition is true; is M or C meant?"
-        form.note_unfinished(asked.name, "condition", text)
+        form.note_unfinished(asked.name, "condition", text, source.locate_key("condition"))
         asked.notes.append(text)
     if not source.ko:
-        form.note_unfinished(asked.name, "label", "the Korean label")
+        form.note_unfinished(asked.name, "label", "the Korean label", source.mark)
     if source.need == "M" and source.repeat is not None and source.repeat[0] == 0:
-        form.note_unfinished(
-            asked.name, "repeat", "it is mandatory and may occur 0 times: mandatory is taken"
-        )
+        text = "it is mandatory and may occur 0 times: mandatory is taken"
+        form.note_unfinished(asked.name, "repeat", text, source.locate_key("repeat"))
 
 
 def _make_condition(
@@ -329,17 +353,18 @@ def _make_condition(
         form.count_one("conditions_open")
         reason = shorten_text(str(unclear), _SHOWN)
         text = f"the condition {shown!r} cannot be read ({reason}): the field is optional"
-        form.note_unfinished(name, "condition", text)
+        form.note_unfinished(name, "condition", text, source.locate_key("condition"))
         return None
     if source.need == "O":
         form.count_one("conditions_open")
-        form.note_unfinished(name, "condition", f"optional with the condition {shown!r}: which is meant?")
+        text = f"optional with the condition {shown!r}: which is meant?"
+        form.note_unfinished(name, "condition", text, source.locate_key("condition"))
         return None
     form.count_one("conditions")
     for compared in sorted(set(_list_compared_names(condition))):
         if units := _describe_units(form, compared):
             text = f"the condition {shown!r} compares the number of {compared} whatever its unit: {units}"
-            form.note_unfinished(name, "units", text)
+            form.note_unfinished(name, "units", text, source.locate_key("condition"))
     return condition
 
 
@@ -360,8 +385,9 @@ def _describe_units(form: DocumentForm, name: str) -> str:
     asked = next((one for one in form.list_fields() if one.name == name), None)
     if asked is not None:
         units = asked.source.units if asked.source.type != "amount" else asked.source.currencies
-        several = len(units) > 1 or asked.spec.get("currencies") == "iso4217"
-        return (", ".join(units) or "any currency") if several else ""
+        if asked.spec.get("currencies") == "iso4217":
+            return "any currency"
+        return ", ".join(units) if len(units) > 1 else ""
     known = form.meanings.find_by_name(name)
     return {"measure": "any unit", "amount": "any currency"}.get(known.type, "") if known else ""
 
@@ -396,7 +422,7 @@ def locate_field(
             if text in (one.source.name, one.name):
                 return one
     for one in form.list_fields():
-        if text in (one.name, ".".join(part.source.name for part in (*one.groups, one))):
+        if text in (one.name, _name_in_inventory(one)):
             return one
     for again in form.pending:
         if text in (again.source.name, again.name):
@@ -407,5 +433,12 @@ def locate_field(
         or form.meanings.find_by_name(text.replace("_", "."))
     )
     if known is None:
-        raise UnclearError(f"{text} is no field of the document")
+        inner = [_name_in_inventory(one) for one in form.list_fields() if one.source.name == text]
+        advice = f" of that name here: say {' or '.join(inner)}" if inner else " of the document"
+        raise UnclearError(f"{text} is no field{advice}")
     return known
+
+
+def _name_in_inventory(one: ImportedField) -> str:
+    """Return the name of a field with those of its groups, as the inventory names them."""
+    return ".".join(part.source.name for part in (*one.groups, one))

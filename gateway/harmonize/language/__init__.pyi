@@ -15,6 +15,7 @@ from .conversion_steps import FormatStep as FormatStep
 from .conversion_steps import TranslationStep as TranslationStep
 from .conversion_steps import UnitConversion as UnitConversion
 from .declaration_rules import DeclarationRule as DeclarationRule
+from .document_checks import OPERATORS as OPERATORS
 from .document_checks import DocumentCheck as DocumentCheck
 from .document_checks import get_value_family as get_value_family
 from .document_checks import read_document_checks as read_document_checks

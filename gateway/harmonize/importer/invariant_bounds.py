@@ -1,0 +1,116 @@
+"""Finds checks of an import that decide nothing: the bounds of their fields let them always or never hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import reduce
+from typing import Any, Final
+
+from gateway.harmonize.importer.unique_fields import ImportedField
+from gateway.harmonize.language import EXACT, OPERATORS, format_plain_decimal
+
+__all__ = ["describe_idle_check"]
+
+_INFINITE: Final = Decimal("Infinity")
+_MOST_ITEMS: Final = 999
+#: The lowest and the highest value.
+_Bounds = tuple[Decimal, Decimal]
+
+
+def describe_idle_check(check: Mapping[str, Any], fields: Mapping[str, ImportedField]) -> str:
+    """Return why a check always or never holds, empty where it may do either.
+
+    `fields` are the asked fields by name.
+    """
+    for kind in ("one_of", "all_or_none"):
+        if kind in check:
+            return _describe_given_fields(kind, [fields[name] for name in check[kind]])
+    compared = check.get("compare", check)
+    operator = next((one for one in OPERATORS if one in compared), "")
+    if not operator:
+        return ""
+    left = _bound_value(check["compare"]["left"], fields) if "compare" in check else _bound_sum(check, fields)
+    right = _bound_value(compared[operator], fields)
+    if left is None or right is None or _can_hold(left, operator, right, Decimal(check.get("within", "0"))):
+        return ""
+    ranges = f"{_format_bounds(left)} is compared with {_format_bounds(right)}"
+    return f"by the ranges of the fields it never holds: {ranges}"
+
+
+def _describe_given_fields(kind: str, named: list[ImportedField]) -> str:
+    """Return why a rule on given fields decides nothing."""
+    always = [one for one in named if _is_mandatory(one)]
+    if kind == "one_of" and always:
+        return f"{always[0].name} is mandatory, so it always holds"
+    if kind == "all_or_none" and len(always) == len(named):
+        return "all are mandatory, so it always holds"
+    return ""
+
+
+def _is_mandatory(one: ImportedField) -> bool:
+    """Return whether a field is given wherever the rule is applied: in each occurrence of its group."""
+    return one.source.need == "M" and not one.source.condition
+
+
+def _bound_value(name: str, fields: Mapping[str, ImportedField]) -> _Bounds | None:
+    """Return the bounds of a number or of an asked number; None for any other value."""
+    field = fields.get(name)
+    if field is None:
+        number = Decimal(name) if name.lstrip("+-").replace(".", "", 1).isdigit() else None
+        return None if number is None else (number, number)
+    if field.source.type not in ("quantity", "measure", "amount"):
+        return None
+    if field.source.bounds is not None:
+        return Decimal(field.source.bounds[0]), Decimal(field.source.bounds[1])
+    return (-_INFINITE if field.source.type == "measure" else Decimal(0)), _INFINITE
+
+
+def _bound_sum(check: Mapping[str, Any], fields: Mapping[str, ImportedField]) -> _Bounds | None:
+    """Return the bounds of a sum of at least one value."""
+    total = check["sum"]
+    names = total["multiply"] if "multiply" in total else [total["ask"]]
+    found = [_bound_value(name, fields) for name in names]
+    if any(one is None for one in found):
+        return None
+    low, high = reduce(_multiply_bounds, [one for one in found if one is not None])
+    most = Decimal(_count_most(fields[names[0]], check["per"]))
+    return min(low, _multiply(low, most)), max(high, _multiply(high, most))
+
+
+def _count_most(one: ImportedField, per: str) -> int:
+    """Return how often a field can occur at most within an occurrence of `per`."""
+    most = one.max_occurrences
+    for group in reversed(one.groups):
+        if group.name == per:
+            return most
+        most *= group.max_occurrences
+    return most * (_MOST_ITEMS if per == "application" and one.home == "item" else 1)
+
+
+def _multiply_bounds(first: _Bounds, second: _Bounds) -> _Bounds:
+    products = [_multiply(a, b) for a in first for b in second]
+    return min(products), max(products)
+
+
+def _multiply(first: Decimal, second: Decimal) -> Decimal:
+    return EXACT.multiply(first, second) if first and second else Decimal(0)
+
+
+def _can_hold(left: _Bounds, operator: str, right: _Bounds, within: Decimal) -> bool:
+    """Return whether a value of `left` and one of `right` can satisfy a comparison."""
+    return {
+        "at_most": left[0] <= right[1],
+        "less_than": left[0] < right[1],
+        "at_least": left[1] >= right[0],
+        "more_than": left[1] > right[0],
+        "equals": left[0] <= right[1] + within and left[1] >= right[0] - within,
+    }[operator]
+
+
+def _format_bounds(bounds: _Bounds) -> str:
+    low, high = bounds
+    if low == high:
+        return format_plain_decimal(low)
+    words = [format_plain_decimal(low)] if low.is_finite() else ["any"]
+    return " ".join([*words, "to", format_plain_decimal(high) if high.is_finite() else "any"])
