@@ -21,6 +21,7 @@ __all__ = ["AS4_SUITE"]
 #: What this product declares about itself, written into the partner folder.
 _OWN_PROFILE: Final = """\
 # What the tested gateway declares; every key is described in the manual page of the suite.
+# pull-login may be added where [puller.suite-as4] of its settings has the password of suite.password.
 name: this product
 features: [two-way, two-way-sync, test-service, pull, callback]
 message: {action: Store}

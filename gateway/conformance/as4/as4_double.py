@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.agreements import PMode
 from gateway.conformance.as4.as4_party import As4Party, read_as4_party
 from gateway.conformance.as4.double_channel import CHANNEL_WAYS, DoubleChannel
 from gateway.conformance.as4.draft_message import DraftMessage, sign_again
+from gateway.conformance.as4.gateway_facts import GatewayFacts
 from gateway.conformance.as4.seen_message import SeenMessage
 from gateway.conformance.as4.stranger_signer import make_stranger
 from gateway.conformance.hostile import HttpRequest, make_endpoint_target
@@ -35,6 +37,9 @@ _NOTHING: Final = HttpReply(200, "text/plain", b"")
 _INTERVAL: Final = 0.2
 _ATTEMPTS: Final = 3
 _ENDLESS: Final = 40
+#: The kinds of agreements whose messages are pulled from it, and the name by which the suite logs in.
+_PULLED: Final = ("pull", "login")
+_LOGIN: Final = GatewayFacts().login
 _AES_256: Final = ("http://www.w3.org/2009/xmlenc11#aes256-gcm", "http://www.w3.org/2009/xmlenc11#rsa-oaep")
 #: What a double does wrong when it receives.
 _RECEIVING: Final = (
@@ -104,10 +109,11 @@ class As4Double:
     wrong: str = ""
     _kept: dict[str, tuple[str, HttpReply]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _channel: DoubleChannel = field(init=False)
+    _channels: dict[str, DoubleChannel] = field(init=False)
+    _logins: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._channel = DoubleChannel(self.wrong)
+        self._channels = {kind: DoubleChannel(self.wrong) for kind in _PULLED}
 
     def __call__(self, request: IncomingRequest) -> HttpReply:
         """Answer one POST."""
@@ -144,17 +150,43 @@ class As4Double:
     def _answer_signal(self, parcel: Parcel, seen: SeenMessage, context: ProtocolContext) -> HttpReply:
         """Take a signal about a message of ours, or give one to who pulls."""
         for one in seen.select("//eb3:SignalMessage[not(eb3:PullRequest)]//eb3:RefToMessageId/text()"):
-            self._channel.end_message(str(one))
+            for channel in self._channels.values():
+                channel.end_message(str(one))
         if not seen.select("//eb3:PullRequest"):
             return HttpReply(204)
-        if self.wrong != "gives-to-anyone":
+        kind = self._find_channel(seen)
+        if self.wrong == "gives-to-anyone":
+            kind = kind or "pull"
+        elif kind == "login":
+            self._authorize_login(parcel, seen, context)
+        else:
             self._authorize_puller(as4.verify_parcel(parcel, "strict", context))
-        found = self._channel.give_message()
+        found = self._channels[kind].give_message()
         if found is not None:
             return HttpReply(200, found.get_header("Content-Type"), found.read_octets())
         if self.wrong == "silent-channel":
             return HttpReply(204)
         raise GatewayError(NOTHING_TO_PULL, "nothing waits")
+
+    def _find_channel(self, seen: SeenMessage) -> str:
+        """Return the kind of the agreement whose channel a PullRequest names; empty for none."""
+        asked = seen.find_text("//eb3:PullRequest/@mpc")
+        return next((one for one in _PULLED if self._get_pulled(one).pull_channel == asked), "")
+
+    def _get_pulled(self, kind: str) -> PMode:
+        return next(one for one in self.party.agreements[kind] if one.pull is not None)
+
+    def _authorize_login(self, parcel: Parcel, seen: SeenMessage, context: ProtocolContext) -> None:
+        """Raise for a wrong name or password, or a login that came before."""
+        if self.wrong == "any-password" and seen.select("//wsse:UsernameToken"):
+            return
+        known = {_LOGIN: (context.get_party_name(self._get_pulled("login").receiver), self.party.password)}
+        opened = as4.open(parcel, replace(context, find_pull_login=known.get))
+        login = opened.unit.login if isinstance(opened.unit, PullRequest) else ""
+        with self._lock:
+            if login in self._logins and self.wrong != "forgets-logins":
+                raise GatewayError(PULL_REFUSED, "this login came before")
+            self._logins.add(login)
 
     def _authorize_puller(self, opened: OpenedMessage) -> None:
         known = self.party.membership.identity.hub
@@ -187,9 +219,9 @@ class As4Double:
     def _respond(self, unit: UserMessage, receipt: Receipt, context: ProtocolContext) -> HttpReply | None:
         """Send a message of ours as the agreement of its request has it; return it where it is the answer."""
         kind = self._get_kind(unit.agreement)
-        if kind == "pull":
+        if kind in _PULLED:
             draft = self._make_draft("command", unit.conversation_id, None, kind)
-            self._channel.add_message(draft.unit.message_id, draft.build_parcel())
+            self._channels[kind].add_message(draft.unit.message_id, draft.build_parcel())
             return None
         if kind != "sync":
             self._send_later("command", unit.conversation_id, unit.message_id)

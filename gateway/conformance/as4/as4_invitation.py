@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from gateway.conformance.as4.as4_party import SECRET_FILE
 from gateway.conformance.standard import InvitedGateway, fill_agreement, write_partner_files
 from gateway.message_model import PartyId
 from gateway.pki import CertificateOrder, CertificationAuthority, IssuedCertificate, issue_certificate
@@ -17,6 +19,7 @@ __all__ = ["AS4_PARTY", "AS4_PARTY_ID", "As4Invitation", "make_as4_invitation"]
 
 AS4_PARTY: Final = "suite-as4"
 AS4_PARTY_ID: Final = PartyId("suite-as4", "urn:oasis:names:tc:ebcore:partyid-type:unregistered:suite")
+_PASSWORD_OCTETS: Final = 32
 _SUBJECT: Final = "CN=Conformance suite{},O=Conformance suite"
 
 
@@ -61,6 +64,7 @@ def make_as4_invitation(
         "suite.decryption.key.pem": secret.key_pem,
         "suite.decryption.cert.pem": secret.certificate.pem,
         **dict.fromkeys(["hub.encryption.cert.pem"] * len(receiver), b"".join(one.pem for one in receiver)),
+        SECRET_FILE: secrets.token_urlsafe(_PASSWORD_OCTETS).encode() + b"\n",
         **{f"agreements/{kind}.yaml": text for kind, text in agreements.items()},
     }
     return As4Invitation(files, issued, secret, agreements)

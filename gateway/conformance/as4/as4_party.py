@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +14,7 @@ from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
 from gateway.protocols import ProtocolContext
 
-__all__ = ["KINDS", "As4Party", "read_as4_party"]
+__all__ = ["KINDS", "SECRET_FILE", "As4Party", "read_as4_party"]
 
 #: The kinds of agreements, and what each of them says.
 KINDS: Final[Mapping[str, str]] = {
@@ -22,18 +22,22 @@ KINDS: Final[Mapping[str, str]] = {
     "clear": "as main, without encryption",
     "pull": "what the gateway sends is pulled by the suite",
     "callback": "receipts and errors are posted to the suite",
+    "login": "what the gateway sends is pulled by the suite with a name and a password",
     "sync": "the response is in the HTTP answer to the request",
 }
 _NAME: Final = "suite"
+#: The file of a partner folder with the password by which the suite pulls.
+SECRET_FILE: Final = "suite.password"  # noqa: S105  # a file name
 
 
 @dataclass(frozen=True)
 class As4Party:
-    """The suite's identity and its agreements by kind; `ours` and `theirs` are the ids of both sides."""
+    """The suite's identity and its agreements by kind; `password` is that by which it pulls, if any."""
 
     folder: Path
     agreements: Mapping[str, tuple[PMode, ...]]
     membership: Membership
+    password: bytes = field(default=b"", repr=False)
 
     @property
     def endpoint(self) -> str | None:
@@ -76,4 +80,6 @@ def read_as4_party(folder: Path) -> As4Party:
     first = found["main"][0]
     sides: tuple[frozenset[PartyId], ...] = (frozenset(first.from_party), frozenset(first.to_party))
     index = PModeIndex(tuple(one for pmodes in found.values() for one in pmodes))
-    return As4Party(folder, found, Membership(identity, index, *sides))
+    secret = folder / SECRET_FILE
+    password = read_file(secret).rstrip(b"\r\n") if secret.is_file() else b""
+    return As4Party(folder, found, Membership(identity, index, *sides), password)

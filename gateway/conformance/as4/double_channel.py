@@ -20,6 +20,8 @@ CHANNEL_WAYS: Final = (
     "gives-twice",
     "keeps-pulled",
     "gives-to-anyone",
+    "any-password",
+    "forgets-logins",
     "silent-channel",
 )
 

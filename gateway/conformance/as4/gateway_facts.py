@@ -26,10 +26,11 @@ FEATURES: Final[Mapping[str, str]] = {
     "consumer": "shows what it has told the consumer (key consumer)",
     "properties": "shows the properties of a message (key properties)",
     "pull": "gives its messages to who pulls them (agreement pull)",
+    "pull-login": "gives its messages to who pulls them with a name and a password (agreement login)",
     "callback": "posts receipts and errors where that is agreed (agreement callback)",
     "two-way-sync": "gives its response in the HTTP answer to the request (agreement sync)",
 }
-_KEYS: Final = frozenset(("name", "features", "message", "outbound", "patience", "show"))
+_KEYS: Final = frozenset(("name", "features", "message", "outbound", "patience", "show", "login"))
 _COMMANDS: Final = ("delivered", "producer", "consumer", "properties")
 
 
@@ -41,7 +42,7 @@ class GatewayFacts:
     `command` (and `ping`, `utf16`, `several`), in which ``{conversation}`` is replaced. `show` has commands
     that print what is seen inside: `delivered` the SHA-256 of each delivered payload, `producer` and
     `consumer` what they were told, `properties` those of a message; ``{message_id}`` is replaced.
-    `patience` is in seconds.
+    `patience` is in seconds. `login` is the name by which the suite pulls with its password.
     """
 
     name: str = ""
@@ -50,6 +51,7 @@ class GatewayFacts:
     outbound: Mapping[str, str] = field(default_factory=dict)
     show: Mapping[str, str] = field(default_factory=dict)
     patience: float = 10.0
+    login: str = "suite-as4"
 
     def has_feature(self, name: str) -> bool:
         """Return whether a feature is declared, with the command that it needs."""
@@ -83,6 +85,7 @@ def read_gateway_facts(path: Path) -> GatewayFacts:
         outbound=_read_texts(table.get("outbound")),
         show=_read_texts(table.get("show")),
         patience=_read_patience(table.get("patience", 10), path),
+        login=str(table.get("login", GatewayFacts().login)),
     )
 
 

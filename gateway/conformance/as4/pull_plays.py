@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.conformance.as4.as4_assertion import UnmetError
+from gateway.conformance.as4.as4_party import SECRET_FILE
 from gateway.conformance.as4.as4_play import As4Play
 from gateway.conformance.as4.draft_message import sign_again
+from gateway.conformance.as4.pull_login import PullToken, add_token, make_token
 from gateway.conformance.as4.seen_message import SeenMessage
 from gateway.conformance.as4.stranger_signer import make_stranger
 from gateway.errors import DECOMPRESSION_FAILED, GatewayError
@@ -53,12 +55,27 @@ def _make_request(play: As4Play, *bundled: Receipt) -> tuple[PullRequest, Parcel
     asked = make_pull_request(pmode, context)
     if "channel" in send:
         asked = replace(asked, mpc=send["channel"] or None)
+    if "login" in send:
+        return asked, _write_login_request(play, asked, _make_login(play, str(send["login"])))
     parcel = as4.seal((asked, *bundled), None, context)
     if send.get("signed") is False:
         return asked, sign_again(parcel, None)
     if send.get("signer") == "stranger":
         return asked, sign_again(parcel, make_stranger(context.now.year))
     return asked, parcel
+
+
+def _make_login(play: As4Play, way: str) -> PullToken | None:
+    """Return a new token of the suite; raise LookupError without its password."""
+    party = play.opponent.party
+    if not party.password:
+        raise LookupError(f"the partner folder has no {SECRET_FILE}")
+    return make_token(play.opponent.facts.login, party.password, way, party.build_context().now)
+
+
+def _write_login_request(play: As4Play, asked: PullRequest, token: PullToken | None) -> Parcel:
+    """Return a PullRequest that nobody signs, with a token."""
+    return add_token(sign_again(as4.seal((asked,), None, play.opponent.party.build_context()), None), token)
 
 
 def _require_empty(seen: SeenMessage) -> None:
@@ -185,14 +202,41 @@ def _play_bundled(play: As4Play) -> None:
 
 def _play_refused(play: As4Play) -> None:
     """Judge the answer to a PullRequest that must not be served, with something waiting."""
-    rightly = replace(play, row=replace(play.row, send={"agreement": play.row.send["agreement"]}))
+    _let_wait(_make_right(play))
+    _judge_refusal(play, _make_request(play)[1])
+
+
+def _play_login_again(play: As4Play) -> None:
+    """Judge the second use of a token that was good once, with something waiting."""
+    token = _make_login(play, "right")
+    _empty_channel(play)
+    first = play.post_parcel(_write_login_request(play, _make_request(play)[0], token))
+    _require_empty(first)
+    _let_wait(play)
+    _judge_refusal(play, _write_login_request(play, _make_request(play)[0], token))
+
+
+def _make_right(play: As4Play) -> As4Play:
+    """Return a play that pulls as it is agreed."""
+    send = {"agreement": play.row.send["agreement"]}
+    return replace(
+        play, row=replace(play.row, send=send | ({"login": "right"} if "login" in play.row.send else {}))
+    )
+
+
+def _let_wait(rightly: As4Play) -> None:
+    """Make the gateway send a message, and give it the time to let it wait on its channel."""
     _empty_channel(rightly)
     rightly.start()
     time.sleep(_AFTER)
-    asked = _make_request(play)[1]
+
+
+def _judge_refusal(play: As4Play, asked: Parcel) -> None:
     answer = play.post_parcel(asked)
     if answer.select("//eb3:UserMessage"):
         raise UnmetError("a message was given")
+    if answer.select(_EMPTY):
+        raise UnmetError(f"it was answered as one to an empty channel: {answer.describe()}")
     if answer.status == 200 and not answer.codes and not answer.fault:
         raise UnmetError(f"it was not refused: {answer.describe()}")
 
@@ -206,4 +250,5 @@ PULL_PLAYS: Final[Mapping[str, Callable[[As4Play], None]]] = {
     "pull-parallel": _play_parallel,
     "pull-bundled": _play_bundled,
     "pull-refused": _play_refused,
+    "pull-login-again": _play_login_again,
 }

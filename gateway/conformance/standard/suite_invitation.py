@@ -76,7 +76,7 @@ def write_partner_files(files: Mapping[str, bytes], out: Path) -> None:
         for name, content in files.items():
             path = out / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(0o600 if name.endswith(".key.pem") else 0o644)
+            path.touch(0o600 if name.endswith((".key.pem", ".password")) else 0o644)
             path.write_bytes(content)
     except OSError as error:
         raise GatewayError(MISUSE, f"{out} cannot be written: {error.strerror}", "--out") from None

@@ -24,7 +24,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     """Give the URL of a hub that ``gateway run`` runs, and the partner folder of the suite."""
     place, port = tmp_path_factory.mktemp("standard"), find_free_port()
     home, partner = place / "home", place / "partner"
-    make_suite_home(home, f'[http]\nport = {port}\npublic_url = "http://127.0.0.1:{port}"\n')
+    (place / "suite.password").write_text("the password of the suite of AS4\n")
+    puller = f'[puller.suite-as4.password]\nfile = "{place / "suite.password"}"\n'
+    make_suite_home(home, f'[http]\nport = {port}\npublic_url = "http://127.0.0.1:{port}"\n{puller}')
     callback = f"http://127.0.0.1:{find_free_port()}"
     words = ["conformance", "invite", "ebms2", "--home", str(home), "--out", str(partner)]
     assert main([*words, "--callback", callback]) == 0
