@@ -11,6 +11,7 @@ from .completion import hop_signals as hop_signals
 from .completion import operator_actions as operator_actions
 from .completion import signals as signals
 from .completion.case_closing import closing_transaction as closing_transaction
+from .completion.outside_decisions import list_cancelled_above as list_cancelled_above
 from .completion.outside_decisions import list_outside_decisions as list_outside_decisions
 from .completion.outside_decisions import list_outside_requests as list_outside_requests
 from .completion.outside_decisions import load_requirement_results as load_requirement_results

@@ -8,7 +8,7 @@ cancellation, the case is decided or withdrawn, and its conclusion is queued
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -33,6 +33,7 @@ from gateway.hub.completion import (
     is_cancellation_open,
     list_all_decisions,
     list_cancellations,
+    list_cancelled_above,
     list_concerns,
     list_outside_decisions,
     make_concern,
@@ -198,7 +199,7 @@ def move_case(
         return
     asked = agency_requests.list_by_case(conn, case.id)
     standing = list_all_decisions(conn, case.id, asked)
-    outcome = _evaluate_outcome(case, asked, standing)
+    outcome = _evaluate_outcome(conn, case, asked, standing)
     if outcome is None and not decided:
         return
     if outcome is None:
@@ -260,14 +261,14 @@ def _settle_ledger(
         _give_back_items(conn, case, now)
         give_back_requirements(conn, case.id, "withdrawn", now)
         return
-    apply_decided_items(conn, case.id, _list_rejected(case, asked, standing), units, now)
+    apply_decided_items(conn, case.id, _list_rejected(conn, case, asked, standing), units, now)
 
 
 def list_rejected_case_items(conn: Connection, case: Row[Any]) -> set[int]:
     """Return the items of a locked case whose decisions in force reject them, and of cancelled requests."""
     asked = agency_requests.list_by_case(conn, case.id)
     standing = list_all_decisions(conn, case.id, asked)
-    return _list_rejected(case, asked, standing)
+    return _list_rejected(conn, case, asked, standing)
 
 
 def conclude_unasked_case(
@@ -291,8 +292,10 @@ def conclude_unasked_case(
     _settle_ledger(conn, units, cases.lock_case(conn, case_id), (outcome, (), standing), now)
 
 
-def _list_rejected(case: Row[Any], asked: Sequence[Row[Any]], standing: Sequence[RankedDecision]) -> set[int]:
-    cancelled = _list_items(row for row in asked if row.state == "CANCELLED")
+def _list_rejected(
+    conn: Connection, case: Row[Any], asked: Sequence[Row[Any]], standing: Sequence[RankedDecision]
+) -> set[int]:
+    cancelled = _list_cancelled_items(conn, case, asked)
     return cancelled | list_rejected_items(_get_case_items(case), standing)
 
 
@@ -316,8 +319,14 @@ def end_cancellation(conn: Connection, case: Row[Any], request: int, what: State
     move_case(conn, units, case, what.detail or what.actor, what.at)
 
 
+def _list_cancelled_items(conn: Connection, case: Row[Any], asked: Sequence[Row[Any]]) -> set[int]:
+    """Return the items of cancelled requests of a case, and those it has taken that were cancelled above."""
+    own = {item for row in asked if row.state == "CANCELLED" for item in make_concern(row).items}
+    return own.union(*(items for _, items in list_cancelled_above(conn, case.id)))
+
+
 def _evaluate_outcome(
-    case: Row[Any], asked: Sequence[Row[Any]], standing: Sequence[RankedDecision]
+    conn: Connection, case: Row[Any], asked: Sequence[Row[Any]], standing: Sequence[RankedDecision]
 ) -> CaseOutcome | None:
     """Return the outcome; None while an agency has to decide, or to answer a cancellation.
 
@@ -325,19 +334,13 @@ def _evaluate_outcome(
     """
     if any(is_cancellation_open(row) for row in asked):
         return None
-    cancelled = [row for row in asked if row.state == "CANCELLED"]
-    outcome = evaluate_case_outcome(
-        _get_case_items(case), list_concerns(asked), standing, _list_items(cancelled)
-    )
+    cancelled = _list_cancelled_items(conn, case, asked)
+    outcome = evaluate_case_outcome(_get_case_items(case), list_concerns(asked), standing, cancelled)
     withdraws = "withdrawal" in (case.detail or {})
     # What an agency approved under a number of its own does not hold the declaration: it was not asked here.
     numbers = {row.number for row in asked}
     own = [one for one in standing if one.request in numbers]
     return CaseOutcome.WITHDRAWN if outcome and withdraws and not has_approval(own) else outcome
-
-
-def _list_items(asked: Iterable[Row[Any]]) -> set[int]:
-    return {item for row in asked for item in make_concern(row).items}
 
 
 def _list_turn(case: Row[Any]) -> list[str]:

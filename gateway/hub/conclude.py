@@ -167,3 +167,9 @@ def _list_cancellation_problems(facts: CaseSnapshot) -> Iterable[ReportedProblem
         elif row.cancellation == "REFUSED":
             text = f"{row.agency} does not cancel application {row.number}: the declaration is not withdrawn"
             yield ReportedProblem(CANCELLATION_REFUSED.id, text, place)
+    for row, items in facts.cancelled_above:
+        named = (
+            f"item {min(items)} is" if len(items) == 1 else f"items {', '.join(map(str, sorted(items)))} are"
+        )
+        text = f"application {row.number} of {row.document} is cancelled: {named} not approved"
+        yield ReportedProblem(APPLICATION_CANCELLED.id, text)

@@ -165,17 +165,32 @@ def _keep_held_goods(
 
 
 def store_release(conn: Connection, prepared: PreparedRelease, child: int, now: datetime) -> None:
-    """Store what a child takes of its locked parent; evidence stands at both."""
+    """Store what a child takes of its locked parent; evidence stands at both.
+
+    A withdrawal of the parent that an agency has refused is over: its declarant goes on with what stands.
+    """
     whole = {one.number: one for one in prepared.goods}
     new = [
         row for item in prepared.claim.items for row in _make_rows(prepared, child, item, whole[item.number])
     ]
     item_releases.insert_releases(conn, new, now)
     items = [one.number for one in prepared.claim.items]
-    record_evidence(conn, "released", "case", prepared.parent, None, {"child": child, "items": items}, now)
+    said: dict[str, Any] = {"child": child, "items": items}
+    if _end_withdrawal(conn, prepared.parent):
+        said["ends"] = "withdrawal"
+    record_evidence(conn, "released", "case", prepared.parent, None, said, now)
     data = {"parent": prepared.claim.parent, "items": items}
     record_evidence(conn, "taken", "case", child, None, data, now)
     events.record_events(conn, "case", [(prepared.parent, "ITEMS_RELEASED")], now)
+
+
+def _end_withdrawal(conn: Connection, parent: int) -> bool:
+    """End the withdrawal of a locked case, of which goods leave; return whether there was one."""
+    detail = dict(cases.lock_case(conn, parent).detail or {})
+    ended = detail.pop("withdrawal", None) is not None
+    if ended:
+        cases.set_detail(conn, parent, detail)
+    return ended
 
 
 def _make_rows(

@@ -30,7 +30,12 @@ from gateway.cases import (
 )
 from gateway.evidence import record_evidence
 from gateway.hub.case_progress import move_case
-from gateway.hub.completion import case_closing, list_outside_decisions, load_requirement_results
+from gateway.hub.completion import (
+    case_closing,
+    list_cancelled_above,
+    list_outside_decisions,
+    load_requirement_results,
+)
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease, enqueue_look, enqueue_task
 from gateway.hub.requirement_ledger import (
@@ -206,7 +211,7 @@ def join_requirements(hub: Hub, case_id: int, changed: int | None, finish: Finis
             note_joined_results(conn, case_id, joined, now)
             if changed is not None and changed not in joined:
                 _tell_changed(conn, case_id, changed, now)
-            if list_outside_decisions(conn, case_id):
+            if list_outside_decisions(conn, case_id) or list_cancelled_above(conn, case_id):
                 move_case(conn, units, cases.lock_case(conn, case_id), "requirement", now, decided=False)
         finish(conn)
         case_closing.close_case_when_done(conn, cases.lock_case(conn, case_id), now)

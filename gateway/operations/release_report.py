@@ -10,18 +10,24 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from gateway.harmonize import UnitTable, format_decimal, load_unit_table
-from gateway.hub import list_outside_decisions, list_outside_requests, open_active_mappings
+from gateway.hub import (
+    list_cancelled_above,
+    list_outside_decisions,
+    list_outside_requests,
+    open_active_mappings,
+)
 from gateway.store import item_releases
 
 __all__ = ["describe_releases"]
 
 
 def describe_releases(conn: Connection, case: Row[Any]) -> dict[str, Any]:
-    """Return `released` (what children have taken, given back too), `stays`, `taken`, `inherited`, `removed`.
+    """Return `released` (what children have taken, given back too), `stays`, `taken`, and more.
 
     `stays` has each measure of an item of which something has left. `taken` is what a child has of its
-    parent, `inherited` the decisions of the parent that count for it, `removed` the items that amendments
-    took out of the declaration, each with the reason.
+    parent, `inherited` the decisions of the parent that count for it, `inherited_cancellations` the cancelled
+    applications of the parent with the items that nobody approves any more, `removed` the items that
+    amendments took out of the declaration, each with the reason.
     """
     released = item_releases.list_releases_from(conn, case.id)
     taken = item_releases.list_releases_into(conn, case.id)
@@ -32,6 +38,15 @@ def describe_releases(conn: Connection, case: Row[Any]) -> dict[str, Any]:
         "removed": list((case.detail or {}).get("removed_items", ())),
         "taken": [dict(row._mapping) for row in taken],
         "inherited": _list_inherited(conn, case, taken),
+        "inherited_cancellations": [
+            {
+                "application": row.number,
+                "agency": row.agency,
+                "document": row.document,
+                "items": sorted(items),
+            }
+            for row, items in list_cancelled_above(conn, case.id)
+        ],
     }
 
 

@@ -142,6 +142,9 @@ def _list_decision_lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"{_describe_decision(one)}{marked if why else ''}"
     for one in report["inherited"]:
         yield f"{_describe_decision(one)}  (by {one['agency']} for case {one['parent']})"
+    for one in report["inherited_cancellations"]:
+        items = ", ".join(map(str, one["items"]))
+        yield f"item {items}: not approved  (GW410 application {one['application']} is cancelled)"
 
 
 def _describe_decision(one: dict[str, Any]) -> str:

@@ -34,8 +34,10 @@ from gateway.store import (
 
 __all__ = [
     "list_all_decisions",
+    "list_cancelled_above",
     "list_outside_decisions",
     "list_outside_requests",
+    "list_requests_above",
     "load_requirement_results",
     "select_inherited_subjects",
 ]
@@ -133,6 +135,30 @@ def select_inherited_subjects(
         if wanted:
             found |= select_inherited_subjects(conn, parent, above, wanted)
     return found
+
+
+def list_cancelled_above(conn: Connection, case_id: int) -> tuple[tuple[Row[Any], frozenset[int]], ...]:
+    """Return the cancelled applications of the parent of a case, and of those above it, that it depends on.
+
+    Each has the items that the case has taken and does not apply for itself: nobody approves them any more.
+    """
+    if not item_releases.may_have_outside_decisions(conn, case_id):
+        return ()
+    found = []
+    for request in list_requests_above(conn, case_id):
+        if request.state == "CANCELLED":
+            about = {(int(item), str(law)) for item, law in request.required}
+            mine = select_inherited_subjects(conn, case_id, request.case_id, about)
+            if mine:
+                found.append((request, frozenset(item for item, _ in mine)))
+    return tuple(found)
+
+
+def list_requests_above(conn: Connection, case_id: int) -> Iterator[Row[Any]]:
+    """Yield the applications of the parent of a case, and of those above it."""
+    for parent in sorted({row.parent_id for row in item_releases.list_releases_into(conn, case_id)}):
+        yield from agency_requests.list_by_case(conn, parent)
+        yield from list_requests_above(conn, parent)
 
 
 def _list_own_subjects(conn: Connection, case_id: int) -> set[tuple[int, str]]:

@@ -8,14 +8,13 @@ is late for each child declaration with the item, too, that customs has cleared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
 from gateway.evidence import record_evidence
-from gateway.hub.completion import select_inherited_subjects
+from gateway.hub.completion import list_requests_above, select_inherited_subjects
 from gateway.hub.outbox import enqueue_task
 from gateway.state_machines import REQUEST
 from gateway.store import (
@@ -82,19 +81,12 @@ def list_late_subjects(
 
 def record_decisions_since(conn: Connection, case: Row[Any], cleared_at: datetime, now: datetime) -> None:
     """Record the decisions that agencies issued after a clearance of which the hub hears only now."""
-    for request in _list_requests(conn, case.id):
+    for request in (*agency_requests.list_by_case(conn, case.id), *list_requests_above(conn, case.id)):
         ending = _list_ending_notices(conn, request.id)
         for row in notices.list_by_request(conn, request.id):
             late = row.number in ending and row.issued_at > cleared_at
             if late and list_late_subjects(conn, case.id, request, row):
                 _record_notice(conn, case.id, request, (row.id, row.number), now)
-
-
-def _list_requests(conn: Connection, case: int) -> Iterator[Row[Any]]:
-    """Yield the requests of a case, and of each case of which it has items."""
-    yield from agency_requests.list_by_case(conn, case)
-    for parent in sorted({row.parent_id for row in item_releases.list_releases_into(conn, case)}):
-        yield from _list_requests(conn, parent)
 
 
 def _list_ending_notices(conn: Connection, request: int) -> set[str]:

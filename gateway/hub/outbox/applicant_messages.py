@@ -17,6 +17,7 @@ from gateway.cases import CaseHeader, RankedDecision, RequestState, select_curre
 from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import (
+    list_cancelled_above,
     list_outside_decisions,
     list_standing_numbers,
     make_standing_decisions,
@@ -74,6 +75,8 @@ class CaseSnapshot:
     knowledge: RegisterSnapshot
     requests: tuple[Row[Any], ...] = ()
     decisions: tuple[RankedDecision, ...] = ()
+    #: Cancelled applications of its parent, each with the items of them that the case has.
+    cancelled_above: tuple[tuple[Row[Any], frozenset[int]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +120,10 @@ def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
         asked = tuple(requests.list_by_case(conn, case_id))
         rows = decisions.list_by_case(conn, case_id)
         outside = list_outside_decisions(conn, case_id)
+        cancelled = list_cancelled_above(conn, case_id)
     own = make_standing_decisions(rows, list_standing_numbers(asked))
-    return replace(facts, requests=asked, decisions=select_current_decisions((*own, *outside)))
+    current = select_current_decisions((*own, *outside))
+    return replace(facts, requests=asked, decisions=current, cancelled_above=cancelled)
 
 
 def _read_undecided_snapshot(conn: Connection, hub: Hub, case_id: int) -> CaseSnapshot:
