@@ -15,7 +15,9 @@ from gateway.harmonize import (
     make_placeholder_numbers,
     split_submission,
 )
+from gateway.harmonize.importer import import_inventory
 from gateway.harmonize.tools.samples import sample_maker as sampling
+from gateway.share import MemoryPath, get_data_folder
 from gateway.wire.xml import parse_xml
 from tests.harmonize import small_bundle
 
@@ -97,3 +99,41 @@ def test_samples_hold_a_check(tmp_path: Path, check: str, monkeypatch: pytest.Mo
         if "equals: gross" in check or "distinct" in check
         else SEEDS * (1.5 if "Much" in check else 1.1)
     )
+
+
+MEDICINES = """organisations: [{code: O, name_en: Office, kind: government}]
+documents:
+- id: D
+  organisation: O
+  direction: import
+  unique:
+  - {name: total, type: quantity, req: M, level: item, unit: C62, decimals: 0, range: [1, 100000], invariant: sum(batch.packs) == total}
+  - name: batch
+    type: group
+    req: M
+    level: item
+    repeat: 1..20
+    fields:
+    - {name: lot, type: code, req: M, code_list: [L1, L2, L3, L4, L5, L6, L7, L8, L9]}
+    - {name: packs, type: quantity, req: M, unit: C62, decimals: 0, range: [1, 100000]}
+    - name: target
+      type: group
+      req: M
+      repeat: 1..5
+      invariant: distinct(kind); distinct(kind, dose)
+      fields:
+      - {name: kind, type: code, req: M, code_list: [BOV, AVI]}
+      - {name: dose, type: measure, req: C, unit: MLT, decimals: 2, condition: "kind != 'AVI'"}
+  invariants: [sum(batch.packs) <= 50000, distinct(batch.lot)]
+"""
+
+
+@pytest.mark.parametrize("items", [3, 1, 2])
+def test_distinct_codes_that_decide_and_a_total_beside_a_limit_of_all_items(items: int) -> None:
+    """What must be distinct is so when it is drawn, before a condition reads it; limits come before totals."""
+    found = import_inventory(MEDICINES.encode(), "inventory.yaml", get_data_folder("mappings"))
+    bundle = load_bundle(MemoryPath(found.files))
+    assert len(bundle.documents["D"].checks) == 5
+    for seed in range(4):
+        root = parse_xml(sampling.make_sample(bundle, bundle.documents["D"], str(seed), items))
+        assert len(root.findall(".//{*}Total")) == items

@@ -13,7 +13,7 @@ from typing import Final
 from lxml import etree
 
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.harmonize.language import DocumentMapping, MappingBundle
+from gateway.harmonize.language import DocumentCheck, DocumentMapping, MappingBundle
 from gateway.harmonize.tools.samples.ruled_draws import draw_ruled_text, is_text_ruled_out
 from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
 from gateway.harmonize.tools.samples.target_demands import TargetDemands, get_qualified_name
@@ -134,6 +134,9 @@ class SampleDraft:
         name = get_qualified_name(source)
         near = self.placed.get((name, self.item), ()) if name in self.demands.keys else ()
         taken = {one.text for one in near if self._is_side_by_side(one, source)}
+        for check in self.document.checks:
+            if check.kind == "distinct" and source in check.factors:
+                taken |= self._list_distinct_texts(source, check)
         rules = [one for one in self.bundle.rules if one.meaning is source and one.kind != "compare"]
 
         def fits(text: str) -> bool:
@@ -156,6 +159,29 @@ class SampleDraft:
         raise GatewayError(
             OUR_MISTAKE, f"no value found for {source.name} in {self.document.id}", source.name
         )
+
+    def _list_distinct_texts(self, source: UniqueField | CommonMeaning, check: DocumentCheck) -> set[str]:
+        """Return the texts that `source` may not have here, since the row would stand twice for a check."""
+        here = self.item, tuple(sorted(self.place.items()))
+        rows: dict[tuple[object, ...], list[str]] = {}
+        for other in check.factors:
+            for one in self.read_all(other) if other is not source else ():
+                rows.setdefault((one.item, tuple(sorted(one.place.items()))), []).append(one.text)
+        mine = rows.get(here, [])
+        if len(mine) < len(check.factors) - 1:
+            return set()
+        return {
+            one.text
+            for one in self.read_all(source)
+            if self._is_in_same_place(one, check)
+            and rows.get((one.item, tuple(sorted(one.place.items()))), []) == mine
+        }
+
+    def _is_in_same_place(self, one: DrawnValue, check: DocumentCheck) -> bool:
+        """Return whether a check compares a value with one at the current position."""
+        groups = [level.partition(":")[2] for level in check.around if level != "item"]
+        same_item = "item" not in check.around or one.item == self.item
+        return same_item and all(one.place.get(group) == self.place.get(group) for group in groups)
 
     def _is_side_by_side(self, one: DrawnValue, source: UniqueField | CommonMeaning) -> bool:
         """Return whether a value has the same place as the next one, apart from its own group."""

@@ -26,8 +26,7 @@ _MOST_STEPS: Final = 10**9
 
 def tune_draft(draft: SampleDraft) -> None:
     """Change values of `draft` so that the checks hold, where a simple change is sufficient."""
-    # A sum is shared among the values that no comparison with a constant has set.
-    for check in sorted(draft.document.checks, key=lambda one: not _has_constant(one)):
+    for check in sorted(draft.document.checks, key=_rank_check):
         for values in _list_check_places(draft, check):
             if check.kind == "sum":
                 _tune_sum(draft, check, values)
@@ -37,6 +36,17 @@ def tune_draft(draft: SampleDraft) -> None:
                 _tune_distinct(draft, check, values)
     for rule in draft.bundle.rules:
         _tune_dates(draft, rule)
+
+
+def _rank_check(check: DocumentCheck) -> int:
+    """Return the rank of a check: what a constant bounds is set before what follows from it.
+
+    A sum is shared among the values that no comparison with a constant has set; a field that
+    bounds a sum is set to a sum that no constant changes any more.
+    """
+    if _has_constant(check):
+        return 0
+    return 1 if check.kind == "sum" and isinstance(check.bound, str) else 2
 
 
 def _has_constant(check: DocumentCheck) -> bool:

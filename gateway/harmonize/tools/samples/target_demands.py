@@ -145,16 +145,22 @@ def collect_demands(document: DocumentMapping, groups: Mapping[str, MeaningGroup
 
 
 def _add_check_demands(demands: TargetDemands, check: DocumentCheck, document: DocumentMapping) -> None:
-    """Add the demands of a sum: one unit for all its values, and enough values to reach a constant."""
+    """Add the demands of a check on the number of values and their units.
+
+    The values of a sum have one unit, and there are enough of them to reach a constant; of a code
+    that must be distinct there are no more values than codes.
+    """
+    if check.kind == "distinct" and len(check.factors) == 1:
+        _limit_distinct_codes(demands, check, document)
     if check.kind != "sum":
         return
     factor = check.factors[-1]
     if factor.attribute is not None and not check.same_unit:
         demands.alike.add(get_qualified_name(factor))
-    if len(check.factors) > 1 or not isinstance(check.bound, str) or not isinstance(factor, UniqueField):
+    counted = _find_counted(factor, document)
+    if len(check.factors) > 1 or not isinstance(check.bound, str) or counted is None:
         return
-    counted = factor if factor.many else document.ask_names.get(factor.group)
-    if counted is None or not counted.many or check.around != _list_outer_repetitions(counted):
+    if check.around != _list_outer_repetitions(counted):
         return
     low, high = (None if one is None else Decimal(one) for one in (factor.shape.low, factor.shape.high))
     name, bound = get_qualified_name(counted), Decimal(check.bound)
@@ -164,6 +170,24 @@ def _add_check_demands(demands: TargetDemands, check: DocumentCheck, document: D
     if check.operator in ("equals", "at_most", "less_than") and low is not None and low > 0:
         most = max(int((bound + check.within) / low), 1)
         demands.most[name] = min(most, demands.most.get(name, most))
+
+
+def _limit_distinct_codes(demands: TargetDemands, check: DocumentCheck, document: DocumentMapping) -> None:
+    """Limit the number of values, or of the groups around them, to that of the codes."""
+    (factor,) = check.factors
+    counted = _find_counted(factor, document)
+    if counted is None or factor.shape.codes is None or check.around != _list_outer_repetitions(counted):
+        return
+    name, most = get_qualified_name(counted), len(factor.shape.codes)
+    demands.most[name] = min(most, demands.most.get(name, most))
+
+
+def _find_counted(factor: UniqueField | CommonMeaning, document: DocumentMapping) -> UniqueField | None:
+    """Return what repeats of an asked field: itself, or the group around it; None where neither does."""
+    if not isinstance(factor, UniqueField):
+        return None
+    counted = factor if factor.many else document.ask_names.get(factor.group)
+    return counted if counted is not None and counted.many else None
 
 
 def _list_outer_repetitions(ask: UniqueField) -> tuple[str, ...]:
