@@ -131,7 +131,7 @@ BEYOND_SCHEMA = (
     "goods item",
     "Item names",
     "is not at most",
-    "is not equals",
+    "is not equal to",
     "fit into",
     "octets",
     "other characters than digits",

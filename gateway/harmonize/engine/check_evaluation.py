@@ -25,6 +25,13 @@ __all__ = ["evaluate_checks"]
 
 _SHOWN: Final = 40
 _DAY: Final = 10
+_OPERATORS: Final = {
+    "at_most": "at most",
+    "at_least": "at least",
+    "more_than": "more than",
+    "less_than": "less than",
+    "equals": "equal to",
+}
 # The place of a failure: a pointer, or the element from which the pointer is made.
 _Place = str | etree._Element
 
@@ -78,12 +85,8 @@ def _check_sum(scope: Scope, check: DocumentCheck, place: _Place) -> None:
     if not seen or bound is None or not _has_same_unit(scope, check, units | {bound[1]}, place):
         return
     if not _is_comparison_true(total, bound[0], check):
-        _report_check_failure(
-            scope,
-            check,
-            f"{_format_number(total)} is not {_format_operator(check)} {_format_number(bound[0])}",
-            place,
-        )
+        words = _describe_failure(_format_number(total), check, _format_number(bound[0]))
+        _report_check_failure(scope, check, words, place)
 
 
 def _evaluate_bound(scope: Scope, check: DocumentCheck) -> tuple[Decimal, str | None] | None:
@@ -139,7 +142,7 @@ def _check_comparison(scope: Scope, check: DocumentCheck, _around: _Place) -> No
         ):
             continue
         if not _is_comparison_true(pair[0], pair[1], check):
-            words = f"{one.text.strip()[:_SHOWN]} is not {_format_operator(check)} {text[:_SHOWN]}"
+            words = _describe_failure(one.text.strip()[:_SHOWN], check, text[:_SHOWN])
             _report_check_failure(scope, check, words, one.element)
 
 
@@ -240,9 +243,11 @@ _RULES: Final = {
 }
 
 
-def _format_operator(check: DocumentCheck) -> str:
-    words = check.operator.replace("_", " ") + (f" {check.days} days from" if check.days else "")
-    return f"{words} (within {format_plain_decimal(check.within)})" if check.within else words
+def _describe_failure(left: str, check: DocumentCheck, right: str) -> str:
+    """Return a comparison that is not true, in words."""
+    operator = _OPERATORS[check.operator] + (f" {check.days} days from" if check.days else "")
+    within = f" (within {format_plain_decimal(check.within)})" if check.within else ""
+    return f"{left} is not {operator} {right}{within}"
 
 
 def _parse_number(text: str) -> Decimal | None:
