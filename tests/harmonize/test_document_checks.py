@@ -79,6 +79,10 @@ HOLDS = [
     ("per: application, distinct: [grp.key, grp.id]", group("K1", "A") + group("K2", "A")),
     ("per: application, one_of: [ref, origin]", "<t:Ref>A</t:Ref>"),
     ("per: application, one_of: [ref, grp]", group("K1")),
+    ("per: application, exactly_one: [ref, origin]", "<t:Origin>C1</t:Origin>"),
+    ("per: application, exactly_one: [ref, grp, origin]", group("K1") + group("K2")),
+    ("per: grp, exactly_one: [grp.id, grp.value]", group("K1", "A") + group("K2", value="x")),
+    ("per: application, exactly_one: [ref, grp.key]", group("K1")),
     ("per: application, all_or_none: [ref, origin]", ""),
     ("per: application, all_or_none: [ref, origin]", "<t:Ref>A</t:Ref><t:Origin>C1</t:Origin>"),
     ("per: grp, all_or_none: [grp.id, grp.value]", group("K1", "A", "x") + group("K1")),
@@ -112,6 +116,10 @@ BREAKS = [
     ("per: application, distinct: [grp.key, grp.id]", group("K1", "A") + group("K1", "A"), "Grp[2]/Key[1]"),
     ("per: application, one_of: [ref, origin]", "", "/Ref"),
     ("per: application, one_of: [ref, grp]", "", "/Ref"),
+    ("per: application, exactly_one: [ref, origin]", "", "/Ref"),
+    ("per: application, exactly_one: [ref, origin]", "<t:Ref>A</t:Ref><t:Origin>C1</t:Origin>", "/Origin"),
+    ("per: application, exactly_one: [ref, grp]", group("K1") + "<t:Ref>A</t:Ref>", "/Grp"),
+    ("per: grp, exactly_one: [grp.id, grp.value]", group("K1", "A") + group("K1", "A", "x"), "Grp[2]/Value[1]"),
     ("per: application, all_or_none: [ref, origin]", "<t:Ref>A</t:Ref>", "/Origin"),
     ("per: grp, all_or_none: [grp.id, grp.value]", group("K1", "A", "x") + group("K1", "A"), "Grp[2]/Value[1]"),
     (CHOSEN, group("K2", "B") + group("K1", "B"), "Grp[2]/Id[1]"),
@@ -125,6 +133,19 @@ def test_what_does_not_hold_is_pointed_to(tmp_path: Path, check: str, extra: str
     assert pointer.removesuffix("[1]").endswith(end.removesuffix("[1]")), pointer
 
 
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        ("compare: {left: mass, equals: '10'}, within: '0.5'", "9 is not equal to 10 (within 0.5)"),
+        ("sum: {ask: mass}, equals: '10'", "9 is not equal to 10"),
+        ("sum: {ask: mass}, more_than: '10'", "9 is not more than 10"),
+    ],
+)
+def test_a_broken_comparison_is_said_in_words(tmp_path: Path, check: str, words: str) -> None:
+    result = run(tmp_path, f"per: application, {check}", quantity("9", "KGM"))
+    assert [one.detail for one in result.problems] == [f"Rule (규칙): {words}"]
+
+
 def test_values_of_unlike_units_are_refused_or_left_alone(tmp_path: Path) -> None:
     check = "per: item, compare: {left: weight, at_most: mass}"
     result = run(tmp_path / "a", check, quantity("1", "GRM"))
@@ -133,7 +154,7 @@ def test_values_of_unlike_units_are_refused_or_left_alone(tmp_path: Path) -> Non
 
 
 WRONG = [
-    ("per: application", "one of sum, compare, distinct, one_of, all_or_none, found none"),
+    ("per: application", "one of sum, compare, distinct, one_of, exactly_one, all_or_none, found none"),
     ("per: application, one_of: [ref, day], all_or_none: [ref, day]", "one of sum, compare"),
     ("per: grp, sum: {ask: mass}, equals: '1'", "a place around what is added"),
     ("per: nothing, distinct: ref", "application, item or a group"),
@@ -155,6 +176,8 @@ WRONG = [
     ("per: application, distinct: [grp.id, ref]", "fields that stand side by side"),
     ("per: application, one_of: [ref]", "2 to 10 fields"),
     ("per: application, one_of: [ref, ref]", "each field once"),
+    ("per: application, exactly_one: [ref]", "2 to 10 fields"),
+    ("per: grp, exactly_one: [grp.id, grp.key]", "fields that may be missing, found grp.key, mandatory"),
     ("per: grp, one_of: [grp.id, reason]", "fields that stand together"),
     ("per: application, sum: {common: importer.name}, equals: '1'", "a common number, found importer.name"),
     ("per: application, one_of: [ref, day], when: {nothing: {present: 'yes'}}", "an asked field or a common meaning, found nothing"),

@@ -204,10 +204,10 @@ def _is_source_given(scope: Scope, source: UniqueField | CommonMeaning, check: D
     return bool(scope.read_values(source, check.mark))
 
 
-def _locate_missing_field(
+def _locate_field(
     scope: Scope, check: DocumentCheck, source: UniqueField | CommonMeaning, place: _Place
 ) -> _Place:
-    """Return the place where a missing field should be."""
+    """Return the place of a field, where it is or should be."""
     if not isinstance(source, UniqueField) or len(list_enclosing_repetitions(source, scope.dictionary)) > len(
         check.around
     ):
@@ -222,8 +222,18 @@ def _check_one_of(scope: Scope, check: DocumentCheck, place: _Place) -> None:
             scope,
             check,
             f"none of {names} is given",
-            _locate_missing_field(scope, check, check.factors[0], place),
+            _locate_field(scope, check, check.factors[0], place),
         )
+
+
+def _check_exactly_one(scope: Scope, check: DocumentCheck, place: _Place) -> None:
+    given = [source for source in check.factors if _is_source_given(scope, source, check)]
+    if not given:
+        _check_one_of(scope, check, place)
+    elif len(given) > 1:
+        names = ", ".join(source.en for source in given)
+        words = f"only one of {names} may be given"
+        _report_check_failure(scope, check, words, _locate_field(scope, check, given[1], place))
 
 
 def _check_all_or_none(scope: Scope, check: DocumentCheck, place: _Place) -> None:
@@ -231,7 +241,7 @@ def _check_all_or_none(scope: Scope, check: DocumentCheck, place: _Place) -> Non
     if any(given) and not all(given):
         missing = check.factors[given.index(False)]
         words = f"{missing.en} ({missing.ko}) is missing beside {check.factors[given.index(True)].en}"
-        _report_check_failure(scope, check, words, _locate_missing_field(scope, check, missing, place))
+        _report_check_failure(scope, check, words, _locate_field(scope, check, missing, place))
 
 
 _RULES: Final = {
@@ -239,6 +249,7 @@ _RULES: Final = {
     "compare": _check_comparison,
     "distinct": _check_distinct_values,
     "one_of": _check_one_of,
+    "exactly_one": _check_exactly_one,
     "all_or_none": _check_all_or_none,
 }
 

@@ -23,7 +23,7 @@ def describe_idle_check(check: Mapping[str, Any], fields: Mapping[str, ImportedF
 
     `fields` are the asked fields by name.
     """
-    for kind in ("one_of", "all_or_none"):
+    for kind in ("one_of", "exactly_one", "all_or_none"):
         if kind in check:
             return _describe_given_fields(kind, [fields[name] for name in check[kind]])
     compared = check.get("compare", check)
@@ -43,6 +43,8 @@ def _describe_given_fields(kind: str, named: list[ImportedField]) -> str:
     always = [one for one in named if _is_mandatory(one)]
     if kind == "one_of" and always:
         return f"{always[0].name} is mandatory, so it always holds"
+    if kind == "exactly_one" and always:
+        return f"{always[0].name} is mandatory, so no other could be given"
     if kind == "all_or_none" and len(always) == len(named):
         return "all are mandatory, so it always holds"
     return ""

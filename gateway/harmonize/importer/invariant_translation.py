@@ -2,8 +2,8 @@
 
 An invariant is a sequence of clauses, divided by ``;`` or ``and``: ``sum(f) <= 100``,
 ``sum(a * b) <= invoice.amount``, ``from <= to``, ``distinct(lot.no)``, ``one_of(a, b)``,
-``all_or_none(a, b)``.  ``~=`` means within 0.5.  Each clause is translated by itself: it
-becomes a check, or raises `UnclearError` with a reason.
+``exactly_one(a, b)``, ``all_or_none(a, b)``.  ``~=`` means within 0.5.  Each clause is translated
+by itself: it becomes a check, or raises `UnclearError` with a reason.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ _NAMED: Final = {
     "unique": "distinct",
     "one_of": "one_of",
     "any_of": "one_of",
+    "exactly_one": "exactly_one",
     "all_or_none": "all_or_none",
 }
 _WITHIN: Final = "0.5"

@@ -27,7 +27,7 @@ from gateway.harmonize.types import (
 
 __all__ = ["KINDS", "OPERATORS", "DocumentCheck", "get_value_family", "read_document_checks"]
 
-KINDS: Final = ("sum", "compare", "distinct", "one_of", "all_or_none")
+KINDS: Final = ("sum", "compare", "distinct", "one_of", "exactly_one", "all_or_none")
 OPERATORS: Final = ("at_most", "at_least", "more_than", "less_than", "equals")
 _FAMILIES: Final = {"decimal": "number", "integer": "number", "date": "time", "moment": "time"}
 _SAME: Final = ("currency", "unit")
@@ -156,7 +156,17 @@ def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
         mark=table.mark,
     )
     table.reject_unread_keys()
+    if kind == "exactly_one":
+        _refuse_mandatory_choice(check, node.mark, names)
     return check
+
+
+def _refuse_mandatory_choice(check: DocumentCheck, mark: SourceMark, names: _SymbolTable) -> None:
+    """Raise GW502 for a choice of one field among others of which one is always given."""
+    for one in check.factors:
+        always = isinstance(one, UniqueField) and one.requirement.mandatory
+        if always and names.list_enclosing_repetitions(one) == check.around:
+            raise make_mapping_error(mark, check.kind, "fields that may be missing", f"{one.name}, mandatory")
 
 
 def _read_level(node: YamlNode, names: _SymbolTable) -> tuple[str, ...]:
@@ -204,7 +214,7 @@ def _has_repeated_source(sources: list[UniqueField | CommonMeaning]) -> bool:
 def _read_field_list(
     kind: str, node: YamlNode, names: _SymbolTable
 ) -> tuple[UniqueField | CommonMeaning, ...]:
-    """Return the fields of a ``distinct``, ``one_of`` or ``all_or_none`` rule."""
+    """Return the fields of a ``distinct`` rule, or of one on which of several fields are given."""
     entries = node.read_list(kind) if isinstance(node.value, list) else [node]
     least = 1 if kind == "distinct" else 2
     if not least <= len(entries) <= MOST_FACTORS:

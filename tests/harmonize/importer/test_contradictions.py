@@ -199,6 +199,8 @@ def test_a_total_of_all_items_is_bounded_by_their_number() -> None:
     [
         ("one_of(a, b)", "g.a is mandatory, so it always holds"),
         ("all_or_none(a, c)", "all are mandatory, so it always holds"),
+        ("exactly_one(b, c)", "g.c is mandatory, so no other could be given"),
+        ("exactly_one(b, m)", ""),
         ("all_or_none(a, b)", ""),
         ("one_of(b, m)", ""),
     ],

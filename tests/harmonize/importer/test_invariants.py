@@ -72,6 +72,7 @@ READ: list[tuple[str, tuple[str, ...], dict[str, Any]]] = [
     ),
     ("distinct(lot)", (), {"per": "item", "distinct": "box.lot"}),
     ("one_of(from, to)", (), {"per": "application", "one_of": ["from", "to"]}),
+    ("exactly_one(from, to)", (), {"per": "application", "exactly_one": ["from", "to"]}),
     ("all_or_none(pct, part)", (), {"per": "box", "all_or_none": ["box.pct", "box.part"]}),
 ]
 

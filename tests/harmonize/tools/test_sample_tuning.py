@@ -64,6 +64,7 @@ CHECKS = [
     "{id: c, per: item, sum: {ask: part.share}, equals: gross, when_same: unit, ko: 가, en: Same}",
     "{id: c, per: item, distinct: part.code, ko: 가, en: Distinct}",
     "{id: c, per: item, one_of: [left, right], ko: 가, en: One}",
+    "{id: c, per: item, exactly_one: [left, right], ko: 가, en: Only one}",
     "{id: c, per: item, all_or_none: [left, right], ko: 가, en: Both}",
 ]
 

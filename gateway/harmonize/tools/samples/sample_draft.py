@@ -95,13 +95,15 @@ class SampleDraft:
     def decide_given(self, ask: UniqueField, *, wanted: bool) -> bool:
         """Return whether a field is given here: `wanted`, unless a check on given fields decides."""
         for check in self.document.checks:
-            if check.kind not in ("one_of", "all_or_none") or ask not in check.factors:
+            if check.kind not in ("one_of", "exactly_one", "all_or_none") or ask not in check.factors:
                 continue
             key = (check.id, self.item, tuple(sorted(self.place.items())))
             before = self.decided.setdefault(key, [])
             if before and check.kind == "all_or_none":
                 wanted = before[0]
-            elif check.kind == "one_of" and len(before) == len(check.factors) - 1 and not any(before):
+            elif check.kind == "exactly_one" and any(before):
+                wanted = False
+            elif len(before) == len(check.factors) - 1 and not any(before) and check.kind != "all_or_none":
                 wanted = True
             before.append(wanted)
         return wanted
