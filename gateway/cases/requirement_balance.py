@@ -92,7 +92,8 @@ class RequirementBalance:
     """A requirement: what was granted, what is used (by unit), and who may use it until when.
 
     Without `holder` every declaration may use it. `key` is its row in the store. An `unlimited` one was
-    approved without a quantity: nothing runs out.
+    approved without a quantity: nothing runs out. A `suspended` one was approved after its declaration had
+    been withdrawn, and its agency has not said whether it cancels it.
     """
 
     agency: str
@@ -104,6 +105,7 @@ class RequirementBalance:
     revoked: bool = False
     key: int = 0
     unlimited: bool = False
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,12 @@ def _choose_requirement(
         detail = f"{agencies} have each issued a requirement {use.number}; name one in Submitter/Name"
         return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     (chosen,) = own
+    if chosen.suspended:
+        detail = (
+            f"requirement {use.number} is suspended until {chosen.agency} answers: it approved it after its "
+            "declaration was withdrawn, and is asked whether it cancels it"
+        )
+        return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     if chosen.revoked:
         detail = f"requirement {use.number} of {chosen.agency} is revoked"
         return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)

@@ -141,8 +141,7 @@ REQUIREMENT_NOT_USABLE = Problem(
     meaning="The certificate or approval is known, but this declaration cannot use it in this way.",
     cause=(
         "Its quantity is in a unit that cannot be converted to the unit of the declaration. Or it is "
-        "revoked, no longer valid, issued to another importer or exporter, or not the only one with its "
-        "number."
+        "revoked, suspended, no longer valid, issued to others, or not the only one with its number."
     ),
     remedy=(
         "Correct the number or the unit at the pointer; if two agencies have issued the number, name "

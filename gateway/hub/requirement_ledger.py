@@ -73,18 +73,20 @@ def load_requirement_balances(
     for result in load_requirement_results(conn, [row.id for row in rows]):
         said[result.subject].append(result)
     granting: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
-    for one in requirement_quantities.list_granting_decisions(conn, {row.number for row in rows}):
+    numbers = {row.number for row in rows}
+    for one in requirement_quantities.list_granting_decisions(conn, numbers, withdrawn=True):
         granting[one.number, one.agency].append(one)
     return tuple(_make_balance(row, granting[row.number, row.agency], said[row.id], units) for row in rows)
 
 
 def _make_balance(
-    row: Row[Any], granting: Iterable[Row[Any]], said: Sequence[RequirementResult], units: UnitTable
+    row: Row[Any], granting: Sequence[Row[Any]], said: Sequence[RequirementResult], units: UnitTable
 ) -> RequirementBalance:
     granted = select_granted_quantities(
         (
             ((one.request_id, one.item), GrantedQuantity(Decimal(one.quantity), one.unit or ""))
             for one in granting
+            if requirement_quantities.is_usable_decision(one)
         ),
         units,
     )
@@ -93,6 +95,7 @@ def _make_balance(
         granted = select_granted_quantities(_list_said_quantities(allowed), units)
     if not granted and not said and row.registered_at is not None and row.revoked_at is None:
         granted = (GrantedQuantity(Decimal(row.quantity), row.unit),)
+    suspended = any(requirement_quantities.is_suspended_decision(one) for one in granting)
     return RequirementBalance(
         agency=row.agency,
         number=row.number,
@@ -100,7 +103,8 @@ def _make_balance(
         used={unit: Decimal(quantity) for unit, quantity in row.used.items()},
         holder=row.holder,
         valid_until=row.valid_until,
-        revoked=not granted and not allowed,
+        revoked=not granted and not allowed and not suspended,
+        suspended=not granted and not allowed and suspended,
         key=row.id,
         unlimited=not granted and bool(allowed),
     )

@@ -58,6 +58,7 @@ def _describe_one(row: Row[Any], balance: RequirementBalance, units: UnitTable) 
         "valid_until": row.valid_until,
         "laws": row.laws or [],
         "revoked": balance.revoked,
+        "suspended": balance.suspended,
         "added_at": row.added_at,
     }
 

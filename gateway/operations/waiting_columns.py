@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -18,6 +18,8 @@ from gateway.operations.waiting_reasons import (
 from gateway.store import lane_holds, list_searches, message_sequences
 
 __all__ = ["add_case_waiting", "add_delivery_waiting", "add_message_waiting", "list_lane_holds"]
+
+_WAITING: Final = ("OPENED", "HELD", "IN_PROGRESS", "DECIDED", "WITHDRAWN")
 
 
 def list_lane_holds(conn: Connection) -> list[str]:
@@ -38,9 +40,12 @@ def add_delivery_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: 
 
 
 def add_case_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
-    """Set ``waits_for`` of these cases: the agencies that have not decided, or the deliveries left."""
-    ids = [row["id"] for row in rows if row["state"] in ("OPENED", "HELD", "IN_PROGRESS", "DECIDED")]
+    """Set ``waits_for`` of these cases: the agencies that have not answered, or the deliveries left."""
+    states = {row["id"]: row["state"] for row in rows if row["state"] in _WAITING}
+    ids = list(states)
     asked = list_searches.list_open_requests(conn, ids) if ids else ()
+    # A withdrawn case waits for nothing but whether an agency cancels what it approved afterwards.
+    asked = [one for one in asked if states[one.case_id] != "WITHDRAWN" or one.cancellation == "ASKED"]
     said = list_searches.list_latest_notices(conn, [one.id for one in asked]) if asked else {}
     left = list_searches.list_case_deliveries(conn, ids) if ids else ()
     sending = {row["subject_id"]: row for row in left if row["subject_type"] == "request"}
@@ -49,7 +54,7 @@ def add_case_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: date
         told = describe_request_waiting(one, said.get(one.id), sending.get(str(one.id)), now)
         words.setdefault(one.case_id, []).append(told)
     for row in rows:
-        own = [one for one in left if one["case_id"] == row["id"]]
+        own = [one for one in left if one["case_id"] == row["id"] and row["state"] != "WITHDRAWN"]
         row["waits_for"] = describe_case_waiting(row, words.get(row["id"], ()), own, now)
 
 

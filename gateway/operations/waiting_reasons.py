@@ -74,8 +74,11 @@ def describe_request_waiting(
     An agency that was asked whether it cancels has to say so before anything is decided.
     """
     agency, state = request.agency, request.state
-    if request.cancellation == "ASKED" and sending is None:
-        return f"{agency}: whether it cancels {request.number}"
+    if request.cancellation == "ASKED" and (sending is None or state not in ("PREPARED", "STRANDED")):
+        told = f"{agency}: whether it cancels {request.number}"
+        if sending is None:
+            return told
+        return f"{told} (delivery {sending['id']}, {describe_delivery_waiting(sending, now)})"
     if state == "STRANDED" and (sending is None or sending["state"] == "FAILED"):
         number = f", delivery {sending['id']} FAILED" if sending else ""
         return f"{agency}: could not be reached{number}"
@@ -96,8 +99,11 @@ def _cut_text(text: str, longest: int = _LONGEST) -> str:
 def describe_case_waiting(
     case: Mapping[str, Any], requests: Sequence[str], left: Sequence[Mapping[str, Any]], now: datetime
 ) -> str:
-    """Return what a case waits for: its undecided `requests` in words, or the deliveries that are `left`."""
-    if case["state"] == "IN_PROGRESS" and requests:
+    """Return what a case waits for: its open `requests` in words, or the deliveries that are `left`.
+
+    Of a withdrawn case an agency is asked whether it cancels what it approved afterwards.
+    """
+    if case["state"] in ("IN_PROGRESS", "WITHDRAWN") and requests:
         return "; ".join(requests)
     until = _find_end_of_hold(left) if case["state"] == "HELD" else None
     if until is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Connection, Row, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, Row, and_, bindparam, case, func, insert, select, update
 
 from gateway.store.decisions import COUNTING
 from gateway.store.list_filters import LIST_COUNT_LIMIT
@@ -17,12 +17,15 @@ from gateway.store.row_values import collect_values
 from gateway.store.tables import agency_requests, cases, decisions
 
 __all__ = [
+    "WITHDRAWN_KEPT",
     "NewRequirementUse",
     "RegisteredRequirement",
     "count_requirements",
     "ensure_requirement",
     "find_requirements",
     "insert_uses",
+    "is_suspended_decision",
+    "is_usable_decision",
     "list_granting_decisions",
     "list_requirements",
     "list_uses",
@@ -54,8 +57,16 @@ _LOCK: Final = (
     .with_for_update(key_share=True)
 )
 _INSERT_USES: Final = PreparedStatement(insert(requirement_uses))
+#: An agency is asked whether it cancels what it approved for a declaration that was withdrawn.
+_IS_ASKED: Final = and_(cases.c.state == "WITHDRAWN", agency_requests.c.cancellation == "ASKED")
 _GRANTING: Final = (
-    select(decisions)
+    select(
+        decisions,
+        agency_requests.c.number.label("application"),
+        agency_requests.c.cancellation,
+        (cases.c.state == "WITHDRAWN").label("withdrawn"),
+        case((_IS_ASKED, cases.c.detail)).label("asked_of"),
+    )
     .select_from(decisions.join(agency_requests).join(cases))
     .where(
         decisions.c.superseded_by.is_(None),
@@ -67,10 +78,8 @@ _GRANTING: Final = (
     )
     .order_by(decisions.c.id)
 )
-#: What was approved after its declaration was withdrawn grants nothing, unless its agency keeps it.
-_USABLE: Final = _GRANTING.where(
-    or_(cases.c.state != "WITHDRAWN", agency_requests.c.cancellation == "REFUSED")
-)
+#: Where the row of a withdrawn case says what agencies have refused to cancel: [item, law], by application.
+WITHDRAWN_KEPT: Final = "kept"
 #: Fewer than the parameters that SQLite allows in one statement.
 _CHUNK: Final = 500
 
@@ -201,12 +210,28 @@ def list_granting_decisions(
     Those of a cancelled application, and those on what has been amended since, are not in force. Of a
     withdrawn case those count that their agency has refused to cancel; `withdrawn`: the others too.
     """
-    wanted = _GRANTING if withdrawn else _USABLE
-    return [
+    found = [
         row
         for chunk in _split_chunks(sorted(set(numbers)))
-        for row in conn.execute(wanted, {"wanted": chunk})
+        for row in conn.execute(_GRANTING, {"wanted": chunk})
     ]
+    return found if withdrawn else [row for row in found if is_usable_decision(row)]
+
+
+def is_usable_decision(row: Row[Any]) -> bool:
+    """Return whether a granting decision counts; of a withdrawn case, whether its agency keeps it.
+
+    While the agency is asked about what it approved last, what it has refused to cancel before counts.
+    """
+    if not row.withdrawn or row.cancellation == "REFUSED":
+        return True
+    kept = (row.asked_of or {}).get(WITHDRAWN_KEPT, {}).get(row.application, ())
+    return [row.item, row.law] in kept
+
+
+def is_suspended_decision(row: Row[Any]) -> bool:
+    """Return whether a granting decision counts for nothing until its agency has said if it cancels it."""
+    return bool(row.cancellation == "ASKED") and not is_usable_decision(row)
 
 
 def set_used_quantities(conn: Connection, requirement: int, used: Mapping[str, str]) -> None:

@@ -14,10 +14,13 @@ from gateway.errors import CASE_CLOSED, GatewayError
 from gateway.hub import Hub
 from gateway.hub.completion import operator_actions
 from gateway.hub.reply import apply_call_back
+from gateway.operations.requirement_report import describe_requirements
+from gateway.operations.waiting_columns import add_case_waiting
 from gateway.state_machines import REQUEST
-from gateway.store import agency_requests, cases
+from gateway.store import agency_requests, cases, requirement_quantities
 from gateway.store.engine import read_transaction
 from tests.flows.craft import all_of, reference, withdrawal
+from tests.flows.item_changes import add_item, concern
 from tests.flows.test_requirement_ledger import declare, evidence, told, used_of
 from tests.flows.test_withdrawals import answer, asked, cancelling, run_and_die, told_customs
 from tests.kit.kills import die_at
@@ -175,6 +178,80 @@ def test_an_operator_who_ends_the_question_lets_the_certificate_stand(story: Sto
     story.tick()
     assert used_of(story, "Q-77") == {"KGM": "10"}
     assert state_of(story, case)[0] == "WITHDRAWN"
+
+
+def describe(story: Story, case: int) -> tuple[str, list[tuple[str, bool, bool]]]:
+    """Return what a case waits for, and of each certificate whether it is revoked and suspended."""
+    with read_transaction(story.house.engine) as conn:
+        row = cases.find_by_id(conn, case)
+        assert row is not None
+        told = dict(row._mapping)
+        add_case_waiting(conn, [told], story.clock())
+        found = requirement_quantities.list_requirements(conn)
+        listed = describe_requirements(conn, found, story.hub.rules.bundle.units)
+    return told["waits_for"], [(one["number"], one["revoked"], one["suspended"]) for one in reversed(listed)]
+
+
+def test_while_the_agency_is_asked_everybody_is_told_so(story: Story) -> None:
+    case = withdraw_rejected(story, "NPQS")
+    approve(story, case, "NPQS", "1")
+    story.say("NPQS", unreachable(), AgencyAcknowledgment("heard"))
+    story.tick()
+    number = request_of(story, case, "NPQS").number
+    waits, certificates = describe(story, case)
+    assert waits.startswith(f"NPQS: whether it cancels {number} (delivery ")
+    assert certificates == [("Q-77", False, True)]
+    story.tick(minutes=1)
+    assert describe(story, case)[0] == f"NPQS: whether it cancels {number}"
+    declare(story, "USER-1", (1, "Q-77", "10", "KGM"))
+    text = story.result().findtext("{*}Problem") or ""
+    assert "requirement Q-77 is suspended until NPQS answers" in text
+    hear(story, case, "NPQS", Notice("NPQS-NO", story.clock(), "G03", ()))
+    assert describe(story, case) == ("", [("Q-77", True, False)])
+
+
+def decide_items(story: Story, case: int, number: str, **codes: DecisionCode) -> None:
+    """Let an agency decide items of its application, each with a certificate of its own."""
+    row = request_of(story, case, "KFDA")
+    said = tuple(
+        Decision(int(item[1:]), "05", code, f"Q-{item[1:]}", quantity=Decimal(100), unit="KGM")
+        for item, code in codes.items()
+    )
+    status = "R01" if any(code is APPROVED for code in codes.values()) else "R04"
+    notice = Notice(f"KFDA-{number}", story.clock(), status, said)
+    apply_call_back(story.hub, "KFDA", AgencyCallback(notice, row.number))
+    story.tick(minutes=1)
+
+
+def test_what_the_agency_keeps_is_not_suspended_by_what_it_approves_next(story: Story) -> None:
+    """Only what was approved last is asked about; a rejection takes from what is kept, for good."""
+    story.submit(story.submission(all_of(add_item(4, like=2), concern("A2", 4, like=2), reference("LATE-2"))))
+    story.tick()
+    case = int(story.case().id)
+    decide_items(story, case, "0", i2=REJECTED, i4=REJECTED)
+    cancelling(story, KPTA="G03", NPQS="G03")
+    story.submit(story.submission(all_of(withdrawal, reference("LATE-2"))), action="Withdraw", attach=False)
+    story.tick(minutes=1)
+    assert state_of(story, case)[0] == "WITHDRAWN"
+    story.say("KFDA", *[AgencyAcknowledgment("heard")] * 3)
+    decide_items(story, case, "1", i2=APPROVED)
+    assert describe(story, case)[1] == [("Q-2", False, True), ("Q-4", True, False)]
+    hear(story, case, "KFDA", Notice("KFDA-NO", story.clock(), "G04", ()))
+    story.tick(minutes=1)
+    decide_items(story, case, "2", i4=APPROVED)
+    assert len(late_questions(story, case)) == 2
+    assert describe(story, case)[1] == [("Q-2", False, False), ("Q-4", False, True)]
+    # Said once more while the question is open, it stands as before.
+    decide_items(story, case, "3", i2=APPROVED)
+    assert describe(story, case)[1] == [("Q-2", False, False), ("Q-4", False, True)]
+    declare(story, "USER-1", (1, "Q-2", "10", "KGM"))
+    assert (story.outcome()[0], used_of(story, "Q-2")) == ("APPROVED", {"KGM": "10"})
+    decide_items(story, case, "4", i2=REJECTED)
+    decide_items(story, case, "5", i2=APPROVED)
+    assert describe(story, case)[1] == [("Q-2", False, True), ("Q-4", False, True)]
+    hear(story, case, "KFDA", Notice("KFDA-NO2", story.clock(), "G04", ()))
+    story.tick(minutes=1)
+    assert describe(story, case)[1] == [("Q-2", False, False), ("Q-4", False, False)]
 
 
 def test_what_is_rejected_again_needs_no_cancellation_and_a_new_approval_does(story: Story) -> None:

@@ -52,7 +52,7 @@ __all__ = [
 
 _COLUMNS: Final = (
     *("id", "number", "agency", "source", "granted", "left"),
-    *("holder", "valid_until", "laws", "revoked"),
+    *("holder", "valid_until", "laws", "revoked", "suspended"),
 )
 #: What `show` prints as tables of their own.
 _TABLES: Final = ("uses", "results")
@@ -248,7 +248,9 @@ def _flatten(one: dict[str, Any]) -> dict[str, Any]:
 
     words = {name: write(one[name]) for name in ("granted", "used", "left")}
     words["laws"] = ", ".join(one["laws"])
-    return one | words | {"revoked": "yes" if one["revoked"] else ""}
+    words["revoked"] = "yes" if one["revoked"] else ""
+    words["suspended"] = f"until {one['agency']} answers" if one["suspended"] else ""
+    return one | words
 
 
 @verb
@@ -292,9 +294,6 @@ def _read_balance(said: dict[str, Any]) -> RequirementBalance:
     number, agency = _read_text(said["number"]), _read_text(said["agency"])
     if not (number and agency):
         raise ValueError("a requirement without number or agency")
-    revoked = said.get("revoked", False)
-    if not isinstance(revoked, bool):
-        raise TypeError(f"not true or false: {revoked!r:.40}")
     return RequirementBalance(
         agency=agency,
         number=number,
@@ -302,8 +301,15 @@ def _read_balance(said: dict[str, Any]) -> RequirementBalance:
         used=dict(_read_amounts(said.get("used", []))),
         holder=_read_text(said.get("holder", "")),
         valid_until=None if until is None else date.fromisoformat(_read_text(until)),
-        revoked=revoked,
+        revoked=_read_flag(said.get("revoked", False)),
+        suspended=_read_flag(said.get("suspended", False)),
     )
+
+
+def _read_flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"not true or false: {value!r:.40}")
+    return value
 
 
 def _read_amounts(said: Any) -> list[tuple[str, Decimal]]:
