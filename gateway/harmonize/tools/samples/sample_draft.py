@@ -164,26 +164,23 @@ class SampleDraft:
 
     def _list_distinct_texts(self, source: UniqueField | CommonMeaning, check: DocumentCheck) -> set[str]:
         """Return the texts that `source` may not have here, since the row would stand twice for a check."""
-        here = self.item, tuple(sorted(self.place.items()))
+        groups = [level.partition(":")[2] for level in check.around if level != "item"]
+        near = self.placed.get((get_qualified_name(source), self.item), [])
+        found = [
+            one
+            for one in (near if "item" in check.around else self.read_all(source))
+            if not groups or all(one.place.get(group) == self.place.get(group) for group in groups)
+        ]
+        if len(check.factors) == 1:
+            return {one.text for one in found}
         rows: dict[tuple[object, ...], list[str]] = {}
         for other in check.factors:
             for one in self.read_all(other) if other is not source else ():
-                rows.setdefault((one.item, tuple(sorted(one.place.items()))), []).append(one.text)
-        mine = rows.get(here, [])
+                rows.setdefault(_get_position(one.item, one.place), []).append(one.text)
+        mine = rows.get(_get_position(self.item, self.place), [])
         if len(mine) < len(check.factors) - 1:
             return set()
-        return {
-            one.text
-            for one in self.read_all(source)
-            if self._is_in_same_place(one, check)
-            and rows.get((one.item, tuple(sorted(one.place.items()))), []) == mine
-        }
-
-    def _is_in_same_place(self, one: DrawnValue, check: DocumentCheck) -> bool:
-        """Return whether a check compares a value with one at the current position."""
-        groups = [level.partition(":")[2] for level in check.around if level != "item"]
-        same_item = "item" not in check.around or one.item == self.item
-        return same_item and all(one.place.get(group) == self.place.get(group) for group in groups)
+        return {one.text for one in found if rows.get(_get_position(one.item, one.place)) == mine}
 
     def _is_side_by_side(self, one: DrawnValue, source: UniqueField | CommonMeaning) -> bool:
         """Return whether a value has the same place as the next one, apart from its own group."""
@@ -237,6 +234,10 @@ class SampleDraft:
         usual = ("USD",) if source.attribute == "currencyID" else (*_MASSES, *steps)
         choices = (source.units if isinstance(source, UniqueField) else ()) or tuple(dict.fromkeys(usual))
         return [unit for unit in choices if self.demands.accepts_unit(source, unit)] or list(choices)
+
+
+def _get_position(item: str | None, place: Mapping[str, int]) -> tuple[object, ...]:
+    return item, tuple(sorted(place.items()))
 
 
 def order_fields(asks: Iterable[UniqueField]) -> list[UniqueField]:
