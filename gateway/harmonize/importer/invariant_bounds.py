@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gateway.harmonize.importer.unique_fields import ImportedField
 from gateway.harmonize.language import EXACT, OPERATORS, format_plain_decimal
+from gateway.harmonize.types import DECIMAL
 
 __all__ = ["describe_idle_check"]
 
@@ -59,7 +60,7 @@ def _bound_value(name: str, fields: Mapping[str, ImportedField]) -> _Bounds | No
     """Return the bounds of a number or of an asked number; None for any other value."""
     field = fields.get(name)
     if field is None:
-        number = Decimal(name) if name.lstrip("+-").replace(".", "", 1).isdigit() else None
+        number = Decimal(name) if DECIMAL.fullmatch(name) else None
         return None if number is None else (number, number)
     if field.source.type not in ("quantity", "measure", "amount"):
         return None

@@ -114,7 +114,8 @@ def _translate_name_rule(
 ) -> dict[str, Any]:
     name = words.next_token().text.lower()
     if name not in _NAMED:
-        raise UnclearError(f"{name} is nothing that a check does")
+        known = ", ".join(dict.fromkeys(_NAMED.values()))
+        raise UnclearError(f"{name} is nothing that a check does; it does sum, {known}")
     words.need_token("(")
     members = [_read_member(words, locate)]
     while words.take_token(","):

@@ -95,6 +95,7 @@ UNCLEAR = [
     ("paper == paper", "paper has no value"),
     ("plates == plates", "both repeat"),
     ("median(pct) <= 5", "median is nothing that a check does"),
+    ("xor(from, to)", "a check does; it does sum, distinct, one_of, exactly_one, all_or_none"),
     ("one_of(from, pct)", "side by side"),
     ("one_of(from)", "takes more fields"),
     ("distinct(net)", "it needs asked fields"),
