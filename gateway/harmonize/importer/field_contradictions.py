@@ -7,10 +7,16 @@ from typing import Final
 
 from gateway.harmonize.importer.inventory_fields import InventoryField, list_all_fields
 from gateway.harmonize.importer.meaning_match import ImportedMeanings, KnownMeaning
-from gateway.harmonize.types import SourceMark, make_mapping_error, shorten_text
+from gateway.harmonize.types import SourceMark, make_mapping_error, parse_fraction, shorten_text
 from gateway.wire import CURRENCY_DECIMALS, load_wco_elements
 
-__all__ = ["describe_decimals", "describe_other_levels", "describe_wco_id", "find_other_organization"]
+__all__ = [
+    "describe_decimals",
+    "describe_other_levels",
+    "describe_range",
+    "describe_wco_id",
+    "find_other_organization",
+]
 
 _SHOWN: Final = 160
 _LEVELS: Final = {"header": "for the whole application", "item": "for each item"}
@@ -42,6 +48,18 @@ def _list_decimals(known: Mapping[str, int]) -> str:
     return shorten_text(", ".join(f"{code} {number}" for code, number in known.items()), _SHOWN)
 
 
+def describe_range(field: InventoryField) -> str:
+    """Return that a bound of a range has more decimals than the field, empty where none has."""
+    if field.bounds is None or field.decimals is None:
+        return ""
+    finer = [bound for bound in field.bounds if (parse_fraction(bound) * 10**field.decimals).denominator > 1]
+    return (
+        f"the bound {finer[0]} of the range has more decimals than the field ({field.decimals})"
+        if finer
+        else ""
+    )
+
+
 def describe_wco_id(
     field: InventoryField, where: str, meanings: ImportedMeanings, known: KnownMeaning | None
 ) -> str:
@@ -61,10 +79,10 @@ def describe_wco_id(
     if field.path or (known is not None and known.path in paths):
         return ""
     if not paths:
-        return f"no element of the declaration has the WCO id {field.wco}"
+        return f"no element of the declaration has the WCO id {shorten_text(field.wco, _SHOWN)}"
     common = next((one for one in map(meanings.find_by_path, paths) if one is not None), None)
     if common is not None:
-        return f"its WCO id {field.wco} is that of {common.path} ({common.name}); then it is not asked"
+        return f"its WCO id {field.wco} is that of {common.path}; if it is {common.name}, it is not asked"
     others = f" and of {len(paths) - 1} others" if len(paths) > 1 else ""
     return f"its WCO id {field.wco} is that of {paths[0]}{others}, and it says no path"
 

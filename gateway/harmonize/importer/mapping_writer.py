@@ -357,7 +357,7 @@ def _write_clause(
         reason = f"cannot be read ({shorten_text(str(unclear), _SHOWN)}): it is not checked"
         return _leave_clause(form, name, (clause, mark), reason)
     if idle := describe_idle_check(check, {one.name: one for one in form.list_fields()}):
-        return _leave_clause(form, name, (clause, mark), f"is not checked: {idle}")
+        return _leave_clause(form, name, (clause, mark), f"is not checked: {shorten_text(idle, _SHOWN)}")
     form.count_one("invariants")
     number = form.counts["invariants"]
     form.clauses[f"rule_{number}"] = (mark, clause)

@@ -12,6 +12,7 @@ from gateway.harmonize.importer.condition_translation import ConditionSubject, t
 from gateway.harmonize.importer.field_contradictions import (
     describe_decimals,
     describe_other_levels,
+    describe_range,
     describe_wco_id,
 )
 from gateway.harmonize.importer.inventory_fields import InventoryField
@@ -250,6 +251,9 @@ def _make_bounds(form: DocumentForm, asked: ImportedField) -> dict[str, Any]:
     if source.type in _NUMBERS:
         spec |= {"decimals": str(source.decimals)} if source.decimals is not None else {}
         spec |= {"range": list(source.bounds)} if source.bounds else {}
+        if text := describe_range(source):
+            form.note_unfinished(asked.name, "range", text, source.locate_key("range"))
+            asked.notes.append(text)
     if source.repeat is not None and (source.type == "group" or source.repeat[1] > 1):
         spec["repeat"] = [str(source.repeat[0]), str(max(source.repeat[1], 1))]
     return spec

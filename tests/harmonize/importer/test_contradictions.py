@@ -89,6 +89,20 @@ def test_decimals_that_the_currencies_do_not_have_are_told(
     assert bool(words) == ("# to finish: " + (words or "more") in found.files["agencies/O/D.yaml"].decode())
 
 
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ("[0.005, 10]", "the bound 0.005 of the range has more decimals than the field (2)"),
+        ("[0, 9.999]", "the bound 9.999 of the range has more decimals than the field (2)"),
+        ("[-0.050, 1000000000000000000000000000000000000000.0]", ""),
+    ],
+)
+def test_a_range_that_is_finer_than_the_decimals_is_told(bounds: str, words: str) -> None:
+    field = "name: q, name_ko: 양, type: measure, level: item, unit: KGM, decimals: 2"
+    found = imported(f"  - {{{field},\n     range: {bounds}}}\n")
+    assert list_findings(found) == ([("q", "range", f"{words}; inventory.yaml:9")] if words else [])
+
+
 def test_an_amount_without_a_currency_is_told() -> None:
     found = imported("  - {name: fee, name_ko: 비, type: amount, level: item}\n")
     text = "the inventory says no currency; any of ISO 4217 passes"
@@ -100,7 +114,7 @@ def test_an_amount_without_a_currency_is_told() -> None:
     [
         (
             "wco_id: R037",
-            "its WCO id R037 is that of Declaration/GoodsShipment/Importer/Name (importer.name); then ",
+            "its WCO id R037 is that of Declaration/GoodsShipment/Importer/Name; if it is importer.name",
         ),
         ("wco_id: X999", "no element of the declaration has the WCO id X999"),
         ("wco_id: R037, path: Declaration/GoodsShipment/Importer/Name", ""),
