@@ -28,6 +28,7 @@ from tests.flows.test_fees import (
     pay,
     provider,
     story,
+    told_of,
     withdraw,
 )
 from tests.kit.story import Story
@@ -281,3 +282,38 @@ def test_an_address_that_no_browser_opens_is_no_answer(story: Story, provider: P
     hold(story)
     assert fees_of(story, "KPTA")[0].state == "LEVIED"
     assert story.delivery(agent="payment").problem == "GW603"
+
+
+def test_what_is_levied_for_a_cancelled_application_is_shown_and_not_due(
+    story: Story, provider: Provider
+) -> None:
+    """The fee is listed, nothing is ordered, and the applicant hears that it is not due."""
+    story.submit()
+    story.tick(seconds=1)
+    story.hear("NPQS", notice(story, "C1", "G01"))
+    story.tick(seconds=1)
+    story.hear("NPQS", notice(story, "L1", "Y05", money=EUROS, payment_notice="A-78"))
+    settle(story)
+    assert [(one.state, one.amount) for one in fees_of(story, "NPQS")] == [("CANCELLED", "12.50")]
+    assert [one for one in provider.list_calls("orders") if one["payee"] == "NPQS"] == []
+    assert [len(told_of(story, code)) for code in ("Y05", "Y06")] == [1, 1]
+    assert story.request("NPQS").state == "CANCELLED"
+
+
+@pytest.mark.further
+def test_what_was_paid_for_a_cancelled_application_is_given_back_when_its_agency_says_so(
+    story: Story, provider: Provider
+) -> None:
+    """It was not refundable of itself; what the agency says afterwards counts all the same."""
+    story.submit()
+    story.tick(seconds=1)
+    story.hear("NPQS", notice(story, "L1", "Y05", money=EUROS, payment_notice="A-78"))
+    story.tick(seconds=1)
+    pay(story, fees_of(story, "NPQS")[0].number, money=EUROS)
+    story.hear("NPQS", notice(story, "C1", "G01"))
+    settle(story)
+    assert fees_of(story, "NPQS")[0].state == "PAID"
+    story.hear("NPQS", notice(story, "B1", "Y16", payment_notice="A-78"))
+    settle(story)
+    assert [one["amount"] for one in provider.list_calls("refunds")] == ["12.50"]
+    assert fees_of(story, "NPQS")[0].state == "REFUNDED"

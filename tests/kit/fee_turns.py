@@ -160,9 +160,8 @@ class FeeRun:
         """Tell the model what an agency says; return the problem that it must get."""
         agency, _ = FEES[name]
         model = self.models[name]
-        if agency in self.cancelled:
-            return None
-        if agency == "KPTA" and self._is_held() and step not in ("cancel", "confirm"):
+        held = agency == "KPTA" and self._is_held() and agency not in self.cancelled
+        if held and step not in ("cancel", "confirm"):
             return "GW701"
         if step == "refund":
             named = notice.fee.money.amount if notice.fee and notice.fee.money else None
@@ -170,6 +169,8 @@ class FeeRun:
         if step == "levy":
             model.refundable = bool(notice.fee and notice.fee.refundable)
             model.levy(notice.issued_at)
+            if agency in self.cancelled and model.state == "DUE":
+                model.end_with_application(self.story.clock(), decided=True)
         elif step == "cancel":
             model.cancel(notice.issued_at)
         else:

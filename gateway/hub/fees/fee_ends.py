@@ -27,6 +27,7 @@ from gateway.store import NewMovement, StateEvent, agency_requests, deliveries, 
 __all__ = [
     "EXCESS",
     "HOLD_REASON",
+    "end_fee_of_cancelled",
     "end_fees_of_cancelled",
     "is_wholly_refunded",
     "keep_fee_due",
@@ -84,10 +85,15 @@ def end_fees_of_cancelled(conn: Connection, request: int, now: datetime, *, deci
     """
     for fee in fees.list_by_request(conn, request):
         if fee.state in OPEN:
-            cancel_fee(conn, fee, StateEvent("cancel", now, _ACTOR, "the application is cancelled"))
-            tell_applicant(conn, fee, FeeStep.CANCEL, now)
+            end_fee_of_cancelled(conn, fee, now)
         elif fee.state in _PAID and fee.refundable and not decided:
             refund_fee(conn, fee, None, "the application is cancelled", now)
+
+
+def end_fee_of_cancelled(conn: Connection, fee: Row[Any], now: datetime) -> None:
+    """Cancel a fee that is due for a request that is cancelled, and tell the applicant."""
+    cancel_fee(conn, fee, StateEvent("cancel", now, _ACTOR, "the application is cancelled"))
+    tell_applicant(conn, fee, FeeStep.CANCEL, now)
 
 
 def refund_fee(conn: Connection, fee: Row[Any], wanted: Money | None, reason: str, now: datetime) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import FeeStep, NamedFee, Notice, StatusCode
 from gateway.errors import FEE_WRONG, GatewayError
-from gateway.hub.fees.fee_ends import refund_fee, settle_request
+from gateway.hub.fees.fee_ends import end_fee_of_cancelled, refund_fee, settle_request
 from gateway.hub.fees.fee_records import OPEN, cancel_fee, get_fee, levy_fee, record_fee_step
 from gateway.hub.hub import Hub
 from gateway.store import NewFee, StateEvent, fees
@@ -36,11 +36,14 @@ def apply_fee_notice(
 ) -> None:
     """Apply a notice about a fee to a request of a locked case; other notices change nothing.
 
+    What is levied for a request that is cancelled is recorded, and not due: it is as if the cancellation
+    had come after it. All else counts for it too, so that money goes back.
+
     Raises GW711 for a levy under a payment notice number that was used, and for a refund of more than
     was paid, also where nothing was paid yet at the provider.
     """
     _notice, code = said
-    if not code.fee_step or request.state == "CANCELLED":
+    if not code.fee_step:
         return
     if code.fee_step == FeeStep.LEVY:
         _levy(conn, hub, request, said, now)
@@ -62,7 +65,10 @@ def _levy(
         fees.change_fee(conn, known.id, **named, levied_at=new.levied_at, refundable=new.refundable)
         record_fee_step(conn, known, "levied", now, notice=notice.number)
         return
-    levy_fee(conn, new, now, ordered=hub.payments.provided)
+    is_cancelled = request.state == "CANCELLED"
+    fee = levy_fee(conn, new, now, ordered=hub.payments.provided and not is_cancelled)
+    if is_cancelled:
+        end_fee_of_cancelled(conn, fee, now)
 
 
 def _check_unused(request: Row[Any], levied: Sequence[Row[Any]], number: str) -> None:
