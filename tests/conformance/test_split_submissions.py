@@ -39,7 +39,6 @@ from tests.kit.fragments import FragmentStory
 from tests.kit.house import AS4, authority, signer_named
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
-from tests.kit.sent_fragments import SMALL, SplitStory
 
 SAMPLE = ROOT / "conformance/samples/import-three-items.xml"
 LABEL = ROOT / "conformance/samples/korean-label.pdf"
@@ -309,28 +308,3 @@ def test_one_process_at_a_time_sends_from_a_folder(desk: Desk, capsys: Any) -> N
         status, told = desk.submit(capsys, "--wait", "0", file=split.folder)
     assert (status, "another process" in told["problem"], desk.hub.came) == (1, True, [])
     assert desk.submit(capsys, "--wait", "0", file=split.folder)[0] == 0
-
-
-def test_what_the_broker_cannot_join_it_refuses(engine: Engine, tmp_path: Path) -> None:
-    """A receipt would promise the hub that the fragment is joined; the hub shows its message as failed."""
-    tmp_path.joinpath("posted").mkdir()
-    story = SplitStory(engine, tmp_path / "posted")
-    story.clock.now = datetime.now(UTC)
-    write_broker_folder(tmp_path, SMALL)
-    handler = MessageHandler(read_membership(tmp_path, "broker1"), tmp_path / "came")
-
-    class Wire:
-        """Brings what the hub posts to the broker."""
-
-        @staticmethod
-        def post(_url: str, headers: dict[str, str], body: bytes) -> HttpAnswer:
-            lower = {name.lower(): value for name, value in headers.items()}
-            reply = handler(IncomingRequest("/msh/as4", lower, body))
-            return HttpAnswer(reply.status, {"content-type": reply.content_type}, reply.body)
-
-    story.agents["msh"] = MshAgent(story.hub, Wire())  # type: ignore[arg-type]
-    story.file()
-    story.tick(seconds=1)
-    assert (story.whole().state, story.whole().problem) == ("FAILED", "GW602")
-    assert handler.list_rows() == []
-    assert not story.pieces_of("DELIVERED", "QUEUED")

@@ -44,6 +44,7 @@ def receive_messages(arguments: Arguments) -> int:
     with catch_stop_signals() as stop:
         listener = EndpointListener(member.listening_endpoint, handler, arguments.at)
         listener.start()
+        handler.join_groups()
         known = count_things(len(handler.list_rows()), "message")
         said.print_line(f"ready: {listener.endpoint}, listening at {listener.address}, {known} stored before")
         try:

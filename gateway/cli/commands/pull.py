@@ -43,10 +43,12 @@ def pull_messages(arguments: Arguments) -> int:
     store = MessageFolder(arguments.folder, print_problem)
     handler = MessageHandler(member, arguments.folder, listener=said.announce_message, store=store)
     puller = MessagePuller(member, handler, arguments.to, arguments.time_out, open_tls(arguments))
+    handler.join_groups()
     try:
         _pull_until_quiet(puller, arguments)
     finally:
         puller.close()
+        handler.finish_posts()
         said.print_line(f"pulled: {count_things(said.count, 'message')}")
     return 0
 

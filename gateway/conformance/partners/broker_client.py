@@ -94,6 +94,7 @@ class BrokerClient:
         """Listen at the endpoint that the agreement names for us; return it."""
         self._listener = EndpointListener(self._membership.listening_endpoint, self.handler)
         self._listener.start()
+        self.handler.join_groups()
         return self._listener.endpoint
 
     def close(self) -> None:

@@ -8,9 +8,10 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
-from gateway.message_model import UserMessage
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, TOO_LARGE, GatewayError
+from gateway.message_model import UserMessage, count_octets
 from gateway.wire import (
+    DEFAULT_LIMITS,
     RESULT,
     SoapFault,
     load_shipped_schemas,
@@ -51,6 +52,8 @@ def read_hub_document(message: UserMessage, identity: PartnerIdentity) -> dict[s
     if not message.payloads:
         return {"verified": False, "problem": "the message carries no document"}
     try:
+        if count_octets(message.payloads[0].octets) > DEFAULT_LIMITS.body:
+            raise GatewayError(TOO_LARGE, "the document is larger than one that is read", "cid:")
         root = parse_xml(message.payloads[0].content)
         load_shipped_schemas(RESULT).validate_document(root)
         signed = verify_document(root)

@@ -12,7 +12,14 @@ from gateway.message_model import Body, DigestedBody, MemoryBody, SlicedBody, it
 from gateway.protocols import Parcel
 from gateway.wire import WireLimits, read_http_head, read_http_message
 
-__all__ = ["FileBody", "open_message_file", "synchronize_folder", "write_message_file", "write_octets"]
+__all__ = [
+    "FileBody",
+    "open_message_file",
+    "replace_file",
+    "synchronize_folder",
+    "write_message_file",
+    "write_octets",
+]
 
 #: Files of at most so many octets are held in memory.
 _MOST_HELD: Final = 1024**2
@@ -62,10 +69,18 @@ def write_message_file(path: Path, parcel: Parcel) -> None:
 
 
 def write_octets(path: Path, bodies: Iterable[Body]) -> None:
-    """Write bodies one after the other into a file, which then replaces the one at `path`."""
-    beside = path.with_name(path.name + ".new")
+    """Write bodies one after the other into a file, which then replaces the one at `path`; raise GW808."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, bodies)
+    except (OSError, ValueError) as mistake:
+        raise make_path_problem(path, "written", mistake) from None
+
+
+def replace_file(path: Path, bodies: Iterable[Body]) -> None:
+    """Write bodies durably into a file, which then replaces the one at `path`; raise OSError."""
+    beside = path.with_name(path.name + ".new")
+    try:
         with beside.open("wb") as file:
             for body in bodies:
                 file.writelines(iterate_octets(body))
@@ -73,10 +88,7 @@ def write_octets(path: Path, bodies: Iterable[Body]) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
         synchronize_folder(path.parent)
-    except (OSError, ValueError) as mistake:
-        beside.unlink(missing_ok=True)
-        raise make_path_problem(path, "written", mistake) from None
-    except GatewayError:
+    except (OSError, ValueError, GatewayError):
         beside.unlink(missing_ok=True)
         raise
 

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Final, Protocol
 from gateway.conformance.partners.journal import Journal, read_journal
 from gateway.conformance.partners.message_files import synchronize_folder
 from gateway.errors import MISUSE, GatewayError
-from gateway.message_model import UserMessage
+from gateway.message_model import Body, JoinedBody, UserMessage, iterate_octets
 from gateway.protocols import OpenedMessage
 
 __all__ = ["JournalStore", "MessageFolder", "MessageStore"]
@@ -66,7 +66,8 @@ class JournalStore:
         unit = opened.unit
         name = f"{self._count + 1:04d}-{row['action']}.xml"
         if isinstance(unit, UserMessage) and unit.payloads:
-            (self._folder / name).write_bytes(unit.payloads[0].content)
+            with (self._folder / name).open("wb") as file:
+                file.writelines(iterate_octets(unit.payloads[0].octets))
         row["file"] = name
         self._messages.write(row)
         self._count += 1
@@ -108,11 +109,13 @@ class MessageFolder:
         """Store the message durably, or raise OSError and store nothing."""
         said = row["said"]
         unit = opened.unit
-        files = {"message.http": _format_http(opened.parcel.headers, opened.parcel.read_octets())}
+        parcel = opened.parcel
+        whole = JoinedBody((_format_http(parcel.headers, b""), parcel.body))
+        files: dict[str, bytes | Body] = {"message.http": whole}
         payloads = []
         for number, one in enumerate(unit.payloads if isinstance(unit, UserMessage) else (), start=1):
             name = f"payload-{number}{_guess_suffix(one.media_type)}"
-            files[name] = one.content
+            files[name] = one.octets
             payloads.append({"file": name, "content_id": one.content_id, "media_type": one.media_type})
         files["receipt.http"] = _format_http(
             {"Content-Type": row["receipt_type"]}, base64.b64decode(row["receipt"])
@@ -139,7 +142,7 @@ class MessageFolder:
         name = self._write_files((kind, ""), files)
         self._tell(f"{kind} for {about or 'no message'}, not compared with what was sent: {name}")
 
-    def _write_files(self, names: tuple[str, ...], files: Mapping[str, bytes]) -> str:
+    def _write_files(self, names: tuple[str, ...], files: Mapping[str, bytes | Body]) -> str:
         """Write files into a new folder, synchronize it, and give it its name; return the name."""
         told = (re.sub(r"[^A-Za-z0-9_-]", "_", one)[:60] for one in names if one)
         name = "-".join([f"{self._last + 1:04d}", *told])
@@ -148,7 +151,7 @@ class MessageFolder:
         beside.mkdir(mode=0o700)
         for file, content in files.items():
             with _create_private_file(beside / file) as written:
-                written.write(content)
+                written.writelines(iterate_octets(content))
                 written.flush()
                 os.fsync(written.fileno())
         synchronize_folder(beside)

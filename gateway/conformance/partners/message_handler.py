@@ -9,10 +9,13 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.agreements import PMode
 from gateway.conformance.partners.agreed_protocol import find_agreed_core
+from gateway.conformance.partners.fragment_folder import CompleteGroup, FragmentFolder, GroupRefusedError
 from gateway.conformance.partners.http_transport import HttpPoster, HttpReply, IncomingRequest
 from gateway.conformance.partners.hub_documents import read_hub_document
 from gateway.conformance.partners.kept_files import find_kept_parcel, measure_largest_kept
@@ -55,6 +58,7 @@ class MessageHandler:
         self._listener = listener
         self._folder = folder
         self._store = store or JournalStore(folder)
+        self._fragments = FragmentFolder(folder / "fragments", self._core)
         self._tls = tls
         self._known = {row["message_id"]: row for row in self._store.read_rows()}
         self._expected: dict[str, tuple[SentUnit, Parcel]] = {}
@@ -63,6 +67,7 @@ class MessageHandler:
         self._posts: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._heard = threading.Condition(self._lock)
+        self._joining = threading.Lock()
 
     def __call__(self, request: IncomingRequest) -> HttpReply:
         """Answer one POST."""
@@ -94,11 +99,16 @@ class MessageHandler:
         return replace(context, find_sent_parcel=self._find_sent_parcel, limits=limits)
 
     def finish_posts(self) -> None:
-        """Wait until the receipts that are being posted have been posted, or could not be."""
-        with self._lock:
-            posts = tuple(self._posts)
-        for one in posts:
-            one.join(_POST_WITHIN)
+        """Wait until what is being joined and posted has been, or could not be."""
+        late = False
+        while not late:
+            with self._lock:
+                posts = [one for one in self._posts if one.is_alive()]
+            if not posts:
+                return
+            for one in posts:
+                one.join(_POST_WITHIN)
+                late = late or one.is_alive()
 
     def list_rows(self) -> list[dict[str, Any]]:
         """Return the rows of all messages stored so far, in the order of arrival."""
@@ -120,6 +130,8 @@ class MessageHandler:
         if not isinstance(unit, UserMessage):
             raise GatewayError(NOT_SUPPORTED, f"a {type(unit).__name__} in an answer", "Messaging")
         try:
+            if opened.fragment is not None:
+                return self._keep_fragment(opened, context)
             row = self._store_once(unit, opened, context)
         except OSError as problem:
             raise GatewayError(NO_ROOM, f"cannot store: {problem.strerror}", "folder") from None
@@ -147,10 +159,12 @@ class MessageHandler:
 
     def _answer_unit(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
         unit = opened.unit
-        if opened.fragment is not None:
-            # A receipt would say that it is joined some time, and nothing here joins.
-            detail = "this handler joins no fragments: agree `splitting: none` for what it receives"
-            raise GatewayError(NOT_SUPPORTED, detail, "mf:MessageFragment")
+        if opened.fragment is not None and isinstance(unit, UserMessage):
+            receipt = self._keep_fragment(opened, context)
+            if self._core.has_synchronous_answer(unit, opened.pmode):
+                return receipt
+            self._post_signal(receipt, (opened.pmode.reply_endpoint if opened.pmode else None) or "")
+            return _NOTHING
         if isinstance(unit, UserMessage):
             return self._keep_message(unit, opened, context)
         if isinstance(unit, Ping):
@@ -207,15 +221,13 @@ class MessageHandler:
     ) -> dict[str, Any]:
         receipt = self._core.make_receipt(opened, context)
         sealed = self._core.seal((receipt,), opened.pmode, context)
-        return {
+        return _write_receipt(sealed) | {
             "message_id": unit.message_id,
             "action": unit.action,
             "ref_to": unit.ref_to_message_id,
             "conversation": unit.conversation_id,
             "identity": opened.identity,
             "said": read_hub_document(unit, self.membership.identity),
-            "receipt": base64.b64encode(sealed.read_octets()).decode(),
-            "receipt_type": sealed.get_header("Content-Type"),
             "at": context.now.isoformat(timespec="milliseconds"),
         }
 
@@ -235,15 +247,95 @@ class MessageHandler:
             receipt = _make_parcel_reply(self._make_bad_receipt(opened, context), 200)
         if self._core.has_synchronous_answer(unit, opened.pmode):
             return receipt
-        self._post_receipt(receipt, (opened.pmode.reply_endpoint if opened.pmode else None) or "")
+        self._post_signal(receipt, (opened.pmode.reply_endpoint if opened.pmode else None) or "")
         return _NOTHING
 
-    def _post_receipt(self, receipt: HttpReply, endpoint: str) -> None:
-        def send_receipt() -> None:
-            with suppress(GatewayError), closing(HttpPoster(endpoint, tls=self._tls)) as poster:
-                poster.post(make_signal_headers(receipt.content_type), receipt.body)
+    def join_groups(self) -> None:
+        """Join the fragments of each message that was complete when a process of this folder was killed."""
+        for group in self._fragments.list_complete():
+            self._run_beside(partial(self._join_group, group))
 
-        thread = threading.Thread(target=send_receipt, daemon=True)
+    def _keep_fragment(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
+        """Store a fragment once and return its receipt; join its message when this was the last one."""
+
+        def seal() -> dict[str, Any]:
+            receipt = self._core.make_receipt(opened, context)
+            return _write_receipt(self._core.seal((receipt,), opened.pmode, context))
+
+        try:
+            kept, complete = self._fragments.take_fragment(opened, context.now, seal)
+        except GroupRefusedError as refused:
+            if opened.pmode is not None:
+                self._tell_refusal(refused.group, refused.problem, opened.pmode, context)
+            raise refused.problem from None
+        if complete is not None:
+            # Here for the last fragment, and for a repeat of any: the receipt of the whole was lost then.
+            self._run_beside(partial(self._join_group, complete))
+        return _make_receipt(kept)
+
+    def _join_group(self, group: CompleteGroup) -> None:
+        """Store the message that a complete group is, and post its receipt; or refuse the group."""
+        context = self.build_context()
+        pmode = self.membership.book.find_by_id(group.agreement, group.pmode, context.now)
+        if pmode is None or pmode.splitting is None:
+            return
+        # Where it cannot be stored, a repeat of a fragment or the next process tries it again.
+        with self._joining, suppress(OSError):
+            try:
+                row = self._find_joined(group) or self._store_joined(group, pmode, context)
+            except GatewayError as problem:
+                self._store.write_refusal(problem)
+                if not problem.problem.ours:
+                    self._fragments.refuse_group(group.place, problem)
+                    self._tell_refusal(group.tally.group, problem, pmode, context)
+                return
+            self._post_signal(_make_receipt(row), pmode.reply_endpoint or "")
+
+    def _find_joined(self, group: CompleteGroup) -> dict[str, Any] | None:
+        """Return the row of the message that was stored of a group, None where that was not."""
+        stored = group.find_message()
+        with self._lock:
+            return None if stored is None else self._known.get(stored)
+
+    def _store_joined(self, group: CompleteGroup, pmode: PMode, context: ProtocolContext) -> dict[str, Any]:
+        """Store the message of a complete group as one that came whole; return its row."""
+        assert pmode.splitting is not None  # the caller has looked
+        parcel = group.join_pieces(self._core, pmode.splitting)
+        wide = replace(context, limits=replace(context.limits, body=pmode.splitting.message_size))
+        opened = self._core.open_joined(group.tally, parcel, wide)
+        assert isinstance(opened.unit, UserMessage)  # nothing else is split
+        row = self._store_once(opened.unit, opened, wide)
+        group.end(opened.unit.message_id)
+        return row
+
+    def _tell_refusal(
+        self, group: str, problem: GatewayError, pmode: PMode, context: ProtocolContext
+    ) -> None:
+        """Post the error about a message in fragments: its group has its MessageId (part 2 §4.4.2)."""
+        about = UserMessage(
+            message_id=group,
+            conversation_id="",
+            sender=pmode.sender,
+            receiver=pmode.receiver,
+            agreement=pmode.agreement,
+            timestamp=context.now,
+            service=pmode.service,
+            action=pmode.action,
+        )
+        signal = self._core.make_error_signal(problem, about, context)
+        if signal is not None and pmode.reply_endpoint is not None:
+            sealed = self._core.seal((signal,), pmode, context)
+            self._post_signal(_make_parcel_reply(sealed, 200), pmode.reply_endpoint)
+
+    def _post_signal(self, signal: HttpReply, endpoint: str) -> None:
+        def send_signal() -> None:
+            with suppress(GatewayError), closing(HttpPoster(endpoint, tls=self._tls)) as poster:
+                poster.post(make_signal_headers(signal.content_type), signal.body)
+
+        self._run_beside(send_signal)
+
+    def _run_beside(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, daemon=True)
         with self._lock:
             self._posts = [*(one for one in self._posts if one.is_alive()), thread]
             thread.start()
@@ -269,6 +361,12 @@ def read_signal_error(signal: ErrorSignal) -> GatewayError | None:
     words = _OWN_ID.sub("", worst.description)
     detail = f"the other side says {worst.code}: {words}"[:500]
     return GatewayError(REFUSED_FOR_GOOD, detail, worst.location[:300], theirs=worst.description[:500])
+
+
+def _write_receipt(sealed: Parcel) -> dict[str, Any]:
+    """Return a receipt as a row has it."""
+    octets = base64.b64encode(sealed.read_octets()).decode()
+    return {"receipt": octets, "receipt_type": sealed.get_header("Content-Type")}
 
 
 def _make_receipt(row: Mapping[str, Any]) -> HttpReply:

@@ -22,7 +22,7 @@ SPLIT = PUSHED.replace(
     "  compression: gzip ",
     "  splitting: {fragment_size: 3000, message_size: 1000000, compression: gzip}\n  compression: gzip ",
 )
-# The broker of this program joins no fragments.
+# What the hub sends goes whole here.
 for _action in ("Result", "Notice"):
     SPLIT = SPLIT.replace(f"action: {_action}}}", f"action: {_action}, splitting: none}}")
 
