@@ -155,6 +155,7 @@ def test_a_request_and_its_pulled_reply_are_one_exchange(desk: Desk) -> None:
     assert (status, [one["action"] for one in told_rows]) == (0, ["Result"])
 
 
+@pytest.mark.further
 def test_a_reply_without_its_request_is_refused_and_the_hub_hears_of_it(desk: Desk) -> None:
     apart = RETRIED.replace(b"action: Result,", b"action: Result, mep: one-way,")
     with write_transaction(desk.story.house.engine) as conn:
