@@ -8,6 +8,7 @@ from typing import TypeAlias
 import pytest
 from sqlalchemy import Engine
 
+from tests.kit.cleared_turns import ClearedRun, draw_cleared
 from tests.kit.databases import KINDS as DATABASES
 from tests.kit.goods_turns import GoodsEvent, GoodsRun, ReleaseRun, ResultRun, draw_releases, draw_results
 from tests.kit.hold_turns import HeldReleaseRun, HeldResultRun, draw_held_releases, draw_held_results
@@ -18,6 +19,7 @@ KINDS: dict[str, Kind] = {
     "releases": (ReleaseRun, draw_releases),
     "results": (ResultRun, draw_results),
     "held-releases": (HeldReleaseRun, draw_held_releases),
+    "cleared": (ClearedRun, draw_cleared),
     "held-results": (HeldResultRun, draw_held_results),
 }
 
@@ -84,6 +86,25 @@ HELD: dict[str, list[GoodsEvent]] = {
 @pytest.mark.parametrize("name", HELD)
 def test_a_held_child_has_what_comes_back(engine: Engine, name: str) -> None:
     HeldReleaseRun(Story(engine), "HELD").run(HELD[name])
+
+
+#: Orders that were lost once: a child that customs has cleared, or whose parent was to be withdrawn.
+CLEARED: dict[str, list[GoodsEvent]] = {
+    "goods that left end a withdrawal that was refused": [
+        ("refuse", 0, 0), ("take", 1, ((1, 4),)), ("clear", 0, 2), ("say", "KPTA", 3, "REJECTED", 1),
+        ("say", "KFDA", 4, "REJECTED", 1), ("say", "NPQS", 5, "REJECTED", 1),
+        ("say", "KPTA", 6, "APPROVED", 2),
+    ],
+    "what is overtaken is not told to customs": [
+        ("take", 0, ((1, 2), (3, 2))), ("clear", 0, 1), ("say", "KPTA", 2, "REJECTED", 5),
+        ("say", "KPTA", 3, "APPROVED", 2), ("itself", "NPQS", 4),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLEARED)
+def test_a_cleared_child_is_told_what_counts(engine: Engine, name: str) -> None:
+    ClearedRun(Story(engine), "CLEARED").run(CLEARED[name])
 
 
 HELD_RESULTS: dict[str, list[GoodsEvent]] = {

@@ -203,3 +203,15 @@ def test_wherever_a_process_dies_customs_hears_once(family: Family, commit: str,
     sent = story.deliveries(case_id=family.find("C1").id)
     assert {row.state for row in sent} == {"DELIVERED"}
     assert len([row for row in sent if row.parameters.get("pending_code") == "98"]) == 1
+
+
+@pytest.mark.further
+@pytest.mark.parametrize("name", ["parent", "C1"])
+def test_a_decision_whose_application_was_cancelled_since_is_not_told(family: Family, name: str) -> None:
+    family.take("C1", ALL_OF_ONE)
+    cleared = family.story.clock()
+    family.story.tick(minutes=5)
+    family.decide("KPTA", REJECTED, "N2")
+    family.hear("KPTA", asked(family.story, "KPTA", "G1", status="G01", pointers=()))
+    family.clear(name, at=cleared)
+    assert [set(one) for one in family.late(name)] == [{("1", None)}]

@@ -71,12 +71,15 @@ def _find_notice(conn: Connection, notice_id: int) -> tuple[Row[Any], Row[Any]]:
 def _list_told(conn: Connection, case: int, request: Row[Any], notice: Row[Any]) -> list[dict[str, Any]]:
     """Return what a notice says of the items of a case: its decisions in force, or what it cancels.
 
-    What another notice has overtaken is not told: customs counts what it hears last.
+    What another notice has overtaken is not told, nor what was decided before the application was
+    cancelled: customs counts what it hears last.
     """
     about = list_late_subjects(conn, case, request, notice)
     if not decisions.list_by_notice(conn, request.id, notice.number):
         pairs = ((int(item), str(law)) for item, law in request.required)
         return [{"item": item, "law": law} for item, law in pairs if (item, law) in about]
+    if request.state == "CANCELLED":
+        return []
     return [
         _describe_decision(row)
         for row in decisions.list_by_request(conn, request.id)
