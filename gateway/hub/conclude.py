@@ -34,6 +34,7 @@ from gateway.hub.forward import (
     compose_outcome_call,
     enqueue_late_pending_call,
     enqueue_outcome_call,
+    must_tell_outcome,
 )
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import (
@@ -88,7 +89,7 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
                 QueuedMessage(outgoing, f"result:{told.key}", _find_earlier_result(earlier)),
                 now,
             )
-            if customs is not None:
+            if customs is not None and must_tell_outcome(conn, case, earlier):
                 known = enqueue_late_pending_call(conn, pending, (case_id, earlier), now)
                 enqueue_outcome_call(conn, customs, (case_id, told.key), known, now)
         finish(conn)

@@ -16,14 +16,21 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import ChangeReason, CustomsNotice, DecisionCode, RankedDecision
+from gateway.cases import CaseOutcome, ChangeReason, CustomsNotice, DecisionCode, RankedDecision
 from gateway.hub.carried_documents import carry_request
 from gateway.hub.document_needs import make_disclaimer_attachment
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, CUSTOMS, CaseSnapshot, OutgoingCall
 from gateway.hub.processed_submission import PreparedApplication, ProcessedSubmission
 from gateway.hub.sent_applications import find_preceding_delivery
-from gateway.store import NewDelivery, StateEvent, agency_requests, deliveries, payloads
+from gateway.store import (
+    NewDelivery,
+    StateEvent,
+    agency_requests,
+    customs_notices,
+    deliveries,
+    payloads,
+)
 
 __all__ = [
     "ComposedCall",
@@ -42,6 +49,7 @@ __all__ = [
     "enqueue_later_call",
     "enqueue_outcome_call",
     "enqueue_registration_calls",
+    "must_tell_outcome",
 ]
 
 
@@ -113,7 +121,8 @@ def compose_cancellation_call(hub: Hub, request: Row[Any], reason: ChangeReason)
 def compose_outcome_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
     """Compose what customs is told of an outcome: the approved decisions, or that the case is withdrawn.
 
-    None for a case without decisions or approval, and where customs is not configured.
+    None for a case without decisions, and where customs is not configured. For a case that is REJECTED
+    it is code 18, with which customs waits again: it is told where customs has heard of approvals.
     """
     if facts.case.outcome == "WITHDRAWN" and hub.composer.has_destination(CUSTOMS):
         reason = ChangeReason(**facts.case.detail["withdrawal"])
@@ -123,22 +132,19 @@ def compose_outcome_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
 
 
 def _compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
-    """Compose pending code 19 with the approved decisions."""
+    """Compose pending code 19 with the approved decisions, or 18 where none stands."""
     if (
         not (facts.requests or facts.decisions)
-        or facts.case.outcome not in ("APPROVED", "PARTIAL")
+        or facts.case.outcome not in (CaseOutcome.APPROVED, CaseOutcome.PARTIAL, CaseOutcome.REJECTED)
         or not hub.composer.has_destination(CUSTOMS)
     ):
         return None
-    approved = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
-    told = [_make_requirement(one) for one in facts.decisions if one.decision.decision in approved]
-    call = OutgoingCall(
-        CUSTOMS,
-        "ReportRequirements",
-        _make_call_id(hub),
-        {"CaseNumber": facts.case.number, "PendingCode": "19", "Requirement": told},
-    )
-    return _compose_call(hub, call)
+    arguments: dict[str, Any] = {"CaseNumber": facts.case.number, "PendingCode": "18"}
+    if facts.case.outcome != CaseOutcome.REJECTED:
+        approved = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
+        told = [_make_requirement(one) for one in facts.decisions if one.decision.decision in approved]
+        arguments |= {"PendingCode": "19", "Requirement": told}
+    return _compose_call(hub, OutgoingCall(CUSTOMS, "ReportRequirements", _make_call_id(hub), arguments))
 
 
 def compose_clearance_call(
@@ -175,7 +181,7 @@ def compose_late_pending_call(
 
     Customs hears code 18 first. Where agencies were asked, it has heard it with the declaration.
     """
-    if outcome is None or facts.requests or "PendingCode" not in outcome.call.arguments:
+    if outcome is None or facts.requests or outcome.call.arguments.get("PendingCode") != "19":
         return None
     arguments = {"CaseNumber": facts.case.number, "PendingCode": "18"}
     return _compose_call(
@@ -319,6 +325,21 @@ def enqueue_late_pending_call(
     last = max((row.id for row in earlier if row.destination == CUSTOMS), default=None)
     _enqueue_call(conn, call, _QueuePlace(case, f"customs:late:18:{case}", ("case", case), last), now)
     return deliveries.list_by_case(conn, case)
+
+
+def must_tell_outcome(conn: Connection, case: Row[Any], earlier: Iterable[Row[Any]]) -> bool:
+    """Return whether customs must hear the outcome of a locked case; `earlier` are its deliveries so far.
+
+    That a case is REJECTED it hears only where the last it was told is code 19: those approvals were
+    taken back. After clearance it hears of each decision instead.
+    """
+    if case.outcome != CaseOutcome.REJECTED:
+        return True
+    reports = [row for row in earlier if row.parameters.get("operation") == "ReportRequirements"]
+    # Code 18 that goes with a declaration is stored without its code; 98 says nothing of what stands.
+    codes = {row.id: row.parameters.get("pending_code", "18") for row in reports}
+    last = max((number for number, code in codes.items() if code in ("18", "19")), default=0)
+    return codes.get(last) == "19" and customs_notices.find_state(conn, case.id) != "CLEARED"
 
 
 def enqueue_outcome_call(

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from gateway.store import make_engine
 from tests.kit.case_turns import CaseRun, Event, draw_late_run, draw_run, find_shortest
 from tests.kit.databases import KINDS, Templates
-from tests.kit.story import Story
+from tests.kit.story import AGENCIES, Story
 
 #: How many runs the short test draws.
 _SHORT = 8
@@ -85,6 +85,28 @@ def test_a_result_that_failed_is_not_sent_behind_a_later_one(engine: Engine) -> 
         ("withdraw", "KPTA"),
     ]
     run(Story(engine), events)
+
+
+@pytest.mark.parametrize("ending", ["decide", "itself"])
+def test_customs_is_told_when_the_last_approval_is_taken_back(engine: Engine, ending: str) -> None:
+    """One agency after the other rejects, or cancels, what customs was told to be approved."""
+    events: list[Event] = [("tick", 0), *(("decide", one, 1, "APPROVED", 0) for one in AGENCIES), ("tick", 1)]
+    for one in AGENCIES:
+        events += [
+            ("decide", one, 2, "REJECTED", 5) if ending == "decide" else ("itself", one, 2),
+            ("tick", 1),
+        ]
+    if ending == "decide":
+        events += [("decide", "KPTA", 3, "APPROVED", 7), ("tick", 1), ("decide", "KPTA", 4, "REJECTED", 9)]
+    story = Story(engine)
+    run(story, events)
+    assert story.customs_codes()[-2:] == ["19", "18"]
+
+
+def test_of_a_case_that_nobody_has_approved_customs_hears_nothing_more(engine: Engine) -> None:
+    story = Story(engine)
+    run(story, [("tick", 0), *(("decide", one, 1, "REJECTED", 0) for one in AGENCIES), ("tick", 1)])
+    assert story.customs_codes() == ["18"]
 
 
 @pytest.mark.long

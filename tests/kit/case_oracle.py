@@ -89,6 +89,11 @@ class CaseModel:
         return {item: code for item, code in told.items() if code is not None}
 
     @property
+    def approved(self) -> set[int]:
+        """Return the items that an approval stands for."""
+        return {number for number, one in enumerate(self.applications.values(), start=1) if one.is_approved}
+
+    @property
     def problems(self) -> list[str]:
         """Return the ids of the problems that the Result names, sorted."""
         left = [one for one in self.applications.values() if not one.removed]

@@ -540,6 +540,19 @@ class CaseRun:
         heard = [kind for one in asked for kind in story.evidence("request", one.id)]
         assert heard.count("notice") == len(self.known)
         self._check_applicant()
+        self._check_customs(row.number)
+
+    def _check_customs(self, number: str) -> None:
+        """What customs was told last is what stands: no approval that was taken back, and none too few."""
+        told: set[int] | None = set()
+        for call in self.story.soap.calls:
+            if call.destination != "customs" or call.text("CaseNumber") != number:
+                continue
+            if call.operation == "WithdrawDeclaration":
+                told = None
+            elif call.text("PendingCode") in ("18", "19"):
+                told = {int(one.findtext("{*}item")) for one in call.body.findall("{*}Requirement")}
+        assert told == (None if self.model.withdrawn else self.model.approved)
 
     def _check_applicant(self) -> None:
         ours = [root for root in map(_read_message, self.story.inbox.got) if self._is_ours(root)]
