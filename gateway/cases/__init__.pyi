@@ -26,6 +26,7 @@ from .case_numbers import resembles_hub_number as resembles_hub_number
 from .case_outcome import CaseOutcome as CaseOutcome
 from .case_outcome import RankedDecision as RankedDecision
 from .case_outcome import RequestScope as RequestScope
+from .case_outcome import WrittenQuantity as WrittenQuantity
 from .case_outcome import evaluate_case_outcome as evaluate_case_outcome
 from .case_outcome import has_approval as has_approval
 from .case_outcome import is_decided as is_decided

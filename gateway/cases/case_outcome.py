@@ -8,16 +8,18 @@ most restrictive current decision; the outcome of a case follows from those of a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from gateway.cases.agency_notices import Decision, DecisionCode
+from gateway.cases.requirement_balance import GrantedQuantity
 
 __all__ = [
     "CaseOutcome",
     "RankedDecision",
     "RequestScope",
+    "WrittenQuantity",
     "evaluate_case_outcome",
     "evaluate_item_outcome",
     "has_approval",
@@ -47,13 +49,29 @@ class RequestScope:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenQuantity:
+    """What stands written off of a certificate for an item, each line of the declaration apart.
+
+    With `above` it is written off for the case that the item has come from, which tells it.
+    """
+
+    amounts: tuple[GrantedQuantity, ...] = ()
+    unit: str | None = None
+    above: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RankedDecision:
-    """One decision with its rank among others about the same (request, item, law)."""
+    """One decision with its rank among others about the same (request, item, law).
+
+    `written` is known of a decision on a certificate that the item uses. It is no part of what is decided.
+    """
 
     request: str
     decision: Decision
     issued_at: datetime
     notice_number: str
+    written: WrittenQuantity | None = field(default=None, repr=False, compare=False)
 
     @property
     def subject(self) -> tuple[str, int, str]:

@@ -27,6 +27,7 @@ from gateway.hub.completion import (
     list_outside_decisions,
     list_outside_requests,
     list_standing_numbers,
+    list_told_decisions,
     make_standing_decisions,
 )
 from gateway.hub.forward import (
@@ -71,7 +72,7 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
         with write_transaction(hub.engine, "conclude.overtaken") as conn:
             finish(conn)
         return
-    outgoing = seal_message(hub, facts, "Result", _make_result_document(facts, now), now)
+    outgoing = seal_message(hub, facts, "Result", _make_result_document(hub, facts, now), now)
     customs = compose_outcome_call(hub, facts)
     pending = compose_late_pending_call(hub, facts, customs)
     with write_transaction(hub.engine, "conclude.result") as conn:
@@ -127,7 +128,7 @@ def _list_results(told: Iterable[Row[Any]]) -> list[Row[Any]]:
     return [row for row in told if row.agent == "msh" and row.parameters.get("action") == "Result"]
 
 
-def _make_result_document(facts: CaseSnapshot, now: datetime) -> etree._Element:
+def _make_result_document(hub: Hub, facts: CaseSnapshot, now: datetime) -> etree._Element:
     by_number = {row.number: DecidedRequest(row.number, row.document, row.agency) for row in facts.requests}
     by_number |= list_outside_requests(facts.decisions)
     detail = facts.case.detail or {}
@@ -139,7 +140,8 @@ def _make_result_document(facts: CaseSnapshot, now: datetime) -> etree._Element:
         *(ReportedProblem(**one) for one in detail.get("warnings", ())),
         *_list_kept_applications(facts),
     )
-    told = tuple((by_number[one.request], one) for one in facts.decisions)
+    said = list_told_decisions(facts.decisions, hub.rules.bundle.units)
+    told = tuple((by_number[one.request], one) for one in said)
     return make_result_document(
         make_case_header(facts, now), CaseOutcome(facts.case.outcome), told, found, warnings
     )

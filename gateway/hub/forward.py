@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import CaseOutcome, ChangeReason, CustomsNotice, DecisionCode, RankedDecision
 from gateway.hub.carried_documents import carry_request
+from gateway.hub.completion import list_told_decisions
 from gateway.hub.document_needs import make_disclaimer_attachment
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, CUSTOMS, CaseSnapshot, OutgoingCall
@@ -142,7 +143,8 @@ def _compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None
     arguments: dict[str, Any] = {"CaseNumber": facts.case.number, "PendingCode": "18"}
     if facts.case.outcome != CaseOutcome.REJECTED:
         approved = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
-        told = [_make_requirement(one) for one in facts.decisions if one.decision.decision in approved]
+        said = list_told_decisions(facts.decisions, hub.rules.bundle.units)
+        told = [_make_requirement(one) for one in said if one.decision.decision in approved]
         arguments |= {"PendingCode": "19", "Requirement": told}
     return _compose_call(hub, OutgoingCall(CUSTOMS, "ReportRequirements", _make_call_id(hub), arguments))
 

@@ -23,6 +23,7 @@ from gateway.store import events, requirement_quantities
 from gateway.store.engine import read_transaction
 from gateway.wire.namespaces import WCO_DEC
 from tests.flows.craft import all_of, at, reference, withdrawal
+from tests.flows.test_partial_release import child
 from tests.flows.test_requirement_ledger import declare, told, used_of, using
 from tests.kit.kills import die_at
 from tests.kit.story import Story
@@ -393,3 +394,92 @@ def test_a_process_that_dies_over_a_result(story: Story, place: str) -> None:
     assert [(row.kind, json.loads(row.data).get("case") is None) for row in rows] == [
         ("reply", True), ("joined", False),
     ]  # fmt: skip
+
+
+def told_quantities(story: Story) -> list[tuple[str, ...]]:
+    """Return the certificates of the last Result, which code 19 must name alike."""
+    named = []
+    for one in story.result().findall("{*}Decision"):
+        quantity = one.find("{*}Quantity")
+        more = () if quantity is None else (quantity.text or "", quantity.get("unitCode", ""))
+        number = one.findtext("{*}Number")
+        named.append((one.get("item", ""), one.get("law", ""), *((number,) if number else ()), *more))
+    approved = [call for call in customs(story) if call[1] == "19"][-1][2]
+    assert sorted(one for one in named if one in approved) == sorted(approved)
+    return sorted(approved)
+
+
+@pytest.mark.parametrize(
+    ("lines", "told_of_it"),
+    [
+        ([("30", "KGM"), ("20", "KGM")], [("50", "KGM")]),
+        ([("0.03", "TNE"), ("20000", "GRM")], [("50", "KGM")]),
+        ([("0.03", "TNE")], [("0.03", "TNE")]),
+    ],
+)
+def test_customs_hears_what_all_lines_of_an_item_use(
+    story: Story, lines: list[tuple[str, str]], told_of_it: list[tuple[str, str]]
+) -> None:
+    say(story)
+    declare(story, "D1", *((2, "2026-118", *one) for one in lines))
+    story.tick()
+    assert told_quantities(story) == [("2", "05", "2026-118", *one) for one in told_of_it]
+
+
+def test_units_without_a_common_one_are_told_apart(story: Story) -> None:
+    say(story, quantity=None)
+    declare(
+        story, "D1", (2, "2026-118", "30", "KGM"), (2, "2026-118", "5", "PCE"), (2, "2026-118", "1", "PCE")
+    )
+    story.tick()
+    assert told_quantities(story) == [
+        ("2", "05", "2026-118", "30", "KGM"),
+        ("2", "05", "2026-118", "6", "PCE"),
+    ]
+
+
+def test_a_line_that_has_its_quantity_later_is_told(story: Story) -> None:
+    declare(story, "D1", (2, "2026-118", "60", "KGM"), (2, "2026-118", "50", "KGM"))
+    story.tick()
+    say(story)
+    story.tick()
+    assert told_quantities(story) == [("2", "05", "2026-118", "60", "KGM")]
+    say(story, notice="R2", quantity="120", at=story.clock() + timedelta(minutes=1))
+    story.tick()
+    assert used_of(story, "2026-118") == {"KGM": "110"}
+    assert told_quantities(story) == [("2", "05", "2026-118", "110", "KGM")]
+
+
+def test_what_was_not_written_off_again_is_not_told(story: Story) -> None:
+    """A certificate that comes back smaller is left to another declaration: nobody hears of more than it."""
+    at = story.clock()
+    say(story, at=at)
+    declare(story, "D1", (2, "2026-118", "40", "KGM"))
+    story.tick()
+    say(story, REJECTED, notice="R2", quantity=None, at=at + timedelta(minutes=2))
+    story.tick()
+    (said,) = story.result().findall("{*}Decision")
+    assert (said.findtext("{*}Number"), said.find("{*}Quantity")) == ("2026-118", None)
+    say(story, notice="R3", quantity="30", at=at + timedelta(minutes=3))
+    story.tick()
+    assert "not_left" in story.evidence("case", story.case().id)
+    assert used_of(story, "2026-118") == {}
+    assert (story.outcome(), told_quantities(story)) == (("APPROVED", {2: "APPROVED"}), [("2", "05")])
+    say(story, notice="R4", quantity="60", at=at + timedelta(minutes=4))
+    story.tick()
+    assert used_of(story, "2026-118") == {"KGM": "40"}
+    assert told_quantities(story) == [("2", "05", "2026-118", "40", "KGM")]
+
+
+def test_a_child_names_the_certificate_of_its_parent_and_no_quantity_of_it(story: Story) -> None:
+    say(story)
+    declare(story, "D1", (2, "2026-118", "40", "KGM"))
+    story.tick()
+    assert told_quantities(story) == [("2", "05", "2026-118", "40", "KGM")]
+    change = child("C1", str(story.case().number), (2, "10", "10"))
+    story.submit(story.submission(change), attach=False)
+    story.tick(seconds=1)
+    story.tick(seconds=1)
+    assert story.outcome() == ("APPROVED", {2: "APPROVED"})
+    assert told_quantities(story) == [("2", "05", "2026-118")]
+    assert used_of(story, "2026-118") == {"KGM": "40"}

@@ -189,6 +189,15 @@ class LedgerModel:
             if one.joined
         }
 
+    def get_told(self, name: str) -> dict[int, tuple[str, Decimal] | None]:
+        """Return what customs must hear of each approved item: number and quantity if it is written off."""
+        uses, decided = self.cases[name], self.get_decisions(name)
+        return {
+            item: (uses[item].number, uses[item].quantity) if uses[item].written else None
+            for item, decision in decided.items()
+            if decision == "APPROVED"
+        }
+
     def get_outcome(self, name: str, items: int) -> str:
         """Return the outcome of a declaration of so many items, which asks nobody."""
         rejected = list(self.get_decisions(name).values()).count("REJECTED")

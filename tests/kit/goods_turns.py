@@ -368,3 +368,28 @@ class ResultRun(GoodsRun):
             self._check_case(
                 name, self.model.get_outcome(name, self.count_items(name)), self.model.get_decisions(name)
             )
+            self._check_customs(name)
+
+    def _check_customs(self, name: str) -> None:
+        """Compare what customs heard last of a declaration with what is written off for it."""
+        number, wanted = self._report(self.cases[name])["number"], self.model.get_told(name)
+        heard = [
+            call
+            for call in self.story.soap.calls
+            if call.destination == "customs"
+            and call.text("CaseNumber") == number
+            and call.operation == "ReportRequirements"
+        ]
+        if not heard or heard[-1].text("PendingCode") == "18":
+            assert not wanted, f"customs heard nothing of {wanted} of {name}"
+            return
+        assert self.model.get_outcome(name, self.count_items(name)) != "REJECTED"
+        told = {}
+        for one in heard[-1].body.iter("{*}Requirement"):
+            named = one.findtext("{*}number"), one.findtext("{*}unit")
+            said = one.findtext("{*}quantity")
+            item = int(one.findtext("{*}item") or 0)
+            assert item not in told, f"customs heard twice of item {item} of {name}"
+            assert (said is None) == (named[1] is None), f"{named} of {name}"
+            told[item] = None if said is None else (named[0], Decimal(said))
+        assert told == wanted, f"customs heard {told} of {name}, not {wanted}"

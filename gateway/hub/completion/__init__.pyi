@@ -8,6 +8,7 @@ from .outside_decisions import list_cancelled_above as list_cancelled_above
 from .outside_decisions import list_outside_decisions as list_outside_decisions
 from .outside_decisions import list_outside_requests as list_outside_requests
 from .outside_decisions import list_requests_above as list_requests_above
+from .outside_decisions import list_told_decisions as list_told_decisions
 from .outside_decisions import load_requirement_results as load_requirement_results
 from .outside_decisions import select_inherited_subjects as select_inherited_subjects
 from .stored_decisions import compute_conclusion_id as compute_conclusion_id

@@ -10,19 +10,25 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
 from gateway.cases import (
+    APPROVING,
     DecidedRequest,
     Decision,
     DecisionCode,
+    GrantedQuantity,
     RankedDecision,
     RequirementResult,
+    WrittenQuantity,
+    add_used_quantity,
     select_current_decisions,
     select_law_results,
 )
+from gateway.harmonize import UnitTable, format_decimal
 from gateway.hub.completion.stored_decisions import list_standing_numbers, make_standing_decisions
 from gateway.store import (
     agency_requests,
@@ -38,6 +44,7 @@ __all__ = [
     "list_outside_decisions",
     "list_outside_requests",
     "list_requests_above",
+    "list_told_decisions",
     "load_requirement_results",
     "select_inherited_subjects",
 ]
@@ -73,18 +80,26 @@ def list_outside_decisions(conn: Connection, case_id: int) -> tuple[RankedDecisi
     """Return what decides the items of a case beside its own applications.
 
     These are results without an application under numbers that it uses, each with the quantity that the
-    item uses, and for a child declaration the decisions on its items in the parent case. Most cases have
-    neither, and are asked once.
+    item uses in one unit, and for a child declaration the decisions on its items in the parent case. Most
+    cases have neither, and are asked once.
     """
     if not item_releases.may_have_outside_decisions(conn, case_id):
         return ()
-    uses: dict[int, list[Row[Any]]] = defaultdict(list)
+    uses: dict[int, dict[int, list[Row[Any]]]] = defaultdict(lambda: defaultdict(list))
     for use in requirement_quantities.list_uses_of_case(conn, case_id):
         if use.returned_at is None or use.return_reason == "rejected":
-            uses[use.requirement_id].append(use)
+            uses[use.requirement_id][use.item].append(use)
     found = select_law_results(load_requirement_results(conn, uses)) if uses else ()
-    said = (_make_item_decision(one, use) for one in found for use in uses[one.subject])
-    return (*said, *_list_inherited_decisions(conn, case_id))
+    said = [
+        decision
+        for one in found
+        for mine in uses[one.subject].values()
+        for decision in _make_item_decisions(one, mine)
+    ]
+    # What the case uses itself is told of it, not what its parent uses of the same certificate.
+    own = {one.subject for one in said}
+    above = (one for one in _list_inherited_decisions(conn, case_id) if one.subject not in own)
+    return (*said, *above)
 
 
 def list_all_decisions(
@@ -116,7 +131,8 @@ def _list_inherited_decisions(conn: Connection, case_id: int) -> Iterator[Ranked
             if one.decision.item in items and (one.decision.item, one.decision.law) not in anew:
                 row = asked.get(one.request)
                 name = one.request if row is None else f"{_PARENT}{row.number}:{row.agency}:{row.document}"
-                yield replace(one, request=name)
+                written = None if one.written is None else replace(one.written, above=True)
+                yield replace(one, request=name, written=written)
 
 
 def select_inherited_subjects(
@@ -177,10 +193,65 @@ def _group_items(taken: Iterable[Row[Any]]) -> dict[int, set[int]]:
     return items
 
 
-def _make_item_decision(result: RequirementResult, use: Row[Any]) -> RankedDecision:
-    decision = replace(result.decision, item=use.item, quantity=Decimal(use.quantity), unit=use.unit)
+def _make_item_decisions(result: RequirementResult, uses: Sequence[Row[Any]]) -> Iterator[RankedDecision]:
+    """Yield what a result decides for an item with these uses of its requirement, once for each unit."""
+    used: dict[str, str] = {}
+    for use in uses:
+        used = add_used_quantity(used, use.unit, Decimal(use.quantity))
+    amounts = (GrantedQuantity(Decimal(one.quantity), one.unit) for one in uses if one.returned_at is None)
+    written = WrittenQuantity(tuple(amounts), result.decision.unit)
     name = f"{_PREFIX}{result.subject}:{result.agency}"
-    return RankedDecision(name, decision, result.issued_at, result.notice_number)
+    for place, (unit, quantity) in enumerate(sorted(used.items())):
+        decision = replace(result.decision, item=uses[0].item, quantity=Decimal(quantity), unit=unit)
+        # A further unit is a subject of its own: else it would take the place of the first.
+        request = name if not place else f"{name}:{_NO_DOCUMENT}:{unit}"
+        yield RankedDecision(request, decision, result.issued_at, result.notice_number, written)
+
+
+def list_told_decisions(current: Iterable[RankedDecision], units: UnitTable) -> tuple[RankedDecision, ...]:
+    """Return the decisions in force of a case as they are told: with the quantities that are written off.
+
+    Several lines that use one certificate for an item are told as their sum in the unit of the certificate,
+    or, where the table cannot convert them exactly, as one decision for each unit. An approval for which
+    nothing is written off is told without number and quantity; one of a certificate that is written off for
+    the parent is told without quantity.
+    """
+    told: list[RankedDecision] = []
+    seen: set[tuple[str, int, str]] = set()
+    for one in current:
+        if one.written is None:
+            told.append(one)
+            continue
+        subject = (":".join(one.request.split(":")[:3]), one.decision.item, one.decision.law)
+        if subject not in seen:
+            seen.add(subject)
+            told += (replace(one, decision=decision) for decision in _tell_written(one, one.written, units))
+    return tuple(told)
+
+
+def _tell_written(one: RankedDecision, written: WrittenQuantity, units: UnitTable) -> Iterator[Decision]:
+    bare = replace(one.decision, quantity=None, unit=None)
+    if not written.amounts and one.decision.decision in APPROVING:
+        yield replace(bare, number=None)
+    elif not written.amounts or written.above:
+        yield bare
+    else:
+        for unit, quantity in _sum_amounts(written, units).items():
+            yield replace(bare, quantity=Decimal(quantity), unit=unit)
+
+
+def _sum_amounts(written: WrittenQuantity, units: UnitTable) -> dict[str, str]:
+    """Return the sums of what is written off by unit; one line alone stays in its unit."""
+    sums: dict[str, str] = {}
+    for one in written.amounts:
+        quantity, unit = one.quantity, one.unit
+        if len(written.amounts) > 1 and written.unit is not None and unit != written.unit:
+            converted = units.convert_quantity(Fraction(quantity), unit, written.unit)
+            exact = None if converted is None else format_decimal(converted)
+            if exact is not None:
+                quantity, unit = Decimal(exact), written.unit
+        sums = add_used_quantity(sums, unit, quantity)
+    return sums
 
 
 def list_outside_requests(standing: Iterable[RankedDecision]) -> dict[str, DecidedRequest]:
