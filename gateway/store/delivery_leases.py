@@ -35,20 +35,17 @@ from sqlalchemy import (
 from gateway.state_machines import DELIVERY, get_next_state
 from gateway.store import transitions
 from gateway.store.attempt_outcomes import AttemptOutcome
-from gateway.store.joint_rows import JOINT_ROWS, make_insert_kind, make_update_kind
 from gateway.store.lanes import MAY_FOLLOW, DueLane
 from gateway.store.lease_contents import (
     CONTENT,
     build_rest_condition,
     build_switch_condition,
     join_content,
-    list_contents,
 )
-from gateway.store.prepared_statements import build_state_condition
+from gateway.store.prepared_statements import PreparedStatement, build_state_condition
 from gateway.store.register_version import build_version_condition
 from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
 from gateway.store.tables import transitions as stored_transitions
-from gateway.store.transaction_rows import store_joint_rows
 from gateway.store.transitions import StateEvent
 
 __all__ = [
@@ -174,7 +171,7 @@ def _build_claim_statement(
             leased_by=bindparam("me"),
             lease_until=bindparam("until", type_=Instant()),
         )
-        .returning(*_COLUMNS, *(list_contents(d) if alone else ()))
+        .returning(*_COLUMNS)
     )
 
 
@@ -192,6 +189,13 @@ def _build_claim_with_logs(claim: Update) -> Select[Any]:
     return found.add_cte(attempts.cte("attempts"), steps.cte("steps"))
 
 
+def _build_content_statement() -> Select[Any]:
+    """Return the statement of SQLite that reads what comes with the leases of some deliveries."""
+    d = deliveries
+    told = (d.c.id, CONTENT, build_rest_condition(d), build_switch_condition(d))
+    return select(*told).select_from(join_content(d)).where(d.c.id.in_(bindparam("claimed", expanding=True)))
+
+
 _TOLD: Final = ("machine", "object_id", "from_state", "event", "to_state", "at", "actor")
 #: A lane without a capacity that may be claimed from, locked as `_SHARE_LANE` locks it.
 _SHARED: Final = (
@@ -202,6 +206,7 @@ _SHARED: Final = (
 )
 #: SQLite, by whether suspects are claimed: the claim looks at the lane, and counts, itself.
 _CLAIMS_ALONE: Final = {one: _build_claim_statement(suspects=one, alone=True) for one in (False, True)}
+_CONTENTS: Final = _build_content_statement()
 _CLAIMS: Final = {
     (suspects, way): _build_claim_with_logs(
         _build_claim_statement(suspects=suspects, sharing=way == "shared", counting=way == "counted")
@@ -216,6 +221,7 @@ _LANE: Final = select(lanes.c.capacity, lanes.c.open_until, lanes.c.held_at, lan
 _SHARE_LANE: Final = _LANE.with_for_update(skip_locked=True, read=True)
 # FOR NO KEY UPDATE does not conflict with the key share lock that a new delivery holds on its lane.
 _LOCK_LANE: Final = _LANE.with_for_update(skip_locked=True, key_share=True)
+_ATTEMPT: Final = PreparedStatement(insert(delivery_attempts))
 
 
 class DeliveryClaim:
@@ -272,17 +278,26 @@ def _run_claim(conn: Connection, statement: Any, wanted: dict[str, Any]) -> list
 
 
 def _store_in_parts(
-    conn: Connection, rows: Sequence[Any], me: str, now: datetime
+    conn: Connection, rows: Sequence[Row[Any]], me: str, now: datetime
 ) -> tuple[DeliveryLease, ...]:
     """Store attempts and transitions of claimed rows on SQLite, where no statement changes two tables."""
     if not rows:
         return ()
-    leases = tuple(DeliveryLease(*row) for row in rows)
+    content = _read_contents(conn, rows)
+    leases = tuple(DeliveryLease(*row, *content.get(row.id, ())) for row in rows)
     began = [{"delivery": one.id, "attempt": one.attempt, "started_at": now} for one in leases]
-    store_joint_rows(conn, _BEGUN, began)
+    _ATTEMPT.execute_rows(conn, began)
     changes = [(lease.id, "QUEUED", _LEASED) for lease in leases]
     transitions.record_transitions(conn, DELIVERY, changes, StateEvent("lease", now, me))
     return leases
+
+
+def _read_contents(conn: Connection, rows: Sequence[Row[Any]]) -> dict[int, tuple[Any, ...]]:
+    """Return what comes with the leases of the claimed deliveries that have octets, by their numbers."""
+    claimed = [row.id for row in rows if row.payload_sha256 is not None]
+    if not claimed:
+        return {}
+    return {number: tuple(told) for number, *told in conn.execute(_CONTENTS, {"claimed": claimed})}
 
 
 def _lock_lane(conn: Connection, lane: str, known: DueLane | None) -> Any:
@@ -438,7 +453,7 @@ def settle_attempt(
         return conn.execute(_build_end(*terms), {**row, **values, **ended}).rowcount == 1
     if conn.execute(_build_change(*terms), {**row, **values}).rowcount != 1:
         return False
-    store_joint_rows(conn, _ENDED, [{"of": attempt[0], "number": attempt[1], **ended}])
+    conn.execute(_FINISH_ATTEMPT, {"of": attempt[0], "number": attempt[1], **ended})
     return True
 
 
@@ -466,24 +481,22 @@ def _build_change(names: tuple[str, ...], leased: bool, registered: bool = False
     return held.values({name: bindparam(name) for name in names})
 
 
-#: The columns of an attempt that end it, by the names that `make_finish` gives their values.
-_FINISHING: Final = {
-    "at": "finished_at",
-    "came_to": "outcome",
-    "status": "http_status",
-    "failed": "problem",
-    "answer": "answer_sha256",
-    "ours": "sentence",
-    "said": "theirs",
-}
 _FINISHED: Final[dict[str, Any]] = {
-    column: bindparam(name, type_=delivery_attempts.c[column].type) for name, column in _FINISHING.items()
+    "finished_at": bindparam("at", type_=Instant()),
+    "outcome": bindparam("came_to"),
+    "http_status": bindparam("status"),
+    "problem": bindparam("failed"),
+    "answer_sha256": bindparam("answer"),
+    "sentence": bindparam("ours"),
+    "theirs": bindparam("said"),
 }
-_BEGUN: Final = JOINT_ROWS.add_kind(
-    make_insert_kind(delivery_attempts, ("delivery", "attempt", "started_at"))
-)
-_ENDED: Final = JOINT_ROWS.add_kind(
-    make_update_kind(delivery_attempts, {"of": "delivery", "number": "attempt"}, _FINISHING)
+_FINISH_ATTEMPT: Final = (
+    update(delivery_attempts)
+    .where(
+        delivery_attempts.c.delivery == bindparam("of"),
+        delivery_attempts.c.attempt == bindparam("number"),
+    )
+    .values(_FINISHED)
 )
 
 
@@ -493,8 +506,7 @@ def finish_attempts(
     """Store the outcome of the attempts (delivery, number)."""
     ended = make_finish(event, at, outcome)
     rows = [{"of": delivery, "number": number, **ended} for delivery, number in attempts]
-    if rows:
-        store_joint_rows(conn, _ENDED, rows)
+    conn.execute(_FINISH_ATTEMPT, rows)
 
 
 def make_finish(event: str, at: datetime, outcome: AttemptOutcome) -> dict[str, Any]:

@@ -50,7 +50,6 @@ from gateway.store.transaction_rows import (
     collect_rows,
     insert_before_reading,
     insert_collected_rows,
-    prepare_joint_rows,
 )
 
 __all__ = [
@@ -394,7 +393,6 @@ def _sqlite_transaction(engine: Engine) -> Iterator[Connection]:
         conn = _get_write_connection(engine)
         driver: Any = conn.connection.dbapi_connection
         try:
-            prepare_joint_rows(conn)
             driver.execute("BEGIN IMMEDIATE")
             conn.in_driver_transaction = True
             yield conn

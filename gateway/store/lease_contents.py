@@ -1,19 +1,20 @@
 """What a claim reads with each delivery, so that its agent asks for nothing before it begins.
 
 The octets to be sent, and whether an application rests at the console, come with the lease itself: the
-claiming statement returns them. Octets that are long are read by the agent.
+claiming statement of PostgreSQL returns them, and on SQLite a second one reads them for all leases of a
+claim. Octets that are long are read by the agent.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, FromClause, Table, Text, and_, case, cast, exists, select
+from sqlalchemy import BigInteger, ColumnElement, FromClause, and_, case, cast, exists
 
 from gateway.store.officer_tables import console_mailbox, console_switches
 from gateway.store.tables import payloads
 
-__all__ = ["CONTENT", "build_rest_condition", "build_switch_condition", "join_content", "list_contents"]
+__all__ = ["CONTENT", "build_rest_condition", "build_switch_condition", "join_content"]
 
 #: Octets above this size are read by the agent itself: a claim takes several deliveries at once.
 _LARGEST: Final = 256 * 1024
@@ -24,22 +25,9 @@ CONTENT: Final = payloads.c.content
 
 def join_content(claimed: FromClause) -> FromClause:
     """Return the claimed deliveries with their payloads, where these are kept and not long."""
-    return claimed.outerjoin(payloads, _build_content_condition(claimed))
-
-
-def list_contents(claimed: Table) -> tuple[ColumnElement[Any], ...]:
-    """Return the octets and both conditions as columns that a changing statement of SQLite returns.
-
-    SQLAlchemy names no tables there: a column of `claimed` may be in none of the other tables.
-    """
-    content = select(CONTENT).where(_build_content_condition(claimed)).scalar_subquery()
-    return content.label("content"), build_rest_condition(claimed), build_switch_condition(claimed)
-
-
-def _build_content_condition(claimed: FromClause) -> ColumnElement[bool]:
-    # What SQLite returns has no affinity, and is looked for in no index: CAST gives it one.
-    same = payloads.c.sha256 == cast(claimed.c.payload_sha256, Text)
-    return and_(same, payloads.c.purged_at.is_(None), payloads.c.size <= _LARGEST)
+    same = payloads.c.sha256 == claimed.c.payload_sha256
+    short = and_(same, payloads.c.purged_at.is_(None), payloads.c.size <= _LARGEST)
+    return claimed.outerjoin(payloads, short)
 
 
 def build_rest_condition(claimed: FromClause) -> ColumnElement[Any]:
@@ -52,5 +40,4 @@ def build_rest_condition(claimed: FromClause) -> ColumnElement[Any]:
 
 def build_switch_condition(claimed: FromClause) -> ColumnElement[Any]:
     """Return the column that says whether the agency of a delivery is switched to the console."""
-    agency = cast(claimed.c.destination, Text)
-    return exists().where(console_switches.c.agency == agency).label("switched")
+    return exists().where(console_switches.c.agency == claimed.c.destination).label("switched")

@@ -18,11 +18,9 @@ from gateway.state_machines import MESSAGE, get_next_state
 from gateway.store import payloads as octets
 from gateway.store import transitions
 from gateway.store.events import record_events
-from gateway.store.joint_rows import JOINT_ROWS, make_insert_kind
-from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.stored_bodies import StoredBody, StoredPart
 from gateway.store.tables import message_payloads, messages
-from gateway.store.transaction_rows import store_joint_rows
 from gateway.store.transitions import StateEvent
 
 __all__ = [
@@ -56,7 +54,7 @@ _BEGINNING: Final = 200
 # because SQLite rewrites a row whenever one of its columns changes.
 _LARGEST_IN_ROW: Final = 64 * 1024
 _INSERT = InsertIfAbsent(messages, ("message_id", "from_party", "direction"), "id")
-_PARTS_OF_MESSAGES = JOINT_ROWS.add_kind(make_insert_kind(message_payloads, tuple(message_payloads.c.keys())))
+_INSERT_PAYLOADS = PreparedStatement(insert(message_payloads))
 _PART_COLUMNS = tuple(column for column in message_payloads.c if column.name != "message")
 _FIRST = select(
     messages.c.id,
@@ -207,7 +205,7 @@ def _insert_message(
         return None if found is None else int(found)
     stored = _INSERT.insert_one(conn, row)
     if stored is not None and parts:
-        store_joint_rows(conn, _PARTS_OF_MESSAGES, [{"message": stored.id, **part} for part in parts])
+        _INSERT_PAYLOADS.execute_rows(conn, [{"message": stored.id, **part} for part in parts])
     return None if stored is None else int(stored.id)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,11 +47,6 @@ class _CompiledStatement:
     def bind_row_values(self, row: Mapping[str, Any]) -> list[Any]:
         return [convert(row[name]) if convert else row[name] for name, convert in self.parameters]
 
-    def split_rows(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
-        """Return as many rows at once as one statement may have values of."""
-        most = max(1, _MOST_PARAMETERS // len(self.parameters))
-        return (rows[start : start + most] for start in range(0, len(rows), most))
-
     def bind_rows(self, rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any]]:
         """Return an insert of several rows as one statement, with its values."""
         assert self.row is not None
@@ -83,8 +78,9 @@ class PreparedStatement:
         if len(rows) == 1 or compiled.row is None:
             driver.executemany(compiled.sql, [compiled.bind_row_values(row) for row in rows])
             return
-        for part in compiled.split_rows(rows):
-            driver.execute(*compiled.bind_rows(part))
+        most = max(1, _MOST_PARAMETERS // len(compiled.parameters))
+        for start in range(0, len(rows), most):
+            driver.execute(*compiled.bind_rows(rows[start : start + most]))
 
     def fetch_first_row(self, conn: Connection, row: Mapping[str, Any]) -> Sequence[Any] | None:
         """Execute the statement once and return its first row in the form of the driver."""
@@ -102,16 +98,6 @@ class PreparedStatement:
     def fetch_rows(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> Sequence[Row[Any]]:
         """Execute an insert on PostgreSQL as one statement, and return what it returns of each new row."""
         return conn.execute(self._statement, list(rows)).all()
-
-    def fetch_new_rows(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Sequence[Any]]:
-        """Execute an insert on SQLite, and return what it returns of each new row."""
-        compiled = self._get_compiled(conn.dialect, rows[0])
-        forget_written(conn, compiled.sql)
-        driver: Any = conn.connection.dbapi_connection
-        found: list[Sequence[Any]] = []
-        for part in compiled.split_rows(rows):
-            found += driver.execute(*compiled.bind_rows(part)).fetchall()
-        return found
 
     def insert_row(self, conn: Connection, row: Mapping[str, Any]) -> int | None:
         """Execute an insert on SQLite and return its row id, None when it inserted nothing."""
@@ -145,11 +131,9 @@ class InsertIfAbsent:
     def __init__(self, table: Table, conflict: tuple[str, ...], *returning: str) -> None:
         self._returning = returning
         self._row: Any = namedtuple("_row", returning)  # type: ignore[misc]
-        columns = [table.c[name] for name in returning]
-        alone = sqlite.insert(table).on_conflict_do_nothing(index_elements=conflict)
-        self._sqlite = PreparedStatement(alone)
-        self._sqlite_together = PreparedStatement(alone.returning(*columns) if columns else alone)
+        self._sqlite = PreparedStatement(sqlite.insert(table).on_conflict_do_nothing(index_elements=conflict))
         statement = postgresql.insert(table).on_conflict_do_nothing(index_elements=conflict)
+        columns = [table.c[name] for name in returning]
         self._postgresql = PreparedStatement(statement.returning(*columns) if columns else statement)
 
     def insert_many(self, conn: Connection, rows: list[dict[str, Any]]) -> None:
@@ -159,24 +143,18 @@ class InsertIfAbsent:
 
     def insert_new(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Insert those rows that are new; return the others. The first of `returning` is the key."""
-        if conn.dialect.name == "sqlite" and len(rows) == 1:
+        if conn.dialect.name == "sqlite":
             return [row for row in rows if self._sqlite.insert_row(conn, row) is None]
         name = self._returning[0]
-        if conn.dialect.name == "sqlite":
-            new = {found[0] for found in self._sqlite_together.fetch_new_rows(conn, rows)}
-        else:
-            new = self._postgresql.fetch_values(conn, rows)
+        new = self._postgresql.fetch_values(conn, rows)
         return [row for row in rows if row[name] not in new]
 
     def insert_keyed(self, conn: Connection, rows: Sequence[dict[str, Any]], key: str) -> dict[Any, Any]:
         """Insert those rows that are new; return what `insert_one` returns of each, by one of its columns."""
-        found: Any
         if conn.dialect.name != "sqlite":
-            found = self._postgresql.fetch_rows(conn, rows)
-        elif len(rows) == 1:
-            found = [one for row in rows if (one := self.insert_one(conn, row)) is not None]
+            found: Any = self._postgresql.fetch_rows(conn, rows)
         else:
-            found = [self._row(*one) for one in self._sqlite_together.fetch_new_rows(conn, rows)]
+            found = [one for row in rows if (one := self.insert_one(conn, row)) is not None]
         return {getattr(one, key): one for one in found}
 
     def insert_one(self, conn: Connection, row: Mapping[str, Any]) -> Any | None:

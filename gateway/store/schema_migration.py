@@ -26,7 +26,6 @@ from gateway.store.schema_version import (
     read_schema_version,
     serves_older_code,
 )
-from gateway.store.transaction_rows import forget_joint_rows
 
 __all__ = [
     "check_schema_version",
@@ -49,8 +48,6 @@ def migrate_schema(
     GW802 when the database is newer than the code.
     """
     with write_transaction(engine) as conn:
-        if conn.dialect.name == "sqlite":
-            forget_joint_rows(conn)
         before = read_current_revision(conn)
         if before is not None and before not in list_known_revisions():
             if serves_older_code(conn, before):

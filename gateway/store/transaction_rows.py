@@ -1,10 +1,9 @@
-"""Collects the rows of the logs that a transaction writes, and stores them together before its commit.
+"""Collects the rows of the logs that a transaction writes, and inserts them together before its commit.
 
 Transitions, events and evidence are written by every step and read by none before its commit. So
-they cost one statement for each transaction. On SQLite the attempts that began and ended in the
-transaction, and the parts of its messages, are stored by it, too, and PostgreSQL stores these with
-leases and messages. They are rows of the same transaction as the changes that they tell, and a
-statement of this transaction that names their table finds them.
+they cost one statement for each transaction on PostgreSQL, and one for each log on SQLite. They are
+rows of the same transaction as the changes that they tell, and a statement of this transaction that
+names a log finds them.
 """
 
 from __future__ import annotations
@@ -12,23 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import BigInteger, Connection, Engine, Table, TextClause, event, text
+from sqlalchemy import BigInteger, Connection, Engine, Table, TextClause, event, insert, text
 
 from gateway.store.column_types import Instant
 from gateway.store.event_tables import events
-from gateway.store.joint_rows import JOINT_ROWS, RowKind, make_insert_kind
+from gateway.store.prepared_statements import PreparedStatement
 from gateway.store.record_tables import evidence, transitions
 from gateway.store.transaction_reads import forget_reads, forget_written
 
 __all__ = [
     "collect_rows",
     "forget_collected_rows",
-    "forget_joint_rows",
     "get_stored_digests",
     "insert_before_reading",
     "insert_before_statement",
@@ -38,8 +34,6 @@ __all__ = [
     "list_queued_lanes",
     "note_due_lane",
     "note_ensured_lanes",
-    "prepare_joint_rows",
-    "store_joint_rows",
 ]
 
 _Row = Mapping[str, Any]
@@ -49,36 +43,22 @@ _COLUMNS: Final[dict[Table, tuple[str, ...]]] = {
     events: ("at", "subject_type", "subject_id", "state"),
     evidence: ("at", "kind", "subject_type", "subject_id", "digest", "data", "leaf_hash"),
 }
-_KINDS: Final = {
-    table: JOINT_ROWS.add_kind(make_insert_kind(table, names)) for table, names in _COLUMNS.items()
-}
+_INSERTS: Final = {table: PreparedStatement(insert(table)) for table in _COLUMNS}
 #: Attribute of a connection while it collects.
 _COLLECTED: Final = "_gateway_collected"
 
 
 @dataclass(slots=True)
 class _Collected:
-    """The rows of one transaction that are not stored yet, and what it made sure of: lanes, octets.
+    """The rows of one transaction that are not inserted yet, and what it made sure of: lanes, octets.
 
-    `later` are attempts that began or ended, and parts of messages (SQLite). `due` are the lanes in which
-    it queued what is due at once.
+    `due` are the lanes in which it queued what is due at once.
     """
 
     rows: dict[Table, list[_Row]] = field(default_factory=lambda: {table: [] for table in _COLUMNS})
-    later: list[tuple[RowKind, _Row]] = field(default_factory=list)
     lanes: set[str] = field(default_factory=set)
     digests: set[str] = field(default_factory=set)
     due: set[str] = field(default_factory=set)
-
-    def is_empty(self) -> bool:
-        """Return whether every row is stored."""
-        return not self.later and not any(self.rows.values())
-
-    def take_rows(self) -> tuple[list[tuple[RowKind, _Row]], dict[Table, list[_Row]]]:
-        """Return what is stored later, and the rows of the logs; they are about to be stored."""
-        taken = self.later, self.rows
-        self.later, self.rows = [], {table: [] for table in _COLUMNS}
-        return taken
 
 
 #: The lanes that some transaction of this process has committed; a lane is never deleted.
@@ -111,44 +91,23 @@ def insert_log_rows(conn: Connection, log: Table, rows: Sequence[_Row]) -> None:
         raise ValueError(f"a time without a zone in {log.name}")
     collected: _Collected | None = conn.__dict__.get(_COLLECTED)
     if collected is None:
-        _KINDS[log].statement.execute_rows(conn, rows)
+        _INSERTS[log].execute_rows(conn, rows)
     else:
         collected.rows[log].extend(rows)
-
-
-def store_joint_rows(conn: Connection, kind: RowKind, rows: Sequence[_Row]) -> None:
-    """Store rows of a kind; on SQLite together with those of the logs before the commit."""
-    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
-    if collected is None or conn.dialect.name != "sqlite":
-        kind.statement.execute_rows(conn, rows)
-    else:
-        collected.later += [(kind, row) for row in rows]
 
 
 def insert_collected_rows(conn: Connection) -> None:
     """Insert what was collected so far."""
     collected: _Collected | None = conn.__dict__.get(_COLLECTED)
-    if collected is None or collected.is_empty():
+    if collected is None or not any(collected.rows.values()):
         return
-    later, logs = collected.take_rows()
-    if conn.dialect.name != "sqlite":
-        conn.execute(_INSERT_ALL, _make_arrays(logs))
-        return
-    rows = later + [(_KINDS[table], row) for table, found in logs.items() for row in found]
-    alike = [(kind, [row for _, row in found]) for kind, found in groupby(rows, key=itemgetter(0))]
-    if len(alike) == 1 or not JOINT_ROWS.store(conn, rows):
-        for kind, found in alike:
-            kind.statement.execute_rows(conn, found)
-
-
-def prepare_joint_rows(conn: Connection) -> None:
-    """Let a connection of SQLite, which is in no transaction, store rows of several tables together."""
-    JOINT_ROWS.prepare(conn)
-
-
-def forget_joint_rows(conn: Connection) -> None:
-    """Let nothing of a connection of SQLite depend on tables that are about to be changed."""
-    JOINT_ROWS.forget(conn)
+    waiting, collected.rows = collected.rows, {table: [] for table in _COLUMNS}
+    if conn.dialect.name == "sqlite":
+        for table, rows in waiting.items():
+            if rows:
+                _INSERTS[table].execute_rows(conn, rows)
+    else:
+        conn.execute(_INSERT_ALL, _make_arrays(waiting))
 
 
 def insert_before_reading(engine: Engine) -> None:
@@ -167,10 +126,9 @@ def insert_before_statement(conn: Connection, statement: str) -> None:
     """Do so for one statement that is about to be executed."""
     forget_written(conn, statement)
     collected: _Collected | None = conn.__dict__.get(_COLLECTED)
-    if collected is None or collected.is_empty():
+    if collected is None or not any(collected.rows.values()):
         return
-    named = any(table.name in statement for table in _COLUMNS)
-    if named or any(kind.table in statement for kind, _ in collected.later):
+    if any(table.name in statement for table in _COLUMNS):
         insert_collected_rows(conn)
 
 
@@ -178,7 +136,8 @@ def forget_collected_rows(conn: Connection) -> None:
     """Forget what was collected: the changes that it tells are rolled back."""
     collected: _Collected | None = conn.__dict__.get(_COLLECTED)
     if collected is not None:
-        collected.take_rows()
+        for rows in collected.rows.values():
+            rows.clear()
         collected.lanes.clear()
         collected.digests.clear()
         collected.due.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -10,15 +9,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event, select, text, update
-from sqlalchemy.exc import IntegrityError
 
 from gateway.evidence import list_subject_leaves, record_evidence
 from gateway.state_machines import DELIVERY
 from gateway.store import (
-    DeliveryLease,
     StateEvent,
     deliveries,
-    delivery_leases,
     lanes,
     payloads,
     read_transaction,
@@ -26,10 +22,8 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.store.group_commit import run_in_group_commit
-from gateway.store.schema_migration import migrate_schema
 from gateway.store.tables import evidence
 from gateway.store.tables import payloads as stored_payloads
-from gateway.store.transaction_rows import insert_collected_rows, store_joint_rows
 from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW, delivery, later
 
@@ -145,126 +139,3 @@ def test_a_capacity_that_was_set_since_the_lane_was_found_due_is_kept(engine: En
             claimed += len(claim_deliveries(conn, "KR-A", "me", NOW, later(60), limit=9, known=known))
             (known,) = lanes.list_due_lanes(conn, NOW)
     assert claimed == 2
-
-
-@contextmanager
-def own_statements(engine: Engine) -> Iterator[list[str]]:
-    """Give the statements that SQLite gets from the connection that writes.
-
-    What a trigger does is told as a repeat of the statement that fires it.
-    """
-    seen: list[str] = []
-    with write_transaction(engine) as conn:
-        driver: Any = conn.connection.dbapi_connection
-    driver.set_trace_callback(lambda statement: seen.append(statement))
-    yield seen
-    driver.set_trace_callback(None)
-
-
-def claim(conn: Connection) -> DeliveryLease:
-    deliveries.enqueue_delivery(conn, delivery(), NOW)
-    (lease,) = claim_deliveries(conn, "KR-A", "me", NOW, later(60))
-    return lease
-
-
-def work(engine: Engine) -> DeliveryLease:
-    """Begin and end an attempt in one transaction, with evidence, after one that has wanted to."""
-    with write_transaction(engine) as conn:
-        record(conn, 1)
-    with write_transaction(engine) as conn:
-        lease = claim(conn)
-        record(conn, 2)
-        assert delivery_leases.mark_delivered(conn, lease, later(1))
-    return lease
-
-
-def attempts(engine: Engine, lease: DeliveryLease) -> list[tuple[Any, ...]]:
-    with read_transaction(engine) as conn:
-        found = delivery_leases.list_attempts(conn, lease.id)
-    return [(one.attempt, one.started_at, one.finished_at, one.outcome) for one in found]
-
-
-def test_what_a_transaction_began_and_ended_is_stored(engine: Engine) -> None:
-    lease = work(engine)
-    assert attempts(engine, lease) == [(1, NOW, later(1), "delivered")]
-    with read_transaction(engine) as conn:
-        assert subjects(conn) == ["1", "2"]
-        steps = transitions.list_transitions(conn, DELIVERY, lease.id)
-        assert [one.to_state for one in steps if one.actor == "me"][-2:] == ["ACTIVE", "DELIVERED"]
-
-
-def test_sqlite_stores_the_rows_of_all_tables_by_one_statement(engine: Engine) -> None:
-    if engine.dialect.name != "sqlite":
-        return
-    work(engine)
-    with own_statements(engine) as seen, write_transaction(engine) as conn:
-        record(conn, 3)
-        record(conn, 4)
-    own = list(dict.fromkeys(seen))
-    assert [one.split()[0] for one in own] == ["BEGIN", "INSERT", "COMMIT"]
-    assert "joint_rows" in own[1]
-    with read_transaction(engine) as conn:
-        assert subjects(conn) == ["1", "2", "3", "4"]
-
-
-def test_the_transaction_itself_finds_its_attempts(engine: Engine) -> None:
-    work(engine)
-    with write_transaction(engine) as conn:
-        deliveries.enqueue_delivery(conn, delivery(dedupe_key="another"), NOW)
-        (lease,) = claim_deliveries(conn, "KR-A", "me", NOW, later(60))
-        assert [one.outcome for one in delivery_leases.list_attempts(conn, lease.id)] == [None]
-        delivery_leases.mark_delivered(conn, lease, later(1))
-        assert [one.outcome for one in delivery_leases.list_attempts(conn, lease.id)] == ["delivered"]
-
-
-def test_a_row_that_cannot_be_stored_leaves_none(engine: Engine) -> None:
-    lease = work(engine)
-
-    def repeat() -> None:
-        with write_transaction(engine) as conn:
-            record(conn, 5)
-            begun = {"delivery": lease.id, "attempt": 1, "started_at": NOW}
-            store_joint_rows(conn, delivery_leases._BEGUN, [begun, begun | {"delivery": 987654321}])
-
-    with pytest.raises(IntegrityError if engine.dialect.name == "postgresql" else sqlite3.IntegrityError):
-        repeat()
-    assert attempts(engine, lease) == [(1, NOW, later(1), "delivered")]
-    with read_transaction(engine) as conn:
-        assert subjects(conn) == ["1", "2"]
-
-
-def test_a_migration_finds_nothing_that_names_a_table(engine: Engine) -> None:
-    work(engine)
-    if engine.dialect.name == "sqlite":
-        with write_transaction(engine) as conn:
-            assert _list_temporary(conn)
-    migrate_schema(engine)
-    if engine.dialect.name == "sqlite":
-        with write_transaction(engine) as conn:
-            assert _list_temporary(conn) == []
-    with write_transaction(engine) as conn:
-        record(conn, 3)
-    with read_transaction(engine) as conn:
-        assert subjects(conn) == ["1", "2", "3"]
-
-
-def test_a_rolled_back_transaction_leaves_the_next_one_all_it_needs(engine: Engine) -> None:
-    work(engine)
-
-    def fail(number: int) -> None:
-        with write_transaction(engine) as conn:
-            record(conn, number)
-            insert_collected_rows(conn)
-            raise LookupError
-
-    for number in (3, 4):
-        with pytest.raises(LookupError):
-            fail(number)
-        with write_transaction(engine) as conn:
-            record(conn, 10 * number)
-    with read_transaction(engine) as conn:
-        assert subjects(conn) == ["1", "2", "30", "40"]
-
-
-def _list_temporary(conn: Connection) -> list[str]:
-    return list(conn.execute(text("SELECT name FROM temp.sqlite_master")).scalars())
