@@ -20,9 +20,11 @@ from .conclude import conclude_case as conclude_case
 from .customs import apply_customs_answer as apply_customs_answer
 from .customs import apply_customs_call as apply_customs_call
 from .customs import look_for_late_decision as look_for_late_decision
+from .customs import look_for_late_result as look_for_late_result
 from .customs import read_stored_notice as read_stored_notice
 from .customs import tell_customs_news as tell_customs_news
 from .customs import tell_late_decision as tell_late_decision
+from .customs import tell_late_result as tell_late_result
 from .database import build_engine as build_engine
 from .database import build_object_folder as build_object_folder
 from .database import get_node_name as get_node_name

@@ -36,6 +36,7 @@ from gateway.hub.completion import (
     list_outside_decisions,
     load_requirement_results,
 )
+from gateway.hub.customs import record_late_result
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease, enqueue_look, enqueue_task
 from gateway.hub.requirement_ledger import (
@@ -125,7 +126,8 @@ def _store_result(
     """Store what an agency says of a locked requirement (row id, number)."""
     requirement, number, notice = said
     new = _make_rows(requirement, agency, notice)
-    if not requirement_results.insert_results(conn, new, now):
+    stored = requirement_results.insert_results(conn, new, now)
+    if stored is None:
         return
     known = requirement_results.list_results(conn, [requirement])
     if all(one.issued_at <= notice.issued_at for one in known):
@@ -138,7 +140,7 @@ def _store_result(
     record_evidence(conn, "reply", "requirement", requirement, digest, told, now)
     for case in requirement_results.list_concerned_cases(conn, requirement, number):
         key = f"requirement:{requirement}:{new[0].notice_sha256[:16]}:{case}"
-        enqueue_task(conn, "join", ("case", case), key, now, changed=requirement)
+        enqueue_task(conn, "join", ("case", case), key, now, changed=requirement, said=stored)
 
 
 def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:
@@ -194,10 +196,13 @@ def note_joined_results(conn: Connection, case_id: int, wanted: Iterable[int], n
     events.record_events(conn, "requirement", [(int(row.id), "JOINED") for row in told], now)
 
 
-def join_requirements(hub: Hub, case_id: int, changed: int | None, finish: FinishLease) -> None:
+def join_requirements(
+    hub: Hub, case_id: int, changed: int | None, finish: FinishLease, said: int | None = None
+) -> None:
     """Write off what a case waits for and the ledger now knows, and let new results decide about it.
 
-    `changed` is the requirement of which an agency has said something new. A case that is held uses
+    `changed` is the requirement of which an agency has said something new, `said` the result with it: of a
+    cleared case customs is told (`gateway.hub.customs.late_results`). A case that is held uses
     nothing: it looks whether it lacks a document still (`gateway.hub.held_case_waking`).
     """
     units = hub.rules.bundle.units
@@ -213,6 +218,8 @@ def join_requirements(hub: Hub, case_id: int, changed: int | None, finish: Finis
                 _tell_changed(conn, case_id, changed, now)
             if list_outside_decisions(conn, case_id) or list_cancelled_above(conn, case_id):
                 move_case(conn, units, cases.lock_case(conn, case_id), "requirement", now, decided=False)
+            if said is not None:
+                record_late_result(conn, case_id, said, now)
         finish(conn)
         case_closing.close_case_when_done(conn, cases.lock_case(conn, case_id), now)
 

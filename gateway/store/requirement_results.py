@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
-from gateway.errors import DECISION_CONFLICT, GatewayError
+from gateway.errors import DECISION_CONFLICT, OUR_MISTAKE, GatewayError
 from gateway.store.requirement_tables import (
     awaited_requirements,
     requirement_results,
@@ -32,6 +32,7 @@ __all__ = [
     "insert_results",
     "list_awaited_uses",
     "list_concerned_cases",
+    "list_notice",
     "list_results",
     "list_waiting_cases",
 ]
@@ -49,6 +50,7 @@ _RESULTS: Final = (
     .where(requirement_results.c.requirement_id.in_(bindparam("wanted", expanding=True)))
     .order_by(requirement_results.c.id)
 )
+_INSERT_RESULTS: Final = insert(requirement_results).returning(requirement_results.c.id)
 _INSERT_AWAITED: Final = insert(awaited_requirements).returning(awaited_requirements.c.id)
 
 
@@ -84,10 +86,11 @@ class NewAwaitedUse:
     agency: str | None = None
 
 
-def insert_results(conn: Connection, new: Sequence[NewRequirementResult], at: datetime) -> bool:
-    """Store the decisions of one notice; return False for a repeat. The requirement must be locked.
+def insert_results(conn: Connection, new: Sequence[NewRequirementResult], at: datetime) -> int | None:
+    """Store the decisions of one notice; return the first row id, None for a repeat.
 
-    Raises GW702 when the agency used the notice number before for other content.
+    The requirement must be locked. Raises GW702 when the agency used the notice number before for
+    other content.
     """
     first = new[0]
     same = requirement_results.c
@@ -96,7 +99,7 @@ def insert_results(conn: Connection, new: Sequence[NewRequirementResult], at: da
     ).scalars()
     digests = set(known)
     if digests == {first.notice_sha256}:
-        return False
+        return None
     if digests or _is_notice_of_application(conn, first):
         raise GatewayError(
             DECISION_CONFLICT,
@@ -104,8 +107,7 @@ def insert_results(conn: Connection, new: Sequence[NewRequirementResult], at: da
             "NoticeNumber",
         )
     rows = [collect_values(one) | {"conditions": list(one.conditions), "received_at": at} for one in new]
-    conn.execute(insert(requirement_results), rows)
-    return True
+    return int(min(conn.execute(_INSERT_RESULTS, rows).scalars()))
 
 
 def _is_notice_of_application(conn: Connection, new: NewRequirementResult) -> bool:
@@ -121,6 +123,21 @@ def list_results(conn: Connection, wanted: Collection[int]) -> Sequence[Row[Any]
         for start in range(0, len(ids), _CHUNK)
         for row in conn.execute(_RESULTS, {"wanted": ids[start : start + _CHUNK]})
     ]
+
+
+def list_notice(conn: Connection, result: int) -> Sequence[Row[Any]]:
+    """Return the decisions of the notice that a result (row id) is part of, with number and agency.
+
+    Raises GW901 where there is none.
+    """
+    one = conn.execute(
+        select(requirement_results.c.requirement_id, requirement_results.c.notice_no).where(
+            requirement_results.c.id == result
+        )
+    ).first()
+    if one is None:
+        raise GatewayError(OUR_MISTAKE, f"result {result} is gone")
+    return [row for row in list_results(conn, [one.requirement_id]) if row.notice_no == one.notice_no]
 
 
 def insert_awaited_uses(conn: Connection, new: Sequence[NewAwaitedUse], at: datetime) -> tuple[int, ...]:

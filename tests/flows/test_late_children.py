@@ -26,6 +26,15 @@ SPOKEN = SignedReply(b"<signed call/>", "ab" * 32)
 ALL_OF_ONE = (1, "420.5", "100")
 
 
+def list_late_reports(story: Story, case: str, *words: str) -> list[list[tuple[str | None, ...]]]:
+    """Return these words of each requirement of each report with code 98 about a case."""
+    return [
+        [tuple(one.findtext(f"{{*}}{word}") for word in words) for one in call.body.findall("{*}Requirement")]
+        for call in story.soap.calls
+        if call.text("PendingCode") == "98" and call.text("CaseNumber") == case
+    ]
+
+
 class Family:
     """A decided parent and its children, by name."""
 
@@ -67,16 +76,9 @@ class Family:
         for _ in range(3):
             self.story.tick(seconds=5)
 
-    def late(self, name: str) -> list[list[tuple[str | None, str | None]]]:
+    def late(self, name: str) -> list[list[tuple[str | None, ...]]]:
         """Return item and decision of each requirement of each report with code 98 about a case."""
-        return [
-            [
-                (one.findtext("{*}item"), one.findtext("{*}decision"))
-                for one in call.body.findall("{*}Requirement")
-            ]
-            for call in self.story.soap.calls
-            if call.text("PendingCode") == "98" and call.text("CaseNumber") == self.numbers[name]
-        ]
+        return list_late_reports(self.story, self.numbers[name], "item", "decision")
 
     def find(self, name: str) -> Any:
         with read_transaction(self.story.house.engine) as conn:

@@ -28,6 +28,7 @@ from gateway.hub import (
     join_fragments,
     join_requirements,
     look_for_late_decision,
+    look_for_late_result,
     notify_applicant,
     notify_of_fee,
     probe_signing_key,
@@ -38,6 +39,7 @@ from gateway.hub import (
     tell_customs_news,
     tell_hold,
     tell_late_decision,
+    tell_late_result,
     wake_held_case,
 )
 from gateway.store import DeliveryLease, StateEvent, messages
@@ -71,7 +73,8 @@ def _run_hold_notice(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> Non
 
 
 def _run_join(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    join_requirements(hub, int(lease.subject_id), lease.parameters.get("changed"), finish)
+    told = lease.parameters
+    join_requirements(hub, int(lease.subject_id), told.get("changed"), finish, told.get("said"))
 
 
 def _run_key_probe(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
@@ -83,10 +86,17 @@ def _run_late_decision(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> N
     tell_late_decision(hub, int(lease.subject_id), lease.case_id, finish)
 
 
-def _run_inherited_decision(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    if lease.case_id is None:
-        raise GatewayError(OUR_MISTAKE, f"the child of notice {lease.subject_id} is not named")
-    look_for_late_decision(hub, int(lease.subject_id), lease.case_id, finish)
+def _run_of_case(task: Callable[[Hub, int, int, FinishLease], None]) -> _Task:
+    """Return the task that is given the row ids of its subject and of its case."""
+
+    def run(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+        if lease.case_id is None:
+            raise GatewayError(
+                OUR_MISTAKE, f"the case of {lease.subject_type} {lease.subject_id} is not named"
+            )
+        task(hub, int(lease.subject_id), lease.case_id, finish)
+
+    return run
 
 
 def _run_late_receipt(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
@@ -120,7 +130,9 @@ _TASKS: Final[dict[str, _Task]] = {
     "join": _run_join,
     "customs_notice": _run_by_id(tell_customs_news),
     "late_decision": _run_late_decision,
-    "late_inherited": _run_inherited_decision,
+    "late_inherited": _run_of_case(look_for_late_decision),
+    "late_result": _run_of_case(tell_late_result),
+    "late_result_inherited": _run_of_case(look_for_late_result),
     "ask_cancel": _run_by_id(ask_after_withdrawal),
     "key": _run_key_probe,
     "receipt": _run_late_receipt,

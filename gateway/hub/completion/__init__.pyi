@@ -5,11 +5,14 @@ from . import signals as signals
 from .case_closing import closing_transaction as closing_transaction
 from .outside_decisions import list_all_decisions as list_all_decisions
 from .outside_decisions import list_cancelled_above as list_cancelled_above
+from .outside_decisions import list_cases_above as list_cases_above
+from .outside_decisions import list_counting_uses as list_counting_uses
 from .outside_decisions import list_outside_decisions as list_outside_decisions
 from .outside_decisions import list_outside_requests as list_outside_requests
 from .outside_decisions import list_requests_above as list_requests_above
 from .outside_decisions import list_told_decisions as list_told_decisions
 from .outside_decisions import load_requirement_results as load_requirement_results
+from .outside_decisions import make_result_name as make_result_name
 from .outside_decisions import select_inherited_subjects as select_inherited_subjects
 from .stored_decisions import compute_conclusion_id as compute_conclusion_id
 from .stored_decisions import is_cancellation_open as is_cancellation_open

@@ -41,11 +41,14 @@ from gateway.store import (
 __all__ = [
     "list_all_decisions",
     "list_cancelled_above",
+    "list_cases_above",
+    "list_counting_uses",
     "list_outside_decisions",
     "list_outside_requests",
     "list_requests_above",
     "list_told_decisions",
     "load_requirement_results",
+    "make_result_name",
     "select_inherited_subjects",
 ]
 
@@ -86,9 +89,8 @@ def list_outside_decisions(conn: Connection, case_id: int) -> tuple[RankedDecisi
     if not item_releases.may_have_outside_decisions(conn, case_id):
         return ()
     uses: dict[int, dict[int, list[Row[Any]]]] = defaultdict(lambda: defaultdict(list))
-    for use in requirement_quantities.list_uses_of_case(conn, case_id):
-        if use.returned_at is None or use.return_reason == "rejected":
-            uses[use.requirement_id][use.item].append(use)
+    for use in list_counting_uses(conn, case_id):
+        uses[use.requirement_id][use.item].append(use)
     found = select_law_results(load_requirement_results(conn, uses)) if uses else ()
     said = [
         decision
@@ -100,6 +102,12 @@ def list_outside_decisions(conn: Connection, case_id: int) -> tuple[RankedDecisi
     own = {one.subject for one in said}
     above = (one for one in _list_inherited_decisions(conn, case_id) if one.subject not in own)
     return (*said, *above)
+
+
+def list_counting_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+    """Return the uses of a case by which results count for it: what a rejected item gave back does, too."""
+    uses = requirement_quantities.list_uses_of_case(conn, case_id)
+    return [use for use in uses if use.returned_at is None or use.return_reason == "rejected"]
 
 
 def list_all_decisions(
@@ -172,9 +180,15 @@ def list_cancelled_above(conn: Connection, case_id: int) -> tuple[tuple[Row[Any]
 
 def list_requests_above(conn: Connection, case_id: int) -> Iterator[Row[Any]]:
     """Yield the applications of the parent of a case, and of those above it."""
-    for parent in sorted({row.parent_id for row in item_releases.list_releases_into(conn, case_id)}):
+    for parent in list_cases_above(conn, case_id):
         yield from agency_requests.list_by_case(conn, parent)
-        yield from list_requests_above(conn, parent)
+
+
+def list_cases_above(conn: Connection, case_id: int) -> Iterator[int]:
+    """Yield the parent (row id) of a case, and those above it."""
+    for parent in sorted({row.parent_id for row in item_releases.list_releases_into(conn, case_id)}):
+        yield parent
+        yield from list_cases_above(conn, parent)
 
 
 def _list_own_subjects(conn: Connection, case_id: int) -> set[tuple[int, str]]:
@@ -200,7 +214,7 @@ def _make_item_decisions(result: RequirementResult, uses: Sequence[Row[Any]]) ->
         used = add_used_quantity(used, use.unit, Decimal(use.quantity))
     amounts = (GrantedQuantity(Decimal(one.quantity), one.unit) for one in uses if one.returned_at is None)
     written = WrittenQuantity(tuple(amounts), result.decision.unit)
-    name = f"{_PREFIX}{result.subject}:{result.agency}"
+    name = make_result_name(result.subject, result.agency)
     for place, (unit, quantity) in enumerate(sorted(used.items())):
         decision = replace(result.decision, item=uses[0].item, quantity=Decimal(quantity), unit=unit)
         # A further unit is a subject of its own: else it would take the place of the first.
@@ -252,6 +266,11 @@ def _sum_amounts(written: WrittenQuantity, units: UnitTable) -> dict[str, str]:
                 quantity, unit = Decimal(exact), written.unit
         sums = add_used_quantity(sums, unit, quantity)
     return sums
+
+
+def make_result_name(requirement: int, agency: str) -> str:
+    """Return what stands for the number of an application where a requirement (row id) has results."""
+    return f"{_PREFIX}{requirement}:{agency}"
 
 
 def list_outside_requests(standing: Iterable[RankedDecision]) -> dict[str, DecidedRequest]:

@@ -5,4 +5,7 @@ from .customs_reports import apply_customs_answer as apply_customs_answer
 from .customs_reports import apply_customs_call as apply_customs_call
 from .late_decisions import record_late_decision as record_late_decision
 from .late_reports import look_for_late_decision as look_for_late_decision
+from .late_reports import look_for_late_result as look_for_late_result
 from .late_reports import tell_late_decision as tell_late_decision
+from .late_reports import tell_late_result as tell_late_result
+from .late_results import record_late_result as record_late_result

@@ -3,11 +3,13 @@
 A decision, a correction or a cancellation that comes when customs has cleared the goods changes nothing
 about clearance. It is recorded as every notice is, the case goes on as it would, and it is an event of
 its own. Customs is told (`gateway.hub.customs.late_reports`). What is decided about an item of a case
-is late for each child declaration with the item, too, that customs has cleared.
+is late for each child declaration with the item, too, that customs has cleared. What an agency says under
+a number of its own is in `gateway.hub.customs.late_results`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,14 +29,17 @@ from gateway.store import (
 )
 
 __all__ = [
+    "is_cleared",
     "list_late_subjects",
     "queue_children",
     "record_decisions_since",
     "record_inherited_decision",
     "record_late_decision",
+    "record_late_news",
 ]
 
 _CLEARED: Final = "CLEARED"
+_INHERITED: Final = "late_inherited"
 
 
 def record_late_decision(
@@ -47,21 +52,27 @@ def record_late_decision(
     if request.clearance == _CLEARED:
         _record_notice(conn, case.id, request, (notice, number), now)
     if request.released:
-        queue_children(conn, case.id, notice, now)
+        queue_children(conn, case.id, ("notice", notice), now)
 
 
-def queue_children(conn: Connection, case: int, notice: int, now: datetime) -> None:
-    """Let each child of a case look whether a notice (row id) is late for it."""
+def queue_children(
+    conn: Connection, case: int, said: tuple[str, int], now: datetime, task: str = _INHERITED
+) -> None:
+    """Let each child of a case look whether a notice (its type and row id) is late for it."""
     for child in item_releases.list_children(conn, case):
-        key = f"late_inherited:{notice}:{child}"
-        enqueue_task(conn, "late_inherited", ("notice", notice), key, now, case_id=child)
+        enqueue_task(conn, task, said, f"{task}:{said[1]}:{child}", now, case_id=child)
+
+
+def is_cleared(conn: Connection, case: int) -> bool:
+    """Return whether customs has cleared a case (row id)."""
+    return customs_notices.find_state(conn, case) == _CLEARED
 
 
 def record_inherited_decision(
     conn: Connection, case: int, request: Row[Any], notice: Row[Any], now: datetime
 ) -> None:
     """Record for a locked child that a notice on a request above it decides what it has; else do nothing."""
-    if customs_notices.find_state(conn, case) == _CLEARED and list_late_subjects(conn, case, request, notice):
+    if is_cleared(conn, case) and list_late_subjects(conn, case, request, notice):
         _record_notice(conn, case, request, (notice.id, notice.number), now)
 
 
@@ -101,8 +112,23 @@ def _record_notice(
 ) -> None:
     stored, number = notice
     key = f"late_decision:{stored}" if case == request.case_id else f"late_decision:{stored}:{case}"
-    if not enqueue_task(conn, "late_decision", ("notice", stored), key, now, case_id=case):
+    data = {"agency": request.agency, "application": request.number, "number": number}
+    record_late_news(conn, case, ("late_decision", ("notice", stored), key), data, now)
+
+
+def record_late_news(
+    conn: Connection,
+    case: int,
+    task: tuple[str, tuple[str, int], str],
+    data: Mapping[str, str],
+    now: datetime,
+) -> None:
+    """Record once for a locked case (row id) what is late.
+
+    `task` is that which tells customs: its name, subject and key.
+    """
+    name, said, key = task
+    if not enqueue_task(conn, name, said, key, now, case_id=case):
         return
     customs_notices.record_case_event(conn, case, "LATE_DECISION", now)
-    data = {"agency": request.agency, "application": request.number, "number": number}
-    record_evidence(conn, "late_decision", "case", case, None, data, now)
+    record_evidence(conn, "late_decision", "case", case, None, dict(data), now)

@@ -2,11 +2,14 @@
 
 ReportRequirements, with the code that the data give for it, names each decision of the notice that is in
 force. For an application that its agency cancelled it names each item, without a decision. Of a child
-declaration it names the items that the child has.
+declaration it names the items that the child has. Of a result without an application it names what counts
+now for each item that uses the number.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -15,12 +18,18 @@ from gateway.cases import find_late_code
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.hub.completion import case_closing
 from gateway.hub.customs.late_decisions import list_late_subjects, queue_children, record_inherited_decision
+from gateway.hub.customs.late_results import list_told_results, record_late_result
 from gateway.hub.forward import ComposedCall, compose_late_report, enqueue_late_report
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CUSTOMS, FinishLease
 from gateway.store import agency_requests, cases, decisions, notices, read_transaction, write_transaction
 
-__all__ = ["look_for_late_decision", "tell_late_decision"]
+__all__ = [
+    "look_for_late_decision",
+    "look_for_late_result",
+    "tell_late_decision",
+    "tell_late_result",
+]
 
 
 def look_for_late_decision(hub: Hub, notice_id: int, case_id: int, finish: FinishLease) -> None:
@@ -28,30 +37,69 @@ def look_for_late_decision(hub: Hub, notice_id: int, case_id: int, finish: Finis
 
     The children of the child look after it.
     """
+
+    def record(conn: Connection, now: datetime) -> None:
+        notice, request = _find_notice(conn, notice_id)
+        record_inherited_decision(conn, case_id, request, notice, now)
+        queue_children(conn, case_id, ("notice", notice_id), now)
+
+    _look(hub, case_id, record, finish)
+
+
+def look_for_late_result(hub: Hub, said: int, case_id: int, finish: FinishLease) -> None:
+    """Record that a result without an application (row id) is late for a child that is cleared, if it is.
+
+    The children of the child look after it.
+    """
+    _look(hub, case_id, lambda conn, now: record_late_result(conn, case_id, said, now), finish)
+
+
+def _look(
+    hub: Hub, case_id: int, record: Callable[[Connection, datetime], None], finish: FinishLease
+) -> None:
     with write_transaction(hub.engine, "customs.inherited") as conn:
         locked = cases.lock_case(conn, case_id)
         now = hub.clock()
-        notice, request = _find_notice(conn, notice_id)
-        record_inherited_decision(conn, case_id, request, notice, now)
-        queue_children(conn, case_id, notice_id, now)
+        record(conn, now)
         finish(conn)
         case_closing.close_case_when_done(conn, locked, now)
 
 
 def tell_late_decision(hub: Hub, notice_id: int, case_id: int | None, finish: FinishLease) -> None:
     """Queue what customs is told about a case (row id) of a notice that came after its clearance."""
-    now = hub.clock()
     with read_transaction(hub.engine) as conn:
         notice, request = _find_notice(conn, notice_id)
-        case = cases.find_by_id(conn, case_id or request.case_id)
-        if case is None:
-            raise GatewayError(OUR_MISTAKE, f"the case of notice {notice_id} is gone")
+        case = _find_case(conn, case_id or request.case_id)
         told = _list_told(conn, case.id, request, notice)
+    _queue_report(hub, case, (_name_report(case.id, request, notice_id), told), finish)
+
+
+def tell_late_result(hub: Hub, said: int, case_id: int, finish: FinishLease) -> None:
+    """Queue what customs is told about a case (row id) of a result without an application (row id)."""
+    with read_transaction(hub.engine) as conn:
+        case = _find_case(conn, case_id)
+        told = list_told_results(conn, case_id, said, hub.rules.bundle.units)
+    _queue_report(hub, case, (f"customs:late:result:{said}:{case_id}", told), finish)
+
+
+def _find_case(conn: Connection, case_id: int) -> Row[Any]:
+    case = cases.find_by_id(conn, case_id)
+    if case is None:
+        raise GatewayError(OUR_MISTAKE, f"case {case_id} of a late decision is gone")
+    return case
+
+
+def _queue_report(
+    hub: Hub, case: Row[Any], report: tuple[str, list[dict[str, Any]]], finish: FinishLease
+) -> None:
+    """Queue a report (its key, and what is told), unless it says nothing."""
+    key, told = report
+    now = hub.clock()
     call = _compose_report(hub, case, told)
     with write_transaction(hub.engine, "customs.late") as conn:
         locked = cases.lock_case(conn, case.id)
         if call is not None:
-            enqueue_late_report(conn, call, case.id, _name_report(case.id, request, notice_id), now)
+            enqueue_late_report(conn, call, case.id, key, now)
         finish(conn)
         case_closing.close_case_when_done(conn, locked, now)
 
