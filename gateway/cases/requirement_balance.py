@@ -55,7 +55,8 @@ _DECIMALS: Final = 6
 class RequirementUse:
     """What one line of a declaration uses of a requirement; `pointer` is the place of the quantity.
 
-    `agency` is the one that issued it, where the line names it.
+    `agency` is the one that issued it, where the line names it. With `in_time` the last day is not asked:
+    the declaration used as much of it before.
     """
 
     item: int
@@ -64,6 +65,7 @@ class RequirementUse:
     unit: str
     pointer: str = ""
     agency: str = ""
+    in_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,7 @@ def _choose_requirement(
     if chosen.revoked:
         detail = f"requirement {use.number} of {chosen.agency} is revoked"
         return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
-    if chosen.valid_until is not None and on > chosen.valid_until:
+    if chosen.valid_until is not None and on > chosen.valid_until and not use.in_time:
         detail = f"requirement {use.number} of {chosen.agency} was valid until {chosen.valid_until}"
         return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     return chosen

@@ -37,6 +37,7 @@ from gateway.hub.requirement_ledger import (
     claim_requirements,
     give_back_requirements,
     keep_rejected_uses,
+    list_former_uses,
     lock_case_requirements,
     write_off_requirements,
 )
@@ -133,13 +134,14 @@ def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, 
     """
     # The locks of every transaction: the case with the one whose items leave by it, then the requirements.
     lock_case_requirements(conn, case.id, {use.number for use in intake.requirements.uses})
+    former = list_former_uses(conn, case.id)
     give_back_requirements(conn, case.id, "amended", now)
     rejected = list_rejected_case_items(conn, cases.lock_case(conn, case.id))
     told = take_items_again(conn, intake.release, case, intake.units, now)
     uses = intake.requirements
     if intake.release is not None:
         uses = drop_released_uses(conn, intake.release, uses)
-    used = claim_requirements(conn, uses, intake.units, now, without=rejected)
+    used = claim_requirements(conn, uses, intake.units, now, without=rejected, former=former)
     told += tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
     if told:
         who = intake.declarant, intake.signing
@@ -148,4 +150,4 @@ def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, 
     requirement_results.end_awaited_uses(conn, case.id, "amended", now)
     note_joined_results(conn, case.id, (one.key for _, one in used.taken), now)
     await_unknown_requirements(conn, case.id, used, now)
-    keep_rejected_uses(conn, case.id, (intake.requirements, rejected), intake.units, now)
+    keep_rejected_uses(conn, case.id, (intake.requirements, rejected), intake.units, now, former)

@@ -13,25 +13,31 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import APPROVING, ClaimedRequirements, judge_requirement_claim, select_law_results
+from gateway.cases import APPROVING, ClaimedRequirements, select_law_results
 from gateway.harmonize import MappingBundle
 from gateway.hub.completion import load_requirement_results
 from gateway.hub.hub import Hub
-from gateway.hub.requirement_ledger import load_requirement_balances
-from gateway.store import read_transaction, requirement_quantities
+from gateway.hub.requirement_ledger import inspect_requirements
+from gateway.store import cases, read_transaction, requirement_quantities
 
 __all__ = ["list_covered_laws"]
 
 
-def list_covered_laws(hub: Hub, claim: ClaimedRequirements, day: date) -> frozenset[tuple[int, str]]:
-    """Return for which items and laws a declaration names a certificate of which enough is left."""
+def list_covered_laws(
+    hub: Hub, claim: ClaimedRequirements, day: date, amended: str = ""
+) -> frozenset[tuple[int, str]]:
+    """Return for which items and laws a declaration names a certificate of which enough is left.
+
+    What the case with the number `amended` uses stays, and is enough for as much.
+    """
     if not claim.uses:
         return frozenset()
     bundle = hub.rules.bundle
     with read_transaction(hub.engine) as conn:
         rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
-        balances = load_requirement_balances(conn, rows, bundle.units)
-        taken = judge_requirement_claim(claim, balances, day, bundle.units).taken
+        case = cases.find_by_number(conn, amended) if amended else None
+        before = None if case is None else int(case.id)
+        taken = inspect_requirements(conn, claim, bundle.units, day, before).taken
         laws = _list_laws(conn, [row for row in rows if row.id in {one.key for _, one in taken}], bundle)
     return frozenset((use.item, law) for use, balance in taken for law in laws[balance.key])
 

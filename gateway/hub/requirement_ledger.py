@@ -20,13 +20,17 @@ from sqlalchemy import Connection, Row
 from gateway.cases import (
     APPROVING,
     ClaimedRequirements,
+    FormerUse,
     GrantedQuantity,
     JudgedClaim,
     RequirementBalance,
     RequirementResult,
     RequirementUse,
     add_used_quantity,
+    free_former_uses,
+    judge_amended_claim,
     judge_requirement_claim,
+    list_former_lines,
     select_current_results,
     select_granted_quantities,
 )
@@ -50,6 +54,7 @@ __all__ = [
     "inspect_requirements",
     "join_waiting_cases",
     "keep_rejected_uses",
+    "list_former_uses",
     "load_requirement_balances",
     "lock_case_requirements",
     "make_awaited_use",
@@ -138,25 +143,37 @@ def claim_requirements(
     at: datetime,
     *,
     without: Collection[int] = (),
+    former: Sequence[FormerUse] = (),
 ) -> JudgedClaim:
     """Lock the requirements that a declaration uses, and judge whether enough is left of each.
 
-    Items in `without` use nothing.
+    Items in `without` use nothing. `former` is what an amended declaration used, and has given back.
     """
     if not claim.uses:
         return JudgedClaim((), (), ())
     rows = requirement_quantities.lock_requirements_by_number(conn, {use.number for use in claim.uses})
     balances = load_requirement_balances(conn, rows, units)
     counted = replace(claim, uses=tuple(use for use in claim.uses if use.item not in without))
-    return judge_requirement_claim(counted, balances, claim.day or at.date(), units)
+    return judge_amended_claim(counted, former, balances, claim.day or at.date(), units)
+
+
+def list_former_uses(conn: Connection, case_id: int) -> tuple[FormerUse, ...]:
+    """Return what the declaration of a case uses, also what an item gave back because it was rejected."""
+    return tuple(
+        FormerUse(row.item, row.requirement_id, Decimal(row.quantity), row.unit, row.returned_at is None)
+        for row in requirement_quantities.list_uses_of_case(conn, case_id)
+        if row.returned_at is None or row.return_reason == _REJECTED
+    )
 
 
 def inspect_requirements(
-    conn: Connection, claim: ClaimedRequirements, units: UnitTable, on: date
+    conn: Connection, claim: ClaimedRequirements, units: UnitTable, on: date, amended: int | None = None
 ) -> JudgedClaim:
-    """Judge what a declaration would use on a day; nothing is locked or changed."""
+    """Judge what a declaration would use on a day, or the amended one of a case; nothing is changed."""
     rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
-    return judge_requirement_claim(claim, load_requirement_balances(conn, rows, units), on, units)
+    former = () if amended is None else list_former_uses(conn, amended)
+    balances = free_former_uses(load_requirement_balances(conn, rows, units), former)
+    return judge_amended_claim(claim, former, balances, on, units)
 
 
 def write_off_requirements(
@@ -188,18 +205,24 @@ def keep_rejected_uses(
     claimed: tuple[ClaimedRequirements, Collection[int]],
     units: UnitTable,
     at: datetime,
+    former: Sequence[FormerUse] = (),
 ) -> None:
     """Store what rejected items would use, as given back: `apply_decided_items` takes it if they become good.
 
-    Whether enough is left is judged then. A use that its requirement never allows is not stored.
+    Whether enough is left is judged then. A use that its requirement never allows is not stored, unless
+    it was there before the amendment (`former`).
     """
     claim, rejected = claimed
     uses = tuple(use for use in claim.uses if use.item in rejected)
     rows = requirement_quantities.find_requirements(conn, {use.number for use in uses})
     full = [replace(one, used={}) for one in load_requirement_balances(conn, rows, units)]
+    mine = replace(claim, uses=uses)
+    kept = dict(list_former_lines(mine, former, full, units))
     new = []
-    for use in uses:
+    for place, use in enumerate(uses):
         judged = judge_requirement_claim(replace(claim, uses=(use,)), full, claim.day or at.date(), units)
+        if place in kept:
+            judged = JudgedClaim(((use, kept[place]),), (), ())
         new += [
             NewRequirementUse(one.key, case_id, use.item, use.pointer, f"{use.quantity:f}", use.unit,
                               returned_at=at, return_reason=_REJECTED)

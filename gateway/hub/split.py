@@ -119,7 +119,8 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         claim = read_requirement_claim(submission.declaration, rules.bundle.organisations)
         used = replace(claim, day=day)
         release = prepare_release(hub, submission, declarant, rules.parent_codes)
-        covered = list_covered_laws(hub, used, day) | list_released_laws(hub, release)
+        amended = numbers.case if submission.function == "13" else ""
+        covered = list_covered_laws(hub, used, day, amended) | list_released_laws(hub, release)
         made = _make_requests(hub, arrived, submission, (numbers, further, covered, rules), root)
     except GatewayError as error:
         if is_transient_error(error):

@@ -24,7 +24,14 @@ from gateway.hub.admit import admit_submission
 from gateway.hub.completion import operator_actions
 from gateway.hub.reply import apply_call_back
 from gateway.hub.requirement_ledger import give_back_requirements
-from gateway.store import RegisteredRequirement, cases, make_engine, messages, requirement_quantities
+from gateway.store import (
+    RegisteredRequirement,
+    agency_requests,
+    cases,
+    make_engine,
+    messages,
+    requirement_quantities,
+)
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire import serialize_element
 from gateway.wire.namespaces import WCO_DEC
@@ -336,6 +343,78 @@ def test_an_amendment_does_not_claim_for_rejected_items(story: Story) -> None:
     apply_call_back(story.hub, "KPTA", AgencyCallback(again, call.text("ApplicationNumber")))
     assert used_of(story, "C-1") == {"KGM": "35"}
     assert [one["problem"] for one in evidence(story, case, "not_left")] == ["GW411"]
+
+
+def amend(story: Story, reference: str, *lines: tuple[int, str, str, str], change: Any = None) -> list[str]:
+    """Amend a declaration without applications; return the ids of the problems."""
+    changes = [using(reference, *lines), amendment(), *([change] if change else [])]
+    story.submit(story.submission(all_of(*changes)), action="Amend", attach=False)
+    story.tick(seconds=1)
+    return sorted(problem for problem, _, _ in told(story))
+
+
+def test_what_was_written_off_in_time_stays_in_an_amended_declaration(story: Story) -> None:
+    """What is unchanged or less is not judged by the last day; what is more, or elsewhere, is."""
+    register(story, "C-1", "100", "KGM", valid_until=story.clock().date())
+    declare(story, "D1", (1, "C-1", "40", "KGM"))
+    story.clock.forward(seconds=2 * 86400)
+    assert amend(story, "D1", (1, "C-1", "0.04", "TNE")) == []
+    assert used_of(story, "C-1") == {"TNE": "0.04"}
+    assert amend(story, "D1", (1, "C-1", "0.0401", "TNE")) == ["GW412"]
+    assert amend(story, "D1", (1, "C-1", "40", "KGM"), (1, "C-1", "1", "GRM")) == ["GW412", "GW412"]
+    assert amend(story, "D1", (1, "C-1", "40", "KGM"), (2, "C-1", "1", "KGM")) == ["GW412"]
+    assert used_of(story, "C-1") == {"TNE": "0.04"}
+    assert amend(story, "D1", (1, "C-1", "10", "KGM"), (1, "C-1", "5", "KGM")) == []
+    assert used_of(story, "C-1") == {"KGM": "15"}
+    # What was given up is gone.
+    assert amend(story, "D1", (1, "C-1", "16", "KGM")) == ["GW412"]
+    other = text(".//Importer/ID", "5550000000")
+    assert amend(story, "D1", (1, "C-1", "15", "KGM"), change=other) == []
+
+
+@pytest.mark.parametrize("after", ["less", "amended", "refused"])
+def test_an_amendment_keeps_what_its_agency_would_not_grant_again(story: Story, after: str) -> None:
+    story.submit()
+    story.tick()
+    decide(story, "50", DecisionCode.APPROVED, "N1")
+    declare(story, "D1", (1, "K-77", "30", "KGM"), (2, "K-77", "10", "KGM"))
+    story.clock.forward(seconds=5)
+    if after == "amended":
+        story.submit(story.submission(amendment(NAME)), action="Amend")
+        story.tick(seconds=1)
+    else:
+        code = DecisionCode.APPROVED if after == "less" else DecisionCode.REJECTED
+        with read_transaction(story.house.engine) as conn:
+            first = min(cases.list_cases(conn, limit=9), key=lambda row: row.id)
+            number = next(row.number for row in agency_requests.list_by_case(conn, first.id)
+                          if row.agency == "KFDA")  # fmt: skip
+        said = Decision(ITEMS["KFDA"], LAWS["KFDA"], code, "K-77", None, Decimal(20), "KGM")
+        status = "R01" if after == "less" else "R04"
+        notice = Notice("N2", story.clock(), status, (said,))
+        apply_call_back(story.hub, "KFDA", AgencyCallback(notice, number))
+    problem = "GW411" if after == "less" else "GW412"
+    assert amend(story, "D1", (1, "K-77", "30", "KGM"), (2, "K-77", "11", "KGM")) == [problem]
+    assert amend(story, "D1", (1, "K-77", "30", "KGM"), (2, "K-77", "10", "KGM")) == []
+    assert used_of(story, "K-77") == {"KGM": "40"}
+    other = text(".//Importer/ID", "5550000000")
+    assert amend(story, "D1", (1, "K-77", "30", "KGM"), change=other) == ["GW412"]
+    assert amend(story, "D1", (1, "K-77", "30", "KGM")) == []
+    assert used_of(story, "K-77") == {"KGM": "30"}
+
+
+def test_a_rejected_item_keeps_its_use_over_an_amendment_after_the_last_day(story: Story) -> None:
+    """The rejected item is amended with the others: when it is approved, it has what it used in time."""
+    register(story, "C-1", "30", "KGM", valid_until=story.clock().date())
+    story.submit(story.submission(with_applications))
+    story.tick()
+    story.decide_all("KPTA")
+    story.decide("KPTA", DecisionCode.REJECTED)
+    story.clock.forward(seconds=2 * 86400)
+    story.submit(story.submission(amendment(with_applications)), action="Amend")
+    story.tick(seconds=1)
+    assert (story.outcome()[0], used_of(story, "C-1")) == ("PARTIAL", {"KGM": "20"})
+    story.decide("KPTA", DecisionCode.APPROVED, number="N4")
+    assert used_of(story, "C-1") == {"KGM": "30"}
 
 
 def test_what_an_operator_ends_takes_again_in_other_units(story: Story) -> None:
