@@ -70,6 +70,9 @@ def test_a_shorter_code_is_possible_with_a_warning(capsys: Output) -> None:
     told = ask(capsys, "--hs", "3002.90", "--date", "2026-11-22")
     assert {one["certainty"] for one in told["needs"]} == {"possible"}
     assert "6 digits, not ten" in told["warnings"][-1]["message"]
+    nothing = ask(capsys, "--hs", "98", "--date", "2026-11-22")
+    assert nothing["needs"] == []
+    assert "possible" not in " ".join(one["message"] for one in nothing["warnings"])
     foreign = ask(capsys, "--hs", "3002904000", "--country", "gb", "--date", "2026-11-22")
     assert {one["certainty"] for one in foreign["needs"]} == {"possible"}
 

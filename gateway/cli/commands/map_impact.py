@@ -76,7 +76,8 @@ def _read_since(arguments: Arguments, until: datetime) -> datetime:
         raise GatewayError(MISUSE, "give --since or --all, not both", "--since")
     since: datetime = _BEGINNING if arguments.every else arguments.since or until - _MONTH
     if since >= until:
-        raise GatewayError(MISUSE, "the period is empty: it begins when it has ended", "--since")
+        words = f"{format_value(since)} is not past: the period, which ends now, is empty"
+        raise GatewayError(MISUSE, words, "--since")
     return since
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -132,9 +132,12 @@ def _list_code_warnings(asked: AskedRules, hs: str) -> Iterator[dict[str, Any]]:
                 return
 
 
-def _list_query_warnings(asked: AskedRules, query: GoodsQuery, needs: Iterable[DocumentNeed]) -> list[str]:
+def _list_query_warnings(asked: AskedRules, query: GoodsQuery, needs: Sequence[DocumentNeed]) -> list[str]:
     tables = asked.index.list_tables(query.day)
     warnings = _list_table_warnings(asked, query.day)
+    if not needs:
+        # Where no row of a table can apply, nothing is possible either.
+        return warnings
     foreign = [one.country for one in tables if query.country not in (None, one.country)]
     if foreign:
         digits = f"of a code of {query.country} six digits count: the needs are possible, not certain"

@@ -150,7 +150,8 @@ def _list_impact_remarks(report: ImpactReport, since: datetime, until: datetime)
     if report.asked:
         return []
     if since >= until:
-        return ["The period is empty: it begins when it has ended. No case was asked."]
+        said = f"it begins at {format_value(since)}, not before its end at {format_value(until)}"
+        return [f"The period is empty: {said}. No case was asked."]
     period = f"from {format_value(since)} to {format_value(until)}"
     if report.unreadable:
         return [f"Of the cases opened {period} none could be asked: the table may change any of them."]
