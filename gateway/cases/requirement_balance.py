@@ -95,7 +95,8 @@ class RequirementBalance:
 
     Without `holder` every declaration may use it. `key` is its row in the store. An `unlimited` one was
     approved without a quantity: nothing runs out. A `suspended` one was approved after its declaration had
-    been withdrawn, and its agency has not said whether it cancels it.
+    been withdrawn, and its agency has not said whether it cancels it. One that is `reopened` was approved
+    for an application that was amended since: it is good again when its agency approves it again.
     """
 
     agency: str
@@ -108,6 +109,7 @@ class RequirementBalance:
     key: int = 0
     unlimited: bool = False
     suspended: bool = False
+    reopened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,12 @@ def _choose_requirement(
         detail = (
             f"requirement {use.number} is suspended until {chosen.agency} answers: it approved it after its "
             "declaration was withdrawn, and is asked whether it cancels it"
+        )
+        return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
+    if chosen.reopened:
+        detail = (
+            f"requirement {use.number} of {chosen.agency} cannot be used until {chosen.agency} decides "
+            "again: its application was amended"
         )
         return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     if chosen.revoked:

@@ -81,7 +81,10 @@ def load_requirement_balances(
     numbers = {row.number for row in rows}
     for one in requirement_quantities.list_granting_decisions(conn, numbers, withdrawn=True):
         granting[one.number, one.agency].append(one)
-    return tuple(_make_balance(row, granting[row.number, row.agency], said[row.id], units) for row in rows)
+    found = [_make_balance(row, granting[row.number, row.agency], said[row.id], units) for row in rows]
+    revoked = {one.number for one in found if one.revoked}
+    reopened = requirement_quantities.list_reopened_requirements(conn, revoked) if revoked else set()
+    return tuple(replace(one, reopened=one.revoked and (one.number, one.agency) in reopened) for one in found)
 
 
 def _make_balance(

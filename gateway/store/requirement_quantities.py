@@ -7,9 +7,21 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Connection, Row, and_, bindparam, case, func, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    not_,
+    select,
+    update,
+)
 
-from gateway.store.decisions import COUNTING
+from gateway.store.decisions import COUNTING, list_by_request
 from gateway.store.list_filters import LIST_COUNT_LIMIT
 from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.requirement_tables import requirement_uses, requirements
@@ -27,6 +39,7 @@ __all__ = [
     "is_suspended_decision",
     "is_usable_decision",
     "list_granting_decisions",
+    "list_reopened_requirements",
     "list_requirements",
     "list_uses",
     "list_uses_of_case",
@@ -74,6 +87,21 @@ _GRANTING: Final = (
         decisions.c.decision.in_(("APPROVED", "APPROVED_WITH_CONDITIONS")),
         agency_requests.c.state != "CANCELLED",
         COUNTING,
+        decisions.c.number.in_(_WANTED),
+    )
+    .order_by(decisions.c.id)
+)
+#: What was approved for an application that was amended since, which its agency has still to decide.
+_REOPENED: Final = (
+    select(decisions, agency_requests.c.required)
+    .select_from(decisions.join(agency_requests).join(cases))
+    .where(
+        decisions.c.superseded_by.is_(None),
+        decisions.c.quantity.is_not(None),
+        decisions.c.decision.in_(("APPROVED", "APPROVED_WITH_CONDITIONS")),
+        agency_requests.c.state != "CANCELLED",
+        cases.c.state != "WITHDRAWN",
+        not_(COUNTING),
         decisions.c.number.in_(_WANTED),
     )
     .order_by(decisions.c.id)
@@ -216,6 +244,22 @@ def list_granting_decisions(
         for row in conn.execute(_GRANTING, {"wanted": chunk})
     ]
     return found if withdrawn else [row for row in found if is_usable_decision(row)]
+
+
+def list_reopened_requirements(conn: Connection, numbers: Collection[str]) -> set[tuple[str, str]]:
+    """Return number and agency of what was approved before an amendment, and has not been decided again."""
+    found = [
+        row
+        for chunk in _split_chunks(sorted(set(numbers)))
+        for row in conn.execute(_REOPENED, {"wanted": chunk})
+        if [row.item, row.law] in row.required
+    ]
+    decided = {
+        (one.request_id, one.item, one.law)
+        for request in {row.request_id for row in found}
+        for one in list_by_request(conn, request)
+    }
+    return {(row.number, row.agency) for row in found if (row.request_id, row.item, row.law) not in decided}
 
 
 def is_usable_decision(row: Row[Any]) -> bool:

@@ -235,8 +235,20 @@ def test_an_amended_application_has_no_certificate_until_it_is_decided_again(sto
     story.submit()
     story.tick()
     decide(story, "50", DecisionCode.APPROVED, "N1")
+    number = story.number_of("KFDA")
     story.submit(story.submission(amendment(NAME)), action="Amend")
     story.tick(seconds=1)
+    declare(story, "D1", (1, "K-77", "30", "KGM"))
+    assert [(one, words) for one, _, words in told(story)] == [
+        (
+            "GW412",
+            "requirement K-77 of KFDA cannot be used until KFDA decides again: its application was amended",
+        )
+    ]
+    # Its agency rejects it, and names no number.
+    said = Decision(ITEMS["KFDA"], LAWS["KFDA"], DecisionCode.REJECTED)
+    story.clock.forward(seconds=5)
+    apply_call_back(story.hub, "KFDA", AgencyCallback(Notice("N2", story.clock(), "R04", (said,)), number))
     declare(story, "D1", (1, "K-77", "30", "KGM"))
     assert [(one, words) for one, _, words in told(story)] == [
         ("GW412", "requirement K-77 of KFDA is revoked")
