@@ -1,7 +1,7 @@
 """Keeps what the answers to messages must match that were sealed just now, so that they are not read again.
 
 A message is mostly sent by the process that sealed it, directly after its commit. Where another one
-sends it, or much later, its stored octets are read as ever.
+sends it, and after an answer that proved nothing, its stored octets are read.
 """
 
 from __future__ import annotations

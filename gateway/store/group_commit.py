@@ -41,6 +41,8 @@ class _CommitJob(Generic[_Result]):
 
     def run_in_savepoint(self, conn: Connection) -> None:
         """Run the work; when it fails, its changes are rolled back and the other jobs continue."""
+        # What the transaction has collected before is not part of this job, and stays when it fails.
+        insert_collected_rows(conn)
         driver: Any = conn.connection.dbapi_connection
         driver.execute("SAVEPOINT job")
         try:

@@ -97,17 +97,21 @@ def insert_log_rows(conn: Connection, log: Table, rows: Sequence[_Row]) -> None:
 
 
 def insert_collected_rows(conn: Connection) -> None:
-    """Insert what was collected so far."""
+    """Insert what was collected so far; where that fails, it stays collected: no commit comes without it."""
     collected: _Collected | None = conn.__dict__.get(_COLLECTED)
     if collected is None or not any(collected.rows.values()):
         return
     waiting, collected.rows = collected.rows, {table: [] for table in _COLUMNS}
-    if conn.dialect.name == "sqlite":
-        for table, rows in waiting.items():
-            if rows:
-                _INSERTS[table].execute_rows(conn, rows)
-    else:
-        conn.execute(_INSERT_ALL, _make_arrays(waiting))
+    try:
+        if conn.dialect.name == "sqlite":
+            for table, rows in waiting.items():
+                if rows:
+                    _INSERTS[table].execute_rows(conn, rows)
+        else:
+            conn.execute(_INSERT_ALL, _make_arrays(waiting))
+    except BaseException:
+        collected.rows = waiting
+        raise
 
 
 def insert_before_reading(engine: Engine) -> None:

@@ -49,7 +49,7 @@ def test_a_receipt_is_compared_with_what_was_sealed(engine: Engine, read: list[S
     assert read == []
 
 
-def test_what_is_sent_again_is_read(engine: Engine, read: list[SentUnit]) -> None:
+def test_what_another_process_sends_is_read(engine: Engine, read: list[SentUnit]) -> None:
     story = Story(engine, agreement=QUIET)
     story.inbox.answers.append(unreachable())
     file(story)

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.evidence import list_subject_leaves, record_evidence
 from gateway.state_machines import DELIVERY
 from gateway.store import (
     StateEvent,
     deliveries,
+    delivery_leases,
     lanes,
     payloads,
     read_transaction,
     transitions,
     write_transaction,
 )
-from gateway.store.group_commit import run_in_group_commit
+from gateway.store.events import record_events
+from gateway.store.first_acts import begin_next_transaction
+from gateway.store.group_commit import _CommitJob, run_in_group_commit
 from gateway.store.tables import evidence
 from gateway.store.tables import payloads as stored_payloads
+from gateway.store.transaction_rows import insert_collected_rows
 from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW, delivery, later
 
@@ -139,3 +145,68 @@ def test_a_capacity_that_was_set_since_the_lane_was_found_due_is_kept(engine: En
             claimed += len(claim_deliveries(conn, "KR-A", "me", NOW, later(60), limit=9, known=known))
             (known,) = lanes.list_due_lanes(conn, NOW)
     assert claimed == 2
+
+
+def test_the_transaction_itself_finds_its_attempts(engine: Engine) -> None:
+    with write_transaction(engine) as conn:
+        deliveries.enqueue_delivery(conn, delivery(), NOW)
+        (lease,) = claim_deliveries(conn, "KR-A", "me", NOW, later(60))
+        assert [one.outcome for one in delivery_leases.list_attempts(conn, lease.id)] == [None]
+        delivery_leases.mark_delivered(conn, lease, later(1))
+        assert [one.outcome for one in delivery_leases.list_attempts(conn, lease.id)] == ["delivered"]
+    with read_transaction(engine) as conn:
+        steps = transitions.list_transitions(conn, DELIVERY, lease.id)
+        assert [one.to_state for one in steps if one.actor == "me"] == ["ACTIVE", "DELIVERED"]
+
+
+def test_a_rolled_back_transaction_leaves_nothing_to_the_next_one(engine: Engine) -> None:
+    def fail() -> None:
+        with write_transaction(engine) as conn:
+            record(conn, 1)
+            insert_collected_rows(conn)
+            record(conn, 2)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    with write_transaction(engine) as conn:
+        record(conn, 3)
+    with read_transaction(engine) as conn:
+        assert subjects(conn) == ["3"]
+
+
+def test_a_job_that_fails_takes_nothing_with_it_of_what_came_before(engine: Engine) -> None:
+    """What the first act of a transaction tells stays, whichever job of the transaction fails."""
+    if engine.dialect.name != "sqlite":
+        return
+
+    def fail(conn: Connection) -> None:
+        record(conn, 2)
+        raise LookupError
+
+    with (
+        begin_next_transaction(engine, lambda conn: record(conn, 1)) as first,
+        write_transaction(engine) as conn,
+    ):
+        jobs = [_CommitJob(fail), _CommitJob(lambda conn: record(conn, 3))]
+        for job in jobs:
+            job.run_in_savepoint(conn)
+    assert first.committed
+    with read_transaction(engine) as conn:
+        assert subjects(conn) == ["1", "3"]
+
+
+def test_rows_that_cannot_be_stored_fail_the_transaction_also_where_the_error_is_caught(
+    engine: Engine,
+) -> None:
+    def go_on() -> None:
+        with write_transaction(engine) as conn:
+            record(conn, 1)
+            record_events(conn, "no such type", [(1, "X")], NOW)
+            with suppress(SQLAlchemyError, sqlite3.Error):
+                insert_collected_rows(conn)
+
+    with pytest.raises((SQLAlchemyError, sqlite3.Error)):
+        go_on()
+    with read_transaction(engine) as conn:
+        assert subjects(conn) == []
