@@ -29,6 +29,7 @@ __all__ = [
     "list_due",
     "list_live",
     "settle_times",
+    "wake_request",
     "wake_unknown",
 ]
 
@@ -125,6 +126,12 @@ def change_deadlines(conn: Connection, wanted: Sequence[int], values: Mapping[st
 def _build_change(names: tuple[str, ...]) -> Update:
     changed = update(deadlines).where(_D.id.in_(bindparam("changed", expanding=True)))
     return changed.values({name: bindparam(name) for name in names})
+
+
+def wake_request(conn: Connection, request: int, kind: str, at: datetime) -> None:
+    """Let the clockwork look at once at the deadline of this kind that is owed no more."""
+    mine = (_D.request_id == request, _D.kind == kind, _D.ended_at.is_(None))
+    conn.execute(update(deadlines).where(*mine).values(next_at=at))
 
 
 def find_by_id(conn: Connection, deadline: int) -> Row[Any] | None:

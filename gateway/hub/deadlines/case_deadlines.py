@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, time
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
@@ -27,14 +27,24 @@ from gateway.hub.deadlines.due_times import (
 )
 from gateway.hub.deadlines.overdue_events import tell_overdue
 from gateway.hub.hub import Hub
-from gateway.store import NewDeadline, agency_requests, cases, deadlines, notices
+from gateway.store import NewDeadline, agency_requests, cases, deadlines, fees, notices
 
 __all__ = ["settle_deadlines"]
 
 _ASKING: Final = frozenset({"ask", "inspect", "fee"})
 _BY_NOTICE: Final = frozenset({DeadlineKind.ANSWER, DeadlineKind.PAY, DeadlineKind.INSPECT})
 _APPLICANT_ACTS: Final = frozenset({"INFORMATION_REQUIRED", "FEE_DUE"})
+_FEE_OPEN: Final = ("LEVIED", "ORDERED")
+_LAST_SECOND: Final = time(23, 59, 59)
 _RUNNING: Final = ("OPENED", "IN_PROGRESS")
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """By what somebody has to act: the number of a notice or of a fee, and until when it says."""
+
+    number: str
+    deadline: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,7 @@ def _settle_request(
 ) -> list[NewDeadline]:
     """Settle one request; return the deadlines that begin."""
     kinds = _list_kinds(settling, request)
-    asking = _find_asking_notice(conn, settling, request) if kinds & _BY_NOTICE else None
+    asking = _find_question(conn, settling, request) if kinds & _BY_NOTICE else None
     restarted = request.number in settling.begun
     kept: dict[DeadlineKind, datetime | None] = {}
     for row in live:
@@ -114,11 +124,21 @@ def _list_kinds(settling: _Settling, request: Row[Any]) -> frozenset[DeadlineKin
     return list_due_kinds(request.state, acknowledged=request.receipt_number is not None)
 
 
-def _find_asking_notice(conn: Connection, settling: _Settling, request: Row[Any]) -> Row[Any] | None:
-    """Return the notice by which the agency waits for an action: the one issued last."""
+def _find_question(conn: Connection, settling: _Settling, request: Row[Any]) -> _Question | None:
+    """Return why a request waits for an action: its fee before forwarding, or the notice issued last."""
+    if request.state == "FEE_DUE":
+        for fee in fees.list_by_request(conn, request.id):
+            if fee.gate == "forwarding" and fee.state in _FEE_OPEN:
+                return _Question(fee.number, _find_end_of_day(settling, fee.due_on))
     codes = {one.code for one in settling.hub.rules.status_codes.values() if one.event in _ASKING}
     asking = [row for row in notices.list_by_request(conn, request.id) if row.status_code in codes]
-    return max(asking, key=lambda one: (one.issued_at, one.number), default=None)
+    latest = max(asking, key=lambda one: (one.issued_at, one.number), default=None)
+    return None if latest is None else _Question(latest.number, latest.deadline)
+
+
+def _find_end_of_day(settling: _Settling, day: date | None) -> datetime | None:
+    """Return the last second of a day of the hub: its midnight would stand for a day without a time."""
+    return None if day is None else datetime.combine(day, _LAST_SECOND, settling.hub.zone)
 
 
 def _end_deadline(
@@ -162,7 +182,7 @@ def _compute_again(
     conn: Connection, settling: _Settling, request: Row[Any], row: Row[Any]
 ) -> datetime | None:
     """Compute a time that was not known; a calendar may have been loaded since."""
-    asking = _find_asking_notice(conn, settling, request) if row.kind in _BY_NOTICE else None
+    asking = _find_question(conn, settling, request) if row.kind in _BY_NOTICE else None
     term = _make_term(request, DeadlineKind(row.kind), asking, row.started_at)
     found = compute_due_times(settling.timetable, term)
     if found is not None:
@@ -187,7 +207,7 @@ def _make_values(found: DueTimes) -> dict[str, Any]:
 
 
 def _make_deadline(
-    settling: _Settling, request: Row[Any], kind: DeadlineKind, asking: Row[Any] | None
+    settling: _Settling, request: Row[Any], kind: DeadlineKind, asking: _Question | None
 ) -> NewDeadline | None:
     """Return the deadline that begins; None where nobody gives it a time."""
     notice = asking if kind in _BY_NOTICE else None
@@ -210,7 +230,7 @@ def _make_deadline(
 
 
 def _make_term(
-    request: Row[Any], kind: DeadlineKind, notice: Row[Any] | None, started_at: datetime
+    request: Row[Any], kind: DeadlineKind, notice: _Question | None, started_at: datetime
 ) -> StartedTerm:
     stated = None if notice is None else notice.deadline
     return StartedTerm(request.agency, request.document, kind, started_at, stated)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import FeeStep, ProviderEvent, choose_payment_effect, is_far_ahead
 from gateway.errors import PAYMENT_REFUSED, GatewayError
+from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.fees.fee_ends import EXCESS, order_kept_refunds, refund_payment, settle_request
 from gateway.hub.fees.fee_records import read_fee_money, record_fee_step, tell_applicant
 from gateway.hub.fees.payment_orders import complete_refund
@@ -45,10 +46,10 @@ def apply_provider_event(hub: Hub, event: ProviderEvent) -> str:
             raise GatewayError(PAYMENT_REFUSED, "its time is more than a day ahead", "at")
         if event.kind == "refunded":
             return _apply_refund(conn, fee, event, now)
-        return _apply_payment(conn, fee, event, now)
+        return _apply_payment(conn, hub, fee, event, now)
 
 
-def _apply_payment(conn: Connection, fee: Row[Any], event: ProviderEvent, now: datetime) -> str:
+def _apply_payment(conn: Connection, hub: Hub, fee: Row[Any], event: ProviderEvent, now: datetime) -> str:
     known = fees.find_movement(conn, "payment", event.reference)
     if known is not None:
         _check_repeat(fee, known, event)
@@ -77,6 +78,9 @@ def _apply_payment(conn: Connection, fee: Row[Any], event: ProviderEvent, now: d
     fees.change_fee(conn, fee.id, paid_at=event.at)
     order_kept_refunds(conn, fee, event.reference, now)
     settle_request(conn, fee.request_id, now)
+    # What was paid in time is in time; nothing was paid before it was levied.
+    paid_at = min(max(event.at, fee.levied_at), now)
+    settle_deadlines(conn, hub, fee.case_id, now, done_at=paid_at)
     tell_applicant(conn, fee, FeeStep.PAY, now)
     enqueue_task(conn, "tell_payment", ("fee", fee.id), f"tell_payment:{fee.number}", now)
     return effect

@@ -1,0 +1,131 @@
+"""A fee has a last day: its declarant is reminded, and what is not paid is overdue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from gateway.cases.agency_notices import Notice
+from gateway.cases.named_fees import NamedFee, ProviderEvent
+from gateway.hub.fees import settle_fee_elsewhere, waive_fee
+from gateway.hub.fees.payment_events import apply_provider_event
+from gateway.hub.payment_policy import Tariff
+from gateway.store.engine import write_transaction
+from tests.flows.test_deadlines import notices, rows, seoul, states, told, until
+from tests.flows.test_fees import KRW, Provider, calls, fees_of, pay, provider, story, withdraw
+from tests.kit.story import Story
+
+__all__ = ["provider", "story"]  # fixtures
+
+# The story begins on Friday, 20 November 2026, 18:00 in Seoul; the hub counts days in UTC.
+LAST_SECOND = datetime.fromisoformat("2026-11-30T23:59:59+00:00")
+
+
+def pay_of(held: Story, agency: str = "KPTA") -> list[str]:
+    return states(held, agency).get("pay", [])
+
+
+def file(held: Story) -> str:
+    """Submit, and return the number of the fee that is due before forwarding."""
+    held.submit()
+    held.tick(seconds=1)
+    return str(fees_of(held, "KPTA")[0].number)
+
+
+def end(held: Story, agency: str, how: str) -> None:
+    """End the one fee of an agency."""
+    (fee,) = fees_of(held, agency)
+    if how == "paid":
+        pay(held, fee.number, f"P-{agency}")
+    elif how == "withdrawn":
+        withdraw(held)
+    else:
+        act = waive_fee if how == "waived" else settle_fee_elsewhere
+        with write_transaction(held.house.engine) as conn:
+            act(conn, fee.id, held.clock(), "operator", "at the counter")
+
+
+def test_a_fee_before_forwarding_is_reminded_of_and_overdue(story: Story, provider: Provider) -> None:
+    number = file(story)
+    (owed,) = rows(story, "KPTA", "pay")
+    assert (owed.state, owed.due_at, owed.cause) == ("OPEN", LAST_SECOND, number)
+    assert story.request("KPTA").due_at == LAST_SECOND
+    assert story.request("KPTA").state == "FEE_DUE"
+    until(story, owed.remind_at + timedelta(seconds=1))
+    assert told(story) == [("deadline.reminded", "KPTA", "pay")]
+    until(story, LAST_SECOND - timedelta(seconds=1))
+    assert pay_of(story) == ["OPEN"]
+    until(story, LAST_SECOND + timedelta(seconds=2))
+    story.tick(seconds=1)
+    assert pay_of(story) == ["OVERDUE"]
+    assert ("deadline.overdue", "KPTA", "pay") in told(story)
+    assert [words.partition(":")[0] for words, _ in notices(story) if "payment" in words] == [
+        "Reminder",
+        "Overdue",
+    ]
+    # It is still accepted.
+    assert pay(story, number) == "counted"
+    story.tick(seconds=1)
+    assert (pay_of(story), calls(story, "KPTA")) == (["LATE"], ["SubmitApplication"])
+    assert states(story, "KPTA")["decide"] == ["OPEN"]
+
+
+@pytest.mark.further
+def test_money_in_time_is_in_time_when_the_hub_hears_of_it_late(story: Story, provider: Provider) -> None:
+    number = file(story)
+    until(story, LAST_SECOND + timedelta(hours=1))
+    paid = ProviderEvent("paid", number, "P-1", KRW, LAST_SECOND - timedelta(hours=1))
+    assert apply_provider_event(story.hub, paid) == "counted"
+    assert pay_of(story) == ["MET"]
+
+
+@pytest.mark.further
+def test_a_payment_of_another_age_moves_no_time_to_decide(story: Story, provider: Provider) -> None:
+    number = file(story)
+    story.tick(minutes=1)
+    paid = ProviderEvent("paid", number, "P-1", KRW, story.clock() - timedelta(days=4000))
+    assert apply_provider_event(story.hub, paid) == "counted"
+    assert (pay_of(story), states(story, "KPTA")["decide"]) == (["MET"], ["OPEN"])
+
+
+@pytest.mark.further
+def test_a_fee_without_a_last_day_is_never_overdue(story: Story, provider: Provider) -> None:
+    story.hub.payments = replace(story.hub.payments, tariffs={"KPTA-PHARM-IMP": Tariff(KRW)})
+    file(story)
+    until(story, LAST_SECOND + timedelta(days=30))
+    assert (pay_of(story), story.request("KPTA").due_at) == ([], None)
+
+
+@pytest.mark.further
+@pytest.mark.parametrize("ended", ["paid", "waived", "settled", "withdrawn"])
+def test_what_is_not_due_any_more_is_not_overdue(story: Story, provider: Provider, ended: str) -> None:
+    file(story)
+    (owed,) = rows(story, "KPTA", "pay")
+    until(story, owed.remind_at + timedelta(seconds=1))
+    end(story, "KPTA", ended)
+    story.tick(seconds=1)
+    assert pay_of(story) == ["CANCELLED" if ended == "withdrawn" else "MET"]
+    until(story, LAST_SECOND + timedelta(hours=1))
+    assert ("deadline.overdue", "KPTA", "pay") not in told(story)
+
+
+@pytest.mark.further
+@pytest.mark.parametrize("ended", ["paid", "waived", "settled"])
+def test_the_time_to_decide_goes_on_when_a_levied_fee_is_not_due(
+    story: Story, provider: Provider, ended: str
+) -> None:
+    """Paid in time after the reminder, it is never overdue, whoever says that it is paid."""
+    file(story)
+    due = seoul("2026-12-02T12:00")
+    levy = Notice("NPQS-F", story.clock(), "Y05", deadline=due, fee=NamedFee(money=KRW))
+    story.hear("NPQS", levy)
+    story.tick(seconds=1)
+    assert (pay_of(story, "NPQS"), states(story, "NPQS")["decide"]) == (["OPEN"], ["HELD"])
+    until(story, due - timedelta(hours=1))
+    end(story, "NPQS", ended)
+    story.tick(seconds=1)
+    assert (pay_of(story, "NPQS"), states(story, "NPQS")["decide"]) == (["MET"], ["OPEN"])
+    until(story, due + timedelta(hours=1))
+    assert ("deadline.overdue", "NPQS", "pay") not in told(story)
