@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import find_late_code
+from gateway.cases import Decision, find_late_code
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.hub.completion import case_closing
 from gateway.hub.customs.late_decisions import list_late_subjects, queue_children, record_inherited_decision
@@ -78,7 +78,8 @@ def tell_late_result(hub: Hub, said: int, case_id: int, finish: FinishLease) -> 
     """Queue what customs is told about a case (row id) of a result without an application (row id)."""
     with read_transaction(hub.engine) as conn:
         case = _find_case(conn, case_id)
-        told = list_told_results(conn, case_id, said, hub.rules.bundle.units)
+        results = list_told_results(conn, case_id, said, hub.rules.bundle.units)
+    told = [_describe_decision(one) for one in results]
     _queue_report(hub, case, (f"customs:late:result:{said}:{case_id}", told), finish)
 
 
@@ -135,9 +136,9 @@ def _list_told(conn: Connection, case: int, request: Row[Any], notice: Row[Any])
     ]
 
 
-def _describe_decision(row: Row[Any]) -> dict[str, Any]:
+def _describe_decision(said: Row[Any] | Decision) -> dict[str, Any]:
     names = ("item", "law", "number", "date", "quantity", "unit", "decision")
-    return {name: getattr(row, name) for name in names if getattr(row, name) is not None}
+    return {name: value for name in names if (value := getattr(said, name)) is not None}
 
 
 def _compose_report(hub: Hub, case: Row[Any], told: list[dict[str, Any]]) -> ComposedCall | None:

@@ -80,7 +80,7 @@ def _list_subjects(
     return found
 
 
-def list_told_results(conn: Connection, case: int, said: int, units: UnitTable) -> list[dict[str, Any]]:
+def list_told_results(conn: Connection, case: int, said: int, units: UnitTable) -> list[Decision]:
     """Return what counts for the items of a case (row id) under the laws that a result (row id) decides.
 
     Nothing where other notices have overtaken it.
@@ -100,9 +100,4 @@ def list_told_results(conn: Connection, case: int, said: int, units: UnitTable) 
     ]
     unsaid = about - {(one.item, one.law) for one in standing}
     standing += [replace(mine[law], item=item, quantity=None, unit=None) for item, law in sorted(unsaid)]
-    return [_describe(one) for one in standing]
-
-
-def _describe(decision: Decision) -> dict[str, Any]:
-    names = ("item", "law", "number", "date", "quantity", "unit", "decision")
-    return {name: value for name in names if (value := getattr(decision, name)) is not None}
+    return standing
