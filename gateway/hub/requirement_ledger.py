@@ -36,7 +36,7 @@ from gateway.cases import (
 )
 from gateway.evidence import record_evidence
 from gateway.harmonize import UnitTable
-from gateway.hub.completion import load_requirement_results
+from gateway.hub.completion import list_counting_uses, load_requirement_results
 from gateway.hub.outbox import enqueue_task
 from gateway.store import (
     NewAwaitedUse,
@@ -164,8 +164,7 @@ def list_former_uses(conn: Connection, case_id: int) -> tuple[FormerUse, ...]:
     """Return what the declaration of a case uses, also what an item gave back because it was rejected."""
     return tuple(
         FormerUse(row.item, row.requirement_id, Decimal(row.quantity), row.unit, row.returned_at is None)
-        for row in requirement_quantities.list_uses_of_case(conn, case_id)
-        if row.returned_at is None or row.return_reason == _REJECTED
+        for row in list_counting_uses(conn, case_id)
     )
 
 
