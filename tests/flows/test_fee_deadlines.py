@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -128,4 +129,91 @@ def test_the_time_to_decide_goes_on_when_a_levied_fee_is_not_due(
     story.tick(seconds=1)
     assert (pay_of(story, "NPQS"), states(story, "NPQS")["decide"]) == (["MET"], ["OPEN"])
     until(story, due + timedelta(hours=1))
+    assert ("deadline.overdue", "NPQS", "pay") not in told(story)
+
+
+def levy(held: Story, number: str, code: str = "Y05", **said: Any) -> None:
+    """Let NPQS levy a fee: `last` is its last day in the Fee, `deadline` the time in the notice."""
+    fee = NamedFee(KRW, said.get("last"), number)
+    held.hear("NPQS", Notice(number, held.clock(), code, deadline=said.get("deadline"), fee=fee))
+    held.tick(seconds=1)
+
+
+def find_fee(held: Story, payment_notice: str) -> str:
+    return next(str(one.number) for one in fees_of(held, "NPQS") if one.payment_notice == payment_notice)
+
+
+def test_a_levied_fee_whose_last_day_stands_in_the_fee_alone_is_overdue(
+    story: Story, provider: Provider
+) -> None:
+    file(story)
+    levy(story, "F1", last=date(2026, 11, 30))
+    number = find_fee(story, "F1")
+    (owed,) = rows(story, "NPQS", "pay")
+    assert (owed.state, owed.due_at, owed.cause) == ("OPEN", LAST_SECOND, number)
+    assert (story.request("NPQS").due_at, states(story, "NPQS")["decide"]) == (LAST_SECOND, ["HELD"])
+    until(story, owed.remind_at + timedelta(seconds=1))
+    assert ("deadline.reminded", "NPQS", "pay") in told(story)
+    until(story, LAST_SECOND + timedelta(seconds=2))
+    story.tick(seconds=1)
+    assert (pay_of(story, "NPQS"), told(story).count(("deadline.overdue", "NPQS", "pay"))) == (["OVERDUE"], 1)
+    assert [words.partition(":")[0] for words, _ in notices(story) if "NPQS waits for a pay" in words] == [
+        "Reminder"
+    ]
+    assert pay(story, number) == "counted"
+    assert (pay_of(story, "NPQS"), states(story, "NPQS")["decide"]) == (["LATE"], ["OPEN"])
+
+
+@pytest.mark.further
+def test_the_time_in_the_notice_counts_before_the_last_day_in_the_fee(
+    story: Story, provider: Provider
+) -> None:
+    file(story)
+    due = seoul("2026-12-02T12:00")
+    levy(story, "F1", last=date(2026, 12, 20), deadline=due)
+    assert [(one.due_at, one.cause) for one in rows(story, "NPQS", "pay")] == [(due, "F1")]
+
+
+@pytest.mark.further
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("timed", [False, True], ids=["last days", "a time in the first"])
+def test_of_several_fees_the_one_that_is_due_first_counts(
+    story: Story, provider: Provider, swapped: bool, timed: bool
+) -> None:
+    """Paid in time, it is met; then the other one counts. A third one without a last day changes nothing."""
+    file(story)
+    first, second = date(2026, 12, 2), date(2026, 12, 9)
+    said = {"deadline": seoul("2026-12-02T12:00")} if timed else {"last": first}
+    named = [("F1", "Y01", said), ("F2", "Y05", {"last": second}), ("F3", "Y09", {})]
+    for number, code, more in named[::-1] if swapped else named:
+        levy(story, number, code, **more)
+    *replaced, owed = rows(story, "NPQS", "pay")
+    assert [one.state for one in replaced] == (["CANCELLED"] if swapped else [])
+    assert (owed.state, owed.due_at.date()) == ("OPEN", first)
+    pay(story, find_fee(story, "F1"), "P-1")
+    *_, met, last = rows(story, "NPQS", "pay")
+    assert (met.state, last.state, last.due_at.date()) == ("MET", "OPEN", second)
+    assert story.request("NPQS").state == "FEE_DUE"
+    pay(story, find_fee(story, "F2"), "P-2")
+    assert pay_of(story, "NPQS")[-2:] == ["MET", "MET"]
+    assert (story.request("NPQS").state, story.request("NPQS").due_at) == ("FEE_DUE", None)
+    pay(story, find_fee(story, "F3"), "P-3")
+    assert states(story, "NPQS")["decide"] == ["OPEN"]
+    until(story, seoul("2026-12-20T12:00"))
+    assert ("deadline.overdue", "NPQS", "pay") not in told(story)
+
+
+@pytest.mark.further
+def test_a_levied_fee_that_is_cancelled_or_whose_day_no_calendar_knows_is_not_overdue(
+    story: Story, provider: Provider
+) -> None:
+    file(story)
+    levy(story, "F1", last=date(9999, 12, 31))
+    (owed,) = rows(story, "NPQS", "pay")
+    assert (owed.state, owed.due_at, owed.problem[:5]) == ("UNKNOWN", None, "GW710")
+    levy(story, "F2", last=date(2026, 11, 30))
+    assert pay_of(story, "NPQS") == ["CANCELLED", "OPEN"]
+    story.hear("NPQS", Notice("F3", story.clock(), "Y06", fee=NamedFee(payment_notice="F2")))
+    assert pay_of(story, "NPQS") == ["CANCELLED", "MET", "UNKNOWN"]
+    until(story, LAST_SECOND + timedelta(days=9))
     assert ("deadline.overdue", "NPQS", "pay") not in told(story)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row
 
 from gateway.calendars import Timetable
-from gateway.cases import DeadlineKind, DeadlineState, choose_ended_state, list_due_kinds
+from gateway.cases import DeadlineKind, DeadlineState, FeeStep, choose_ended_state, list_due_kinds
 from gateway.evidence import record_evidence
 from gateway.hub.completion import is_cancellation_open
 from gateway.hub.deadlines.due_times import (
@@ -41,10 +41,14 @@ _RUNNING: Final = ("OPENED", "IN_PROGRESS")
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """By what somebody has to act: the number of a notice or of a fee, and until when it says."""
+    """By what somebody has to act: the number of a notice or of a fee, and until when it says.
+
+    `owed` are the numbers of every fee, or of its notice, that is due beside it.
+    """
 
     number: str
     deadline: datetime | None
+    owed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,11 @@ def _settle_request(
         kind = DeadlineKind(row.kind)
         cause = asking.number if asking is not None and kind in _BY_NOTICE else ""
         if kind not in kinds or restarted or row.cause != cause:
-            _end_deadline(conn, settling, (request, row), replaced=restarted or kind in kinds)
+            # A fee that is not due any more was paid, though another one is due.
+            owed = asking.owed if asking is not None and kind is DeadlineKind.PAY else ()
+            paid = bool(owed) and row.cause not in owed
+            replaced = restarted or (kind in kinds and not paid)
+            _end_deadline(conn, settling, (request, row), replaced=replaced)
         else:
             kept[kind] = _keep_deadline(conn, settling, request, row)
     new = [
@@ -125,15 +133,40 @@ def _list_kinds(settling: _Settling, request: Row[Any]) -> frozenset[DeadlineKin
 
 
 def _find_question(conn: Connection, settling: _Settling, request: Row[Any]) -> _Question | None:
-    """Return why a request waits for an action: its fee before forwarding, or the notice issued last."""
-    if request.state == "FEE_DUE":
-        for fee in fees.list_by_request(conn, request.id):
-            if fee.gate == "forwarding" and fee.state in _FEE_OPEN:
-                return _Question(fee.number, _find_end_of_day(settling, fee.due_on))
+    """Return why a request waits for an action: a fee that is due, or the notice issued last."""
+    levied = fees.list_by_request(conn, request.id) if request.state == "FEE_DUE" else ()
+    due = [fee for fee in levied if fee.state in _FEE_OPEN]
+    held = next((fee for fee in due if fee.gate == "forwarding"), None)
+    if held is not None:
+        return _make_fee_question(settling, held, ())
     codes = {one.code for one in settling.hub.rules.status_codes.values() if one.event in _ASKING}
     asking = [row for row in notices.list_by_request(conn, request.id) if row.status_code in codes]
+    demanded = [_make_fee_question(settling, fee, asking) for fee in due]
+    if demanded:
+        number, deadline = _choose_first(demanded)
+        return _Question(number, deadline, frozenset(one.number for one in demanded))
     latest = max(asking, key=lambda one: (one.issued_at, one.number), default=None)
     return None if latest is None else _Question(latest.number, latest.deadline)
+
+
+def _choose_first(demanded: Sequence[_Question]) -> tuple[str, datetime | None]:
+    """Return number and time of the fee that is due first, one without a last day after all others."""
+    timed = [(one.deadline, one.number) for one in demanded if one.deadline is not None]
+    deadline, number = min(timed, default=(None, demanded[0].number))
+    return number, deadline
+
+
+def _make_fee_question(settling: _Settling, fee: Row[Any], asking: Sequence[Row[Any]]) -> _Question:
+    """Return until when a fee is due: the time in the notice that levied it, or its own last day."""
+    codes = {
+        one.code
+        for one in settling.hub.rules.status_codes.values()
+        if one.fee_step == FeeStep.LEVY and one.fee_kind == fee.kind
+    }
+    for notice in asking:
+        if notice.status_code in codes and notice.issued_at == fee.levied_at and notice.deadline is not None:
+            return _Question(notice.number, notice.deadline)
+    return _Question(fee.number, _find_end_of_day(settling, fee.due_on))
 
 
 def _find_end_of_day(settling: _Settling, day: date | None) -> datetime | None:
