@@ -139,3 +139,9 @@ from .submission_reader import Disclaimer as Disclaimer
 from .submission_reader import Submission as Submission
 from .submission_reader import check_attachments as check_attachments
 from .submission_reader import read_submission as read_submission
+from .usable_certificates import ApprovedApplication as ApprovedApplication
+from .usable_certificates import CertificateStanding as CertificateStanding
+from .usable_certificates import ItemRemoval as ItemRemoval
+from .usable_certificates import PastDecision as PastDecision
+from .usable_certificates import judge_certificate as judge_certificate
+from .usable_certificates import judge_past_certificate as judge_past_certificate

@@ -94,9 +94,9 @@ class RequirementBalance:
     """A requirement: what was granted, what is used (by unit), and who may use it until when.
 
     Without `holder` every declaration may use it. `key` is its row in the store. An `unlimited` one was
-    approved without a quantity: nothing runs out. A `suspended` one was approved after its declaration had
-    been withdrawn, and its agency has not said whether it cancels it. One that is `reopened` was approved
-    for an application that was amended since: it is good again when its agency approves it again.
+    approved without a quantity: nothing runs out. Of a `suspended` one the agency is asked whether it cancels
+    the application. One that is `reopened` was approved for an application that was amended since: it is
+    good again when its agency approves it again.
     """
 
     agency: str
@@ -234,8 +234,8 @@ def _choose_requirement(
     (chosen,) = own
     if chosen.suspended:
         detail = (
-            f"requirement {use.number} is suspended until {chosen.agency} answers: it approved it after its "
-            "declaration was withdrawn, and is asked whether it cancels it"
+            f"requirement {use.number} is suspended until {chosen.agency} answers: it is asked whether it "
+            "cancels the application that it approved so"
         )
         return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     if chosen.reopened:

@@ -128,6 +128,7 @@ def answer_cancellation_by_decision(
         return
     event = StateEvent("refuse_cancel", now, row.agency, notice[:100])
     agency_requests.apply_event(conn, request, event, cancellation="REFUSED")
+    offer_kept_certificates(conn, request, f"kept:{row.number}:{notice}", now)
 
 
 def _is_question_heard(conn: Connection, request: Row[Any]) -> bool:
@@ -313,7 +314,7 @@ def end_cancellation(conn: Connection, case: Row[Any], request: int, what: State
     agency_requests.apply_event(conn, request, event, cancellation=word)
     if unknown:
         end_fees_of_cancelled(conn, request, what.at)
-    elif case.state == "WITHDRAWN":
+    else:
         offer_kept_certificates(conn, request, f"kept:{row.number}:{what.at.isoformat()}", what.at)
     units = load_unit_table(open_active_mappings(conn, what.at))
     move_case(conn, units, case, what.detail or what.actor, what.at)

@@ -18,7 +18,6 @@ from gateway.cases import APPROVING, select_current_decisions
 from gateway.evidence import record_evidence
 from gateway.hub.completion import is_cancellation_open, make_standing_decisions
 from gateway.hub.outbox import enqueue_task
-from gateway.hub.requirement_ledger import offer_kept_certificates
 from gateway.store import StateEvent, agency_requests, cases, decisions, requirement_quantities
 
 __all__ = ["settle_late_notice"]
@@ -27,20 +26,17 @@ _ACTOR: Final = "reply"
 
 
 def settle_late_notice(
-    conn: Connection, case: Row[Any], request: int, notice: tuple[int, str], event: str, now: datetime
+    conn: Connection, case: Row[Any], request: int, notice: tuple[int, str], now: datetime
 ) -> None:
     """Apply a new notice about a request (row id) of a case that is withdrawn.
 
-    `notice` is its row id and number, `event` what it does to the request. An agency that approves what
-    was not approved before is asked to cancel, unless it is being asked; one that refuses keeps its
-    certificates.
+    `notice` is its row id and number. An agency that approves what was not approved before is asked to
+    cancel, unless it is being asked.
     """
     stored, number = notice
     row = agency_requests.find_by_id(conn, request)
     if row is None or row.state == "CANCELLED":
         return
-    if event == "refuse_cancel":
-        offer_kept_certificates(conn, request, f"kept:{row.number}:{number}", now)
     said = decisions.list_by_request(conn, request)
     before = _list_approved(row, (one for one in said if one.notice_no != number))
     approved = _list_approved(row, said)

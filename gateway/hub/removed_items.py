@@ -7,7 +7,7 @@ took approved ones.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from gateway.cases import ChangeReason
 from gateway.errors import NO_OPEN_CASE, GatewayError
 from gateway.store import events, item_releases
 
-__all__ = ["check_released_items", "describe_removed_items", "tell_removed_items"]
+__all__ = ["check_released_items", "describe_removed_items", "list_removal_times", "tell_removed_items"]
 
 #: Where the row of a case has what was removed.
 _REMOVED: Final = "removed_items"
@@ -56,6 +56,11 @@ def describe_removed_items(
         for item in removed
     ]  # fmt: skip
     return {_REMOVED: [*known, *new]} if known or new else {}
+
+
+def list_removal_times(detail: Mapping[str, Any]) -> dict[int, datetime]:
+    """Return when each removed item left its case, as the row of the case says."""
+    return {int(one["item"]): datetime.fromisoformat(one["at"]) for one in detail.get(_REMOVED, ())}
 
 
 def tell_removed_items(conn: Connection, case: int, removed: Collection[int], now: datetime) -> None:

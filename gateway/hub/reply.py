@@ -20,6 +20,7 @@ from gateway.cases import (
     AgencyAcknowledgment,
     AgencyAnswer,
     AgencyCallback,
+    CertificateStanding,
     Decision,
     Notice,
     SignedReply,
@@ -41,10 +42,15 @@ from gateway.hub.completion import case_closing, is_cancellation_open
 from gateway.hub.customs import record_late_decision
 from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.fees import apply_fee_notice, check_forwarded, end_fees_of_cancelled
+from gateway.hub.granted_certificates import list_granted_certificates
 from gateway.hub.hub import Hub
 from gateway.hub.late_approvals import settle_late_notice
 from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, FinishLease, enqueue_task
-from gateway.hub.requirement_ledger import join_waiting_cases, lock_case_requirements
+from gateway.hub.requirement_ledger import (
+    join_waiting_cases,
+    lock_case_requirements,
+    offer_kept_certificates,
+)
 from gateway.hub.requirement_results import (
     is_result_without_application,
     store_requirement_results,
@@ -70,6 +76,8 @@ from gateway.store import (
 __all__ = ["CallBackWitness", "apply_answer", "apply_call_back", "describe_signer"]
 
 _ACTOR = "reply"
+#: Certificates whose last day counts, now or when their agency has answered a question.
+_LASTING = (CertificateStanding.USABLE, CertificateStanding.SUSPENDED)
 #: For a reply whose signed octets are not stored.
 _UNKNOWN_REPLY = SignedReply()
 
@@ -352,8 +360,10 @@ def _apply_notice(
         record_late_decision(conn, case, request, stored.id, notice.number, now)
     if notice.decisions and is_cancellation_open(request):
         answer_cancellation_by_decision(conn, case, request.id, notice.number, now)
+    if event == "refuse_cancel":
+        offer_kept_certificates(conn, request.id, f"kept:{request.number}:{notice.number}", now)
     if case.state == "WITHDRAWN":
-        settle_late_notice(conn, case, request.id, (stored.id, notice.number), event, now)
+        settle_late_notice(conn, case, request.id, (stored.id, notice.number), now)
     if notice.decisions or event in CANCELLATION_EVENTS:
         move_case(conn, hub.rules.bundle.units, case, notice.number, now)
     enqueue_task(
@@ -387,9 +397,10 @@ def _add_requirements(
     holder = (case.detail or {}).get(trader, "")
     for number in numbers:
         requirement_quantities.ensure_requirement(conn, request.agency, number, holder, now)
-    said_before = requirement_quantities.list_granting_decisions(conn, numbers, withdrawn=True)
+    granted = list_granted_certificates(conn, numbers)
+    before = [one for one, standing in granted if standing in _LASTING]
     for number in numbers:
-        mine = [one for one in said_before if (one.agency, one.number) == (request.agency, number)]
+        mine = [one for one in before if (one.agency, one.number) == (request.agency, number)]
         if all(one.issued_at <= said.issued_at for one in mine):
             requirement_quantities.set_last_day(conn, request.agency, number, said.valid_until)
     join_waiting_cases(conn, numbers, f"{request.number}:{said.number}", now)

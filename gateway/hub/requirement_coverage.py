@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row
 from gateway.cases import APPROVING, ClaimedRequirements, select_law_results
 from gateway.harmonize import MappingBundle
 from gateway.hub.completion import load_requirement_results
+from gateway.hub.granted_certificates import list_usable_certificates
 from gateway.hub.hub import Hub
 from gateway.hub.requirement_ledger import inspect_requirements
 from gateway.store import cases, read_transaction, requirement_quantities
@@ -50,7 +51,7 @@ def _list_laws(conn: Connection, rows: Sequence[Row[Any]], bundle: MappingBundle
         if one.decision.decision in APPROVING:
             laws[one.subject].add(one.decision.law)
     keys = {(row.number, row.agency): int(row.id) for row in rows}
-    for row in requirement_quantities.list_granting_decisions(conn, {row.number for row in rows}):
+    for row in list_usable_certificates(conn, {row.number for row in rows}):
         if (row.number, row.agency) in keys:
             laws[keys[row.number, row.agency]].add(row.law)
     said = {one.subject for one in results}

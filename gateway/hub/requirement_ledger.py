@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import (
     APPROVING,
+    CertificateStanding,
     ClaimedRequirements,
     FormerUse,
     GrantedQuantity,
@@ -37,6 +38,7 @@ from gateway.cases import (
 from gateway.evidence import record_evidence
 from gateway.harmonize import UnitTable
 from gateway.hub.completion import list_counting_uses, load_requirement_results
+from gateway.hub.granted_certificates import list_granted_certificates
 from gateway.hub.outbox import enqueue_task
 from gateway.store import (
     NewAwaitedUse,
@@ -77,24 +79,23 @@ def load_requirement_balances(
     said: dict[int, list[RequirementResult]] = defaultdict(list)
     for result in load_requirement_results(conn, [row.id for row in rows]):
         said[result.subject].append(result)
-    granting: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
-    numbers = {row.number for row in rows}
-    for one in requirement_quantities.list_granting_decisions(conn, numbers, withdrawn=True):
-        granting[one.number, one.agency].append(one)
-    found = [_make_balance(row, granting[row.number, row.agency], said[row.id], units) for row in rows]
-    revoked = {one.number for one in found if one.revoked}
-    reopened = requirement_quantities.list_reopened_requirements(conn, revoked) if revoked else set()
-    return tuple(replace(one, reopened=one.revoked and (one.number, one.agency) in reopened) for one in found)
+    granting: dict[tuple[str, str], list[tuple[Row[Any], CertificateStanding]]] = defaultdict(list)
+    for one in list_granted_certificates(conn, {row.number for row in rows}):
+        granting[one[0].number, one[0].agency].append(one)
+    return tuple(_make_balance(row, granting[row.number, row.agency], said[row.id], units) for row in rows)
 
 
 def _make_balance(
-    row: Row[Any], granting: Sequence[Row[Any]], said: Sequence[RequirementResult], units: UnitTable
+    row: Row[Any],
+    granting: Sequence[tuple[Row[Any], CertificateStanding]],
+    said: Sequence[RequirementResult],
+    units: UnitTable,
 ) -> RequirementBalance:
     granted = select_granted_quantities(
         (
             ((one.request_id, one.item), GrantedQuantity(Decimal(one.quantity), one.unit or ""))
-            for one in granting
-            if requirement_quantities.is_usable_decision(one)
+            for one, standing in granting
+            if standing is CertificateStanding.USABLE
         ),
         units,
     )
@@ -103,7 +104,10 @@ def _make_balance(
         granted = select_granted_quantities(_list_said_quantities(allowed), units)
     if not granted and not said and row.registered_at is not None and row.revoked_at is None:
         granted = (GrantedQuantity(Decimal(row.quantity), row.unit),)
-    suspended = any(requirement_quantities.is_suspended_decision(one) for one in granting)
+    # What can be used does not wait for the rest.
+    waits = set() if granted or allowed else {standing for _, standing in granting}
+    suspended = CertificateStanding.SUSPENDED in waits
+    reopened = CertificateStanding.REOPENED in waits and not suspended
     return RequirementBalance(
         agency=row.agency,
         number=row.number,
@@ -111,10 +115,11 @@ def _make_balance(
         used={unit: Decimal(quantity) for unit, quantity in row.used.items()},
         holder=row.holder,
         valid_until=row.valid_until,
-        revoked=not granted and not allowed and not suspended,
-        suspended=not granted and not allowed and suspended,
+        revoked=not (granted or allowed or suspended or reopened),
+        suspended=suspended,
         key=row.id,
         unlimited=not granted and bool(allowed),
+        reopened=reopened,
     )
 
 
@@ -276,8 +281,8 @@ def join_waiting_cases(conn: Connection, numbers: Iterable[str], cause: str, now
 
 
 def offer_kept_certificates(conn: Connection, request: int, cause: str, now: datetime) -> None:
-    """Let cases that wait look again: the agency of a withdrawn case keeps what it approved in a request."""
-    kept = decisions.list_by_request(conn, request)
+    """Let cases that wait look again: the agency does not cancel what it approved in a request."""
+    kept = decisions.list_all_by_request(conn, request)
     numbers = sorted({row.number for row in kept if row.number and row.quantity is not None})
     join_waiting_cases(conn, numbers, cause, now)
 

@@ -20,6 +20,7 @@ __all__ = [
     "COUNTING",
     "NewDecision",
     "insert_decisions",
+    "list_all_by_request",
     "list_by_case",
     "list_by_notice",
     "list_by_request",
@@ -146,6 +147,12 @@ def list_by_notice(conn: Connection, request: int, notice: str) -> Sequence[Row[
     """Return every decision of a notice (its number) on a request, those that do not count too."""
     said = (decisions.c.request_id == request, decisions.c.notice_no == notice)
     return conn.execute(select(decisions).where(*said).order_by(decisions.c.id)).all()
+
+
+def list_all_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
+    """Return every decision on a request in the order received, those that do not count too."""
+    about = select(decisions).where(decisions.c.request_id == request)
+    return conn.execute(about.order_by(decisions.c.id)).all()
 
 
 def list_current_decisions(conn: Connection, case_id: int) -> Sequence[Row[Any]]:

@@ -17,11 +17,12 @@ from sqlalchemy import (
     func,
     insert,
     not_,
+    or_,
     select,
     update,
 )
 
-from gateway.store.decisions import COUNTING, list_by_request
+from gateway.store.decisions import COUNTING
 from gateway.store.list_filters import LIST_COUNT_LIMIT
 from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.requirement_tables import requirement_uses, requirements
@@ -36,10 +37,7 @@ __all__ = [
     "ensure_requirement",
     "find_requirements",
     "insert_uses",
-    "is_suspended_decision",
-    "is_usable_decision",
     "list_granting_decisions",
-    "list_reopened_requirements",
     "list_requirements",
     "list_uses",
     "list_uses_of_case",
@@ -70,15 +68,19 @@ _LOCK: Final = (
     .with_for_update(key_share=True)
 )
 _INSERT_USES: Final = PreparedStatement(insert(requirement_uses))
-#: An agency is asked whether it cancels what it approved for a declaration that was withdrawn.
-_IS_ASKED: Final = and_(cases.c.state == "WITHDRAWN", agency_requests.c.cancellation == "ASKED")
+#: What says, in the detail of a case, which items were removed, and what an agency keeps.
+_IS_TOLD: Final = or_(cases.c.state == "WITHDRAWN", not_(COUNTING))
 _GRANTING: Final = (
     select(
         decisions,
         agency_requests.c.number.label("application"),
         agency_requests.c.cancellation,
+        agency_requests.c.required,
+        agency_requests.c.removed,
+        agency_requests.c.outdated_decision,
         (cases.c.state == "WITHDRAWN").label("withdrawn"),
-        case((_IS_ASKED, cases.c.detail)).label("asked_of"),
+        COUNTING.label("counts"),
+        case((_IS_TOLD, cases.c.detail)).label("told"),
     )
     .select_from(decisions.join(agency_requests).join(cases))
     .where(
@@ -86,22 +88,6 @@ _GRANTING: Final = (
         decisions.c.quantity.is_not(None),
         decisions.c.decision.in_(("APPROVED", "APPROVED_WITH_CONDITIONS")),
         agency_requests.c.state != "CANCELLED",
-        COUNTING,
-        decisions.c.number.in_(_WANTED),
-    )
-    .order_by(decisions.c.id)
-)
-#: What was approved for an application that was amended since, which its agency has still to decide.
-_REOPENED: Final = (
-    select(decisions, agency_requests.c.required)
-    .select_from(decisions.join(agency_requests).join(cases))
-    .where(
-        decisions.c.superseded_by.is_(None),
-        decisions.c.quantity.is_not(None),
-        decisions.c.decision.in_(("APPROVED", "APPROVED_WITH_CONDITIONS")),
-        agency_requests.c.state != "CANCELLED",
-        cases.c.state != "WITHDRAWN",
-        not_(COUNTING),
         decisions.c.number.in_(_WANTED),
     )
     .order_by(decisions.c.id)
@@ -230,52 +216,17 @@ def _split_chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
 
 
-def list_granting_decisions(
-    conn: Connection, numbers: Collection[str], *, withdrawn: bool = False
-) -> Sequence[Row[Any]]:
-    """Return the decisions in force that approve a quantity under one of these numbers.
+def list_granting_decisions(conn: Connection, numbers: Collection[str]) -> Sequence[Row[Any]]:
+    """Return the decisions that approve a quantity under one of these numbers, each with its application.
 
-    Those of a cancelled application, and those on what has been amended since, are not in force. Of a
-    withdrawn case those count that their agency has refused to cancel; `withdrawn`: the others too.
+    Those of a cancelled application are left out. Those on what has been amended or removed since do not
+    count (`counts`) in their case.
     """
-    found = [
+    return [
         row
         for chunk in _split_chunks(sorted(set(numbers)))
         for row in conn.execute(_GRANTING, {"wanted": chunk})
     ]
-    return found if withdrawn else [row for row in found if is_usable_decision(row)]
-
-
-def list_reopened_requirements(conn: Connection, numbers: Collection[str]) -> set[tuple[str, str]]:
-    """Return number and agency of what was approved before an amendment, and has not been decided again."""
-    found = [
-        row
-        for chunk in _split_chunks(sorted(set(numbers)))
-        for row in conn.execute(_REOPENED, {"wanted": chunk})
-        if [row.item, row.law] in row.required
-    ]
-    decided = {
-        (one.request_id, one.item, one.law)
-        for request in {row.request_id for row in found}
-        for one in list_by_request(conn, request)
-    }
-    return {(row.number, row.agency) for row in found if (row.request_id, row.item, row.law) not in decided}
-
-
-def is_usable_decision(row: Row[Any]) -> bool:
-    """Return whether a granting decision counts; of a withdrawn case, whether its agency keeps it.
-
-    While the agency is asked about what it approved last, what it has refused to cancel before counts.
-    """
-    if not row.withdrawn or row.cancellation == "REFUSED":
-        return True
-    kept = (row.asked_of or {}).get(WITHDRAWN_KEPT, {}).get(row.application, ())
-    return [row.item, row.law] in kept
-
-
-def is_suspended_decision(row: Row[Any]) -> bool:
-    """Return whether a granting decision counts for nothing until its agency has said if it cancels it."""
-    return bool(row.cancellation == "ASKED") and not is_usable_decision(row)
 
 
 def set_used_quantities(conn: Connection, requirement: int, used: Mapping[str, str]) -> None:

@@ -10,7 +10,8 @@ from sqlalchemy import Engine
 
 from gateway.cases.agency_notices import DecisionCode
 from gateway.hub import operator_actions
-from gateway.store import read_transaction, requirement_quantities
+from gateway.hub.granted_certificates import list_usable_certificates
+from gateway.store import read_transaction
 from gateway.store.decisions import list_by_request
 from tests.flows.craft import Change, all_of, at, supplement, text
 from tests.flows.item_changes import add_item, amendment, concern, remove_item
@@ -148,7 +149,7 @@ def test_a_certificate_of_another_item_can_be_used_meanwhile(story: Story) -> No
     story.tick()
     assert counting(story) == {2: "N1-2", 4: "N2-4", 5: "N1-5"}
     with read_transaction(story.house.engine) as conn:
-        assert requirement_quantities.list_granting_decisions(conn, ["N1-4"]) == []
+        assert list_usable_certificates(conn, ["N1-4"]) == []
 
 
 @pytest.mark.parametrize("place", ["before", "after"])

@@ -1,0 +1,88 @@
+"""Whether what was approved for an application can be used: questions, amendments and removed items."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+
+import pytest
+
+from gateway.cases import (
+    ApprovedApplication,
+    CertificateStanding,
+    ItemRemoval,
+    PastDecision,
+    judge_certificate,
+    judge_past_certificate,
+)
+
+USABLE, SUSPENDED = CertificateStanding.USABLE, CertificateStanding.SUSPENDED
+REOPENED, LAPSED = CertificateStanding.REOPENED, CertificateStanding.LAPSED
+START = datetime(2026, 10, 1, tzinfo=UTC)
+DROPPED, ALONE = ItemRemoval(alone=False), ItemRemoval(alone=True)
+FREE = ApprovedApplication()
+ASKED = ApprovedApplication(asked=True)
+WITHDRAWN = ApprovedApplication(withdrawn=True)
+
+
+def said(
+    key: int, minute: int, *, approves: bool = True, lapsed: bool = False, after: bool = False
+) -> PastDecision:
+    at = START + timedelta(minutes=minute)
+    return PastDecision(key, at, f"N{key}", approves, lapsed=lapsed, afterwards=after)
+
+
+@pytest.mark.parametrize(
+    ("application", "expected"),
+    [
+        (FREE, USABLE),
+        (ASKED, SUSPENDED),
+        (WITHDRAWN, LAPSED),
+        (ApprovedApplication(asked=True, kept=True), SUSPENDED),
+        (ApprovedApplication(asked=True, withdrawn=True), SUSPENDED),
+        (ApprovedApplication(asked=True, withdrawn=True, kept=True), USABLE),
+        (ApprovedApplication(withdrawn=True, kept=True), USABLE),
+    ],
+)
+def test_a_certificate_is_suspended_while_its_agency_is_asked(
+    application: ApprovedApplication, expected: CertificateStanding
+) -> None:
+    assert judge_certificate(application) is expected
+
+
+@pytest.mark.parametrize(
+    ("application", "expected"), [(FREE, USABLE), (ASKED, SUSPENDED), (WITHDRAWN, USABLE)]
+)
+def test_what_was_approved_stands_when_the_agency_keeps_the_removed_application(
+    application: ApprovedApplication, expected: CertificateStanding
+) -> None:
+    for order in permutations([said(1, 0), said(2, 1, approves=False), said(3, 2, after=True)]):
+        assert judge_past_certificate(3, order, application, DROPPED) is expected
+        assert judge_past_certificate(1, order, application, DROPPED) is LAPSED
+    assert judge_past_certificate(1, [said(1, 0)], application, DROPPED) is expected
+
+
+def test_the_latest_decision_on_a_removed_item_counts_whatever_came_first() -> None:
+    for order in permutations([said(1, 0), said(2, 9, approves=False, after=True), said(3, 5, after=True)]):
+        assert {judge_past_certificate(key, order, FREE, DROPPED) for key in (1, 2, 3)} == {LAPSED}
+
+
+def test_what_an_amendment_made_lapse_waits_for_another_decision() -> None:
+    """It was about other goods; only what its agency says of the removed ones is a certificate."""
+    old = said(1, 0, lapsed=True)
+    for removal in (DROPPED, ALONE, None):
+        assert judge_past_certificate(1, [old], FREE, removal) is REOPENED
+        assert judge_past_certificate(1, [old], WITHDRAWN, removal) is LAPSED
+    for removal in (DROPPED, ALONE):
+        assert judge_past_certificate(1, [old, said(2, 1, after=True)], FREE, removal) is LAPSED
+        assert judge_past_certificate(2, [old, said(2, 1, after=True)], FREE, removal) is USABLE
+
+
+def test_an_item_that_is_removed_alone_is_approved_again() -> None:
+    """Nobody asks its agency: the rest of the application goes on."""
+    assert judge_past_certificate(1, [said(1, 0)], FREE, ALONE) is REOPENED
+    assert judge_past_certificate(1, [said(1, 0)], ASKED, ALONE) is SUSPENDED
+    assert judge_past_certificate(1, [said(1, 0)], WITHDRAWN, ALONE) is LAPSED
+    again = [said(1, 0), said(2, 1, after=True)]
+    assert judge_past_certificate(2, again, FREE, ALONE) is USABLE
+    assert judge_past_certificate(2, again, ASKED, ALONE) is SUSPENDED
