@@ -14,6 +14,7 @@ from .completion.case_closing import closing_transaction as closing_transaction
 from .completion.outside_decisions import list_cancelled_above as list_cancelled_above
 from .completion.outside_decisions import list_outside_decisions as list_outside_decisions
 from .completion.outside_decisions import list_outside_requests as list_outside_requests
+from .completion.outside_decisions import list_told_decisions as list_told_decisions
 from .completion.outside_decisions import load_requirement_results as load_requirement_results
 from .conclude import Conclusion as Conclusion
 from .conclude import conclude_case as conclude_case

@@ -74,7 +74,7 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
         "requirements": [
             dict(row._mapping) for row in requirement_quantities.list_uses_of_case(conn, case.id)
         ],
-        "results": describe_case_results(conn, case.id),
+        "results": describe_case_results(conn, case),
         **describe_releases(conn, case),
         "awaited": [dict(row._mapping) for row in requirement_results.list_awaited_uses(conn, case.id)],
         "customs": _read_customs_report(conn, case.id),

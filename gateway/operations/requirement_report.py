@@ -12,14 +12,17 @@ from gateway.cases import (
     RequirementBalance,
     compute_left_quantity,
     format_left_quantity,
+    select_current_decisions,
     select_current_results,
 )
-from gateway.harmonize import UnitTable
+from gateway.harmonize import UnitTable, load_unit_table
 from gateway.hub import (
     list_outside_decisions,
     list_outside_requests,
+    list_told_decisions,
     load_requirement_balances,
     load_requirement_results,
+    open_active_mappings,
 )
 from gateway.store import requirement_quantities
 
@@ -59,6 +62,7 @@ def _describe_one(row: Row[Any], balance: RequirementBalance, units: UnitTable) 
         "laws": row.laws or [],
         "revoked": balance.revoked,
         "suspended": balance.suspended,
+        "reopened": balance.reopened,
         "added_at": row.added_at,
     }
 
@@ -121,22 +125,32 @@ def describe_requirement_results(conn: Connection, requirement: int) -> list[dic
     ]
 
 
-def describe_case_results(conn: Connection, case_id: int) -> list[dict[str, Any]]:
-    """Return what results without an application decide for the items of a case."""
-    said = [one for one in list_outside_decisions(conn, case_id) if one.request.startswith("requirement:")]
+def describe_case_results(conn: Connection, case: Row[Any]) -> list[dict[str, Any]]:
+    """Return what results without an application decide for the items of a case.
+
+    `quantity` is what stands written off for the case, as the Result and customs are told; None where
+    nothing is, or where it is written off for the parent of a child declaration.
+    """
+    outside = list_outside_decisions(conn, case.id)
+    said = select_current_decisions(one for one in outside if one.request.startswith("requirement:"))
+    if not said:
+        return []
     named = list_outside_requests(said)
+    numbers = {(one.request, one.decision.item, one.decision.law): one.decision.number for one in said}
+    units = load_unit_table(open_active_mappings(conn, case.opened_at))
     return [
         {
             "item": one.decision.item,
             "law": one.decision.law,
             "decision": one.decision.decision.value,
             "agency": named[one.request].organisation,
-            "number": one.decision.number,
-            "quantity": f"{one.decision.quantity:f}",
+            # An approval for which nothing is written off is told without number; here it is named.
+            "number": numbers[one.request, one.decision.item, one.decision.law],
+            "quantity": None if one.decision.quantity is None else f"{one.decision.quantity:f}",
             "unit": one.decision.unit,
             "conditions": list(one.decision.conditions),
             "notice": one.notice_number,
             "issued_at": one.issued_at,
         }
-        for one in said
+        for one in list_told_decisions(said, units)
     ]

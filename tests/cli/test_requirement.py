@@ -12,13 +12,15 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cases import ClaimedRequirements, RequirementUse
+from gateway.cases.agency_notices import DecisionCode
 from gateway.cli import main
 from gateway.hub import get_current_time
 from gateway.hub.requirement_coverage import list_covered_laws
 from gateway.share import get_data_folder
 from gateway.store import RegisteredRequirement, audit_log, requirement_quantities
 from gateway.store.engine import read_transaction, write_transaction
-from tests.flows.test_requirement_ledger import declare
+from tests.flows.test_amendments import NAME, amendment
+from tests.flows.test_requirement_ledger import decide, declare
 from tests.kit.story import Story
 
 Run = Callable[..., tuple[int, str, str]]
@@ -156,6 +158,26 @@ def test_a_submission_is_judged_from_files(run: Run, tmp_path: Path) -> None:
     status, out, _ = run(*command)
     assert status == 0
     assert out.startswith("warning GW413")
+
+
+def test_a_certificate_whose_application_is_amended_is_shown_so(
+    run: Run, engine: Engine, tmp_path: Path
+) -> None:
+    """Nobody has revoked it; the file of the ledger says the same as the ledger."""
+    story = Story(engine, customs=False)
+    story.submit()
+    story.tick()
+    decide(story, "150", DecisionCode.APPROVED, "N1", "수허02-1184")
+    story.submit(story.submission(amendment(NAME)), action="Amend")
+    story.tick(seconds=1)
+    listed = run("requirement", "list", "--json")[1]
+    row = json.loads(listed)
+    assert (row["revoked"], row["suspended"], row["reopened"]) == (False, False, True)
+    assert "until KFDA decides again" in run("requirement", "show", "수허02-1184")[1]
+    (tmp_path / "ledger.jsonl").write_text(listed)
+    status, out, _ = run("requirement", "check", SAMPLE, "--ledger", str(tmp_path / "ledger.jsonl"))
+    assert status == 1
+    assert "수허02-1184 of KFDA cannot be used until KFDA decides again" in out
 
 
 _GOOD = {"number": "1", "agency": "A", "granted": [{"quantity": "1", "unit": "K"}]}

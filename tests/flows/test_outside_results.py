@@ -101,6 +101,11 @@ def report(story: Story) -> dict[str, Any]:
         return read_case_report(conn, story.case())
 
 
+def shown(story: Story) -> list[tuple[Any, ...]]:
+    """Return item, number and what is shown as written off of each result of the case."""
+    return [(one["item"], one["number"], one["quantity"], one["unit"]) for one in report(story)["results"]]
+
+
 def seen(story: Story) -> list[tuple[str, Any]]:
     story.tick()
     with read_transaction(story.house.engine) as conn:
@@ -465,10 +470,12 @@ def test_what_was_not_written_off_again_is_not_told(story: Story) -> None:
     assert "not_left" in story.evidence("case", story.case().id)
     assert used_of(story, "2026-118") == {}
     assert (story.outcome(), told_quantities(story)) == (("APPROVED", {2: "APPROVED"}), [("2", "05")])
+    assert shown(story) == [(2, "2026-118", None, None)]
     say(story, notice="R4", quantity="60", at=at + timedelta(minutes=4))
     story.tick()
     assert used_of(story, "2026-118") == {"KGM": "40"}
     assert told_quantities(story) == [("2", "05", "2026-118", "40", "KGM")]
+    assert shown(story) == [(2, "2026-118", "40", "KGM")]
 
 
 def test_a_child_names_the_certificate_of_its_parent_and_no_quantity_of_it(story: Story) -> None:
@@ -482,4 +489,5 @@ def test_a_child_names_the_certificate_of_its_parent_and_no_quantity_of_it(story
     story.tick(seconds=1)
     assert story.outcome() == ("APPROVED", {2: "APPROVED"})
     assert told_quantities(story) == [("2", "05", "2026-118")]
+    assert shown(story) == [(2, "2026-118", None, None)]
     assert used_of(story, "2026-118") == {"KGM": "40"}

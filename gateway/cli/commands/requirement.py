@@ -52,7 +52,7 @@ __all__ = [
 
 _COLUMNS: Final = (
     *("id", "number", "agency", "source", "granted", "left"),
-    *("holder", "valid_until", "laws", "revoked", "suspended"),
+    *("holder", "valid_until", "laws", "revoked", "suspended", "reopened"),
 )
 #: What `show` prints as tables of their own.
 _TABLES: Final = ("uses", "results")
@@ -249,6 +249,7 @@ def _flatten(one: dict[str, Any]) -> dict[str, Any]:
     words = {name: write(one[name]) for name in ("granted", "used", "left")}
     words["laws"] = ", ".join(one["laws"])
     words["revoked"] = "yes" if one["revoked"] else ""
+    words["reopened"] = f"until {one['agency']} decides again" if one["reopened"] else ""
     words["suspended"] = f"until {one['agency']} answers" if one["suspended"] else ""
     return one | words
 
@@ -303,6 +304,7 @@ def _read_balance(said: dict[str, Any]) -> RequirementBalance:
         valid_until=None if until is None else date.fromisoformat(_read_text(until)),
         revoked=_read_flag(said.get("revoked", False)),
         suspended=_read_flag(said.get("suspended", False)),
+        reopened=_read_flag(said.get("reopened", False)),
     )
 
 

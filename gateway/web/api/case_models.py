@@ -161,8 +161,12 @@ class OutsideResult(AnswerModel):
     decision: str
     agency: str
     number: str
-    quantity: str = Field(description="What the item uses.")
-    unit: str
+    quantity: str | None = Field(
+        None,
+        description="What stands written off for the case. Absent where nothing is, and in a child "
+        "declaration: it is written off for the parent.",
+    )
+    unit: str | None = Field(None, description="The unit of the quantity.")
     conditions: list[str]
     notice: str
     issued_at: datetime

@@ -118,7 +118,7 @@ def _get_case(call: ApiCall) -> ApiAnswer:
         row = _find_case(conn, call)
         message = messages.find_by_id(conn, row.message)
         results = own_cases.list_case_documents(conn, row.id, "Result")
-        outside = describe_case_results(conn, row.id)
+        outside = describe_case_results(conn, row)
         awaited = requirement_results.list_awaited_uses(conn, row.id)
         clearance = customs_notices.find_state(conn, row.id)
         levied = describe_case_fees(conn, row.id)
