@@ -167,14 +167,13 @@ def test_a_certificate_whose_application_is_amended_is_shown_so(
     story = Story(engine, customs=False)
     story.submit()
     story.tick()
-    decide(story, "150", DecisionCode.APPROVED, "N1", "수허02-1184")
+    decide(story, "150", DecisionCode.APPROVED, "N1")
     story.submit(story.submission(amendment(NAME)), action="Amend")
     story.tick(seconds=1)
-    listed = run("requirement", "list", "--json")[1]
-    row = json.loads(listed)
+    row = json.loads(run("requirement", "list", "--json")[1])
     assert (row["revoked"], row["suspended"], row["reopened"]) == (False, False, True)
-    assert "until KFDA decides again" in run("requirement", "show", "수허02-1184")[1]
-    (tmp_path / "ledger.jsonl").write_text(listed)
+    assert "until KFDA decides again" in run("requirement", "show", "K-77")[1]
+    (tmp_path / "ledger.jsonl").write_text(json.dumps(row | {"number": "수허02-1184"}))
     status, out, _ = run("requirement", "check", SAMPLE, "--ledger", str(tmp_path / "ledger.jsonl"))
     assert status == 1
     assert "수허02-1184 of KFDA cannot be used until KFDA decides again" in out
