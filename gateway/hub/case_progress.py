@@ -39,7 +39,7 @@ from gateway.hub.completion import (
     make_concern,
     make_standing_decisions,
 )
-from gateway.hub.fees import end_fees_of_cancelled
+from gateway.hub.fees import end_fees_of_cancelled, release_held_orders
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, enqueue_task
 from gateway.hub.register import open_active_mappings
@@ -128,6 +128,7 @@ def answer_cancellation_by_decision(
         return
     event = StateEvent("refuse_cancel", now, row.agency, notice[:100])
     agency_requests.apply_event(conn, request, event, cancellation="REFUSED")
+    release_held_orders(conn, request, now)
     offer_kept_certificates(conn, request, f"kept:{row.number}:{notice}", now)
 
 
@@ -165,6 +166,8 @@ def move_request(
     elif event in CANCELLATION_EVENTS:
         if request.state != "CANCELLED":
             values["cancellation"] = CANCELLATION_EVENTS[event]
+            if event == "refuse_cancel":
+                release_held_orders(conn, request.id, now)
     elif event in _ASKING and not leads:
         return event
     request.apply_event(conn, StateEvent(event, now, request.agency, notice.number[:100]), **values)
@@ -315,6 +318,7 @@ def end_cancellation(conn: Connection, case: Row[Any], request: int, what: State
     if unknown:
         end_fees_of_cancelled(conn, request, what.at)
     else:
+        release_held_orders(conn, request, what.at)
         offer_kept_certificates(conn, request, f"kept:{row.number}:{what.at.isoformat()}", what.at)
     units = load_unit_table(open_active_mappings(conn, what.at))
     move_case(conn, units, case, what.detail or what.actor, what.at)

@@ -64,6 +64,21 @@ ODD: dict[str, list[FeeEvent]] = {
         ("confirm", "K-1", 0, 6), ("levy", "K-1", 1, -3, True), ("refund", "K-1", 2, None),
         ("refund", "K-1", 3, 3), ("cancel", "K-1", 4, 9), ("refund", "K-1", 5, 2),
     ],
+    "what is levied while its agency is asked whether it cancels can be paid when it does not": [
+        ("withdraw",), ("levy", "K-1", 0, -9, False), ("levy", "N-1", 1, 0, False), ("tick", 12),
+        ("pay", "K-1", "a", 0), ("keep", "KFDA", 2), ("tick", 1), ("pay", "K-1", "a", 0),
+    ],
+    "what is levied before the question can be paid while it is open": [
+        ("levy", "K-1", 0, -9, True), ("withdraw",), ("tick", 1), ("pay", "K-1", "a", 0), ("drop", "KFDA", 1),
+    ],
+    "what its agency confirms meanwhile was paid elsewhere": [
+        ("withdraw",), ("levy", "K-1", 0, -9, False), ("confirm", "K-1", 1, 0), ("keep", "KFDA", 2),
+        ("tick", 12), ("refund", "K-1", 3, None),
+    ],
+    "a decision answers the question, and the fee can be paid": [
+        ("withdraw",), ("levy", "K-1", 0, -9, False), ("decide", "KFDA", 1), ("tick", 1),
+        ("pay", "K-1", "a", 0), ("refund", "K-1", 2, 2),
+    ],
 }  # fmt: skip
 
 

@@ -33,6 +33,8 @@ class FeeModel:
     back: dict[str, Decimal] = field(default_factory=dict)
     #: Whether it can be paid at the provider; what ended before its levy came is paid elsewhere, if at all.
     payable: bool = True
+    #: Whether it waits until its agency has said that it does not cancel the application.
+    held: bool = False
     #: What the agency gave back before the provider told of the payment.
     promised: Decimal = _NOTHING
 
@@ -48,11 +50,15 @@ class FeeModel:
             return self.amount - self.promised
         return self.paid[self.counted] - self.back.get(self.counted, _NOTHING)
 
-    def levy(self, at: datetime) -> None:
-        """It is due, unless its end was said before, and issued after it."""
+    def levy(self, at: datetime, *, asked: bool = False) -> None:
+        """It is due, unless its end was said before, and issued after it.
+
+        While its agency is `asked` whether it cancels the application, it cannot be paid.
+        """
         self.levied_at = at
         self.ended_at, self.state = next((one for one in self.early if one[0] >= at), (None, "DUE"))
         self.payable = self.state == "DUE"
+        self.held = self.payable and asked
 
     def cancel(self, at: datetime) -> None:
         """Its agency, or an operator, demands it no more: what was paid goes back."""
@@ -69,6 +75,7 @@ class FeeModel:
         paid = self.state == "PAID" and not self.back.get(self.counted or "")
         if self._is_about(at, "CONFIRMED") and (self.state == "DUE" or paid):
             self.state, self.ended_at = "CONFIRMED", at
+            self.payable = self.payable and not self.held
 
     def _is_about(self, at: datetime, state: str) -> bool:
         """Return whether an end is about what was levied; one that was issued before the levy is not."""
@@ -111,6 +118,7 @@ class FeeModel:
     def end_by_operator(self, state: str, at: datetime) -> None:
         """An operator has ended it, whatever the clock of its agency says."""
         self.state, self.ended_at = state, at
+        self.payable = self.payable and not self.held
 
     def end_with_application(self, at: datetime, *, decided: bool) -> None:
         """Its application is cancelled."""

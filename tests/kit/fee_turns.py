@@ -53,7 +53,7 @@ _CODES: Final = {
 }
 _DRAWN: Final[dict[str, int]] = {
     "levy": 7, "cancel": 3, "confirm": 3, "refund": 4, "pay": 8, "waive": 1, "settle": 1, "tick": 6,
-    "down": 1, "again": 4, "withdraw": 1, "drop": 1, "decide": 1,
+    "down": 1, "again": 4, "withdraw": 1, "drop": 1, "decide": 1, "keep": 1,
 }  # fmt: skip
 
 
@@ -82,6 +82,7 @@ def _draw(drawn: random.Random, number: int, kind: str) -> FeeEvent:
         "again": lambda: (drawn.randint(0, 9),),
         "drop": lambda: (drawn.choice(AGENCIES), number),
         "decide": lambda: (drawn.choice(AGENCIES), number),
+        "keep": lambda: (drawn.choice(AGENCIES), number),
     }
     return (kind, *more.get(kind, tuple)())
 
@@ -110,6 +111,8 @@ class FeeRun:
         self.said: list[Callable[[], None]] = []
         self.cancelled: set[str] = set()
         self.decided: set[str] = set()
+        #: The agencies that have not said whether they cancel.
+        self.asked: set[str] = set()
         self.withdrawn = False
         provider.down = 0
         story.submit(story.submission(reference(name)))
@@ -168,7 +171,7 @@ class FeeRun:
             return self._expect_refund(name, named)
         if step == "levy":
             model.refundable = bool(notice.fee and notice.fee.refundable)
-            model.levy(notice.issued_at)
+            model.levy(notice.issued_at, asked=agency in self.asked)
             if agency in self.cancelled and model.state == "DUE":
                 model.end_with_application(self.story.clock(), decided=True)
         elif step == "cancel":
@@ -221,6 +224,19 @@ class FeeRun:
         notice = self.story.notice(agency, number=f"{self.name}-{number:03}")
         self._call(agency, notice, None)
         self.decided.add(agency)
+        self._answer(agency)
+
+    def _do_keep(self, agency: str, number: int) -> None:
+        """An agency says that it does not cancel."""
+        if agency in self.asked:
+            self._call(agency, Notice(f"{self.name}-{agency}-{number:03}", self.story.clock(), "G04"), None)
+            self._answer(agency)
+
+    def _answer(self, agency: str) -> None:
+        self.asked.discard(agency)
+        for name, (own, _) in FEES.items():
+            if own == agency:
+                self.models[name].held = False
 
     def _do_drop(self, agency: str, number: int) -> None:
         """An agency cancels an application by itself."""
@@ -231,6 +247,7 @@ class FeeRun:
 
     def _end(self, agency: str) -> None:
         self.cancelled.add(agency)
+        self.asked.discard(agency)
         for name, (own, _) in FEES.items():
             if own == agency:
                 self.models[name].end_with_application(self.story.clock(), decided=agency in self.decided)
@@ -246,6 +263,9 @@ class FeeRun:
         self.story.tick(seconds=1)
         if self._is_held() and "KPTA" not in self.cancelled:
             self._end("KPTA")
+        with read_transaction(self.story.house.engine) as conn:
+            rows = agency_requests.list_by_case(conn, self.case)
+        self.asked = {row.agency for row in rows if row.cancellation == "ASKED" and row.state != "CANCELLED"}
 
     def _is_over(self) -> bool:
         with read_transaction(self.story.house.engine) as conn:
@@ -345,3 +365,4 @@ class FeeRun:
         assert all(Decimal(0) <= amount <= paid[key] for key, amount in back.items())
         due = row.state in ("LEVIED", "ORDERED")
         assert due == (model.state == "DUE"), f"{name} is {row.state}, not {model.state}"
+        assert (row.state == "LEVIED") == (due and model.held), f"{name} is {row.state}; held: {model.held}"

@@ -16,6 +16,7 @@ from gateway.errors import FEE_WRONG, GatewayError
 from gateway.hub.fees.fee_records import (
     OPEN,
     cancel_fee,
+    find_order,
     has_open_fee,
     order_refund,
     read_fee_money,
@@ -123,7 +124,7 @@ def refund_fee(conn: Connection, fee: Row[Any], wanted: Money | None, reason: st
 def _keep_refund(conn: Connection, fee: Row[Any], wanted: Money | None, reason: str, now: datetime) -> None:
     """Keep a refund of a fee whose payment the provider may still tell: its agency had heard of it first."""
     due = read_fee_money(fee)
-    order = deliveries.find_by_dedupe_key(conn, f"payment:order:{fee.number}")
+    order = find_order(conn, fee)
     if fee.state != "CONFIRMED" or due is None or order is None:
         return
     # A payment that was too much has gone back, and is no part of what the agency gives back.

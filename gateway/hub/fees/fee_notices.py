@@ -16,8 +16,16 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import FeeStep, NamedFee, Notice, StatusCode
 from gateway.errors import FEE_WRONG, GatewayError
+from gateway.hub.completion import is_cancellation_open
 from gateway.hub.fees.fee_ends import end_fee_of_cancelled, refund_fee, settle_request
-from gateway.hub.fees.fee_records import OPEN, cancel_fee, get_fee, levy_fee, record_fee_step
+from gateway.hub.fees.fee_records import (
+    OPEN,
+    cancel_fee,
+    drop_held_order,
+    get_fee,
+    levy_fee,
+    record_fee_step,
+)
 from gateway.hub.hub import Hub
 from gateway.store import NewFee, StateEvent, fees
 
@@ -66,7 +74,9 @@ def _levy(
         record_fee_step(conn, known, "levied", now, notice=notice.number)
         return
     is_cancelled = request.state == "CANCELLED"
-    fee = levy_fee(conn, new, now, ordered=hub.payments.provided and not is_cancelled)
+    ordered = hub.payments.provided and not is_cancelled
+    # Nobody pays for an application that its agency may be about to cancel.
+    fee = levy_fee(conn, new, now, ordered=ordered, held=is_cancellation_open(request))
     if is_cancelled:
         end_fee_of_cancelled(conn, fee, now)
 
@@ -160,6 +170,7 @@ def _apply_end(conn: Connection, fee: Row[Any], step: FeeStep, notice: Notice, n
     if step == FeeStep.CONFIRM:
         fees.apply_event(conn, fee.id, what, ended_at=notice.issued_at)
         record_fee_step(conn, fee, "confirmed", now, notice=notice.number)
+        drop_held_order(conn, fee, what)
     elif fee.state in OPEN:
         cancel_fee(conn, fee, what, ended_at=notice.issued_at)
     else:

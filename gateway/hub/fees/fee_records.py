@@ -20,17 +20,24 @@ __all__ = [
     "PROVIDER",
     "cancel_fee",
     "close_order",
+    "drop_held_order",
+    "find_order",
     "get_fee",
     "has_open_fee",
+    "is_held_for_answer",
     "levy_fee",
     "order_refund",
     "read_fee_money",
     "record_fee_step",
+    "release_held_orders",
     "tell_applicant",
 ]
 
 #: The destination of calls to the payment provider.
 PROVIDER: Final = "payment"
+_ACTOR: Final = "fees"
+#: The parameter of an order that is held until an agency has answered.
+_HELD_FOR: Final = "held_for"
 #: The states of a fee that is due.
 OPEN: Final = ("LEVIED", "ORDERED")
 
@@ -53,16 +60,47 @@ def has_open_fee(rows: Iterable[Row[Any]], gate: str | None = None) -> bool:
     return any(row.state in OPEN and gate in (None, row.gate) for row in rows)
 
 
-def levy_fee(conn: Connection, new: NewFee, now: datetime, *, ordered: bool) -> Row[Any]:
+def levy_fee(conn: Connection, new: NewFee, now: datetime, *, ordered: bool, held: bool = False) -> Row[Any]:
     """Store a fee and, where it can be paid at the provider, queue its order; the case is locked.
 
-    It was levied by the clock of its agency. What the hub does about it is by its own.
+    The order is `held` while its agency is asked whether it cancels the application. It was levied by the
+    clock of its agency. What the hub does about it is by its own.
     """
     fee = get_fee(conn, fees.insert_fee(conn, new))
     record_fee_step(conn, fee, "levied", now)
     if ordered and new.amount is not None:
-        _enqueue_provider_call(conn, fee, "order", fee.number, now)
+        _enqueue_provider_call(conn, fee, "order", fee.number, now, held=held)
     return fee
+
+
+def is_held_for_answer(delivery: Row[Any]) -> bool:
+    """Return whether a delivery is an order that waits until its agency has said whether it cancels."""
+    return bool(delivery.state == "HELD" and delivery.parameters.get(_HELD_FOR))
+
+
+def release_held_orders(conn: Connection, request: int, now: datetime) -> None:
+    """Order the fees that were levied while the agency of a request was asked: it keeps the application."""
+    for fee in fees.list_by_request(conn, request):
+        order = find_order(conn, fee)
+        if order is not None and fee.state in OPEN and is_held_for_answer(order):
+            deliveries.release_delivery(conn, order.id, now, _ACTOR, "the application stands")
+
+
+def find_order(conn: Connection, fee: Row[Any]) -> Row[Any] | None:
+    """Return the order of a fee; None where the provider was never told of it."""
+    order = deliveries.find_by_dedupe_key(conn, f"payment:order:{fee.number}")
+    if order is None or order.state != "CANCELLED" or not order.parameters.get(_HELD_FOR):
+        return order
+    return order if order.attempt else None
+
+
+def drop_held_order(conn: Connection, fee: Row[Any], what: StateEvent) -> bool:
+    """Cancel the order of a fee that waits for the answer of its agency; return whether it did."""
+    order = find_order(conn, fee)
+    if order is None or not is_held_for_answer(order):
+        return False
+    deliveries.cancel_delivery(conn, order.id, what.at, what.actor, "the fee is not due any more")
+    return True
 
 
 def cancel_fee(conn: Connection, fee: Row[Any], what: StateEvent, **values: Any) -> None:
@@ -74,8 +112,8 @@ def cancel_fee(conn: Connection, fee: Row[Any], what: StateEvent, **values: Any)
 
 def close_order(conn: Connection, fee: Row[Any], what: StateEvent) -> None:
     """End the order of a fee at the provider, where it has one."""
-    order = deliveries.find_by_dedupe_key(conn, f"payment:order:{fee.number}")
-    if order is None:
+    order = find_order(conn, fee)
+    if order is None or drop_held_order(conn, fee, what):
         return
     if order.state == "FAILED":
         # Nobody requeues it any more. Its answer may have been lost, so the provider is told all the same.
@@ -93,9 +131,16 @@ def order_refund(conn: Connection, fee: Row[Any], refund: str, what: StateEvent,
 
 
 def _enqueue_provider_call(
-    conn: Connection, fee: Row[Any], operation: str, key: str, at: datetime, follows: int | None = None
+    conn: Connection,
+    fee: Row[Any],
+    operation: str,
+    key: str,
+    at: datetime,
+    follows: int | None = None,
+    *,
+    held: bool = False,
 ) -> None:
-    """Queue a call to the payment provider; no case waits for it."""
+    """Queue a call to the payment provider, and hold it if wanted; no case waits for it."""
     new = NewDelivery(
         agent=PROVIDER,
         destination=PROVIDER,
@@ -103,10 +148,13 @@ def _enqueue_provider_call(
         subject_id=str(fee.id),
         dedupe_key=f"payment:{operation}:{key}",
         wire_id=key,
-        parameters={"operation": operation, "key": key},
+        parameters={"operation": operation, "key": key} | ({_HELD_FOR: "cancellation"} if held else {}),
         follows=follows,
     )
-    deliveries.enqueue_delivery(conn, new, at)
+    queued = deliveries.enqueue_delivery(conn, new, at)
+    if held and queued is not None:
+        deliveries.hold_delivery(conn, queued, at, _ACTOR, "its agency is asked whether it cancels")
+        record_fee_step(conn, fee, "order_held", at)
 
 
 def record_fee_step(conn: Connection, fee: Row[Any], step: str, at: datetime, **more: Any) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row
 from gateway.cases import AgencyAnswer, FeeStep, Notice, StatusCode
 from gateway.errors import REPLY_UNMATCHED, TRANSITION_REFUSED, GatewayError
 from gateway.hub.fees.fee_ends import HOLD_REASON
-from gateway.hub.fees.fee_records import has_open_fee, levy_fee
+from gateway.hub.fees.fee_records import has_open_fee, is_held_for_answer, levy_fee
 from gateway.hub.hub import Hub
 from gateway.store import NewFee, StateEvent, agency_requests, deliveries, fees
 
@@ -69,7 +69,13 @@ def check_forwarded(
 
 
 def check_no_fee_gate(conn: Connection, delivery: Row[Any]) -> None:
-    """Raise GW705 for a delivery that is held until a fee is paid: no operator releases or cancels it."""
+    """Raise GW705 for a delivery that is held until a fee is paid: no operator releases or cancels it.
+
+    So is the order of a fee that can be paid when its agency has said that it does not cancel.
+    """
+    if is_held_for_answer(delivery):
+        detail = f"delivery {delivery.id} waits until its agency has said whether it cancels the application"
+        raise GatewayError(TRANSITION_REFUSED, detail, f"delivery/{delivery.state}")
     if delivery.subject_type != "request" or delivery.agent != "soap":
         return
     request = int(delivery.subject_id)

@@ -1,0 +1,175 @@
+"""A fee that is levied while its agency is asked whether it cancels the application is payable afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from functools import partial
+from typing import Any
+
+import pytest
+
+from gateway.cases.agency_notices import AgencyAcknowledgment, Notice
+from gateway.cases.named_fees import NamedFee
+from gateway.errors import TRANSITION_REFUSED, GatewayError
+from gateway.hub.completion import operator_actions
+from gateway.hub.fees import settle_fee_elsewhere, waive_fee
+from tests.flows.test_fees import KRW, Provider, fees_of, pay, provider, story, told_of, withdraw
+from tests.flows.test_late_approvals import approve, hear, request_of, withdraw_rejected
+from tests.kit.story import Story
+
+__all__ = ["provider", "story"]  # fixtures
+
+AGENCY = "NPQS"
+
+
+def ask_after_withdrawal(held: Story) -> int:
+    """Let an agency approve after the withdrawal; return the case (row id), whose question is open."""
+    held.hub.payments = replace(held.hub.payments, tariffs={})
+    case = withdraw_rejected(held, AGENCY)
+    approve(held, case, AGENCY, "1")
+    held.say(AGENCY, AgencyAcknowledgment("heard"))
+    held.tick(minutes=1)
+    assert request_of(held, case, AGENCY).cancellation == "ASKED"
+    return case
+
+
+def levy(held: Story, case: int, number: str = "F1") -> None:
+    fee = NamedFee(KRW, date(2026, 12, 9), number, refundable=True)
+    hear(held, case, AGENCY, Notice(number, held.clock(), "Y05", fee=fee))
+    held.tick(minutes=1)
+
+
+def say(held: Story, case: int, code: str) -> None:
+    hear(held, case, AGENCY, Notice(f"N-{code}", held.clock(), code))
+    held.tick(minutes=1)
+
+
+def unask(held: Story, case: int) -> None:
+    act = partial(operator_actions.end_question, reason="confirmed by telephone")
+    held.operate(act, request_of(held, case, AGENCY).id)
+    held.tick(minutes=1)
+
+
+def orders(made: Provider) -> int:
+    return len(made.list_calls("orders"))
+
+
+@pytest.mark.parametrize("ends", [partial(say, code="G04"), unask], ids=["G04", "operator"])
+def test_a_fee_waits_for_the_answer_and_is_payable_when_the_application_stands(
+    story: Story, provider: Provider, ends: Callable[..., None]
+) -> None:
+    """However long the agency says nothing, nobody can pay; nor does an operator let it be paid."""
+    case = ask_after_withdrawal(story)
+    levy(story, case)
+    story.tick(days=3)
+    assert ([one.state for one in fees_of(story, AGENCY)], orders(provider)) == (["LEVIED"], 0)
+    (held,) = story.deliveries(agent="payment")
+    for act in (operator_actions.release_delivery, operator_actions.cancel_delivery):
+        with pytest.raises(GatewayError) as refused:
+            story.operate(act, held.id)
+        assert refused.value.problem is TRANSITION_REFUSED
+    assert [one.find("{*}Fee") for one in told_of(story, "Y05")] == [None]
+    ends(story, case)
+    (fee,) = fees_of(story, AGENCY)
+    assert (fee.state, orders(provider)) == ("ORDERED", 1)
+    assert "address" in told_of(story, "Y05")[-1].find("{*}Fee").attrib
+    assert pay(story, fee.number) == "counted"
+
+
+@pytest.mark.further
+def test_an_agency_that_cancels_gets_no_fee(story: Story, provider: Provider) -> None:
+    case = ask_after_withdrawal(story)
+    levy(story, case)
+    say(story, case, "G03")
+    assert [one.state for one in fees_of(story, AGENCY)] == ["CANCELLED"]
+    assert (orders(provider), provider.list_calls("cancellations")) == (0, [])
+    assert [row.state for row in story.deliveries(agent="payment")] == ["CANCELLED"]
+    assert len(told_of(story, "Y06")) == 1
+
+
+@pytest.mark.further
+def test_what_was_levied_before_the_question_is_payable_and_goes_back(
+    story: Story, provider: Provider
+) -> None:
+    """The declarant may pay it while the agency is asked; what is levied behind it waits."""
+    story.submit()
+    story.tick()
+    fee = NamedFee(KRW, None, "F1", refundable=True)
+    story.hear(AGENCY, Notice("F1", story.clock(), "Y05", fee=fee))
+    story.tick(seconds=1)
+    story.say(AGENCY, AgencyAcknowledgment("heard"))
+    withdraw(story)
+    case = int(story.case().id)
+    assert request_of(story, case, AGENCY).cancellation == "ASKED"
+    levy(story, case, "F2")
+    first, second = fees_of(story, AGENCY)
+    assert (first.state, second.state) == ("ORDERED", "LEVIED")
+    assert pay(story, first.number) == "counted"
+    say(story, case, "G03")
+    assert [one.state for one in fees_of(story, AGENCY)] == ["REFUNDED", "CANCELLED"]
+    assert [one["refund"] for one in provider.list_calls("refunds")] == [f"{first.number}-R01"]
+
+
+@pytest.mark.further
+@pytest.mark.parametrize("first", ["G03", "levy"])
+def test_a_levy_and_a_cancellation_give_the_same_in_either_order(
+    story: Story, provider: Provider, first: str
+) -> None:
+    case = ask_after_withdrawal(story)
+    steps: list[Any] = [partial(levy, story, case), partial(say, story, case, "G03")]
+    for step in steps[::-1] if first == "G03" else steps:
+        step()
+    assert ([one.state for one in fees_of(story, AGENCY)], orders(provider)) == (["CANCELLED"], 0)
+
+
+@pytest.mark.further
+@pytest.mark.parametrize("first", ["G04", "levy"])
+def test_a_levy_and_a_refusal_to_cancel_give_the_same_in_either_order(
+    story: Story, provider: Provider, first: str
+) -> None:
+    case = ask_after_withdrawal(story)
+    steps: list[Any] = [partial(levy, story, case), partial(say, story, case, "G04")]
+    for step in steps[::-1] if first == "G04" else steps:
+        step()
+    assert ([one.state for one in fees_of(story, AGENCY)], orders(provider)) == (["ORDERED"], 1)
+
+
+@pytest.mark.further
+@pytest.mark.parametrize("ended", ["cancelled", "confirmed", "waived", "settled"])
+def test_a_fee_that_ends_while_it_waits_is_never_ordered(
+    story: Story, provider: Provider, ended: str
+) -> None:
+    case = ask_after_withdrawal(story)
+    levy(story, case)
+    (fee,) = fees_of(story, AGENCY)
+    if ended in ("cancelled", "confirmed"):
+        code = "Y06" if ended == "cancelled" else "Y08"
+        hear(story, case, AGENCY, Notice("E", story.clock(), code, fee=NamedFee(payment_notice="F1")))
+    else:
+        act = waive_fee if ended == "waived" else settle_fee_elsewhere
+        story.operate(lambda *words: act(*words, "at the counter"), fee.id)
+    say(story, case, "G04")
+    wanted = "CANCELLED" if ended in ("cancelled", "waived") else "CONFIRMED"
+    assert ([one.state for one in fees_of(story, AGENCY)], provider.asked) == ([wanted], [])
+    # It was paid elsewhere, if at all, and is given back there.
+    hear(story, case, AGENCY, Notice("B", story.clock(), "Y16", fee=NamedFee(payment_notice="F1")))
+    story.tick(minutes=1)
+    assert provider.asked == []
+
+
+@pytest.mark.further
+def test_the_deadline_begins_when_the_application_stands(story: Story, provider: Provider) -> None:
+    story.submit()
+    story.tick()
+    story.say(AGENCY, AgencyAcknowledgment("heard"))
+    withdraw(story)
+    case = int(story.case().id)
+    levy(story, case)
+    assert story.request(AGENCY).due_at is None
+    story.tick(hours=1)
+    say(story, case, "G04")
+    due = story.request(AGENCY).due_at
+    assert due is not None
+    assert due.date() == date(2026, 12, 9)
