@@ -13,13 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from lxml import etree
 from sqlalchemy import Connection, Row
 
 from gateway.cases import CaseOutcome, DecidedRequest, RankedDecision, ReportedProblem, make_result_document
-from gateway.errors import APPLICATION_CANCELLED, CANCELLATION_REFUSED
+from gateway.errors import (
+    APPLICATION_CANCELLED,
+    APPLICATION_SUPERFLUOUS,
+    CANCELLATION_REFUSED,
+    DISCLAIMER_NOT_ACCEPTED,
+    DOCUMENT_NEEDED,
+    DOCUMENT_PERHAPS_NEEDED,
+)
 from gateway.hub.completion import (
     case_closing,
     compute_conclusion_id,
@@ -51,6 +58,17 @@ from gateway.hub.outbox import (
 from gateway.store import agency_requests, cases, decisions, deliveries, write_transaction
 
 __all__ = ["Conclusion", "conclude_case"]
+
+#: What the rules of need say of goods; those of a withdrawn declaration need nothing any more.
+_OF_NEEDS: Final = frozenset(
+    one.id
+    for one in (
+        DOCUMENT_NEEDED,
+        DISCLAIMER_NOT_ACCEPTED,
+        DOCUMENT_PERHAPS_NEEDED,
+        APPLICATION_SUPERFLUOUS,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +154,13 @@ def _make_result_document(hub: Hub, facts: CaseSnapshot, now: datetime) -> etree
         *(ReportedProblem(**one) for one in detail.get("problems", ())),
         *_list_cancellation_problems(facts),
     )
+    is_withdrawn = facts.case.outcome == CaseOutcome.WITHDRAWN
     warnings = (
-        *(ReportedProblem(**one) for one in detail.get("warnings", ())),
+        *(
+            ReportedProblem(**one)
+            for one in detail.get("warnings", ())
+            if not (is_withdrawn and one["id"] in _OF_NEEDS)
+        ),
         *_list_kept_applications(facts),
     )
     said = list_told_decisions(facts.decisions, hub.rules.bundle.units)

@@ -20,7 +20,8 @@ from gateway.hub.register.active_rules import ActiveRules
 from gateway.hub.register.decision_rules import DecisionRules
 from gateway.share import MemoryPath, get_data_folder
 from gateway.wire.namespaces import SUB
-from tests.flows.craft import Change, reference, without_applications
+from tests.flows.craft import Change, reference, withdrawal, without_applications
+from tests.flows.test_withdrawals import cancelling
 from tests.kit.house import bundle, status_codes
 from tests.kit.story import Story
 
@@ -89,6 +90,16 @@ def test_a_missing_document_is_warned_of_and_the_others_are_asked(
     assert main(["case", "show", story.case().number, "--home", str(tmp_path)]) == 0
     words = "warning GW508 item 3 (0601101000) needs NPQS-PLA-IMP under law 12 (Plant Protection Act"
     assert words in capsys.readouterr().out
+
+
+def test_a_withdrawn_declaration_needs_no_document(engine: Engine) -> None:
+    """Its Result names none that was missing; the case keeps what it was warned of."""
+    story = submit(engine, without_application("KPTA-PHARM-IMP"))
+    cancelling(story, KFDA="G03", NPQS="G03")
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick()
+    assert (story.outcome()[0], story.result().findall("{*}Warning")) == ("WITHDRAWN", [])
+    assert told(story) == [("GW508", "42A/67A[1]/68A[1]")]
 
 
 def test_what_the_goods_need_and_no_more_gives_no_warning(engine: Engine) -> None:
