@@ -16,7 +16,7 @@ from gateway.hub import (
     list_outside_requests,
     open_active_mappings,
 )
-from gateway.store import item_releases
+from gateway.store import cases, item_releases
 
 __all__ = ["describe_releases"]
 
@@ -26,8 +26,8 @@ def describe_releases(conn: Connection, case: Row[Any]) -> dict[str, Any]:
 
     `stays` has each measure of an item of which something has left. `taken` is what a child has of its
     parent, `inherited` the decisions of the parent that count for it, `inherited_cancellations` the cancelled
-    applications of the parent with the items that nobody approves any more, `removed` the items that
-    amendments took out of the declaration, each with the reason.
+    applications of the parent, or of one above it (`parent`), with the items that nobody approves any more,
+    `removed` the items that amendments took out of the declaration, each with the reason.
     """
     released = item_releases.list_releases_from(conn, case.id)
     taken = item_releases.list_releases_into(conn, case.id)
@@ -44,10 +44,16 @@ def describe_releases(conn: Connection, case: Row[Any]) -> dict[str, Any]:
                 "agency": row.agency,
                 "document": row.document,
                 "items": sorted(items),
+                "parent": _find_number(conn, row.case_id),
             }
             for row, items in list_cancelled_above(conn, case.id)
         ],
     }
+
+
+def _find_number(conn: Connection, case: int) -> str | None:
+    found = cases.find_by_id(conn, case)
+    return None if found is None else str(found.number)
 
 
 def _list_inherited(conn: Connection, case: Row[Any], taken: Sequence[Row[Any]]) -> list[dict[str, Any]]:

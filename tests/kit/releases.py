@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from gateway.cases.agency_notices import DecisionCode
+from gateway.cases.agency_notices import AgencyCallback, DecisionCode, Notice
+from gateway.hub.reply import apply_call_back
+from gateway.store import agency_requests, cases
+from gateway.store.engine import read_transaction
 from tests.flows.item_changes import amendment, drop_application, remove_item
 from tests.flows.test_partial_release import child
 from tests.kit.story import Story
 
-__all__ = ["release"]
+__all__ = ["cancel_above", "release"]
 
 
 def release(story: Story) -> tuple[str, str]:
@@ -26,3 +29,16 @@ def release(story: Story) -> tuple[str, str]:
     story.tick(seconds=1)
     story.tick(seconds=1)
     return parent, number
+
+
+def cancel_above(story: Story, parent: str, agency: str) -> str:
+    """Let an agency cancel its application in a case (number); return the number of the application."""
+    with read_transaction(story.house.engine) as conn:
+        case = cases.find_by_number(conn, parent)
+        assert case is not None
+        asked = agency_requests.list_by_case(conn, case.id)
+    number = next(str(row.number) for row in asked if row.agency == agency)
+    apply_call_back(story.hub, agency, AgencyCallback(Notice("G-1", story.clock(), "G01", ()), number))
+    for _ in range(3):
+        story.tick(seconds=5)
+    return number

@@ -251,6 +251,18 @@ class InheritedDecision(AnswerModel):
     parent: str = Field(description="The case number of the parent.")
 
 
+class InheritedCancellation(AnswerModel):
+    """A cancelled application above a child declaration: nobody approves its items any more."""
+
+    application: str = Field(description="The number of the application.")
+    agency: str
+    document: str
+    items: list[int] = Field(description="The items that the child has of it.")
+    parent: str | None = Field(
+        None, description="The case number of the declaration with the application: the parent, or one above."
+    )
+
+
 class RemovedItem(AnswerModel):
     """An item that an amendment took out of the declaration, and why."""
 
@@ -284,6 +296,9 @@ class Case(CaseSummary):
     taken: list[TakenItem] = Field(description="Of a child declaration: what it holds of its parent.")
     inherited: list[InheritedDecision] = Field(
         description="Of a child declaration: the decisions of its parent that count for it."
+    )
+    inherited_cancellations: list[InheritedCancellation] = Field(
+        description="Of a child declaration: cancelled applications of its parent that concern it (GW410)."
     )
     removed: list[RemovedItem] = Field(description="The items that amendments took out of the declaration.")
     awaited: list[str] = Field(description="Numbers that the declaration names and no agency has said yet.")

@@ -50,6 +50,7 @@ from gateway.web.api.case_models import (
     FeeMove,
     FindingView,
     HeldCase,
+    InheritedCancellation,
     InheritedDecision,
     ItemRelease,
     ItemRest,
@@ -159,6 +160,7 @@ def _read_moves(moved: dict[str, Any]) -> dict[str, Any]:
         "stays": [read(ItemRest, one) for one in moved["stays"] if one["measure"]],
         "taken": [read(TakenItem, one) for one in moved["taken"]],
         "inherited": [InheritedDecision(**one) for one in moved["inherited"]],
+        "inherited_cancellations": [InheritedCancellation(**one) for one in moved["inherited_cancellations"]],
         "removed": [read(RemovedItem, one) for one in moved["removed"]],
     }
 

@@ -26,7 +26,7 @@ from gateway.xmlsec.xades import verify_document
 from tests.flows.craft import reference, text, without_applications
 from tests.kit.api import BOTH, Api, Client
 from tests.kit.house import signer_named
-from tests.kit.releases import release
+from tests.kit.releases import cancel_above, release
 from tests.kit.story import LABEL, Story, asked
 
 #: Told apart in test_events.py.
@@ -347,3 +347,22 @@ def test_a_case_shows_what_has_left_what_stays_and_what_was_removed(story: Story
         ("case.items_released", parent, False),
         ("case.items_removed", parent, False),
     ]
+
+
+@BOTH
+def test_a_child_shows_the_cancelled_applications_of_its_parent(story: Story, broker: Client) -> None:
+    parent, child = release(story)
+    assert broker.get(f"cases/{child}").json["inherited_cancellations"] == []
+    number = cancel_above(story, parent, "KPTA")
+    shown = broker.get(f"cases/{child}").json
+    assert shown["inherited_cancellations"] == [
+        {
+            "application": number,
+            "agency": "KPTA",
+            "document": "KPTA-PHARM-IMP",
+            "items": [1],
+            "parent": parent,
+        }
+    ]
+    assert (shown["outcome"], shown["inherited"]) == ("REJECTED", [])
+    assert broker.get(f"cases/{parent}").json["inherited_cancellations"] == []

@@ -18,7 +18,7 @@ from gateway.hub import apply_provider_event
 from gateway.hub.payment_policy import PaymentPolicy
 from gateway.store import StateEvent, fees, messages, read_transaction, write_transaction
 from tests.kit.console import Browser, Console
-from tests.kit.releases import release
+from tests.kit.releases import cancel_above, release
 from tests.kit.story import Story, asked
 
 PARTY = ("party", "broker1")
@@ -279,6 +279,17 @@ def test_what_has_left_what_stays_and_what_was_removed_is_shown(story: Story, br
     page = broker.get(f"/console/cases/{child}").text
     assert f'taken from case <a href="/console/cases/{parent}">' in page
     assert f'decided in case <a href="/console/cases/{parent}">' in page
+
+
+def test_a_child_shows_that_an_agency_has_cancelled_the_application_of_its_parent(
+    story: Story, broker: Browser
+) -> None:
+    parent, child = release(story)
+    cancelled = cancel_above(story, parent, "KPTA")
+    page = broker.get(f"/console/cases/{child}").text
+    words = "Item 1: not approved any more: KPTA has cancelled its application in case"
+    assert f'{words} <a href="/console/cases/{parent}">{parent}</a> ({cancelled})' in page
+    assert "not approved any more" not in broker.get(f"/console/cases/{parent}").text
 
 
 def test_a_decision_of_a_cancelled_application_does_not_count(story: Story, broker: Browser) -> None:
