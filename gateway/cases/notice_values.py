@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice
+from gateway.cases.notice_numbers import LONGEST_NUMBER, shorten_number
 from gateway.errors import NOTICE_UNREADABLE, GatewayError
 from gateway.harmonize import MappingBundle, NoticeFact, NoticeFacts
 from gateway.wire import collapse_whitespace, parse_instant
@@ -30,7 +31,6 @@ _PLACED: Final = frozenset(
     }
 )
 _LONGEST_TEXT: Final = 4000
-_LONGEST_NUMBER: Final = 128
 _LONGEST_UNIT: Final = 17
 #: The facts that name the last day for what the agency waits for.
 _DUE: Final = ("supplement_due", "fee_due")
@@ -61,8 +61,9 @@ class _NoticeMaker:
     def make(self, pointers: tuple[str, ...]) -> Notice:
         issued = self._get("issued_at")
         status = self._get("status").value
+        number, former = self._choose_numbers(issued, status)
         return Notice(
-            number=self._choose_number(issued, status),
+            number=number,
             issued_at=self._read_instant(issued, _FIRST),
             status_code=status,
             decisions=tuple(self._list_decisions(issued)),
@@ -71,6 +72,7 @@ class _NoticeMaker:
             deadline=self._find_deadline(),
             receipt_number=self._find_number("receipt_number"),
             valid_until=self._find_last_day(),
+            former_number=former,
         )
 
     def _find(self, name: str) -> NoticeFact | None:
@@ -86,11 +88,19 @@ class _NoticeMaker:
         found = self._find(name)
         return None if found is None else _read_number(found)
 
-    def _choose_number(self, issued: NoticeFact, status: str) -> str:
-        """Return the notice's number; a certificate has none, but its status and day distinguish it."""
+    def _choose_numbers(self, issued: NoticeFact, status: str) -> tuple[str, str | None]:
+        """Return the notice's number, and the one that earlier versions made for a document without any.
+
+        A certificate has no number of the notice. What tells it from another one is its own number, its
+        status, its time of issue as far as it is stated, and its application: it may be corrected twice on
+        one day, and one number may be about two applications.
+        """
         if self._find("notice_number") is not None:
-            return _read_number(self._get("notice_number"))
-        return f"{_read_number(self._get('requirement_number'))}/{status}/{issued.value[:10]}"
+            return _read_number(self._get("notice_number")), None
+        named = f"{_read_number(self._get('requirement_number'))}/{status}"
+        application = _read_number(self._get("application_number"))
+        made = shorten_number(f"{named}/{issued.value}/{application}")
+        return made, f"{named}/{issued.value[:10]}"
 
     def _read_instant(self, fact: NoticeFact, time: str) -> datetime:
         text = fact.value if "T" in fact.value else f"{fact.value}{time}{self._catalog.zone}"
@@ -172,8 +182,8 @@ class _NoticeMaker:
 
 def _read_number(fact: NoticeFact) -> str:
     number = collapse_whitespace(fact.value)
-    if not 0 < len(number) <= _LONGEST_NUMBER:
-        raise _make_error(fact.xpath, f"a number of 1 to {_LONGEST_NUMBER} characters is expected here")
+    if not 0 < len(number) <= LONGEST_NUMBER:
+        raise _make_error(fact.xpath, f"a number of 1 to {LONGEST_NUMBER} characters is expected here")
     return number
 
 

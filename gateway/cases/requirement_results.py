@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice
+from gateway.cases.notice_numbers import shorten_number
 from gateway.errors import RULE_BROKEN, GatewayError
 
 __all__ = [
@@ -78,12 +79,17 @@ def split_requirement_results(number: str, notice: Notice) -> tuple[tuple[str, N
             named,
             replace(
                 notice,
-                number=notice.number if named == number else f"{notice.number}/{named}",
+                number=shorten_number(_extend_number(notice.number, named, number)),
+                former_number=notice.former_number and _extend_number(notice.former_number, named, number),
                 decisions=tuple(decided),
             ),
         )
         for named, decided in groups.items()
     )
+
+
+def _extend_number(notice: str, named: str, number: str) -> str:
+    return notice if named == number else f"{notice}/{named}"
 
 
 def select_current_results(results: Iterable[RequirementResult]) -> tuple[RequirementResult, ...]:

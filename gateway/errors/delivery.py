@@ -143,7 +143,10 @@ DECISION_CONFLICT = Problem(
     title="decision conflicts with an earlier one",
     meaning="The decision contradicts an earlier decision of the same notice, or contradicts itself.",
     cause="A notice number was reused with different content, or status code and decision do not agree.",
-    remedy="Send the corrected decision under a new notice number.",
+    remedy=(
+        "Send the corrected decision under a new notice number, "
+        "or with a later time of issue if the document has no notice number."
+    ),
     ebms2="Inconsistent",
     ebms3="EBMS:0003",
     soap="Client",

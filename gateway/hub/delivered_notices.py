@@ -16,6 +16,7 @@ from lxml import etree
 from sqlalchemy import Connection, Row
 
 from gateway.cases import (
+    AgencyAnswer,
     AgencyCallback,
     DecisionCode,
     Notice,
@@ -85,8 +86,21 @@ def apply_agency_document(
             return read.said.requirement_number or ""
         return apply_call_back(hub, agency, read.said, spoken, witness)
     except GatewayError as error:
-        place = read.places.get(error.location.partition("[")[0], error.location)
-        raise GatewayError(error.problem, error.detail, place) from error
+        name = error.location.partition("[")[0]
+        detail = _word_conflict(read.said.answer) if name == "NoticeNumber" else None
+        raise GatewayError(
+            error.problem, detail or error.detail, read.places.get(name, error.location)
+        ) from error
+
+
+def _word_conflict(said: AgencyAnswer) -> str | None:
+    """Return what to tell of a document without a notice number that another one contradicts."""
+    if not isinstance(said, Notice) or said.former_number is None:
+        return None
+    return (
+        f"another document of the same number, status, time of issue and application was received before "
+        f"({said.number[:200]}); a correction states a later time of issue"
+    )
 
 
 @rerun_after_conflict

@@ -324,7 +324,8 @@ def _apply_notice(
     _check_decided_items(request, notice.decisions)
     if request.state == "CANCELLED" and (notice.decisions or code.event == "decide"):
         raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
-    stored = notices.insert_notice(conn, _make_notice_row(request, notice), now, first=not request.noticed)
+    new, former = _make_notice_row(request, notice), notice.former_number
+    stored = notices.insert_notice(conn, new, now, first=not request.noticed, former=former)
     if stored is None:
         return
     check_issued_since(notice.issued_at, case.opened_at)

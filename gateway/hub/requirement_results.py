@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -126,7 +127,9 @@ def _store_result(
     """Store what an agency says of a locked requirement (row id, number)."""
     requirement, number, notice = said
     new = _make_rows(requirement, agency, notice)
-    stored = requirement_results.insert_results(conn, new, now)
+    former = notice.former_number and replace(notice, number=notice.former_number)
+    earlier = _make_rows(requirement, agency, former)[0] if former else None
+    stored = requirement_results.insert_results(conn, new, now, earlier)
     if stored is None:
         return
     known = requirement_results.list_results(conn, [requirement])

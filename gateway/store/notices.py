@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -20,6 +20,9 @@ __all__ = ["NewNotice", "StoredNotice", "find_by_id", "insert_notice", "list_by_
 
 _INSERT = InsertIfAbsent(notices, ("agency", "number"), "id")
 _GET = select(notices).where(notices.c.id == bindparam("wanted"))
+_GET_CONTENT = select(notices.c.sha256).where(
+    notices.c.agency == bindparam("agency"), notices.c.number == bindparam("number")
+)
 _OF_REQUEST = select(notices).where(notices.c.request_id == bindparam("wanted")).order_by(notices.c.id)
 
 
@@ -66,13 +69,16 @@ class StoredNotice:
 
 
 def insert_notice(
-    conn: Connection, notice: NewNotice, at: datetime, *, first: bool = False
+    conn: Connection, notice: NewNotice, at: datetime, *, first: bool = False, former: str | None = None
 ) -> StoredNotice | None:
     """Store a notice, or return None for a repeat; the case must be locked.
 
-    It is the `first` one about its request where the caller knows that no other one is stored. Raises
-    GW702 when the agency used the number before for other content.
+    It is the `first` one about its request where the caller knows that no other one is stored. `former` is
+    the number under which an earlier version may have stored it. Raises GW702 when the agency used the
+    number before for other content.
     """
+    if former is not None and _is_stored(conn, replace(notice, number=former)):
+        return None
     values = collect_values(notice) | {
         "pointers": list(notice.pointers),
         "sha256": notice.content_sha256,
@@ -94,11 +100,14 @@ def _make_known(row: Row[Any]) -> KnownNotice:
     return KnownNotice(int(row.id), row.number, row.issued_at, row.status_code)
 
 
+def _is_stored(conn: Connection, notice: NewNotice) -> bool:
+    """Return whether this very notice is stored under its number."""
+    named = {"agency": notice.agency, "number": notice.number}
+    return conn.execute(_GET_CONTENT, named).scalar() == notice.content_sha256
+
+
 def _check_repeated_notice(conn: Connection, notice: NewNotice) -> None:
-    known = select(notices.c.sha256).where(
-        notices.c.agency == notice.agency, notices.c.number == notice.number
-    )
-    if conn.execute(known).scalar_one() != notice.content_sha256:
+    if not _is_stored(conn, notice):
         raise GatewayError(
             DECISION_CONFLICT,
             f"notice {notice.number[:40]} was received before with different content",

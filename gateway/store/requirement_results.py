@@ -86,19 +86,23 @@ class NewAwaitedUse:
     agency: str | None = None
 
 
-def insert_results(conn: Connection, new: Sequence[NewRequirementResult], at: datetime) -> int | None:
+def insert_results(
+    conn: Connection,
+    new: Sequence[NewRequirementResult],
+    at: datetime,
+    former: NewRequirementResult | None = None,
+) -> int | None:
     """Store the decisions of one notice; return the first row id, None for a repeat.
 
-    The requirement must be locked. Raises GW702 when the agency used the notice number before for
-    other content.
+    The requirement must be locked. `former` is a decision of the notice with the number under which an
+    earlier version may have stored it. Raises GW702 when the agency used the notice number before
+    for other content.
     """
     first = new[0]
-    same = requirement_results.c
-    known = conn.execute(
-        select(same.notice_sha256).where(same.agency == first.agency, same.notice_no == first.notice_no)
-    ).scalars()
-    digests = set(known)
+    digests = _list_digests(conn, first)
     if digests == {first.notice_sha256}:
+        return None
+    if former is not None and _list_digests(conn, former) == {former.notice_sha256}:
         return None
     if digests or _is_notice_of_application(conn, first):
         raise GatewayError(
@@ -108,6 +112,13 @@ def insert_results(conn: Connection, new: Sequence[NewRequirementResult], at: da
         )
     rows = [collect_values(one) | {"conditions": list(one.conditions), "received_at": at} for one in new]
     return int(min(conn.execute(_INSERT_RESULTS, rows).scalars()))
+
+
+def _list_digests(conn: Connection, one: NewRequirementResult) -> set[str]:
+    """Return the digests of what is stored of the agency under the number of the notice."""
+    same = requirement_results.c
+    known = select(same.notice_sha256).where(same.agency == one.agency, same.notice_no == one.notice_no)
+    return set(conn.execute(known).scalars())
 
 
 def _is_notice_of_application(conn: Connection, new: NewRequirementResult) -> bool:

@@ -205,8 +205,8 @@ def test_items_with_numbers_of_their_own_are_certificates_of_their_own(story: St
         row["notice_no"]: row["quantity"] for row in rows(story)["requirement_results"] if row["item"] != 3
     }
     assert found == {
-        "2026-118/R01/2026-11-20": "100",
-        "2026-118/R01/2026-11-20/2026-119": "50",
+        "2026-118/R01/2026-11-20T18:00:00+09:00/FOOD-2026-77": "100",
+        "2026-118/R01/2026-11-20T18:00:00+09:00/FOOD-2026-77/2026-119": "50",
     }
     name(story, "D1", "57", "2026-119")
     story.tick()
