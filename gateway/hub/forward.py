@@ -150,11 +150,14 @@ def _compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None
 
 
 def compose_clearance_call(
-    hub: Hub, request: Row[Any], case: str, said: tuple[CustomsNotice, str]
+    hub: Hub, request: Row[Any], about: tuple[str, Mapping[int, str]], said: tuple[CustomsNotice, str]
 ) -> ComposedCall:
-    """Compose the call that tells an agency how clearance ended; `said` has the status code, or none."""
+    """Compose the call that tells an agency how clearance ended; `said` has the status code, or none.
+
+    `about` is the number of the case that customs means, and the codes of those items that are named.
+    """
+    case, items = about
     notice, status = said
-    concerned = {int(item) for item, _ in request.required}
     arguments = {
         "ApplicationNumber": request.number,
         "CaseNumber": case,
@@ -163,7 +166,7 @@ def compose_clearance_call(
         "ResultCode": notice.code,
         "StatusCode": status,
         "Text": notice.text,
-        "Item": [{"item": one.item, "ResultCode": one.code} for one in notice.items if one.item in concerned],
+        "Item": [{"item": item, "ResultCode": code} for item, code in items.items()],
     }
     told = {name: value for name, value in arguments.items() if value}
     return _compose_call(hub, OutgoingCall(request.agency, CLEARANCE_NEWS, _make_call_id(hub), told))

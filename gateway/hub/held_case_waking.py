@@ -11,8 +11,10 @@ import logging
 from datetime import datetime
 from typing import Protocol
 
+from gateway.cases import ReportedProblem
 from gateway.hub.amended_places import find_former_message
 from gateway.hub.completion import case_closing
+from gateway.hub.held_cases import record_hindrance
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease
 from gateway.hub.processed_submission import ProcessedSubmission, StoredSubmission
@@ -43,16 +45,20 @@ class ResumeCase(Protocol):
 def wake_held_case(hub: Hub, case_id: int, resume: ResumeCase, finish: FinishLease) -> None:
     """Let a held case go on by `resume` if it lacks nothing any more; leave every other case as it is.
 
-    A case whose submission would be refused now stays held: its declarant may file it again.
+    A case whose submission would be refused now stays held, with the reason: its declarant may file it
+    again.
     """
     now = hub.clock()
+    problems: tuple[ReportedProblem, ...] = ()
     try:
         if _go_on(hub, case_id, resume, finish, now):
             return
     except SubmissionRejectedError as refused:
         _log.info("case row %d is held on: %s", case_id, refused)
+        problems = refused.problems
     with write_transaction(hub.engine, "hold.looked") as conn:
         case = cases.lock_case(conn, case_id)
+        record_hindrance(conn, case, problems)
         finish(conn)
         case_closing.close_case_when_done(conn, case, now)
 

@@ -10,7 +10,7 @@ case, so that one worker does it once, also after a crash.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -21,6 +21,7 @@ from gateway.cases import (
     ClaimedRequirements,
     HeldCase,
     MissingDocument,
+    ReportedProblem,
     Submission,
     list_changed_places,
     make_application_number,
@@ -45,6 +46,7 @@ from gateway.hub.outbox import (
     seal_notice,
     store_message,
 )
+from gateway.hub.pinned_mappings import find_case_bundle
 from gateway.hub.requirement_ledger import make_awaited_use
 from gateway.store import (
     StateEvent,
@@ -63,11 +65,14 @@ __all__ = [
     "find_held_case",
     "hold_case",
     "make_held_numbers",
+    "record_hindrance",
     "tell_hold",
 ]
 
 _ACTOR: Final = "hold"
 _WAITING: Final = ("QUEUED", "HELD", "FAILED")
+#: Why the case could not go on when it was looked at last, though others had brought what it lacked.
+_HINDERED: Final = "problems"
 #: How long the end of a hold waits for the admission of what was received in time.
 _ADMITTED_SOON: Final = timedelta(seconds=5)
 #: It waits no longer: a message may wait for an earlier one that never comes.
@@ -119,7 +124,8 @@ def make_held_numbers(hub: Hub, submission: Submission, case: Row[Any], arrived:
     year = arrived.received_at.year
     new = {one.id: make_application_number(arrived.id, year, one.position) for one in submission.applications}
     standing = describe_standing_needs(hub, case)
-    return CaseNumbers(case.number, new, function="9", standing=standing, amended=amended)
+    bundle = find_case_bundle(case, ())
+    return CaseNumbers(case.number, new, function="9", bundle=bundle, standing=standing, amended=amended)
 
 
 def _check_same_declaration(conn: Connection, submission: Submission, case: Row[Any]) -> None:
@@ -178,6 +184,19 @@ def _await_numbers(conn: Connection, case: int, lacking: LackingSubmission, now:
     new = [make_awaited_use(case, use) for use in lacking.used.uses]
     requirement_results.insert_awaited_uses(conn, new, now)
     return bool(new)
+
+
+def record_hindrance(conn: Connection, case: Row[Any], problems: Sequence[ReportedProblem]) -> None:
+    """Keep with a locked held case why its submission would be refused now; the last look counts.
+
+    What it is refused with when its time is over names these problems, too.
+    """
+    held = (case.detail or {}).get("held")
+    if case.state != "HELD" or held is None:
+        return
+    told = [{"id": one.id, "text": one.text, "pointer": one.pointer} for one in problems]
+    if told != held.get(_HINDERED, []):
+        cases.set_detail(conn, case.id, {**case.detail, "held": {**held, _HINDERED: told}})
 
 
 def _describe_missing(one: Any) -> dict[str, Any]:
@@ -249,7 +268,7 @@ def _refuse_held_case(conn: Connection, case: Row[Any], held: Mapping[str, Any],
             "pointer": one["pointer"],
         }
         for one in held["missing"]
-    ]
+    ] + list(held.get(_HINDERED, ()))
     detail = {**kept, "reference": case.functional_reference, "problems": problems}
     event = StateEvent("refuse", now, _ACTOR, f"held until {held['until']}")
     cases.apply_event(conn, case.id, event, outcome="REFUSED", detail=detail)

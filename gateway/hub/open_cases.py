@@ -23,6 +23,7 @@ from gateway.hub.amended_places import AmendedItems, read_amended_items
 from gateway.hub.completion import is_cancellation_open, list_standing_numbers, make_standing_decisions
 from gateway.hub.document_needs import StandingNeeds, find_local_day
 from gateway.hub.hub import Hub
+from gateway.hub.pinned_mappings import find_case_bundle
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import (
     agency_requests,
@@ -56,7 +57,7 @@ class CaseNumbers:
     """The case's number, and the number of each application by its id.
 
     `laws` has the laws of the applications that a supplement repeats: those they were opened with,
-    also when the mappings have changed since. `bundle` is the digest of the mappings they were opened by.
+    also when the mappings have changed since. `bundle` is the digest of the mappings of the case.
     """
 
     case: str
@@ -118,7 +119,7 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
         case.number,
         {key: str(row.number) for key, row in rows.items()},
         {key: _list_laws(row) for key, row in rows.items()},
-        bundle=next((str(row.mapping_sha256) for row in rows.values()), None),
+        bundle=find_case_bundle(case, rows.values()),
         standing=describe_standing_needs(hub, case, tuple(asked.values())),
     )
 
@@ -162,7 +163,7 @@ def _check_amendment(
         | {one.id: make_application_number(*origin, one.position) for one in new},
         {key: _list_laws(row) for key, row in rows.items()},
         _RETRANSMISSION,
-        next((str(row.mapping_sha256) for row in rows.values()), None),
+        find_case_bundle(case, rows.values()),
         describe_standing_needs(hub, case),
         amended,
         frozenset(one.id for one in new),

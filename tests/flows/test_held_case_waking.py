@@ -16,8 +16,8 @@ from gateway.cli import main
 from gateway.hub.admit import store_resumed_case
 from gateway.hub.held_case_waking import wake_held_case
 from gateway.hub.reply import apply_call_back
-from gateway.store import cases, deliveries, requirement_results
-from gateway.store.engine import read_transaction
+from gateway.store import cases, deliveries, parties, requirement_results
+from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire.namespaces import WCO_DEC
 from tests.flows.craft import Change, all_of, reference, supplement, withdrawal, without
 from tests.flows.item_changes import remove_item
@@ -215,3 +215,16 @@ def test_wherever_a_process_dies_it_goes_on_once(story: Story, commit: str) -> N
     assert story.evidence("case", find(story).id).count("admitted") == (commit == "admit.resumed")
     calls = [one for one in story.soap.calls if one.operation == "SubmitApplication"]
     assert len({one.destination for one in calls} & set(AGENCIES)) == (2 if commit == "admit.resumed" else 0)
+
+
+@pytest.mark.further
+def test_what_keeps_it_from_going_on_is_told(story: Story) -> None:
+    with write_transaction(story.house.engine) as conn:
+        parties.set_party_status(conn, "broker1", "SUSPENDED")
+    say(story, agency="NPQS", number=NUMBER, law="12")
+    story.tick()
+    held = find(story).detail["held"]
+    assert (find(story).state, [one["id"] for one in held["problems"]]) == ("HELD", ["GW313"])
+    story.tick(hours=49)
+    assert find(story).state == "REFUSED"
+    assert [one["id"] for one in find(story).detail["problems"]] == ["GW508", "GW313"]

@@ -61,8 +61,8 @@ class Family:
         self.numbers[name] = str(story.case().number)
         story.tick(minutes=1)
 
-    def clear(self, name: str, code: str = "5EC", at: datetime | None = None) -> None:
-        said = CustomsNotice(f"CUS-{name}-{code}", at or self.story.clock(), code)
+    def clear(self, name: str, code: str = "5EC", at: datetime | None = None, **more: Any) -> None:
+        said = CustomsNotice(f"CUS-{name}-{code}", at or self.story.clock(), code, **more)
         call = CustomsCall(said, case_number=self.numbers[name])
         apply_customs_call(self.story.hub, call, SPOKEN, clears=True)
         self.story.tick(seconds=5)

@@ -35,7 +35,10 @@ from gateway.operations import (
 )
 from gateway.share import get_data_folder
 from gateway.store import mapping_bundles, read_transaction
-from tests.flows.craft import all_of, reference, supplement
+from tests.flows.craft import all_of, reference, supplement, without
+from tests.flows.test_held_case_waking import HELD, NUMBER, find
+from tests.flows.test_held_cases import HOLD
+from tests.flows.test_outside_results import say
 from tests.kit.house import START
 from tests.kit.story import Story
 
@@ -152,6 +155,28 @@ def test_a_supplement_is_split_by_the_mappings_of_its_case(
         assert found.bundle.digest == digest
     assert other.find_pinned_rules("0" * 64) is None
     assert other.find_rules(START).bundle.digest == old
+
+
+@pytest.mark.further
+def test_a_held_case_keeps_its_mappings_when_others_are_activated(
+    story: Story, checked: dict[str, CheckedFolder]
+) -> None:
+    """Where others bring what it lacks, and where its declarant does."""
+    old = story.hub.rules.bundle.digest
+    story.hub.need_policy = HOLD
+    story.submit(story.submission(HELD))
+    send(story, "HELD-2", without("Application[@id='A3']"))
+    story.tick()
+    use(story, checked["GOVCBRFR9"])
+    say(story, agency="NPQS", number=NUMBER, law="12")
+    story.tick()
+    send(story, "HELD-2", supplement, action="Supplement")
+    story.tick()
+    found = [find(story, name) for name in ("HELD-1", "HELD-2")]
+    assert [(row.state, row.detail["bundle"]) for row in found] == [("IN_PROGRESS", old)] * 2
+    send(story, "NEW-1")
+    story.tick()
+    assert list_type_codes(story) == ["GOVCBRFR2", "GOVCBRFR2", "GOVCBRFR9"]
 
 
 def make_register(story: Story) -> TrustedRegister:

@@ -120,6 +120,8 @@ def _print_case_report(report: dict[str, Any]) -> None:
     held = (report["detail"] or {}).get("held", {})
     for missing in held.get("missing", ()):
         print(f"  missing {missing['text']} ({missing['pointer']}); held until {held['until']}")
+    for problem in held.get("problems", ()):
+        print(f"  cannot go on: {problem['id']} {problem['text']} ({problem['pointer']})")
     for line in list_admitted_signers(report["evidence"]):
         print(f"  {line}")
     for request in report["requests"]:

@@ -3,13 +3,14 @@
 The input is the task that was queued with the notice. Document and calls are made before the
 transaction. When it has committed, the Notice is stored with its delivery, and a call NotifyClearance is
 queued for each application whose agency wants clearance results: `wants_clearance` in the organisations
-of the mappings. Other agencies hear nothing. A result that another one has overtaken is told to the
+of the mappings. Other agencies hear nothing. Of a child declaration they hear under the applications of
+its parents, with the items that the child has. A result that another one has overtaken is told to the
 applicant alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from gateway.cases import (
     make_customs_document,
 )
 from gateway.errors import CUSTOMS_ERROR, OUR_MISTAKE, GatewayError
-from gateway.hub.completion import case_closing
+from gateway.hub.completion import case_closing, list_requests_above, select_inherited_subjects
 from gateway.hub.customs.customs_pointers import list_told_items, turn_back_reasons
 from gateway.hub.customs.customs_records import find_leading_result
 from gateway.hub.forward import ComposedCall, compose_clearance_call, enqueue_clearance_call
@@ -54,15 +55,16 @@ def tell_customs_news(hub: Hub, notice_id: int, finish: FinishLease) -> None:
             raise GatewayError(OUR_MISTAKE, f"the notice {notice_id} of customs is gone")
         state = customs_notices.find_state(conn, row.case_id) or CLEARANCE.initial
         notice = read_stored_notice(conn, row)
+        above = tuple(_list_inherited(conn, row.case_id))
     facts = load_case_snapshot(hub, row.case_id)
     outgoing = _seal_notice(hub, facts, (row, notice, state), now)
-    calls = _compose_calls(hub, facts, row, notice)
+    calls = _compose_calls(hub, facts, (row, notice), above)
     with write_transaction(hub.engine, "customs.told") as conn:
         case = cases.lock_case(conn, row.case_id)
         if outgoing is not None:
             store_message(conn, hub, facts, QueuedMessage(outgoing, f"customs:{notice_id}"), now)
         if find_leading_result(conn, row.case_id) == notice_id:
-            _enqueue_calls(conn, case, (notice_id, calls), now)
+            _enqueue_calls(conn, (notice_id, calls), now)
         finish(conn)
         case_closing.close_case_when_done(conn, case, now)
 
@@ -102,31 +104,66 @@ def _seal_notice(
     return seal_notice(hub, facts, document, now)
 
 
+def _list_inherited(conn: Connection, case: int) -> Iterator[tuple[Row[Any], frozenset[int]]]:
+    """Yield each application above a child (row id) that decides items of it, with these items."""
+    for request in list_requests_above(conn, case):
+        about = {(int(item), str(law)) for item, law in request.required}
+        mine = select_inherited_subjects(conn, case, request.case_id, about)
+        if mine:
+            yield request, frozenset(item for item, _ in mine)
+
+
 def _compose_calls(
-    hub: Hub, facts: CaseSnapshot, row: Row[Any], notice: CustomsNotice
-) -> Mapping[int, ComposedCall]:
-    """Compose the news for each application whose agency wants them, by the row id of its request."""
+    hub: Hub,
+    facts: CaseSnapshot,
+    said: tuple[Row[Any], CustomsNotice],
+    above: Sequence[tuple[Row[Any], frozenset[int]]],
+) -> Sequence[tuple[Row[Any], ComposedCall]]:
+    """Return each application whose agency wants the news, with the call that tells them.
+
+    An agency that gets no items of customs takes the news for all of its application. Of a child that
+    is wrong: the items that it has are always named.
+    """
+    row, notice = said
     if row.kind not in ("cleared", "refused", "cancelled"):
-        return {}
-    organisations = hub.rules.bundle.organisations
+        return ()
     code = hub.rules.customs_codes.get(row.code)
-    status = "" if code is None else code.status
-    return {
-        request.id: compose_clearance_call(hub, request, facts.case.number, (notice, status))
+    news = (notice, "" if code is None else code.status)
+    named = {one.item: one.code for one in notice.items}
+    told = [
+        (request, {item: named[item] for item in named if item in _list_items(request)})
         for request in facts.requests
-        if request.agency in organisations and organisations[request.agency].wants_clearance
-    }
+    ]
+    told += [
+        (request, {item: named.get(item, notice.code) for item in sorted(items)}) for request, items in above
+    ]
+    return [
+        (request, compose_clearance_call(hub, request, (facts.case.number, items), news))
+        for request, items in told
+        if _wants_clearance(hub, request.agency)
+    ]
+
+
+def _list_items(request: Row[Any]) -> set[int]:
+    return {int(item) for item, _ in request.required}
+
+
+def _wants_clearance(hub: Hub, agency: str) -> bool:
+    organisation = hub.rules.bundle.organisations.get(agency)
+    return organisation is not None and organisation.wants_clearance
 
 
 def _enqueue_calls(
-    conn: Connection, case: Row[Any], told: tuple[int, Mapping[int, ComposedCall]], now: datetime
+    conn: Connection, told: tuple[int, Sequence[tuple[Row[Any], ComposedCall]]], now: datetime
 ) -> None:
-    """Queue the news behind what went to each agency; one that never got its application hears nothing."""
+    """Queue the news behind what went to each agency; one that never got its application hears nothing.
+
+    Each call belongs to the case of its application.
+    """
     notice, calls = told
-    for request, call in calls.items():
-        earlier = deliveries.list_by_request(conn, case.id, request)
+    for request, call in calls:
+        earlier = deliveries.list_by_request(conn, request.case_id, request.id)
         sent = find_submission(earlier)
         if sent is not None and sent.state not in _UNTOLD:
-            enqueue_clearance_call(
-                conn, call, (case.id, request), (f"clearance:{notice}:{request}", earlier), now
-            )
+            place = (f"clearance:{notice}:{request.id}", earlier)
+            enqueue_clearance_call(conn, call, (request.case_id, request.id), place, now)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import CustomsNotice, check_issue_time, check_issued_since
 from gateway.evidence import record_evidence
-from gateway.hub.customs.late_decisions import record_decisions_since
+from gateway.hub.customs.late_decisions import is_cleared, record_decisions_since
 from gateway.hub.customs.late_results import record_results_since
 from gateway.hub.outbox import enqueue_task
 from gateway.store import NewCustomsNotice, StateEvent, customs_notices
@@ -78,7 +78,8 @@ def record_customs_notice(
     if kind != "accepted":
         key = f"customs_notice:{stored}"
         enqueue_task(conn, "customs_notice", ("customs_notice", stored), key, now, case_id=case.id)
-    if kind == "cleared":
+    # Another result may have overtaken this one: nothing is late for goods that are not cleared.
+    if kind == "cleared" and is_cleared(conn, case.id):
         record_decisions_since(conn, case, new.issued_at, now)
         record_results_since(conn, case.id, new.issued_at, now)
     return True

@@ -116,6 +116,9 @@ class HeldCase(AnswerModel):
 
     until: datetime = Field(description="Then the case is refused.")
     missing: list[MissingDocument]
+    problems: list[FindingView] = Field(
+        default=[], description="Why it could not go on when others had brought something."
+    )
 
 
 class WorkingSeconds(AnswerModel):

@@ -196,7 +196,8 @@ def _read_hold(held: dict[str, Any] | None) -> HeldCase | None:
         )
         for one in held["missing"]
     ]
-    return HeldCase(until=datetime.fromisoformat(held["until"]), missing=missing)
+    problems = _read_findings(held.get("problems", ()))
+    return HeldCase(until=datetime.fromisoformat(held["until"]), missing=missing, problems=problems)
 
 
 def _list_applications(call: ApiCall) -> ApiAnswer:

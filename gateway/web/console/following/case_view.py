@@ -278,8 +278,9 @@ class _CaseReader:
         """Yield the problems of a refused submission, or what a held case lacks, then the warnings."""
         detail = self._case.detail or {}
         found = (detail.get("problems", ()), False), (detail.get("warnings", ()), True)
-        missing = detail.get("held", {}).get("missing", ())
-        for told, is_warning in ((missing, False), *found):
+        held = detail.get("held", {})
+        lacks = (held.get("missing", ()), False), (held.get("problems", ()), False)
+        for told, is_warning in (*lacks, *found):
             for one in told:
                 pointer = one.get("pointer") or ""
                 place = self._name_field(pointer) if pointer else None
