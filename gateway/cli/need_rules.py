@@ -152,6 +152,7 @@ def describe_need(need: DocumentNeed, book: LawBook) -> dict[str, Any]:
     return {
         "law": need.law,
         "law_name": book.get_name(need.law),
+        "law_names": book.get_names(need.law),
         "organisation": "|".join(need.organisations),
         "organisations": list(need.organisations),
         "documents": list(need.documents),

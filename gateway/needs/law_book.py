@@ -91,6 +91,12 @@ class LawBook:
         known = self.laws.get(law)
         return known.name if known is not None else ""
 
+    def get_names(self, law: str) -> dict[str, str]:
+        """Return the names of a law by language (`ko`, `en`), those that it has."""
+        known = self.laws.get(law)
+        named = {} if known is None else {"ko": known.ko, "en": known.en}
+        return {language: name for language, name in named.items() if name}
+
     def list_organisations(self, law: str, direction: str) -> frozenset[str]:
         """Return the organisations whose documents are under a law, for goods of any kind."""
         return frozenset(self.organisations[one] for one in self.documents.get((law, direction), ()))

@@ -50,6 +50,7 @@ def test_a_certain_need_has_every_key(capsys: Output) -> None:
     assert by_law["01"] == {
         "law": "01",
         "law_name": "Pharmaceutical Affairs Act",
+        "law_names": {"ko": "약사법", "en": "Pharmaceutical Affairs Act"},
         "organisation": "KPTA",
         "organisations": ["KPTA"],
         "documents": ["KPTA-PHARM-IMP"],

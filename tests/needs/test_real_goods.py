@@ -41,3 +41,11 @@ def test_every_real_declaration_is_told_what_its_goods_need(vectors: Path) -> No
     print(told)
     assert told["asked"] >= 190
     assert told["possible"] > 100
+
+
+def test_every_shipped_law_is_named_in_english_and_in_korean() -> None:
+    """The texts are English: a Korean name in them would be read by nobody who needs it."""
+    book = needs().get_index().book
+    assert [code for code, law in book.laws.items() if not law.en.isascii() or not (law.en and law.ko)] == []
+    assert book.get_names("02") == {"ko": "마약법", "en": "Narcotics Act"}
+    assert book.get_names("no law") == {}
