@@ -14,7 +14,7 @@ from gateway.cases.customs_notices import CustomsCall, CustomsNotice
 from gateway.evidence import list_subject_leaves
 from gateway.hub import Hub
 from gateway.hub.customs.customs_reports import apply_customs_call
-from gateway.store import cases, events
+from gateway.store import cases, decisions, events
 from gateway.store.engine import read_transaction
 from tests.flows.craft import all_of, reference, withdrawal
 from tests.flows.test_late_children import list_late_reports
@@ -61,7 +61,7 @@ class Trade:
 
     def say(self, code: DecisionCode, notice: str, **more: Any) -> None:
         quantity = {"quantity": None} if code is not APPROVED else {}
-        say(self.story, code, notice=notice, **quantity, **more)
+        say(self.story, code, notice=notice, **quantity | more)
         for _ in range(3):
             self.story.tick(seconds=5)
 
@@ -84,6 +84,15 @@ class Trade:
         mine = [row for row in told if row.state == "LATE_DECISION" and row.case_number == self.numbers[name]]
         assert len(mine) == len(found)
         return found
+
+
+def list_approvals(trade: Trade, name: str) -> list[list[tuple[str, ...]]]:
+    """Return the requirements of each code 19 about a case."""
+    return [
+        [tuple(leaf.text or "" for leaf in one) for one in call.body.iter("{*}Requirement")]
+        for call in trade.story.soap.calls
+        if call.text("PendingCode") == "19" and call.text("CaseNumber") == trade.numbers[name]
+    ]
 
 
 @pytest.fixture
@@ -196,6 +205,48 @@ def test_who_does_not_use_the_certificate_any_more_hears_nothing(trade: Trade) -
     assert trade.find("D").state == "WITHDRAWN"
     trade.say(REJECTED, "R2")
     assert (trade.late("D"), trade.recorded("D")) == ([], [])
+
+
+@pytest.mark.further
+def test_what_another_declaration_gave_back_is_an_approval_and_no_late_decision(trade: Trade) -> None:
+    """No agency has decided anything then: code 19 says what is written off, and that is all there is."""
+    for name in ("E", "U"):
+        trade.declare(name, "2026-119")
+    trade.say(APPROVED, "S1", number="2026-119", quantity="40")
+    trade.clear("U")
+    assert trade.late("U") == []
+    before = len(list_approvals(trade, "U"))
+    change = all_of(withdrawal, reference("E"))
+    trade.story.submit(trade.story.submission(change), action="Withdraw", attach=False)
+    for _ in range(3):
+        trade.story.tick(minutes=1)
+    assert list_approvals(trade, "U")[before:] == [[("2", "05", "2026-119", "40", "KGM")]]
+    assert (trade.late("U"), trade.recorded("U")) == ([], [])
+    # What the agency says of it from now on is late.
+    trade.say(REJECTED, "S2", number="2026-119")
+    assert trade.late("U") == [[("2", "05", "2026-119", "REJECTED")]]
+
+
+@pytest.mark.further
+def test_a_number_of_an_application_that_its_agency_revokes_is_told(engine: Engine) -> None:
+    """The agency names its own number; the decision is about the application that it was given for."""
+    story = Story(engine)
+    story.submit()
+    story.tick()
+    story.decide_all()
+    story.tick(minutes=1)
+    number = str(story.case().number)
+    said = CustomsCall(CustomsNotice("CUS-1", story.clock(), "5EC"), case_number=number)
+    apply_customs_call(story.hub, said, SPOKEN, clears=True)
+    story.tick(minutes=1)
+    with read_transaction(story.house.engine) as conn:
+        rows = decisions.list_by_case(conn, story.case().id)
+    own = next(str(row.number) for row in rows if row.agency == "KFDA")
+    say(story, REJECTED, notice="R9", number=own, item=2, quantity=None)
+    for _ in range(3):
+        story.tick(minutes=1)
+    words = ("item", "law", "number", "decision")
+    assert [one[0][::3] for one in list_late_reports(story, number, *words)] == [("2", "REJECTED")]
 
 
 @pytest.mark.further
