@@ -63,6 +63,7 @@ from .filing_receipts import make_receipt_document as make_receipt_document
 from .former_uses import FormerUse as FormerUse
 from .former_uses import free_former_uses as free_former_uses
 from .former_uses import judge_amended_claim as judge_amended_claim
+from .former_uses import judge_child_claim as judge_child_claim
 from .former_uses import list_former_lines as list_former_lines
 from .issue_times import check_issue_time as check_issue_time
 from .issue_times import check_issued_since as check_issued_since

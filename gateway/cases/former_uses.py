@@ -1,8 +1,9 @@
-"""Judges what an amended declaration uses of certificates, beside what it used before.
+"""Judges what a declaration uses of certificates beside what is written off for it already.
 
-What was written off for an item stays: neither the last day of the certificate nor what its agency has
-granted since is asked about as much as that. A larger use, and one of another certificate or item, is
-judged as that of a new declaration.
+What was written off for an item of an amended declaration stays: neither the last day of the certificate
+nor what its agency has granted since is asked about as much as that. A larger use, and one of another
+certificate or item, is judged as that of a new declaration. What a child declaration states of a
+certificate that its parent uses for the item is written off for the parent: it is at most as much.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from fractions import Fraction
 
 from gateway.cases.requirement_balance import (
     ClaimedRequirements,
+    GrantedQuantity,
     JudgedClaim,
     RequirementBalance,
+    RequirementFinding,
     RequirementUse,
     judge_requirement_claim,
 )
 from gateway.harmonize import UnitTable
 
-__all__ = ["FormerUse", "free_former_uses", "judge_amended_claim", "list_former_lines"]
+__all__ = ["FormerUse", "free_former_uses", "judge_amended_claim", "judge_child_claim", "list_former_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,30 @@ def judge_amended_claim(
     taken = [(claim.uses[place], balance) for place, balance in kept.items()]
     taken += [(use, before[balance.key]) for use, balance in judged.taken]
     return replace(judged, taken=tuple(taken))
+
+
+def judge_child_claim(
+    claim: ClaimedRequirements, above: Iterable[RequirementUse], parent: str, units: UnitTable
+) -> tuple[ClaimedRequirements, tuple[RequirementFinding, ...]]:
+    """Return what a child uses itself, and the problems of what it states of its parent's certificates.
+
+    `above` is what is written off for the parent (its number), each use with its agency. All lines of an
+    item that use one certificate are compared together.
+    """
+    known: dict[int, dict[tuple[str, str], list[GrantedQuantity]]] = defaultdict(lambda: defaultdict(list))
+    for one in above:
+        known[one.item][one.agency, one.number].append(GrantedQuantity(one.quantity, one.unit))
+    own: list[RequirementUse] = []
+    problems: list[RequirementFinding] = []
+    for item in dict.fromkeys(use.item for use in claim.uses):
+        mine = replace(claim, uses=tuple(use for use in claim.uses if use.item == item))
+        balances = [RequirementBalance(*name, tuple(amounts)) for name, amounts in known[item].items()]
+        judged = judge_requirement_claim(mine, balances, date.min, units)
+        own += judged.unknown
+        words = f" of what is written off for item {item} of case {parent}"
+        problems += (replace(one, detail=one.detail + words) for one in judged.problems)
+    kept = tuple(use for use in claim.uses if use in own)
+    return replace(claim, uses=kept), tuple(problems)
 
 
 def list_former_lines(

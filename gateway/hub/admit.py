@@ -40,8 +40,8 @@ from gateway.hub.open_application import open_applications
 from gateway.hub.open_cases import find_named_case
 from gateway.hub.outbox import FinishLease, enqueue_task
 from gateway.hub.partial_release import (
-    drop_released_uses,
     judge_prepared_release,
+    judge_released_uses,
     lock_with_parent,
     store_release,
 )
@@ -291,7 +291,8 @@ def _start_case(
     told: tuple[ReportedProblem, ...] = ()
     if release is not None:
         told = judge_prepared_release(conn, release, intake.units)
-        uses = drop_released_uses(conn, release, uses)
+        uses, wrong = judge_released_uses(conn, release, uses, intake.units)
+        told += wrong
     used = claim_requirements(conn, uses, intake.units, now)
     told += tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
     if told:

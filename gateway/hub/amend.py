@@ -30,7 +30,7 @@ from gateway.hub.case_progress import list_rejected_case_items, move_case
 from gateway.hub.forward import enqueue_amendment_calls
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_amendable, check_not_cleared, find_named_case
-from gateway.hub.partial_release import drop_released_uses, lock_with_parent, take_items_again
+from gateway.hub.partial_release import judge_released_uses, lock_with_parent, take_items_again
 from gateway.hub.processed_submission import ProcessedSubmission, StoredSubmission
 from gateway.hub.removed_items import check_released_items, describe_removed_items, tell_removed_items
 from gateway.hub.requirement_ledger import (
@@ -140,7 +140,8 @@ def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, 
     told = take_items_again(conn, intake.release, case, intake.units, now)
     uses = intake.requirements
     if intake.release is not None:
-        uses = drop_released_uses(conn, intake.release, uses)
+        uses, wrong = judge_released_uses(conn, intake.release, uses, intake.units)
+        told += wrong
     used = claim_requirements(conn, uses, intake.units, now, without=rejected, former=former)
     told += tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
     if told:
@@ -150,4 +151,4 @@ def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, 
     requirement_results.end_awaited_uses(conn, case.id, "amended", now)
     note_joined_results(conn, case.id, (one.key for _, one in used.taken), now)
     await_unknown_requirements(conn, case.id, used, now)
-    keep_rejected_uses(conn, case.id, (intake.requirements, rejected), intake.units, now, former)
+    keep_rejected_uses(conn, case.id, (uses, rejected), intake.units, now, former)

@@ -8,7 +8,7 @@ again. What an agency changes afterwards is told to both.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -23,7 +23,9 @@ from gateway.cases import (
     ReleasableItem,
     ReleaseClaim,
     ReportedProblem,
+    RequirementUse,
     Submission,
+    judge_child_claim,
     judge_release,
     read_releasable_items,
     read_release_claim,
@@ -34,7 +36,7 @@ from gateway.evidence import record_evidence
 from gateway.harmonize import UnitTable
 from gateway.hub.amended_places import find_former_message
 from gateway.hub.case_progress import list_rejected_case_items, wake_held_children
-from gateway.hub.completion import list_all_decisions
+from gateway.hub.completion import list_all_decisions, list_counting_uses
 from gateway.hub.customs import find_leading_result
 from gateway.hub.document_needs import load_stored_submission
 from gateway.hub.hub import Hub
@@ -47,13 +49,12 @@ from gateway.store import (
     item_releases,
     messages,
     read_transaction,
-    requirement_quantities,
 )
 
 __all__ = [
     "check_nothing_released",
-    "drop_released_uses",
     "judge_prepared_release",
+    "judge_released_uses",
     "list_released_laws",
     "lock_with_parent",
     "prepare_release",
@@ -213,16 +214,31 @@ def _make_rows(
     ]
 
 
-def drop_released_uses(
-    conn: Connection, prepared: PreparedRelease, claim: ClaimedRequirements
-) -> ClaimedRequirements:
-    """Return what a child uses of certificates beside what its parent's items use already."""
-    used = {
-        (row.item, row.number)
-        for row in requirement_quantities.list_uses_of_case(conn, prepared.parent)
-        if row.returned_at is None
-    }
-    return replace(claim, uses=tuple(one for one in claim.uses if (one.item, one.number) not in used))
+def judge_released_uses(
+    conn: Connection, prepared: PreparedRelease, claim: ClaimedRequirements, units: UnitTable
+) -> tuple[ClaimedRequirements, tuple[ReportedProblem, ...]]:
+    """Return what a child uses of certificates beside what is written off for its items already.
+
+    A problem is that it states more of such a certificate than is written off for the item.
+    """
+    items = {one.number for one in prepared.claim.items}
+    above = list(_list_uses_above(conn, prepared.parent, items))
+    own, found = judge_child_claim(claim, above, prepared.claim.parent, units)
+    return own, tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in found)
+
+
+def _list_uses_above(conn: Connection, case_id: int, items: Collection[int]) -> Iterator[RequirementUse]:
+    """Yield what a case uses for these items, and the cases from which it has taken them."""
+    for row in list_counting_uses(conn, case_id):
+        if row.item in items:
+            quantity = Decimal(row.quantity)
+            yield RequirementUse(row.item, row.number, quantity, row.unit, row.pointer, row.agency)
+    taken: dict[int, set[int]] = defaultdict(set)
+    for row in item_releases.list_releases_into(conn, case_id):
+        if row.item in items:
+            taken[row.parent_id].add(row.item)
+    for parent, mine in taken.items():
+        yield from _list_uses_above(conn, parent, mine)
 
 
 def list_released_laws(hub: Hub, prepared: PreparedRelease | None) -> frozenset[tuple[int, str]]:
