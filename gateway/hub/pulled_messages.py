@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row
 from gateway.agreements import PMode
 from gateway.errors import NOTHING_TO_PULL, OUR_MISTAKE, PULL_REPEATED, GatewayError
 from gateway.hub.completion import signals
+from gateway.hub.fragments import cancel_unwanted_fragment
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import OutgoingPost, can_post_answer, make_pull_lane, post_answer
 from gateway.hub.received_message import ReceivedMessage
@@ -64,7 +65,13 @@ def _hand_out_message(conn: Connection, arrival: ReceivedMessage, unit: PullRequ
         raise GatewayError(PULL_REPEATED, "a PullRequest with this MessageId came before", where)
     if unit.login and not pulled_messages.note_pull_request(conn, unit.login, now, now - _REMEMBERED):
         raise GatewayError(PULL_REPEATED, "this login came before", "//wsse:UsernameToken")
-    return pulled_messages.hand_out_message(conn, make_pull_lane(party, pmode), now, "pull")
+    lane = make_pull_lane(party, pmode)
+    while (row := pulled_messages.find_waiting_message(conn, lane, now)) is not None:
+        # The message of a fragment may have its receipt meanwhile, or have failed.
+        if not cancel_unwanted_fragment(conn, row, now):
+            pulled_messages.hand_out_message(conn, row, now, "pull")
+            return row
+    return None
 
 
 def refuse_pulled_message(hub: Hub, problem: GatewayError, parcel: Parcel, pmode: PMode) -> None:

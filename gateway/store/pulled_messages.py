@@ -19,7 +19,7 @@ from gateway.store.pull_tables import pull_requests
 from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
 from gateway.store.transitions import StateEvent
 
-__all__ = ["hand_out_message", "note_pull_request"]
+__all__ = ["find_waiting_message", "hand_out_message", "note_pull_request"]
 
 _INSERT = InsertIfAbsent(pull_requests, ("digest",), "digest")
 _NOW: Final = bindparam("now", type_=Instant())
@@ -47,16 +47,18 @@ def note_pull_request(conn: Connection, digest: str, at: datetime, forget: datet
     return _INSERT.insert_one(conn, {"digest": digest, "seen_at": at}) is not None
 
 
-def hand_out_message(conn: Connection, lane: str, at: datetime, actor: str) -> Row[Any] | None:
-    """Return the oldest message of a lane that waits, and let it wait for its receipt; None without one.
+def find_waiting_message(conn: Connection, lane: str, at: datetime) -> Row[Any] | None:
+    """Lock and return the oldest message of a lane that waits; None without one.
 
     A lane that an operator holds hands out nothing.
     """
     if conn.execute(_HELD, {"in_lane": lane}).scalar() is not None:
         return None
-    row = conn.execute(_OLDEST, {"in_lane": lane, "now": at}).first()
-    if row is None:
-        return None
+    return conn.execute(_OLDEST, {"in_lane": lane, "now": at}).first()
+
+
+def hand_out_message(conn: Connection, row: Row[Any], at: datetime, actor: str) -> None:
+    """Store that a locked message is handed out, and let it wait for its receipt."""
     receipt_due = at + timedelta(seconds=int(row.parameters["retry_interval"]))
     last = row.tries >= int(row.parameters["retries"])
     values = {
@@ -73,4 +75,3 @@ def hand_out_message(conn: Connection, lane: str, at: datetime, actor: str) -> R
         transitions.record_transitions(
             conn, DELIVERY, [(row.id, before, after)], StateEvent(event, at, actor)
         )
-    return row

@@ -138,11 +138,6 @@ CASES: dict[str, tuple[str, AgreementSurroundings, str]] = {
         KNOWN,
         "join_interval is 60, and fragments are repeated for longer: 1200 seconds",
     ),
-    "splitting-pulled": (
-        pull(f", mpc: urn:x:y, {SPLIT[:-1]}"),
-        KNOWN,
-        "messages are split, and they are pulled",
-    ),
     "splitting-fragment-large": (
         say("splitting: {fragment_size: 67108864}"),
         KNOWN,

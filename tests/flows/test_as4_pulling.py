@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from gateway.delivery.agents.local_agent import LocalAgent
 from gateway.delivery.agents.msh_agent import MshAgent
 from gateway.delivery.agents.pull_agent import PullAgent, list_pull_turns
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
@@ -21,8 +22,9 @@ from gateway.message_model import ErrorSignal, MemoryBody, PullRequest, Receipt
 from gateway.protocols import Parcel, as4
 from gateway.store import deliveries, messages
 from gateway.store.engine import read_transaction
-from tests.kit.house import AS4, House, Neighbour
+from tests.kit.house import AS4, House, Neighbour, pmodes
 from tests.kit.kills import die_at
+from tests.kit.story import PLAN
 
 CHANNEL = "urn:example:channel:store"
 PULLED = AS4.replace(
@@ -82,10 +84,10 @@ def to_answer(parcel: Parcel) -> HttpAnswer:
 class Scene:
     """A hub, the partner it pulls from, and a worker."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.house = House(engine, agreement=PULLED)
+    def __init__(self, engine: Engine, agreement: bytes = PULLED) -> None:
+        self.house = House(engine, agreement=agreement)
         self.clock = self.house.clock
-        self.broker = Neighbour("broker1", self.clock, PULLED)
+        self.broker = Neighbour("broker1", self.clock, agreement)
         self.partner = Partner(self.broker)
         self.worker = self.new_worker(self.house.hub)
 
@@ -93,6 +95,7 @@ class Scene:
         agents = {
             "pull": PullAgent(hub, self.partner, HttpLimits(), EVERY),  # type: ignore[arg-type]
             "msh": MshAgent(hub, self.partner),  # type: ignore[arg-type]
+            "local": LocalAgent(hub, PLAN),
         }
         schedule = RecurringSchedule(hub.engine, lambda: list_pull_turns(hub, EVERY))
         pace = WorkerSettings(threads=2, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
@@ -146,6 +149,34 @@ def test_a_message_that_is_given_again_is_stored_once_and_gets_the_stored_receip
     assert len(scene.partner.waiting) == 1
     assert len(scene.partner.receipts) == 2
     assert len({one.message_id for one in scene.partner.receipts}) == 1
+
+
+SPLIT = PULLED.replace(
+    b"    pull: {authorization: certificate, sub_channel: hub}\n",
+    b"    pull: {authorization: certificate, sub_channel: hub}\n"
+    b"    splitting: {fragment_size: 1500, message_size: 1000000, join_interval: 3600}\n",
+)
+
+
+def test_fragments_are_pulled_and_joined(engine: Engine) -> None:
+    scene = Scene(engine, SPLIT)
+    context = scene.broker.context()
+    unit = scene.broker.message(content=b"<a>" + b"x" * 4000 + b"</a>")
+    (pmode,) = [one for one in pmodes(SPLIT) if one.id == "broker1-store"]
+    plan = as4.plan_split(as4.seal_source(unit, pmode), as4.SplitTerms(1500, ()), context.limits)
+    pieces = [
+        as4.seal_agreed_fragment(plan, one, pmode, context) for one in range(1, plan.fragment_count + 1)
+    ]
+    # One of them is given again: its receipt was late.
+    scene.partner.waiting.extend([pieces[0], *pieces])
+    scene.tick(1)
+    scene.tick(61)
+    scene.tick(1)
+    (row,) = scene.read(lambda conn: messages.list_messages(conn, kind="UserMessage"))
+    assert (row.message_id, row.state, row.pmode_id) == (unit.message_id, "ACCEPTED", "broker1-store")
+    told = {one.ref_to_message_id for one in scene.partner.receipts}
+    assert len(told) == len(pieces) + 1
+    assert unit.message_id in told
 
 
 def test_what_was_not_asked_for_is_not_stored(scene: Scene) -> None:

@@ -13,29 +13,31 @@ from sqlalchemy import Engine
 from gateway.delivery.agents.msh_agent import MshAgent
 from gateway.delivery.http_client import HttpAnswer
 from gateway.errors import FRAGMENT_CONTRADICTED, FRAGMENT_MISSING, GatewayError
-from gateway.message_model import Body, MemoryBody, UserMessage
-from gateway.protocols import GroupTally, OpenedMessage, Parcel
+from gateway.message_model import Body, MemoryBody, PullRequest, UserMessage
+from gateway.protocols import GroupTally, OpenedMessage, Parcel, SentUnit
 from gateway.store import sent_groups
 from gateway.store.engine import read_transaction
 from gateway.store.messages import HttpResponse
 from tests.flows.craft import without_applications
+from tests.flows.test_as4_pull import PULLED, ask, pull
 from tests.kit.house import AS4, signer_named
 from tests.kit.partners import Inbox
 from tests.kit.story import Story
 
-__all__ = ["SMALL", "Joiner", "SplitStory", "replace_terms"]
+__all__ = ["PULLED_SMALL", "SMALL", "Joiner", "PulledStory", "SplitStory", "replace_terms"]
 
 _TERMS = "  splitting: {fragment_size: 1500, message_size: 10000000, join_interval: 3600, compression: %s}\n"
 _BEFORE = b"  compression: gzip "
 
 
-def replace_terms(compression: str = "none", further: bytes = b"") -> bytes:
-    """Return the agreement with small fragments."""
-    return AS4.replace(_BEFORE, (_TERMS % compression).encode() + further + _BEFORE)
+def replace_terms(compression: str = "none", further: bytes = b"", agreement: bytes = AS4) -> bytes:
+    """Return an agreement with small fragments."""
+    return agreement.replace(_BEFORE, (_TERMS % compression).encode() + further + _BEFORE)
 
 
 #: No message of the hub fits into one fragment.
 SMALL = replace_terms()
+PULLED_SMALL = replace_terms(agreement=PULLED)
 _MOST = 10**7
 
 
@@ -181,3 +183,53 @@ class SplitStory(Story):
         """Return what a question asks the database."""
         with read_transaction(self.house.engine) as conn:
             return question(conn)
+
+
+@dataclass
+class PullingJoiner(Joiner):
+    """The same of an applicant without a server: it takes what it pulls."""
+
+    asked: PullRequest | None = None
+
+    def open(self, headers: dict[str, str], content: bytes) -> OpenedMessage:
+        """Verify what was pulled."""
+        assert self.asked is not None
+        found = Parcel(headers, MemoryBody(content))
+        return self.broker.core.open(found, self.broker.context(), SentUnit(self.asked))
+
+
+class PulledStory(SplitStory):
+    """A hub whose Results go in fragments, and the broker that pulls and joins them."""
+
+    def __init__(self, engine: Engine, folder: Path, agreement: bytes = PULLED_SMALL) -> None:
+        super().__init__(engine, folder, agreement)
+        self.joiner = PullingJoiner(self.broker, folder=folder, asked=ask(self.broker))
+        # What is posted is an error here.
+        self.agents["msh"] = MshAgent(self.hub, None)  # type: ignore[arg-type]
+        self.worker = self.new_worker("w3")
+
+    def pull(self) -> HttpResponse:
+        """Ask once."""
+        assert isinstance(self.joiner, PullingJoiner)
+        self.joiner.asked = ask(self.broker)
+        return pull(self.house, self.broker, self.joiner.asked)
+
+    def take(self, answer: HttpResponse) -> HttpAnswer:
+        """Take what was pulled, and return its receipt."""
+        return self.joiner.post("", dict(answer.headers), answer.body)
+
+    def acknowledge(self, receipt: HttpAnswer) -> HttpResponse:
+        """Post a receipt, or an error."""
+        return self.house.post(
+            Parcel({"Content-Type": receipt.headers["content-type"]}, MemoryBody(receipt.body))
+        )
+
+    def pull_all(self, *, lose: tuple[int, ...] = ()) -> list[int]:
+        """Pull until nothing waits, and post the receipts but those of some numbers; return the numbers."""
+        first = len(self.joiner.sent)
+        while b":PartyInfo" in (answer := self.pull()).body:
+            receipt = self.take(answer)
+            if self.joiner.sent[-1][0] not in lose:
+                assert self.acknowledge(receipt).status == 204
+        assert b"EBMS:0006" in answer.body
+        return [number for number, _, _ in self.joiner.sent[first:]]

@@ -199,7 +199,7 @@ QUESTIONS = {
         "ix_deliveries_due",
     ),
     "oldest message to be pulled": (
-        lambda conn: pulled_messages.hand_out_message(conn, "nowhere", NOW, "pull"),
+        lambda conn: pulled_messages.find_waiting_message(conn, "nowhere", NOW),
         "deliveries.due_at",
         "ix_deliveries_due",
     ),

@@ -174,8 +174,6 @@ def _check_splitting(pmode: PMode) -> _Told:
     if pmode.reliability.time_to_live > terms.join_interval:
         text = f"join_interval is {terms.join_interval}, and fragments are repeated for longer"
         yield "splitting-interval-short", f"{text}: {pmode.reliability.time_to_live} seconds"
-    if pmode.pull is not None:
-        yield "splitting-pulled", "messages are split, and they are pulled"
     if terms.fragment_size > _LARGEST_BODY:
         yield "splitting-fragment-large", f"fragment_size is {terms.fragment_size}"
     if terms.message_size <= terms.fragment_size:

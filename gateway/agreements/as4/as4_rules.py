@@ -117,11 +117,6 @@ AS4_RULES: Final[Mapping[str, tuple[str, str, str]]] = {
         "a message is given up before its fragments have been repeated as agreed",
         "ebMS 3.0 part 2, 4.5",
     ),
-    "splitting-pulled": (
-        "note",
-        "messages that are pulled go whole: fragments are posted alone here",
-        "ebMS 3.0 part 2, 4.4.2",
-    ),
     "splitting-fragment-large": (
         "warning",
         "a fragment has more octets than a hub takes by default: 64 MiB with its header",

@@ -41,8 +41,15 @@ def pull_messages(arguments: Arguments) -> int:
     )
     said = ArrivalPrinter(arguments.json)
     store = MessageFolder(arguments.folder, print_problem)
-    handler = MessageHandler(member, arguments.folder, listener=said.announce_message, store=store)
-    puller = MessagePuller(member, handler, arguments.to, arguments.time_out, open_tls(arguments))
+    tls = open_tls(arguments)
+    handler = MessageHandler(
+        member,
+        arguments.folder,
+        listener=said.announce_message,
+        store=store,
+        tls=tls,
+    )
+    puller = MessagePuller(member, handler, arguments.to, arguments.time_out, tls)
     handler.join_groups()
     try:
         _pull_until_quiet(puller, arguments)

@@ -72,18 +72,20 @@ class BrokerClient:
         self._say = say
         self._arrived: list[dict[str, Any]] = []
         self._news = threading.Condition()
-        self.handler = MessageHandler(membership, folder, listener=self._record_arrival)
+        self.handler = MessageHandler(membership, folder, listener=self._record_arrival, tls=tls)
         self._listener: EndpointListener | None = None
         self._puller: MessagePuller | None = None
 
     def start_receiving(self, url: str) -> None:
         """Get ready for what the hub tells: listen where it posts to us, and pull the rest from `url`."""
-        if self._membership.awaits_posts:
-            self.start_listening()
         if self._membership.list_pulled_pmodes():
             self._puller = MessagePuller(
                 self._membership, self.handler, url, self._patience.answer, self._tls
             )
+        if self._membership.awaits_posts:
+            self.start_listening()
+        else:
+            self.handler.join_groups()
 
     @property
     def awaits_posts(self) -> bool:

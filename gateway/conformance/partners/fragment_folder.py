@@ -3,6 +3,7 @@
 A group has ``group.json``, and for each fragment its piece, ``0001.part``, and ``0001.json`` with its receipt
 and what is then known of the group. That file is written last: from then on the fragment is stored, and only
 then it is acknowledged. ``refused.json`` or ``joined.json`` ends a group, and its pieces are removed.
+``told.json`` says that the receipt of the joined message has arrived.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ __all__ = ["CompleteGroup", "FragmentFolder", "GroupRefusedError"]
 _GROUP: Final = "group.json"
 _REFUSED: Final = "refused.json"
 _JOINED: Final = "joined.json"
+_TOLD: Final = "told.json"
 _WHOLE: Final = "whole.body"
 _PLACE: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment"
 #: So many groups are remembered between two fragments; of others the files are read again.
@@ -75,6 +77,10 @@ class CompleteGroup:
     def end(self, message_id: str) -> None:
         """Note the message that was stored, and remove the pieces."""
         _end_group(self.place, _JOINED, {"message_id": message_id})
+
+    def note_told(self) -> None:
+        """Note that the sender has the receipt of the message."""
+        _write_json(self.place / _TOLD, {})
 
 
 @dataclass
@@ -134,11 +140,12 @@ class FragmentFolder:
             return row["receipt"], group.as_complete() if group.is_complete else None
 
     def list_complete(self) -> Iterator[CompleteGroup]:
-        """Yield the groups that are complete and not joined: the process was killed before that."""
+        """Yield the complete groups that are not joined, or whose sender does not know that they are."""
         for path in sorted(self._folder.glob(f"*/{_GROUP}")):
             if _has_ended(path.parent):
                 _remove_pieces(path.parent)
-                continue
+                if (path.parent / _REFUSED).is_file() or (path.parent / _TOLD).is_file():
+                    continue
             group = _read_group(path.parent)
             if group.is_complete:
                 yield group.as_complete()

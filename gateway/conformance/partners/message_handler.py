@@ -60,6 +60,8 @@ class MessageHandler:
         self._store = store or JournalStore(folder)
         self._fragments = FragmentFolder(folder / "fragments", self._core)
         self._tls = tls
+        #: Where answers to what is pulled go, if that is not the agreed endpoint.
+        self.pulled_from = ""
         self._known = {row["message_id"]: row for row in self._store.read_rows()}
         self._expected: dict[str, tuple[SentUnit, Parcel]] = {}
         self._largest_sent = 0
@@ -131,11 +133,21 @@ class MessageHandler:
             raise GatewayError(NOT_SUPPORTED, f"a {type(unit).__name__} in an answer", "Messaging")
         try:
             if opened.fragment is not None:
-                return self._keep_fragment(opened, context)
+                return self._keep_pulled_fragment(unit, opened, context)
             row = self._store_once(unit, opened, context)
         except OSError as problem:
             raise GatewayError(NO_ROOM, f"cannot store: {problem.strerror}", "folder") from None
         return _make_receipt(row)
+
+    def _keep_pulled_fragment(
+        self, unit: UserMessage, opened: OpenedMessage, context: ProtocolContext
+    ) -> HttpReply:
+        """Store a fragment once and return its receipt; a problem that it raises is told of the fragment."""
+        try:
+            return self._keep_fragment(opened, context)
+        except GatewayError as problem:
+            problem.heard = unit
+            raise
 
     def keep_refusal(self, problem: GatewayError) -> None:
         """Store why a message was refused that came in an answer to us."""
@@ -251,7 +263,10 @@ class MessageHandler:
         return _NOTHING
 
     def join_groups(self) -> None:
-        """Join the fragments of each message that was complete when a process of this folder was killed."""
+        """Join the fragments of each message that is complete, and post its receipt where that was lost.
+
+        A process of this folder was killed before that, or could not reach the hub.
+        """
         for group in self._fragments.list_complete():
             self._run_beside(partial(self._join_group, group))
 
@@ -280,16 +295,23 @@ class MessageHandler:
         if pmode is None or pmode.splitting is None:
             return
         # Where it cannot be stored, a repeat of a fragment or the next process tries it again.
-        with self._joining, suppress(OSError):
-            try:
-                row = self._find_joined(group) or self._store_joined(group, pmode, context)
-            except GatewayError as problem:
-                self._store.write_refusal(problem)
-                if not problem.problem.ours:
-                    self._fragments.refuse_group(group.place, problem)
-                    self._tell_refusal(group.tally.group, problem, pmode, context)
-                return
-            self._post_signal(_make_receipt(row), pmode.reply_endpoint or "")
+        with suppress(OSError):
+            with self._joining:
+                try:
+                    row = self._find_joined(group) or self._store_joined(group, pmode, context)
+                except GatewayError as problem:
+                    self._store.write_refusal(problem)
+                    if not problem.problem.ours:
+                        self._fragments.refuse_group(group.place, problem)
+                        self._tell_refusal(group.tally.group, problem, pmode, context)
+                    return
+            if self._try_post(_make_receipt(row), self._get_endpoint(pmode)):
+                group.note_told()
+
+    def _get_endpoint(self, pmode: PMode) -> str:
+        """Return where answers to messages of a P-Mode go: what is pulled, to where it was pulled."""
+        agreed = pmode.reply_endpoint or ""
+        return agreed if pmode.pull is None else self.pulled_from or agreed
 
     def _find_joined(self, group: CompleteGroup) -> dict[str, Any] | None:
         """Return the row of the message that was stored of a group, None where that was not."""
@@ -325,16 +347,21 @@ class MessageHandler:
         signal = self._core.make_error_signal(problem, about, context)
         if signal is not None and pmode.reply_endpoint is not None:
             sealed = self._core.seal((signal,), pmode, context)
-            self._post_signal(_make_parcel_reply(sealed, 200), pmode.reply_endpoint)
+            self._post_signal(_make_parcel_reply(sealed, 200), self._get_endpoint(pmode))
 
     def _post_signal(self, signal: HttpReply, endpoint: str) -> None:
-        def send_signal() -> None:
-            with suppress(GatewayError), closing(HttpPoster(endpoint, tls=self._tls)) as poster:
-                poster.post(make_signal_headers(signal.content_type), signal.body)
+        self._run_beside(partial(self._try_post, signal, endpoint))
 
-        self._run_beside(send_signal)
+    def _try_post(self, signal: HttpReply, endpoint: str) -> bool:
+        """Post a receipt or an error once; return whether it arrived."""
+        try:
+            with closing(HttpPoster(endpoint, tls=self._tls)) as poster:
+                answer = poster.post(make_signal_headers(signal.content_type), signal.body)
+        except GatewayError:
+            return False
+        return 200 <= answer.status < 300
 
-    def _run_beside(self, work: Callable[[], None]) -> None:
+    def _run_beside(self, work: Callable[[], object]) -> None:
         thread = threading.Thread(target=work, daemon=True)
         with self._lock:
             self._posts = [*(one for one in self._posts if one.is_alive()), thread]

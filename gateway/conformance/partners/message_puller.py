@@ -49,6 +49,7 @@ class MessagePuller:
             raise GatewayError(MISUSE, "by the agreement this party pulls nothing now", "agreement")
         agreed = next((one.reply_endpoint for one in self._channels if one.reply_endpoint), "")
         self._poster = HttpPoster(url or agreed, time_out, tls)
+        handler.pulled_from = self._poster.url
 
     def close(self) -> None:
         """Close the connections."""

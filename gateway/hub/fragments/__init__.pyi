@@ -4,6 +4,7 @@ from .fragment_intake import store_fragment as store_fragment
 from .joined_messages import join_fragments as join_fragments
 from .refused_groups import drop_fragments as drop_fragments
 from .refused_groups import expire_fragments as expire_fragments
+from .split_sending import cancel_unwanted_fragment as cancel_unwanted_fragment
 from .split_sending import drop_unwanted_fragment as drop_unwanted_fragment
 from .split_sending import fail_split as fail_split
 from .split_sending import queue_fragments as queue_fragments

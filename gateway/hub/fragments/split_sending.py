@@ -29,7 +29,7 @@ from gateway.store import (
     write_transaction,
 )
 
-__all__ = ["drop_unwanted_fragment", "fail_split", "queue_fragments"]
+__all__ = ["cancel_unwanted_fragment", "drop_unwanted_fragment", "fail_split", "queue_fragments"]
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,8 @@ def _make_delivery(lease: DeliveryLease, piece: Row[Any], round_: int, now: date
     return NewDelivery(
         agent="msh",
         destination=lease.destination,
-        lane=lease.lane,
+        # Deliveries of older versions name none.
+        lane=split.get("lane", lease.lane),
         subject_type="fragment",
         subject_id=str(piece.message),
         dedupe_key=f"fragment:{piece.message}:{round_}",
@@ -99,6 +100,15 @@ def _make_delivery(lease: DeliveryLease, piece: Row[Any], round_: int, now: date
 def _cancel_delivery(conn: Connection, row: Row[Any], now: datetime) -> None:
     end = deliveries.give_up_delivery if row.state == "FAILED" else deliveries.cancel_delivery
     end(conn, row.id, now, _ACTOR, _UNWANTED)
+
+
+def cancel_unwanted_fragment(conn: Connection, row: Row[Any], now: datetime) -> bool:
+    """Cancel a locked, queued fragment that is to be pulled, as `drop_unwanted_fragment` does."""
+    place = row.parameters.get("fragment")
+    if place is None or sent_groups.is_current_round(conn, place["whole"], place["round"]):
+        return False
+    _cancel_delivery(conn, row, now)
+    return True
 
 
 def drop_unwanted_fragment(hub: Hub, lease: DeliveryLease) -> bool:

@@ -28,7 +28,12 @@ from gateway.hub.outbox.outgoing_order import make_outgoing_key, number_message
 from gateway.hub.outbox.pull_lanes import ensure_message_lane, get_pull_time, make_pull_lane
 from gateway.hub.outbox.requested_receipts import RequestedReceipts, request_receipts
 from gateway.hub.outbox.response_bundle import find_response_pmodes, get_response_wait, list_bundled_units
-from gateway.hub.outbox.sent_fragments import SealedSplit, seal_split, store_fragments
+from gateway.hub.outbox.sent_fragments import (
+    SealedSplit,
+    get_fragment_seconds,
+    seal_split,
+    store_fragments,
+)
 from gateway.hub.register import RegisterSnapshot
 from gateway.message_model import Body, Payload, Unit, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel
@@ -271,7 +276,7 @@ def store_message(
         # One message of the conversation is under way at a time, and its time begins with its turn.
         ordered = {**new.parameters, "ordered": True}
         new = replace(new, follows=place.follows, parameters=ordered, expires_at=None)
-    ensure_message_lane(conn, new.lane, outgoing.pmode)
+    ensure_message_lane(conn, _make_message_lane(facts.case.applicant, outgoing.pmode), outgoing.pmode)
     new = replace(new, payload_sha256=payloads.store_payload(conn, content, now))
     queued = deliveries.enqueue_delivery(conn, new, now)
     if queued is None:
@@ -295,7 +300,7 @@ def _make_delivery(
     return NewDelivery(
         agent="msh",
         destination=facts.case.applicant,
-        lane=_make_message_lane(facts.case.applicant, pmode),
+        lane=_make_whole_lane(facts.case.applicant, outgoing),
         subject_type="case",
         subject_id=str(facts.case.id),
         dedupe_key=told.key,
@@ -312,26 +317,37 @@ def _make_delivery(
             "retry_interval": pmode.reliability.retry_interval,
             "receipt": outgoing.receipts.are_any,
             **outgoing.receipts.hop_parameters,
-            **_describe_split(outgoing),
+            **_describe_split(facts.case.applicant, outgoing),
         },
         due_at=due_at,
         expires_at=expires_at,
     )
 
 
-def _describe_split(outgoing: SealedMessage) -> dict[str, Any]:
+def _describe_split(applicant: str, outgoing: SealedMessage) -> dict[str, Any]:
     """Return what the delivery of a message in fragments keeps of them; empty for any other message."""
     split, pmode = outgoing.split, outgoing.pmode
     if split is None:
         return {}
-    times = {"live": pmode.reliability.time_to_live, "wait": split.get_wait(pmode)}
+    times = {"live": get_fragment_seconds(pmode), "wait": split.get_wait(pmode)}
     # The whole has no signature, so its own delivery has no address: it is posted by no older version either.
-    told = {"count": len(split.fragments), "endpoint": pmode.endpoint or "", **times}
-    return {"endpoint": "", "split": told}
+    way = {"endpoint": pmode.endpoint or "", "lane": _make_message_lane(applicant, pmode)}
+    return {"endpoint": "", "split": {"count": len(split.fragments), **way, **times}}
 
 
 def _make_message_lane(applicant: str, pmode: PMode) -> str:
-    return f"msh:{applicant}" if pmode.pull is None else make_pull_lane(applicant, pmode)
+    return _name_posting_lane(applicant) if pmode.pull is None else make_pull_lane(applicant, pmode)
+
+
+def _make_whole_lane(applicant: str, outgoing: SealedMessage) -> str:
+    """Return the lane of a message; that of one in fragments is a worker's, who queues these."""
+    if outgoing.split is not None:
+        return _name_posting_lane(applicant)
+    return _make_message_lane(applicant, outgoing.pmode)
+
+
+def _name_posting_lane(applicant: str) -> str:
+    return f"msh:{applicant}"
 
 
 def _schedule_delivery(outgoing: SealedMessage, now: datetime) -> tuple[datetime, datetime]:
@@ -340,6 +356,8 @@ def _schedule_delivery(outgoing: SealedMessage, now: datetime) -> tuple[datetime
     A response without an endpoint cannot be posted: it waits for a repeat of its request.
     """
     seconds = outgoing.pmode.reliability.sending_limit
+    if outgoing.split is not None:
+        return now, now + timedelta(seconds=outgoing.split.get_wait(outgoing.pmode))
     if outgoing.pmode.pull is not None:
         return now, get_pull_time(outgoing.pmode, now)
     if outgoing.asked is None or outgoing.post_at is None:

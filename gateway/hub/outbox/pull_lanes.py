@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from gateway.agreements import PMode
 from gateway.store import lanes
 
-__all__ = ["ensure_message_lane", "get_pull_time", "make_pull_lane"]
+__all__ = ["ensure_message_lane", "get_pull_seconds", "get_pull_time", "make_pull_lane"]
 
 
 def make_pull_lane(party: str, pmode: PMode) -> str:
@@ -25,5 +25,10 @@ def ensure_message_lane(conn: Connection, lane: str, pmode: PMode) -> None:
 
 def get_pull_time(pmode: PMode, now: datetime) -> datetime:
     """Return until when a message waits to be pulled: for as long as the agreement keeps messages."""
+    return now + timedelta(seconds=get_pull_seconds(pmode))
+
+
+def get_pull_seconds(pmode: PMode) -> int:
+    """Return for how many seconds a message waits to be pulled."""
     terms = pmode.reliability
-    return now + timedelta(seconds=max(terms.time_to_live, terms.persist_duration))
+    return max(terms.time_to_live, terms.persist_duration)

@@ -17,6 +17,7 @@ from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.local_tasks import enqueue_task
+from gateway.hub.outbox.pull_lanes import get_pull_seconds
 from gateway.message_model import UserMessage
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolContext, SplitPlan, choose_split_terms
 from gateway.store import (
@@ -30,7 +31,7 @@ from gateway.store import (
     sent_groups,
 )
 
-__all__ = ["SealedSplit", "end_failed_fragment", "seal_split", "store_fragments"]
+__all__ = ["SealedSplit", "end_failed_fragment", "get_fragment_seconds", "seal_split", "store_fragments"]
 
 _ACTOR: Final = "msh"
 #: A message has somewhat more octets than agreed of its parts.
@@ -56,20 +57,24 @@ class SealedSplit:
     def get_wait(self, pmode: PMode) -> int:
         """Return the seconds in which the receipt of the whole must come.
 
-        The fragments are repeated for the time to live, and the receiver joins them within JoinInterval.
+        The fragments are sent for their time, and the receiver joins them within JoinInterval.
         """
-        return pmode.reliability.time_to_live + self.terms.join_interval
+        return get_fragment_seconds(pmode) + self.terms.join_interval
+
+
+def get_fragment_seconds(pmode: PMode) -> int:
+    """Return for how many seconds fragments are repeated, or wait to be pulled."""
+    return pmode.reliability.time_to_live if pmode.pull is None else get_pull_seconds(pmode)
 
 
 def seal_split(hub: Hub, unit: UserMessage, pmode: PMode, context: ProtocolContext) -> SealedSplit | None:
     """Return a message sealed in fragments; None where that is not agreed, or where it fits into one.
 
-    What is pulled goes whole, and so does a message whose receipt cannot be posted to us: nobody would know
-    whether it was joined (part 2 §4.4.2, eDelivery AS4 1.15 §1.5.6.6). Raises GW102 for a
-    message that is larger than agreed.
+    A message whose receipt cannot be posted to us goes whole: nobody would know whether it was joined
+    (part 2 §4.4.2, eDelivery AS4 1.15 §1.5.6.6). Raises GW102 for a message that is larger than agreed.
     """
     terms, core = pmode.splitting, PROTOCOLS[pmode.protocol]
-    if terms is None or pmode.pull is not None or pmode.reply_endpoint is None:
+    if terms is None or pmode.reply_endpoint is None:
         return None
     source = core.seal_source(unit, pmode)
     wanted = choose_split_terms(source.body.octet_count, terms)
