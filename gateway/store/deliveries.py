@@ -130,8 +130,10 @@ def _make_delivery_row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:
     }
 
 
-def replace_content(conn: Connection, delivery: int, content: str, parameters: Mapping[str, Any]) -> None:
-    """Replace what a delivery sends (the digest of its octets), and its parameters."""
+def replace_content(
+    conn: Connection, delivery: int, content: str | None, parameters: Mapping[str, Any]
+) -> None:
+    """Replace what a delivery sends (the digest of its octets, if it has any), and its parameters."""
     changed = update(deliveries).where(deliveries.c.id == delivery)
     conn.execute(changed.values(payload_sha256=content, parameters=dict(parameters)))
 

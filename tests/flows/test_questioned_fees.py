@@ -79,6 +79,28 @@ def test_a_fee_waits_for_the_answer_and_is_payable_when_the_application_stands(
 
 
 @pytest.mark.further
+@pytest.mark.parametrize("tried", [False, True])
+def test_what_is_ordered_then_is_an_order_as_every_other(
+    story: Story, provider: Provider, tried: bool
+) -> None:
+    """An operator holds and releases it, and a cancellation is told."""
+    case = ask_after_withdrawal(story)
+    levy(story, case)
+    provider.down = 9 if tried else 0
+    hear(story, case, AGENCY, Notice("N-G04", story.clock(), "G04"))
+    if tried:
+        story.tick(seconds=1)
+    (order,) = story.deliveries(agent="payment")
+    story.operate(operator_actions.hold_delivery, order.id)
+    hear(story, case, AGENCY, Notice("E", story.clock(), "Y06", fee=NamedFee(payment_notice="F1")))
+    story.operate(operator_actions.release_delivery, order.id)
+    provider.down = 0
+    story.tick(minutes=30)
+    assert [one.state for one in fees_of(story, AGENCY)] == ["CANCELLED"]
+    assert len(provider.list_calls("cancellations")) == 1
+
+
+@pytest.mark.further
 def test_an_agency_that_cancels_gets_no_fee(story: Story, provider: Provider) -> None:
     case = ask_after_withdrawal(story)
     levy(story, case)

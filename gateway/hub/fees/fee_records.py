@@ -83,15 +83,18 @@ def release_held_orders(conn: Connection, request: int, now: datetime) -> None:
     for fee in fees.list_by_request(conn, request):
         order = find_order(conn, fee)
         if order is not None and fee.state in OPEN and is_held_for_answer(order):
+            # From now on it is an order as every other: an operator may hold and release it.
+            kept = {name: value for name, value in order.parameters.items() if name != _HELD_FOR}
+            deliveries.replace_content(conn, order.id, order.payload_sha256, kept)
             deliveries.release_delivery(conn, order.id, now, _ACTOR, "the application stands")
 
 
 def find_order(conn: Connection, fee: Row[Any]) -> Row[Any] | None:
     """Return the order of a fee; None where the provider was never told of it."""
     order = deliveries.find_by_dedupe_key(conn, f"payment:order:{fee.number}")
-    if order is None or order.state != "CANCELLED" or not order.parameters.get(_HELD_FOR):
-        return order
-    return order if order.attempt else None
+    if order is not None and order.state == "CANCELLED" and order.parameters.get(_HELD_FOR):
+        return None
+    return order
 
 
 def drop_held_order(conn: Connection, fee: Row[Any], what: StateEvent) -> bool:
