@@ -420,6 +420,17 @@ BUNDLE_FILE_WRONG = Problem(
     remedy="Get the file again. `gateway map verify FILE` names the place.",
 )
 
+DISCLAIMER_CONTRADICTED = Problem(
+    id="GW516",
+    title="disclaimed and applied for",
+    meaning=(
+        "A disclaimer says that a law asks nothing of a goods item; an application under that law is filed "
+        "for it. It is sent on, and its agency is told both. Only a warning."
+    ),
+    cause="The disclaimer names another item or law than was meant, or it was left from an earlier form.",
+    remedy="Leave out the disclaimer if the goods need the document, or the application if they do not.",
+)
+
 MAPPINGS_NOT_STORED = Problem(
     id="GW518",
     title="mappings of the case not stored",

@@ -2,12 +2,13 @@
 
 A need is answered by an application of one of its documents for the item, or by a disclaimer of its
 law that the law and the table accept. What is missing for certain is GW508, what may be missing is
-GW510, an application that no need asks for is GW511, a disclaimer that is not accepted is GW509.
+GW510, an application that no need asks for is GW511, a disclaimer that is not accepted is GW509. What
+is both disclaimed and applied for is GW516.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, Literal
@@ -15,6 +16,7 @@ from typing import Final, Literal
 from gateway.errors import (
     APPLICATION_SUPERFLUOUS,
     CODE_UNKNOWN,
+    DISCLAIMER_CONTRADICTED,
     DISCLAIMER_NOT_ACCEPTED,
     DOCUMENT_NEEDED,
     DOCUMENT_PERHAPS_NEEDED,
@@ -213,6 +215,24 @@ class _Judging:
                 self._outside.setdefault(need.law, []).append(item.number)
             elif not answers and not disclaimed:
                 self._tell_missing(item, need)
+        self._judge_answered(item, answered, stated)
+
+    def _judge_answered(
+        self,
+        item: GoodsItem,
+        answered: Sequence[tuple[DocumentNeed, tuple[str, ...]]],
+        stated: Mapping[tuple[int, str], StatedDisclaimer],
+    ) -> None:
+        """Tell each disclaimed law with an application for it, unless another law asks for the same one."""
+        asked = {
+            one for need, answers in answered if (item.number, need.law) not in stated for one in answers
+        }
+        for need, answers in answered:
+            filed = [one for one in answers if one not in asked]
+            if filed and (item.number, need.law) in stated:
+                law = f"law {need.law} ({self._index.book.get_name(need.law)})"
+                words = f"item {item.number} has a disclaimer of {law}, and {' and '.join(filed)} for it"
+                self._add_finding(DISCLAIMER_CONTRADICTED, words, item.pointer)
 
     def _tell_missing(self, item: GoodsItem, need: DocumentNeed) -> None:
         documents = " or ".join(need.documents)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
@@ -142,7 +143,7 @@ def read_uploaded_mappings(octets: bytes, settings: Settings, at: datetime) -> C
     """Return uploaded mappings that come into force at once; raise as `prepare_order` does."""
     folder = read_offered_mappings(octets, load_publisher_rules(settings), at)
     if folder.file is not None:
-        check_bundle_period(folder.file, at)
+        check_bundle_period(folder.file, at, ZoneInfo(settings.hub.time_zone))
     return folder
 
 

@@ -258,12 +258,15 @@ def test_a_file_that_is_none_is_refused_with_its_place(
 
 def test_the_dates_of_a_file_hold(press: Press, use: Callable[..., Any]) -> None:
     planned = press.pack("planned.xml", "--from", "2100-03-01", "--until", "2100-04-01")
+    instant = press.pack("instant.xml", "--from", "2100-03-01T00:00:00Z")
     status, said = use(planned, "--from", "2100-02-28")
     assert (status, said["problem"], said["location"]) == (1, "GW515", "/MappingBundle/From")
     status, said = use(planned, "--from", "2100-04-02")
     assert (status, said["problem"], said["location"]) == (1, "GW515", "/MappingBundle/Until")
     status, said = use(planned)
-    assert (status, said["from"]) == (0, "2100-03-01T00:00:00.000Z")
+    # The day begins where the hub is, as the day of `--from` does.
+    assert (status, said["from"]) == (0, "2100-02-28T15:00:00.000Z")
+    assert use(instant)[1]["from"] == "2100-03-01T00:00:00.000Z"
     over = press.pack("over.xml", "--at", "2026-01-01T00:00:00Z", "--until", "2026-01-02")
     assert use(over)[1]["location"] == "/MappingBundle/Until"
     early = press.pack("early.xml", "--at", "2099-01-01T00:00:00Z")

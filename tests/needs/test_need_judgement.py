@@ -84,6 +84,31 @@ def test_of_an_item_without_a_code_no_application_is_superfluous() -> None:
     assert "for item 2;" in both.findings[1].text
 
 
+@pytest.mark.parametrize(
+    ("document", "laws", "disclaimed", "warned"),
+    [
+        ("ONE-IMP", ("01",), ["01"], ["GW508", "GW516"]),
+        ("TWO-IMP", ("01", "02"), ["01", "02"], ["GW509", "GW516", "GW516"]),
+        # It is filed for the other law.
+        ("TWO-IMP", ("01", "02"), ["01"], []),
+        ("TWO-IMP", ("01", "02"), [], []),
+    ],
+)
+def test_what_is_both_disclaimed_and_applied_for_is_told(
+    document: str, laws: tuple[str, ...], disclaimed: list[str], warned: list[str]
+) -> None:
+    found = judge(
+        (1, "0301110000"), (2, "9999990000"),
+        filed=[(document, laws, (1,))], disclaimers=[(1, law, "B") for law in disclaimed],
+    )  # fmt: skip
+    assert sorted(one[0] for one in told(found) if one[0] != "GW510") == warned
+    words = [one.text for one in found.findings if one.problem.id == "GW516"]
+    assert (
+        words[:1] == [f"item 1 has a disclaimer of law 01 (First Act), and {document} for it"][: len(words)]
+    )
+    assert {one.pointer for one in found.findings if one.problem.id == "GW516"} <= {"42A/67A[1]/68A[1]"}
+
+
 def test_what_may_be_missing_and_what_is_not_mandatory_only_warns() -> None:
     assert told(judge((1, "030111"))) == [("GW510", "42A/67A[1]/68A[1]", False)] * 3
     assert told(judge((1, "0401110000"))) == [("GW510", "42A/67A[1]/68A[1]", False)]

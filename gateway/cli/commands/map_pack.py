@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from gateway.hub import (
     read_bundle_file,
     write_bundle_file,
 )
-from gateway.operations import CheckedFolder, check_mapping_folder, open_bundle_file
+from gateway.operations import CheckedFolder, check_mapping_folder, get_display_zone, open_bundle_file
 
 __all__ = ["pack_mappings", "verify_bundle_file"]
 
@@ -47,7 +47,7 @@ _SAMPLES_HELP: Final = "number of random submissions for each document; 0: only 
     "start",
     type=START,
     metavar="DAY",
-    help="in force from this day (UTC) or time on at the earliest",
+    help="in force from this day, as it begins where the hub is, or from this time on at the earliest",
 )
 @click.option(
     "--until", "end", type=START, metavar="DAY", help="not to be put into force from this day or time on"
@@ -64,8 +64,9 @@ def pack_mappings(arguments: Arguments) -> int:
     proved = _prove(folder, arguments.samples)
     _check_proofs(proved)
     made = arguments.at or get_current_time()
-    terms = BundleTerms(folder.bundle.digest, made, _read_day(arguments.start), _read_day(arguments.end))
-    if terms.ends is not None and terms.ends <= max(made, terms.starts or made):
+    terms = BundleTerms(folder.bundle.digest, made, arguments.start, arguments.end)
+    end = terms.find_end(UTC)
+    if end is not None and end <= max(made, terms.find_start(UTC) or made):
         raise GatewayError(MISUSE, "--until is not after --from and the time of signing", "--until")
     assert folder.octets is not None, "a folder that was named is packed"
     replace_file(arguments.out, write_bundle_file(terms, folder.octets, (proved, arguments.samples), signer))
@@ -87,13 +88,6 @@ def pack_mappings(arguments: Arguments) -> int:
 
 def _find_folder(named: Path) -> Any:
     return find_mappings(None if str(named) == "shipped" else named)
-
-
-def _read_day(day: date | None) -> datetime | None:
-    """Return the beginning of a day in UTC, or a time as it is."""
-    if day is None or isinstance(day, datetime):
-        return day
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _prove(folder: CheckedFolder, samples: int) -> ProofReport:
@@ -130,7 +124,9 @@ def verify_bundle_file(arguments: Arguments) -> int:
         report["documents"] = sorted(folder.bundle.documents)
         proved = _prove(folder, arguments.samples)
         report["proofs"] = _compare_proofs(file, proved)
-        check_bundle_period(file, max(at, file.terms.starts or at))
+        # Without the settings of a home nobody knows where the hub is.
+        zone = get_display_zone()
+        check_bundle_period(file, max(at, file.terms.find_start(zone) or at), zone)
         _check_proofs(proved)
     except GatewayError as refused:
         if refused.problem is MISUSE:

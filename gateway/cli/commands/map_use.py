@@ -128,8 +128,7 @@ def _read_start(arguments: Arguments) -> datetime | None:
     if start is None:
         return None
     if not isinstance(start, datetime):
-        zone = ZoneInfo(read_verb_settings(arguments).hub.time_zone)
-        start = datetime(start.year, start.month, start.day, tzinfo=zone)
+        start = datetime(start.year, start.month, start.day, tzinfo=_get_zone(arguments))
     if start <= get_current_time():
         raise GatewayError(MISUSE, f"{arguments.start} is not in the future", "--from")
     return start.astimezone(UTC)
@@ -162,16 +161,22 @@ def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | 
     return over, said
 
 
+def _get_zone(arguments: Arguments) -> ZoneInfo:
+    """Return the zone of the hub, where days begin."""
+    return ZoneInfo(read_verb_settings(arguments).hub.time_zone)
+
+
 def _check_offer(arguments: Arguments) -> tuple[datetime | None, CheckedFolder]:
     """Return the time from which on mappings come into force (None: at once), and them, proved."""
     starts, now = _read_start(arguments), get_current_time()
     folder = _check_folder(arguments.folder, arguments, now)
     if folder.file is not None:
-        planned = folder.file.terms.starts
+        zone = _get_zone(arguments)
+        planned = folder.file.terms.find_start(zone)
         if starts is None and planned is not None and planned > now:
-            starts = arguments.start = planned
+            starts, arguments.start = planned, folder.file.terms.starts
         with name_file(arguments.folder):
-            check_bundle_period(folder.file, starts or now)
+            check_bundle_period(folder.file, starts or now, zone)
     return starts, folder
 
 

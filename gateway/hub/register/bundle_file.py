@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, tzinfo
 from typing import Any, Final
 
 from lxml import etree
@@ -43,6 +43,7 @@ _OPTIONAL: Final = frozenset({"From", "Until"})
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}")
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _HOLDS: Final = {"true": True, "false": False}
 
 
@@ -56,12 +57,30 @@ class ProofClaim:
 
 @dataclass(frozen=True, slots=True)
 class BundleTerms:
-    """What a file says of its content: its address, when it was made, and from when until when it is used."""
+    """What a file says of its content: its address, when it was made, and from when until when it is used.
+
+    A day begins at midnight where the hub is that uses the file.
+    """
 
     address: str
     made: datetime
-    starts: datetime | None = None
-    ends: datetime | None = None
+    starts: date | None = None
+    ends: date | None = None
+
+    def find_start(self, zone: tzinfo) -> datetime | None:
+        """Return when a hub of this zone may use the content first; None for at once."""
+        return _find_beginning(self.starts, zone)
+
+    def find_end(self, zone: tzinfo) -> datetime | None:
+        """Return from when on a hub of this zone may not put the content into force; None for never."""
+        return _find_beginning(self.ends, zone)
+
+
+def _find_beginning(day: date | None, zone: tzinfo) -> datetime | None:
+    """Return the midnight of a day, or a time as it is."""
+    if day is None or isinstance(day, datetime):
+        return day
+    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +114,7 @@ def write_bundle_file(
     etree.SubElement(root, f"{_B}Address").text = terms.address
     for name, moment in (("Made", terms.made), ("From", terms.starts), ("Until", terms.ends)):
         if moment is not None:
-            etree.SubElement(root, f"{_B}{name}").text = _write_instant(moment)
+            etree.SubElement(root, f"{_B}{name}").text = _write_date(moment)
     proofs = etree.SubElement(root, f"{_B}Proofs", samples=str(samples))
     for name, verdict in report.verdicts.items():
         told = {"name": name, "holds": "true" if verdict.ok else "false", "checked": str(verdict.checked)}
@@ -107,8 +126,10 @@ def write_bundle_file(
     return serialize_element(root)
 
 
-def _write_instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _write_date(day: date) -> str:
+    if isinstance(day, datetime):
+        return day.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return day.isoformat()
 
 
 def read_bundle_file(octets: bytes) -> BundleFile:
@@ -132,8 +153,8 @@ def read_bundle_file(octets: bytes) -> BundleFile:
         BundleTerms(
             _read_digest(_read_text(parts["Address"]), "Address"),
             _read_instant(parts["Made"]),
-            _read_instant(parts["From"]) if "From" in parts else None,
-            _read_instant(parts["Until"]) if "Until" in parts else None,
+            _read_date(parts["From"]) if "From" in parts else None,
+            _read_date(parts["Until"]) if "Until" in parts else None,
         ),
         claims,
         samples,
@@ -183,6 +204,18 @@ def _read_digest(text: str, name: str) -> str:
     if not _DIGEST.fullmatch(text):
         raise _make_fault("not a SHA-256 in hexadecimal", f"/MappingBundle/{name}")
     return text
+
+
+def _read_date(element: etree._Element) -> date:
+    """Return the day, or the time, that the text of an element is."""
+    text = _read_text(element)
+    if not _DAY.fullmatch(text):
+        return _read_instant(element)
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        name = str(element.tag).removeprefix(_B)
+        raise _make_fault(f"not a day: {text}", f"/MappingBundle/{name}") from None
 
 
 def _read_instant(element: etree._Element) -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Final
 
 from gateway.config import Settings
@@ -69,14 +69,15 @@ def check_publisher(file: BundleFile, rules: PublisherRules, at: datetime) -> No
         raise GatewayError(BUNDLE_FILE_WRONG, f"signed in the future, by {named}", _SIGNATURE)
 
 
-def check_bundle_period(file: BundleFile, starts: datetime) -> None:
-    """Raise GW515 for mappings that would come into force before their first day or after their last."""
-    terms = file.terms
-    if terms.starts is not None and starts < terms.starts:
-        detail = (
-            f"the mappings may be in force from {terms.starts.isoformat()} on, not from {starts.isoformat()}"
-        )
+def check_bundle_period(file: BundleFile, starts: datetime, zone: tzinfo) -> None:
+    """Raise GW515 for mappings that would come into force before their first day or after their last.
+
+    `zone` is that of the hub, where their days begin.
+    """
+    first, last = file.terms.find_start(zone), file.terms.find_end(zone)
+    if first is not None and starts < first:
+        detail = f"the mappings may be in force from {first.isoformat()} on, not from {starts.isoformat()}"
         raise GatewayError(BUNDLE_FILE_WRONG, detail, "/MappingBundle/From")
-    if terms.ends is not None and starts >= terms.ends:
-        detail = f"the mappings could be put into force until {terms.ends.isoformat()}"
+    if last is not None and starts >= last:
+        detail = f"the mappings could be put into force until {last.isoformat()}"
         raise GatewayError(BUNDLE_FILE_WRONG, detail, "/MappingBundle/Until")
