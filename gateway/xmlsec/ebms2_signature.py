@@ -204,7 +204,7 @@ def sign_message(root: etree._Element, attachments: Mapping[str, bytes | Body], 
 
 @dataclass(frozen=True, slots=True)
 class WrittenSignature:
-    """The text of a ds:Signature, and the digests that it contains."""
+    """The text of a ds:Signature, or of the header with one, and the digests that it contains."""
 
     text: str
     references: tuple[DigestReference, ...]

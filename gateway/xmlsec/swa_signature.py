@@ -43,7 +43,7 @@ from gateway.xmlsec.algorithms import (
     compute_digest,
 )
 from gateway.xmlsec.digest_references import DigestReference, Transform, write_reference_text
-from gateway.xmlsec.ebms2_signature import PartDecryption
+from gateway.xmlsec.ebms2_signature import PartDecryption, WrittenSignature
 from gateway.xmlsec.element_ids import check_unique_ids
 from gateway.xmlsec.security_tokens import TOKEN, read_security_token
 from gateway.xmlsec.strict_reader import check_attributes, list_children, raise_signature_error
@@ -344,7 +344,7 @@ def write_swa_security(
     signer: Signer,
     token: SigningToken,
     before: str = "",
-) -> str:
+) -> WrittenSignature:
     """Return the wsse:Security header that signs elements and attachments, as text of an envelope.
 
     `blocks` are the exclusive canonical forms of the elements by wsu:Id. The envelope declares ``soap12``.
@@ -369,7 +369,8 @@ def write_swa_security(
     signature = write_element("ds:Signature", signed_info + value + key_info, _DS)
     start = write_attribute("xmlns:wsse", WSSE) + write_attribute("xmlns:wsu", WSU)
     understood = write_attribute("soap12:mustUnderstand", "true")
-    return write_element("wsse:Security", before + binary + signature, start + understood)
+    text = write_element("wsse:Security", before + binary + signature, start + understood)
+    return WrittenSignature(text, tuple(references))
 
 
 def _encode(octets: bytes) -> str:

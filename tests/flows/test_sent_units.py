@@ -13,44 +13,60 @@ from gateway.delivery.agents import msh_agent
 from gateway.hub.sent_units import SentUnits
 from gateway.message_model import MemoryBody
 from gateway.protocols import PROTOCOLS, Parcel, SentUnit
+from tests.kit.house import AS4
 from tests.kit.story import QUIET, Story, unreachable
 
-EBMS2 = PROTOCOLS["ebms2"]
+
+def without_notice(agreement: bytes) -> bytes:
+    return b"\n".join(line for line in agreement.splitlines() if b"broker1-notice" not in line)
+
+
+#: An agreement of each protocol, in which a submission that is refused has one result and nothing else.
+AGREEMENTS = {"ebms2": QUIET, "as4": without_notice(AS4)}
+
+
+@pytest.fixture(params=AGREEMENTS)
+def protocol(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[SentUnit]:
+def read(protocol: str, monkeypatch: pytest.MonkeyPatch) -> list[SentUnit]:
     """Return what is read again of messages that were sent."""
     found: list[SentUnit] = []
+    spoken = PROTOCOLS[protocol]
 
     def read_sent_unit(*given: Any) -> SentUnit:
-        found.append(EBMS2.read_sent_unit(*given))
+        found.append(spoken.read_sent_unit(*given))
         return found[-1]
 
-    core = SimpleNamespace(**(vars(EBMS2) | {"read_sent_unit": read_sent_unit}))
-    monkeypatch.setattr(msh_agent, "PROTOCOLS", {**PROTOCOLS, "ebms2": core})
+    core = SimpleNamespace(**(vars(spoken) | {"read_sent_unit": read_sent_unit}))
+    monkeypatch.setattr(msh_agent, "PROTOCOLS", {**PROTOCOLS, protocol: core})
     return found
 
 
 def file(story: Story) -> None:
     """Send a submission that is refused: its result follows at once."""
-    story.submit(b"<a/>", attach=False)
+    answered: dict[str, Any] = {"sync_reply": True} if story.broker.core is PROTOCOLS["as4"] else {}
+    story.submit(b"<a/>", attach=False, **answered)
 
 
 def states(story: Story) -> list[str]:
     return [row.state for row in story.deliveries(agent="msh") if row.subject_type == "case"]
 
 
-def test_a_receipt_is_compared_with_what_was_sealed(engine: Engine, read: list[SentUnit]) -> None:
-    story = Story(engine, agreement=QUIET)
+def test_a_receipt_is_compared_with_what_was_sealed(
+    engine: Engine, protocol: str, read: list[SentUnit]
+) -> None:
+    story = Story(engine, agreement=AGREEMENTS[protocol])
     file(story)
     story.tick()
     assert states(story) == ["DELIVERED"]
     assert read == []
 
 
-def test_what_another_process_sends_is_read(engine: Engine, read: list[SentUnit]) -> None:
-    story = Story(engine, agreement=QUIET)
+def test_what_another_process_sends_is_read(engine: Engine, protocol: str, read: list[SentUnit]) -> None:
+    story = Story(engine, agreement=AGREEMENTS[protocol])
     story.inbox.answers.append(unreachable())
     file(story)
     story.tick()
@@ -60,8 +76,8 @@ def test_what_another_process_sends_is_read(engine: Engine, read: list[SentUnit]
     assert len(read) == 1
 
 
-def test_a_receipt_for_other_digests_is_refused(engine: Engine, read: list[SentUnit]) -> None:
-    story = Story(engine, agreement=QUIET)
+def test_a_receipt_for_other_digests_is_refused(engine: Engine, protocol: str, read: list[SentUnit]) -> None:
+    story = Story(engine, agreement=AGREEMENTS[protocol])
     keep = story.hub.sent_units.keep_unit
 
     def keep_another(digest: str, parcel: Parcel) -> None:

@@ -289,7 +289,7 @@ def test_a_fragment_that_is_none_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("unsigned", ["fragment-", "messaging-", "body-", "cid"])
 def test_what_the_signature_does_not_cover_is_refused(unsigned: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def sign_less(blocks: dict[str, bytes], attachments: dict[str, Any], *rest: Any) -> str:
+    def sign_less(blocks: dict[str, bytes], attachments: dict[str, Any], *rest: Any) -> Any:
         kept = {name: octets for name, octets in blocks.items() if not name.startswith(unsigned)}
         return write_swa_security(kept, {} if unsigned == "cid" else attachments, *rest)
 

@@ -12,7 +12,7 @@ from lxml import etree
 
 from gateway.errors import GatewayError
 from gateway.message_model import UNNAMED, MessageProperty, Payload, Receipt, Unit, UserMessage
-from gateway.protocols import as4
+from gateway.protocols import Parcel, SentUnit, as4
 from tests.protocols import as4_samples, sample_parties
 from tests.protocols.test_ebms2_round_trip import ID, TEXT
 
@@ -40,6 +40,15 @@ USER = st.builds(
     mpc=st.none() | st.just("urn:example:mpc"),
     properties=st.lists(st.builds(MessageProperty, TEXT, TEXT, st.none() | TEXT), max_size=3).map(tuple),
 )
+
+
+def read_again(parcel: Parcel) -> SentUnit:
+    """Return what is read of a sealed parcel, without the payloads."""
+    found = as4.read_sent_unit(parcel, sample_parties.context().limits)
+    unit = replace(found.unit, payloads=()) if isinstance(found.unit, UserMessage) else found.unit
+    return replace(found, unit=unit)
+
+
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -51,6 +60,7 @@ def test_business_messages_survive(unit: UserMessage) -> None:
     assert opened.units == (unit,)
     assert opened.signed is not None
     assert len(opened.signed.references) == 2 + len(unit.payloads)
+    assert parcel.sent == read_again(parcel)
 
 
 @pytest.mark.parametrize("unit", [as4_samples.RECEIPT, as4_samples.ERROR, as4_samples.PULL])
@@ -59,6 +69,11 @@ def test_signals_survive_without_the_names_of_their_parties(unit: Unit) -> None:
     assert opened.units == (replace(unit, sender=UNNAMED),)
     assert opened.signed is not None
     assert len(opened.signed.references) == 2
+    parcel = as4_samples.seal(unit)  # type: ignore[arg-type]
+    assert parcel.sent is not None
+    # A signal does not name its parties: they are those of what it answers.
+    known = replace(parcel.sent.unit, sender=UNNAMED)
+    assert replace(parcel.sent, unit=known) == read_again(parcel)
 
 
 def test_both_kinds_of_key_sign() -> None:
@@ -96,6 +111,7 @@ def test_compressed_payloads_are_expanded_after_the_signature_is_verified() -> N
     pmode = sample_parties.pmode("z", packaging=as4_samples.COMPRESSED, **as4_samples.TERMS)
     unit = as4_samples.message()
     parcel = as4.seal((unit,), pmode, sample_parties.context())
+    assert parcel.sent == read_again(parcel)
     assert b"CompressionType" in sample_parties.octets(parcel)
     assert b"three" not in sample_parties.octets(parcel)
     opened = as4_samples.verify(parcel)

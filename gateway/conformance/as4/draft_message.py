@@ -156,7 +156,8 @@ def _sign_envelope(
             if not any(name.startswith(one) for one in leave_out)
         }
         attachments = {one.content_id: SwaAttachment(one.media_type, one.content) for one in parts}
-        security = write_swa_security(covered, attachments, signer, SigningToken(f"token-{_MARK}"), secret)
+        token = SigningToken(f"token-{_MARK}")
+        security = write_swa_security(covered, attachments, signer, token, secret).text
     text = write_element("soap12:Header", security + header.decode()) + content.decode()
     return write_element("soap12:Envelope", text, _SOAP).encode()
 

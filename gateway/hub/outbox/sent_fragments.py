@@ -94,7 +94,8 @@ def _seal_one(
     core = PROTOCOLS[pmode.protocol]
     sealed = core.seal_agreed_fragment(plan, number, pmode, context)
     parcel = Parcel(sealed.headers, keep_body(hub.engine, sealed.body))
-    return SealedFragment(core.read_sent_unit(parcel, context.limits).unit.message_id, parcel)
+    sent = sealed.sent or core.read_sent_unit(parcel, context.limits)
+    return SealedFragment(sent.unit.message_id, parcel)
 
 
 def store_fragments(

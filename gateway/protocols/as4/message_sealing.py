@@ -24,10 +24,11 @@ from gateway.protocols.as4.header_values import GZIP_TYPE
 from gateway.protocols.as4.packaging import SOAP_TYPE
 from gateway.protocols.as4.pmode_matching import require_supported_terms
 from gateway.protocols.as4.secret_parts import encrypt_parts
-from gateway.protocols.core import Parcel, ProtocolContext
+from gateway.protocols.core import Parcel, ProtocolContext, SentUnit
 from gateway.protocols.gzip_content import compress_content
+from gateway.protocols.signed_references import to_model_reference
 from gateway.wire import MimePart, join_multipart_related
-from gateway.xmlsec import SigningToken, SwaAttachment, write_swa_security
+from gateway.xmlsec import SigningToken, SwaAttachment, WrittenSignature, write_swa_security
 
 __all__ = ["apply_terms", "build_parcel", "make_parts", "seal"]
 
@@ -58,14 +59,19 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
     if parts and pmode is not None and pmode.encryption is not None:
         mark = envelope.body_id.partition("-")[2]
         secret, sent = encrypt_parts(parts, unit.receiver, pmode.encryption, mark, context)
-    security = ""
+    security, said = "", SentUnit(_without_payloads(unit))
     if _needs_signature(unit, pmode):
         kind = None if pmode is None else pmode.security.token_reference
         token = SigningToken(f"token-{envelope.body_id.partition('-')[2]}", kind, context.issuers)
-        security = _sign_envelope(
-            envelope, parts, context.keys[context.get_party_name(unit.sender)], token, secret
-        )
-    return build_parcel(envelope.with_security(security), sent, unit.message_id)
+        signer = context.keys[context.get_party_name(unit.sender)]
+        written = _sign_envelope(envelope, parts, signer, token, secret)
+        security = written.text
+        said = replace(said, references=tuple(map(to_model_reference, written.references)))
+    return replace(build_parcel(envelope.with_security(security), sent, unit.message_id), sent=said)
+
+
+def _without_payloads(unit: Unit) -> Unit:
+    return replace(unit, payloads=()) if isinstance(unit, UserMessage) else unit
 
 
 def _write_beside(one: Unit, unit: Unit, context: ProtocolContext) -> Unit:
@@ -121,7 +127,7 @@ def _needs_signature(unit: Unit, pmode: PMode | None) -> bool:
 
 def _sign_envelope(
     envelope: As4Envelope, parts: list[MimePart], signer: Signer, token: SigningToken, secret: str
-) -> str:
+) -> WrittenSignature:
     return write_swa_security(
         {
             envelope.messaging_id: envelope.messaging.encode(),

@@ -24,9 +24,10 @@ from gateway.protocols.as4.message_sealing import apply_terms, build_parcel, mak
 from gateway.protocols.as4.packaging import check_parts_named, find_messaging, open_as4_package
 from gateway.protocols.as4.pmode_matching import require_supported_terms
 from gateway.protocols.as4.secret_parts import encrypt_parts
-from gateway.protocols.core import Parcel, ProtocolContext
+from gateway.protocols.core import Parcel, ProtocolContext, SentUnit
 from gateway.protocols.fragment_values import FragmentHeader, SourceType, SplitPlan, SplitTerms
 from gateway.protocols.gzip_content import compress_content, is_expansion_allowed
+from gateway.protocols.signed_references import to_model_reference
 from gateway.wire import MimePart, WireLimits, parse_media_type
 from gateway.xmlsec import SigningToken, SwaAttachment, write_swa_security
 
@@ -147,7 +148,8 @@ def _seal_piece(plan: SplitPlan, number: int, message_id: str, signer: Signer, a
     secret, sent = agreed.encrypt_piece(clear, unit.receiver, mark)
     part = SwaAttachment(FRAGMENT_TYPE, piece)
     security = write_swa_security(signed, {header.content_id: part}, signer, agreed.make_token(mark), secret)
-    return build_parcel(envelope.with_security(security + written), [sent], message_id)
+    parcel = build_parcel(envelope.with_security(security.text + written), [sent], message_id)
+    return replace(parcel, sent=SentUnit(unit, tuple(map(to_model_reference, security.references))))
 
 
 def _make_fragment_header(plan: SplitPlan, number: int, content_id: str) -> FragmentHeader:
