@@ -110,7 +110,7 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
                 QueuedMessage(outgoing, f"result:{told.key}", _find_earlier_result(earlier)),
                 now,
             )
-            if customs is not None and must_tell_outcome(conn, case, earlier):
+            if customs is not None and must_tell_outcome(conn, facts, case, earlier):
                 known = enqueue_late_pending_call(conn, pending, (case_id, earlier), now)
                 enqueue_outcome_call(conn, customs, (case_id, told.key), known, now)
         finish(conn)

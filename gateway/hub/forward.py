@@ -122,7 +122,8 @@ def compose_cancellation_call(hub: Hub, request: Row[Any], reason: ChangeReason)
 def compose_outcome_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
     """Compose what customs is told of an outcome: the approved decisions, or that the case is withdrawn.
 
-    None for a case without decisions, and where customs is not configured. For a case that is REJECTED
+    None where customs is not configured, and for a case without decisions; one that was amended may have
+    had some: code 19 without any is told where customs has heard of approvals. For a case that is REJECTED
     it is code 18, with which customs waits again: it is told where customs has heard of approvals.
     """
     if facts.case.outcome == "WITHDRAWN" and hub.composer.has_destination(CUSTOMS):
@@ -135,7 +136,7 @@ def compose_outcome_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
 def _compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
     """Compose pending code 19 with the approved decisions, or 18 where none stands."""
     if (
-        not (facts.requests or facts.decisions)
+        not (_has_decisions(facts) or "amendment" in (facts.case.detail or {}))
         or facts.case.outcome not in (CaseOutcome.APPROVED, CaseOutcome.PARTIAL, CaseOutcome.REJECTED)
         or not hub.composer.has_destination(CUSTOMS)
     ):
@@ -147,6 +148,11 @@ def _compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None
         told = [_make_requirement(one) for one in said if one.decision.decision in approved]
         arguments |= {"PendingCode": "19", "Requirement": told}
     return _compose_call(hub, OutgoingCall(CUSTOMS, "ReportRequirements", _make_call_id(hub), arguments))
+
+
+def _has_decisions(facts: CaseSnapshot) -> bool:
+    """Return whether agencies decide about a case, or results without an application do."""
+    return bool(facts.requests or facts.decisions)
 
 
 def compose_clearance_call(
@@ -332,13 +338,18 @@ def enqueue_late_pending_call(
     return deliveries.list_by_case(conn, case)
 
 
-def must_tell_outcome(conn: Connection, case: Row[Any], earlier: Iterable[Row[Any]]) -> bool:
+def must_tell_outcome(
+    conn: Connection, facts: CaseSnapshot, case: Row[Any], earlier: Iterable[Row[Any]]
+) -> bool:
     """Return whether customs must hear the outcome of a locked case; `earlier` are its deliveries so far.
 
-    That a case is REJECTED it hears only where the last it was told is code 19: those approvals were
-    taken back. After clearance it hears of each decision instead.
+    That a case is REJECTED, or that nobody decides about it any more, it hears only where the last it was
+    told is code 19: those approvals were taken back, or given up by an amendment. After clearance it hears
+    of each decision instead.
     """
-    if case.outcome != CaseOutcome.REJECTED:
+    if case.outcome == CaseOutcome.WITHDRAWN or (
+        case.outcome != CaseOutcome.REJECTED and _has_decisions(facts)
+    ):
         return True
     reports = [row for row in earlier if row.parameters.get("operation") == "ReportRequirements"]
     # Code 18 that goes with a declaration is stored without its code; 98 says nothing of what stands.

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import pytest
 from sqlalchemy import Engine
 
+from tests.kit.amended_results import AmendedResultRun, draw_amended_results
 from tests.kit.cleared_turns import ClearedRun, draw_cleared
 from tests.kit.databases import KINDS as DATABASES
 from tests.kit.goods_turns import GoodsEvent, GoodsRun, ReleaseRun, ResultRun, draw_releases, draw_results
@@ -20,6 +21,7 @@ KINDS: dict[str, Kind] = {
     "results": (ResultRun, draw_results),
     "held-releases": (HeldReleaseRun, draw_held_releases),
     "cleared": (ClearedRun, draw_cleared),
+    "amended-results": (AmendedResultRun, draw_amended_results),
     "held-results": (HeldResultRun, draw_held_results),
 }
 
@@ -63,6 +65,19 @@ ODD: dict[str, list[GoodsEvent]] = {
 @pytest.mark.parametrize("name", ODD)
 def test_results_in_an_order_that_was_lost_once(engine: Engine, name: str) -> None:
     ResultRun(Story(engine), "ODD").run(ODD[name])
+
+
+#: Orders that were told wrongly once: what an amendment gives up.
+AMENDED: dict[str, list[GoodsEvent]] = {
+    "customs hears that nothing of a certificate is left": [
+        ("say", "Y", 0, "50", 0), ("declare", 1, (1, "Y", "20")), ("change", 0, 1, (2, "X", "20")),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AMENDED)
+def test_an_amendment_is_told_to_customs(engine: Engine, name: str) -> None:
+    AmendedResultRun(Story(engine), "AMENDED").run(AMENDED[name])
 
 
 #: Orders that were lost once, or told something else: a held child, and what it waits for.
