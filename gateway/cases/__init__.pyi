@@ -134,6 +134,7 @@ from .result_documents import make_reminder_document as make_reminder_document
 from .result_documents import make_result_document as make_result_document
 from .status_codes import StatusCode as StatusCode
 from .status_codes import check_notice_status as check_notice_status
+from .status_codes import complete_decisions as complete_decisions
 from .status_codes import read_status_codes as read_status_codes
 from .submission_reader import Application as Application
 from .submission_reader import Disclaimer as Disclaimer

@@ -67,7 +67,7 @@ class Notice:
     about which information is requested; `deadline` is the last instant for a supplement, or for a
     payment; `receipt_number` is the agency's own number of the application, where it is
     stated; `fee` is what it says of a fee; `valid_until` is the last day of the certificate that it is.
-    `former_number` is the number that earlier versions of the hub made for a document without one.
+    `former` is what earlier versions of the hub read in the same document, where that was another notice.
     """
 
     number: str
@@ -80,7 +80,7 @@ class Notice:
     receipt_number: str | None = None
     fee: NamedFee | None = None
     valid_until: date | None = None
-    former_number: str | None = field(default=None, compare=False)
+    former: Notice | None = field(default=None, compare=False)
 
 
 AgencyAnswer = AgencyAcknowledgment | Notice

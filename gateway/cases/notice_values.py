@@ -9,6 +9,7 @@ GW717 names the place of a fact that cannot be used, as an XPath in the agency's
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -30,6 +31,10 @@ _PLACED: Final = frozenset(
         *("applicant_id", "applicant_name", "applied_on", "agency_name"),
     }
 )
+#: The kinds of documents that decide whatever their status code.
+_DECIDING: Final = ("certificate", "rejection")
+#: The mark of a status code after which nothing else is expected.
+_FINAL: Final = "y"
 _LONGEST_TEXT: Final = 4000
 _LONGEST_UNIT: Final = 17
 #: The facts that name the last day for what the agency waits for.
@@ -62,18 +67,20 @@ class _NoticeMaker:
         issued = self._get("issued_at")
         status = self._get("status").value
         number, former = self._choose_numbers(issued, status)
-        return Notice(
+        decisions = tuple(self._list_decisions(issued))
+        notice = Notice(
             number=number,
             issued_at=self._read_instant(issued, _FIRST),
             status_code=status,
-            decisions=tuple(self._list_decisions(issued)),
+            decisions=decisions if self._decides() else (),
             text=self._write_text(),
             pointers=pointers,
             deadline=self._find_deadline(),
             receipt_number=self._find_number("receipt_number"),
             valid_until=self._find_last_day(),
-            former_number=former,
         )
+        known = replace(notice, number=former, decisions=decisions)
+        return notice if known == notice else replace(notice, former=known)
 
     def _find(self, name: str) -> NoticeFact | None:
         return next((one for one in self._facts.facts if one.name == name and not one.at), None)
@@ -88,7 +95,15 @@ class _NoticeMaker:
         found = self._find(name)
         return None if found is None else _read_number(found)
 
-    def _choose_numbers(self, issued: NoticeFact, status: str) -> tuple[str, str | None]:
+    def _decides(self) -> bool:
+        """Return whether the document decides: as a certificate or a refusal, finally, or under a number.
+
+        A status code that is not final waits for its decisions, in this form as in our operation.
+        """
+        final = self._facts.find_value("terminal") == _FINAL
+        return self._facts.notice.role in _DECIDING or final or self._find("requirement_number") is not None
+
+    def _choose_numbers(self, issued: NoticeFact, status: str) -> tuple[str, str]:
         """Return the notice's number, and the one that earlier versions made for a document without any.
 
         A certificate has no number of the notice. What tells it from another one is its own number, its
@@ -96,7 +111,7 @@ class _NoticeMaker:
         one day, and one number may be about two applications.
         """
         if self._find("notice_number") is not None:
-            return _read_number(self._get("notice_number")), None
+            return (_read_number(self._get("notice_number")),) * 2
         named = f"{_read_number(self._get('requirement_number'))}/{status}"
         application = _read_number(self._get("application_number"))
         made = shorten_number(f"{named}/{issued.value}/{application}")

@@ -75,21 +75,14 @@ def split_requirement_results(number: str, notice: Notice) -> tuple[tuple[str, N
     for one in notice.decisions:
         groups.setdefault(one.number or number, []).append(one)
     return tuple(
-        (
-            named,
-            replace(
-                notice,
-                number=shorten_number(_extend_number(notice.number, named, number)),
-                former_number=notice.former_number and _extend_number(notice.former_number, named, number),
-                decisions=tuple(decided),
-            ),
-        )
+        (named, _select_part(notice, "" if named == number else f"/{named}", tuple(decided)))
         for named, decided in groups.items()
     )
 
 
-def _extend_number(notice: str, named: str, number: str) -> str:
-    return notice if named == number else f"{notice}/{named}"
+def _select_part(notice: Notice, suffix: str, decided: tuple[Decision, ...]) -> Notice:
+    former = notice.former and replace(notice.former, number=notice.former.number + suffix, decisions=decided)
+    return replace(notice, number=shorten_number(notice.number + suffix), former=former, decisions=decided)
 
 
 def select_current_results(results: Iterable[RequirementResult]) -> tuple[RequirementResult, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from typing import Final
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice
@@ -12,7 +13,7 @@ from gateway.cases.code_tables import open_code_table
 from gateway.cases.named_fees import FeeStep, check_named_fee
 from gateway.errors import CODE_UNKNOWN, DECISION_CONFLICT, MAPPING_WRONG, GatewayError
 
-__all__ = ["StatusCode", "check_notice_status", "read_status_codes"]
+__all__ = ["StatusCode", "check_notice_status", "complete_decisions", "read_status_codes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class StatusCode:
 
     `event` is the event of the request's state machine that it causes; empty for codes that
     only the hub or customs set. `fee_step` is what it says of a fee, and `fee_kind` of which: empty
-    for codes of no fee, and for a refund of any.
+    for codes of no fee, and for a refund of any. After a `final` code nothing else is expected: without
+    decisions it decides all that the agency was asked.
     """
 
     code: str
@@ -31,8 +33,16 @@ class StatusCode:
     event: str
     fee_step: str = ""
     fee_kind: str = ""
+    final: bool = field(default=False, kw_only=True)
 
 
+#: What a final status code of an outcome decides.
+_DECIDES: Mapping[str, DecisionCode] = {
+    "approved": DecisionCode.APPROVED,
+    "conditional": DecisionCode.APPROVED_WITH_CONDITIONS,
+    "rejected": DecisionCode.REJECTED,
+    "revoked": DecisionCode.REJECTED,
+}
 #: The decisions that a status code of an outcome contradicts; other outcomes contradict none.
 _CONTRADICTS: Mapping[str, frozenset[DecisionCode]] = {
     "approved": frozenset({DecisionCode.REJECTED}),
@@ -66,13 +76,16 @@ def read_status_codes(table: str, name: str = "requirement-status.csv") -> Mappi
     Raise GW502 with the line for a column that is missing, a code that stands twice or has another
     form than a notice can carry, and a value of set_by, outcome, event or fee_step that is not known. A
     code has an event exactly when agencies set it. A table without the columns fee_step and fee_kind
-    knows no fees.
+    knows no fees, one without terminal no final codes.
     """
     rows = open_code_table(table, ("code", "name", "set_by", "outcome", "event"), name)
     found: dict[str, StatusCode] = {}
     for row in rows:
-        code = StatusCode(*((row.get(column) or "") for column in _COLUMNS))
+        terminal = row.get("terminal") or ""
+        code = StatusCode(*((row.get(column) or "") for column in _COLUMNS), final=terminal == "y")
         fault = _find_fault(code, found)
+        if not fault and terminal not in ("", "n", "y"):
+            fault = f"terminal is y or n, not {terminal[:40]!r}"
         if fault:
             raise GatewayError(
                 MAPPING_WRONG, f"status code {code.code[:20]!r}: {fault}", f"{name}:{rows.line_num}"
@@ -107,6 +120,22 @@ def _find_fee_fault(code: StatusCode) -> str:
     if not code.fee_kind and code.fee_step != FeeStep.REFUND:
         return "a code of a fee names its fee_kind"
     return ""
+
+
+def complete_decisions(
+    notice: Notice, code: StatusCode | None, asked: Iterable[Sequence[object]], zone: tzinfo
+) -> Notice:
+    """Return a notice with what its final status code decides; `asked` are pairs of item and law.
+
+    A notice that names its decisions, and one of a code that is not final, stay as they are. The
+    decisions are of the day of the notice in `zone`.
+    """
+    meant = _DECIDES.get(code.outcome) if code is not None and code.final else None
+    if meant is None or notice.decisions:
+        return notice
+    day = notice.issued_at.astimezone(zone).date()
+    decided = (Decision(int(str(item)), str(law), meant, date=day) for item, law in asked)
+    return replace(notice, decisions=tuple(dict.fromkeys(decided)))
 
 
 def check_notice_status(notice: Notice, codes: Mapping[str, StatusCode]) -> StatusCode:

@@ -95,7 +95,7 @@ def apply_agency_document(
 
 def _word_conflict(said: AgencyAnswer) -> str | None:
     """Return what to tell of a document without a notice number that another one contradicts."""
-    if not isinstance(said, Notice) or said.former_number is None:
+    if not isinstance(said, Notice) or said.former is None or said.former.number == said.number:
         return None
     return (
         f"another document of the same number, status, time of issue and application was received before "

@@ -28,6 +28,7 @@ from gateway.cases import (
     check_issue_time,
     check_issued_since,
     check_notice_status,
+    complete_decisions,
 )
 from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
 from gateway.evidence import record_evidence
@@ -52,6 +53,7 @@ from gateway.hub.requirement_ledger import (
     offer_kept_certificates,
 )
 from gateway.hub.requirement_results import (
+    complete_requirement_result,
     is_result_without_application,
     store_requirement_results,
 )
@@ -106,6 +108,7 @@ def apply_call_back(
     its system issued it more than a day ahead, or before its case.
     """
     if witness is None:
+        said = complete_requirement_result(hub, agency, said)
         if is_result_without_application(hub, agency, said):
             return _store_result(hub, agency, said, spoken)
         _check_issue_time(hub, said.answer)
@@ -321,10 +324,13 @@ def _apply_notice(
     # As it is before the notice moves it.
     request = opened.copy_state()
     code = check_notice_status(notice, hub.rules.status_codes)
+    new = _make_notice_row(request, notice)
+    former = None if notice.former is None else _make_notice_row(request, notice.former)
+    # What is stored and compared with a repeat is what the agency said: the application may change meanwhile.
+    notice = complete_decisions(notice, code, request.required, hub.zone)
     _check_decided_items(request, notice.decisions)
     if request.state == "CANCELLED" and (notice.decisions or code.event == "decide"):
         raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
-    new, former = _make_notice_row(request, notice), notice.former_number
     stored = notices.insert_notice(conn, new, now, first=not request.noticed, former=former)
     if stored is None:
         return

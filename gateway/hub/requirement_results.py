@@ -27,6 +27,7 @@ from gateway.cases import (
     check_issue_time,
     check_notice_status,
     check_requirement_result,
+    complete_decisions,
     judge_requirement_claim,
 )
 from gateway.evidence import record_evidence
@@ -60,6 +61,7 @@ from gateway.store import (
 
 __all__ = [
     "await_unknown_requirements",
+    "complete_requirement_result",
     "is_result_without_application",
     "join_requirements",
     "list_said_subjects",
@@ -78,6 +80,19 @@ def is_result_without_application(hub: Hub, agency: str, said: AgencyCallback) -
         if _list_results(conn, agency, said.requirement_number):
             return True
         return agency_requests.find_by_requirement(conn, agency, said.requirement_number) is None
+
+
+def complete_requirement_result(hub: Hub, agency: str, said: AgencyCallback) -> AgencyCallback:
+    """Return what an agency says of a number of its own, with what a final status code takes back.
+
+    Without decisions it is about all that the agency has decided under the number.
+    """
+    notice = said.answer
+    if said.requirement_number is None or not isinstance(notice, Notice) or notice.decisions:
+        return said
+    code = hub.rules.status_codes.get(notice.status_code)
+    asked = list_said_subjects(hub, agency, said.requirement_number)
+    return replace(said, answer=complete_decisions(notice, code, asked, hub.zone))
 
 
 def list_said_subjects(hub: Hub, agency: str, number: str) -> list[tuple[int, str]]:
@@ -127,8 +142,7 @@ def _store_result(
     """Store what an agency says of a locked requirement (row id, number)."""
     requirement, number, notice = said
     new = _make_rows(requirement, agency, notice)
-    former = notice.former_number and replace(notice, number=notice.former_number)
-    earlier = _make_rows(requirement, agency, former)[0] if former else None
+    earlier = _make_rows(requirement, agency, notice.former)[0] if notice.former else None
     stored = requirement_results.insert_results(conn, new, now, earlier)
     if stored is None:
         return

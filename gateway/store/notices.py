@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -69,15 +69,15 @@ class StoredNotice:
 
 
 def insert_notice(
-    conn: Connection, notice: NewNotice, at: datetime, *, first: bool = False, former: str | None = None
+    conn: Connection, notice: NewNotice, at: datetime, *, first: bool = False, former: NewNotice | None = None
 ) -> StoredNotice | None:
     """Store a notice, or return None for a repeat; the case must be locked.
 
     It is the `first` one about its request where the caller knows that no other one is stored. `former` is
-    the number under which an earlier version may have stored it. Raises GW702 when the agency used the
+    what an earlier version may have stored of it. Raises GW702 when the agency used the
     number before for other content.
     """
-    if former is not None and _is_stored(conn, replace(notice, number=former)):
+    if former is not None and _is_stored(conn, former):
         return None
     values = collect_values(notice) | {
         "pointers": list(notice.pointers),

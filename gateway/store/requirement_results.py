@@ -94,8 +94,8 @@ def insert_results(
 ) -> int | None:
     """Store the decisions of one notice; return the first row id, None for a repeat.
 
-    The requirement must be locked. `former` is a decision of the notice with the number under which an
-    earlier version may have stored it. Raises GW702 when the agency used the notice number before
+    The requirement must be locked. `former` is a decision of the notice as an earlier version
+    may have stored it. Raises GW702 when the agency used the notice number before
     for other content.
     """
     first = new[0]

@@ -89,7 +89,7 @@ def test_what_an_earlier_version_stored_is_known(story: Story) -> None:
     """It made the number of the number, the status and the day."""
     said = read_agency_document(story.hub, "KFDA", make(story, "180500", "5")).said
     assert isinstance(said.answer, Notice)
-    earlier = replace(said.answer, number="C-1/R01/2026-11-20", former_number=None)
+    earlier = replace(said.answer, number="C-1/R01/2026-11-20", former=None)
     apply_call_back(story.hub, "KFDA", AgencyCallback(earlier, said.application_number), SignedReply())
     before = count_notices(story)
     say(story, "180500", "5")
@@ -106,7 +106,7 @@ def test_a_result_without_application_that_an_earlier_version_stored_is_known(st
     earlier = [
         (
             number,
-            replace(notice, number=day if number == "2026-118" else f"{day}/{number}", former_number=None),
+            replace(notice, number=day if number == "2026-118" else f"{day}/{number}", former=None),
         )
         for number, notice in read.results
     ]

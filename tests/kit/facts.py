@@ -457,10 +457,17 @@ def draw_status_codes(_: Words) -> str:
         .read_text(encoding="utf-8")
     )
     rows = [
-        (row["code"], row["name"], row["set_by"], code(row["event"]) or "-", row["outcome"])
+        (
+            row["code"],
+            row["name"],
+            row["set_by"],
+            code(row["event"]) or "-",
+            row["outcome"],
+            "yes" if row["terminal"] == "y" else "",
+        )
         for row in csv.DictReader(io.StringIO(text))
     ]
-    return table(("code", "name", "set by", "event of the request", "outcome"), rows)
+    return table(("code", "name", "set by", "event of the request", "outcome", "final"), rows)
 
 
 def draw_mischief(_: Words) -> str:
