@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 from lxml import etree
+from sqlalchemy import Engine
 
 from gateway.delivery.partner_directory import PartnerService
 from gateway.harmonize import CarrierForm, find_carried_document, read_carried, write_carried
 from gateway.hub.application_forms import load_application_form
+from gateway.hub.submission_inspection import inspect_submission, make_inspection_rules
 from gateway.store import read_transaction
 from gateway.wire.namespaces import CARRIED
+from gateway.wire.xml import serialize_element
 from tests.flows.craft import all_of, supplement, text
 from tests.flows.test_delivered_notices import Window, asking, complaining, rejecting
 from tests.kit import house
 from tests.kit.databases import Templates, _make_engine
-from tests.kit.story import Story, asked
+from tests.kit.story import LABEL, Story, asked
 
 FORMS = {
     "json": CarrierForm("json", numbers="exact"),
@@ -125,3 +128,28 @@ def test_what_is_not_in_the_form_is_refused(window: Window) -> None:
         answer = window.call("KFDA" if wrong == "xml agency" else "KPTA", "DeliverNotice", element)
         assert (b"GW718" if wrong in ("base64", "content") else b"GW716") in answer, wrong
         assert story.request("KPTA").state == "ACKNOWLEDGED"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_check_finds_what_admission_refuses(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """A name in a script that cp949 does not have: no problem for JSON, one place for records."""
+    made = replace(house.bundle(), carriers={"KFDA": FORMS[form]}, compiled={})
+    monkeypatch.setattr(house, "bundle", lambda: made)
+    story = Story(engine)
+    root = story.submission(text(".//ProductNameKo", "Café"))
+    rules = make_inspection_rules(story.hub, "broker1", story.clock())
+    report = inspect_submission(serialize_element(root), {"korean-label@sample": LABEL}, rules)
+    checked = [(one.problem.id, one.pointer, one.organisation) for one in report.findings]
+    story.submit(root)
+    story.tick()
+    results = story.inbox.documents("Result")
+    told = [one for result in results for one in result.iter("{*}Problem")]
+    if form == "json":
+        assert checked == told == []
+        return
+    place = "APP[2]/KFDA-FOOD-IMP/ITEM[2]/ProductNameKo[1]"
+    assert checked == [("GW718", place, "KFDA")]
+    assert [(one.get("id"), one.get("pointer")) for one in told] == [("GW718", place)]
+    assert "KFDA-FOOD-IMP of KFDA" in (told[0].text or "")

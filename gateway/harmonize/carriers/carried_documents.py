@@ -13,7 +13,7 @@ from lxml import etree
 
 from gateway.errors import DOCUMENT_UNKNOWN, GatewayError
 from gateway.harmonize.carriers.document_nodes import DocumentNode, make_notice_node, make_request_node
-from gateway.harmonize.carriers.fixed_form import read_records, write_records
+from gateway.harmonize.carriers.fixed_form import list_record_problems, read_records, write_records
 from gateway.harmonize.carriers.json_form import read_json, write_json
 from gateway.harmonize.carriers.plain_values import build_element, make_carried_error, make_plain_value
 from gateway.harmonize.carriers.record_layout import (
@@ -33,10 +33,13 @@ __all__ = [
     "describe_layout",
     "find_carried_document",
     "get_carrier_form",
+    "list_uncarried_values",
     "read_carried",
     "write_carried",
 ]
 
+#: So many values of one request are told: the place of each is looked up.
+_MOST: Final = 20
 _PARSER: Final = etree.XMLParser(
     resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
 )
@@ -84,6 +87,28 @@ def write_carried(root: etree._Element, document: CarriedDocument, form: Carrier
     if _canonicalize(read_carried(octets, document, form)) != _canonicalize(root):
         raise make_carried_error("an element without content cannot be carried", f"/{document.node.name}")
     return octets
+
+
+def list_uncarried_values(
+    bundle: MappingBundle, request: tuple[str, str], root: etree._Element
+) -> list[GatewayError]:
+    """Return GW718 for the values of a request that the form of its agency cannot carry, the first of many.
+
+    `request` is the organisation and the document. Each names its place in the request.
+    """
+    form = get_carrier_form(bundle, request[0])
+    if form.form == "xml":
+        return []
+    document, found = find_carried_document(bundle, request[1]), []
+    if form.form == "fixed":
+        value = make_plain_value(document.node, root, f"/{document.node.name}")
+        found = list_record_problems(make_record_layout(document.node, form), value, form)
+    if not found:
+        try:
+            write_carried(root, document, form)
+        except GatewayError as error:
+            found = [error]
+    return found[:_MOST]
 
 
 def _canonicalize(root: etree._Element) -> bytes:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from gateway.harmonize.language import NoticeElement, TargetElement
 from gateway.harmonize.types import ValueShape
+
+if TYPE_CHECKING:
+    from gateway.harmonize.language import NoticeElement, TargetElement
 
 __all__ = ["DocumentNode", "make_notice_node", "make_request_node"]
 

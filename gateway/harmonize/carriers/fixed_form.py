@@ -8,9 +8,11 @@ end, since each continuation says how many of its octets count. The tail counts 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from gateway.errors import GatewayError
 from gateway.harmonize.carriers.document_nodes import DocumentNode
 from gateway.harmonize.carriers.plain_values import TEXT, PlainValue, make_carried_error
 from gateway.harmonize.carriers.record_layout import (
@@ -22,9 +24,11 @@ from gateway.harmonize.carriers.record_layout import (
     RecordField,
     RecordType,
 )
-from gateway.harmonize.language import CarrierForm
 
-__all__ = ["read_records", "write_records"]
+if TYPE_CHECKING:
+    from gateway.harmonize.language import CarrierForm
+
+__all__ = ["list_record_problems", "read_records", "write_records"]
 
 _MOST_RECORDS: Final = 10**COUNT_WIDTH - 1
 _FIELD_DIGITS: Final = 3
@@ -36,20 +40,34 @@ def write_records(document: str, layout: RecordType, value: PlainValue, form: Ca
     """Return the records of a document; raise GW718 with the path of a value that cannot be carried."""
     writer = _RecordWriter(form)
     records = [HEAD + document.encode(form.charset).ljust(NAME_WIDTH)]
-    records += writer.write_record(layout, value)
+    records += writer.write_record(layout, value, layout.place)
+    if writer.problems:
+        raise writer.problems[0]
     records.append(TAIL + b"%0*d" % (COUNT_WIDTH, len(records) + 1))
     return b"".join(record + form.end for record in records)
 
 
+def list_record_problems(layout: RecordType, value: PlainValue, form: CarrierForm) -> list[GatewayError]:
+    """Return GW718 for each value of a document that its records cannot carry, in their order."""
+    writer = _RecordWriter(form)
+    deque(writer.write_record(layout, value, layout.place), maxlen=0)
+    return writer.problems
+
+
 class _RecordWriter:
+    """Writes records; the field of a value that cannot be carried stays empty, and is in `problems`."""
+
     def __init__(self, form: CarrierForm) -> None:
         self._form = form
+        self.problems: list[GatewayError] = []
 
-    def write_record(self, kind: RecordType, value: PlainValue) -> Iterator[bytes]:
-        """Yield the record of one element, its continuations, and the records below it."""
+    def write_record(self, kind: RecordType, value: PlainValue, at: str) -> Iterator[bytes]:
+        """Yield the record of the element `at`, its continuations, and the records below it."""
         octets, further = kind.code, []
         for number, one in enumerate(kind.fields):
-            first, *rest = self._write_field(one, _find_value(value, one.path))
+            first, *rest = self._try_field(
+                one, _find_value(value, one.path), at + one.place[len(kind.place) :]
+            )
             octets += first
             further += [
                 CONTINUATION
@@ -60,8 +78,16 @@ class _RecordWriter:
         yield octets
         yield from further
         for below in kind.below:
-            for row in _find_value(value, below.path) or ():
-                yield from self.write_record(below, row)
+            place = at + below.place[len(kind.place) :]
+            for position, row in enumerate(_find_value(value, below.path) or (), 1):
+                yield from self.write_record(below, row, f"{place}[{position}]")
+
+    def _try_field(self, one: RecordField, text: PlainValue, at: str) -> list[bytes]:
+        try:
+            return self._write_field(one, text)
+        except GatewayError as error:
+            self.problems.append(make_carried_error(error.detail, at))
+            return [b" " * one.width]
 
     def _write_field(self, one: RecordField, text: PlainValue) -> list[bytes]:
         if one.flag:

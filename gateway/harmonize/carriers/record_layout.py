@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.harmonize.carriers.document_nodes import DocumentNode, is_numeric
 from gateway.harmonize.carriers.plain_values import TEXT
-from gateway.harmonize.language import CarrierForm
-from gateway.harmonize.types import ValueShape
+
+if TYPE_CHECKING:
+    from gateway.harmonize.language import CarrierForm
+    from gateway.harmonize.types import ValueShape
 
 __all__ = [
     "CONTINUATION",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lxml import etree
 
 from gateway.errors import MAPPING_MISSING, REQUEST_INVALID, RULE_BROKEN, GatewayError
+from gateway.harmonize.carriers.carried_documents import list_uncarried_values
 from gateway.harmonize.engine.check_evaluation import evaluate_checks
 from gateway.harmonize.engine.fate_ledger import FateLedger, build_fate_ledger
 from gateway.harmonize.engine.request_renderer import ValueOrigin, render_request
 from gateway.harmonize.engine.required_fields import check_common_meanings, check_unique_fields
 from gateway.harmonize.engine.unique_field_reader import read_field_values
+from gateway.harmonize.engine.value_places import find_value_origins
 from gateway.harmonize.generator import write_request_schema
 from gateway.harmonize.language import DocumentMapping, MappingBundle
 from gateway.harmonize.submission import (
@@ -182,11 +184,38 @@ def _build_request(
     if identity in trace.failed:
         return None
     _validate_request(bundle, document, (identity, xml))
+    if not _check_carrier(bundle, document, scope, (xml, origins)):
+        return None
     cids = _list_named_attachments(facts, application, origins)
     held = xml if trace.keeps_fates or len(numbers) < _LONG else etree.tostring(xml, encoding="UTF-8")
     return AgencyRequest(
         document.organisation, document.id, identity, numbers, document.laws, cids, held, origins
     )
+
+
+def _check_carrier(
+    bundle: MappingBundle,
+    document: DocumentMapping,
+    scope: Scope,
+    made: tuple[etree._Element, Sequence[ValueOrigin]],
+) -> bool:
+    """Return whether a request can be carried in the form of its agency; report what cannot."""
+    xml, origins = made
+    problems = list_uncarried_values(bundle, (document.organisation, document.id), xml)
+    if not problems:
+        return True
+    if not scope.trace.keeps_fates:
+        trace = EvaluationTrace(document.id, document.organisation)
+        own = scope.facts, scope.dictionary, scope.answers, trace, scope.application, scope.numbers, scope.hub
+        _, origins = render_request(document, Scope(*own))
+    application = next(one for one in scope.facts.applications if one.get("id") == scope.application)
+    for problem, origin in zip(problems, find_value_origins(xml, origins, problems), strict=True):
+        leaves = origin.leaves if origin is not None else ()
+        place = scope.facts.get_leaf_pointer(leaves[0]) if leaves else scope.facts.get_pointer(application)
+        detail = f"{problem.location.rpartition('/')[2]}: {problem.detail}"
+        mark = origin.rule if origin is not None else document.mark
+        scope.trace.report_problem(problem.problem, detail, place, (scope.application, mark))
+    return False
 
 
 def _list_named_attachments(

@@ -1,0 +1,88 @@
+"""What the form of an agency cannot carry is a problem of the submission, at its place there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lxml import etree
+
+from gateway.harmonize import (
+    CarrierForm,
+    Diagnostic,
+    MappingBundle,
+    index_submission,
+    make_placeholder_numbers,
+    split_submission,
+    write_requests,
+)
+from gateway.harmonize.language.carrier_forms import FieldFormat
+from tests.flows.craft import text
+from tests.kit import house
+from tests.kit.story import unsigned
+
+NAME = ".//ProductNameKo"
+POINTER = "APP[2]/KFDA-FOOD-IMP/ITEM[2]/ProductNameKo[1]"
+
+
+def speak(**forms: CarrierForm) -> MappingBundle:
+    return replace(house.bundle(), carriers=forms, compiled={})
+
+
+def find_problems(root: etree._Element, bundle: MappingBundle) -> tuple[Diagnostic, ...]:
+    """Return the problems of a submission, which are the same with a ledger and without."""
+    numbers = make_placeholder_numbers(root)
+    found = split_submission(root, bundle, numbers)
+    written = write_requests(index_submission(root), bundle, numbers)
+    assert written.problems == found.problems
+    assert {one.application for one in written.requests}.isdisjoint(one.application for one in found.problems)
+    return found.problems
+
+
+def test_a_character_without_a_code_is_told_at_its_place_of_the_submission() -> None:
+    root = unsigned()
+    bundle = speak(KFDA=CarrierForm("fixed", charset="cp949"))
+    assert find_problems(root, bundle) == ()
+    text(NAME, "Café 株式會社")(root)
+    (one,) = find_problems(root, bundle)
+    assert (one.problem.id, one.pointer) == ("GW718", POINTER)
+    assert one.sentence == (
+        "ProductNameKo: cp949 has no character 'é' (U+00E9) (application A2: KFDA-FOOD-IMP of KFDA)"
+    )
+    assert one.rule is not None
+    assert "KFDA-FOOD-IMP.yaml" in str(one.rule)
+    # XML and JSON carry every character.
+    assert find_problems(root, speak(KFDA=CarrierForm("json"))) == ()
+
+
+def test_every_value_is_told_with_its_own_place() -> None:
+    root = unsigned()
+    text(NAME, "Ó")(root)
+    (second,) = root.iterfind(".//{*}Value[@wcoID='D023'][@n='2']")
+    second.text = "É-2"
+    found = find_problems(root, speak(KFDA=CarrierForm("fixed", charset="cp949")))
+    assert [one.pointer for one in found] == [
+        "SUP/Declaration/GoodsShipment/Consignment/TransportContractDocument/ID[2]",
+        POINTER,
+    ]
+
+
+def test_elements_of_one_name_are_told_apart() -> None:
+    fields = {"Declaration/Agent/ID": FieldFormat(width=3, overflow="refuse")}
+    found = find_problems(unsigned(), speak(KPTA=CarrierForm("fixed", charset="cp949", fields=fields)))
+    assert [one.pointer for one in found] == [
+        "42A/67A[1]/74A[1]/R038",
+        "APP[1]/KPTA-PHARM-IMP/ImporterPermitNo",
+    ]
+    assert "octets of cp949, 3 fit" in found[0].detail
+
+
+def test_what_the_hub_itself_writes_points_at_the_application() -> None:
+    fields = {"Application/ApplicationNumber": FieldFormat(width=5, overflow="refuse")}
+    (one,) = find_problems(unsigned(), speak(KFDA=CarrierForm("fixed", charset="cp949", fields=fields)))
+    assert one.pointer == "APP[2]"
+
+
+def test_only_so_many_problems_of_one_request_are_told() -> None:
+    found = find_problems(unsigned(), speak(KFDA=CarrierForm("fixed", charset="ascii")))
+    assert 0 < len(found) <= 20
+    assert all(one.pointer for one in found)
