@@ -208,6 +208,7 @@ def _list_places(facts: NoticeFacts, number: str) -> dict[str, str]:
         "ApplicationNumber": number,
         "RequirementNumber": at.get("requirement_number", number),
         "NoticeNumber": named,
+        "IssuedAt": at["issued_at"],
         "StatusCode": at["status"],
         "Decision": deciding,
     }

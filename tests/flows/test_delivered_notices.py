@@ -229,3 +229,8 @@ def test_a_refusal_of_the_hub_names_the_place_in_the_document(windows: tuple[Win
     answer = own.call("KPTA", "DeliverNotice", other)
     assert b"GW702" in answer
     assert b"Location>/Response/ID<" in answer
+    text = etree.tostring(asking(number), encoding="unicode").replace("H-1<", "H-9<")
+    late = etree.fromstring(text.replace("20261120180000", "20361120180000"))
+    answer = own.call("KPTA", "DeliverNotice", late)
+    assert b"GW719" in answer
+    assert b"Location>/Response/IssueDateTime<" in answer
