@@ -115,8 +115,11 @@ def weigh_submission_needs(
     if not found.tables and not found.disclaimers:
         # Without a table in force nothing is known of any goods.
         return NO_NEEDS
-    action, known = policy.get_action(found.direction), standing.words if standing else frozenset()
-    can_hold = action == "hold" and (standing is None or standing.held)
+    known = standing.words if standing else frozenset()
+    # The policy of the day of filing counts for a held case.
+    held = standing is not None and standing.held
+    action = "hold" if held else policy.get_action(found.direction)
+    can_hold = action == "hold" and (standing is None or held)
     lacking = [one for one in found.findings if one.kind == "missing" and one.text not in known]
     lacking = [] if action == "warn" else lacking
     grave = [one for one in found.findings if one.kind == "error" or (one in lacking and not can_hold)]

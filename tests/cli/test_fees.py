@@ -122,6 +122,12 @@ def test_garbage_is_one_problem_with_its_place(
     assert where in told["location"]
 
 
+def test_days_the_wrong_way_round_compare_nothing(run: Run, story: Story, tmp_path: Path) -> None:
+    words = ("--from", "2026-11-30", "--until", "2026-11-01")
+    status, told = compare(run, tmp_path, HEAD, *words)
+    assert (status, told["problem"], told["location"]) == (2, "GW808", "--until")
+
+
 def test_the_overdue_fees_are_listed(
     story: Story, provider: Provider, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from lxml import etree
@@ -128,6 +128,16 @@ def test_what_is_filed_without_it_is_held_on_and_prolongs_nothing(story: Story) 
     assert [len(one.findall("{*}Held/{*}Missing")) for one in notices(story)] == [1, 2]
     story.tick(hours=25)
     assert story.problems() == [("GW508", "42A/67A[1]/68A[1]"), ("GW508", "42A/67A[1]/68A[3]")]
+
+
+@pytest.mark.further
+@pytest.mark.parametrize("policy", ["refuse", "warn"])
+def test_a_held_case_keeps_the_policy_of_its_filing(story: Story, policy: Literal["refuse", "warn"]) -> None:
+    story.hub.need_policy = NeedPolicy(imports=policy)
+    send(story, all_of(supplement, LACKING), "Supplement")
+    assert (story.case().state, len(notices(story))) == ("HELD", 2)
+    send(story, supplement, "Supplement")
+    assert story.case().state == "IN_PROGRESS"
 
 
 def test_a_disclaimer_or_other_goods_end_the_hold_as_well(story: Story) -> None:

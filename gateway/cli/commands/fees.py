@@ -18,7 +18,7 @@ from gateway.cli.result_output import format_facts, print_json, print_table, rep
 from gateway.cli.settings import read_database
 from gateway.cli.shared_options import FILE, change_options, home_options, read_reason
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import STATEMENT_WRONG, GatewayError
+from gateway.errors import MISUSE, STATEMENT_WRONG, GatewayError
 from gateway.hub import get_current_time
 from gateway.operations import (
     describe_fees,
@@ -146,13 +146,18 @@ def reconcile_fees(arguments: Arguments) -> int:
 
 
 def _choose_days(arguments: Arguments, lines: tuple[FeeMovement, ...]) -> tuple[date, date]:
-    """Return the days that a statement covers; raises GW713 for a line outside, and where no day is known."""
+    """Return the days that a statement covers.
+
+    Raises GW713 for a line outside, and where no day is known; GW808 for days the wrong way round.
+    """
     days = [one.on for one in lines]
     first = arguments.first.date() if arguments.first else min(days, default=None)
     last = arguments.last.date() if arguments.last else max(days, default=None)
     if first is None or last is None:
         detail = "the statement has no lines: say its days with --from and --until"
         raise GatewayError(STATEMENT_WRONG, detail, str(arguments.file))
+    if arguments.first and arguments.last and last < first:
+        raise GatewayError(MISUSE, f"the last day {last} is before the first, {first}", "--until")
     for one in lines:
         if not first <= one.on <= last:
             raise GatewayError(STATEMENT_WRONG, f"{one.on} is outside {first} to {last}", f"line {one.line}")
