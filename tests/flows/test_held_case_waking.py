@@ -224,7 +224,7 @@ def test_what_keeps_it_from_going_on_is_told(story: Story) -> None:
     say(story, agency="NPQS", number=NUMBER, law="12")
     story.tick()
     held = find(story).detail["held"]
-    assert (find(story).state, [one["id"] for one in held["problems"]]) == ("HELD", ["GW313"])
+    assert (find(story).state, [one["id"] for one in held["problems"]]) == ("HELD", ["GW205"])
     story.tick(hours=49)
     assert find(story).state == "REFUSED"
-    assert [one["id"] for one in find(story).detail["problems"]] == ["GW508", "GW313"]
+    assert [one["id"] for one in find(story).detail["problems"]] == ["GW508", "GW205"]
