@@ -110,6 +110,8 @@ def test_of_a_case_that_nobody_has_approved_customs_hears_nothing_more(engine: E
 
 
 @pytest.mark.long
+# A block takes a minute on an idle machine, and many on a busy one.
+@pytest.mark.timeout(1200)
 # Each run is drawn once; the databases take turns.
 @pytest.mark.parametrize(
     ("database_url", "block"), [(KINDS[one % 2], one) for one in range(10)], indirect=["database_url"]
@@ -121,6 +123,8 @@ def test_many_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templat
 
 
 @pytest.mark.long
+# A block takes a minute on an idle machine, and many on a busy one.
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("database_url", "block"), [(KINDS[one % 2], one) for one in range(4)], indirect=["database_url"]
 )

@@ -28,6 +28,8 @@ def test_drawn_runs_of_fees_leave_the_money_exact(engine: Engine, tmp_path: Path
 
 
 @pytest.mark.long
+# A block takes a minute on an idle machine, and many on a busy one.
+@pytest.mark.timeout(1200)
 # Each run is drawn once; the databases take turns.
 @pytest.mark.parametrize(
     ("database_url", "block"), [(KINDS[one % 2], one) for one in range(10)], indirect=["database_url"]

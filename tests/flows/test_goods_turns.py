@@ -44,6 +44,8 @@ def test_drawn_runs_of_shared_goods_end_as_the_rules_say(engine: Engine, kind: s
 
 
 @pytest.mark.long
+# A block takes a minute on an idle machine, and many on a busy one.
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kind", KINDS)
 # Each run is drawn once; the databases take turns.
 @pytest.mark.parametrize(
