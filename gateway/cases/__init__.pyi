@@ -34,6 +34,7 @@ from .case_outcome import list_rejected_items as list_rejected_items
 from .case_outcome import select_current_decisions as select_current_decisions
 from .change_reasons import ChangeReason as ChangeReason
 from .change_reasons import read_change_reason as read_change_reason
+from .customs_notices import CLEARANCE_RESULTS as CLEARANCE_RESULTS
 from .customs_notices import ClearedItem as ClearedItem
 from .customs_notices import CustomsCall as CustomsCall
 from .customs_notices import CustomsCode as CustomsCode

@@ -16,6 +16,7 @@ from gateway.cases.code_tables import open_code_table
 from gateway.errors import CODE_UNKNOWN, MAPPING_WRONG, RULE_BROKEN, GatewayError
 
 __all__ = [
+    "CLEARANCE_RESULTS",
     "ClearedItem",
     "CustomsCall",
     "CustomsCode",
@@ -30,7 +31,7 @@ __all__ = [
 
 #: Kinds of an answer to what customs was told, and kinds of the result of clearance.
 ANSWERS: Final = frozenset({"accepted", "error"})
-RESULTS: Final = frozenset({"cleared", "refused", "cancelled"})
+CLEARANCE_RESULTS: Final = frozenset({"cleared", "refused", "cancelled"})
 #: The code under which customs is told that an agency decided after clearance.
 LATE: Final = "late"
 _COLUMNS: Final = ("code", "name", "kind", "status")
@@ -120,7 +121,7 @@ def _find_fault(code: CustomsCode, earlier: Mapping[str, CustomsCode]) -> str:
         return "a code has 1 to 17 characters"
     if code.code in earlier:
         return "it stands twice"
-    known = ANSWERS | RESULTS | {LATE}
+    known = ANSWERS | CLEARANCE_RESULTS | {LATE}
     if code.kind not in known:
         return f"kind is one of {', '.join(sorted(known))}, not {code.kind[:40]!r}"
     if code.direction not in _DIRECTIONS:
@@ -134,7 +135,7 @@ def check_customs_code(notice: CustomsNotice, codes: Mapping[str, CustomsCode], 
     With `clears` it is a result of clearance, otherwise an answer to what customs was told. Raise GW403
     for a code that is unknown or means something else.
     """
-    wanted = RESULTS if clears else ANSWERS
+    wanted = CLEARANCE_RESULTS if clears else ANSWERS
     for code in (notice.code, *(one.code for one in notice.items)):
         known = codes.get(code)
         if known is None or known.kind not in wanted:

@@ -120,6 +120,7 @@ from .register.active_needs import ActiveNeeds as ActiveNeeds
 from .register.active_needs import make_table_names as make_table_names
 from .register.bundle_file import BundleFile as BundleFile
 from .register.bundle_file import BundleTerms as BundleTerms
+from .register.bundle_file import find_beginning as find_beginning
 from .register.bundle_file import is_bundle_file as is_bundle_file
 from .register.bundle_file import read_bundle_file as read_bundle_file
 from .register.bundle_file import write_bundle_file as write_bundle_file

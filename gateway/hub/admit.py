@@ -13,6 +13,7 @@ waits for the agencies (`gateway.hub.reply`). A case without requests, and a ref
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -425,9 +426,7 @@ def _reject_submission(
             message=row.id,
             detail={
                 "reference": refused.reference,
-                "problems": [
-                    {"id": one.id, "text": one.text, "pointer": one.pointer} for one in refused.problems
-                ],
+                "problems": [asdict(one) for one in refused.problems],
                 **mappings.describe_for_case(),
             },
         )

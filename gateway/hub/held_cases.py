@@ -11,7 +11,7 @@ case, so that one worker does it once, also after a crash.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -194,7 +194,7 @@ def record_hindrance(conn: Connection, case: Row[Any], problems: Sequence[Report
     held = (case.detail or {}).get("held")
     if case.state != "HELD" or held is None:
         return
-    told = [{"id": one.id, "text": one.text, "pointer": one.pointer} for one in problems]
+    told = [asdict(one) for one in problems]
     if told != held.get(_HINDERED, []):
         cases.set_detail(conn, case.id, {**case.detail, "held": {**held, _HINDERED: told}})
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -187,7 +187,7 @@ def _make_requests(
 
 def describe_findings(intake: ProcessedSubmission) -> dict[str, Any]:
     """Return the warnings of an admitted submission, and what was weighed, for the row of its case."""
-    found = [{"id": one.id, "text": one.text, "pointer": one.pointer} for one in intake.warnings]
+    found = [asdict(one) for one in intake.warnings]
     return ({"warnings": found} if found else {}) | intake.needs.describe_for_case()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -33,6 +33,7 @@ from gateway.hub import (
     check_bundle_period,
     check_removed_documents,
     check_unsigned,
+    find_beginning,
     get_current_time,
     load_active_rules,
     load_publisher_rules,
@@ -124,11 +125,9 @@ def _read_start(arguments: Arguments) -> datetime | None:
 
     Raises GW808 for a time that has come.
     """
-    start: date | None = arguments.start
+    start = find_beginning(arguments.start, _get_zone(arguments))
     if start is None:
         return None
-    if not isinstance(start, datetime):
-        start = datetime(start.year, start.month, start.day, tzinfo=_get_zone(arguments))
     if start <= get_current_time():
         raise GatewayError(MISUSE, f"{arguments.start} is not in the future", "--from")
     return start.astimezone(UTC)

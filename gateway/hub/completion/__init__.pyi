@@ -7,6 +7,7 @@ from .outside_decisions import list_all_decisions as list_all_decisions
 from .outside_decisions import list_cancelled_above as list_cancelled_above
 from .outside_decisions import list_cases_above as list_cases_above
 from .outside_decisions import list_counting_uses as list_counting_uses
+from .outside_decisions import list_inherited_requests as list_inherited_requests
 from .outside_decisions import list_outside_decisions as list_outside_decisions
 from .outside_decisions import list_outside_requests as list_outside_requests
 from .outside_decisions import list_requests_above as list_requests_above

@@ -30,6 +30,7 @@ from gateway.cases import (
 )
 from gateway.harmonize import UnitTable, format_decimal
 from gateway.hub.completion.stored_decisions import list_standing_numbers, make_standing_decisions
+from gateway.state_machines import REQUEST
 from gateway.store import (
     agency_requests,
     decisions,
@@ -43,6 +44,7 @@ __all__ = [
     "list_cancelled_above",
     "list_cases_above",
     "list_counting_uses",
+    "list_inherited_requests",
     "list_outside_decisions",
     "list_outside_requests",
     "list_requests_above",
@@ -166,16 +168,24 @@ def list_cancelled_above(conn: Connection, case_id: int) -> tuple[tuple[Row[Any]
 
     Each has the items that the case has taken and does not apply for itself: nobody approves them any more.
     """
+    return tuple(list_inherited_requests(conn, case_id, {"CANCELLED"}))
+
+
+def list_inherited_requests(
+    conn: Connection, case_id: int, states: Collection[str] = REQUEST.states
+) -> Iterator[tuple[Row[Any], frozenset[int]]]:
+    """Yield the applications above a case, in one of these states, that are about items which it has taken.
+
+    Each with those items that the case does not apply for itself.
+    """
     if not item_releases.may_have_outside_decisions(conn, case_id):
-        return ()
-    found = []
+        return
     for request in list_requests_above(conn, case_id):
-        if request.state == "CANCELLED":
+        if request.state in states:
             about = {(int(item), str(law)) for item, law in request.required}
             mine = select_inherited_subjects(conn, case_id, request.case_id, about)
             if mine:
-                found.append((request, frozenset(item for item, _ in mine)))
-    return tuple(found)
+                yield request, frozenset(item for item, _ in mine)
 
 
 def list_requests_above(conn: Connection, case_id: int) -> Iterator[Row[Any]]:

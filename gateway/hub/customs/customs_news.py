@@ -10,20 +10,21 @@ applicant alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
 from gateway.cases import (
+    CLEARANCE_RESULTS,
     ClearedItem,
     CustomsNotice,
     CustomsReason,
     make_customs_document,
 )
 from gateway.errors import CUSTOMS_ERROR, OUR_MISTAKE, GatewayError
-from gateway.hub.completion import case_closing, list_requests_above, select_inherited_subjects
+from gateway.hub.completion import case_closing, list_inherited_requests
 from gateway.hub.customs.customs_pointers import list_told_items, turn_back_reasons
 from gateway.hub.customs.customs_records import find_leading_result
 from gateway.hub.forward import ComposedCall, compose_clearance_call, enqueue_clearance_call
@@ -55,7 +56,7 @@ def tell_customs_news(hub: Hub, notice_id: int, finish: FinishLease) -> None:
             raise GatewayError(OUR_MISTAKE, f"the notice {notice_id} of customs is gone")
         state = customs_notices.find_state(conn, row.case_id) or CLEARANCE.initial
         notice = read_stored_notice(conn, row)
-        above = tuple(_list_inherited(conn, row.case_id))
+        above = tuple(list_inherited_requests(conn, row.case_id)) if row.kind in CLEARANCE_RESULTS else ()
     facts = load_case_snapshot(hub, row.case_id)
     outgoing = _seal_notice(hub, facts, (row, notice, state), now)
     calls = _compose_calls(hub, facts, (row, notice), above)
@@ -104,15 +105,6 @@ def _seal_notice(
     return seal_notice(hub, facts, document, now)
 
 
-def _list_inherited(conn: Connection, case: int) -> Iterator[tuple[Row[Any], frozenset[int]]]:
-    """Yield each application above a child (row id) that decides items of it, with these items."""
-    for request in list_requests_above(conn, case):
-        about = {(int(item), str(law)) for item, law in request.required}
-        mine = select_inherited_subjects(conn, case, request.case_id, about)
-        if mine:
-            yield request, frozenset(item for item, _ in mine)
-
-
 def _compose_calls(
     hub: Hub,
     facts: CaseSnapshot,
@@ -125,15 +117,15 @@ def _compose_calls(
     is wrong: the items that it has are always named.
     """
     row, notice = said
-    if row.kind not in ("cleared", "refused", "cancelled"):
+    if row.kind not in CLEARANCE_RESULTS:
         return ()
     code = hub.rules.customs_codes.get(row.code)
     news = (notice, "" if code is None else code.status)
     named = {one.item: one.code for one in notice.items}
-    told = [
-        (request, {item: named[item] for item in named if item in _list_items(request)})
-        for request in facts.requests
-    ]
+    told = []
+    for request in facts.requests:
+        own = {int(item) for item, _ in request.required}
+        told.append((request, {item: code for item, code in named.items() if item in own}))
     told += [
         (request, {item: named.get(item, notice.code) for item in sorted(items)}) for request, items in above
     ]
@@ -142,10 +134,6 @@ def _compose_calls(
         for request, items in told
         if _wants_clearance(hub, request.agency)
     ]
-
-
-def _list_items(request: Row[Any]) -> set[int]:
-    return {int(item) for item, _ in request.required}
 
 
 def _wants_clearance(hub: Hub, agency: str) -> bool:

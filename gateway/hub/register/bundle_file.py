@@ -28,6 +28,7 @@ __all__ = [
     "BundleFile",
     "BundleTerms",
     "ProofClaim",
+    "find_beginning",
     "is_bundle_file",
     "read_bundle_file",
     "write_bundle_file",
@@ -69,15 +70,15 @@ class BundleTerms:
 
     def find_start(self, zone: tzinfo) -> datetime | None:
         """Return when a hub of this zone may use the content first; None for at once."""
-        return _find_beginning(self.starts, zone)
+        return find_beginning(self.starts, zone)
 
     def find_end(self, zone: tzinfo) -> datetime | None:
         """Return from when on a hub of this zone may not put the content into force; None for never."""
-        return _find_beginning(self.ends, zone)
+        return find_beginning(self.ends, zone)
 
 
-def _find_beginning(day: date | None, zone: tzinfo) -> datetime | None:
-    """Return the midnight of a day, or a time as it is."""
+def find_beginning(day: date | None, zone: tzinfo) -> datetime | None:
+    """Return the midnight of a day in a zone, or a time as it is; None for none."""
     if day is None or isinstance(day, datetime):
         return day
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
