@@ -38,7 +38,7 @@ def served(
         yield port, tmp_path / "pki", process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def status(port: int, pki: Path, *, shown: bool) -> int:

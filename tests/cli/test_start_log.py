@@ -58,7 +58,7 @@ def running(*words: str) -> Iterator[list[str]]:
         watch.cancel()
         process.kill()
         process.stderr.close()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.mark.long

@@ -58,7 +58,7 @@ def test_an_agency_survives_being_killed(keys: Path, tmp_path: Path, hub: Callin
             hub.call(url, call)
         assert caught.value.problem is UNREACHABLE
         first.send_signal(signal.SIGKILL)
-        first.wait(10)
+        first.wait(60)
     with process(keys, "agency", "agency", *agency(tmp_path, "--port", str(port))):
         answer = hub.call(url, call)
         assert isinstance(answer, Notice)
@@ -88,7 +88,7 @@ def test_options_make_the_plan(keys: Path, tmp_path: Path, hub: CallingHub) -> N
 def test_a_signal_ends_a_partner(keys: Path, tmp_path: Path, number: signal.Signals) -> None:
     with process(keys, "customs", "customs", "--folder", str(tmp_path)) as (started, _):
         started.send_signal(number)
-        assert started.wait(10) == 0
+        assert started.wait(60) == 0
 
 
 def test_on_a_leash_it_ends_with_its_parent(keys: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_on_a_leash_it_ends_with_its_parent(keys: Path, tmp_path: Path) -> None:
         assert started.stdin is not None
         started.stdin.close()
         started.stdin = None
-        assert started.wait(10) == 0
+        assert started.wait(60) == 0
 
 
 def test_without_a_leash_it_goes_on(keys: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from gateway.conformance.partners import HttpReply, PartnerServer
 def test_a_server_that_is_closed_answers_nobody_on_an_old_connection() -> None:
     first = PartnerServer(lambda _: HttpReply(200, "text/plain", b"first"))
     first.start()
-    connection = HTTPConnection("127.0.0.1", first.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", first.port, timeout=60)
     connection.request("POST", "/", b"")
     assert connection.getresponse().read() == b"first"
     kept = connection.sock

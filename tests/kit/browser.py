@@ -55,7 +55,7 @@ def serve_pages(console: Console, port: int = 0) -> Iterator[str]:
         yield f"http://localhost:{server.server_port}"
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(60)
         server.server_close()
 
 

@@ -51,7 +51,7 @@ class RunningGateway:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         # With a failpoint in its start the process may be dead already: `ended_by` tells.
-        assert line == b"READY\n" or self.process.wait(10) == -signal.SIGKILL, f"did not begin: {line!r}"
+        assert line == b"READY\n" or self.process.wait(60) == -signal.SIGKILL, f"did not begin: {line!r}"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,7 +73,7 @@ class RunningGateway:
                 self.process.wait(30)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait(10)
+                self.process.wait(60)
         if self.process.stdout is not None:
             self.process.stdout.close()
 

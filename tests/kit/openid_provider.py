@@ -146,5 +146,5 @@ def serve_provider(clock: Callable[[], datetime]) -> Iterator[OpenIdProvider]:
         yield provider
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(60)
         server.server_close()

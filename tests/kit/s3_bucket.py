@@ -46,7 +46,7 @@ class BucketServer:
 
     def ask(self, what: str, terms: Any = None) -> Any:
         opener = build_opener(ProxyHandler({}))
-        with opener.open(f"{self.url}/-/{what}", json.dumps(terms).encode(), timeout=10) as answer:
+        with opener.open(f"{self.url}/-/{what}", json.dumps(terms).encode(), timeout=60) as answer:
             return json.loads(answer.read())
 
 

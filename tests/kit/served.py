@@ -42,4 +42,4 @@ def end_process(process: subprocess.Popen[bytes], seconds: float = 30) -> None:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait(10)
+        process.wait(60)

@@ -123,10 +123,10 @@ def _run(folder: Path, number: int, token: SoftHsm) -> Mapping[str, Any]:
     serving, working = RunningGateway(house.home, "serve"), RunningGateway(house.home, "work")
     with _listening(sender, port, broken), serving, working:
         _send(sender, house.url, number)
-        told["before"] = requests.get(ready, timeout=10).text.strip()
+        told["before"] = requests.get(ready, timeout=60).text.strip()
         token.pull()
         _send(sender, house.url, number)
-        told["away"] = requests.get(ready, timeout=10).text.strip()
+        told["away"] = requests.get(ready, timeout=60).text.strip()
         waiting = number * 2 - len(sender.receipts)
         token.put_back()
         started = time.monotonic()
@@ -134,7 +134,7 @@ def _run(folder: Path, number: int, token: SoftHsm) -> Mapping[str, Any]:
         while sender.receipts.total() < len(sender.sent) and time.monotonic() - started < _LONGEST:
             time.sleep(0.2)
         took = time.monotonic() - started
-        told["back"] = requests.get(ready, timeout=10).text.strip()
+        told["back"] = requests.get(ready, timeout=60).text.strip()
         # One too many would come now.
         time.sleep(3)
     return {

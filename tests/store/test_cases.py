@@ -136,7 +136,7 @@ def test_a_lock_lasts_until_the_transaction_ends(engine):
         assert thread.is_alive()
         cases.apply_event(conn, case_id, StateEvent("dispatch", NOW, "admit"))
         order.append(("first", "done"))
-    thread.join(10)
+    thread.join(60)
     assert order == [("first", "done"), ("second", "IN_PROGRESS")]
 
 

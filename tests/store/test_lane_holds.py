@@ -201,7 +201,7 @@ def test_a_new_delivery_does_not_wait_for_a_claim(engine):
     with write_transaction(engine) as conn:
         assert len(claim(conn)) == 1
         with in_thread(queue_now) as done:
-            assert done.wait(10)
+            assert done.wait(60)
 
 
 def test_two_workers_claim_from_a_lane_at_the_same_time(engine):

@@ -247,7 +247,7 @@ def _running(home: Path, place: Path, port: int, seen: _Seen) -> Iterator[None]:
                 process.wait(60)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait(10)
+                process.wait(60)
             time.sleep(_FLUSHED)
 
 

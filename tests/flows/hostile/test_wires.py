@@ -110,7 +110,7 @@ def test_closing_and_keeping_still_are_told_apart() -> None:
         assert (answer.status, answer.timed_out) == (None, False)
         plain = target.send(HttpRequest("ebms2", {}, b"x"))
         assert (plain.status, plain.timed_out) == (None, False)
-    with speaking(lambda connection: ended.wait(10) and None) as target:
+    with speaking(lambda connection: ended.wait(60) and None) as target:
         answer = target.send(script(b"GET", wait=0.2))
         assert (answer.status, answer.timed_out) == (None, True)
         plain = target.send(HttpRequest("ebms2", {}, b"x"))
@@ -159,7 +159,7 @@ def test_of_many_connections_the_worst_answer_is_told() -> None:
         with lock:
             seen.append(connection)
             mine = len(seen)
-        everybody.wait(10)  # none is answered before all are connected
+        everybody.wait(60)  # none is answered before all are connected
         connection.sendall(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n" if mine == 3 else b"")
 
     with speaking(handle) as target:

@@ -83,7 +83,7 @@ class Hub:
                 for pid in self.processes():
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-                self.process.wait(10)
+                self.process.wait(60)
         return self.process.returncode
 
 

@@ -188,7 +188,7 @@ def _processes(module: str, each: dict[str, list[str]]) -> Iterator[dict[str, su
         for process in started.values():
             if process.poll() is None:
                 process.kill()
-                process.wait(10)
+                process.wait(60)
             if process.stdout is not None:
                 process.stdout.close()
 

@@ -149,7 +149,7 @@ class LargePlace:
                     process.wait(30)
                 except subprocess.TimeoutExpired:
                     process.kill()
-                    process.wait(10)
+                    process.wait(60)
 
     @staticmethod
     def wait_until_served(url: str) -> None:

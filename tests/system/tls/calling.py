@@ -110,7 +110,7 @@ def _trickled_answer(server: Server, connection: socket.socket) -> None:
 
 def _silent(server: Server, connection: socket.socket) -> None:
     del connection
-    server.stop.wait(10)
+    server.stop.wait(60)
 
 
 def _moved(server: Server, connection: socket.socket) -> None:

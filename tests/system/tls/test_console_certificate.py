@@ -39,9 +39,9 @@ def serve_console(home: Path, url: str, ca: str) -> Iterator[None]:
         try:
             for _ in range(300):
                 try:
-                    requests.get(f"{url}/console/sign-in", verify=ca, timeout=10)
+                    requests.get(f"{url}/console/sign-in", verify=ca, timeout=60)
                     break
-                except requests.ConnectionError:
+                except (requests.ConnectionError, requests.Timeout):
                     time.sleep(0.1)
             else:
                 raise AssertionError((home / "console.log").read_text())

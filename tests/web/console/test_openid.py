@@ -51,7 +51,7 @@ def go_there(browser: Browser, **asked: str) -> str:
     """Follow the browser to the provider and back; return the path it comes back to."""
     begun = browser.get(START, query_string=asked)
     assert begun.status_code == 302, begun.text
-    back = requests.get(begun.location, allow_redirects=False, timeout=10).headers["Location"]
+    back = requests.get(begun.location, allow_redirects=False, timeout=60).headers["Location"]
     assert back.startswith("http://localhost:8081/console/sign-in/openid/return?")
     return back.removeprefix("http://localhost:8081")
 

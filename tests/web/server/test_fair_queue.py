@@ -27,7 +27,7 @@ class Bench:
 
     def work(self, name: str) -> Callable[[], str]:
         def do() -> str:
-            self.gate.wait(10)
+            self.gate.wait(60)
             self.order.append(name)
             return name
 

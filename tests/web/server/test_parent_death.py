@@ -53,7 +53,7 @@ def test_a_child_ends_when_its_keeper_was_killed(at_once: bool, heeds: bool) -> 
         time.sleep(1.0)
         assert runs(pid), "it ends while its keeper lives"
         parent.kill()
-        parent.wait(10)
+        parent.wait(60)
         end = time.monotonic() + 30
         while runs(pid):
             assert time.monotonic() < end, "it outlives its keeper"
@@ -61,6 +61,6 @@ def test_a_child_ends_when_its_keeper_was_killed(at_once: bool, heeds: bool) -> 
     finally:
         parent.stdout.close()
         parent.kill()
-        parent.wait(10)
+        parent.wait(60)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
