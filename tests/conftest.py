@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import contextlib
+import functools
 import gc
 import importlib
 import os
@@ -40,8 +41,14 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     chosen = getattr(item, "callspec", None)
     if chosen is None or "postgresql" not in chosen.params.values() or item.path.stem in _LOCKING:
         return
-    if any(room in item.path.parents for room in _LIKE_ON_BOTH):
+    if _lies_in(item.path, _LIKE_ON_BOTH):
         item.add_marker(pytest.mark.long)
+
+
+@functools.cache
+def _lies_in(file: Path, rooms: tuple[Path, ...]) -> bool:
+    # Asked for each of many thousand cases, in each process.
+    return any(room in file.parents for room in rooms)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -95,7 +102,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     from tests.kit.first_cases import mark_further_cases
 
     short = [item for item in items if item.get_closest_marker("long") is None]
-    mark_further_cases(item for item in short if any(room in item.path.parents for room in _STORIES))
+    mark_further_cases(item for item in short if _lies_in(item.path, _STORIES))
     for item in items:
         if item.get_closest_marker("further") is not None:
             item.add_marker(pytest.mark.long)

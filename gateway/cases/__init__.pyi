@@ -5,6 +5,7 @@ from .agency_notices import Decision as Decision
 from .agency_notices import DecisionCode as DecisionCode
 from .agency_notices import Notice as Notice
 from .agency_notices import SignedReply as SignedReply
+from .agency_notices import read_subjects as read_subjects
 from .amended_items import ItemChange as ItemChange
 from .amended_items import UsedNumbers as UsedNumbers
 from .amended_items import check_kept_numbers as check_kept_numbers
@@ -62,6 +63,7 @@ from .filing_authorization import authorize_filing as authorize_filing
 from .filing_receipts import FilingFacts as FilingFacts
 from .filing_receipts import make_receipt_document as make_receipt_document
 from .former_uses import FormerUse as FormerUse
+from .former_uses import JudgedChildClaim as JudgedChildClaim
 from .former_uses import free_former_uses as free_former_uses
 from .former_uses import judge_amended_claim as judge_amended_claim
 from .former_uses import judge_child_claim as judge_child_claim
@@ -74,6 +76,7 @@ from .named_fees import NamedFee as NamedFee
 from .named_fees import ProviderEvent as ProviderEvent
 from .named_fees import choose_payment_effect as choose_payment_effect
 from .named_fees import read_named_fee as read_named_fee
+from .notice_values import decides_at_once as decides_at_once
 from .notice_values import make_notice as make_notice
 from .officer_acts import ACT_EVENTS as ACT_EVENTS
 from .officer_acts import DecisionAct as DecisionAct
@@ -104,14 +107,17 @@ from .request_deadlines import DEADLINE_HOLDERS as DEADLINE_HOLDERS
 from .request_deadlines import DeadlineKind as DeadlineKind
 from .request_deadlines import DeadlineState as DeadlineState
 from .request_deadlines import choose_ended_state as choose_ended_state
+from .request_deadlines import find_asked_kind as find_asked_kind
 from .request_deadlines import list_due_kinds as list_due_kinds
 from .requirement_balance import ClaimedRequirements as ClaimedRequirements
 from .requirement_balance import GrantedQuantity as GrantedQuantity
 from .requirement_balance import JudgedClaim as JudgedClaim
 from .requirement_balance import RequirementBalance as RequirementBalance
+from .requirement_balance import RequirementFinding as RequirementFinding
 from .requirement_balance import RequirementUse as RequirementUse
 from .requirement_balance import add_used_quantity as add_used_quantity
 from .requirement_balance import compute_left_quantity as compute_left_quantity
+from .requirement_balance import describe_unknown_requirement as describe_unknown_requirement
 from .requirement_balance import format_left_quantity as format_left_quantity
 from .requirement_balance import judge_requirement_claim as judge_requirement_claim
 from .requirement_balance import read_requirement_claim as read_requirement_claim

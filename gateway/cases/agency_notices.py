@@ -7,6 +7,7 @@ changed: information is requested, an inspection is ordered, a fee is due, items
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -22,6 +23,7 @@ __all__ = [
     "DecisionCode",
     "Notice",
     "SignedReply",
+    "read_subjects",
 ]
 
 
@@ -68,6 +70,7 @@ class Notice:
     payment; `receipt_number` is the agency's own number of the application, where it is
     stated; `fee` is what it says of a fee; `valid_until` is the last day of the certificate that it is.
     `former` is what earlier versions of the hub read in the same document, where that was another notice.
+    `version` is the line of the text that says which correction of the application this is.
     """
 
     number: str
@@ -81,6 +84,7 @@ class Notice:
     fee: NamedFee | None = None
     valid_until: date | None = None
     former: Notice | None = field(default=None, compare=False)
+    version: str | None = field(default=None, compare=False)
 
 
 AgencyAnswer = AgencyAcknowledgment | Notice
@@ -101,3 +105,8 @@ class SignedReply:
 
     envelope: bytes = field(default=b"", repr=False)
     signer: str | None = None
+
+
+def read_subjects(pairs: Iterable[Sequence[object]]) -> list[tuple[int, str]]:
+    """Return stored pairs of an item and a law: the item as a number, the law as its code."""
+    return [(int(str(item)), str(law)) for item, law in pairs]

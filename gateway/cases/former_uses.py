@@ -2,8 +2,11 @@
 
 What was written off for an item of an amended declaration stays: neither the last day of the certificate
 nor what its agency has granted since is asked about as much as that. A larger use, and one of another
-certificate or item, is judged as that of a new declaration. What a child declaration states of a
-certificate that its parent uses for the item is written off for the parent: it is at most as much.
+certificate or item, is judged as that of a new declaration. What the declaration does not have any more
+stands in no amendment's way where it is unchanged: an item that is rejected by its certificate stays so
+and uses nothing, and one that is approved without its quantity goes on without it. What a child
+declaration states of a certificate that its parent uses for the item is written off for the parent: all
+children of one parent state at most as much.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ from fractions import Fraction
 
 from gateway.cases.requirement_balance import (
     ClaimedRequirements,
-    GrantedQuantity,
     JudgedClaim,
     RequirementBalance,
     RequirementFinding,
@@ -26,14 +28,22 @@ from gateway.cases.requirement_balance import (
 )
 from gateway.harmonize import UnitTable
 
-__all__ = ["FormerUse", "free_former_uses", "judge_amended_claim", "judge_child_claim", "list_former_lines"]
+__all__ = [
+    "FormerUse",
+    "JudgedChildClaim",
+    "free_former_uses",
+    "judge_amended_claim",
+    "judge_child_claim",
+    "list_former_lines",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class FormerUse:
     """What one line of the declaration before the amendment uses of a requirement (row `key`).
 
-    One that does not stand was given back because the item was rejected.
+    One that does not stand was given back because the item was rejected. It is `lost` where the item has
+    been approved since, and nothing was left.
     """
 
     item: int
@@ -41,6 +51,7 @@ class FormerUse:
     quantity: Decimal
     unit: str
     stands: bool = True
+    lost: bool = False
 
 
 def free_former_uses(
@@ -66,16 +77,55 @@ def judge_amended_claim(
     known: Sequence[RequirementBalance],
     on: date,
     units: UnitTable,
+    rejected: Collection[int] = (),
 ) -> JudgedClaim:
     """Judge every use of an amended declaration; `known` is what is left without its former uses.
 
-    What an item used that is rejected now, or was, is judged again, but for the last day.
+    Items in `rejected` use nothing, and neither do those that their certificates keep rejecting. What an
+    item used that is rejected no more is judged again, but for the last day.
     """
+    idle = set(rejected) | _list_rejected_again(claim, former, known, units)
+    waiting = _list_unknown(claim, known, idle)
+    counted = replace(claim, uses=tuple(use for use in claim.uses if use.item not in idle))
+    judged = _judge_counting_uses(counted, former, known, on, units)
+    kept = tuple(use for use in claim.uses if use.item in idle and use not in waiting)
+    return replace(judged, unknown=(*judged.unknown, *waiting), idle=(*kept, *judged.idle))
+
+
+def _list_rejected_again(
+    claim: ClaimedRequirements,
+    former: Iterable[FormerUse],
+    known: Sequence[RequirementBalance],
+    units: UnitTable,
+) -> set[int]:
+    """Return the items that use again, no larger, a certificate by which they were and are rejected."""
+    gone = [one for one in former if not one.stands]
+    if not gone:
+        return set()
+    lines = list_former_lines(claim, gone, known, units)
+    return {claim.uses[place].item for place, balance in lines if balance.rejects}
+
+
+def _list_unknown(
+    claim: ClaimedRequirements, known: Iterable[RequirementBalance], items: Collection[int]
+) -> tuple[RequirementUse, ...]:
+    """Return what these items use of certificates that nobody knows yet."""
+    there = {(one.number, name) for one in known for name in ("", one.agency)}
+    return tuple(use for use in claim.uses if use.item in items and (use.number, use.agency) not in there)
+
+
+def _judge_counting_uses(
+    claim: ClaimedRequirements,
+    former: Sequence[FormerUse],
+    known: Sequence[RequirementBalance],
+    on: date,
+    units: UnitTable,
+) -> JudgedClaim:
     if not former:
         return judge_requirement_claim(claim, known, on, units)
     standing = [one for one in former if one.stands]
     kept = dict(list_former_lines(claim, standing, known, units))
-    in_time = dict(list_former_lines(claim, former, known, units)).keys()
+    in_time = dict(list_former_lines(claim, former, known, units))
     rest = {
         place: replace(use, in_time=place in in_time)
         for place, use in enumerate(claim.uses)
@@ -89,31 +139,53 @@ def judge_amended_claim(
     before = {one.key: one for one in known}
     taken = [(claim.uses[place], balance) for place, balance in kept.items()]
     taken += [(use, before[balance.key]) for use, balance in judged.taken]
-    return replace(judged, taken=tuple(taken))
+    lost = {(one.item, one.key) for one in former if one.lost}
+    unchanged = {
+        claim.uses[place].pointer: claim.uses[place]
+        for place, balance in in_time.items()
+        if place in rest and (claim.uses[place].item, balance.key) in lost
+    }
+    problems = tuple(one for one in judged.problems if one.pointer not in unchanged)
+    idle = tuple(unchanged[one.pointer] for one in judged.problems if one.pointer in unchanged)
+    return replace(judged, taken=tuple(taken), problems=problems, idle=idle)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedChildClaim:
+    """What a child uses itself, what it states of its parent's certificates, and the problems of that."""
+
+    own: ClaimedRequirements
+    stated: tuple[tuple[RequirementUse, RequirementBalance], ...] = ()
+    problems: tuple[RequirementFinding, ...] = ()
 
 
 def judge_child_claim(
-    claim: ClaimedRequirements, above: Iterable[RequirementUse], parent: str, units: UnitTable
-) -> tuple[ClaimedRequirements, tuple[RequirementFinding, ...]]:
-    """Return what a child uses itself, and the problems of what it states of its parent's certificates.
+    claim: ClaimedRequirements,
+    above: Iterable[tuple[int, RequirementBalance]],
+    parent: str,
+    units: UnitTable,
+) -> JudgedChildClaim:
+    """Judge what a child uses beside what is written off for its parent (its number) already.
 
-    `above` is what is written off for the parent (its number), each use with its agency. All lines of an
-    item that use one certificate are compared together.
+    `above` has for each item the certificates that are written off there: as `granted` what is written
+    off, as `used` what other children of the parent state of it. All lines of an item that use one
+    certificate are compared together.
     """
-    known: dict[int, dict[tuple[str, str], list[GrantedQuantity]]] = defaultdict(lambda: defaultdict(list))
-    for one in above:
-        known[one.item][one.agency, one.number].append(GrantedQuantity(one.quantity, one.unit))
+    known: dict[int, list[RequirementBalance]] = defaultdict(list)
+    for item, balance in above:
+        known[item].append(balance)
     own: list[RequirementUse] = []
+    stated: list[tuple[RequirementUse, RequirementBalance]] = []
     problems: list[RequirementFinding] = []
     for item in dict.fromkeys(use.item for use in claim.uses):
         mine = replace(claim, uses=tuple(use for use in claim.uses if use.item == item))
-        balances = [RequirementBalance(*name, tuple(amounts)) for name, amounts in known[item].items()]
-        judged = judge_requirement_claim(mine, balances, date.min, units)
+        judged = judge_requirement_claim(mine, known[item], date.min, units)
         own += judged.unknown
+        stated += judged.taken
         words = f" of what is written off for item {item} of case {parent}"
         problems += (replace(one, detail=one.detail + words) for one in judged.problems)
     kept = tuple(use for use in claim.uses if use in own)
-    return replace(claim, uses=kept), tuple(problems)
+    return JudgedChildClaim(replace(claim, uses=kept), tuple(stated), tuple(problems))
 
 
 def list_former_lines(

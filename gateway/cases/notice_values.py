@@ -14,13 +14,13 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from gateway.cases.agency_notices import Decision, DecisionCode, Notice
+from gateway.cases.agency_notices import Decision, DecisionCode, Notice, read_subjects
 from gateway.cases.notice_numbers import LONGEST_NUMBER, shorten_number
 from gateway.errors import NOTICE_UNREADABLE, GatewayError
 from gateway.harmonize import MappingBundle, NoticeFact, NoticeFacts
 from gateway.wire import collapse_whitespace, parse_instant
 
-__all__ = ["make_notice"]
+__all__ = ["decides_at_once", "make_notice"]
 
 #: Facts that have a place of their own in a notice, repeat the request, or name who is known.
 _PLACED: Final = frozenset(
@@ -54,7 +54,7 @@ def make_notice(
     `required` are the pairs of item and law that its application asks to decide, `pointers` the places
     of its errors in the applicant's message.
     """
-    return _NoticeMaker(facts, bundle, [(int(str(item)), str(law)) for item, law in required]).make(pointers)
+    return _NoticeMaker(facts, bundle, read_subjects(required)).make(pointers)
 
 
 class _NoticeMaker:
@@ -72,12 +72,13 @@ class _NoticeMaker:
             number=number,
             issued_at=self._read_instant(issued, _FIRST),
             status_code=status,
-            decisions=decisions if self._decides() else (),
+            decisions=decisions if decides_at_once(self._facts) else (),
             text=self._write_text(),
             pointers=pointers,
             deadline=self._find_deadline(),
             receipt_number=self._find_number("receipt_number"),
             valid_until=self._find_last_day(),
+            version=self._write_version(),
         )
         known = replace(notice, number=former, decisions=decisions)
         return notice if known == notice else replace(notice, former=known)
@@ -94,14 +95,6 @@ class _NoticeMaker:
     def _find_number(self, name: str) -> str | None:
         found = self._find(name)
         return None if found is None else _read_number(found)
-
-    def _decides(self) -> bool:
-        """Return whether the document decides: as a certificate or a refusal, finally, or under a number.
-
-        A status code that is not final waits for its decisions, in this form as in our operation.
-        """
-        final = self._facts.find_value("terminal") == _FINAL
-        return self._facts.notice.role in _DECIDING or final or self._find("requirement_number") is not None
 
     def _choose_numbers(self, issued: NoticeFact, status: str) -> tuple[str, str]:
         """Return the notice's number, and the one that earlier versions made for a document without any.
@@ -164,6 +157,11 @@ class _NoticeMaker:
                 raise _make_error(fact.xpath, f"item {item} is no part of the application")
             yield item, {one.name: one for one in self._facts.facts if fact.at and one.item == fact.value}
 
+    def _write_version(self) -> str | None:
+        """Return the line of the text with the version of a correction."""
+        found = self._find("version")
+        return None if found is None else self._write_fact(found)
+
     def _write_text(self) -> str:
         lines: list[str] = []
         room = _LONGEST_TEXT - 40  # for the line that counts what is left out
@@ -176,6 +174,12 @@ class _NoticeMaker:
             room -= len(line) + 1
         return "\n".join(lines)
 
+    def _write_fact(self, fact: NoticeFact) -> str:
+        kind = self._catalog.kinds[fact.name]
+        # A number is told as such: 07 and +7 are 7.
+        value = str(int(fact.value)) if kind.type == "integer" else fact.value
+        return f"{kind.en} ({kind.ko}): {value}" + (f" {fact.unit}" if fact.unit else "")
+
     def _list_lines(self) -> Iterator[str]:
         """Yield a line for each fact that has no place of its own, and one for each occurrence of several."""
         groups: dict[tuple[tuple[str, int], ...], list[str]] = {}
@@ -184,7 +188,7 @@ class _NoticeMaker:
             kind = self._catalog.kinds.get(fact.name)
             if kind is None or fact.name in _PLACED or fact.name.endswith(".number"):
                 continue
-            words = f"{kind.en} ({kind.ko}): {fact.value}" + (f" {fact.unit}" if fact.unit else "")
+            words = self._write_fact(fact)
             if not fact.at:
                 order.append(words)
                 continue
@@ -193,6 +197,16 @@ class _NoticeMaker:
             groups.setdefault(fact.at, []).append(words)
         for one in order:
             yield one if isinstance(one, str) else f"[{one[-1][1]}] " + "; ".join(groups[one])
+
+
+def decides_at_once(facts: NoticeFacts) -> bool:
+    """Return whether a document decides: as a certificate or a refusal, finally, or under a number.
+
+    A status code that is not final waits for its decisions, in this form as in our operation.
+    """
+    final = facts.find_value("terminal") == _FINAL
+    numbered = facts.find_value("requirement_number") is not None
+    return facts.notice.role in _DECIDING or final or numbered
 
 
 def _read_number(fact: NoticeFact) -> str:

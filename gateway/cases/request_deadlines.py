@@ -9,7 +9,14 @@ from typing import Final
 from gateway.cases.case_custody import CustodyHolder
 from gateway.state_machines import REQUEST
 
-__all__ = ["DEADLINE_HOLDERS", "DeadlineKind", "DeadlineState", "choose_ended_state", "list_due_kinds"]
+__all__ = [
+    "DEADLINE_HOLDERS",
+    "DeadlineKind",
+    "DeadlineState",
+    "choose_ended_state",
+    "find_asked_kind",
+    "list_due_kinds",
+]
 
 
 class DeadlineKind(StrEnum):
@@ -42,6 +49,7 @@ DEADLINE_HOLDERS: Final[Mapping[DeadlineKind, CustodyHolder]] = {
     DeadlineKind.PAY: CustodyHolder.APPLICANT,
     DeadlineKind.INSPECT: CustodyHolder.AGENCY,
 }
+#: What the agency asks for in a state of its request.
 _ASKED: Final = {
     "INFORMATION_REQUIRED": DeadlineKind.ANSWER,
     "FEE_DUE": DeadlineKind.PAY,
@@ -51,23 +59,36 @@ _UNACKNOWLEDGED: Final = frozenset({"PREPARED", "SENT", "STRANDED"})
 
 
 def list_due_kinds(state: str, *, acknowledged: bool) -> frozenset[DeadlineKind]:
-    """Return what is owed about a request in a state; nothing where it is decided or cancelled."""
+    """Return what is owed about a request in a state; nothing where it is decided or cancelled.
+
+    A fee that is open is owed beside it, whatever the state.
+    """
     if state in REQUEST.final:
         return frozenset()
     kinds = {DeadlineKind.DECIDE}
-    if state in _ASKED:
-        kinds.add(_ASKED[state])
+    asked = find_asked_kind(state)
+    if asked is not None:
+        kinds.add(asked)
     if state in _UNACKNOWLEDGED and not acknowledged:
         kinds.add(DeadlineKind.ACKNOWLEDGE)
     return frozenset(kinds)
 
 
-def choose_ended_state(kind: DeadlineKind, request_state: str, *, late: bool) -> DeadlineState:
+def find_asked_kind(state: str) -> DeadlineKind | None:
+    """Return what the agency of a request asks for in a state; None where it asks for nothing."""
+    return _ASKED.get(state)
+
+
+def choose_ended_state(
+    kind: DeadlineKind, request_state: str, *, late: bool, paid: bool | None = None
+) -> DeadlineState:
     """Return how a deadline ends that is owed no more: done in time or late, or never to be done.
 
-    A question that another notice or a decision has overtaken was not answered.
+    A question that another notice or a decision has overtaken was not answered. `paid` says of a fee whether
+    it was paid, here or elsewhere: then it counts, and not the state of its request.
     """
     overtaken = kind is DeadlineKind.ANSWER and request_state != "SENT"
-    if request_state == "CANCELLED" or overtaken:
+    done = paid if paid is not None else request_state != "CANCELLED" and not overtaken
+    if not done:
         return DeadlineState.CANCELLED
     return DeadlineState.LATE if late else DeadlineState.MET

@@ -38,6 +38,7 @@ __all__ = [
     "RequirementUse",
     "add_used_quantity",
     "compute_left_quantity",
+    "describe_unknown_requirement",
     "format_left_quantity",
     "judge_requirement_claim",
     "read_requirement_claim",
@@ -96,7 +97,8 @@ class RequirementBalance:
     Without `holder` every declaration may use it. `key` is its row in the store. An `unlimited` one was
     approved without a quantity: nothing runs out. Of a `suspended` one the agency is asked whether it cancels
     the application. One that is `reopened` was approved for an application that was amended since: it is
-    good again when its agency approves it again.
+    good again when its agency approves it again. By one that `rejects`, an agency rejects the items that
+    use it.
     """
 
     agency: str
@@ -110,6 +112,7 @@ class RequirementBalance:
     unlimited: bool = False
     suspended: bool = False
     reopened: bool = False
+    rejects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +128,15 @@ class RequirementFinding:
 class JudgedClaim:
     """The result of judging a claim: the uses that can be written off, each with its requirement.
 
-    Of the `unknown` ones nobody knows the number yet.
+    Of the `unknown` ones nobody knows the number yet. The `idle` ones are not written off, and refuse
+    nothing.
     """
 
     taken: tuple[tuple[RequirementUse, RequirementBalance], ...]
     problems: tuple[RequirementFinding, ...]
     warnings: tuple[RequirementFinding, ...]
     unknown: tuple[RequirementUse, ...] = ()
+    idle: tuple[RequirementUse, ...] = ()
 
 
 def read_requirement_claim(declaration: etree._Element, agencies: Container[str] = ()) -> ClaimedRequirements:
@@ -185,6 +190,12 @@ def _read_text(element: etree._Element, path: str) -> str:
     return "" if found is None else read_leaf_text(found).strip()
 
 
+def describe_unknown_requirement(number: str, agency: str) -> str:
+    """Return what is said of a number that the ledger does not know; `agency` may be empty."""
+    named = f"{number} of {agency}" if agency else number
+    return f"the ledger does not know requirement {named}; nothing is written off"
+
+
 def judge_requirement_claim(
     claim: ClaimedRequirements, known: Iterable[RequirementBalance], on: date, units: UnitTable
 ) -> JudgedClaim:
@@ -200,8 +211,7 @@ def judge_requirement_claim(
     for use in claim.uses:
         candidates = [one for one in by_number.get(use.number, []) if use.agency in ("", one.agency)]
         if not candidates:
-            named = f"{use.number} of {use.agency}" if use.agency else use.number
-            detail = f"the ledger does not know requirement {named}; nothing is written off"
+            detail = describe_unknown_requirement(use.number, use.agency)
             warnings.append(RequirementFinding(REQUIREMENT_UNKNOWN, detail, use.pointer))
             unknown.append(use)
             continue

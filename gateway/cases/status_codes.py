@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from typing import Final
 
-from gateway.cases.agency_notices import Decision, DecisionCode, Notice
+from gateway.cases.agency_notices import Decision, DecisionCode, Notice, read_subjects
 from gateway.cases.code_tables import open_code_table
 from gateway.cases.named_fees import FeeStep, check_named_fee
 from gateway.errors import CODE_UNKNOWN, DECISION_CONFLICT, MAPPING_WRONG, GatewayError
@@ -134,7 +134,7 @@ def complete_decisions(
     if meant is None or notice.decisions:
         return notice
     day = notice.issued_at.astimezone(zone).date()
-    decided = (Decision(int(str(item)), str(law), meant, date=day) for item, law in asked)
+    decided = (Decision(item, law, meant, date=day) for item, law in read_subjects(asked))
     return replace(notice, decisions=tuple(dict.fromkeys(decided)))
 
 

@@ -112,11 +112,16 @@ def open_need_rules(arguments: Arguments) -> AskedRules:
     return AskedRules(NeedIndex(tables, rules.needs.get_rules().book), rules.bundle, rules)
 
 
-def read_table_files(paths: Sequence[Path], rules: DecisionRules, *, as_json: bool) -> list[NeedTable]:
-    """Return the tables in files; print every mistake of all and end the verb where there are some."""
+def read_table_files(
+    paths: Sequence[Path], rules: DecisionRules, *, as_json: bool, effect: str = "nothing was asked"
+) -> list[NeedTable]:
+    """Return the tables in files; print every mistake of all and end the verb where there are some.
+
+    `effect` says what did not happen then.
+    """
     names = make_table_names(rules.needs, rules.bundle)
     checked = [(str(path), check_need_table(read_file(path), names)) for path in paths]
-    end_at_mistakes(checked, "nothing was asked", as_json=as_json)
+    end_at_mistakes(checked, effect, as_json=as_json)
     return [one.table for _, one in checked if one.table is not None]
 
 

@@ -1,3 +1,5 @@
+from .bound_schemas import BoundSchemas as BoundSchemas
+from .bound_schemas import read_bound_schemas as read_bound_schemas
 from .host_logins import HostLogins as HostLogins
 from .partner_settings import SettingsFile as SettingsFile
 from .partner_settings import build_partners as build_partners

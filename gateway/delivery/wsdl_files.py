@@ -8,6 +8,7 @@ that use it until an operator configures its digest.
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,12 +19,14 @@ from typing import Final
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.share import get_data_folder
 
-__all__ = ["SUMS", "WsdlFile", "has_wsdl_file", "read_wsdl_file"]
+__all__ = ["SUMS", "WsdlFile", "has_wsdl_file", "read_imported_schema", "read_wsdl_file"]
 
 #: The digests of the shipped files, in the form of sha256sum.
 SUMS: Final = "SHA256SUMS"
 #: Octets of a WSDL; the largest shipped has some ten thousand.
 _MOST: Final = 1024 * 1024
+#: The data folders in which an imported schema may be.
+_FOLDERS: Final = ("xsd", "wsdl")
 _LINE: Final = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 
@@ -63,6 +66,30 @@ def read_wsdl_file(file: WsdlFile) -> bytes:
 def has_wsdl_file(file: WsdlFile) -> bool:
     """Return whether the file exists, whatever its content."""
     return any(one.is_file() for one, _ in _list_wsdl_paths(file))
+
+
+def read_imported_schema(file: WsdlFile, location: str) -> bytes | None:
+    """Return the schema at a location that a WSDL names, relative to itself; None where it is not there.
+
+    It is looked for in the folder of the WSDL alone, below ``xsd`` or ``wsdl``. Raises GW801 as
+    `read_wsdl_file` does, and for a schema that is too large.
+    """
+    found, shipped = _find_wsdl_file(file)
+    name = posixpath.normpath(posixpath.join("wsdl", posixpath.dirname(file.name), location))
+    top, _, rest = name.partition("/")
+    if top not in _FOLDERS or not rest or "://" in location:
+        return None
+    if shipped:
+        place = get_data_folder(top).joinpath(rest)
+    else:
+        place = next(one for one in file.folders if one / "wsdl" / file.name == found) / name
+    if not place.is_file():
+        return None
+    with place.open("rb") as stream:
+        data: bytes = stream.read(_MOST + 1)
+    if len(data) > _MOST:
+        raise GatewayError(SETTINGS_WRONG, f"a schema has at most {_MOST} octets", str(place)[-200:])
+    return data
 
 
 def _find_wsdl_file(file: WsdlFile) -> tuple[Traversable, bool]:

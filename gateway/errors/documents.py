@@ -444,3 +444,20 @@ MAPPINGS_NOT_STORED = Problem(
         "`gateway map list` shows what is stored."
     ),
 )
+
+CONTRACT_UNFIT = Problem(
+    id="GW519",
+    title="the WSDL of an agency does not take what the mappings write",
+    meaning=(
+        "The WSDL that an agency serves binds a document to a schema, and the mappings make requests that "
+        "this schema does not accept. The agency would refuse them, and their applications would be STRANDED."
+    ),
+    cause=(
+        "The mappings of the document changed, and the agency still has the WSDL and schemas of before; or "
+        "the schema is not beside the WSDL, or is written in another way, and cannot be compared."
+    ),
+    remedy=(
+        "Make WSDL and schemas with `gateway map build --out FOLDER`, agree on the day with the agency, and "
+        "set `agency.CODE.wsdl_sha256`. To activate before: `gateway map use FOLDER --despite-wsdl CODE`."
+    ),
+)

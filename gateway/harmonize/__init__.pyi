@@ -37,6 +37,8 @@ from .forms.submission_reader import read_form_values as read_form_values
 from .generator.condition_sentences import write_sentence as write_sentence
 from .generator.generated_files import generate_all_files as generate_all_files
 from .generator.request_schemas import generate_schemas as generate_schemas
+from .generator.request_schemas import write_request_schema as write_request_schema
+from .generator.schema_comparison import list_unfit_places as list_unfit_places
 from .importer.folder_merge import merge_folder as merge_folder
 from .importer.inventory_import import ImportResult as ImportResult
 from .importer.inventory_import import import_inventory as import_inventory
@@ -50,8 +52,10 @@ from .notices.delivered_notice import find_named_application as find_named_appli
 from .notices.delivered_notice import find_stated_text as find_stated_text
 from .notices.delivered_notice import read_delivered_notice as read_delivered_notice
 from .notices.error_places import RequestPlace as RequestPlace
+from .notices.error_places import check_error_keys as check_error_keys
 from .notices.error_places import list_error_places as list_error_places
 from .notices.notice_facts import NoticeFacts as NoticeFacts
+from .notices.notice_facts import check_named_document as check_named_document
 from .notices.notice_facts import find_document_mapping as find_document_mapping
 from .notices.notice_facts import read_notice as read_notice
 from .notices.notice_reader import NoticeFact as NoticeFact
@@ -74,9 +78,8 @@ from .tools.comparison.split_comparison import compare_submission as compare_sub
 from .tools.diagram.diagram_rows import build_diagram as build_diagram
 from .tools.diagram.html_page import draw_page as draw_page
 from .tools.provenance.declared_uses import DocumentUse as DocumentUse
+from .tools.provenance.declared_uses import FieldFinder as FieldFinder
 from .tools.provenance.declared_uses import FieldStory as FieldStory
-from .tools.provenance.declared_uses import find_fields_at as find_fields_at
-from .tools.provenance.declared_uses import find_fields_in_request as find_fields_in_request
 from .tools.provenance.field_uses import describe_condition as describe_condition
 from .tools.provenance.submission_explainer import LeafOutcome as LeafOutcome
 from .tools.provenance.submission_explainer import LeafStory as LeafStory

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import ReportedProblem, make_case_number
+from gateway.cases import JudgedChildClaim, ReportedProblem, make_case_number
 from gateway.errors import NO_OPEN_CASE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.amend import amend_case
@@ -57,6 +57,7 @@ from gateway.hub.split import (
     make_found_problem,
     process_submission,
 )
+from gateway.hub.stated_uses import store_stated_uses
 from gateway.hub.withdraw import compose_cancellations, withdraw_case
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import (
@@ -288,13 +289,13 @@ def _start_case(
 ) -> None:
     """Open a case, or take a held one, and ask everybody; `given` has that case and the calls."""
     held, (applications, customs) = given
-    uses, release = intake.requirements, intake.release
+    child, release = JudgedChildClaim(intake.requirements), intake.release
     told: tuple[ReportedProblem, ...] = ()
     if release is not None:
         told = judge_prepared_release(conn, release, intake.units)
-        uses, wrong = judge_released_uses(conn, release, uses, intake.units)
+        child, wrong = judge_released_uses(conn, release, intake.requirements, intake.units)
         told += wrong
-    used = claim_requirements(conn, uses, intake.units, now)
+    used = claim_requirements(conn, child.own, intake.units, now)
     told += tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
     if told:
         who = intake.declarant, intake.signing
@@ -310,6 +311,7 @@ def _start_case(
     write_off_requirements(conn, case, used.taken, now)
     if release is not None:
         store_release(conn, release, case, now)
+    store_stated_uses(conn, case, child.stated, now)
     note_joined_results(conn, case, (one.key for _, one in used.taken), now)
     await_unknown_requirements(conn, case, used, now)
     payloads.store_payloads(conn, [one.envelope for one in (*applications, *customs)], now)
@@ -401,10 +403,11 @@ def _add_warnings(conn: Connection, case: Row[Any], intake: ProcessedSubmission)
     detail = case.detail or {}
     known = list(detail.get("warnings", ()))
     words = {(one["id"], one["text"]) for one in known}
-    found = describe_findings(intake).get("warnings", ())
-    new = [one for one in found if (one["id"], one["text"]) not in words]
+    found = describe_findings(intake)
+    new = [one for one in found.get("warnings", ()) if (one["id"], one["text"]) not in words]
     if new:
-        cases.set_detail(conn, case.id, {**detail, "warnings": [*known, *new]})
+        needed = [*detail.get("needed", ()), *found.get("needed", ())]
+        cases.set_detail(conn, case.id, {**detail, "warnings": [*known, *new], "needed": needed})
 
 
 def _reject_submission(

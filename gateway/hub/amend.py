@@ -10,13 +10,14 @@ more; and customs is told the new declaration. Decisions about unchanged applica
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import ReportedProblem, read_change_reason
+from gateway.cases import JudgedChildClaim, ReportedProblem, read_change_reason
 from gateway.evidence import record_evidence
 from gateway.hub.amended_places import AmendedItems, find_former_message
 from gateway.hub.amended_requests import ComposedAmendment, list_compared
@@ -43,13 +44,14 @@ from gateway.hub.requirement_ledger import (
 )
 from gateway.hub.requirement_results import await_unknown_requirements, note_joined_results
 from gateway.hub.split import SubmissionRejectedError, describe_findings
-from gateway.store import StateEvent, agency_requests, cases, messages, requirement_results
+from gateway.hub.stated_uses import store_stated_uses
+from gateway.store import StateEvent, agency_requests, cases, decisions, messages, requirement_results
 
 __all__ = ["amend_case"]
 
 _ACTOR = "admit"
 #: What of the former declaration does not hold for the amended one.
-_REPLACED = ("withdrawal", "warnings", "disclaimers", "need_tables")
+_REPLACED = ("withdrawal", "warnings", "disclaimers", "need_tables", "needed")
 
 
 def amend_case(
@@ -90,7 +92,7 @@ def amend_case(
     amend_applications(conn, turn, asked, intake, composed)
     add_applications(conn, hub, turn, asked, intake, composed)
     enqueue_amendment_calls(conn, composed.customs, (case.id, arrived.row.id), now)
-    _claim_again(conn, case, intake, now)
+    _claim_again(conn, case, intake, rejected, now)
     tell_removed_items(conn, case.id, removed, now)
     data = _describe_evidence(case, intake, composed) | {"reason": reason.sentence, "cancelled": cancelled}
     data["refused"] = [item for item in removed if item in rejected]
@@ -127,28 +129,37 @@ def _describe_evidence(
     }
 
 
-def _claim_again(conn: Connection, case: Row[Any], intake: ProcessedSubmission, now: datetime) -> None:
+def _claim_again(
+    conn: Connection, case: Row[Any], intake: ProcessedSubmission, before: Collection[int], now: datetime
+) -> None:
     """Give back what the former declaration used of certificates, and write off what the amended one uses.
 
-    The items that stay rejected use nothing; what they would use is kept for a corrected decision.
+    The items that stay rejected use nothing; what they would use is kept for a corrected decision. `before`
+    are those that were rejected before the amendment.
     """
     # The locks of every transaction: the case with the one whose items leave by it, then the requirements.
-    lock_case_requirements(conn, case.id, {use.number for use in intake.requirements.uses})
-    former = list_former_uses(conn, case.id)
+    # Those that the case was granted are locked with those that it uses: of two cases that amend what the
+    # other one uses, the second sees what the first has made of its certificate.
+    granted = decisions.list_numbers_of_case(conn, case.id)
+    lock_case_requirements(conn, case.id, granted | {use.number for use in intake.requirements.uses})
+    former = list_former_uses(conn, case.id, before)
     give_back_requirements(conn, case.id, "amended", now)
     rejected = list_rejected_case_items(conn, cases.lock_case(conn, case.id))
     told = take_items_again(conn, intake.release, case, intake.units, now)
-    uses = intake.requirements
+    child = JudgedChildClaim(intake.requirements)
     if intake.release is not None:
-        uses, wrong = judge_released_uses(conn, intake.release, uses, intake.units)
+        named = (intake.requirements, intake.units, case.id)
+        child, wrong = judge_released_uses(conn, intake.release, *named)
         told += wrong
+    uses = child.own
     used = claim_requirements(conn, uses, intake.units, now, without=rejected, former=former)
     told += tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in used.problems)
     if told:
         who = intake.declarant, intake.signing
         raise SubmissionRejectedError(told, intake.submission.reference, *who, intake.bundle)
     write_off_requirements(conn, case.id, used.taken, now)
+    store_stated_uses(conn, case.id, child.stated, now)
     requirement_results.end_awaited_uses(conn, case.id, "amended", now)
     note_joined_results(conn, case.id, (one.key for _, one in used.taken), now)
     await_unknown_requirements(conn, case.id, used, now)
-    keep_rejected_uses(conn, case.id, (uses, rejected), intake.units, now, former)
+    keep_rejected_uses(conn, case.id, uses, used.idle, intake.units, now, former)

@@ -46,6 +46,7 @@ from gateway.hub.register import open_active_mappings
 from gateway.hub.requirement_ledger import (
     apply_decided_items,
     give_back_requirements,
+    has_lost_uses,
     offer_kept_certificates,
 )
 from gateway.store import (
@@ -70,6 +71,7 @@ __all__ = [
     "move_case",
     "move_request",
     "outdate_early_decisions",
+    "take_lost_uses",
     "wake_held_children",
 ]
 
@@ -191,13 +193,15 @@ def move_case(
     now: datetime,
     *,
     decided: bool = True,
+    again: str = "",
 ) -> None:
     """Decide or withdraw a locked case when nothing is open any more; a change is concluded again.
 
     The row of the case is as it is now. `cause` is what is recorded with the step: the number of a
     notice, or a reason. Without `decided`
     no agency has said anything. While an agency has
-    not said whether it cancels its application, nothing is decided. A withdrawn case stays so.
+    not said whether it cancels its application, nothing is decided. A withdrawn case stays so. With `again`,
+    a word of its own, equal decisions are concluded once more: what is written off has changed.
     """
     if case.state == "WITHDRAWN":
         return
@@ -211,7 +215,7 @@ def move_case(
         cases.apply_event(conn, case.id, step, before=case.state)
         return
     rests_on = compute_conclusion_id(outcome, standing, list_cancellations(asked))
-    key = ":".join(["conclude", str(case.id), rests_on, *_list_turn(case)])
+    key = ":".join(["conclude", str(case.id), rests_on, *_list_turn(case), *([again] if again else [])])
     if not enqueue_task(conn, "conclude", ("case", case.id), key, now, rests_on=rests_on):
         return
     event = _choose_case_event(case, outcome)
@@ -226,6 +230,21 @@ def move_case(
     for child in item_releases.list_children(conn, case.id):
         enqueue_task(conn, "join", ("case", child), f"parent:{key}:{child}", now)
     wake_held_children(conn, case.declarant, {case.id}, f"parent:{key}", now)
+
+
+def take_lost_uses(conn: Connection, units: UnitTable, case: Row[Any], now: datetime) -> None:
+    """Take again what the approved items of a decided, locked case could not have when it was decided.
+
+    The declarant and customs are told what is written off now.
+    """
+    if case.outcome is None:
+        return
+    rejected = list_rejected_case_items(conn, case)
+    taken = has_lost_uses(conn, case.id, rejected) and apply_decided_items(
+        conn, case.id, rejected, units, now
+    )
+    if taken and list_outside_decisions(conn, case.id):
+        move_case(conn, units, case, "requirement", now, again=f"taken {now.isoformat()}")
 
 
 def wake_held_children(

@@ -18,7 +18,15 @@ from typing import Any, Final
 from lxml import etree
 from sqlalchemy import Connection, Row
 
-from gateway.cases import CaseOutcome, DecidedRequest, RankedDecision, ReportedProblem, make_result_document
+from gateway.cases import (
+    APPROVING,
+    CaseOutcome,
+    DecidedRequest,
+    RankedDecision,
+    ReportedProblem,
+    describe_unknown_requirement,
+    make_result_document,
+)
 from gateway.errors import (
     APPLICATION_CANCELLED,
     APPLICATION_SUPERFLUOUS,
@@ -27,6 +35,8 @@ from gateway.errors import (
     DISCLAIMER_NOT_ACCEPTED,
     DOCUMENT_NEEDED,
     DOCUMENT_PERHAPS_NEEDED,
+    QUANTITY_NOT_LEFT,
+    REQUIREMENT_UNKNOWN,
 )
 from gateway.hub.completion import (
     case_closing,
@@ -156,20 +166,50 @@ def _make_result_document(hub: Hub, facts: CaseSnapshot, now: datetime) -> etree
         *(ReportedProblem(**one) for one in detail.get("problems", ())),
         *_list_cancellation_problems(facts),
     )
-    is_withdrawn = facts.case.outcome == CaseOutcome.WITHDRAWN
     warnings = (
-        *(
-            ReportedProblem(**one)
-            for one in detail.get("warnings", ())
-            if not (is_withdrawn and one["id"] in _OF_NEEDS)
-        ),
+        *_list_standing_warnings(facts),
         *_list_kept_applications(facts),
+        *_list_awaited_numbers(facts),
     )
     said = list_told_decisions(facts.decisions, hub.rules.bundle.units)
     told = tuple((by_number[one.request], one) for one in said)
     return make_result_document(
         make_case_header(facts, now), CaseOutcome(facts.case.outcome), told, found, warnings
     )
+
+
+def _list_standing_warnings(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
+    """Yield the warnings of the declaration, without those of documents that nothing needs any more.
+
+    A withdrawn declaration needs none, nor an item that an agency has approved since under the law that
+    needs it: by a certificate that came after the declaration.
+    """
+    detail = facts.case.detail or {}
+    is_withdrawn = facts.case.outcome == CaseOutcome.WITHDRAWN
+    approved = {
+        (one.decision.item, one.decision.law) for one in facts.decisions if one.decision.decision in APPROVING
+    }
+    answered = {one["text"] for one in detail.get("needed", ()) if (one["item"], one["law"]) in approved}
+    for one in detail.get("warnings", ()):
+        if one["text"] not in answered and not (is_withdrawn and one["id"] in _OF_NEEDS):
+            yield ReportedProblem(**one)
+
+
+def _list_awaited_numbers(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
+    """Yield each requirement that an item waits for, once: nobody knows it, or too little is left."""
+    places: dict[tuple[str, str, int], str] = {}
+    for row in facts.awaited:
+        places.setdefault((row.number, row.agency or "", row.item), row.pointer)
+    for (number, agency, item), pointer in places.items():
+        if number in facts.unknown:
+            words = describe_unknown_requirement(number, agency)
+            yield ReportedProblem(REQUIREMENT_UNKNOWN.id, words, pointer)
+        else:
+            words = (
+                f"nothing of requirement {number} is written off for item {item} yet: too little is left, "
+                "or it cannot be used now"
+            )
+            yield ReportedProblem(QUANTITY_NOT_LEFT.id, words, pointer)
 
 
 def _list_kept_applications(facts: CaseSnapshot) -> Iterable[ReportedProblem]:

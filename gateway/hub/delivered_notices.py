@@ -26,11 +26,12 @@ from gateway.cases import (
     resembles_hub_number,
     split_requirement_results,
 )
-from gateway.errors import NOTICE_FORM_UNKNOWN, REPLY_UNMATCHED, GatewayError
+from gateway.errors import NOTICE_FORM_UNKNOWN, NOTICE_UNREADABLE, REPLY_UNMATCHED, GatewayError
 from gateway.harmonize import (
     DocumentMapping,
     MappingBundle,
     NoticeFacts,
+    find_document_mapping,
     find_named_application,
     find_stated_text,
     find_type_code,
@@ -185,9 +186,9 @@ def _find_document(bundle: MappingBundle, agency: str, root: etree._Element, pat
     """Return the document of the agency whose type code, or else whose id, `root` states."""
     code, at = find_stated_text(root, bundle.notices, "document_type") or ("", path)
     own = [one for one in bundle.documents.values() if one.organisation == agency]
-    for one in own:
-        if code == (find_type_code(one) or one.id):
-            return one
+    found = find_document_mapping(code, own)
+    if found is not None:
+        return found
     names = ", ".join(find_type_code(one) or one.id for one in own)
     detail = f"{agency} has no kind of application {code[:40]!r}, but {names or 'none'}"
     raise GatewayError(NOTICE_FORM_UNKNOWN, detail, at)
@@ -210,6 +211,7 @@ def _list_places(facts: NoticeFacts, number: str) -> dict[str, str]:
         "NoticeNumber": named,
         "IssuedAt": at["issued_at"],
         "StatusCode": at["status"],
+        "Version": at.get("version", number),
         "Decision": deciding,
     }
 
@@ -232,6 +234,11 @@ def _list_pointers(hub: Hub, conn: Connection, request: Row[Any], facts: NoticeF
     places = [place for _, place in list_error_places(facts)]
     if not places:
         return ()
+    asked = {str(item) for item, _ in (*request.required, *(request.removed or ()))}
+    for place in places:
+        if place.item is not None and place.named_by is not None and place.item not in asked:
+            detail = f"item {place.item} is no part of the application"
+            raise GatewayError(NOTICE_UNREADABLE, detail, place.named_by.xpath)
     named = request.agency, request.number
     found = read_unless_removed(lambda: load_application_form(hub, conn, *named, compare=False))
     if found is None:

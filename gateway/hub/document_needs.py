@@ -70,9 +70,18 @@ class WeighedNeeds:
         return tuple(ReportedProblem(one.problem.id, one.text, one.pointer) for one in self.warnings)
 
     def describe_for_case(self) -> dict[str, Any]:
-        """Return what is stored with the case: the tables, and the disclaimers where there are some."""
-        told: dict[str, Any] = {"need_tables": list(self.tables)} if self.tables else {}
-        return told | ({"disclaimers": list(self.disclaimers)} if self.disclaimers else {})
+        """Return what is stored with the case: the tables, and what there is of the other two.
+
+        These are the disclaimers, and what each warning of a missing document is about: a certificate
+        that comes later may answer it.
+        """
+        needed = [
+            {"text": one.text, "item": one.item, "law": one.need.law}
+            for one in self.warnings
+            if one.need is not None
+        ]
+        told = {"need_tables": self.tables, "disclaimers": self.disclaimers, "needed": needed}
+        return {name: list(found) for name, found in told.items() if found}
 
 
 #: Where no table is in force, and of a withdrawal.

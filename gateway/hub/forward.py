@@ -9,14 +9,22 @@ for it behind the call that it must not overtake. The delivery worker makes the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import CaseOutcome, ChangeReason, CustomsNotice, DecisionCode, RankedDecision
+from gateway.cases import (
+    APPROVING,
+    CaseOutcome,
+    ChangeReason,
+    CustomsNotice,
+    DecisionCode,
+    RankedDecision,
+    read_subjects,
+)
 from gateway.hub.carried_documents import carry_request
 from gateway.hub.completion import list_told_decisions
 from gateway.hub.document_needs import make_disclaimer_attachment
@@ -122,8 +130,9 @@ def compose_cancellation_call(hub: Hub, request: Row[Any], reason: ChangeReason)
 def compose_outcome_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
     """Compose what customs is told of an outcome: the approved decisions, or that the case is withdrawn.
 
-    None where customs is not configured, and for a case without decisions; one that was amended may have
-    had some: code 19 without any is told where customs has heard of approvals. For a case that is REJECTED
+    None where customs is not configured, and for a case without decisions; one that was amended, or whose
+    parent has a cancelled application, may have had some: code 19 without any is told where customs has
+    heard of approvals. For a case that is REJECTED
     it is code 18, with which customs waits again: it is told where customs has heard of approvals.
     """
     if facts.case.outcome == "WITHDRAWN" and hub.composer.has_destination(CUSTOMS):
@@ -136,18 +145,47 @@ def compose_outcome_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
 def _compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
     """Compose pending code 19 with the approved decisions, or 18 where none stands."""
     if (
-        not (_has_decisions(facts) or "amendment" in (facts.case.detail or {}))
+        not (_has_decisions(facts) or facts.cancelled_above or "amendment" in (facts.case.detail or {}))
         or facts.case.outcome not in (CaseOutcome.APPROVED, CaseOutcome.PARTIAL, CaseOutcome.REJECTED)
         or not hub.composer.has_destination(CUSTOMS)
     ):
         return None
     arguments: dict[str, Any] = {"CaseNumber": facts.case.number, "PendingCode": "18"}
     if facts.case.outcome != CaseOutcome.REJECTED:
-        approved = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
         said = list_told_decisions(facts.decisions, hub.rules.bundle.units)
-        told = [_make_requirement(one) for one in said if one.decision.decision in approved]
+        told = [_make_requirement(one) for one in _list_approvals(said, _list_cancelled(facts))]
         arguments |= {"PendingCode": "19", "Requirement": told}
     return _compose_call(hub, OutgoingCall(CUSTOMS, "ReportRequirements", _make_call_id(hub), arguments))
+
+
+def _list_approvals(
+    said: Sequence[RankedDecision], cancelled: Collection[tuple[int, str]]
+) -> list[RankedDecision]:
+    """Return the approvals, but for an item and law under which another decision rejects: it counts.
+
+    Under a law whose application was `cancelled` nothing is approved.
+    """
+    found = [one.decision for one in said]
+    against = {(one.item, one.law) for one in found if one.decision is DecisionCode.REJECTED} | {*cancelled}
+    return [
+        one
+        for one, told in zip(said, found, strict=True)
+        if told.decision in APPROVING and (told.item, told.law) not in against
+    ]
+
+
+def _list_cancelled(facts: CaseSnapshot) -> set[tuple[int, str]]:
+    """Return the items and laws of cancelled applications, those of the parent for what it has of them."""
+    mine = {
+        pair for row in facts.requests if row.state == "CANCELLED" for pair in read_subjects(row.required)
+    }
+    above = {
+        pair
+        for row, items in facts.cancelled_above
+        for pair in read_subjects(row.required)
+        if pair[0] in items
+    }
+    return mine | above
 
 
 def _has_decisions(facts: CaseSnapshot) -> bool:

@@ -14,7 +14,8 @@ from typing import Protocol
 from gateway.cases import ReportedProblem
 from gateway.hub.amended_places import find_former_message
 from gateway.hub.completion import case_closing
-from gateway.hub.held_cases import record_hindrance
+from gateway.hub.document_needs import NO_NEEDS
+from gateway.hub.held_cases import record_hindrance, record_missing
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease
 from gateway.hub.processed_submission import ProcessedSubmission, StoredSubmission
@@ -46,31 +47,28 @@ def wake_held_case(hub: Hub, case_id: int, resume: ResumeCase, finish: FinishLea
     """Let a held case go on by `resume` if it lacks nothing any more; leave every other case as it is.
 
     A case whose submission would be refused now stays held, with the reason: its declarant may file it
-    again.
+    again. One that lacks something else than before stays held, and its declarant is told what.
     """
     now = hub.clock()
+    arrived = _load_last_submission(hub, case_id)
     problems: tuple[ReportedProblem, ...] = ()
-    try:
-        if _go_on(hub, case_id, resume, finish, now):
-            return
-    except SubmissionRejectedError as refused:
-        _log.info("case row %d is held on: %s", case_id, refused)
-        problems = refused.problems
+    needs = NO_NEEDS
+    if arrived is not None:
+        try:
+            intake = process_submission(hub, arrived, now)
+            needs = intake.needs if intake.held else NO_NEEDS
+            if intake.held and not needs.missing and resume(hub, arrived, intake, finish, now, again=True):
+                return
+        except SubmissionRejectedError as refused:
+            _log.info("case row %d is held on: %s", case_id, refused)
+            problems = refused.problems
     with write_transaction(hub.engine, "hold.looked") as conn:
         case = cases.lock_case(conn, case_id)
         record_hindrance(conn, case, problems)
+        if arrived is not None and needs.missing:
+            record_missing(conn, cases.lock_case(conn, case_id), needs, arrived.row.id, now)
         finish(conn)
         case_closing.close_case_when_done(conn, case, now)
-
-
-def _go_on(hub: Hub, case_id: int, resume: ResumeCase, finish: FinishLease, now: datetime) -> bool:
-    arrived = _load_last_submission(hub, case_id)
-    if arrived is None:
-        return False
-    intake = process_submission(hub, arrived, now)
-    if not intake.held or intake.needs.missing:
-        return False
-    return resume(hub, arrived, intake, finish, now, again=True)
 
 
 def _load_last_submission(hub: Hub, case_id: int) -> StoredSubmission | None:

@@ -48,6 +48,7 @@ from gateway.hub.outbox import (
 )
 from gateway.hub.pinned_mappings import find_case_bundle
 from gateway.hub.requirement_ledger import make_awaited_use
+from gateway.needs import NeedFinding
 from gateway.store import (
     StateEvent,
     cases,
@@ -66,6 +67,7 @@ __all__ = [
     "hold_case",
     "make_held_numbers",
     "record_hindrance",
+    "record_missing",
     "tell_hold",
 ]
 
@@ -199,7 +201,28 @@ def record_hindrance(conn: Connection, case: Row[Any], problems: Sequence[Report
         cases.set_detail(conn, case.id, {**case.detail, "held": {**held, _HINDERED: told}})
 
 
-def _describe_missing(one: Any) -> dict[str, Any]:
+def record_missing(
+    conn: Connection, case: Row[Any], needs: WeighedNeeds, message: int, now: datetime
+) -> None:
+    """Keep with a locked held case what its submission lacks now, and tell its declarant a change.
+
+    `message` is the one that was looked at, by the tables of `needs`. What a later one lacks is known.
+    """
+    held = (case.detail or {}).get("held")
+    if case.state != "HELD" or held is None or find_former_message(conn, case) != message:
+        return
+    missing = [_describe_missing(one) for one in needs.missing]
+    if missing == held["missing"]:
+        return
+    told = {"held": {**held, "missing": missing}, "need_tables": list(needs.tables)}
+    cases.set_detail(conn, case.id, {**case.detail, **told})
+    look = now.isoformat()
+    enqueue_task(
+        conn, "tell_hold", ("case", case.id), f"held:{case.id}:{look}", now, message=message, look=look
+    )
+
+
+def _describe_missing(one: NeedFinding) -> dict[str, Any]:
     need = one.need
     told = {"id": one.problem.id, "text": one.text, "pointer": one.pointer}
     if need is None:
@@ -284,10 +307,11 @@ def _list_ids(problems: list[dict[str, Any]]) -> list[str]:
     return [str(one["id"]) for one in problems]
 
 
-def tell_hold(hub: Hub, case_id: int, message: int, finish: FinishLease) -> None:
+def tell_hold(hub: Hub, case_id: int, message: int, finish: FinishLease, look: str = "") -> None:
     """Send the declarant what a held case lacks and until when, where there is a P-Mode for notices.
 
-    `message` is the one after which the case was held. A case that is held no longer is not told of.
+    `message` is the one after which the case was held, `look` the time of a later look that found it
+    lacking something else. A case that is held no longer is not told of.
     """
     now = hub.clock()
     facts = load_case_snapshot(hub, case_id)
@@ -298,7 +322,8 @@ def tell_hold(hub: Hub, case_id: int, message: int, finish: FinishLease) -> None
     with write_transaction(hub.engine, "hold.told") as conn:
         case = cases.lock_case(conn, case_id)
         if outgoing is not None:
-            store_message(conn, hub, facts, QueuedMessage(outgoing, f"hold-notice:{case_id}:{message}"), now)
+            key = f"hold-notice:{case_id}:{look or message}"
+            store_message(conn, hub, facts, QueuedMessage(outgoing, key), now)
         finish(conn)
         case_closing.close_case_when_done(conn, case, now)
 

@@ -8,7 +8,7 @@ again. What an agency changes afterwards is told to both.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -20,12 +20,11 @@ from gateway.cases import (
     APPROVING,
     ClaimedRequirements,
     GoodsQuantity,
+    JudgedChildClaim,
     ReleasableItem,
     ReleaseClaim,
     ReportedProblem,
-    RequirementUse,
     Submission,
-    judge_child_claim,
     judge_release,
     read_releasable_items,
     read_release_claim,
@@ -36,11 +35,12 @@ from gateway.evidence import record_evidence
 from gateway.harmonize import UnitTable
 from gateway.hub.amended_places import find_former_message
 from gateway.hub.case_progress import list_rejected_case_items, wake_held_children
-from gateway.hub.completion import list_all_decisions, list_counting_uses
+from gateway.hub.completion import list_all_decisions
 from gateway.hub.customs import find_leading_result
 from gateway.hub.document_needs import load_stored_submission
 from gateway.hub.hub import Hub
 from gateway.hub.processed_submission import PreparedRelease
+from gateway.hub.stated_uses import judge_stated_uses
 from gateway.store import (
     NewItemRelease,
     cases,
@@ -49,10 +49,12 @@ from gateway.store import (
     item_releases,
     messages,
     read_transaction,
+    requirement_quantities,
 )
 
 __all__ = [
     "check_nothing_released",
+    "inspect_release",
     "judge_prepared_release",
     "judge_released_uses",
     "list_released_laws",
@@ -124,7 +126,27 @@ def judge_prepared_release(
     `held` is what an amended child held until now. Raises GW416 for a parent that is not decided, and for
     an item that customs has cleared there: it cannot leave any more, but a child keeps what it held.
     """
-    parent = cases.lock_case(conn, prepared.parent)
+    return _judge_release(conn, cases.lock_case(conn, prepared.parent), prepared, units, held)
+
+
+def inspect_release(
+    conn: Connection, prepared: PreparedRelease, units: UnitTable
+) -> tuple[ReportedProblem, ...]:
+    """Return why items may not leave now, with what raises in `judge_prepared_release`; nothing is locked."""
+    parent = cases.find_by_id(conn, prepared.parent)
+    try:
+        return () if parent is None else _judge_release(conn, parent, prepared, units, ())
+    except GatewayError as error:
+        return (ReportedProblem(error.problem.id, error.detail, error.location),)
+
+
+def _judge_release(
+    conn: Connection,
+    parent: Row[Any],
+    prepared: PreparedRelease,
+    units: UnitTable,
+    held: Sequence[Row[Any]],
+) -> tuple[ReportedProblem, ...]:
     claim = prepared.claim
     if parent.state not in _DECIDED or parent.outcome not in _RELEASING:
         raise _make_parent_error(claim, f"is {parent.state}: nothing leaves of it")
@@ -215,30 +237,21 @@ def _make_rows(
 
 
 def judge_released_uses(
-    conn: Connection, prepared: PreparedRelease, claim: ClaimedRequirements, units: UnitTable
-) -> tuple[ClaimedRequirements, tuple[ReportedProblem, ...]]:
-    """Return what a child uses of certificates beside what is written off for its items already.
+    conn: Connection,
+    prepared: PreparedRelease,
+    claim: ClaimedRequirements,
+    units: UnitTable,
+    child: int | None = None,
+) -> tuple[JudgedChildClaim, tuple[ReportedProblem, ...]]:
+    """Lock what a child names of certificates, and judge it beside what is written off for its items already.
 
-    A problem is that it states more of such a certificate than is written off for the item.
+    A problem is that the children of the parent state more of such a certificate than is written off for
+    the item. `child` is the case (row id) of one that is amended.
     """
-    items = {one.number for one in prepared.claim.items}
-    above = list(_list_uses_above(conn, prepared.parent, items))
-    own, found = judge_child_claim(claim, above, prepared.claim.parent, units)
-    return own, tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in found)
-
-
-def _list_uses_above(conn: Connection, case_id: int, items: Collection[int]) -> Iterator[RequirementUse]:
-    """Yield what a case uses for these items, and the cases from which it has taken them."""
-    for row in list_counting_uses(conn, case_id):
-        if row.item in items:
-            quantity = Decimal(row.quantity)
-            yield RequirementUse(row.item, row.number, quantity, row.unit, row.pointer, row.agency)
-    taken: dict[int, set[int]] = defaultdict(set)
-    for row in item_releases.list_releases_into(conn, case_id):
-        if row.item in items:
-            taken[row.parent_id].add(row.item)
-    for parent, mine in taken.items():
-        yield from _list_uses_above(conn, parent, mine)
+    requirement_quantities.lock_requirements_by_number(conn, {use.number for use in claim.uses})
+    judged = judge_stated_uses(conn, prepared.parent, prepared.claim, claim, units, child)
+    found = judged.problems
+    return judged, tuple(ReportedProblem(one.problem.id, one.detail, one.pointer) for one in found)
 
 
 def list_released_laws(hub: Hub, prepared: PreparedRelease | None) -> frozenset[tuple[int, str]]:

@@ -30,7 +30,7 @@ from gateway.cases import (
     check_notice_status,
     complete_decisions,
 )
-from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
+from gateway.errors import CASE_CLOSED, DECISION_CONFLICT, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.case_progress import (
     CANCELLATION_EVENTS,
@@ -63,6 +63,7 @@ from gateway.store import (
     NewNotice,
     OpenRequest,
     StateEvent,
+    StoredNotice,
     agency_requests,
     cases,
     correlations,
@@ -335,6 +336,7 @@ def _apply_notice(
     if stored is None:
         return
     check_issued_since(notice.issued_at, case.opened_at)
+    _check_version(notice, stored)
     decisions.insert_decisions(
         conn,
         [_make_decision_row(request, notice, one) for one in notice.decisions],
@@ -376,6 +378,17 @@ def _apply_notice(
     enqueue_task(
         conn, "notify", ("notice", stored.id), f"notify:{request.id}:{notice.number}", now, case_id=case.id
     )
+
+
+def _check_version(notice: Notice, stored: StoredNotice) -> None:
+    """Raise GW702 for a correction whose version was told before with other corrections."""
+    if notice.version is None:
+        return
+    for one in stored.known:
+        same = one.status_code == notice.status_code and notice.version in one.text.splitlines()
+        if same and one.text != notice.text:
+            detail = f"this version was told with other corrections in notice {one.number[:40]}"
+            raise GatewayError(DECISION_CONFLICT, detail, "Version")
 
 
 def _check_decided_items(request: Row[Any], said: Iterable[Decision]) -> None:

@@ -15,10 +15,11 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import APPROVING, ClaimedRequirements, select_law_results
 from gateway.harmonize import MappingBundle
+from gateway.hub.case_progress import list_rejected_case_items
 from gateway.hub.completion import load_requirement_results
 from gateway.hub.granted_certificates import list_usable_certificates
 from gateway.hub.hub import Hub
-from gateway.hub.requirement_ledger import inspect_requirements
+from gateway.hub.requirement_ledger import inspect_requirements, list_former_uses
 from gateway.store import cases, read_transaction, requirement_quantities
 
 __all__ = ["list_covered_laws"]
@@ -37,8 +38,8 @@ def list_covered_laws(
     with read_transaction(hub.engine) as conn:
         rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
         case = cases.find_by_number(conn, amended) if amended else None
-        before = None if case is None else int(case.id)
-        taken = inspect_requirements(conn, claim, bundle.units, day, before).taken
+        former = () if case is None else list_former_uses(conn, case.id, list_rejected_case_items(conn, case))
+        taken = inspect_requirements(conn, claim, bundle.units, day, former).taken
         laws = _list_laws(conn, [row for row in rows if row.id in {one.key for _, one in taken}], bundle)
     return frozenset((use.item, law) for use, balance in taken for law in laws[balance.key])
 

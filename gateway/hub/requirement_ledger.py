@@ -21,6 +21,7 @@ from gateway.cases import (
     APPROVING,
     CertificateStanding,
     ClaimedRequirements,
+    DecisionCode,
     FormerUse,
     GrantedQuantity,
     JudgedClaim,
@@ -34,6 +35,7 @@ from gateway.cases import (
     list_former_lines,
     select_current_results,
     select_granted_quantities,
+    select_law_results,
 )
 from gateway.evidence import record_evidence
 from gateway.harmonize import UnitTable
@@ -53,8 +55,10 @@ __all__ = [
     "apply_decided_items",
     "claim_requirements",
     "give_back_requirements",
+    "has_lost_uses",
     "inspect_requirements",
     "join_waiting_cases",
+    "keep_rejected_use",
     "keep_rejected_uses",
     "list_former_uses",
     "load_requirement_balances",
@@ -100,6 +104,7 @@ def _make_balance(
         units,
     )
     allowed = [one for one in select_current_results(said) if one.decision.decision in APPROVING]
+    decided = [one.decision.decision for one in select_law_results(said)]
     if not granted:
         granted = select_granted_quantities(_list_said_quantities(allowed), units)
     if not granted and not said and row.registered_at is not None and row.revoked_at is None:
@@ -120,6 +125,7 @@ def _make_balance(
         key=row.id,
         unlimited=not granted and bool(allowed),
         reopened=reopened,
+        rejects=DecisionCode.REJECTED in decided,
     )
 
 
@@ -133,15 +139,17 @@ def _list_said_quantities(
             yield (one.subject, one.decision.item), granted
 
 
-def lock_case_requirements(conn: Connection, case_id: int, numbers: Collection[str]) -> None:
+def lock_case_requirements(conn: Connection, case_id: int, numbers: Collection[str]) -> Sequence[Row[Any]]:
     """Lock what a locked case uses, and what has these numbers, all at once in the order of their rows.
+
+    Return the locked rows.
 
     It comes before a transaction changes some of them and then others: locked step by step, two cases
     that use the same requirements could wait for each other.
     """
     used = {row.requirement_id for row in requirement_quantities.list_uses_of_case(conn, case_id)}
     named = {row.id for row in requirement_quantities.find_requirements(conn, numbers)}
-    requirement_quantities.lock_requirements(conn, used | named)
+    return requirement_quantities.lock_requirements(conn, used | named)
 
 
 def claim_requirements(
@@ -155,30 +163,46 @@ def claim_requirements(
 ) -> JudgedClaim:
     """Lock the requirements that a declaration uses, and judge whether enough is left of each.
 
-    Items in `without` use nothing. `former` is what an amended declaration used, and has given back.
+    Items in `without` are rejected by others. `former` is what an amended declaration used, and has given
+    back.
     """
     if not claim.uses:
         return JudgedClaim((), (), ())
     rows = requirement_quantities.lock_requirements_by_number(conn, {use.number for use in claim.uses})
     balances = load_requirement_balances(conn, rows, units)
-    counted = replace(claim, uses=tuple(use for use in claim.uses if use.item not in without))
-    return judge_amended_claim(counted, former, balances, claim.day or at.date(), units)
+    return judge_amended_claim(claim, former, balances, claim.day or at.date(), units, without)
 
 
-def list_former_uses(conn: Connection, case_id: int) -> tuple[FormerUse, ...]:
-    """Return what the declaration of a case uses, also what an item gave back because it was rejected."""
+def list_former_uses(conn: Connection, case_id: int, rejected: Collection[int]) -> tuple[FormerUse, ...]:
+    """Return what the declaration of a case uses, also what an item gave back because it was rejected.
+
+    `rejected` are the items that are rejected before the amendment.
+    """
     return tuple(
-        FormerUse(row.item, row.requirement_id, Decimal(row.quantity), row.unit, row.returned_at is None)
+        FormerUse(
+            row.item,
+            row.requirement_id,
+            Decimal(row.quantity),
+            row.unit,
+            stands=row.returned_at is None,
+            lost=row.returned_at is not None and row.item not in rejected,
+        )
         for row in list_counting_uses(conn, case_id)
     )
 
 
 def inspect_requirements(
-    conn: Connection, claim: ClaimedRequirements, units: UnitTable, on: date, amended: int | None = None
+    conn: Connection,
+    claim: ClaimedRequirements,
+    units: UnitTable,
+    on: date,
+    former: Sequence[FormerUse] = (),
 ) -> JudgedClaim:
-    """Judge what a declaration would use on a day, or the amended one of a case; nothing is changed."""
+    """Judge what a declaration would use on a day; nothing is changed.
+
+    `former` is what it uses now, if it is to be amended.
+    """
     rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
-    former = () if amended is None else list_former_uses(conn, amended)
     balances = free_former_uses(load_requirement_balances(conn, rows, units), former)
     return judge_amended_claim(claim, former, balances, on, units)
 
@@ -209,18 +233,20 @@ def write_off_requirements(
 def keep_rejected_uses(
     conn: Connection,
     case_id: int,
-    claimed: tuple[ClaimedRequirements, Collection[int]],
+    claim: ClaimedRequirements,
+    idle: Sequence[RequirementUse],
     units: UnitTable,
     at: datetime,
     former: Sequence[FormerUse] = (),
 ) -> None:
-    """Store what rejected items would use, as given back: `apply_decided_items` takes it if they become good.
+    """Store the uses that are not written off, as given back: `apply_decided_items` takes what becomes good.
 
     Whether enough is left is judged then. A use that its requirement never allows is not stored, unless
     it was there before the amendment (`former`).
     """
-    claim, rejected = claimed
-    uses = tuple(use for use in claim.uses if use.item in rejected)
+    if not idle:
+        return
+    uses = tuple(idle)
     rows = requirement_quantities.find_requirements(conn, {use.number for use in uses})
     full = [replace(one, used={}) for one in load_requirement_balances(conn, rows, units)]
     mine = replace(claim, uses=uses)
@@ -230,12 +256,30 @@ def keep_rejected_uses(
         judged = judge_requirement_claim(replace(claim, uses=(use,)), full, claim.day or at.date(), units)
         if place in kept:
             judged = JudgedClaim(((use, kept[place]),), (), ())
-        new += [
-            NewRequirementUse(one.key, case_id, use.item, use.pointer, f"{use.quantity:f}", use.unit,
-                              returned_at=at, return_reason=_REJECTED)
-            for use, one in judged.taken
-        ]  # fmt: skip
+        new += [_make_rejected_use(case_id, use, one.key, at) for use, one in judged.taken]
     requirement_quantities.insert_uses(conn, new, at)
+
+
+def keep_rejected_use(
+    conn: Connection, case_id: int, use: RequirementUse, requirement: int, at: datetime
+) -> None:
+    """Store a use of a requirement (row id) by which its agency rejects the item, as given back."""
+    requirement_quantities.insert_uses(conn, [_make_rejected_use(case_id, use, requirement, at)], at)
+
+
+def _make_rejected_use(
+    case_id: int, use: RequirementUse, requirement: int, at: datetime
+) -> NewRequirementUse:
+    return NewRequirementUse(
+        requirement,
+        case_id,
+        use.item,
+        use.pointer,
+        f"{use.quantity:f}",
+        use.unit,
+        returned_at=at,
+        return_reason=_REJECTED,
+    )
 
 
 def _describe_use(use: RequirementUse, agency: str) -> dict[str, Any]:
@@ -254,10 +298,11 @@ def give_back_requirements(
     """Give back what a locked case has written off, of all items or of these; return the number of uses.
 
     Cases that wait for it look again. What was given back before is not given back again. When the whole
-    case gives back, what a rejected item gave back is not taken again, whatever the agency decides later.
+    case gives back, what a rejected item gave back is not taken again, whatever the agency decides later,
+    and a child states nothing any more of what is written off above it.
     """
     if items is None:
-        requirement_quantities.replace_return_reason(conn, case_id, _REJECTED, reason)
+        requirement_quantities.close_returned_uses(conn, case_id, _REJECTED, reason)
     wanted = [
         row
         for row in requirement_quantities.list_uses_of_case(conn, case_id)
@@ -289,22 +334,23 @@ def offer_kept_certificates(conn: Connection, request: int, cause: str, now: dat
 
 def apply_decided_items(
     conn: Connection, case_id: int, rejected: Collection[int], units: UnitTable, at: datetime
-) -> None:
+) -> bool:
     """Give back what the rejected items of a decided, locked case use, and take again what others do.
 
     An agency may correct a rejection after the quantity was given back. When it is used elsewhere
-    meanwhile, nothing is taken, and evidence says so: the agency's decision holds all the same.
+    meanwhile, nothing is taken, and evidence says so: the agency's decision holds all the same. Return
+    whether something was taken.
     """
     if not item_releases.may_have_outside_decisions(conn, case_id):
-        return
+        return False
     uses = requirement_quantities.list_uses_of_case(conn, case_id)
     if not uses:
-        return
+        return False
     # All at once, in the order of their rows: another case may use several of them as well.
     _lock_used(conn, uses)
     give_back_requirements(conn, case_id, _REJECTED, at, rejected)
     again = [row for row in uses if row.return_reason == _REJECTED and row.item not in rejected]
-    locked = _lock_used(conn, again)
+    locked, taken = _lock_used(conn, again), False
     for row in again:
         (balance,) = load_requirement_balances(conn, [locked[row.requirement_id]], units)
         use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit, row.pointer)
@@ -317,6 +363,16 @@ def apply_decided_items(
         elif requirement_quantities.take_use_again(conn, row.id):
             _change_used(conn, locked, row, Decimal(row.quantity))
             record_evidence(conn, "written_off", "case", case_id, None, _describe_row(row), at)
+            taken = True
+    return taken
+
+
+def has_lost_uses(conn: Connection, case_id: int, rejected: Collection[int]) -> bool:
+    """Return whether items that are not rejected have given back what they used."""
+    return any(
+        row.return_reason == _REJECTED and row.item not in rejected
+        for row in requirement_quantities.list_uses_of_case(conn, case_id)
+    )
 
 
 def _lock_used(conn: Connection, uses: Iterable[Row[Any]]) -> dict[int, Row[Any]]:

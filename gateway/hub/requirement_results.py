@@ -9,8 +9,8 @@ joins both after their transactions, so the outcome is the same in either order.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -20,8 +20,10 @@ from sqlalchemy import Connection, Row
 from gateway.cases import (
     AgencyCallback,
     ClaimedRequirements,
+    JudgedChildClaim,
     JudgedClaim,
     Notice,
+    RequirementBalance,
     RequirementUse,
     SignedReply,
     check_issue_time,
@@ -31,7 +33,7 @@ from gateway.cases import (
     judge_requirement_claim,
 )
 from gateway.evidence import record_evidence
-from gateway.hub.case_progress import move_case
+from gateway.hub.case_progress import move_case, take_lost_uses
 from gateway.hub.completion import (
     case_closing,
     list_cancelled_above,
@@ -42,16 +44,19 @@ from gateway.hub.customs import record_late_result
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease, enqueue_look, enqueue_task
 from gateway.hub.requirement_ledger import (
+    keep_rejected_use,
     load_requirement_balances,
     lock_case_requirements,
     make_awaited_use,
     write_off_requirements,
 )
+from gateway.hub.stated_uses import judge_awaited_use, store_stated_uses
 from gateway.store import (
     NewRequirementResult,
     agency_requests,
     cases,
     events,
+    item_releases,
     payloads,
     read_transaction,
     requirement_quantities,
@@ -91,6 +96,8 @@ def complete_requirement_result(hub: Hub, agency: str, said: AgencyCallback) -> 
     if said.requirement_number is None or not isinstance(notice, Notice) or notice.decisions:
         return said
     code = hub.rules.status_codes.get(notice.status_code)
+    if code is None or not code.final:
+        return said
     asked = list_said_subjects(hub, agency, said.requirement_number)
     return replace(said, answer=complete_decisions(notice, code, asked, hub.zone))
 
@@ -196,13 +203,21 @@ def await_unknown_requirements(conn: Connection, case_id: int, judged: JudgedCla
         enqueue_look(conn, "join", case_id, f"await:{case_id}:{max(stored)}", now)
 
 
-def note_joined_results(conn: Connection, case_id: int, wanted: Iterable[int], now: datetime) -> None:
-    """Record for a case, and for each requirement (row id) with a result, that the case has the result."""
-    mine = set(wanted)
+def note_joined_results(
+    conn: Connection, case_id: int, wanted: Iterable[int], now: datetime, rejected: Collection[int] = ()
+) -> None:
+    """Record for a case, and for each requirement (row id) with a result, that the case has the result.
+
+    Of those that are `rejected` nothing is written off.
+    """
+    mine = {*wanted, *rejected}
     if not mine:
         return
-    uses = [row for row in requirement_quantities.list_uses_of_case(conn, case_id)
-            if row.requirement_id in mine and row.returned_at is None]  # fmt: skip
+    uses = [
+        row
+        for row in requirement_quantities.list_uses_of_case(conn, case_id)
+        if row.requirement_id in mine and (row.returned_at is None or row.requirement_id in rejected)
+    ]
     said = {one.subject for one in load_requirement_results(conn, mine)}
     told = [row for row in uses if row.requirement_id in said]
     for row in told:
@@ -220,7 +235,8 @@ def join_requirements(
 
     `changed` is the requirement of which an agency has said something new, `said` the result with it: of a
     cleared case customs is told (`gateway.hub.customs.late_results`). A case that is held uses
-    nothing: it looks whether it lacks a document still (`gateway.hub.held_case_waking`).
+    nothing: it looks whether it lacks a document still (`gateway.hub.held_case_waking`). Without `changed`
+    the ledger may have again what an approved item could not take.
     """
     units = hub.rules.bundle.units
     with write_transaction(hub.engine, "requirement.join") as conn:
@@ -229,12 +245,14 @@ def join_requirements(
         if case.state == "HELD":
             enqueue_task(conn, "wake", ("case", case_id), f"wake:{case_id}:{now.isoformat()}", now)
         elif case.state not in _ENDED:
-            joined = _write_off_awaited(conn, hub, case, now)
-            note_joined_results(conn, case_id, joined, now)
-            if changed is not None and changed not in joined:
+            joined = _join_awaited_uses(conn, hub, case, now)
+            note_joined_results(conn, case_id, joined.written, now, joined.rejected)
+            if changed is not None and changed not in joined.written | joined.rejected:
                 _tell_changed(conn, case_id, changed, now)
             if list_outside_decisions(conn, case_id) or list_cancelled_above(conn, case_id):
                 move_case(conn, units, cases.lock_case(conn, case_id), "requirement", now, decided=False)
+            if changed is None:
+                take_lost_uses(conn, units, cases.lock_case(conn, case_id), now)
             if said is not None:
                 record_late_result(conn, case_id, said, now)
         finish(conn)
@@ -247,31 +265,94 @@ def _tell_changed(conn: Connection, case_id: int, changed: int, now: datetime) -
     events.record_events(conn, "requirement", [(int(row.id), "CHANGED") for row in mine], now)
 
 
-def _write_off_awaited(conn: Connection, hub: Hub, case: Row[Any], now: datetime) -> set[int]:
-    """Write off each awaited use that its requirement allows; return the requirements (row ids)."""
+@dataclass(frozen=True, slots=True)
+class _JoinedUses:
+    """What a case has now of what it waited for: requirements (row ids) that are written off, or rejected.
+
+    Of those `named` something is written off above it.
+    """
+
+    written: set[int] = field(default_factory=set)
+    rejected: set[int] = field(default_factory=set)
+    named: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.written or self.rejected or self.named)
+
+
+def _join_awaited_uses(conn: Connection, hub: Hub, case: Row[Any], now: datetime) -> _JoinedUses:
+    """Settle each awaited use that its requirement, or what is written off above the case, allows.
+
+    The children of the case look again then: it had the numbers first.
+    """
     waiting = requirement_results.list_awaited_uses(conn, case.id)
     numbers = {row.number for row in waiting}
-    lock_case_requirements(conn, case.id, numbers)
-    rows = requirement_quantities.lock_requirements_by_number(conn, numbers)
-    joined: set[int] = set()
+    rows: dict[str, list[int]] = {}
+    for row in lock_case_requirements(conn, case.id, numbers):
+        rows.setdefault(row.number, []).append(row.id)
+    joined = _JoinedUses()
     for one in waiting:
-        balances = load_requirement_balances(conn, rows, hub.rules.bundle.units)
-        judged = judge_requirement_claim(
-            _make_claim(case, one),
-            balances,
-            case.opened_at.astimezone(hub.zone).date(),
-            hub.rules.bundle.units,
-        )
-        if judged.problems:
-            data = {"requirement": one.number, "item": one.item, "problem": judged.problems[0].problem.id,
-                    "detail": judged.problems[0].detail}  # fmt: skip
-            record_evidence(conn, "not_left", "case", case.id, None, data, now)
-        if judged.taken:
-            write_off_requirements(conn, case.id, judged.taken, now)
+        claim = _make_claim(case, one)
+        child = judge_awaited_use(conn, case.id, claim, hub.rules.bundle.units)
+        if child is not None and _join_awaited_use(
+            conn, hub, (case, one, rows.get(one.number, ())), child, joined, now
+        ):
             requirement_results.end_awaited_use(conn, one.id, "joined", now)
-            joined |= {balance.key for _, balance in judged.taken}
-            rows = requirement_quantities.lock_requirements(conn, [row.id for row in rows])
+    if joined:
+        _look_below(conn, case.id, now)
     return joined
+
+
+def _join_awaited_use(
+    conn: Connection,
+    hub: Hub,
+    what: tuple[Row[Any], Row[Any], Sequence[int]],
+    child: JudgedChildClaim,
+    joined: _JoinedUses,
+    now: datetime,
+) -> bool:
+    """Settle one awaited use; return whether the case waits for it no longer.
+
+    `what` is the case, the use, and the locked requirements (row ids) that have its number.
+
+    The use of a requirement by which the agency says no is kept as given back. So the item is rejected, as
+    where the rejection comes after an approval, and a corrected decision writes off the quantity.
+    """
+    case, awaited, locked = what
+    if child.stated:
+        store_stated_uses(conn, case.id, child.stated, now)
+        joined.named.append(awaited.number)
+        return True
+    units = hub.rules.bundle.units
+    balances = load_requirement_balances(conn, requirement_quantities.lock_requirements(conn, locked), units)
+    against = _find_rejecting(awaited, balances) if child.own.uses else None
+    if against is not None:
+        keep_rejected_use(conn, case.id, child.own.uses[0], against, now)
+        joined.rejected.add(against)
+        return True
+    judged = judge_requirement_claim(child.own, balances, case.opened_at.astimezone(hub.zone).date(), units)
+    problems = (*child.problems, *judged.problems)
+    if problems:
+        data = {"requirement": awaited.number, "item": awaited.item, "problem": problems[0].problem.id,
+                "detail": problems[0].detail}  # fmt: skip
+        record_evidence(conn, "not_left", "case", case.id, None, data, now)
+    write_off_requirements(conn, case.id, judged.taken, now)
+    joined.written.update(balance.key for _, balance in judged.taken)
+    return bool(judged.taken)
+
+
+def _look_below(conn: Connection, case_id: int, now: datetime) -> None:
+    """Let the children of a case look again for the numbers that they wait for: it had them first."""
+    for child in sorted({int(row.child_id) for row in item_releases.list_children_of(conn, [case_id])}):
+        enqueue_task(conn, "join", ("case", child), f"above:{child}:{now.isoformat()}", now)
+
+
+def _find_rejecting(awaited: Row[Any], balances: Iterable[RequirementBalance]) -> int | None:
+    """Return the requirement (row id) of an awaited number by which its agency rejects and grants nothing."""
+    mine = [
+        one for one in balances if one.number == awaited.number and awaited.agency in (None, "", one.agency)
+    ]
+    return mine[0].key if len(mine) == 1 and mine[0].rejects and mine[0].revoked else None
 
 
 def _make_claim(case: Row[Any], awaited: Row[Any]) -> ClaimedRequirements:

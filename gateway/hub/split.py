@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from lxml import etree
@@ -44,11 +44,17 @@ from gateway.harmonize import (
     write_requests,
 )
 from gateway.hub.document_needs import NO_NEEDS, WeighedNeeds, find_local_day, weigh_submission_needs
+from gateway.hub.former_needs import add_former_lacks
 from gateway.hub.held_cases import find_held_case, make_held_numbers
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import CaseNumbers, check_open_case
 from gateway.hub.partial_release import list_released_laws, prepare_release
-from gateway.hub.processed_submission import PreparedApplication, ProcessedSubmission, StoredSubmission
+from gateway.hub.processed_submission import (
+    PreparedApplication,
+    PreparedRelease,
+    ProcessedSubmission,
+    StoredSubmission,
+)
 from gateway.hub.register import DecisionRules
 from gateway.hub.requirement_coverage import list_covered_laws
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
@@ -121,7 +127,8 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         release = prepare_release(hub, submission, declarant, rules.parent_codes)
         amended = numbers.case if submission.function == "13" else ""
         covered = list_covered_laws(hub, used, day, amended) | list_released_laws(hub, release)
-        made = _make_requests(hub, arrived, submission, (numbers, further, covered, rules), root)
+        given = _SplitInput(numbers, further, covered, rules, release)
+        made = _make_requests(hub, arrived, submission, given, root)
     except GatewayError as error:
         if is_transient_error(error):
             raise
@@ -161,28 +168,44 @@ class _MadeRequests:
     weighed: WeighedNeeds = NO_NEEDS
 
 
+@dataclass(frozen=True, slots=True)
+class _SplitInput:
+    """What a submission is split with; `covered` are items and laws for which nothing is missing."""
+
+    numbers: CaseNumbers
+    attachments: Mapping[str, Payload]
+    covered: frozenset[tuple[int, str]]
+    rules: DecisionRules
+    release: PreparedRelease | None
+
+
 def _make_requests(
-    hub: Hub,
-    arrived: StoredSubmission,
-    submission: Submission,
-    given: tuple[CaseNumbers, Mapping[str, Payload], frozenset[tuple[int, str]], DecisionRules],
-    root: etree._Element,
+    hub: Hub, arrived: StoredSubmission, submission: Submission, given: _SplitInput, root: etree._Element
 ) -> _MadeRequests:
     """Return the requests of a submission; a withdrawal has none. Raises with every problem found."""
-    numbers, further, covered, rules = given
-    bundle = rules.bundle
+    bundle = given.rules.bundle
     if submission.function == "1":
-        _check_enclosed_attachments(submission, further)
+        _check_enclosed_attachments(submission, given.attachments)
         return _MadeRequests(bundle.digest, bundle.units)
     facts = index_submission(root)
     broken = find_broken_rules(facts, bundle, arrived.row.received_at)
-    prepared = _prepare_applications(bundle, submission, (numbers, further, broken), facts)
+    prepared = _prepare_applications(bundle, submission, (given.numbers, given.attachments, broken), facts)
     day = find_local_day(arrived.row.received_at, hub.zone)
-    weighed = weigh_submission_needs(submission, rules, hub.need_policy, day, numbers.standing, covered)
+    weighed = _weigh_needs(hub, submission, day, given)
     if weighed.problems:
         raise SubmissionRejectedError(weighed.report_problems())
     found = (_report_finding(one) for one in broken if not one.is_error)
     return _MadeRequests(bundle.digest, bundle.units, prepared, (*found, *weighed.report_warnings()), weighed)
+
+
+def _weigh_needs(hub: Hub, submission: Submission, day: date, given: _SplitInput) -> WeighedNeeds:
+    """Return what the rules of need say; an admitted case is refused for what is made lacking alone."""
+    rules, standing = given.rules, given.numbers.standing
+    weighed = weigh_submission_needs(submission, rules, hub.need_policy, day, standing, given.covered)
+    if standing is None or standing.held or not weighed.problems:
+        return weighed
+    standing = add_former_lacks(hub, standing, given.numbers.case, rules, given.release)
+    return weigh_submission_needs(submission, rules, hub.need_policy, day, standing, given.covered)
 
 
 def describe_findings(intake: ProcessedSubmission) -> dict[str, Any]:

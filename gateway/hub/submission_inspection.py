@@ -17,7 +17,9 @@ from lxml import etree
 from gateway.cases import (
     ClaimedRequirements,
     Filing,
-    JudgedClaim,
+    JudgedChildClaim,
+    ReportedProblem,
+    RequirementFinding,
     Submission,
     authorize_filing,
     check_attachments,
@@ -25,14 +27,17 @@ from gateway.cases import (
     read_submission,
     validate_document,
 )
-from gateway.errors import REFERENCE_REUSED, GatewayError, Problem
+from gateway.errors import PROBLEMS, REFERENCE_REUSED, GatewayError, Problem
 from gateway.harmonize import MappingBundle, find_broken_rules, make_placeholder_numbers, split_submission
 from gateway.hub.document_needs import WeighedNeeds, find_local_day, weigh_submission_needs
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_open_case
+from gateway.hub.partial_release import inspect_release, list_released_laws, prepare_release
+from gateway.hub.processed_submission import PreparedRelease
 from gateway.hub.requirement_coverage import list_covered_laws
 from gateway.hub.requirement_ledger import inspect_requirements
 from gateway.hub.split import check_function
+from gateway.hub.stated_uses import judge_stated_uses
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
 from gateway.store import cases, read_transaction
 from gateway.wire import DEFAULT_LIMITS, SUBMISSION, ElementLocations, WireLimits, load_shipped_schemas
@@ -72,6 +77,14 @@ class InspectionFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedUses:
+    """What is found of the items that a submission takes of a parent, and of the certificates it uses."""
+
+    problems: tuple[ReportedProblem, ...] = ()
+    warnings: tuple[ReportedProblem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class InspectionRules:
     """What a submission is inspected by; a step without its function is not done.
 
@@ -79,8 +92,9 @@ class InspectionRules:
     for a signer or sender that may not file. `check_case` raises for a reference in use, and for a
     supplement or a withdrawal that its case may not have. With `thorough` the mappings are applied
     also where the schema does not hold: that is for a document whose structure is known to be right,
-    such as that of a form which is not complete yet. `weigh_needs` judges by the rules of need,
-    `judge_requirements` by the requirement ledger.
+    such as that of a form which is not complete yet. `prepare_release` returns what a child of a
+    declarant takes of its parent, `weigh_needs` judges by the rules of need, `judge_requirements` what
+    leaves the parent and by the requirement ledger.
     """
 
     bundle: MappingBundle
@@ -90,8 +104,9 @@ class InspectionRules:
     limits: WireLimits = DEFAULT_LIMITS
     at: datetime | None = None
     thorough: bool = False
-    weigh_needs: Callable[[Submission], WeighedNeeds] | None = None
-    judge_requirements: Callable[[Submission], JudgedClaim] | None = None
+    prepare_release: Callable[[Submission, str], PreparedRelease | None] | None = None
+    weigh_needs: Callable[[Submission, PreparedRelease | None], WeighedNeeds] | None = None
+    judge_requirements: Callable[[Submission, PreparedRelease | None], JudgedUses] | None = None
 
 
 @dataclass(slots=True)
@@ -136,10 +151,24 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
     def read_claim(submission: Submission) -> ClaimedRequirements:
         return read_requirement_claim(submission.declaration, rules.bundle.organisations)
 
-    def judge_requirements(submission: Submission) -> JudgedClaim:
-        claim = read_claim(submission)
+    def judge_requirements(submission: Submission, release: PreparedRelease | None) -> JudgedUses:
+        claim, units = read_claim(submission), rules.bundle.units
+        child = JudgedChildClaim(claim)
+        told: tuple[ReportedProblem, ...] = ()
         with read_transaction(hub.engine) as conn:
-            return inspect_requirements(conn, claim, rules.bundle.units, find_local_day(at, hub.zone))
+            if release is not None:
+                told = inspect_release(conn, release, units)
+                child = judge_stated_uses(conn, release.parent, release.claim, claim, units)
+            judged = inspect_requirements(conn, child.own, units, find_local_day(at, hub.zone))
+        return JudgedUses(
+            (*told, *map(_report_finding, (*child.problems, *judged.problems))),
+            tuple(map(_report_finding, judged.warnings)),
+        )
+
+    def weigh_needs(submission: Submission, release: PreparedRelease | None) -> WeighedNeeds:
+        day = find_local_day(at, hub.zone)
+        covered = list_covered_laws(hub, read_claim(submission), day) | list_released_laws(hub, release)
+        return weigh_submission_needs(submission, rules, hub.need_policy, day, covered=covered)
 
     return InspectionRules(
         rules.bundle,
@@ -148,15 +177,16 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
         check_case,
         hub.limits,
         at,
-        judge_requirements=judge_requirements,
-        weigh_needs=lambda submission: weigh_submission_needs(
-            submission,
-            rules,
-            hub.need_policy,
-            find_local_day(at, hub.zone),
-            covered=list_covered_laws(hub, read_claim(submission), find_local_day(at, hub.zone)),
+        prepare_release=lambda submission, declarant: prepare_release(
+            hub, submission, declarant, rules.parent_codes
         ),
+        weigh_needs=weigh_needs,
+        judge_requirements=judge_requirements,
     )
+
+
+def _report_finding(found: RequirementFinding) -> ReportedProblem:
+    return ReportedProblem(found.problem.id, found.detail, found.pointer)
 
 
 def inspect_submission(
@@ -194,12 +224,13 @@ class _Inspection:
             self._report.undone.append("content, attachments and mappings: the schema comes first")
             return
         submission = self._try_step(lambda: read_submission(self._opened.root))
+        declarant: str | None = None
         if submission is not None:
             self._report.reference = submission.reference
             self._try_step(
                 lambda: check_function(_ACTIONS.get(submission.function, "-"), submission.function)
             )
-            self._check_filing(submission, signing)
+            declarant = self._check_filing(submission, signing)
             for wrong in check_attachments(submission, attachments):
                 self._add_error(wrong)
         else:
@@ -207,14 +238,30 @@ class _Inspection:
         if submission is not None and submission.function == "1":
             return
         self._check_mappings(self._opened.root)
-        if submission is not None and self._rules.weigh_needs is not None:
-            self._report_needs(self._rules.weigh_needs(submission))
-        if submission is not None and submission.function == "9":
-            self._check_requirements(submission)
+        if submission is not None:
+            self._check_goods(submission, declarant)
 
-    def _check_requirements(self, submission: Submission) -> None:
+    def _check_goods(self, submission: Submission, declarant: str | None) -> None:
+        """Check the needs of the goods, what they take of a parent, and what they use of certificates."""
+        rules, release = self._rules, None
+        if submission.function == "9" and rules.prepare_release is not None and declarant is not None:
+            prepare = rules.prepare_release
+            known = len(self._report.findings)
+            release = self._try_step(lambda: prepare(submission, declarant))
+            if len(self._report.findings) > known:
+                self._report.undone.append("needs and certificates: the parent of the items comes first")
+                return
+        weighed = None if rules.weigh_needs is None else rules.weigh_needs(submission, release)
+        if weighed is not None:
+            self._report_needs(weighed)
+        # A child that is held takes nothing of its parent yet: it is judged when it goes on.
+        is_held = release is not None and weighed is not None and bool(weighed.missing)
+        if submission.function == "9" and not is_held:
+            self._check_requirements(submission, release)
+
+    def _check_requirements(self, submission: Submission, release: PreparedRelease | None) -> None:
         judge = self._rules.judge_requirements
-        judged = None if judge is None else self._try_step(lambda: judge(submission))
+        judged = None if judge is None else self._try_step(lambda: judge(submission, release))
         if judged is None:
             return
         for told, found in (
@@ -222,7 +269,7 @@ class _Inspection:
             (self._report.warnings, judged.warnings),
         ):
             told += [
-                InspectionFinding(one.problem, one.detail, one.pointer, *self._find_place(one.pointer))
+                InspectionFinding(PROBLEMS[one.id], one.text, one.pointer, *self._find_place(one.pointer))
                 for one in found
             ]
 
@@ -244,15 +291,17 @@ class _Inspection:
         ]
         return valid
 
-    def _check_filing(self, submission: Submission, signing: SignerAdmission | None) -> None:
+    def _check_filing(self, submission: Submission, signing: SignerAdmission | None) -> str | None:
+        """Check who files, and the case; return the declarant where it is known."""
         rules = self._rules
         if rules.authorize is None or signing is None:
             self._report.undone.append("who may file: the signer or the register of parties is not known")
-            return
+            return None
         authorize, check_case = rules.authorize, rules.check_case
         declarant = self._try_step(lambda: authorize(submission, signing))
         if declarant is not None and check_case is not None:
             self._try_step(lambda: check_case(submission, declarant))
+        return declarant
 
     def _check_mappings(self, root: etree._Element) -> None:
         split = self._try_step(

@@ -82,7 +82,9 @@ def withdraw_case(
     if not {row.id for row in asked if row.state != "CANCELLED"} <= calls.keys():
         return False
     messages.set_message_case(conn, arrived.row.id, case.id)
-    cancel_hold(conn, case.id, now)
+    if case.state == "HELD":
+        # What another case waits for it has, should an agency not cancel.
+        cancel_hold(conn, case.id, now)
     kept = {name: value for name, value in (case.detail or {}).items() if name != "held"}
     detail = {**kept, "withdrawal": asdict(reason), "turn": arrived.row.id}
     event = StateEvent("withdraw", now, _ACTOR, reason.code)

@@ -25,5 +25,6 @@ from .need_table_reader import MOST_MISTAKES as MOST_MISTAKES
 from .need_table_reader import CheckedTable as CheckedTable
 from .need_table_reader import check_need_table as check_need_table
 from .need_table_reader import read_need_table as read_need_table
+from .need_tables import REASONS as REASONS
 from .need_tables import NeedRow as NeedRow
 from .need_tables import NeedTable as NeedTable

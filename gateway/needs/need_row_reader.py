@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
@@ -28,12 +28,16 @@ _ANY: Final[frozenset[str]] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class TableNames:
-    """What the rows of a table may name; an empty set allows every name."""
+    """What the rows of a table may name; an empty set allows every name.
+
+    `answers` are the documents, with the organisation of each, by law and direction.
+    """
 
     laws: frozenset[str] = _ANY
     documents: frozenset[str] = _ANY
     organisations: frozenset[str] = _ANY
     countries: frozenset[str] = _ANY
+    answers: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
 
 
 NO_NAMES: Final = TableNames()
@@ -69,6 +73,8 @@ def read_row(
         valid_until=end,
         line=line,
     )
+    if not reading.mistakes:
+        reading.check_answers(row)
     return row, reading.mistakes
 
 
@@ -127,6 +133,21 @@ class _RowReading:
         if text and self.names.organisations and text not in self.names.organisations:
             self._add_mistake("organisation", "an organisation of the mappings")
         return text
+
+    def check_answers(self, row: NeedRow) -> None:
+        """Add a mistake where no document, or not each one that is named, can answer the row.
+
+        A law without any document of the mappings asks for one of another authority, which may be named.
+        """
+        answering = self.names.answers.get((row.law, row.direction), {})
+        under = f"under law {row.law} for an {row.direction}"
+        if any(one not in answering for one in row.documents) and self.names.answers:
+            self._add_mistake("documents", f"documents {under}")
+        elif row.organisation and answering:
+            named = row.documents or tuple(answering)
+            if all(answering[one] != row.organisation for one in named):
+                whose = "one of these documents" if row.documents else f"a document {under}"
+                self._add_mistake("organisation", f"an organisation that has {whose}")
 
     def read_exemptions(self) -> str:
         """Return the reasons of a disclaimer that the row accepts: all by default, none for ``-``."""

@@ -30,6 +30,9 @@ from .console_switching import find_agency_key_problems as find_agency_key_probl
 from .console_switching import list_console_switches as list_console_switches
 from .console_switching import list_waiting_acts as list_waiting_acts
 from .console_switching import switch_agency as switch_agency
+from .contract_findings import UnfitContract as UnfitContract
+from .contract_findings import find_contract_warnings as find_contract_warnings
+from .contract_findings import find_unfit_contracts as find_unfit_contracts
 from .custody_times import read_case_deadlines as read_case_deadlines
 from .custody_times import read_custody_times as read_custody_times
 from .delivery_acts import change_deliveries as change_deliveries

@@ -16,6 +16,7 @@ from gateway.errors import GatewayError
 from gateway.hub import open_active_mappings, read_mapping_files
 from gateway.operations.act_kinds import ActOrder, describe_mapping_order, read_uploaded_mappings
 from gateway.operations.agreement_judgment import find_load_problem, judge_agreement
+from gateway.operations.contract_findings import find_unfit_contracts
 from gateway.operations.mapping_activation import open_offered_mappings
 from gateway.store import agreements
 
@@ -68,7 +69,10 @@ def draft_mappings(
     """
     settings, at = now
     folder = read_uploaded_mappings(content, settings, at)
-    return ActOrder("map use", describe_mapping_order(conn, folder, removed, at), content, name)
+    parameters = describe_mapping_order(conn, folder, removed, at)
+    # Who confirms has seen them: the page of the act shows them.
+    parameters["changes"]["warnings"] = [str(one) for one in find_unfit_contracts(settings, folder.bundle)]
+    return ActOrder("map use", parameters, content, name)
 
 
 def _list_ids(document: AgreementDocument) -> list[str]:

@@ -14,6 +14,7 @@ from gateway.errors import GatewayError
 from gateway.hub import Hub, list_own_periods, readiness_checks
 from gateway.monitor import health, list_expiry_warnings
 from gateway.operations.console_switching import list_console_switches
+from gateway.operations.contract_findings import find_contract_warnings
 from gateway.operations.delivery_destinations import load_destinations
 from gateway.operations.partner_findings import (
     find_failed_deliveries,
@@ -115,6 +116,7 @@ def read_overview(hub: Hub, settings: Settings) -> Overview:
                 *list_console_switches(conn),
                 *find_stuck_deliveries(conn, now),
                 *find_missing_addresses(settings, hub.rules.bundle),
+                *find_contract_warnings(conn, settings, now),
             ),
             list_lane_reports(conn, settings, now),
             refusal_counts.list_refusals(conn)[:_MOST_REFUSALS],

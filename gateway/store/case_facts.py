@@ -5,21 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam
+from sqlalchemy import Connection, bindparam, select
 
 from gateway.store.joined_rows import JoinedRows
 from gateway.store.messages import SUMMARY_COLUMNS
 from gateway.store.register_version import build_version_column
+from gateway.store.requirement_tables import awaited_requirements
 from gateway.store.tables import agency_requests, cases, messages, notices
 
 __all__ = ["CaseFacts", "NoticeFacts", "find_case_facts", "find_notice_facts"]
 
 _CASE: Final = (tuple(cases.c), SUMMARY_COLUMNS)
+#: Whether a case waits for a number of a requirement; asked beside it, as most cases wait for none.
+_AWAITS: Final = (
+    select(awaited_requirements.c.id)
+    .where(awaited_requirements.c.case_id == cases.c.id, awaited_requirements.c.ended_at.is_(None))
+    .correlate(cases)
+    .exists()
+)
 _OF_CASE: Final = JoinedRows(
     _CASE,
     cases.join(messages, messages.c.id == cases.c.message),
     cases.c.id == bindparam("wanted"),
-    [build_version_column()],
+    [build_version_column(), _AWAITS],
 )
 _OF_NOTICE: Final = JoinedRows(
     (*_CASE, tuple(notices.c), tuple(agency_requests.c)),
@@ -33,11 +41,15 @@ _OF_NOTICE: Final = JoinedRows(
 
 @dataclass(frozen=True, slots=True)
 class CaseFacts:
-    """A case, the message with its submission, and the version of the register at that moment."""
+    """A case, the message with its submission, and the version of the register at that moment.
+
+    `awaits` says whether it waits for a number of a requirement; of a notice that is not asked.
+    """
 
     case: Any
     message: Any
     register: int
+    awaits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

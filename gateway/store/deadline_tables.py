@@ -25,7 +25,7 @@ _LIVE = "ended_at IS NULL"
 _WAITING = "next_at IS NOT NULL"
 
 # What somebody owes about a request, and until when. A deadline ends once; a request has one of each kind
-# that has not ended.
+# that has not ended, and one for each fee that is open.
 deadlines = Table(
     "deadlines",
     metadata,
@@ -33,7 +33,7 @@ deadlines = Table(
     make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
     make_required_column("request_id", BigInteger, ForeignKey("agency_requests.id")),
     make_required_column("kind"),
-    make_required_column("cause"),  # the number of the notice that asks; empty for what the terms say
+    make_required_column("cause"),  # number of the notice that asks, or of the fee; empty for terms
     make_required_column("state"),
     make_required_column("started_at", Instant),
     Column("days", Integer),
@@ -52,10 +52,11 @@ deadlines = Table(
     ),
     CheckConstraint("(ended_at IS NOT NULL) = (state IN ('MET', 'LATE', 'CANCELLED'))", name="ended"),
     Index(
-        "ix_deadlines_live",
+        "ix_deadlines_owed",
         "case_id",
         "request_id",
         "kind",
+        "cause",
         unique=True,
         sqlite_where=text(_LIVE),
         postgresql_where=text(_LIVE),

@@ -8,7 +8,20 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Integer, Row, Update, bindparam, func, insert, select, text, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Row,
+    Update,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from gateway.store import agency_requests as agency_request_times
 from gateway.store.calendar_editions import count_editions
@@ -29,7 +42,7 @@ __all__ = [
     "list_due",
     "list_live",
     "settle_times",
-    "wake_request",
+    "wake_fee",
     "wake_unknown",
 ]
 
@@ -128,10 +141,14 @@ def _build_change(names: tuple[str, ...]) -> Update:
     return changed.values({name: bindparam(name) for name in names})
 
 
-def wake_request(conn: Connection, request: int, kind: str, at: datetime) -> None:
-    """Let the clockwork look at once at the deadline of this kind that is owed no more."""
-    mine = (_D.request_id == request, _D.kind == kind, _D.ended_at.is_(None))
-    conn.execute(update(deadlines).where(*mine).values(next_at=at))
+def wake_fee(conn: Connection, request: int, causes: Sequence[str], at: datetime) -> None:
+    """Let the clockwork look at once at the deadline of a fee that is due no more, and at what it held.
+
+    `causes` are the names of the fee.
+    """
+    mine = (_D.request_id == request, _D.ended_at.is_(None))
+    about = or_(and_(_D.kind == "pay", _D.cause.in_(causes)), _D.state == "HELD")
+    conn.execute(update(deadlines).where(*mine, about).values(next_at=at))
 
 
 def find_by_id(conn: Connection, deadline: int) -> Row[Any] | None:

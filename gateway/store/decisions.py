@@ -25,6 +25,7 @@ __all__ = [
     "list_by_notice",
     "list_by_request",
     "list_current_decisions",
+    "list_numbers_of_case",
     "outdate_items",
 ]
 
@@ -153,6 +154,12 @@ def list_all_by_request(conn: Connection, request: int) -> Sequence[Row[Any]]:
     """Return every decision on a request in the order received, those that do not count too."""
     about = select(decisions).where(decisions.c.request_id == request)
     return conn.execute(about.order_by(decisions.c.id)).all()
+
+
+def list_numbers_of_case(conn: Connection, case_id: int) -> set[str]:
+    """Return the numbers that the decisions of a case state, those that do not count too."""
+    about = agency_requests.c.case_id == case_id, decisions.c.number.is_not(None)
+    return set(conn.execute(select(decisions.c.number).join(agency_requests).where(*about)).scalars())
 
 
 def list_current_decisions(conn: Connection, case_id: int) -> Sequence[Row[Any]]:

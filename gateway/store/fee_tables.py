@@ -46,6 +46,8 @@ fees = Table(
     Column("amount", Text),  # plain digits, as many decimals as the currency has
     Column("currency", Text),
     Column("due_on", Date),
+    Column("due_at", Instant),  # the time in the notice that levied it, where that states one
+    Column("notice", Text),  # number of the notice that levied it
     make_required_column("payment_notice"),
     make_required_column("refundable", Boolean),
     make_required_column("levied_at", Instant),

@@ -50,7 +50,10 @@ _NEW_MOVEMENT: Final = InsertIfAbsent(fee_movements, ("kind", "reference"), "id"
 
 @dataclass(frozen=True, slots=True)
 class NewFee:
-    """A fee of a request (row id); `amount` in plain digits, None for one that is paid elsewhere."""
+    """A fee of a request (row id); `amount` in plain digits, None for one that is paid elsewhere.
+
+    `notice` is the number of the notice that levied it, `due_at` the time that this notice states.
+    """
 
     number: str
     request_id: int
@@ -64,6 +67,8 @@ class NewFee:
     payment_notice: str
     refundable: bool
     levied_at: datetime
+    due_at: datetime | None = None
+    notice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -19,6 +19,7 @@ __all__ = [
     "find_declaration_message",
     "insert_releases",
     "list_children",
+    "list_children_of",
     "list_releases_from",
     "list_releases_into",
     "may_have_outside_decisions",
@@ -92,6 +93,13 @@ def may_have_outside_decisions(conn: Connection, case_id: int) -> bool:
 def list_children(conn: Connection, parent: int) -> Sequence[int]:
     """Return the children (row ids) that hold items of a case."""
     return sorted({row.child_id for row in conn.execute(_CHILDREN, {"wanted": parent})})
+
+
+def list_children_of(conn: Connection, parents: Collection[int]) -> Sequence[Row[Any]]:
+    """Return the children (`child_id`) that hold items of some cases, each with its parent (`parent_id`)."""
+    pairs = select(item_releases.c.parent_id, item_releases.c.child_id).distinct()
+    mine = (item_releases.c.parent_id.in_(sorted(parents)), item_releases.c.returned_at.is_(None))
+    return list(conn.execute(pairs.where(*mine).order_by(item_releases.c.child_id)))
 
 
 def return_releases(conn: Connection, child: int, reason: str, at: datetime) -> int:

@@ -53,13 +53,14 @@ class KnownNotice(NamedTuple):
     number: str
     issued_at: datetime
     status_code: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredNotice:
     """A notice as stored; `latest` is False when a later one about the request was stored before.
 
-    `known` are all notices about the request, including this one: its row id, number, time and status code.
+    `known` are all notices about the request, including this one, as they are stored.
     """
 
     id: int
@@ -90,14 +91,14 @@ def insert_notice(
         _check_repeated_notice(conn, notice)
         return None
     record_events(conn, "notice", [(int(row.id), notice.status_code)], at)
-    mine = KnownNotice(int(row.id), notice.number, notice.issued_at, notice.status_code)
+    mine = KnownNotice(int(row.id), notice.number, notice.issued_at, notice.status_code, notice.text)
     known = [mine] if first else list(map(_make_known, list_by_request(conn, notice.request_id)))
     latest = max((one.issued_at, one.number) for one in known) == (notice.issued_at, notice.number)
     return StoredNotice(int(row.id), notice.content_sha256, latest, known)
 
 
 def _make_known(row: Row[Any]) -> KnownNotice:
-    return KnownNotice(int(row.id), row.number, row.issued_at, row.status_code)
+    return KnownNotice(int(row.id), row.number, row.issued_at, row.status_code, row.text)
 
 
 def _is_stored(conn: Connection, notice: NewNotice) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -30,21 +30,24 @@ from gateway.store.row_values import collect_values
 from gateway.store.tables import agency_requests, cases, decisions
 
 __all__ = [
+    "IS_USE",
     "WITHDRAWN_KEPT",
     "NewRequirementUse",
     "RegisteredRequirement",
+    "close_returned_uses",
     "count_requirements",
     "ensure_requirement",
     "find_requirements",
+    "insert_stated_uses",
     "insert_uses",
     "list_granting_decisions",
     "list_requirements",
+    "list_stated_uses",
     "list_uses",
     "list_uses_of_case",
     "lock_requirements",
     "lock_requirements_by_number",
     "register_requirement",
-    "replace_return_reason",
     "return_use",
     "revoke_requirement",
     "set_last_day",
@@ -53,13 +56,24 @@ __all__ = [
 ]
 
 _INSERT: Final = InsertIfAbsent(requirements, ("number", "agency"), "id")
-_USES_OF_CASE: Final = (
-    select(requirement_uses, requirements.c.number, requirements.c.agency)
-    .join(requirements)
-    .where(requirement_uses.c.case_id == bindparam("wanted"))
-    .order_by(requirement_uses.c.id)
+#: The reason where a child declaration names what is written off above it, and where it did before.
+_STATED: Final = "stated"
+_STATED_BEFORE: Final = "stated before"
+#: Leaves out what a child declaration only states.
+IS_USE: Final = or_(
+    requirement_uses.c.return_reason.is_(None),
+    requirement_uses.c.return_reason.not_in((_STATED, _STATED_BEFORE)),
 )
+_ALL_OF_CASES: Final = select(requirement_uses, requirements.c.number, requirements.c.agency).join(
+    requirements
+)
+_USES_OF_CASE: Final = _ALL_OF_CASES.where(
+    requirement_uses.c.case_id == bindparam("wanted"), IS_USE
+).order_by(requirement_uses.c.id)
 _WANTED: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
+_STATED_BY: Final = _ALL_OF_CASES.where(
+    requirement_uses.c.case_id.in_(_WANTED), requirement_uses.c.return_reason == _STATED
+).order_by(requirement_uses.c.id)
 _BY_NUMBER: Final = select(requirements).where(requirements.c.number.in_(_WANTED))
 _LOCK: Final = (
     select(requirements)
@@ -245,6 +259,20 @@ def list_uses_of_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     return conn.execute(_USES_OF_CASE, {"wanted": case_id}).all()
 
 
+def insert_stated_uses(conn: Connection, new: Sequence[NewRequirementUse], at: datetime) -> None:
+    """Store what a child declaration names of what is written off above it: nothing is used by that."""
+    insert_uses(conn, [replace(one, returned_at=at, return_reason=_STATED) for one in new], at)
+
+
+def list_stated_uses(conn: Connection, wanted: Collection[int]) -> Sequence[Row[Any]]:
+    """Return what child declarations (their row ids) name of what is written off above them."""
+    return [
+        row
+        for chunk in _split_chunks(sorted(set(wanted)))
+        for row in conn.execute(_STATED_BY, {"wanted": chunk})
+    ]
+
+
 def return_use(conn: Connection, use: int, reason: str, at: datetime) -> bool:
     """Store that a use was given back; return False when it was already."""
     return _change_use(conn, use, standing=True, returned_at=at, return_reason=reason)
@@ -255,10 +283,12 @@ def take_use_again(conn: Connection, use: int) -> bool:
     return _change_use(conn, use, standing=False, returned_at=None, return_reason=None)
 
 
-def replace_return_reason(conn: Connection, case_id: int, before: str, after: str) -> None:
-    """Give the uses of a case that were given back for one reason another one."""
-    mine = (requirement_uses.c.case_id == case_id, requirement_uses.c.return_reason == before)
-    conn.execute(update(requirement_uses).where(*mine).values(return_reason=after))
+def close_returned_uses(conn: Connection, case_id: int, before: str, after: str) -> None:
+    """Give the uses of a case that were given back for one reason another one; it states nothing any more."""
+    column = requirement_uses.c.return_reason
+    mine = (requirement_uses.c.case_id == case_id, column.in_((before, _STATED)))
+    value = case((column == _STATED, _STATED_BEFORE), else_=after)
+    conn.execute(update(requirement_uses).where(*mine).values(return_reason=value))
 
 
 def _change_use(conn: Connection, use: int, *, standing: bool, **values: Any) -> bool:
@@ -287,7 +317,7 @@ def list_uses(conn: Connection, requirement: int, *, limit: int = 50) -> Sequenc
     return conn.execute(
         select(requirement_uses, cases.c.number.label("case_number"))
         .join(cases, cases.c.id == requirement_uses.c.case_id)
-        .where(requirement_uses.c.requirement_id == requirement)
+        .where(requirement_uses.c.requirement_id == requirement, IS_USE)
         .order_by(requirement_uses.c.id.desc())
         .limit(limit)
     ).all()

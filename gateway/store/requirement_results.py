@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, union, update
 
 from gateway.errors import DECISION_CONFLICT, OUR_MISTAKE, GatewayError
+from gateway.store.requirement_quantities import IS_USE
 from gateway.store.requirement_tables import (
     awaited_requirements,
     requirement_results,
@@ -181,18 +182,25 @@ def list_concerned_cases(conn: Connection, requirement: int, number: str) -> Seq
     waits = select(awaited_requirements.c.case_id).where(
         awaited_requirements.c.number == number, awaited_requirements.c.ended_at.is_(None)
     )
-    uses = select(requirement_uses.c.case_id).where(requirement_uses.c.requirement_id == requirement)
+    uses = select(requirement_uses.c.case_id).where(requirement_uses.c.requirement_id == requirement, IS_USE)
     return sorted(set(conn.execute(waits).scalars()) | set(conn.execute(uses).scalars()))
 
 
 def list_waiting_cases(conn: Connection, numbers: Iterable[str]) -> Sequence[int]:
-    """Return the cases that wait for one of these numbers, in the order of their rows."""
+    """Return the cases that wait for one of these numbers, in the order of their rows.
+
+    They were admitted before it was known, or have given back what a rejected item used.
+    """
     wanted = sorted(set(numbers))
     found = [
-        select(awaited_requirements.c.case_id).where(
-            awaited_requirements.c.number.in_(wanted[start : start + _CHUNK]),
-            awaited_requirements.c.ended_at.is_(None),
+        union(
+            select(awaited_requirements.c.case_id).where(
+                awaited_requirements.c.number.in_(some), awaited_requirements.c.ended_at.is_(None)
+            ),
+            select(requirement_uses.c.case_id)
+            .join(requirements)
+            .where(requirements.c.number.in_(some), requirement_uses.c.return_reason == "rejected"),
         )
-        for start in range(0, len(wanted), _CHUNK)
+        for some in (wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK))
     ]
     return sorted({int(case) for one in found for case in conn.execute(one).scalars()})

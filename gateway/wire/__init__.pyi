@@ -58,6 +58,7 @@ from .namespaces import XENC as XENC
 from .namespaces import XENC11 as XENC11
 from .namespaces import XLINK as XLINK
 from .namespaces import XML as XML
+from .namespaces import XSD as XSD
 from .namespaces import XSI as XSI
 from .namespaces import make_document_namespace as make_document_namespace
 from .pattern_words import describe_choices as describe_choices
@@ -91,6 +92,7 @@ from .wco_pointers import read_leaf_text as read_leaf_text
 from .wsdl import ServiceDescription as ServiceDescription
 from .wsdl import WsdlOperation as WsdlOperation
 from .wsdl import bind_document_namespaces as bind_document_namespaces
+from .wsdl import find_document_schemas as find_document_schemas
 from .wsdl import read_wsdl as read_wsdl
 from .wsdl import remove_schema_imports as remove_schema_imports
 from .xml import XPathIndex as XPathIndex

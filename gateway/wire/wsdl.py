@@ -28,6 +28,7 @@ __all__ = [
     "ServiceDescription",
     "WsdlOperation",
     "bind_document_namespaces",
+    "find_document_schemas",
     "read_wsdl",
     "remove_schema_imports",
 ]
@@ -133,6 +134,21 @@ def remove_schema_imports(data: bytes) -> bytes:
         for imported in schema.findall("xsd:import", _NAMES):
             schema.remove(imported)
     return etree.tostring(root)
+
+
+def find_document_schemas(data: bytes) -> dict[str, bytes | str]:
+    """Return by namespace the schemas of a WSDL beside that of its wrappers: octets, or where one is.
+
+    A location is as the WSDL writes it. Raises GW801 for octets that are no WSDL.
+    """
+    root = _parse_wsdl(data)
+    found: dict[str, bytes | str] = {}
+    for schema in root.iterfind("wsdl:types/xsd:schema", _NAMES):
+        for imported in schema.iterfind("xsd:import", _NAMES):
+            found.setdefault(imported.get("namespace", ""), imported.get("schemaLocation", ""))
+        if schema.get("targetNamespace") != root.get("targetNamespace"):
+            found[schema.get("targetNamespace", "")] = etree.tostring(schema, with_tail=False)
+    return found
 
 
 def bind_document_namespaces(template: bytes, organisation: str, documents: Mapping[str, str]) -> bytes:

@@ -11,17 +11,11 @@ from sqlalchemy import Engine, update
 from gateway.cli import main
 from gateway.store.engine import write_transaction
 from gateway.store.tables import cases
-from tests.kit.story import Story
+from tests.kit.story import Story, story
+
+__all__ = ["story"]
 
 Show = Callable[[str], tuple[int, str]]
-
-
-@pytest.fixture
-def story(engine: Engine) -> Story:
-    made = Story(engine)
-    made.submit()
-    made.tick()
-    return made
 
 
 @pytest.fixture

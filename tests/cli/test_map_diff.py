@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from gateway.cli import main
 from tests.harmonize.small_bundle import write
+from tests.kit.paths import ROOT
 
 
 @pytest.fixture
@@ -77,3 +79,32 @@ def test_a_law_is_told_in_words(folders: tuple[str, str], capsys: pytest.Capture
     assert json.loads(capsys.readouterr().out)["laws"] == told
     assert main(["map", "diff", *folders, "--document", "TINY"]) == 1
     assert "law 64" not in capsys.readouterr().out
+
+
+def test_rules_of_need_and_status_codes_are_told_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    after = tmp_path / "after"
+    shutil.copytree(ROOT / "mappings", after)
+    choices = after / "needs" / "choices.csv"
+    text = choices.read_text("utf-8")
+    old = "05,import,1603,KFDA-FOOD-IMP NFPQIS-FOOD-IMP"
+    assert old in text
+    choices.write_text(text.replace(old, "05,import,1603,KFDA-FOOD-IMP"), encoding="utf-8")
+    codes = after / "codelists" / "requirement-status.csv"
+    text = codes.read_text("utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("E06,"))
+    assert row.count(",inspect,") == 1, row
+    codes.write_text(text.replace(row, row.replace(",inspect,", ",acknowledge,")), encoding="utf-8")
+    (table,) = (after / "needs" / "tables").glob("*.csv")
+    lines = table.read_text("utf-8").splitlines(keepends=True)
+    table.write_text("".join(lines[:-2]), encoding="utf-8")
+    assert main(["map", "diff", "shipped", str(after), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    choice, rows, status = told["rules"]
+    assert choice.startswith("law 05, import: the documents to choose from, 03 0508")
+    assert "1603: KFDA-FOOD-IMP or NFPQIS-FOOD-IMP; " in choice
+    assert "1603: KFDA-FOOD-IMP; " in choice.partition(" become ")[2]
+    assert rows.startswith("table of needs ")
+    assert rows.endswith("2 rows gone (see `gateway rules diff`)")
+    assert status == "status code E06 (inspection under way) changes: event inspect becomes acknowledge"

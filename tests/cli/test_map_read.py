@@ -149,3 +149,33 @@ def test_what_the_form_of_a_file_needs(
 ) -> None:
     assert main(["map", "read", str(notice), *words]) == 2
     assert told in capsys.readouterr().err
+
+
+PASS = (
+    '<Response xmlns="urn:single-window:document:govcbrrbh:1"><TypeCode>GOVCBRRBH</TypeCode><Declaration>'
+    "<TypeCode>GOVCBRBR1</TypeCode><ID>A26000001001N</ID></Declaration><ID>H-1</ID>"
+    "<IssueDateTime>20261120180000</IssueDateTime><Status><NameCode>{code}</NameCode></Status></Response>"
+)
+
+
+@pytest.mark.parametrize(("code", "waits"), [("F03", True), ("F01", False), ("C01", False)])
+def test_a_pass_that_the_hub_waits_with_is_told_so(
+    code: str, waits: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "n.xml"
+    file.write_text(PASS.format(code=code), encoding="utf-8")
+    words = ["map", "read", str(file), "--document", "NPQS-PLA-IMP"]
+    assert main(words) == 0
+    assert ("The hub does not decide by this notice alone" in capsys.readouterr().out) is waits
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["waits"] is waits
+
+
+def test_another_documents_code_is_told_as_the_hub_tells_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "n.xml"
+    file.write_text(PASS.format(code="F03"), encoding="utf-8")
+    assert main(["map", "read", str(file), "--document", "KFDA-FOOD-IMP", "--json"]) == 1
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert (problem["id"], problem["xpath"]) == ("GW603", "/Response/Declaration/TypeCode")

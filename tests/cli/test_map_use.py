@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -190,3 +191,102 @@ def test_an_import_says_what_its_folder_contains(
     assert (
         f"(D-1) and {len(DOCUMENTS)} documents that it had before (EMC-WASTE-EXP, " in capsys.readouterr().out
     )
+
+
+@pytest.fixture
+def bound(home: Path, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Return a folder with one document more than the one in force, whose agency has agreed to its WSDL."""
+    made = tmp_path / "made"
+    assert main(["map", "build", "--path", str(small), "--out", str(made)]) == 0
+    wsdl = made / "wsdl" / "agencies" / "O.wsdl"
+    digest = hashlib.sha256(wsdl.read_bytes()).hexdigest()
+    with (home / "gateway.toml").open("a", encoding="utf-8") as settings:
+        agency = 'endpoint = "http://127.0.0.1:9/o"\nwsdl = "agencies/O.wsdl"'
+        settings.write(f'[share]\nfolders = ["{made}"]\n[agency.O]\n{agency}\nwsdl_sha256 = "{digest}"\n')
+    names = [word for one in documents(home, capsys) for word in ("--remove", one)]
+    assert use(home, small, *names) == 0
+    assert "GW519" not in capsys.readouterr().out
+    change_document(small, "max: 9", "max: 12")
+    return small
+
+
+def change_document(folder: Path, before: str, after: str) -> None:
+    document = folder / "agencies" / "O" / "D-1.yaml"
+    text = document.read_text("utf-8")
+    assert before in text
+    document.write_text(text.replace(before, after), encoding="utf-8")
+
+
+UNFIT = (
+    "GW519 the WSDL of agency O (agencies/O.wsdl) does not take every request of D-1: it takes in "
+    "Application/Item/Why only string maxLength 9, and a request may have string maxLength 12; "
+)
+
+
+def test_mappings_that_the_wsdl_of_an_agency_does_not_take_are_refused_unless_told_otherwise(
+    home: Path, bound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert use(home, bound) == 1
+    told = capsys.readouterr()
+    assert told.err.startswith("gateway: GW519 agencies would refuse requests by these mappings. D-1: the ")
+    assert "or add --despite-wsdl O" in told.err
+    assert use(home, bound, "--json") == 1
+    (words,) = [one for one in json.loads(capsys.readouterr().err)["warnings"] if "GW519" in one]
+    assert words.startswith(UNFIT)
+    assert use(home, bound, "--despite-wsdl", "O") == 0
+    assert f"warning: {UNFIT}" in capsys.readouterr().out
+    # It does not fit already: what is changed besides is no reason to refuse.
+    change_document(bound, "en: Why", "en: Reason")
+    assert use(home, bound) == 0
+
+
+@pytest.mark.further
+def test_a_plan_is_warned_of_and_every_look_at_the_gateway_tells_it(
+    home: Path, bound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert use(home, bound, "--from", "2100-01-01") == 0
+    assert f"warning: {UNFIT}" in capsys.readouterr().out
+    main(["check", "--home", str(home)])
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if "GW519" in one]
+    assert line.startswith(f"warning: {UNFIT}")
+    assert "(from 2100-01-01T00:00:00" in line
+    main(["map", "check", "--path", str(bound), "--home", str(home), "--samples", "0"])
+    assert f"  note: {UNFIT}" in capsys.readouterr().out
+    assert use(home, bound, "--despite-wsdl", "O") == 0
+    capsys.readouterr()
+    main(["check", "--home", str(home)])
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if "GW519" in one]
+    assert "2100" not in line
+    # The schema is away: what nobody can compare refuses nothing, and is told.
+    (bound.parent / "made" / "xsd" / "agencies" / "O" / "D-1.xsd").unlink()
+    main(["check", "--home", str(home)])
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if "GW519" in one]
+    assert "is not known: its schema is not beside it" in line
+
+
+@pytest.mark.further
+def test_a_document_or_a_form_for_which_the_wsdl_has_no_place_is_told(
+    home: Path, bound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    carriers = bound / "carriers.yaml"
+    carriers.write_text("carriers:\n  O: {form: json}\n", encoding="utf-8")
+    assert use(home, bound) == 1
+    told = capsys.readouterr().err
+    assert "agencies/O.wsdl has no place for the form json" in told
+    assert 'Set agency.O.wsdl to one that has, as "agency-template.wsdl"' in told
+    # Nobody's name is taken for that of the agency.
+    for name in ("o", "NOBODY"):
+        assert use(home, bound, "--despite-wsdl", name) == 2
+        assert f"the mappings have no organisation {name}" in capsys.readouterr().err
+    # A file of others whose digest is not set is not read: what it takes is not known.
+    settings = home / "gateway.toml"
+    said = settings.read_text(encoding="utf-8")
+    settings.write_text("\n".join(one for one in said.splitlines() if "sha256" not in one), encoding="utf-8")
+    assert use(home, bound) == 0
+    assert "GW519 whether the WSDL of agency O (agencies/O.wsdl) takes every" in capsys.readouterr().out
+    settings.write_text(said, encoding="utf-8")
+    carriers.unlink()
+    change_document(bound, "document: D-1", "document: D-2")
+    (bound / "agencies" / "O" / "D-1.yaml").rename(bound / "agencies" / "O" / "D-2.yaml")
+    assert use(home, bound, "--remove", "D-1") == 1
+    assert "names no namespace urn:single-window:document:d-2:1" in capsys.readouterr().err

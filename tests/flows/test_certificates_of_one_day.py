@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
 from gateway.cases import AgencyCallback, Notice, SignedReply
 from gateway.hub.delivered_notices import apply_agency_document, read_agency_document
@@ -17,15 +16,9 @@ from gateway.store.engine import read_transaction
 from tests.flows.craft import all_of, reference
 from tests.flows.test_delivered_notices import Window
 from tests.flows.test_outside_documents import certificate, rows
-from tests.kit.story import Story
+from tests.kit.story import Story, story
 
-
-@pytest.fixture
-def story(engine: Engine) -> Story:
-    made = Story(engine)
-    made.submit()
-    made.tick()
-    return made
+__all__ = ["story"]
 
 
 def say(story: Story, time: str, quantity: str, status: str = "R01", number: str = "") -> None:

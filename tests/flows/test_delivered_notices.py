@@ -234,3 +234,49 @@ def test_a_refusal_of_the_hub_names_the_place_in_the_document(windows: tuple[Win
     answer = own.call("KPTA", "DeliverNotice", late)
     assert b"GW719" in answer
     assert b"Location>/Response/IssueDateTime<" in answer
+
+
+@pytest.mark.parametrize("key", ["ZZZ", "FR2099"])
+def test_an_error_whose_key_names_no_item_of_the_application_is_refused_at_the_key(
+    windows: tuple[Window, Window], key: str
+) -> None:
+    own, _ = windows
+    before = list_rows(own.story)
+    text = etree.tostring(complaining(own.story.number_of("KPTA")), encoding="unicode")
+    answer = own.call("KPTA", "DeliverNotice", etree.fromstring(text.replace("FR2001", key)))
+    assert b"GW717" in answer
+    assert b"Location>/Response/Error/Pointer/TagID[1]<" in answer
+    assert list_rows(own.story) == before
+
+
+def correcting(number: str, notice: str, version: str, after: str = "다") -> etree._Element:
+    """Return the correction of one field by the agency."""
+    correction = (
+        "<Amendment><Pointer><SequenceNumeric>1</SequenceNumeric></Pointer>"
+        "<ChangeReasonCode>U</ChangeReasonCode><Content>품명</Content>"
+        f"<StatementDescription>가</StatementDescription><AdjustmentDescription>{after}"
+        "</AdjustmentDescription></Amendment>"
+    )
+    content = (
+        f"<TypeCode>GOVCBRDD2</TypeCode><Declaration>{about(number)}"
+        f"<FunctionalReferenceID>R-77</FunctionalReferenceID><VersionID>{version}</VersionID>{correction}"
+        f"</Declaration>{ENDING.format(number=notice)}"
+    )
+    return make_document("GOVCBRDD2", content)
+
+
+def test_a_version_of_corrections_is_at_least_one_and_says_one_thing(windows: tuple[Window, Window]) -> None:
+    own, _ = windows
+    number = own.story.number_of("KPTA")
+    for version in ("0", "-1"):
+        answer = own.call("KPTA", "DeliverNotice", correcting(number, "D-0", version))
+        assert b"GW717" in answer
+        assert b"Location>/Response/Declaration/VersionID<" in answer
+    for said in (("D-1", "1"), ("D-1", "1"), ("D-2", "1"), ("D-3", "2", "라"), ("D-4", "11", "마")):
+        assert b"DeliverNoticeResponse" in own.call("KPTA", "DeliverNotice", correcting(number, *said))
+    before = list_rows(own.story)
+    answer = own.call("KPTA", "DeliverNotice", correcting(number, "D-5", "1", "라"))
+    assert b"GW702" in answer
+    assert b"this version was told with other corrections in notice D-1" in answer
+    assert b"Location>/Response/Declaration/VersionID<" in answer
+    assert list_rows(own.story) == before

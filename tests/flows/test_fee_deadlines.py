@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
-from gateway.cases.agency_notices import Notice
+from gateway.cases.agency_notices import AgencyAcknowledgment, Notice
 from gateway.cases.named_fees import NamedFee, ProviderEvent
 from gateway.hub.fees import settle_fee_elsewhere, waive_fee
 from gateway.hub.fees.payment_events import apply_provider_event
 from gateway.hub.payment_policy import Tariff
+from gateway.store import deadlines
 from gateway.store.engine import write_transaction
+from tests.flows.craft import all_of, because, supplement, text
 from tests.flows.test_deadlines import notices, rows, seoul, states, told, until
 from tests.flows.test_fees import KRW, Provider, calls, fees_of, pay, provider, story, withdraw
-from tests.kit.story import Story
+from tests.kit.story import Story, asked
 
 __all__ = ["provider", "story"]  # fixtures
 
@@ -107,7 +109,7 @@ def test_what_is_not_due_any_more_is_not_overdue(story: Story, provider: Provide
     until(story, owed.remind_at + timedelta(seconds=1))
     end(story, "KPTA", ended)
     story.tick(seconds=1)
-    assert pay_of(story) == ["CANCELLED" if ended == "withdrawn" else "MET"]
+    assert pay_of(story) == ["CANCELLED" if ended in ("waived", "withdrawn") else "MET"]
     until(story, LAST_SECOND + timedelta(hours=1))
     assert ("deadline.overdue", "KPTA", "pay") not in told(story)
 
@@ -117,7 +119,7 @@ def test_what_is_not_due_any_more_is_not_overdue(story: Story, provider: Provide
 def test_the_time_to_decide_goes_on_when_a_levied_fee_is_not_due(
     story: Story, provider: Provider, ended: str
 ) -> None:
-    """Paid in time after the reminder, it is never overdue, whoever says that it is paid."""
+    """Paid or waived in time after the reminder, it is never overdue, whoever says so."""
     file(story)
     due = seoul("2026-12-02T12:00")
     levy = Notice("NPQS-F", story.clock(), "Y05", deadline=due, fee=NamedFee(money=KRW))
@@ -127,7 +129,8 @@ def test_the_time_to_decide_goes_on_when_a_levied_fee_is_not_due(
     until(story, due - timedelta(hours=1))
     end(story, "NPQS", ended)
     story.tick(seconds=1)
-    assert (pay_of(story, "NPQS"), states(story, "NPQS")["decide"]) == (["MET"], ["OPEN"])
+    wanted = ["CANCELLED" if ended == "waived" else "MET"]
+    assert (pay_of(story, "NPQS"), states(story, "NPQS")["decide"]) == (wanted, ["OPEN"])
     until(story, due + timedelta(hours=1))
     assert ("deadline.overdue", "NPQS", "pay") not in told(story)
 
@@ -171,36 +174,46 @@ def test_the_time_in_the_notice_counts_before_the_last_day_in_the_fee(
     file(story)
     due = seoul("2026-12-02T12:00")
     levy(story, "F1", last=date(2026, 12, 20), deadline=due)
-    assert [(one.due_at, one.cause) for one in rows(story, "NPQS", "pay")] == [(due, "F1")]
+    assert [(one.due_at, one.cause) for one in rows(story, "NPQS", "pay")] == [(due, find_fee(story, "F1"))]
 
 
 @pytest.mark.further
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("timed", [False, True], ids=["last days", "a time in the first"])
-def test_of_several_fees_the_one_that_is_due_first_counts(
+def test_each_of_several_fees_has_its_deadline(
     story: Story, provider: Provider, swapped: bool, timed: bool
 ) -> None:
-    """Paid in time, it is met; then the other one counts. A third one without a last day changes nothing."""
+    """What is due first counts for the application. A third one without a last day changes nothing."""
     file(story)
     first, second = date(2026, 12, 2), date(2026, 12, 9)
     said = {"deadline": seoul("2026-12-02T12:00")} if timed else {"last": first}
     named = [("F1", "Y01", said), ("F2", "Y05", {"last": second}), ("F3", "Y09", {})]
     for number, code, more in named[::-1] if swapped else named:
         levy(story, number, code, **more)
-    *replaced, owed = rows(story, "NPQS", "pay")
-    assert [one.state for one in replaced] == (["CANCELLED"] if swapped else [])
-    assert (owed.state, owed.due_at.date()) == ("OPEN", first)
+    assert deadlines_of(story) == {"F1": ("OPEN", first), "F2": ("OPEN", second)}
+    assert story.request("NPQS").due_at.date() == first
     pay(story, find_fee(story, "F1"), "P-1")
-    *_, met, last = rows(story, "NPQS", "pay")
-    assert (met.state, last.state, last.due_at.date()) == ("MET", "OPEN", second)
-    assert story.request("NPQS").state == "FEE_DUE"
+    assert deadlines_of(story) == {"F1": ("MET", first), "F2": ("OPEN", second)}
+    assert (story.request("NPQS").state, story.request("NPQS").due_at.date()) == ("FEE_DUE", second)
     pay(story, find_fee(story, "F2"), "P-2")
-    assert pay_of(story, "NPQS")[-2:] == ["MET", "MET"]
+    assert deadlines_of(story) == {"F1": ("MET", first), "F2": ("MET", second)}
     assert (story.request("NPQS").state, story.request("NPQS").due_at) == ("FEE_DUE", None)
+    assert states(story, "NPQS")["decide"] == ["HELD"]
     pay(story, find_fee(story, "F3"), "P-3")
     assert states(story, "NPQS")["decide"] == ["OPEN"]
     until(story, seoul("2026-12-20T12:00"))
     assert ("deadline.overdue", "NPQS", "pay") not in told(story)
+
+
+def deadlines_of(held: Story) -> dict[str, tuple[str, date | None]]:
+    """Return state and last day of the deadline of each fee of NPQS, by its payment notice."""
+    known = {row.cause: row for row in rows(held, "NPQS", "pay")}
+    assert len(known) == len(rows(held, "NPQS", "pay"))
+    return {
+        one.payment_notice: (row.state, row.due_at and row.due_at.date())
+        for one in fees_of(held, "NPQS")
+        if (row := known.get(one.number)) is not None
+    }
 
 
 @pytest.mark.further
@@ -212,8 +225,157 @@ def test_a_levied_fee_that_is_cancelled_or_whose_day_no_calendar_knows_is_not_ov
     (owed,) = rows(story, "NPQS", "pay")
     assert (owed.state, owed.due_at, owed.problem[:5]) == ("UNKNOWN", None, "GW710")
     levy(story, "F2", last=date(2026, 11, 30))
-    assert pay_of(story, "NPQS") == ["CANCELLED", "OPEN"]
+    assert pay_of(story, "NPQS") == ["UNKNOWN", "OPEN"]
     story.hear("NPQS", Notice("F3", story.clock(), "Y06", fee=NamedFee(payment_notice="F2")))
-    assert pay_of(story, "NPQS") == ["CANCELLED", "MET", "UNKNOWN"]
+    assert pay_of(story, "NPQS") == ["UNKNOWN", "CANCELLED"]
     until(story, LAST_SECOND + timedelta(days=9))
     assert ("deadline.overdue", "NPQS", "pay") not in told(story)
+
+
+def overtake(held: Story, turn: str) -> None:
+    """Let something happen to the application of NPQS whose fee is open."""
+    if turn in ("asked", "answered"):
+        held.hear("NPQS", asked(held, "NPQS", "Q1", deadline=seoul("2026-12-09T12:00")))
+    elif turn == "inspected":
+        held.hear("NPQS", asked(held, "NPQS", "Q1", status="E01"))
+    elif turn in ("decided", "closed"):
+        held.decide("NPQS")
+    if turn == "closed":
+        held.decide_all("NPQS")
+    elif turn == "answered":
+        held.submit(held.submission(supplement), action="Supplement")
+    elif turn == "amended":
+        named = text("Application[@id='A3']/Fields/Item/IssuingNppo", "NVWA")
+        change = all_of(text("Function", "13"), lambda root: because(root, "17", "A name was wrong."), named)
+        held.submit(held.submission(change), action="Amend")
+    elif turn in ("withdrawn", "kept"):
+        held.say("NPQS", AgencyAcknowledgment("heard"))
+        withdraw(held)
+    if turn == "kept":
+        held.hear("NPQS", Notice("K1", held.clock(), "G04"))
+    held.tick(seconds=1)
+
+
+_TURNS: dict[str, tuple[str, ...]] = {
+    "asked": ("INFORMATION_REQUIRED", "HELD"),
+    "answered": ("ACKNOWLEDGED", "HELD"),
+    "inspected": ("INSPECTION", "HELD"),
+    "decided": ("DECIDED", "MET"),
+    "closed": ("DECIDED", "MET"),
+    "amended": ("ACKNOWLEDGED", "CANCELLED", "HELD"),
+    "withdrawn": ("FEE_DUE", "CANCELLED"),
+    "kept": ("FEE_DUE", "CANCELLED", "HELD"),
+}
+
+
+@pytest.mark.parametrize("turn", _TURNS)
+def test_a_fee_stays_due_whatever_happens_to_its_application(
+    story: Story, provider: Provider, turn: str
+) -> None:
+    """It is reminded of and overdue once, and paid late; then the time to decide goes on."""
+    story.hub.payments = replace(story.hub.payments, tariffs={})
+    story.submit()
+    story.tick(seconds=1)
+    levy(story, "F1", last=date(2026, 11, 30))
+    overtake(story, turn)
+    state, *decide = _TURNS[turn]
+    assert (story.request("NPQS").state, states(story, "NPQS")["decide"]) == (state, decide)
+    (owed,) = rows(story, "NPQS", "pay")
+    assert (owed.state, owed.due_at) == ("OPEN", LAST_SECOND)
+    until(story, owed.remind_at + timedelta(seconds=1))
+    until(story, LAST_SECOND + timedelta(seconds=2))
+    story.tick(seconds=1)
+    story.tick(seconds=1)
+    assert [one[0] for one in told(story) if one[1:] == ("NPQS", "pay")] == [
+        "deadline.reminded",
+        "deadline.overdue",
+    ]
+    waits = [words.partition(":")[0] for words, _ in notices(story) if "waits for a payment" in words]
+    waited = [words.partition(":")[0] for words, _ in notices(story) if "waited for a payment" in words]
+    assert (waits, waited) == (["Reminder"], ["Overdue"])
+    assert pay_of(story, "NPQS") == ["OVERDUE"]
+    assert pay(story, find_fee(story, "F1")) == "counted"
+    story.tick(seconds=1)
+    assert pay_of(story, "NPQS") == ["LATE"]
+    if turn == "closed":
+        assert story.case().state == "CLOSED"
+
+
+@pytest.mark.parametrize("state", ["decided", "closed"])
+def test_a_fee_of_an_application_that_is_decided_has_its_deadline(
+    story: Story, provider: Provider, state: str
+) -> None:
+    story.hub.payments = replace(story.hub.payments, tariffs={})
+    story.submit()
+    story.tick(seconds=1)
+    overtake(story, state)
+    levy(story, "F1", last=date(2026, 11, 30))
+    assert deadlines_of(story) == {"F1": ("OPEN", date(2026, 11, 30))}
+    assert (story.request("NPQS").state, story.request("NPQS").due_at) == ("DECIDED", None)
+    until(story, LAST_SECOND + timedelta(seconds=2))
+    assert told(story).count(("deadline.overdue", "NPQS", "pay")) == 1
+    pay(story, find_fee(story, "F1"))
+    assert pay_of(story, "NPQS") == ["LATE"]
+    if state == "closed":
+        assert story.case().state == "CLOSED"
+
+
+@pytest.mark.further
+def test_a_fee_of_an_application_that_its_agency_cancels_is_owed_no_more(
+    story: Story, provider: Provider
+) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    levy(story, "F1", last=date(2026, 11, 30))
+    overtake(story, "withdrawn")
+    assert pay_of(story, "NPQS") == ["OPEN"]
+    story.hear("NPQS", Notice("C1", story.clock(), "G03"))
+    assert pay_of(story, "NPQS") == ["CANCELLED"]
+    until(story, LAST_SECOND + timedelta(days=1))
+    assert ("deadline.overdue", "NPQS", "pay") not in told(story)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_of_two_levies_of_one_instant_each_has_its_own_time(
+    story: Story, provider: Provider, swapped: bool
+) -> None:
+    """The time in the notice of the one is no time of the other, which has none."""
+    file(story)
+    at, due = story.clock(), seoul("2026-12-02T12:00")
+    named: list[tuple[str, datetime | None]] = [("F1", due), ("F2", None)]
+    for number, deadline in named[::-1] if swapped else named:
+        story.hear("NPQS", Notice(number, at, "Y05", deadline=deadline, fee=NamedFee(KRW, None, number)))
+    story.tick(seconds=1)
+    assert deadlines_of(story) == {"F1": ("OPEN", due.date())}
+    pay(story, find_fee(story, "F2"), "P-2")
+    assert deadlines_of(story) == {"F1": ("OPEN", due.date())}
+    pay(story, find_fee(story, "F1"), "P-1")
+    assert deadlines_of(story) == {"F1": ("MET", due.date())}
+
+
+@pytest.mark.further
+def test_a_fee_without_a_last_day_holds_the_time_to_decide_until_it_is_waived(
+    story: Story, provider: Provider
+) -> None:
+    file(story)
+    levy(story, "F1")
+    overtake(story, "answered")
+    assert states(story, "NPQS")["decide"] == ["HELD"]
+    until(story, seoul("2027-01-20T12:00"))
+    assert states(story, "NPQS")["decide"] == ["HELD"]
+    end(story, "NPQS", "waived")
+    story.tick(seconds=1)
+    assert (pay_of(story, "NPQS"), states(story, "NPQS")["decide"]) == ([], ["OPEN"])
+
+
+def test_a_deadline_that_the_version_before_has_begun_goes_on(story: Story, provider: Provider) -> None:
+    """It is named by its notice: it is neither ended nor begun again."""
+    file(story)
+    levy(story, "F1", deadline=seoul("2026-12-02T12:00"))
+    with write_transaction(story.house.engine) as conn:
+        (row,) = rows(story, "NPQS", "pay")
+        deadlines.change_deadline(conn, row.id, {"cause": "F1"})
+    overtake(story, "asked")
+    assert [(one.state, one.cause) for one in rows(story, "NPQS", "pay")] == [("OPEN", "F1")]
+    pay(story, find_fee(story, "F1"))
+    assert pay_of(story, "NPQS") == ["MET"]

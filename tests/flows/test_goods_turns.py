@@ -61,6 +61,10 @@ ODD: dict[str, list[GoodsEvent]] = {
         ("declare", 0, (1, "X", "40")), ("declare", 1, (1, "X", "40")), ("tick", 5), ("say", "X", 2, "50", 0),
         ("withdraw", 0),
     ],
+    "what was not left comes back": [
+        ("say", "X", 0, "100", 0), ("declare", 1, (1, "X", "40")), ("declare", 2, (1, "X", "40")),
+        ("say", "X", 3, None, 1), ("say", "X", 4, "50", 2), ("withdraw", 0),
+    ],
 }  # fmt: skip
 
 
@@ -73,6 +77,16 @@ def test_results_in_an_order_that_was_lost_once(engine: Engine, name: str) -> No
 AMENDED: dict[str, list[GoodsEvent]] = {
     "customs hears that nothing of a certificate is left": [
         ("say", "Y", 0, "50", 0), ("declare", 1, (1, "Y", "20")), ("change", 0, 1, (2, "X", "20")),
+    ],
+    "an item that its certificate rejects stays so, and is approved again": [
+        ("say", "Y", 0, "50", 0), ("declare", 1, (1, "Y", "40"), (2, "X", "20")), ("say", "Y", 2, None, 1),
+        ("change", 0, None, (1, "Y", "40"), (2, "X", "20")), ("say", "Y", 3, "50", 2),
+        ("change", 0, None, (1, "Y", "40")),
+    ],
+    "what is not left any more stays so": [
+        ("say", "Y", 0, "50", 0), ("declare", 1, (1, "Y", "40")), ("say", "Y", 2, None, 1),
+        ("change", 0, None, (1, "Y", "40")), ("say", "Y", 3, "30", 2), ("change", 0, None, (1, "Y", "40")),
+        ("change", 0, None, (1, "Y", "30")),
     ],
 }  # fmt: skip
 

@@ -31,11 +31,11 @@ from tests.kit.story import AGENCIES, Story
 NUMBER = "NPQS-77"
 
 
-def naming(number: str, quantity: str = "10") -> Change:
-    """Let item 3 use a certificate in place of an application."""
+def naming(number: str, quantity: str = "10", item: int = 3) -> Change:
+    """Let an item use a certificate; the applications stay."""
 
     def change(root: etree._Element) -> None:
-        goods = root.findall(ITEM)[2]
+        goods = root.findall(ITEM)[item - 1]
         made = etree.Element(f"{{{WCO_DEC}}}AdditionalDocument")
         etree.SubElement(made, f"{{{WCO_DEC}}}ID").text = number
         off = etree.SubElement(made, f"{{{WCO_DEC}}}WriteOff")

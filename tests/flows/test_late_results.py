@@ -195,6 +195,23 @@ def test_a_number_that_a_cleared_declaration_waited_for_is_told(trade: Trade) ->
 
 
 @pytest.mark.further
+@pytest.mark.further
+def test_a_rejection_of_a_number_that_was_waited_for_is_told(trade: Trade) -> None:
+    """Of the declaration, and of its child with the item; who is not cleared has another outcome alone."""
+    for name in ("W", "V"):
+        trade.declare(name, "2026-119")
+        trade.take(f"C{name}", (2, "10", "10"), of=name)
+    for name in ("W", "CW"):
+        trade.clear(name)
+    trade.say(REJECTED, "R9", number="2026-119")
+    rejected = ("2", "05", "2026-119", "REJECTED")
+    assert {name: trade.late(name) for name in ("W", "CW", "V", "CV")} == {
+        "W": [[rejected]], "CW": [[rejected]], "V": [], "CV": [],
+    }  # fmt: skip
+    assert {trade.find(name).outcome for name in ("CW", "CV")} == {"REJECTED"}
+    assert {trade.find(name).outcome for name in ("W", "V")} == {"PARTIAL"}
+
+
 def test_who_does_not_use_the_certificate_any_more_hears_nothing(trade: Trade) -> None:
     trade.clear("D")
     trade.clear("D", trade.story.clock() + timedelta(minutes=1), "10")

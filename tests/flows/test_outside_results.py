@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -25,8 +26,9 @@ from gateway.wire.namespaces import WCO_DEC
 from tests.flows.craft import all_of, at, reference, withdrawal
 from tests.flows.test_partial_release import child
 from tests.flows.test_requirement_ledger import declare, told, used_of, using
+from tests.flows.test_withdrawals import cancelling
 from tests.kit.kills import die_at
-from tests.kit.story import Story
+from tests.kit.story import Story, asked
 
 APPROVED, REJECTED = DecisionCode.APPROVED, DecisionCode.REJECTED
 
@@ -153,6 +155,23 @@ def test_either_order_has_the_same_outcome(story: Story) -> None:
     assert first[:3] == later[:3]
     assert first[4:] == later[4:]
     assert first[3] == {"KGM": "80"}
+
+
+def test_a_warning_that_the_certificate_answers_is_told_no_more(story: Story) -> None:
+    """Item 2 needs a document of KFDA under law 05, whose certificate comes after the declaration."""
+    declare(story, "D1", (2, "2026-118", "40", "KGM"))
+
+    def warned() -> list[tuple[str | None, str | None]]:
+        story.tick()
+        found = [(one.get("id"), one.get("pointer")) for one in story.result().findall("{*}Warning")]
+        return [one for one in found if one[1] == "42A/67A[1]/68A[2]"]
+
+    before = [("GW508", "42A/67A[1]/68A[2]")]
+    assert warned() == before
+    say(story)
+    assert (warned(), story.outcome()) == ([], ("APPROVED", {2: "APPROVED"}))
+    say(story, REJECTED, notice="R2", quantity=None, at=story.clock() + timedelta(seconds=1))
+    assert (warned(), story.case().outcome) == (before, "PARTIAL")
 
 
 def test_a_repeat_changes_nothing_and_another_content_is_refused(story: Story) -> None:
@@ -300,6 +319,25 @@ def test_a_declaration_with_applications_has_both(story: Story) -> None:
     assert (story.outcome()[0], story.case().state) == ("PARTIAL", "CLOSED")
 
 
+@pytest.mark.further
+def test_customs_is_not_told_an_approval_beside_a_rejection_under_the_same_law(story: Story) -> None:
+    """Item 2 has an application under law 05, and a certificate under law 05 that the agency takes back."""
+    say(story)
+    story.submit(story.submission(naming(2, "2026-118")))
+    story.tick()
+    story.decide_all()
+    story.tick()
+
+    def approved() -> list[tuple[str, str]]:
+        last = [call for call in customs(story) if call[1] == "19"][-1]
+        return sorted((item, law) for item, law, *_ in last[2])
+
+    assert approved() == [("1", "01"), ("2", "05"), ("2", "05"), ("3", "12")]
+    say(story, REJECTED, notice="R2", quantity=None, at=story.clock() + timedelta(minutes=1))
+    story.tick(seconds=5)
+    assert (story.outcome()[1][2], approved()) == ("REJECTED", [("1", "01"), ("3", "12")])
+
+
 def naming(item: int, number: str) -> Any:
     """Name one more number at an item of the sample."""
 
@@ -324,6 +362,40 @@ def test_a_withdrawn_declaration_waits_for_nothing(story: Story) -> None:
     story.tick()
     assert used_of(story, "2026-118") == {}
     assert story.case().state == "WITHDRAWN"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_withdrawal_that_is_refused_leaves_what_the_case_waits_for(story: Story, first: bool) -> None:
+    """The outcome is the same in either order."""
+    if first:
+        say(story)
+    story.submit(story.submission(naming(2, "2026-118")))
+    story.tick()
+    cancelling(story, KPTA="G03", KFDA="G04", NPQS="G03")
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick(seconds=5)
+    story.decide("KFDA")
+    story.tick(seconds=5)
+    if not first:
+        assert [one["number"] for one in report(story)["awaited"]][-1:] == ["2026-118"]
+        say(story)
+        story.tick(seconds=5)
+    assert (used_of(story, "2026-118"), story.outcome()[1][2]) == ({"KGM": "1"}, "APPROVED")
+    told = [sorted((item, law) for item, law, *_ in call[2]) for call in customs(story) if call[1] == "19"]
+    # Those whose application was cancelled are not named.
+    assert told[-1] == [("2", "05"), ("2", "05")]
+
+
+@pytest.mark.further
+def test_customs_is_not_told_an_approval_under_a_law_whose_application_was_cancelled(story: Story) -> None:
+    say(story)
+    story.submit(story.submission(naming(2, "2026-118")))
+    story.tick()
+    story.decide_all("KFDA")
+    story.hear("KFDA", asked(story, "KFDA", "G1", status="G01", pointers=()))
+    story.tick(seconds=5)
+    assert (story.outcome()[0], used_of(story, "2026-118")) == ("PARTIAL", {})
+    assert sorted((item, law) for item, law, *_ in customs(story)[-1][2]) == [("1", "01"), ("3", "12")]
 
 
 def test_a_withdrawal_is_not_held_by_a_number(story: Story) -> None:
@@ -374,26 +446,65 @@ def test_a_case_that_joins_a_number_locks_all_that_it_uses_at_once(
     assert all(one <= locked[0] for one in locked)
 
 
+@pytest.mark.parametrize("order", list(permutations(("approved", "rejected"))), ids="-".join)
+def test_a_rejection_decides_about_a_declaration_that_waits(story: Story, order: tuple[str, ...]) -> None:
+    """The latest issued result counts: the rejection, whatever comes first; an approval behind it again."""
+    name(story, "D1")
+    story.tick(minutes=10)
+    first = story.clock() - timedelta(minutes=8)
+    notices = {
+        "approved": lambda: say(story, at=first),
+        "rejected": lambda: say(story, REJECTED, notice="R2", quantity=None, at=first + timedelta(minutes=2)),
+    }
+    for one in order:
+        notices[one]()
+        story.tick()
+    assert (story.outcome(), used_of(story, "2026-118")) == (("PARTIAL", {1: "REJECTED"}), {})
+    assert (report(story)["awaited"], customs(story)[-1][1:]) == ([], ("19", []))
+    assert story.evidence("case", story.case().id).count("joined") == 1
+    assert "JOINED" in [state for state, _ in seen(story)]
+    say(story, notice="R3", at=first + timedelta(minutes=4))
+    story.tick()
+    assert (story.outcome(), used_of(story, "2026-118")) == (("APPROVED", {1: "APPROVED"}), {"KGM": "40"})
+    assert customs(story)[-1][1:] == ("19", [("1", "05", "2026-118", "40", "KGM")])
+
+
+def test_a_rejection_alone_is_told(story: Story) -> None:
+    name(story, "D1")
+    story.tick()
+    say(story, REJECTED, quantity=None)
+    story.tick()
+    assert (story.outcome(), story.case().state) == (("PARTIAL", {1: "REJECTED"}), "CLOSED")
+    # Of a number that another agency has, too, nobody knows whose certificate is meant.
+    name(story, "D2", number="2026-119")
+    story.tick()
+    say(story, REJECTED, agency="KFDA", number="2026-119", quantity=None, notice="R2")
+    say(story, agency="NPQS", number="2026-119", law="12")
+    story.tick()
+    assert story.outcome()[0] in ("APPROVED", "PARTIAL")
+
+
+@pytest.mark.parametrize("code", [APPROVED, REJECTED])
 @pytest.mark.parametrize("place", ["before", "after"])
-def test_a_process_that_dies_over_a_result(story: Story, place: str) -> None:
+def test_a_process_that_dies_over_a_result(story: Story, place: str, code: DecisionCode) -> None:
     name(story, "D1")
     story.tick()
     at = story.clock()
 
     def hear(hub: Hub) -> None:
         story.hub = hub
-        say(story, at=at)
+        say(story, code, at=at)
 
     def join(hub: Hub) -> None:
         (task,) = story.deliveries(state="QUEUED", subject_type="case")
         join_requirements(hub, int(task.subject_id), None, lambda conn: None)
 
     die_at(story, f"reply.requirement.{place}_commit", hear)
-    say(story, at=at)
+    say(story, code, at=at)
     die_at(story, f"requirement.join.{place}_commit", join)
     story.tick(seconds=61)
-    assert used_of(story, "2026-118") == {"KGM": "40"}
-    assert story.outcome() == ("APPROVED", {1: "APPROVED"})
+    assert used_of(story, "2026-118") == ({"KGM": "40"} if code is APPROVED else {})
+    assert story.outcome() == ("APPROVED" if code is APPROVED else "PARTIAL", {1: str(code)})
     with read_transaction(story.house.engine) as conn:
         rows = list_subject_leaves(conn, "requirement", requirement(story).id)
     assert [(row.kind, json.loads(row.data).get("case") is None) for row in rows] == [

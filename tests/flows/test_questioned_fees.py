@@ -15,6 +15,7 @@ from gateway.cases.named_fees import NamedFee
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.hub.completion import operator_actions
 from gateway.hub.fees import settle_fee_elsewhere, waive_fee
+from tests.flows.test_deadlines import rows, states
 from tests.flows.test_fees import KRW, Provider, fees_of, pay, provider, story, told_of, withdraw
 from tests.flows.test_late_approvals import approve, hear, request_of, withdraw_rejected
 from tests.kit.story import Story
@@ -182,16 +183,19 @@ def test_a_fee_that_ends_while_it_waits_is_never_ordered(
 
 
 @pytest.mark.further
-def test_the_deadline_begins_when_the_application_stands(story: Story, provider: Provider) -> None:
+@pytest.mark.parametrize("ends", [partial(say, code="G04"), unask], ids=["G04", "operator"])
+def test_the_deadline_begins_when_the_application_stands(
+    story: Story, provider: Provider, ends: Callable[..., None]
+) -> None:
     story.submit()
     story.tick()
     story.say(AGENCY, AgencyAcknowledgment("heard"))
     withdraw(story)
     case = int(story.case().id)
     levy(story, case)
-    assert story.request(AGENCY).due_at is None
+    assert rows(story, AGENCY, "pay") == []
     story.tick(hours=1)
-    say(story, case, "G04")
-    due = story.request(AGENCY).due_at
-    assert due is not None
-    assert due.date() == date(2026, 12, 9)
+    ends(story, case)
+    (owed,) = rows(story, AGENCY, "pay")
+    assert (owed.state, owed.due_at.date()) == ("OPEN", date(2026, 12, 9))
+    assert (story.request(AGENCY).due_at, states(story, AGENCY)["decide"][-1]) == (owed.due_at, "HELD")

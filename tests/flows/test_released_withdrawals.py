@@ -42,6 +42,13 @@ def told(family: Family, name: str) -> list[tuple[str, list[str], list[str | Non
     ]
 
 
+def pending_codes(family: Family, name: str) -> list[str | None]:
+    """Return the codes that customs was told of a case, in order."""
+    calls = family.story.soap.calls
+    told = [one for one in calls if (one.destination, one.operation) == ("customs", "ReportRequirements")]
+    return [one.text("PendingCode") for one in told if one.text("CaseNumber") == family.numbers[name]]
+
+
 def report(family: Family, name: str) -> dict[str, object]:
     with read_transaction(family.story.house.engine) as conn:
         return read_case_report(conn, family.find(name))
@@ -100,6 +107,8 @@ def test_a_child_is_rejected_when_the_agency_cancels_what_it_approved_for_the_pa
     assert (family.find("parent").outcome, family.find("C1").outcome) == ("PARTIAL", "REJECTED")
     assert told(family, "C1") == [("APPROVED", ["APPROVED"], []), ("REJECTED", [], ["GW410"])]
     assert told(family, "C2") == [("APPROVED", ["APPROVED"], [])]
+    # Customs waits again for what it was told is approved, and keeps what it was told of the other child.
+    assert (pending_codes(family, "C1"), pending_codes(family, "C2")) == (["18", "19", "18"], ["18", "19"])
     (cancelled,) = report(family, "C1")["inherited_cancellations"]  # type: ignore[misc]
     assert (cancelled["application"], cancelled["items"]) == (family.requests["KPTA"], [1])
     withdraw(family, "C1")

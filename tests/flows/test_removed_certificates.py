@@ -20,10 +20,11 @@ from tests.flows.craft import Change, all_of, reference, text, withdrawal
 from tests.flows.item_changes import add_item, amendment, concern, drop_application, remove_item
 from tests.flows.test_amended_values import name_of
 from tests.flows.test_late_approvals import describe, hear, request_of, state_of
-from tests.flows.test_requirement_ledger import declare, told, used_of
+from tests.flows.test_outside_results import naming
+from tests.flows.test_requirement_ledger import declare, evidence, told, used_of
 from tests.flows.test_withdrawals import run_and_die
 from tests.kit.kills import die_at
-from tests.kit.story import ITEMS, LAWS, QUIET, Story, unreachable
+from tests.kit.story import AGENCIES, ITEMS, LAWS, QUIET, Story, unreachable
 
 APPROVED, REJECTED = DecisionCode.APPROVED, DecisionCode.REJECTED
 REVOKED = "requirement Y of KFDA is revoked"
@@ -250,4 +251,26 @@ def test_what_was_used_before_a_withdrawal_stays_used(story: Story) -> None:
     say(story, case, "G03")
     assert use(story) == REVOKED
     assert used_of(story, "Y") == {"KGM": "10"}
+    assert state_of(story, user) == ("CLOSED", "APPROVED")
+
+
+def test_a_corrected_item_has_its_quantity_when_the_question_has_ended(story: Story) -> None:
+    """Its agency approves it while the certificate is suspended: nothing is left then, and G04 brings it."""
+    case = file_approved(story)
+    story.submit(story.submission(all_of(reference("B"), naming(1, "Y"))))
+    story.tick()
+    user = int(story.case().id)
+    for agency, code in zip(AGENCIES, (REJECTED, APPROVED, APPROVED), strict=True):
+        hear(story, user, agency, story.notice(agency, code, number="B-1"))
+    story.tick(seconds=2)
+    assert (state_of(story, user), used_of(story, "Y")) == (("CLOSED", "PARTIAL"), {})
+    story.say("KFDA", AgencyAcknowledgment("heard"))
+    story.submit(story.submission(all_of(reference("P"), withdrawal)), action="Withdraw", attach=False)
+    story.tick(seconds=2)
+    hear(story, user, "KPTA", story.notice("KPTA", number="B-2"))
+    story.tick(seconds=2)
+    assert (state_of(story, user), used_of(story, "Y")) == (("CLOSED", "APPROVED"), {})
+    assert [one["problem"] for one in evidence(story, user, "not_left")] == ["GW412"]
+    say(story, case, "G04")
+    assert used_of(story, "Y") == {"KGM": "1"}
     assert state_of(story, user) == ("CLOSED", "APPROVED")

@@ -148,6 +148,9 @@ def test_what_the_ledger_does_not_know_stops_nobody(story: Story) -> None:
     declare(story, "D1", (1, "OUTSIDE-1", "100", "KGM"))
     assert story.outcome()[0] == "APPROVED"
     assert evidence(story, story.case().id, "written_off") == []
+    (told,) = [one for one in story.result().iter("{*}Warning") if one.get("id") == "GW413"]
+    assert told.text == "the ledger does not know requirement OUTSIDE-1; nothing is written off"
+    assert told.get("pointer", "").startswith("42A/67A")
 
 
 def test_who_asks_before_filing_is_told_what_is_left(story: Story) -> None:

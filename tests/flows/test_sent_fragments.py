@@ -172,6 +172,28 @@ def test_a_fragment_that_fails_fails_its_message(story: SplitStory, answer: Any,
     assert (story.whole().state, story.case().state) == ("DELIVERED", "CLOSED")
 
 
+def test_a_fragment_whose_turn_comes_late_has_all_its_attempts(story: SplitStory) -> None:
+    """A slow link: its last fragment begins when the repeats of the first would be over."""
+    lost: list[int] = []
+
+    def take_long(opened: Any) -> HttpAnswer:
+        story.clock.forward(seconds=600)
+        if opened.fragment.number == story.group().count and len(lost) < 2:
+            lost.append(opened.fragment.number)
+            raise DOWN
+        return story.joiner._receipt(opened)
+
+    story.joiner.answer_to = dict.fromkeys(range(1, 20), take_long)
+    begun = story.clock()
+    while story.pieces_of("QUEUED") or not story.pieces_of():
+        story.tick(seconds=301)
+    assert (len(lost), story.group().count > 3) == (2, True)
+    assert {row.state for row in story.pieces_of()} == {"DELIVERED"}, story.clock() - begun
+    check_each_once(story)
+    story.post_receipt()
+    assert story.case().state == "CLOSED"
+
+
 def test_an_error_about_the_whole_ends_its_fragments(story: SplitStory) -> None:
     story.joiner.answer_to = {2: DOWN, 3: HttpAnswer(204, {}, b"")}
     story.tick(seconds=1)

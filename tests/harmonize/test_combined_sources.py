@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, SplitResult, load_bundle
 from gateway.harmonize.engine.request_renderer import split_text
+from gateway.harmonize.inverse.request_reader import read_request
+from gateway.harmonize.inverse.round_trip import compare_request
 from gateway.harmonize.language.combined_sources import Concatenation, OccurrenceLookup, split_by_separator
 from gateway.harmonize.language.conversion_steps import (
     ConvertedSource,
@@ -37,6 +39,7 @@ GRM,mass,0.001,test
 TNE,mass,1000,test
 LBR,mass,0.45359237,test
 THD,mass,1/3,test
+TRI,mass,3,test
 MTR,length,1,test
 EA,count of EA,1,test
 """
@@ -248,6 +251,89 @@ def test_concat_reads_its_parts_back() -> None:
 
 def quantity(text: str, unit: str) -> str:
     return f'<t:Mass unitCode="{unit}">{text}</t:Mass>'
+
+
+def weigh(*weights: tuple[str, str]) -> str:
+    """Return the fields of the items behind the first one, of which each has a weight."""
+    return "".join(
+        f'<t:Item sequence="{number}"><t:Risky>false</t:Risky><t:Weight unitCode="{unit}">{text}</t:Weight>'
+        '<t:Price currencyID="EUR">1</t:Price></t:Item>'
+        for number, (unit, text) in enumerate(weights, 2)
+    )
+
+
+TOTAL = '  - Total: {sum: weight, over: items, decimals: 8, unit: "@unit"}'
+
+
+def total(target: Path, line: str, *weights: tuple[str, str]) -> tuple[SplitResult, MappingBundle]:
+    """Split a submission whose items have these weights."""
+    root = folder(target, line)
+    path = root / "agencies" / "ORG" / "TINY.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(
+        text.replace("units: [KGM, EA]", "units: [KGM, GRM, LBR, THD, TRI, TNE, EA]"), encoding="utf-8"
+    )
+    with (root / "codelists" / "unit.csv").open("a", encoding="utf-8") as file:
+        file.write("GRM,G\nLBR,LB\nTHD,TH\nTRI,TR\nTNE,T\n")
+    bundle = load_bundle(root)
+    items = " ".join(str(number) for number in range(1, len(weights) + 1))
+    given = fields("").replace('unitCode="KGM">2.125<', 'unitCode="{}">{}<'.format(*weights[0]))
+    filled = small_bundle.submission(fields=given + weigh(*weights[1:]), items=items)
+    return small_bundle.apply(bundle, filled), bundle
+
+
+KILO = ("KGM", "2.125")
+
+
+@pytest.mark.parametrize(
+    ("line", "weights", "wanted", "unit"),
+    [
+        (TOTAL, [KILO, ("TNE", "0.5")], "502.125", "KGM"),
+        (TOTAL, [("TNE", "0.5"), KILO], "0.502125", "TNE"),
+        # A kilogram is no finite decimal of pounds, but a pound is one of kilograms.
+        (TOTAL, [("LBR", "2"), KILO], "3.03218474", "KGM"),
+        (TOTAL, [KILO, ("THD", "3")], "3.125", "KGM"),
+        (TOTAL, [KILO, ("THD", "1")], "7.375", "THD"),
+        (TOTAL.replace("unit:", "convert: {to: GRM, decimals: 1, round: half_up}, unit:"),
+         [KILO, ("TNE", "0.501")], "503125", "GRM"),
+    ],
+)  # fmt: skip
+def test_quantities_of_one_dimension_are_added_exactly(
+    tmp_path: Path, line: str, weights: list[tuple[str, str]], wanted: str, unit: str
+) -> None:
+    """The total is in a unit of its values; what was given stays accounted for."""
+    result, bundle = total(tmp_path, line, *weights)
+    assert (troubles(result), result.unaccounted_leaves) == ([], ())
+    assert (small_bundle.text(result, "Total"), small_bundle.text(result, "Total/@unit")) == (
+        [wanted],
+        [unit],
+    )
+    (request,) = result.requests
+    reading = read_request(bundle.documents["TINY"], request.xml)
+    assert compare_request(request, reading, result.facts, bundle) == []
+    # Another total than that of the values is found.
+    (element,) = request.xml.iter("{*}Total")
+    element.text = "7"
+    reading = read_request(bundle.documents["TINY"], request.xml)
+    assert compare_request(request, reading, result.facts, bundle) != []
+
+
+@pytest.mark.parametrize(
+    ("line", "weights", "problem", "words"),
+    [
+        (TOTAL, [KILO, ("EA", "1")], "GW404", "values of different units cannot be added: KGM, EA"),
+        (TOTAL, [("LBR", "1"), ("TRI", "1")], "GW506", "the sum of weight is a finite decimal in none of its units"),
+        (TOTAL.replace("8", "6"), [("LBR", "2"), KILO], "GW506", "Total"),
+    ],
+)  # fmt: skip
+def test_quantities_that_have_no_exact_total_are_refused_at_their_place(
+    tmp_path: Path, line: str, weights: list[tuple[str, str]], problem: str, words: str
+) -> None:
+    result, _ = total(tmp_path, line, *weights)
+    assert [(one.problem.id, words in one.detail) for one in result.problems] == [(problem, True)], (
+        result.problems
+    )
+    assert "Weight" in result.problems[0].pointer
 
 
 CONVERT = '  - Kilo: {ask: mass, convert: {to: KGM, decimals: 3, round: half_up}, unit: "@unit"}'

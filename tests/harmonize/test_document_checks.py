@@ -10,6 +10,7 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.harmonize import SplitResult
 from gateway.harmonize.language.document_mapping import AgreementOverride
+from gateway.harmonize.proofs.totality_proof import prove_totality
 from tests.harmonize import small_bundle
 from tests.harmonize.test_combined_sources import fields, folder, group, load_bundle, made, quantity
 
@@ -148,9 +149,102 @@ def test_a_broken_comparison_is_said_in_words(tmp_path: Path, check: str, words:
 
 def test_values_of_unlike_units_are_refused_or_left_alone(tmp_path: Path) -> None:
     check = "per: item, compare: {left: weight, at_most: mass}"
-    result = run(tmp_path / "a", check, quantity("1", "GRM"))
-    assert "different units" in result.problems[0].detail
-    assert broken(run(tmp_path / "b", f"{check}, when_same: unit", quantity("1", "GRM"))) == []
+    result = run(tmp_path / "a", check, quantity("1", "MTR"))
+    (problem,) = [one for one in result.problems if "Rule" in one.detail]
+    assert problem.detail.endswith("values of different units cannot be compared: KGM, MTR")
+    assert problem.pointer.removesuffix("[1]").endswith("/Weight")
+    assert broken(run(tmp_path / "b", f"{check}, when_same: unit", quantity("1", "MTR"))) == []
+    # A unit that the table does not have.
+    assert broken(run(tmp_path / "c", check, quantity("1", "XXX"))) != []
+
+
+@pytest.mark.parametrize(
+    ("bound", "words"),
+    [
+        (quantity("2125", "GRM"), ""),
+        (quantity("2124.999999", "GRM"), "2125 GRM is not at most 2124.999999 GRM"),
+        (quantity("0.002125", "TNE"), ""),
+        (quantity("0.002124", "TNE"), "0.002125 TNE is not at most 0.002124 TNE"),
+        # 2.125 kg are 4.684823072... pounds: compared exactly, and told rounded.
+        (quantity("4.684824", "LBR"), ""),
+        (quantity("4.684823", "LBR"), "about 4.684823 LBR is not at most 4.684823 LBR"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["compare: {left: weight,", "sum: {ask: weight},"])
+def test_quantities_of_one_dimension_are_converted_exactly(
+    tmp_path: Path, kind: str, bound: str, words: str
+) -> None:
+    end = " at_most: mass}" if "compare" in kind else " at_most: mass"
+    result = run(tmp_path, f"per: item, {kind}{end}", bound)
+    told = [one.detail for one in result.problems if "Rule" in one.detail]
+    assert told == ([f"Rule (규칙): {words}"] if words else [])
+    # What differs in its unit is left alone where the rule says so.
+    result = run(tmp_path / "same", f"per: item, {kind}{end}, when_same: unit", bound)
+    assert broken(result) == []
+
+
+WEIGHED = (
+    '<t:Item sequence="2"><t:Risky>false</t:Risky><t:Weight unitCode="{}">{}</t:Weight>'
+    '<t:Price currencyID="EUR">1</t:Price></t:Item>'
+)
+
+
+@pytest.mark.parametrize(
+    ("unit", "amount", "check", "words"),
+    [
+        ("TNE", "0.5", "at_most: mass", ""),
+        ("TNE", "0.501", "at_most: mass", "503125 GRM is not at most 502125 GRM"),
+        # A tolerance is in the unit in which the two sides are compared.
+        ("TNE", "0.501", "equals: mass, within: '1000'", ""),
+        ("TNE", "0.501", "equals: mass, within: '999.999'", "503125 GRM is not equal to 502125 GRM (within 999.999)"),
+        ("KGM", "500.001", "at_most: mass", "502126 GRM is not at most 502125 GRM"),
+        ("EA", "1", "at_most: mass", "values of different units cannot be compared: EA, GRM, KGM"),
+        # Zero is the same in each unit.
+        ("TNE", "0.5", "more_than: '0'", ""),
+        ("EA", "1", "more_than: '0'", "values of different units cannot be compared: EA, KGM"),
+    ],
+)  # fmt: skip
+def test_the_total_of_several_units_is_exact(
+    tmp_path: Path, unit: str, amount: str, check: str, words: str
+) -> None:
+    root = with_check(tmp_path, f"per: application, sum: {{ask: weight}}, {check}")
+    path = root / "agencies" / "ORG" / "TINY.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert "units: [KGM, EA]" in text
+    path.write_text(text.replace("units: [KGM, EA]", "units: [KGM, TNE, EA]"), encoding="utf-8")
+    filled = fields(quantity("502125", "GRM")) + WEIGHED.format(unit, amount)
+    result = small_bundle.apply(load_bundle(root), small_bundle.submission(fields=filled, items="1 2"))
+    assert not result.unaccounted_leaves
+    told = [one.detail for one in result.problems if "Rule" in one.detail]
+    assert told == ([f"Rule (규칙): {words}"] if words else [])
+
+
+@pytest.mark.parametrize(
+    ("units", "same", "message"),
+    [
+        ("TNE, GRM", "", ""),
+        ("TNE, GRM", ", when_same: unit", "weight and mass never have the same unit"),
+        ("MTR", "", "weight and mass never have units of one dimension"),
+        ("XXX", "", "weight and mass never have units of one dimension"),
+        ("MTR, EA", ", when_same: unit", ""),
+    ],
+)
+@pytest.mark.parametrize(
+    "kind", ["compare: {left: weight, at_most: mass}", "sum: {ask: weight}, at_most: mass"]
+)
+def test_units_that_are_never_compared_are_found_before(
+    tmp_path: Path, kind: str, units: str, same: str, message: str
+) -> None:
+    root = with_check(tmp_path, f"per: item, {kind}{same}")
+    path = root / "agencies" / "ORG" / "TINY.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert "units: [KGM, GRM, TNE, LBR, MTR, XXX]" in text
+    path.write_text(
+        text.replace("units: [KGM, GRM, TNE, LBR, MTR, XXX]", f"units: [{units}]"), encoding="utf-8"
+    )
+    findings = prove_totality(load_bundle(root).documents["TINY"]).breaches.values()
+    found = [one.message for one in findings if one.field == "mine"]
+    assert [one[: len(message)] for one in found] == ([message] if message else [])
 
 
 WRONG = [

@@ -281,6 +281,8 @@ REFERENCES = [
     ("notices: shared", "a list"),
     ("notices: [shared, shared]", "each notice once, found shared"),
     ("notices: [shared, NOTE]", None),
+    ("type_codes: [KIND, KIND]", "each type code once, found KIND"),
+    ("notices: [shared]\n  type_codes: [KIND]", None),
 ]
 
 

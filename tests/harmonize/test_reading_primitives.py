@@ -12,7 +12,7 @@ from lxml import etree
 from gateway.harmonize import MappingBundle, SplitResult
 from gateway.harmonize.inverse.request_reader import RequestReading, read_request
 from gateway.harmonize.inverse.round_trip import Difference, compare_request
-from gateway.harmonize.tools.provenance.declared_uses import find_fields_at
+from gateway.harmonize.tools.provenance.declared_uses import FieldFinder
 from gateway.harmonize.tools.provenance.field_uses import list_lines
 from gateway.harmonize.tools.provenance.submission_explainer import SubmissionExplainer
 from gateway.wire.xml import parse_xml
@@ -219,7 +219,7 @@ def test_explaining_a_conversion_keeps_what_was_given(bundle: MappingBundle) -> 
 
 
 def test_explaining_a_key_says_that_it_chooses(bundle: MappingBundle) -> None:
-    (story,) = find_fields_at(bundle, "pair.key")
+    (story,) = FieldFinder(bundle).find_at("pair.key")
     assert [words for words, _ in story.documents[0].reasons] == ["key: chooses what Request/KeyOne holds"]
     lines = list_lines(bundle.documents["TINY"])
     assert [field.name for field in lines["Request/KeyOne"].read_fields] == ["pair.value"]

@@ -1,7 +1,8 @@
 """Drawn runs of declarations that name certificates and are amended, on a real hub, and their model.
 
 An amendment removes an item, changes what an item uses, or names another number. What was written off for
-an item stays as it was, or less; all else is judged as in a new declaration.
+an item stays as it was, or less. An item that its certificate has rejected stays so while it is named as
+before, and what could not be written off again stays so. All else is judged as in a new declaration.
 """
 
 from __future__ import annotations
@@ -52,23 +53,27 @@ class AmendedLedgerModel(LedgerModel):
         kept = {item for item, line in lines.items() if _is_kept(before.get(item), *line)}
         for item in kept:
             used[lines[item][0]] += lines[item][1]
-        found = set()
+        found, idle = set(), set()
         for item, (number, quantity) in lines.items():
             certificate = self.certificates[number]
             if item in kept or not certificate.is_known:
                 continue
+            had = _is_unchanged(before.get(item), number, quantity)
             if certificate.granted is None:
-                found.add("GW412")
-                continue
-            used[number] += quantity
-            if used[number] > certificate.granted:
-                found.add("GW411")
+                idle.add(item)
+                found |= set() if had else {"GW412"}
+            elif used[number] + quantity > certificate.granted:
+                idle.add(item)
+                found |= set() if had else {"GW411"}
+            if item not in idle or not had:
+                used[number] += quantity
         if not found:
             self.items[name] -= {removed}
             self.cases[name] = {
-                item: UseModel(number, quantity, known := self.certificates[number].is_known, known)
+                item: UseModel(number, quantity, known := self.certificates[number].is_known,
+                               known and item not in idle)
                 for item, (number, quantity) in lines.items()
-            }
+            }  # fmt: skip
             for number in sorted({one.number for one in before.values()}):
                 self._serve(number)
         return found
@@ -76,6 +81,10 @@ class AmendedLedgerModel(LedgerModel):
 
 def _is_kept(before: UseModel | None, number: str, quantity: Decimal) -> bool:
     return before is not None and before.written and before.number == number and quantity <= before.quantity
+
+
+def _is_unchanged(before: UseModel | None, number: str, quantity: Decimal) -> bool:
+    return before is not None and before.joined and before.number == number and quantity <= before.quantity
 
 
 def draw_amended_results(seed: int, length: int = 16) -> list[GoodsEvent]:

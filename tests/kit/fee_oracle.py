@@ -35,6 +35,12 @@ class FeeModel:
     payable: bool = True
     #: Whether it waits until its agency has said that it does not cancel the application.
     held: bool = False
+    #: Until when it is due, where its notice says so; whether that time has begun, and how it has ended.
+    due: datetime | None = None
+    begun: bool = False
+    ended: str | None = None
+    #: When it was paid at the provider.
+    paid_at: datetime | None = None
     #: What the agency gave back before the provider told of the payment.
     promised: Decimal = _NOTHING
 
@@ -109,6 +115,10 @@ class FeeModel:
         in_time = self.state == "CONFIRMED" and self.ended_at is not None and at <= self.ended_at
         if self.state == "DUE" or (in_time and self.counted is None):
             self.counted = reference
+            if self.state == "CONFIRMED" and self.ended == "LATE" and self.due is not None and at <= self.due:
+                # Whether its payment or the word of an operator was seen first.
+                self.ended = "LATE or MET"
+            self.paid_at = at
             self.state = "PAID" if self.state == "DUE" else self.state
             self._give_back(self.promised)
             return "counted"
@@ -126,3 +136,21 @@ class FeeModel:
             self.state, self.ended_at = "CANCELLED", at
         elif self.state in ("PAID", "CONFIRMED") and self.refundable and not decided:
             self._give_back(self.left)
+
+    def settle(self, now: datetime) -> None:
+        """Begin or end the time until which it is due; what is done later than now was not said yet."""
+        if self.due is None or self.ended is not None:
+            return
+        if self.state == "DUE":
+            self.begun = self.begun or not self.held
+        elif self.begun and self.state == "CANCELLED":
+            self.ended = "CANCELLED"
+        elif self.begun:
+            done_at = self.paid_at if self.state == "PAID" else self.ended_at
+            self.ended = "LATE" if done_at is not None and min(done_at, now) > self.due else "MET"
+
+    def list_deadlines(self, now: datetime) -> list[str]:
+        """Return the state of its deadline, where it has one."""
+        if not self.begun or self.due is None:
+            return []
+        return [self.ended or ("OVERDUE" if self.due < now else "OPEN")]

@@ -26,7 +26,7 @@ from gateway.hub.fees.operator_fees import settle_fee_elsewhere, waive_fee
 from gateway.hub.fees.payment_events import apply_provider_event
 from gateway.hub.payment_policy import PaymentPolicy, Tariff
 from gateway.hub.reply import apply_call_back
-from gateway.store import agency_requests, cases, fees
+from gateway.store import agency_requests, cases, deadlines, fees
 from gateway.store.engine import read_transaction
 from tests.flows.craft import all_of, reference, withdrawal
 from tests.flows.test_fees import SECRET, Provider
@@ -53,7 +53,7 @@ _CODES: Final = {
 }
 _DRAWN: Final[dict[str, int]] = {
     "levy": 7, "cancel": 3, "confirm": 3, "refund": 4, "pay": 8, "waive": 1, "settle": 1, "tick": 6,
-    "down": 1, "again": 4, "withdraw": 1, "drop": 1, "decide": 1, "keep": 1,
+    "down": 1, "again": 4, "withdraw": 1, "drop": 1, "decide": 1, "keep": 1, "ask": 2,
 }  # fmt: skip
 
 
@@ -70,7 +70,10 @@ def _draw(drawn: random.Random, number: int, kind: str) -> FeeEvent:
     name = drawn.choice(list(FEES))
     minute = drawn.randint(-9, 9)
     more: dict[str, Callable[[], tuple[Any, ...]]] = {
-        "levy": lambda: (name, number, minute, drawn.choice([True, False])),
+        "levy": lambda: (
+            *(name, number, minute, drawn.choice([True, False])),
+            drawn.choice([None, 0, 5, 20, 600]),
+        ),
         "cancel": lambda: (name, number, minute),
         "confirm": lambda: (name, number, minute),
         "refund": lambda: (name, number, drawn.choice([None, None, 1, 2, 3, 9])),
@@ -83,6 +86,7 @@ def _draw(drawn: random.Random, number: int, kind: str) -> FeeEvent:
         "drop": lambda: (drawn.choice(AGENCIES), number),
         "decide": lambda: (drawn.choice(AGENCIES), number),
         "keep": lambda: (drawn.choice(AGENCIES), number),
+        "ask": lambda: (drawn.choice(AGENCIES), number, drawn.choice(["D01", "E01"])),
     }
     return (kind, *more.get(kind, tuple)())
 
@@ -124,6 +128,8 @@ class FeeRun:
         # The hub has levied it, by its own clock: whatever its agency says comes after that.
         self.models[GATE].levy(datetime.min.replace(tzinfo=UTC))
         self.models[GATE].refundable = True
+        self.models[GATE].due = story.clock() + timedelta(days=10)
+        self.models[GATE].settle(story.clock())
 
     def run(self, events: Sequence[FeeEvent]) -> None:
         """Let the events happen, then all that is owed, and compare the money with the model."""
@@ -132,6 +138,8 @@ class FeeRun:
                 getattr(self, f"_do_{event[0]}")(*event[1:])
             except (AssertionError, GatewayError) as failed:
                 raise AssertionError(f"at {event}: {failed}") from failed
+            for model in self.models.values():
+                model.settle(self.story.clock())
         self.provider.down = 0
         for _ in range(4):
             self._requeue()
@@ -140,11 +148,14 @@ class FeeRun:
 
     # What agencies say.
 
-    def _say(self, name: str, step: str, number: int, minute: int, fee: NamedFee) -> None:
+    def _say(
+        self, name: str, step: str, number: int, minute: int, fee: NamedFee, due: int | None = None
+    ) -> None:
         agency, _ = FEES[name]
         code = _CODES[step]["application" if name == GATE else "inspection"]
         at = self.story.clock() + timedelta(minutes=minute)
-        notice = Notice(f"{self.name}-{agency}-{number:03}", at, code, fee=fee)
+        deadline = None if due is None else self.story.clock() + timedelta(minutes=due)
+        notice = Notice(f"{self.name}-{agency}-{number:03}", at, code, deadline=deadline, fee=fee)
         wanted = self._expect(name, step, notice)
         self._call(agency, notice, wanted)
         # A notice that was refused may count later: it is said again only where it was taken.
@@ -171,6 +182,7 @@ class FeeRun:
             return self._expect_refund(name, named)
         if step == "levy":
             model.refundable = bool(notice.fee and notice.fee.refundable)
+            model.due = notice.deadline
             model.levy(notice.issued_at, asked=agency in self.asked)
             if agency in self.cancelled and model.state == "DUE":
                 model.end_with_application(self.story.clock(), decided=True)
@@ -189,11 +201,11 @@ class FeeRun:
     def _is_held(self) -> bool:
         return self.models[GATE].state == "DUE"
 
-    def _do_levy(self, name: str, number: int, minute: int, refundable: bool) -> None:
+    def _do_levy(self, name: str, number: int, minute: int, refundable: bool, due: int | None = None) -> None:
         # That of the gate is levied by the hub; a number is used for one fee.
         if name != GATE and not self._is_levied(name):
             money = FEES[name][1]
-            self._say(name, "levy", number, minute, NamedFee(money, None, name, refundable))
+            self._say(name, "levy", number, minute, NamedFee(money, None, name, refundable), due)
 
     def _do_cancel(self, name: str, number: int, minute: int) -> None:
         self._say(name, "cancel", number, minute, NamedFee(payment_notice=name))
@@ -225,6 +237,12 @@ class FeeRun:
         self._call(agency, notice, None)
         self.decided.add(agency)
         self._answer(agency)
+
+    def _do_ask(self, agency: str, number: int, code: str) -> None:
+        """An agency asks for information, or inspects: no fee ends by that."""
+        if agency in self.cancelled or (agency == "KPTA" and self._is_held()):
+            return
+        self._call(agency, Notice(f"{self.name}-{agency}-{number:03}", self.story.clock(), code), None)
 
     def _do_keep(self, agency: str, number: int) -> None:
         """An agency says that it does not cancel."""
@@ -365,4 +383,15 @@ class FeeRun:
         assert all(Decimal(0) <= amount <= paid[key] for key, amount in back.items())
         due = row.state in ("LEVIED", "ORDERED")
         assert due == (model.state == "DUE"), f"{name} is {row.state}, not {model.state}"
+        self._check_deadline(name, row, model)
         assert (row.state == "LEVIED") == (due and model.held), f"{name} is {row.state}; held: {model.held}"
+
+    def _check_deadline(self, name: str, fee: Any, model: FeeModel) -> None:
+        """Compare the deadlines of a fee with the model: it has one at most, whatever happened."""
+        with read_transaction(self.story.house.engine) as conn:
+            of_fee = [one for one in deadlines.list_by_case(conn, self.case) if one.cause == fee.number]
+        found = [one.state for one in of_fee]
+        wanted = model.list_deadlines(self.story.clock())
+        assert len(found) == len(wanted), f"{name}: deadlines {found}, not {wanted}"
+        assert all(one in wanted[0] for one in found), f"{name}: deadlines {found}, not {wanted}"
+        assert all(one.overdue_at for one in of_fee if one.state in ("LATE", "OVERDUE"))

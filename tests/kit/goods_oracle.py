@@ -172,7 +172,8 @@ class LedgerModel:
             return
         for one in self._list_uses(number):
             if certificate.granted is None:
-                one.written = False
+                # Also who waits for the number has the decision then.
+                one.joined, one.written = True, False
             elif not one.written and self.get_used(number) + one.quantity <= certificate.granted:
                 one.joined = one.written = True
 

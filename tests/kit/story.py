@@ -15,6 +15,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
@@ -282,6 +283,15 @@ def content_of(call: Call) -> str:
     return hashlib.sha256(etree.tostring(call.body, method="c14n", exclusive=True)).hexdigest()
 
 
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    """Return a story whose applicant has filed, and whose agencies have their applications."""
+    made = Story(engine)
+    made.submit()
+    made.tick()
+    return made
+
+
 def _wsdl(name: str) -> str:
     return f"agencies/{name}.wsdl"
 
@@ -295,6 +305,7 @@ __all__ = [
     "ScriptedSoap",
     "Story",
     "content_of",
+    "story",
     "unreachable",
     "unsigned",
 ]

@@ -18,6 +18,37 @@ NAMES = TableNames(
 )
 
 
+#: Law 01 has a document of each of two organisations for imports, law 12 one for exports.
+ANSWERS = TableNames(
+    laws=frozenset({"01", "12", "99"}),
+    documents=frozenset({"ONE-IMP", "TWO-IMP", "TWO-EXP"}),
+    organisations=frozenset({"ONE", "TWO", "THREE"}),
+    answers={("01", "import"): {"ONE-IMP": "ONE", "TWO-IMP": "TWO"}, ("12", "export"): {"TWO-EXP": "TWO"}},
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "words"),
+    [
+        ("0301,import,01,,,TWO-EXP,,,,,", 6, "documents under law 01 for an import, found TWO-EXP"),
+        ("0301,import,12,,,TWO-EXP,,,,,", 6, "documents under law 12 for an import"),
+        ("0301,import,99,,,ONE-IMP,,,,,", 6, "documents under law 99 for an import"),
+        ("0301,import,01,,,ONE-IMP TWO-EXP,,,,,", 6, "documents under law 01"),
+        ("0301,import,01,,,,THREE,,,,", 7, "an organisation that has a document under law 01 for an import"),
+        ("0301,import,01,,,ONE-IMP,TWO,,,,", 7, "an organisation that has one of these documents, found TWO"),
+        ("0301,import,01,,,ONE-IMP TWO-IMP,TWO,,,,", 0, ""),
+        ("0301,import,01,,,,ONE,,,,", 0, ""),
+        ("0301,import,99,,,,THREE,,,,", 0, ""),
+        ("0301,export,12,,,TWO-EXP,TWO,,,,", 0, ""),
+    ],
+)
+def test_a_row_that_no_document_answers_is_a_mistake(row: str, column: int, words: str) -> None:
+    checked = check_need_table(f"{HEAD}{COLUMNS}{row}\n".encode(), ANSWERS)
+    found = [(one.column, one.message) for one in checked.mistakes]
+    assert [place for place, _ in found] == ([column] if column else [])
+    assert all(words in message for _, message in found), found
+
+
 def test_a_row_is_read_with_all_its_columns() -> None:
     text = HEAD + COLUMNS + "0301,import,01,!CN !KR,1 2,ONE-IMP,ONE,no,A C,2027-02-01,2027-03-01\n"
     checked = check_need_table(text.encode("utf-8-sig"), NAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,8 +24,12 @@ from gateway.store.delivery_leases import DeliveryLease
 from gateway.store.engine import read_transaction, write_transaction
 from tests.cli.test_registration import Run, home, keys, run
 from tests.kit.desk import Desk
+from tests.kit.paths import ROOT
 
 __all__ = ["home", "keys", "run"]
+
+
+SHARE = ("[share]", 'folders = ["own"]')
 
 
 def settings_with(home: Path, *sections: str) -> Settings:
@@ -90,14 +95,26 @@ def test_check_and_the_start_tell_of_missing_addresses(
     assert status == 0
     assert "warning: GW607 customs has no address" in text
     assert text.splitlines()[-1].startswith("no problem found, ")
+    # The operator has the WSDL of an agency without the schemas that it imports.
+    own = home / "own" / "wsdl" / "agencies" / "KTL.wsdl"
+    own.parent.mkdir(parents=True)
+    own.write_bytes((ROOT / "wsdl" / "agencies" / "KTL.wsdl").read_bytes())
+    digest = hashlib.sha256(own.read_bytes()).hexdigest()
+    settings = settings_with(
+        home, f'\n[agency.KTL]\nendpoint = "http://127.0.0.1:9/"\nwsdl_sha256 = "{digest}"', *SHARE
+    )
 
     class Stop:
         def wait(self, _: float) -> bool:
             return True
 
-    log_endings_daily(read_home_settings(home), Stop())  # type: ignore[arg-type]
+    log_endings_daily(settings, Stop())  # type: ignore[arg-type]
     assert "GW607 customs has no address" in caplog.text
-    assert "GW607 customs has no address" in run("map", "use", "--shipped")[1]
+    unfit = "GW519 whether the WSDL of agency KTL (agencies/KTL.wsdl) takes every request of KTL-ELEC-IMP is"
+    assert unfit in caplog.text
+    told = run("map", "use", "--shipped")[1]
+    assert "GW607 customs has no address" in told
+    assert unfit in told
 
 
 def test_check_finds_a_failed_delivery_in_the_database(home: Path, run: Run) -> None:

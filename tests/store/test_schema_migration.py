@@ -11,6 +11,7 @@ from sqlalchemy import inspect
 from gateway.errors import GatewayError
 from gateway.store import (
     agreements,
+    fees,
     lanes,
     make_engine,
     messages,
@@ -195,3 +196,37 @@ def test_the_numbers_that_agencies_gave_before_the_ledger_are_in_it(empty):
         (row,) = requirement_quantities.list_requirements(conn)
         assert (row.number, row.agency, row.holder, row.used) == ("P-1", "KFDA", "", {})
         conn.exec_driver_sql("DELETE FROM decisions")
+
+
+_OLD_FEE = (
+    "INSERT INTO fees (number, request_id, case_id, agency, kind, gate, state, payment_notice, refundable,"
+    " levied_at) VALUES ('{number}', 1, 1, 'KFDA', 'inspection', 'result', '{state}', '', {no}, {at})"
+)
+_OLD_NOTICE = (
+    "INSERT INTO notices (request_id, agency, number, issued_at, status_code, text, pointers, deadline,"
+    " sha256, received_at) VALUES (1, 'KFDA', '{number}', {at}, '{code}', '', '[]', {due}, 'ab', {at})"
+)
+
+
+def test_an_open_fee_takes_the_time_of_its_notice(empty):
+    """Of notices with other codes and of fees that have ended it takes none."""
+    sqlite = empty.dialect.name == "sqlite"
+    at, other, no = ("1", "2", "0") if sqlite else ("now()", "now() + interval '1 day'", "false")
+    with write_transaction(empty) as conn:
+        config = module._make_alembic_config()
+        config.attributes["connection"] = conn
+        module.command.upgrade(config, "0082")
+        # The application of the fees is of no interest here.
+        conn.exec_driver_sql(
+            "PRAGMA defer_foreign_keys = ON" if sqlite else "SET LOCAL session_replication_role = replica"
+        )
+        conn.exec_driver_sql(_OLD_NOTICE.format(number="Q", code="D01", at=at, due=other))
+        conn.exec_driver_sql(_OLD_NOTICE.format(number="L", code="Y05", at=at, due=other))
+        conn.exec_driver_sql(_OLD_FEE.format(number="F01", state="LEVIED", at=at, no=no))
+        conn.exec_driver_sql(_OLD_FEE.format(number="F02", state="PAID", at=at, no=no))
+        conn.exec_driver_sql(_OLD_FEE.format(number="F03", state="LEVIED", at=other, no=no))
+        module.command.upgrade(config, "head")
+        found = {row.number: (row.notice, row.due_at is not None) for row in fees.list_by_request(conn, 1)}
+        assert found == {"F01": ("L", True), "F02": (None, False), "F03": (None, False)}
+        conn.exec_driver_sql("DELETE FROM fees")
+        conn.exec_driver_sql("DELETE FROM notices")

@@ -61,7 +61,12 @@ def find_breaks(before: Schema, after: Schema) -> list[str]:
                 breaks.append(f"column {table}.{name} is {kind}, it was {known[0]}")
             elif known is not None and must and known[1]:
                 breaks.append(f"column {table}.{name} must be given now")
-        breaks += [f"{table}: {one} must be unique" for one in new["unique"] - old["unique"]]
+        # What was unique by fewer columns is unique by more.
+        breaks += [
+            f"{table}: {one} must be unique"
+            for one in new["unique"] - old["unique"]
+            if not any(set(former) <= set(one) for former in old["unique"])
+        ]
         breaks += [f"{table}: a new condition {one}" for one in new["checks"] - old["checks"]]
     return sorted(breaks)
 
@@ -109,6 +114,9 @@ HARMLESS: dict[str, Callable[[Operations], object]] = {
         "nodes", sa.Column("zone", sa.Text(), nullable=False, server_default="")
     ),
     "an index": lambda op: op.create_index("ix_nodes_version", "nodes", ["version"]),
+    "a unique index by more columns than before": lambda op: op.create_index(
+        "ux_deadlines", "deadlines", ["case_id", "request_id", "kind", "cause", "state"], unique=True
+    ),
 }
 
 

@@ -29,6 +29,7 @@ from gateway.monitor import list_expiry_warnings
 from gateway.operations import (
     collect_trust_remarks,
     find_agency_key_problems,
+    find_contract_warnings,
     find_failed_deliveries,
     find_missing_addresses,
     find_source_problems,
@@ -93,7 +94,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         except GatewayError as problem:
             yield problem
     yield from _find_provider_problems(settings, warnings)
-    # Held lanes and test editions are told whatever else is wrong: they need no key.
+    # Held lanes, test editions and WSDLs are told whatever else is wrong: they need no key.
     with contextlib.suppress(GatewayError), open_engine(settings) as engine, read_transaction(engine) as conn:
         warnings += list_lane_holds(conn)
         warnings += list_console_switches(conn)
@@ -102,6 +103,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         missing = find_copies_problem(conn)
         if missing is not None:
             yield missing
+        warnings += find_contract_warnings(conn, settings, get_current_time())
     with contextlib.suppress(GatewayError):  # an unreadable database or mapping is already reported
         yield from _find_ended_certificates(settings, warnings)
         yield from find_stale_stamps(settings, warnings)

@@ -11,8 +11,10 @@ import click
 from gateway.cli.mapping_folder import find_mappings, mapping_path_option
 from gateway.cli.progress_bars import ProgressBar, show_progress
 from gateway.cli.result_output import print_json
-from gateway.cli.shared_options import json_option
+from gateway.cli.settings import read_verb_settings
+from gateway.cli.shared_options import home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
+from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.harmonize import (
     PROOFS,
@@ -24,6 +26,7 @@ from gateway.harmonize import (
     make_fault_finding,
 )
 from gateway.hub import ActiveNeeds, load_status_codes
+from gateway.operations import find_unfit_contracts
 
 __all__ = ["check_mappings"]
 
@@ -39,12 +42,17 @@ _SAMPLES = 10
     help="number of random submissions for each document; 0: none",
 )
 @click.option("--seed", default="0", help="the seed of the random submissions")
+@home_options(as_json=False)
 @mapping_path_option()
 def check_mappings(arguments: Arguments) -> int:
-    """Print the results of the proofs of a folder; return 1 when one fails or a file does not load."""
+    """Print the results of the proofs of a folder; return 1 when one fails or a file does not load.
+
+    With ``--home`` it notes each document that the WSDL of its agency does not take.
+    """
     folder = find_mappings(arguments.path)
+    settings = read_verb_settings(arguments) if arguments.home or arguments.config else None
     with show_progress("proving the mappings") as bar:
-        report = _prove_mapping_folder(folder, arguments.samples, str(arguments.seed), bar)
+        report = _prove_mapping_folder(folder, arguments.samples, str(arguments.seed), bar, settings)
     facts = _describe_report(report) if isinstance(report, ProofReport) else _describe_load_fault(report)
     if arguments.json:
         print_json(facts)
@@ -54,9 +62,12 @@ def check_mappings(arguments: Arguments) -> int:
 
 
 def _prove_mapping_folder(
-    folder: Traversable, samples: int, seed: str, bar: ProgressBar
+    folder: Traversable, samples: int, seed: str, bar: ProgressBar, settings: Settings | None
 ) -> ProofReport | ProofFinding:
-    """Return the report, or the finding that prevents the whole folder from loading."""
+    """Return the report, or the finding that prevents the whole folder from loading.
+
+    With settings it has a note on each document that the WSDL of its agency does not take.
+    """
     faults: list[GatewayError] = []
     try:
         bundle = load_bundle(folder, faults)
@@ -68,6 +79,8 @@ def _prove_mapping_folder(
             check()
         except GatewayError as error:
             faults.append(error)
+    if settings is not None:
+        notes += map(str, find_unfit_contracts(settings, bundle))
     found = [make_fault_finding(error) for error in faults]
     report = check_bundle(bundle, samples=samples, seed=seed, faults=found, tell=bar.advance_to)
     return replace(report, notes=(*report.notes, *notes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import date
 from importlib.resources.abc import Traversable
@@ -11,13 +11,13 @@ from pathlib import Path
 import click
 
 from gateway.cli.mapping_folder import find_mappings
+from gateway.cli.need_sentences import compare_laws, compare_need_rules, compare_status_codes
 from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.shared_options import FILE, START, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
-from gateway.harmonize import BundleChange, compare_bundles, load_bundle
+from gateway.harmonize import BundleChange, MappingBundle, compare_bundles, load_bundle
 from gateway.hub import ActiveNeeds, read_mapping_files
-from gateway.needs import Law
 
 __all__ = ["compare_folders", "date_sentence", "print_changes"]
 
@@ -36,15 +36,15 @@ def compare_folders(arguments: Arguments) -> int:
     if document is not None and document not in {*old.documents, *new.documents}:
         raise GatewayError(MISUSE, f"neither folder has the document {document}", "--document")
     changes = [one for one in compare_bundles(old, new) if document is None or one.document == document]
-    read = (ActiveNeeds(*both).get_rules().book.laws for both in zip(places, (old, new), strict=True))
-    laws = [] if document is not None else list(_compare_laws(*read))
+    laws, rules = ([], []) if document is not None else _compare_needs(places, (old, new))
     files = _list_changed_files(*(read_mapping_files(place) for place in places))
     if arguments.json:
         told = [asdict(one) | {"sentence": date_sentence(one, arguments.start)} for one in changes]
-        print_json({"before": old.digest, "after": new.digest, "changes": told, "laws": laws, "files": files})
+        found = {"before": old.digest, "after": new.digest, "changes": told, "laws": laws, "rules": rules}
+        print_json(found | {"files": files})
     else:
         print_changes(changes, arguments.start)
-        for sentence in laws:
+        for sentence in (*laws, *rules):
             print(sentence)
         _print_counts(changes, files)
     return 1 if changes or (files and document is None) else 0
@@ -54,19 +54,13 @@ def _find_folder(named: Path) -> Traversable:
     return find_mappings(None if str(named) == "shipped" else named)
 
 
-def _compare_laws(before: Mapping[str, Law], after: Mapping[str, Law]) -> Iterator[str]:
-    """Yield a sentence on each law that is new, gone or another."""
-    for code, law in after.items():
-        old = before.get(code)
-        if old is None:
-            yield f"law {code} ({law.name}) is new"
-        elif old != law:
-            told = ((key, getattr(old, key), getattr(law, key)) for key in ("ko", "en", "disclaimers"))
-            words = (f"{key} {a or 'none'} becomes {b or 'none'}" for key, a, b in told if a != b)
-            yield f"law {code} ({law.name}) changes: {'; '.join(words)}"
-    for code, law in before.items():
-        if code not in after:
-            yield f"law {code} ({law.name}) is gone"
+def _compare_needs(
+    places: tuple[Traversable, Traversable], bundles: tuple[MappingBundle, MappingBundle]
+) -> tuple[list[str], list[str]]:
+    """Return what changes in the laws, and what in the rules of need and in the status codes."""
+    old, new = (ActiveNeeds(*both).get_rules() for both in zip(places, bundles, strict=True))
+    rules = [*compare_need_rules(old, new), *compare_status_codes(*places)]
+    return list(compare_laws(old.book.laws, new.book.laws)), rules
 
 
 def _list_changed_files(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> list[str]:

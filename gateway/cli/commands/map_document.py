@@ -9,6 +9,7 @@ from typing import Any
 import click
 from lxml import etree
 
+from gateway.cases import decides_at_once
 from gateway.cli.mapping_folder import (
     CARRIER_FORMS,
     find_carrier_form,
@@ -28,6 +29,8 @@ from gateway.harmonize import (
     NoticeFacts,
     SampleFiling,
     build_diagram,
+    check_error_keys,
+    check_named_document,
     draw_notice,
     draw_page,
     find_carried_document,
@@ -50,6 +53,10 @@ _MOST_ITEMS = 999
 _LONGEST_REFERENCE = 35
 _AGENT_WORDS = (
     "with --declarant: the identifier of the broker that signs for it (default: the declarant signs itself)"
+)
+_WAITS = (
+    "The hub does not decide by this notice alone: it waits for a certificate, a rejection, or a notice that "
+    "states the number of the requirement."
 )
 _FILL_WORDS = (
     "PARTY is who signs and sends, DIR the folder with its key and agreement, URL the hub's endpoint"
@@ -241,7 +248,9 @@ def _read_notice_facts(
     if document is None:
         named = find_document_mapping(facts.find_value("document_type"), bundle.documents.values())
         if named is not None:
-            return read_notice(root, bundle.notices, named)
+            facts = read_notice(root, bundle.notices, named)
+    check_named_document(facts, bundle)
+    check_error_keys(facts)
     return facts
 
 
@@ -263,6 +272,7 @@ def _describe_notice_facts(facts: NoticeFacts) -> dict[str, Any]:
         "from": facts.notice.sender,
         "document": facts.document.id if facts.document is not None else None,
         "item": facts.item_number,
+        "waits": _waits_for_decisions(facts),
         "facts": [_describe_one_fact(fact) for fact in facts.facts],
         "places": [
             {
@@ -278,6 +288,12 @@ def _describe_notice_facts(facts: NoticeFacts) -> dict[str, Any]:
         ],
         "problems": [],
     }
+
+
+def _waits_for_decisions(facts: NoticeFacts) -> bool:
+    """Return whether a notice of an agency states a decision that the hub does not take from it alone."""
+    stated = facts.notice.sender == "agency" and facts.find_value("decision") is not None
+    return stated and not decides_at_once(facts)
 
 
 def _describe_one_fact(fact: NoticeFact) -> dict[str, Any]:
@@ -313,6 +329,8 @@ def _print_notice_facts(facts: NoticeFacts, shown: dict[str, Any]) -> None:
         steps = "".join(f", {step}" for step in fact.transforms)
         unit = f" {fact.unit}" if fact.unit else ""
         print(f"{name}{item}: {fact.value}{unit}  ({fact.xpath}, {fact.rule}{steps})")
+    if shown["waits"]:
+        print(_WAITS)
     for place in shown["places"]:
         about = f" of item {place['item']}" if place["item"] is not None else ""
         word = "at" if place["exact"] else "within"

@@ -14,6 +14,7 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import (
     DocumentUse,
+    FieldFinder,
     FieldStory,
     LeafOutcome,
     LeafStory,
@@ -24,8 +25,6 @@ from gateway.harmonize import (
     SubmissionSpot,
     WrittenValue,
     describe_condition,
-    find_fields_at,
-    find_fields_in_request,
     list_error_places,
     make_placeholder_numbers,
     read_notice,
@@ -114,14 +113,13 @@ def _find_notice_places(arguments: Arguments, bundle: MappingBundle) -> list[Req
 
 
 def _find_declared_fields(arguments: Arguments, bundle: MappingBundle) -> tuple[FieldStory, ...]:
+    finder = FieldFinder(bundle)
     if arguments.pointer is not None:
-        return find_fields_at(bundle, arguments.pointer, arguments.document)
+        return finder.find_at(arguments.pointer, arguments.document)
     if arguments.request is not None:
-        return find_fields_in_request(bundle, arguments.request, arguments.document)
+        return finder.find_in_request(arguments.request, arguments.document)
     places = [place.path for place in _find_notice_places(arguments, bundle)]
-    return tuple(
-        story for path in places for story in find_fields_in_request(bundle, path, arguments.document)
-    )
+    return tuple(story for path in places for story in finder.find_in_request(path, arguments.document))
 
 
 def _list_split_problems(done: SplitResult, arguments: Arguments) -> list[dict[str, Any]]:

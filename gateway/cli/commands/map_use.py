@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,7 @@ from gateway.cli.result_output import (
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import FILE, START, change_options, home_options
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import MISUSE, GatewayError
+from gateway.errors import CONTRACT_UNFIT, MISUSE, GatewayError
 from gateway.harmonize import compare_bundles
 from gateway.hub import (
     MappingChanges,
@@ -41,6 +41,7 @@ from gateway.hub import (
 )
 from gateway.operations import (
     CheckedFolder,
+    UnfitContract,
     activate_folder,
     check_compared_mappings,
     check_mapping_folder,
@@ -49,6 +50,7 @@ from gateway.operations import (
     describe_plan,
     find_mapping_plan,
     find_missing_addresses,
+    find_unfit_contracts,
     format_moment,
     plan_folder,
     read_offered_mappings,
@@ -85,13 +87,21 @@ _PLANNED: Final = {True: "In force for what is received", False: "Already planne
     metavar="ID",
     help="take this document out of force, which the folder does not contain (repeatable)",
 )
+@click.option(
+    "--despite-wsdl",
+    "despite",
+    multiple=True,
+    metavar="AGENCY",
+    help="activate them although the WSDL of this agency does not take every request (repeatable)",
+)
 @change_options()
 def use_mappings(arguments: Arguments) -> int:
     """Activate or plan a folder of mappings, or the shipped ones, or withdraw the plan; return 0 when done.
 
     A bundle file whose first day is to come is planned for that day, unless ``--from`` says a later one.
     Raises GW507 where a document in force would go that no ``--remove`` names, GW514 and GW515 for
-    mappings whose publisher or content is not the right one.
+    mappings whose publisher or content is not the right one, GW519 where the WSDL of an agency that no
+    ``--despite-wsdl`` names would take less of the requests from now on. A plan is only warned of that.
     """
     if [arguments.folder is not None, arguments.shipped, arguments.cancel].count(True) != 1:
         raise GatewayError(MISUSE, "give a folder, --shipped or --cancel", "map use")
@@ -150,13 +160,19 @@ def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | 
         over = mapping_bundles.find_active_digest(conn, now)
         changes, before = compare_with_active(conn, folder, now)
     said = describe_mapping_changes(changes, folder.bundle, before)
-    said["warnings"] = list(find_missing_addresses(read_verb_settings(arguments), folder.bundle))
+    _check_despite(arguments, folder)
+    settings = read_verb_settings(arguments)
+    unfit = list(find_unfit_contracts(settings, folder.bundle))
+    said["warnings"] = [*find_missing_addresses(settings, folder.bundle), *map(str, unfit)]
     if arguments.start is not None:
         fields = compare_bundles(before, folder.bundle)
         said["fields"] = [date_sentence(one, arguments.start) for one in fields]
     if not arguments.json:
         _print_changes(said)
     _check_removals(changes, arguments)
+    if arguments.start is None:
+        worse = set(unfit) - set(find_unfit_contracts(settings, before))
+        _check_contracts([one for one in unfit if one in worse], arguments, said)
     return over, said
 
 
@@ -204,6 +220,34 @@ def _check_removals(changes: MappingChanges, arguments: Arguments) -> None:
         print_failure(ReportedFailure(refused.detail, refused.problem.id, more=told))
         # The end of the verb takes the transaction back.
         raise click.exceptions.Exit(1) from refused
+
+
+def _check_despite(arguments: Arguments, folder: CheckedFolder) -> None:
+    """Raise GW808 for an agency of ``--despite-wsdl`` that the folder does not have."""
+    for name in arguments.despite:
+        if name not in folder.bundle.organisations:
+            raise GatewayError(MISUSE, f"the mappings have no organisation {name[:40]}", "--despite-wsdl")
+
+
+def _check_contracts(worse: Sequence[UnfitContract], arguments: Arguments, said: Mapping[str, Any]) -> None:
+    """Raise GW519 where WSDLs take less than before, of agencies that ``--despite-wsdl`` does not name."""
+    refused = [one for one in worse if one.is_certain and one.agency not in arguments.despite]
+    if not refused:
+        return
+    options = " ".join(f"--despite-wsdl {name}" for name in dict.fromkeys(one.agency for one in refused))
+    told = "; ".join(f"{one.document}: the WSDL {one.wsdl} {one.lacks}" for one in refused)
+    remedies = dict.fromkeys(
+        "Take the new WSDLs first" if one.form == "xml" else one.remedy for one in refused
+    )
+    detail = (
+        f"agencies would refuse requests by these mappings. {told}. Nothing was changed. "
+        f"{'. '.join(remedies)}, plan the mappings with --from for the day on which they are taken, or add "
+        f"{options}"
+    )
+    if not arguments.json:
+        raise GatewayError(CONTRACT_UNFIT, detail)
+    print_failure(ReportedFailure(detail, CONTRACT_UNFIT.id, more={"warnings": said["warnings"]}))
+    raise click.exceptions.Exit(1)
 
 
 def _print_changes(said: Mapping[str, Any]) -> None:

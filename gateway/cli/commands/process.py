@@ -30,9 +30,14 @@ from gateway.config import Settings
 from gateway.delivery import SettingsFile, build_worker
 from gateway.hub import list_own_periods
 from gateway.monitor import log_expiry_warnings
-from gateway.operations import collect_trust_remarks, find_missing_addresses, find_source_problems
+from gateway.operations import (
+    collect_trust_remarks,
+    find_contract_warnings,
+    find_missing_addresses,
+    find_source_problems,
+)
 from gateway.process_log import START_LOG, set_up_logging
-from gateway.store import retry_until_stored
+from gateway.store import read_transaction, retry_until_stored
 from gateway.web import (
     RestartLimit,
     build_api_address,
@@ -234,14 +239,17 @@ def deliver_messages(arguments: Arguments) -> int:
 
 
 def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
-    """Log the certificates and other trust data that expire, and partners without an address, once a day."""
+    """Log the certificates and other trust data that expire, and what partners lack, once a day."""
     while True:
         try:
             with open_looking_hub(settings) as hub:
                 hub.refresh_snapshot()
                 log_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
                 told = (*collect_trust_remarks(settings, hub), *find_source_problems(settings, hub))
-                for words in (*told, *find_missing_addresses(settings, hub.rules.bundle)):
+                told += tuple(find_missing_addresses(settings, hub.rules.bundle))
+                with read_transaction(hub.engine) as conn:
+                    told += tuple(find_contract_warnings(conn, settings, hub.clock()))
+                for words in told:
                     _log.warning("%s", words)
         except Exception:
             # The check is repeated the next day; the worker itself notices an unavailable database.

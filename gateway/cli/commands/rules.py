@@ -28,6 +28,7 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, DOCUMENT_PERHAPS_NEEDED, GatewayError
 from gateway.hub import judge_document_needs, load_shipped_rules
 from gateway.needs import (
+    REASONS,
     DocumentNeed,
     GoodsQuery,
     NeedJudgement,
@@ -271,7 +272,7 @@ def compare_need_tables(arguments: Arguments) -> int:
     """Print the rows in which two tables differ; return 0, also where they differ."""
     rules = load_shipped_rules()
     files = [arguments.before, arguments.after]
-    before, after = read_table_files(files, rules, as_json=arguments.json)
+    before, after = read_table_files(files, rules, as_json=arguments.json, effect="nothing was compared")
     difference = compare_tables(before, after)
     told = {
         "before": before.label,
@@ -339,5 +340,7 @@ def _format_row(row: NeedRow) -> str:
     said = describe_row(row)
     more = [f"{name} {said[name]}" for name in ("origin", "use", "valid_from", "valid_until") if said[name]]
     more += [" or ".join(row.documents)] if row.documents else []
+    more += [f"of {row.organisation}"] if row.organisation else []
     more += [] if row.mandatory else ["not mandatory"]
+    more += [] if row.exemptions == REASONS else [f"exemptions {' '.join(row.exemptions) or '-'}"]
     return " ".join([row.hs, row.direction, f"law {row.law}", *more])

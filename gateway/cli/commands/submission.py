@@ -110,7 +110,7 @@ def _make_file_rules(arguments: Arguments, at: datetime, undone: list[str]) -> I
 
     rules = load_rules(find_mappings(arguments.path))
 
-    def weigh_needs(submission: Submission) -> WeighedNeeds:
+    def weigh_needs(submission: Submission, _release: object) -> WeighedNeeds:
         return weigh_submission_needs(submission, rules, NeedPolicy(), at.date())
 
     return InspectionRules(rules.bundle, admit, at=at, weigh_needs=weigh_needs)

@@ -68,8 +68,15 @@ def _run_waking(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     wake_held_case(hub, int(lease.subject_id), store_resumed_case, finish)
 
 
+def _run_end_of_hold(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    # A table of needs may ask less meanwhile: a case that lacks nothing any more goes on, and is not refused.
+    wake_held_case(hub, int(lease.subject_id), store_resumed_case, lambda _conn: None)
+    end_hold(hub, int(lease.subject_id), finish)
+
+
 def _run_hold_notice(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    tell_hold(hub, int(lease.subject_id), int(lease.parameters["message"]), finish)
+    told = lease.parameters
+    tell_hold(hub, int(lease.subject_id), int(told["message"]), finish, str(told.get("look", "")))
 
 
 def _run_join(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
@@ -124,7 +131,7 @@ _TASKS: Final[dict[str, _Task]] = {
     "admit": _run_by_id(admit_submission),
     "conclude": _run_conclusion,
     "notify": _run_by_id(notify_applicant),
-    "end_hold": _run_by_id(end_hold),
+    "end_hold": _run_end_of_hold,
     "tell_hold": _run_hold_notice,
     "wake": _run_waking,
     "join": _run_join,

@@ -13,6 +13,8 @@ __all__ = ["read_json", "write_json"]
 
 #: A number as JSON writes it, without exponent: its literal is the text of the value, digit by digit.
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,59})(?:\.[0-9]{1,60})?")
+#: The whole document, as RFC 6901 section 6 writes the pointer to it.
+_WHOLE: Final = "#"
 _encode: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -53,7 +55,7 @@ def read_json(octets: bytes, document: str, node: DocumentNode) -> PlainValue:
             object_pairs_hook=_make_table,
             parse_int=str,
             parse_float=str,
-            parse_constant=_reject_constant,
+            parse_constant=_Constant,
         )
     except UnicodeDecodeError as error:
         raise make_carried_error("the octets are no UTF-8", f"octet {error.start}") from error
@@ -62,18 +64,29 @@ def read_json(octets: bytes, document: str, node: DocumentNode) -> PlainValue:
             f"no JSON: {error.msg}", f"line {error.lineno}, column {error.colno}"
         ) from error
     except RecursionError as error:
-        raise make_carried_error("the JSON is too deep", "/") from error
+        raise make_carried_error("the JSON is too deep", _WHOLE) from error
+    _reject_faults(found)
     if not isinstance(found, dict) or set(found) != {"document", node.name}:
-        raise make_carried_error(f"an object with document and {node.name} is expected", "/")
+        raise make_carried_error(f"an object with document and {node.name} is expected", _WHOLE)
     if found["document"] != document:
         raise make_carried_error(f"the document is not {document}", "/document")
     return found[node.name]
 
 
-def _make_table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
+class _Table(dict[str, Any]):
+    """An object, with the first name that stands twice in it."""
+
+    repeated: str | None = None
+
+
+class _Constant(str):
+    """A word that is no number: NaN or Infinity."""
+
+
+def _make_table(pairs: list[tuple[str, Any]]) -> _Table:
+    table = _Table(pairs)
     if len(table) != len(pairs):
-        raise make_carried_error("a name stands twice in one object", f"/{_find_repeated(pairs)[:60]}")
+        table.repeated = _find_repeated(pairs)
     return table
 
 
@@ -87,5 +100,23 @@ def _find_repeated(pairs: list[tuple[str, Any]]) -> str:
     return name
 
 
-def _reject_constant(word: str) -> Any:
-    raise make_carried_error(f"{word} is no number", "/")
+def _reject_faults(found: Any) -> None:
+    """Raise GW718 at the pointer of a name that stands twice, or of a constant, wherever it stands."""
+    waiting = [("", found)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, _Table):
+            if value.repeated is not None:
+                raise make_carried_error(
+                    "a name stands twice in one object", f"{place}/{_escape(value.repeated)}"
+                )
+            waiting += [(f"{place}/{_escape(name)}", one) for name, one in value.items()]
+        elif isinstance(value, list):
+            waiting += [(f"{place}/{number}", one) for number, one in enumerate(value)]
+        elif isinstance(value, _Constant):
+            raise make_carried_error(f"{value} is no number", place or _WHOLE)
+
+
+def _escape(name: str) -> str:
+    """Return the start of a name as a part of a JSON pointer (RFC 6901 section 3)."""
+    return name[:60].replace("~", "~0").replace("/", "~1")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from fractions import Fraction
+from typing import Final, NamedTuple
 
 from lxml import etree
 
@@ -19,11 +21,20 @@ from gateway.harmonize.language import (
     list_enclosing_repetitions,
 )
 from gateway.harmonize.submission import FoundValue, Scope
-from gateway.harmonize.types import DECIMAL, CommonMeaning, UniqueField, make_pointer_segment
+from gateway.harmonize.types import (
+    DECIMAL,
+    CommonMeaning,
+    UniqueField,
+    format_decimal,
+    make_pointer_segment,
+    round_fraction,
+)
 
 __all__ = ["evaluate_checks"]
 
 _SHOWN: Final = 40
+#: A total that is no finite decimal is told with so many decimals.
+_DECIMALS: Final = 6
 _DAY: Final = 10
 _OPERATORS: Final = {
     "at_most": "at most",
@@ -69,44 +80,101 @@ def _report_check_failure(scope: Scope, check: DocumentCheck, words: str, place:
 
 
 def _check_sum(scope: Scope, check: DocumentCheck, place: _Place) -> None:
-    total, units, seen = Decimal(0), set(), False
+    added: list[_Measured] = []
     for inner in scope.list_value_scopes(check.factors[0]):
-        products = [Decimal(1)]
+        products = [_Measured(Decimal(1), None)]
         for source in check.factors:
             found = inner.read_values(source, check.mark)
-            if source is check.factors[-1]:
-                units |= {_read_stated_unit(inner, source, one, check) for one in found}
-            numbers = [number for one in found if (number := _parse_number(one.text)) is not None]
-            products = [EXACT.multiply(product, number) for product in products for number in numbers]
-        seen = seen or bool(products)
-        for product in products:
-            total = EXACT.add(total, product)
+            last = source is check.factors[-1]
+            units = [_read_stated_unit(inner, source, one, check) if last else None for one in found]
+            numbers = [
+                _Measured(number, unit)
+                for one, unit in zip(found, units, strict=True)
+                if (number := _parse_number(one.text)) is not None
+            ]
+            products = [
+                _Measured(EXACT.multiply(product.number, one.number), one.unit)
+                for product in products
+                for one in numbers
+            ]
+        added += products
     bound = _evaluate_bound(scope, check)
-    if not seen or bound is None or not _has_same_unit(scope, check, units | {bound[1]}, place):
+    if not added or bound is None:
         return
-    if not _is_comparison_true(total, bound[0], check):
-        words = _describe_failure(_format_number(total), check, _format_number(bound[0]))
+    pair = _unite_numbers(scope, check, added, bound, place)
+    if pair is not None and not _is_comparison_true(pair.left, pair.right, check):
+        words = _describe_failure(pair.describe(pair.left), check, pair.describe(pair.right))
         _report_check_failure(scope, check, words, place)
 
 
-def _evaluate_bound(scope: Scope, check: DocumentCheck) -> tuple[Decimal, str | None] | None:
+def _evaluate_bound(scope: Scope, check: DocumentCheck) -> _Measured | None:
     """Return the bound with its unit, None where it has no single number."""
     if not isinstance(check.bound, UniqueField | CommonMeaning):
-        return Decimal(check.bound or "0"), None
+        return _Measured(Decimal(check.bound or "0"), None)
     found = scope.read_values(check.bound, check.mark)
     number = _parse_number(found[0].text) if len(found) == 1 else None
-    return None if number is None else (number, _read_stated_unit(scope, check.bound, found[0], check))
+    if number is None:
+        return None
+    return _Measured(number, _read_stated_unit(scope, check.bound, found[0], check))
 
 
-def _has_same_unit(scope: Scope, check: DocumentCheck, units: set[str | None], place: _Place) -> bool:
-    """Return whether values have one unit or currency; if not, report it unless ``when_same`` is set."""
-    known = units - {None}
+class _Measured(NamedTuple):
+    """A number with its unit or currency."""
+
+    number: Decimal
+    unit: str | None
+
+
+class _NumberPair(NamedTuple):
+    """Two numbers to compare; in `unit` where they were converted to one."""
+
+    left: Decimal | Fraction
+    right: Decimal | Fraction
+    unit: str | None = None
+
+    def describe(self, number: Decimal | Fraction) -> str:
+        """Return one of the numbers as text; one that is no finite decimal is rounded."""
+        if isinstance(number, Decimal):
+            return _format_number(number)
+        text = format_decimal(number)
+        if text is None:
+            text = f"about {format_decimal(round_fraction(number, _DECIMALS, 'half_up') or Fraction(0))}"
+        return f"{_cut_text(text)} {self.unit}"
+
+
+def _unite_numbers(
+    scope: Scope, check: DocumentCheck, added: Sequence[_Measured], bound: _Measured, place: _Place
+) -> _NumberPair | None:
+    """Return the sum of numbers and their bound in one unit: that of the bound, else of the first number.
+
+    Quantities of one dimension are converted exactly. Return None where the rule does not compare different
+    units, and for others after they were reported.
+    """
+    known = dict.fromkeys(one.unit for one in (bound, *added) if one.unit is not None)
     if len(known) <= 1:
-        return True
-    if not check.same_unit:
-        names = ", ".join(sorted(str(unit)[:_SHOWN] for unit in known))
+        total = Decimal(0)
+        for one in added:
+            total = EXACT.add(total, one.number)
+        return _NumberPair(total, bound.number)
+    if check.same_unit:
+        return None
+    to = next(iter(known))
+    converted = [_convert_number(check, one, to) for one in added]
+    numbers = [one for one in converted if one is not None]
+    if len(numbers) < len(converted):
+        names = ", ".join(sorted(unit[:_SHOWN] for unit in known))
         _report_check_failure(scope, check, f"values of different units cannot be compared: {names}", place)
-    return False
+        return None
+    return _NumberPair(sum(numbers, Fraction(0)), Fraction(bound.number), to)
+
+
+def _convert_number(check: DocumentCheck, one: _Measured, to: str) -> Fraction | None:
+    """Return a number in a unit, exactly; None where the units have no dimension in common, as currencies."""
+    if one.unit is None or one.unit == to:
+        return Fraction(one.number)
+    if check.factors[-1].attribute != "unitCode":
+        return None
+    return check.units.convert_quantity(Fraction(one.number), one.unit, to)
 
 
 def _read_stated_unit(
@@ -137,16 +205,22 @@ def _check_comparison(scope: Scope, check: DocumentCheck, _around: _Place) -> No
     )
     for one in lefts:
         pair = _parse_comparable_values(left, one.text.strip(), text.strip(), check.days)
-        if pair is None or not _has_same_unit(
-            scope, check, {_read_stated_unit(scope, left, one, check), unit}, one.element
-        ):
+        if pair is None:
             continue
+        words = one.text.strip()[:_SHOWN], text[:_SHOWN]
+        if isinstance(pair[0], Decimal) and isinstance(pair[1], Decimal):
+            own = _Measured(pair[0], _read_stated_unit(scope, left, one, check))
+            united = _unite_numbers(scope, check, [own], _Measured(pair[1], unit), one.element)
+            if united is None:
+                continue
+            pair = united.left, united.right
+            if united.unit is not None:
+                words = united.describe(united.left), united.describe(united.right)
         if not _is_comparison_true(pair[0], pair[1], check):
-            words = _describe_failure(one.text.strip()[:_SHOWN], check, text[:_SHOWN])
-            _report_check_failure(scope, check, words, one.element)
+            _report_check_failure(scope, check, _describe_failure(words[0], check, words[1]), one.element)
 
 
-_Ordered = Decimal | datetime | str
+_Ordered = Decimal | Fraction | datetime | str
 
 
 def _parse_comparable_values(
@@ -173,6 +247,8 @@ def _parse_comparable_values(
 
 
 def _is_comparison_true(left: _Ordered, right: _Ordered, check: DocumentCheck) -> bool:
+    if isinstance(left, Fraction) and isinstance(right, Fraction) and check.operator == "equals":
+        return abs(left - right) <= Fraction(check.within)
     if isinstance(left, Decimal) and isinstance(right, Decimal) and check.operator == "equals":
         return abs(EXACT.subtract(left, right)) <= check.within
     return {
@@ -266,5 +342,8 @@ def _parse_number(text: str) -> Decimal | None:
 
 
 def _format_number(number: Decimal) -> str:
-    text = format_plain_decimal(number)
+    return _cut_text(format_plain_decimal(number))
+
+
+def _cut_text(text: str) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

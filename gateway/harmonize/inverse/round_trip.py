@@ -291,7 +291,10 @@ def is_total(
         for number in numbers:
             made *= number
         if isinstance(source, Sum):
-            made, slack = sum(numbers, Fraction(0)), Fraction(0)
+            units = [source.find_stated_unit(facts.leaves[leaf].element) for leaf in value.leaves]
+            added = zip(numbers, units, strict=True)
+            to = value.measured[0] if value.measured is not None else ""
+            made, slack = source.add_quantities(added, to), Fraction(0)
         if abs(made - Fraction(Decimal(value.text))) > slack:
             return False
     return converted is None or _is_converted(converted, value, put)

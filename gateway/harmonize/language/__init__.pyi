@@ -25,6 +25,7 @@ from .document_mapping import ItemIdentifiers as ItemIdentifiers
 from .document_mapping import MeaningNeed as MeaningNeed
 from .document_mapping import find_item_identifiers as find_item_identifiers
 from .document_mapping import find_type_code as find_type_code
+from .document_mapping import list_type_codes as list_type_codes
 from .evaluated_value import EXACT as EXACT
 from .evaluated_value import ConversionError as ConversionError
 from .evaluated_value import EvaluatedValue as EvaluatedValue

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 
-from gateway.errors import RULE_BROKEN, SOURCES_DISAGREE
+from lxml import etree
+
+from gateway.errors import RULE_BROKEN, SOURCES_DISAGREE, VALUE_DOES_NOT_FIT
 from gateway.harmonize.language.evaluated_value import (
     EXACT,
     ConversionError,
     EvaluatedValue,
     format_plain_decimal,
 )
-from gateway.harmonize.submission import FoundValue, Scope
-from gateway.harmonize.types import DECIMAL, CommonMeaning, MeaningGroup, SourceMark, UniqueField, ValueShape
+from gateway.harmonize.submission import Scope
+from gateway.harmonize.types import (
+    DECIMAL,
+    CommonMeaning,
+    MeaningGroup,
+    SourceMark,
+    UniqueField,
+    UnitTable,
+    ValueShape,
+    format_decimal,
+)
 
 __all__ = [
     "GroupCount",
@@ -27,13 +39,16 @@ __all__ = [
 class Sum:
     """The exact sum of a number over all goods items in scope, or over all occurrences of a group.
 
-    All values must have one unit or one currency, which the sum carries; it is never rounded.
+    The sum carries the unit or currency of its values. Quantities in several units of one dimension
+    are converted exactly to that of the first value in which the sum is a finite decimal; it is
+    never rounded.
     """
 
     source: UniqueField | CommonMeaning
     over: str
     decimals: int
     mandatory: bool
+    units: UnitTable
     loss = "lossy"
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
@@ -52,8 +67,8 @@ class Sum:
             if not DECIMAL.fullmatch(text):
                 raise ConversionError(RULE_BROKEN, f"{text[:60]!r} is not a number", (*one.leaves, *leaves))
             total = EXACT.add(total, Decimal(text))
-            units.append(self._find_stated_unit(one))
-            if units[-1] != units[0]:
+            units.append(self.find_stated_unit(one.element))
+            if self._convert(Fraction(1), units[-1], units[0]) is None:
                 detail = f"values of different units cannot be added: {units[0]}, {units[-1]}"
                 raise ConversionError(RULE_BROKEN, detail, (*one.leaves, *leaves))
             if self.source.attribute is not None:
@@ -61,19 +76,49 @@ class Sum:
                 scope.trace.record_fate(() if leaf is None else (leaf,), "consumed", rule)
         kind = "ask" if isinstance(self.source, UniqueField) else "common"
         note = f"sum of {len(found)} over {self.over}"
-        measured = (str(units[0]), ()) if self.source.attribute == "unitCode" and units[0] else None
-        return [
-            EvaluatedValue(
-                format_plain_decimal(total), leaves, f"{kind}:{self.source.name}", (note,), found[0], measured
-            )
-        ]
+        unit = None if self.source.attribute != "unitCode" else units[0]
+        made = EvaluatedValue(
+            *(format_plain_decimal(total), leaves, f"{kind}:{self.source.name}", (note,), found[0]),
+            None if not unit else (unit, ()),
+        )
+        if len(set(units)) == 1:
+            return [made]
+        numbers = [Fraction(Decimal(one.text.strip())) for one in found]
+        return [self._add_converted(made, list(zip(numbers, units, strict=True)))]
 
-    def _find_stated_unit(self, one: FoundValue) -> str | None:
-        """Return the unit or currency of one value; the fixed unit where none is written."""
+    def _add_converted(
+        self, made: EvaluatedValue, added: Sequence[tuple[Fraction, str | None]]
+    ) -> EvaluatedValue:
+        """Return the sum of quantities in several units of one dimension, exactly."""
+        for to in dict.fromkeys(unit for _, unit in added if unit is not None):
+            text = format_decimal(self.add_quantities(added, to))
+            if text is not None:
+                note = f"{made.transforms[0]}, in {to}"
+                return made._replace(text=text, transforms=(note,), measured=(to, ()), unit=to)
+        detail = f"the sum of {self.source.name} is a finite decimal in none of its units"
+        raise ConversionError(VALUE_DOES_NOT_FIT, detail, made.leaves)
+
+    def add_quantities(self, added: Iterable[tuple[Fraction, str | None]], to: str) -> Fraction:
+        """Return the exact sum of quantities in a unit; one that cannot be converted counts as it is."""
+        total = Fraction(0)
+        for number, unit in added:
+            converted = self._convert(number, unit, to)
+            total += number if converted is None else converted
+        return total
+
+    def _convert(self, number: Fraction, unit: str | None, to: str | None) -> Fraction | None:
+        if unit == to:
+            return number
+        if unit is None or to is None or self.source.attribute != "unitCode":
+            return None
+        return self.units.convert_quantity(number, unit, to)
+
+    def find_stated_unit(self, element: etree._Element) -> str | None:
+        """Return the unit or currency of a value; the fixed unit where none is written."""
         if self.source.attribute is None:
             return None
         default = self.source.fixed_unit if isinstance(self.source, UniqueField) else None
-        stated = one.element.get(self.source.attribute)
+        stated = element.get(self.source.attribute)
         return default if stated is None else str(stated)
 
     def infer_shape(self) -> ValueShape:

@@ -252,6 +252,9 @@ def check_accepted_notices(document: DocumentMapping, notices: NoticeCatalog) ->
     for name, mark in document.answers.list_named_notices():
         if name not in notices.notices:
             raise make_mapping_error(mark, "reads", "a notice of notices.yaml", name)
+    for code, mark in document.answers.type_codes:
+        if find_type_code(document) is not None:
+            raise make_mapping_error(mark, "type_codes", "none beside the TypeCode of the requests", code)
     if document.answers.certificate is None:
         return
     name, mark = document.answers.certificate

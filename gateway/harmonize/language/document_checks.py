@@ -12,12 +12,14 @@ from gateway.harmonize.language.combined_sources import list_enclosing_repetitio
 from gateway.harmonize.language.evaluated_value import MOST_FACTORS
 from gateway.harmonize.types import (
     DECIMAL,
+    NO_UNITS,
     CodeList,
     CommonMeaning,
     Condition,
     DataDictionary,
     SourceMark,
     UniqueField,
+    UnitTable,
     YamlNode,
     YamlTable,
     list_guard_tests,
@@ -44,7 +46,8 @@ class DocumentCheck:
     constant, a field or a meaning.  The rule is evaluated in each occurrence of the repetitions
     `around`; a sum and ``distinct`` then include everything below.  `days` are added to the
     right side of a comparison of dates.  With `same_unit`, values of different units or
-    currencies are not compared; otherwise they are rejected.
+    currencies are not compared; otherwise quantities are converted exactly within one dimension
+    of `units`, and others are rejected.
     """
 
     id: str
@@ -61,6 +64,7 @@ class DocumentCheck:
     ko: str
     en: str
     mark: SourceMark
+    units: UnitTable
 
     def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
         """Yield every field and meaning that decides whether the rule holds; of a group, its presence."""
@@ -78,6 +82,7 @@ class _SymbolTable:
     asks: Mapping[str, UniqueField]
     dictionary: DataDictionary
     lists: Mapping[str, CodeList]
+    units: UnitTable
 
     def get_source(self, node: YamlNode, text: str, *, groups: bool = False) -> UniqueField | CommonMeaning:
         """Return the field or meaning of a name; raise GW502 where there is none."""
@@ -102,11 +107,15 @@ def get_value_family(source: UniqueField | CommonMeaning) -> str:
 
 
 def read_document_checks(
-    top: YamlTable, asks: Mapping[str, UniqueField], dictionary: DataDictionary, lists: Mapping[str, CodeList]
+    top: YamlTable,
+    asks: Mapping[str, UniqueField],
+    dictionary: DataDictionary,
+    lists: Mapping[str, CodeList],
+    units: UnitTable = NO_UNITS,
 ) -> tuple[DocumentCheck, ...]:
     """Return the checks that a document declares under ``checks``, each with a name of its own."""
     node = top.get("checks")
-    names = _SymbolTable(asks, dictionary, lists)
+    names = _SymbolTable(asks, dictionary, lists, units)
     checks: dict[str, DocumentCheck] = {}
     for entry in node.read_list("checks") if node is not None else ():
         check = _read_check(entry.read_table("check"), names)
@@ -154,6 +163,7 @@ def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
         ko=table.get_required("ko").read_text("ko"),
         en=table.get_required("en").read_text("en"),
         mark=table.mark,
+        units=names.units,
     )
     table.reject_unread_keys()
     if kind == "exactly_one":

@@ -24,6 +24,7 @@ __all__ = [
     "MeaningNeed",
     "find_item_identifiers",
     "find_type_code",
+    "list_type_codes",
 ]
 
 
@@ -156,3 +157,9 @@ def find_type_code(document: DocumentMapping) -> str | None:
         if child.name == "TypeCode" and isinstance(source, Constant):
             return source.text
     return None
+
+
+def list_type_codes(document: DocumentMapping) -> tuple[str, ...]:
+    """Return the type codes by which notices may name a document; none where the mappings know none."""
+    own = find_type_code(document)
+    return (own,) if own is not None else tuple(code for code, _ in document.answers.type_codes)

@@ -86,7 +86,7 @@ def read_document_mapping(
         asks=asks,
         root=root,
         overrides=_read_overrides(top, names, dictionary),
-        checks=read_document_checks(top, names, dictionary, lists),
+        checks=read_document_checks(top, names, dictionary, lists, units),
         readings=readings,
         answers=answers,
         withholds=withholds.mark,

@@ -23,7 +23,16 @@ from gateway.harmonize.language.notice_tree import (
     NoticeRepetition,
 )
 from gateway.harmonize.language.target_tree import read_text_piece
-from gateway.harmonize.types import CodeList, SourceMark, ValueShape, YamlNode, YamlTable, make_mapping_error
+from gateway.harmonize.types import (
+    CodeList,
+    SourceMark,
+    ValueShape,
+    YamlNode,
+    YamlTable,
+    make_mapping_error,
+    read_pattern,
+    read_range,
+)
 from gateway.wire import make_document_namespace
 
 __all__ = [
@@ -57,20 +66,29 @@ _SEGMENT: Final = re.compile(r"([A-Za-z][A-Za-z0-9]*)(?:\[@([A-Za-z]+)=([A-Za-z0
 _SPLIT: Final = re.compile(r"\{([A-Za-z0-9]+(?:,[A-Za-z0-9]+)+)\}")
 # A slash that no braces enclose.
 _STEP: Final = re.compile(r"/(?![^{]*\})")
+#: What a list of ``reads`` has, in the words of an error.
+_NOUNS: Final = {"notices": "notice", "type_codes": "type code"}
 _ZONE: Final = re.compile(r"[+-][0-9]{2}:[0-9]{2}|Z")
 
 
 def read_accepted_notices(table: YamlTable) -> AcceptedNotices:
-    """Return the notices that the ``reads`` of a document name: `notices` and `certificate`."""
-    listed, certificate = table.get("notices"), table.get("certificate")
-    notices: dict[str, SourceMark] = {}
-    for node in listed.read_list("notices") if listed is not None else ():
-        name = node.read_text("notices")
-        if name in notices:
-            raise make_mapping_error(node.mark, "notices", "each notice once", name)
-        notices[name] = node.mark
+    """Return what the ``reads`` of a document name: `notices`, `certificate` and `type_codes`."""
+    certificate = table.get("certificate")
+    notices, codes = _read_named_once(table, "notices"), _read_named_once(table, "type_codes")
     named = (certificate.read_text("certificate"), certificate.mark) if certificate is not None else None
-    return AcceptedNotices(tuple(notices.items()), named)
+    return AcceptedNotices(tuple(notices.items()), named, tuple(codes.items()))
+
+
+def _read_named_once(table: YamlTable, key: str) -> dict[str, SourceMark]:
+    """Return the texts of a list with their marks; raise GW502 for one that is given twice."""
+    listed = table.get(key)
+    found: dict[str, SourceMark] = {}
+    for node in listed.read_list(key) if listed is not None else ():
+        name = node.read_text(key)
+        if name in found:
+            raise make_mapping_error(node.mark, key, f"each {_NOUNS[key]} once", name)
+        found[name] = node.mark
+    return found
 
 
 def read_notice_catalog(node: YamlNode, lists: Mapping[str, CodeList]) -> NoticeCatalog:
@@ -109,9 +127,13 @@ def _read_fact_type(
         if (kind == "code") != (codes is not None):
             raise make_mapping_error(mark, name, "a list exactly where the type is code", kind)
         shape = _SHAPES.get(kind) or _make_code_shape(codes)
+    if kind == "integer":
+        low, high = read_range(table, None)
+        shape = replace(shape, low=low or shape.low, high=high)
     ko, en = table.get_required("ko").read_text("ko"), table.get_required("en").read_text("en")
+    pattern = read_pattern(table) if kind == "document" else None
     table.reject_unread_keys()
-    return FactType(name, kind, shape, per, of, codes if of else None, ko, en, mark)
+    return FactType(name, kind, shape, per, of, codes if of else None, ko, en, mark, pattern)
 
 
 def _make_code_shape(codes: CodeList | None) -> ValueShape:

@@ -28,7 +28,8 @@ class FactType:
     """One fact that agencies report, declared once for all notices.
 
     `per` is the repetition it stands in, empty for the notice itself; `of` names the fact
-    from which the list `via` derives it; no notice gives a derived fact.
+    from which the list `via` derives it; no notice gives a derived fact. `pattern` is the form of
+    the type code of a document that the mappings do not know by one.
     """
 
     name: str
@@ -40,6 +41,7 @@ class FactType:
     ko: str
     en: str
     mark: SourceMark
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +171,14 @@ class NoticeCatalog:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedNotices:
-    """The notices by which a document may be answered, as its mapping names them, each with its mark."""
+    """The notices by which a document may be answered, as its mapping names them, each with its mark.
+
+    `type_codes` are those by which such notices name the document, where its requests have none.
+    """
 
     notices: tuple[tuple[str, SourceMark], ...] = ()
     certificate: tuple[str, SourceMark] | None = None
+    type_codes: tuple[tuple[str, SourceMark], ...] = ()
 
     def list_named_notices(self) -> Iterator[tuple[str, SourceMark]]:
         """Yield every notice that is named by its own name."""

@@ -120,13 +120,11 @@ class ReadSet:
 
 def build_read_set(document: DocumentMapping, dictionary: DataDictionary) -> ReadSet:
     """Return everything that `document` reads, derived from its mapping alone."""
-    found: dict[str, list[ReadUse]] = {}
+    found: dict[str, dict[ReadUse, None]] = {}
     sources: dict[str, ReadableSource] = {}
     for source, how, mark in _list_document_reads(document, dictionary):
         sources.setdefault(_make_source_key(source), source)
-        uses = found.setdefault(_make_source_key(source), [])
-        if (use := ReadUse(how, mark)) not in uses:
-            uses.append(use)
+        found.setdefault(_make_source_key(source), {})[ReadUse(how, mark)] = None
     reads = {key: ReadEntry(sources[key], tuple(uses)) for key, uses in found.items()}
     supplement = next((need.mark for need in document.needs if need.meaning.supplement), None)
     return ReadSet(

@@ -520,7 +520,8 @@ def read_sum(table: YamlTable, node: YamlNode, context: BindingContext) -> Sum:
             over_node.mark, "over", "one of " + (", ".join(repeats) or "none: nothing repeats"), over
         )
     decimals = table.get_required("decimals").read_integer("decimals", 0, _MOST_DECIMALS)
-    return Sum(source, over, decimals, _is_always_present(source, repeats, context))
+    present = _is_always_present(source, repeats, context)
+    return Sum(source, over, decimals, present, context.units)
 
 
 def _list_open_repetitions(source: UniqueField | CommonMeaning, context: BindingContext) -> list[str]:

@@ -20,7 +20,13 @@ from gateway.harmonize.language import (
     NoticeElement,
     NoticeMapping,
 )
-from gateway.harmonize.notices.notice_facts import NoticeFacts, find_notice_mapping, read_notice
+from gateway.harmonize.notices.error_places import check_error_keys
+from gateway.harmonize.notices.notice_facts import (
+    NoticeFacts,
+    check_named_document,
+    find_notice_mapping,
+    read_notice,
+)
 from gateway.wire import collapse_whitespace, compile_schema, find_violation, read_leaf_text
 
 __all__ = ["find_named_application", "find_stated_text", "read_delivered_notice"]
@@ -89,6 +95,8 @@ def read_delivered_notice(
     _find_agency_notice(root, bundle.notices)
     try:
         facts = read_notice(root, bundle.notices, document)
+        check_named_document(facts, bundle)
+        check_error_keys(facts)
     except GatewayError as error:
         other = error.problem is ANSWER_NOT_UNDERSTOOD and error.location.count("/") == 1
         problem = NOTICE_FORM_UNKNOWN if other else NOTICE_UNREADABLE

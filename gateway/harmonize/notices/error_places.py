@@ -10,7 +10,7 @@ that contains all matches.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.harmonize.language import (
@@ -21,9 +21,17 @@ from gateway.harmonize.language import (
     find_item_identifiers,
 )
 from gateway.harmonize.notices.notice_facts import NoticeFact, NoticeFacts
+from gateway.harmonize.notices.notice_reader import make_notice_error
 from gateway.harmonize.types import count_octets
 
-__all__ = ["RequestPlace", "find_error_place", "get_error_keys", "list_error_places", "list_request_leaves"]
+__all__ = [
+    "RequestPlace",
+    "check_error_keys",
+    "find_error_place",
+    "get_error_keys",
+    "list_error_places",
+    "list_request_leaves",
+]
 
 _LONGEST_KEY: Final = 10
 _LONGEST_SECTION: Final = 50
@@ -33,13 +41,17 @@ _LONGEST_SECTION: Final = 50
 class RequestPlace:
     """A place in a request: its path from the root without positions, and the item, where one is given.
 
-    `exact` is true where it is one leaf; `target` is the element of the mapping.
+    `exact` is true where it is one leaf; `target` is the element of the mapping. `named_by` is the key
+    that names the item. `lost` is a key that names nothing, where the leaf is one of an item all the
+    same: nobody knows of which.
     """
 
     path: str
     item: str | None
     exact: bool
     target: TargetElement
+    named_by: NoticeFact | None = None
+    lost: NoticeFact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +88,36 @@ def find_error_place(document: DocumentMapping, error: Mapping[str, NoticeFact])
 
     A correction by the agency names the changed field in words; these are used as the section.
     """
-    said = {name.rpartition(".")[2]: fact.value for name, fact in error.items()}
+    facts = {name.rpartition(".")[2]: fact for name, fact in error.items()}
+    said = {name: fact.value for name, fact in facts.items()}
     said.setdefault("section", said.get("field", ""))
-    ids, item, words = find_item_identifiers(document), None, []
-    for key in (said.get("key1"), said.get("key2")):
-        number = ids.parse_item_number(key) if key else None
+    ids, item, named_by, words = find_item_identifiers(document), None, None, []
+    for key in (facts[name] for name in ("key1", "key2") if said.get(name)):
+        number = ids.parse_item_number(key.value)
         if number is not None and item is None:
-            item = number
-        elif key:
+            item, named_by = number, key
+        else:
             words.append(key)
     item = None if item == ALL_ITEMS else item
     every = list(_walk_leaves(document.root, document.root.name, False))
     part = "item" if item is not None else said.get("part")
     known = [leaf for leaf in every if part is None or leaf.per_item == (part == "item")]
     found = _filter_by_name(known, said.get("section", ""), document, _list_section_tests)
+    lost = None
     for word in words:
-        found = _filter_by_name(found, word, document, _list_name_tests)
-    return _find_narrowest_place(document, found, item)
+        narrowed = _find_by_name(found, word.value, document, _list_name_tests)
+        lost, found = (lost, narrowed) if narrowed else (lost or word, found)
+    place = _find_narrowest_place(document, found, item)
+    guessed = place.exact and found[0].per_item and named_by is None
+    return replace(place, named_by=named_by, lost=lost if guessed else None)
+
+
+def check_error_keys(facts: NoticeFacts) -> None:
+    """Raise GW402 for an error about a field of an item whose key names neither an item nor a field."""
+    for _, place in list_error_places(facts):
+        if place.lost is not None:
+            detail = f"{place.lost.value[:40]!r} names no item and no field of the application"
+            raise make_notice_error(place.lost.xpath, detail)
 
 
 def _find_narrowest_place(
@@ -124,11 +149,18 @@ def _filter_by_name(
     leaves: list[_RequestLeaf], text: str, document: DocumentMapping, tests: _Tests
 ) -> list[_RequestLeaf]:
     """Return the leaves that the first successful test finds for `text`; all leaves where none does."""
+    return _find_by_name(leaves, text, document, tests) or leaves
+
+
+def _find_by_name(
+    leaves: list[_RequestLeaf], text: str, document: DocumentMapping, tests: _Tests
+) -> list[_RequestLeaf]:
+    """Return the leaves that the first successful test finds for `text`, none where none does."""
     for test in tests(text, document) if text else ():
         found = [leaf for leaf in leaves if test(leaf)]
         if found:
             return found
-    return leaves
+    return []
 
 
 def _list_section_tests(text: str, document: DocumentMapping) -> list[Callable[[_RequestLeaf], bool]]:

@@ -8,6 +8,7 @@ is GW603.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,18 +18,22 @@ from gateway.errors import ANSWER_NOT_UNDERSTOOD
 from gateway.harmonize.language import (
     ALL_ITEMS,
     DocumentMapping,
+    MappingBundle,
     NoticeCatalog,
     NoticeMapping,
     find_type_code,
+    list_type_codes,
 )
 from gateway.harmonize.notices.notice_reader import NoticeFact, NoticeReader, make_notice_error
 
 __all__ = [
     "NoticeFact",
     "NoticeFacts",
+    "check_named_document",
     "derive_facts",
     "find_document_mapping",
     "find_notice_mapping",
+    "list_names",
     "read_notice",
 ]
 
@@ -77,8 +82,36 @@ def find_document_mapping(code: str | None, documents: Iterable[DocumentMapping]
 
     The type code is the TypeCode of its requests, or its id where they have none.
     """
-    found = [one for one in documents if code is not None and (find_type_code(one) or one.id) == code]
+    found = [one for one in documents if code is not None and code in list_names(one)]
     return found[0] if len(found) == 1 else None
+
+
+def list_names(document: DocumentMapping) -> tuple[str, ...]:
+    """Return the texts by which a notice may name a document: its type codes, or its id."""
+    return list_type_codes(document) + (() if find_type_code(document) is not None else (document.id,))
+
+
+def check_named_document(facts: NoticeFacts, bundle: MappingBundle) -> None:
+    """Raise GW603 for a notice that names another document than that of its application.
+
+    Of a document whose type code the mappings do not know, a notice may state the id, or a code that is
+    none of another document and of no notice, in the form that the mappings declare, if any.
+    """
+    document = facts.document
+    if document is None or list_type_codes(document):
+        return
+    for fact in facts.facts:
+        kind = bundle.notices.kinds.get(fact.name)
+        if kind is None or kind.type != "document" or fact.value == document.id:
+            continue
+        others = [one.id for one in bundle.documents.values() if fact.value in list_names(one)]
+        others += [name for name in bundle.notices.notices if name == fact.value]
+        if others:
+            detail = f"{fact.value[:40]!r} is {others[0]}, and the application is one of {document.id}"
+            raise make_notice_error(fact.xpath, detail, ANSWER_NOT_UNDERSTOOD)
+        if kind.pattern is not None and not re.fullmatch(kind.pattern, fact.value, re.ASCII):
+            detail = f"{fact.value[:40]!r} is no type code that a notice about {document.id} may state"
+            raise make_notice_error(fact.xpath, detail, ANSWER_NOT_UNDERSTOOD)
 
 
 def read_notice(

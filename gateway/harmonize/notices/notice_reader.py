@@ -27,6 +27,7 @@ from gateway.harmonize.language import (
     TranslationStep,
     find_item_identifiers,
     find_type_code,
+    list_type_codes,
 )
 from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField, ValueShape
 from gateway.wire import XSI
@@ -217,9 +218,11 @@ class NoticeReader:
             transforms.append("serial")
             return number
         if kind.type == "document" and self._document is not None:
-            expected = find_type_code(self._document)
-            if expected is not None and value != expected:
-                detail = f"{self._document.id} is {expected}, and the notice is about {value[:40]!r}"
+            known = list_type_codes(self._document)
+            own = value == self._document.id and find_type_code(self._document) is None
+            if known and value not in known and not own:
+                named = " or ".join(known)
+                detail = f"{self._document.id} is {named}, and the notice is about {value[:40]!r}"
                 raise make_notice_error(path, detail, ANSWER_NOT_UNDERSTOOD)
         if kind.type == "datetime" and "T" in value and value[19:] == "":
             transforms.append(f"zone {self._zone}")

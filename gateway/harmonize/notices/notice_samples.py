@@ -22,7 +22,7 @@ from gateway.harmonize.language import (
     NoticeMapping,
     TranslationStep,
     find_item_identifiers,
-    find_type_code,
+    list_type_codes,
 )
 from gateway.harmonize.notices.notice_facts import NoticeFact, derive_facts
 from gateway.harmonize.tools import SeededDraws, draw_text
@@ -129,8 +129,11 @@ def _draw_line(maker: _NoticeSample, line: NoticeLine) -> tuple[str, str]:
         number = str(maker.draws.draw_number(0 if maker.notice.role == "rejection" else 1, 999))
         return number, maker.ids.format_item_identifier(number)
     if line.kind is not None and line.kind.type == "document" and maker.document is not None:
-        code = find_type_code(maker.document) or maker.document.id
-        if line.shape.find_violation(code) is None:
+        for code in (*list_type_codes(maker.document), maker.document.id):
+            if line.shape.find_violation(code) is None:
+                return code, code
+        if line.kind.pattern is not None:
+            code = draw_text(maker.draws, replace(line.shape, pattern=line.kind.pattern))
             return code, code
     for _ in range(_TRIES):
         value = _draw_value(maker, line)

@@ -65,14 +65,28 @@ def _check_compared_units(check: DocumentCheck, findings: ProofFindings) -> None
     units = ", ".join(left.units[:_MOST_SHOWN])
     if not isinstance(bound, str) and bound.attribute is not None:
         # A common meaning may have any unit.
-        if isinstance(bound, UniqueField) and not set(left.units) & set(bound.units):
-            message = f"{left.name} and {bound.name} never have the same unit, so they are never compared"
+        if isinstance(bound, UniqueField) and not _has_common_unit(check, left, bound):
+            what = "the same unit" if check.same_unit else "units of one dimension"
+            message = f"{left.name} and {bound.name} never have {what}, so they are never compared"
             findings.add_finding(
                 check.mark, check.id, message, f"{units} and {', '.join(bound.units[:_MOST_SHOWN])}"
             )
     elif left.type != "amount" and len(left.units) > 1 and not _is_zero(bound):
         message = f"{left.name} may be in one of several units, and what it is compared with has none"
         findings.add_finding(check.mark, check.id, message, units)
+
+
+def _has_common_unit(check: DocumentCheck, left: UniqueField, bound: UniqueField) -> bool:
+    """Return whether two fields may have one unit, or quantities of one dimension that are converted."""
+    if set(left.units) & set(bound.units):
+        return True
+    if check.same_unit or left.attribute != "unitCode":
+        return False
+    own, theirs = (
+        {unit.dimension for code in source.units if (unit := check.units.get(code)) is not None}
+        for source in (left, bound)
+    )
+    return bool(own & theirs)
 
 
 def _is_zero(bound: str | UniqueField | CommonMeaning) -> bool:

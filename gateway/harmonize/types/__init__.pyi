@@ -2,12 +2,14 @@ from .code_lists import CodeList as CodeList
 from .code_lists import read_code_lists as read_code_lists
 from .code_lists import read_csv_rows as read_csv_rows
 from .code_lists import read_numbered_rows as read_numbered_rows
+from .code_lists import read_pattern as read_pattern
 from .condition_reader import read_condition as read_condition
 from .data_dictionary import ITEM_PATH as ITEM_PATH
 from .data_dictionary import CommonMeaning as CommonMeaning
 from .data_dictionary import DataDictionary as DataDictionary
 from .data_dictionary import MeaningGroup as MeaningGroup
 from .data_dictionary import read_data_dictionary as read_data_dictionary
+from .field_reader import read_range as read_range
 from .field_reader import read_unique_fields as read_unique_fields
 from .strict_yaml import MappingError as MappingError
 from .strict_yaml import SourceMark as SourceMark

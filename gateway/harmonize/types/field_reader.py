@@ -15,6 +15,7 @@ from gateway.harmonize.types.unique_fields import FieldRequirement, UniqueField,
 from gateway.harmonize.types.value_shapes import DECIMAL, ValueShape
 
 __all__ = [
+    "read_range",
     "read_unique_fields",
 ]
 
@@ -201,7 +202,7 @@ def _read_shape(
         return _read_code_shape(table, lists)
     if kind in _NUMBERS:
         decimals = table.get("decimals")
-        low, high = _read_range(table, "0" if kind != "measure" else None)
+        low, high = read_range(table, "0" if kind != "measure" else None)
         fraction = decimals.read_integer("decimals", 0, 12) if decimals else 6
         return ValueShape("decimal", total=16, fraction=fraction, low=low, high=high), {}
     if kind in ("text", "id"):
@@ -210,7 +211,7 @@ def _read_shape(
     return ValueShape({"date": "date", "datetime": "moment", "boolean": "boolean"}.get(kind, "text")), {}
 
 
-def _read_range(table: YamlTable, lowest: str | None) -> tuple[str | None, str | None]:
+def read_range(table: YamlTable, lowest: str | None) -> tuple[str | None, str | None]:
     """Return the minimum and the maximum of a number; without a range, `lowest` is the minimum."""
     node = table.get("range")
     if node is None:

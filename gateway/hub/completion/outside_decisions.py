@@ -25,6 +25,7 @@ from gateway.cases import (
     RequirementResult,
     WrittenQuantity,
     add_used_quantity,
+    read_subjects,
     select_current_decisions,
     select_law_results,
 )
@@ -182,7 +183,7 @@ def list_inherited_requests(
         return
     for request in list_requests_above(conn, case_id):
         if request.state in states:
-            about = {(int(item), str(law)) for item, law in request.required}
+            about = set(read_subjects(request.required))
             mine = select_inherited_subjects(conn, case_id, request.case_id, about)
             if mine:
                 yield request, frozenset(item for item, _ in mine)

@@ -15,6 +15,7 @@ from gateway.cases import (
     DecisionCode,
     RankedDecision,
     RequestScope,
+    read_subjects,
     select_current_decisions,
 )
 
@@ -68,7 +69,7 @@ def list_standing_numbers(asked: Iterable[Row[Any]]) -> dict[int, str]:
 
 def make_concern(request: Row[Any]) -> RequestScope:
     """Return the scope of a request: its items, and the laws that may decide them."""
-    pairs = [(int(item), str(law)) for item, law in request.required]
+    pairs = read_subjects(request.required)
     return RequestScope(
         request.number, frozenset(item for item, _ in pairs), frozenset(law for _, law in pairs)
     )

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
+from gateway.cases import read_subjects
 from gateway.evidence import record_evidence
 from gateway.hub.completion import list_requests_above, select_inherited_subjects
 from gateway.hub.outbox import enqueue_task
@@ -86,7 +87,7 @@ def list_late_subjects(
     said = {
         (int(row.item), str(row.law)) for row in decisions.list_by_notice(conn, request.id, notice.number)
     }
-    about = said or {(int(item), str(law)) for item, law in request.required}
+    about = said or set(read_subjects(request.required))
     return select_inherited_subjects(conn, case, request.case_id, about)
 
 

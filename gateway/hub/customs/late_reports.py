@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import Decision, find_late_code
+from gateway.cases import Decision, find_late_code, read_subjects
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.hub.completion import case_closing
 from gateway.hub.customs.late_decisions import list_late_subjects, queue_children, record_inherited_decision
@@ -125,7 +125,7 @@ def _list_told(conn: Connection, case: int, request: Row[Any], notice: Row[Any])
     """
     about = list_late_subjects(conn, case, request, notice)
     if not decisions.list_by_notice(conn, request.id, notice.number):
-        pairs = ((int(item), str(law)) for item, law in request.required)
+        pairs = read_subjects(request.required)
         return [{"item": item, "law": law} for item, law in pairs if (item, law) in about]
     if request.state == "CANCELLED":
         return []

@@ -1,8 +1,8 @@
 """Keeps the deadlines of a case in step with its requests: begins, holds, ends, and tells them.
 
-What is owed follows from the states of the requests alone (`gateway.cases.request_deadlines`). So every
-transaction that changes a request ends with `settle_deadlines`, in whatever order events came, and a
-deadline that nobody owes any more never fires.
+What is owed follows from the states of the requests (`gateway.cases.request_deadlines`), and from the fees
+that are open, whatever the state of their request. So every transaction that changes a request ends with
+`settle_deadlines`, in whatever order events came, and a deadline that nobody owes any more never fires.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row
 
 from gateway.calendars import Timetable
-from gateway.cases import DeadlineKind, DeadlineState, FeeStep, choose_ended_state, list_due_kinds
+from gateway.cases import (
+    DeadlineKind,
+    DeadlineState,
+    choose_ended_state,
+    find_asked_kind,
+    list_due_kinds,
+)
 from gateway.evidence import record_evidence
 from gateway.hub.completion import is_cancellation_open
 from gateway.hub.deadlines.due_times import (
@@ -31,24 +37,18 @@ from gateway.store import NewDeadline, agency_requests, cases, deadlines, fees, 
 
 __all__ = ["settle_deadlines"]
 
-_ASKING: Final = frozenset({"ask", "inspect", "fee"})
-_BY_NOTICE: Final = frozenset({DeadlineKind.ANSWER, DeadlineKind.PAY, DeadlineKind.INSPECT})
+#: By what event of its request an agency asks for something.
+_ASKING: Final = {
+    DeadlineKind.ANSWER: "ask",
+    DeadlineKind.PAY: "fee",
+    DeadlineKind.INSPECT: "inspect",
+}
 _APPLICANT_ACTS: Final = frozenset({"INFORMATION_REQUIRED", "FEE_DUE"})
 _FEE_OPEN: Final = ("LEVIED", "ORDERED")
 _LAST_SECOND: Final = time(23, 59, 59)
 _RUNNING: Final = ("OPENED", "IN_PROGRESS")
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """By what somebody has to act: the number of a notice or of a fee, and until when it says.
-
-    `owed` are the numbers of every fee, or of its notice, that is due beside it.
-    """
-
-    number: str
-    deadline: datetime | None
-    owed: frozenset[str] = frozenset()
+#: What is owed about a request: what, and by which notice or fee (its number; empty for what the terms say).
+_Owed = tuple[DeadlineKind, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,74 +99,81 @@ def _settle_request(
     conn: Connection, settling: _Settling, request: Row[Any], live: Sequence[Row[Any]]
 ) -> list[NewDeadline]:
     """Settle one request; return the deadlines that begin."""
-    kinds = _list_kinds(settling, request)
-    asking = _find_question(conn, settling, request) if kinds & _BY_NOTICE else None
+    asks_money = bool(request.open_fees) or any(row.kind == DeadlineKind.PAY for row in live)
+    levied = fees.list_by_request(conn, request.id) if asks_money else ()
+    owed = _list_owed(conn, settling, request, levied)
     restarted = request.number in settling.begun
-    kept: dict[DeadlineKind, datetime | None] = {}
+    kept: dict[_Owed, datetime | None] = {}
     for row in live:
-        kind = DeadlineKind(row.kind)
-        cause = asking.number if asking is not None and kind in _BY_NOTICE else ""
-        if kind not in kinds or restarted or row.cause != cause:
-            # A fee that is not due any more was paid, though another one is due.
-            owed = asking.owed if asking is not None and kind is DeadlineKind.PAY else ()
-            paid = bool(owed) and row.cause not in owed
-            replaced = restarted or (kind in kinds and not paid)
-            _end_deadline(conn, settling, (request, row), replaced=replaced)
+        kind, fee = DeadlineKind(row.kind), _find_fee(row, levied)
+        key = (kind, row.cause if fee is None else fee.number)
+        # A fee is due until the same day, whatever is amended.
+        if key in owed and key not in kept and (fee is not None or not restarted):
+            kept[key] = _keep_deadline(conn, settling, request, row, owed[key])
         else:
-            kept[kind] = _keep_deadline(conn, settling, request, row)
+            replaced = restarted or any(kind is one for one, _ in owed)
+            _end_deadline(conn, settling, (request, row), replaced=replaced, fee=fee)
     new = [
         one
-        for kind in sorted(kinds - set(kept))
-        if kind is not DeadlineKind.ACKNOWLEDGE or restarted
-        if (one := _make_deadline(settling, request, kind, asking)) is not None
+        for key in sorted(owed.keys() - kept.keys())
+        if _may_begin(request, key[0], restarted=restarted)
+        if (one := _make_deadline(settling, request, key, owed[key])) is not None
     ]
-    times = kept | {DeadlineKind(one.kind): one.due_at for one in new if one.state != "HELD"}
+    times = kept | {(DeadlineKind(one.kind), one.cause): one.due_at for one in new if one.state != "HELD"}
     _choose_due_time(settling, request, times)
     return new
 
 
-def _list_kinds(settling: _Settling, request: Row[Any]) -> frozenset[DeadlineKind]:
-    """Return what is owed about a request; nothing while its agency is asked to cancel it."""
-    if settling.case.state not in _RUNNING or is_cancellation_open(request):
-        return frozenset()
-    return list_due_kinds(request.state, acknowledged=request.receipt_number is not None)
+def _may_begin(request: Row[Any], kind: DeadlineKind, *, restarted: bool) -> bool:
+    """Return whether a deadline may begin now.
+
+    What is levied while an agency is asked whether it cancels can be paid when its application stands.
+    """
+    if kind is DeadlineKind.PAY:
+        return not is_cancellation_open(request)
+    return restarted or kind is not DeadlineKind.ACKNOWLEDGE
 
 
-def _find_question(conn: Connection, settling: _Settling, request: Row[Any]) -> _Question | None:
-    """Return why a request waits for an action: a fee that is due, or the notice issued last."""
-    levied = fees.list_by_request(conn, request.id) if request.state == "FEE_DUE" else ()
-    due = [fee for fee in levied if fee.state in _FEE_OPEN]
-    held = next((fee for fee in due if fee.gate == "forwarding"), None)
-    if held is not None:
-        return _make_fee_question(settling, held, ())
-    codes = {one.code for one in settling.hub.rules.status_codes.values() if one.event in _ASKING}
-    asking = [row for row in notices.list_by_request(conn, request.id) if row.status_code in codes]
-    demanded = [_make_fee_question(settling, fee, asking) for fee in due]
-    if demanded:
-        number, deadline = _choose_first(demanded)
-        return _Question(number, deadline, frozenset(one.number for one in demanded))
-    latest = max(asking, key=lambda one: (one.issued_at, one.number), default=None)
-    return None if latest is None else _Question(latest.number, latest.deadline)
+def _find_fee(row: Row[Any], levied: Sequence[Row[Any]]) -> Row[Any] | None:
+    """Return the fee that a deadline is about; by its notice it is named where earlier code began it."""
+    if row.kind != DeadlineKind.PAY:
+        return None
+    named = [fee for fee in levied if fee.number == row.cause]
+    named += [fee for fee in levied if fee.notice is not None and fee.notice == row.cause]
+    return named[0] if named else None
 
 
-def _choose_first(demanded: Sequence[_Question]) -> tuple[str, datetime | None]:
-    """Return number and time of the fee that is due first, one without a last day after all others."""
-    timed = [(one.deadline, one.number) for one in demanded if one.deadline is not None]
-    deadline, number = min(timed, default=(None, demanded[0].number))
-    return number, deadline
+def _list_owed(
+    conn: Connection, settling: _Settling, request: Row[Any], levied: Sequence[Row[Any]]
+) -> dict[_Owed, datetime | None]:
+    """Return what is owed about a request, each with the time that its notice or its fee states.
 
-
-def _make_fee_question(settling: _Settling, fee: Row[Any], asking: Sequence[Row[Any]]) -> _Question:
-    """Return until when a fee is due: the time in the notice that levied it, or its own last day."""
-    codes = {
-        one.code
-        for one in settling.hub.rules.status_codes.values()
-        if one.fee_step == FeeStep.LEVY and one.fee_kind == fee.kind
+    Every fee that is open is owed, whatever the state of the request. While its agency is asked to cancel
+    it, and when its case is decided, nothing else is.
+    """
+    owed: dict[_Owed, datetime | None] = {
+        (DeadlineKind.PAY, fee.number): fee.due_at or _find_end_of_day(settling, fee.due_on)
+        for fee in levied
+        if fee.state in _FEE_OPEN
     }
-    for notice in asking:
-        if notice.status_code in codes and notice.issued_at == fee.levied_at and notice.deadline is not None:
-            return _Question(notice.number, notice.deadline)
-    return _Question(fee.number, _find_end_of_day(settling, fee.due_on))
+    if settling.case.state not in _RUNNING or is_cancellation_open(request):
+        return owed
+    kinds = list_due_kinds(request.state, acknowledged=request.receipt_number is not None)
+    # A table of status codes that knows no fees has the notice alone.
+    for kind in kinds - ({DeadlineKind.PAY} if owed else set()):
+        if kind not in _ASKING:
+            owed[kind, ""] = None
+        else:
+            notice = _find_question(conn, settling, request, _ASKING[kind])
+            owed[kind, "" if notice is None else notice.number] = notice.deadline if notice else None
+    return owed
+
+
+def _find_question(conn: Connection, settling: _Settling, request: Row[Any], event: str) -> Row[Any] | None:
+    """Return the notice, issued last, by which an agency asks for something by an event."""
+    codes = {one.code for one in settling.hub.rules.status_codes.values() if one.event == event}
+    asking = [row for row in notices.list_by_request(conn, request.id) if row.status_code in codes]
+    return max(asking, key=lambda one: (one.issued_at, one.number), default=None)
 
 
 def _find_end_of_day(settling: _Settling, day: date | None) -> datetime | None:
@@ -175,30 +182,48 @@ def _find_end_of_day(settling: _Settling, day: date | None) -> datetime | None:
 
 
 def _end_deadline(
-    conn: Connection, settling: _Settling, about: tuple[Row[Any], Row[Any]], *, replaced: bool
+    conn: Connection,
+    settling: _Settling,
+    about: tuple[Row[Any], Row[Any]],
+    *,
+    replaced: bool,
+    fee: Row[Any] | None,
 ) -> None:
     request, row = about
-    late = row.due_at is not None and settling.done_at > row.due_at
+    done_at = settling.done_at if fee is None else _find_payment_time(settling, fee)
+    late = row.due_at is not None and done_at > row.due_at
+    paid = None if fee is None else _is_paid(fee)
+    state = choose_ended_state(DeadlineKind(row.kind), request.state, late=late, paid=paid)
     withdrawn = settling.case.state not in (*_RUNNING, "DECIDED", "CLOSED") or is_cancellation_open(request)
-    state = choose_ended_state(DeadlineKind(row.kind), request.state, late=late)
-    if replaced or withdrawn:
+    if fee is None and (replaced or withdrawn):
         state = DeadlineState.CANCELLED
     if state is DeadlineState.LATE and row.state == DeadlineState.OPEN:
         # Nobody was faster: what is overdue is told even when it is done in the same instant.
         tell_overdue(conn, settling.case, (request, row), settling.now)
     settling.ended[state.value].append(row.id)
     if state is DeadlineState.LATE:
-        data = {"kind": row.kind, "due": row.due_at.isoformat(), "done": settling.done_at.isoformat()}
+        data = {"kind": row.kind, "due": row.due_at.isoformat(), "done": done_at.isoformat()}
         record_evidence(conn, "late", "request", request.id, None, data, settling.now)
 
 
+def _is_paid(fee: Row[Any]) -> bool:
+    """Return whether a fee that is due no more was paid, here or elsewhere; another one was cancelled."""
+    return fee.paid_at is not None or fee.state == "CONFIRMED"
+
+
+def _find_payment_time(settling: _Settling, fee: Row[Any]) -> datetime:
+    """Return when a fee was paid; of one that was paid elsewhere, when that was said."""
+    paid_at = fee.paid_at or fee.ended_at
+    return settling.done_at if paid_at is None else min(settling.done_at, paid_at)
+
+
 def _keep_deadline(
-    conn: Connection, settling: _Settling, request: Row[Any], row: Row[Any]
+    conn: Connection, settling: _Settling, request: Row[Any], row: Row[Any], stated: datetime | None
 ) -> datetime | None:
     """Hold, resume or recompute a deadline that is still owed; return when it is due, None while held."""
-    held = row.kind == DeadlineKind.DECIDE and request.state in _APPLICANT_ACTS
+    held = row.kind == DeadlineKind.DECIDE and _has_applicant_to_act(request)
     if row.state == DeadlineState.UNKNOWN:
-        return _compute_again(conn, settling, request, row)
+        return _compute_again(conn, settling, request, row, stated)
     if held and row.state == DeadlineState.OPEN:
         values: dict[str, Any] = {"state": "HELD", "held_at": settling.now, "next_at": None}
         deadlines.change_deadline(conn, row.id, values)
@@ -211,12 +236,16 @@ def _keep_deadline(
     return None if row.state == DeadlineState.HELD else row.due_at
 
 
+def _has_applicant_to_act(request: Row[Any]) -> bool:
+    """Return whether the applicant has to answer or to pay before the agency goes on."""
+    return bool(request.state in _APPLICANT_ACTS or request.open_fees)
+
+
 def _compute_again(
-    conn: Connection, settling: _Settling, request: Row[Any], row: Row[Any]
+    conn: Connection, settling: _Settling, request: Row[Any], row: Row[Any], stated: datetime | None
 ) -> datetime | None:
     """Compute a time that was not known; a calendar may have been loaded since."""
-    asking = _find_question(conn, settling, request) if row.kind in _BY_NOTICE else None
-    term = _make_term(request, DeadlineKind(row.kind), asking, row.started_at)
+    term = StartedTerm(request.agency, request.document, DeadlineKind(row.kind), row.started_at, stated)
     found = compute_due_times(settling.timetable, term)
     if found is not None:
         deadlines.change_deadline(conn, row.id, _make_values(found))
@@ -240,14 +269,15 @@ def _make_values(found: DueTimes) -> dict[str, Any]:
 
 
 def _make_deadline(
-    settling: _Settling, request: Row[Any], kind: DeadlineKind, asking: _Question | None
+    settling: _Settling, request: Row[Any], owed: _Owed, stated: datetime | None
 ) -> NewDeadline | None:
     """Return the deadline that begins; None where nobody gives it a time."""
-    notice = asking if kind in _BY_NOTICE else None
-    found = compute_due_times(settling.timetable, _make_term(request, kind, notice, settling.now))
+    kind, cause = owed
+    term = StartedTerm(request.agency, request.document, kind, settling.now, stated)
+    found = compute_due_times(settling.timetable, term)
     if found is None:
         return None
-    held = kind is DeadlineKind.DECIDE and request.state in _APPLICANT_ACTS and not found.problem
+    held = kind is DeadlineKind.DECIDE and _has_applicant_to_act(request) and not found.problem
     values = _make_values(found)
     if held:
         values |= {"state": "HELD", "held_at": settling.now, "next_at": None}
@@ -255,26 +285,18 @@ def _make_deadline(
         case_id=settling.case.id,
         request_id=request.id,
         kind=kind.value,
-        cause="" if notice is None else notice.number,
+        cause=cause,
         started_at=settling.now,
         days=found.days,
         **values,
     )
 
 
-def _make_term(
-    request: Row[Any], kind: DeadlineKind, notice: _Question | None, started_at: datetime
-) -> StartedTerm:
-    stated = None if notice is None else notice.deadline
-    return StartedTerm(request.agency, request.document, kind, started_at, stated)
-
-
-def _choose_due_time(
-    settling: _Settling, request: Row[Any], times: dict[DeadlineKind, datetime | None]
-) -> None:
+def _choose_due_time(settling: _Settling, request: Row[Any], times: dict[_Owed, datetime | None]) -> None:
     """Note until when the one who holds the request has to act: what its agency asks for comes first."""
-    asked = [times[kind] for kind in times if kind in _BY_NOTICE]
-    known = [one for one in (asked or times.values()) if one is not None]
-    due = min(known, default=None)
+    asked = find_asked_kind(request.state)
+    named = [at for (kind, _), at in times.items() if kind is asked]
+    others = [at for (kind, _), at in times.items() if kind is not DeadlineKind.PAY]
+    due = min((at for at in named or others if at is not None), default=None)
     if request.due_at != due:
         settling.due[int(request.id)] = due

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from gateway.cases import DeadlineState
 from gateway.errors import CALENDAR_WRONG, GatewayError
 from gateway.hub.deadlines.case_deadlines import settle_deadlines
 from gateway.hub.deadlines.overdue_events import tell_overdue, tell_reminder
@@ -51,8 +52,9 @@ def _fire_deadline(hub: Hub, deadline: int, case_id: int) -> None:
         row = deadlines.find_by_id(conn, deadline)
         if row is None or row.next_at is None or row.next_at >= now:
             return
-        if row.due_at is None:
-            # Its calendar still does not know the day; it is looked at again when one is loaded.
+        if row.due_at is None or row.state == DeadlineState.HELD:
+            # Its calendar still does not know the day, and it is looked at again when one is loaded; or
+            # the applicant still has to act.
             deadlines.change_deadline(conn, deadline, {"next_at": None})
             return
         request = agency_requests.find_by_id(conn, row.request_id)

@@ -69,8 +69,9 @@ def _levy(
     _check_unused(request, levied, new.payment_notice)
     known = _find_early_end(levied, notice, code)
     if known is not None:
-        named = {"amount": new.amount, "currency": new.currency, "due_on": new.due_on}
-        fees.change_fee(conn, known.id, **named, levied_at=new.levied_at, refundable=new.refundable)
+        named = {"amount": new.amount, "currency": new.currency, "due_on": new.due_on, "due_at": new.due_at}
+        said_of = {"levied_at": new.levied_at, "refundable": new.refundable, "notice": new.notice}
+        fees.change_fee(conn, known.id, **named, **said_of)
         record_fee_step(conn, known, "levied", now, notice=notice.number)
         return
     is_cancelled = request.state == "CANCELLED"
@@ -121,6 +122,8 @@ def _make_fee(hub: Hub, request: Row[Any], said: tuple[Notice, StatusCode], plac
         payment_notice=named.payment_notice,
         refundable=named.refundable,
         levied_at=notice.issued_at,
+        due_at=notice.deadline,
+        notice=notice.number,
     )
 
 
@@ -204,4 +207,5 @@ def _keep_early_end(
     place = fees.count_by_request(conn, request.id) + 1
     # What is due is said by the levy alone.
     new = replace(_make_fee(hub, request, said, place), amount=None, currency=None, due_on=None)
+    new = replace(new, due_at=None, notice=None)
     return get_fee(conn, fees.insert_fee(conn, new))

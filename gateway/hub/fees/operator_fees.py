@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import DeadlineKind, FeeStep
+from gateway.cases import FeeStep
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.fees.fee_ends import settle_request
@@ -20,7 +20,6 @@ from gateway.hub.fees.fee_records import (
     cancel_fee,
     close_order,
     get_fee,
-    has_open_fee,
     record_fee_step,
     tell_applicant,
 )
@@ -65,8 +64,7 @@ def _finish_act(
 ) -> None:
     words, actor, reason = act
     settle_request(conn, fee.request_id, at)
-    if not has_open_fee(fees.list_by_request(conn, fee.request_id)):
-        deadlines.wake_request(conn, fee.request_id, DeadlineKind.PAY.value, at)
+    deadlines.wake_fee(conn, fee.request_id, [fee.number, *([fee.notice] if fee.notice else [])], at)
     tell_applicant(conn, fee, step, at)
     data = {"act": words, "actor": actor, "reason": reason, "fee": fee.number}
     record_evidence(conn, "operator", "request", fee.request_id, None, data, at)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import FeeStep, Money, ProviderEvent
 from gateway.errors import OUR_MISTAKE, GatewayError
+from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.fees.fee_ends import is_wholly_refunded
 from gateway.hub.fees.fee_records import OPEN, get_fee, read_fee_money, record_fee_step, tell_applicant
 from gateway.hub.hub import Hub
@@ -66,6 +67,8 @@ def apply_order_answer(hub: Hub, fee: int, address: str, finish: FinishLease) ->
         if row.state in OPEN:
             record_fee_step(conn, row, "ordered", now)
             tell_applicant(conn, row, _choose_due_step(row), now)
+            # An order that was held is released by an operator, too, who ends the question to its agency.
+            settle_deadlines(conn, hub, row.case_id, now)
         finish(conn)
 
 

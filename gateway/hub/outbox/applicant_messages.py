@@ -30,7 +30,6 @@ from gateway.hub.outbox.requested_receipts import RequestedReceipts, request_rec
 from gateway.hub.outbox.response_bundle import find_response_pmodes, get_response_wait, list_bundled_units
 from gateway.hub.outbox.sent_fragments import (
     SealedSplit,
-    get_fragment_seconds,
     seal_split,
     store_fragments,
 )
@@ -49,6 +48,8 @@ from gateway.store import (
     ordered_deliveries,
     payloads,
     read_transaction,
+    requirement_quantities,
+    requirement_results,
 )
 from gateway.store import agency_requests as requests
 from gateway.wire import RESULT, load_shipped_schemas, serialize_element
@@ -82,6 +83,9 @@ class CaseSnapshot:
     decisions: tuple[RankedDecision, ...] = ()
     #: Cancelled applications of its parent, each with the items of them that the case has.
     cancelled_above: tuple[tuple[Row[Any], frozenset[int]], ...] = ()
+    #: The uses that it still waits for, and those of their numbers that the ledger does not know.
+    awaited: tuple[Row[Any], ...] = ()
+    unknown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,22 +125,32 @@ class QueuedMessage:
 def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
     """Return a case as it is now; raises GW901 when it does not exist."""
     with read_transaction(hub.engine) as conn:
-        facts = _read_undecided_snapshot(conn, hub, case_id)
+        found = _get_case_facts(conn, case_id)
+        facts = make_undecided_snapshot(hub, found)
         asked = tuple(requests.list_by_case(conn, case_id))
         rows = decisions.list_by_case(conn, case_id)
         outside = list_outside_decisions(conn, case_id)
         cancelled = list_cancelled_above(conn, case_id)
+        awaited = tuple(requirement_results.list_awaited_uses(conn, case_id)) if found.awaits else ()
+        known = requirement_quantities.find_requirements(conn, {row.number for row in awaited})
     own = make_standing_decisions(rows, list_standing_numbers(asked))
     current = select_current_decisions((*own, *outside))
-    return replace(facts, requests=asked, decisions=current, cancelled_above=cancelled)
+    unknown = {row.number for row in awaited} - {row.number for row in known}
+    return replace(
+        facts,
+        requests=asked,
+        decisions=current,
+        cancelled_above=cancelled,
+        awaited=awaited,
+        unknown=frozenset(unknown),
+    )
 
 
-def _read_undecided_snapshot(conn: Connection, hub: Hub, case_id: int) -> CaseSnapshot:
-    """Return a case without requests and decisions, for a document that tells none; raises as above."""
+def _get_case_facts(conn: Connection, case_id: int) -> CaseFacts:
     found = find_case_facts(conn, case_id)
     if found is None:
         raise GatewayError(OUR_MISTAKE, f"case {case_id} is gone")
-    return make_undecided_snapshot(hub, found)
+    return found
 
 
 def make_undecided_snapshot(hub: Hub, facts: CaseFacts) -> CaseSnapshot:
@@ -329,7 +343,7 @@ def _describe_split(applicant: str, outgoing: SealedMessage) -> dict[str, Any]:
     split, pmode = outgoing.split, outgoing.pmode
     if split is None:
         return {}
-    times = {"live": get_fragment_seconds(pmode), "wait": split.get_wait(pmode)}
+    times = {"live": split.get_fragment_wait(pmode), "wait": split.get_wait(pmode)}
     # The whole has no signature, so its own delivery has no address: it is posted by no older version either.
     way = {"endpoint": pmode.endpoint or "", "lane": _make_message_lane(applicant, pmode)}
     return {"endpoint": "", "split": {"count": len(split.fragments), **way, **times}}

@@ -31,7 +31,7 @@ from gateway.store import (
     sent_groups,
 )
 
-__all__ = ["SealedSplit", "end_failed_fragment", "get_fragment_seconds", "seal_split", "store_fragments"]
+__all__ = ["SealedSplit", "end_failed_fragment", "seal_split", "store_fragments"]
 
 _ACTOR: Final = "msh"
 #: A message has somewhat more octets than agreed of its parts.
@@ -57,14 +57,18 @@ class SealedSplit:
     def get_wait(self, pmode: PMode) -> int:
         """Return the seconds in which the receipt of the whole must come.
 
-        The fragments are sent for their time, and the receiver joins them within JoinInterval.
+        The first fragment is sent for its time, and the receiver joins them within JoinInterval.
         """
-        return get_fragment_seconds(pmode) + self.terms.join_interval
+        first = pmode.reliability.sending_limit if pmode.pull is None else get_pull_seconds(pmode)
+        return first + self.terms.join_interval
 
+    def get_fragment_wait(self, pmode: PMode) -> int:
+        """Return for how many seconds fragments are posted, or wait to be pulled.
 
-def get_fragment_seconds(pmode: PMode) -> int:
-    """Return for how many seconds fragments are repeated, or wait to be pulled."""
-    return pmode.reliability.time_to_live if pmode.pull is None else get_pull_seconds(pmode)
+        Many large fragments go one after another: the last one is begun when the repeats of the first
+        would be over. Each has the agreed attempts, while its message waits.
+        """
+        return self.get_wait(pmode) if pmode.pull is None else get_pull_seconds(pmode)
 
 
 def seal_split(hub: Hub, unit: UserMessage, pmode: PMode, context: ProtocolContext) -> SealedSplit | None:

@@ -59,11 +59,13 @@ class ActiveNeeds:
 
 
 def make_table_names(needs: ActiveNeeds, bundle: MappingBundle) -> TableNames:
-    """Return what the rows of a table may name: laws, documents, organisations, countries."""
+    """Return what the rows of a table may name: laws and their documents, organisations, countries."""
     countries = bundle.lists.get("iso3166")
+    book = needs.get_rules().book
     return TableNames(
-        frozenset(needs.get_rules().book.laws),
+        frozenset(book.laws),
         frozenset(bundle.documents),
         frozenset(bundle.organisations),
         frozenset(countries.known) if countries is not None else frozenset(),
+        {key: {one: book.organisations[one] for one in named} for key, named in book.documents.items()},
     )

@@ -17,14 +17,14 @@ from gateway.conformance.hostile.answer_evaluation import explain_mismatch, summ
 from gateway.conformance.hostile.attack_targets import WsgiTarget
 from gateway.conformance.hostile.attacker_kit import AttackerKit, read_attacker_kit
 from gateway.conformance.hostile.exchange import ACCEPTED, HttpRequest
-from gateway.conformance.hostile.partner_folder import make_sample_kit
 from gateway.message_model import MemoryBody, UserMessage
 from gateway.protocols import ebms2
 from gateway.protocols.core import Parcel
 from gateway.web.wsgi_application import build_application as web
 from gateway.wire.xml_prescan import DEFAULT_LIMITS
+from tests.flows.hostile.sample_kit import SAMPLE_KIT
 
-SAMPLE = make_sample_kit()
+SAMPLE = SAMPLE_KIT
 TAKEN = [
     case
     for case in injection_attacks.CASES

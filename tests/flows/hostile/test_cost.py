@@ -19,7 +19,6 @@ from gateway.conformance.hostile.exchange import (
     RawScript,
     expect_refusal_codes,
 )
-from gateway.conformance.hostile.partner_folder import make_sample_kit
 from gateway.conformance.hostile.request_cost import (
     CaseRequest,
     CostLimit,
@@ -29,9 +28,10 @@ from gateway.conformance.hostile.request_cost import (
 from gateway.conformance.hostile.worst_case_messages import SHAPES, find_worst_cases
 from gateway.wire.mime import read_multipart_related
 from gateway.wire.xml_prescan import DEFAULT_LIMITS, prescan_xml
+from tests.flows.hostile.sample_kit import SAMPLE_KIT
 from tests.kit.paths import ROOT
 
-BENCH = make_sample_kit()
+BENCH = SAMPLE_KIT
 MB = 1024 * 1024
 #: Measures one request that takes 40 MB and one that takes none, in a process without threads of others.
 _MEASURED = """

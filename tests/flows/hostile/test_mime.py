@@ -11,11 +11,11 @@ import pytest
 
 from gateway.conformance.hostile import mime_attacks, octet_mutations
 from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.conformance.hostile.partner_folder import make_sample_kit
 from gateway.errors import GatewayError
 from gateway.wire.mime import read_multipart_related
+from tests.flows.hostile.sample_kit import SAMPLE_KIT
 
-BENCH = make_sample_kit()
+BENCH = SAMPLE_KIT
 CASES = {case.id: case for case in mime_attacks.CASES}
 
 

@@ -12,14 +12,14 @@ import gateway
 from gateway.cases.declaration_validation import validate_document
 from gateway.conformance.hostile import number_attacks
 from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.conformance.hostile.partner_folder import make_sample_kit
 from gateway.harmonize.types.value_shapes import DECIMAL
 from gateway.protocols.element_reader import read_instant
 from gateway.wire.mime import read_multipart_related
 from gateway.wire.shipped_schemas import SUBMISSION, load_shipped_schemas
 from gateway.wire.xml import parse_xml
+from tests.flows.hostile.sample_kit import SAMPLE_KIT
 
-BENCH = make_sample_kit()
+BENCH = SAMPLE_KIT
 CASES = {case.id: case for case in number_attacks.CASES}
 
 

@@ -12,12 +12,12 @@ from gateway.conformance.hostile import octet_mutations, xml_attacks
 from gateway.conformance.hostile.attack_case import AttackCase
 from gateway.conformance.hostile.attacker_kit import AttackerKit
 from gateway.conformance.hostile.exchange import HttpRequest
-from gateway.conformance.hostile.partner_folder import make_sample_kit
 from gateway.errors import GatewayError
 from gateway.wire.mime import read_multipart_related
 from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits, prescan_xml
+from tests.flows.hostile.sample_kit import SAMPLE_KIT
 
-BENCH = make_sample_kit()
+BENCH = SAMPLE_KIT
 CASES = {case.id: case for case in xml_attacks.CASES}
 #: No limit but those of the parser itself.
 NONE = WireLimits(**{name: 1 << 40 for name in DEFAULT_LIMITS.__dataclass_fields__})

@@ -104,6 +104,8 @@ def make_reason(text: str) -> etree._Element:
     """Return a rejection with a reason."""
     root = draw("GOVCBRRBJ", 1)
     (reason,) = root.iterfind("{*}Declaration/{*}Reason")
+    for number in root.iterfind("{*}Declaration/{*}FunctionalReferenceID"):
+        number.text = "R-1"
     reason.text = text
     return root
 
@@ -200,13 +202,15 @@ def test_changed_octets_are_refused_or_read_and_never_a_mistake(form: str) -> No
     [
         (b"", "line 1, column 1"),
         (b"\xff", "octet 0"),
-        (b"[" * 100_000, "/"),
-        (b"[]", "/"),
+        (b"[" * 100_000, "#"),
+        (b"[]", "#"),
         (b'{"document":"GOVCBRRBH","Response":{}}', "/document"),
         (b'{"document":"GOVCBRRBJ","Response":[]}', "/Response"),
-        (b'{"document":"GOVCBRRBJ","Response":{"ID":"1","ID":"2"}}', "/ID"),
+        (b'{"document":"GOVCBRRBJ","Response":{"ID":"1","ID":"2"}}', "/Response/ID"),
         (b'{"document":"GOVCBRRBJ","Response":{"Id":"1"}}', "/Response/Id"),
-        (b'{"document":"GOVCBRRBJ","Response":{"ID":NaN}}', "/"),
+        (b'{"document":"GOVCBRRBJ","Response":{"ID":NaN}}', "/Response/ID"),
+        (b'{"document":"GOVCBRRBJ","Response":{"a/b":[1,{"~":{"x":1,"x":2}}]}}', "/Response/a~1b/1/~0/x"),
+        (b"NaN", "#"),
         (b'{"document":"GOVCBRRBJ","Response":{"ID":null}}', "/Response/ID"),
         (b'{"document":"GOVCBRRBJ","Response":{"ID":"\\u0000"}}', "/Response/ID"),
         (b'{"document":"GOVCBRRBJ","Response":{"ID":"\\ud800"}}', "/Response/ID"),

@@ -92,6 +92,24 @@ def test_what_an_agency_says_narrows_the_place(
     assert find(*said) == place
 
 
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        (("", "ZZZ", "BatchNo"), "ZZZ"),
+        (("DetailContents/Product/BatchNo", "??"), "??"),
+        (("품목사항", "BatchNo", "ZZZ", "item"), "ZZZ"),
+        (("", "FR2001", "BatchNo"), None),
+        (("", "FR2000", "BatchNo"), None),
+        (("", "BatchNo"), None),
+        (("Declaration/Importer/Name", "ZZZ"), None),
+        (("어딘가", "??", "!!"), None),
+    ],
+)
+def test_a_key_that_names_nothing_leaves_the_item_open(said: tuple[str, ...], lost: str | None) -> None:
+    place = find_error_place(shipped().documents["KPTA-PHARM-IMP"], error(*said))
+    assert (None if place.lost is None else place.lost.value) == lost
+
+
 def test_items_are_named_by_their_numbers_where_the_document_does() -> None:
     assert find("", "3", "BotanicalN", name="NPQS-PLA-IMP") == ("Application/Item/BotanicalName", "3", True)
 

@@ -7,7 +7,8 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.harmonize import BundleChange, MappingBundle, compare_bundles, load_bundle
-from gateway.share import MemoryPath
+from gateway.hub import read_mapping_files
+from gateway.share import MemoryPath, get_data_folder
 from tests.harmonize.mutation.catalogue import chosen, every
 from tests.harmonize.mutation.judging import Court
 from tests.harmonize.small_bundle import FILES
@@ -147,3 +148,82 @@ def test_no_change_of_a_shipped_mapping_is_silent() -> None:
             silent.append(mutant)
     assert loaded > 50
     assert silent == []
+
+
+CARRIER = """
+carriers:
+  ORG:
+    form: fixed
+    charset: euc-kr
+    numbers: zeros
+    longest: 60
+    overflow: refuse
+    end: crlf
+    fields:
+      Tiny/Remark: {width: 200, overflow: continue}
+"""
+SPEAKS = (
+    "form fixed records, numbers zeros, character set euc-kr, longest text 60 octets, longer texts refuse, "
+    "end of a record crlf, field Tiny/Remark width 200, longer texts continue"
+)
+
+
+def compare_carriers(before: str | None, after: str | None) -> list[str]:
+    folders = [FILES | ({} if text is None else {"carriers.yaml": text}) for text in (before, after)]
+    return [one.sentence for one in compare_bundles(*map(load_files, folders))]
+
+
+def test_the_form_that_an_organisation_speaks_is_told_when_it_comes_goes_and_changes() -> None:
+    organisation = next(iter(load_files(FILES).organisations.values()))
+    name = f"{organisation.en} (ORG)"
+    assert compare_carriers(None, CARRIER) == [f"{name} speaks a form of its own, {SPEAKS}"]
+    assert compare_carriers(CARRIER, None) == [f"{name} speaks XML again"]
+    (told,) = compare_carriers(CARRIER, CARRIER.replace("euc-kr", "utf-8").replace("200", "100"))
+    assert told == (
+        f"{name} speaks its form in another way: character set euc-kr becomes utf-8; field Tiny/Remark "
+        "width 200, longer texts continue becomes width 100, longer texts continue"
+    )
+    assert compare_carriers(None, "carriers:\n  ORG: {form: xml}\n") == []
+    (told,) = compare_carriers(None, "carriers:\n  ORG: {form: json, numbers: exact}\n")
+    assert told == f"{name} speaks a form of its own, form JSON, numbers exact"
+
+
+def compare_shipped(name: str, old: str, new: str) -> list[str]:
+    before = read_mapping_files(get_data_folder("mappings"))
+    text = before[name].decode()
+    assert text.count(old) >= 1, old
+    after = before | {name: text.replace(old, new, 1).encode()}
+    bundles = [load_bundle(MemoryPath(files)) for files in (before, after)]
+    return [one.sentence for one in compare_bundles(*bundles)]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "told"),
+    [
+        (
+            "notices.yaml",
+            "range: [1, 99]",
+            "range: [2, 99]",
+            [
+                "fact Version after the correction (version) of notices changes: least 1 becomes 2",
+                "element GOVCBRDD2: Response/Declaration/VersionID of notices changes: least 1 becomes 2",
+            ],
+        ),
+        (
+            "notices.yaml",
+            "    role: error\n    status: verified\n",
+            "    role: error\n    status: modelled\n",
+            ["notice Error notice (GOVCBRRBG) changes: status verified becomes modelled"],
+        ),
+        (
+            "agencies/NPQS/NPQS-PLA-IMP.yaml",
+            "[GOVCBRBR1]",
+            "[GOVCBRBR2]",
+            ["NPQS-PLA-IMP changes: type codes GOVCBRBR1 becomes GOVCBRBR2"],
+        ),
+        ("codelists/unit-factors.csv", "\nGRM,mass,0.001", "\nGRM,mass,0.01", None),
+    ],
+)
+def test_what_documents_share_is_told_in_words(name: str, old: str, new: str, told: list[str] | None) -> None:
+    found = compare_shipped(name, old, new)
+    assert found == (["unit GRM changes: factor 1/1000 becomes 1/100"] if told is None else told)

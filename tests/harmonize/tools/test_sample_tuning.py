@@ -31,6 +31,8 @@ ASKS = """  part: {type: group, repeat: [1, 5], req: M, per: item, means: part, 
   ended: {type: date, req: M, per: item, means: ended, ko: 끝, en: Ended}
   gross: {type: quantity, units: [KGM, EA], decimals: 3, req: M, per: item, means: gross, ko: 총, en: Gross}
   tare: {type: quantity, units: [TNE, EA, GRM], decimals: 3, req: M, per: item, means: tare, ko: 용기, en: Tare}
+  kilos: {type: quantity, unit: KGM, decimals: 3, req: M, per: item, means: kilos, ko: 킬로, en: Kilos}
+  tonnes: {type: quantity, unit: TNE, decimals: 3, req: M, per: item, means: tonnes, ko: 톤, en: Tonnes}
   left: {type: text, max: 9, req: O, per: item, means: left, ko: 왼쪽, en: Left}
   right: {type: text, max: 9, req: O, per: item, means: right, ko: 오른쪽, en: Right}
 puts:
@@ -42,9 +44,12 @@ LINES = """        - Part:
         - Ended: {ask: ended}
         - Gross: {ask: gross, unit: "@unit"}
         - Tare: {ask: tare, unit: "@unit"}
+        - Kilos: {ask: kilos}
+        - Tonnes: {ask: tonnes}
         - Left: {ask: left}
         - Right: {ask: right}
         - HS:"""
+UNITS = "unit,dimension,factor,source\nKGM,mass,1,test\nGRM,mass,0.001,test\nTNE,mass,1000,test\n"
 CHECKS = [
     "{id: c, per: item, sum: {ask: part.share}, equals: '100', within: '0.5', ko: 가, en: Hundred}",
     "{id: c, per: item, sum: {ask: part.share}, equals: '100', ko: 가, en: Hundred}",
@@ -62,6 +67,11 @@ CHECKS = [
     "{id: c, per: item, compare: {left: weight, at_most: gross}, ko: 가, en: Net}",
     "{id: c, per: item, compare: {left: gross, more_than: '990'}, ko: 가, en: Heavy}",
     "{id: c, per: item, sum: {ask: part.share}, equals: gross, when_same: unit, ko: 가, en: Same}",
+    "{id: c, per: item, compare: {left: kilos, at_most: tonnes}, ko: 가, en: Kilos}",
+    "{id: c, per: item, compare: {left: tonnes, less_than: kilos}, ko: 가, en: Tonnes}",
+    "{id: c, per: item, compare: {left: tonnes, equals: kilos}, ko: 가, en: Both units}",
+    "{id: c, per: item, sum: {ask: kilos}, at_most: tonnes, ko: 가, en: All kilos}",
+    "{id: c, per: item, sum: {ask: tonnes}, equals: kilos, ko: 가, en: All tonnes}",
     "{id: c, per: item, distinct: part.code, ko: 가, en: Distinct}",
     "{id: c, per: item, one_of: [left, right], ko: 가, en: One}",
     "{id: c, per: item, exactly_one: [left, right], ko: 가, en: Only one}",
@@ -72,7 +82,9 @@ CHECKS = [
 @pytest.mark.long
 @pytest.mark.parametrize("check", CHECKS)
 def test_samples_hold_a_check(tmp_path: Path, check: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = small_bundle.write(tmp_path, document=("puts:\n", ASKS))
+    named = 'units: {file: codelists/factors.csv, version: "1", source: ours}\nlists:\n'
+    folder = small_bundle.write(tmp_path, document=("puts:\n", ASKS), codelists=("lists:\n", named))
+    (folder / "codelists" / "factors.csv").write_text(UNITS, encoding="utf-8")
     path = folder / "agencies/ORG/TINY.yaml"
     text = path.read_text(encoding="utf-8").replace("        - HS:", LINES, 1)
     if "distinct" in check:

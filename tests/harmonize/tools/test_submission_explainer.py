@@ -12,7 +12,7 @@ from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, make_placeholder_numbers, split_submission
 from gateway.harmonize.inverse.request_paths import find_in_request, read_path
 from gateway.harmonize.notices.error_places import find_error_place, list_request_leaves
-from gateway.harmonize.tools.provenance.declared_uses import find_fields_at, find_fields_in_request
+from gateway.harmonize.tools.provenance.declared_uses import FieldFinder
 from gateway.harmonize.tools.provenance.field_uses import list_lines, remove_positions
 from gateway.harmonize.tools.provenance.submission_explainer import SubmissionExplainer
 from gateway.harmonize.tools.samples.sample_maker import make_sample
@@ -164,35 +164,40 @@ def test_a_guard_is_told_as_one(known: SubmissionExplainer) -> None:
     assert story.outcomes[1].reasons == ()
 
 
-def test_without_a_submission_the_mappings_speak(bundle: MappingBundle) -> None:
-    (story,) = find_fields_at(bundle, "42A/67A[1]/74A[1]/R037")
+@pytest.fixture(scope="module")
+def finder(bundle: MappingBundle) -> FieldFinder:
+    return FieldFinder(bundle)
+
+
+def test_without_a_submission_the_mappings_speak(finder: FieldFinder) -> None:
+    (story,) = finder.find_at("42A/67A[1]/74A[1]/R037")
     assert (story.name, story.kind) == ("importer.name", "common")
     assert "KPTA-PHARM-IMP" in [use.document for use in story.documents]
-    assert [one.name for one in find_fields_at(bundle, "importer.name")] == ["importer.name"]
-    (asked,) = find_fields_at(bundle, "APP[1]/KPTA-PHARM-IMP/ITEM[3]/BseOrigin[1]")
+    assert [one.name for one in finder.find_at("importer.name")] == ["importer.name"]
+    (asked,) = finder.find_at("APP[1]/KPTA-PHARM-IMP/ITEM[3]/BseOrigin[1]")
     assert asked.documents[0].needed == "mandatory where bse is 1AU, else forbidden"
     assert asked.place == "APP[n]/KPTA-PHARM-IMP/ITEM[s]/BseOrigin"
-    (member,) = find_fields_at(bundle, "KPTA-PHARM-IMP/production.lot_no")
+    (member,) = finder.find_at("KPTA-PHARM-IMP/production.lot_no")
     assert member.place == "APP[n]/KPTA-PHARM-IMP/ITEM[s]/Production/LotNo"
     (line,) = member.documents[0].lines
     assert line.each == ("application.items", "production")
-    assert find_fields_at(bundle, "42A/no/such") == ()
-    assert find_fields_at(bundle, "bse", "KFDA-FOOD-IMP") == ()
-    assert find_fields_at(bundle, "SUP/Declaration/GoodsShipment/Consignment/ArrivalTransportMeans") == ()
+    assert finder.find_at("42A/no/such") == ()
+    assert finder.find_at("bse", "KFDA-FOOD-IMP") == ()
+    assert finder.find_at("SUP/Declaration/GoodsShipment/Consignment/ArrivalTransportMeans") == ()
 
 
-def test_a_place_in_a_request_without_a_submission(bundle: MappingBundle) -> None:
-    (story,) = find_fields_in_request(bundle, "LPCO[2]/DetailContents/Product/BatchNo", "KPTA-PHARM-IMP")
+def test_a_place_in_a_request_without_a_submission(finder: FieldFinder) -> None:
+    (story,) = finder.find_in_request("LPCO[2]/DetailContents/Product/BatchNo", "KPTA-PHARM-IMP")
     assert story.name == "batch_no"
-    names = [
-        one.name for one in find_fields_in_request(bundle, "LPCO/DetailContents/Document", "KPTA-PHARM-IMP")
-    ]
+    names = [one.name for one in finder.find_in_request("LPCO/DetailContents/Document", "KPTA-PHARM-IMP")]
     assert names == ["production.seq", "production.lot_no", "production.date"]
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("document", each_document())
-def test_every_meaning_and_field_is_found_by_its_pointer(bundle: MappingBundle, document: str) -> None:
+def test_every_meaning_and_field_is_found_by_its_pointer(
+    bundle: MappingBundle, finder: FieldFinder, document: str
+) -> None:
     data = make_sample(bundle, bundle.documents[document], "static", 1)
     root = parse_xml(data)
     done = split_submission(root, bundle, make_placeholder_numbers(root))
@@ -200,8 +205,7 @@ def test_every_meaning_and_field_is_found_by_its_pointer(bundle: MappingBundle, 
     for leaf, entry in zip(done.facts.leaves, done.accounts.entries, strict=True):
         (fate,) = entry.fates
         if fate is not None and fate.fate == "forwarded":
-            # The uses by this document alone: those by all 33 take thirty times as long.
-            found = find_fields_at(bundle, places.get_pointer(leaf.element, leaf.attribute), document)
+            found = finder.find_at(places.get_pointer(leaf.element, leaf.attribute), document)
             assert found, leaf.pointer
             uses += sum(len(one.documents) for one in found)
     assert uses

@@ -22,6 +22,14 @@ from gateway.harmonize.tools.comparison.part_descriptions import (
     describe_organisations,
     describe_rules,
 )
+from gateway.harmonize.tools.comparison.shared_descriptions import (
+    describe_carriers,
+    describe_decisions,
+    describe_facts,
+    describe_notice_lines,
+    describe_notices,
+    describe_units,
+)
 
 __all__ = ["BundleChange", "compare_bundles"]
 
@@ -37,6 +45,12 @@ _WORDS: Final = {
     "code": ("code {} is new", "code {} is gone", "code {} changes"),
     "meaning": ("new common meaning {}", "common meaning {} is gone", "common meaning {} changes"),
     "organisation": ("new organisation {}", "organisation {} is gone", "organisation {} changes"),
+    "carrier": ("{} speaks a form of its own", "{} speaks XML again", "{} speaks its form in another way"),
+    "fact": ("new fact {} of notices", "fact {} of notices is gone", "fact {} of notices changes"),
+    "notice": ("new notice {}", "notice {} is gone", "notice {} changes"),
+    "line": ("new element {} of notices", "element {} of notices is gone", "element {} of notices changes"),
+    "unit": ("new unit {}", "unit {} is gone", "unit {} changes"),
+    "decision": ("new decision on {}", "decision on {} is gone", "decision on {} changes"),
     "rule": ("new rule {}", "rule {} is gone", "rule {} changes"),
 }
 _CONTENTS: Final[tuple[tuple[str, Callable[[DocumentMapping], Described]], ...]] = (
@@ -46,6 +60,8 @@ _CONTENTS: Final[tuple[tuple[str, Callable[[DocumentMapping], Described]], ...]]
 )
 #: What a new or lost field is told with, where it has a value.
 _TOLD: Final = ("required", "type", "codes", "source")
+#: What is new of these is told with all that it says.
+_WHOLE: Final = ("carrier", "unit", "decision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +69,9 @@ class BundleChange:
     """One change: what is `added`, `removed` or `changed`, and where.
 
     `document` and `organisation` are empty where the change concerns the whole bundle. `part` is
-    document, ask, need, target, order, check, list, code, meaning, organisation or rule, `name` its name
-    (of a code ``list/code``). `before` and `after` are the words of the aspects that differ.
+    document, ask, need, target, order, check, list, code, meaning, organisation, carrier, fact, notice,
+    line (of a notice), unit, decision or rule, `name` its name (of a code ``list/code``). `before` and
+    `after` are the words of the aspects that differ.
     `place` is the file and line in the new bundle, or in the old one for what is gone.
     """
 
@@ -87,7 +104,8 @@ class BundleChange:
             )
             return f": {'; '.join(told)}"
         aspects = self.after if self.change == "added" else {}
-        told = (f"{name} {aspects[name]}" for name in _TOLD if aspects.get(name))
+        names = aspects if self.part in _WHOLE else _TOLD
+        told = (f"{name} {aspects[name]}" for name in names if aspects.get(name))
         return "".join(f", {one}" for one in told)
 
 
@@ -99,15 +117,21 @@ def _name_code(change: BundleChange) -> str:
 def compare_bundles(before: MappingBundle, after: MappingBundle) -> tuple[BundleChange, ...]:
     """Return every difference of two bundles in the order of the new one; nothing for equal content.
 
-    Documents come first, then code lists, common meanings, organisations and rules.
+    Documents come first, then code lists, common meanings, and what else all documents share.
     """
     kinds = (
         ("meaning", describe_meanings),
         ("organisation", describe_organisations),
+        ("carrier", describe_carriers),
         ("rule", describe_rules),
+        ("fact", describe_facts),
+        ("notice", describe_notices),
+        ("unit", describe_units),
+        ("decision", describe_decisions),
     )
     rest = (_compare_parts((part, "", ""), describe(before), describe(after)) for part, describe in kinds)
-    return tuple(chain(_compare_documents(before, after), _compare_lists(before, after), *rest))
+    lines = _compare_notice_lines(before, after)
+    return tuple(chain(_compare_documents(before, after), _compare_lists(before, after), *rest, lines))
 
 
 def _compare_documents(before: MappingBundle, after: MappingBundle) -> Iterator[BundleChange]:
@@ -146,6 +170,19 @@ def _compare_lists(before: MappingBundle, after: MappingBundle) -> Iterator[Bund
             for bundle in (before, after)
         ]
         yield from _compare_parts(("code", "", ""), *codes)
+
+
+def _compare_notice_lines(before: MappingBundle, after: MappingBundle) -> Iterator[BundleChange]:
+    """Yield what changes inside the notices that both bundles have."""
+    for name in (one for one in after.notices.notices if one in before.notices.notices):
+        parts = [
+            {
+                f"{name}: {path}": words
+                for path, words in describe_notice_lines(one.notices.notices[name]).items()
+            }
+            for one in (before, after)
+        ]
+        yield from _compare_parts(("line", "", ""), *parts)
 
 
 def _compare_parts(

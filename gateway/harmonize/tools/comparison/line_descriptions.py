@@ -19,6 +19,7 @@ from gateway.harmonize.types import (
     Negation,
     SourceMark,
     UniqueField,
+    UnitTable,
     ValueShape,
     ValueTest,
 )
@@ -121,7 +122,8 @@ def _spell(value: Any) -> str:
 def _spell_parts(value: Any) -> str:
     name = type(value).__name__
     held = [(one.name, getattr(value, one.name)) for one in fields(value) if one.compare]
-    parts = [(key, _spell(part)) for key, part in held if not isinstance(part, SourceMark)]
+    # A change of the table of units is told once, not at each line that converts by it.
+    parts = [(key, _spell(part)) for key, part in held if not isinstance(part, SourceMark | UnitTable)]
     if name in _PLAIN:
         return ", ".join(words for _, words in parts if words and words != _TRUE)
     told = ", ".join(f"{key.replace('_', ' ')} {words}" for key, words in parts if words)

@@ -26,6 +26,7 @@ __all__ = [
     "describe_meanings",
     "describe_needs",
     "describe_organisations",
+    "describe_requirement",
     "describe_rules",
     "describe_shape",
 ]
@@ -57,6 +58,7 @@ def describe_head(document: DocumentMapping) -> PartDescription:
         "fee": " ".join(filter(None, (document.fee.due, document.fee.en))),
         "first element": document.root.name,
         "notices": ", ".join(sorted(name for name, _ in document.answers.notices)),
+        "type codes": ", ".join(sorted(code for code, _ in document.answers.type_codes)),
         "certificate": document.answers.certificate[0] if document.answers.certificate is not None else "",
         "decisions": ", ".join(
             f"{name} by {one.correlate}, {one.item}, {one.status.name}"
@@ -77,7 +79,7 @@ def describe_asks(document: DocumentMapping) -> Described:
 def _describe_ask(ask: UniqueField) -> PartDescription:
     rule = ask.requirement
     aspects = {
-        "required": _describe_requirement(mandatory=rule.mandatory, when=rule.when),
+        "required": describe_requirement(mandatory=rule.mandatory, when=rule.when),
         "otherwise": "forbidden" if rule.forbidden_otherwise else "",
         "type": ask.type,
         "for each": ask.home,
@@ -92,7 +94,8 @@ def _describe_ask(ask: UniqueField) -> PartDescription:
     return PartDescription(ask.ko, ask.en, aspects, str(ask.mark))
 
 
-def _describe_requirement(*, mandatory: bool, when: Condition | None) -> str:
+def describe_requirement(*, mandatory: bool, when: Condition | None) -> str:
+    """Return when something is required."""
     if mandatory:
         return "always"
     return "no" if when is None else f"where {write_sentence(when, 'en')}"
@@ -127,7 +130,7 @@ def describe_needs(document: DocumentMapping) -> Described:
 
 
 def _describe_need(need: MeaningNeed) -> PartDescription:
-    required = _describe_requirement(mandatory=need.mandatory, when=need.when)
+    required = describe_requirement(mandatory=need.mandatory, when=need.when)
     return PartDescription(need.meaning.ko, need.meaning.en, {"required": required}, str(need.mark))
 
 
@@ -146,7 +149,7 @@ def _describe_check(check: DocumentCheck) -> PartDescription:
         "tolerance": str(check.within),
         "days": str(check.days),
         "one unit": "yes" if check.same_unit else "no",
-        "applies": _describe_requirement(mandatory=check.when is None, when=check.when),
+        "applies": describe_requirement(mandatory=check.when is None, when=check.when),
         "sentence": f"{check.en} ({check.ko})",
     }
     return PartDescription(check.ko, check.en, aspects, str(check.mark))
@@ -214,9 +217,9 @@ def describe_organisations(bundle: MappingBundle) -> Described:
 
 
 def _describe_organisation(bundle: MappingBundle, code: str) -> dict[str, str]:
-    one, form = bundle.organisations[code], bundle.carriers.get(code)
-    spoken = "" if form is None else repr(form)
-    return {"name": f"{one.en} ({one.ko})", "kind": one.kind, "form": spoken}
+    one = bundle.organisations[code]
+    hears = "yes" if one.wants_clearance else "no"
+    return {"name": f"{one.en} ({one.ko})", "kind": one.kind, "hears of clearance": hears}
 
 
 def describe_rules(bundle: MappingBundle) -> Described:

@@ -14,7 +14,14 @@ from typing import Final
 from gateway.harmonize.language import DeclarationRule, DocumentCheck, format_plain_decimal
 from gateway.harmonize.tools.samples.sample_draft import DrawnValue, SampleDraft
 from gateway.harmonize.tools.samples.target_demands import get_qualified_name
-from gateway.harmonize.types import DECIMAL, CommonMeaning, UniqueField
+from gateway.harmonize.types import (
+    DECIMAL,
+    CommonMeaning,
+    UniqueField,
+    format_decimal,
+    parse_fraction,
+    round_fraction,
+)
 
 __all__ = ["tune_draft"]
 
@@ -22,6 +29,8 @@ _Place = tuple[object, ...]
 _ROOM: Final = 1000
 _TRIES: Final = 50
 _MOST_STEPS: Final = 10**9
+#: A quantity in another unit that is no finite decimal is drawn with so many decimals.
+_DECIMALS: Final = 6
 
 
 def tune_draft(draft: SampleDraft) -> None:
@@ -129,7 +138,9 @@ def _tune_sum(draft: SampleDraft, check: DocumentCheck, values: dict[str, list[D
     if isinstance(check.bound, UniqueField | CommonMeaning):
         for drawn in values.get(get_qualified_name(check.bound), [])[:1]:
             _align_units(draft, (check.bound, drawn), (check.factors[-1], rows[-1]))
-            _set_value(draft, check.bound, drawn, _get_bound(total, check.operator))
+            units = rows[-1][0].unit if rows[-1] else None, drawn.unit
+            goal = Decimal(_convert_text(check, format_plain_decimal(total), *units))
+            _set_value(draft, check.bound, drawn, _get_bound(goal, check.operator))
     elif len(check.factors) == 1 and isinstance(check.bound, str):
         _share_total(draft, check, rows[0], (total, Decimal(check.bound)))
 
@@ -235,7 +246,8 @@ def _tune_compare(draft: SampleDraft, check: DocumentCheck, values: dict[str, li
         assert check.bound is not None
         for other in values.get(get_qualified_name(check.bound), [])[:1]:
             _align_units(draft, (left, drawn), (check.bound, [other]))
-            if not _is_comparison_true(drawn.text, other.text, check):
+            text = _convert_text(check, other.text, other.unit, drawn.unit)
+            if not _is_comparison_true(drawn.text, text, check):
                 _tune_side(draft, check, [(check.bound, other), (left, drawn)], None)
 
 
@@ -247,7 +259,10 @@ def _tune_side(
 ) -> None:
     """Change one side of a comparison so that it holds: the first of `sides` that accepts the change."""
     source, drawn = sides[0]
-    model = constant if constant is not None else sides[1][1].text
+    if constant is None:
+        model = _convert_text(check, sides[1][1].text, sides[1][1].unit, drawn.unit)
+    else:
+        model = constant
     larger = check.operator in ("at_most", "less_than")
     sign = -1 if constant is not None else 1
     step = (1 if larger else -1) * sign
@@ -258,7 +273,18 @@ def _tune_side(
         if _is_comparison_true(left, right, check) and _set_value(draft, source, drawn, text):
             return
     if constant is None:
-        _tune_side(draft, check, sides[1:], drawn.text)
+        _tune_side(draft, check, sides[1:], _convert_text(check, drawn.text, drawn.unit, sides[1][1].unit))
+
+
+def _convert_text(check: DocumentCheck, text: str, unit: str | None, to: str | None) -> str:
+    """Return a number in another unit of its dimension, rounded where needed; other texts unchanged."""
+    if unit is None or to is None or unit == to or _parse_number(text) is None:
+        return text
+    exact = check.units.convert_quantity(parse_fraction(text), unit, to)
+    if exact is None:
+        return text
+    rounded = round_fraction(exact, _DECIMALS, "half_up") or exact
+    return format_decimal(exact) or format_decimal(rounded) or text
 
 
 def _shift_date(text: str, step: int) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import CaseCustody, CustodyHolder, CustomsReason, find_case_custody, find_request_custody
 from gateway.errors import PROBLEMS, GatewayError, Problem
-from gateway.harmonize import MappingBundle, find_fields_at
+from gateway.harmonize import FieldFinder, MappingBundle
 from gateway.hub import read_stored_notice
 from gateway.operations import NoEffect, describe_releases, explain_no_effect
 from gateway.state_machines import CASE, REQUEST
@@ -218,6 +218,7 @@ class _CaseReader:
         self._rules = services.hub.rules
         self._signers = frozenset(one.certificate.sha256 for one in services.hub.signers)
         self._bundle: MappingBundle = services.hub.rules.bundle
+        self._fields = FieldFinder(self._bundle)
         self._steps: dict[int, Sequence[Row[Any]]] = {}
         self._about: dict[int, str] = {}
 
@@ -270,7 +271,7 @@ class _CaseReader:
 
     def _name_field(self, pointer: str, document: str = "") -> PointedField:
         """Return the label of the field at a pointer; without one the pointer alone."""
-        found = find_fields_at(self._bundle, pointer, document)
+        found = self._fields.find_at(pointer, document)
         labels = [(one.ko if g.language == "ko" else one.en) or one.name for one in found[:3]]
         return PointedField(", ".join(labels), pointer)
 
