@@ -36,6 +36,7 @@ from gateway.hub.completion import (
     list_cancelled_above,
     list_concerns,
     list_outside_decisions,
+    list_unwritten_above,
     make_concern,
     make_standing_decisions,
 )
@@ -64,18 +65,23 @@ from gateway.store import (
 
 __all__ = [
     "CANCELLATION_EVENTS",
+    "UNWRITTEN",
     "answer_cancellation_by_decision",
     "conclude_unasked_case",
     "end_cancellation",
+    "get_told_unwritten",
     "list_rejected_case_items",
     "move_case",
     "move_request",
     "outdate_early_decisions",
     "take_lost_uses",
+    "tell_written_above",
     "wake_held_children",
 ]
 
 _ACTOR = "reply"
+#: Where a case keeps what its last Result says of `list_unwritten_above`.
+UNWRITTEN: Final = "unwritten"
 #: Events by which an agency waits for an action; the latest one determines the request.
 _ASKING: Final = frozenset({"ask", "inspect", "fee"})
 #: States of a request of which its agency has said nothing yet.
@@ -245,6 +251,27 @@ def take_lost_uses(conn: Connection, units: UnitTable, case: Row[Any], now: date
     )
     if taken and list_outside_decisions(conn, case.id):
         move_case(conn, units, case, "requirement", now, again=f"taken {now.isoformat()}")
+
+
+def tell_written_above(conn: Connection, units: UnitTable, case: Row[Any], now: datetime) -> None:
+    """Conclude a locked child again, where what is written off above it is other than its Result says.
+
+    The decisions that it has are the same. A conclusion that is still queued tells what is so now.
+    """
+    standing = list_all_decisions(conn, case.id)
+    if case.outcome is None or list_unwritten_above(standing) == get_told_unwritten(case):
+        return
+    rests_on = compute_conclusion_id(
+        CaseOutcome(case.outcome), standing, list_cancellations(agency_requests.list_by_case(conn, case.id))
+    )
+    told = (row.parameters for row in deliveries.list_by_case(conn, case.id) if row.state == "QUEUED")
+    if not any((one.get("task"), one.get("rests_on")) == ("conclude", rests_on) for one in told):
+        move_case(conn, units, case, "requirement", now, decided=False, again=f"above {now.isoformat()}")
+
+
+def get_told_unwritten(case: Row[Any]) -> list[str]:
+    """Return the items and laws of `list_unwritten_above` that the last Result of a case was made with."""
+    return list((case.detail or {}).get(UNWRITTEN, ()))
 
 
 def wake_held_children(

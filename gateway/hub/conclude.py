@@ -38,6 +38,7 @@ from gateway.errors import (
     QUANTITY_NOT_LEFT,
     REQUIREMENT_UNKNOWN,
 )
+from gateway.hub.case_progress import UNWRITTEN, get_told_unwritten
 from gateway.hub.completion import (
     case_closing,
     compute_conclusion_id,
@@ -46,6 +47,7 @@ from gateway.hub.completion import (
     list_outside_requests,
     list_standing_numbers,
     list_told_decisions,
+    list_unwritten_above,
     make_standing_decisions,
 )
 from gateway.hub.forward import (
@@ -120,6 +122,7 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
                 QueuedMessage(outgoing, f"result:{told.key}", _find_earlier_result(earlier)),
                 now,
             )
+            _keep_unwritten(conn, case, facts)
             if customs is not None and must_tell_outcome(conn, facts, case, earlier):
                 known = enqueue_late_pending_call(conn, pending, (case_id, earlier), now)
                 enqueue_outcome_call(conn, customs, (case_id, told.key), known, now)
@@ -127,6 +130,13 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
         if isinstance(outgoing, KeptDocument):
             # Nothing is sent to the applicant, so perhaps no delivery is left that closes the case.
             case_closing.close_case_when_done(conn, cases.lock_case(conn, case_id), now)
+
+
+def _keep_unwritten(conn: Connection, case: Row[Any], facts: CaseSnapshot) -> None:
+    """Keep with a locked case what its Result says of quantities above it: it is told when they change."""
+    told = list_unwritten_above(facts.decisions)
+    if told != get_told_unwritten(case):
+        cases.set_detail(conn, case.id, {**(case.detail or {}), UNWRITTEN: told})
 
 
 def _is_current_conclusion(

@@ -33,7 +33,7 @@ from gateway.cases import (
     judge_requirement_claim,
 )
 from gateway.evidence import record_evidence
-from gateway.hub.case_progress import move_case, take_lost_uses
+from gateway.hub.case_progress import move_case, take_lost_uses, tell_written_above
 from gateway.hub.completion import (
     case_closing,
     list_cancelled_above,
@@ -236,7 +236,7 @@ def join_requirements(
     `changed` is the requirement of which an agency has said something new, `said` the result with it: of a
     cleared case customs is told (`gateway.hub.customs.late_results`). A case that is held uses
     nothing: it looks whether it lacks a document still (`gateway.hub.held_case_waking`). Without `changed`
-    the ledger may have again what an approved item could not take.
+    the ledger may have again what an approved item could not take, or the case above has taken it.
     """
     units = hub.rules.bundle.units
     with write_transaction(hub.engine, "requirement.join") as conn:
@@ -253,6 +253,7 @@ def join_requirements(
                 move_case(conn, units, cases.lock_case(conn, case_id), "requirement", now, decided=False)
             if changed is None:
                 take_lost_uses(conn, units, cases.lock_case(conn, case_id), now)
+                tell_written_above(conn, units, cases.lock_case(conn, case_id), now)
             if said is not None:
                 record_late_result(conn, case_id, said, now)
         finish(conn)

@@ -602,3 +602,55 @@ def test_a_child_names_the_certificate_of_its_parent_and_no_quantity_of_it(story
     assert told_quantities(story) == [("2", "05", "2026-118")]
     assert shown(story) == [(2, "2026-118", None, None)]
     assert used_of(story, "2026-118") == {"KGM": "40"}
+
+
+@pytest.mark.parametrize("gives", ["another declaration", "the agency"])
+def test_children_are_told_what_their_parent_takes_again(story: Story, gives: str) -> None:
+    """The approval is the same, the number is not: each child hears it once, whoever has given it back."""
+    at = story.clock()
+    say(story, at=at)
+    name(story, "D0")
+    declare(story, "D1", (2, "2026-118", "40", "KGM"))
+    family = [str(story.case().number)]
+    for parent, reference_, item in ((0, "C1", (2, "10", "10")), (1, "G1", (2, "1", "1"))):
+        story.submit(story.submission(child(reference_, family[parent], item)), attach=False)
+        story.tick(seconds=1)
+        family.append(str(story.case().number))
+    say(story, REJECTED, notice="R2", quantity=None, at=at + timedelta(minutes=1))
+    settle(story)
+    say(story, notice="R3", quantity="50", at=at + timedelta(minutes=2))
+    settle(story)
+    assert used_of(story, "2026-118") == {"KGM": "40"}
+    assert [numbers_told(story, one)[-1] for one in family] == [[None], [None], [None]]
+    before = [len(numbers_told(story, one)) for one in family]
+    if gives == "the agency":
+        say(story, notice="R4", quantity="100", at=at + timedelta(minutes=3))
+    else:
+        story.submit(story.submission(all_of(withdrawal, reference("D0"))), action="Withdraw", attach=False)
+    settle(story)
+    assert [numbers_told(story, one)[before[place] :] for place, one in enumerate(family)] == [
+        [["2026-118"]]
+    ] * 3
+    assert [last_approvals(story, one) for one in family] == [
+        [("2", "05", "2026-118", "40", "KGM")], [("2", "05", "2026-118")], [("2", "05", "2026-118")],
+    ]  # fmt: skip
+
+
+def settle(story: Story) -> None:
+    for _ in range(4):
+        story.tick(seconds=5)
+
+
+def numbers_told(story: Story, case: str) -> list[list[str | None]]:
+    """Return the numbers of the decisions in each Result of a case."""
+    told = [one for one in story.inbox.documents("Result") if one.findtext("{*}CaseNumber") == case]
+    return [[said.findtext("{*}Number") for said in one.findall("{*}Decision")] for one in told]
+
+
+def last_approvals(story: Story, case: str) -> list[tuple[str, ...]]:
+    """Return what customs heard last with code 19 of a case."""
+    calls = [
+        one for one in story.soap.calls if one.destination == "customs" and one.text("CaseNumber") == case
+    ]
+    last = [one for one in calls if one.text("PendingCode") == "19"][-1]
+    return [tuple(leaf.text or "" for leaf in one) for one in last.body.iter("{*}Requirement")]

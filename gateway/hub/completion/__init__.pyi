@@ -12,6 +12,7 @@ from .outside_decisions import list_outside_decisions as list_outside_decisions
 from .outside_decisions import list_outside_requests as list_outside_requests
 from .outside_decisions import list_requests_above as list_requests_above
 from .outside_decisions import list_told_decisions as list_told_decisions
+from .outside_decisions import list_unwritten_above as list_unwritten_above
 from .outside_decisions import load_requirement_results as load_requirement_results
 from .outside_decisions import make_result_name as make_result_name
 from .outside_decisions import select_inherited_subjects as select_inherited_subjects

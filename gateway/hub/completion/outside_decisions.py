@@ -50,6 +50,7 @@ __all__ = [
     "list_outside_requests",
     "list_requests_above",
     "list_told_decisions",
+    "list_unwritten_above",
     "load_requirement_results",
     "make_result_name",
     "select_inherited_subjects",
@@ -252,6 +253,23 @@ def list_told_decisions(current: Iterable[RankedDecision], units: UnitTable) -> 
             seen.add(subject)
             told += (replace(one, decision=decision) for decision in _tell_written(one, one.written, units))
     return tuple(told)
+
+
+def list_unwritten_above(standing: Iterable[RankedDecision]) -> list[str]:
+    """Return item and law of each approval in force of a certificate of which nothing is written off above.
+
+    A child is told it without number, and hears of it again when it is written off. It is no other decision.
+    """
+    return sorted(
+        {
+            f"{one.decision.item}/{one.decision.law}"
+            for one in select_current_decisions(standing)
+            if one.decision.decision in APPROVING
+            and one.written is not None
+            and one.written.above
+            and not one.written.amounts
+        }
+    )
 
 
 def _tell_written(one: RankedDecision, written: WrittenQuantity, units: UnitTable) -> Iterator[Decision]:
