@@ -72,7 +72,7 @@ def open_answer(
     sent = hub.sent_units.take_unit(lease.payload_sha256)
     if sent is None:
         parcel = hub.make_parcel(dict(lease.parameters["headers"]), posted.octets)
-        sent = protocol.read_sent_unit(parcel, context.limits)
+        sent = protocol.read_sent_header(parcel, context.limits)
     answer = posted.answer
     back = hub.make_parcel({"Content-Type": answer.headers.get("content-type", "")}, answer.body)
     try:

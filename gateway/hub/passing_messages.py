@@ -92,7 +92,7 @@ def _check_repeat(arrival: ReceivedMessage) -> bool:
         first = None if row is None else hub.make_parcel(*messages.open_parcel(conn, row.id))
     if first is None:
         return False
-    before = arrival.protocol.read_sent_unit(first, hub.limits).unit
+    before = arrival.protocol.read_sent_header(first, hub.limits).unit
     if isinstance(unit, UserMessage) and isinstance(before, UserMessage):
         asked = [(one.sync_reply, one.hop_ack_requested) for one in (before, unit)]
         if asked[0] != asked[1]:

@@ -67,7 +67,7 @@ class Parcel:
 
     `client` is the SHA-256 of the TLS client certificate, None where the client presented
     none. `sent` is what an answer must match, of a parcel that was just sealed: all that
-    `read_sent_unit` reads of it again but the payloads.
+    `read_sent_header` reads of it again.
     """
 
     headers: Mapping[str, str]
@@ -341,6 +341,9 @@ class ProtocolCore(typing.Protocol):
 
     def read_sent_unit(self, parcel: Parcel, limits: WireLimits) -> SentUnit:
         """Return the content of a parcel that we sent, for comparison with answers."""
+
+    def read_sent_header(self, parcel: Parcel, limits: WireLimits) -> SentUnit:
+        """Return the same without payloads, read from the envelope alone, whatever size the parcel has."""
 
     def check_answer(self, opened: OpenedMessage, sent: SentUnit) -> None:
         """Raise for an answer that does not belong to what we sent."""

@@ -15,6 +15,7 @@ from .mime import MimePart as MimePart
 from .mime import join_multipart_related as join_multipart_related
 from .mime import parse_media_type as parse_media_type
 from .mime import read_multipart_related as read_multipart_related
+from .mime import read_root_part as read_root_part
 from .mime import write_multipart_related as write_multipart_related
 from .namespaces import AGENCY as AGENCY
 from .namespaces import ANONYMOUS as ANONYMOUS

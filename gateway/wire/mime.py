@@ -38,6 +38,7 @@ __all__ = [
     "parse_media_type",
     "read_http_message",
     "read_multipart_related",
+    "read_root_part",
     "write_multipart_related",
 ]
 
@@ -114,8 +115,48 @@ def read_multipart_related(
         raise GatewayError(TOO_LARGE, detail, "body")
     media = parse_media_type(content_type)
     if media.name in XML_TYPES:
-        whole = _hold_document(octets, limits)
-        return RelatedParts(_check_root_part(MimePart({"content-type": content_type}, "", media.name, whole)))
+        return RelatedParts(_read_bare_document(content_type, media, octets, limits))
+    boundary = _get_boundary(media)
+    with open_window(octets) as body:
+        parts = [
+            _read_part(body, *region, limits) for region in _iterate_part_regions(body, boundary, limits)
+        ]
+    _reject_duplicate_ids(parts)
+    place = _find_root_index(parts, _get_start(media))
+    root = replace(parts[place], octets=_hold_document(parts[place].octets, limits))
+    return RelatedParts(_check_root_part(root), tuple(parts[:place] + parts[place + 1 :]))
+
+
+def read_root_part(content_type: str, octets: bytes | Body, limits: WireLimits = DEFAULT_LIMITS) -> MimePart:
+    """Return the root part of a body that was read as a whole before, however large the body is.
+
+    What follows the root part is neither searched nor checked. Raises as `read_multipart_related` does.
+    """
+    media = parse_media_type(content_type)
+    if media.name in XML_TYPES:
+        return _read_bare_document(content_type, media, octets, limits)
+    boundary, wanted = _get_boundary(media), _get_start(media)
+    root: MimePart | None = None
+    with open_window(octets) as body:
+        for region in _iterate_part_regions(body, boundary, limits):
+            part = _read_part(body, *region, limits)
+            if root is None or part.content_id == wanted:
+                root = part
+            if not wanted or part.content_id == wanted:
+                break
+    assert root is not None  # without one the regions have raised
+    return _check_root_part(replace(root, octets=_hold_document(root.octets, limits)))
+
+
+def _read_bare_document(
+    content_type: str, media: MediaType, octets: bytes | Body, limits: WireLimits
+) -> MimePart:
+    whole = _hold_document(octets, limits)
+    return _check_root_part(MimePart({"content-type": content_type}, "", media.name, whole))
+
+
+def _get_boundary(media: MediaType) -> bytes:
+    """Return the boundary of a multipart/related whose root is XML; raise for another media type."""
     if media.name != "multipart/related":
         raise GatewayError(
             MEDIA_TYPE_REFUSED, f"media type {media.name[:80]!r} is not accepted", "Content-Type"
@@ -127,15 +168,7 @@ def read_multipart_related(
         raise_mime_error(
             "the boundary parameter is missing or not 1 to 70 characters of RFC 2046", "Content-Type"
         )
-    with open_window(octets) as body:
-        parts = [
-            _read_part(body, *region, limits)
-            for region in _iterate_part_regions(body, boundary.encode(), limits)
-        ]
-    _reject_duplicate_ids(parts)
-    place = _find_root_index(parts, media.parameters.get("start", ""))
-    root = replace(parts[place], octets=_hold_document(parts[place].octets, limits))
-    return RelatedParts(_check_root_part(root), tuple(parts[:place] + parts[place + 1 :]))
+    return boundary.encode()
 
 
 def _hold_document(octets: bytes | Body, limits: WireLimits) -> bytes:
@@ -349,8 +382,12 @@ def _reject_duplicate_ids(parts: Sequence[MimePart]) -> None:
             seen.add(key)
 
 
-def _find_root_index(parts: Sequence[MimePart], start: str) -> int:
-    wanted = start.strip().removeprefix("<").removesuffix(">")
+def _get_start(media: MediaType) -> str:
+    """Return the Content-ID of the root part, empty where the media type names none."""
+    return media.parameters.get("start", "").strip().removeprefix("<").removesuffix(">")
+
+
+def _find_root_index(parts: Sequence[MimePart], wanted: str) -> int:
     for index, part in enumerate(parts):
         if wanted and part.content_id == wanted:
             return index

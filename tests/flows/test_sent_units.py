@@ -36,11 +36,11 @@ def read(protocol: str, monkeypatch: pytest.MonkeyPatch) -> list[SentUnit]:
     found: list[SentUnit] = []
     spoken = PROTOCOLS[protocol]
 
-    def read_sent_unit(*given: Any) -> SentUnit:
-        found.append(spoken.read_sent_unit(*given))
+    def read_sent_header(*given: Any) -> SentUnit:
+        found.append(spoken.read_sent_header(*given))
         return found[-1]
 
-    core = SimpleNamespace(**(vars(spoken) | {"read_sent_unit": read_sent_unit}))
+    core = SimpleNamespace(**(vars(spoken) | {"read_sent_header": read_sent_header}))
     monkeypatch.setattr(msh_agent, "PROTOCOLS", {**PROTOCOLS, protocol: core})
     return found
 

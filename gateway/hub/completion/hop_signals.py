@@ -65,7 +65,7 @@ def _settle_own_message(hub: Hub, protocol: ProtocolCore, unit: Receipt | ErrorS
         if unit.highest_severity == "Error":
             signals.settle_delivery(hub, (delivery.id, delivery.case_id), unit, heard)
         return
-    protocol.check_answer(opened, protocol.read_sent_unit(parcel, context.limits))
+    protocol.check_answer(opened, protocol.read_sent_header(parcel, context.limits))
     if delivery.parameters["hop"]["settles"]:
         signals.settle_delivery(hub, (delivery.id, delivery.case_id), unit, heard)
     else:
@@ -84,7 +84,7 @@ def _settle_passage(hub: Hub, protocol: ProtocolCore, unit: Receipt, heard: _Hea
             return
         content = payloads.open_payload(conn, delivery.payload_sha256)
     onward = hub.make_parcel(delivery.parameters["headers"], content)
-    protocol.check_answer(opened, protocol.read_sent_unit(onward, context.limits))
+    protocol.check_answer(opened, protocol.read_sent_header(onward, context.limits))
     with write_transaction(hub.engine, "passing.settled") as conn:
         if delivery_maintenance.settle_receipt(conn, delivery.id, context.now, "receive"):
             finish_passage(conn, delivery, context.now, unit.message_id)

@@ -93,7 +93,7 @@ def _settle_signal(
         if delivery is None or message is None or delivery.destination != context.get_party_name(unit.sender):
             return
         parcel = hub.make_parcel(*messages.open_parcel(conn, message.id))
-    protocol.check_answer(opened, protocol.read_sent_unit(parcel, context.limits))
+    protocol.check_answer(opened, protocol.read_sent_header(parcel, context.limits))
     split = "split" in delivery.parameters
     settle_delivery(hub, (delivery.id, delivery.case_id), unit, (opened, context), split=split)
 

@@ -90,7 +90,7 @@ def _seal_error(hub: Hub, row: Any, parcel: Parcel) -> _SealedError | None:
     Part 2 §4.4.2: the group has the name of the source message.
     """
     knowledge, protocol = hub.refresh_snapshot(), PROTOCOLS[row.protocol]
-    unit = protocol.read_sent_unit(parcel, hub.limits).unit
+    unit = protocol.read_sent_header(parcel, hub.limits).unit
     context = hub.make_protocol_context(knowledge)
     pmode = knowledge.book.find_by_id(row.agreement_id, row.pmode_id, context.now)
     if pmode is None or pmode.reply_endpoint is None or not isinstance(unit, UserMessage):

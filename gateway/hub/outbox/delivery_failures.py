@@ -88,7 +88,7 @@ def issue_delivery_failure(hub: Hub, message: int, said: Mapping[str, Any], fini
 def _seal_failure(hub: Hub, row: Row[Any], parcel: Parcel, said: Mapping[str, Any]) -> _SealedFailure | None:
     """Return the sealed DeliveryFailure, None when there is none to send."""
     knowledge, protocol = hub.refresh_snapshot(), PROTOCOLS[row.protocol]
-    unit = protocol.read_sent_unit(parcel, hub.limits).unit
+    unit = protocol.read_sent_header(parcel, hub.limits).unit
     if not isinstance(unit, UserMessage) or not (unit.ack_requested or unit.hop_ack_requested):
         return None
     context = hub.make_protocol_context(knowledge)

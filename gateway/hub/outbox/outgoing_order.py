@@ -86,7 +86,7 @@ def _seal_again(hub: Hub, message: Row[Any], position: int) -> _SealedAgain:
     with read_transaction(hub.engine) as conn:
         parcel = hub.make_parcel(*messages.open_parcel(conn, message.id))
         parts = messages.load_payloads(conn, message.id)
-    unit = protocol.read_sent_unit(parcel, context.limits).unit
+    unit = protocol.read_sent_header(parcel, context.limits).unit
     if pmode is None or not isinstance(unit, UserMessage):
         raise GatewayError(PMODE_UNKNOWN, f"the P-Mode of message {message.message_id[:80]} is gone", "pmode")
     unit = replace(unit, payloads=parts, sequence=make_sequence_number(position))

@@ -76,7 +76,7 @@ def list_bundled_units(
 def _read_receipt(hub: Hub, asked: PMode, unit: UserMessage, answer: HttpResponse) -> Receipt | None:
     """Return the stored receipt of the request with the header of the response."""
     parcel = hub.make_parcel(answer.headers, answer.body)
-    found = PROTOCOLS[asked.protocol].read_sent_unit(parcel, hub.limits).unit
+    found = PROTOCOLS[asked.protocol].read_sent_header(parcel, hub.limits).unit
     if not isinstance(found, Receipt):
         return None
     return replace(found, **_copy_header(unit))

@@ -30,7 +30,6 @@ from gateway.protocols.as4.message_opening import (
     find_refused_message,
     open,
     open_joined,
-    read_sent_unit,
     verify_parcel,
 )
 from gateway.protocols.as4.message_sealing import seal
@@ -42,6 +41,7 @@ from gateway.protocols.as4.message_splitting import (
 )
 from gateway.protocols.as4.pmode_matching import list_unsupported_terms
 from gateway.protocols.as4.refusal_answers import make_error_signal, reject_parcel
+from gateway.protocols.as4.sent_messages import read_sent_header, read_sent_unit
 from gateway.protocols.fragment_values import SplitPlan, SplitTerms
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "open_fragment",
     "open_joined",
     "plan_split",
+    "read_sent_header",
     "read_sent_unit",
     "reject_parcel",
     "seal",

@@ -36,12 +36,12 @@ from gateway.protocols.as4.packaging import open_as4_package
 from gateway.protocols.as4.pmode_matching import match_agreed_pmode
 from gateway.protocols.as4.pull_requests import open_pull_request
 from gateway.protocols.as4.secret_parts import read_agreed_secrets, read_secrets
+from gateway.protocols.as4.sent_messages import read_sent_header
 from gateway.protocols.as4.username_tokens import find_authorization
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RefusedMessage, SentUnit
 from gateway.protocols.fragment_values import GroupTally
 from gateway.protocols.payload_parts import format_cid_uri
-from gateway.protocols.signed_references import read_references
-from gateway.wire import DS, XENC, SoapFault, WireLimits, build_xpath
+from gateway.wire import XENC, SoapFault, WireLimits, build_xpath
 from gateway.xmlsec import SHA256, VerifiedSignature, is_signed_as_is
 
 __all__ = [
@@ -50,7 +50,6 @@ __all__ = [
     "find_refused_message",
     "open",
     "open_joined",
-    "read_sent_unit",
     "verify_parcel",
 ]
 
@@ -174,7 +173,7 @@ def _find_sent_unit(message: As4Message, unit: Receipt | ErrorSignal, context: P
     if sent is None:
         where = f"{build_xpath(message.header.unit_element)}/eb3:MessageInfo/eb3:RefToMessageId"
         raise GatewayError(REFERENCE_UNKNOWN, "no message of ours has this id", where)
-    return read_sent_unit(sent, context.limits)
+    return read_sent_header(sent, context.limits)
 
 
 def _open_business_message(
@@ -201,7 +200,7 @@ def _check_exchange_leg(unit: UserMessage, pmode: PMode, context: ProtocolContex
     about = find_answered_request(unit, pmode)
     sent = None if about is None else context.find_sent_parcel("as4", about)
     if sent is not None:
-        check_request(unit, read_message(sent, context.limits).header.unit, pmode, context)
+        check_request(unit, read_sent_header(sent, context.limits).unit, pmode, context)
     elif about is not None and context.knows_all_sent:
         raise GatewayError(REFERENCE_UNKNOWN, "no message of ours has this id", REFERENCE)
 
@@ -312,22 +311,6 @@ def find_refused_message(parcel: Parcel, limits: WireLimits) -> RefusedMessage |
     except GatewayError:
         return None
     return RefusedMessage(unit.message_id, type(unit).__name__, not isinstance(unit, Receipt | ErrorSignal))
-
-
-def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
-    """Return the content of a parcel that we sent, to compare an answer with its stored octets.
-
-    Nothing is verified: these are our octets, and the certificate may have expired since.
-    """
-    message = read_message(parcel, limits)
-    unit, security = message.header.unit, message.security
-    if isinstance(unit, UserMessage) and (
-        security is None or security.find(f"{{{XENC}}}EncryptedData") is None
-    ):
-        # What was encrypted for another party cannot be read again.
-        unit = make_opened_message(message, None, None, parcel, limits).unit
-    path = f"{{{DS}}}Signature/{{{DS}}}SignedInfo/{{{DS}}}Reference"
-    return SentUnit(unit, () if security is None else read_references(security.iterfind(path)))
 
 
 def collect_payload_digests(opened: OpenedMessage) -> dict[str, str]:

@@ -36,6 +36,7 @@ from gateway.wire import (
     read_envelope,
     read_fault,
     read_multipart_related,
+    read_root_part,
 )
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "collect_as4_payloads",
     "find_messaging",
     "open_as4_package",
+    "read_as4_envelope",
 ]
 
 SOAP_TYPE: Final = "application/soap+xml"
@@ -74,14 +76,27 @@ def open_as4_package(
         detail = f"the body has {parcel.body.octet_count} octets, {limits.body} are allowed"
         raise GatewayError(TOO_LARGE, detail, "body")
     related = read_multipart_related(parcel.get_header("Content-Type"), parcel.body, limits)
-    if related.root.media_type != SOAP_TYPE:
-        detail = f"the envelope is {related.root.media_type[:80]!r}, not {SOAP_TYPE}"
+    envelope = _read_root(related.root, limits, understood)
+    return As4Package(envelope, index_parts(related.attachments), read_fault(envelope))
+
+
+def read_as4_envelope(
+    parcel: Parcel, limits: WireLimits, understood: frozenset[str] = UNDERSTOOD
+) -> SoapEnvelope:
+    """Return the envelope of a parcel that was read as a whole before; its other parts are not read."""
+    root = read_root_part(parcel.get_header("Content-Type"), parcel.body, limits)
+    return _read_root(root, limits, understood)
+
+
+def _read_root(root: MimePart, limits: WireLimits, understood: frozenset[str]) -> SoapEnvelope:
+    if root.media_type != SOAP_TYPE:
+        detail = f"the envelope is {root.media_type[:80]!r}, not {SOAP_TYPE}"
         raise GatewayError(MEDIA_TYPE_REFUSED, detail, "Content-Type")
-    envelope = read_envelope(parse_xml(related.root.content, limits, envelope=True))
+    envelope = read_envelope(parse_xml(root.content, limits, envelope=True))
     if envelope.version != "1.2":
         raise GatewayError(NOT_SOAP, "AS4 is carried by SOAP 1.2", "/soap:Envelope")
     check_must_understand(envelope, understood)
-    return As4Package(envelope, index_parts(related.attachments), read_fault(envelope))
+    return envelope
 
 
 def find_messaging(envelope: SoapEnvelope) -> etree._Element:

@@ -39,7 +39,7 @@ from gateway.protocols.ebms2.refusal_answers import (
     make_fault_response,
     reject_parcel,
 )
-from gateway.protocols.ebms2.unverified_message import find_fault, read_sent_unit
+from gateway.protocols.ebms2.unverified_message import find_fault, read_sent_header, read_sent_unit
 
 __all__ = [
     "check_answer",
@@ -64,6 +64,7 @@ __all__ = [
     "open",
     "open_joined",
     "plan_split",
+    "read_sent_header",
     "read_sent_unit",
     "reject_parcel",
     "seal",

@@ -52,6 +52,7 @@ from gateway.wire import (
     read_envelope,
     read_fault,
     read_multipart_related,
+    read_root_part,
     write_attribute,
     write_element,
     write_leaf,
@@ -66,6 +67,7 @@ __all__ = [
     "collect_payloads",
     "find_message_header",
     "open_package",
+    "read_ebms2_envelope",
     "read_soap_body",
     "rebuild_parcel",
     "reject_unnamed_parts",
@@ -116,20 +118,28 @@ def open_package(parcel: Parcel, limits: WireLimits) -> MessagePackage:
         detail = f"the body has {parcel.body.octet_count} octets, {limits.body} are allowed"
         raise GatewayError(TOO_LARGE, detail, "body")
     related = read_multipart_related(parcel.get_header("Content-Type"), parcel.body, limits)
-    if related.root.media_type != "text/xml":
-        # ebMS 2.0 §2.1.2: SOAP 1.1 over HTTP and in multipart is text/xml.
-        raise GatewayError(
-            MEDIA_TYPE_REFUSED,
-            f"the envelope is {related.root.media_type[:80]!r}, not text/xml",
-            "Content-Type",
-        )
-    envelope = read_envelope(parse_xml(related.root.content, limits, envelope=True))
-    if envelope.version != "1.1":
-        raise GatewayError(NOT_SOAP, "ebMS 2.0 is carried by SOAP 1.1", "/soap:Envelope")
-    check_must_understand(envelope, UNDERSTOOD, (TO_PARTY_MSH, NEXT_MSH))
+    envelope = _read_root(related.root, limits)
     return MessagePackage(
         envelope, related.root.content, index_parts(related.attachments), read_fault(envelope)
     )
+
+
+def read_ebms2_envelope(parcel: Parcel, limits: WireLimits) -> SoapEnvelope:
+    """Return the envelope of a parcel that was read as a whole before; its other parts are not read."""
+    return _read_root(read_root_part(parcel.get_header("Content-Type"), parcel.body, limits), limits)
+
+
+def _read_root(root: MimePart, limits: WireLimits) -> SoapEnvelope:
+    if root.media_type != "text/xml":
+        # ebMS 2.0 §2.1.2: SOAP 1.1 over HTTP and in multipart is text/xml.
+        raise GatewayError(
+            MEDIA_TYPE_REFUSED, f"the envelope is {root.media_type[:80]!r}, not text/xml", "Content-Type"
+        )
+    envelope = read_envelope(parse_xml(root.content, limits, envelope=True))
+    if envelope.version != "1.1":
+        raise GatewayError(NOT_SOAP, "ebMS 2.0 is carried by SOAP 1.1", "/soap:Envelope")
+    check_must_understand(envelope, UNDERSTOOD, (TO_PARTY_MSH, NEXT_MSH))
+    return envelope
 
 
 def find_message_header(parcel: Parcel, limits: WireLimits) -> tuple[MessageHeader | None, bool]:

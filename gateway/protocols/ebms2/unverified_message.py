@@ -21,9 +21,10 @@ from gateway.protocols.ebms2.packaging import (
     SoapBodyContent,
     collect_payloads,
     open_package,
+    read_ebms2_envelope,
     read_soap_body,
 )
-from gateway.wire import SoapFault, WireLimits
+from gateway.wire import SoapEnvelope, SoapFault, WireLimits, read_fault
 
 __all__ = [
     "ReplyAddress",
@@ -31,6 +32,7 @@ __all__ = [
     "attach_reply_address",
     "find_fault",
     "read_message",
+    "read_sent_header",
     "read_sent_unit",
 ]
 
@@ -55,14 +57,18 @@ class ReplyAddress:
 def read_message(parcel: Parcel, limits: WireLimits) -> UnverifiedMessage:
     """Return a message with its header blocks and its Body; raise GatewayError for what is malformed."""
     package = open_package(parcel, limits)
-    if package.fault is not None:
-        raise make_fault_error(package.fault, "/soap:Envelope/soap:Body")
-    if package.envelope.header is None:
-        raise GatewayError(HEADER_INVALID, "there is no SOAP Header", "/soap:Envelope")
-    blocks = read_header_blocks(package.envelope.header)
+    blocks = _read_blocks(package.envelope, package.fault)
     with attach_reply_address(blocks):
         check_soap_action(blocks.header, parcel.get_header("SOAPAction"))
         return UnverifiedMessage(package, blocks, read_soap_body(package.envelope.body))
+
+
+def _read_blocks(envelope: SoapEnvelope, fault: SoapFault | None) -> HeaderBlocks:
+    if fault is not None:
+        raise make_fault_error(fault, "/soap:Envelope/soap:Body")
+    if envelope.header is None:
+        raise GatewayError(HEADER_INVALID, "there is no SOAP Header", "/soap:Envelope")
+    return read_header_blocks(envelope.header)
 
 
 @contextmanager
@@ -89,3 +95,11 @@ def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
     found = collect_payloads(message.body.manifest, message.package.parts)
     units = make_units(MessageContent(message.blocks, message.body, found))
     return SentUnit(units[0], read_own_references(message.blocks.signature))
+
+
+def read_sent_header(parcel: Parcel, limits: WireLimits) -> SentUnit:
+    """Return the same without payloads: of a parcel of any size only the envelope is read."""
+    envelope = read_ebms2_envelope(parcel, limits)
+    blocks = _read_blocks(envelope, read_fault(envelope))
+    units = make_units(MessageContent(blocks, read_soap_body(envelope.body), ()))
+    return SentUnit(units[0], read_own_references(blocks.signature))
