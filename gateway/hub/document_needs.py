@@ -6,8 +6,8 @@ ask the same for a file.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
@@ -110,25 +110,28 @@ def weigh_submission_needs(
     day: date,
     standing: StandingNeeds | None = None,
     covered: Collection[tuple[int, str]] = (),
+    awaits: Sequence[NeedFinding] = (),
 ) -> WeighedNeeds:
     """Return what the rules in force on a day, and the policy, say of a submission.
 
     A supplement or an amendment is weighed with what its case has, by the rules of the day of the case.
     It is refused only for what it makes lacking: what the case was warned of stays a warning. `covered`
-    are items and laws for which an agency has approved a number that the item names.
+    are items and laws for which an agency has approved a number that the item names. `awaits` is what else
+    a submission waits for that can be held; of another one it is told where the hub comes to it.
     """
     if submission.function != "9" and standing is None:
         return NO_NEEDS
     index = rules.needs.get_index(test_editions=policy.test_editions)
     found = _judge_standing_needs(submission, (index, rules.bundle), day, standing, covered)
-    if not found.tables and not found.disclaimers:
-        # Without a table in force nothing is known of any goods.
-        return NO_NEEDS
-    known = standing.words if standing else frozenset()
     # The policy of the day of filing counts for a held case.
     held = standing is not None and standing.held
     action = "hold" if held else policy.get_action(found.direction)
     can_hold = action == "hold" and (standing is None or held)
+    awaited = tuple(awaits) if can_hold else ()
+    if not found.tables and not found.disclaimers:
+        # Without a table in force nothing is known of any goods.
+        return replace(NO_NEEDS, missing=awaited)
+    known = standing.words if standing else frozenset()
     lacking = [one for one in found.findings if one.kind == "missing" and one.text not in known]
     lacking = [] if action == "warn" else lacking
     grave = [one for one in found.findings if one.kind == "error" or (one in lacking and not can_hold)]
@@ -137,7 +140,7 @@ def weigh_submission_needs(
         tuple(one for one in found.findings if one not in grave and one not in lacking),
         tuple(_describe_disclaimers(found, index)),
         found.tables,
-        tuple(lacking) if can_hold else (),
+        (*lacking, *awaited) if can_hold else (),
     )
 
 

@@ -28,7 +28,7 @@ from gateway.cases import (
     make_hold_document,
     read_change_reason,
 )
-from gateway.errors import RULE_BROKEN, GatewayError
+from gateway.errors import PARENT_NOT_USABLE, RULE_BROKEN, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.amended_places import find_former_message, load_former_submission, read_amended_items
 from gateway.hub.completion import case_closing
@@ -284,14 +284,13 @@ def _find_next_look(conn: Connection, case: Row[Any], until: datetime, now: date
 
 def _refuse_held_case(conn: Connection, case: Row[Any], held: Mapping[str, Any], now: datetime) -> None:
     kept = {name: value for name, value in (case.detail or {}).items() if name != "held"}
+    hindered = list(held.get(_HINDERED, ()))
     problems = [
-        {
-            "id": one["id"],
-            "text": f"{one['text']}; it was not filed by {held['until']}",
-            "pointer": one["pointer"],
-        }
+        {"id": one["id"], "text": f"{one['text']}; {_describe_end(one, held)}", "pointer": one["pointer"]}
         for one in held["missing"]
-    ] + list(held.get(_HINDERED, ()))
+        # What it was refused for when it was looked at says more of a parent that is decided since.
+        if not (hindered and one["id"] == PARENT_NOT_USABLE.id)
+    ] + hindered
     detail = {**kept, "reference": case.functional_reference, "problems": problems}
     event = StateEvent("refuse", now, _ACTOR, f"held until {held['until']}")
     cases.apply_event(conn, case.id, event, outcome="REFUSED", detail=detail)
@@ -301,6 +300,11 @@ def _refuse_held_case(conn: Connection, case: Row[Any], held: Mapping[str, Any],
     message = messages.find_by_id(conn, case.message)
     digest = None if message is None else message.identity_sha256
     record_evidence(conn, "refused", "case", case.id, digest, data, now)
+
+
+def _describe_end(missing: Mapping[str, Any], held: Mapping[str, Any]) -> str:
+    is_parent = missing["id"] == PARENT_NOT_USABLE.id
+    return f"it was not {'decided' if is_parent else 'filed'} by {held['until']}"
 
 
 def _list_ids(problems: list[dict[str, Any]]) -> list[str]:
@@ -328,10 +332,17 @@ def tell_hold(hub: Hub, case_id: int, message: int, finish: FinishLease, look: s
         case_closing.close_case_when_done(conn, case, now)
 
 
+def _describe_numbers(facts: CaseSnapshot, item: int | None) -> list[str]:
+    """Return what becomes of each number that an item names, which its case waits for."""
+    numbers = dict.fromkeys(row.number for row in facts.awaited if row.item == item)
+    words = {True: "it is not known yet", False: "it does not answer this"}
+    return [f"the item names requirement {one}: {words[one in facts.unknown]}" for one in numbers]
+
+
 def _make_document(facts: CaseSnapshot, held: Mapping[str, Any], now: datetime) -> Any:
     missing = tuple(
         MissingDocument(
-            one["text"],
+            "; ".join((one["text"], *_describe_numbers(facts, one.get("item")))),
             one["pointer"],
             one.get("item"),
             one.get("law", ""),

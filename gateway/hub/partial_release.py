@@ -41,6 +41,8 @@ from gateway.hub.document_needs import load_stored_submission
 from gateway.hub.hub import Hub
 from gateway.hub.processed_submission import PreparedRelease
 from gateway.hub.stated_uses import judge_stated_uses
+from gateway.needs import NeedFinding
+from gateway.state_machines import CASE
 from gateway.store import (
     NewItemRelease,
     cases,
@@ -54,6 +56,7 @@ from gateway.store import (
 
 __all__ = [
     "check_nothing_released",
+    "find_undecided_parent",
     "inspect_release",
     "judge_prepared_release",
     "judge_released_uses",
@@ -90,6 +93,18 @@ def prepare_release(
             raise _make_parent_error(claim, "has no declaration any more")
         declared = load_stored_submission(conn, message).declaration
     return PreparedRelease(claim, int(parent.id), message, read_releasable_items(declared))
+
+
+def find_undecided_parent(hub: Hub, prepared: PreparedRelease | None) -> tuple[NeedFinding, ...]:
+    """Return that the parent of a child is not decided yet, so that the child waits; empty otherwise."""
+    if prepared is None:
+        return ()
+    with read_transaction(hub.engine) as conn:
+        parent = cases.find_by_id(conn, prepared.parent)
+    if parent is None or parent.state in _DECIDED or parent.state in CASE.final:
+        return ()
+    error = _make_parent_error(prepared.claim, "is not decided: nothing leaves of it yet")
+    return (NeedFinding(error.problem, error.detail, error.location, "missing"),)
 
 
 def _make_parent_error(claim: ReleaseClaim, words: str) -> GatewayError:

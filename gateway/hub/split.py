@@ -48,7 +48,7 @@ from gateway.hub.former_needs import add_former_lacks
 from gateway.hub.held_cases import find_held_case, make_held_numbers
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import CaseNumbers, check_open_case
-from gateway.hub.partial_release import list_released_laws, prepare_release
+from gateway.hub.partial_release import find_undecided_parent, list_released_laws, prepare_release
 from gateway.hub.processed_submission import (
     PreparedApplication,
     PreparedRelease,
@@ -201,7 +201,8 @@ def _make_requests(
 def _weigh_needs(hub: Hub, submission: Submission, day: date, given: _SplitInput) -> WeighedNeeds:
     """Return what the rules of need say; an admitted case is refused for what is made lacking alone."""
     rules, standing = given.rules, given.numbers.standing
-    weighed = weigh_submission_needs(submission, rules, hub.need_policy, day, standing, given.covered)
+    awaits = find_undecided_parent(hub, given.release)
+    weighed = weigh_submission_needs(submission, rules, hub.need_policy, day, standing, given.covered, awaits)
     if standing is None or standing.held or not weighed.problems:
         return weighed
     standing = add_former_lacks(hub, standing, given.numbers.case, rules, given.release)

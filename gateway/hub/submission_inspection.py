@@ -32,7 +32,12 @@ from gateway.harmonize import MappingBundle, find_broken_rules, make_placeholder
 from gateway.hub.document_needs import WeighedNeeds, find_local_day, weigh_submission_needs
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_open_case
-from gateway.hub.partial_release import inspect_release, list_released_laws, prepare_release
+from gateway.hub.partial_release import (
+    find_undecided_parent,
+    inspect_release,
+    list_released_laws,
+    prepare_release,
+)
 from gateway.hub.processed_submission import PreparedRelease
 from gateway.hub.requirement_coverage import list_covered_laws
 from gateway.hub.requirement_ledger import inspect_requirements
@@ -168,7 +173,8 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
     def weigh_needs(submission: Submission, release: PreparedRelease | None) -> WeighedNeeds:
         day = find_local_day(at, hub.zone)
         covered = list_covered_laws(hub, read_claim(submission), day) | list_released_laws(hub, release)
-        return weigh_submission_needs(submission, rules, hub.need_policy, day, covered=covered)
+        awaits = find_undecided_parent(hub, release)
+        return weigh_submission_needs(submission, rules, hub.need_policy, day, covered=covered, awaits=awaits)
 
     return InspectionRules(
         rules.bundle,

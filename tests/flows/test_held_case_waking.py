@@ -25,6 +25,7 @@ from tests.flows.test_held_cases import HOLD, run_and_die
 from tests.flows.test_outside_results import say
 from tests.flows.test_partial_release import child
 from tests.flows.test_requirement_ledger import ITEM, used_of, using
+from tests.flows.test_withdrawals import cancelling
 from tests.kit.kills import die_at
 from tests.kit.story import AGENCIES, Story
 
@@ -80,6 +81,8 @@ def held_notices(story: Story) -> int:
 def test_a_result_without_an_application_lets_it_go_on(story: Story) -> None:
     # It waits for each number that it names, also that of an item with an application.
     assert (find(story).state, waits(story), asked(story)) == ("HELD", ["수허02-1184", NUMBER], set())
+    (missing,) = story.inbox.documents("Notice")[0].iter("{*}Missing")
+    assert (missing.text or "").endswith(f"; the item names requirement {NUMBER}: it is not known yet")
     say(story, agency="NPQS", number=NUMBER, law="12")
     story.tick()
     assert find(story).state == "IN_PROGRESS"
@@ -149,6 +152,43 @@ def test_a_parent_that_is_decided_lets_its_child_go_on(story: Story) -> None:
     story.decide("KFDA")
     story.tick()
     assert (find(story, "CHILD-1").state, find(story, "CHILD-1").outcome) == ("CLOSED", "APPROVED")
+
+
+@pytest.mark.parametrize(
+    ("ends", "kilos", "refused"),
+    [("approved", "200.5", []), ("approved", "9999", ["GW415"]), ("rejected", "200.5", ["GW508"]),
+     ("withdrawn", "200.5", ["GW508"])],
+)  # fmt: skip
+def test_a_child_waits_for_its_parent_also_where_its_item_lacks_no_document(
+    story: Story, ends: str, kilos: str, refused: list[str]
+) -> None:
+    """What is approved leaves when the whole parent is decided: until then the child is held."""
+    story.submit(story.submission(reference("PARENT-1")))
+    story.tick()
+    parent = find(story, "PARENT-1").number
+    story.decide("KPTA")
+    story.submit(story.submission(child("CHILD-1", parent, (1, kilos, "40"))), attach=False)
+    story.tick()
+    assert find(story, "CHILD-1").state == "HELD"
+    (missing,) = story.inbox.documents("Notice")[-1].iter("{*}Missing")
+    assert dict(missing.attrib) == {"pointer": "42A/67A[1]/68A[1]/99A[1]/D018"}
+    assert missing.text == f"'{parent}' is not decided: nothing leaves of it yet"
+    if ends == "withdrawn":
+        cancelling(story, KPTA="G03", KFDA="G03", NPQS="G03")
+        change = all_of(reference("PARENT-1"), withdrawal)
+        story.submit(story.submission(change), action="Withdraw", attach=False)
+    else:
+        story.clock.forward(minutes=1)
+        code = DecisionCode.APPROVED if ends == "approved" else DecisionCode.REJECTED
+        story.decide("KPTA", code, number="N2")
+        story.decide_all("KPTA")
+    for _ in range(3):
+        story.tick(seconds=5)
+    assert find(story, "CHILD-1").outcome == (None if refused else "APPROVED")
+    story.tick(hours=49)
+    assert find(story, "CHILD-1").state == ("REFUSED" if refused else "CLOSED")
+    # Of a parent that has been decided, or is no more, it is not said that it was not decided in time.
+    assert [one["id"] for one in find(story, "CHILD-1").detail.get("problems", ())] == refused
 
 
 def test_a_held_parent_that_is_decided_at_once_lets_its_child_go_on(story: Story) -> None:

@@ -55,6 +55,11 @@ class HeldParentModel(ParentModel):
         """Return whether all agencies have decided."""
         return self.state == "OPEN" and set(self.decided) == set(self.whole)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Return whether the case is not decided yet: its children wait for it."""
+        return self.state == "HELD" or (self.state == "OPEN" and not self.is_decided)
+
     def is_covered(self, wanted: Collection[int]) -> bool:
         """Return whether each item has the approval of its parent, and so lacks no document."""
         said = self.decisions
@@ -66,7 +71,7 @@ class HeldParentModel(ParentModel):
 
     def file(self, name: str, wanted: dict[int, Amounts], until: datetime) -> set[str]:
         """A child is filed; return the problems for which it is refused. It may be held."""
-        if self.is_covered(wanted):
+        if self.is_covered(wanted) and not self.is_awaited:
             return self.take(name, wanted)
         self.held[name] = HeldCaseModel(wanted, until)
         self.told[name] = 1
@@ -86,7 +91,7 @@ class HeldParentModel(ParentModel):
         if found:
             return found
         before = one.wanted
-        if self.is_covered(wanted):
+        if self.is_covered(wanted) and not self.is_awaited:
             found = self.take(name, wanted)
             if not found:
                 del self.held[name]
