@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.delivery.drafted_calls import compose_draft, compose_from_draft
 from gateway.delivery.http_client import HttpLimits
 from gateway.delivery.service_contracts import CallAttachment, ServiceCall, ServiceContract, load_contract
 from gateway.delivery.soap_caller import SoapDestination, compose_service_call
@@ -81,18 +82,18 @@ class PartnerDirectory:
         where nobody has agreed to the agency's WSDL yet, and for customs.
         """
         partner = self._partners().get(call.destination)
-        words = ServiceCall(
-            call.operation,
-            call.message_id,
-            partner.endpoint if partner is not None else None,
-            call.arguments,
-            call.document,
-            tuple(CallAttachment(one.content_id, one.media_type, one.content) for one in call.attachments),
-            call.scope,
-        )
+        words = _make_service_call(call, partner.endpoint if partner is not None else None)
         if partner is not None:
             return compose_service_call(self.resolve_destination(call.destination), words)
         return self._load_expected_contract(call.destination).compose_envelope(words)
+
+    def compose_draft(self, call: OutgoingCall) -> bytes:
+        """Return the draft of a call to an agency: by the WSDL that takes every document."""
+        return compose_draft(_make_service_call(call, None))
+
+    def compose_drafted_call(self, draft: bytes, destination: str) -> bytes:
+        """Return the envelope of a drafted call; GW720 where it does not fit, GW607 without address."""
+        return compose_from_draft(draft, self.resolve_destination(destination))
 
     def _load_expected_contract(self, name: str) -> ServiceContract:
         if self._find_wsdl is None or name == CUSTOMS:
@@ -129,6 +130,11 @@ class PartnerDirectory:
             )
 
         return check_partner_signer
+
+
+def _make_service_call(call: OutgoingCall, to: str | None) -> ServiceCall:
+    files = tuple(CallAttachment(one.content_id, one.media_type, one.content) for one in call.attachments)
+    return ServiceCall(call.operation, call.message_id, to, call.arguments, call.document, files, call.scope)
 
 
 def _make_address_problem(name: str) -> GatewayError:

@@ -1,3 +1,4 @@
+from .agency_documents import CALL_UNFIT as CALL_UNFIT
 from .agency_documents import CARRIED_WRONG as CARRIED_WRONG
 from .agency_documents import ISSUE_TIME_WRONG as ISSUE_TIME_WRONG
 from .agency_documents import NOTICE_FORM_UNKNOWN as NOTICE_FORM_UNKNOWN

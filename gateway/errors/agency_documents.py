@@ -54,3 +54,23 @@ ISSUE_TIME_WRONG = Problem(
     soap="Client",
     http=422,
 )
+
+CALL_UNFIT = Problem(
+    id="GW720",
+    title="the WSDL of the agency does not take the call",
+    meaning=(
+        "An application cannot be written by the WSDL on which its agency has agreed, so its agency was not "
+        "called. The application is STRANDED, and kept whole. The other agencies have theirs."
+    ),
+    cause=(
+        "The WSDL has no place for the document or its form, or does not accept a value; often the mappings "
+        "were put into force with `--despite-wsdl`."
+    ),
+    remedy=(
+        "Run `gateway check`, agree on a WSDL that takes the document, and set agency.CODE.wsdl. Then run "
+        "`gateway queue requeue DELIVERY`: the call is written by the new WSDL."
+    ),
+    ours=True,
+    ebms2="DeliveryFailure",
+    ebms3="EBMS:0005",
+)

@@ -100,6 +100,7 @@ from .outbox.local_tasks import FinishLease as FinishLease
 from .outbox.outgoing_calls import CANCELLATION as CANCELLATION
 from .outbox.outgoing_calls import CLEARANCE_NEWS as CLEARANCE_NEWS
 from .outbox.outgoing_calls import CUSTOMS as CUSTOMS
+from .outbox.outgoing_calls import DRAFTED as DRAFTED
 from .outbox.outgoing_calls import OutgoingCall as OutgoingCall
 from .outbox.outgoing_calls import RejectingComposer as RejectingComposer
 from .outbox.outgoing_order import renew_sequence_number as renew_sequence_number

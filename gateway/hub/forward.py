@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
@@ -25,11 +25,19 @@ from gateway.cases import (
     RankedDecision,
     read_subjects,
 )
+from gateway.errors import NO_ADDRESS, REQUEST_INVALID, SETTINGS_WRONG, GatewayError
 from gateway.hub.carried_documents import carry_request
 from gateway.hub.completion import list_told_decisions
 from gateway.hub.document_needs import make_disclaimer_attachment
 from gateway.hub.hub import Hub
-from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, CUSTOMS, CaseSnapshot, OutgoingCall
+from gateway.hub.outbox import (
+    CANCELLATION,
+    CLEARANCE_NEWS,
+    CUSTOMS,
+    DRAFTED,
+    CaseSnapshot,
+    OutgoingCall,
+)
 from gateway.hub.processed_submission import PreparedApplication, ProcessedSubmission
 from gateway.hub.sent_applications import find_preceding_delivery
 from gateway.store import (
@@ -61,19 +69,29 @@ __all__ = [
     "must_tell_outcome",
 ]
 
+#: Why the contract of an agency may not take a call that is right by itself.
+_UNFIT: Final = (REQUEST_INVALID, SETTINGS_WRONG, NO_ADDRESS)
+
 
 @dataclass(frozen=True, slots=True)
 class ComposedCall:
-    """A call with the envelope that is sent on every attempt, which alone has document and attachments."""
+    """A call with the envelope that is sent on every attempt, which alone has document and attachments.
+
+    One that the contract of its agency does not take is `drafted`: the envelope is composed when it is sent.
+    """
 
     call: OutgoingCall
     envelope: bytes
+    drafted: bool = False
 
 
 def compose_application_call(
     hub: Hub, intake: ProcessedSubmission, one: PreparedApplication, *, supplement: bool
 ) -> ComposedCall:
-    """Compose the call that sends an application, or its supplement, to the agency."""
+    """Compose the call that sends an application, or its supplement, to the agency.
+
+    Where the contract of the agency does not take it, a draft stands for it: it holds back nobody else.
+    """
     call = OutgoingCall(
         destination=one.request.organisation,
         operation="SubmitSupplement" if supplement else "SubmitApplication",
@@ -86,7 +104,13 @@ def compose_application_call(
         ),
         scope={"items": tuple(str(item) for item in one.request.items), "laws": one.laws},
     )
-    return _compose_call(hub, call)
+    try:
+        return _compose_call(hub, call)
+    except GatewayError as error:
+        if error.problem not in _UNFIT:
+            raise
+        draft = hub.composer.compose_draft(call)
+        return ComposedCall(replace(call, document=None, attachments=()), draft, drafted=True)
 
 
 def compose_registration_calls(hub: Hub, intake: ProcessedSubmission) -> list[ComposedCall]:
@@ -447,6 +471,10 @@ def _make_delivery(
         case_id=place.case,
         wire_id=call.call.message_id,
         payload_sha256=payloads.store_payload(conn, call.envelope, now),
-        parameters={"operation": call.call.operation, **parameters},
+        parameters={
+            "operation": call.call.operation,
+            **parameters,
+            **({DRAFTED: "yes"} if call.drafted else {}),
+        },
         follows=place.follows,
     )

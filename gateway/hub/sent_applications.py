@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.errors import REFUSED_FOR_GOOD
+from gateway.errors import CALL_UNFIT, REFUSED_FOR_GOOD
 from gateway.hub.outbox import CANCELLATION
 from gateway.store import deliveries
 
@@ -35,9 +35,13 @@ def find_submission(earlier: Sequence[Row[Any]]) -> Row[Any] | None:
 
 
 def is_refused_for_good(earlier: Sequence[Row[Any]]) -> bool:
-    """Return whether the agency has refused the application itself (GW602), so that it has none."""
+    """Return whether the agency has none: it has refused the application itself, or could not be sent it.
+
+    The problem is GW602, or GW720 where its contract does not take the call.
+    """
     sent = find_submission(earlier)
-    return sent is not None and sent.state == "FAILED" and sent.problem == REFUSED_FOR_GOOD.id
+    unheard = (REFUSED_FOR_GOOD.id, CALL_UNFIT.id)
+    return sent is not None and sent.state == "FAILED" and sent.problem in unheard
 
 
 def find_preceding_delivery(earlier: Sequence[Row[Any]]) -> Row[Any] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from gateway.errors import CALL_UNFIT
 from gateway.operations.display_zone import format_moment
 
 __all__ = [
@@ -81,6 +82,8 @@ def describe_request_waiting(
         return f"{told} (delivery {sending['id']}, {describe_delivery_waiting(sending, now)})"
     if state == "STRANDED" and (sending is None or sending["state"] == "FAILED"):
         number = f", delivery {sending['id']} FAILED" if sending else ""
+        if sending and sending["problem"] == CALL_UNFIT.id:
+            return f"{agency}: a WSDL that takes its application ({CALL_UNFIT.id}){number}"
         return f"{agency}: could not be reached{number}"
     if state in ("PREPARED", "STRANDED") and sending is not None:
         return f"{agency}: delivery {sending['id']}, {describe_delivery_waiting(sending, now)}"

@@ -301,16 +301,20 @@ def test_an_agency_without_an_address_holds_back_only_its_own_call(
     assert "KPTA works again: delivery " in caplog.text
 
 
-def test_an_agency_whose_contract_is_not_agreed_holds_back_the_admission(
+def test_an_agency_whose_contract_is_not_agreed_holds_back_only_its_own_call(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing can be composed by a WSDL that nobody has agreed to."""
+    """Nothing can be composed by a WSDL that nobody has agreed to: the call is composed when there is one."""
     address = story.addresses.pop("KPTA")
     monkeypatch.setattr(story.hub.composer, "_find_wsdl", lambda _: "agencies/NONE.wsdl")
     story.submit()
     story.tick()
-    (task,) = story.deliveries(subject_type="message")
-    assert (task.state, task.problem) == ("QUEUED", "GW607")
+    assert story.case().state == "IN_PROGRESS"
+    (waiting,) = story.deliveries(destination="KPTA")
+    assert (waiting.state, waiting.problem) == ("QUEUED", "GW607")
+    assert {row.state for row in story.deliveries(destination="KFDA")} == {"DELIVERED"}
     story.addresses["KPTA"] = address
     story.tick(minutes=5)
-    assert story.case().state == "IN_PROGRESS"
+    assert story.delivery(destination="KPTA").state == "DELIVERED"
+    (call,) = [one for one in story.soap.calls if one.destination == "KPTA"]
+    assert call.text("ApplicationNumber") == story.request("KPTA").number

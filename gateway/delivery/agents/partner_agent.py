@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import Connection
 
 from gateway.cases import CustomsNotice
 from gateway.delivery.agents.console_mailbox import ConsoleMailbox, RestedCall
-from gateway.delivery.attempt_outcome import RetryPlan, make_lease_finisher
+from gateway.delivery.attempt_outcome import LeaseLostError, RetryPlan, make_lease_finisher
 from gateway.delivery.current_register import run_with_current_register
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.lease_content import find_leased_octets, read_leased_octets
@@ -21,6 +22,7 @@ from gateway.failpoints import kill_at_failpoint
 from gateway.hub import (
     CANCELLATION,
     CLEARANCE_NEWS,
+    DRAFTED,
     Hub,
     RegisterSnapshot,
     apply_customs_answer,
@@ -29,7 +31,17 @@ from gateway.hub import (
     reply,
 )
 from gateway.state_machines import REQUEST
-from gateway.store import DeliveryLease, StateEvent, agency_requests, read_transaction
+from gateway.store import (
+    DeliveryLease,
+    StateEvent,
+    agency_requests,
+    cases,
+    deliveries,
+    delivery_leases,
+    payloads,
+    read_transaction,
+    write_transaction,
+)
 
 __all__ = ["PartnerAgent"]
 
@@ -71,6 +83,8 @@ class PartnerAgent:
         if route is not None and self._mailbox is not None:
             self._rest_call(lease, self._mailbox.take_call(envelope, lease.destination), route)
             return
+        if DRAFTED in lease.parameters:
+            lease, envelope = self._compose_draft(lease, envelope)
         posted = self._soap.post_call(envelope, self._partners.resolve_destination(lease.destination))
         run_with_current_register(
             self._hub, knowledge, lambda known: self._apply_answer(lease, posted, known)
@@ -85,6 +99,25 @@ class PartnerAgent:
         with read_transaction(self._hub.engine) as conn:
             route = self._mailbox.find_route(conn, lease) if self._mailbox is not None else None
             return read_leased_octets(conn, lease), route
+
+    def _compose_draft(self, lease: DeliveryLease, draft: bytes) -> tuple[DeliveryLease, bytes]:
+        """Compose a drafted call by the contract of now, and store it: every further attempt sends this one.
+
+        Raises GW720 where the contract does not take it.
+        """
+        envelope = self._partners.compose_drafted_call(draft, lease.destination)
+        now, request = self._hub.clock(), int(lease.subject_id)
+        parameters = {name: value for name, value in lease.parameters.items() if name != DRAFTED}
+        with write_transaction(self._hub.engine, "delivery.composed") as conn:
+            cases.lock_case(conn, lease.case_id or 0)
+            if not delivery_leases.lock_active_lease(conn, lease):
+                raise LeaseLostError
+            digest = payloads.store_payload(conn, envelope, now)
+            deliveries.replace_content(conn, lease.id, digest, parameters)
+            row = agency_requests.find_by_id(conn, request)
+            if row is not None and row.document_sha256 == lease.payload_sha256:
+                agency_requests.set_sent_document(conn, request, digest)
+        return replace(lease, payload_sha256=digest, parameters=parameters, content=None), envelope
 
     def _apply_answer(self, lease: DeliveryLease, posted: PostedCall, knowledge: RegisterSnapshot) -> None:
         """Read the answer and store its effect, if the register is still the one that the signer is in."""
@@ -128,6 +161,8 @@ class PartnerAgent:
                     conn, request.id, StateEvent("undeliverable", what.at, _ACTOR, problem)
                 )
         data = {"destination": delivery.destination, "problem": problem}
-        record_evidence(
-            conn, "undeliverable", "delivery", delivery.id, delivery.payload_sha256, data, what.at
-        )
+        content = delivery.payload_sha256
+        if DRAFTED in delivery.parameters:  # this attempt may have composed it
+            row = deliveries.find_by_id(conn, delivery.id)
+            content = content if row is None else row.payload_sha256
+        record_evidence(conn, "undeliverable", "delivery", delivery.id, content, data, what.at)

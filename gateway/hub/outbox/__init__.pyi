@@ -18,6 +18,7 @@ from .local_tasks import enqueue_task as enqueue_task
 from .outgoing_calls import CANCELLATION as CANCELLATION
 from .outgoing_calls import CLEARANCE_NEWS as CLEARANCE_NEWS
 from .outgoing_calls import CUSTOMS as CUSTOMS
+from .outgoing_calls import DRAFTED as DRAFTED
 from .outgoing_calls import CallComposer as CallComposer
 from .outgoing_calls import OutgoingCall as OutgoingCall
 from .pull_lanes import make_pull_lane as make_pull_lane

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from lxml import etree
 
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.message_model import Payload
 
-__all__ = ["CANCELLATION", "CLEARANCE_NEWS", "CUSTOMS", "CallComposer", "OutgoingCall", "RejectingComposer"]
+__all__ = [
+    "CANCELLATION",
+    "CLEARANCE_NEWS",
+    "CUSTOMS",
+    "DRAFTED",
+    "CallComposer",
+    "OutgoingCall",
+    "RejectingComposer",
+]
 
 #: The destination of calls to customs; every other destination is an organisation's code.
 CUSTOMS = "customs"
@@ -19,6 +27,8 @@ CUSTOMS = "customs"
 CANCELLATION = "CancelApplication"
 #: The operation that tells an agency how customs ended clearance.
 CLEARANCE_NEWS = "NotifyClearance"
+#: The parameter of a delivery whose stored call is a draft, until it has been composed.
+DRAFTED: Final = "drafted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,9 @@ class CallComposer(Protocol):
     def compose_call(self, call: OutgoingCall) -> bytes:
         """Return the envelope to store; raises GW504 when the call does not fit the partner's contract."""
 
+    def compose_draft(self, call: OutgoingCall) -> bytes:
+        """Return the draft of a call that its contract does not take now; it is composed when it is sent."""
+
     def has_destination(self, destination: str) -> bool:
         """Return whether the destination is configured."""
 
@@ -56,6 +69,10 @@ class RejectingComposer:
     def compose_call(self, call: OutgoingCall) -> bytes:
         """Raise GW801: this process makes no calls."""
         raise GatewayError(SETTINGS_WRONG, f"this process makes no calls to {call.destination[:40]!r}")
+
+    def compose_draft(self, call: OutgoingCall) -> bytes:
+        """Raise GW801: this process makes no calls."""
+        return self.compose_call(call)
 
     def has_destination(self, destination: str) -> bool:
         """Return False: this process has no partners."""

@@ -67,6 +67,7 @@ ELSEWHERE = {
     "customs.inherited": "tests/flows/test_late_children.py",
     "customs.told": "tests/flows/test_customs.py",
     "node.seen": "nothing follows from it: a node that was not seen is seen a moment later",
+    "delivery.composed": "tests/flows/test_unfit_contracts.py",
     "delivery.renewed": "nothing follows from it: the lease ends earlier, and another worker sends again",
     "pull.hand_out": "tests/flows/test_as4_kills.py",
     "pull.refused": "tests/flows/test_as4_pulling.py",

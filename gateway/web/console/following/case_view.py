@@ -367,7 +367,7 @@ class _CaseReader:
             "acknowledge": translate("The agency has received the application."),
             "supplement": translate("The answer is on its way to the agency."),
             "undeliverable": translate(
-                "The agency cannot be reached. An operator of the gateway looks at it."
+                "The agency could not be given the application. An operator of the gateway looks at it."
             ),
             "resend": translate("The application is sent again."),
             "amend": translate("The amended application is on its way to the agency."),

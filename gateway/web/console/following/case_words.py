@@ -63,7 +63,7 @@ def describe_request_state(state: str, decided: str = "") -> StateWords:
         "INFORMATION_REQUIRED": StateWords(translate("Information is asked for"), "!", "warn"),
         "INSPECTION": StateWords(translate("Inspection"), "!", "warn"),
         "FEE_DUE": StateWords(translate("A fee is due"), "!", "warn"),
-        "STRANDED": StateWords(translate("The agency cannot be reached"), "!", "warn"),
+        "STRANDED": StateWords(translate("Not with the agency yet"), "!", "warn"),
         "DECIDED": StateWords(translate("Decided"), "✓", "good"),
         "CANCELLED": StateWords(translate("Cancelled"), "–", "idle"),
     }
@@ -104,7 +104,7 @@ def describe_custody(one: CaseCustody, bundle: MappingBundle) -> str:
         CustodyTask.INSPECT: translate("%(agency)s: inspection"),
         CustodyTask.DECIDE: translate("%(agency)s: decision"),
         CustodyTask.FORWARD: translate("Gateway: hand the application to %(agency)s"),
-        CustodyTask.REACH: translate("Gateway: %(agency)s cannot be reached, it is tried again"),
+        CustodyTask.REACH: translate("Gateway: bring the application to %(agency)s, which failed"),
         CustodyTask.ADMIT: translate("Gateway: read the submission"),
         CustodyTask.RELAY: translate("Gateway: deliver the result"),
         CustodyTask.FILE: translate("You: file the applications that are missing"),
