@@ -11,6 +11,7 @@ from gateway.errors import GatewayError
 from gateway.harmonize import SplitResult
 from gateway.harmonize.language.document_mapping import AgreementOverride
 from gateway.harmonize.proofs.totality_proof import prove_totality
+from gateway.harmonize.proofs.unit_notes import list_unit_notes
 from tests.harmonize import small_bundle
 from tests.harmonize.test_combined_sources import fields, folder, group, load_bundle, made, quantity
 
@@ -220,6 +221,53 @@ def test_the_total_of_several_units_is_exact(
 
 
 @pytest.mark.parametrize(
+    ("unit", "factor", "check", "words"),
+    [
+        # 2.125 KGM at 3.333 and half a ton at 1: 507.082625.
+        ("TNE", "{of: weight, in: KGM}", "at_most: '507.082625'", ""),
+        ("TNE", "{of: weight, in: KGM}", "at_most: '507.082624'", "507.082625 is not at most 507.082624"),
+        ("TNE", "{of: weight, in: KGM}", "equals: '507', within: '0.09'", ""),
+        # A number that is no finite decimal in the unit: 0.5 / 0.45359237 pounds.
+        ("KGM", "{of: weight, in: LBR}", "at_most: '16.71'", "about 16.716827 is not at most 16.71"),
+        ("EA", "{of: weight, in: KGM}", "at_most: '9'", "a value in EA cannot be counted in KGM"),
+        # By its number, in the unit of its own price.
+        ("TNE", "{of: weight, in: stated}", "at_most: '7.582625'", ""),
+        ("TNE", "weight", "at_most: '7.582624'", "7.582625 is not at most 7.582624"),
+    ],
+)  # fmt: skip
+def test_a_factor_counts_in_the_unit_that_the_check_says(
+    tmp_path: Path, unit: str, factor: str, check: str, words: str
+) -> None:
+    root = with_check(tmp_path, f"per: application, sum: {{multiply: [{factor}, price]}}, {check}")
+    path = root / "agencies" / "ORG" / "TINY.yaml"
+    text = path.read_text(encoding="utf-8").replace("units: [KGM, EA]", "units: [KGM, TNE, EA]")
+    path.write_text(text, encoding="utf-8")
+    filled = fields("") + WEIGHED.format(unit, "0.5")
+    result = small_bundle.apply(load_bundle(root), small_bundle.submission(fields=filled, items="1 2"))
+    assert not result.unaccounted_leaves
+    told = [one.detail for one in result.problems if "Rule" in one.detail]
+    assert told == ([f"Rule (규칙): {words}"] if words else [])
+
+
+@pytest.mark.parametrize(
+    ("check", "noted"),
+    [
+        ("per: application, sum: {multiply: [weight, price]}, at_most: '9'", "check mine of TINY: weight may"),
+        ("per: application, sum: {multiply: [{of: weight, in: KGM}, price]}, at_most: '9'", ""),
+        ("per: application, sum: {multiply: [{of: weight, in: stated}, price]}, at_most: '9'", ""),
+        ("per: application, sum: {ask: weight}, more_than: '0'", ""),
+        ("per: item, one_of: [reason, photo], when: {weight: {at_least: 9}}", "condition of mine in TINY: weight"),
+        ("per: item, one_of: [reason, photo], when: {weight: {more_than: 0}}", ""),
+        ("per: item, one_of: [reason, photo], when: {animal.share: {at_least: 9}}", ""),
+    ],
+)  # fmt: skip
+def test_a_number_whose_unit_does_not_count_is_noted(tmp_path: Path, check: str, noted: str) -> None:
+    notes = list_unit_notes([load_bundle(with_check(tmp_path, check)).documents["TINY"]])
+    mine = [one for one in notes if "check total of TINY" not in one]
+    assert [noted in one for one in mine] == ([True] if noted else []), mine
+
+
+@pytest.mark.parametrize(
     ("units", "same", "message"),
     [
         ("TNE, GRM", "", ""),
@@ -275,6 +323,11 @@ WRONG = [
     ("per: grp, one_of: [grp.id, reason]", "fields that stand together"),
     ("per: application, sum: {common: importer.name}, equals: '1'", "a common number, found importer.name"),
     ("per: application, one_of: [ref, day], when: {nothing: {present: 'yes'}}", "an asked field or a common meaning, found nothing"),
+    ("per: application, sum: {multiply: [{of: weight, in: MTR}, price]}, at_most: '1'", "a unit to which those of weight convert, found MTR"),
+    ("per: application, sum: {multiply: [{of: weight, in: XXX}, price]}, at_most: '1'", "a unit of the table, for a quantity, found XXX"),
+    ("per: application, sum: {multiply: [{of: price, in: KGM}, weight]}, at_most: '1'", "a unit of the table, for a quantity, found KGM"),
+    ("per: application, sum: {multiply: [weight, {of: price, in: stated}]}, at_most: '1'", "it of a factor before the last, found price"),
+    ("per: application, sum: {multiply: [{of: weight}, price]}, at_most: '1'", "the key 'in'"),
     ("per: application, one_of: [ref, day], extra: x", "unknown key 'extra'"),
 ]  # fmt: skip
 

@@ -81,30 +81,61 @@ def _report_check_failure(scope: Scope, check: DocumentCheck, words: str, place:
 
 def _check_sum(scope: Scope, check: DocumentCheck, place: _Place) -> None:
     added: list[_Measured] = []
+    unlike: list[tuple[FoundValue, str]] = []
     for inner in scope.list_value_scopes(check.factors[0]):
         products = [_Measured(Decimal(1), None)]
-        for source in check.factors:
-            found = inner.read_values(source, check.mark)
-            last = source is check.factors[-1]
-            units = [_read_stated_unit(inner, source, one, check) if last else None for one in found]
-            numbers = [
-                _Measured(number, unit)
-                for one, unit in zip(found, units, strict=True)
-                if (number := _parse_number(one.text)) is not None
-            ]
+        for position in range(len(check.factors)):
+            numbers = _read_factor(inner, check, position, unlike)
             products = [
-                _Measured(EXACT.multiply(product.number, one.number), one.unit)
+                _Measured(_multiply_exactly(product.number, one.number), one.unit)
                 for product in products
                 for one in numbers
             ]
         added += products
     bound = _evaluate_bound(scope, check)
+    if unlike:
+        found, words = unlike[0]
+        _report_check_failure(scope, check, words, found.element)
+        return
     if not added or bound is None:
         return
     pair = _unite_numbers(scope, check, added, bound, place)
     if pair is not None and not _is_comparison_true(pair.left, pair.right, check):
         words = _describe_failure(pair.describe(pair.left), check, pair.describe(pair.right))
         _report_check_failure(scope, check, words, place)
+
+
+def _read_factor(
+    scope: Scope, check: DocumentCheck, position: int, unlike: list[tuple[FoundValue, str]]
+) -> list[_Measured]:
+    """Return the numbers of one factor: those of the last with their units, others as the check counts them.
+
+    A value that cannot be converted to the unit in which its factor counts is added to `unlike`.
+    """
+    source, to = check.factors[position], check.get_counted_unit(position)
+    last = position == len(check.factors) - 1
+    read: list[_Measured] = []
+    for one in scope.read_values(source, check.mark):
+        unit = _read_stated_unit(scope, source, one, check) if last or to is not None else None
+        number = _parse_number(one.text)
+        if number is None:
+            continue
+        if to is None:
+            read.append(_Measured(number, unit))
+            continue
+        exact = None if unit is None else check.units.convert_quantity(Fraction(number), unit, to)
+        if exact is None:
+            words = f"a value in {(unit or 'no unit')[:_SHOWN]} cannot be counted in {to}"
+            unlike.append((one, words))
+        else:
+            read.append(_Measured(exact, None))
+    return read
+
+
+def _multiply_exactly(one: Decimal | Fraction, other: Decimal | Fraction) -> Decimal | Fraction:
+    if isinstance(one, Decimal) and isinstance(other, Decimal):
+        return EXACT.multiply(one, other)
+    return Fraction(one) * Fraction(other)
 
 
 def _evaluate_bound(scope: Scope, check: DocumentCheck) -> _Measured | None:
@@ -121,7 +152,7 @@ def _evaluate_bound(scope: Scope, check: DocumentCheck) -> _Measured | None:
 class _Measured(NamedTuple):
     """A number with its unit or currency."""
 
-    number: Decimal
+    number: Decimal | Fraction
     unit: str | None
 
 
@@ -139,7 +170,7 @@ class _NumberPair(NamedTuple):
         text = format_decimal(number)
         if text is None:
             text = f"about {format_decimal(round_fraction(number, _DECIMALS, 'half_up') or Fraction(0))}"
-        return f"{_cut_text(text)} {self.unit}"
+        return f"{_cut_text(text)} {self.unit or ''}".rstrip()
 
 
 def _unite_numbers(
@@ -152,10 +183,7 @@ def _unite_numbers(
     """
     known = dict.fromkeys(one.unit for one in (bound, *added) if one.unit is not None)
     if len(known) <= 1:
-        total = Decimal(0)
-        for one in added:
-            total = EXACT.add(total, one.number)
-        return _NumberPair(total, bound.number)
+        return _add_numbers([one.number for one in added], bound.number)
     if check.same_unit:
         return None
     to = next(iter(known))
@@ -166,6 +194,17 @@ def _unite_numbers(
         _report_check_failure(scope, check, f"values of different units cannot be compared: {names}", place)
         return None
     return _NumberPair(sum(numbers, Fraction(0)), Fraction(bound.number), to)
+
+
+def _add_numbers(added: Sequence[Decimal | Fraction], bound: Decimal | Fraction) -> _NumberPair:
+    """Return the sum of numbers of one unit, or of none, and their bound."""
+    decimals = [one for one in added if isinstance(one, Decimal)]
+    if len(decimals) < len(added):
+        return _NumberPair(sum((Fraction(one) for one in added), Fraction(0)), Fraction(bound))
+    total = Decimal(0)
+    for one in decimals:
+        total = EXACT.add(total, one)
+    return _NumberPair(total, bound)
 
 
 def _convert_number(check: DocumentCheck, one: _Measured, to: str) -> Fraction | None:

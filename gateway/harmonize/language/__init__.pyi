@@ -18,6 +18,7 @@ from .declaration_rules import DeclarationRule as DeclarationRule
 from .document_checks import OPERATORS as OPERATORS
 from .document_checks import DocumentCheck as DocumentCheck
 from .document_checks import get_value_family as get_value_family
+from .document_checks import may_have_several_units as may_have_several_units
 from .document_checks import read_document_checks as read_document_checks
 from .document_mapping import ALL_ITEMS as ALL_ITEMS
 from .document_mapping import DocumentMapping as DocumentMapping

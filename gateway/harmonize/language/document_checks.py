@@ -27,11 +27,21 @@ from gateway.harmonize.types import (
     read_condition,
 )
 
-__all__ = ["KINDS", "OPERATORS", "DocumentCheck", "get_value_family", "read_document_checks"]
+__all__ = [
+    "KINDS",
+    "OPERATORS",
+    "STATED",
+    "DocumentCheck",
+    "get_value_family",
+    "may_have_several_units",
+    "read_document_checks",
+]
 
 KINDS: Final = ("sum", "compare", "distinct", "one_of", "exactly_one", "all_or_none")
 OPERATORS: Final = ("at_most", "at_least", "more_than", "less_than", "equals")
 _FAMILIES: Final = {"decimal": "number", "integer": "number", "date": "time", "moment": "time"}
+#: A factor of a product that counts in the unit that stands beside it, by its number.
+STATED: Final = "stated"
 _SAME: Final = ("currency", "unit")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,6}")
 _MOST_DAYS: Final = 36_600
@@ -42,12 +52,13 @@ class DocumentCheck:
     """One rule over values, of one of `KINDS`.
 
     `factors` are the fields of the rule: those multiplied and added up (sum), the left side
-    (compare), or those that must be distinct, or given together.  `bound` is the right side: a
-    constant, a field or a meaning.  The rule is evaluated in each occurrence of the repetitions
-    `around`; a sum and ``distinct`` then include everything below.  `days` are added to the
-    right side of a comparison of dates.  With `same_unit`, values of different units or
-    currencies are not compared; otherwise quantities are converted exactly within one dimension
-    of `units`, and others are rejected.
+    (compare), or those that must be distinct, or given together. `counted_in` has the unit in
+    which each factor of a product counts, `STATED` for its own; None where the mapping does not
+    say. `bound` is the right side: a constant, a field or a meaning. The rule is evaluated in each
+    occurrence of the repetitions `around`; a sum and ``distinct`` then include everything below.
+    `days` are added to the right side of a comparison of dates. With `same_unit`, values of
+    different units or currencies are not compared; otherwise quantities are converted exactly
+    within one dimension of `units`, and others are rejected.
     """
 
     id: str
@@ -65,6 +76,18 @@ class DocumentCheck:
     en: str
     mark: SourceMark
     units: UnitTable
+    counted_in: tuple[str | None, ...] = ()
+
+    def get_counted_unit(self, position: int) -> str | None:
+        """Return the unit to which the factor at a position is converted; None for its number alone."""
+        unit = self.counted_in[position] if self.counted_in else None
+        return None if unit == STATED else unit
+
+    def list_unsaid_factors(self) -> Iterator[UniqueField | CommonMeaning]:
+        """Yield each factor before the last that may be in several units, where none is said to count."""
+        for source, unit in zip(self.factors[:-1], self.counted_in, strict=False):
+            if unit is None and may_have_several_units(source):
+                yield source
 
     def list_read_sources(self) -> Iterator[UniqueField | CommonMeaning]:
         """Yield every field and meaning that decides whether the rule holds; of a group, its presence."""
@@ -135,8 +158,9 @@ def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
     per_node = table.get_required("per")
     per = _read_level(per_node, names)
     operator, bound, days = "", None, 0
+    counted_in: tuple[str | None, ...] = ()
     if kind == "sum":
-        factors = _read_sum_factors(node, names)
+        factors, counted_in = _read_sum_factors(node, names)
         operator, bound = _read_operator(table, factors[-1], names)
     elif kind == "compare":
         inner = node.read_table("compare")
@@ -164,6 +188,7 @@ def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
         en=table.get_required("en").read_text("en"),
         mark=table.mark,
         units=names.units,
+        counted_in=counted_in,
     )
     table.reject_unread_keys()
     if kind == "exactly_one":
@@ -193,19 +218,33 @@ def _read_level(node: YamlNode, names: _SymbolTable) -> tuple[str, ...]:
     return outer + tuple(f"common:{one}" for one in names.dictionary.list_enclosing_groups(name))
 
 
-def _read_sum_factors(node: YamlNode, names: _SymbolTable) -> tuple[UniqueField | CommonMeaning, ...]:
+def may_have_several_units(source: UniqueField | CommonMeaning) -> bool:
+    """Return whether the values of a number may be in different units or currencies."""
+    if source.attribute is None:
+        return False
+    return not isinstance(source, UniqueField) or (source.fixed_unit is None and len(source.units) != 1)
+
+
+def _read_sum_factors(
+    node: YamlNode, names: _SymbolTable
+) -> tuple[tuple[UniqueField | CommonMeaning, ...], tuple[str | None, ...]]:
+    """Return what is added up, or the factors of it, and the unit in which each of them counts."""
     table = node.read_table("sum")
     key = next((key for key in ("multiply", "ask", "common") if key in table), "ask")
     named = table.get_required(key)
     entries = named.read_list("multiply") if key == "multiply" else [named]
     table.reject_unread_keys()
-    factors = []
+    factors, counted_in = [], []
     for entry in entries:
-        source = names.find_source(entry.read_text("sum"))
+        name, unit = _read_factor(entry) if key == "multiply" else (entry, None)
+        source = names.find_source(name.read_text("sum"))
         if source is None or get_value_family(source) != "number":
             what = "a common number" if key == "common" else "an asked number"
-            raise make_mapping_error(entry.mark, "sum", what, entry.read_text("sum"))
+            raise make_mapping_error(entry.mark, "sum", what, name.read_text("sum"))
         factors.append(source)
+        counted_in.append(None if unit is None else _read_counted_unit(unit, source, names))
+    if counted_in[-1] is not None:
+        raise make_mapping_error(entries[-1].mark, "in", "it of a factor before the last", factors[-1].name)
     if not 1 <= len(factors) <= MOST_FACTORS:
         raise make_mapping_error(table.mark, "sum", f"at most {MOST_FACTORS} factors", str(len(factors)))
     if len({names.list_enclosing_repetitions(factor) for factor in factors}) > 1 or (
@@ -214,7 +253,31 @@ def _read_sum_factors(node: YamlNode, names: _SymbolTable) -> tuple[UniqueField 
         raise make_mapping_error(
             table.mark, "sum", "factors that stand side by side", "factors of different groups"
         )
-    return tuple(factors)
+    return tuple(factors), tuple(counted_in)
+
+
+def _read_factor(entry: YamlNode) -> tuple[YamlNode, YamlNode | None]:
+    """Return the name of a factor, and the unit in which it counts, if that is said."""
+    if isinstance(entry.value, str):
+        return entry, None
+    table = entry.read_table("multiply")
+    named = table.get_required("of"), table.get_required("in")
+    table.reject_unread_keys()
+    return named
+
+
+def _read_counted_unit(node: YamlNode, source: UniqueField | CommonMeaning, names: _SymbolTable) -> str:
+    """Return the unit in which a factor counts: one to which its units can be converted, or `STATED`."""
+    unit = node.read_text("in")
+    if unit == STATED:
+        return unit
+    if source.attribute != "unitCode" or not names.units.list_convertible_units(unit):
+        raise make_mapping_error(node.mark, "in", "a unit of the table, for a quantity", unit)
+    if isinstance(source, UniqueField):
+        known = {source.fixed_unit} if source.fixed_unit is not None else {*source.units}
+        if known.isdisjoint(names.units.list_convertible_units(unit)):
+            raise make_mapping_error(node.mark, "in", f"a unit to which those of {source.name} convert", unit)
+    return unit
 
 
 def _has_repeated_source(sources: list[UniqueField | CommonMeaning]) -> bool:

@@ -14,6 +14,7 @@ from gateway.harmonize.proofs.lossless_proof import prove_lossless, try_lossless
 from gateway.harmonize.proofs.omission_trials import try_totality
 from gateway.harmonize.proofs.proof_report import PROOFS, ProofFinding, ProofFindings, ProofReport
 from gateway.harmonize.proofs.totality_proof import prove_totality
+from gateway.harmonize.proofs.unit_notes import list_unit_notes
 
 __all__ = ["check_bundle"]
 
@@ -49,6 +50,7 @@ def check_bundle(
         submissions += bench.tried
     names = tuple(document.id for document in documents), tuple(bundle.organisations)
     notes = (*list_lossy_forms(every), *_list_exceptions(bundle, every), *_list_fee_notes(documents))
+    notes += tuple(list_unit_notes(documents))
     return ProofReport.from_findings(names, totals.values(), faults, (notes, count_boxes(every), submissions))
 
 

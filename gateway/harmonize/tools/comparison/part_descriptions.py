@@ -139,12 +139,18 @@ def describe_checks(document: DocumentMapping) -> Described:
     return {one.id: _describe_check(one) for one in document.checks}
 
 
+def _name_factors(check: DocumentCheck) -> Iterator[str]:
+    for position, one in enumerate(check.factors):
+        unit = check.counted_in[position] if check.counted_in else None
+        yield one.name if unit is None else f"{one.name} in {unit}"
+
+
 def _describe_check(check: DocumentCheck) -> PartDescription:
     bound = check.bound if check.bound is None or isinstance(check.bound, str) else check.bound.name
     aspects = {
         "kind": check.kind,
         "for each": check.per,
-        "fields": ", ".join(one.name for one in check.factors),
+        "fields": ", ".join(_name_factors(check)),
         "comparison": " ".join(filter(None, (check.operator, bound or ""))),
         "tolerance": str(check.within),
         "days": str(check.days),

@@ -130,8 +130,9 @@ def _tune_sum(draft: SampleDraft, check: DocumentCheck, values: dict[str, list[D
     total = Decimal(0)
     for row in zip(*rows, strict=False):
         product = Decimal(1)
-        for drawn in row:
-            product *= _parse_number(drawn.text) or Decimal(0)
+        for position, drawn in enumerate(row):
+            text = _convert_text(check, drawn.text, drawn.unit, check.get_counted_unit(position))
+            product *= _parse_number(text) or Decimal(0)
         total += product
     if not any(rows):
         return

@@ -1,0 +1,46 @@
+"""Notes on numbers that a mapping takes without regard to the unit beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Final
+
+from gateway.harmonize.language import DocumentMapping, may_have_several_units
+from gateway.harmonize.proofs.document_lines import list_conditions
+from gateway.harmonize.types import list_guard_tests
+
+__all__ = ["list_unit_notes"]
+
+_COMPARISONS: Final = frozenset({"at_least", "at_most", "more_than", "less_than"})
+
+
+def list_unit_notes(documents: Iterable[DocumentMapping]) -> Iterator[str]:
+    """Yield a note on each factor, and each number in a condition, that counts alike in each of its units."""
+    for document in documents:
+        yield from _list_factor_notes(document)
+        yield from dict.fromkeys(_list_condition_notes(document))
+
+
+def _list_factor_notes(document: DocumentMapping) -> Iterator[str]:
+    for check in document.checks:
+        for source in check.list_unsaid_factors():
+            yield (
+                f"{check.mark} check {check.id} of {document.id}: {source.name} may be in different "
+                "units, and its number alone is multiplied. Say in which it counts, as "
+                f"{{of: {source.name}, in: UNIT}}, or in: stated"
+            )
+
+
+def _list_condition_notes(document: DocumentMapping) -> Iterator[str]:
+    for condition, mark, name in list_conditions(document):
+        for test in list_guard_tests(condition):
+            if (
+                test.operator in _COMPARISONS
+                and Decimal(test.values[0])
+                and may_have_several_units(test.source)
+            ):
+                yield (
+                    f"{mark} condition of {name} in {document.id}: {test.name} may be in different "
+                    f"units, and its number alone is compared with {test.values[0]}"
+                )
