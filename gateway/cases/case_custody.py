@@ -10,7 +10,14 @@ from typing import Final
 
 from gateway.state_machines import CASE, REQUEST
 
-__all__ = ["CaseCustody", "CustodyHolder", "CustodyTask", "find_case_custody", "find_request_custody"]
+__all__ = [
+    "DECIDING",
+    "CaseCustody",
+    "CustodyHolder",
+    "CustodyTask",
+    "find_case_custody",
+    "find_request_custody",
+]
 
 
 class CustodyHolder(StrEnum):
@@ -54,14 +61,22 @@ _OF_REQUEST: Final = {
     "PREPARED": (CustodyHolder.HUB, CustodyTask.FORWARD),
     "STRANDED": (CustodyHolder.HUB, CustodyTask.REACH),
 }
+#: In these states the agency goes on, unless a fee is open.
+DECIDING: Final = frozenset({"SENT", "ACKNOWLEDGED"})
 _ORDER: Final = tuple(_OF_REQUEST.values())
 
 
-def find_request_custody(state: str, agency: str, deadline: datetime | None = None) -> CaseCustody | None:
-    """Return who holds one request; None when it is decided or cancelled."""
+def find_request_custody(
+    state: str, agency: str, deadline: datetime | None = None, *, owes_fee: bool = False
+) -> CaseCustody | None:
+    """Return who holds one request; None when it is decided or cancelled.
+
+    Where the applicant `owes_fee`, the agency decides when that is paid: also behind a supplement or an
+    amendment, by which the state of the request says no more of the fee.
+    """
     if state in REQUEST.final:
         return None
-    holder, task = _OF_REQUEST[state]
+    holder, task = _OF_REQUEST["FEE_DUE" if owes_fee and state in DECIDING else state]
     return CaseCustody(holder, task, agency, deadline)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from gateway.cases.case_custody import CustodyHolder
+from gateway.cases.case_custody import DECIDING, CustodyHolder
 from gateway.state_machines import REQUEST
 
 __all__ = [
@@ -74,9 +74,12 @@ def list_due_kinds(state: str, *, acknowledged: bool) -> frozenset[DeadlineKind]
     return frozenset(kinds)
 
 
-def find_asked_kind(state: str) -> DeadlineKind | None:
-    """Return what the agency of a request asks for in a state; None where it asks for nothing."""
-    return _ASKED.get(state)
+def find_asked_kind(state: str, *, owes_fee: bool = False) -> DeadlineKind | None:
+    """Return what the applicant or the agency has to do before it decides; None where that is nothing.
+
+    Where the applicant `owes_fee`, it is to be paid also when the state says no more of it.
+    """
+    return _ASKED.get("FEE_DUE" if owes_fee and state in DECIDING else state)
 
 
 def choose_ended_state(

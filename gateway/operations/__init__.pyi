@@ -35,6 +35,7 @@ from .contract_findings import find_contract_warnings as find_contract_warnings
 from .contract_findings import find_unfit_contracts as find_unfit_contracts
 from .custody_times import read_case_deadlines as read_case_deadlines
 from .custody_times import read_custody_times as read_custody_times
+from .custody_times import read_request_custody as read_request_custody
 from .delivery_acts import change_deliveries as change_deliveries
 from .delivery_acts import hold_lanes as hold_lanes
 from .delivery_acts import list_possible_acts as list_possible_acts

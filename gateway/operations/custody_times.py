@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from gateway.calendars import Timetable, WorkingCalendar
-from gateway.cases import find_case_custody, find_request_custody
+from gateway.cases import CaseCustody, find_case_custody, find_request_custody
 from gateway.errors import GatewayError
-from gateway.state_machines import CASE, REQUEST
-from gateway.store import agency_requests, deadlines, transitions
+from gateway.state_machines import CASE, FEE, REQUEST
+from gateway.store import agency_requests, deadlines, fees, transitions
 
-__all__ = ["read_case_deadlines", "read_custody_times"]
+__all__ = ["read_case_deadlines", "read_custody_times", "read_request_custody"]
 
 
 def read_case_deadlines(conn: Connection, case_id: int) -> list[dict[str, Any]]:
@@ -35,9 +36,10 @@ def read_custody_times(
     found = []
     for request in agency_requests.list_by_case(conn, case.id):
         steps = [(row.at, row.to_state) for row in transitions.list_transitions(conn, REQUEST, request.id)]
-        custody = find_request_custody(request.state, request.agency, request.due_at)
+        custody = read_request_custody(request)
         calendar = timetable.get_calendar(request.agency)
-        periods = list(_list_periods([(case.opened_at, REQUEST.initial), *steps], now))
+        owed = _list_owed_times(conn, request, now)
+        periods = list(_list_periods([(case.opened_at, REQUEST.initial), *steps], owed, now))
         found.append(
             {
                 "application": request.number,
@@ -49,6 +51,29 @@ def read_custody_times(
                 "working_seconds": _measure(calendar, periods),
             }
         )
+    return found
+
+
+def read_request_custody(request: Row[Any]) -> CaseCustody | None:
+    """Return who holds a request that was read with the number of its `open_fees`.
+
+    While its agency is asked whether it cancels, the agency has to say so, whatever is owed.
+    """
+    owes = bool(request.open_fees) and request.cancellation != "ASKED"
+    return find_request_custody(request.state, request.agency, request.due_at, owes_fee=owes)
+
+
+def _list_owed_times(
+    conn: Connection, request: Row[Any], now: datetime
+) -> Sequence[tuple[datetime, datetime]]:
+    """Return from when to when each fee of a request was open."""
+    if request.cancellation == "ASKED":
+        return ()
+    found = []
+    for fee in fees.list_by_request(conn, request.id):
+        steps = transitions.list_transitions(conn, FEE, fee.id)
+        ends = [row.at for row in steps if row.to_state not in ("LEVIED", "ORDERED")]
+        found.append((fee.levied_at, min(ends, default=now)))
     return found
 
 
@@ -77,14 +102,20 @@ def _find_beginning(periods: Sequence[tuple[str, datetime, datetime]]) -> dateti
 
 
 def _list_periods(
-    steps: list[tuple[datetime, str]], now: datetime
+    steps: list[tuple[datetime, str]], owed: Sequence[tuple[datetime, datetime]], now: datetime
 ) -> Iterator[tuple[str, datetime, datetime]]:
-    """Yield holder, beginning and end of each period; nobody holds what is decided."""
+    """Yield holder, beginning and end of each period; nobody holds what is decided.
+
+    `owed` is from when to when a fee was open.
+    """
     ends = [at for at, _ in steps[1:]] + [now]
     for (at, state), end in zip(steps, ends, strict=True):
-        custody = find_request_custody(state, "")
-        if custody is not None:
-            yield custody.holder.value, at, end
+        cuts = sorted({at, end, *(one for pair in owed for one in pair if at < one < end)})
+        for start, stop in itertools.pairwise(cuts) if len(cuts) > 1 else [(at, end)]:
+            owes = any(first <= start < last for first, last in owed)
+            custody = find_request_custody(state, "", owes_fee=owes)
+            if custody is not None:
+                yield custody.holder.value, start, stop
 
 
 def _measure(

@@ -88,10 +88,17 @@ def describe_request_waiting(
     if state in ("PREPARED", "STRANDED") and sending is not None:
         return f"{agency}: delivery {sending['id']}, {describe_delivery_waiting(sending, now)}"
     if state not in _ASKED:
-        return f"{agency}: decision"
-    deadline = f" by {format_moment(notice.deadline)}" if notice is not None and notice.deadline else ""
+        if not request.open_fees:
+            return f"{agency}: decision"
+        # The notice that levied it may lie behind others: the time is that of the deadline.
+        return f"{agency}: {_ASKED['FEE_DUE']}{_name_time(request.due_at)}"
+    deadline = _name_time(notice.deadline) if notice is not None else ""
     words = f" ({_cut_text(notice.text)})" if notice is not None and notice.text else ""
     return f"{agency}: {_ASKED[state]}{deadline}{words}"
+
+
+def _name_time(at: datetime | None) -> str:
+    return f" by {format_moment(at)}" if at else ""
 
 
 def _cut_text(text: str, longest: int = _LONGEST) -> str:

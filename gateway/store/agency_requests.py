@@ -18,6 +18,7 @@ from gateway.store.transaction_reads import read_once
 from gateway.store.transitions import StateEvent
 
 __all__ = [
+    "OPEN_FEES",
     "NewAgencyRequest",
     "apply_event",
     "find_by_id",
@@ -37,14 +38,14 @@ __all__ = [
 _INSERT = insert(agency_requests).returning(agency_requests.c.id, agency_requests.c.number)
 _GET = select(agency_requests).where(agency_requests.c.id == bindparam("wanted"))
 #: How many fees of a request are open; asked beside it, so that a case without fees costs no statement more.
-_OPEN_FEES = (
+OPEN_FEES = (
     select(func.count())
     .where(fees.c.request_id == agency_requests.c.id, text("fees.state IN ('LEVIED', 'ORDERED')"))
     .scalar_subquery()
     .label("open_fees")
 )
 _OF_CASE = (
-    select(agency_requests, _OPEN_FEES)
+    select(agency_requests, OPEN_FEES)
     .where(agency_requests.c.case_id == bindparam("wanted"))
     .order_by(agency_requests.c.sequence, agency_requests.c.id)
 )

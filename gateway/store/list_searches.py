@@ -26,6 +26,7 @@ from sqlalchemy import (
 
 from gateway.errors import NO_ADDRESS
 from gateway.state_machines import DELIVERY, REQUEST
+from gateway.store.agency_requests import OPEN_FEES
 from gateway.store.list_filters import ListFilter, ListPage, build_bounds, build_text_condition, fetch_page
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.tables import agency_requests, cases, deliveries, lanes, messages, notices, transitions
@@ -104,12 +105,12 @@ def _build_case_text(text: str) -> ColumnElement[bool]:
 def list_open_requests(conn: Connection, case_ids: Sequence[int]) -> Sequence[Row[Any]]:
     """Return the requests of these cases that wait for their agency, in their order.
 
-    It has not decided, or has not said whether it cancels.
+    It has not decided, or has not said whether it cancels. Each has the number of its `open_fees`.
     """
     r = agency_requests.c
     undecided = r.state.not_in(sorted(REQUEST.final))
     asked = and_(r.cancellation == "ASKED", r.state != "CANCELLED")
-    found = select(agency_requests).where(r.case_id.in_(case_ids), or_(undecided, asked))
+    found = select(agency_requests, OPEN_FEES).where(r.case_id.in_(case_ids), or_(undecided, asked))
     return conn.execute(found.order_by(r.case_id, r.sequence, r.id)).all()
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, exists, or_, select, union_all
 
 from gateway.state_machines import CASE
+from gateway.store.agency_requests import OPEN_FEES
 from gateway.store.list_filters import build_text_condition
 from gateway.store.tables import agency_requests, cases
 
@@ -187,7 +188,7 @@ def _load_rows(
 
 
 def list_case_requests(conn: Connection, case_ids: Sequence[int]) -> Sequence[Row[Any]]:
-    """Return the requests of these cases, in their order."""
+    """Return the requests of these cases, in their order, each with the number of its `open_fees`."""
     r = agency_requests.c
-    found = select(agency_requests).where(r.case_id.in_(case_ids))
+    found = select(agency_requests, OPEN_FEES).where(r.case_id.in_(case_ids))
     return conn.execute(found.order_by(r.case_id, r.sequence, r.id)).all()

@@ -294,7 +294,8 @@ def _make_deadline(
 
 def _choose_due_time(settling: _Settling, request: Row[Any], times: dict[_Owed, datetime | None]) -> None:
     """Note until when the one who holds the request has to act: what its agency asks for comes first."""
-    asked = find_asked_kind(request.state)
+    owes = bool(request.open_fees) and not is_cancellation_open(request)
+    asked = find_asked_kind(request.state, owes_fee=owes)
     named = [at for (kind, _), at in times.items() if kind is asked]
     others = [at for (kind, _), at in times.items() if kind is not DeadlineKind.PAY]
     due = min((at for at in named or others if at is not None), default=None)

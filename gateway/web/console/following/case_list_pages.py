@@ -18,10 +18,10 @@ from gateway.cases import (
     CaseCustody,
     CustodyHolder,
     find_case_custody,
-    find_request_custody,
     normalize_hub_number,
 )
 from gateway.harmonize import MappingBundle
+from gateway.operations import read_request_custody
 from gateway.state_machines import CASE
 from gateway.store import PartyCaseFilter, PartyCasePage, party_cases, read_row_number, read_transaction
 from gateway.web.console.console_services import ConsoleServices
@@ -142,7 +142,7 @@ def _make_line(
     case: Mapping[str, Any], requests: Iterable[Any], bundle: MappingBundle, now: datetime
 ) -> CaseLine:
     requests = tuple(requests)
-    held = [find_request_custody(one.state, one.agency, one.due_at) for one in requests]
+    held = [read_request_custody(one) for one in requests]
     hold = (case["detail"] or {}).get("held")
     until = datetime.fromisoformat(hold["until"]) if hold else None
     custody: tuple[CaseCustody, ...] = find_case_custody(case["state"], held, until)

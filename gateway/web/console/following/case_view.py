@@ -10,11 +10,11 @@ from typing import Any, Final
 from flask import g
 from sqlalchemy import Connection, Row
 
-from gateway.cases import CaseCustody, CustodyHolder, CustomsReason, find_case_custody, find_request_custody
+from gateway.cases import CaseCustody, CustodyHolder, CustomsReason, find_case_custody
 from gateway.errors import PROBLEMS, GatewayError, Problem
 from gateway.harmonize import FieldFinder, MappingBundle
 from gateway.hub import read_stored_notice
-from gateway.operations import NoEffect, describe_releases, explain_no_effect
+from gateway.operations import NoEffect, describe_releases, explain_no_effect, read_request_custody
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import agency_requests, customs_notices, decisions, fees, messages, notices, transitions
 from gateway.web.console.console_services import ConsoleServices
@@ -226,7 +226,7 @@ class _CaseReader:
         steps = self._steps[row.id] = transitions.list_transitions(self._conn, REQUEST, row.id)
         said = decisions.list_by_request(self._conn, row.id)
         current = {one.decision for one in said if one.superseded_by is None}
-        custody = find_request_custody(row.state, row.agency, row.due_at)
+        custody = read_request_custody(row)
         return ApplicationView(
             row=row,
             agency=name_agency(self._bundle, row.agency),
