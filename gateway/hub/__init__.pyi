@@ -146,6 +146,7 @@ from .register.stored_forwarding_rules import make_rule_columns as make_rule_col
 from .register.trusted_register import StaleSnapshotError as StaleSnapshotError
 from .reply import CallBackWitness as CallBackWitness
 from .reply import apply_call_back as apply_call_back
+from .reply import apply_results as apply_results
 from .requirement_ledger import join_waiting_cases as join_waiting_cases
 from .requirement_ledger import load_requirement_balances as load_requirement_balances
 from .requirement_results import join_requirements as join_requirements

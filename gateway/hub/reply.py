@@ -10,7 +10,7 @@ decision the case is DECIDED and its conclusion is queued (`gateway.hub.conclude
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +42,7 @@ from gateway.hub.case_progress import (
 from gateway.hub.completion import case_closing, is_cancellation_open
 from gateway.hub.customs import record_late_decision
 from gateway.hub.deadlines import settle_deadlines
+from gateway.hub.earlier_results import take_earlier_notices
 from gateway.hub.fees import apply_fee_notice, check_forwarded, end_fees_of_cancelled
 from gateway.hub.granted_certificates import list_granted_certificates
 from gateway.hub.hub import Hub
@@ -76,7 +77,7 @@ from gateway.store import (
     write_transaction,
 )
 
-__all__ = ["CallBackWitness", "apply_answer", "apply_call_back", "describe_signer"]
+__all__ = ["CallBackWitness", "apply_answer", "apply_call_back", "apply_results", "describe_signer"]
 
 _ACTOR = "reply"
 #: Certificates whose last day counts, now or when their agency has answered a question.
@@ -286,8 +287,41 @@ def _apply_to_request(
     if isinstance(answer, AgencyAcknowledgment):
         _apply_acknowledgment(conn, request, answer, now)
     else:
-        _apply_notice(conn, hub, about, answer, now)
+        known = _apply_notice(conn, hub, about, answer, now)
+        if known:
+            request.write(conn)
+            _apply_earlier_results(conn, hub, about[0], request.id, known, now)
+            return
     request.write(conn)
+
+
+def apply_results(hub: Hub, request_id: int, requirement: int, finish: FinishLease) -> None:
+    """Apply to an application what its agency said of a requirement (row id) that it decided under."""
+    with write_transaction(hub.engine, "reply.results") as conn:
+        case = cases.lock_case_of_request(conn, request_id)
+        if case is None:
+            raise GatewayError(REPLY_UNMATCHED, f"there is no request {request_id}")
+        now = hub.clock()
+        requirement_quantities.lock_requirements(conn, [requirement])
+        _apply_earlier_results(conn, hub, case, request_id, [requirement], now)
+        settle_deadlines(conn, hub, case.id, now)
+        finish(conn)
+        case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), now)
+
+
+def _apply_earlier_results(
+    conn: Connection, hub: Hub, case: Row[Any], request_id: int, wanted: Collection[int], now: datetime
+) -> None:
+    """Apply what was said of locked requirements (row ids) before to the request decided under them."""
+    request = _open_request(conn, request_id)
+    if request.state == "CANCELLED":
+        return
+    for notice in take_earlier_notices(
+        conn, (case, request.copy_state()), wanted, _find_holder(hub, case, request), now
+    ):
+        again = _open_request(conn, request_id)
+        _apply_notice(conn, hub, (cases.lock_case(conn, case.id), again), notice, now)
+        again.write(conn)
 
 
 def _apply_acknowledgment(
@@ -320,7 +354,8 @@ def _correlate_receipt(conn: Connection, request: OpenRequest, said: str) -> Non
 
 def _apply_notice(
     conn: Connection, hub: Hub, about: tuple[Row[Any], OpenRequest], notice: Notice, now: datetime
-) -> None:
+) -> Sequence[int]:
+    """Apply a notice; return the requirements (row ids) it names that the ledger had before."""
     case, opened = about
     # As it is before the notice moves it.
     request = opened.copy_state()
@@ -334,7 +369,7 @@ def _apply_notice(
         raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
     stored = notices.insert_notice(conn, new, now, first=not request.noticed, former=former)
     if stored is None:
-        return
+        return ()
     check_issued_since(notice.issued_at, case.opened_at)
     _check_version(notice, stored)
     decisions.insert_decisions(
@@ -346,7 +381,7 @@ def _apply_notice(
     if request.removed:
         # What is said of a removed item is kept and passed on, and does not count.
         decisions.outdate_items(conn, request.id, {int(item) for item, _ in request.removed}, now)
-    _add_requirements(conn, hub, (case, request), notice, now)
+    known = _add_requirements(conn, hub, (case, request), notice, now)
     record_evidence(
         conn,
         "notice",
@@ -378,6 +413,7 @@ def _apply_notice(
     enqueue_task(
         conn, "notify", ("notice", stored.id), f"notify:{request.id}:{notice.number}", now, case_id=case.id
     )
+    return known
 
 
 def _check_version(notice: Notice, stored: StoredNotice) -> None:
@@ -405,18 +441,21 @@ def _check_decided_items(request: Row[Any], said: Iterable[Decision]) -> None:
 
 def _add_requirements(
     conn: Connection, hub: Hub, about: tuple[Row[Any], Row[Any]], said: Notice, now: datetime
-) -> None:
-    """Add the certificates of a notice to the ledger, each for the importer or exporter of the case."""
+) -> list[int]:
+    """Add the certificates of a notice to the ledger, each for the importer or exporter of the case.
+
+    Return the requirements (row ids) of the numbers that the ledger had before.
+    """
     case, request = about
-    document = hub.rules.bundle.documents.get(request.document)
-    trader = "exporter" if document is not None and document.direction == "export" else "importer"
     numbers = sorted({one.number for one in said.decisions if one.number and one.quantity is not None})
     if numbers:
         # What the decisions give back or take again is locked too, before any of it is changed.
         lock_case_requirements(conn, case.id, numbers)
-    holder = (case.detail or {}).get(trader, "")
+    holder = _find_holder(hub, case, request)
+    known = {one.number for one in said.decisions if one.number} - {*numbers}
     for number in numbers:
-        requirement_quantities.ensure_requirement(conn, request.agency, number, holder, now)
+        if requirement_quantities.ensure_requirement(conn, request.agency, number, holder, now):
+            known.add(number)
     granted = list_granted_certificates(conn, numbers)
     before = [one for one, standing in granted if standing in _LASTING]
     for number in numbers:
@@ -424,6 +463,15 @@ def _add_requirements(
         if all(one.issued_at <= said.issued_at for one in mine):
             requirement_quantities.set_last_day(conn, request.agency, number, said.valid_until)
     join_waiting_cases(conn, numbers, f"{request.number}:{said.number}", now)
+    found = requirement_quantities.lock_requirements_by_number(conn, known) if known else ()
+    return [int(row.id) for row in found if row.agency == request.agency]
+
+
+def _find_holder(hub: Hub, case: Row[Any], request: Row[Any] | OpenRequest) -> str:
+    """Return the id of the importer, or of the exporter for an export document; empty where not given."""
+    document = hub.rules.bundle.documents.get(request.document)
+    trader = "exporter" if document is not None and document.direction == "export" else "importer"
+    return str((case.detail or {}).get(trader, ""))
 
 
 def _make_notice_row(request: Row[Any], notice: Notice) -> NewNotice:

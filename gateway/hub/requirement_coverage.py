@@ -47,7 +47,7 @@ def list_covered_laws(
 def _list_laws(conn: Connection, rows: Sequence[Row[Any]], bundle: MappingBundle) -> dict[int, set[str]]:
     """Return the laws of requirements by their row ids."""
     laws: dict[int, set[str]] = {int(row.id): set() for row in rows}
-    results = load_requirement_results(conn, laws)
+    results = load_requirement_results(conn, [row.id for row in rows if row.applied_since is None])
     for one in select_law_results(results):
         if one.decision.decision in APPROVING:
             laws[one.subject].add(one.decision.law)

@@ -78,7 +78,8 @@ def load_requirement_balances(
 ) -> tuple[RequirementBalance, ...]:
     """Return requirements as values: what the decisions in force grant, or else what was registered.
 
-    A decision on an application replaces what its agency said of the number without one.
+    A decision on an application replaces what its agency said of the number without one. So does one that
+    what was said counts for.
     """
     said: dict[int, list[RequirementResult]] = defaultdict(list)
     for result in load_requirement_results(conn, [row.id for row in rows]):
@@ -86,6 +87,9 @@ def load_requirement_balances(
     granting: dict[tuple[str, str], list[tuple[Row[Any], CertificateStanding]]] = defaultdict(list)
     for one in list_granted_certificates(conn, {row.number for row in rows}):
         granting[one[0].number, one[0].agency].append(one)
+    for row in rows:
+        if row.applied_since is not None:
+            said[row.id] = []
     return tuple(_make_balance(row, granting[row.number, row.agency], said[row.id], units) for row in rows)
 
 

@@ -41,6 +41,7 @@ from gateway.hub.completion import (
     load_requirement_results,
 )
 from gateway.hub.customs import record_late_result
+from gateway.hub.earlier_results import describe_notice
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease, enqueue_look, enqueue_task
 from gateway.hub.requirement_ledger import (
@@ -165,6 +166,11 @@ def _store_result(
     for case in requirement_results.list_concerned_cases(conn, requirement, number):
         key = f"requirement:{requirement}:{new[0].notice_sha256[:16]}:{case}"
         enqueue_task(conn, "join", ("case", case), key, now, changed=requirement, said=stored)
+    request = agency_requests.find_by_requirement(conn, agency, number)
+    if request is not None:
+        # The decision on the application came at the same time, or what is said counts for it already.
+        key = f"result:{requirement}:{new[0].notice_sha256[:16]}:{request.id}"
+        enqueue_task(conn, "apply_results", ("request", request.id), key, now, requirement=requirement)
 
 
 def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:
@@ -187,6 +193,7 @@ def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequire
             quantity=None if one.quantity is None else f"{one.quantity:f}",
             unit=one.unit,
             conditions=one.conditions,
+            said=describe_notice(notice, one),
         )
         for one in notice.decisions
     ]

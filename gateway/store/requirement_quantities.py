@@ -47,6 +47,7 @@ __all__ = [
     "list_uses_of_case",
     "lock_requirements",
     "lock_requirements_by_number",
+    "note_application",
     "register_requirement",
     "return_use",
     "revoke_requirement",
@@ -64,9 +65,9 @@ IS_USE: Final = or_(
     requirement_uses.c.return_reason.is_(None),
     requirement_uses.c.return_reason.not_in((_STATED, _STATED_BEFORE)),
 )
-_ALL_OF_CASES: Final = select(requirement_uses, requirements.c.number, requirements.c.agency).join(
-    requirements
-)
+_ALL_OF_CASES: Final = select(
+    requirement_uses, requirements.c.number, requirements.c.agency, requirements.c.applied_since
+).join(requirements)
 _USES_OF_CASE: Final = _ALL_OF_CASES.where(
     requirement_uses.c.case_id == bindparam("wanted"), IS_USE
 ).order_by(requirement_uses.c.id)
@@ -139,18 +140,30 @@ class NewRequirementUse:
     return_reason: str | None = None
 
 
-def ensure_requirement(conn: Connection, agency: str, number: str, holder: str | None, at: datetime) -> None:
+def ensure_requirement(conn: Connection, agency: str, number: str, holder: str | None, at: datetime) -> bool:
     """Store the requirement of a decision, unless it is there; without `holder` nobody knows whose it is.
 
-    One that an agency has granted to two holders may be used by anybody.
+    One that an agency has granted to two holders may be used by anybody. Return whether it was there.
     """
     new = {"number": number, "agency": agency, "holder": holder or "", "used": {}, "added_at": at}
     empty = dict.fromkeys(("quantity", "unit", "valid_until", "laws", "registered_at", "revoked_at"))
-    if _INSERT.insert_one(conn, new | empty) is None and holder is not None:
+    if _INSERT.insert_one(conn, new | empty) is not None:
+        return False
+    if holder is not None:
         same = (requirements.c.number == number, requirements.c.agency == agency)
         conn.execute(
             update(requirements).where(*same, requirements.c.holder.not_in(("", holder))).values(holder="")
         )
+    return True
+
+
+def note_application(conn: Connection, wanted: Collection[int], holder: str, at: datetime) -> None:
+    """Store since when what an agency said of requirements (row ids) counts for its application.
+
+    The certificate is its `holder`'s from then on: nobody knew before whose it is.
+    """
+    mine = (requirements.c.id.in_(sorted(wanted)), requirements.c.applied_since.is_(None))
+    conn.execute(update(requirements).where(*mine).values(applied_since=at, holder=holder))
 
 
 def set_last_day(conn: Connection, agency: str, number: str, until: date | None) -> None:

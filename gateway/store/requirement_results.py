@@ -6,7 +6,7 @@ stored.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -72,6 +72,7 @@ class NewRequirementResult:
     quantity: str | None = None
     unit: str | None = None
     conditions: Sequence[str] = ()
+    said: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ requirements = Table(
     Column("registered_at", Instant),
     Column("revoked_at", Instant),
     make_required_column("added_at", Instant),
+    # Since when the agency has an application under this number that its results count for.
+    Column("applied_since", Instant),
     UniqueConstraint("number", "agency"),
 )
 
@@ -68,6 +70,7 @@ requirement_results = Table(
     make_required_column("conditions", Json),
     make_required_column("notice_sha256"),  # the content of the whole notice
     make_required_column("received_at", Instant),
+    Column("said", Json),  # of the notice, what no decision has
     UniqueConstraint("agency", "notice_no", "item", "law"),
     Index("ix_requirement_results_requirement_id", "requirement_id", "id"),
 )

@@ -15,6 +15,7 @@ from .outside_decisions import list_told_decisions as list_told_decisions
 from .outside_decisions import list_unwritten_above as list_unwritten_above
 from .outside_decisions import load_requirement_results as load_requirement_results
 from .outside_decisions import make_result_name as make_result_name
+from .outside_decisions import read_result_decision as read_result_decision
 from .outside_decisions import select_inherited_subjects as select_inherited_subjects
 from .stored_decisions import compute_conclusion_id as compute_conclusion_id
 from .stored_decisions import is_cancellation_open as is_cancellation_open

@@ -53,6 +53,7 @@ __all__ = [
     "list_unwritten_above",
     "load_requirement_results",
     "make_result_name",
+    "read_result_decision",
     "select_inherited_subjects",
 ]
 
@@ -69,8 +70,9 @@ def load_requirement_results(conn: Connection, wanted: Collection[int]) -> tuple
     return tuple(_make_result(row) for row in requirement_results.list_results(conn, wanted))
 
 
-def _make_result(row: Row[Any]) -> RequirementResult:
-    decision = Decision(
+def read_result_decision(row: Row[Any]) -> Decision:
+    """Return the decision of a stored result, with the number of its requirement."""
+    return Decision(
         item=row.item,
         law=row.law,
         decision=DecisionCode(row.decision),
@@ -80,7 +82,11 @@ def _make_result(row: Row[Any]) -> RequirementResult:
         unit=row.unit,
         conditions=tuple(row.conditions),
     )
-    return RequirementResult(row.requirement_id, row.agency, decision, row.issued_at, row.notice_no)
+
+
+def _make_result(row: Row[Any]) -> RequirementResult:
+    said = read_result_decision(row)
+    return RequirementResult(row.requirement_id, row.agency, said, row.issued_at, row.notice_no)
 
 
 def list_outside_decisions(conn: Connection, case_id: int) -> tuple[RankedDecision, ...]:
@@ -109,9 +115,16 @@ def list_outside_decisions(conn: Connection, case_id: int) -> tuple[RankedDecisi
 
 
 def list_counting_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
-    """Return the uses of a case by which results count for it: what a rejected item gave back does, too."""
-    uses = requirement_quantities.list_uses_of_case(conn, case_id)
-    return [use for use in uses if use.returned_at is None or use.return_reason == "rejected"]
+    """Return the uses of a case by which results count for it: what a rejected item gave back does, too.
+
+    What is used since results count for an application has the certificate of that application.
+    """
+    return [
+        use
+        for use in requirement_quantities.list_uses_of_case(conn, case_id)
+        if (use.returned_at is None or use.return_reason == "rejected")
+        and (use.applied_since is None or use.used_at <= use.applied_since)
+    ]
 
 
 def list_all_decisions(

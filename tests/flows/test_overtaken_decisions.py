@@ -1,0 +1,154 @@
+"""A call under a RequirementNumber overtakes the decision that gives an application this number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from itertools import permutations
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cases.agency_notices import AgencyCallback, DecisionCode, Notice
+from gateway.hub.reply import apply_call_back
+from gateway.operations import read_case_report
+from gateway.store import cases, make_engine
+from gateway.store.engine import read_transaction
+from tests.flows.test_outside_results import customs, requirement
+from tests.flows.test_requirement_ledger import declare
+from tests.kit.databases import KINDS, Templates
+from tests.kit.story import Story
+
+APPROVED, REJECTED = DecisionCode.APPROVED, DecisionCode.REJECTED
+NUMBER = "2026-118"
+
+
+def word(
+    story: Story, name: str, code: DecisionCode, minutes: int, quantity: str | None = "100", **more: Any
+) -> Notice:
+    """Return a notice of KFDA about its item, which names the certificate."""
+    at = story.clock() + timedelta(minutes=minutes)
+    (one,) = story.notice("KFDA", code, number=name, at=at).decisions
+    granted = {} if quantity is None else {"quantity": Decimal(quantity), "unit": "KGM"}
+    said = story.notice("KFDA", code, number=name, at=at)
+    return replace(said, decisions=(replace(one, number=NUMBER, **granted),), **more)
+
+
+def hear(story: Story, notice: Notice, *, of_application: bool) -> None:
+    """Let KFDA tell a notice about its application, or under the number of the certificate."""
+    number = (
+        {"application_number": story.number_of("KFDA")} if of_application else {"requirement_number": NUMBER}
+    )
+    apply_call_back(story.hub, "KFDA", AgencyCallback(notice, **number))
+
+
+def forwarded(engine: Engine) -> Story:
+    story = Story(engine)
+    story.submit()
+    story.tick()
+    story.decide_all("KFDA")
+    story.tick()
+    return story
+
+
+@pytest.fixture
+def story_of(engine: Engine) -> Story:
+    return forwarded(engine)
+
+
+def rest(story: Story) -> tuple[Any, ...]:
+    """Return what must not depend on the order in which the calls came."""
+    for _ in range(3):
+        story.tick(minutes=2)
+    case = story.case()
+    with read_transaction(story.house.engine) as conn:
+        report = read_case_report(conn, case)
+    told = [call[2] for call in customs(story) if call[1] == "19"]
+    decided = sorted((one["item"], one["decision"], str(one["number"])) for one in report["decisions"])
+    return case.state, case.outcome, story.outcome(), told[-1:], decided
+
+
+def spend(story: Story, quantity: str) -> list[str]:
+    """File another declaration that uses the certificate; return the problems of its Result."""
+    declare(story, "D2", (2, NUMBER, quantity, "KGM"))
+    story.tick()
+    return [one.get("id", "") for one in story.result().findall("{*}Problem")]
+
+
+#: What KFDA says in the order in which it issues it: name, decision, minutes, quantity, and what is more.
+#: The first is about its application, the others are told under the number.
+TURNS: dict[str, list[tuple[str, DecisionCode, int, str | None]]] = {
+    "rejected": [("a", APPROVED, 0, "100"), ("b", REJECTED, 1, None)],
+    "reduced": [("a", APPROVED, 0, "100"), ("b", APPROVED, 1, "60")],
+    "older": [("a", APPROVED, 0, "100"), ("b", REJECTED, -1, None)],
+    "rejected, then reduced": [
+        ("a", APPROVED, 0, "100"),
+        ("b", REJECTED, 1, None),
+        ("c", APPROVED, 2, "60"),
+    ],
+    "without a quantity": [("a", APPROVED, 0, None), ("b", REJECTED, 1, None)],
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_order_of_arrival_ends_alike(turn: str, kind: str, templates: Templates) -> None:
+    ends = []
+    for order in permutations(range(len(TURNS[turn]))):
+        engine = make_engine(templates.fresh(kind))
+        story = forwarded(engine)
+        said = [word(story, *one) for one in TURNS[turn]]
+        for place in order:
+            hear(story, said[place], of_application=place == 0)
+        left = spend(story, "70") if TURNS[turn][0][3] else []
+        ends.append((rest(story), left))
+        engine.dispose()
+    for one in ends:
+        assert one == ends[0]
+
+
+def test_all_that_a_notice_said_is_told_with_it(story_of: Story) -> None:
+    story = story_of
+    until = (story.clock() + timedelta(days=9)).date()
+    first = word(story, "a", APPROVED, 0)
+    then = word(story, "b", APPROVED, 1, "60", text="Less than before.", valid_until=until)
+    hear(story, then, of_application=False)
+    hear(story, first, of_application=True)
+    rest(story)
+    assert (requirement(story).valid_until, requirement(story).holder) == (until, "1248612345")
+    assert any("Less than before." in "".join(one.itertext()) for one in story.inbox.documents("Notice"))
+    # Its repetition says nothing new, under either number.
+    before = rest(story)
+    hear(story, then, of_application=False)
+    assert rest(story) == before
+
+
+def test_what_the_application_does_not_contain_stays_a_result(story_of: Story) -> None:
+    story = story_of
+    said = word(story, "b", REJECTED, 1, None)
+    other = replace(said, decisions=tuple(replace(one, item=9) for one in said.decisions))
+    hear(story, other, of_application=False)
+    hear(story, word(story, "a", APPROVED, 0), of_application=True)
+    assert rest(story)[1] == "APPROVED"
+
+
+def test_what_is_said_later_counts_for_both(story_of: Story) -> None:
+    """A declaration that joined the result is told of what comes later, and so is the application."""
+    story = story_of
+    hear(story, word(story, "b", APPROVED, 1), of_application=False)
+    declare(story, "D2", (2, NUMBER, "40", "KGM"))
+    story.tick(minutes=1)
+    hear(story, word(story, "a", APPROVED, 0), of_application=True)
+    hear(story, word(story, "c", REJECTED, 2, None), of_application=False)
+    for _ in range(3):
+        story.tick(minutes=2)
+    with read_transaction(story.house.engine) as conn:
+        found = [read_case_report(conn, one) for one in cases.list_cases(conn, limit=2)]
+    assert [one["outcome"] for one in found] == ["PARTIAL", "PARTIAL"]
+    rejected = [
+        [one["item"] for one in (*report["decisions"], *report["results"]) if one["decision"] == "REJECTED"]
+        for report in found
+    ]
+    assert rejected == [[2], [2]]
