@@ -152,11 +152,15 @@ def _judge_counting_uses(
 
 @dataclass(frozen=True, slots=True)
 class JudgedChildClaim:
-    """What a child uses itself, what it states of its parent's certificates, and the problems of that."""
+    """What a child uses itself, what it states of its parent's certificates, and the problems of that.
+
+    For the `waiting` ones a case above it waits, too: that has the number first.
+    """
 
     own: ClaimedRequirements
     stated: tuple[tuple[RequirementUse, RequirementBalance], ...] = ()
     problems: tuple[RequirementFinding, ...] = ()
+    waiting: tuple[RequirementUse, ...] = ()
 
 
 def judge_child_claim(

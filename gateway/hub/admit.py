@@ -313,7 +313,7 @@ def _start_case(
         store_release(conn, release, case, now)
     store_stated_uses(conn, case, child.stated, now)
     note_joined_results(conn, case, (one.key for _, one in used.taken), now)
-    await_unknown_requirements(conn, case, used, now)
+    await_unknown_requirements(conn, case, (*used.unknown, *child.waiting), now)
     payloads.store_payloads(conn, [one.envelope for one in (*applications, *customs)], now)
     asked = list(zip(intake.prepared, applications, strict=True))
     open_applications(conn, hub, (case, 1, intake.bundle), asked, now)

@@ -161,5 +161,5 @@ def _claim_again(
     store_stated_uses(conn, case.id, child.stated, now)
     requirement_results.end_awaited_uses(conn, case.id, "amended", now)
     note_joined_results(conn, case.id, (one.key for _, one in used.taken), now)
-    await_unknown_requirements(conn, case.id, used, now)
+    await_unknown_requirements(conn, case.id, (*used.unknown, *child.waiting), now)
     keep_rejected_uses(conn, case.id, uses, used.idle, intake.units, now, former)

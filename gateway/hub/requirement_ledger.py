@@ -305,14 +305,17 @@ def give_back_requirements(
     case gives back, what a rejected item gave back is not taken again, whatever the agency decides later,
     and a child states nothing any more of what is written off above it.
     """
+    numbers: set[str] = set()
     if items is None:
+        # Another child that waits may name what this one named.
+        numbers |= {row.number for row in requirement_quantities.list_stated_uses(conn, [case_id])}
         requirement_quantities.close_returned_uses(conn, case_id, _REJECTED, reason)
     wanted = [
         row
         for row in requirement_quantities.list_uses_of_case(conn, case_id)
         if row.returned_at is None and (items is None or row.item in items)
     ]
-    locked, numbers = _lock_used(conn, wanted), set()
+    locked = _lock_used(conn, wanted)
     for row in wanted:
         if requirement_quantities.return_use(conn, row.id, reason, at):
             _change_used(conn, locked, row, -Decimal(row.quantity))

@@ -21,7 +21,6 @@ from gateway.cases import (
     AgencyCallback,
     ClaimedRequirements,
     JudgedChildClaim,
-    JudgedClaim,
     Notice,
     RequirementBalance,
     RequirementUse,
@@ -199,12 +198,14 @@ def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequire
     ]
 
 
-def await_unknown_requirements(conn: Connection, case_id: int, judged: JudgedClaim, now: datetime) -> None:
-    """Let an admitted case wait for the numbers that nobody knows.
+def await_unknown_requirements(
+    conn: Connection, case_id: int, waiting: Iterable[RequirementUse], now: datetime
+) -> None:
+    """Let an admitted case wait for the numbers that nobody knows, and those that a case above it waits for.
 
     The task looks again after this transaction: a result may be stored at this moment.
     """
-    new = [make_awaited_use(case_id, use) for use in judged.unknown]
+    new = [make_awaited_use(case_id, use) for use in waiting]
     stored = requirement_results.insert_awaited_uses(conn, new, now)
     if stored:
         enqueue_look(conn, "join", case_id, f"await:{case_id}:{max(stored)}", now)

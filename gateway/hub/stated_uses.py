@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -48,15 +49,19 @@ def judge_stated_uses(
 ) -> JudgedChildClaim:
     """Judge what a child declaration names of certificates beside what is written off above it.
 
-    `child` is its case (row id), where it has taken items of the parent before: it is judged anew.
+    `child` is its case (row id), where it has taken items of the parent before: it is judged anew. What a
+    case above it waits for it waits for, too, also where the ledger has enough for the child alone.
     """
-    if not claim.uses:
-        return JudgedChildClaim(claim)
-    numbers = {use.number for use in claim.uses}
+    waiting = tuple(use for use in claim.uses if _is_awaited_first(conn, parent, use))
+    rest = replace(claim, uses=tuple(use for use in claim.uses if use not in waiting))
+    if not rest.uses:
+        return JudgedChildClaim(rest, waiting=waiting)
+    numbers = {use.number for use in rest.uses}
     items = {one.number for one in taken.items}
     there = [row for row in _list_above(conn, parent, items) if row.number in numbers]
     gone = _list_stated(conn, parent, {(row.item, row.requirement_id) for row in there}, child)
-    return judge_child_claim(claim, _make_balances(there, gone), taken.parent, units)
+    judged = judge_child_claim(rest, _make_balances(there, gone), taken.parent, units)
+    return replace(judged, waiting=waiting)
 
 
 def judge_awaited_use(
@@ -70,22 +75,26 @@ def judge_awaited_use(
     (use,) = claim.uses
     for taken in _list_taken(conn, case_id, use.item):
         parent = int(taken.parent_id)
+        if _is_awaited_first(conn, parent, use):
+            return None
         there = [row for row in _list_above(conn, parent, {use.item}) if row.number == use.number]
         if there:
-            # What it has stated itself by another line counts.
+            # What it has stated itself by another line counts, and what its children state is a part of it.
             gone = _list_stated(conn, parent, {(row.item, row.requirement_id) for row in there}, None)
             return judge_child_claim(claim, _make_balances(there, gone), taken.parent, units)
-        if _is_awaited(conn, parent, use):
-            return None
     return JudgedChildClaim(claim)
 
 
-def _is_awaited(conn: Connection, case_id: int, use: RequirementUse) -> bool:
-    """Return whether a case, or one above it, waits for the number of an item."""
+def _is_awaited_first(conn: Connection, case_id: int, use: RequirementUse) -> bool:
+    """Return whether a case waits for the number of an item, and has nothing under it; or one above it."""
+    subject = use.item, use.number
+    mine = (*list_counting_uses(conn, case_id), *requirement_quantities.list_stated_uses(conn, [case_id]))
+    if any((row.item, row.number) == subject for row in mine):
+        return False
     waiting = requirement_results.list_awaited_uses(conn, case_id)
-    if any((row.item, row.number) == (use.item, use.number) for row in waiting):
+    if any((row.item, row.number) == subject for row in waiting):
         return True
-    return any(_is_awaited(conn, row.parent_id, use) for row in _list_taken(conn, case_id, use.item))
+    return any(_is_awaited_first(conn, row.parent_id, use) for row in _list_taken(conn, case_id, use.item))
 
 
 def _list_taken(conn: Connection, case_id: int, item: int) -> list[Row[Any]]:

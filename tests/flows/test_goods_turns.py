@@ -14,6 +14,7 @@ from tests.kit.databases import KINDS as DATABASES
 from tests.kit.goods_turns import GoodsEvent, GoodsRun, ReleaseRun, ResultRun, draw_releases, draw_results
 from tests.kit.hold_turns import HeldReleaseRun, HeldResultRun, draw_held_releases, draw_held_results
 from tests.kit.story import Story
+from tests.kit.tree_turns import TreeRun, draw_trees
 
 Kind: TypeAlias = tuple[Callable[[Story, str], GoodsRun], Callable[[int], list[GoodsEvent]]]
 KINDS: dict[str, Kind] = {
@@ -23,6 +24,7 @@ KINDS: dict[str, Kind] = {
     "cleared": (ClearedRun, draw_cleared),
     "amended-results": (AmendedResultRun, draw_amended_results),
     "held-results": (HeldResultRun, draw_held_results),
+    "trees": (TreeRun, draw_trees),
 }
 
 
@@ -153,3 +155,35 @@ HELD_RESULTS: dict[str, list[GoodsEvent]] = {
 @pytest.mark.parametrize("name", HELD_RESULTS)
 def test_a_held_declaration_has_what_comes_back(engine: Engine, name: str) -> None:
     HeldResultRun(Story(engine), "HELD").run(HELD_RESULTS[name])
+
+
+#: Orders of trees that ended otherwise once: what a child names while a case above it waits for the number.
+TREES: dict[str, list[GoodsEvent]] = {
+    "what a withdrawn child named goes to one that waits": [
+        ("declare", 0, (2, "X", "60.5")), ("take", 1, 0, ((2, "X", "40"),)),
+        ("take", 2, 0, ((2, "X", "40"),)), ("say", "X", 3, "100", 0), ("tick", 5), ("withdraw", 1),
+    ],
+    "what an amended child names no more goes to one that waits": [
+        ("declare", 0, (2, "X", "60.5")), ("take", 1, 0, ((2, "X", "40"),)),
+        ("take", 2, 0, ((2, "X", "40"),)), ("say", "X", 3, "100", 0), ("tick", 5),
+        ("state", 0, ((2, "X", "5"),)),
+    ],
+    "what a child of a child named goes to one that waits": [
+        ("declare", 0, (2, "X", "60.5")), ("take", 1, 0, ((2, "X", "40"),)),
+        ("take", 2, 1, ((2, "X", "40"),)), ("take", 3, 1, ((2, "X", "20"),)), ("say", "X", 4, "100", 0),
+        ("tick", 5), ("withdraw", 2),
+    ],
+    "a child takes nothing that its parent waits for": [
+        ("declare", 0, (2, "X", "60.5")), ("say", "X", 1, "50", 0), ("take", 2, 0, ((2, "X", "20"),)),
+        ("tick", 5), ("say", "X", 3, "70", 1),
+    ],
+    "a child of a child waits as long as that waits": [
+        ("declare", 0, (2, "X", "20")), ("take", 1, 0, ((2, "X", "40"),)), ("take", 2, 1, ((2, "X", "10"),)),
+        ("say", "X", 3, "100", 0), ("tick", 5),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_child_names_what_its_parent_has(engine: Engine, name: str) -> None:
+    TreeRun(Story(engine), "TREE").run(TREES[name])

@@ -391,5 +391,5 @@ class ResultRun(GoodsRun):
             item = int(one.findtext("{*}item") or 0)
             assert item not in told, f"customs heard twice of item {item} of {name}"
             assert (said is None) == (named[1] is None), f"{named} of {name}"
-            told[item] = None if said is None else (named[0], Decimal(said))
+            told[item] = None if named[0] is None else (named[0], None if said is None else Decimal(said))
         assert told == wanted, f"customs heard {told} of {name}, not {wanted}"
