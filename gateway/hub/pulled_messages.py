@@ -22,7 +22,14 @@ from gateway.hub.outbox import OutgoingPost, can_post_answer, make_pull_lane, po
 from gateway.hub.received_message import ReceivedMessage
 from gateway.message_model import PullRequest
 from gateway.protocols import PROTOCOLS, Parcel
-from gateway.store import HttpResponse, payloads, pulled_messages, read_transaction, write_transaction
+from gateway.store import (
+    HttpResponse,
+    LargeResponse,
+    payloads,
+    pulled_messages,
+    read_transaction,
+    write_transaction,
+)
 
 __all__ = ["answer_pull_request", "refuse_pulled_message"]
 
@@ -49,9 +56,12 @@ def answer_pull_request(arrival: ReceivedMessage, unit: PullRequest) -> HttpResp
             raise nothing
         sealed = arrival.protocol.seal((signal,), arrival.opened.pmode, context)
         return HttpResponse(200, dict(sealed.headers), sealed.read_octets())
+    headers = dict(row.parameters["headers"])
     with read_transaction(hub.engine) as conn:
-        octets = payloads.get_payload_octets(conn, row.payload_sha256)
-    return HttpResponse(200, dict(row.parameters["headers"]), octets)
+        content = payloads.open_payload(conn, row.payload_sha256)
+    if isinstance(content, bytes):
+        return HttpResponse(200, headers, content)
+    return LargeResponse(200, headers, b"", content)
 
 
 def _hand_out_message(conn: Connection, arrival: ReceivedMessage, unit: PullRequest) -> Row[Any] | None:

@@ -140,6 +140,7 @@ from .message_sequences import HeldMessage as HeldMessage
 from .message_sequences import SequenceKey as SequenceKey
 from .message_sequences import SequenceState as SequenceState
 from .messages import HttpResponse as HttpResponse
+from .messages import LargeResponse as LargeResponse
 from .messages import NewMessage as NewMessage
 from .need_tables import NewNeedTable as NewNeedTable
 from .notices import NewNotice as NewNotice

@@ -26,6 +26,7 @@ from gateway.store.transitions import StateEvent
 __all__ = [
     "AcceptedMessage",
     "HttpResponse",
+    "LargeResponse",
     "NewMessage",
     "PreparedMessage",
     "accept_message",
@@ -92,6 +93,13 @@ class HttpResponse:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LargeResponse(HttpResponse):
+    """A response whose octets are read where they are kept, while it is sent; `body` is empty."""
+
+    content: Body
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import tempfile
+import weakref
 import zipfile
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 from sqlalchemy import Connection, Row
 
 from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves, make_proof
+from gateway.message_model import Body, DigestedBody, count_octets, iterate_octets
 from gateway.store import agency_requests, messages, payloads
 
 __all__ = ["clean_file_name", "make_case_bundle"]
@@ -21,28 +25,64 @@ _MOST_MESSAGES: Final = 200
 _STRANGE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def make_case_bundle(conn: Connection, case: Row[Any]) -> bytes:
+class _BundleBody(DigestedBody):
+    """A ZIP file in a file without a name, which is gone when nobody has it any more."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(os.fstat(descriptor).st_size)
+        self.descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
+
+    def open_stream(self) -> BinaryIO:
+        """Return a new stream at the first octet."""
+        return cast("BinaryIO", _BundleStream(self))
+
+
+class _BundleStream(io.RawIOBase):
+    """Reads a bundle at a place of its own, and keeps it."""
+
+    def __init__(self, bundle: _BundleBody) -> None:
+        self._bundle = bundle
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = os.preadv(self._bundle.descriptor, [buffer], self._position)
+        self._position += count
+        return count
+
+
+def make_case_bundle(conn: Connection, case: Row[Any]) -> Body:
     """Return a ZIP file: the proofs of the case, as `gateway evidence prove` writes them, and its octets.
 
-    The files have the time at which the case was opened: the same evidence makes the same file.
+    The files have the time at which the case was opened: the same evidence makes the same file. It is
+    written to a temporary file, piece by piece.
     """
-    written = io.BytesIO()
     stamp = case.opened_at.timetuple()[:6]
-    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as bundle:
-        for name, content in _list_bundle_files(conn, case):
-            bundle.writestr(zipfile.ZipInfo(name, stamp), content, zipfile.ZIP_DEFLATED)
-    return written.getvalue()
+    with tempfile.TemporaryFile() as written:
+        with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as bundle:
+            for name, content in _list_bundle_files(conn, case):
+                info = zipfile.ZipInfo(name, stamp)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                info.file_size = count_octets(content)
+                with bundle.open(info, "w") as target:
+                    for piece in iterate_octets(content):
+                        target.write(piece)
+        written.flush()
+        return _BundleBody(os.dup(written.fileno()))
 
 
-def _list_bundle_files(conn: Connection, case: Row[Any]) -> Iterator[tuple[str, bytes]]:
+def _list_bundle_files(conn: Connection, case: Row[Any]) -> Iterator[tuple[str, bytes | Body]]:
     waiting: list[str] = []
     yield from _list_proofs(conn, case, waiting)
     for row in messages.list_messages(conn, limit=_MOST_MESSAGES, case_id=case.id):
         folder = f"messages/{row.id}-{clean_file_name(row.action)}"
-        yield f"{folder}/message.bin", messages.load_parcel(conn, row.id)[1]
+        yield f"{folder}/message.bin", messages.open_parcel(conn, row.id)[1]
         for place, part in enumerate(messages.load_payloads(conn, row.id)):
             name = "document.xml" if place == 0 else f"{place}-{clean_file_name(part.content_id)}"
-            yield f"{folder}/{name}", part.content
+            yield f"{folder}/{name}", part.octets
         response = messages.find_response(conn, row.id) if row.direction == "in" else None
         if response is not None:
             yield f"{folder}/receipt.xml", response.body

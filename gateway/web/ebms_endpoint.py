@@ -10,12 +10,14 @@ from typing import Any
 from gateway.errors import MEDIA_TYPE_REFUSED, OUR_MISTAKE, GatewayError
 from gateway.message_model import MemoryBody
 from gateway.protocols import Parcel
-from gateway.store import HttpResponse
+from gateway.store import HttpResponse, LargeResponse
 from gateway.web.server import (
     BODY_KEY,
     CERTIFICATE_KEY,
+    FILE_KEY,
     WAITING_KEY,
     Environ,
+    SentFile,
     WsgiApplication,
     read_request_body,
     report_proven_party,
@@ -42,10 +44,8 @@ def build_ebms_endpoint(
 
     def answer_request(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "POST":
-            return send_response(
-                HttpResponse(405, {"Allow": "POST", "Content-Type": "text/plain"}, b"POST only\n"),
-                start_response,
-            )
+            refused = HttpResponse(405, {"Allow": "POST", "Content-Type": "text/plain"}, b"POST only\n")
+            return send_response(refused, start_response)
         try:
             answer = receive(_read_parcel(environ, limit), partial(report_proven_party, environ))
             environ[WAITING_KEY] = wait(answer)
@@ -53,6 +53,8 @@ def build_ebms_endpoint(
             answer = refuse(error)
         except Exception:
             answer = refuse(GatewayError(OUR_MISTAKE))
+        if isinstance(answer, LargeResponse):
+            return _send_large_response(answer, environ, start_response)
         return send_response(answer, start_response)
 
     return answer_request
@@ -73,7 +75,20 @@ def _read_parcel(environ: Environ, limit: int) -> Parcel:
 
 def send_response(answer: HttpResponse, start_response: StartResponse) -> Iterable[bytes]:
     """Send an answer as a WSGI response."""
+    _send_head(answer, len(answer.body), start_response)
+    return [answer.body]
+
+
+def _send_large_response(
+    answer: LargeResponse, environ: Environ, start_response: StartResponse
+) -> Iterable[bytes]:
+    wrap: type[SentFile] = environ.get(FILE_KEY, SentFile)
+    file = wrap(answer.content.open_stream())
+    _send_head(answer, answer.content.octet_count, start_response)
+    return file
+
+
+def _send_head(answer: HttpResponse, octets: int, start_response: StartResponse) -> None:
     status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
     headers: Mapping[str, str] = answer.headers
-    start_response(status, [*headers.items(), ("Content-Length", str(len(answer.body)))])
-    return [answer.body]
+    start_response(status, [*headers.items(), ("Content-Length", str(octets))])

@@ -19,6 +19,7 @@ from gateway.wire.mime import (
     parse_media_type,
     read_http_message,
     read_multipart_related,
+    read_root_part,
     write_multipart_related,
 )
 from gateway.wire.soap import read_envelope
@@ -619,3 +620,18 @@ def test_messages_of_navikt(vectors: Path, name: str) -> None:
     parts = read_multipart_related(message.headers["content-type"], message.body)
     assert len(parts.attachments) == 1
     read_envelope(parse_xml(parts.root.content))
+
+
+@pytest.mark.parametrize("start", ["", "; start=a@b", '; start="<c@d>"', "; start=nobody@x"])
+def test_the_root_alone_is_the_root_of_all_parts(start: str) -> None:
+    other = b"Content-Type: text/xml\r\nContent-ID: <c@d>\r\n\r\n<other/>"
+    first = b"Content-Type: text/xml\r\nContent-ID: <a@b>\r\n\r\n<first/>"
+    octets = body(first, other)
+    assert read_root_part(KIND + start, octets) == read_multipart_related(KIND + start, octets).root
+    assert read_root_part("text/xml", b"<a/>").content == b"<a/>"
+
+
+def test_what_follows_the_root_is_not_read() -> None:
+    octets = body(ROOT, ROOT).replace(b"--B--", b"--B and more")
+    refused(KIND, octets)
+    assert read_root_part(KIND, octets).content == read_multipart_related(KIND, body(ROOT)).root.content

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
 from flask import Flask, Response, request
+from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from gateway.errors import NOT_FOUND, OUR_MISTAKE, REQUEST_MALFORMED, TOO_LARGE, GatewayError
+from gateway.message_model import Body, as_body
 from gateway.web.api.api_caller import find_caller
 from gateway.web.api.api_operations import JSON, NOBODY, Answer, ApiAnswer, ApiCall, Operation
 from gateway.web.api.api_services import BASE_PATH, ApiServices
@@ -23,6 +25,7 @@ from gateway.web.api.operation_table import OPERATIONS
 from gateway.web.api.problem_answers import PROBLEM_TYPE, make_problem_details
 from gateway.web.api.request_reader import read_request
 from gateway.web.server import CERTIFICATE_KEY, STREAM_KEY, report_proven_party
+from gateway.web.streamed_bodies import send_body
 
 __all__ = ["build_api"]
 
@@ -133,9 +136,7 @@ def _check_path(path: Mapping[str, str]) -> None:
 
 def _finish_answer(operation: Operation, answer: ApiAnswer) -> Response:
     content = _write_body(answer)
-    response = Response(
-        content, answer.status, content_type=answer.media_type if content is not None else None
-    )
+    response = _make_response(content, answer)
     response.headers.update(_SECURITY_HEADERS)
     is_reading = operation.method == "GET"
     response.headers["Cache-Control"] = (
@@ -145,19 +146,27 @@ def _finish_answer(operation: Operation, answer: ApiAnswer) -> Response:
     if answer.stream is not None:
         request.environ[STREAM_KEY] = answer.stream
     elif is_reading and answer.status == HTTPStatus.OK and content is not None:
-        tag = hashlib.sha256(content).hexdigest()[:32]
+        tag = as_body(content).sha256_hex[:32]
         response.set_etag(tag)
         if "*" in request.if_none_match or request.if_none_match.contains_weak(tag):
             response.status_code = HTTPStatus.NOT_MODIFIED
+            response.close()
+            response.direct_passthrough = False
             response.set_data(b"")
             response.headers.pop("Content-Type", None)
     return response
 
 
-def _write_body(answer: ApiAnswer) -> bytes | None:
-    if answer.body is None or isinstance(answer.body, bytes):
-        return answer.body
-    return answer.body.model_dump_json(exclude_none=True).encode()
+def _make_response(content: bytes | Body | None, answer: ApiAnswer) -> Response:
+    if content is None or isinstance(content, bytes):
+        return Response(content, answer.status, content_type=None if content is None else answer.media_type)
+    return send_body(content, answer.media_type, answer.status)
+
+
+def _write_body(answer: ApiAnswer) -> bytes | Body | None:
+    if isinstance(answer.body, BaseModel):
+        return answer.body.model_dump_json(exclude_none=True).encode()
+    return answer.body
 
 
 def _answer_problem(
@@ -168,7 +177,8 @@ def _answer_problem(
         details = details.model_copy(update={"status": status})
     if operation is not None and operation.make_error is not None:
         told = operation.make_error(problem)
-        response = Response(_write_body(told), told.status, content_type=JSON, headers=dict(told.headers))
+        response = _make_response(_write_body(told), replace(told, media_type=JSON))
+        response.headers.update(dict(told.headers))
     else:
         content = details.model_dump_json(exclude_none=True)
         response = Response(content, details.status, content_type=PROBLEM_TYPE)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from gateway.errors import NOT_FOUND, GatewayError
-from gateway.message_model import Payload
+from gateway.message_model import Body, Payload
 from gateway.web.api.api_services import ApiServices
 from gateway.web.api.model_bases import QueryModel
 
@@ -81,12 +81,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ApiAnswer:
-    """What a handler answers: a status, and a model or octets with their media type.
+    """What a handler answers: a status, and a model or octets with their media type; a body is streamed.
 
     A `stream` follows the head of the answer: it returns what is to be sent, in order.
     """
 
-    body: BaseModel | bytes | None
+    body: BaseModel | bytes | Body | None
     status: int = 200
     media_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -283,7 +283,7 @@ def _get_result(call: ApiCall) -> ApiAnswer:
             raise make_not_found_error("result of this case yet")
         document = messages.load_payloads(conn, made[-1].id)[0]
     return ApiAnswer(
-        document.content, media_type=XML, headers={"Gateway-Message-Id": str(made[-1].message_id)}
+        document.octets, media_type=XML, headers={"Gateway-Message-Id": str(made[-1].message_id)}
     )
 
 

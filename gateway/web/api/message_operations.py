@@ -159,7 +159,7 @@ def _get_document(call: ApiCall) -> ApiAnswer:
         parts = messages.load_payloads(conn, _find_message(conn, call).id)
     if not parts:
         raise make_not_found_error("document in this message")
-    return ApiAnswer(parts[0].content, media_type=XML)
+    return ApiAnswer(parts[0].octets, media_type=XML)
 
 
 _OCTETS: Final = "*/*"

@@ -6,6 +6,9 @@ from typing import Final
 
 from flask import Response
 
+from gateway.message_model import Body
+from gateway.web.streamed_bodies import send_body
+
 __all__ = ["make_download"]
 
 #: One type, whatever the sender says that it is.
@@ -13,9 +16,12 @@ _TYPE: Final = "application/octet-stream"
 _POLICY: Final = "sandbox; default-src 'none'"
 
 
-def make_download(name: str, octets: bytes) -> Response:
-    """Return octets as an attachment with this name, which must be safe in a file system."""
-    answer = Response(octets, content_type=_TYPE)
+def make_download(name: str, octets: bytes | Body) -> Response:
+    """Return octets as an attachment with this name, which must be safe in a file system.
+
+    Those of a body are read while they are sent.
+    """
+    answer = Response(octets, content_type=_TYPE) if isinstance(octets, bytes) else send_body(octets, _TYPE)
     answer.headers.set("Content-Disposition", "attachment", filename=name)
     answer.headers["Content-Security-Policy"] = _POLICY
     answer.headers["X-Content-Type-Options"] = "nosniff"

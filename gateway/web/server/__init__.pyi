@@ -19,4 +19,6 @@ from .process_supervision import serve_http as serve_http
 from .ready_notice import report_ready as report_ready
 from .request_gate import RequestGate as RequestGate
 from .request_gate import RequestGateLimits as RequestGateLimits
+from .sent_file import FILE_KEY as FILE_KEY
+from .sent_file import SentFile as SentFile
 from .tls_terminator import TerminatorSettings as TerminatorSettings

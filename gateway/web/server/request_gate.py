@@ -36,6 +36,7 @@ from gateway.web.server.fair_queue import FairQueue
 from gateway.web.server.peer_address import ClientPeer, PeerAddress, parse_peer_name
 from gateway.web.server.request_head import RequestHead, RsgiScope, read_request_head
 from gateway.web.server.retry_after import RetryAfterPolicy
+from gateway.web.server.sent_file import FILE_KEY, SentFile, send_file
 
 __all__ = ["RequestGate", "RequestGateLimits"]
 
@@ -81,7 +82,7 @@ class RequestGateLimits:
 class _HttpReply:
     """The application's answer, the party that was proved, and what follows the head, if it is a stream.
 
-    `waiting` may still give a better answer than this one.
+    `waiting` may still give a better answer than this one. `file` is read while it is sent.
     """
 
     status: int = 500
@@ -90,6 +91,12 @@ class _HttpReply:
     party: str | None = None
     stream: Any = None
     waiting: Any = None
+    file: SentFile | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer is complete, in memory, and the only one."""
+        return self.stream is None and self.waiting is None and self.file is None
 
 
 class RequestGate:
@@ -140,14 +147,17 @@ class RequestGate:
             _LOG.debug("http", exc_info=mistake)
             reply = self._reject_request(GatewayError(OUR_MISTAKE))
         finally:
-            if reply.stream is None and reply.waiting is None:
+            if reply.is_whole:
                 self._connections.end_request(peer, reply.party)
-        if reply.stream is None and reply.waiting is None:
+        if reply.is_whole:
             protocol.response_bytes(reply.status, [*reply.headers], reply.body)
             return
         try:
-            send = self._send_stream if reply.stream is not None else self._send_when_ready
-            await send(protocol, reply)
+            if reply.file is not None:
+                await send_file(protocol, (reply.status, [*reply.headers]), reply.file, self._bounds.pace)
+            else:
+                send = self._send_stream if reply.stream is not None else self._send_when_ready
+                await send(protocol, reply)
         finally:
             self._connections.end_request(peer, reply.party)
 
@@ -240,10 +250,13 @@ class RequestGate:
 
         environ[PARTY_CALLBACK_KEY] = set_party
         answered = self._application(environ, start_response)
-        try:
-            reply.body = b"".join(answered)
-        finally:
-            getattr(answered, "close", lambda: None)()
+        if isinstance(answered, SentFile):
+            reply.file = answered
+        else:
+            try:
+                reply.body = b"".join(answered)
+            finally:
+                getattr(answered, "close", lambda: None)()
         reply.stream, reply.waiting = environ.get(STREAM_KEY), environ.get(WAITING_KEY)
         if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
             others = [one for one in reply.headers if one[0].lower() != "retry-after"]
@@ -302,6 +315,7 @@ def _make_request_environ(
     )
     environ |= {
         BODY_KEY: None if isinstance(body, bytes) else body,
+        FILE_KEY: SentFile,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
         "REMOTE_ADDR": visitor.peer[0],
         "REMOTE_PORT": str(visitor.peer[1]),

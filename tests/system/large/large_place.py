@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from tests.kit.live import LiveHouse
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 
-__all__ = ["FileBody", "LargePlace", "make_large_file", "measure_peak"]
+__all__ = ["FileBody", "LargePlace", "list_family", "make_large_file", "measure_peak"]
 
 _BOUNDS = HttpLimits(connect_seconds=10, read_seconds=300, total_seconds=600)
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
@@ -59,15 +59,23 @@ def make_large_file(path: Path, octets: int) -> FileBody:
     return FileBody(path)
 
 
+def list_family(pid: int) -> list[int]:
+    """Return a process and all below it."""
+    found, waiting = [], [pid]
+    while waiting:
+        found.append(one := waiting.pop())
+        with suppress(FileNotFoundError, ProcessLookupError):
+            waiting += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
+    return found
+
+
 def measure_peak(process: subprocess.Popen[bytes]) -> dict[str, int]:
     """Return the peak of resident memory in MiB of a process and of all below it, by their command."""
-    found, waiting = {}, [process.pid]
-    while waiting:
-        pid = waiting.pop()
+    found = {}
+    for pid in list_family(process.pid):
         try:
             status = Path(f"/proc/{pid}/status").read_text()
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()[:60]
-            waiting += [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
         except FileNotFoundError:
             continue
         if (peak := _PEAK.search(status)) is not None:
@@ -83,6 +91,7 @@ class LargePlace:
         self.agreement = agreement
         self.hub = LiveHouse(folder / "hub", database_url, agreement, _MORE)
         self.broker = Neighbour("broker1", Clock(datetime.now(UTC)), agreement)
+        self.running: list[subprocess.Popen[bytes]] = []
 
     def add_hop(self, database_url: str) -> tuple[Path, str]:
         """Make a gateway that forwards what is for the hub; return its home and address."""
@@ -131,25 +140,37 @@ class LargePlace:
             sender.close()
 
     @contextmanager
-    def run(self, what: str, home: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """Run ``gateway serve`` or ``gateway work`` as it is installed."""
+    def run(
+        self, what: str, home: Path, words: Sequence[str] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Run ``gateway serve`` or ``gateway work`` as it is installed, or a module with these `words`."""
         with (home / f"{what}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", what, "--home", str(home)],
+                [sys.executable, "-m", *(words or ("gateway", what)), "--home", str(home)],
                 cwd=ROOT,
                 env=os.environ | {"PYTHONPATH": str(ROOT)},
                 stdout=log,
                 stderr=log,
             )
+            self.running.append(process)
             try:
                 yield process
             finally:
+                self.running.remove(process)
                 process.send_signal(signal.SIGTERM)
                 try:
                     process.wait(30)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait(60)
+
+    def kill_all(self) -> None:
+        """Kill the processes that were started, and those that they have started."""
+        for process in self.running:
+            for pid in list_family(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.wait(30)
 
     @staticmethod
     def wait_until_served(url: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from flask import Response, abort
 from sqlalchemy import Connection, Row
 
+from gateway.message_model import Body
 from gateway.store import agency_requests, messages, payloads, read_row_number
 from gateway.web.case_bundle import clean_file_name, make_case_bundle
 from gateway.web.console.following.case_signatures import list_agency_statements
@@ -36,18 +37,18 @@ def answer_message_part(conn: Connection, case: Row[Any], message: int, part: st
     return make_attachment(f"{case.number}-{message}-{name}", content)
 
 
-def _find_part(conn: Connection, row: Row[Any], part: str) -> tuple[str, bytes] | None:
+def _find_part(conn: Connection, row: Row[Any], part: str) -> tuple[str, bytes | Body] | None:
     if part == "receipt":
         response = messages.find_response(conn, row.id) if row.direction == "in" else None
         return None if response is None else ("receipt.xml", response.body)
     if part == "message":
-        return "message.bin", messages.load_parcel(conn, row.id)[1]
+        return "message.bin", messages.open_parcel(conn, row.id)[1]
     parts = messages.load_payloads(conn, row.id)
     place = 0 if part == "document" else read_row_number(part)
     if place is None or place >= len(parts) or (part != "document" and place == 0):
         return None
     name = f"{row.action.lower()}.xml" if place == 0 else parts[place].content_id
-    return name, parts[place].content
+    return name, parts[place].octets
 
 
 def answer_statement(conn: Connection, case: Row[Any], leaf: int) -> Response:
@@ -69,6 +70,6 @@ def answer_bundle(conn: Connection, case: Row[Any]) -> Response:
     return make_attachment(f"{case.number}-evidence.zip", make_case_bundle(conn, case))
 
 
-def make_attachment(name: str, content: bytes) -> Response:
+def make_attachment(name: str, content: bytes | Body) -> Response:
     """Return octets as a file that no browser shows."""
     return make_download("-".join(clean_file_name(part) for part in name.split("-")), content)

@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 
 from gateway.accounts import Right
 from gateway.errors import GatewayError
+from gateway.message_model import JoinedBody
 from gateway.operations import (
     add_case_waiting,
     add_delivery_waiting,
@@ -91,8 +92,10 @@ def add_object_pages(pages: Blueprint, services: ConsoleServices) -> None:
     def download_message(number: int) -> Response:
         with read_transaction(services.engine) as conn:
             _require_message(conn, number)
-            headers, body = messages.load_parcel(conn, number)
-        return make_download(f"message-{number}.http", _write_head(headers) + body)
+            headers, body = messages.open_parcel(conn, number)
+        head = _write_head(headers)
+        whole = head + body if isinstance(body, bytes) else JoinedBody([head, body])
+        return make_download(f"message-{number}.http", whole)
 
     @pages.get("/messages/<int:number>/answer")
     @require_right(Right.OBSERVE)
@@ -112,7 +115,7 @@ def add_object_pages(pages: Blueprint, services: ConsoleServices) -> None:
             part = messages.load_part(conn, number, position)
         if part is None:
             abort(HTTPStatus.NOT_FOUND)
-        return make_download(f"message-{number}-part-{position}.bin", part.content)
+        return make_download(f"message-{number}-part-{position}.bin", part.octets)
 
     @pages.get("/cases/<number>")
     @require_right(Right.OBSERVE)
