@@ -58,6 +58,7 @@ from .fee_acts import end_fee as end_fee
 from .fee_report import describe_case_fees as describe_case_fees
 from .fee_report import describe_fees as describe_fees
 from .fee_report import describe_movements as describe_movements
+from .fee_report import find_fee_deadlines as find_fee_deadlines
 from .fee_report import list_recorded_movements as list_recorded_movements
 from .mapping_activation import CheckedFolder as CheckedFolder
 from .mapping_activation import activate_folder as activate_folder

@@ -10,9 +10,15 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import FeeMovement
 from gateway.hub import read_fee_money
-from gateway.store import fees
+from gateway.store import deadlines, fees
 
-__all__ = ["describe_case_fees", "describe_fees", "describe_movements", "list_recorded_movements"]
+__all__ = [
+    "describe_case_fees",
+    "describe_fees",
+    "describe_movements",
+    "find_fee_deadlines",
+    "list_recorded_movements",
+]
 
 _COLUMNS = (
     *("id", "number", "application", "case_number", "agency", "kind", "gate", "state", "amount", "currency"),
@@ -24,9 +30,31 @@ _MOVED = (
 )
 
 
-def describe_fees(rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
-    """Return fees as plain values."""
-    return [{name: getattr(row, name) for name in _COLUMNS} for row in rows]
+def describe_fees(conn: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+    """Return fees as plain values, each with its deadline: until when exactly, and the state of that.
+
+    A fee whose deadline is not known, or that has none, has neither.
+    """
+    last = find_fee_deadlines(conn, rows)
+    return [
+        {name: getattr(row, name) for name in _COLUMNS} | _describe_deadline(last.get(row.number))
+        for row in rows
+    ]
+
+
+def find_fee_deadlines(conn: Connection, rows: Sequence[Row[Any]]) -> dict[str, Row[Any]]:
+    """Return the last deadline of each fee that has one, by the number of the fee."""
+    if not rows:
+        return {}
+    found = deadlines.list_of_fees(conn, {row.case_id for row in rows})
+    # Earlier code named the notice that levied it.
+    named = {(row.request_id, name): row.number for row in rows for name in (row.notice, row.number) if name}
+    told = ((named.get((one.request_id, one.cause)), one) for one in found)
+    return {number: one for number, one in told if number is not None}
+
+
+def _describe_deadline(row: Row[Any] | None) -> dict[str, Any]:
+    return {"due_at": None if row is None else row.due_at, "deadline": None if row is None else row.state}
 
 
 def describe_movements(conn: Connection, fee: int) -> list[dict[str, Any]]:
@@ -38,7 +66,7 @@ def describe_case_fees(conn: Connection, case: int) -> list[dict[str, Any]]:
     """Return the fees of a case (row id) with what was paid and given back of each, oldest first."""
     return [
         one | {"movements": describe_movements(conn, one["id"])}
-        for one in describe_fees(fees.list_by_case(conn, case))
+        for one in describe_fees(conn, fees.list_by_case(conn, case))
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -41,6 +41,7 @@ __all__ = [
     "list_by_state",
     "list_due",
     "list_live",
+    "list_of_fees",
     "settle_times",
     "wake_fee",
     "wake_unknown",
@@ -191,6 +192,12 @@ def count_by_state(conn: Connection, states: Sequence[str], limit: int) -> dict[
         rows = select(_D.id).where(_D.state == state).limit(limit).subquery()
         found[state] = int(conn.execute(select(func.count()).select_from(rows)).scalar_one())
     return found
+
+
+def list_of_fees(conn: Connection, case_ids: Collection[int]) -> Sequence[Row[Any]]:
+    """Return the deadlines of the fees of these cases, oldest first; the cause of each names its fee."""
+    found = select(deadlines).where(_D.case_id.in_(case_ids), _D.kind == "pay")
+    return conn.execute(found.order_by(_D.id)).all()
 
 
 def wake_unknown(conn: Connection, now: datetime) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from gateway.cases.agency_notices import Notice
 from gateway.cases.named_fees import NamedFee
 from gateway.cli import main
 from gateway.cli.commands import fees as fee_verbs
@@ -153,10 +155,10 @@ def test_a_case_shows_its_fees(story: Story, provider: Provider, run: Run) -> No
     story.submit()
     story.tick(seconds=1)
     number, order = story.case().number, fees_of(story, "KPTA")[0].number
-    assert (
-        f"fee {order}  KPTA  ORDERED  30000 KRW, until 2026-11-30, paid at https://pay.example/"
-        in run("case", "show", number)[1]
-    )
+    shown = run("case", "show", number)[1]
+    (line,) = [one for one in shown.splitlines() if one.strip().startswith(f"fee {order}")]
+    assert "  KPTA  ORDERED  30000 KRW, until 2026-12-01T08:59:59" in line
+    assert line.endswith("(OPEN), paid at https://pay.example/" + order)
     pay(story, order)
     pay(story, order, "P-2")
     (fee,) = json.loads(run("case", "show", number, "--json")[1])["fees"]
@@ -167,7 +169,7 @@ def test_a_case_shows_its_fees(story: Story, provider: Provider, run: Run) -> No
         ("refund", f"{order}-R01"),
     ]
     shown = run("case", "show", number)[1]
-    assert f"fee {order}  KPTA  PAID  30000 KRW, until 2026-11-30\n" in shown
+    assert re.search(f"fee {order}  KPTA  PAID  30000 KRW, until 2026-12-01T08:59:59[^ ]* .MET.\n", shown)
     assert "payment P-2  30000 KRW (paid twice)" in shown
 
 
@@ -193,3 +195,35 @@ def test_a_fee_without_amount_is_paid_elsewhere(story: Story, run: Run) -> None:
     story.hear("NPQS", notice(story, "N1", "Y01"))
     assert "NPQS  LEVIED  paid elsewhere\n" in run("case", "show", story.case().number)[1]
     assert NamedFee().money is None
+
+
+def test_a_fee_is_shown_with_the_exact_time_and_state_of_its_deadline(
+    story: Story, provider: Provider, run: Run
+) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    due = datetime.fromisoformat("2026-12-24T17:00:00+09:00")
+    fee = NamedFee(KRW, due=date(2026, 12, 24), payment_notice="A-77")
+    story.hear("NPQS", Notice("NPQS-1", story.clock(), "Y05", deadline=due, fee=fee))
+    story.tick(seconds=1)
+    mine = fees_of(story, "NPQS")[0].number
+    other = fees_of(story, "KPTA")[0].number
+
+    def show() -> dict[str, tuple[datetime, str]]:
+        found = {one: json.loads(run("fees", "show", one, "--json")[1]) for one in (mine, other)}
+        listed = {
+            one["number"]: one for one in map(json.loads, run("fees", "list", "--json")[1].splitlines())
+        }
+        told = {name: (datetime.fromisoformat(one["due_at"]), one["deadline"]) for name, one in found.items()}
+        for name, one in told.items():
+            assert (datetime.fromisoformat(listed[name]["due_at"]), listed[name]["deadline"]) == one
+        return told
+
+    assert show()[mine] == (due, "OPEN")
+    assert show()[other][1] == "OPEN"
+    story.clock.now = due + timedelta(seconds=2)
+    story.tick(seconds=1)
+    assert show()[mine] == (due, "OVERDUE")
+    pay(story, mine, "P-9")
+    story.tick(seconds=1)
+    assert show()[mine] == (due, "LATE")

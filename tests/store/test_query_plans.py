@@ -419,6 +419,11 @@ QUESTIONS = {
         "deadlines",
         "ix_deadlines_",
     ),
+    "deadlines of the fees of cases": (
+        lambda conn: deadlines.list_of_fees(conn, [1, 2]),
+        "deadlines",
+        "ix_deadlines_case_id",
+    ),
     "deadlines of a case": (
         lambda conn: deadlines.list_by_case(conn, 1),
         "deadlines",

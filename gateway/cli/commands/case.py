@@ -207,10 +207,18 @@ def _list_notice_lines(notice: dict[str, Any]) -> Iterator[str]:
         yield f"  item {item['item']}: {item['code']}"
 
 
+def _name_fee_time(fee: dict[str, Any]) -> str:
+    """Return until when a fee is due, exactly where its deadline says so, and what became of that."""
+    if not (fee["due_at"] or fee["due_on"]):
+        return ""
+    state = f" ({fee['deadline']})" if fee["deadline"] else ""
+    return f", until {format_value(fee['due_at'] or fee['due_on'])}{state}"
+
+
 def _list_fee_lines(fees: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield each fee with what is due, until when and where; with what was paid and given back of it."""
     for fee in fees:
-        until = f", until {fee['due_on']}" if fee["due_on"] else ""
+        until = _name_fee_time(fee)
         money = f"{fee['amount']} {fee['currency']}" if fee["amount"] else "paid elsewhere"
         where = f", paid at {fee['address']}" if fee["state"] == "ORDERED" and fee["address"] else ""
         yield f"fee {fee['number']}  {fee['agency']}  {fee['state']}  {money}{until}{where}"

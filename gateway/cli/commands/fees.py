@@ -32,7 +32,10 @@ from gateway.store import ListPage, fees
 
 __all__ = ["list_fees", "reconcile_fees", "settle_fee", "show_fee", "waive_fee"]
 
-_COLUMNS: Final = ("id", "number", "case_number", "agency", "kind", "state", "amount", "currency", "due_on")
+_COLUMNS: Final = (
+    *("id", "number", "case_number", "agency", "kind", "state", "amount", "currency", "due_on"),
+    *("due_at", "deadline"),
+)
 _MOVED: Final = ("kind", "reference", "state", "amount", "currency", "reason", "moved_at")
 _DIFFERENT: Final = ("what", "kind", "reference", "order", "here", "there", "line")
 _DAY: Final = click.DateTime(["%Y-%m-%d"])
@@ -50,9 +53,10 @@ def list_fees(arguments: Arguments) -> int:
         today = get_current_time().astimezone(get_display_zone()).date() if arguments.overdue else None
         chosen = {"state": arguments.state, "due_before": today}
         rows = fees.list_fees(conn, limit=arguments.limit, before=require_row_number(arguments), **chosen)
+        found = describe_fees(conn, rows)
         full = len(rows) == arguments.limit
         more = fees.count_fees(conn, before=rows[-1].id, **chosen) if full else 0
-    print_page(ListPage(describe_fees(rows), more), as_json=arguments.json, columns=_COLUMNS)
+    print_page(ListPage(found, more), as_json=arguments.json, columns=_COLUMNS)
     return 0
 
 
@@ -65,7 +69,7 @@ def show_fee(arguments: Arguments) -> int:
         rows = fees.list_fees(conn, limit=1, number=arguments.number)
         if not rows:
             return report_wrong_row(f"there is no fee {arguments.number[:60]}")
-        found = describe_fees(rows)[0]
+        found = describe_fees(conn, rows)[0]
         moved = describe_movements(conn, found["id"])
     if arguments.json:
         print_json(found | {"movements": moved})

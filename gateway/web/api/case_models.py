@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BeforeValidator, Field
 
+from gateway.cases import DeadlineState
 from gateway.state_machines import CASE, CLEARANCE, FEE, MESSAGE, REQUEST
 from gateway.web.api.model_bases import AnswerModel, QueryModel
 
@@ -48,6 +49,7 @@ Cursor = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Za-z0-9_
 CaseState = Annotated[str, Field(json_schema_extra={"enum": list(CASE.states)})]
 Outcome = Annotated[str, Field(json_schema_extra={"enum": list(_OUTCOMES)})]
 ClearanceState = Annotated[str, Field(json_schema_extra={"enum": list(CLEARANCE.states)})]
+FeeDeadlineState = Annotated[str, Field(json_schema_extra={"enum": [one.value for one in DeadlineState]})]
 FeeState = Annotated[str, Field(json_schema_extra={"enum": list(FEE.states)})]
 RequestState = Annotated[str, Field(json_schema_extra={"enum": list(REQUEST.states)})]
 MessageState = Annotated[str, Field(json_schema_extra={"enum": list(MESSAGE.states)})]
@@ -204,6 +206,8 @@ class Fee(AnswerModel):
     amount: str | None = Field(None, description="Absent for a fee that is paid elsewhere.")
     currency: str | None = None
     due_on: Day | None = Field(None, description="The last day.")
+    due_at: datetime | None = Field(None, description="Until when exactly; absent where that is not known.")
+    deadline: FeeDeadlineState | None = Field(None, description="What became of that time.")
     payment_notice: str | None = Field(None, description="The agency's own number of it.")
     refundable: bool
     address: str | None = Field(None, description="Where it is paid; only while it can be paid there.")

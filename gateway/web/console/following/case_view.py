@@ -14,7 +14,13 @@ from gateway.cases import CaseCustody, CustodyHolder, CustomsReason, find_case_c
 from gateway.errors import PROBLEMS, GatewayError, Problem
 from gateway.harmonize import FieldFinder, MappingBundle
 from gateway.hub import read_stored_notice
-from gateway.operations import NoEffect, describe_releases, explain_no_effect, read_request_custody
+from gateway.operations import (
+    NoEffect,
+    describe_releases,
+    explain_no_effect,
+    find_fee_deadlines,
+    read_request_custody,
+)
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import agency_requests, customs_notices, decisions, fees, messages, notices, transitions
 from gateway.web.console.console_services import ConsoleServices
@@ -85,11 +91,16 @@ class DecisionView:
 
 @dataclass(frozen=True, slots=True)
 class FeeView:
-    """A fee of an application; with an address only while it can be paid there."""
+    """A fee of an application; with an address only while it can be paid there.
+
+    `due_at` is until when exactly; None where that is not known. `late` says that it was not paid in time.
+    """
 
     row: Any
     words: StateWords
     address: str
+    due_at: datetime | None = None
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +251,18 @@ class _CaseReader:
                 self._read_decision(row, one)
                 for one in sorted(said, key=lambda one: (one.item, one.law, one.id))
             ),
-            fees=tuple(_read_fee(one) for one in fees.list_by_request(self._conn, row.id)),
+            fees=tuple(self._list_fees(row)),
         )
+
+    def _list_fees(self, request: Row[Any]) -> Iterator[FeeView]:
+        rows = fees.list_by_request(self._conn, request.id)
+        due = find_fee_deadlines(self._conn, rows)
+        for row in rows:
+            place = row.address or "" if row.state == "ORDERED" else ""
+            until = due.get(row.number)
+            late = until is not None and until.state in ("OVERDUE", "LATE")
+            at = None if until is None else until.due_at
+            yield FeeView(row, describe_fee_state(row.state), place, at, late)
 
     def _read_decision(self, request: Row[Any], said: Row[Any]) -> DecisionView:
         why = explain_no_effect(self._case, request, said)
@@ -416,10 +437,6 @@ class _CaseReader:
         agency, state = found.get("organisation", ""), found.findtext("{*}State") or ""
         told = describe_request_state(state).words if state in REQUEST.states else state
         return f"{name_agency(self._bundle, agency)}, {told}"
-
-
-def _read_fee(row: Row[Any]) -> FeeView:
-    return FeeView(row, describe_fee_state(row.state), row.address or "" if row.state == "ORDERED" else "")
 
 
 def _name_message(row: Row[Any]) -> str:
