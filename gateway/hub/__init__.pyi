@@ -35,6 +35,7 @@ from .deadlines import ActiveTimetable as ActiveTimetable
 from .deadlines import load_shipped_timetable as load_shipped_timetable
 from .deadlines import read_editions as read_editions
 from .deadlines import send_deadline_notice as send_deadline_notice
+from .deadlines import settle_after_act as settle_after_act
 from .delivered_notices import apply_agency_document as apply_agency_document
 from .document_needs import WeighedNeeds as WeighedNeeds
 from .document_needs import judge_document_needs as judge_document_needs

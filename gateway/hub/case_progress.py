@@ -368,6 +368,9 @@ def end_cancellation(conn: Connection, case: Row[Any], request: int, what: State
         offer_kept_certificates(conn, request, f"kept:{row.number}:{what.at.isoformat()}", what.at)
     units = load_unit_table(open_active_mappings(conn, what.at))
     move_case(conn, units, case, what.detail or what.actor, what.at)
+    # An operator's verb has no timetable: the time to decide begins with the act, by a task of a worker.
+    at = what.at.isoformat()
+    enqueue_task(conn, "settle", ("settling", case.id), f"settle:{case.id}:{at}", what.at, at=at)
 
 
 def _list_cancelled_items(conn: Connection, case: Row[Any], asked: Sequence[Row[Any]]) -> set[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.hub.completion import operator_actions
 from gateway.hub.fees import settle_fee_elsewhere, waive_fee
 from tests.flows.test_deadlines import rows, states
+from tests.flows.test_fee_kills import die
 from tests.flows.test_fees import KRW, Provider, fees_of, pay, provider, story, told_of, withdraw
 from tests.flows.test_late_approvals import approve, hear, request_of, withdraw_rejected
 from tests.kit.story import Story
@@ -199,3 +200,37 @@ def test_the_deadline_begins_when_the_application_stands(
     (owed,) = rows(story, AGENCY, "pay")
     assert (owed.state, owed.due_at.date()) == ("OPEN", date(2026, 12, 9))
     assert (story.request(AGENCY).due_at, states(story, AGENCY)["decide"][-1]) == (owed.due_at, "HELD")
+
+
+def ask(held: Story) -> int:
+    """Let the declarant withdraw, and the agency say nothing; return the case (row id)."""
+    held.hub.payments = replace(held.hub.payments, tariffs={})
+    held.submit()
+    held.tick()
+    held.say(AGENCY, AgencyAcknowledgment("heard"))
+    withdraw(held)
+    case = int(held.case().id)
+    assert request_of(held, case, AGENCY).cancellation == "ASKED"
+    assert states(held, AGENCY)["decide"] == ["CANCELLED"]
+    return case
+
+
+@pytest.mark.every_case
+@pytest.mark.parametrize("side", ["", "before_commit", "after_commit"])
+def test_the_time_to_decide_begins_again_with_the_operators_act(
+    story: Story, provider: Provider, side: str
+) -> None:
+    case = ask(story)
+    story.tick(days=1)
+    act = partial(operator_actions.end_question, reason="confirmed by telephone")
+    story.operate(act, request_of(story, case, AGENCY).id)
+    began = story.clock()
+    if side:
+        die(story, "deadlines.settled", side)
+    story.tick(minutes=3)
+    *_, decide = rows(story, AGENCY, "decide")
+    assert (states(story, AGENCY)["decide"], abs(decide.started_at - began) < timedelta(seconds=1)) == (
+        ["CANCELLED", "OPEN"],
+        True,
+    )
+    assert request_of(story, case, AGENCY).due_at == decide.due_at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection
@@ -35,6 +36,7 @@ from gateway.hub import (
     probe_signing_key,
     queue_delivery_failure,
     send_deadline_notice,
+    settle_after_act,
     store_resumed_case,
     tell_agency_of_payment,
     tell_customs_news,
@@ -127,6 +129,10 @@ def _run_reminder(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     send_deadline_notice(hub, int(lease.subject_id), lease.parameters["what"], finish)
 
 
+def _run_settling(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    settle_after_act(hub, int(lease.subject_id), datetime.fromisoformat(lease.parameters["at"]), finish)
+
+
 def _run_fee_notice(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     said = (str(lease.parameters["step"]), str(lease.parameters["mark"]))
     notify_of_fee(hub, int(lease.subject_id), said, finish)
@@ -151,6 +157,7 @@ _TASKS: Final[dict[str, _Task]] = {
     "receipt": _run_late_receipt,
     "failure": _run_delivery_failure,
     "remind": _run_reminder,
+    "settle": _run_settling,
     "fee": _run_fee_notice,
     "tell_payment": _run_by_id(tell_agency_of_payment),
     "join_fragments": _run_by_id(join_fragments),

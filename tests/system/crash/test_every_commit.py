@@ -77,6 +77,7 @@ ELSEWHERE = {
     "requirement.join": "tests/flows/test_outside_results.py",
     "conclude.overtaken": "tests/flows: a correction overtakes a conclusion",
     "deadlines.fired": "tests/flows/test_deadlines.py",
+    "deadlines.settled": "tests/flows/test_questioned_fees.py",
     "deadlines.notice": "tests/flows/test_deadlines.py",
     "delivery.expired": "tests/flows: a delivery is too old",
     "delivery.no_room": "tests/flows/hostile: a worker finds the disk full",
