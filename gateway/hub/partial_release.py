@@ -57,6 +57,7 @@ from gateway.store import (
 __all__ = [
     "check_nothing_released",
     "find_undecided_parent",
+    "inspect_amended_release",
     "inspect_release",
     "judge_prepared_release",
     "judge_released_uses",
@@ -155,13 +156,28 @@ def inspect_release(
         return (ReportedProblem(error.problem.id, error.detail, error.location),)
 
 
+def inspect_amended_release(
+    conn: Connection, prepared: PreparedRelease, child: int, units: UnitTable
+) -> tuple[ReportedProblem, ...]:
+    """Return why items may not leave for a child (row id) that is amended, as `take_items_again` does.
+
+    Nothing is locked or changed: what the child holds now counts as given back. Raises GW416 as that does.
+    """
+    held = item_releases.list_releases_into(conn, child)
+    _check_no_circle(conn, prepared, child)
+    parent = cases.find_by_id(conn, prepared.parent)
+    return () if parent is None else _judge_release(conn, parent, prepared, units, held, child)
+
+
 def _judge_release(
     conn: Connection,
     parent: Row[Any],
     prepared: PreparedRelease,
     units: UnitTable,
     held: Sequence[Row[Any]],
+    child: int | None = None,
 ) -> tuple[ReportedProblem, ...]:
+    """Return why items may not leave of a parent; what `child` holds of it counts as given back."""
     claim = prepared.claim
     if parent.state not in _DECIDED or parent.outcome not in _RELEASING:
         raise _make_parent_error(claim, f"is {parent.state}: nothing leaves of it")
@@ -171,7 +187,7 @@ def _judge_release(
     approved = set(parent.detail["items"]) - list_rejected_case_items(conn, parent)
     taken: dict[int, list[GoodsQuantity]] = defaultdict(list)
     for row in item_releases.list_releases_from(conn, parent.id):
-        if row.returned_at is None:
+        if row.returned_at is None and row.child_id != child:
             taken[row.item].append(GoodsQuantity(row.measure, Decimal(row.quantity), row.unit))
     goods = prepared.goods
     for item in _list_cleared_items(conn, parent) & {one.number for one in claim.items}:

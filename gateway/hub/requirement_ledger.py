@@ -201,14 +201,15 @@ def inspect_requirements(
     units: UnitTable,
     on: date,
     former: Sequence[FormerUse] = (),
+    without: Collection[int] = (),
 ) -> JudgedClaim:
     """Judge what a declaration would use on a day; nothing is changed.
 
-    `former` is what it uses now, if it is to be amended.
+    `former` is what it uses now, if it is to be amended, and items in `without` are rejected by others.
     """
     rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
     balances = free_former_uses(load_requirement_balances(conn, rows, units), former)
-    return judge_amended_claim(claim, former, balances, on, units)
+    return judge_amended_claim(claim, former, balances, on, units, without)
 
 
 def write_off_requirements(

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lxml import etree
+from sqlalchemy import Connection, Row
 
 from gateway.cases import (
     ClaimedRequirements,
@@ -29,6 +30,7 @@ from gateway.cases import (
 )
 from gateway.errors import PROBLEMS, REFERENCE_REUSED, GatewayError, Problem
 from gateway.harmonize import MappingBundle, find_broken_rules, make_placeholder_numbers, split_submission
+from gateway.hub.amended_uses import inspect_amended_uses
 from gateway.hub.document_needs import WeighedNeeds, find_local_day, weigh_submission_needs
 from gateway.hub.hub import Hub
 from gateway.hub.open_cases import check_open_case
@@ -56,6 +58,8 @@ __all__ = [
 ]
 
 _Found = TypeVar("_Found")
+#: The functions of a declaration that takes and uses: a new one, and an amended one.
+_JUDGED = ("9", "13")
 _ACTIONS = {"9": "Submit", "35": "Supplement", "13": "Amend", "1": "Withdraw"}
 
 
@@ -111,7 +115,7 @@ class InspectionRules:
     thorough: bool = False
     prepare_release: Callable[[Submission, str], PreparedRelease | None] | None = None
     weigh_needs: Callable[[Submission, PreparedRelease | None], WeighedNeeds] | None = None
-    judge_requirements: Callable[[Submission, PreparedRelease | None], JudgedUses] | None = None
+    judge_requirements: Callable[[Submission, PreparedRelease | None, str], JudgedUses] | None = None
 
 
 @dataclass(slots=True)
@@ -156,15 +160,21 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
     def read_claim(submission: Submission) -> ClaimedRequirements:
         return read_requirement_claim(submission.declaration, rules.bundle.organisations)
 
-    def judge_requirements(submission: Submission, release: PreparedRelease | None) -> JudgedUses:
-        claim, units = read_claim(submission), rules.bundle.units
+    def judge_requirements(
+        submission: Submission, release: PreparedRelease | None, declarant: str
+    ) -> JudgedUses:
+        claim, units, day = read_claim(submission), rules.bundle.units, find_local_day(at, hub.zone)
         child = JudgedChildClaim(claim)
         told: tuple[ReportedProblem, ...] = ()
         with read_transaction(hub.engine) as conn:
-            if release is not None:
-                told = inspect_release(conn, release, units)
-                child = judge_stated_uses(conn, release.parent, release.claim, claim, units)
-            judged = inspect_requirements(conn, child.own, units, find_local_day(at, hub.zone))
+            amended = _find_amended_case(conn, submission, declarant)
+            if amended is not None:
+                told, child, judged = inspect_amended_uses(conn, amended, (claim, release), units, day)
+            else:
+                if release is not None:
+                    told = inspect_release(conn, release, units)
+                    child = judge_stated_uses(conn, release.parent, release.claim, claim, units)
+                judged = inspect_requirements(conn, child.own, units, day)
         return JudgedUses(
             (*told, *map(_report_finding, (*child.problems, *judged.problems))),
             tuple(map(_report_finding, judged.warnings)),
@@ -189,6 +199,14 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
         weigh_needs=weigh_needs,
         judge_requirements=judge_requirements,
     )
+
+
+def _find_amended_case(conn: Connection, submission: Submission, declarant: str) -> Row[Any] | None:
+    """Return the case that an amendment is about; None for a held one, which is judged as a new one."""
+    if submission.function != "13":
+        return None
+    found = cases.find_by_reference(conn, declarant, submission.reference)
+    return None if found is None or found.state == "HELD" else found
 
 
 def _report_finding(found: RequirementFinding) -> ReportedProblem:
@@ -250,7 +268,8 @@ class _Inspection:
     def _check_goods(self, submission: Submission, declarant: str | None) -> None:
         """Check the needs of the goods, what they take of a parent, and what they use of certificates."""
         rules, release = self._rules, None
-        if submission.function == "9" and rules.prepare_release is not None and declarant is not None:
+        judged = submission.function in _JUDGED and declarant is not None
+        if judged and rules.prepare_release is not None and declarant is not None:
             prepare = rules.prepare_release
             known = len(self._report.findings)
             release = self._try_step(lambda: prepare(submission, declarant))
@@ -263,11 +282,15 @@ class _Inspection:
         # A child that is held takes nothing of its parent yet: it is judged when it goes on.
         is_held = release is not None and weighed is not None and bool(weighed.missing)
         if submission.function == "9" and not is_held:
-            self._check_requirements(submission, release)
+            self._check_requirements(submission, release, declarant or "")
+        elif submission.function == "13" and declarant is not None:
+            self._check_requirements(submission, release, declarant)
 
-    def _check_requirements(self, submission: Submission, release: PreparedRelease | None) -> None:
+    def _check_requirements(
+        self, submission: Submission, release: PreparedRelease | None, declarant: str
+    ) -> None:
         judge = self._rules.judge_requirements
-        judged = None if judge is None else self._try_step(lambda: judge(submission, release))
+        judged = None if judge is None else self._try_step(lambda: judge(submission, release, declarant))
         if judged is None:
             return
         for told, found in (
