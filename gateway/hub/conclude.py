@@ -19,7 +19,6 @@ from lxml import etree
 from sqlalchemy import Connection, Row
 
 from gateway.cases import (
-    APPROVING,
     CaseOutcome,
     DecidedRequest,
     RankedDecision,
@@ -68,7 +67,8 @@ from gateway.hub.outbox import (
     seal_message,
     store_message,
 )
-from gateway.store import agency_requests, cases, decisions, deliveries, write_transaction
+from gateway.hub.requirement_coverage import list_answered_laws
+from gateway.store import agency_requests, cases, decisions, deliveries, read_transaction, write_transaction
 
 __all__ = ["Conclusion", "conclude_case"]
 
@@ -177,7 +177,7 @@ def _make_result_document(hub: Hub, facts: CaseSnapshot, now: datetime) -> etree
         *_list_cancellation_problems(facts),
     )
     warnings = (
-        *_list_standing_warnings(facts),
+        *_list_standing_warnings(hub, facts),
         *_list_kept_applications(facts),
         *_list_awaited_numbers(facts),
     )
@@ -188,18 +188,21 @@ def _make_result_document(hub: Hub, facts: CaseSnapshot, now: datetime) -> etree
     )
 
 
-def _list_standing_warnings(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
+def _list_standing_warnings(hub: Hub, facts: CaseSnapshot) -> Iterable[ReportedProblem]:
     """Yield the warnings of the declaration, without those of documents that nothing needs any more.
 
-    A withdrawn declaration needs none, nor an item that an agency has approved since under the law that
-    needs it: by a certificate that came after the declaration.
+    A withdrawn declaration needs none, nor an item that an agency has decided about under the law that needs
+    it, or that has a certificate under it: these may come after the declaration. A certificate that is
+    revoked since is told as a decision, and not as a document that is missing.
     """
     detail = facts.case.detail or {}
     is_withdrawn = facts.case.outcome == CaseOutcome.WITHDRAWN
-    approved = {
-        (one.decision.item, one.decision.law) for one in facts.decisions if one.decision.decision in APPROVING
-    }
-    answered = {one["text"] for one in detail.get("needed", ()) if (one["item"], one["law"]) in approved}
+    decided = {(one.decision.item, one.decision.law) for one in facts.decisions}
+    needed = detail.get("needed", ())
+    if needed:
+        with read_transaction(hub.engine) as conn:
+            decided |= list_answered_laws(conn, facts.case.id, hub.rules.bundle)
+    answered = {one["text"] for one in needed if (one["item"], one["law"]) in decided}
     for one in detail.get("warnings", ()):
         if one["text"] not in answered and not (is_withdrawn and one["id"] in _OF_NEEDS):
             yield ReportedProblem(**one)

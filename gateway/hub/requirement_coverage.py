@@ -16,13 +16,13 @@ from sqlalchemy import Connection, Row
 from gateway.cases import APPROVING, ClaimedRequirements, select_law_results
 from gateway.harmonize import MappingBundle
 from gateway.hub.case_progress import list_rejected_case_items
-from gateway.hub.completion import load_requirement_results
+from gateway.hub.completion import list_counting_uses, load_requirement_results
 from gateway.hub.granted_certificates import list_usable_certificates
 from gateway.hub.hub import Hub
 from gateway.hub.requirement_ledger import inspect_requirements, list_former_uses
 from gateway.store import cases, read_transaction, requirement_quantities
 
-__all__ = ["list_covered_laws"]
+__all__ = ["list_answered_laws", "list_covered_laws"]
 
 
 def list_covered_laws(
@@ -42,6 +42,27 @@ def list_covered_laws(
         taken = inspect_requirements(conn, claim, bundle.units, day, former).taken
         laws = _list_laws(conn, [row for row in rows if row.id in {one.key for _, one in taken}], bundle)
     return frozenset((use.item, law) for use, balance in taken for law in laws[balance.key])
+
+
+def list_answered_laws(conn: Connection, case_id: int, bundle: MappingBundle) -> set[tuple[int, str]]:
+    """Return for which items and laws a case has, or had, a certificate: no document was missing for them.
+
+    What its agency said of the certificate since does not count: the outcome and the decisions tell that.
+    """
+    uses = list_counting_uses(conn, case_id)
+    rows = requirement_quantities.find_requirements(conn, {use.number for use in uses})
+    laws: dict[int, set[str]] = {int(row.id): set() for row in rows}
+    results = load_requirement_results(conn, laws)
+    for one in results:
+        laws[one.subject].add(one.decision.law)
+    keys = {(row.number, row.agency): int(row.id) for row in rows}
+    for number, agency, law in requirement_quantities.list_granted_laws(conn, {row.number for row in rows}):
+        if (number, agency) in keys:
+            laws[keys[number, agency]].add(law)
+    for row in rows:
+        if not laws[row.id] and row.registered_at is not None:
+            laws[row.id] = set(row.laws or _find_only_law(row.agency, bundle))
+    return {(int(use.item), law) for use in uses for law in laws.get(use.requirement_id, ())}
 
 
 def _list_laws(conn: Connection, rows: Sequence[Row[Any]], bundle: MappingBundle) -> dict[int, set[str]]:

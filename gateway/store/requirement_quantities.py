@@ -40,6 +40,7 @@ __all__ = [
     "find_requirements",
     "insert_stated_uses",
     "insert_uses",
+    "list_granted_laws",
     "list_granting_decisions",
     "list_requirements",
     "list_stated_uses",
@@ -106,6 +107,16 @@ _GRANTING: Final = (
         decisions.c.number.in_(_WANTED),
     )
     .order_by(decisions.c.id)
+)
+_GRANTED_LAWS: Final = (
+    select(decisions.c.number, agency_requests.c.agency, decisions.c.law)
+    .select_from(decisions.join(agency_requests))
+    .where(
+        decisions.c.quantity.is_not(None),
+        decisions.c.decision.in_(("APPROVED", "APPROVED_WITH_CONDITIONS")),
+        decisions.c.number.in_(_WANTED),
+    )
+    .distinct()
 )
 #: Where the row of a withdrawn case says what agencies have refused to cancel: [item, law], by application.
 WITHDRAWN_KEPT: Final = "kept"
@@ -254,6 +265,15 @@ def list_granting_decisions(conn: Connection, numbers: Collection[str]) -> Seque
         for chunk in _split_chunks(sorted(set(numbers)))
         for row in conn.execute(_GRANTING, {"wanted": chunk})
     ]
+
+
+def list_granted_laws(conn: Connection, numbers: Collection[str]) -> set[tuple[str, str, str]]:
+    """Return number, agency and law of each decision that ever approved a quantity under these numbers."""
+    return {
+        (str(row.number), str(row.agency), str(row.law))
+        for chunk in _split_chunks(sorted(set(numbers)))
+        for row in conn.execute(_GRANTED_LAWS, {"wanted": chunk})
+    }
 
 
 def set_used_quantities(conn: Connection, requirement: int, used: Mapping[str, str]) -> None:

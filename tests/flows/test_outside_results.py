@@ -19,13 +19,14 @@ from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves
 from gateway.hub import Hub, join_requirements
 from gateway.hub.reply import apply_call_back
+from gateway.hub.requirement_ledger import join_waiting_cases
 from gateway.operations import read_case_report
 from gateway.store import events, requirement_quantities
-from gateway.store.engine import read_transaction
+from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire.namespaces import WCO_DEC
 from tests.flows.craft import all_of, at, reference, withdrawal
 from tests.flows.test_partial_release import child
-from tests.flows.test_requirement_ledger import declare, told, used_of, using
+from tests.flows.test_requirement_ledger import declare, register, told, used_of, using
 from tests.flows.test_withdrawals import cancelling
 from tests.kit.kills import die_at
 from tests.kit.story import Story, asked
@@ -171,7 +172,64 @@ def test_a_warning_that_the_certificate_answers_is_told_no_more(story: Story) ->
     say(story)
     assert (warned(), story.outcome()) == ([], ("APPROVED", {2: "APPROVED"}))
     say(story, REJECTED, notice="R2", quantity=None, at=story.clock() + timedelta(seconds=1))
-    assert (warned(), story.case().outcome) == (before, "PARTIAL")
+    assert (warned(), story.outcome()) == ([], ("PARTIAL", {2: "REJECTED"}))
+
+
+@pytest.mark.parametrize("source", ["result", "decision", "registered"])
+@pytest.mark.parametrize("order", ["certificate first", "declaration first"])
+def test_a_certificate_that_is_revoked_leaves_the_same_warnings_in_either_order(
+    story: Story, source: str, order: str
+) -> None:
+    """That the document was missing is not told: item 2 had one, and what became of it is a decision."""
+
+    def grant() -> None:
+        if source == "result":
+            say(story, number="C-1")
+        elif source == "registered":
+            register(story, "C-1", "100", "KGM", laws=("05",))
+            with write_transaction(story.house.engine) as conn:
+                join_waiting_cases(conn, ["C-1"], "registered", story.clock())
+        else:
+            tell(DecisionCode.APPROVED, "A1")
+        story.tick(seconds=5)
+
+    def tell(code: DecisionCode, number: str) -> None:
+        one = Decision(2, "05", code, "C-1", quantity=Decimal(100) if code is APPROVED else None,
+                       unit="KGM" if code is APPROVED else None)  # fmt: skip
+        said = Notice(f"KFDA-{number}", story.clock(), "R01" if code is APPROVED else "R04", (one,))
+        apply_call_back(story.hub, "KFDA", AgencyCallback(said, asked_number))
+
+    def revoke() -> None:
+        story.clock.forward(seconds=5)
+        if source == "result":
+            say(story, REJECTED, number="C-1", notice="R2", quantity=None)
+        elif source == "registered":
+            with write_transaction(story.house.engine) as conn:
+                assert requirement_quantities.revoke_requirement(
+                    conn, requirement(story, "C-1").id, story.clock()
+                )
+        else:
+            tell(REJECTED, "A2")
+        story.tick(seconds=5)
+
+    story.submit(story.submission(reference("OTHER")))
+    story.tick(seconds=1)
+    asked_number = story.number_of("KFDA")
+    if order == "certificate first":
+        grant()
+    declare(story, "D1", (1, "R-9", "5", "KGM"), (2, "C-1", "40", "KGM"))
+    if order == "declaration first":
+        grant()
+    assert used_of(story, "C-1") == {"KGM": "40"}
+    revoke()
+    # Something else is decided, so that a Result is behind all of it in each order.
+    say(story, number="R-9", notice="R9")
+    settle(story)
+    warned = [(one.get("id"), one.get("pointer")) for one in story.result().findall("{*}Warning")]
+    assert (story.outcome()[1][1], [one for one in warned if one[1] == "42A/67A[1]/68A[2]"]) == (
+        "APPROVED",
+        [],
+    )
 
 
 def test_a_repeat_changes_nothing_and_another_content_is_refused(story: Story) -> None:
