@@ -13,6 +13,7 @@ from tests.kit.cleared_turns import ClearedRun, draw_cleared
 from tests.kit.databases import KINDS as DATABASES
 from tests.kit.goods_turns import GoodsEvent, GoodsRun, ReleaseRun, ResultRun, draw_releases, draw_results
 from tests.kit.hold_turns import HeldReleaseRun, HeldResultRun, draw_held_releases, draw_held_results
+from tests.kit.removed_turns import RemovedRun, draw_removals
 from tests.kit.story import Story
 from tests.kit.tree_turns import TreeRun, draw_trees
 
@@ -25,6 +26,7 @@ KINDS: dict[str, Kind] = {
     "amended-results": (AmendedResultRun, draw_amended_results),
     "held-results": (HeldResultRun, draw_held_results),
     "trees": (TreeRun, draw_trees),
+    "removed": (RemovedRun, draw_removals),
 }
 
 
