@@ -75,6 +75,7 @@ __all__ = [
     "move_request",
     "outdate_early_decisions",
     "take_lost_uses",
+    "tell_joined_uses",
     "tell_written_above",
     "wake_held_children",
 ]
@@ -261,12 +262,36 @@ def tell_written_above(conn: Connection, units: UnitTable, case: Row[Any], now: 
     standing = list_all_decisions(conn, case.id)
     if case.outcome is None or list_unwritten_above(standing) == get_told_unwritten(case):
         return
-    rests_on = compute_conclusion_id(
-        CaseOutcome(case.outcome), standing, list_cancellations(agency_requests.list_by_case(conn, case.id))
-    )
+    _conclude_again(conn, units, case, standing, f"above {now.isoformat()}", now)
+
+
+def tell_joined_uses(conn: Connection, units: UnitTable, case: Row[Any], now: datetime) -> None:
+    """Conclude a decided, locked case again: its Result names numbers that it waits for no longer."""
+    if case.outcome is not None:
+        standing = list_all_decisions(conn, case.id)
+        _conclude_again(conn, units, case, standing, f"joined {now.isoformat()}", now)
+
+
+def _conclude_again(
+    conn: Connection,
+    units: UnitTable,
+    case: Row[Any],
+    standing: Sequence[RankedDecision],
+    again: str,
+    now: datetime,
+) -> None:
+    """Conclude a decided, locked case again with the same decisions, unless a conclusion is still queued."""
+    rests_on = None
+    if standing:
+        asked = agency_requests.list_by_case(conn, case.id)
+        rests_on = compute_conclusion_id(CaseOutcome(case.outcome), standing, list_cancellations(asked))
     told = (row.parameters for row in deliveries.list_by_case(conn, case.id) if row.state == "QUEUED")
-    if not any((one.get("task"), one.get("rests_on")) == ("conclude", rests_on) for one in told):
-        move_case(conn, units, case, "requirement", now, decided=False, again=f"above {now.isoformat()}")
+    if any((one.get("task"), one.get("rests_on")) == ("conclude", rests_on) for one in told):
+        return
+    if standing:
+        move_case(conn, units, case, "requirement", now, decided=False, again=again)
+    else:
+        enqueue_task(conn, "conclude", ("case", case.id), f"conclude:{case.id}:{again}", now)
 
 
 def get_told_unwritten(case: Row[Any]) -> list[str]:

@@ -123,7 +123,7 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
                 now,
             )
             _keep_unwritten(conn, case, facts)
-            if customs is not None and must_tell_outcome(conn, facts, case, earlier):
+            if customs is not None and must_tell_outcome(facts, case, earlier):
                 known = enqueue_late_pending_call(conn, pending, (case_id, earlier), now)
                 enqueue_outcome_call(conn, customs, (case_id, told.key), known, now)
         finish(conn)

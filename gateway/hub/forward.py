@@ -44,7 +44,6 @@ from gateway.store import (
     NewDelivery,
     StateEvent,
     agency_requests,
-    customs_notices,
     deliveries,
     payloads,
 )
@@ -400,14 +399,12 @@ def enqueue_late_pending_call(
     return deliveries.list_by_case(conn, case)
 
 
-def must_tell_outcome(
-    conn: Connection, facts: CaseSnapshot, case: Row[Any], earlier: Iterable[Row[Any]]
-) -> bool:
+def must_tell_outcome(facts: CaseSnapshot, case: Row[Any], earlier: Iterable[Row[Any]]) -> bool:
     """Return whether customs must hear the outcome of a locked case; `earlier` are its deliveries so far.
 
     That a case is REJECTED, or that nobody decides about it any more, it hears only where the last it was
     told is code 19: those approvals were taken back, or given up by an amendment. After clearance it hears
-    of each decision instead.
+    of each decision (98), and by this that nothing is written off any more.
     """
     if case.outcome == CaseOutcome.WITHDRAWN or (
         case.outcome != CaseOutcome.REJECTED and _has_decisions(facts)
@@ -417,7 +414,7 @@ def must_tell_outcome(
     # Code 18 that goes with a declaration is stored without its code; 98 says nothing of what stands.
     codes = {row.id: row.parameters.get("pending_code", "18") for row in reports}
     last = max((number for number, code in codes.items() if code in ("18", "19")), default=0)
-    return codes.get(last) == "19" and customs_notices.find_state(conn, case.id) != "CLEARED"
+    return codes.get(last) == "19"
 
 
 def enqueue_outcome_call(

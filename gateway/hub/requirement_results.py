@@ -32,7 +32,7 @@ from gateway.cases import (
     judge_requirement_claim,
 )
 from gateway.evidence import record_evidence
-from gateway.hub.case_progress import move_case, take_lost_uses, tell_written_above
+from gateway.hub.case_progress import move_case, take_lost_uses, tell_joined_uses, tell_written_above
 from gateway.hub.completion import (
     case_closing,
     list_cancelled_above,
@@ -259,6 +259,8 @@ def join_requirements(
                 _tell_changed(conn, case_id, changed, now)
             if list_outside_decisions(conn, case_id) or list_cancelled_above(conn, case_id):
                 move_case(conn, units, cases.lock_case(conn, case_id), "requirement", now, decided=False)
+            if joined:
+                tell_joined_uses(conn, units, cases.lock_case(conn, case_id), now)
             if changed is None:
                 take_lost_uses(conn, units, cases.lock_case(conn, case_id), now)
                 tell_written_above(conn, units, cases.lock_case(conn, case_id), now)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import Decision, select_current_decisions, select_current_results
+from gateway.cases import Decision, DecisionCode, select_current_decisions, select_current_results
 from gateway.harmonize import UnitTable
 from gateway.hub.completion import (
     list_cases_above,
@@ -95,6 +95,8 @@ def list_told_results(conn: Connection, case: int, said: int, units: UnitTable) 
     name = make_result_name(first.requirement_id, first.agency)
     standing = [
         one.decision
+        if one.decision.decision is not DecisionCode.REJECTED
+        else replace(one.decision, quantity=None, unit=None)
         for one in list_told_decisions(select_current_decisions(list_outside_decisions(conn, case)), units)
         if f"{one.request}:".startswith(f"{name}:") and (one.decision.item, one.decision.law) in about
     ]
