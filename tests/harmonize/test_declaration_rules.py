@@ -1,8 +1,10 @@
-"""The rules on a declaration itself: forms, code tables and dates, each an error or a warning."""
+"""The rules on a declaration itself: forms, code tables, dates and numbers, each an error or a warning."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from lxml import etree
@@ -10,6 +12,7 @@ from lxml import etree
 from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, find_broken_rules
 from gateway.harmonize.language.declaration_rules import read_declaration_rules
+from gateway.harmonize.tools.samples.sample_maker import make_sample
 from gateway.harmonize.types import read_yaml
 from tests.kit.paths import ROOT
 
@@ -90,6 +93,89 @@ def test_an_arrival_long_before_the_declaration_is_told_once(
     assert [f"{one.rule.severity} {one.rule.id} {one.problem.id}" for one in found] == told
 
 
+ITEM = "GovernmentAgencyGoodsItem"
+NUMBERS = [
+    ("TotalGrossMassMeasure", "-812.5", ["error gross-mass-negative GW404 42A/131"]),
+    ("TotalPackageQuantity", "-7", ["error package-count-negative GW404 42A/146"]),
+    ("InvoiceAmount", "-0.01", ["error invoice-amount-negative GW404 42A/109"]),
+    (f"{ITEM}[2]//{{*}}NetNetWeightMeasure", "-5",
+     ["error item-net-mass-negative GW404 42A/67A[1]/68A[2]/23A[1]/65A[1]/128"]),
+    (f"{ITEM}[3]//{{*}}TariffQuantity", " -3 ",
+     ["error item-quantity-negative GW404 42A/67A[1]/68A[3]/23A[1]/65A[1]/130"]),
+    (f"{ITEM}[1]//{{*}}ItemChargeAmount", "-2",
+     ["error item-amount-negative GW404 42A/67A[1]/68A[1]/23A[1]/79A[1]/112"]),
+    (f"{ITEM}[3]/{{*}}Packaging/{{*}}QuantityQuantity", "-9",
+     ["error item-packages-negative GW404 42A/67A[1]/68A[3]/93A[1]/144"]),
+    ("TotalGrossMassMeasure", "0", []),
+    ("TotalGrossMassMeasure", "-0", []),
+    ("TotalGrossMassMeasure", "0.000001", []),
+    ("GoodsItemQuantity", "7", ["warning item-count GW404 42A/228"]),
+    ("GoodsItemQuantity", "2", ["warning item-count GW404 42A/228"]),
+    ("GoodsItemQuantity", "3", []),
+    ("GoodsItemQuantity", "03", []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "value", "told"), NUMBERS)
+def test_a_number_without_a_sign_is_not_negative_and_items_are_counted(
+    bundle: MappingBundle, place: str, value: str, told: list[str]
+) -> None:
+    root = etree.fromstring(SAMPLE.encode())
+    element = root.find(f".//{{*}}{place}")
+    assert element is not None
+    element.text = value
+    found = find_broken_rules(root, bundle, RECEIVED)
+    assert [f"{one.rule.severity} {one.rule.id} {one.problem.id} {one.pointer}" for one in found] == told
+
+
+def test_every_occurrence_of_a_group_is_judged(bundle: MappingBundle) -> None:
+    """The quantity used against a licence, and the gross mass that only customs gets."""
+    root = etree.fromstring(SAMPLE.encode())
+    namespace = "{urn:wco:datamodel:WCO:DEC-DMS:2}"
+    for number, item in enumerate(root.iter(f"{namespace}{ITEM}")):
+        for used in ("4", "-4"):
+            paper = etree.SubElement(item, f"{namespace}AdditionalDocument")
+            off = etree.SubElement(paper, f"{namespace}WriteOff")
+            etree.SubElement(off, f"{namespace}QuantityQuantity", unitCode="KGM").text = used
+        measure = item.find(f".//{namespace}GoodsMeasure")
+        assert measure is not None
+        etree.SubElement(measure, f"{namespace}GrossMassMeasure").text = f"-{number}"
+    found = find_broken_rules(root, bundle, RECEIVED)
+    assert [one.rule.id for one in found] == ["item-gross-mass-negative"] * 2 + ["quantity-used-negative"] * 3
+    assert found[0].detail == (
+        "The gross mass of the item is negative (란 총중량이 음수입니다): '-1' is less than 0"
+    )
+    assert [one.pointer for one in found][:3:2] == [
+        "42A/67A[1]/68A[2]/23A[1]/65A[1]/126",
+        found[2].pointer,
+    ]
+    assert all(one.pointer.endswith("/502") for one in found[2:])
+
+
+def test_without_goods_items_there_is_nothing_to_count(bundle: MappingBundle) -> None:
+    root = etree.fromstring(SAMPLE.encode())
+    for item in list(root.iter("{*}" + ITEM)):
+        item.getparent().remove(item)  # type: ignore[union-attr]
+    assert find_broken_rules(root, bundle, RECEIVED) == ()
+
+
+@pytest.mark.parametrize(
+    "rule", ["{left: item.net_mass, at_least: 5000}", '{left: package.count, at_most: "3"}']
+)
+def test_samples_obey_a_rule_on_a_number(bundle: MappingBundle, rule: str) -> None:
+    text = f"{HEAD}compare: {rule}}}\n"
+    (one,) = read_declaration_rules(read_yaml(text.encode(), "rules.yaml"), bundle.dictionary, bundle.lists)
+    ruled, seen = replace(bundle, rules=(*bundle.rules, one)), 0
+    for seed in range(8):
+        root = etree.fromstring(make_sample(ruled, bundle.documents["KPTA-PHARM-IMP"], str(seed), 2))
+        for value in root.iter("{*}" + one.meaning.relative[-1]):
+            if value.getparent().tag.endswith(("GoodsMeasure", "Packaging")):  # type: ignore[union-attr]
+                assert one.find_violation(value.text or "") is None
+                assert Decimal(value.text or "") >= 0
+                seen += 1
+    assert seen
+
+
 def test_a_declaration_alone_is_judged_too(bundle: MappingBundle) -> None:
     root = etree.fromstring(SAMPLE.replace(HS, "<ID>9905320X</ID>", 1).encode())
     declaration = next(root.iter("{urn:wco:datamodel:WCO:DEC-DMS:2}Declaration"))
@@ -106,6 +192,13 @@ WRONG = [
     ("listed: {of: item.hs, list: nowhere, first: 2}", "nowhere"),
     ("compare: {left: item.hs, at_least: received}", "a date"),
     ("compare: {left: issued_at, at_least: item.hs}", "item.hs"),
+    ("compare: {left: issued_at, equals: items}", "a date or a number"),
+    ("compare: {left: gross_mass, at_least: much}", "a number"),
+    ("compare: {left: gross_mass, equals: items}", "items, for an integer"),
+    ("compare: {left: item_count, equals: '3'}", "items, for an integer"),
+    ("compare: {left: gross_mass, at_least: '0', days: '3'}", "days"),
+    ("compare: {left: container.id, at_least: '0'}", "container.id"),
+    ("compare: {left: gross_mass, at_least: '0', at_most: '3'}", "at_least, at_most"),
     ("compare: {left: issued_at, at_least: received, days: soon}", "soon"),
     ("form: {of: item.hs, patterns: [A], colour: red}", "colour"),
 ]

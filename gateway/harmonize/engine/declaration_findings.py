@@ -11,6 +11,7 @@ from lxml import etree
 from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, RULE_BROKEN, GatewayError, Problem
 from gateway.harmonize.language import DeclarationRule, MappingBundle
 from gateway.harmonize.submission import FoundValue, SubmissionIndex, index_submission
+from gateway.harmonize.types import DataDictionary
 from gateway.wire import SUB
 
 __all__ = ["DeclarationFinding", "find_broken_rules"]
@@ -50,7 +51,8 @@ def find_broken_rules(
     for rule in bundle.rules:
         # A value of a wrong form is in no list, and what is a year too early is a month too early.
         known = {one.pointer for one in found if _is_alike(one.rule, rule)}
-        found += [one for one in _apply_rule(rule, facts, received) if one.pointer not in known]
+        judged = _apply_rule(rule, facts, bundle.dictionary, received)
+        found += [one for one in judged if one.pointer not in known]
     return tuple(sorted(found, key=lambda one: not one.is_error)[:_MOST_FINDINGS])
 
 
@@ -69,14 +71,16 @@ def _wrap_declaration(root: etree._Element) -> etree._Element:
 
 
 def _apply_rule(
-    rule: DeclarationRule, facts: SubmissionIndex, received: datetime | None
+    rule: DeclarationRule, facts: SubmissionIndex, dictionary: DataDictionary, received: datetime | None
 ) -> Iterator[DeclarationFinding]:
-    bound = _read_bound(rule, facts, received)
-    for value in _list_values(rule, facts):
+    bound = _read_bound(rule, facts, received) if rule.is_dated else None
+    for value in _list_values(rule, facts, dictionary):
         text = value.text.strip()
         if not text:
             continue
-        if rule.kind == "compare":
+        if rule.counts_items:
+            words = rule.find_count_violation(text, len(facts.items))
+        elif rule.is_dated:
             words = None if bound is None else rule.find_date_violation(text, bound)
         else:
             words = rule.find_violation(text)
@@ -94,9 +98,16 @@ def _read_bound(rule: DeclarationRule, facts: SubmissionIndex, received: datetim
     return found[0].text.strip() if len(found) == 1 else None
 
 
-def _list_values(rule: DeclarationRule, facts: SubmissionIndex) -> Iterator[FoundValue]:
-    if rule.meaning.per == "header":
-        yield from facts.find_values(rule.meaning, facts.declaration, None).found
-        return
-    for number, element in facts.items.items():
-        yield from facts.find_values(rule.meaning, element, number).found
+def _list_values(
+    rule: DeclarationRule, facts: SubmissionIndex, dictionary: DataDictionary
+) -> Iterator[FoundValue]:
+    """Yield every value of the rule's meaning, those of all occurrences of its groups."""
+    meaning = rule.meaning
+    places: list[tuple[str | None, etree._Element]] = [(None, facts.declaration)]
+    if meaning.in_item:
+        places = list(facts.items.items())
+    for name in dictionary.list_enclosing_groups(meaning.per):
+        group = dictionary.groups[name]
+        places = [(item, one) for item, place in places for one in facts.list_group_elements(group, place)]
+    for item, place in places:
+        yield from facts.find_values(meaning, place, item).found

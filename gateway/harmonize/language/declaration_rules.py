@@ -1,4 +1,4 @@
-"""The rules on a declaration itself, read from ``rules.yaml``: forms, code tables and dates.
+"""The rules on a declaration itself, read from ``rules.yaml``: forms, code tables, dates and numbers.
 
 The checks of a document concern the values that its agency gets. These rules hold for every
 submission: what breaks an error reaches no agency.
@@ -10,9 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Final
 
 from gateway.harmonize.types import (
+    DECIMAL,
     CodeList,
     CommonMeaning,
     DataDictionary,
@@ -24,13 +26,17 @@ from gateway.harmonize.types import (
 )
 from gateway.wire import describe_choices, describe_pattern, quote_value
 
-__all__ = ["RECEIVED", "RULE_KINDS", "SEVERITIES", "DeclarationRule", "read_declaration_rules"]
+__all__ = ["ITEMS", "RECEIVED", "RULE_KINDS", "SEVERITIES", "DeclarationRule", "read_declaration_rules"]
 
 RULE_KINDS: Final = ("form", "listed", "compare")
 SEVERITIES: Final = ("error", "warning")
 #: The day on which the submission is received, as the right side of a comparison.
 RECEIVED: Final = "received"
+#: The number of goods items of the declaration, as the right side of a comparison.
+ITEMS: Final = "items"
 _OPERATORS: Final = ("at_least", "at_most")
+_EQUALS: Final = "equals"
+_NUMBERS: Final = ("integer", "decimal", "amount", "measure")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,5}")
 _DAY: Final = 10
 
@@ -41,7 +47,8 @@ class DeclarationRule:
 
     ``form``: a value has one of `patterns`. ``listed``: its first `first` characters are a code of
     `codes`. ``compare``: a date compares by `operator` with the date of `bound` plus `days`; the
-    bound is a meaning, or None for the day of receipt.
+    bound is a meaning, or None for the day of receipt. A number compares with `number`, or with
+    the number of goods items where it `counts_items`.
     """
 
     id: str
@@ -57,6 +64,13 @@ class DeclarationRule:
     ko: str
     en: str
     mark: SourceMark
+    number: str | None = None
+    counts_items: bool = False
+
+    @property
+    def is_dated(self) -> bool:
+        """Return whether the rule compares dates."""
+        return self.kind == "compare" and self.number is None and not self.counts_items
 
     @property
     def is_error(self) -> bool:
@@ -64,7 +78,9 @@ class DeclarationRule:
         return self.severity == "error"
 
     def find_violation(self, text: str) -> str | None:
-        """Return the words where `text` breaks a rule of form or list, else None."""
+        """Return the words where `text` breaks a rule of form, list or number, else None."""
+        if self.number is not None:
+            return self._find_number_violation(text, self.number)
         if self.kind == "form" and not any(re.fullmatch(one, text, re.ASCII) for one in self.patterns):
             expected = " or ".join(describe_pattern(one) for one in self.patterns)
             return f"{quote_value(text)} is not allowed; expected is {expected}"
@@ -73,6 +89,24 @@ class DeclarationRule:
             near = self._describe_near_codes(start).removeprefix("one of ")
             return f"{quote_value(text)} begins with {start}, which is no code of {table}; near it: {near}"
         return None
+
+    def _find_number_violation(self, text: str, number: str) -> str | None:
+        if not DECIMAL.fullmatch(text):
+            return None  # the schema of the declaration says so
+        left, right = Decimal(text), Decimal(number)
+        if (left >= right) if self.operator == "at_least" else (left <= right):
+            return None
+        word = "less" if self.operator == "at_least" else "more"
+        return f"{quote_value(text)} is {word} than {number}"
+
+    def find_count_violation(self, text: str, items: int) -> str | None:
+        """Return the words where the number `text` is not that of the goods items, else None.
+
+        Without goods items there is nothing to count: the document is about another declaration.
+        """
+        if not items or not DECIMAL.fullmatch(text) or Decimal(text) == items:
+            return None
+        return f"{quote_value(text)} is not {items}, the number of goods items"
 
     def find_date_violation(self, text: str, bound: str) -> str | None:
         """Return the words where the date of `text` breaks a comparison with that of `bound`, else None."""
@@ -122,9 +156,7 @@ def _read_rule(
     inner = table.get_required(kinds[0]).read_table(kinds[0])
     meaning = _read_meaning(inner.get_required("left" if kinds[0] == "compare" else "of"), dictionary)
     codes, first = _read_list(inner, lists) if kinds[0] == "listed" else (None, 0)
-    operator, bound, days = (
-        _read_comparison(inner, meaning, dictionary) if kinds[0] == "compare" else ("", None, 0)
-    )
+    right = _read_comparison(inner, meaning, dictionary) if kinds[0] == "compare" else _Comparison()
     rule = DeclarationRule(
         id=table.get_required("id").read_text("id"),
         kind=kinds[0],
@@ -133,12 +165,14 @@ def _read_rule(
         patterns=_read_patterns(inner) if kinds[0] == "form" else (),
         codes=codes,
         first=first,
-        operator=operator,
-        bound=bound,
-        days=days,
+        operator=right.operator,
+        bound=right.bound,
+        days=right.days,
         ko=table.get_required("ko").read_text("ko"),
         en=table.get_required("en").read_text("en"),
         mark=table.mark,
+        number=right.number,
+        counts_items=right.counts_items,
     )
     inner.reject_unread_keys()
     table.reject_unread_keys()
@@ -146,10 +180,14 @@ def _read_rule(
 
 
 def _read_meaning(node: YamlNode, dictionary: DataDictionary) -> CommonMeaning:
-    """Return the meaning that a rule names: given once for the declaration, or for each goods item."""
+    """Return the meaning that a rule names.
+
+    A number may be in a group of elements; any other value is given once for the declaration, or for
+    each goods item.
+    """
     name = node.read_text("of")
     meaning = dictionary.meanings.get(name)
-    if meaning is None or meaning.per not in ("header", "item"):
+    if meaning is None or (meaning.per not in ("header", "item") and meaning.type not in _NUMBERS):
         raise make_mapping_error(node.mark, "of", "a common meaning of the declaration or of an item", name)
     return meaning
 
@@ -172,15 +210,28 @@ def _read_list(table: YamlTable, lists: Mapping[str, CodeList]) -> tuple[CodeLis
     return codes, table.get_required("first").read_integer("first", 1, 20)
 
 
-def _read_comparison(
-    table: YamlTable, left: CommonMeaning, dictionary: DataDictionary
-) -> tuple[str, CommonMeaning | None, int]:
-    """Return the operator, the right side (None: the day of receipt) and the days to add to it."""
-    operators = [one for one in _OPERATORS if one in table]
-    if len(operators) != 1 or left.type != "datetime":
-        expected = "a date, and one of " + ", ".join(_OPERATORS)
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """What a value is compared with; see `DeclarationRule`."""
+
+    operator: str = ""
+    bound: CommonMeaning | None = None
+    days: int = 0
+    number: str | None = None
+    counts_items: bool = False
+
+
+def _read_comparison(table: YamlTable, left: CommonMeaning, dictionary: DataDictionary) -> _Comparison:
+    """Return the operator and the right side of a comparison of a date or a number."""
+    operators = [one for one in (*_OPERATORS, _EQUALS) if one in table]
+    is_number = left.type in _NUMBERS
+    allowed = (*_OPERATORS, _EQUALS) if is_number else _OPERATORS
+    if len(operators) != 1 or operators[0] not in allowed or not (is_number or left.type == "datetime"):
+        expected = "a date or a number, and one of " + ", ".join(allowed)
         raise make_mapping_error(table.mark, "compare", expected, ", ".join(operators) or left.name)
     node = table.get_required(operators[0])
+    if is_number:
+        return _read_number_bound(node, operators[0], left)
     name = node.read_text(operators[0])
     bound = None if name == RECEIVED else dictionary.meanings.get(name)
     if name != RECEIVED and (bound is None or bound.type != "datetime" or bound.per != "header"):
@@ -188,4 +239,17 @@ def _read_comparison(
     days = table.read_text("days", "0")
     if not _WHOLE.fullmatch(days):
         raise make_mapping_error(table.mark, "days", "a whole number of days", days)
-    return operators[0], bound, int(days)
+    return _Comparison(operators[0], bound, int(days))
+
+
+def _read_number_bound(node: YamlNode, operator: str, left: CommonMeaning) -> _Comparison:
+    """Return the right side of a comparison of a number: a number, or how many goods items there are."""
+    text = node.read_text(operator)
+    if operator == _EQUALS:
+        if text != ITEMS or left.type != "integer" or left.per != "header":
+            expected = f"{ITEMS}, for an integer of the declaration"
+            raise make_mapping_error(node.mark, operator, expected, text)
+        return _Comparison(operator, counts_items=True)
+    if not DECIMAL.fullmatch(text):
+        raise make_mapping_error(node.mark, operator, "a number", text)
+    return _Comparison(operator, number=text)

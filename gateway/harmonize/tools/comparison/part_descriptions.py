@@ -234,7 +234,9 @@ def describe_rules(bundle: MappingBundle) -> Described:
 
 
 def _describe_rule(rule: DeclarationRule) -> PartDescription:
-    bound = "" if rule.bound is None else rule.bound.name
+    bound = (
+        rule.bound.name if rule.bound is not None else rule.number or ("items" if rule.counts_items else "")
+    )
     aspects = {
         "kind": rule.kind,
         "severity": rule.severity,

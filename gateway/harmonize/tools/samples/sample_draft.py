@@ -15,7 +15,7 @@ from lxml import etree
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.harmonize.language import DocumentCheck, DocumentMapping, MappingBundle
 from gateway.harmonize.tools.samples.ruled_draws import draw_ruled_text, is_text_ruled_out
-from gateway.harmonize.tools.samples.seeded_draws import SeededDraws, draw_text
+from gateway.harmonize.tools.samples.seeded_draws import SeededDraws
 from gateway.harmonize.tools.samples.target_demands import TargetDemands, get_qualified_name
 from gateway.harmonize.types import (
     CommonMeaning,
@@ -139,7 +139,7 @@ class SampleDraft:
         for check in self.document.checks:
             if check.kind == "distinct" and source in check.factors:
                 taken |= self._list_distinct_texts(source, check)
-        rules = [one for one in self.bundle.rules if one.meaning is source and one.kind != "compare"]
+        rules = [one for one in self.bundle.rules if one.meaning is source and not one.is_dated]
 
         def fits(text: str) -> bool:
             accepted = shape.find_violation(text) is None and self.demands.fits_targets(name, text)
@@ -151,7 +151,7 @@ class SampleDraft:
         demands = [shape, *self.demands.shapes.get(name, ())]
         for attempt in range(_TRIES):
             one = demands[attempt % len(demands)]
-            text = draw_ruled_text(self.draws, rules) if rules else draw_text(self.draws, one)
+            text = draw_ruled_text(self.draws, rules, one)
             if text not in taken and fits(text):
                 return text
         # Where there are fewer keys than occurrences, a key that no line looks up may occur twice.
