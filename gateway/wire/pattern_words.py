@@ -7,6 +7,7 @@ writes it, says this to programmers only.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -16,6 +17,9 @@ __all__ = ["describe_choices", "describe_pattern", "quote_value"]
 _MOST_CHOICES: Final = 12
 _LONGEST_VALUE: Final = 60
 _LONGEST_PATTERN: Final = 120
+#: The categories of Unicode whose characters are not seen: controls, format characters, separators.
+_UNSEEN: Final = ("Cc", "Cf", "Zs", "Zl", "Zp")
+_SHORT_ESCAPES: Final = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 #: Patterns that have a name of their own.
 _KNOWN: Final = {
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}": "a date as 2026-01-31",
@@ -55,9 +59,24 @@ _RANGE: Final = re.compile(r"(?:\\?(.))-(?:\\?(.))|\\(.)|(.)")
 
 
 def quote_value(text: str) -> str:
-    """Return a value in quotes, cut where it is long."""
-    shown = " ".join(text.split())
-    return f"'{shown if len(shown) <= _LONGEST_VALUE else shown[:_LONGEST_VALUE] + '…'}'"
+    """Return a value in quotes, cut where it is long.
+
+    Spaces stay as they are. Any other character that cannot be seen is written as in JSON, a line feed as
+    backslash and n; so the value is one line, and one that is wrong by such a character does not look right.
+    """
+    shown = ""
+    for character in text:
+        step = _show_character(character)
+        if len(shown) + len(step) > _LONGEST_VALUE:
+            return f"'{shown}…'"
+        shown += step
+    return f"'{shown}'"
+
+
+def _show_character(character: str) -> str:
+    if character == " " or unicodedata.category(character) not in _UNSEEN:
+        return character
+    return _SHORT_ESCAPES.get(character) or f"\\u{ord(character):04x}"
 
 
 def describe_choices(choices: Iterable[str]) -> str:

@@ -120,3 +120,20 @@ def test_long_lists_are_cut_and_say_how_many_more() -> None:
     assert describe_choices(["", "B"]) == "one of an empty value or B"
     assert describe_choices(map(str, range(40))).endswith("10, 11 and 28 more")
     assert quote_value("x" * 61) == f"'{'x' * 60}…'"
+    assert quote_value("\n" * 61) == "'" + r"\n" * 30 + "…'"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (" I ", "' I '"),
+        ("a  b", "'a  b'"),
+        ("I\u00a0", r"'I\u00a0'"),
+        ("\u200bI", r"'\u200bI'"),
+        ("\n\tI\r\n", r"'\n\tI\r\n'"),
+        ("가 나", "'가 나'"),
+        ("x" * 60, f"'{'x' * 60}'"),
+    ],
+)
+def test_a_value_is_shown_with_what_cannot_be_seen(value: str, shown: str) -> None:
+    assert quote_value(value) == shown
