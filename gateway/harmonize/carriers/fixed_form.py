@@ -1,9 +1,10 @@
 """Writes plain values as fixed records and reads them back; nothing is cut, and nothing is guessed.
 
 A value that does not survive its field is an error when it is written: a character that the encoding does
-not have, more octets than a field holds that may not go on. What else a field cannot hold goes on in
-continuation records behind its own, cut between characters: the rest of a longer text, and spaces at the
-end, since each continuation says how many of its octets count. The tail counts the records.
+not have, a line end where lines are records, more octets than a field holds that may not go on. What else a
+field cannot hold goes on in continuation records behind its own, cut between characters: the rest of a
+longer text, and spaces at the end, since each continuation says how many of its octets count. The tail
+counts the records.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from gateway.harmonize.carriers.record_layout import (
     RecordField,
     RecordType,
 )
+from gateway.wire import quote_value
 
 if TYPE_CHECKING:
     from gateway.harmonize.language import CarrierForm
@@ -34,6 +36,8 @@ _MOST_RECORDS: Final = 10**COUNT_WIDTH - 1
 _FIELD_DIGITS: Final = 3
 _SIZE_DIGITS: Final = 4
 _CODE: Final = len(HEAD)
+#: Who reads records line by line takes either for the end of one.
+_LINE_ENDS: Final = {"\n": "a line feed", "\r": "a carriage return"}
 
 
 def write_records(document: str, layout: RecordType, value: PlainValue, form: CarrierForm) -> bytes:
@@ -96,11 +100,21 @@ class _RecordWriter:
             return [b" " if text is None else b"1"]
         if text is None:
             return [b" " * one.width]
+        self._check_line(text, one)
         octets = self._encode_text(text, one)
         if one.zeros:
             return [_write_zeros(octets, one)]
         pieces = self._cut_text(octets, text, one)
         return [pieces[0].ljust(one.width), *pieces[1:]]
+
+    def _check_line(self, text: str, one: RecordField) -> None:
+        """Raise GW718 for a text that would end a record which a line end closes."""
+        if not self._form.end:
+            return
+        for character, name in _LINE_ENDS.items():
+            if character in text:
+                detail = f"a record that ends with its line cannot carry {name}; a space can stand for it"
+                raise make_carried_error(detail, one.place)
 
     def _encode_text(self, text: str, one: RecordField) -> bytes:
         try:
@@ -145,7 +159,12 @@ def _write_zeros(octets: bytes, one: RecordField) -> bytes:
     sign = octets[:1] if octets[:1] == b"-" else b""
     written = sign + octets[len(sign) :].rjust(one.width - len(sign), b"0")
     if _read_zeros(written) != octets:
-        raise make_carried_error("the number is not written as its field gives it back", one.place)
+        detail = (
+            f"{quote_value(octets.decode('ascii', 'replace'))} is not written as its field carries a number: "
+        )
+        raise make_carried_error(
+            f"{detail}no plus sign, no leading zero, a digit before the point", one.place
+        )
     return written
 
 

@@ -114,13 +114,23 @@ LONG = "제조번호와 성분표가 서로 다릅니다. " * 20
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    "text", [LONG, LONG + " " * 90, " 앞", "뒤 ", " ", "a\nb\r\nc", "<&>\"'\\", "가" * 333]
-)
+@pytest.mark.parametrize("text", [LONG, LONG + " " * 90, " 앞", "뒤 ", " ", "a\tb", "<&>\"'\\", "가" * 333])
 def test_any_text_comes_back(form: str, text: str) -> None:
     octets = check_comes_back(make_reason(text), "GOVCBRRBJ", FORMS[form])
     if FORMS[form].form == "json":
         assert json.loads(octets)["Response"]["Declaration"]["Reason"] == text
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\rb", "\n", LONG + "\n"])
+def test_a_line_end_is_refused_where_lines_are_records(form: str, text: str) -> None:
+    if FORMS[form].form == "json" or not FORMS[form].end:
+        check_comes_back(make_reason(text), "GOVCBRRBJ", FORMS[form])
+        return
+    detail, where = find_refusal(make_reason(text), "GOVCBRRBJ", FORMS[form])
+    name = "a line feed" if "\n" in text else "a carriage return"
+    assert detail == f"a record that ends with its line cannot carry {name}; a space can stand for it"
+    assert where == "/Response/Declaration/Reason"
 
 
 def test_a_long_text_is_cut_between_characters_and_joined_again() -> None:
@@ -166,8 +176,13 @@ def test_numbers_are_exact() -> None:
         # What JSON writes in another way stays a string.
         one.text = "007"
         assert b'"#":"007",' in check_comes_back(root, "KPTA-PHARM-IMP", FORMS["json-exact"])
-        detail, _ = find_refusal(root, "KPTA-PHARM-IMP", FORMS["fixed-crlf"])
-        assert detail == "the number is not written as its field gives it back"
+        for text in ("007", "+5", ".5"):
+            one.text = text
+            detail, _ = find_refusal(root, "KPTA-PHARM-IMP", FORMS["fixed-crlf"])
+            assert detail == (
+                f"'{text}' is not written as its field carries a number: "
+                "no plus sign, no leading zero, a digit before the point"
+            )
 
 
 @pytest.mark.parametrize("form", RECORDS)

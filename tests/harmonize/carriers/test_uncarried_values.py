@@ -54,6 +54,15 @@ def test_a_character_without_a_code_is_told_at_its_place_of_the_submission() -> 
     assert find_problems(root, speak(KFDA=CarrierForm("json"))) == ()
 
 
+def test_a_line_feed_is_told_where_a_line_is_a_record() -> None:
+    root = unsigned()
+    text(NAME, "첫째 줄\n둘째 줄")(root)
+    (one,) = find_problems(root, speak(KFDA=CarrierForm("fixed", charset="cp949")))
+    assert (one.problem.id, one.pointer) == ("GW718", POINTER)
+    assert "cannot carry a line feed" in one.detail
+    assert find_problems(root, speak(KFDA=CarrierForm("fixed", charset="cp949", end=b""))) == ()
+
+
 def test_every_value_is_told_with_its_own_place() -> None:
     root = unsigned()
     text(NAME, "Ó")(root)
