@@ -107,6 +107,8 @@ class _TableReading:
         if key in patterns and not patterns[key].fullmatch(value):
             shape = {"table": "small letters, digits and -", "edition": "letters, digits, . and -"}
             self.add_mistake(line, f"{key}: expected {shape.get(key, 'a country code as KR')}")
+        elif key == "country" and self.names.countries and value not in self.names.countries:
+            self.add_mistake(line, f"country: expected a code of ISO 3166 as KR, found {value}")
         if key == "test" and value not in ("yes", "no"):
             self.add_mistake(line, "test: expected yes or no")
         if key in ("valid_from", "valid_until") and _parse_day(value) is None:

@@ -75,6 +75,30 @@ def test_a_loaded_table_holds_from_the_next_message_on(
     assert ("23", "border@1") in [(one["law"], one["table"]) for one in asked["needs"]]
 
 
+def test_what_no_goods_have_and_another_country_are_remarked(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ("0301,import,76", "9999999999,import,76", "0000,import,76", "300488,import,01", "77,import,01")
+    file = write(tmp_path, *rows)
+    said = run(capsys, "rules", "load", str(file), "--home", str(home), "--by", "kim")
+    assert said["remarks"] == [
+        "The HS code is of no chapter: 3 rows (lines 6, 7, 9).",
+        "The HS code is not in HS 2022: 1 row (line 8).",
+    ]
+    other = write(tmp_path, "0301,import,76", edition="2", since="2026-02-01")
+    other.write_text("# country: GB\n" + other.read_text("utf-8"), "utf-8")
+    said = run(capsys, "rules", "load", str(other), "--home", str(home), "--by", "kim")
+    assert said["remarks"] == [
+        "Other editions of border are of KR, this one is of GB. While it is in force, of a code of KR six "
+        "digits count: needs of such goods are possible, not certain."
+    ]
+    other.write_text(
+        other.read_text("utf-8").replace("GB", "XX").replace("edition: 2", "edition: 3"), "utf-8"
+    )
+    said = run(capsys, "rules", "load", str(other), "--home", str(home), "--by", "kim", status=1)
+    assert "expected a code of ISO 3166" in json.dumps(said)
+
+
 def test_an_edition_is_loaded_once_and_never_changes(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

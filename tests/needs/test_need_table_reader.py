@@ -96,6 +96,18 @@ def test_a_mistake_has_its_line_and_column(row: str, column: int, field: str, wo
     assert f"line 7, column {column} ({field})" in caught.value.detail
 
 
+@pytest.mark.parametrize("country", ["XX", "GB"])
+def test_a_table_is_of_a_country_that_is_known(country: str) -> None:
+    text = f"# country: {country}\n{HEAD}hs,direction,law\n0301,import,01\n".encode()
+    (mistake,) = check_need_table(text, NAMES).mistakes
+    assert (mistake.line, mistake.message) == (
+        1,
+        f"country: expected a code of ISO 3166 as KR, found {country}",
+    )
+    # A table that is in the database is read without the names of today.
+    assert check_need_table(text).table is not None
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [

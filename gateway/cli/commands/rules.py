@@ -22,6 +22,7 @@ from gateway.cli.need_rules import (
     read_table_files,
     table_options,
 )
+from gateway.cli.need_table_remarks import TARIFF_CODE
 from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.shared_options import FILE, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
@@ -44,8 +45,6 @@ __all__ = ["ask_rules", "check_needs", "compare_need_tables"]
 _HS: Final = re.compile(r"[0-9]{2}(?:[0-9]{2}){0,4}")
 _FULL: Final = 10
 _INTERNATIONAL: Final = 6
-#: The meaning of the declaration that holds the tariff code of an item.
-_TARIFF_CODE: Final = "item.hs"
 
 
 class _TariffCode(click.ParamType[str]):
@@ -125,7 +124,7 @@ def ask_rules(arguments: Arguments) -> int:
 def _list_code_warnings(asked: AskedRules, hs: str) -> Iterator[dict[str, Any]]:
     """Yield that no goods have a tariff code, by the rules on declarations that look it up in a table."""
     for rule in asked.bundle.rules:
-        if rule.kind == "listed" and rule.meaning.name == _TARIFF_CODE and len(hs) >= rule.first:
+        if rule.kind == "listed" and rule.meaning.name == TARIFF_CODE and len(hs) >= rule.first:
             words = rule.find_violation(hs)
             if words is not None:
                 refused = "; a declaration with it is refused" if rule.is_error else ""

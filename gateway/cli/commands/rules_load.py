@@ -13,6 +13,7 @@ import click
 from gateway.cli.audited_changes import change_database
 from gateway.cli.named_files import read_file
 from gateway.cli.need_rules import describe_need, end_at_mistakes, read_table_files
+from gateway.cli.need_table_remarks import list_table_remarks
 from gateway.cli.result_output import (
     count_things,
     format_value,
@@ -45,19 +46,25 @@ _MONTH: Final = timedelta(days=31)
 @click.argument("file", type=FILE, help="the table as CSV; its content is stored in the database")
 @change_options()
 def load_table_file(arguments: Arguments) -> int:
-    """Load a table of needs; return 0 when it is stored, 1 with every mistake where it has some."""
+    """Load a table of needs; return 0 when it is stored, 1 with every mistake where it has some.
+
+    Remarks say which rows concern no goods, and that other editions are of another country.
+    """
     content = read_file(arguments.file)
     with change_database(arguments) as change:
         rules = load_active_rules(change.conn, load_shipped_rules(), get_current_time())
         table = _check_table(arguments, content, rules)
+        remarks = list_table_remarks(table, rules)
         is_new = load_need_table(change, table, content)
     until = f" until {table.valid_until}" if table.valid_until else ""
     words = f"{table.label}: {count_things(len(table.rows), 'row')}, in force from {table.valid_from}{until}"
     sentence = f"Loaded {words}." if is_new else f"Loaded already: {words}."
     if arguments.json:
-        print_json(change.describe_done(sentence, table=table.label, rows=len(table.rows)))
+        counts = {"table": table.label, "rows": len(table.rows), "remarks": remarks}
+        print_json(change.describe_done(sentence, **counts))
     else:
-        print_sentence(sentence)
+        for words in (sentence, *remarks):
+            print_sentence(words)
     return 0
 
 
