@@ -47,7 +47,7 @@ def status(port: int, pki: Path, *, shown: bool) -> int:
     context.load_verify_locations(pki / "ca.pem")
     if shown:
         context.load_cert_chain(pki / "gateway-tls.cert.pem", pki / "gateway-tls.key.pem")
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
     try:
         connection.request("GET", "/status/ready")
         return connection.getresponse().status

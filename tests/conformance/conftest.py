@@ -95,7 +95,7 @@ def agencies(keys: Path, tmp_path: Path, listening: ListeningHub) -> Iterator[Ag
         agency.close()
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 10.0) -> None:
+def wait_for(what: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until something holds; fail when it does not in time."""
     end = time.monotonic() + seconds
     while not what():

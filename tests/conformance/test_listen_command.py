@@ -77,7 +77,7 @@ def test_a_result_is_stored_acknowledged_and_known_after_a_restart(
         side.judge(first, parcel)
         assert "Result  case SW1  reference HB2026-000123  APPROVED  0001-Result-SW1" in read_line(process)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert read_line(process) == "stopped: 1 message received\n"
     with listening(keys, tmp_path) as process:
         assert "1 message stored before" in read_line(process)

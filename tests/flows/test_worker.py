@@ -197,7 +197,7 @@ def test_lanes_are_served_in_turn(engine: Engine) -> None:
     assert sorted(served) == ["A", "A", "B", "B", "C", "C"]
 
 
-def run(desk: Desk, until: Callable[[], bool], seconds: float = 20) -> threading.Thread:
+def run(desk: Desk, until: Callable[[], bool], seconds: float = 60) -> threading.Thread:
     stop = threading.Event()
     thread = threading.Thread(target=desk.worker.run, args=(stop,))
     thread.start()
@@ -213,7 +213,7 @@ def test_a_dead_destination_does_not_keep_others_waiting(engine: Engine) -> None
 
     def act(lease: DeliveryLease) -> None:
         if lease.lane.startswith("A-DEAD"):
-            released.wait(20)
+            released.wait(60)
 
     desk = Desk(engine, act, threads=4)
     desk.queue(20, lane="A-DEAD")
@@ -230,7 +230,7 @@ def test_it_finishes_what_it_holds_before_it_stops(engine: Engine) -> None:
 
     def act(lease: DeliveryLease) -> None:
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
 
     desk = Desk(engine, act, threads=2)
     desk.queue(9)

@@ -147,7 +147,7 @@ class ConsoleBrowser:
             "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", found[0]
         )
         found[0].click()
-        WebDriverWait(self.driver, 20).until(lambda _: _is_gone(page), f"no page after {words!r}")
+        WebDriverWait(self.driver, 60).until(lambda _: _is_gone(page), f"no page after {words!r}")
 
     def sign_in(self, name: str, password: str = PASSWORD) -> None:
         """Sign in with a password, as the first page asks for it."""
@@ -156,7 +156,7 @@ class ConsoleBrowser:
         self.fill("Password", password)
         self.press("Sign in")
 
-    def wait_for(self, words: str, seconds: float = 20) -> None:
+    def wait_for(self, words: str, seconds: float = 60) -> None:
         """Wait until these words are on the page."""
         WebDriverWait(self.driver, seconds).until(lambda _: words in self.text, f"not on the page: {words}")
 

@@ -15,7 +15,7 @@ from gateway.store.messages import HttpResponse
 from tests.kit.forked import ForkedProcess
 from tests.kit.paths import ROOT
 
-_BOUNDS = HttpLimits(connect_seconds=2, read_seconds=20, total_seconds=30)
+_BOUNDS = HttpLimits(connect_seconds=2, read_seconds=60, total_seconds=60)
 
 
 def post(url: str, parcel: Parcel) -> HttpResponse | None:

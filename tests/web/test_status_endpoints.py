@@ -53,12 +53,12 @@ def test_a_database_that_does_not_answer_holds_one_question(
 
     def wait_for_the_server() -> None:
         asked.set()
-        answered.wait(20)
+        answered.wait(60)
 
     client = build_status_application(engine, HubProbes(unready=wait_for_the_server)).test_client()
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(client.get, "/status/ready")
-        asked.wait(20)
+        asked.wait(60)
         others = [ask_readiness(client) for _ in range(3)]
         answered.set()
         assert first.result().text == "ready\n"

@@ -67,7 +67,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     profile = partner / "profile.yaml"
     told = profile.read_text(encoding="utf-8").replace("features:\n", "features:\n  - restart\n")
     profile.write_text(told, encoding="utf-8")
-    subprocess.run(made.call_script("TERM"), shell=True, check=True, env=ENVIRONMENT, timeout=30)
+    subprocess.run(made.call_script("TERM"), shell=True, check=True, env=ENVIRONMENT, timeout=120)
     try:
         wait_until_ready(made.port, None)
         yield made

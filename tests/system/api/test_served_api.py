@@ -78,7 +78,7 @@ def test_a_stream_brings_what_happens_and_goes_on_after_a_break(served: ServedAp
             done.set()
 
         threading.Thread(target=read_stream, daemon=True).start()
-        assert ready.wait(20)
+        assert ready.wait(60)
         head = {"Content-Type": "application/xml"}
         client.post("/submissions", content=make_submission("LIVE-2"), headers=head)
         assert done.wait(60)

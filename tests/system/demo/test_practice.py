@@ -39,7 +39,7 @@ def play(home: Path) -> tuple[str, str]:
         said = "".join(process.stdout.readline() for _ in range(5))
         found = re.search(r"http://localhost:\d+/console/", said)
         assert found is not None, said
-        with urllib.request.urlopen(f"{found[0]}sign-in", timeout=20) as answer:
+        with urllib.request.urlopen(f"{found[0]}sign-in", timeout=60) as answer:
             page = answer.read().decode()
     finally:
         process.send_signal(signal.SIGTERM)

@@ -69,7 +69,7 @@ class Place:
         """Return a connection that is not open yet."""
         context = context or self.context(client)
         return HTTPSConnection(
-            "localhost", self.port, timeout=20, context=context, source_address=(source, 0)
+            "localhost", self.port, timeout=60, context=context, source_address=(source, 0)
         )
 
     def post(

@@ -91,7 +91,7 @@ def test_what_a_client_says_of_its_certificate_is_removed(place: Place) -> None:
 def test_a_field_that_is_no_certificate_is_refused(place: Place) -> None:
     """Past the proxy, as only the proxy could send it."""
     post, port = place.message(), place.settings.http.port
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("POST", MSH, post.body, {**post.headers, "Client-Cert": ":AAAA:"})
     answer = connection.getresponse()
     assert (answer.status, b"RFC 9440" in answer.read()) == (400, True)

@@ -172,7 +172,7 @@ def test_a_slow_body_ends_with_408(place: Place) -> None:
     with shaken(place, "127.0.0.1") as slow:
         fields = b"Host: localhost\r\nContent-Type: text/xml\r\nContent-Length: 9\r\n\r\n"
         slow.sendall(b"POST /msh/ebms2 HTTP/1.1\r\n" + fields + b"<")
-        slow.settimeout(10)
+        slow.settimeout(60)
         assert slow.recv(4096).startswith(b"HTTP/1.1 408")
 
 
@@ -220,7 +220,7 @@ def test_the_process_that_ends_tls_is_started_again(place: Place) -> None:
         except (OSError, HTTPException):
             return False
 
-    assert within(15, back)
+    assert within(60, back)
     assert fronts(place) not in ([], [pid])
     assert listening.outcome(place, place.message(), "right") == TAKEN
 
