@@ -11,7 +11,7 @@ from gateway.cli.result_output import count_things
 from gateway.hub import load_status_codes
 from gateway.needs import Law, LawBook, NeedRules, NeedTable, compare_tables
 
-__all__ = ["compare_laws", "compare_need_rules", "compare_status_codes"]
+__all__ = ["compare_laws", "compare_need_rules", "compare_status_codes", "tell_values"]
 
 
 def compare_laws(before: Mapping[str, Law], after: Mapping[str, Law]) -> Iterator[str]:
@@ -22,7 +22,7 @@ def compare_laws(before: Mapping[str, Law], after: Mapping[str, Law]) -> Iterato
             yield f"law {code} ({law.name}) is new"
         elif old != law:
             keys = ("ko", "en", "disclaimers")
-            yield f"law {code} ({law.name}) changes: {_tell_values(asdict(old), asdict(law), keys)}"
+            yield f"law {code} ({law.name}) changes: {tell_values(asdict(old), asdict(law), keys)}"
     for code, law in before.items():
         if code not in after:
             yield f"law {code} ({law.name}) is gone"
@@ -57,7 +57,7 @@ def _compare_table(label: str, before: NeedTable | None, after: NeedTable | None
     keys = ("country", "valid_from", "valid_until", "is_test", "source", "licence")
     old, new = ({key: getattr(one, key) for key in keys} for one in (before, after))
     if old != new:
-        yield f"table of needs {label} changes: {_tell_values(old, new, keys)}"
+        yield f"table of needs {label} changes: {tell_values(old, new, keys)}"
     found = compare_tables(before, after)
     counts = (("new", found.added), ("gone", found.removed), ("changed", found.changed))
     told = ", ".join(f"{count_things(len(rows), 'row')} {word}" for word, rows in counts if rows)
@@ -74,13 +74,13 @@ def compare_status_codes(before: Traversable, after: Traversable) -> Iterator[st
             yield f"status code {code} ({one.name}) is new"
         elif known != one:
             was, becomes = asdict(known), asdict(one)
-            yield f"status code {code} ({one.name}) changes: {_tell_values(was, becomes, tuple(becomes))}"
+            yield f"status code {code} ({one.name}) changes: {tell_values(was, becomes, tuple(becomes))}"
     for code, one in old.items():
         if code not in new:
             yield f"status code {code} ({one.name}) is gone"
 
 
-def _tell_values(before: Mapping[str, Any], after: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+def tell_values(before: Mapping[str, Any], after: Mapping[str, Any], keys: tuple[str, ...]) -> str:
     """Return which values become which others."""
     differ = (key for key in keys if before[key] != after[key])
     return "; ".join(f"{key} {before[key] or 'none'} becomes {after[key] or 'none'}" for key in differ)

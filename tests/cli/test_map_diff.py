@@ -108,3 +108,60 @@ def test_rules_of_need_and_status_codes_are_told_in_words(
     assert rows.startswith("table of needs ")
     assert rows.endswith("2 rows gone (see `gateway rules diff`)")
     assert status == "status code E06 (inspection under way) changes: event inspect becomes acknowledge"
+
+
+CALENDAR = """# calendar: offices
+# edition: 2026
+# organisations: *
+# valid_from: 2026-01-01
+# valid_until: 2026-12-31
+# rest_days: saturday sunday
+# hours: 09:00-18:00
+# source: ours
+day,kind,name
+2026-01-01,holiday,New Year
+2026-05-05,holiday,Children
+2026-06-03,holiday,Elections
+"""
+TERMS = """# terms: service
+# edition: test
+# valid_from: 2026-01-01
+# source: ours
+document,acknowledge,decide,answer,remind
+*,1,10,10,2
+TINY,1,5,,
+"""
+
+
+def test_changed_calendars_are_told_day_by_day(
+    folders: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after = (Path(one) / "calendars" for one in folders)
+    for place in (before, after):
+        place.mkdir()
+        (place / "offices.csv").write_text(CALENDAR, encoding="utf-8")
+        (place / "terms.csv").write_text(TERMS, encoding="utf-8")
+    changed = CALENDAR.replace("2026-06-03,holiday,Elections\n", "2026-06-06,holiday,Memorial Day\n")
+    changed = changed.replace("05,holiday,Children", "05,working,Children").replace("18:00", "17:00")
+    (after / "offices.csv").write_text(changed, encoding="utf-8")
+    (after / "terms.csv").write_text(TERMS.replace("TINY,1,5,,", "OTHER,,3,,"), encoding="utf-8")
+    (before / "old.csv").write_text(CALENDAR.replace("edition: 2026", "edition: 2025"), encoding="utf-8")
+    assert main(["map", "diff", *folders]) == 1
+    *told, last = capsys.readouterr().out.splitlines()
+    days = [one for one in told if one.startswith(("calendar", "terms"))]
+    assert days == [
+        "calendar offices@2025 is gone: 3 days, 2026-01-01 to 2026-12-31",
+        "calendar offices@2026 changes: hours 09:00-18:00 becomes 09:00-17:00",
+        "calendar offices@2026: 2026-05-05 (Tuesday): holiday, Children becomes working, Children",
+        "calendar offices@2026: 2026-06-03 (Wednesday) goes: holiday, Elections",
+        "calendar offices@2026: 2026-06-06 (Saturday) comes: holiday, Memorial Day",
+        'terms service@test: OTHER comes: decide 3',
+        'terms service@test: TINY goes: acknowledge 1, decide 5',
+    ]
+    assert "calendars/offices.csv" in last
+    assert main(["map", "diff", *folders, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["calendars"] == days
+    # A file that nobody can read is told with its mistake.
+    (after / "offices.csv").write_text(CALENDAR.replace("2026-05-05", "never"), encoding="utf-8")
+    main(["map", "diff", *folders])
+    assert "calendars/offices.csv cannot be read: GW709" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from gateway.cli.calendar_sentences import compare_calendars
 from gateway.cli.mapping_folder import find_mappings
 from gateway.cli.need_sentences import compare_laws, compare_need_rules, compare_status_codes
 from gateway.cli.result_output import count_things, print_json, print_sentence
@@ -37,14 +38,16 @@ def compare_folders(arguments: Arguments) -> int:
         raise GatewayError(MISUSE, f"neither folder has the document {document}", "--document")
     changes = [one for one in compare_bundles(old, new) if document is None or one.document == document]
     laws, rules = ([], []) if document is not None else _compare_needs(places, (old, new))
-    files = _list_changed_files(*(read_mapping_files(place) for place in places))
+    contents = [read_mapping_files(place) for place in places]
+    files = _list_changed_files(*contents)
+    days = [] if document is not None else list(compare_calendars(*contents))
     if arguments.json:
         told = [asdict(one) | {"sentence": date_sentence(one, arguments.start)} for one in changes]
         found = {"before": old.digest, "after": new.digest, "changes": told, "laws": laws, "rules": rules}
-        print_json(found | {"files": files})
+        print_json(found | {"calendars": days, "files": files})
     else:
         print_changes(changes, arguments.start)
-        for sentence in (*laws, *rules):
+        for sentence in (*laws, *rules, *days):
             print(sentence)
         _print_counts(changes, files)
     return 1 if changes or (files and document is None) else 0
