@@ -153,6 +153,7 @@ from .requirement_ledger import load_requirement_balances as load_requirement_ba
 from .requirement_results import join_requirements as join_requirements
 from .response_watch import PendingResponse as PendingResponse
 from .response_watch import WaitingRequest as WaitingRequest
+from .standing_warnings import read_standing_warnings as read_standing_warnings
 from .submission_inspection import InspectionFinding as InspectionFinding
 from .submission_inspection import InspectionReport as InspectionReport
 from .submission_inspection import InspectionRules as InspectionRules

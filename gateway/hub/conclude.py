@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from lxml import etree
 from sqlalchemy import Connection, Row
@@ -28,12 +28,7 @@ from gateway.cases import (
 )
 from gateway.errors import (
     APPLICATION_CANCELLED,
-    APPLICATION_SUPERFLUOUS,
     CANCELLATION_REFUSED,
-    DISCLAIMER_CONTRADICTED,
-    DISCLAIMER_NOT_ACCEPTED,
-    DOCUMENT_NEEDED,
-    DOCUMENT_PERHAPS_NEEDED,
     QUANTITY_NOT_LEFT,
     REQUIREMENT_UNKNOWN,
 )
@@ -67,22 +62,10 @@ from gateway.hub.outbox import (
     seal_message,
     store_message,
 )
-from gateway.hub.requirement_coverage import list_answered_laws
+from gateway.hub.standing_warnings import select_standing_warnings
 from gateway.store import agency_requests, cases, decisions, deliveries, read_transaction, write_transaction
 
 __all__ = ["Conclusion", "conclude_case"]
-
-#: What the rules of need say of goods; those of a withdrawn declaration need nothing any more.
-_OF_NEEDS: Final = frozenset(
-    one.id
-    for one in (
-        DOCUMENT_NEEDED,
-        DISCLAIMER_CONTRADICTED,
-        DISCLAIMER_NOT_ACCEPTED,
-        DOCUMENT_PERHAPS_NEEDED,
-        APPLICATION_SUPERFLUOUS,
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,24 +171,10 @@ def _make_result_document(hub: Hub, facts: CaseSnapshot, now: datetime) -> etree
     )
 
 
-def _list_standing_warnings(hub: Hub, facts: CaseSnapshot) -> Iterable[ReportedProblem]:
-    """Yield the warnings of the declaration, without those of documents that nothing needs any more.
-
-    A withdrawn declaration needs none, nor an item that an agency has decided about under the law that needs
-    it, or that has a certificate under it: these may come after the declaration. A certificate that is
-    revoked since is told as a decision, and not as a document that is missing.
-    """
-    detail = facts.case.detail or {}
-    is_withdrawn = facts.case.outcome == CaseOutcome.WITHDRAWN
-    decided = {(one.decision.item, one.decision.law) for one in facts.decisions}
-    needed = detail.get("needed", ())
-    if needed:
-        with read_transaction(hub.engine) as conn:
-            decided |= list_answered_laws(conn, facts.case.id, hub.rules.bundle)
-    answered = {one["text"] for one in needed if (one["item"], one["law"]) in decided}
-    for one in detail.get("warnings", ()):
-        if one["text"] not in answered and not (is_withdrawn and one["id"] in _OF_NEEDS):
-            yield ReportedProblem(**one)
+def _list_standing_warnings(hub: Hub, facts: CaseSnapshot) -> list[ReportedProblem]:
+    with read_transaction(hub.engine) as conn:
+        found = select_standing_warnings(conn, facts.case, facts.decisions, lambda: hub.rules.bundle)
+    return [ReportedProblem(**one) for one in found]
 
 
 def _list_awaited_numbers(facts: CaseSnapshot) -> Iterable[ReportedProblem]:

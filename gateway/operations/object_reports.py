@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Row
 
@@ -34,6 +34,9 @@ from gateway.store import (
     sent_groups,
     transitions,
 )
+
+if TYPE_CHECKING:
+    from gateway.harmonize import MappingBundle
 
 __all__ = [
     "TrailStep",
@@ -65,7 +68,11 @@ def read_case_report(conn: Connection, case: Row[Any]) -> dict[str, Any]:
     from gateway.operations.requirement_report import describe_case_results
 
     asked = agency_requests.list_by_case(conn, case.id)
-    return dict(case._mapping) | {
+    shown = dict(case._mapping)
+    if (case.detail or {}).get("warnings"):
+        # As the Result tells them: a later certificate may have answered one.
+        shown["detail"] = case.detail | {"warnings": _read_warnings(conn, case)}
+    return shown | {
         "properties": read_message_properties(conn, case.message),
         "mappings": _describe_mappings(conn, case, asked),
         "requests": [dict(row._mapping) for row in asked],
@@ -89,6 +96,21 @@ def read_message_properties(conn: Connection, message: int) -> list[dict[str, An
     leaves = (json.loads(one.data) for one in list_subject_leaves(conn, "message", message))
     named = (one for leaf in leaves for one in leaf.get("properties", ()))
     return [dict(zip(("name", "value", "type"), one, strict=True)) for one in named]
+
+
+def _read_warnings(conn: Connection, case: Row[Any]) -> list[dict[str, Any]]:
+    """Return the warnings of a case that stand, as its Result tells them."""
+    from gateway.hub import (
+        get_current_time,
+        load_active_rules,
+        load_shipped_rules,
+        read_standing_warnings,
+    )
+
+    def get_bundle() -> MappingBundle:
+        return load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle
+
+    return read_standing_warnings(conn, case, get_bundle)
 
 
 def _describe_mappings(conn: Connection, case: Row[Any], asked: Sequence[Row[Any]]) -> dict[str, Any]:

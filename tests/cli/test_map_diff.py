@@ -155,8 +155,8 @@ def test_changed_calendars_are_told_day_by_day(
         "calendar offices@2026: 2026-05-05 (Tuesday): holiday, Children becomes working, Children",
         "calendar offices@2026: 2026-06-03 (Wednesday) goes: holiday, Elections",
         "calendar offices@2026: 2026-06-06 (Saturday) comes: holiday, Memorial Day",
-        'terms service@test: OTHER comes: decide 3',
-        'terms service@test: TINY goes: acknowledge 1, decide 5',
+        "terms service@test: OTHER comes: decide 3",
+        "terms service@test: TINY goes: acknowledge 1, decide 5",
     ]
     assert "calendars/offices.csv" in last
     assert main(["map", "diff", *folders, "--json"]) == 1

@@ -165,6 +165,12 @@ def test_a_warning_that_the_certificate_answers_is_told_no_more(story: Story) ->
     def warned() -> list[tuple[str | None, str | None]]:
         story.tick()
         found = [(one.get("id"), one.get("pointer")) for one in story.result().findall("{*}Warning")]
+        # Who looks the case up is told the same, whichever page or verb it is.
+        shown = [(one["id"], one["pointer"]) for one in report(story)["detail"]["warnings"]]
+        assert set(shown) <= set(found)
+        assert [one for one in shown if one[1] == "42A/67A[1]/68A[2]"] == [
+            one for one in found if one[1] == "42A/67A[1]/68A[2]"
+        ]
         return [one for one in found if one[1] == "42A/67A[1]/68A[2]"]
 
     before = [("GW508", "42A/67A[1]/68A[2]")]

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
+from gateway.hub import read_standing_warnings
 from gateway.operations import (
     describe_case_fees,
     describe_case_results,
@@ -126,6 +127,7 @@ def _get_case(call: ApiCall) -> ApiAnswer:
         moved = describe_releases(conn, row)
         timetable = call.services.hub.timetable.read_timetable(conn)
         custody = read_custody_times(conn, row, timetable, call.services.clock())
+        warnings = read_standing_warnings(conn, row, lambda: call.services.hub.rules.bundle)
     detail = row.detail or {}
     return ApiAnswer(
         Case(
@@ -133,7 +135,7 @@ def _get_case(call: ApiCall) -> ApiAnswer:
             message_id=message.message_id if message else "",
             clearance=clearance,
             problems=_read_findings(detail.get("problems", ())),
-            warnings=_read_findings(detail.get("warnings", ())),
+            warnings=_read_findings(warnings),
             held=_read_hold(detail.get("held")),
             results=[
                 ResultReference(message_id=one.message_id, issued_at=one.received_at) for one in results

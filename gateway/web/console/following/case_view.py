@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row
 from gateway.cases import CaseCustody, CustodyHolder, CustomsReason, find_case_custody
 from gateway.errors import PROBLEMS, GatewayError, Problem
 from gateway.harmonize import FieldFinder, MappingBundle
-from gateway.hub import read_stored_notice
+from gateway.hub import read_standing_warnings, read_stored_notice
 from gateway.operations import (
     NoEffect,
     describe_releases,
@@ -299,7 +299,8 @@ class _CaseReader:
     def list_problems(self) -> Iterator[ProblemView]:
         """Yield the problems of a refused submission, or what a held case lacks, then the warnings."""
         detail = self._case.detail or {}
-        found = (detail.get("problems", ()), False), (detail.get("warnings", ()), True)
+        warnings = read_standing_warnings(self._conn, self._case, lambda: self._bundle)
+        found = (detail.get("problems", ()), False), (warnings, True)
         held = detail.get("held", {})
         lacks = (held.get("missing", ()), False), (held.get("problems", ()), False)
         for told, is_warning in (*lacks, *found):
