@@ -29,9 +29,9 @@ class LimitSettings(SettingsSection):
     )
     # Each thread that verifies a message holds it in memory once.
     body: Size = Field(64 * 1024**2, description="Octets of a complete message.")
-    # A part is held three times while it is decrypted.
+    # A part is held several times while it is decrypted.
     secret: Size = Field(
-        64 * 1024**2, description="Octets of an encrypted part, which is decrypted in memory."
+        64 * 1024**2, description="Octets of all encrypted parts of a message, which are decrypted in memory."
     )
     # An agreement names 99 attachments at most; each part costs a check of its boundary and its fields.
     parts: Count = Field(100, description="MIME parts of a message.")

@@ -11,7 +11,7 @@ from cryptography.hazmat.decrepit.ciphers.algorithms import SEED, TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.ciphers.modes import CBC, GCM
 
 from gateway.encryption.encryption_policies import (
     AES_128_CBC,
@@ -85,7 +85,10 @@ class ContentCipher:
         if len(text.tag) != GCM_TAG:
             return DecryptedOctets(b"", sound=False)
         try:
-            content = AESGCM(key).decrypt(text.vector, text.octets + text.tag, text.beside or None)
+            # Octets and tag apart: joined, they would be in memory once more.
+            work = Cipher(AES(key), GCM(text.vector, text.tag)).decryptor()
+            work.authenticate_additional_data(text.beside)
+            content = work.update(text.octets) + work.finalize()
         except InvalidTag:
             return DecryptedOctets(b"", sound=False)
         return DecryptedOctets(content, sound=True)

@@ -13,18 +13,27 @@ from gateway.protocols.payload_parts import format_cid_uri
 from gateway.wire import MimePart, WireLimits
 from gateway.xmlsec import DigestCheck
 
-__all__ = ["SecretContents", "decrypt_part", "hold_secret_octets", "list_unwrapped_parts"]
+__all__ = ["SecretContents", "decrypt_part", "list_unwrapped_parts"]
 
 
 class SecretContents(Mapping[str, bytes]):
-    """The octets of parts that are encrypted, each in memory when it is asked for: decryption holds them."""
+    """The octets of parts that are encrypted, each in memory when it is asked for: decryption holds them.
+
+    All of one message together have at most `limits.secret` octets: what goes beyond is GW102.
+    """
 
     def __init__(self, parts: Mapping[str, MimePart], limits: WireLimits) -> None:
         self._parts = parts
-        self._limits = limits
+        self._most = limits.secret
+        self._held: dict[str, int] = {}
 
     def __getitem__(self, name: str) -> bytes:
-        return hold_secret_octets(self._parts[name], self._limits)
+        part = self._parts[name]
+        self._held[name] = count_octets(part.octets)
+        if sum(self._held.values()) > self._most:
+            detail = f"the encrypted parts of a message have at most {self._most} octets together"
+            raise GatewayError(TOO_LARGE, detail, format_cid_uri(name))
+        return part.content
 
     def __contains__(self, name: object) -> bool:
         return name in self._parts
@@ -34,14 +43,6 @@ class SecretContents(Mapping[str, bytes]):
 
     def __len__(self) -> int:
         return len(self._parts)
-
-
-def hold_secret_octets(part: MimePart, limits: WireLimits) -> bytes:
-    """Return the octets of an encrypted part, in memory; raise GW102 for one beyond the limit."""
-    if count_octets(part.octets) > limits.secret:
-        detail = f"an encrypted part has at most {limits.secret} octets"
-        raise GatewayError(TOO_LARGE, detail, format_cid_uri(part.content_id))
-    return part.content
 
 
 def decrypt_part(

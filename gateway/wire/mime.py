@@ -51,7 +51,9 @@ _BAD_QUOTED_PRINTABLE: Final = re.compile(
 _BASE64_SPACE: Final = b" \t\r\n"
 # These fields are written from the part itself, or would be false for what is written.
 _WRITTEN: Final = {"content-type", "content-id", "content-transfer-encoding", "content-length"}
-#: Octets of a part of a large body that are held in memory, and of one that must be decoded.
+#: Transfer encodings of octets that are what they are.
+_PLAIN: Final = frozenset({"binary", "8bit"})
+#: Octets of a part of a large body that are held in memory, and of all that must be decoded.
 _MOST_HELD: Final = 1024**2
 _MOST_DECODED: Final = 64 * 1024**2
 #: A boundary is followed by white space of at most so many octets.
@@ -116,10 +118,11 @@ def read_multipart_related(
     media = parse_media_type(content_type)
     if media.name in XML_TYPES:
         return RelatedParts(_read_bare_document(content_type, media, octets, limits))
-    boundary = _get_boundary(media)
+    boundary, room = _get_boundary(media), _DecodingRoom()
     with open_window(octets) as body:
         parts = [
-            _read_part(body, *region, limits) for region in _iterate_part_regions(body, boundary, limits)
+            _read_part(body, *region, limits, room)
+            for region in _iterate_part_regions(body, boundary, limits)
         ]
     _reject_duplicate_ids(parts)
     place = _find_root_index(parts, _get_start(media))
@@ -136,10 +139,10 @@ def read_root_part(content_type: str, octets: bytes | Body, limits: WireLimits =
     if media.name in XML_TYPES:
         return _read_bare_document(content_type, media, octets, limits)
     boundary, wanted = _get_boundary(media), _get_start(media)
-    root: MimePart | None = None
+    root, room = None, _DecodingRoom()
     with open_window(octets) as body:
         for region in _iterate_part_regions(body, boundary, limits):
-            part = _read_part(body, *region, limits)
+            part = _read_part(body, *region, limits, room)
             if root is None or part.content_id == wanted:
                 root = part
             if not wanted or part.content_id == wanted:
@@ -291,7 +294,23 @@ def _check_epilogue(body: OctetWindow, position: int, marker: bytes, limits: Wir
         raise_mime_error("there is a boundary after the final one")
 
 
-def _read_part(body: OctetWindow, start: int, end: int, end_of_line: bytes, limits: WireLimits) -> MimePart:
+class _DecodingRoom:
+    """The octets that the parts of one body may have together where they must be decoded, in memory."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_DECODED
+
+    def take_octets(self, count: int, content_id: str) -> None:
+        """Count the octets of a part; raise GW102 for more than there may be."""
+        self._left -= count
+        if self._left < 0:
+            detail = f"parts of more than {_MOST_DECODED} octets together must be binary"
+            raise GatewayError(TOO_LARGE, detail, f"cid:{content_id}")
+
+
+def _read_part(
+    body: OctetWindow, start: int, end: int, end_of_line: bytes, limits: WireLimits, room: _DecodingRoom
+) -> MimePart:
     length = len(end_of_line)
     if body[start : min(end, start + length)] == end_of_line:
         split, begin = start, start + length
@@ -310,6 +329,8 @@ def _read_part(body: OctetWindow, start: int, end: int, end_of_line: bytes, limi
     _reject_http_codings(headers, start)
     content_id = _parse_content_id(headers.get("content-id", ""))
     encoding = headers.get("content-transfer-encoding", "binary").lower()
+    if not isinstance(body, bytes) and encoding not in _PLAIN:
+        room.take_octets(end - begin, content_id)
     return MimePart(headers, content_id, media.name, _take_content(body, begin, end, encoding, content_id))
 
 
@@ -317,11 +338,8 @@ def _take_content(body: OctetWindow, begin: int, end: int, encoding: str, conten
     """Return the decoded content; as a piece of the body where that is large and kept elsewhere."""
     if end - begin <= _MOST_HELD or isinstance(body, bytes):
         return _decode_content(body[begin:end], encoding, content_id)
-    if encoding in ("binary", "8bit"):
+    if encoding in _PLAIN:
         return body.slice_body(begin, end)
-    if end - begin > _MOST_DECODED:
-        detail = f"a part of more than {_MOST_DECODED} octets must be binary"
-        raise GatewayError(TOO_LARGE, detail, f"cid:{content_id}")
     return _decode_content(body[begin:end], encoding, content_id)
 
 

@@ -24,7 +24,7 @@ class WireLimits:
     """The limits on one message; a message beyond one of them is refused.
 
     body: octets of the whole message.
-    secret: octets of an encrypted part, which is decrypted in memory.
+    secret: octets of all encrypted parts of a message, which are decrypted in memory.
     parts: MIME parts, root included.  The largest agreed number of attachments is 99.
     part_headers: octets of the header block of one part.  Real ones have under 1 KB.
     part_header_count: header fields of one part.

@@ -16,7 +16,7 @@ from gateway.errors import GatewayError
 from gateway.message_model import Payload
 from gateway.pki import Certificate, CertificateOrder, DecryptionKey, issue_certificate, load_decryption_key
 from gateway.protocols import EncryptionResources, OpenedMessage, Parcel, ProtocolContext, as4
-from gateway.wire import read_multipart_related
+from gateway.wire import DEFAULT_LIMITS, read_multipart_related
 from gateway.wire.namespaces import DS, WSSE, X509_TOKEN, XENC, XENC11
 from tests.protocols import as4_samples, sample_parties
 
@@ -233,3 +233,20 @@ def test_an_xml_part_with_comments_is_told_as_such() -> None:
     unit = replace(as4_samples.message(), payloads=(Payload("p@x", "application/xml", b"<a><!--c--></a>"),))
     with pytest.raises(GatewayError, match="GW203 the signature does not cover comments"):
         as4.seal((unit,), SECRET, context(SECRET))
+
+
+def test_encrypted_parts_have_room_together() -> None:
+    """Each is held while another is decrypted: three that fit alone do not fit together."""
+    parcel = sealed()
+    parts = read_multipart_related(parcel.get_header("Content-Type"), parcel.read_octets()).attachments
+    sizes = [len(one.content) for one in parts]
+    assert len(sizes) == 3
+    for missing in (0, 1):
+        limits = replace(DEFAULT_LIMITS, secret=sum(sizes) - missing)
+        assert limits.secret > max(sizes)
+        where = replace(context(SECRET, receiver("hub")), limits=limits)
+        if missing:
+            with pytest.raises(GatewayError, match=f"GW102 .* at most {limits.secret} octets together"):
+                as4.open(parcel, where)
+        else:
+            assert len(as4.open(parcel, where).unit.payloads) == 3  # type: ignore[union-attr]

@@ -6,6 +6,7 @@ import base64
 import quopri
 import time
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
+from gateway.wire import mime
 from gateway.wire.mime import (
     MimePart,
     RelatedParts,
@@ -635,3 +637,29 @@ def test_what_follows_the_root_is_not_read() -> None:
     octets = body(ROOT, ROOT).replace(b"--B--", b"--B and more")
     refused(KIND, octets)
     assert read_root_part(KIND, octets).content == read_multipart_related(KIND, body(ROOT)).root.content
+
+
+@pytest.mark.parametrize("coding", ["base64", "quoted-printable", "7bit"])
+def test_parts_that_must_be_decoded_have_room_together(monkeypatch: pytest.MonkeyPatch, coding: str) -> None:
+    monkeypatch.setattr(mime, "_MOST_DECODED", 3 * 2**20)
+    head = f"Content-Type: a/b\r\nContent-Transfer-Encoding: {coding}\r\nContent-ID: <%d@x>\r\n\r\n"
+    part = b"QUJD" * (2**18 + 2**17)
+    two = MemoryPart(body(ROOT, *[(head % n).encode() + part for n in range(2)]))
+    assert len(read_multipart_related(KIND, two).attachments) == 2
+    three = MemoryPart(body(ROOT, *[(head % n).encode() + part for n in range(3)]))
+    with pytest.raises(GatewayError, match="GW102 parts of more than 3145728 octets together"):
+        read_multipart_related(KIND, three)
+    plain = three.content.replace(coding.encode(), b"binary")
+    assert len(read_multipart_related(KIND, MemoryPart(plain)).attachments) == 3
+
+
+class MemoryPart:
+    """A large body that is not in memory, as its reader takes it."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.octet_count = len(content)
+        self.sha256_hex = ""
+
+    def open_stream(self) -> BytesIO:
+        return BytesIO(self.content)

@@ -32,7 +32,7 @@ from gateway.errors import (
 )
 from gateway.message_model import Party, Payload
 from gateway.protocols.core import ProtocolContext, UnwrappedPart
-from gateway.protocols.decrypted_parts import decrypt_part, hold_secret_octets, list_unwrapped_parts
+from gateway.protocols.decrypted_parts import SecretContents, decrypt_part, list_unwrapped_parts
 from gateway.protocols.ebms2.packaging import ManifestReference
 from gateway.protocols.payload_parts import format_cid_uri
 from gateway.wire import XENC, MimePart, WireLimits
@@ -128,7 +128,7 @@ def read_agreed_parts(
     No key is used. GW215 says that a payload is in clear or encrypted against the agreement,
     GW216 that an algorithm is not among those agreed.
     """
-    found = {}
+    found, contents = {}, SecretContents(parts, context.limits)
     for one in manifest:
         part = parts.get(one.content_id)
         if part is None:
@@ -142,7 +142,8 @@ def read_agreed_parts(
             detail = f"this payload must be encrypted by {terms.protocol[:40]}"
             raise GatewayError(ENCRYPTION_MISMATCH, detail, one.location)
         if terms is not None:
-            found[one.content_id] = _read_part(part, _select_algorithms(terms), one.location, context.limits)
+            agreed = _select_algorithms(terms)
+            found[one.content_id] = _read_part(part, contents, agreed, (one.location, context.limits))
     return EncryptedParts(found, context)
 
 
@@ -154,8 +155,9 @@ def read_encrypted_parts(
 ) -> EncryptedParts:
     """Return the encrypted payloads of a message that is judged without agreement, by a policy."""
     agreed = select_agreed_algorithms((), get_encryption_policy(policy))
+    contents = SecretContents(parts, context.limits)
     found = {
-        one.content_id: _read_part(parts[one.content_id], agreed, one.location, context.limits)
+        one.content_id: _read_part(parts[one.content_id], contents, agreed, (one.location, context.limits))
         for one in manifest
         if one.content_id in parts and _find_protocol(parts[one.content_id])
     }
@@ -197,12 +199,14 @@ def _select_algorithms(terms: Encryption) -> AgreedAlgorithms:
 
 
 def _read_part(
-    part: MimePart, agreed: AgreedAlgorithms, location: str, limits: WireLimits
+    part: MimePart, contents: SecretContents, agreed: AgreedAlgorithms, place_limits: tuple[str, WireLimits]
 ) -> EncryptedPayload:
+    location, limits = place_limits
     try:
+        octets = contents[part.content_id]
         if part.media_type in _CMS_TYPES:
-            return read_envelope(hold_secret_octets(part, limits), agreed)
-        return read_encrypted_data(hold_secret_octets(part, limits), agreed, limits)
+            return read_envelope(octets, agreed)
+        return read_encrypted_data(octets, agreed, limits)
     except GatewayError as refused:
         place = f"{location} {refused.location}".strip()
         raise GatewayError(refused.problem, refused.detail, place) from None
