@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from lxml import etree
 
 from gateway.cli import main
+from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 
 #: What needs a gateway that sends by a command of the operator, or shows its inside.
@@ -56,6 +58,24 @@ def test_a_hub_of_our_own_holds_every_assertion(
     assert {one["id"] for one in cases if one["verdict"] == "not_applicable"} == NOT_DECLARED
     assert len(etree.parse(tmp_path / "r.xml").findall(".//testcase")) == len(cases) == 71
     assert 'id="case-ED15"' in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_the_manual_claims_no_assertion_that_is_not_judged() -> None:
+    """What a clause of eDelivery names as its proof is judged, or the row says that it is not."""
+    page = (ROOT / "gateway/manual/standards.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if re.search(r"\b(TA|ED|AS)\d\d\b", line) and "|" in line]
+    assert len(rows) > 12
+    for row in rows:
+        told = {
+            name for words in re.findall(r"([^(;.]*) (?:is|are) not judged", row) for name in expand(words)
+        }
+        assert (told, set(expand(row)) & NOT_DECLARED) == (told & NOT_DECLARED, told), row
+
+
+def expand(words: str) -> list[str]:
+    """Return the assertions that words name, ranges as their members."""
+    found = re.findall(r"\b(TA|ED|AS)(\d\d)(?: to (?:TA|ED|AS)(\d\d))?", words)
+    return [f"{kind}{n:02}" for kind, a, b in found for n in range(int(a), int(b or a) + 1)]
 
 
 @pytest.mark.long
