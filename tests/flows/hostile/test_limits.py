@@ -15,7 +15,7 @@ from gateway.config import Settings, describe_settings
 from gateway.errors import GatewayError
 from gateway.hub.wiring import build_wire_limits
 from gateway.protocols import ebms2
-from gateway.protocols.decrypted_parts import hold_secret_octets
+from gateway.protocols.decrypted_parts import SecretContents
 from gateway.web.server.body_reader import read_request_body
 from gateway.wire import xml as wire_xml
 from gateway.wire.header_fields import read_header_fields
@@ -53,7 +53,7 @@ def related(body: bytes) -> Reads:
 
 def secret(octets: bytes) -> Reads:
     part = MimePart({}, "p1", "application/octet-stream", octets)
-    return lambda limits: hold_secret_octets(part, limits)
+    return lambda limits: SecretContents({"p1": part}, limits)["p1"]
 
 
 def scanned(data: bytes, **how: Any) -> Reads:
