@@ -267,6 +267,15 @@ def test_a_number_whose_unit_does_not_count_is_noted(tmp_path: Path, check: str,
     assert [noted in one for one in mine] == ([True] if noted else []), mine
 
 
+def test_an_asked_unit_that_no_list_has_is_noted(tmp_path: Path) -> None:
+    document = load_bundle(with_check(tmp_path, "per: application, sum: {ask: weight}, more_than: '0'"))
+    known = {unit for ask in document.documents["TINY"].ask_names.values() for unit in ask.units}
+    tiny = [document.documents["TINY"]]
+    (note,) = set(list_unit_notes(tiny, known - {"EA"})) - set(list_unit_notes(tiny, known))
+    assert "weight of TINY: EA is no unit of Recommendation 20 or of the table of units" in note
+    assert "TINY.yaml:" in note
+
+
 @pytest.mark.parametrize(
     ("units", "same", "message"),
     [

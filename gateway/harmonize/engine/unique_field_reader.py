@@ -52,7 +52,6 @@ _MIB: Final = 1024 * 1024
 _SHOWN: Final = 70
 _CURRENCIES: Final = "iso4217"
 #: The lists of the units that an agency may be sent: those in force, and withdrawn ones still written.
-_UNITS: Final = ("rec20", "rec20Former")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +80,6 @@ class _FieldReader:
         self.trace.report_problem(problem, detail, pointer, (self.name, rule))
 
 
-def _collect_known_units(bundle: MappingBundle) -> frozenset[str]:
-    """Return the units that a common measure may have; none where the bundle has no list of them."""
-    if _UNITS[0] not in bundle.lists:
-        return frozenset()
-    listed = (bundle.lists[name].known for name in _UNITS if name in bundle.lists)
-    return frozenset(bundle.units.units).union(*listed)
-
-
 def read_field_values(
     facts: SubmissionIndex,
     document: DocumentMapping,
@@ -109,7 +100,7 @@ def read_field_values(
             f"listed:{document.id}", lambda: _group_listed_meanings(document, bundle.dictionary)
         ),
         currencies=currencies,
-        units=bundle.get_compiled("units:known", lambda: _collect_known_units(bundle)),
+        units=bundle.get_compiled("units:known", bundle.collect_known_units),
     )
     reader = _FieldReader(facts, document, bundle, trace, application, name, answers, found)
     branches = application.findall(f"{_SUB}Fields")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from gateway.harmonize.language.carrier_forms import CarrierForm
 from gateway.harmonize.language.declaration_rules import DeclarationRule
@@ -18,6 +18,8 @@ __all__ = [
 ]
 
 _Made = TypeVar("_Made")
+#: The lists of units: those of Recommendation 20, and those that it has withdrawn.
+_UNITS: Final = ("rec20", "rec20Former")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,13 @@ class MappingBundle:
         if key not in self.compiled:
             self.compiled[key] = make()
         return cast("_Made", self.compiled[key])
+
+    def collect_known_units(self) -> frozenset[str]:
+        """Return the units that a common measure may have; none where the bundle has no list of them."""
+        if _UNITS[0] not in self.lists:
+            return frozenset()
+        listed = (self.lists[name].known for name in _UNITS if name in self.lists)
+        return frozenset(self.units.units).union(*listed)
 
     def collect_code_labels(self) -> dict[str, Mapping[str, tuple[str, str]]]:
         """Return the Korean and English label of each code, by list and code."""

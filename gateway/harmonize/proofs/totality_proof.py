@@ -21,6 +21,7 @@ from gateway.harmonize.language import (
 from gateway.harmonize.proofs.document_lines import ProofLine, list_conditions, list_containers, list_lines
 from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombinationsError, Valuation
 from gateway.harmonize.proofs.proof_report import ProofFindings
+from gateway.harmonize.proofs.reachable_bounds import describe_unreachable_bound
 from gateway.harmonize.proofs.read_scope import find_attribute_source, list_value_reads
 from gateway.harmonize.proofs.value_conversion import convert_value, list_settings
 from gateway.harmonize.types import CommonMeaning, Condition, UniqueField
@@ -53,7 +54,17 @@ def prove_totality(document: DocumentMapping) -> ProofFindings:
         _check_value_sizes(line, findings)
     for check in document.checks:
         _check_compared_units(check, findings)
+        _check_reachable_bound(check, document, findings)
     return findings
+
+
+def _check_reachable_bound(check: DocumentCheck, document: DocumentMapping, findings: ProofFindings) -> None:
+    """Report a rule that no values satisfy: it refuses every submission to which it applies."""
+    findings.checked += 1
+    ranges = describe_unreachable_bound(check, document)
+    if ranges is not None:
+        message = "by the ranges and numbers of its fields the check never holds"
+        findings.add_finding(check.mark, check.id, message, ranges)
 
 
 def _check_compared_units(check: DocumentCheck, findings: ProofFindings) -> None:

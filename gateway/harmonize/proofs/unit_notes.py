@@ -1,25 +1,39 @@
-"""Notes on numbers that a mapping takes without regard to the unit beside them."""
+"""Notes on units: numbers that are taken without regard to theirs, and units that no list has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal
 from typing import Final
 
 from gateway.harmonize.language import DocumentMapping, may_have_several_units
 from gateway.harmonize.proofs.document_lines import list_conditions
-from gateway.harmonize.types import list_guard_tests
+from gateway.harmonize.types import list_guard_tests, walk_fields
 
 __all__ = ["list_unit_notes"]
 
 _COMPARISONS: Final = frozenset({"at_least", "at_most", "more_than", "less_than"})
 
 
-def list_unit_notes(documents: Iterable[DocumentMapping]) -> Iterator[str]:
-    """Yield a note on each factor, and each number in a condition, that counts alike in each of its units."""
+def list_unit_notes(documents: Iterable[DocumentMapping], known: Collection[str] = ()) -> Iterator[str]:
+    """Yield a note on each factor, and each number in a condition, that counts alike in each of its units.
+
+    And on each unit of an asked field that is not among the `known` ones; without any, none is noted.
+    """
     for document in documents:
+        yield from _list_unknown_units(document, known)
         yield from _list_factor_notes(document)
         yield from dict.fromkeys(_list_condition_notes(document))
+
+
+def _list_unknown_units(document: DocumentMapping, known: Collection[str]) -> Iterator[str]:
+    for ask in walk_fields(document.asks) if known else ():
+        unknown = [one for one in ask.units if one not in known] if ask.attribute == "unitCode" else []
+        if unknown:
+            yield (
+                f"{ask.mark} {ask.name} of {document.id}: {', '.join(unknown)} is no unit of Recommendation "
+                "20 or of the table of units; the agency gets it as it is"
+            )
 
 
 def _list_factor_notes(document: DocumentMapping) -> Iterator[str]:

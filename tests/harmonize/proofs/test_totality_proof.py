@@ -45,6 +45,50 @@ def test_a_condition_that_never_holds(tmp_path: Path) -> None:
     assert "never holds" in finding.message
 
 
+SHARES = (
+    "  lot: {type: group",
+    "  share: {type: measure, unit: P1, decimals: 2, range: [0, 100], req: M, per: item, means: plant.share, ko: 비율, en: Share}\n"
+    "  lot: {type: group",
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("per: application, sum: {ask: share}, equals: 100000001", "0 to 99900 is compared with 100000001"),
+        ("per: application, sum: {ask: share}, equals: 99900", ""),
+        ("per: item, sum: {ask: share}, equals: 101", "0 to 100 is compared with 101"),
+        ("per: item, sum: {ask: share}, equals: '101', within: '1'", ""),
+        ("per: item, compare: {left: share, more_than: 100}", "0 to 100 is compared with 100"),
+        ("per: item, compare: {left: share, at_most: '-1'}", "0 to 100 is compared with -1"),
+        ("per: item, compare: {left: share, at_least: 100}", ""),
+        ("per: item, compare: {left: lot.weight, at_least: 8}", "0 to 7 is compared with 8"),
+        ("per: item, sum: {ask: lot.weight}, at_least: 22", "0 to 21 is compared with 22"),
+        ("per: item, sum: {ask: lot.weight}, at_least: 21", ""),
+        ("per: lot, sum: {ask: lot.weight}, at_least: 8", "0 to 7 is compared with 8"),
+        # A number in several units is not judged.
+        ("per: item, compare: {left: weight, less_than: 0}", ""),
+    ],
+)
+def test_a_check_that_no_values_satisfy_is_told_at_once(tmp_path: Path, rule: str, told: str) -> None:
+    folder = plant(
+        tmp_path,
+        SHARES,
+        (
+            "means: plant.lot.tag, ko: 번호, en: Tag}\n",
+            "means: plant.lot.tag, ko: 번호, en: Tag},\n      weight: {type: measure, unit: KGM, decimals: 0, range: [0, 7], req: O, means: plant.lot.weight, ko: 무게, en: Lot weight}\n",
+        ),
+        ("- Weight:", "- Share: {ask: share, unit: '@unit'}\n        - Weight:"),
+        (
+            "- Tag: {ask: lot.tag}",
+            "- Tag: {ask: lot.tag}\n              - W: {ask: lot.weight, unit: '@unit'}",
+        ),
+        ("\nreads:", f"\nchecks:\n  - {{id: mine, {rule}, ko: 규칙, en: Rule}}\nreads:"),
+    )
+    found = [one for one in breaches(folder, "totality") if one.message.endswith("never holds")]
+    assert [(one.field, one.counter_example) for one in found] == ([("mine", told)] if told else [])
+
+
 def test_a_translation_that_lacks_a_code(tmp_path: Path) -> None:
     folder = plant(tmp_path, ("- Colour: {ask: colour}", "- Colour: {ask: colour, via: someColour}"))
     (finding,) = breaches(folder, "totality")
