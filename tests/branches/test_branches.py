@@ -111,6 +111,7 @@ _RUNS = (
     ["choose(1)", "choose(4)", "loop([1, 2])", "match(1)"],
     ["choose(2)", "choose(5)", "loop([3, 9])", "match([2])", "match('a')"],
     ["choose(2, 'x')", "choose(60)", "loop([4])", "loop([])", "match([1])", "match({'b': 1})"],
+    ["choose(60)"],
     ["loop([3])", "match('only')", "match(2)", "match(None)", "choose(3)"],
 )
 
