@@ -17,6 +17,7 @@ from gateway.harmonize.language import (
     DocumentMapping,
     Repetition,
     TargetElement,
+    UnitConversion,
 )
 from gateway.harmonize.proofs.document_lines import ProofLine, list_conditions, list_containers, list_lines
 from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombinationsError, Valuation
@@ -52,6 +53,7 @@ def prove_totality(document: DocumentMapping) -> ProofFindings:
             _check_repetition_bounds(target, target.each, findings)
     for line in lines:
         _check_value_sizes(line, findings)
+        _check_converted_dimension(line, findings)
     for check in document.checks:
         _check_compared_units(check, findings)
         _check_reachable_bound(check, document, findings)
@@ -232,6 +234,21 @@ def _check_value_sizes(line: ProofLine, findings: ProofFindings) -> None:
                 f"{_describe_reads(line)} = {code}",
             )
             return
+
+
+def _check_converted_dimension(line: ProofLine, findings: ProofFindings) -> None:
+    """Report a common measure that is converted to a unit of another dimension than the dictionary says."""
+    steps = line.content.steps if line.content is not None else ()
+    named = [one for one in list_value_reads(line) if isinstance(one, CommonMeaning) and one.dimension]
+    for step in steps if len(named) == 1 else ():
+        if isinstance(step, UnitConversion) and (unit := step.units.get(step.to)) is not None:
+            findings.checked += 1
+            if unit.dimension != named[0].dimension:
+                message = (
+                    f"a measure of {named[0].dimension} is converted to {step.to}, a unit of {unit.dimension}"
+                )
+                example = f"{named[0].name} in any unit of {named[0].dimension}"
+                findings.add_finding(line.mark, line.path, message, example)
 
 
 def _describe_reads(line: ProofLine) -> str:

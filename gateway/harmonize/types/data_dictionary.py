@@ -57,6 +57,7 @@ class CommonMeaning:
     """One common meaning: its path, its shape and its labels.
 
     `in_item` is true where it belongs to one goods item, directly or in a group of it;
+    `dimension` is that of the units of a measure where the dictionary says it, as mass;
     `attribute` is the attribute of the value, a currency or a unit; `search_path` finds its elements
     below the element that `per` names.
     """
@@ -77,6 +78,7 @@ class CommonMeaning:
     en: str
     mark: SourceMark
     in_item: bool
+    dimension: str = ""
     attribute: str | None = field(init=False, compare=False, repr=False)
     search_path: str = field(init=False, compare=False, repr=False)
 
@@ -221,6 +223,9 @@ def _read_meaning(
         raise make_mapping_error(mark, name, "where, which says what is joined in which order", "join alone")
     shape = _read_shape(table, kind, lists)
     wco = table.read_text("wco")
+    dimension = table.read_text("dimension")
+    if dimension and kind != "measure":
+        raise make_mapping_error(mark, f"{name}.dimension", "a measure, which has a unit", kind)
     labels = table.get_required("ko").read_text("ko"), table.get_required("en").read_text("en")
     table.reject_unread_keys()
     relative = tuple(_make_relative_path(path, per, groups, mark).split("/"))
@@ -238,6 +243,7 @@ def _read_meaning(
         en=labels[1],
         mark=mark,
         in_item=_is_in_item(per, groups),
+        dimension=dimension,
     )
     _check_declared_element(meaning)
     return meaning

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from gateway.errors import GatewayError
+from gateway.harmonize import load_bundle
 from gateway.harmonize.engine import submission_split
-from gateway.harmonize.proofs import guard_valuations
+from gateway.harmonize.proofs import check_bundle, guard_valuations
 from tests.harmonize.proofs.small_mapping import DOCUMENT, SECOND, breaches, line_of, plant
+from tests.kit.paths import ROOT
 
 
 def test_a_field_that_must_be_given_while_its_line_is_shut(tmp_path: Path) -> None:
@@ -199,3 +203,25 @@ def test_a_comparison_must_have_a_unit(tmp_path: Path, check: str, unit: str, me
     found = breaches(folder, "totality")
     assert [one.message[: len(message)] for one in found] == ([message] if message else [])
     assert all(one.mark.line == line_of(tmp_path, "id: limit") for one in found)
+
+
+def test_a_mass_is_converted_to_a_unit_of_mass_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "mappings"
+    shutil.copytree(ROOT / "mappings", folder)
+    path = folder / "agencies/EMC/EMC-WASTE-IMP.yaml"
+    text = path.read_text("utf-8")
+    line = next(n for n, one in enumerate(text.splitlines(), 1) if "- NetMass: {common: item.net_mass" in one)
+    before = "NetMass: {common: item.net_mass, convert: {to: KGM"
+    assert before in text
+    path.write_text(text.replace(before, before.replace("KGM", "LTR")), "utf-8")
+    report = check_bundle(load_bundle(folder), samples=0, only=["EMC-WASTE-IMP"])
+    (finding,) = [one for one in report.findings if one.proof == "totality"]
+    assert finding.message == "a measure of mass is converted to LTR, a unit of volume"
+    assert finding.mark.line == line
+    path.write_text(text.replace(before, before.replace("KGM", "TNE")), "utf-8")
+    assert check_bundle(load_bundle(folder), samples=0, only=["EMC-WASTE-IMP"]).verdicts["totality"].ok
+    common = (folder / "common.yaml").read_text("utf-8")
+    wrong = common.replace("type: amount,", "type: amount, dimension: mass,", 1)
+    (folder / "common.yaml").write_text(wrong, "utf-8")
+    with pytest.raises(GatewayError, match="dimension: expected a measure, which has a unit, found amount"):
+        load_bundle(folder)

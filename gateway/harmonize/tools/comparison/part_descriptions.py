@@ -206,6 +206,7 @@ def _describe_meaning(meaning: CommonMeaning) -> PartDescription:
         "WCO id": meaning.wco,
         "type": meaning.type,
         "for each": meaning.per,
+        "dimension": meaning.dimension,
         "several": "yes" if meaning.many else "no",
         "place": "supplement" if meaning.supplement else "declaration",
         "label": f"{meaning.en} ({meaning.ko})",
