@@ -267,6 +267,7 @@ WRONG = [
     ("{ask: hazard, bound: [0, 5]}", "{ask: hazard, bound: [2, 5]}", "1 or less", "Hazard:"),
     ("{ask: place}\n  - Role[@code=B]/@colour", "{ask: place, bound: [0, 1]}\n  - Role[@code=B]/@colour", "a bound where a meaning has many values only", "Role[@code=B]/Name"),
     ("repeat: [0, 5]", "repeat: [0, 0]", "a highest number from 1", "hazard:"),
+    ("repeat: [0, 5]", "repeat: [0, 99999999999]", "a whole number from 0 to 9999", "hazard:"),
     ("{asked: batch, bound: [0, 3]}", "{asked: batch, bound: [0, 2]}", "room for 3", "asked: batch, bound"),
     ("{asked: batch, bound: [0, 3]}", "{asked: batch, bound: [1, 3]}", "a bound from 0 (batch need not be given)", "asked: batch, bound"),
     ("each: {asked: batch.box, bound: [0, 2]}", "each: {asked: batch.box.piece, bound: [0, 2]}", "a line inside each batch.box", "asked: batch.box.piece"),

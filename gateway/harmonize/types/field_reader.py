@@ -141,7 +141,7 @@ def _read_repeat_bounds(table: YamlTable) -> tuple[int, int]:
     node = table.get("repeat")
     if node is None:
         return 0, 1
-    low, high = node.read_bounds("repeat")
+    low, high = node.read_bounds("repeat", _MOST_REPEATS)
     if not 1 <= high <= _MOST_REPEATS:
         raise make_mapping_error(
             node.mark, "repeat", f"a highest number from 1 to {_MOST_REPEATS}", str(high)

@@ -148,13 +148,13 @@ class YamlNode:
                 raise make_mapping_error(entry.mark, name, f"one {what} a line", f"{len(lines)} of them")
             yield lines[0]
 
-    def read_bounds(self, name: str) -> tuple[int, int]:
-        """Return a list of two whole numbers, low and high."""
+    def read_bounds(self, name: str, most: int = 10**9) -> tuple[int, int]:
+        """Return a list of two whole numbers, low and high, of which neither is more than `most`."""
         nodes = self.read_list(name)
         if len(nodes) != 2:
             raise make_mapping_error(self.mark, name, "two numbers [low, high]", f"{len(nodes)} of them")
-        low = nodes[0].read_integer(name)
-        return low, nodes[1].read_integer(name, low)
+        low = nodes[0].read_integer(name, 0, most)
+        return low, nodes[1].read_integer(name, low, most)
 
     def read_digit_counts(self, name: str) -> tuple[int, int]:
         """Return a list of two whole numbers: digits in all, and after the point."""
@@ -237,15 +237,27 @@ def read_yaml(content: bytes, file: str, *, aliases: bool = False, largest: int 
         place, octet = locate_octet(content, error.start)
         raise make_mapping_error(SourceMark(file, place), "file", "UTF-8", octet) from None
     except yaml.YAMLError as error:
-        raise _make_syntax_error(error, file) from None
+        raise _make_syntax_error(error, file, content) from None
 
 
-def _make_syntax_error(error: Exception, file: str) -> GatewayError:
+def _make_syntax_error(error: Exception, file: str, content: bytes) -> GatewayError:
+    if isinstance(error, yaml.reader.ReaderError):
+        return _make_character_error(file, content)
     mark = getattr(error, "problem_mark", None)
     line = mark.line + 1 if mark is not None else 1
     problem = getattr(error, "problem", None) or "no readable YAML"
     found = str(problem).removeprefix("but found ").removeprefix("found ")
+    found = found.replace("did not find expected", "no")
     return make_mapping_error(SourceMark(file, line), "file", "one well-formed YAML document", found)
+
+
+def _make_character_error(file: str, content: bytes) -> GatewayError:
+    """Return the error of the first character that YAML does not allow, with its line."""
+    text = content.decode("utf-8-sig")
+    wrong = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    line = text.count("\n", 0, wrong.start()) + 1 if wrong is not None else 1
+    found = f"U+{ord(wrong[0]):04X}" if wrong is not None else "another"
+    return make_mapping_error(SourceMark(file, line), "file", "characters that YAML allows", found)
 
 
 class _YamlReader:
