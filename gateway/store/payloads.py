@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _INSERT = InsertIfAbsent(payloads, ("sha256",), "sha256")
-_CONTENT = select(payloads.c.content, payloads.c.purged_at, payloads.c.stored_in).where(
+_CONTENT = select(payloads.c.content, payloads.c.purged_at, payloads.c.stored_in, payloads.c.size).where(
     payloads.c.sha256 == bindparam("wanted")
 )
 _PLACE = select(payloads.c.size).where(
@@ -158,13 +158,19 @@ def get_payload_octets(conn: Connection, digest: str) -> bytes:
     Raises GW320 for those that retention has removed, GW325 and GW326 for those that the object store
     has lost or changed.
     """
+    row = _find_row(conn, digest)
+    if row.stored_in == OBJECTS:
+        return _read_object(conn, digest)
+    return verify_digest(row.content, digest)
+
+
+def _find_row(conn: Connection, digest: str) -> Any:
+    """Return the row of stored octets; that of an object has none of its own."""
     row = conn.execute(_CONTENT, {"wanted": digest}).first()
     if row is None:
         raise GatewayError(EVIDENCE_BROKEN, f"no stored octets have the digest {digest[:64]}")
     check_not_purged(row.purged_at, digest)
-    if row.stored_in == OBJECTS:
-        return _read_object(conn, digest)
-    return verify_digest(row.content, digest)
+    return row
 
 
 def verify_payload(conn: Connection, digest: str) -> None:
@@ -190,10 +196,10 @@ def open_payload(conn: Connection, digest: str) -> bytes | Body:
 
     Raises as `get_payload_octets` does; where an object has changed, that is found when it is read.
     """
-    row = conn.execute(_PLACE, {"wanted": digest}).first()
-    if row is None:
-        return get_payload_octets(conn, digest)
-    return StoredBody(get_object_store(conn.engine, digest), digest, row.size)
+    row = _find_row(conn, digest)
+    if row.stored_in == OBJECTS:
+        return StoredBody(get_object_store(conn.engine, digest), digest, row.size)
+    return verify_digest(row.content, digest)
 
 
 def check_not_purged(purged_at: datetime | None, digest: str) -> None:
