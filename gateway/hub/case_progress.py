@@ -280,7 +280,10 @@ def _conclude_again(
     again: str,
     now: datetime,
 ) -> None:
-    """Conclude a decided, locked case again with the same decisions, unless a conclusion is still queued."""
+    """Conclude a decided, locked case again with the same decisions, unless a conclusion is still queued.
+
+    Without decisions nothing about the case has changed but its warnings: it stays CLOSED where it is.
+    """
     rests_on = None
     if standing:
         asked = agency_requests.list_by_case(conn, case.id)

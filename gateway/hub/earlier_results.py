@@ -19,7 +19,7 @@ from gateway.cases import Decision, Notice, check_issued_since, read_subjects
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import read_result_decision
-from gateway.store import requirement_quantities, requirement_results
+from gateway.store import notices, requirement_quantities, requirement_results
 
 __all__ = ["describe_notice", "take_earlier_notices"]
 
@@ -46,34 +46,33 @@ def take_earlier_notices(
     """Return what was said of locked requirements (row ids) and is about a request of a locked case.
 
     From now on what is said of these requirements counts for the request, and they are the certificates of
-    its `holder`. A notice that names what the
-    application does not contain, or was issued before its case, cannot be about it: it is left out.
+    its `holder`. A notice of which a decision names what the application does not contain, or that was
+    issued before its case, cannot be about it: it is left out as a whole. So is one that counts for an
+    application already, and one of which the version before has not stored all that it said.
     """
     case, request = about
     by_notice: dict[tuple[int, str], list[Row[Any]]] = defaultdict(list)
     for row in requirement_results.list_results(conn, wanted):
-        by_notice[row.requirement_id, row.notice_no].append(row)
-    said = {key: _make_notice(rows) for key, rows in by_notice.items()}
+        if row.said is not None:
+            by_notice[row.requirement_id, row.notice_no].append(row)
+    known = notices.list_known_numbers(conn, request.agency, {number for _, number in by_notice})
+    said = {key: _make_notice(rows) for key, rows in by_notice.items() if key[1] not in known}
     mine = {key: one for key, one in said.items() if _concerns(one, case, request)}
-    found = sorted({requirement for requirement, _ in mine})
-    if found:
-        requirement_quantities.note_application(conn, found, holder, now)
-    for requirement in found:
+    found = {requirement for requirement, _ in mine}
+    new = requirement_quantities.note_application(conn, found, holder, now) if found else ()
+    for requirement in new:
         record_evidence(conn, "applied", "requirement", requirement, None, {"request": request.number}, now)
     return sorted(mine.values(), key=lambda one: (one.issued_at, one.number))
 
 
 def _make_notice(rows: Sequence[Row[Any]]) -> Notice:
     """Return the notice of which these are the decisions."""
-    first, rest = rows[0], rows[0].said or {}
+    first, rest = rows[0], rows[0].said
     return Notice(
         number=first.notice_no,
         issued_at=first.issued_at,
         status_code=first.status_code,
-        decisions=tuple(
-            replace(read_result_decision(row), number=(row.said or {}).get("number", row.number))
-            for row in rows
-        ),
+        decisions=tuple(replace(read_result_decision(row), number=row.said.get("number")) for row in rows),
         text=rest.get("text", ""),
         pointers=tuple(rest.get("pointers", ())),
         deadline=datetime.fromisoformat(rest["deadline"]) if rest.get("deadline") else None,

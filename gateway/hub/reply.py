@@ -73,6 +73,7 @@ from gateway.store import (
     open_request,
     payloads,
     requirement_quantities,
+    requirement_results,
     rerun_after_conflict,
     write_transaction,
 )
@@ -295,18 +296,21 @@ def _apply_to_request(
     request.write(conn)
 
 
-def apply_results(hub: Hub, request_id: int, requirement: int, finish: FinishLease) -> None:
-    """Apply to an application what its agency said of a requirement (row id) that it decided under."""
+def apply_results(hub: Hub, requirement: int, finish: FinishLease) -> None:
+    """Apply what an agency said of a requirement (row id) to the application decided under it, if any."""
     with write_transaction(hub.engine, "reply.results") as conn:
-        case = cases.lock_case_of_request(conn, request_id)
-        if case is None:
-            raise GatewayError(REPLY_UNMATCHED, f"there is no request {request_id}")
-        now = hub.clock()
-        requirement_quantities.lock_requirements(conn, [requirement])
-        _apply_earlier_results(conn, hub, case, request_id, [requirement], now)
-        settle_deadlines(conn, hub, case.id, now)
+        said = requirement_results.list_results(conn, [requirement])
+        agency, number = (said[0].agency, said[0].number) if said else ("", "")
+        found = agency_requests.find_by_requirement(conn, agency, number)
+        case = None if found is None else cases.lock_case_of_request(conn, found.id)
+        if found is not None and case is not None:
+            now = hub.clock()
+            lock_case_requirements(conn, case.id, {number})
+            _apply_earlier_results(conn, hub, case, found.id, [requirement], now)
+            settle_deadlines(conn, hub, case.id, now)
         finish(conn)
-        case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), now)
+        if case is not None:
+            case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), hub.clock())
 
 
 def _apply_earlier_results(
@@ -314,7 +318,8 @@ def _apply_earlier_results(
 ) -> None:
     """Apply what was said of locked requirements (row ids) before to the request decided under them."""
     request = _open_request(conn, request_id)
-    if request.state == "CANCELLED":
+    # What the system of the agency says of what its officers have decided is refused in every order.
+    if request.state == "CANCELLED" or request.decided_at_console:
         return
     for notice in take_earlier_notices(
         conn, (case, request.copy_state()), wanted, _find_holder(hub, case, request), now
@@ -448,11 +453,14 @@ def _add_requirements(
     """
     case, request = about
     numbers = sorted({one.number for one in said.decisions if one.number and one.quantity is not None})
-    if numbers:
-        # What the decisions give back or take again is locked too, before any of it is changed.
-        lock_case_requirements(conn, case.id, numbers)
-    holder = _find_holder(hub, case, request)
     known = {one.number for one in said.decisions if one.number} - {*numbers}
+    known = (
+        {str(row.number) for row in requirement_quantities.find_requirements(conn, known)} if known else set()
+    )
+    if numbers or known:
+        # What the decisions give back or take again is locked too, before any of it is changed.
+        lock_case_requirements(conn, case.id, {*numbers, *known})
+    holder = _find_holder(hub, case, request)
     for number in numbers:
         if requirement_quantities.ensure_requirement(conn, request.agency, number, holder, now):
             known.add(number)
@@ -463,7 +471,7 @@ def _add_requirements(
         if all(one.issued_at <= said.issued_at for one in mine):
             requirement_quantities.set_last_day(conn, request.agency, number, said.valid_until)
     join_waiting_cases(conn, numbers, f"{request.number}:{said.number}", now)
-    found = requirement_quantities.lock_requirements_by_number(conn, known) if known else ()
+    found = requirement_quantities.find_requirements(conn, known) if known else ()
     return [int(row.id) for row in found if row.agency == request.agency]
 
 

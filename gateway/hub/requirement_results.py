@@ -130,12 +130,18 @@ def store_requirement_results(
     with write_transaction(hub.engine, "reply.requirement") as conn:
         now = hub.clock()
         # Of each number in one order: two calls about the same numbers do not wait for each other.
-        for number in sorted({number for number, _ in said}):
-            requirement_quantities.ensure_requirement(conn, agency, number, None, now)
+        new = {
+            number
+            for number in sorted({number for number, _ in said})
+            if not requirement_quantities.ensure_requirement(conn, agency, number, None, now)
+        }
         locked = requirement_quantities.lock_requirements_by_number(conn, {number for number, _ in said})
         rows = {row.number: int(row.id) for row in locked if row.agency == agency}
         for number, notice in said:
             _store_result(conn, hub, agency, (rows[number], number, notice), spoken, now)
+        for number in sorted(new):
+            # The decision on the application may be in a transaction that is open now, and does not see this.
+            enqueue_look(conn, "apply_results", rows[number], f"result:{rows[number]}", now, "requirement")
 
 
 def _store_result(
@@ -165,11 +171,10 @@ def _store_result(
     for case in requirement_results.list_concerned_cases(conn, requirement, number):
         key = f"requirement:{requirement}:{new[0].notice_sha256[:16]}:{case}"
         enqueue_task(conn, "join", ("case", case), key, now, changed=requirement, said=stored)
-    request = agency_requests.find_by_requirement(conn, agency, number)
-    if request is not None:
+    if agency_requests.find_by_requirement(conn, agency, number) is not None:
         # The decision on the application came at the same time, or what is said counts for it already.
-        key = f"result:{requirement}:{new[0].notice_sha256[:16]}:{request.id}"
-        enqueue_task(conn, "apply_results", ("request", request.id), key, now, requirement=requirement)
+        key = f"result:{requirement}:{new[0].notice_sha256[:16]}"
+        enqueue_task(conn, "apply_results", ("requirement", requirement), key, now)
 
 
 def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:
@@ -353,8 +358,14 @@ def _join_awaited_use(
 
 
 def _look_below(conn: Connection, case_id: int, now: datetime) -> None:
-    """Let the children of a case look again for the numbers that they wait for: it had them first."""
-    for child in sorted({int(row.child_id) for row in item_releases.list_children_of(conn, [case_id])}):
+    """Let the children of a case, and theirs, look again for the numbers they wait for: it had them first."""
+    below: set[int] = set()
+    latest = {case_id}
+    while latest:
+        # A child that does not wait itself hears nothing that it could pass on.
+        latest = {int(row.child_id) for row in item_releases.list_children_of(conn, latest)} - below
+        below |= latest
+    for child in sorted(below):
         enqueue_task(conn, "join", ("case", child), f"above:{child}:{now.isoformat()}", now)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -16,7 +16,14 @@ from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.row_values import collect_values
 from gateway.store.tables import notices
 
-__all__ = ["NewNotice", "StoredNotice", "find_by_id", "insert_notice", "list_by_request"]
+__all__ = [
+    "NewNotice",
+    "StoredNotice",
+    "find_by_id",
+    "insert_notice",
+    "list_by_request",
+    "list_known_numbers",
+]
 
 _INSERT = InsertIfAbsent(notices, ("agency", "number"), "id")
 _GET = select(notices).where(notices.c.id == bindparam("wanted"))
@@ -114,6 +121,14 @@ def _check_repeated_notice(conn: Connection, notice: NewNotice) -> None:
             f"notice {notice.number[:40]} was received before with different content",
             "NoticeNumber",
         )
+
+
+def list_known_numbers(conn: Connection, agency: str, numbers: Collection[str]) -> set[str]:
+    """Return which of these notice numbers of an agency are stored about an application."""
+    if not numbers:
+        return set()
+    known = select(notices.c.number).where(notices.c.agency == agency, notices.c.number.in_(sorted(numbers)))
+    return set(conn.execute(known).scalars())
 
 
 def find_by_id(conn: Connection, notice: int) -> Row[Any] | None:

@@ -168,13 +168,16 @@ def ensure_requirement(conn: Connection, agency: str, number: str, holder: str |
     return True
 
 
-def note_application(conn: Connection, wanted: Collection[int], holder: str, at: datetime) -> None:
+def note_application(conn: Connection, wanted: Collection[int], holder: str, at: datetime) -> Sequence[int]:
     """Store since when what an agency said of requirements (row ids) counts for its application.
 
-    The certificate is its `holder`'s from then on: nobody knew before whose it is.
+    The certificate is its `holder`'s from then on: nobody knew before whose it is. One that an operator has
+    registered stays the certificate of whom it was registered for. Return the row ids that are new to it.
     """
     mine = (requirements.c.id.in_(sorted(wanted)), requirements.c.applied_since.is_(None))
-    conn.execute(update(requirements).where(*mine).values(applied_since=at, holder=holder))
+    owner = case((requirements.c.registered_at.is_(None), holder), else_=requirements.c.holder)
+    changed = update(requirements).where(*mine).values(applied_since=at, holder=owner)
+    return sorted(conn.execute(changed.returning(requirements.c.id)).scalars())
 
 
 def set_last_day(conn: Connection, agency: str, number: str, until: date | None) -> None:

@@ -6,19 +6,23 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from itertools import permutations
+from threading import Event, Thread, current_thread
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from gateway.cases.agency_notices import AgencyCallback, DecisionCode, Notice
-from gateway.hub.reply import apply_call_back
+from gateway.hub.reply import apply_call_back, apply_results
 from gateway.operations import read_case_report
-from gateway.store import cases, make_engine
+from gateway.store import agency_requests, cases, make_engine
 from gateway.store.engine import read_transaction
+from tests.flows.craft import all_of, text
 from tests.flows.test_outside_results import customs, requirement
-from tests.flows.test_requirement_ledger import declare
+from tests.flows.test_requirement_ledger import declare, register
 from tests.kit.databases import KINDS, Templates
+from tests.kit.kills import die_at
+from tests.kit.officers import ConsoleStory
 from tests.kit.story import Story
 
 APPROVED, REJECTED = DecisionCode.APPROVED, DecisionCode.REJECTED
@@ -152,3 +156,92 @@ def test_what_is_said_later_counts_for_both(story_of: Story) -> None:
         for report in found
     ]
     assert rejected == [[2], [2]]
+
+
+def list_applied(story: Story) -> list[str]:
+    return [kind for kind in story.evidence("requirement", requirement(story).id) if kind == "applied"]
+
+
+def test_a_second_application_under_the_number_is_decided_too(story_of: Story) -> None:
+    story = story_of
+    first = story.number_of("KFDA")
+    story.submit(story.submission(all_of(text("Reference", "R2"), text(".//FunctionalReferenceID", "R2"))))
+    story.tick()
+    second = story.request("KFDA").number
+    assert first != second
+    hear(story, word(story, "b", APPROVED, 1), of_application=False)
+    for name, application in (("a1", first), ("a2", second)):
+        said = AgencyCallback(word(story, name, APPROVED, 0), application_number=application)
+        apply_call_back(story.hub, "KFDA", said)
+    story.tick()
+    assert story.request("KFDA").state == "DECIDED"
+    assert list_applied(story) == ["applied"]
+
+
+def test_a_registered_certificate_stays_its_holders(story_of: Story) -> None:
+    story = story_of
+    register(story, NUMBER, "100", "KGM")
+    hear(story, word(story, "b", APPROVED, 1), of_application=False)
+    hear(story, word(story, "a", APPROVED, 0), of_application=True)
+    assert requirement(story).holder == ""
+
+
+def test_what_officers_decided_is_not_changed_by_their_system(engine: Engine) -> None:
+    story = ConsoleStory(engine, "KPTA")
+    seen, kim = story.arrive(), story.officer("kim")
+    number = story.decision().decisions[0].number
+    said = story.notice("KPTA", REJECTED, number="kept", at=story.clock() + timedelta(hours=1))
+    said = replace(said, decisions=tuple(replace(one, number=number) for one in said.decisions))
+    apply_call_back(story.hub, "KPTA", AgencyCallback(said, requirement_number=number))
+    done = story.desk.perform_act(kim, story.request("KPTA").number, story.decision(), seen.shown)
+    story.tick(minutes=2)
+    assert done.state == "PERFORMED"
+    with read_transaction(engine) as conn:
+        report = read_case_report(conn, story.case())
+    assert [one["decision"] for one in report["decisions"]] == ["APPROVED"]
+
+
+@pytest.mark.parametrize("point", ["before", "after"])
+def test_a_killed_process_applies_it_once(engine: Engine, point: str) -> None:
+    story = forwarded(engine)
+    hear(story, word(story, "b", APPROVED, 1), of_application=False)
+    hear(story, word(story, "a", APPROVED, 0), of_application=True)
+    story.tick(minutes=1)
+    hear(story, word(story, "c", REJECTED, 2, None), of_application=False)
+    found = requirement(story).id
+    die_at(story, f"reply.results.{point}_commit", lambda hub: apply_results(hub, found, lambda _conn: None))
+    assert rest(story)[1] == "PARTIAL"
+    with read_transaction(engine) as conn:
+        report = read_case_report(conn, story.case())
+    assert [one["decision"] for one in report["decisions"] if one["item"] == 2].count("REJECTED") == 1
+
+
+def test_a_decision_at_the_same_instant_finds_it(postgresql_url: str) -> None:
+    """The decision names a number without a quantity: nothing makes it wait for the other transaction."""
+    engine = make_engine(postgresql_url)
+    story = forwarded(engine)
+    first, then = word(story, "a", APPROVED, 0, None), word(story, "b", REJECTED, 1, None)
+    stored, go_on = Event(), Event()
+
+    real, looks = agency_requests.find_by_requirement, []
+
+    def find_and_wait(*what: Any) -> Any:
+        """Wait behind the last look of the call, which is in its transaction."""
+        found = real(*what)
+        if current_thread() is thread:
+            looks.append(found)
+            if len(looks) == 2:
+                stored.set()
+                go_on.wait(60)
+        return found
+
+    thread = Thread(target=lambda: hear(story, then, of_application=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agency_requests, "find_by_requirement", find_and_wait)
+        thread.start()
+        assert stored.wait(60)
+        hear(story, first, of_application=True)
+        go_on.set()
+        thread.join(60)
+    assert rest(story)[1] == "PARTIAL"
+    engine.dispose()

@@ -87,10 +87,6 @@ def _run_join(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     join_requirements(hub, int(lease.subject_id), told.get("changed"), finish, told.get("said"))
 
 
-def _run_results(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-    apply_results(hub, int(lease.subject_id), int(lease.parameters["requirement"]), finish)
-
-
 def _run_key_probe(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
     del lease
     probe_signing_key(hub, finish)
@@ -146,7 +142,7 @@ _TASKS: Final[dict[str, _Task]] = {
     "tell_hold": _run_hold_notice,
     "wake": _run_waking,
     "join": _run_join,
-    "apply_results": _run_results,
+    "apply_results": _run_by_id(apply_results),
     "customs_notice": _run_by_id(tell_customs_news),
     "late_decision": _run_late_decision,
     "late_inherited": _run_of_case(look_for_late_decision),

@@ -54,11 +54,15 @@ def enqueue_task(
 _SETTLED: Final = timedelta(minutes=1)
 
 
-def enqueue_look(conn: Connection, task: str, case: int, key: str, now: datetime) -> None:
+def enqueue_look(
+    conn: Connection, task: str, subject: int, key: str, now: datetime, kind: str = "case"
+) -> None:
     """Queue the task that looks whether a case (row id) has what it waits for: at once, and once more later.
+
+    So may an object of another `kind`.
 
     What comes from others may be in a transaction that is open now: it does not know yet that the case
     waits, and the first look does not see it. The case does not wait for the second look.
     """
-    enqueue_task(conn, task, ("case", case), key, now)
-    enqueue_task(conn, task, ("look", case), f"{key}:again", now, due_at=now + _SETTLED)
+    enqueue_task(conn, task, (kind, subject), key, now)
+    enqueue_task(conn, task, ("look", subject), f"{key}:again", now, due_at=now + _SETTLED)

@@ -54,6 +54,7 @@ ASYNCHRONOUS = (
 )  # fmt: skip
 #: Passed only by a repeat that no story brings about, or by a failure of our own: where it is tested.
 ELSEWHERE = {
+    "reply.results": "tests/flows/test_overtaken_decisions.py",
     "accounts.upkeep": "nothing follows from it: a sweep that did not happen happens again",
     "admit.again": "tests/flows: an admitted message is handed over twice",
     "admit.amendment": "tests/flows/test_amendments.py",
