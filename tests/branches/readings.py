@@ -21,7 +21,9 @@ def read_marks(measured: Path, written: Path, configuration: Path | None = None)
     lines, arcs = CoverageData(str(measured)), CoverageData(str(written))
     lines.read()
     rules = Coverage(data_file=None, branch=True, config_file=str(configuration) if configuration else True)
-    for name in sorted(lines.measured_files()):
+    # A page of the console is compiled from a template: it has lines of its own, and no branches of ours.
+    programs = sorted(name for name in lines.measured_files() if name.endswith(".py"))
+    for name in programs:
         seen = set(lines.lines(name) or ())
         source = Path(name).read_text(encoding="utf-8")
         _, branches = mark_branches(source)
@@ -31,7 +33,7 @@ def read_marks(measured: Path, written: Path, configuration: Path | None = None)
         taken |= _find_taken_ways(seen, branches, PythonFileReporter(name, rules))
         arcs.add_arcs({name: taken})
     # What no test has run counts too.
-    arcs.touch_files(lines.measured_files())
+    arcs.touch_files(programs)
     arcs.write()
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from coverage import CoverageData
 
 from tests.branches.marks import mark_branches, write_marked_program
 from tests.branches.readings import read_marks
@@ -144,6 +145,19 @@ def test_a_changed_file_is_not_run_as_it_was(tmp_path: Path) -> None:
     write_marked_program(tmp_path)
     program.write_text("if 1 < 2:\n    print('afterwards')\n")
     assert _run(tmp_path, "-c", "import program") == "afterwards\n"
+
+
+def test_a_page_that_a_template_was_compiled_to_is_no_program(tmp_path: Path) -> None:
+    program, page = tmp_path / "chosen.py", tmp_path / "page.html"
+    program.write_text("chosen = 1\n")
+    page.write_text("{% extends 'base.html' %}\n")
+    measured = CoverageData(str(tmp_path / "lines"))
+    measured.add_lines({str(program): [1], str(page): [1]})
+    measured.write()
+    read_marks(tmp_path / "lines", tmp_path / "marked")
+    written = CoverageData(str(tmp_path / "marked"))
+    written.read()
+    assert written.measured_files() == {str(program)}
 
 
 def _measure(folder: Path, data: str, steps: list[str], *options: str) -> str:
