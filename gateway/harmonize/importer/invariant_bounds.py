@@ -8,15 +8,20 @@ from functools import reduce
 from typing import Any, Final
 
 from gateway.harmonize.importer.unique_fields import ImportedField
-from gateway.harmonize.language import EXACT, OPERATORS, format_plain_decimal
+from gateway.harmonize.language import (
+    INFINITE,
+    OPERATORS,
+    NumberRange,
+    can_satisfy,
+    format_range,
+    multiply_ranges,
+    sum_range,
+)
 from gateway.harmonize.types import DECIMAL
 
 __all__ = ["describe_idle_check"]
 
-_INFINITE: Final = Decimal("Infinity")
 _MOST_ITEMS: Final = 999
-#: The lowest and the highest value.
-_Bounds = tuple[Decimal, Decimal]
 
 
 def describe_idle_check(check: Mapping[str, Any], fields: Mapping[str, ImportedField]) -> str:
@@ -33,9 +38,9 @@ def describe_idle_check(check: Mapping[str, Any], fields: Mapping[str, ImportedF
         return ""
     left = _bound_value(check["compare"]["left"], fields) if "compare" in check else _bound_sum(check, fields)
     right = _bound_value(compared[operator], fields)
-    if left is None or right is None or _can_hold(left, operator, right, Decimal(check.get("within", "0"))):
+    if left is None or right is None or can_satisfy(left, operator, right, Decimal(check.get("within", "0"))):
         return ""
-    ranges = f"{_format_bounds(left)} is compared with {_format_bounds(right)}"
+    ranges = f"{format_range(left)} is compared with {format_range(right)}"
     return f"by the ranges of the fields it never holds: {ranges}"
 
 
@@ -56,7 +61,7 @@ def _is_mandatory(one: ImportedField) -> bool:
     return one.source.need == "M" and not one.source.condition
 
 
-def _bound_value(name: str, fields: Mapping[str, ImportedField]) -> _Bounds | None:
+def _bound_value(name: str, fields: Mapping[str, ImportedField]) -> NumberRange | None:
     """Return the bounds of a number or of an asked number; None for any other value."""
     field = fields.get(name)
     if field is None:
@@ -66,19 +71,18 @@ def _bound_value(name: str, fields: Mapping[str, ImportedField]) -> _Bounds | No
         return None
     if field.source.bounds is not None:
         return Decimal(field.source.bounds[0]), Decimal(field.source.bounds[1])
-    return (-_INFINITE if field.source.type == "measure" else Decimal(0)), _INFINITE
+    return (-INFINITE if field.source.type == "measure" else Decimal(0)), INFINITE
 
 
-def _bound_sum(check: Mapping[str, Any], fields: Mapping[str, ImportedField]) -> _Bounds | None:
+def _bound_sum(check: Mapping[str, Any], fields: Mapping[str, ImportedField]) -> NumberRange | None:
     """Return the bounds of a sum of at least one value."""
     total = check["sum"]
     names = total["multiply"] if "multiply" in total else [total["ask"]]
     found = [_bound_value(name, fields) for name in names]
     if any(one is None for one in found):
         return None
-    low, high = reduce(_multiply_bounds, [one for one in found if one is not None])
-    most = Decimal(_count_most(fields[names[0]], check["per"]))
-    return min(low, _multiply(low, most)), max(high, _multiply(high, most))
+    product = reduce(multiply_ranges, [one for one in found if one is not None])
+    return sum_range(product, _count_most(fields[names[0]], check["per"]))
 
 
 def _count_most(one: ImportedField, per: str) -> int:
@@ -89,31 +93,3 @@ def _count_most(one: ImportedField, per: str) -> int:
             return most
         most *= group.max_occurrences
     return most * (_MOST_ITEMS if per == "application" and one.home == "item" else 1)
-
-
-def _multiply_bounds(first: _Bounds, second: _Bounds) -> _Bounds:
-    products = [_multiply(a, b) for a in first for b in second]
-    return min(products), max(products)
-
-
-def _multiply(first: Decimal, second: Decimal) -> Decimal:
-    return EXACT.multiply(first, second) if first and second else Decimal(0)
-
-
-def _can_hold(left: _Bounds, operator: str, right: _Bounds, within: Decimal) -> bool:
-    """Return whether a value of `left` and one of `right` can satisfy a comparison."""
-    return {
-        "at_most": left[0] <= right[1],
-        "less_than": left[0] < right[1],
-        "at_least": left[1] >= right[0],
-        "more_than": left[1] > right[0],
-        "equals": left[0] <= right[1] + within and left[1] >= right[0] - within,
-    }[operator]
-
-
-def _format_bounds(bounds: _Bounds) -> str:
-    low, high = bounds
-    if low == high:
-        return format_plain_decimal(low)
-    words = [format_plain_decimal(low)] if low.is_finite() else ["any"]
-    return " ".join([*words, "to", format_plain_decimal(high) if high.is_finite() else "any"])

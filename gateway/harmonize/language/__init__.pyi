@@ -40,6 +40,12 @@ from .notice_tree import NoticeCatalog as NoticeCatalog
 from .notice_tree import NoticeElement as NoticeElement
 from .notice_tree import NoticeLine as NoticeLine
 from .notice_tree import NoticeMapping as NoticeMapping
+from .number_ranges import INFINITE as INFINITE
+from .number_ranges import NumberRange as NumberRange
+from .number_ranges import can_satisfy as can_satisfy
+from .number_ranges import format_range as format_range
+from .number_ranges import multiply_ranges as multiply_ranges
+from .number_ranges import sum_range as sum_range
 from .read_set import ReadSet as ReadSet
 from .read_set import ReadUse as ReadUse
 from .read_set import build_read_set as build_read_set

@@ -6,16 +6,22 @@ from decimal import Decimal
 from functools import reduce
 from typing import Final
 
-from gateway.harmonize.language import EXACT, DocumentCheck, DocumentMapping, format_plain_decimal
+from gateway.harmonize.language import (
+    INFINITE,
+    DocumentCheck,
+    DocumentMapping,
+    NumberRange,
+    can_satisfy,
+    format_range,
+    multiply_ranges,
+    sum_range,
+)
 from gateway.harmonize.types import CommonMeaning, UniqueField
 
 __all__ = ["describe_unreachable_bound"]
 
-_INFINITE: Final = Decimal("Infinity")
 _MOST_ITEMS: Final = 999
 _NUMBERS: Final = ("decimal", "integer")
-#: The lowest and the highest value.
-_Bounds = tuple[Decimal, Decimal]
 
 
 def describe_unreachable_bound(check: DocumentCheck, document: DocumentMapping) -> str | None:
@@ -28,23 +34,23 @@ def describe_unreachable_bound(check: DocumentCheck, document: DocumentMapping) 
     ranges = [_get_range(one) for one in check.factors]
     if any(one is None for one in ranges):
         return None
-    low, high = reduce(_multiply_ranges, [one for one in ranges if one is not None])
+    reached = reduce(multiply_ranges, [one for one in ranges if one is not None])
     if check.kind == "sum":
-        most = Decimal(_count_most(check, document))
-        low, high = min(low, _multiply(low, most)), max(high, _multiply(high, most))
-    if _can_hold((low, high), check.operator, Decimal(check.bound), check.within):
+        reached = sum_range(reached, _count_most(check, document))
+    bound = Decimal(check.bound)
+    if can_satisfy(reached, check.operator, (bound, bound), check.within):
         return None
-    return f"{_format_range(low, high)} is compared with {check.bound}"
+    return f"{format_range(reached)} is compared with {check.bound}"
 
 
-def _get_range(source: UniqueField | CommonMeaning) -> _Bounds | None:
+def _get_range(source: UniqueField | CommonMeaning) -> NumberRange | None:
     """Return the range of an asked number in one unit; None for any other value."""
     if not isinstance(source, UniqueField) or source.shape.kind not in _NUMBERS or len(source.units) > 1:
         return None
     low, high = source.shape.low, source.shape.high
     return (
-        -_INFINITE if low is None else Decimal(low),
-        _INFINITE if high is None else Decimal(high),
+        -INFINITE if low is None else Decimal(low),
+        INFINITE if high is None else Decimal(high),
     )
 
 
@@ -60,27 +66,3 @@ def _count_most(check: DocumentCheck, document: DocumentMapping) -> int:
             most *= 1 if name in inside else document.ask_names[name].repeat[1]
         most *= _MOST_ITEMS if source.home == "item" and "item" not in check.around else 1
     return most
-
-
-def _multiply_ranges(first: _Bounds, second: _Bounds) -> _Bounds:
-    products = [_multiply(a, b) for a in first for b in second]
-    return min(products), max(products)
-
-
-def _multiply(first: Decimal, second: Decimal) -> Decimal:
-    return EXACT.multiply(first, second) if first and second else Decimal(0)
-
-
-def _can_hold(left: _Bounds, operator: str, right: Decimal, within: Decimal) -> bool:
-    return {
-        "at_most": left[0] <= right,
-        "less_than": left[0] < right,
-        "at_least": left[1] >= right,
-        "more_than": left[1] > right,
-        "equals": left[0] <= right + within and left[1] >= right - within,
-    }[operator]
-
-
-def _format_range(low: Decimal, high: Decimal) -> str:
-    first, last = (format_plain_decimal(one) if one.is_finite() else "any" for one in (low, high))
-    return first if first == last else f"{first} to {last}"
