@@ -471,6 +471,7 @@ def _add_requirements(
         if all(one.issued_at <= said.issued_at for one in mine):
             requirement_quantities.set_last_day(conn, request.agency, number, said.valid_until)
     join_waiting_cases(conn, numbers, f"{request.number}:{said.number}", now)
+    # Looked up again: one that another transaction has stored meanwhile is among them now.
     found = requirement_quantities.find_requirements(conn, known) if known else ()
     return [int(row.id) for row in found if row.agency == request.agency]
 
