@@ -116,7 +116,7 @@ def _read_factor(
     last = position == len(check.factors) - 1
     read: list[_Measured] = []
     for one in scope.read_values(source, check.mark):
-        unit = _read_stated_unit(scope, source, one, check) if last or to is not None else None
+        unit = scope.read_unit(source, one, check.mark) if last or to is not None else None
         number = _parse_number(one.text)
         if number is None:
             continue
@@ -146,7 +146,7 @@ def _evaluate_bound(scope: Scope, check: DocumentCheck) -> _Measured | None:
     number = _parse_number(found[0].text) if len(found) == 1 else None
     if number is None:
         return None
-    return _Measured(number, _read_stated_unit(scope, check.bound, found[0], check))
+    return _Measured(number, scope.read_unit(check.bound, found[0], check.mark))
 
 
 class _Measured(NamedTuple):
@@ -216,19 +216,6 @@ def _convert_number(check: DocumentCheck, one: _Measured, to: str) -> Fraction |
     return check.units.convert_quantity(Fraction(one.number), one.unit, to)
 
 
-def _read_stated_unit(
-    scope: Scope, source: UniqueField | CommonMeaning, found: FoundValue, check: DocumentCheck
-) -> str | None:
-    """Return the unit or currency of a value; the fixed unit where none is written."""
-    if source.attribute is None:
-        return None
-    leaf = scope.facts.attributes.get((found.element, source.attribute))
-    scope.trace.record_fate(() if leaf is None else (leaf,), "consumed", check.mark)
-    stated = found.element.get(source.attribute)
-    default = source.fixed_unit if isinstance(source, UniqueField) else None
-    return default if stated is None else str(stated)
-
-
 def _check_comparison(scope: Scope, check: DocumentCheck, _around: _Place) -> None:
     (left,) = check.factors
     lefts = scope.read_values(left, check.mark)
@@ -238,7 +225,7 @@ def _check_comparison(scope: Scope, check: DocumentCheck, _around: _Place) -> No
         return
     text = rights[0].text if rights else str(right)
     unit = (
-        _read_stated_unit(scope, right, rights[0], check)
+        scope.read_unit(right, rights[0], check.mark)
         if isinstance(right, UniqueField | CommonMeaning)
         else None
     )
@@ -248,7 +235,7 @@ def _check_comparison(scope: Scope, check: DocumentCheck, _around: _Place) -> No
             continue
         words = one.text.strip()[:_SHOWN], text[:_SHOWN]
         if isinstance(pair[0], Decimal) and isinstance(pair[1], Decimal):
-            own = _Measured(pair[0], _read_stated_unit(scope, left, one, check))
+            own = _Measured(pair[0], scope.read_unit(left, one, check.mark))
             united = _unite_numbers(scope, check, [own], _Measured(pair[1], unit), one.element)
             if united is None:
                 continue

@@ -43,29 +43,35 @@ def _write_english(test: ValueTest) -> str:
     if test.operator == "present":
         return f"{test.source.en} is {'given' if test.values[0] == 'yes' else 'not given'}"
     if test.operator in _EN:
-        return f"{test.source.en} {_EN[test.operator].format(test.values[0])}"
+        return f"{test.source.en} {_EN[test.operator].format(_write_number(test))}"
     if test.listed is not None:
         return f"{test.source.en} is in the list {test.listed.name}"
     return f"{test.source.en} is {' or '.join(test.values)}"
+
+
+def _write_number(test: ValueTest) -> str:
+    """Return the number of a comparison, with the unit in which it is made."""
+    return test.values[0] if test.unit is None else f"{test.values[0]} {test.unit}"
 
 
 def _write_korean(test: ValueTest) -> str:
     if test.operator == "present":
         return f"{test.source.ko} {'있음' if test.values[0] == 'yes' else '없음'}"
     if test.operator in _KO:
-        return f"{test.source.ko} {_KO[test.operator].format(test.values[0])}"
+        return f"{test.source.ko} {_KO[test.operator].format(_write_number(test))}"
     if test.listed is not None:
         return f"{test.source.ko}: 목록 {test.listed.name}에 있음"
     return f"{test.source.ko} = {' 또는 '.join(test.values)}"
 
 
 def to_data(condition: Condition) -> dict[str, Any]:
-    """Return a condition as data in the form of a mapping: one key on each level."""
+    """Return a condition as data in the form of a mapping: one key on each level, ``in`` beside a number."""
     if isinstance(condition, ValueTest) and condition.listed is not None:
         return {condition.name: {"in_list": condition.listed.name}}
     if isinstance(condition, ValueTest):
         value = list(condition.values) if condition.operator == "in" else condition.values[0]
-        return {condition.name: {condition.operator: value}}
+        unit = {} if condition.counted_in is None else {"in": condition.counted_in}
+        return {condition.name: {condition.operator: value, **unit}}
     if isinstance(condition, Negation):
         return {"not": to_data(condition.part)}
     name = "all" if isinstance(condition, AllOf) else "any"

@@ -13,6 +13,7 @@ from gateway.harmonize.language.evaluated_value import MOST_FACTORS
 from gateway.harmonize.types import (
     DECIMAL,
     NO_UNITS,
+    STATED,
     CodeList,
     CommonMeaning,
     Condition,
@@ -25,6 +26,7 @@ from gateway.harmonize.types import (
     list_guard_tests,
     make_mapping_error,
     read_condition,
+    read_counted_unit,
 )
 
 __all__ = [
@@ -41,7 +43,6 @@ KINDS: Final = ("sum", "compare", "distinct", "one_of", "exactly_one", "all_or_n
 OPERATORS: Final = ("at_most", "at_least", "more_than", "less_than", "equals")
 _FAMILIES: Final = {"decimal": "number", "integer": "number", "date": "time", "moment": "time"}
 #: A factor of a product that counts in the unit that stands beside it, by its number.
-STATED: Final = "stated"
 _SAME: Final = ("currency", "unit")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,6}")
 _MOST_DAYS: Final = 36_600
@@ -114,6 +115,10 @@ class _SymbolTable:
             raise make_mapping_error(node.mark, "check", "an asked field or a common meaning", text)
         return source
 
+    def read_condition(self, node: YamlNode) -> Condition:
+        """Return the condition in `node`; raise GW502 for a wrong one."""
+        return read_condition(node, self.asks, self.dictionary, self.lists, self.units)
+
     def find_source(self, text: str) -> UniqueField | CommonMeaning | None:
         """Return the field or meaning of a name, None where there is none."""
         return self.asks.get(text) or self.dictionary.meanings.get(text)
@@ -182,7 +187,7 @@ def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
         within=_read_tolerance(table, kind, operator, factors[-1]),
         days=days,
         same_unit=same is not None and bool(same.read_choice("when_same", _SAME)),
-        when=None if when is None else read_condition(when, names.asks, names.dictionary, names.lists),
+        when=None if when is None else names.read_condition(when),
         around=_derive_repetitions(kind, per, (factors, bound), (names, table.mark)),
         ko=table.get_required("ko").read_text("ko"),
         en=table.get_required("en").read_text("en"),
@@ -242,7 +247,7 @@ def _read_sum_factors(
             what = "a common number" if key == "common" else "an asked number"
             raise make_mapping_error(entry.mark, "sum", what, name.read_text("sum"))
         factors.append(source)
-        counted_in.append(None if unit is None else _read_counted_unit(unit, source, names))
+        counted_in.append(None if unit is None else read_counted_unit(unit, source, names.units))
     if counted_in[-1] is not None:
         raise make_mapping_error(entries[-1].mark, "in", "it of a factor before the last", factors[-1].name)
     if not 1 <= len(factors) <= MOST_FACTORS:
@@ -264,20 +269,6 @@ def _read_factor(entry: YamlNode) -> tuple[YamlNode, YamlNode | None]:
     named = table.get_required("of"), table.get_required("in")
     table.reject_unread_keys()
     return named
-
-
-def _read_counted_unit(node: YamlNode, source: UniqueField | CommonMeaning, names: _SymbolTable) -> str:
-    """Return the unit in which a factor counts: one to which its units can be converted, or `STATED`."""
-    unit = node.read_text("in")
-    if unit == STATED:
-        return unit
-    if source.attribute != "unitCode" or not names.units.list_convertible_units(unit):
-        raise make_mapping_error(node.mark, "in", "a unit of the table, for a quantity", unit)
-    if isinstance(source, UniqueField):
-        known = {source.fixed_unit} if source.fixed_unit is not None else {*source.units}
-        if known.isdisjoint(names.units.list_convertible_units(unit)):
-            raise make_mapping_error(node.mark, "in", f"a unit to which those of {source.name} convert", unit)
-    return unit
 
 
 def _has_repeated_source(sources: list[UniqueField | CommonMeaning]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from gateway.harmonize.language.document_checks import read_document_checks
@@ -23,6 +23,7 @@ from gateway.harmonize.types import (
     NO_UNITS,
     CodeList,
     CommonMeaning,
+    Condition,
     DataDictionary,
     SourceMark,
     UniqueField,
@@ -62,9 +63,9 @@ def read_document_mapping(
     withholds = top.get_required("withholds")
     withholds.read_choice("withholds", ("unlisted",))
     asks_node = top.get_required("asks")
-    asks = read_unique_fields(asks_node, lists, dictionary)
+    asks = read_unique_fields(asks_node, lists, dictionary, units)
     names = {ask.name: ask for ask in walk_fields(asks)}
-    needs = _read_needs(top, names, dictionary, lists)
+    needs = _read_needs(top, dictionary, lambda when: read_condition(when, names, dictionary, lists, units))
     mandatory = frozenset(need.meaning.name for need in needs if need.mandatory)
     optional = frozenset(need.meaning.name for need in needs if not need.mandatory)
     root = _read_root(top.get_required("root"))
@@ -142,7 +143,7 @@ def _read_root(node: YamlNode) -> TargetElement:
 
 
 def _read_needs(
-    top: YamlTable, asks: Mapping[str, UniqueField], dictionary: DataDictionary, lists: Mapping[str, CodeList]
+    top: YamlTable, dictionary: DataDictionary, read_when: Callable[[YamlNode], Condition]
 ) -> tuple[MeaningNeed, ...]:
     table = top.get_required("needs").read_table("needs")
     needs: dict[str, MeaningNeed] = {}
@@ -157,7 +158,7 @@ def _read_needs(
     conditional = table.get("conditional")
     for name, value, mark in conditional.read_table("conditional").take_unread_items() if conditional else ():
         inner = value.read_table(name)
-        when = read_condition(inner.get_required("when"), asks, dictionary, lists)
+        when = read_when(inner.get_required("when"))
         inner.reject_unread_keys()
         _add_need(needs, MeaningNeed(_get_meaning(name, mark, dictionary), False, when, mark))
     table.reject_unread_keys()

@@ -233,6 +233,8 @@ def _list_guard_reads(
 ) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
     for test in list_guard_tests(condition) if condition is not None else ():
         yield test.source, "guard", mark
+        if test.unit is not None:
+            yield test.source, "attribute", mark
 
 
 def _list_check_reads(check: DocumentCheck) -> Iterator[tuple[ReadableSource, str, SourceMark]]:

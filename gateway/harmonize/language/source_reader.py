@@ -47,6 +47,7 @@ from gateway.harmonize.types import (
     ROUNDING_NAMES,
     CodeList,
     CommonMeaning,
+    Condition,
     DataDictionary,
     SourceMark,
     UniqueField,
@@ -55,6 +56,7 @@ from gateway.harmonize.types import (
     YamlNode,
     YamlTable,
     make_mapping_error,
+    read_condition,
 )
 
 __all__ = [
@@ -109,6 +111,10 @@ class BindingContext:
     asked: frozenset[str] = frozenset()
     common: frozenset[str] = frozenset()
     distinct: str | None = None
+
+    def read_condition(self, node: YamlNode) -> Condition:
+        """Return the condition in `node`; raise GW502 for a wrong one."""
+        return read_condition(node, self.asks, self.dictionary, self.lists, self.units)
 
 
 def check_meaning_scope(per: str, mark: SourceMark, context: BindingContext) -> None:

@@ -37,7 +37,6 @@ from gateway.harmonize.types import (
     YamlTable,
     list_guard_tests,
     make_mapping_error,
-    read_condition,
 )
 
 __all__ = [
@@ -136,9 +135,7 @@ def _read_container(
         raise make_mapping_error(
             mark, last, "a repeated or conditional element in one place", "the element again"
         )
-    condition = (
-        None if when is None else read_condition(when, context.asks, context.dictionary, context.lists)
-    )
+    condition = None if when is None else context.read_condition(when)
     if each is not None:
         outer = context
         target.each, context = read_repetition(each, outer)
@@ -202,7 +199,7 @@ def _read_element(
         target.mark, target.content, target.shape = mark, content, shape
         target.judged = _is_answer_of_shape(content, shape)
         target.bound = occurs
-        target.when = read_condition(when, context.asks, context.dictionary, context.lists) if when else None
+        target.when = context.read_condition(when) if when else None
         if part is not None:
             target.part = replace(part, number=number)
             target.shape = ValueShape("text", longest=part.chars, octets=part.octets, charset=part.charset)
@@ -290,7 +287,7 @@ def read_repetition(node: YamlNode, context: BindingContext) -> tuple[Repetition
         each, inner = _read_common_repetition(table, bound, node.mark, context)
     when = table.get("when")
     if when is not None:
-        condition = read_condition(when, context.asks, context.dictionary, context.lists)
+        condition = context.read_condition(when)
         if not is_occurrence_condition(condition, each, context):
             raise make_mapping_error(when.mark, "when", f"a field of each {each.group}", "none of them")
         each = replace(each, when=condition)

@@ -29,7 +29,7 @@ from gateway.harmonize.language import (
     find_type_code,
     list_type_codes,
 )
-from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField, ValueShape
+from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField, ValueReader, ValueShape
 from gateway.wire import XSI
 
 __all__ = ["NoticeFact", "NoticeReader", "make_notice_error"]
@@ -277,7 +277,7 @@ class NoticeReader:
 
 
 @dataclass(frozen=True, slots=True)
-class _NoticeScope:
+class _NoticeScope(ValueReader):
     """The facts of a notice, for the evaluation of conditions."""
 
     facts: Sequence[NoticeFact]

@@ -26,7 +26,7 @@ from gateway.harmonize.language import (
 )
 from gateway.harmonize.notices.notice_facts import NoticeFact, derive_facts
 from gateway.harmonize.tools import SeededDraws, draw_text
-from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField
+from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField, ValueReader
 
 __all__ = ["draw_notice"]
 
@@ -37,7 +37,7 @@ _UNITS: Final = ("KGM", "LTR", "C62")
 
 
 @dataclass(slots=True)
-class _NoticeSample:
+class _NoticeSample(ValueReader):
     """The state of one draw: `facts` are those that a reader must return, without places in the XML."""
 
     notice: NoticeMapping

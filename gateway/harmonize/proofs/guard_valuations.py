@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Final
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_FLOOR, Decimal
+from typing import Any, Final
 
 from gateway.harmonize.language import DocumentMapping
 from gateway.harmonize.types import (
@@ -20,15 +20,21 @@ from gateway.harmonize.types import (
     Condition,
     SourceMark,
     UniqueField,
+    ValueReader,
     ValueShape,
     ValueTest,
+    format_decimal,
     list_guard_tests,
+    parse_fraction,
+    round_fraction,
 )
 
 __all__ = ["MOST_COMBINATIONS", "GuardWorld", "TooManyCombinationsError", "Valuation"]
 
 MOST_COMBINATIONS: Final = 20_000
 _GIVEN: Final = "given"
+#: A threshold that is no finite decimal in a unit is tried with so many decimals, and its neighbours.
+_DECIMALS: Final = 12
 _NUMBERS: Final = ("decimal", "integer")
 
 
@@ -41,24 +47,36 @@ class TooManyCombinationsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _TrialText:
-    """A value in a trial."""
+    """A value in a trial, with its unit where conditions compare it in one."""
 
     text: str
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Valuation:
-    """One combination of guard values; None stands for a field that is not given."""
+class Valuation(ValueReader):
+    """One combination of guard values; None stands for a field that is not given.
+
+    `units` has the unit of each value that has one.
+    """
 
     values: Mapping[str, str | None]
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def read_values(self, source: UniqueField | CommonMeaning, _rule: SourceMark) -> list[_TrialText]:
         """Return the value of `source`, for conditions."""
         text = self.values.get(source.name)
         return [] if text is None else [_TrialText(text)]
 
+    def read_unit(self, source: UniqueField | CommonMeaning, _found: Any, _rule: SourceMark, /) -> str | None:
+        """Return the unit of the value of `source`, None where it has none."""
+        return self.units.get(source.name)
+
     def __str__(self) -> str:
-        shown = [f"{name} {'absent' if text is None else '= ' + text}" for name, text in self.values.items()]
+        shown = [
+            f"{name} absent" if text is None else f"{name} = {text} {self.units.get(name, '')}".rstrip()
+            for name, text in self.values.items()
+        ]
         return ", ".join(shown) or "any valid submission"
 
 
@@ -91,7 +109,7 @@ class GuardWorld:
         if number > MOST_COMBINATIONS:
             raise TooManyCombinationsError(names, number)
         for values in itertools.product(*domains):
-            valuation = Valuation(dict(zip(names, values, strict=True)))
+            valuation = _combine_values(names, values)
             if self._is_admissible(valuation):
                 yield valuation
 
@@ -124,8 +142,8 @@ class GuardWorld:
         need = self._needs.get(source.name)
         return need.when if need is not None else None
 
-    def _list_domain(self, source: UniqueField | CommonMeaning) -> list[str | None]:
-        values: list[str | None] = list(_list_value_classes(source, self._tests[source.name]))
+    def _list_domain(self, source: UniqueField | CommonMeaning) -> list[_TrialText | None]:
+        values: list[_TrialText | None] = list(_list_trials(source, self._tests[source.name]))
         return values if self._is_always_given(source) else [*values, None]
 
     def _is_always_given(self, source: UniqueField | CommonMeaning) -> bool:
@@ -148,6 +166,39 @@ class GuardWorld:
             if (due and text is None and not inside) or (forbids and not due and text is not None):
                 return False
         return True
+
+
+def _combine_values(names: Iterable[str], values: Iterable[_TrialText | None]) -> Valuation:
+    given = dict(zip(names, values, strict=True))
+    return Valuation(
+        {name: None if one is None else one.text for name, one in given.items()},
+        {name: one.unit for name, one in given.items() if one is not None and one.unit is not None},
+    )
+
+
+def _list_trials(source: UniqueField | CommonMeaning, tests: list[ValueTest]) -> list[_TrialText]:
+    """Return one value of each class that `tests` distinguish, with its unit where one names a unit."""
+    if all(test.unit is None for test in tests):
+        return [_TrialText(text) for text in _list_value_classes(source, tests)]
+    named = dict.fromkeys(test.unit for test in tests if test.unit is not None)
+    units = source.units if isinstance(source, UniqueField) else tuple(named)
+    first: dict[tuple[bool, ...], _TrialText] = {}
+    for unit in units:
+        for text in _list_value_classes(source, [_restate_test(test, unit) for test in tests]):
+            valuation = Valuation({source.name: text}, {source.name: unit})
+            passed = tuple(test.is_satisfied(valuation) for test in tests)
+            first.setdefault(passed, _TrialText(text, unit))
+    return list(first.values())
+
+
+def _restate_test(test: ValueTest, unit: str) -> ValueTest:
+    """Return a comparison with its number in another unit, rounded down where it is no finite decimal."""
+    if test.unit is None:
+        return test
+    exact = test.units.convert_quantity(parse_fraction(test.values[0]), test.unit, unit)
+    rounded = None if exact is None else round_fraction(exact, _DECIMALS, "down")
+    text = None if rounded is None else format_decimal(rounded)
+    return test if text is None else replace(test, values=(text,))
 
 
 def _list_value_classes(source: UniqueField | CommonMeaning, tests: list[ValueTest]) -> list[str]:
@@ -178,7 +229,9 @@ def _list_near_numbers(numbers: list[str], shape: ValueShape) -> Iterator[str]:
     points = sorted({Decimal(number) for number in numbers})
     step = Decimal(1).scaleb(-(shape.fraction or 0))
     for point in points:
-        for near in (point - step, point, point + step):
+        # A threshold with more decimals than the shape lies between two of its numbers.
+        below = point.quantize(step, rounding=ROUND_FLOOR)
+        for near in dict.fromkeys((below - step, below, point, below + step)):
             text = f"{near:f}"
             if shape.find_violation(text) is None:
                 yield text

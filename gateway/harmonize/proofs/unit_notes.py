@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal
-from typing import Final
 
 from gateway.harmonize.language import DocumentMapping, may_have_several_units
 from gateway.harmonize.proofs.document_lines import list_conditions
-from gateway.harmonize.types import list_guard_tests, walk_fields
+from gateway.harmonize.types import NUMBER_TESTS, list_guard_tests, walk_fields
 
 __all__ = ["list_unit_notes"]
-
-_COMPARISONS: Final = frozenset({"at_least", "at_most", "more_than", "less_than"})
 
 
 def list_unit_notes(documents: Iterable[DocumentMapping], known: Collection[str] = ()) -> Iterator[str]:
@@ -50,11 +47,13 @@ def _list_condition_notes(document: DocumentMapping) -> Iterator[str]:
     for condition, mark, name in list_conditions(document):
         for test in list_guard_tests(condition):
             if (
-                test.operator in _COMPARISONS
+                test.operator in NUMBER_TESTS
                 and Decimal(test.values[0])
+                and test.counted_in is None
                 and may_have_several_units(test.source)
             ):
                 yield (
                     f"{mark} condition of {name} in {document.id}: {test.name} may be in different "
-                    f"units, and its number alone is compared with {test.values[0]}"
+                    f"units, and its number alone is compared with {test.values[0]}. Say in which unit, as "
+                    f"{{{test.operator}: {test.values[0]}, in: UNIT}}, or in: stated"
                 )

@@ -9,9 +9,16 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from lxml import etree
 
-from gateway.errors import Problem
+from gateway.errors import RULE_BROKEN, Problem
 from gateway.harmonize.submission.submission_index import FoundValue, SubmissionIndex, read_element_text
-from gateway.harmonize.types import CommonMeaning, DataDictionary, MeaningGroup, SourceMark, UniqueField
+from gateway.harmonize.types import (
+    CommonMeaning,
+    DataDictionary,
+    MeaningGroup,
+    SourceMark,
+    UniqueField,
+    ValueTest,
+)
 
 __all__ = [
     "MAX_DIAGNOSTICS",
@@ -25,6 +32,7 @@ __all__ = [
 ]
 
 MAX_DIAGNOSTICS: Final = 500
+_SHOWN: Final = 40
 _STRENGTH: Final = {"withheld": 0, "consumed": 1, "forwarded": 2}
 
 
@@ -223,6 +231,27 @@ class Scope:
             for one in found:
                 self.trace.record_fate(one.leaves, "consumed", rule)
         return found
+
+    def read_unit(
+        self, source: UniqueField | CommonMeaning, found: FoundValue, rule: SourceMark, /
+    ) -> str | None:
+        """Return the unit or currency of a value; the fixed unit where none is written."""
+        if source.attribute is None:
+            return None
+        leaf = self.facts.attributes.get((found.element, source.attribute))
+        self.trace.record_fate(() if leaf is None else (leaf,), "consumed", rule)
+        stated = found.element.get(source.attribute)
+        default = source.fixed_unit if isinstance(source, UniqueField) else None
+        return default if stated is None else str(stated)
+
+    def report_unlike_unit(self, test: ValueTest, found: FoundValue, unit: str | None, /) -> None:
+        """Report a value in a unit that does not convert to that of a condition, once for each such unit."""
+        source = test.source
+        words = f"a value in {(unit or 'no unit')[:_SHOWN]} cannot be compared in {test.unit}"
+        detail, pointer = f"{source.en} ({source.ko}): {words}", self.facts.get_pointer(found.element)
+        told = ((one.application, one.pointer, one.detail) for one in self.trace.troubles)
+        if (self.application, pointer, detail) not in told:
+            self.trace.report_problem(RULE_BROKEN, detail, pointer, (self.application, test.mark))
 
     def list_written_elements(self, ask: UniqueField) -> Sequence[etree._Element]:
         """Return the elements of an asked field or group in this scope, with or without content."""

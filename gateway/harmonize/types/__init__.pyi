@@ -3,7 +3,9 @@ from .code_lists import read_code_lists as read_code_lists
 from .code_lists import read_csv_rows as read_csv_rows
 from .code_lists import read_numbered_rows as read_numbered_rows
 from .code_lists import read_pattern as read_pattern
+from .condition_reader import NUMBER_TESTS as NUMBER_TESTS
 from .condition_reader import read_condition as read_condition
+from .condition_reader import read_counted_unit as read_counted_unit
 from .data_dictionary import ITEM_PATH as ITEM_PATH
 from .data_dictionary import CommonMeaning as CommonMeaning
 from .data_dictionary import DataDictionary as DataDictionary
@@ -18,12 +20,14 @@ from .strict_yaml import YamlTable as YamlTable
 from .strict_yaml import make_mapping_error as make_mapping_error
 from .strict_yaml import read_yaml as read_yaml
 from .strict_yaml import shorten_text as shorten_text
+from .unique_fields import STATED as STATED
 from .unique_fields import AllOf as AllOf
 from .unique_fields import AnyOf as AnyOf
 from .unique_fields import Condition as Condition
 from .unique_fields import FieldRequirement as FieldRequirement
 from .unique_fields import Negation as Negation
 from .unique_fields import UniqueField as UniqueField
+from .unique_fields import ValueReader as ValueReader
 from .unique_fields import ValueTest as ValueTest
 from .unique_fields import list_guard_tests as list_guard_tests
 from .unique_fields import make_pointer_segment as make_pointer_segment

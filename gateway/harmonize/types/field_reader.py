@@ -12,6 +12,7 @@ from gateway.harmonize.types.condition_reader import read_condition
 from gateway.harmonize.types.data_dictionary import DataDictionary
 from gateway.harmonize.types.strict_yaml import SourceMark, YamlNode, YamlTable, make_mapping_error
 from gateway.harmonize.types.unique_fields import FieldRequirement, UniqueField, to_element_name, walk_fields
+from gateway.harmonize.types.unit_table import NO_UNITS, UnitTable
 from gateway.harmonize.types.value_shapes import DECIMAL, ValueShape
 
 __all__ = [
@@ -41,7 +42,10 @@ _NUMBERS: Final = ("quantity", "measure", "amount")
 
 
 def read_unique_fields(
-    node: YamlNode, lists: Mapping[str, CodeList], dictionary: DataDictionary
+    node: YamlNode,
+    lists: Mapping[str, CodeList],
+    dictionary: DataDictionary,
+    units: UnitTable = NO_UNITS,
 ) -> tuple[UniqueField, ...]:
     """Return the fields that `node` declares; raise GW502 for a meaning that is common or asked twice."""
     asks = [
@@ -61,7 +65,7 @@ def read_unique_fields(
         if ask.means:
             seen[ask.means] = ask
     names = {ask.name: ask for ask in every}
-    return tuple(_attach_condition(ask, node, names, (dictionary, lists)) for ask in asks)
+    return tuple(_attach_condition(ask, node, names, (dictionary, lists, units)) for ask in asks)
 
 
 def _read_field(
@@ -160,7 +164,7 @@ def _attach_condition(
     ask: UniqueField,
     node: YamlNode,
     names: Mapping[str, UniqueField],
-    context: tuple[DataDictionary, Mapping[str, CodeList]],
+    context: tuple[DataDictionary, Mapping[str, CodeList], UnitTable],
 ) -> UniqueField:
     """Return `ask` with its condition, read after all names are known, since conditions name fields."""
     assert isinstance(node.value, dict)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final, Protocol
+from fractions import Fraction
+from typing import Any, Final, Protocol
 
 from gateway.harmonize.types.code_lists import CodeList
 from gateway.harmonize.types.data_dictionary import CommonMeaning
 from gateway.harmonize.types.strict_yaml import SourceMark
+from gateway.harmonize.types.unit_table import NO_UNITS, UnitTable, parse_fraction
 from gateway.harmonize.types.value_shapes import DECIMAL, ValueShape
 
 __all__ = [
+    "STATED",
     "AllOf",
     "AnyOf",
     "Condition",
@@ -121,7 +125,15 @@ def walk_fields(asks: tuple[UniqueField, ...]) -> Iterator[UniqueField]:
         yield from walk_fields(ask.fields)
 
 
+#: Stands in place of a unit: a number counts in the unit that stands beside it.
+STATED: Final = "stated"
 _TRUE: Final = {"1": "true", "0": "false"}
+_COMPARISONS: Final = {
+    "at_least": operator.ge,
+    "at_most": operator.le,
+    "more_than": operator.gt,
+    "less_than": operator.lt,
+}
 
 
 class ValueReader(Protocol):
@@ -129,6 +141,16 @@ class ValueReader(Protocol):
 
     def read_values(self, source: UniqueField | CommonMeaning, rule: SourceMark) -> Sequence[TextValue]:
         """Return the values of `source`, read by `rule`."""
+
+    def read_unit(
+        self, _source: UniqueField | CommonMeaning, _found: Any, _rule: SourceMark, /
+    ) -> str | None:
+        """Return the unit of a value that was read, None where nothing is known of units."""
+        return None
+
+    def report_unlike_unit(self, _test: ValueTest, _found: Any, _unit: str | None, /) -> None:
+        """Take note of a value in a unit that does not convert to that of the test, which fails."""
+        return
 
 
 class TextValue(Protocol):
@@ -174,7 +196,10 @@ class Negation:
 
 @dataclass(frozen=True, slots=True)
 class ValueTest:
-    """Compares one value: ``is``, ``in``, ``present`` or a numeric comparison."""
+    """Compares one value: ``is``, ``in``, ``present`` or a numeric comparison.
+
+    `counted_in` is the unit in which a number is compared, or `STATED`; None where nothing is said.
+    """
 
     name: str
     source: UniqueField | CommonMeaning
@@ -183,13 +208,35 @@ class ValueTest:
     boolean: bool
     mark: SourceMark
     listed: CodeList | None = None
+    counted_in: str | None = None
+    units: UnitTable = field(default=NO_UNITS, compare=False, repr=False)
+
+    @property
+    def unit(self) -> str | None:
+        """Return the unit to which values are converted; None where their numbers alone are compared."""
+        return None if self.counted_in == STATED else self.counted_in
 
     def is_satisfied(self, scope: ValueReader) -> bool:
         """Return whether a value in `scope` passes the test; without a value only ``present: no`` holds."""
-        texts = [found.text for found in scope.read_values(self.source, self.mark)]
+        values = scope.read_values(self.source, self.mark)
+        if self.unit is not None:
+            return any([self._matches_in_unit(scope, found, self.unit) for found in values])
+        texts = [found.text for found in values]
         if self.operator == "present":
             return bool(texts) == (self.values[0] == "yes")
         return any(self._matches_text(_TRUE.get(text, text) if self.boolean else text) for text in texts)
+
+    def _matches_in_unit(self, scope: ValueReader, found: TextValue, to: str) -> bool:
+        """Return whether a quantity passes, converted exactly; one that cannot be converted does not."""
+        own = scope.read_unit(self.source, found, self.mark)
+        number = found.text.strip()
+        if not DECIMAL.fullmatch(number):
+            return False
+        exact = None if own is None else self.units.convert_quantity(parse_fraction(number), own, to)
+        if exact is None:
+            scope.report_unlike_unit(self, found, own)
+            return False
+        return bool(_COMPARISONS[self.operator](exact, Fraction(self.values[0])))
 
     def _matches_text(self, text: str) -> bool:
         if self.listed is not None:
@@ -199,13 +246,7 @@ class ValueTest:
         number = text.strip()
         if not DECIMAL.fullmatch(number):
             return False
-        left, right = Decimal(number), Decimal(self.values[0])
-        return {
-            "at_least": left >= right,
-            "at_most": left <= right,
-            "more_than": left > right,
-            "less_than": left < right,
-        }[self.operator]
+        return bool(_COMPARISONS[self.operator](Decimal(number), Decimal(self.values[0])))
 
 
 Condition = AllOf | AnyOf | Negation | ValueTest

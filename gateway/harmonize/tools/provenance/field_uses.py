@@ -239,9 +239,9 @@ def _describe_test(test: ValueTest) -> str:
         return f"{test.name} is in {test.listed.name}@{test.listed.version}"
     if test.operator == "in":
         return f"{test.name} is one of {', '.join(test.values)}"
-    return f"{test.name} is {test.operator.replace('_', ' ').removeprefix('is')} {test.values[0]}".replace(
-        "  ", " "
-    )
+    unit = "" if test.unit is None else f" {test.unit}"
+    words = f"{test.name} is {test.operator.replace('_', ' ').removeprefix('is')} {test.values[0]}{unit}"
+    return words.replace("  ", " ")
 
 
 def _describe_source(source: SourceExpression) -> str:

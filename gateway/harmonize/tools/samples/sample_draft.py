@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from lxml import etree
 
@@ -23,6 +23,7 @@ from gateway.harmonize.types import (
     MeaningGroup,
     SourceMark,
     UniqueField,
+    ValueReader,
     ValueShape,
     list_guard_tests,
 )
@@ -49,7 +50,7 @@ class DrawnValue:
 
 
 @dataclass(slots=True)
-class SampleDraft:
+class SampleDraft(ValueReader):
     """The values drawn so far; `item` and `place` are the position of the next one.
 
     `concerned` are the goods items of the application.
@@ -78,6 +79,10 @@ class SampleDraft:
         else:
             found = [*self.placed.get((name, None), ()), *self.placed.get((name, self.item), ())]
         return [one for one in found if self._is_here(one)]
+
+    def read_unit(self, _source: UniqueField | CommonMeaning, found: Any, _rule: SourceMark, /) -> str | None:
+        """Return the unit of a drawn value."""
+        return found.unit if isinstance(found, DrawnValue) else None
 
     def read_all(self, source: UniqueField | CommonMeaning) -> list[DrawnValue]:
         """Return all drawn values of `source`, including goods items outside the application."""
@@ -231,6 +236,7 @@ class SampleDraft:
     def list_units(self, source: UniqueField | CommonMeaning) -> list[str]:
         """Return the units or currencies that a value may have and that every target accepts."""
         steps = [step.to for step, _ in self.demands.converts.get(get_qualified_name(source), ())]
+        steps += [one.unit for one in self.demands.measured.get(get_qualified_name(source), ()) if one.unit]
         usual = ("USD",) if source.attribute == "currencyID" else (*_MASSES, *steps)
         choices = (source.units if isinstance(source, UniqueField) else ()) or tuple(dict.fromkeys(usual))
         return [unit for unit in choices if self.demands.accepts_unit(source, unit)] or list(choices)

@@ -37,6 +37,7 @@ from gateway.harmonize.types import (
     MeaningGroup,
     UniqueField,
     ValueShape,
+    ValueTest,
     format_decimal,
     list_guard_tests,
     parse_fraction,
@@ -57,7 +58,7 @@ class TargetDemands:
     are the sources whose values all have one unit, `same` those with the same value in all
     items; `distinct` is the highest number of different values; `keys` are the constants by
     which a key is looked up, `links` the fields that it is compared with; `guards` are the
-    values that conditions test.
+    values that conditions test, `measured` the conditions that compare in a unit.
     """
 
     shapes: dict[str, list[ValueShape]] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class TargetDemands:
     keys: dict[str, list[str]] = field(default_factory=dict)
     links: dict[str, list[str]] = field(default_factory=dict)
     guards: dict[str, list[str]] = field(default_factory=dict)
+    measured: dict[str, list[ValueTest]] = field(default_factory=dict)
 
     def fits_targets(self, name: str, text: str) -> bool:
         """Return whether every target accepts `text`."""
@@ -83,6 +85,9 @@ class TargetDemands:
         name = get_qualified_name(source)
         steps = [step for step, _ in self.converts.get(name, ())]
         if any(step.units.convert_quantity(Fraction(1), unit, step.to) is None for step in steps):
+            return False
+        tests = ((test.units, test.unit) for test in self.measured.get(name, ()))
+        if any(to and units.convert_quantity(Fraction(1), unit, to) is None for units, to in tests):
             return False
         return all(
             put.shape.find_violation(unit) is None
@@ -139,6 +144,8 @@ def collect_demands(document: DocumentMapping, groups: Mapping[str, MeaningGroup
         _add_check_demands(demands, check, document)
     for condition in _list_conditions(document):
         for test in list_guard_tests(condition):
+            if test.unit is not None:
+                demands.measured.setdefault(get_qualified_name(test.source), []).append(test)
             if test.operator != "present":
                 demands.guards.setdefault(get_qualified_name(test.source), []).extend(test.values)
     return demands
