@@ -223,7 +223,8 @@ def move_case(
         return
     rests_on = compute_conclusion_id(outcome, standing, list_cancellations(asked))
     key = ":".join(["conclude", str(case.id), rests_on, *_list_turn(case), *([again] if again else [])])
-    if not enqueue_task(conn, "conclude", ("case", case.id), key, now, rests_on=rests_on):
+    concluded = _enqueue_conclusion(conn, case.id, key, rests_on, now)
+    if concluded is None:
         return
     event = _choose_case_event(case, outcome)
     step = StateEvent(event, now, _ACTOR, cause[:100])
@@ -235,8 +236,24 @@ def move_case(
     record_evidence(conn, kind, "case", case.id, None, data, now)
     # What changes after items have left is told to the children: their tasks read it after this commit.
     for child in item_releases.list_children(conn, case.id):
-        enqueue_task(conn, "join", ("case", child), f"parent:{key}:{child}", now)
-    wake_held_children(conn, case.declarant, {case.id}, f"parent:{key}", now)
+        enqueue_task(conn, "join", ("case", child), f"parent:{concluded}:{child}", now)
+    wake_held_children(conn, case.declarant, {case.id}, f"parent:{concluded}", now)
+
+
+def _enqueue_conclusion(conn: Connection, case: int, key: str, rests_on: str, now: datetime) -> str | None:
+    """Queue a conclusion of a locked case; return its key, or None where it is the last one already.
+
+    What counted once may count again: of the goods of a certificate one is approved, and rejected. The last
+    conclusion rests on other decisions then, and what was told first is told anew.
+    """
+    if enqueue_task(conn, "conclude", ("case", case), key, now, rests_on=rests_on):
+        return key
+    told = [row for row in deliveries.list_by_case(conn, case) if row.parameters.get("task") == "conclude"]
+    if told[-1].parameters.get("rests_on") == rests_on:
+        return None
+    again = f"{key}:after {told[-1].id}"
+    enqueue_task(conn, "conclude", ("case", case), again, now, rests_on=rests_on)
+    return again
 
 
 def take_lost_uses(conn: Connection, units: UnitTable, case: Row[Any], now: datetime) -> None:
