@@ -173,7 +173,7 @@ def claim_requirements(
     if not claim.uses:
         return JudgedClaim((), (), ())
     rows = requirement_quantities.lock_requirements_by_number(conn, {use.number for use in claim.uses})
-    balances = load_requirement_balances(conn, rows, units)
+    balances = load_requirement_balances(conn, _select_certificates(conn, rows, former), units)
     return judge_amended_claim(claim, former, balances, claim.day or at.date(), units, without)
 
 
@@ -208,8 +208,18 @@ def inspect_requirements(
     `former` is what it uses now, if it is to be amended, and items in `without` are rejected by others.
     """
     rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
-    balances = free_former_uses(load_requirement_balances(conn, rows, units), former)
+    mine = _select_certificates(conn, rows, former)
+    balances = free_former_uses(load_requirement_balances(conn, mine, units), former)
     return judge_amended_claim(claim, former, balances, on, units, without)
+
+
+def _select_certificates(
+    conn: Connection, rows: Sequence[Row[Any]], former: Iterable[FormerUse]
+) -> list[Row[Any]]:
+    """Return the requirements that a declaration may use, and those that it used before its amendment."""
+    before = {one.key for one in former}
+    known = {row.id for row in requirement_quantities.select_certificates(conn, rows)}
+    return [row for row in rows if row.id in known | before]
 
 
 def write_off_requirements(

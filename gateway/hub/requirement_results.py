@@ -340,7 +340,10 @@ def _join_awaited_use(
         joined.named.append(awaited.number)
         return True
     units = hub.rules.bundle.units
-    balances = load_requirement_balances(conn, requirement_quantities.lock_requirements(conn, locked), units)
+    found = requirement_quantities.select_certificates(
+        conn, requirement_quantities.lock_requirements(conn, locked)
+    )
+    balances = load_requirement_balances(conn, found, units)
     against = _find_rejecting(awaited, balances) if child.own.uses else None
     if against is not None:
         keep_rejected_use(conn, case.id, child.own.uses[0], against, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
@@ -52,6 +52,7 @@ __all__ = [
     "register_requirement",
     "return_use",
     "revoke_requirement",
+    "select_certificates",
     "set_last_day",
     "set_used_quantities",
     "take_use_again",
@@ -116,6 +117,12 @@ _GRANTED_LAWS: Final = (
         decisions.c.decision.in_(("APPROVED", "APPROVED_WITH_CONDITIONS")),
         decisions.c.number.in_(_WANTED),
     )
+    .distinct()
+)
+_QUANTIFIED: Final = (
+    select(decisions.c.number, agency_requests.c.agency)
+    .select_from(decisions.join(agency_requests))
+    .where(decisions.c.quantity.is_not(None), decisions.c.number.in_(_WANTED))
     .distinct()
 )
 #: Where the row of a withdrawn case says what agencies have refused to cancel: [item, law], by application.
@@ -277,6 +284,25 @@ def list_granted_laws(conn: Connection, numbers: Collection[str]) -> set[tuple[s
         for chunk in _split_chunks(sorted(set(numbers)))
         for row in conn.execute(_GRANTED_LAWS, {"wanted": chunk})
     }
+
+
+def select_certificates(conn: Connection, rows: Iterable[Row[Any]]) -> list[Row[Any]]:
+    """Return those of these requirements that can be certificates: the others only lead to an application.
+
+    What was said of such a number came before the decision on its application, and counts for that. No
+    decision has stated a quantity, and so the ledger would not have the number in another order.
+    """
+    found = list(rows)
+    asked = {str(row.number) for row in found if row.applied_since is not None and row.registered_at is None}
+    if not asked:
+        return found
+    named = {
+        (str(row.number), str(row.agency))
+        for chunk in _split_chunks(sorted(asked))
+        for row in conn.execute(_QUANTIFIED, {"wanted": chunk})
+    }
+    return [row for row in found if row.number not in asked or row.applied_since is None
+            or row.registered_at is not None or (row.number, row.agency) in named]  # fmt: skip
 
 
 def set_used_quantities(conn: Connection, requirement: int, used: Mapping[str, str]) -> None:

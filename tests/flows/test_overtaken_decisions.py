@@ -113,6 +113,28 @@ def test_every_order_of_arrival_ends_alike(turn: str, kind: str, templates: Temp
         assert one == ends[0]
 
 
+@pytest.mark.every_case
+@pytest.mark.parametrize("then", [REJECTED, APPROVED])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_number_without_a_quantity_is_no_certificate_in_any_order(
+    then: DecisionCode, kind: str, templates: Templates
+) -> None:
+    """A later declaration waits for the number, as it does where nothing was said under the number before."""
+    ends = []
+    for first in (True, False):
+        engine = make_engine(templates.fresh(kind))
+        story = forwarded(engine)
+        said = [(word(story, "a", APPROVED, 0, None), True), (word(story, "b", then, 1, None), False)]
+        for notice, of_application in said if first else said[::-1]:
+            hear(story, notice, of_application=of_application)
+        assert spend(story, "70") == []
+        warned = [(one.get("id"), one.text) for one in story.result().findall("{*}Warning")]
+        ends.append([one for one in warned if one[0] in ("GW411", "GW413")])
+        engine.dispose()
+    assert ends[0] == ends[1]
+    assert [one for one, _ in ends[0]] == ["GW413"]
+
+
 def test_all_that_a_notice_said_is_told_with_it(story_of: Story) -> None:
     story = story_of
     until = (story.clock() + timedelta(days=9)).date()

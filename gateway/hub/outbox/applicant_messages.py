@@ -132,7 +132,8 @@ def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
         outside = list_outside_decisions(conn, case_id)
         cancelled = list_cancelled_above(conn, case_id)
         awaited = tuple(requirement_results.list_awaited_uses(conn, case_id)) if found.awaits else ()
-        known = requirement_quantities.find_requirements(conn, {row.number for row in awaited})
+        named = requirement_quantities.find_requirements(conn, {row.number for row in awaited})
+        known = requirement_quantities.select_certificates(conn, named)
     own = make_standing_decisions(rows, list_standing_numbers(asked))
     current = select_current_decisions((*own, *outside))
     unknown = {row.number for row in awaited} - {row.number for row in known}
