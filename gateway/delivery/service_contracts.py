@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-import zeep
 from lxml import etree
-from zeep.transports import Transport
 
+from gateway.delivery.synchronous_zeep import Transport, zeep
 from gateway.delivery.wsdl_files import WsdlFile, read_wsdl_file
 from gateway.errors import REQUEST_INVALID, SETTINGS_WRONG, GatewayError, describe_exception
 from gateway.wire import (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from typing import Final
 
 from gateway.needs.need_tables import DIRECTIONS, REASONS, NeedRow
@@ -22,6 +24,8 @@ _LAW: Final = re.compile(r"[0-9A-Za-z]{1,10}")
 _USE: Final = re.compile(r"[0-9A-Za-z]{1,10}")
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _SHOWN: Final = 40
+#: Thousands of rows name few origins, uses and documents: equal ones are one object.
+_share_words: Final = lru_cache(1024)(frozenset[str])
 #: An empty set of names allows every name.
 _ANY: Final[frozenset[str]] = frozenset()
 
@@ -51,7 +55,7 @@ def read_row(
 
     `period` is the validity of the edition, which the validity of a row may only narrow.
     """
-    reading = _RowReading({name: text.strip() for name, text in fields.items()}, names, [])
+    reading = _RowReading({name: sys.intern(text.strip()) for name, text in fields.items()}, names, [])
     origins, excludes = reading.read_origins()
     start, end = reading.read_period(period)
     row = NeedRow(
@@ -60,7 +64,7 @@ def read_row(
         law=reading.read_known("law", _LAW, names.laws, "a law of laws.csv"),
         origins=origins,
         excludes_origins=excludes,
-        uses=frozenset(reading.read_words("use", lambda one: bool(_USE.fullmatch(one)), "codes of uses")),
+        uses=_share_words(reading.read_words("use", lambda one: bool(_USE.fullmatch(one)), "codes of uses")),
         documents=reading.read_words(
             "documents",
             lambda one: not names.documents or one in names.documents,
@@ -125,7 +129,7 @@ class _RowReading:
         wrong = [one for one in codes if not _COUNTRY.fullmatch(one) or (known and one not in known)]
         if wrong or len(set(codes)) != len(codes) or len(excluded) not in (0, len(words)):
             self._add_mistake("origin", "country codes, all of them with ! or none, parted by spaces")
-        return frozenset(codes), bool(excluded)
+        return _share_words(tuple(codes)), bool(excluded)
 
     def read_organisation(self) -> str:
         """Return the organisation, empty where the row names none."""
