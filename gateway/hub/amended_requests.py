@@ -245,7 +245,7 @@ def _project(
         for one in intake.prepared
     }
     rules = hub.find_pinned_rules(intake.bundle) or hub.rules
-    done = write_requests(index_submission(root), rules.bundle, hub_values)
+    done = write_requests(index_submission(root, keeps_fields=False), rules.bundle, hub_values)
     requests: dict[str, AgencyRequest] = {one.application: one for one in done.requests}
     return [
         replace(one, request=requests[one.application.id])

@@ -187,7 +187,7 @@ def _make_requests(
     if submission.function == "1":
         _check_enclosed_attachments(submission, given.attachments)
         return _MadeRequests(bundle.digest, bundle.units)
-    facts = index_submission(root)
+    facts = index_submission(root, keeps_fields=False)
     broken = find_broken_rules(facts, bundle, arrived.row.received_at)
     prepared = _prepare_applications(bundle, submission, (given.numbers, given.attachments, broken), facts)
     day = find_local_day(arrived.row.received_at, hub.zone)

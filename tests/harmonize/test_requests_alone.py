@@ -9,10 +9,11 @@ import pytest
 from lxml import etree
 
 from gateway.harmonize import index_submission, make_placeholder_numbers, split_submission, write_requests
-from gateway.harmonize.engine import submission_split
+from gateway.harmonize.engine import request_writer, submission_split
 from gateway.harmonize.tools.samples.sample_maker import make_sample
 from tests.kit.documents import each_document
 from tests.kit.filling import shipped
+from tests.load import shared_answers, splitting
 
 _WRONG = ("", "ZZZ", "9" * 40, "-1")
 
@@ -45,8 +46,39 @@ def test_what_is_written_does_not_depend_on_the_ledger(
     for root in vary(document):
         numbers = make_placeholder_numbers(root)
         whole = split_submission(root, shipped(), numbers)
-        alone = write_requests(index_submission(root), shipped(), numbers)
-        assert alone.problems == whole.problems
-        assert list(map(describe, alone.requests)) == list(map(describe, whole.requests))
-        assert all(isinstance(one.content, bytes) for one in alone.requests)
-        assert not any(trace.fates for trace in alone.traces.values())
+        for keeps_fields in (True, False):
+            facts = index_submission(root, keeps_fields=keeps_fields)
+            alone = write_requests(facts, shipped(), numbers)
+            assert alone.problems == whole.problems
+            assert list(map(describe, alone.requests)) == list(map(describe, whole.requests))
+            assert all(isinstance(one.content, bytes) for one in alone.requests)
+            assert not any(trace.fates for trace in alone.traces.values())
+
+
+@pytest.mark.parametrize("text", [None, "ZZZ", "9" * 40])
+def test_shared_answers_are_read_while_only_one_application_is_indexed(text: str | None) -> None:
+    """Half of the applications take the answers of the first: right ones, and two wrong ones of two kinds."""
+    root = etree.fromstring(shared_answers.submission(6))
+    ask = next(ask for ask in shipped().documents["KFDA-HFF-IMP"].asks if ask.shared and ask.per == "item")
+    given = list(root.iter(f"{{*}}{ask.tag}"))
+    for one in (given[0], given[-1]) if text else ():
+        one.text = text
+    numbers = make_placeholder_numbers(root)
+    whole = split_submission(root, shipped(), numbers)
+    facts = index_submission(root, keeps_fields=False)
+    before = len(facts.rows), len(facts.texts), len(facts.attributes)
+    alone = write_requests(facts, shipped(), numbers)
+    assert bool(whole.problems) is bool(text)
+    assert alone.problems == whole.problems
+    assert list(map(describe, alone.requests)) == list(map(describe, whole.requests))
+    assert (len(facts.rows), len(facts.texts), len(facts.attributes)) == before
+
+
+def test_a_long_request_is_the_same_as_one_written_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = etree.fromstring(splitting.submission(3, ("KPTA-PHARM-IMP",)))
+    numbers = make_placeholder_numbers(root)
+    (whole,) = write_requests(index_submission(root), shipped(), numbers).requests
+    for many in (1, 7):
+        monkeypatch.setattr(request_writer, "_MANY", many)
+        (gathered,) = write_requests(index_submission(root), shipped(), numbers).requests
+        assert describe(gathered) == describe(whole)

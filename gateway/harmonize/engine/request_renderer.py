@@ -83,9 +83,11 @@ def _render_element(pen: RequestWriter, target: TargetElement, scope: Scope, pat
         return
     scopes = _select_occurrences(target, target.each, scope)
     _check_occurrence_count(target, target.each, scopes, scope)
+    begun = len(pen.parts)
     if target.each.over != "common" or target.content is not None:
         for position, inner in enumerate(scopes, 1):
             write(pen, target, inner, f"{path}[{position}]")
+            begun = pen.gather_parts(begun)
         return
     written = 0
     for inner in scopes:

@@ -17,6 +17,8 @@ _IN_TEXT: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "
 _IN_ATTRIBUTE: Final = _IN_TEXT | str.maketrans({'"': "&quot;", "\t": "&#9;", "\n": "&#10;"})
 _SPECIAL: Final = re.compile('[&<>\r"\t\n]')
 _PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
+#: So many parts are joined: each takes 50 octets more than its text.
+_MANY: Final = 4096
 
 
 class ValueOrigin(NamedTuple):
@@ -86,6 +88,16 @@ class RequestWriter:
         """Write an attribute in the start tag that ends at `position`."""
         escaped = text.translate(_IN_ATTRIBUTE) if _SPECIAL.search(text) is not None else text
         self.parts[position - 1] += f' {name}="{escaped}"'
+
+    def gather_parts(self, begun: int) -> int:
+        """Join what was written since `begun` where that is many parts; return where to go on from.
+
+        Only between two occurrences of a repetition: nothing is written any more into what is joined.
+        """
+        if len(self.parts) - begun < _MANY:
+            return begun
+        self.parts[begun:] = ["".join(self.parts[begun:])]
+        return begun + 1
 
     def finish(self, name: str, namespace: str) -> etree._Element:
         """Return the root of the request, with what was written in it; nothing is written afterwards."""

@@ -117,7 +117,8 @@ def write_requests(
 ) -> WrittenRequests:
     """Return the requests and problems of `split_submission`, for who needs no ledger: in less time.
 
-    `facts` is the index of the submission. Raises GW504 as `split_submission` does.
+    `facts` is the index of the submission, which need not keep the unique fields. Raises GW504 as
+    `split_submission` does.
     """
     return _write_requests(facts, bundle, hub_values, RequestTrace)
 
@@ -134,7 +135,7 @@ def _write_requests(
     strangers: list[Diagnostic] = []
     unmapped: dict[str, None] = {}
     function = (root.findtext(f"{_SUB}Function") or "").strip() or "9"
-    for application in facts.applications:
+    for position, application in enumerate(facts.applications):
         name, identity = str(application.get("document", "")), str(application.get("id", ""))
         document = bundle.documents.get(name)
         if document is None:
@@ -148,7 +149,8 @@ def _write_requests(
             continue
         trace = traces.setdefault(name, make_trace(name, document.organisation))
         hub = {"function": function, **hub_values.get(identity, {})}
-        request = _build_request(facts, bundle, document, (trace, application, hub))
+        with facts.read_application(position):
+            request = _build_request(facts, bundle, document, (trace, application, hub))
         if request is not None:
             requests.append(request)
     problems = (*strangers, *(trouble for trace in traces.values() for trouble in trace.troubles))

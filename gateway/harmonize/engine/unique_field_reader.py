@@ -242,6 +242,7 @@ def _read_borrowed_answer(
 ) -> None:
     """Read the answer to another document's field as the answer to our own field, and validate it again."""
     theirs, ours = asks
+    reader.facts.add_other_answer(element)
     reader.answers.borrowed.add(element)
     attribute = reader.facts.attributes.get((element, ours.attribute or ""))
     leaves = (reader.facts.texts.get(element), attribute)

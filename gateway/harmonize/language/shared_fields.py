@@ -8,7 +8,8 @@ fields that both documents declare as shared are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -78,13 +79,19 @@ _NO_ANSWERS: Final = SharedAnswers()
 def find_shared_answers(
     facts: SubmissionIndex, documents: Mapping[str, DocumentMapping], key: Key
 ) -> SharedAnswers:
-    """Return every answer to a shared meaning."""
+    """Return every answer to a shared meaning; nothing of one that a single field asks: nobody shares it."""
     if not facts.offers:
-        for application in facts.applications:
-            document = documents.get(str(application.get("document", "")))
-            for name, offer in (
-                _list_application_answers(application, document) if document is not None else ()
-            ):
+        filed = [
+            (application, document)
+            for application in facts.applications
+            if (document := documents.get(str(application.get("document", "")))) is not None
+        ]
+        asked = Counter(
+            (document.direction, ask.means) for _, document in filed for ask in document.asks if ask.shared
+        )
+        for application, document in filed:
+            asks = [ask for ask in document.asks if ask.shared and asked[document.direction, ask.means] > 1]
+            for name, offer in _list_application_answers(application, document, asks):
                 facts.offers.setdefault(name, SharedAnswers()).add_answer(offer)
         facts.offers.setdefault(("", "", None), _NO_ANSWERS)
     found: SharedAnswers = facts.offers.get(key, _NO_ANSWERS)
@@ -92,9 +99,8 @@ def find_shared_answers(
 
 
 def _list_application_answers(
-    application: etree._Element, document: DocumentMapping
+    application: etree._Element, document: DocumentMapping, asks: Sequence[UniqueField]
 ) -> Iterator[tuple[Key, SharedAnswer]]:
-    asks = [ask for ask in document.asks if ask.shared]
     fields = application.find(_FIELDS) if asks else None
     if fields is None:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, cast
 
@@ -101,6 +102,7 @@ class SubmissionIndex:
     attributes that identify the values of the supplement; `repeated` are the sequence numbers that
     several goods items have; `offers` are the shared answers of the applications, collected at their
     first use.  `places` are the declaration's elements by goods item and by path, in document order.
+    Without `keeps_fields`, leaves of unique fields are there only while their application is read.
     """
 
     root: etree._Element
@@ -121,7 +123,37 @@ class SubmissionIndex:
     _groups: dict[tuple[str, etree._Element], list[etree._Element]] = field(default_factory=dict)
     _doubtful: dict[str, frozenset[str]] = field(default_factory=dict)
     _several: dict[str, bool] = field(default_factory=dict)
+    keeps_fields: bool = True
     _has_leaves: bool = False
+
+    @contextmanager
+    def read_application(self, position: int) -> Iterator[None]:
+        """Have the leaves of the unique fields of an application in the index, in the block at least.
+
+        Where fields are not kept, those of the next application get the same numbers.
+        """
+        if self.keeps_fields:
+            yield
+            return
+        begun = len(self.rows)
+        _index_application_fields(self, position)
+        try:
+            yield
+        finally:
+            self._forget_leaves(begun)
+
+    def add_other_answer(self, element: etree._Element) -> None:
+        """Have an answer of another application in the index, with what it holds, until the block ends."""
+        if not self.keeps_fields and element not in self.texts:
+            _index_inner_leaves(self, element, (None, None))
+
+    def _forget_leaves(self, begun: int) -> None:
+        for element, attribute, *_ in self.rows[begun:]:
+            if attribute is None:
+                del self.texts[element]
+            else:
+                del self.attributes[element, attribute]
+        del self.rows[begun:]
 
     @property
     def leaves(self) -> list[Leaf]:
@@ -298,8 +330,11 @@ class SubmissionIndex:
         return () if number is None else (number,)
 
 
-def index_submission(root: etree._Element) -> SubmissionIndex:
-    """Return the index of a submission; raise GW402 unless it has exactly one declaration."""
+def index_submission(root: etree._Element, *, keeps_fields: bool = True) -> SubmissionIndex:
+    """Return the index of a submission; raise GW402 unless it has exactly one declaration.
+
+    Without `keeps_fields` the index of a large one takes half of the memory; see `SubmissionIndex`.
+    """
     declarations = [
         inner
         for part in root.iterchildren(f"{_SUB}Declaration", f"{_SHELL}MetaData", f"{_DEC}Declaration")
@@ -310,26 +345,37 @@ def index_submission(root: etree._Element) -> SubmissionIndex:
             DOCUMENT_INVALID, "this is not a submission with one declaration", str(root.tag)[:200]
         )
     applications = tuple(root.findall(f"{_SUB}Application"))
-    facts = SubmissionIndex(root, declarations[0], applications, [], {}, {}, [], {}, {})
+    facts = SubmissionIndex(
+        root, declarations[0], applications, [], {}, {}, [], {}, {}, keeps_fields=keeps_fields
+    )
     _index_declaration_leaves(facts)
     _index_supplement_leaves(facts, root.find(f"{_SUB}Supplement"))
-    for number, application in enumerate(applications):
-        for fields in application.findall(f"{_SUB}Fields"):
-            _index_field_leaves(facts, fields, number)
+    for number in range(len(applications) if keeps_fields else 0):
+        _index_application_fields(facts, number)
     return facts
 
 
-def _index_field_leaves(facts: SubmissionIndex, fields: etree._Element, number: int) -> None:
+def _index_application_fields(facts: SubmissionIndex, number: int) -> None:
+    """Index the unique fields of an application, by its position."""
+    for fields in facts.applications[number].findall(f"{_SUB}Fields"):
+        for child in fields.iterchildren(tag=etree.Element):
+            stated = child.get("sequence") if _get_local_name(child) == "Item" else None
+            item = None if stated is None else (parse_sequence_number(str(stated)) or str(stated))
+            _index_inner_leaves(facts, child, (item, number))
+
+
+def _index_inner_leaves(
+    facts: SubmissionIndex, top: etree._Element, place: tuple[str | None, int | None]
+) -> None:
+    """Index an element of unique fields with all that it holds; `place` is goods item and application."""
     rows, texts = facts.rows, facts.texts
-    for child in fields.iterchildren(tag=etree.Element):
-        stated = child.get("sequence") if _get_local_name(child) == "Item" else None
-        item = None if stated is None else (parse_sequence_number(str(stated)) or str(stated))
-        for element in child.iter(tag=etree.Element):
-            if len(element) == 0 or not _has_child_elements(element):
-                texts[element] = len(rows)
-                rows.append((element, None, "", item, number))
-            if names := element.keys():
-                _add_attribute_leaves(facts, names, (element, "", item, number))
+    item, number = place
+    for element in top.iter(tag=etree.Element):
+        if len(element) == 0 or not _has_child_elements(element):
+            texts[element] = len(rows)
+            rows.append((element, None, "", item, number))
+        if names := element.keys():
+            _add_attribute_leaves(facts, names, (element, "", item, number))
 
 
 @dataclass(frozen=True, slots=True)
