@@ -18,6 +18,7 @@ from .case_custody import CaseCustody as CaseCustody
 from .case_custody import CustodyHolder as CustodyHolder
 from .case_custody import CustodyTask as CustodyTask
 from .case_custody import find_case_custody as find_case_custody
+from .case_custody import find_hold_task as find_hold_task
 from .case_custody import find_request_custody as find_request_custody
 from .case_numbers import check_hub_number as check_hub_number
 from .case_numbers import make_application_number as make_application_number

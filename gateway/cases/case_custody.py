@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
+from gateway.errors import PARENT_NOT_USABLE
 from gateway.state_machines import CASE, REQUEST
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "CustodyHolder",
     "CustodyTask",
     "find_case_custody",
+    "find_hold_task",
     "find_request_custody",
 ]
 
@@ -40,6 +42,8 @@ class CustodyTask(StrEnum):
     ADMIT = "admit"
     RELAY = "relay"
     FILE = "file"
+    FILE_AGAIN = "file_again"
+    PARENT = "parent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +85,34 @@ def find_request_custody(
 
 
 def find_case_custody(
-    state: str, requests: Iterable[CaseCustody | None], held_until: datetime | None = None
+    state: str, requests: Iterable[CaseCustody | None], held: Mapping[str, Any] | None = None
 ) -> tuple[CaseCustody, ...]:
     """Return who holds a case: what the applicant must do comes first; empty when it is ended.
 
-    `held_until` is the last moment to file what a held case lacks.
+    `held` is what is stored of a held case: until when, and what it lacks. A child declaration that waits
+    for the decision on its parent alone goes on by itself.
     """
     if state in CASE.final:
         return ()
     if state == "HELD":
-        return (CaseCustody(CustodyHolder.APPLICANT, CustodyTask.FILE, deadline=held_until),)
+        until = datetime.fromisoformat(held["until"]) if held else None
+        task = find_hold_task(held) if held else CustodyTask.FILE
+        holder = CustodyHolder.HUB if task is CustodyTask.PARENT else CustodyHolder.APPLICANT
+        return (CaseCustody(holder, task, deadline=until),)
     if state == "OPENED":
         return (CaseCustody(CustodyHolder.HUB, CustodyTask.ADMIT),)
     if state == "DECIDED":
         return (CaseCustody(CustodyHolder.HUB, CustodyTask.RELAY),)
     waiting = [one for one in requests if one is not None]
     return tuple(sorted(waiting, key=lambda one: _ORDER.index((one.holder, one.task))))
+
+
+def find_hold_task(held: Mapping[str, Any]) -> CustodyTask:
+    """Return what must be done for a held case, by what is stored of it.
+
+    What waits for the decision on its parent alone goes on by itself. Where only what was filed stands in
+    its way, it is filed again: it takes more of the parent than stays.
+    """
+    if {one["id"] for one in held["missing"]} != {PARENT_NOT_USABLE.id}:
+        return CustodyTask.FILE
+    return CustodyTask.FILE_AGAIN if held.get("problems") else CustodyTask.PARENT

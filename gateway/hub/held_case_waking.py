@@ -15,7 +15,7 @@ from gateway.cases import ReportedProblem
 from gateway.hub.amended_places import find_former_message
 from gateway.hub.completion import case_closing
 from gateway.hub.document_needs import NO_NEEDS
-from gateway.hub.held_cases import record_hindrance, record_missing
+from gateway.hub.held_cases import record_hindrance, record_missing, refuse_with_parent
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease
 from gateway.hub.processed_submission import ProcessedSubmission, StoredSubmission
@@ -47,7 +47,8 @@ def wake_held_case(hub: Hub, case_id: int, resume: ResumeCase, finish: FinishLea
     """Let a held case go on by `resume` if it lacks nothing any more; leave every other case as it is.
 
     A case whose submission would be refused now stays held, with the reason: its declarant may file it
-    again. One that lacks something else than before stays held, and its declarant is told what.
+    again. One that lacks something else than before stays held, and its declarant is told what. One
+    whose parent was withdrawn or refused is refused.
     """
     now = hub.clock()
     arrived = _load_last_submission(hub, case_id)
@@ -64,9 +65,10 @@ def wake_held_case(hub: Hub, case_id: int, resume: ResumeCase, finish: FinishLea
             problems = refused.problems
     with write_transaction(hub.engine, "hold.looked") as conn:
         case = cases.lock_case(conn, case_id)
-        record_hindrance(conn, case, problems)
-        if arrived is not None and needs.missing:
-            record_missing(conn, cases.lock_case(conn, case_id), needs, arrived.row.id, now)
+        if not refuse_with_parent(conn, case, problems, now):
+            record_hindrance(conn, case, problems)
+            if arrived is not None and needs.missing:
+                record_missing(conn, cases.lock_case(conn, case_id), needs, arrived.row.id, now)
         finish(conn)
         case_closing.close_case_when_done(conn, case, now)
 

@@ -31,6 +31,7 @@ from gateway.cases import (
 from gateway.errors import PARENT_NOT_USABLE, RULE_BROKEN, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.amended_places import find_former_message, load_former_submission, read_amended_items
+from gateway.hub.case_progress import wake_held_children
 from gateway.hub.completion import case_closing
 from gateway.hub.document_needs import WeighedNeeds
 from gateway.hub.hub import Hub
@@ -68,6 +69,7 @@ __all__ = [
     "make_held_numbers",
     "record_hindrance",
     "record_missing",
+    "refuse_with_parent",
     "tell_hold",
 ]
 
@@ -282,8 +284,31 @@ def _find_next_look(conn: Connection, case: Row[Any], until: datetime, now: date
     return None
 
 
+def refuse_with_parent(
+    conn: Connection, case: Row[Any], found: Sequence[ReportedProblem], now: datetime
+) -> bool:
+    """Refuse a locked held case whose parent was withdrawn or refused; return False for every other case.
+
+    No agency can correct that, and no application mends it. `found` is why the case would be refused now.
+    """
+    held = (case.detail or {}).get("held")
+    above = (held or {}).get("parent")
+    parent = None if above is None else cases.find_by_id(conn, above)
+    if case.state != "HELD" or held is None or parent is None or parent.state not in ("REFUSED", "WITHDRAWN"):
+        return False
+    told = [asdict(one) for one in found if one.id == PARENT_NOT_USABLE.id] or [
+        {
+            "id": PARENT_NOT_USABLE.id,
+            "text": f"{parent.number!r} is {parent.state}: nothing leaves of it any more",
+            "pointer": held["missing"][0]["pointer"],
+        }
+    ]
+    cancel_hold(conn, case.id, now)
+    _refuse(conn, case, held, told, now)
+    return True
+
+
 def _refuse_held_case(conn: Connection, case: Row[Any], held: Mapping[str, Any], now: datetime) -> None:
-    kept = {name: value for name, value in (case.detail or {}).items() if name != "held"}
     hindered = list(held.get(_HINDERED, ()))
     problems = [
         {"id": one["id"], "text": f"{one['text']}; {_describe_end(one, held)}", "pointer": one["pointer"]}
@@ -291,6 +316,14 @@ def _refuse_held_case(conn: Connection, case: Row[Any], held: Mapping[str, Any],
         # What it was refused for when it was looked at says more of a parent that is decided since.
         if not (hindered and one["id"] == PARENT_NOT_USABLE.id)
     ] + hindered
+    _refuse(conn, case, held, problems, now)
+
+
+def _refuse(
+    conn: Connection, case: Row[Any], held: Mapping[str, Any], problems: list[dict[str, Any]], now: datetime
+) -> None:
+    """Refuse a held case with these problems; the children that wait for it are refused as well."""
+    kept = {name: value for name, value in (case.detail or {}).items() if name != "held"}
     detail = {**kept, "reference": case.functional_reference, "problems": problems}
     event = StateEvent("refuse", now, _ACTOR, f"held until {held['until']}")
     cases.apply_event(conn, case.id, event, outcome="REFUSED", detail=detail)
@@ -300,6 +333,7 @@ def _refuse_held_case(conn: Connection, case: Row[Any], held: Mapping[str, Any],
     message = messages.find_by_id(conn, case.message)
     digest = None if message is None else message.identity_sha256
     record_evidence(conn, "refused", "case", case.id, digest, data, now)
+    wake_held_children(conn, case.declarant, {case.id}, f"refused:{case.id}", now)
 
 
 def _describe_end(missing: Mapping[str, Any], held: Mapping[str, Any]) -> str:

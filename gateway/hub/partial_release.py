@@ -69,6 +69,8 @@ __all__ = [
 ]
 
 _DECIDED: Final = ("DECIDED", "CLOSED")
+#: Nothing leaves of such a case any more, whatever anybody says.
+_ENDED: Final = ("REFUSED", "WITHDRAWN")
 _RELEASING: Final = ("APPROVED", "PARTIAL")
 
 
@@ -78,7 +80,7 @@ def prepare_release(
     """Read what a child declaration takes, and of what; None for one without parent, and for a withdrawal.
 
     `codes` are the type codes of a document that names a parent. Raises GW416 for a parent that the
-    declarant does not have, or whose declaration was removed.
+    declarant does not have, that is withdrawn or refused, or whose declaration was removed.
     """
     claim = None if submission.function == "1" else read_release_claim(submission.declaration, codes)
     if claim is None:
@@ -89,6 +91,8 @@ def prepare_release(
             raise _make_parent_error(claim, "is no case of this declarant")
         if parent.functional_reference == submission.reference and parent.state != "REFUSED":
             raise _make_parent_error(claim, "is this case itself")
+        if parent.state in _ENDED:
+            raise _make_parent_error(claim, f"is {parent.state}: nothing leaves of it any more")
         message = find_former_message(conn, parent)
         if messages.find_by_id(conn, message) is None:
             raise _make_parent_error(claim, "has no declaration any more")

@@ -29,7 +29,7 @@ def read_custody_times(
     """Return for each application who holds it, for what, since when, and the working seconds of each holder.
 
     Working time is that of the organisation. It is None where its calendar does not know a day. A held
-    case has one line without application: its declarant has to file what is missing.
+    case has one line without application: its declarant has to file what is missing, or its parent decides.
     """
     if case.state == "HELD":
         return [_describe_hold(conn, case)]
@@ -78,7 +78,7 @@ def _list_owed_times(
 
 
 def _describe_hold(conn: Connection, case: Row[Any]) -> dict[str, Any]:
-    (custody,) = find_case_custody(case.state, (), datetime.fromisoformat(case.detail["held"]["until"]))
+    (custody,) = find_case_custody(case.state, (), case.detail["held"])
     held = [row.at for row in transitions.list_transitions(conn, CASE, case.id) if row.to_state == "HELD"]
     return {
         "application": None,

@@ -15,7 +15,7 @@ from gateway.operations.waiting_reasons import (
     describe_message_waiting,
     describe_request_waiting,
 )
-from gateway.store import lane_holds, list_searches, message_sequences
+from gateway.store import cases, lane_holds, list_searches, message_sequences
 
 __all__ = ["add_case_waiting", "add_delivery_waiting", "add_message_waiting", "list_lane_holds"]
 
@@ -49,13 +49,14 @@ def add_case_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: date
     said = list_searches.list_latest_notices(conn, [one.id for one in asked]) if asked else {}
     left = list_searches.list_case_deliveries(conn, ids) if ids else ()
     sending = {row["subject_id"]: row for row in left if row["subject_type"] == "request"}
+    held = cases.list_holds(conn, [number for number, state in states.items() if state == "HELD"])
     words: dict[int, list[str]] = {}
     for one in asked:
         told = describe_request_waiting(one, said.get(one.id), sending.get(str(one.id)), now)
         words.setdefault(one.case_id, []).append(told)
     for row in rows:
         own = [one for one in left if one["case_id"] == row["id"] and row["state"] != "WITHDRAWN"]
-        row["waits_for"] = describe_case_waiting(row, words.get(row["id"], ()), own, now)
+        row["waits_for"] = describe_case_waiting(row, words.get(row["id"], ()), own, now, held.get(row["id"]))
 
 
 def add_message_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from gateway.cases import CustodyTask, find_hold_task
 from gateway.errors import CALL_UNFIT
 from gateway.operations.display_zone import format_moment
 
@@ -24,6 +25,13 @@ _ASKED: Final = {
     "INFORMATION_REQUIRED": "an answer to its question",
     "INSPECTION": "an inspection",
     "FEE_DUE": "a fee",
+}
+
+#: What a held case waits for.
+_HELD_FOR: Final = {
+    CustodyTask.FILE: "applications that are missing",
+    CustodyTask.FILE_AGAIN: "its declarant to file it again",
+    CustodyTask.PARENT: "the decision on its parent case",
 }
 
 
@@ -107,17 +115,23 @@ def _cut_text(text: str, longest: int = _LONGEST) -> str:
 
 
 def describe_case_waiting(
-    case: Mapping[str, Any], requests: Sequence[str], left: Sequence[Mapping[str, Any]], now: datetime
+    case: Mapping[str, Any],
+    requests: Sequence[str],
+    left: Sequence[Mapping[str, Any]],
+    now: datetime,
+    held: Mapping[str, Any] | None = None,
 ) -> str:
     """Return what a case waits for: its open `requests` in words, or the deliveries that are `left`.
 
-    Of a withdrawn case an agency is asked whether it cancels what it approved afterwards.
+    `held` is what is stored of a held case. Of a withdrawn case an agency is asked
+    whether it cancels what it approved afterwards.
     """
     if case["state"] in ("IN_PROGRESS", "WITHDRAWN") and requests:
         return "; ".join(requests)
     until = _find_end_of_hold(left) if case["state"] == "HELD" else None
     if until is not None:
-        return f"applications that are missing, until {format_moment(until)}"
+        task = CustodyTask.FILE if held is None else find_hold_task(held)
+        return f"{_HELD_FOR[task]}, until {format_moment(until)}"
     told = [
         f"{_name_work(row)} to {row['destination']}: {describe_delivery_waiting(row, now)}"
         if row["agent"] in ("soap", "msh")

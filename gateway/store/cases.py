@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +26,7 @@ __all__ = [
     "find_by_reference",
     "list_cases",
     "list_held",
+    "list_holds",
     "list_newest_between",
     "list_opened_between",
     "list_standing_by_reference",
@@ -209,6 +210,14 @@ def find_by_reference(conn: Connection, declarant: str, reference: str) -> Row[A
 def list_held(conn: Connection, declarant: str) -> Sequence[Row[Any]]:
     """Return the held cases of a declarant, in the order of their rows."""
     return conn.execute(_HELD, {"wanted": declarant}).all()
+
+
+def list_holds(conn: Connection, wanted: Collection[int]) -> dict[int, Mapping[str, Any]]:
+    """Return what is stored of holds, by the row ids of the held cases: until when, and what is missing."""
+    if not wanted:
+        return {}
+    rows = conn.execute(select(cases.c.id, cases.c.detail).where(cases.c.id.in_(sorted(wanted)))).all()
+    return {int(row.id): row.detail["held"] for row in rows if "held" in (row.detail or {})}
 
 
 def list_standing_by_reference(

@@ -16,6 +16,7 @@ from gateway.cli import main
 from gateway.hub.admit import store_resumed_case
 from gateway.hub.held_case_waking import wake_held_case
 from gateway.hub.reply import apply_call_back
+from gateway.operations import add_case_waiting, read_custody_times
 from gateway.store import cases, deliveries, parties, requirement_results
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire.namespaces import WCO_DEC
@@ -157,7 +158,7 @@ def test_a_parent_that_is_decided_lets_its_child_go_on(story: Story) -> None:
 @pytest.mark.parametrize(
     ("ends", "kilos", "refused"),
     [("approved", "200.5", []), ("approved", "9999", ["GW415"]), ("rejected", "200.5", ["GW508"]),
-     ("withdrawn", "200.5", ["GW508"])],
+     ("withdrawn", "200.5", ["GW416"])],
 )  # fmt: skip
 def test_a_child_waits_for_its_parent_also_where_its_item_lacks_no_document(
     story: Story, ends: str, kilos: str, refused: list[str]
@@ -184,11 +185,75 @@ def test_a_child_waits_for_its_parent_also_where_its_item_lacks_no_document(
         story.decide_all("KPTA")
     for _ in range(3):
         story.tick(seconds=5)
-    assert find(story, "CHILD-1").outcome == (None if refused else "APPROVED")
+    told = {"withdrawn": "REFUSED"}.get(ends, None if refused else "APPROVED")
+    assert find(story, "CHILD-1").outcome == told
     story.tick(hours=49)
     assert find(story, "CHILD-1").state == ("REFUSED" if refused else "CLOSED")
     # Of a parent that has been decided, or is no more, it is not said that it was not decided in time.
     assert [one["id"] for one in find(story, "CHILD-1").detail.get("problems", ())] == refused
+
+
+def read_waiting(story: Story, name: str) -> tuple[str, str | None, str | None]:
+    """Return what the list of cases and the custody of a held case say."""
+    case = find(story, name)
+    with read_transaction(story.house.engine) as conn:
+        rows = [{"id": case.id, "state": case.state}]
+        add_case_waiting(conn, rows, story.clock())
+        (one,) = read_custody_times(conn, case, story.hub.timetable.read_timetable(conn), story.clock())
+    return str(rows[0]["waits_for"]).split(",")[0], one["holder"], one["task"]
+
+
+def test_what_a_held_child_waits_for_is_told(story: Story) -> None:
+    assert read_waiting(story, "HELD-1") == ("applications that are missing", "applicant", "file")
+    story.submit(story.submission(reference("PARENT-1")))
+    story.tick()
+    parent = find(story, "PARENT-1").number
+    story.decide("KPTA")
+    story.submit(story.submission(child("CHILD-1", parent, (1, "9999", "40"))), attach=False)
+    story.tick()
+    assert read_waiting(story, "CHILD-1") == ("the decision on its parent case", "hub", "parent")
+    story.submit(story.submission(child("CHILD-2", parent, (2, "1", "1"))), attach=False)
+    story.tick()
+    assert read_waiting(story, "CHILD-2") == ("applications that are missing", "applicant", "file")
+    story.decide_all("KPTA")
+    story.tick()
+    assert read_waiting(story, "CHILD-1") == ("its declarant to file it again", "applicant", "file_again")
+
+
+@pytest.mark.every_case
+@pytest.mark.parametrize("ends", ["withdrawn", "time is over"])
+def test_children_end_with_a_parent_that_nothing_can_leave(story: Story, ends: str) -> None:
+    """The parent is held itself; a child of the child ends with it, whatever documents it lacks."""
+    parent = find(story).number
+    story.submit(story.submission(child("CHILD-1", parent, (1, "1", "1"))), attach=False)
+    story.tick(hours=1)
+    below = child("CHILD-2", find(story, "CHILD-1").number, (1, "1", "1"))
+    story.submit(story.submission(below), attach=False)
+    story.tick()
+    assert [find(story, one).state for one in ("CHILD-1", "CHILD-2")] == ["HELD", "HELD"]
+    if ends == "withdrawn":
+        change = all_of(reference("HELD-1"), withdrawal)
+        story.submit(story.submission(change), action="Withdraw", attach=False)
+        story.tick()
+    else:
+        story.tick(hours=47)
+        story.tick(minutes=1)
+    story.tick()
+    for name in ("CHILD-1", "CHILD-2"):
+        assert find(story, name).state == "REFUSED", name
+        (problem,) = find(story, name).detail["problems"]
+        assert problem["id"] == "GW416"
+        assert "nothing leaves of it any more" in problem["text"]
+        with read_transaction(story.house.engine) as conn:
+            queued = [row for row in deliveries.list_by_case(conn, find(story, name).id)
+                      if row.state not in ("DELIVERED", "CANCELLED")]  # fmt: skip
+        assert not queued
+    assert story.result().findtext("{*}Outcome") == "REFUSED"
+    # The reference can be used again; what is filed now is told the same at once.
+    story.submit(story.submission(child("CHILD-1", parent, (1, "1", "1"))), attach=False)
+    story.tick()
+    assert find(story, "CHILD-1").state == "REFUSED"
+    assert [one["id"] for one in find(story, "CHILD-1").detail["problems"]] == ["GW416"]
 
 
 def test_a_held_parent_that_is_decided_at_once_lets_its_child_go_on(story: Story) -> None:

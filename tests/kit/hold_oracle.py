@@ -71,6 +71,8 @@ class HeldParentModel(ParentModel):
 
     def file(self, name: str, wanted: dict[int, Amounts], until: datetime) -> set[str]:
         """A child is filed; return the problems for which it is refused. It may be held."""
+        if self.state in ("REFUSED", "WITHDRAWN"):
+            return {"GW416"}
         if self.is_covered(wanted) and not self.is_awaited:
             return self.take(name, wanted)
         self.held[name] = HeldCaseModel(wanted, until)
@@ -115,13 +117,23 @@ class HeldParentModel(ParentModel):
             del self.children[name]
         self.ended[name] = "WITHDRAWN"
 
+    def withdraw_parent(self) -> None:
+        """The parent, which is held, is withdrawn: nothing leaves of it any more, and its children end."""
+        self.state = "WITHDRAWN"
+        self._end_children()
+
+    def _end_children(self) -> None:
+        self.ended |= dict.fromkeys(self.held, "REFUSED")
+        self.held.clear()
+
     def expire(self, now: datetime) -> None:
-        """Refuse what was held long enough."""
+        """Refuse what was held long enough, and the children with their parent."""
         for name in [one for one, held in self.held.items() if held.until <= now]:
             del self.held[name]
             self.ended[name] = "REFUSED"
         if self.state == "HELD" and self.parent is not None and self.parent.until <= now:
             self.state = "REFUSED"
+            self._end_children()
 
     def resume(self, names: Collection[str]) -> None:
         """Let held children go on; those that are held on must have a reason."""

@@ -299,7 +299,8 @@ class HeldReleaseRun(_HoldingRun, ReleaseRun):
             expected = set() if self.model.state == "HELD" else {"GW407"}
             found = self._file(all_of(withdrawal, reference(self.name)), action)
             assert found == expected, f"the withdrawal of the parent has {found}, not {expected}"
-            self.model.state = "WITHDRAWN" if self.model.state == "HELD" else self.model.state
+            if self.model.state == "HELD":
+                self.model.withdraw_parent()
 
     def _do_say(self, agency: str, number: int, code: str, minute: int) -> None:
         if self.model.state == "OPEN":

@@ -14,7 +14,7 @@ from gateway.cli.result_output import format_value, print_json, report_wrong_row
 from gateway.cli.settings import read_database, read_verb_settings
 from gateway.cli.shared_options import change_options, home_options, read_reason
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import GatewayError
+from gateway.errors import PARENT_NOT_USABLE, GatewayError
 from gateway.operations import add_case_waiting, find_case, list_admitted_signers, list_delivery_lines
 from gateway.state_machines import CASE
 from gateway.store import list_searches
@@ -119,7 +119,8 @@ def _print_case_report(report: dict[str, Any]) -> None:
             print(f"  {kind}{problem['id']} {problem['text']} ({problem['pointer']})")
     held = (report["detail"] or {}).get("held", {})
     for missing in held.get("missing", ()):
-        print(f"  missing {missing['text']} ({missing['pointer']}); held until {held['until']}")
+        kind = "waits for its parent:" if missing["id"] == PARENT_NOT_USABLE.id else "missing"
+        print(f"  {kind} {missing['text']} ({missing['pointer']}); held until {held['until']}")
     for problem in held.get("problems", ()):
         print(f"  cannot go on: {problem['id']} {problem['text']} ({problem['pointer']})")
     for line in list_admitted_signers(report["evidence"]):

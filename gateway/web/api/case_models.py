@@ -142,7 +142,8 @@ class Custody(AnswerModel):
         description="Absent when the application is decided or cancelled.",
     )
     task: str | None = Field(
-        None, examples=["decide", "answer", "pay", "inspect", "forward", "reach", "file"]
+        None,
+        examples=["decide", "answer", "pay", "inspect", "forward", "reach", "file", "file_again", "parent"],
     )
     since: datetime | None = None
     due_at: datetime | None = None

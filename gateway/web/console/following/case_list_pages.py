@@ -144,15 +144,14 @@ def _make_line(
     requests = tuple(requests)
     held = [read_request_custody(one) for one in requests]
     hold = (case["detail"] or {}).get("held")
-    until = datetime.fromisoformat(hold["until"]) if hold else None
-    custody: tuple[CaseCustody, ...] = find_case_custody(case["state"], held, until)
+    custody: tuple[CaseCustody, ...] = find_case_custody(case["state"], held, hold)
     own = [one for one in custody if one.holder is CustodyHolder.APPLICANT]
     return CaseLine(
         number=case["number"],
         reference=case["functional_reference"],
         opened_at=case["opened_at"],
         documents=tuple(dict.fromkeys(name_document(bundle, one.document) for one in requests)),
-        state=describe_case_state(case["state"], case["outcome"]),
+        state=describe_case_state(case["state"], case["outcome"], hold),
         custody=tuple(dict.fromkeys(describe_custody(one, bundle) for one in custody)),
         mine=bool(own),
         deadline=min((one.deadline for one in own if one.deadline is not None), default=None),

@@ -198,7 +198,7 @@ def read_case_view(conn: Connection, services: ConsoleServices, case: Row[Any]) 
     applications = tuple(reader.read_application(row) for row in agency_requests.list_by_case(conn, case.id))
     held = (case.detail or {}).get("held")
     until = datetime.fromisoformat(held["until"]) if held else None
-    custody = find_case_custody(case.state, (one.custody for one in applications), until)
+    custody = find_case_custody(case.state, (one.custody for one in applications), held)
     bundle = services.hub.rules.bundle
     steps = transitions.list_transitions(conn, CASE, case.id)
     moved = [row.at for row in steps if row.from_state != row.to_state]
@@ -208,7 +208,7 @@ def read_case_view(conn: Connection, services: ConsoleServices, case: Row[Any]) 
     since = [one.since for one in applications if one.since is not None and one.custody in custody[:1]]
     return CaseView(
         case=case,
-        state=describe_case_state(case.state, case.outcome),
+        state=describe_case_state(case.state, case.outcome, held),
         held=tuple(dict.fromkeys(describe_custody(one, bundle) for one in custody)),
         until=until,
         since=max(since or moved or [case.opened_at]),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flask import g
 
-from gateway.cases import CaseCustody, CustodyTask
+from gateway.cases import CaseCustody, CustodyTask, find_hold_task
 from gateway.harmonize import MappingBundle
 from gateway.web.console.page_translations import translate
 
@@ -32,8 +33,8 @@ class StateWords:
     kind: str
 
 
-def describe_case_state(state: str, outcome: str | None) -> StateWords:
-    """Return the state of a case, by its outcome when it has one."""
+def describe_case_state(state: str, outcome: str | None, held: Mapping[str, Any] | None = None) -> StateWords:
+    """Return the state of a case, by its outcome when it has one; `held` is what a held case lacks."""
     if outcome:
         told = {
             "APPROVED": StateWords(translate("Approved"), "✓", "good"),
@@ -47,6 +48,11 @@ def describe_case_state(state: str, outcome: str | None) -> StateWords:
         return StateWords(translate("Withdrawn"), "–", "idle")
     if state == "OPENED":
         return StateWords(translate("Being read"), "…", "idle")
+    task = find_hold_task(held) if held else CustodyTask.FILE
+    if state == "HELD" and task is CustodyTask.PARENT:
+        return StateWords(translate("Held: its parent case is not decided"), "…", "idle")
+    if state == "HELD" and task is CustodyTask.FILE_AGAIN:
+        return StateWords(translate("Held: it cannot go on as it was filed"), "!", "warn")
     if state == "HELD":
         return StateWords(translate("Held: an application is missing"), "!", "warn")
     return StateWords(translate("With the agencies"), "…", "idle")
@@ -108,6 +114,8 @@ def describe_custody(one: CaseCustody, bundle: MappingBundle) -> str:
         CustodyTask.ADMIT: translate("Gateway: read the submission"),
         CustodyTask.RELAY: translate("Gateway: deliver the result"),
         CustodyTask.FILE: translate("You: file the applications that are missing"),
+        CustodyTask.FILE_AGAIN: translate("You: file the declaration again"),
+        CustodyTask.PARENT: translate("Gateway: wait for the decision on the parent case"),
     }
     return told[one.task] % {"agency": name_agency(bundle, one.agency)}
 
