@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, event, func, select, text
+from sqlalchemy import Connection, Engine, event, func, select, text, update
 
 from gateway.cases.agency_notices import DecisionCode
 from gateway.cli.registration import register_certificate
@@ -53,6 +53,8 @@ from tests.load.stopwatch import machine, own_cpu, say
 _LARGE: Final = 10_000
 #: Ids and times of what is measured are far beyond those of the copies.
 _FIRST: Final = 10**9
+#: How long no deadline of a filled case ends: longer than what is measured plays.
+_LATER: Final = timedelta(days=90)
 _MIGRATION: Final = "gateway.store.migrations.versions.r0080_state_totals"
 _VALUE: Final = re.compile(r"'[^']*'|\b\d+\b")
 _SCAN: Final = re.compile(r"(?:Seq Scan on|SCAN) (\w+)(.*)")
@@ -212,6 +214,8 @@ def find_scans(engine: Engine, statements: Sequence[tuple[str, Any]]) -> dict[st
     found: dict[str, list[str]] = {}
     with closing(engine.connect()) as conn:
         for statement, parameters in dict(_make_unique(statements)).values():
+            if _reads_few(statement):
+                continue
             for line in _explain(conn, statement, parameters):
                 hit = _SCAN.search(line)
                 if hit and hit[1] in large and "INDEX" not in hit[2]:
@@ -229,6 +233,17 @@ def _make_unique(statements: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, t
         form = statement if parameters else _VALUE.sub("?", statement)
         if _is_question(statement):
             yield form, (statement, parameters)
+
+
+def _reads_few(statement: str) -> bool:
+    """Tell whether a statement reads a few rows although its plan names a whole table.
+
+    SQLite names the tables with a foreign key to the row that is inserted: it looks there while a key is
+    violated, and none is. A list without a condition ends with its limit.
+    """
+    if statement.startswith("INSERT"):
+        return "SELECT" not in statement
+    return "LIMIT" in statement and "WHERE" not in statement and "JOIN" not in statement
 
 
 def _find_large_tables(engine: Engine) -> set[str]:
@@ -289,6 +304,18 @@ def _renew_certificates(engine: Engine) -> None:
             register_certificate(conn, name, signer_named(name.lower()).certificate.der, datetime.now(UTC))
 
 
+def _postpone_deadlines(engine: Engine) -> int:
+    """Let no deadline of the filled cases end while it is measured; return how many there are.
+
+    They are as old as their cases. A hub that has worked all the time has told them long ago.
+    """
+    later = datetime.now(UTC) + _LATER
+    deadlines = metadata.tables["deadlines"]
+    with write_transaction(engine) as conn:
+        running = update(deadlines).where(deadlines.c.next_at.is_not(None))
+        return conn.execute(running.values(remind_at=later, due_at=later, next_at=later)).rowcount
+
+
 def _recount(engine: Engine) -> float:
     """Count the roll-up anew, as the migration does; return the seconds."""
     import importlib
@@ -328,6 +355,7 @@ def main(words: Sequence[str] | None = None) -> int:
             grow_database(engines[1], Extent(given.cases, given.messages, given.parties, whole=True))
             report["fill_s"] = round(time.monotonic() - began)
         report["rollup_s"] = _recount(engines[1])
+        report["deadlines_running"] = _postpone_deadlines(engines[1])
         with read_transaction(engines[1]) as conn:
             for name in ("messages", "cases", "deliveries", "transitions", "evidence", "payloads"):
                 rows = select(func.count()).select_from(metadata.tables[name])
@@ -336,7 +364,8 @@ def main(words: Sequence[str] | None = None) -> int:
             known = conn.execute(select(func.count()).select_from(metadata.tables["parties"])).scalar_one()
         for engine in [engines[0]] * bool(known) + [engines[1]] * given.filled:
             _renew_certificates(engine)
-        first = _FIRST + int(time.time())
+        # A thousand ids for each second: two runs on one database share none.
+        first = _FIRST + int(time.time() * 1000)
         say("measuring")
         empty = Story(engines[0], first=first if known else 1)
         report |= measure(empty, Story(engines[1], first=first), given.turns)
