@@ -46,6 +46,8 @@ from .number_ranges import can_satisfy as can_satisfy
 from .number_ranges import format_range as format_range
 from .number_ranges import multiply_ranges as multiply_ranges
 from .number_ranges import sum_range as sum_range
+from .reachable_bounds import NEVER_HOLDS as NEVER_HOLDS
+from .reachable_bounds import describe_unreachable_bound as describe_unreachable_bound
 from .read_set import ReadSet as ReadSet
 from .read_set import ReadUse as ReadUse
 from .read_set import build_read_set as build_read_set

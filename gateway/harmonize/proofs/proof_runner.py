@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from gateway.errors import GatewayError
-from gateway.harmonize.language import DocumentMapping, MappingBundle
+from gateway.harmonize.language import DocumentMapping, MappingBundle, describe_unreachable_bound
 from gateway.harmonize.proofs.agreement_proof import list_lossy_forms, prove_agreement
 from gateway.harmonize.proofs.asked_once_proof import count_boxes, prove_asked_once
 from gateway.harmonize.proofs.disclosure_proof import prove_disclosure, try_disclosure
@@ -13,7 +13,6 @@ from gateway.harmonize.proofs.drawn_trials import DrawnTrial, TrialBench
 from gateway.harmonize.proofs.lossless_proof import prove_lossless, try_lossless
 from gateway.harmonize.proofs.omission_trials import try_totality
 from gateway.harmonize.proofs.proof_report import PROOFS, ProofFinding, ProofFindings, ProofReport
-from gateway.harmonize.proofs.reachable_bounds import describe_unreachable_bound
 from gateway.harmonize.proofs.totality_proof import prove_totality
 from gateway.harmonize.proofs.unit_notes import list_unit_notes
 

@@ -12,17 +12,18 @@ from decimal import Decimal
 
 from gateway.errors import VALUE_DOES_NOT_FIT
 from gateway.harmonize.language import (
+    NEVER_HOLDS,
     ConversionError,
     DocumentCheck,
     DocumentMapping,
     Repetition,
     TargetElement,
     UnitConversion,
+    describe_unreachable_bound,
 )
 from gateway.harmonize.proofs.document_lines import ProofLine, list_conditions, list_containers, list_lines
 from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombinationsError, Valuation
 from gateway.harmonize.proofs.proof_report import ProofFindings
-from gateway.harmonize.proofs.reachable_bounds import describe_unreachable_bound
 from gateway.harmonize.proofs.read_scope import find_attribute_source, list_value_reads
 from gateway.harmonize.proofs.value_conversion import convert_value, list_settings
 from gateway.harmonize.types import CommonMeaning, Condition, UniqueField
@@ -65,8 +66,7 @@ def _check_reachable_bound(check: DocumentCheck, document: DocumentMapping, find
     findings.checked += 1
     ranges = describe_unreachable_bound(check, document)
     if ranges is not None:
-        message = "by the ranges and numbers of its fields the check never holds"
-        findings.add_finding(check.mark, check.id, message, ranges)
+        findings.add_finding(check.mark, check.id, NEVER_HOLDS, ranges)
 
 
 def _check_compared_units(check: DocumentCheck, findings: ProofFindings) -> None:

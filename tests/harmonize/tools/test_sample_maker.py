@@ -1,16 +1,21 @@
+# ruff: noqa: E501 (mappings with long lines)
 """Generated submissions show what a document can hold: every field, with and without."""
 
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
 from lxml import etree
 
+from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
+from gateway.harmonize.tools.samples import sample_maker
 from gateway.harmonize.tools.samples.sample_maker import make_sample
 from gateway.harmonize.tools.samples.seeded_draws import SeededDraws
 from gateway.share import get_data_folder
+from tests.harmonize.proofs.small_mapping import DOCUMENT, line_of, plant
 from tests.kit.documents import each_document
 
 SEEDS = 60
@@ -77,3 +82,53 @@ def test_a_draw_stays_within_its_bounds() -> None:
     assert drawn == {3, 4, 5}
     assert all(len(draws.draw_words(12, None, "utf-8")) <= 12 for _ in range(100))
     assert all(len(draws.draw_words(60, 9, "euc-kr").encode("euc-kr")) <= 9 for _ in range(100))
+
+
+def _demand_shares(target: Path, checks: str) -> MappingBundle:
+    """Return a mapping with a hundred shares of 0 to 100 in each item, and checks on them."""
+    share = "share: {type: measure, unit: P1, decimals: 2, range: [0, 100], repeat: [100, 100], req: M, per: item, means: plant.share, ko: 비율, en: Share}"
+    folder = plant(
+        target,
+        ("  lot: {type: group", f"  {share}\n  lot: {{type: group"),
+        ("- Weight:", "- Share: {ask: share, unit: '@unit', bound: [0, 100]}\n        - Weight:"),
+        ("\nreads:", f"\nchecks:\n{checks}reads:"),
+    )
+    return load_bundle(folder)
+
+
+def _check_sum(name: str, rest: str) -> str:
+    return f"  - {{id: {name}, per: item, sum: {{ask: share}}, {rest}, ko: 규칙, en: Rule}}\n"
+
+
+def test_a_check_that_no_values_satisfy_ends_the_draws_as_map_check_tells_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[object] = []
+    split = sample_maker.split_submission
+    monkeypatch.setattr(sample_maker, "split_submission", lambda *given: tried.append(given) or split(*given))
+    bundle = _demand_shares(tmp_path / "never", _check_sum("never", "at_least: 10001"))
+    with pytest.raises(GatewayError) as refused:
+        make_sample(bundle, bundle.documents["PLANT"], "7", 2)
+    assert refused.value.problem.id == "GW502"
+    line = line_of(tmp_path / "never", "id: never")
+    assert refused.value.location == f"{DOCUMENT}:{line}"
+    words = "the check never holds: 0 to 10000 is compared with 10001"
+    assert refused.value.detail.endswith(words)
+    assert len(tried) == 5
+    # Where it does not apply, a sample is found.
+    spared = _check_sum("never", "at_least: 10001, when: {item.description: {is: XYZ}}")
+    bundle = _demand_shares(tmp_path / "spared", spared)
+    assert make_sample(bundle, bundle.documents["PLANT"], "7", 2)
+
+
+def test_large_samples_that_are_all_refused_end_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = _check_sum("low", "at_most: 2000") + _check_sum("high", "at_least: 9000")
+    bundle = _demand_shares(tmp_path, both)
+    tried: list[object] = []
+    split = sample_maker.split_submission
+    monkeypatch.setattr(sample_maker, "split_submission", lambda *given: tried.append(given) or split(*given))
+    monkeypatch.setattr(sample_maker, "_MOST_ELEMENTS", 3000)
+    with pytest.raises(GatewayError) as refused:
+        make_sample(bundle, bundle.documents["PLANT"], "7", 3)
+    assert refused.value.problem.id == "GW901"
+    assert 5 <= len(tried) < 15

@@ -12,7 +12,13 @@ from lxml import etree
 
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.harmonize.engine import find_broken_rules, make_placeholder_numbers, split_submission
-from gateway.harmonize.language import DocumentMapping, MappingBundle, MeaningNeed
+from gateway.harmonize.language import (
+    NEVER_HOLDS,
+    DocumentMapping,
+    MappingBundle,
+    MeaningNeed,
+    describe_unreachable_bound,
+)
 from gateway.harmonize.tools.samples.sample_draft import SampleDraft, order_fields, reads_any_of
 from gateway.harmonize.tools.samples.sample_tuning import tune_draft
 from gateway.harmonize.tools.samples.sample_xml import (
@@ -23,12 +29,22 @@ from gateway.harmonize.tools.samples.sample_xml import (
 )
 from gateway.harmonize.tools.samples.seeded_draws import SeededDraws
 from gateway.harmonize.tools.samples.target_demands import collect_demands, get_qualified_name
-from gateway.harmonize.types import ITEM_PATH, CommonMeaning, UniqueField, walk_fields
+from gateway.harmonize.types import (
+    ITEM_PATH,
+    CommonMeaning,
+    MappingError,
+    SourceMark,
+    UniqueField,
+    walk_fields,
+)
 from gateway.wire import SUB
 
 __all__ = ["draw_sample", "make_sample", "write_sample"]
 
 _ATTEMPTS: Final = 60
+#: So many are tried in any case; further ones unless a check never holds, or they were large.
+_FEW_ATTEMPTS: Final = 5
+_MOST_ELEMENTS: Final = 100_000
 _MOST_VALUES: Final = 3
 _FUNCTION: Final = "Declaration/FunctionCode"
 _ITEM_COUNT: Final = "Declaration/GoodsItemQuantity"
@@ -77,28 +93,51 @@ def draw_sample(
     """Return a valid drawn submission; `size` is the seed and the number of goods items.
 
     `decided` gives texts of the declaration by path, which are not drawn. With `received`, the
-    rules about the day of receipt hold too.  Raise GW901 where no valid submission is found.
+    rules about the day of receipt hold too.  Raise GW502 for a check that no values satisfy, if it breaks
+    every submission that is tried, and GW901 where no valid submission is found for another reason.
     """
-    (seed, items), found = size, ""
+    (seed, items), found, written = size, "", 0
+    never = _list_checks_without_values(document)
+    hopeless = frozenset(never)
     for attempt in range(_ATTEMPTS):
         drawn = f"{seed}/{attempt}" if attempt else seed
-        root = _make_submission(bundle, document, (drawn, items), decided)
+        root = _make_submission(bundle, document, (drawn, items), (decided, hopeless))
         problems = split_submission(root, bundle, make_placeholder_numbers(root)).problems
         broken = problems or find_broken_rules(root, bundle, received)
         if not broken:
             return root
         found = found or f"{broken[0].detail} at {broken[0].pointer}"
+        never = {mark: error for mark, error in never.items() if any(one.rule == mark for one in problems)}
+        written += sum(1 for _ in root.iter())
+        if attempt + 1 >= _FEW_ATTEMPTS and (never or written > _MOST_ELEMENTS):
+            break
+    for error in never.values():
+        raise error
     raise GatewayError(OUR_MISTAKE, f"no valid sample of {document.id} found: {found}", document.id)
 
 
+def _list_checks_without_values(document: DocumentMapping) -> dict[SourceMark, MappingError]:
+    """Return the error of each check that no values satisfy, by the place of the check."""
+    told = ((check, describe_unreachable_bound(check, document)) for check in document.checks)
+    return {
+        check.mark: MappingError(check.mark, check.id, f"{NEVER_HOLDS}: {words}", "totality")
+        for check, words in told
+        if words is not None
+    }
+
+
 def _make_submission(
-    bundle: MappingBundle, document: DocumentMapping, size: tuple[str, int], decided: Mapping[str, str]
+    bundle: MappingBundle,
+    document: DocumentMapping,
+    size: tuple[str, int],
+    fixed: tuple[Mapping[str, str], frozenset[SourceMark]],
 ) -> etree._Element:
-    seed, items = size
+    """Return one draw; `fixed` are the texts that are not drawn, and the places of hopeless checks."""
+    (seed, items), (decided, hopeless) = size, fixed
     draws = SeededDraws(f"{document.id}/{seed}")
     numbers = [str(number) for number in range(1, items + 1)]
     others = [str(items + 1)] if items < 999 and draws.draw_chance(40) else []
-    demands = collect_demands(document, bundle.dictionary.groups)
+    demands = collect_demands(document, bundle.dictionary.groups, hopeless)
     draft = SampleDraft(bundle, document, draws, demands, frozenset(numbers))
     maker = _SampleMaker(bundle, document, draws, draft, numbers, others, decided=decided)
     _draw_needs(maker, [need for need in document.needs if need.when is None])

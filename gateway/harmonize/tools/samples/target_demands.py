@@ -6,7 +6,7 @@ number of values, whether all have one unit, and the keys by which values are lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
@@ -35,6 +35,7 @@ from gateway.harmonize.types import (
     CommonMeaning,
     Condition,
     MeaningGroup,
+    SourceMark,
     UniqueField,
     ValueShape,
     ValueTest,
@@ -129,8 +130,15 @@ def get_qualified_name(source: UniqueField | CommonMeaning | MeaningGroup) -> st
     return f"{kinds[type(source)]}:{source.name}"
 
 
-def collect_demands(document: DocumentMapping, groups: Mapping[str, MeaningGroup]) -> TargetDemands:
-    """Return the demands of the targets of `document`; `groups` are those of the dictionary."""
+def collect_demands(
+    document: DocumentMapping,
+    groups: Mapping[str, MeaningGroup],
+    without: Collection[SourceMark] = (),
+) -> TargetDemands:
+    """Return the demands of the targets of `document`; `groups` are those of the dictionary.
+
+    Checks at the places `without` demand nothing, since nothing satisfies them.
+    """
     demands = TargetDemands()
     for target in document.root.walk_elements():
         if target.each is not None:
@@ -141,7 +149,8 @@ def collect_demands(document: DocumentMapping, groups: Mapping[str, MeaningGroup
             if put.content is not None:
                 _add_line_demands(demands, put.content, put.shape)
     for check in document.checks:
-        _add_check_demands(demands, check, document)
+        if check.mark not in without:
+            _add_check_demands(demands, check, document)
     for condition in _list_conditions(document):
         for test in list_guard_tests(condition):
             if test.unit is not None:

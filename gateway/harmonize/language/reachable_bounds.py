@@ -6,10 +6,10 @@ from decimal import Decimal
 from functools import reduce
 from typing import Final
 
-from gateway.harmonize.language import (
+from gateway.harmonize.language.document_checks import DocumentCheck
+from gateway.harmonize.language.document_mapping import DocumentMapping
+from gateway.harmonize.language.number_ranges import (
     INFINITE,
-    DocumentCheck,
-    DocumentMapping,
     NumberRange,
     can_satisfy,
     format_range,
@@ -18,7 +18,10 @@ from gateway.harmonize.language import (
 )
 from gateway.harmonize.types import CommonMeaning, UniqueField
 
-__all__ = ["describe_unreachable_bound"]
+__all__ = ["NEVER_HOLDS", "describe_unreachable_bound"]
+
+#: What is told of such a check.
+NEVER_HOLDS: Final = "by the ranges and numbers of its fields the check never holds"
 
 _MOST_ITEMS: Final = 999
 _NUMBERS: Final = ("decimal", "integer")
