@@ -118,7 +118,7 @@ from .requirement_balance import RequirementFinding as RequirementFinding
 from .requirement_balance import RequirementUse as RequirementUse
 from .requirement_balance import add_used_quantity as add_used_quantity
 from .requirement_balance import compute_left_quantity as compute_left_quantity
-from .requirement_balance import describe_unknown_requirement as describe_unknown_requirement
+from .requirement_balance import describe_awaited_requirement as describe_awaited_requirement
 from .requirement_balance import format_left_quantity as format_left_quantity
 from .requirement_balance import judge_requirement_claim as judge_requirement_claim
 from .requirement_balance import read_requirement_claim as read_requirement_claim

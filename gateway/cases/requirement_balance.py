@@ -38,7 +38,7 @@ __all__ = [
     "RequirementUse",
     "add_used_quantity",
     "compute_left_quantity",
-    "describe_unknown_requirement",
+    "describe_awaited_requirement",
     "format_left_quantity",
     "judge_requirement_claim",
     "read_requirement_claim",
@@ -190,10 +190,23 @@ def _read_text(element: etree._Element, path: str) -> str:
     return "" if found is None else read_leaf_text(found).strip()
 
 
-def describe_unknown_requirement(number: str, agency: str) -> str:
+def _describe_unknown_requirement(number: str, agency: str) -> str:
     """Return what is said of a number that the ledger does not know; `agency` may be empty."""
     named = f"{number} of {agency}" if agency else number
     return f"the ledger does not know requirement {named}; nothing is written off"
+
+
+def describe_awaited_requirement(
+    number: str, agency: str, item: int, *, is_known: bool
+) -> tuple[Problem, str]:
+    """Return what is told of a number that an item waits for: nobody knows it, or nothing of it is free."""
+    if not is_known:
+        return REQUIREMENT_UNKNOWN, _describe_unknown_requirement(number, agency)
+    words = (
+        f"nothing of requirement {number} is written off for item {item} yet: too little is left, "
+        "or it cannot be used now"
+    )
+    return QUANTITY_NOT_LEFT, words
 
 
 def judge_requirement_claim(
@@ -211,7 +224,7 @@ def judge_requirement_claim(
     for use in claim.uses:
         candidates = [one for one in by_number.get(use.number, []) if use.agency in ("", one.agency)]
         if not candidates:
-            detail = describe_unknown_requirement(use.number, use.agency)
+            detail = _describe_unknown_requirement(use.number, use.agency)
             warnings.append(RequirementFinding(REQUIREMENT_UNKNOWN, detail, use.pointer))
             unknown.append(use)
             continue

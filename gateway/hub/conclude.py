@@ -23,14 +23,12 @@ from gateway.cases import (
     DecidedRequest,
     RankedDecision,
     ReportedProblem,
-    describe_unknown_requirement,
+    describe_awaited_requirement,
     make_result_document,
 )
 from gateway.errors import (
     APPLICATION_CANCELLED,
     CANCELLATION_REFUSED,
-    QUANTITY_NOT_LEFT,
-    REQUIREMENT_UNKNOWN,
 )
 from gateway.hub.case_progress import UNWRITTEN, get_told_unwritten
 from gateway.hub.completion import (
@@ -183,15 +181,9 @@ def _list_awaited_numbers(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
     for row in facts.awaited:
         places.setdefault((row.number, row.agency or "", row.item), row.pointer)
     for (number, agency, item), pointer in places.items():
-        if number in facts.unknown:
-            words = describe_unknown_requirement(number, agency)
-            yield ReportedProblem(REQUIREMENT_UNKNOWN.id, words, pointer)
-        else:
-            words = (
-                f"nothing of requirement {number} is written off for item {item} yet: too little is left, "
-                "or it cannot be used now"
-            )
-            yield ReportedProblem(QUANTITY_NOT_LEFT.id, words, pointer)
+        is_known = number not in facts.unknown
+        problem, words = describe_awaited_requirement(number, agency, item, is_known=is_known)
+        yield ReportedProblem(problem.id, words, pointer)
 
 
 def _list_kept_applications(facts: CaseSnapshot) -> Iterable[ReportedProblem]:

@@ -24,6 +24,7 @@ from gateway.cases import (
     Submission,
     authorize_filing,
     check_attachments,
+    describe_awaited_requirement,
     read_requirement_claim,
     read_submission,
     validate_document,
@@ -46,7 +47,7 @@ from gateway.hub.requirement_ledger import inspect_requirements
 from gateway.hub.split import check_function
 from gateway.hub.stated_uses import judge_stated_uses
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
-from gateway.store import cases, read_transaction
+from gateway.store import cases, read_transaction, requirement_quantities
 from gateway.wire import DEFAULT_LIMITS, SUBMISSION, ElementLocations, WireLimits, load_shipped_schemas
 
 __all__ = [
@@ -175,9 +176,10 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
                     told = inspect_release(conn, release, units)
                     child = judge_stated_uses(conn, release.parent, release.claim, claim, units)
                 judged = inspect_requirements(conn, child.own, units, day)
+            waiting = _list_waiting(conn, child)
         return JudgedUses(
             (*told, *map(_report_finding, (*child.problems, *judged.problems))),
-            tuple(map(_report_finding, judged.warnings)),
+            (*map(_report_finding, judged.warnings), *waiting),
         )
 
     def weigh_needs(submission: Submission, release: PreparedRelease | None) -> WeighedNeeds:
@@ -207,6 +209,20 @@ def _find_amended_case(conn: Connection, submission: Submission, declarant: str)
         return None
     found = cases.find_by_reference(conn, declarant, submission.reference)
     return None if found is None or found.state == "HELD" else found
+
+
+def _list_waiting(conn: Connection, child: JudgedChildClaim) -> tuple[ReportedProblem, ...]:
+    """Return each number that a child would wait for with the cases above it, as its Result would tell it."""
+    places: dict[tuple[str, str, int], str] = {}
+    for use in child.waiting:
+        places.setdefault((use.number, use.agency, use.item), use.pointer)
+    named = requirement_quantities.find_requirements(conn, {number for number, _, _ in places})
+    known = {row.number for row in requirement_quantities.select_certificates(conn, named)}
+    told = (
+        (describe_awaited_requirement(*subject, is_known=subject[0] in known), pointer)
+        for subject, pointer in places.items()
+    )
+    return tuple(ReportedProblem(problem.id, words, pointer) for (problem, words), pointer in told)
 
 
 def _report_finding(found: RequirementFinding) -> ReportedProblem:

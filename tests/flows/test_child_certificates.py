@@ -194,6 +194,41 @@ def test_who_checks_a_child_before_filing_is_told_as_when_it_is_filed(
     assert check(story, story.submission(child("C-D", "SW260000009X", (2, "1", "1"))))[0][0] == "GW416"
 
 
+def check_waiting(story: Story, root: etree._Element) -> list[tuple[str | None, ...]]:
+    """Return what who checks a submission before filing is told of numbers that it would wait for."""
+    rules = make_inspection_rules(story.hub, "broker1", story.clock())
+    report = inspect_submission(serialize_element(root), {}, rules)
+    told = ((one.problem.id, one.pointer, one.message) for one in report.warnings)
+    return [one for one in told if one[0] in ("GW411", "GW413")]
+
+
+@pytest.mark.every_case
+@pytest.mark.parametrize("granted", [None, "5"])
+def test_who_checks_a_child_is_told_that_it_waits_with_its_parent(
+    engine: Engine, granted: str | None
+) -> None:
+    """Nobody knows the number of the parent, or too little of it is left: also where a child needs less."""
+    story = Story(engine, customs=False)
+    declare(story, "PARENT", (2, "N-1", "40", "KGM"))
+    if granted is not None:
+        say(story, number="N-1", quantity=granted)
+    story.tick(minutes=2)
+    parent = str(story.case().number)
+    for name, action in (("C-A", "Submit"), ("C-A", "Amend")):
+        changes = [child(name, parent, (2, "10", "1")), naming("N-1", "4")]
+        changes += [text("Reference", name), text(".//FunctionalReferenceID", name)]
+        changes += [amendment()] if action == "Amend" else []
+        root = story.submission(all_of(*changes))
+        found = check_waiting(story, root)
+        assert [one for one, _, _ in found] == ["GW413" if granted is None else "GW411"]
+        story.submit(root, action=action, attach=False)
+        story.tick(seconds=1)
+        warned = [
+            (one.get("id"), one.get("pointer"), one.text) for one in story.result().findall("{*}Warning")
+        ]
+        assert [one for one in warned if one[0] in ("GW411", "GW413")] == found
+
+
 @pytest.mark.further
 def test_what_is_approved_above_a_child_is_no_need_of_it(engine: Engine) -> None:
     story = Story(engine, customs=False)
