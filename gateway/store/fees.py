@@ -7,10 +7,24 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+    union,
+    update,
+)
 
 from gateway.state_machines import FEE
 from gateway.store import transitions
+from gateway.store.deadline_tables import deadlines
 from gateway.store.fee_tables import fee_movements, fees
 from gateway.store.list_filters import LIST_COUNT_LIMIT
 from gateway.store.prepared_statements import InsertIfAbsent
@@ -20,6 +34,7 @@ from gateway.store.transitions import StateEvent
 __all__ = [
     "NewFee",
     "NewMovement",
+    "OverdueTime",
     "apply_event",
     "change_fee",
     "count_by_request",
@@ -45,7 +60,20 @@ _NUMBERED: Final = (
     .join(cases, cases.c.id == fees.c.case_id)
 )
 _DUE: Final = text("fees.state IN ('LEVIED', 'ORDERED')")
+_D: Final = deadlines.c
+#: A deadline of a fee has its number as cause, or that of its notice where earlier code began it.
+_IS_ABOUT: Final = and_(
+    _D.request_id == fees.c.request_id, _D.kind == "pay", _D.cause.in_((fees.c.number, fees.c.notice))
+)
 _NEW_MOVEMENT: Final = InsertIfAbsent(fee_movements, ("kind", "reference"), "id")
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueTime:
+    """A moment, and the day of the hub on which it is."""
+
+    now: datetime
+    today: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +161,19 @@ def list_fees(
     before: int | None = None,
     number: str | None = None,
     state: str | None = None,
-    due_before: date | None = None,
+    overdue: OverdueTime | None = None,
 ) -> Sequence[Row[Any]]:
     """Return fees with the numbers of application and case, newest first, with a row id below `before`.
 
-    With `due_before` only those that are not paid, and whose last day was before that day.
+    With `overdue` only those that are not paid, and whose deadline has passed.
     """
     found = _NUMBERED.order_by(fees.c.id.desc()).limit(limit)
     if number is not None:
         found = found.where(fees.c.number == number)
     if state is not None:
         found = found.where(fees.c.state == state)
-    if due_before is not None:
-        found = found.where(_is_overdue(due_before))
+    if overdue is not None:
+        found = found.where(_is_overdue(overdue))
     return conn.execute(found.where(fees.c.id < before) if before else found).all()
 
 
@@ -155,20 +183,34 @@ def list_by_case(conn: Connection, case: int) -> Sequence[Row[Any]]:
     return conn.execute(found.order_by(fees.c.id)).all()
 
 
-def _is_overdue(day: date) -> ColumnElement[bool]:
-    """Return the condition that a fee is due and its last day was before a day, by the index of such fees."""
-    return fees.c.id.in_(select(fees.c.id).where(fees.c.due_on < day, _DUE))
+def _is_overdue(at: OverdueTime) -> ColumnElement[bool]:
+    """Return the condition that a fee is due and its deadline has passed, each part by an index of its own.
+
+    The deadline is OVERDUE, or the clockwork has not looked at it yet. A fee that never had a deadline with
+    a known time goes by its last day.
+    """
+    # One that has ended is in another state, and nobody has to look at it.
+    told = _by_deadline(_D.state == "OVERDUE")
+    passed = _by_deadline(_D.next_at < at.now, _D.due_at < at.now)
+    known = select(_D.id).where(_D.case_id == fees.c.case_id, _IS_ABOUT, _D.due_at.is_not(None))
+    unknown = select(fees.c.id).where(fees.c.due_on < at.today, _DUE, ~known.exists())
+    return fees.c.id.in_(union(told, passed, unknown))
+
+
+def _by_deadline(*wanted: ColumnElement[bool]) -> Select[tuple[int]]:
+    """Return the fees that are due and whose deadline is as wanted."""
+    return select(fees.c.id).join(deadlines, _IS_ABOUT).where(*wanted, _DUE)
 
 
 def count_fees(
-    conn: Connection, *, before: int, state: str | None = None, due_before: date | None = None
+    conn: Connection, *, before: int, state: str | None = None, overdue: OverdueTime | None = None
 ) -> int:
     """Return how many fees of `list_fees` have a row id below `before`, counted up to LIST_COUNT_LIMIT."""
     rest = select(fees.c.id).where(fees.c.id < before).limit(LIST_COUNT_LIMIT)
     if state is not None:
         rest = rest.where(fees.c.state == state)
-    if due_before is not None:
-        rest = rest.where(_is_overdue(due_before))
+    if overdue is not None:
+        rest = rest.where(_is_overdue(overdue))
     return int(conn.execute(select(func.count()).select_from(rest.subquery())).scalar_one())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from gateway.cli import main
 from gateway.cli.commands import fees as fee_verbs
 from gateway.hub import load_shipped_rules
 from gateway.operations import find_tariff_warnings
+from gateway.store import deadlines
+from gateway.store.engine import write_transaction
+from tests.flows.test_deadlines import rows, seoul, until
 from tests.flows.test_fees import KRW, Provider, fees_of, notice, pay, provider, story
 from tests.kit.story import Story
 from tests.operations.test_partner_findings import settings_with
@@ -130,25 +134,48 @@ def test_days_the_wrong_way_round_compare_nothing(run: Run, story: Story, tmp_pa
     assert (status, told["problem"], told["location"]) == (2, "GW808", "--until")
 
 
-def test_the_overdue_fees_are_listed(
-    story: Story, provider: Provider, run: Run, monkeypatch: pytest.MonkeyPatch
+def list_overdue(run: Run, monkeypatch: pytest.MonkeyPatch, at: datetime) -> list[str]:
+    """Return the numbers of the fees that are overdue at a moment, and that the page counts them."""
+    monkeypatch.setattr(fee_verbs, "get_current_time", lambda: at)
+    status, out, _ = run("fees", "list", "--overdue", "--json")
+    assert status == 0
+    found = [json.loads(line)["number"] for line in out.splitlines()]
+    status, out, _ = run("fees", "list", "--overdue", "--limit", "1", "--json")
+    assert (status, [json.loads(line)["number"] for line in out.splitlines()][:1]) == (0, found[:1])
+    return found
+
+
+@pytest.mark.every_case
+@pytest.mark.parametrize("seen", [False, True], ids=["before the clockwork", "after the clockwork"])
+def test_a_fee_is_overdue_from_the_second_after_its_deadline(
+    story: Story, provider: Provider, run: Run, monkeypatch: pytest.MonkeyPatch, seen: bool
 ) -> None:
+    """By the deadline of the fee, whatever day is named beside it; the last day of the hub ends at UTC."""
     story.submit()
     story.tick(seconds=1)
-    story.hear("NPQS", notice(story, "N1", "Y01", money=KRW, due=date(2026, 11, 21)))
-    story.hear("NPQS", notice(story, "N2", "Y05", money=KRW, due=date(2026, 11, 21)))
+    day = date(2026, 11, 23)
+    story.hear("NPQS", notice(story, "N1", "Y01", money=KRW, due=day))
+    story.hear("NPQS", notice(story, "N2", "Y05", money=KRW, due=day))
+    # A time before the last day that the fee names, and one after it.
+    for number, code, at in (("N3", "Y01", "2026-11-23T12:00"), ("N4", "Y09", "2026-11-25T12:00")):
+        timed = notice(story, number, code, money=KRW, due=date(2026, 11, 24))
+        story.hear("NPQS", replace(timed, deadline=seoul(at)))
     story.tick(seconds=1)
-    first, second = fees_of(story, "NPQS")
-    pay(story, second.number)
-    # The day has ended in Seoul, and not in UTC.
-    now = story.clock().replace(day=21, hour=15, minute=1)
-    for at, found in ((now - timedelta(minutes=2), []), (now, [first.number])):
-        monkeypatch.setattr(fee_verbs, "get_current_time", lambda at=at: at)
-        status, out, _ = run("fees", "list", "--overdue", "--json")
-        assert status == 0
-        assert [json.loads(line)["number"] for line in out.splitlines()] == found
-    assert len(run("fees", "list", "--json")[1].splitlines()) == 3
-    assert json.loads(run("fees", "list", "--state", "paid", "--json")[1])["number"] == second.number
+    last, paid, early, late = fees_of(story, "NPQS")
+    pay(story, paid.number)
+    known = {row.cause: row.due_at for row in rows(story, "NPQS", "pay")}
+    ends = [(early, seoul("2026-11-23T12:00")), (last, datetime.fromisoformat("2026-11-23T23:59:59+00:00"))]
+    assert [known[fee.number] for fee, _ in ends] == [at for _, at in ends]
+    overdue: list[str] = []
+    for fee, due in [*ends, (late, seoul("2026-11-25T12:00"))]:
+        assert list_overdue(run, monkeypatch, due) == sorted(overdue, reverse=True)
+        overdue.append(fee.number)
+        if seen:
+            until(story, due + timedelta(seconds=1))
+            story.tick(seconds=1)
+        assert list_overdue(run, monkeypatch, due + timedelta(seconds=1)) == sorted(overdue, reverse=True)
+    assert len(run("fees", "list", "--json")[1].splitlines()) == 5
+    assert json.loads(run("fees", "list", "--state", "paid", "--json")[1])["number"] == paid.number
 
 
 def test_a_case_shows_its_fees(story: Story, provider: Provider, run: Run) -> None:
@@ -227,3 +254,19 @@ def test_a_fee_is_shown_with_the_exact_time_and_state_of_its_deadline(
     pay(story, mine, "P-9")
     story.tick(seconds=1)
     assert show()[mine] == (due, "LATE")
+
+
+def test_a_fee_whose_deadline_is_not_known_is_overdue_after_its_last_day(
+    story: Story, provider: Provider, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    story.hear("NPQS", notice(story, "N1", "Y01", money=KRW, due=date(2026, 11, 21)))
+    (fee,) = fees_of(story, "NPQS")
+    with write_transaction(story.house.engine) as conn:
+        unknown = {"state": "UNKNOWN", "due_at": None, "next_at": None}
+        deadlines.change_deadlines(conn, [row.id for row in rows(story, "NPQS", "pay")], unknown)
+    # The day has ended in Seoul, and not in UTC.
+    ends = datetime.fromisoformat("2026-11-21T15:00:00+00:00")
+    assert list_overdue(run, monkeypatch, ends - timedelta(seconds=1)) == []
+    assert list_overdue(run, monkeypatch, ends) == [fee.number]

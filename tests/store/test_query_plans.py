@@ -95,6 +95,10 @@ def _numbered():
     return lambda found: known.setdefault(found[0], f"${len(known) + 1}")
 
 
+def _list_overdue_fees(conn):
+    return fees.list_fees(conn, overdue=fees.OverdueTime(NOW, NOW.date()))
+
+
 QUESTIONS = {
     "sequence of a conversation": (
         lambda conn: message_sequences.find_sequence(conn, SequenceKey("in", "P", "A", "C")),
@@ -604,11 +608,9 @@ QUESTIONS = {
         "fees",
         "ix_fees_request_id",
     ),
-    "overdue fees": (
-        lambda conn: fees.list_fees(conn, due_before=NOW.date()),
-        "due_on",
-        "ix_fees_due",
-    ),
+    "fees with an overdue deadline": (_list_overdue_fees, "due_on", "ix_deadlines_state"),
+    "fees whose deadline nobody has looked at yet": (_list_overdue_fees, "due_on", "ix_deadlines_next"),
+    "fees after their last day, without a deadline": (_list_overdue_fees, "due_on", "ix_fees_due"),
     "payments and refunds of a fee": (
         lambda conn: fees.list_movements(conn, 1),
         "fee_movements",

@@ -43,15 +43,16 @@ _DAY: Final = click.DateTime(["%Y-%m-%d"])
 
 @verb
 @click.option("--state", type=click.Choice(FEE.states, case_sensitive=False), help="only fees in this state")
-@click.option("--overdue", is_flag=True, help="only those that are not paid after their last day")
+@click.option("--overdue", is_flag=True, help="only those that are not paid and whose deadline has passed")
 @page_options()
 @home_options(json_words="print one JSON object a line")
 def list_fees(arguments: Arguments) -> int:
     """Print the fees, the newest first."""
     with read_database(arguments) as conn:
         # The settings are read: a day ends in the time zone of the hub.
-        today = get_current_time().astimezone(get_display_zone()).date() if arguments.overdue else None
-        chosen = {"state": arguments.state, "due_before": today}
+        now = get_current_time()
+        moment = fees.OverdueTime(now, now.astimezone(get_display_zone()).date())
+        chosen = {"state": arguments.state, "overdue": moment if arguments.overdue else None}
         rows = fees.list_fees(conn, limit=arguments.limit, before=require_row_number(arguments), **chosen)
         found = describe_fees(conn, rows)
         full = len(rows) == arguments.limit
