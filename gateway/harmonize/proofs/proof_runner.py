@@ -10,9 +10,11 @@ from gateway.harmonize.proofs.agreement_proof import list_lossy_forms, prove_agr
 from gateway.harmonize.proofs.asked_once_proof import count_boxes, prove_asked_once
 from gateway.harmonize.proofs.disclosure_proof import prove_disclosure, try_disclosure
 from gateway.harmonize.proofs.drawn_trials import DrawnTrial, TrialBench
+from gateway.harmonize.proofs.file_remarks import list_file_notes, list_spaced_codes
 from gateway.harmonize.proofs.lossless_proof import prove_lossless, try_lossless
 from gateway.harmonize.proofs.omission_trials import try_totality
 from gateway.harmonize.proofs.proof_report import PROOFS, ProofFinding, ProofFindings, ProofReport
+from gateway.harmonize.proofs.separator_clashes import list_separator_clashes
 from gateway.harmonize.proofs.totality_proof import prove_totality
 from gateway.harmonize.proofs.unit_notes import list_unit_notes
 
@@ -51,6 +53,8 @@ def check_bundle(
     names = tuple(document.id for document in documents), tuple(bundle.organisations)
     notes = (*list_lossy_forms(every), *_list_exceptions(bundle, every), *_list_fee_notes(documents))
     notes += tuple(list_unit_notes(documents, bundle.collect_known_units()))
+    notes += tuple(list_file_notes(documents))
+    faults = (*faults, *list_spaced_codes(bundle))
     return ProofReport.from_findings(names, totals.values(), faults, (notes, count_boxes(every), submissions))
 
 
@@ -71,6 +75,12 @@ def _list_exceptions(bundle: MappingBundle, documents: Iterable[DocumentMapping]
                 yield f"{document.id} asks {name} too: {text}"
 
 
+def _is_hopeless(document: DocumentMapping) -> bool:
+    """Return whether the text alone says that values are refused whatever is given."""
+    never = any(describe_unreachable_bound(check, document) is not None for check in document.checks)
+    return never or next(list_separator_clashes(document), None) is not None
+
+
 def _prove_document(bench: TrialBench, samples: int, seed: str) -> list[ProofFindings]:
     document, decisions = bench.document, bench.bundle.decisions
     found = [
@@ -78,7 +88,7 @@ def _prove_document(bench: TrialBench, samples: int, seed: str) -> list[ProofFin
         prove_lossless(document),
         prove_disclosure(document, bench.bundle.dictionary, decisions),
     ]
-    if any(describe_unreachable_bound(check, document) is not None for check in document.checks):
+    if _is_hopeless(document):
         samples = 0  # told above: no draw would satisfy it, and each would be tried for minutes
     served, refused = 0, ""
     for number in range(samples):

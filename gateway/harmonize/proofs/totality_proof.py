@@ -25,6 +25,7 @@ from gateway.harmonize.proofs.document_lines import ProofLine, list_conditions, 
 from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombinationsError, Valuation
 from gateway.harmonize.proofs.proof_report import ProofFindings
 from gateway.harmonize.proofs.read_scope import find_attribute_source, list_value_reads
+from gateway.harmonize.proofs.separator_clashes import list_separator_clashes
 from gateway.harmonize.proofs.value_conversion import convert_value, list_settings
 from gateway.harmonize.types import CommonMeaning, Condition, UniqueField
 
@@ -55,10 +56,19 @@ def prove_totality(document: DocumentMapping) -> ProofFindings:
     for line in lines:
         _check_value_sizes(line, findings)
         _check_converted_dimension(line, findings)
+    _check_separators(document, findings)
     for check in document.checks:
         _check_compared_units(check, findings)
         _check_reachable_bound(check, document, findings)
     return findings
+
+
+def _check_separators(document: DocumentMapping, findings: ProofFindings) -> None:
+    """Report a part of a concatenated text each of whose values contains the separator."""
+    for line, part, separator in list_separator_clashes(document):
+        name = ", ".join(source.name for source in part.list_forwarded_sources())
+        message = f"each value of {name} contains the separator of the concat, so each is refused"
+        findings.add_finding(line.mark, line.path, message, f"{name} cannot be told apart by {separator!r}")
 
 
 def _check_reachable_bound(check: DocumentCheck, document: DocumentMapping, findings: ProofFindings) -> None:

@@ -35,7 +35,7 @@ class CodeList:
     `to` is None); ``both`` is then one to one for each such value.  An open list accepts any
     code of its `pattern`; its rows are the known codes.  `known` is the set of `codes`, for
     look-ups.  `labels` are the Korean and English words for a code, from the columns ``ko``
-    and ``en``.
+    and ``en``. `spaced` are the codes that begin or end with a space, each with its row.
     """
 
     name: str
@@ -50,6 +50,7 @@ class CodeList:
     inverse: Mapping[str, str] = field(default_factory=dict, repr=False)
     labels: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
     known: frozenset[str] = field(default=frozenset(), repr=False)
+    spaced: tuple[tuple[str, SourceMark], ...] = field(default=(), repr=False)
 
     @property
     def result_codes(self) -> tuple[str, ...]:
@@ -127,7 +128,9 @@ def _read_code_list(name: str, table: YamlTable, mark: SourceMark, read: Callabl
     known = frozenset(codes)
     made = CodeList(name, version, source, codes, pattern, None, direction, mark, known=known)
     if file:
-        made = replace(made, labels=_read_labels(read(file), keys[0]))
+        made = replace(
+            made, labels=_read_labels(read(file), keys[0]), spaced=_find_spaced_codes(read(file), file, keys)
+        )
     return _add_translation(made, rows, len(keys)) if to else made
 
 
@@ -137,6 +140,14 @@ def _read_labels(content: bytes, key: str) -> dict[str, tuple[str, str]]:
     if not {"ko", "en"} <= set(rows.fieldnames or ()):
         return {}
     return {str(row[key]): (str(row["ko"] or ""), str(row["en"] or "")) for row in rows}
+
+
+def _find_spaced_codes(
+    content: bytes, file: str, keys: tuple[str, ...]
+) -> tuple[tuple[str, SourceMark], ...]:
+    """Return the codes that begin or end with a space, each with its row."""
+    rows = read_numbered_rows(content, file, keys)
+    return tuple((code, SourceMark(file, line)) for line, row in rows for code in row if code != code.strip())
 
 
 def _read_key_columns(table: YamlTable) -> tuple[str, ...]:

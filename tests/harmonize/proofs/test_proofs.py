@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (changes of mappings are long lines)
 """The shipped mappings pass the five proofs; what is checked and counted."""
 
 from __future__ import annotations
@@ -6,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.harmonize.proofs import PROOFS, check_bundle
-from tests.harmonize.proofs.small_mapping import plant, prove
+from gateway.operations.mapping_activation import check_mapping_folder
+from tests.harmonize.proofs.small_mapping import DOCUMENT, line_of, plant, prove, write
 
 
 @pytest.mark.long
@@ -58,3 +61,33 @@ def test_forms_of_different_precision_are_noted(tmp_path: Path) -> None:
     more += (("agencies/ORG/SEED.yaml", "[item.number]", "[item.number, issued_at]"),)
     (note,) = prove(plant(tmp_path, more=more)).notes
     assert note.startswith("issued_at: CCYYMMDD in agencies/ORG/PLANT.yaml:")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "place"),
+    [
+        ("codelists/colour.csv", "G,green", "G ,green", "codelists/colour.csv:3 colour"),
+        ("codelists/colour.csv", "R,red", '"\u00a0R",red', "codelists/colour.csv:2 colour"),
+        (DOCUMENT, "weight: {type: quantity", 'mark: {type: code, codes: {"A ": one, B: two}, req: O, per: item, means: plant.mark, ko: 표, en: Mark}\n  weight: {type: quantity', f"{DOCUMENT}:{{}} mark"),
+    ],
+)  # fmt: skip
+def test_a_code_with_a_space_at_an_end_is_a_fault_with_its_place(
+    tmp_path: Path, file: str, old: str, new: str, place: str
+) -> None:
+    sent = [(DOCUMENT, "- Weight:", "- Mark: {ask: mark}\n        - Weight:")] if file == DOCUMENT else []
+    folder = write(tmp_path, (file, old, new), *sent)
+    found = [one for one in prove(folder).findings if "begins or ends with a space" in one.message]
+    line = line_of(tmp_path, "  mark: {type") if "{}" in place else 0
+    assert [f"{one.mark} {one.field}" for one in found] == [place.format(line)]
+    assert all(one.proof == "load" for one in found)
+    with pytest.raises(GatewayError) as refused:
+        check_mapping_folder(folder)
+    assert (refused.value.problem.id, refused.value.location) == ("GW502", place.format(line).split()[0])
+
+
+def test_a_document_in_a_file_of_another_name_is_noted(tmp_path: Path) -> None:
+    folder = plant(tmp_path)
+    assert not [note for note in prove(folder).notes if "its file is" in note]
+    (folder / DOCUMENT).rename(folder / "agencies" / "ORG" / "OTHER.yaml")
+    notes = [note for note in prove(folder).notes if "its file is" in note]
+    assert notes == [f"agencies/ORG/OTHER.yaml:1 contains PLANT of ORG; its file is {DOCUMENT}"]

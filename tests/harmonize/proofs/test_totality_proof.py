@@ -12,6 +12,7 @@ from gateway.errors import GatewayError
 from gateway.harmonize import load_bundle
 from gateway.harmonize.engine import submission_split
 from gateway.harmonize.proofs import check_bundle, guard_valuations
+from gateway.harmonize.tools import make_sample
 from tests.harmonize.proofs.small_mapping import DOCUMENT, SECOND, breaches, line_of, plant
 from tests.kit.paths import ROOT
 
@@ -91,6 +92,45 @@ def test_a_check_that_no_values_satisfy_is_told_at_once(tmp_path: Path, rule: st
     )
     found = [one for one in breaches(folder, "totality") if one.message.endswith("never holds")]
     assert [(one.field, one.counter_example) for one in found] == ([("mine", told)] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("ask", "part", "separator", "told"),
+    [
+        ("type: id, max: 9, pattern: '[A-Z]{2}-[0-9]{1,4}'", "{ask: extra}", "-", True),
+        ("type: id, max: 9, pattern: '[A-Z]{2}[-]{0,1}[0-9]{1,4}'", "{ask: extra}", "-", False),
+        ("type: id, max: 9, pattern: '[A-Z]{2}/{2}[0-9]'", "{ask: extra}", "//", True),
+        ("type: id, max: 9, pattern: '(A-B|C)[0-9]'", "{ask: extra}", "-", False),
+        ("type: id, max: 9", "{ask: extra}", "-", False),
+        ("type: code, codes: {A-1: one, B-2: two}", "{ask: extra}", "-", True),
+        ("type: code, codes: {A-1: one, B2: two}", "{ask: extra}", "-", False),
+        ("type: date", "{ask: extra}", "-", True),
+        ("type: date", "{ask: extra, form: CCYYMMDD}", "-", False),
+        ("type: date", "{ask: extra}", "/", False),
+        ("type: datetime", "{ask: extra, form: iso}", "-", True),
+    ],
+)
+def test_a_part_that_always_contains_the_separator_is_told_at_its_line(
+    tmp_path: Path, ask: str, part: str, separator: str, told: bool
+) -> None:
+    ask = f"extra: {{{ask}, req: M, per: item, means: plant.extra, ko: 더, en: Extra}}"
+    line = f'- Both: {{concat: [{{common: item.description}}, {part}], with: "{separator}"}}'
+    folder = plant(
+        tmp_path,
+        ("weight: {type: quantity", f"{ask}\n  weight: {{type: quantity"),
+        ("- Weight:", f"{line}\n        - Weight:"),
+    )
+    found = breaches(folder, "totality", samples=1)
+    if not told:
+        assert found == []
+        return
+    (finding,) = found
+    assert (finding.mark.file, finding.mark.line) == (DOCUMENT, line_of(tmp_path, "- Both:"))
+    assert finding.field == "Request/Item/Both"
+    assert finding.counter_example == f"extra cannot be told apart by {separator!r}"
+    bundle = load_bundle(folder)
+    with pytest.raises(GatewayError, match=r"none without '.*', which separates the parts of a concat"):
+        make_sample(bundle, bundle.documents["PLANT"], "7", 1)
 
 
 def test_a_translation_that_lacks_a_code(tmp_path: Path) -> None:

@@ -163,9 +163,10 @@ class SampleDraft(ValueReader):
         again = [one for one in sorted(taken) if fits(one)]
         if again:
             return self.draws.choose_one(again)
-        raise GatewayError(
-            OUR_MISTAKE, f"no value found for {source.name} in {self.document.id}", source.name
-        )
+        without = ", ".join(repr(one) for one in sorted(self.demands.without.get(name, ())))
+        reason = f": none without {without}, which separates the parts of a concat" if without else ""
+        detail = f"no value found for {source.name} in {self.document.id}{reason}"
+        raise GatewayError(OUR_MISTAKE, detail, source.name)
 
     def _list_distinct_texts(self, source: UniqueField | CommonMeaning, check: DocumentCheck) -> set[str]:
         """Return the texts that `source` may not have here, since the row would stand twice for a check."""

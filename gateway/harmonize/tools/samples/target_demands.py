@@ -273,7 +273,9 @@ def _add_line_demands(demands: TargetDemands, content: ConvertedSource, shape: V
         share = _make_share_shape(shape, source)
         for part in source.parts:
             _add_line_demands(demands, part, share)
-            for one in part.list_forwarded_sources():
+            # What a step writes is another text, so the value itself may contain the separator.
+            plain = all(isinstance(step, FormatStep) and step.is_check for step in part.steps)
+            for one in part.list_forwarded_sources() if plain else ():
                 demands.without.setdefault(get_qualified_name(one), set()).add(source.separator)
 
 
