@@ -154,7 +154,7 @@ def read_transport(method: etree._Element, agreed: AgreedAlgorithms) -> tuple[st
     mask = parts.pop(f"{{{XENC11}}}MGF", None) if uri == RSA_OAEP else None
     label = parts.pop(f"{{{XENC}}}OAEPparams", None)
     _check_nothing_left(parts.values())
-    # The older URI means a mask by SHA-1; there a digest does what no collision undoes.
+    # The older URI means a mask by SHA-1 (XML Encryption 1.1 §5.5.2), which was allowed by its name.
     return uri, KeyPadding(
         digest,
         _read_name(mask, MASK_NAMES, agreed) if uri == RSA_OAEP else "sha1",

@@ -125,7 +125,8 @@ class EncryptionPolicy:
     """The algorithms that an encrypted payload may use, and those that we use.
 
     ``digests`` are those of OAEP, for its label and for its mask. `written` are the ciphers of
-    what we send, the preferred one first; keys are always sent by RSA-OAEP with SHA-256.
+    what we send, the preferred one first; keys are always sent by RSA-OAEP with SHA-256. The mask of
+    rsa-oaep-mgf1p is by SHA-1 alone: a policy without SHA-1 takes it from an agreement that names it.
     """
 
     name: str
@@ -133,6 +134,11 @@ class EncryptionPolicy:
     transports: frozenset[str]
     digests: frozenset[str]
     written: tuple[str, ...]
+
+    @property
+    def unnamed_transports(self) -> frozenset[str]:
+        """Return the ways to send a key where an agreement names none."""
+        return self.transports if "sha1" in self.digests else self.transports - {RSA_OAEP_MGF1P}
 
 
 _STRICT: Final = EncryptionPolicy("strict", _GCM, _OAEP, _SHA2, (AES_256_GCM, AES_128_GCM))
@@ -227,7 +233,7 @@ def select_agreed_algorithms(names: Iterable[str], policy: EncryptionPolicy) -> 
     named = [uri for uri in dict.fromkeys(found) if uri not in transports and uri not in _AGREEING]
     ciphers = named or [*policy.written, *sorted(policy.ciphers)]
     if not transports and not agreeing:
-        transports, agreeing = set(policy.transports), [HKDF, *sorted(_AGREEING - {HKDF})]
+        transports, agreeing = set(policy.unnamed_transports), [HKDF, *sorted(_AGREEING - {HKDF})]
     return AgreedAlgorithms(
         policy,
         tuple(uri for uri in dict.fromkeys(ciphers) if uri in policy.ciphers),

@@ -59,9 +59,18 @@ def test_xml_has_the_type_of_an_element(receiver):
     [(f"{XENC11}aes128-gcm", 128), (f"{XENC11}aes192-gcm", 192), (f"{XENC11}aes256-gcm", 256)],
 )
 def test_we_read_what_the_second_implementation_encrypts(receiver, cipher, bits):
-    for transport, terms in ((f"{XENC11}rsa-oaep", OAEP), (f"{XENC}rsa-oaep-mgf1p", {"digest": SHA256})):
-        template = write_template(cipher, transport, **terms, type=f"{XENC}Element")
-        assert read(encrypt_by_xmlsec(template, CONTENT, receiver, bits), receiver) == CONTENT
+    template = write_template(cipher, f"{XENC11}rsa-oaep", **OAEP, type=f"{XENC}Element")
+    assert read(encrypt_by_xmlsec(template, CONTENT, receiver, bits), receiver) == CONTENT
+
+
+def test_a_mask_by_sha1_is_read_by_the_strict_policy_where_the_agreement_names_its_transport(receiver):
+    template = write_template(f"{XENC11}aes256-gcm", f"{XENC}rsa-oaep-mgf1p", digest=SHA256)
+    document = encrypt_by_xmlsec(template, CONTENT, receiver, 256)
+    for names in ((), ("aes256-gcm",), ("aes256-gcm", "rsa-oaep")):
+        with pytest.raises(GatewayError, match=r"GW216 key transport '.*rsa-oaep-mgf1p' is not allowed"):
+            read(document, receiver, "strict", *names)
+    assert read(document, receiver, "strict", "aes256-gcm", "rsa-oaep-mgf1p") == CONTENT
+    assert read(document, receiver, "legacy-cbc") == CONTENT
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,11 @@ def test_the_older_transport_has_a_mask_by_sha1(legacy: SecretHub, digest: str) 
     legacy.check_taken(legacy.sender.seal_by_oaep(legacy.keys["rsa"], f"{XENC}rsa-oaep-mgf1p", digest, ""))
 
 
+def test_the_older_transport_is_taken_by_the_strict_policy_where_it_is_named(strict: SecretHub) -> None:
+    # What it means where nobody names it: tests/encryption/test_xml_encryption.py.
+    strict.check_taken(strict.sender.seal_by_oaep(strict.keys["rsa"], f"{XENC}rsa-oaep-mgf1p", "sha256", ""))
+
+
 @pytest.mark.parametrize(("digest", "mask"), [("sha1", "sha256"), ("sha256", "sha1"), ("sha256", "")])
 def test_oaep_with_sha1_is_refused_by_the_strict_policy(strict: SecretHub, digest: str, mask: str) -> None:
     answer = strict.post(strict.sender.seal_by_oaep(strict.keys["rsa"], f"{XENC11}rsa-oaep", digest, mask))
