@@ -42,6 +42,7 @@ from .decryption_keys import RsaDecryptionKey as RsaDecryptionKey
 from .decryption_keys import encrypt_key as encrypt_key
 from .decryption_keys import load_decryption_key as load_decryption_key
 from .der_elements import split_der_sequence as split_der_sequence
+from .distinguished_names import parse_distinguished_name as parse_distinguished_name
 from .fetched_data_acceptance import AcceptanceTerms as AcceptanceTerms
 from .fetched_data_acceptance import OcspQuery as OcspQuery
 from .fetched_data_acceptance import accept_delta_list as accept_delta_list

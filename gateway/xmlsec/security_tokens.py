@@ -15,7 +15,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from lxml import etree
 
 from gateway import errors
-from gateway.pki import Certificate, get_parsed_certificate, normalize_name, split_der_sequence
+from gateway.pki import (
+    Certificate,
+    get_parsed_certificate,
+    normalize_name,
+    parse_distinguished_name,
+    split_der_sequence,
+)
 from gateway.wire import (
     BASE64_ENCODING,
     DS,
@@ -169,9 +175,9 @@ def _parse_issuer(text: str, element: etree._Element) -> tuple[str, ...]:
     if len(text) > _LONGEST_NAME:
         raise_signature_error(f"a name has at most {_LONGEST_NAME} characters", element)
     try:
-        name = x509.Name.from_rfc4514_string(text)
+        name = parse_distinguished_name(text)
     except ValueError:
-        raise_signature_error("this is no distinguished name (RFC 4514)", element)
+        raise_signature_error("this is no distinguished name (RFC 4514, RFC 2253)", element)
     turned = x509.Name(list(reversed(list(name.rdns))))
     return tuple(normalize_name(one.public_bytes()) for one in (name, turned))
 

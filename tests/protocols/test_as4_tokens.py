@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from lxml import etree
 
 from gateway.agreements import PMode, PModeIndex
 from gateway.agreements.pmode_values import TOKEN_REFERENCES
@@ -72,3 +73,34 @@ def test_a_certificate_without_key_identifier_is_sent_whole() -> None:
     token, named = write_token(leaf, "SubjectKeyIdentifier", "t")
     assert "#X509v3" in token
     assert 'URI="#t"' in named
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["cn=Test CA", " CN = test  CA ", 'CN="Test CA"', "OID.2.5.4.3=Test CA", "2.5.4.3=#0c0754657374204341"],
+)
+def test_an_issuer_is_compared_as_a_name(said: str) -> None:
+    written = agreed("IssuerSerial")
+    parcel = as4.seal((as4_samples.message(),), written, context(written))
+    sender = context(written).keys[context(written).get_party_name(as4_samples.message().sender)].certificate
+
+    def rename(root: etree._Element) -> None:
+        as4_samples.find(root, ".//ds:X509IssuerName").text = said
+
+    known = context(written, known_certificates=(sender,))
+    # What names the certificate is not signed.
+    opened = as4.open(as4_samples.change_tree(parcel, rename), known)
+    assert opened.signed is not None
+    assert opened.signed.certificate == sender
+
+
+@pytest.mark.parametrize("name", ["CN=Another CA", "nothing"])
+def test_another_issuer_is_refused(name: str) -> None:
+    written = agreed("IssuerSerial")
+    parcel = as4.seal((as4_samples.message(),), written, context(written))
+
+    def rename(root: etree._Element) -> None:
+        as4_samples.find(root, ".//ds:X509IssuerName").text = name
+
+    with pytest.raises(GatewayError, match=r"GW205 no known certificate|GW202 this is no distinguished name"):
+        as4.open(as4_samples.change_tree(parcel, rename), context(written))
