@@ -58,7 +58,10 @@ class PreparedRelease:
 
 @dataclass(frozen=True, slots=True)
 class ProcessedSubmission:
-    """A submission that may open, supplement or withdraw a case; `bundle` is the digest of the mappings."""
+    """A submission that may open, supplement or withdraw a case; `bundle` is the digest of the mappings.
+
+    `root` has the unique fields of an amendment; those of another one are spent for its requests.
+    """
 
     submission: Submission
     declarant: str

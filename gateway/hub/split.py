@@ -327,6 +327,8 @@ def _prepare_applications(
         facts,
         bundle,
         {key: numbers.list_hub_values(key) for key in numbers.applications},
+        # What an amendment changes is found by comparing both trees.
+        spends_fields=submission.function != "13",
     )
     wrong = check_attachments(submission, {cid: payload.octets for cid, payload in further.items()})
     problems = (

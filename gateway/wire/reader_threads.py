@@ -17,7 +17,7 @@ from typing import Final
 
 from gateway.wire.xml import count_parsed_octets
 
-__all__ = ["ReaderThreads"]
+__all__ = ["ReaderThreads", "release_memory"]
 
 #: Octets of XML that one thread parses; its dictionary then takes at most about twice as many octets.
 _MOST: Final = 4 * 1024 * 1024
@@ -71,7 +71,8 @@ class ReaderThreads:
         enough = _MOST
         while self._run_next_work():
             if count_parsed_octets() >= enough:
-                _release_memory()
+                gc.collect(1)
+                release_memory()
                 if self._replace_thread():
                     return
                 enough = count_parsed_octets() + _MOST
@@ -102,8 +103,7 @@ class ReaderThreads:
         return True
 
 
-def _release_memory() -> None:
-    """Free the memory that work has left: collect young cycles only, then trim the allocator."""
-    gc.collect(1)
+def release_memory() -> None:
+    """Return to the system what the allocator of the C library holds free, as trees leave it."""
     if _trim is not None:
         _trim(0)

@@ -139,12 +139,14 @@ def canonicalize_document(
 def omit_canonical_elements(root: etree._Element, omit: Collection[etree._Element], whole: bytes) -> bytes:
     """Return the canonical form `whole` of the document of `root` without its elements `omit`."""
     top = root.getroottree()
-    kept, position = [], 0
+    # Views: a long form is copied once.
+    view, position = memoryview(whole), 0
+    kept: list[memoryview] = []
     for start, end in _find_canonical_spans(top.getroot(), omit, whole):
         if start >= position:  # else it is inside an element that is already cut out
-            kept.append(whole[position:start])
+            kept.append(view[position:start])
             position = end
-    kept.append(whole[position:])
+    kept.append(view[position:])
     return b"".join(kept)
 
 

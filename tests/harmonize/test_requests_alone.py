@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 import pytest
 from lxml import etree
 
 from gateway.harmonize import index_submission, make_placeholder_numbers, split_submission, write_requests
-from gateway.harmonize.engine import request_writer, submission_split
+from gateway.harmonize.engine import request_writer, stowed_fields, submission_split
 from gateway.harmonize.tools.samples.sample_maker import make_sample
 from tests.kit.documents import each_document
-from tests.kit.filling import shipped
+from tests.kit.filling import SUB, shipped
 from tests.load import shared_answers, splitting
 
 _WRONG = ("", "ZZZ", "9" * 40, "-1")
@@ -72,6 +73,40 @@ def test_shared_answers_are_read_while_only_one_application_is_indexed(text: str
     assert alone.problems == whole.problems
     assert list(map(describe, alone.requests)) == list(map(describe, whole.requests))
     assert (len(facts.rows), len(facts.texts), len(facts.attributes)) == before
+
+
+@pytest.mark.parametrize("spends", [False, True])
+def test_long_fields_are_out_of_the_tree_while_another_application_is_written(
+    spends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests and problems are the same, and the tree is whole at the end, unless its fields are spent."""
+    monkeypatch.setattr(stowed_fields, "_LONG", 2)
+    documents = ("KPTA-PHARM-IMP", "KFDA-FOOD-IMP", "NPQS-PLA-IMP", "NVRQS-LIV-IMP")
+    root = etree.fromstring(splitting.submission(3, documents))
+    numbers, found = make_placeholder_numbers(root), []
+    before = etree.tostring(root, method="c14n")
+    inside = submission_split._build_request
+    holders = root.findall(f"{SUB}Application")
+
+    def build(*given: Any) -> Any:
+        found.append("".join("01"[one.find(f"{SUB}Fields") is not None] for one in holders))
+        return inside(*given)
+
+    for text in (None, "ZZZ" * 99):
+        for one in list(root.iter("{*}BatchNo", "{*}ProductNameKo", "{*}Cut"))[:5] if text else ():
+            one.text = text
+        before = etree.tostring(root, method="c14n")
+        whole = split_submission(root, shipped(), numbers)
+        assert bool(whole.problems) is bool(text)
+        with monkeypatch.context() as patch:
+            patch.setattr(submission_split, "_build_request", build)
+            facts = index_submission(root, keeps_fields=False)
+            alone = write_requests(facts, shipped(), numbers, spends_fields=spends and text is not None)
+        assert alone.problems == whole.problems
+        assert list(map(describe, alone.requests)) == list(map(describe, whole.requests))
+        assert (etree.tostring(root, method="c14n") == before) is not (spends and text is not None)
+    # The second and the fourth may share answers: their fields stay.
+    assert found == ["1101", "0101", "0111", "0101"] * 2
 
 
 def test_a_long_request_is_the_same_as_one_written_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,10 +15,11 @@ from gateway.harmonize.engine.check_evaluation import evaluate_checks
 from gateway.harmonize.engine.fate_ledger import FateLedger, build_fate_ledger
 from gateway.harmonize.engine.request_renderer import ValueOrigin, render_request
 from gateway.harmonize.engine.required_fields import check_common_meanings, check_unique_fields
+from gateway.harmonize.engine.stowed_fields import StowedFields
 from gateway.harmonize.engine.unique_field_reader import read_field_values
 from gateway.harmonize.engine.value_places import find_value_origins
 from gateway.harmonize.generator import write_request_schema
-from gateway.harmonize.language import DocumentMapping, MappingBundle
+from gateway.harmonize.language import DocumentMapping, MappingBundle, find_sharing_applications
 from gateway.harmonize.submission import (
     MAX_DIAGNOSTICS,
     Diagnostic,
@@ -95,7 +97,7 @@ def split_submission(
     concerned gets no request, and its leaves still have their fates.  Raise DOCUMENT_INVALID (GW402)
     for a root that is no submission, GW504 for a request that is invalid under its own schema.
     """
-    made = _write_requests(index_submission(root), bundle, hub_values, EvaluationTrace)
+    made = _write_requests(index_submission(root), bundle, hub_values, EvaluationTrace, _read_in_place)
     documents = [bundle.documents[name] for name in made.traces]
     accounts = build_fate_ledger(made.facts, documents, made.traces, made.unmapped)
     return SplitResult(made.requests, accounts, made.problems, bundle.digest, made.facts)
@@ -113,14 +115,37 @@ class WrittenRequests:
 
 
 def write_requests(
-    facts: SubmissionIndex, bundle: MappingBundle, hub_values: Mapping[str, Mapping[str, str]]
+    facts: SubmissionIndex,
+    bundle: MappingBundle,
+    hub_values: Mapping[str, Mapping[str, str]],
+    *,
+    spends_fields: bool = False,
 ) -> WrittenRequests:
     """Return the requests and problems of `split_submission`, for who needs no ledger: in less time.
 
-    `facts` is the index of the submission, which need not keep the unique fields. Raises GW504 as
-    `split_submission` does.
+    `facts` is the index of the submission. Where it does not keep the unique fields, long ones are in the
+    tree only while their application is written; with `spends_fields` they do not come back at the end.
+    Raises GW504 as `split_submission` does.
     """
-    return _write_requests(facts, bundle, hub_values, RequestTrace)
+    if facts.keeps_fields:
+        return _write_requests(facts, bundle, hub_values, RequestTrace, _read_in_place)
+    stowed = StowedFields(facts.applications, find_sharing_applications(facts, bundle.documents))
+
+    @contextmanager
+    def read_application(position: int) -> Iterator[None]:
+        with stowed.put_back(position), facts.read_application(position):
+            yield
+
+    try:
+        return _write_requests(facts, bundle, hub_values, RequestTrace, read_application)
+    finally:
+        if not spends_fields:
+            stowed.put_all_back()
+
+
+def _read_in_place(_position: int) -> AbstractContextManager[None]:
+    """Read the fields of an application where they stand, in the index as in the tree."""
+    return nullcontext()
 
 
 def _write_requests(
@@ -128,6 +153,7 @@ def _write_requests(
     bundle: MappingBundle,
     hub_values: Mapping[str, Mapping[str, str]],
     make_trace: type[EvaluationTrace],
+    read_application: Callable[[int], AbstractContextManager[None]],
 ) -> WrittenRequests:
     root = facts.root
     traces: dict[str, EvaluationTrace] = {}
@@ -149,7 +175,7 @@ def _write_requests(
             continue
         trace = traces.setdefault(name, make_trace(name, document.organisation))
         hub = {"function": function, **hub_values.get(identity, {})}
-        with facts.read_application(position):
+        with read_application(position):
             request = _build_request(facts, bundle, document, (trace, application, hub))
         if request is not None:
             requests.append(request)

@@ -56,6 +56,7 @@ from .shared_fields import SharedAnswers as SharedAnswers
 from .shared_fields import find_first_difference as find_first_difference
 from .shared_fields import find_matching_member as find_matching_member
 from .shared_fields import find_shared_answers as find_shared_answers
+from .shared_fields import find_sharing_applications as find_sharing_applications
 from .shared_fields import list_member_answers as list_member_answers
 from .simple_sources import HUB_VALUES as HUB_VALUES
 from .simple_sources import Constant as Constant

@@ -30,6 +30,7 @@ __all__ = [
     "find_first_difference",
     "find_matching_member",
     "find_shared_answers",
+    "find_sharing_applications",
     "is_same_member",
     "list_member_answers",
 ]
@@ -81,21 +82,33 @@ def find_shared_answers(
 ) -> SharedAnswers:
     """Return every answer to a shared meaning; nothing of one that a single field asks: nobody shares it."""
     if not facts.offers:
-        filed = [
-            (application, document)
-            for application in facts.applications
-            if (document := documents.get(str(application.get("document", "")))) is not None
-        ]
-        asked = Counter(
-            (document.direction, ask.means) for _, document in filed for ask in document.asks if ask.shared
-        )
-        for application, document in filed:
-            asks = [ask for ask in document.asks if ask.shared and asked[document.direction, ask.means] > 1]
+        for position, asks in find_sharing_applications(facts, documents).items():
+            application = facts.applications[position]
+            document = documents[str(application.get("document", ""))]
             for name, offer in _list_application_answers(application, document, asks):
                 facts.offers.setdefault(name, SharedAnswers()).add_answer(offer)
         facts.offers.setdefault(("", "", None), _NO_ANSWERS)
     found: SharedAnswers = facts.offers.get(key, _NO_ANSWERS)
     return found
+
+
+def find_sharing_applications(
+    facts: SubmissionIndex, documents: Mapping[str, DocumentMapping]
+) -> dict[int, list[UniqueField]]:
+    """Return the positions of the applications that may share answers, with their fields that are shared.
+
+    A field whose meaning nobody else asks is shared with nobody.
+    """
+    names = [str(application.get("document", "")) for application in facts.applications]
+    filed = [(position, documents[name]) for position, name in enumerate(names) if name in documents]
+    asked = Counter(
+        (document.direction, ask.means) for _, document in filed for ask in document.asks if ask.shared
+    )
+    found = {
+        position: [ask for ask in document.asks if ask.shared and asked[document.direction, ask.means] > 1]
+        for position, document in filed
+    }
+    return {position: asks for position, asks in found.items() if asks}
 
 
 def _list_application_answers(

@@ -40,6 +40,8 @@ _UNPLACED: Final = 10**9
 
 #: What a leaf is made of, in its order.
 _Row = tuple[etree._Element, "str | None", str, "str | None", "int | None"]
+#: What is kept of a leaf for who needs no ledger: the element that holds the text, or element and attribute.
+_ShortRow = etree._Element | tuple[etree._Element, str]
 Places = dict[str, "etree._Element | list[etree._Element]"]
 
 
@@ -102,13 +104,14 @@ class SubmissionIndex:
     attributes that identify the values of the supplement; `repeated` are the sequence numbers that
     several goods items have; `offers` are the shared answers of the applications, collected at their
     first use.  `places` are the declaration's elements by goods item and by path, in document order.
-    Without `keeps_fields`, leaves of unique fields are there only while their application is read.
+    Without `keeps_fields`, leaves of unique fields are there only while their application is read, and of
+    a leaf only its element and its attribute are kept.
     """
 
     root: etree._Element
     declaration: etree._Element
     applications: tuple[etree._Element, ...]
-    rows: list[_Row]
+    rows: list[_Row | _ShortRow]
     items: dict[str, etree._Element]
     supplement: dict[tuple[str, str | None], list[etree._Element]]
     keys: list[int]
@@ -128,13 +131,10 @@ class SubmissionIndex:
 
     @contextmanager
     def read_application(self, position: int) -> Iterator[None]:
-        """Have the leaves of the unique fields of an application in the index, in the block at least.
+        """Have the leaves of the unique fields of an application in the index, where they are not kept.
 
-        Where fields are not kept, those of the next application get the same numbers.
+        Those of the next application get the same numbers.
         """
-        if self.keeps_fields:
-            yield
-            return
         begun = len(self.rows)
         _index_application_fields(self, position)
         try:
@@ -148,19 +148,25 @@ class SubmissionIndex:
             _index_inner_leaves(self, element, (None, None))
 
     def _forget_leaves(self, begun: int) -> None:
-        for element, attribute, *_ in self.rows[begun:]:
+        for number in range(begun, len(self.rows)):
+            element, attribute = self._get_leaf_place(number)
             if attribute is None:
                 del self.texts[element]
             else:
                 del self.attributes[element, attribute]
         del self.rows[begun:]
 
+    def _get_leaf_place(self, number: int) -> tuple[etree._Element, str | None]:
+        """Return the element of a leaf, and its attribute; None for the text."""
+        row = self.rows[number]
+        return (row[0], row[1]) if isinstance(row, tuple) else (row, None)
+
     @property
     def leaves(self) -> list[Leaf]:
         """Return the leaves in document order, made at the first use: most requests need none of them."""
         if not self._has_leaves:
             # One by one and in their place, so that a long submission is not held twice.
-            for number, row in enumerate(self.rows):
+            for number, row in enumerate(cast("list[_Row]", self.rows)):
                 self.rows[number] = Leaf._make(row)
             self._has_leaves = True
         return cast("list[Leaf]", self.rows)
@@ -220,12 +226,12 @@ class SubmissionIndex:
 
     def get_leaf_pointer(self, number: int) -> str:
         """Return the pointer of a leaf, by its number."""
-        element, attribute, *_ = self.rows[number]
+        element, attribute = self._get_leaf_place(number)
         return self.get_pointer(element, attribute)
 
     def get_attribute(self, number: int, name: str) -> str | None:
         """Return the value of a leaf that is an attribute of this name, None for every other leaf."""
-        element, attribute, *_ = self.rows[number]
+        element, attribute = self._get_leaf_place(number)
         return str(element.get(name, "")) if attribute == name else None
 
     def list_item_numbers(self, application: etree._Element) -> tuple[str, ...]:
@@ -368,12 +374,12 @@ def _index_inner_leaves(
     facts: SubmissionIndex, top: etree._Element, place: tuple[str | None, int | None]
 ) -> None:
     """Index an element of unique fields with all that it holds; `place` is goods item and application."""
-    rows, texts = facts.rows, facts.texts
+    rows, texts, kept = facts.rows, facts.texts, facts.keeps_fields
     item, number = place
     for element in top.iter(tag=etree.Element):
         if len(element) == 0 or not _has_child_elements(element):
             texts[element] = len(rows)
-            rows.append((element, None, "", item, number))
+            rows.append((element, None, "", item, number) if kept else element)
         if names := element.keys():
             _add_attribute_leaves(facts, names, (element, "", item, number))
 
@@ -398,7 +404,7 @@ _Open = tuple[Iterator[etree._Element], _KnownPath, "str | None", "Places | None
 
 def _index_declaration_leaves(facts: SubmissionIndex) -> None:
     """Index the declaration in one pass: leaves, goods items, and elements by path."""
-    rows, texts = facts.rows, facts.texts
+    rows, texts, kept = facts.rows, facts.texts, facts.keeps_fields
     declared = facts.places.setdefault(None, {})
     opened: list[_Open] = [(iter((facts.declaration,)), _KnownPath("", is_declared=True), None, declared)]
     while opened:
@@ -418,7 +424,7 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
             holds = len(child) > 0 and _has_child_elements(child)
             if not holds:
                 texts[child] = len(rows)
-                rows.append((child, None, path, own, None))
+                rows.append((child, None, path, own, None) if kept else child)
             if names := child.keys():
                 _add_attribute_leaves(facts, names, (child, path, own, None))
             if holds:
@@ -456,7 +462,7 @@ def _index_supplement_leaves(facts: SubmissionIndex, supplement: etree._Element 
         path = str(value.get("path") or "")
         if not _has_child_elements(value):
             facts.texts[value] = len(facts.rows)
-            facts.rows.append((value, None, f"SUP/{path}", item, None))
+            facts.rows.append((value, None, f"SUP/{path}", item, None) if facts.keeps_fields else value)
         _add_attribute_leaves(facts, value.keys(), (value, f"SUP/{path}", item, None))
         keys = [(value, name) for name in ("path", "item", "n")]
         facts.keys += [facts.attributes[key] for key in keys if key in facts.attributes]
@@ -474,8 +480,10 @@ def _add_attribute_leaves(
     """Add the attributes of one element; `place` is the element, its path, goods item and application."""
     element, path, item, application = place
     for name in map(str, names):
-        facts.attributes[element, name] = len(facts.rows)
-        facts.rows.append((element, name, path and f"{path}/@{name}", item, application))
+        key = element, name
+        facts.attributes[key] = len(facts.rows)
+        row = (element, name, path and f"{path}/@{name}", item, application) if facts.keeps_fields else key
+        facts.rows.append(row)
 
 
 def _has_child_elements(element: etree._Element) -> bool:
