@@ -86,15 +86,24 @@ def judge_awaited_use(
 
 
 def _is_awaited_first(conn: Connection, case_id: int, use: RequirementUse) -> bool:
-    """Return whether a case waits for the number of an item, and has nothing under it; or one above it."""
-    subject = use.item, use.number
+    """Return whether a case waits for the number of an item, and has nothing under it; or one above it.
+
+    The number of an agency that the lines name is another one than that of another agency.
+    """
     mine = (*list_counting_uses(conn, case_id), *requirement_quantities.list_stated_uses(conn, [case_id]))
-    if any((row.item, row.number) == subject for row in mine):
+    if any(_is_same_number(use, row) for row in mine):
         return False
     waiting = requirement_results.list_awaited_uses(conn, case_id)
-    if any((row.item, row.number) == subject for row in waiting):
+    if any(_is_same_number(use, row) for row in waiting):
         return True
     return any(_is_awaited_first(conn, row.parent_id, use) for row in _list_taken(conn, case_id, use.item))
+
+
+def _is_same_number(use: RequirementUse, row: Row[Any]) -> bool:
+    """Return whether a stored line is of the same item and number, and of no other agency."""
+    return (row.item, row.number) == (use.item, use.number) and (
+        not use.agency or row.agency in (None, "", use.agency)
+    )
 
 
 def _list_taken(conn: Connection, case_id: int, item: int) -> list[Row[Any]]:

@@ -9,10 +9,12 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.kit.amended_results import AmendedResultRun, draw_amended_results
+from tests.kit.asked_turns import AskedRun, draw_asked
 from tests.kit.cleared_turns import ClearedRun, draw_cleared
 from tests.kit.databases import KINDS as DATABASES
 from tests.kit.goods_turns import GoodsEvent, GoodsRun, ReleaseRun, ResultRun, draw_releases, draw_results
 from tests.kit.hold_turns import HeldReleaseRun, HeldResultRun, draw_held_releases, draw_held_results
+from tests.kit.line_turns import LineRun, draw_lines
 from tests.kit.removed_turns import RemovedRun, draw_removals
 from tests.kit.story import Story
 from tests.kit.tree_turns import TreeRun, draw_trees
@@ -26,6 +28,8 @@ KINDS: dict[str, Kind] = {
     "amended-results": (AmendedResultRun, draw_amended_results),
     "held-results": (HeldResultRun, draw_held_results),
     "trees": (TreeRun, draw_trees),
+    "lines": (LineRun, draw_lines),
+    "asked": (AskedRun, draw_asked),
     "removed": (RemovedRun, draw_removals),
 }
 
@@ -189,3 +193,21 @@ TREES: dict[str, list[GoodsEvent]] = {
 @pytest.mark.parametrize("name", TREES)
 def test_a_child_names_what_its_parent_has(engine: Engine, name: str) -> None:
     TreeRun(Story(engine), "TREE").run(TREES[name])
+
+
+#: Orders of lines that ended otherwise once: two agencies have given one number.
+LINES: dict[str, list[GoodsEvent]] = {
+    "a child waits for no number of another agency": [
+        ("declare", 0, ((2, "Y", "60.5", False), (2, "X", "20", True))),
+        ("take", 2, 0, (2,), ((2, "Z", "5", True), (2, "X", "5", False))), ("say", "Z", 3, None, -4),
+    ],
+    "a child has the number of another agency than its parent waits for": [
+        ("declare", 0, ((1, "Y", "40", False), (1, "X", "60.5", True))),
+        ("take", 2, 0, (1,), ((1, "Z", "20", False),)), ("say", "Z", 11, "160", 9),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_line_is_of_the_agency_that_it_names(engine: Engine, name: str) -> None:
+    LineRun(Story(engine), "LINES").run(LINES[name])

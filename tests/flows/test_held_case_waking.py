@@ -33,7 +33,7 @@ from tests.kit.story import AGENCIES, Story
 NUMBER = "NPQS-77"
 
 
-def naming(number: str, quantity: str = "10", item: int = 3) -> Change:
+def naming(number: str, quantity: str = "10", item: int = 3, unit: str = "KGM") -> Change:
     """Let an item use a certificate; the applications stay."""
 
     def change(root: etree._Element) -> None:
@@ -41,7 +41,7 @@ def naming(number: str, quantity: str = "10", item: int = 3) -> Change:
         made = etree.Element(f"{{{WCO_DEC}}}AdditionalDocument")
         etree.SubElement(made, f"{{{WCO_DEC}}}ID").text = number
         off = etree.SubElement(made, f"{{{WCO_DEC}}}WriteOff")
-        etree.SubElement(off, f"{{{WCO_DEC}}}QuantityQuantity", unitCode="KGM").text = quantity
+        etree.SubElement(off, f"{{{WCO_DEC}}}QuantityQuantity", unitCode=unit).text = quantity
         goods.insert([one.tag.rpartition("}")[2] for one in goods].index("Commodity"), made)
 
     return change
