@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -31,6 +31,7 @@ __all__ = [
     "STRICT",
     "WITHOUT_COMMENTS",
     "XPATH",
+    "DigestInput",
     "SignaturePolicy",
     "check_digest_algorithm",
     "check_public_key",
@@ -40,6 +41,9 @@ __all__ = [
     "get_signature_policy",
     "verify_signature_value",
 ]
+
+#: What is digested: octets, a body that is read in pieces, or the pieces.
+DigestInput = bytes | Body | Iterator[bytes]
 
 C14N_11: Final = "http://www.w3.org/2006/12/xml-c14n11"
 EXCLUSIVE_C14N: Final = C14N_EXCLUSIVE
@@ -150,10 +154,10 @@ def check_digest_algorithm(algorithm: str, policy: SignaturePolicy) -> None:
         _raise_algorithm_error(f"digest algorithm '{algorithm[:120]}' is not allowed by policy {policy.name}")
 
 
-def compute_digest(algorithm: str, data: bytes | Body) -> bytes:
+def compute_digest(algorithm: str, data: DigestInput) -> bytes:
     """Return the digest of the data by an algorithm given as URI; raise for an unknown one.
 
-    A body is read in pieces.
+    A body is read in pieces; an iterator gives pieces.
     """
     function = _DIGESTS.get(algorithm)
     if function is None:
@@ -162,7 +166,7 @@ def compute_digest(algorithm: str, data: bytes | Body) -> bytes:
         whole: bytes = function(data).digest()
         return whole
     found = function()
-    for piece in iterate_octets(data):
+    for piece in data if isinstance(data, Iterator) else iterate_octets(data):
         found.update(piece)
     octets: bytes = found.digest()
     return octets

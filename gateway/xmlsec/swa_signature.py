@@ -38,6 +38,7 @@ from gateway.wire import (
 from gateway.xmlsec.algorithms import (
     EXCLUSIVE_C14N,
     SHA256,
+    DigestInput,
     SignaturePolicy,
     compare_digests,
     compute_digest,
@@ -45,6 +46,7 @@ from gateway.xmlsec.algorithms import (
 from gateway.xmlsec.digest_references import DigestReference, Transform, write_reference_text
 from gateway.xmlsec.ebms2_signature import PartDecryption, WrittenSignature
 from gateway.xmlsec.element_ids import check_unique_ids
+from gateway.xmlsec.line_ends import iterate_crlf_lines
 from gateway.xmlsec.security_tokens import TOKEN, read_security_token
 from gateway.xmlsec.strict_reader import check_attributes, list_children, raise_signature_error
 from gateway.xmlsec.token_writing import write_token
@@ -80,7 +82,6 @@ _MESSAGING: Final = f"{{{EB3}}}Messaging"
 _ID: Final = f"{{{WSU}}}Id"
 _MOST_TOKENS: Final = 4
 _XML_TYPE: Final = re.compile(r"(?:text|application)/xml|(?:application|image)/[\w!#$&^.+-]+\+xml")
-_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _LONGEST_URI: Final = 1024
 _BLOCK_TRANSFORMS: Final = (Transform(EXCLUSIVE_C14N),)
 _PART_TRANSFORMS: Final = (Transform(SWA_CONTENT),)
@@ -164,7 +165,7 @@ def verify_swa_signature(
     _check_coverage(structure, targets, demanded, attachments)
     verify_signed_info(structure, certificate)
 
-    def resolve_reference(reference: DigestReference) -> bytes | Body:
+    def resolve_reference(reference: DigestReference) -> DigestInput:
         target = targets[reference.uri]
         if isinstance(target, str):
             return _canonicalize_attachment(target, attachments[target], limits)
@@ -310,27 +311,31 @@ def is_signed_as_is(media_type: str) -> bool:
     return not essence.startswith("text/") and _XML_TYPE.fullmatch(essence) is None
 
 
-def _canonicalize_attachment(name: str, part: SwaAttachment, limits: WireLimits) -> bytes | Body:
+def _canonicalize_attachment(name: str, part: SwaAttachment, limits: WireLimits) -> DigestInput:
     """Return the octets of an attachment that are digested (SwA profile §5.4.2).
 
-    A comment in XML is covered by no such digest, so a part that has one is refused. XML and text are
-    canonicalised in memory, so a large part is neither: who compresses it sends neither.
+    A comment in XML is covered by no such digest, so a part that has one is refused. XML is canonicalised
+    in memory, so a large part is not XML: who compresses it sends none.
     """
-    if not is_signed_as_is(part.media_type) and count_octets(part.content) > limits.xml:
-        detail = f"a part of XML or text has at most {limits.xml} octets: compress it"
-        raise GatewayError(errors.TOO_LARGE, detail, f"cid:{name[:256]}")
     if _XML_TYPE.fullmatch(part.media_type):
-        try:
-            root = parse_xml(read_octets(part.content), limits)
-        except GatewayError as wrong:
-            raise GatewayError(wrong.problem, wrong.detail, f"cid:{name[:256]}") from None
-        if _has_comment(root):
-            detail = "the signature does not cover comments of an XML part: leave them out, or compress it"
-            raise GatewayError(errors.NOT_COVERED, detail, f"cid:{name[:256]}")
-        return canonicalize_document(root, exclusive=True)
+        return _canonicalize_xml_attachment(name, part, limits)
     if part.media_type.startswith("text/"):
-        return _LINE_END.sub(b"\r\n", read_octets(part.content))
+        return iterate_crlf_lines(part.content)
     return part.content
+
+
+def _canonicalize_xml_attachment(name: str, part: SwaAttachment, limits: WireLimits) -> bytes:
+    if count_octets(part.content) > limits.xml:
+        detail = f"a part of XML has at most {limits.xml} octets: compress it"
+        raise GatewayError(errors.TOO_LARGE, detail, f"cid:{name[:256]}")
+    try:
+        root = parse_xml(read_octets(part.content), limits)
+    except GatewayError as wrong:
+        raise GatewayError(wrong.problem, wrong.detail, f"cid:{name[:256]}") from None
+    if _has_comment(root):
+        detail = "the signature does not cover comments of an XML part: leave them out, or compress it"
+        raise GatewayError(errors.NOT_COVERED, detail, f"cid:{name[:256]}")
+    return canonicalize_document(root, exclusive=True)
 
 
 def _has_comment(root: etree._Element) -> bool:

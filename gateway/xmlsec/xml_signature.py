@@ -13,7 +13,6 @@ from lxml import etree
 
 from gateway import errors
 from gateway.errors import GatewayError
-from gateway.message_model import Body
 from gateway.pki import Certificate, Signer
 from gateway.wire import DEFAULT_LIMITS, DS, SWA_CONTENT, XML, WireLimits, build_xpath, canonicalize_element
 from gateway.xmlsec.algorithms import (
@@ -23,6 +22,7 @@ from gateway.xmlsec.algorithms import (
     EXCLUSIVE_C14N,
     SHA256,
     XPATH,
+    DigestInput,
     SignaturePolicy,
     check_digest_algorithm,
     check_public_key,
@@ -68,8 +68,8 @@ WRONG_VALUE: Final = (
 _START_TAG: Final = re.compile(rb'<[^ />]+(?: [^ =]+="[^"]*")*')
 _XML_ID: Final = re.compile(rb' xml:id="[^"]*"')
 
-_Octets = TypeVar("_Octets", bound=bytes | Body)
-ReferenceResolver = Callable[[DigestReference], bytes | Body]
+_Octets = TypeVar("_Octets", bound=DigestInput)
+ReferenceResolver = Callable[[DigestReference], DigestInput]
 #: Raises unless the holder of a certificate is accepted; called before anything is computed.
 CertificateCheck = Callable[[Certificate], None]
 

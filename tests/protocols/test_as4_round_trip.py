@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,6 +131,21 @@ def test_what_expands_too_far_is_refused() -> None:
     parcel = as4.seal((unit,), pmode, sample_parties.context())
     with pytest.raises(GatewayError, match="GW319 the payload expands to more than"):
         as4_samples.verify(parcel)
+
+
+def test_text_of_short_lines_costs_no_memory_for_each_line() -> None:
+    octets = b"a\n" * 1_000_000
+    parcel = as4_samples.seal(
+        replace(as4_samples.message(), payloads=(Payload("p@x", "text/plain", octets),))
+    )
+    tracemalloc.start()
+    try:
+        opened = as4_samples.verify(parcel)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert opened.unit.payloads[0].octets == octets  # type: ignore[union-attr]
+    assert peak < 5 * len(octets)
 
 
 def test_an_unsigned_error_is_read_and_an_unsigned_receipt_is_not() -> None:
