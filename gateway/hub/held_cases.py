@@ -109,8 +109,12 @@ def find_held_case(hub: Hub, submission: Submission, declarant: str, message: Ro
     return case if submission.function != "9" or case.message == message.id else None
 
 
-def make_held_numbers(hub: Hub, submission: Submission, case: Row[Any], arrived: Row[Any]) -> CaseNumbers:
+def make_held_numbers(
+    hub: Hub, submission: Submission, case: Row[Any], origin: tuple[int, int]
+) -> CaseNumbers:
     """Return the numbers for the whole submission of a held case; its applications are new to everybody.
+
+    `origin` is the message (row id) and its year, from which they have their numbers.
 
     Raises GW404 for an amendment without a reason, and for a supplement with other items; GW404, GW419 or
     GW420 for items that an amendment may not have.
@@ -120,13 +124,12 @@ def make_held_numbers(hub: Hub, submission: Submission, case: Row[Any], arrived:
     with read_transaction(hub.engine) as conn:
         if submission.function == "35":
             _check_same_declaration(conn, submission, case)
-        amended = read_amended_items(conn, case, submission, hub.rules.parent_codes, arrived.id)
+        amended = read_amended_items(conn, case, submission, hub.rules.parent_codes, origin[0])
     changed = (*amended.change.added, *amended.change.removed)
     if submission.function == "35" and changed:
         detail = f"a supplement has the items of its case: item {min(changed)} is added or removed"
         raise GatewayError(RULE_BROKEN, detail, f"42A/67A[1]/68A[{min(changed)}]")
-    year = arrived.received_at.year
-    new = {one.id: make_application_number(arrived.id, year, one.position) for one in submission.applications}
+    new = {one.id: make_application_number(*origin, one.position) for one in submission.applications}
     standing = describe_standing_needs(hub, case)
     bundle = find_case_bundle(case, ())
     return CaseNumbers(case.number, new, function="9", bundle=bundle, standing=standing, amended=amended)

@@ -17,6 +17,7 @@ from typing import Any
 from lxml import etree
 
 from gateway.cases import (
+    ClaimedRequirements,
     Filing,
     ReportedProblem,
     Submission,
@@ -63,11 +64,14 @@ from gateway.wire import SUB, SUBMISSION, WireLimits, load_shipped_schemas
 
 __all__ = [
     "SubmissionRejectedError",
+    "SubmittedGoods",
     "check_function",
     "describe_findings",
+    "find_rules_of_case",
     "is_transient_error",
     "make_found_problem",
     "process_submission",
+    "weigh_needs",
 ]
 
 #: A reference is one line in every document of ours.
@@ -120,14 +124,12 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         further = _collect_attachments(arrived, submission)
         numbers = _assign_numbers(hub, arrived, submission, declarant)
         # Read once: the mappings in force may change while this submission is split.
-        rules = _find_rules(hub, arrived, numbers)
+        rules = find_rules_of_case(hub, numbers, arrived.row.received_at)
         bundle = rules.bundle.digest
         claim = read_requirement_claim(submission.declaration, rules.bundle.organisations)
         used = replace(claim, day=day)
         release = prepare_release(hub, submission, declarant, rules.parent_codes)
-        amended = numbers.case if submission.function == "13" else ""
-        covered = list_covered_laws(hub, used, day, amended) | list_released_laws(hub, release)
-        given = _SplitInput(numbers, further, covered, rules, release)
+        given = _SplitInput(numbers, further, SubmittedGoods(rules, used, numbers, release))
         made = _make_requests(hub, arrived, submission, given, root)
     except GatewayError as error:
         if is_transient_error(error):
@@ -170,20 +172,18 @@ class _MadeRequests:
 
 @dataclass(frozen=True, slots=True)
 class _SplitInput:
-    """What a submission is split with; `covered` are items and laws for which nothing is missing."""
+    """What a submission is split with."""
 
     numbers: CaseNumbers
     attachments: Mapping[str, Payload]
-    covered: frozenset[tuple[int, str]]
-    rules: DecisionRules
-    release: PreparedRelease | None
+    goods: SubmittedGoods
 
 
 def _make_requests(
     hub: Hub, arrived: StoredSubmission, submission: Submission, given: _SplitInput, root: etree._Element
 ) -> _MadeRequests:
     """Return the requests of a submission; a withdrawal has none. Raises with every problem found."""
-    bundle = given.rules.bundle
+    bundle = given.goods.rules.bundle
     if submission.function == "1":
         _check_enclosed_attachments(submission, given.attachments)
         return _MadeRequests(bundle.digest, bundle.units)
@@ -191,22 +191,38 @@ def _make_requests(
     broken = find_broken_rules(facts, bundle, arrived.row.received_at)
     prepared = _prepare_applications(bundle, submission, (given.numbers, given.attachments, broken), facts)
     day = find_local_day(arrived.row.received_at, hub.zone)
-    weighed = _weigh_needs(hub, submission, day, given)
+    weighed = weigh_needs(hub, submission, given.goods, day)
     if weighed.problems:
         raise SubmissionRejectedError(weighed.report_problems())
     found = (_report_finding(one) for one in broken if not one.is_error)
     return _MadeRequests(bundle.digest, bundle.units, prepared, (*found, *weighed.report_warnings()), weighed)
 
 
-def _weigh_needs(hub: Hub, submission: Submission, day: date, given: _SplitInput) -> WeighedNeeds:
+@dataclass(frozen=True, slots=True)
+class SubmittedGoods:
+    """What the needs of goods are weighed by: the rules and the case of the submission.
+
+    `used` is what the goods use of certificates; `numbers` has what their case has, and `release` what they
+    take of a parent.
+    """
+
+    rules: DecisionRules
+    used: ClaimedRequirements
+    numbers: CaseNumbers
+    release: PreparedRelease | None = None
+
+
+def weigh_needs(hub: Hub, submission: Submission, goods: SubmittedGoods, day: date) -> WeighedNeeds:
     """Return what the rules of need say; an admitted case is refused for what is made lacking alone."""
-    rules, standing = given.rules, given.numbers.standing
-    awaits = find_undecided_parent(hub, given.release)
-    weighed = weigh_submission_needs(submission, rules, hub.need_policy, day, standing, given.covered, awaits)
+    rules, numbers, release = goods.rules, goods.numbers, goods.release
+    standing, amended = numbers.standing, numbers.case if submission.function == "13" else ""
+    covered = list_covered_laws(hub, goods.used, day, amended) | list_released_laws(hub, release)
+    awaits = find_undecided_parent(hub, release)
+    weighed = weigh_submission_needs(submission, rules, hub.need_policy, day, standing, covered, awaits)
     if standing is None or standing.held or not weighed.problems:
         return weighed
-    standing = add_former_lacks(hub, standing, given.numbers.case, rules, given.release)
-    return weigh_submission_needs(submission, rules, hub.need_policy, day, standing, given.covered)
+    standing = add_former_lacks(hub, standing, numbers.case, rules, release)
+    return weigh_submission_needs(submission, rules, hub.need_policy, day, standing, covered)
 
 
 def describe_findings(intake: ProcessedSubmission) -> dict[str, Any]:
@@ -285,7 +301,7 @@ def _assign_numbers(
     """Return new numbers, or those of the case that is supplemented, amended or withdrawn."""
     held = find_held_case(hub, submission, declarant, arrived.row)
     if held is not None:
-        return make_held_numbers(hub, submission, held, arrived.row)
+        return make_held_numbers(hub, submission, held, (arrived.row.id, arrived.row.received_at.year))
     message, year = arrived.row.id, arrived.row.received_at.year
     if submission.function == "9":
         new = {
@@ -295,14 +311,14 @@ def _assign_numbers(
     return check_open_case(hub, submission, declarant, (message, year))
 
 
-def _find_rules(hub: Hub, arrived: StoredSubmission, numbers: CaseNumbers) -> DecisionRules:
-    """Return the rules of the case that is changed, else those in force when the message was received.
+def find_rules_of_case(hub: Hub, numbers: CaseNumbers, received_at: datetime) -> DecisionRules:
+    """Return the rules of the case that is changed, else those in force when its message was received.
 
     A case whose mappings are not stored is changed by those in force: it was opened by a version of the
     program that did not store them.
     """
     pinned = None if numbers.bundle is None else hub.find_pinned_rules(numbers.bundle)
-    return pinned or hub.find_rules(arrived.row.received_at)
+    return pinned or hub.find_rules(received_at)
 
 
 def _report_finding(finding: DeclarationFinding) -> ReportedProblem:

@@ -7,8 +7,8 @@ problems found so far permit. The steps themselves are the same functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -32,19 +32,14 @@ from gateway.cases import (
 from gateway.errors import PROBLEMS, REFERENCE_REUSED, GatewayError, Problem
 from gateway.harmonize import MappingBundle, find_broken_rules, make_placeholder_numbers, split_submission
 from gateway.hub.amended_uses import inspect_amended_uses
-from gateway.hub.document_needs import WeighedNeeds, find_local_day, weigh_submission_needs
+from gateway.hub.document_needs import WeighedNeeds, find_local_day
+from gateway.hub.held_cases import make_held_numbers
 from gateway.hub.hub import Hub
-from gateway.hub.open_cases import check_open_case
-from gateway.hub.partial_release import (
-    find_undecided_parent,
-    inspect_release,
-    list_released_laws,
-    prepare_release,
-)
+from gateway.hub.open_cases import CaseNumbers, check_open_case
+from gateway.hub.partial_release import inspect_release, prepare_release
 from gateway.hub.processed_submission import PreparedRelease
-from gateway.hub.requirement_coverage import list_covered_laws
 from gateway.hub.requirement_ledger import inspect_requirements
-from gateway.hub.split import check_function
+from gateway.hub.split import SubmittedGoods, check_function, find_rules_of_case, weigh_needs
 from gateway.hub.stated_uses import judge_stated_uses
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
 from gateway.store import cases, read_transaction, requirement_quantities
@@ -59,8 +54,6 @@ __all__ = [
 ]
 
 _Found = TypeVar("_Found")
-#: The functions of a declaration that takes and uses: a new one, and an amended one.
-_JUDGED = ("9", "13")
 _ACTIONS = {"9": "Submit", "35": "Supplement", "13": "Amend", "1": "Withdraw"}
 
 
@@ -95,22 +88,38 @@ class JudgedUses:
 
 
 @dataclass(frozen=True, slots=True)
+class CaseInspection:
+    """By what the change of a case is judged, in place of the rules in force; what the steps mean is there.
+
+    A case that `goes_on` is held, and its submission is judged as a new one. The `warnings` tell of its
+    items and pointers.
+    """
+
+    bundle: MappingBundle
+    prepare_release: Callable[[Submission, str], PreparedRelease | None]
+    weigh_needs: Callable[[Submission, PreparedRelease | None], WeighedNeeds]
+    judge_requirements: Callable[[Submission, PreparedRelease | None, str], JudgedUses]
+    goes_on: bool = False
+    warnings: tuple[ReportedProblem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class InspectionRules:
     """What a submission is inspected by; a step without its function is not done.
 
     `admit` returns the signer or raises. `authorize` returns the declarant's party, or raises
-    for a signer or sender that may not file. `check_case` raises for a reference in use, and for a
-    supplement or a withdrawal that its case may not have. With `thorough` the mappings are applied
-    also where the schema does not hold: that is for a document whose structure is known to be right,
-    such as that of a form which is not complete yet. `prepare_release` returns what a child of a
-    declarant takes of its parent, `weigh_needs` judges by the rules of need, `judge_requirements` what
-    leaves the parent and by the requirement ledger.
+    for a signer or sender that may not file. `find_case` raises for a reference in use, and for a change
+    that its case may not have; it returns by what the change of a case is judged. With `thorough` the
+    mappings are applied also where the schema does not hold: that is for a document whose structure is
+    known to be right, such as that of a form which is not complete yet. `prepare_release` returns what a
+    child of a declarant takes of its parent, `weigh_needs` judges by the rules of need,
+    `judge_requirements` what leaves the parent and by the requirement ledger.
     """
 
     bundle: MappingBundle
     admit: Callable[[OpenedDocument], SignerAdmission | None]
     authorize: Callable[[Submission, SignerAdmission], str] | None = None
-    check_case: Callable[[Submission, str], None] | None = None
+    find_case: Callable[[Submission, str], CaseInspection | None] | None = None
     limits: WireLimits = DEFAULT_LIMITS
     at: datetime | None = None
     thorough: bool = False
@@ -136,7 +145,7 @@ class InspectionReport:
 def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> InspectionRules:
     """Return the rules of a hub as they are now; without `sender`, the signer sends the message."""
     knowledge = hub.refresh_snapshot()
-    rules = hub.find_rules(at)
+    goods = _GoodsInspection(hub, at, CaseNumbers("", {}))
 
     def authorize(submission: Submission, signing: SignerAdmission) -> str:
         filing = Filing(
@@ -148,26 +157,79 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
         )
         return authorize_filing(filing, knowledge.make_filing_register(at))
 
-    def check_case(submission: Submission, declarant: str) -> None:
-        with read_transaction(hub.engine) as conn:
-            known = cases.find_by_reference(conn, declarant, submission.reference)
-        if submission.function != "9":
-            # No number is given away: what is only checked has no message.
-            check_open_case(hub, submission, declarant, (0, at.year))
-        elif known is not None and known.state != "REFUSED":
+    return InspectionRules(
+        goods.rules.bundle,
+        lambda opened: admit_signer(hub, opened, knowledge, SubmissionTimes(at, at)),
+        authorize,
+        lambda submission, declarant: _find_case(hub, submission, declarant, at),
+        hub.limits,
+        at,
+        prepare_release=goods.prepare_release,
+        weigh_needs=goods.weigh_needs,
+        judge_requirements=goods.judge_requirements,
+    )
+
+
+def _find_case(hub: Hub, submission: Submission, declarant: str, at: datetime) -> CaseInspection | None:
+    """Return by what the change of a case is judged: by what its admission would judge it.
+
+    Raises as the admission does for a change that the case may not have; GW408 for a reference in use.
+    """
+    with read_transaction(hub.engine) as conn:
+        known = cases.find_by_reference(conn, declarant, submission.reference)
+    if submission.function == "9":
+        if known is not None and known.state != "REFUSED":
             detail = f"{submission.reference!r} is the reference of case {known.number}"
             raise GatewayError(REFERENCE_REUSED, detail, "/Submission/Reference")
+        return None
+    # No number is given away: what is only checked has no message.
+    origin = (0, at.year)
+    held = known if known is not None and known.state == "HELD" and submission.function != "1" else None
+    if held is None:
+        numbers = check_open_case(hub, submission, declarant, origin)
+    else:
+        numbers = make_held_numbers(hub, submission, held, origin)
+    goods = _GoodsInspection(hub, at, numbers)
+    return CaseInspection(
+        goods.rules.bundle,
+        goods.prepare_release,
+        goods.weigh_needs,
+        goods.judge_requirements,
+        held is not None,
+        () if numbers.amended is None else numbers.amended.warnings,
+    )
 
-    def read_claim(submission: Submission) -> ClaimedRequirements:
-        return read_requirement_claim(submission.declaration, rules.bundle.organisations)
+
+class _GoodsInspection:
+    """The steps over the goods of a submission, by the rules of its case or by those in force."""
+
+    def __init__(self, hub: Hub, at: datetime, numbers: CaseNumbers) -> None:
+        self._hub = hub
+        self._numbers = numbers
+        self._day = find_local_day(at, hub.zone)
+        self.rules = find_rules_of_case(hub, numbers, at)
+
+    def prepare_release(self, submission: Submission, declarant: str) -> PreparedRelease | None:
+        """Return what a child of a declarant takes of its parent; raise GW416 as the admission does."""
+        return prepare_release(self._hub, submission, declarant, self.rules.parent_codes)
+
+    def _read_claim(self, submission: Submission) -> ClaimedRequirements:
+        return read_requirement_claim(submission.declaration, self.rules.bundle.organisations)
+
+    def weigh_needs(self, submission: Submission, release: PreparedRelease | None) -> WeighedNeeds:
+        """Return what the rules of need say."""
+        used = replace(self._read_claim(submission), day=self._day)
+        goods = SubmittedGoods(self.rules, used, self._numbers, release)
+        return weigh_needs(self._hub, submission, goods, self._day)
 
     def judge_requirements(
-        submission: Submission, release: PreparedRelease | None, declarant: str
+        self, submission: Submission, release: PreparedRelease | None, declarant: str
     ) -> JudgedUses:
-        claim, units, day = read_claim(submission), rules.bundle.units, find_local_day(at, hub.zone)
+        """Return what is found of items that leave a parent, and of the certificates that are used."""
+        claim, units, day = self._read_claim(submission), self.rules.bundle.units, self._day
         child = JudgedChildClaim(claim)
         told: tuple[ReportedProblem, ...] = ()
-        with read_transaction(hub.engine) as conn:
+        with read_transaction(self._hub.engine) as conn:
             amended = _find_amended_case(conn, submission, declarant)
             if amended is not None:
                 told, child, judged = inspect_amended_uses(conn, amended, (claim, release), units, day)
@@ -181,26 +243,6 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
             (*told, *map(_report_finding, (*child.problems, *judged.problems))),
             (*map(_report_finding, judged.warnings), *waiting),
         )
-
-    def weigh_needs(submission: Submission, release: PreparedRelease | None) -> WeighedNeeds:
-        day = find_local_day(at, hub.zone)
-        covered = list_covered_laws(hub, read_claim(submission), day) | list_released_laws(hub, release)
-        awaits = find_undecided_parent(hub, release)
-        return weigh_submission_needs(submission, rules, hub.need_policy, day, covered=covered, awaits=awaits)
-
-    return InspectionRules(
-        rules.bundle,
-        lambda opened: admit_signer(hub, opened, knowledge, SubmissionTimes(at, at)),
-        authorize,
-        check_case,
-        hub.limits,
-        at,
-        prepare_release=lambda submission, declarant: prepare_release(
-            hub, submission, declarant, rules.parent_codes
-        ),
-        weigh_needs=weigh_needs,
-        judge_requirements=judge_requirements,
-    )
 
 
 def _find_amended_case(conn: Connection, submission: Submission, declarant: str) -> Row[Any] | None:
@@ -251,6 +293,8 @@ class _Inspection:
         self._rules = rules
         self._report = report
         self._places = ElementLocations(opened.root)
+        #: The case that is changed, once it is known.
+        self._case: CaseInspection | None = None
 
     def run_steps(self, attachments: Mapping[str, bytes]) -> None:
         """Check schema, signature, content, who may file, attachments and mappings."""
@@ -284,8 +328,10 @@ class _Inspection:
     def _check_goods(self, submission: Submission, declarant: str | None) -> None:
         """Check the needs of the goods, what they take of a parent, and what they use of certificates."""
         rules, release = self._rules, None
-        judged = submission.function in _JUDGED and declarant is not None
-        if judged and rules.prepare_release is not None and declarant is not None:
+        if submission.function != "9" and rules.weigh_needs is not None and self._case is None:
+            self._report.undone.append("needs and certificates: the case that is changed is not known")
+            return
+        if declarant is not None and rules.prepare_release is not None and declarant is not None:
             prepare = rules.prepare_release
             known = len(self._report.findings)
             release = self._try_step(lambda: prepare(submission, declarant))
@@ -297,9 +343,10 @@ class _Inspection:
             self._report_needs(weighed)
         # A child that is held takes nothing of its parent yet: it is judged when it goes on.
         is_held = release is not None and weighed is not None and bool(weighed.missing)
-        if submission.function == "9" and not is_held:
+        goes_on = self._case is not None and self._case.goes_on
+        if (submission.function == "9" or goes_on) and not is_held:
             self._check_requirements(submission, release, declarant or "")
-        elif submission.function == "13" and declarant is not None:
+        elif submission.function == "13" and declarant is not None and not goes_on:
             self._check_requirements(submission, release, declarant)
 
     def _check_requirements(
@@ -309,14 +356,14 @@ class _Inspection:
         judged = None if judge is None else self._try_step(lambda: judge(submission, release, declarant))
         if judged is None:
             return
-        for told, found in (
-            (self._report.findings, judged.problems),
-            (self._report.warnings, judged.warnings),
-        ):
-            told += [
-                InspectionFinding(PROBLEMS[one.id], one.text, one.pointer, *self._find_place(one.pointer))
-                for one in found
-            ]
+        self._tell(self._report.findings, judged.problems)
+        self._tell(self._report.warnings, judged.warnings)
+
+    def _tell(self, told: list[InspectionFinding], found: Iterable[ReportedProblem]) -> None:
+        told += [
+            InspectionFinding(PROBLEMS[one.id], one.text, one.pointer, *self._find_place(one.pointer))
+            for one in found
+        ]
 
     def _report_needs(self, weighed: WeighedNeeds) -> None:
         for told, found in (
@@ -342,11 +389,26 @@ class _Inspection:
         if rules.authorize is None or signing is None:
             self._report.undone.append("who may file: the signer or the register of parties is not known")
             return None
-        authorize, check_case = rules.authorize, rules.check_case
+        authorize, find_case = rules.authorize, rules.find_case
         declarant = self._try_step(lambda: authorize(submission, signing))
-        if declarant is not None and check_case is not None:
-            self._try_step(lambda: check_case(submission, declarant))
+        if declarant is not None and find_case is not None:
+            self._case = self._try_step(lambda: find_case(submission, declarant))
+            self._enter_case()
         return declarant
+
+    def _enter_case(self) -> None:
+        """Go on by the rules of the case that is changed, and tell the warnings about its items."""
+        case = self._case
+        if case is None:
+            return
+        self._rules = replace(
+            self._rules,
+            bundle=case.bundle,
+            prepare_release=case.prepare_release,
+            weigh_needs=case.weigh_needs,
+            judge_requirements=case.judge_requirements,
+        )
+        self._tell(self._report.warnings, case.warnings)
 
     def _check_mappings(self, root: etree._Element) -> None:
         split = self._try_step(

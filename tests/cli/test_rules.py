@@ -197,6 +197,11 @@ def test_a_submission_is_checked_item_by_item(capsys: Output, tmp_path: Path, ta
     assert [(one["law"], one["verdict"]) for one in weighed["disclaimers"]] == [("23", "accepted")]
     assert main(["rules", "check", str(file), *words]) == 0
     assert "nothing missing" in capsys.readouterr().out
+    # The case of an amendment is not asked here.
+    assert "submission check" not in str(weighed["warnings"])
+    file.write_text(text.replace("<Function>9<", "<Function>13<"), "utf-8")
+    changed = run(capsys, "rules", "check", str(file), *words)
+    assert "`gateway submission check FILE --home DIR` says what it will say" in str(changed["warnings"])
 
 
 @pytest.mark.parametrize(

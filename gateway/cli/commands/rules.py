@@ -168,7 +168,7 @@ def check_needs(arguments: Arguments) -> int:
     root = parse_xml(read_file(arguments.file))
     day = arguments.day or datetime.now(UTC).date()
     judgement = judge_file_needs(root, asked, day)
-    general = _list_table_warnings(asked, day)
+    general = [*_list_table_warnings(asked, day), *_list_change_warnings(root)]
     if arguments.json:
         told = describe_judgement(arguments.file, judgement, asked, root)
         print_json(told | {"warnings": [*map(_describe_warning, general), *told["warnings"]]})
@@ -177,6 +177,16 @@ def check_needs(arguments: Arguments) -> int:
         for words in general:
             print(f"warning: {words}")
     return 1 if any(one.kind != "warning" for one in judgement.findings) else 0
+
+
+def _list_change_warnings(root: etree._Element) -> list[str]:
+    """Return that the change of a case is weighed otherwise: this verb asks what is in force now."""
+    if root.tag != f"{{{SUB}}}Submission" or root.findtext(f"{{{SUB}}}Function") in (None, "9"):
+        return []
+    return [
+        "this changes a case, whose admission weighs by the rules of the case and with what it has: "
+        "`gateway submission check FILE --home DIR` says what it will say"
+    ]
 
 
 def _describe_warning(words: str) -> dict[str, Any]:
