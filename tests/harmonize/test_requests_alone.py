@@ -85,7 +85,7 @@ def test_long_fields_are_out_of_the_tree_while_another_application_is_written(
     root = etree.fromstring(splitting.submission(3, documents))
     numbers, found = make_placeholder_numbers(root), []
     before = etree.tostring(root, method="c14n")
-    inside = submission_split._build_request
+    inside = submission_split._write_request
     holders = root.findall(f"{SUB}Application")
 
     def build(*given: Any) -> Any:
@@ -99,7 +99,7 @@ def test_long_fields_are_out_of_the_tree_while_another_application_is_written(
         whole = split_submission(root, shipped(), numbers)
         assert bool(whole.problems) is bool(text)
         with monkeypatch.context() as patch:
-            patch.setattr(submission_split, "_build_request", build)
+            patch.setattr(submission_split, "_write_request", build)
             facts = index_submission(root, keeps_fields=False)
             alone = write_requests(facts, shipped(), numbers, spends_fields=spends and text is not None)
         assert alone.problems == whole.problems

@@ -355,8 +355,8 @@ def run_xml(bundle: MappingBundle, root: etree._Element) -> bytes:
 def test_a_shared_answer_that_gets_lost_is_unaccounted(
     bundle: MappingBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forgets(document: DocumentMapping, scope: Scope) -> tuple[etree._Element, tuple[ValueOrigin, ...]]:
-        return (etree.Element("x"), ()) if document.id == "SEED" else render_request(document, scope)
+    def forgets(document: DocumentMapping, scope: Scope) -> tuple[bytes, tuple[ValueOrigin, ...]]:
+        return (b"<x/>", ()) if document.id == "SEED" else render_request(document, scope)
 
     monkeypatch.setattr(submission_split, "render_request", forgets)
     monkeypatch.setattr(submission_split, "_validate_request", lambda *_: None)

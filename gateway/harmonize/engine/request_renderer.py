@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from lxml import etree
-
 from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, VALUE_DOES_NOT_FIT, Problem
 from gateway.harmonize.engine.request_writer import RequestWriter, ValueOrigin
 from gateway.harmonize.language import (
@@ -25,8 +23,8 @@ from gateway.wire import describe_choices, quote_value
 __all__ = ["ValueOrigin", "render_request", "split_text"]
 
 
-def render_request(document: DocumentMapping, scope: Scope) -> tuple[etree._Element, tuple[ValueOrigin, ...]]:
-    """Return the request of `document` for the application of `scope`, and the origins of its values.
+def render_request(document: DocumentMapping, scope: Scope) -> tuple[bytes, tuple[ValueOrigin, ...]]:
+    """Return the octets of the request of `document` for the application of `scope`, and their origins.
 
     Where the scope's trace keeps no fates, only the origins of attachments are kept. A value that cannot
     be written is reported in the trace and left out.

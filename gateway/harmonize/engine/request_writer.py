@@ -11,7 +11,7 @@ from lxml import etree
 from gateway.harmonize.language import TargetElement
 from gateway.harmonize.types import SourceMark
 
-__all__ = ["RequestWriter", "ValueOrigin"]
+__all__ = ["RequestWriter", "ValueOrigin", "read_request"]
 
 _IN_TEXT: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 _IN_ATTRIBUTE: Final = _IN_TEXT | str.maketrans({'"': "&quot;", "\t": "&#9;", "\n": "&#10;"})
@@ -99,13 +99,18 @@ class RequestWriter:
         self.parts[begun:] = ["".join(self.parts[begun:])]
         return begun + 1
 
-    def finish(self, name: str, namespace: str) -> etree._Element:
-        """Return the root of the request, with what was written in it; nothing is written afterwards."""
+    def finish(self, name: str, namespace: str) -> bytes:
+        """Return the request with what was written in it, in UTF-8; nothing is written afterwards."""
         text = "".join((f'<{name} xmlns="{namespace}">', *self.parts, f"</{name}>"))
         # A long request takes its memory once.
         self.parts.clear()
-        # Every character is one of XML 1.0: it comes from the submission, the mappings or the hub.
-        return etree.fromstring(text, _PARSER)
+        return text.encode()
+
+
+def read_request(octets: bytes) -> etree._Element:
+    """Return the root of a written request, in a tree of its own."""
+    # Every character is one of XML 1.0: it comes from the submission, the mappings or the hub.
+    return etree.fromstring(octets, _PARSER)
 
 
 def _escape_text(text: str) -> str:

@@ -10,10 +10,11 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.errors import MAPPING_MISSING, REQUEST_INVALID, RULE_BROKEN, GatewayError
-from gateway.harmonize.carriers.carried_documents import list_uncarried_values
+from gateway.harmonize.carriers.carried_documents import get_carrier_form, list_uncarried_values
 from gateway.harmonize.engine.check_evaluation import evaluate_checks
 from gateway.harmonize.engine.fate_ledger import FateLedger, build_fate_ledger
 from gateway.harmonize.engine.request_renderer import ValueOrigin, render_request
+from gateway.harmonize.engine.request_writer import read_request
 from gateway.harmonize.engine.required_fields import check_common_meanings, check_unique_fields
 from gateway.harmonize.engine.stowed_fields import StowedFields
 from gateway.harmonize.engine.unique_field_reader import read_field_values
@@ -44,7 +45,6 @@ __all__ = [
 _SUB: Final = f"{{{SUB}}}"
 #: A request for so many goods items is a long one.
 _LONG: Final = 100
-_PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class AgencyRequest:
     def xml(self) -> etree._Element:
         """Return the root of the request; the caller of a long one gets a tree of its own."""
         if isinstance(self.content, bytes):
-            return etree.fromstring(self.content, _PARSER)
+            return read_request(self.content)
         return self.content
 
 
@@ -176,20 +176,47 @@ def _write_requests(
         trace = traces.setdefault(name, make_trace(name, document.organisation))
         hub = {"function": function, **hub_values.get(identity, {})}
         with read_application(position):
-            request = _build_request(facts, bundle, document, (trace, application, hub))
-        if request is not None:
-            requests.append(request)
+            draft = _write_request(facts, bundle, document, (trace, application, hub))
+        if draft is not None:
+            requests.append(_build_request(bundle, document, draft, is_short=trace.keeps_fates))
     problems = (*strangers, *(trouble for trace in traces.values() for trouble in trace.troubles))
     return WrittenRequests(tuple(requests), problems, facts, traces, tuple(unmapped))
 
 
+@dataclass(frozen=True, slots=True)
+class _RequestDraft:
+    """A written request; it is read and validated when the fields, whose tree is as large, are out of theirs.
+
+    One that its agency gets in another form than XML was read before, and has its `tree`.
+    """
+
+    application: str
+    items: tuple[str, ...]
+    attachments: tuple[str, ...]
+    octets: bytes
+    origins: tuple[ValueOrigin, ...]
+    tree: etree._Element | None = None
+
+
 def _build_request(
+    bundle: MappingBundle, document: DocumentMapping, draft: _RequestDraft, *, is_short: bool
+) -> AgencyRequest:
+    """Return a request that is valid under its schema, as a tree where it is short."""
+    xml = draft.tree
+    if xml is None:
+        xml = _read_valid_request(bundle, document, (draft.application, draft.octets))
+    held = xml if is_short or len(draft.items) < _LONG else draft.octets
+    who = document.organisation, document.id, draft.application
+    return AgencyRequest(*who, draft.items, document.laws, draft.attachments, held, draft.origins)
+
+
+def _write_request(
     facts: SubmissionIndex,
     bundle: MappingBundle,
     document: DocumentMapping,
     where: tuple[EvaluationTrace, etree._Element, Mapping[str, str]],
-) -> AgencyRequest | None:
-    """Return one request, None where the application has problems."""
+) -> _RequestDraft | None:
+    """Return one request as octets, None where the application has problems."""
     trace, application, hub = where
     identity = str(application.get("id", ""))
     numbers = facts.list_item_numbers(application)
@@ -208,17 +235,16 @@ def _build_request(
     check_common_meanings(scope, document)
     check_unique_fields(scope, document, f"{pointer}/{document.id}")
     evaluate_checks(scope, document, f"{pointer}/{document.id}")
-    xml, origins = render_request(document, scope)
+    octets, origins = render_request(document, scope)
     if identity in trace.failed:
         return None
-    _validate_request(bundle, document, (identity, xml))
-    if not _check_carrier(bundle, document, scope, (xml, origins)):
-        return None
+    xml = None
+    if get_carrier_form(bundle, document.organisation).form != "xml":
+        xml = _read_valid_request(bundle, document, (identity, octets))
+        if not _check_carrier(bundle, document, scope, (xml, origins)):
+            return None
     cids = _list_named_attachments(facts, application, origins)
-    held = xml if trace.keeps_fates or len(numbers) < _LONG else etree.tostring(xml, encoding="UTF-8")
-    return AgencyRequest(
-        document.organisation, document.id, identity, numbers, document.laws, cids, held, origins
-    )
+    return _RequestDraft(identity, numbers, cids, octets, origins, xml)
 
 
 def _check_carrier(
@@ -255,6 +281,16 @@ def _list_named_attachments(
         return ()
     named = {facts.get_attribute(leaf, "cid") for one in origins for leaf in one.leaves}
     return tuple(cid for cid in cids if cid in named)
+
+
+def _read_valid_request(
+    bundle: MappingBundle, document: DocumentMapping, written: tuple[str, bytes]
+) -> etree._Element:
+    """Return the tree of a request, written for an application; raise GW504 where it is invalid."""
+    application, octets = written
+    xml = read_request(octets)
+    _validate_request(bundle, document, (application, xml))
+    return xml
 
 
 def _validate_request(
