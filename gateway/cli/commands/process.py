@@ -72,16 +72,18 @@ def run_gateway(arguments: Arguments) -> int:
     _check_free_port(settings)
     apply_migrations(settings, arguments)
     check_own_hub(settings)
-    targets: list[Callable[..., int]] = [serve_http_requests, *[deliver_messages] * arguments.workers]
+    targets: list[Callable[..., int]] = [*[deliver_messages] * arguments.workers, serve_http_requests]
     if settings.console.enabled:
         check_port(build_console_address(settings))
         targets.append(serve_console_requests)
     if settings.api.enabled:
         check_port(build_api_address(settings))
         targets.append(serve_api_requests)
-    _prepare_fork()
 
     def start_child(target: Callable[..., int]) -> BaseProcess:
+        if target is not deliver_messages:
+            # After the first workers, which take 30 MiB less without it.
+            _prepare_fork("gateway.web.serving_process")
         return _fork_child(target, arguments)
 
     starting = Processes(
@@ -90,6 +92,7 @@ def run_gateway(arguments: Arguments) -> int:
         api=settings.api.enabled,
         workers=arguments.workers,
     )
+    _prepare_fork("gateway.delivery.wiring")
     with announce_start(settings, starting, as_json=arguments.json), catch_stop_signals() as stop:
         children = [start_child(target) for target in targets]
         restarts = RestartLimit(_MOST_DEATHS, _WINDOW)
@@ -139,10 +142,11 @@ def run_worker(arguments: Arguments) -> int:
     return deliver_messages(arguments)
 
 
-def _prepare_fork() -> None:
-    """Import what serving and delivering need: every child has it then, also one that is started again."""
-    import_module("gateway.web.serving_process")
-    import_module("gateway.delivery.wiring")
+def _prepare_fork(module: str) -> None:
+    """Import what children need: each that starts from now on has it, also one that is started again."""
+    if module in sys.modules:
+        return
+    import_module(module)
     # A collection in a child would write to the pages of these objects, which it shares with this process.
     gc.freeze()
 
