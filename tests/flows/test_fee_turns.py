@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from tests.kit.databases import KINDS
 from tests.kit.fee_turns import FeeEvent, FeeRun, draw_fees, open_fee_story
+from tests.kit.whole_fee_turns import WholeFeeRun, draw_whole_fees, open_whole_fee_story
 
 
 def check(engine: Engine, folder: Path, seeds: range) -> None:
@@ -36,6 +37,32 @@ def test_drawn_runs_of_fees_leave_the_money_exact(engine: Engine, tmp_path: Path
 )
 def test_many_drawn_runs_of_fees_leave_the_money_exact(engine: Engine, tmp_path: Path, block: int) -> None:
     check(engine, tmp_path, range(1000 + 40 * block, 1040 + 40 * block))
+
+
+def check_whole(engine: Engine, folder: Path, seeds: range) -> None:
+    """Let drawn runs happen in which the case turns as well; a failure names the seed and the events."""
+    story, provider = open_whole_fee_story(engine, folder)
+    for seed in seeds:
+        events = draw_whole_fees(seed)
+        try:
+            WholeFeeRun(story, provider, f"WHOLE-{seed}").run(events)
+        except Exception as failed:
+            listed = "\n".join(f"    {one!r}," for one in events)
+            pytest.fail(f"seed {seed}: {failed!r}\n{listed}")
+
+
+def test_drawn_turns_of_a_case_leave_its_money_exact(engine: Engine, tmp_path: Path) -> None:
+    """The case is amended, cleared and withdrawn, and agencies and officers decide, between its fees."""
+    check_whole(engine, tmp_path, range(4))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("database_url", "block"), [(KINDS[one % 2], one) for one in range(10)], indirect=["database_url"]
+)
+def test_many_drawn_turns_of_a_case_leave_its_money_exact(engine: Engine, tmp_path: Path, block: int) -> None:
+    check_whole(engine, tmp_path, range(2000 + 20 * block, 2020 + 20 * block))
 
 
 ODD: dict[str, list[FeeEvent]] = {

@@ -33,7 +33,7 @@ from tests.flows.test_fees import SECRET, Provider
 from tests.kit.fee_oracle import FeeModel
 from tests.kit.story import AGENCIES, PLAN, Story
 
-__all__ = ["FeeEvent", "FeeRun", "draw_fees", "open_fee_story"]
+__all__ = ["GATE", "FeeEvent", "FeeRun", "draw_fees", "open_fee_story", "serve_fees"]
 
 FeeEvent = tuple[Any, ...]
 #: The name of the fee that is due before the application of KPTA is forwarded.
@@ -94,6 +94,11 @@ def _draw(drawn: random.Random, number: int, kind: str) -> FeeEvent:
 def open_fee_story(engine: Engine, folder: Path) -> tuple[Story, Provider]:
     """Return a story in which one document has a tariff, and the payment provider of it."""
     story = Story(engine)
+    return story, serve_fees(story, folder)
+
+
+def serve_fees(story: Story, folder: Path) -> Provider:
+    """Give one document a tariff, and return the payment provider of the story."""
     story.hub.payments = PaymentPolicy(True, {"KPTA-PHARM-IMP": Tariff(FEES[GATE][1], days=10)}, SECRET)
     file = folder / "secret"
     file.write_bytes(SECRET)
@@ -103,7 +108,7 @@ def open_fee_story(engine: Engine, folder: Path) -> tuple[Story, Provider]:
     provider = Provider(story)
     story.agents["payment"] = PaymentAgent(story.hub, provider, settings, PLAN)
     story.worker = story.new_worker("w2")
-    return story, provider
+    return provider
 
 
 class FeeRun:
