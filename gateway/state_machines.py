@@ -112,6 +112,7 @@ _NOTICES: Final = {
     "acknowledge": "ACKNOWLEDGED",
     "ask": "INFORMATION_REQUIRED",
     "inspect": "INSPECTION",
+    "inspected": "ACKNOWLEDGED",
     "fee": "FEE_DUE",
     "decide": "DECIDED",
     "supplement": "SENT",
@@ -126,31 +127,40 @@ _NOTICES: Final = {
 _STAYING: Final = ("send", "ask_cancel", "refuse_cancel")
 # The last fee that was due is paid or cancelled: the agency goes on, or the hub forwards the application.
 _FEE_ENDS: Final = ("fee_settled", "forward")
+# One of several demands is settled, or came behind a later one: what else stands determines the state.
+_STANDING: Final = {
+    "ask_stands": "INFORMATION_REQUIRED",
+    "inspect_stands": "INSPECTION",
+    "fee_stands": "FEE_DUE",
+}
 
 
 def _make_waiting_row(state: str, **other: str) -> dict[str, str]:
     return _NOTICES | dict.fromkeys(("decide_item", *_FEE_ENDS, *_STAYING), state) | other
 
 
+def _make_asked_row(state: str, **other: str) -> dict[str, str]:
+    # An acknowledgement that arrives after a question, an inspection or a fee must not hide it.
+    return _make_waiting_row(state, **_STANDING) | {"acknowledge": state, "inspected": state} | other
+
+
 def _make_settled_row(state: str, **other: str) -> dict[str, str]:
     # Late notices are recorded and change nothing.
-    return dict.fromkeys(("acknowledge", "ask", "inspect", "fee", *_FEE_ENDS, *_STAYING), state) | other
+    late = ("acknowledge", "ask", "inspect", "inspected", "fee")
+    return dict.fromkeys((*late, *_FEE_ENDS, *_STAYING), state) | other
 
 
-# An acknowledgement that arrives after a question, an inspection or a fee must not hide it.
 REQUEST: Final = StateMachine(
     name="request",
     initial="PREPARED",
     final=frozenset({"DECIDED", "CANCELLED"}),
     table={
         "PREPARED": _make_waiting_row("PREPARED", send="SENT"),
-        "SENT": _make_waiting_row("SENT"),
-        "ACKNOWLEDGED": _make_waiting_row("ACKNOWLEDGED"),
-        "INFORMATION_REQUIRED": _make_waiting_row("INFORMATION_REQUIRED", acknowledge="INFORMATION_REQUIRED"),
-        "INSPECTION": _make_waiting_row("INSPECTION", acknowledge="INSPECTION"),
-        "FEE_DUE": _make_waiting_row(
-            "FEE_DUE", acknowledge="FEE_DUE", fee_settled="ACKNOWLEDGED", forward="PREPARED"
-        ),
+        "SENT": _make_waiting_row("SENT", **_STANDING),
+        "ACKNOWLEDGED": _make_waiting_row("ACKNOWLEDGED", **_STANDING),
+        "INFORMATION_REQUIRED": _make_asked_row("INFORMATION_REQUIRED"),
+        "INSPECTION": _make_asked_row("INSPECTION", inspected="ACKNOWLEDGED"),
+        "FEE_DUE": _make_asked_row("FEE_DUE", fee_settled="ACKNOWLEDGED", forward="PREPARED"),
         "STRANDED": _make_waiting_row("STRANDED"),
         "DECIDED": _make_settled_row("DECIDED", correct="DECIDED", amend="SENT", cancel="CANCELLED"),
         "CANCELLED": _make_settled_row("CANCELLED", cancel="CANCELLED"),

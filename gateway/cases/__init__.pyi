@@ -94,6 +94,10 @@ from .officer_acts import encode_batch as encode_batch
 from .officer_acts import get_act_kind as get_act_kind
 from .officer_acts import list_unsent_words as list_unsent_words
 from .officer_acts import restore_act as restore_act
+from .open_demands import DEMANDED_STATES as DEMANDED_STATES
+from .open_demands import DemandNotice as DemandNotice
+from .open_demands import OpenDemands as OpenDemands
+from .open_demands import find_demanded_state as find_demanded_state
 from .partial_release import GoodsQuantity as GoodsQuantity
 from .partial_release import ReleasableItem as ReleasableItem
 from .partial_release import ReleaseClaim as ReleaseClaim

@@ -59,16 +59,13 @@ _UNACKNOWLEDGED: Final = frozenset({"PREPARED", "SENT", "STRANDED"})
 
 
 def list_due_kinds(state: str, *, acknowledged: bool) -> frozenset[DeadlineKind]:
-    """Return what is owed about a request in a state; nothing where it is decided or cancelled.
+    """Return what the agency owes about a request in a state; nothing where it is decided or cancelled.
 
-    A fee that is open is owed beside it, whatever the state.
+    What was asked for and not settled is owed beside it, and a fee that is open whatever the state.
     """
     if state in REQUEST.final:
         return frozenset()
     kinds = {DeadlineKind.DECIDE}
-    asked = find_asked_kind(state)
-    if asked is not None:
-        kinds.add(asked)
     if state in _UNACKNOWLEDGED and not acknowledged:
         kinds.add(DeadlineKind.ACKNOWLEDGE)
     return frozenset(kinds)
@@ -87,10 +84,10 @@ def choose_ended_state(
 ) -> DeadlineState:
     """Return how a deadline ends that is owed no more: done in time or late, or never to be done.
 
-    A question that another notice or a decision has overtaken was not answered. `paid` says of a fee whether
+    A question that a decision has overtaken was not answered. `paid` says of a fee whether
     it was paid, here or elsewhere: then it counts, and not the state of its request.
     """
-    overtaken = kind is DeadlineKind.ANSWER and request_state != "SENT"
+    overtaken = kind is DeadlineKind.ANSWER and request_state in REQUEST.final
     done = paid if paid is not None else request_state != "CANCELLED" and not overtaken
     if not done:
         return DeadlineState.CANCELLED

@@ -61,7 +61,9 @@ _STEPS: Final = {
 _FORM: Final = re.compile("[A-Z][0-9]{2}")
 _SETTERS: Final = frozenset({"agency", "customs", "hub"})
 #: The events of a request that a notice of an agency may cause.
-_EVENTS: Final = frozenset({"acknowledge", "ask", "cancel", "decide", "fee", "inspect", "refuse_cancel"})
+_EVENTS: Final = frozenset(
+    {"acknowledge", "ask", "cancel", "decide", "fee", "inspect", "inspected", "refuse_cancel"}
+)
 _OUTCOMES: Final = frozenset(
     {
         *("pending", "query", "inspection", "fee_due", "fee_paid", "refund", "partial", "result", "cleared"),

@@ -26,6 +26,7 @@ from gateway.hub.amend import amend_case
 from gateway.hub.amended_places import find_former_message
 from gateway.hub.amended_requests import compose_amendment
 from gateway.hub.case_progress import conclude_unasked_case, wake_held_children
+from gateway.hub.completion import read_demands
 from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.fees import keep_fee_due
 from gateway.hub.forward import (
@@ -386,7 +387,10 @@ def _supplement_case(
         if request is None or request.state in REQUEST.final:
             detail = f"application {one.application.id[:40]!r} is decided"
             raise GatewayError(NO_OPEN_CASE, detail, f"APP[{one.application.position}]")
-        agency_requests.apply_event(conn, request.id, StateEvent("supplement", now, _ACTOR))
+        demands = read_demands(conn, request, hub.load_rules_of(conn, request).status_codes)
+        event = StateEvent("supplement", now, _ACTOR)
+        left = demands.answer(arrived.row.received_at).describe()
+        agency_requests.apply_event(conn, request.id, event, demands=left)
         agency_requests.set_sent_document(conn, request.id, payloads.store_payload(conn, words.envelope, now))
         correlations.insert_correlation(conn, "wsa", words.call.message_id, case.id, request.id)
         key = f"supplement:{one.number}:{arrived.row.id}"

@@ -23,7 +23,7 @@ from gateway.hub.amended_applications import (
 )
 from gateway.hub.amended_requests import ComposedAmendment
 from gateway.hub.cease_applications import cancel_request
-from gateway.hub.completion import make_concern, make_standing_decisions
+from gateway.hub.completion import end_amended_demands, make_concern, make_standing_decisions
 from gateway.hub.fees import keep_fee_due
 from gateway.hub.forward import ComposedCall, enqueue_later_call
 from gateway.hub.hub import Hub
@@ -122,6 +122,7 @@ def _send_amended(
     Those on the items `lapsing` lapse, or all where it is None.
     """
     values: dict[str, Any] = {"decided_by": None, "decided_at": None}
+    values["demands"] = end_amended_demands(conn, request.id)
     before = decisions.list_by_request(conn, request.id)
     if before and lapsing is None:
         values["outdated_decision"] = max(row.id for row in before)

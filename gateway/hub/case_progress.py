@@ -8,7 +8,7 @@ cancellation, the case is decided or withdrawn, and its conclusion is queued
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -19,6 +19,7 @@ from gateway.cases import (
     CaseOutcome,
     Notice,
     RankedDecision,
+    StatusCode,
     evaluate_case_outcome,
     has_approval,
     is_decided,
@@ -39,9 +40,9 @@ from gateway.hub.completion import (
     list_unwritten_above,
     make_concern,
     make_standing_decisions,
+    take_demand_notice,
 )
 from gateway.hub.fees import end_fees_of_cancelled, release_held_orders
-from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, enqueue_task
 from gateway.hub.register import open_active_mappings
 from gateway.hub.requirement_ledger import (
@@ -83,8 +84,8 @@ __all__ = [
 _ACTOR = "reply"
 #: Where a case keeps what its last Result says of `list_unwritten_above`.
 UNWRITTEN: Final = "unwritten"
-#: Events by which an agency waits for an action; the latest one determines the request.
-_ASKING: Final = frozenset({"ask", "inspect", "fee"})
+#: Events by which an agency waits for an action, or ends that; the latest one determines the request.
+_ASKING: Final = frozenset({"ask", "inspect", "inspected", "fee"})
 #: States of a request of which its agency has said nothing yet.
 _UNKNOWN_THERE: Final = frozenset({"PREPARED", "STRANDED"})
 #: States of a delivery that its agency has not heard, and is not hearing now.
@@ -151,17 +152,24 @@ def _is_question_heard(conn: Connection, request: Row[Any]) -> bool:
 
 
 def move_request(
-    conn: Connection, hub: Hub, request: OpenRequest, said: tuple[Notice, StoredNotice], now: datetime
+    conn: Connection,
+    codes: Mapping[str, StatusCode],
+    request: OpenRequest,
+    said: tuple[Notice, StoredNotice],
+    now: datetime,
 ) -> str:
     """Move the request: to decided by its decisions alone, otherwise by the status code; return its event.
 
-    The same notices lead to the same state in every order. Among notices that ask for an action the
-    latest issued one counts; a notice that was overtaken on the way is only stored. An application that
-    its agency has cancelled stays cancelled. The caller writes the request.
+    `codes` are the status codes of its case. The same notices lead to the same state in every order. Among
+    notices that ask for an action the latest issued one counts; one that was overtaken on the way moves
+    nothing, and what it asks for stands all the same: when the transaction settles the deadlines, it
+    settles the state. An application that its agency has cancelled stays cancelled. The caller writes the
+    request.
     """
     notice, stored = said
-    asking_codes = {one.code for one in hub.rules.status_codes.values() if one.event in _ASKING}
-    event = hub.rules.status_codes[notice.status_code].event
+    asking_codes = {one.code for one in codes.values() if one.event in _ASKING}
+    event = codes[notice.status_code].event
+    take_demand_notice(request, stored, codes)
     values: dict[str, Any] = {"status_code": notice.status_code} if stored.latest else {}
     asking = [one for one in stored.known if one.status_code in asking_codes]
     leads = bool(asking) and max(asking, key=lambda one: (one.issued_at, one.number)).id == stored.id

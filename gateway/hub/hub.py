@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.hub.object_upkeep import ObjectUpkeep
 from gateway.hub.register import TrustedRegister
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Row
 
 from gateway.hub.deadlines import ActiveTimetable
 from gateway.hub.event_feed import EventKeeper
@@ -37,7 +37,7 @@ from gateway.hub.trust import NextSigningKey, PullLogins
 from gateway.message_model import Body, Party, as_body
 from gateway.pki import CertificateExaminer, CertificateValidator, DecryptionKey, Keyring, Signer
 from gateway.protocols import EncryptionResources, Parcel, ProtocolContext
-from gateway.store import fold_state_changes
+from gateway.store import OpenRequest, fold_state_changes
 from gateway.wire import DEFAULT_LIMITS, WireLimits
 
 __all__ = ["Hub", "HubResources"]
@@ -197,6 +197,14 @@ class Hub:
     def find_pinned_rules(self, digest: str) -> DecisionRules | None:
         """Return the rules by which a request was written; None when they are not known any more."""
         return self.register.find_pinned_rules(digest)
+
+    def load_rules_of(self, conn: Connection, request: Row[Any] | OpenRequest) -> DecisionRules:
+        """Return the rules that the case of a request pins: its mappings, and the codes of its agencies.
+
+        Where they are not known any more, because an older version of the program opened the case, those
+        in force.
+        """
+        return self.register.load_pinned_rules(conn, request.mapping_sha256) or self.rules
 
     def find_unstored_bundle(self, digest: str) -> bytes | None:
         """Return the packed files of the shipped mappings of this digest, where they are not stored yet."""

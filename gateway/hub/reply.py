@@ -10,7 +10,7 @@ decision the case is DECIDED and its conclusion is queued (`gateway.hub.conclude
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from gateway.cases import (
     Decision,
     Notice,
     SignedReply,
+    StatusCode,
     check_hub_number,
     check_issue_time,
     check_issued_since,
@@ -122,7 +123,7 @@ def apply_call_back(
         now = hub.clock()
         if witness is not None:
             witness(conn, found, now)
-        elif _comes_after_console(hub, request, said.answer):
+        elif _comes_after_console(conn, hub, request, said.answer):
             detail = f"application {request.number} was decided at the console"
             raise GatewayError(CASE_CLOSED, detail, "ApplicationNumber")
         _record_signed_reply(conn, hub, request, spoken, now)
@@ -152,13 +153,12 @@ def _open_request(conn: Connection, request: int) -> OpenRequest:
     return found
 
 
-def _comes_after_console(hub: Hub, request: OpenRequest, answer: AgencyAnswer) -> bool:
+def _comes_after_console(conn: Connection, hub: Hub, request: OpenRequest, answer: AgencyAnswer) -> bool:
     """Return whether the agency's own system decides what its officers decided at the console."""
-    if not isinstance(answer, Notice):
+    if not isinstance(answer, Notice) or not request.decided_at_console:
         return False
-    code = hub.rules.status_codes.get(answer.status_code)
-    decides = bool(answer.decisions) or (code is not None and code.event == "decide")
-    return decides and bool(request.decided_at_console)
+    code = hub.load_rules_of(conn, request).status_codes.get(answer.status_code)
+    return bool(answer.decisions) or (code is not None and code.event == "decide")
 
 
 def _record_signed_reply(
@@ -212,7 +212,7 @@ def apply_answer(
         record_evidence(
             conn, "sent", "request", request.id, request.document_sha256, {"agency": request.agency}, now
         )
-        if _comes_after_console(hub, request, answer):
+        if _comes_after_console(conn, hub, request, answer):
             request.write(conn)
             # The call was under way when the agency was switched to the console, and is answered too late.
             data = {"agency": request.agency, **describe_signer(hub, spoken)}
@@ -284,11 +284,12 @@ def _apply_to_request(
 ) -> None:
     """Apply an answer to a request of a locked case, and write what was changed of the request."""
     request = about[1]
-    check_forwarded(conn, request.copy_state(), answer, hub.rules.status_codes)
+    codes = hub.load_rules_of(conn, request).status_codes
+    check_forwarded(conn, request.copy_state(), answer, codes)
     if isinstance(answer, AgencyAcknowledgment):
         _apply_acknowledgment(conn, request, answer, now)
     else:
-        known = _apply_notice(conn, hub, about, answer, now)
+        known = _apply_notice(conn, hub, about, (answer, codes), now)
         if known:
             request.write(conn)
             _apply_earlier_results(conn, hub, about[0], request.id, known, now)
@@ -325,7 +326,9 @@ def _apply_earlier_results(
         conn, (case, request.copy_state()), wanted, _find_holder(hub, case, request), now
     ):
         again = _open_request(conn, request_id)
-        _apply_notice(conn, hub, (cases.lock_case(conn, case.id), again), notice, now)
+        # It was taken by the codes in force, before any case asked for it.
+        codes = {**hub.load_rules_of(conn, again).status_codes, **hub.rules.status_codes}
+        _apply_notice(conn, hub, (cases.lock_case(conn, case.id), again), (notice, codes), now)
         again.write(conn)
 
 
@@ -358,13 +361,21 @@ def _correlate_receipt(conn: Connection, request: OpenRequest, said: str) -> Non
 
 
 def _apply_notice(
-    conn: Connection, hub: Hub, about: tuple[Row[Any], OpenRequest], notice: Notice, now: datetime
+    conn: Connection,
+    hub: Hub,
+    about: tuple[Row[Any], OpenRequest],
+    said: tuple[Notice, Mapping[str, StatusCode]],
+    now: datetime,
 ) -> Sequence[int]:
-    """Apply a notice; return the requirements (row ids) it names that the ledger had before."""
+    """Apply a notice, `said` with the status codes that it is read by.
+
+    Return the requirements (row ids) it names that the ledger had before.
+    """
     case, opened = about
+    notice, codes = said
     # As it is before the notice moves it.
     request = opened.copy_state()
-    code = check_notice_status(notice, hub.rules.status_codes)
+    code = check_notice_status(notice, codes)
     new = _make_notice_row(request, notice)
     former = None if notice.former is None else _make_notice_row(request, notice.former)
     # What is stored and compared with a repeat is what the agency said: the application may change meanwhile.
@@ -400,7 +411,7 @@ def _apply_notice(
         _store_receipt(conn, opened, notice.receipt_number)
     if notice.decisions:
         outdate_early_decisions(conn, case, request, notice.number, now)
-    event = move_request(conn, hub, opened, (notice, stored), now)
+    event = move_request(conn, codes, opened, (notice, stored), now)
     opened.write(conn)
     apply_fee_notice(conn, hub, request, (notice, code), now)
     if event == "cancel":

@@ -114,7 +114,8 @@ def _list_periods(
         for start, stop in itertools.pairwise(cuts) if len(cuts) > 1 else [(at, end)]:
             owes = any(first <= start < last for first, last in owed)
             custody = find_request_custody(state, "", owes_fee=owes)
-            if custody is not None:
+            # A state within one transaction was held by nobody.
+            if custody is not None and (start < stop or stop == now):
                 yield custody.holder.value, start, stop
 
 

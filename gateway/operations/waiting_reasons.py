@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from gateway.cases import CustodyTask, find_hold_task
+from gateway.cases import DEMANDED_STATES, CustodyTask, OpenDemands, find_hold_task
 from gateway.errors import CALL_UNFIT
 from gateway.operations.display_zone import format_moment
 
@@ -100,9 +100,22 @@ def describe_request_waiting(
             return f"{agency}: decision"
         # The notice that levied it may lie behind others: the time is that of the deadline.
         return f"{agency}: {_ASKED['FEE_DUE']}{_name_time(request.due_at)}"
+    if _is_behind_others(request, notice):
+        return f"{agency}: {_ASKED[state]}{_name_time(request.due_at)}"
     deadline = _name_time(notice.deadline) if notice is not None else ""
     words = f" ({_cut_text(notice.text)})" if notice is not None and notice.text else ""
     return f"{agency}: {_ASKED[state]}{deadline}{words}"
+
+
+def _is_behind_others(request: Any, notice: Any) -> bool:
+    """Return whether what an agency waits for was said before its last notice."""
+    if notice is None or request.state == "FEE_DUE":
+        return notice is not None and bool(request.open_fees)
+    if request.demands is None:
+        return False
+    event = {state: event for event, state in DEMANDED_STATES.items()}[request.state]
+    asked = OpenDemands.restore(request.demands).standing.get(event)
+    return asked is not None and asked.latest[1] != notice.number
 
 
 def _name_time(at: datetime | None) -> str:

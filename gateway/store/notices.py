@@ -60,7 +60,9 @@ class KnownNotice(NamedTuple):
     number: str
     issued_at: datetime
     status_code: str
-    text: str = ""
+    text: str
+    received_at: datetime
+    deadline: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +100,23 @@ def insert_notice(
         _check_repeated_notice(conn, notice)
         return None
     record_events(conn, "notice", [(int(row.id), notice.status_code)], at)
-    mine = KnownNotice(int(row.id), notice.number, notice.issued_at, notice.status_code, notice.text)
-    known = [mine] if first else list(map(_make_known, list_by_request(conn, notice.request_id)))
+    known = (
+        [_make_mine(int(row.id), notice, at)]
+        if first
+        else list(map(_make_known, list_by_request(conn, notice.request_id)))
+    )
     latest = max((one.issued_at, one.number) for one in known) == (notice.issued_at, notice.number)
     return StoredNotice(int(row.id), notice.content_sha256, latest, known)
 
 
+def _make_mine(notice: int, new: NewNotice, at: datetime) -> KnownNotice:
+    named = (notice, new.number, new.issued_at, new.status_code, new.text)
+    return KnownNotice(*named, at, new.deadline)
+
+
 def _make_known(row: Row[Any]) -> KnownNotice:
-    return KnownNotice(int(row.id), row.number, row.issued_at, row.status_code, row.text)
+    named = (int(row.id), row.number, row.issued_at, row.status_code, row.text)
+    return KnownNotice(*named, row.received_at, row.deadline)
 
 
 def _is_stored(conn: Connection, notice: NewNotice) -> bool:

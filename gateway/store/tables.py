@@ -302,6 +302,7 @@ agency_requests = Table(
     Column("outdated_decision", BigInteger),  # decisions up to this row are on what was amended since
     Column("cancellation", Text),  # what became of the last question whether the agency cancels it
     Column("removed", Json),  # the [item, law] pairs that an amendment has removed from those required
+    Column("demands", Json),  # what its agency has asked for and nothing has settled; NULL before 0086
     UniqueConstraint("number"),
     UniqueConstraint("case_id", "agency", "sequence"),
     _make_state_constraint(REQUEST.states),

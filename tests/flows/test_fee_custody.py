@@ -39,7 +39,7 @@ def test_a_fee_that_is_open_is_the_applicants_behind_everything_else(
         story.tick()
     else:
         amend(story, change)
-    assert story.request("KFDA").state == "ACKNOWLEDGED"
+    assert story.request("KFDA").state == "FEE_DUE"
     story.clock.now = datetime.fromisoformat("2026-11-23T11:00:00+09:00")
     held = custody(story, "KFDA")
     assert (held["holder"], held["task"], held["due_at"]) == ("applicant", "pay", due)

@@ -258,11 +258,11 @@ def overtake(held: Story, turn: str) -> None:
 
 _TURNS: dict[str, tuple[str, ...]] = {
     "asked": ("INFORMATION_REQUIRED", "HELD"),
-    "answered": ("ACKNOWLEDGED", "HELD"),
+    "answered": ("FEE_DUE", "HELD"),
     "inspected": ("INSPECTION", "HELD"),
     "decided": ("DECIDED", "MET"),
     "closed": ("DECIDED", "MET"),
-    "amended": ("ACKNOWLEDGED", "CANCELLED", "HELD"),
+    "amended": ("FEE_DUE", "CANCELLED", "HELD"),
     "withdrawn": ("FEE_DUE", "CANCELLED"),
     "kept": ("FEE_DUE", "CANCELLED", "HELD"),
 }

@@ -140,7 +140,7 @@ def test_all_request_events_are_known():
     assert REQUEST.events == {
         *("send", "acknowledge", "ask", "inspect", "fee", "decide", "decide_item", "supplement"),
         *("undeliverable", "resend", "cancel", "ask_cancel", "refuse_cancel", "amend", "correct"),
-        *("fee_settled", "forward"),
+        *("fee_settled", "forward", "inspected", "ask_stands", "inspect_stands", "fee_stands"),
     }
 
 

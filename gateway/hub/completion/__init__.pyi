@@ -17,6 +17,12 @@ from .outside_decisions import load_requirement_results as load_requirement_resu
 from .outside_decisions import make_result_name as make_result_name
 from .outside_decisions import read_result_decision as read_result_decision
 from .outside_decisions import select_inherited_subjects as select_inherited_subjects
+from .standing_demands import end_amended_demands as end_amended_demands
+from .standing_demands import find_demanded_event as find_demanded_event
+from .standing_demands import list_open_levies as list_open_levies
+from .standing_demands import read_demands as read_demands
+from .standing_demands import restore_demands as restore_demands
+from .standing_demands import take_demand_notice as take_demand_notice
 from .stored_decisions import compute_conclusion_id as compute_conclusion_id
 from .stored_decisions import is_cancellation_open as is_cancellation_open
 from .stored_decisions import list_cancellations as list_cancellations

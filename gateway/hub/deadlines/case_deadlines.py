@@ -1,8 +1,9 @@
 """Keeps the deadlines of a case in step with its requests: begins, holds, ends, and tells them.
 
-What is owed follows from the states of the requests (`gateway.cases.request_deadlines`), and from the fees
-that are open, whatever the state of their request. So every transaction that changes a request ends with
-`settle_deadlines`, in whatever order events came, and a deadline that nobody owes any more never fires.
+What is owed follows from what the agencies have asked for and nothing has settled: questions, inspections
+(`gateway.cases.OpenDemands`) and open fees, each on its own; the state of a request follows from it too. So
+every transaction that changes a request ends with `settle_deadlines`, in whatever order events came, and a
+deadline that nobody owes any more never fires.
 """
 
 from __future__ import annotations
@@ -19,12 +20,19 @@ from gateway.calendars import Timetable
 from gateway.cases import (
     DeadlineKind,
     DeadlineState,
+    OpenDemands,
     choose_ended_state,
     find_asked_kind,
     list_due_kinds,
 )
 from gateway.evidence import record_evidence
-from gateway.hub.completion import is_cancellation_open
+from gateway.hub.completion import (
+    find_demanded_event,
+    is_cancellation_open,
+    list_open_levies,
+    read_demands,
+    restore_demands,
+)
 from gateway.hub.deadlines.due_times import (
     DueTimes,
     StartedTerm,
@@ -33,17 +41,15 @@ from gateway.hub.deadlines.due_times import (
 )
 from gateway.hub.deadlines.overdue_events import tell_overdue
 from gateway.hub.hub import Hub
-from gateway.store import NewDeadline, agency_requests, cases, deadlines, fees, notices
+from gateway.store import NewDeadline, StateEvent, agency_requests, cases, deadlines, fees
 
 __all__ = ["settle_deadlines"]
 
-#: By what event of its request an agency asks for something.
-_ASKING: Final = {
-    DeadlineKind.ANSWER: "ask",
-    DeadlineKind.PAY: "fee",
-    DeadlineKind.INSPECT: "inspect",
-}
-_APPLICANT_ACTS: Final = frozenset({"INFORMATION_REQUIRED", "FEE_DUE"})
+#: What is owed by the event with which an agency asks for it.
+_DEMANDED: Final = {"ask": DeadlineKind.ANSWER, "fee": DeadlineKind.PAY, "inspect": DeadlineKind.INSPECT}
+#: What the applicant has to do.
+_APPLICANT_ACTS: Final = frozenset({"ask", "fee"})
+_ACTOR: Final = "deadlines"
 _FEE_OPEN: Final = ("LEVIED", "ORDERED")
 _LAST_SECOND: Final = time(23, 59, 59)
 _RUNNING: Final = ("OPENED", "IN_PROGRESS")
@@ -67,6 +73,15 @@ class _Settling:
     due: dict[int, datetime | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _AskedRequest:
+    """One request that is settled: its row, what its agency has asked for, and its fees where one is open."""
+
+    row: Row[Any]
+    demands: OpenDemands
+    levied: Sequence[Row[Any]]
+
+
 def settle_deadlines(
     conn: Connection,
     hub: Hub,
@@ -77,7 +92,7 @@ def settle_deadlines(
     begun: Collection[str] = (),
     opened: bool = False,
 ) -> None:
-    """Begin and end the deadlines of a case, as the states of its requests say; the case is locked.
+    """Settle the states of the requests of a locked case, and begin and end its deadlines.
 
     `done_at` is when what was owed was done, where that is earlier than `now`: a supplement counts
     from its receipt. The terms of the applications `begun` (numbers) begin now, whatever began before.
@@ -88,20 +103,43 @@ def settle_deadlines(
     timetable = hub.timetable.read_timetable(conn, live[0].mark if live else None)
     settling = _Settling(hub, case, timetable, now, done_at or now, begun)
     new: list[NewDeadline] = []
-    for request in agency_requests.list_by_case(conn, case_id):
-        mine = [row for row in live if row.request_id == request.id]
-        new += _settle_request(conn, settling, request, mine)
+    for known in agency_requests.list_by_case(conn, case_id):
+        mine = [row for row in live if row.request_id == known.id]
+        asks_money = bool(known.open_fees) or any(row.kind == DeadlineKind.PAY for row in mine)
+        levied = fees.list_by_request(conn, known.id) if asks_money else ()
+        demands = _read_demands(conn, hub, known)
+        request = _settle_state(conn, known, demands, levied, now)
+        new += _settle_request(conn, settling, _AskedRequest(request, demands, levied), mine)
     deadlines.settle_times(conn, settling.ended, settling.due, now)
     deadlines.insert_deadlines(conn, new)
 
 
+def _read_demands(conn: Connection, hub: Hub, request: Row[Any]) -> OpenDemands:
+    stored = restore_demands(request)
+    return stored or read_demands(conn, request, hub.load_rules_of(conn, request).status_codes)
+
+
+def _settle_state(
+    conn: Connection, request: Row[Any], demands: OpenDemands, levied: Sequence[Row[Any]], now: datetime
+) -> Row[Any]:
+    """Move a request to the state of what stands, in whatever order it was asked for; return it as it is."""
+    if any(fee.gate == "forwarding" and fee.state in _FEE_OPEN for fee in levied):
+        return request
+    event = find_demanded_event(request.state, demands, list_open_levies(levied))
+    # A fee that no table of status codes tells of has the state alone.
+    if event is None or (event == "fee_settled" and request.demands is None and not levied):
+        return request
+    agency_requests.apply_event(conn, request.id, StateEvent(event, now, _ACTOR))
+    found = agency_requests.list_by_case(conn, request.case_id)
+    return next(row for row in found if row.id == request.id)
+
+
 def _settle_request(
-    conn: Connection, settling: _Settling, request: Row[Any], live: Sequence[Row[Any]]
+    conn: Connection, settling: _Settling, about: _AskedRequest, live: Sequence[Row[Any]]
 ) -> list[NewDeadline]:
     """Settle one request; return the deadlines that begin."""
-    asks_money = bool(request.open_fees) or any(row.kind == DeadlineKind.PAY for row in live)
-    levied = fees.list_by_request(conn, request.id) if asks_money else ()
-    owed = _list_owed(conn, settling, request, levied)
+    request, levied = about.row, about.levied
+    owed = _list_owed(settling, about)
     restarted = request.number in settling.begun
     kept: dict[_Owed, datetime | None] = {}
     for row in live:
@@ -109,7 +147,7 @@ def _settle_request(
         key = (kind, row.cause if fee is None else fee.number)
         # A fee is due until the same day, whatever is amended.
         if key in owed and key not in kept and (fee is not None or not restarted):
-            kept[key] = _keep_deadline(conn, settling, request, row, owed[key])
+            kept[key] = _keep_deadline(conn, settling, about, row, owed[key])
         else:
             replaced = restarted or any(kind is one for one, _ in owed)
             _end_deadline(conn, settling, (request, row), replaced=replaced, fee=fee)
@@ -117,7 +155,7 @@ def _settle_request(
         one
         for key in sorted(owed.keys() - kept.keys())
         if _may_begin(request, key[0], restarted=restarted)
-        if (one := _make_deadline(settling, request, key, owed[key])) is not None
+        if (one := _make_deadline(settling, about, key, owed[key])) is not None
     ]
     times = kept | {(DeadlineKind(one.kind), one.cause): one.due_at for one in new if one.state != "HELD"}
     _choose_due_time(settling, request, times)
@@ -143,37 +181,26 @@ def _find_fee(row: Row[Any], levied: Sequence[Row[Any]]) -> Row[Any] | None:
     return named[0] if named else None
 
 
-def _list_owed(
-    conn: Connection, settling: _Settling, request: Row[Any], levied: Sequence[Row[Any]]
-) -> dict[_Owed, datetime | None]:
+def _list_owed(settling: _Settling, about: _AskedRequest) -> dict[_Owed, datetime | None]:
     """Return what is owed about a request, each with the time that its notice or its fee states.
 
     Every fee that is open is owed, whatever the state of the request. While its agency is asked to cancel
     it, and when its case is decided, nothing else is.
     """
+    request = about.row
     owed: dict[_Owed, datetime | None] = {
         (DeadlineKind.PAY, fee.number): fee.due_at or _find_end_of_day(settling, fee.due_on)
-        for fee in levied
+        for fee in about.levied
         if fee.state in _FEE_OPEN
     }
     if settling.case.state not in _RUNNING or is_cancellation_open(request):
         return owed
     kinds = list_due_kinds(request.state, acknowledged=request.receipt_number is not None)
-    # A table of status codes that knows no fees has the notice alone.
-    for kind in kinds - ({DeadlineKind.PAY} if owed else set()):
-        if kind not in _ASKING:
-            owed[kind, ""] = None
-        else:
-            notice = _find_question(conn, settling, request, _ASKING[kind])
-            owed[kind, "" if notice is None else notice.number] = notice.deadline if notice else None
+    owed |= dict.fromkeys(((kind, "") for kind in kinds), None)
+    if kinds:
+        standing = about.demands.standing.items()
+        owed |= {(_DEMANDED[event], one.number): one.deadline for event, one in standing}
     return owed
-
-
-def _find_question(conn: Connection, settling: _Settling, request: Row[Any], event: str) -> Row[Any] | None:
-    """Return the notice, issued last, by which an agency asks for something by an event."""
-    codes = {one.code for one in settling.hub.rules.status_codes.values() if one.event == event}
-    asking = [row for row in notices.list_by_request(conn, request.id) if row.status_code in codes]
-    return max(asking, key=lambda one: (one.issued_at, one.number), default=None)
 
 
 def _find_end_of_day(settling: _Settling, day: date | None) -> datetime | None:
@@ -218,10 +245,11 @@ def _find_payment_time(settling: _Settling, fee: Row[Any]) -> datetime:
 
 
 def _keep_deadline(
-    conn: Connection, settling: _Settling, request: Row[Any], row: Row[Any], stated: datetime | None
+    conn: Connection, settling: _Settling, about: _AskedRequest, row: Row[Any], stated: datetime | None
 ) -> datetime | None:
     """Hold, resume or recompute a deadline that is still owed; return when it is due, None while held."""
-    held = row.kind == DeadlineKind.DECIDE and _has_applicant_to_act(request)
+    request = about.row
+    held = row.kind == DeadlineKind.DECIDE and _has_applicant_to_act(about)
     if row.state == DeadlineState.UNKNOWN:
         return _compute_again(conn, settling, request, row, stated)
     if held and row.state == DeadlineState.OPEN:
@@ -236,9 +264,9 @@ def _keep_deadline(
     return None if row.state == DeadlineState.HELD else row.due_at
 
 
-def _has_applicant_to_act(request: Row[Any]) -> bool:
+def _has_applicant_to_act(about: _AskedRequest) -> bool:
     """Return whether the applicant has to answer or to pay before the agency goes on."""
-    return bool(request.state in _APPLICANT_ACTS or request.open_fees)
+    return bool(about.row.open_fees or _APPLICANT_ACTS & about.demands.standing.keys())
 
 
 def _compute_again(
@@ -269,15 +297,15 @@ def _make_values(found: DueTimes) -> dict[str, Any]:
 
 
 def _make_deadline(
-    settling: _Settling, request: Row[Any], owed: _Owed, stated: datetime | None
+    settling: _Settling, about: _AskedRequest, owed: _Owed, stated: datetime | None
 ) -> NewDeadline | None:
     """Return the deadline that begins; None where nobody gives it a time."""
-    kind, cause = owed
+    request, (kind, cause) = about.row, owed
     term = StartedTerm(request.agency, request.document, kind, settling.now, stated)
     found = compute_due_times(settling.timetable, term)
     if found is None:
         return None
-    held = kind is DeadlineKind.DECIDE and _has_applicant_to_act(request) and not found.problem
+    held = kind is DeadlineKind.DECIDE and _has_applicant_to_act(about) and not found.problem
     values = _make_values(found)
     if held:
         values |= {"state": "HELD", "held_at": settling.now, "next_at": None}

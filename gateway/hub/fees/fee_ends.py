@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import FeeStep, Money
+from gateway.cases import FeeStep, Money, OpenDemands
 from gateway.errors import FEE_WRONG, GatewayError
+from gateway.hub.completion import find_demanded_event, restore_demands
 from gateway.hub.fees.fee_records import (
     OPEN,
     cancel_fee,
@@ -48,7 +49,10 @@ HOLD_REASON: Final = "Y17"
 
 
 def settle_request(conn: Connection, request: int, now: datetime) -> None:
-    """Let a request go on that has no open fee any more; forward an application that was held for one."""
+    """Let a request go on that has no open fee any more; forward an application that was held for one.
+
+    It goes on to what else its agency has asked for.
+    """
     row = agency_requests.find_by_id(conn, request)
     if row is None:
         return
@@ -60,7 +64,9 @@ def settle_request(conn: Connection, request: int, now: datetime) -> None:
         _release_application(conn, row, now)
         row = agency_requests.find_by_id(conn, request) or row
     if row.state == "FEE_DUE" and not has_open_fee(levied):
-        agency_requests.apply_event(conn, request, StateEvent("fee_settled", now, _ACTOR), due_at=None)
+        event = find_demanded_event(row.state, restore_demands(row) or OpenDemands(), ())
+        if event is not None:
+            agency_requests.apply_event(conn, request, StateEvent(event, now, _ACTOR), due_at=None)
 
 
 def _release_application(conn: Connection, request: Row[Any], now: datetime) -> None:

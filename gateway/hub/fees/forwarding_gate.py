@@ -30,7 +30,7 @@ def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: d
     tariff = None if row is None else hub.payments.tariffs.get(row.document)
     if row is None or tariff is None:
         return
-    code = hub.rules.status_codes.get(HOLD_REASON)
+    code = hub.load_rules_of(conn, row).status_codes.get(HOLD_REASON)
     due = None if tariff.days is None else now + timedelta(days=tariff.days)
     new = NewFee(
         number=f"{row.number}-F01",

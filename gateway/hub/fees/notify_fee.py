@@ -6,13 +6,14 @@ before the transaction. Where the agreement has no P-Mode for notices, the task 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from lxml import etree
 from sqlalchemy import Row
 
-from gateway.cases import FeeStep, NamedFee, Notice, make_notice_document
+from gateway.cases import FeeStep, NamedFee, Notice, StatusCode, make_notice_document
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.hub.completion import case_closing
 from gateway.hub.fees.fee_records import get_fee, read_fee_money
@@ -47,10 +48,11 @@ def notify_of_fee(hub: Hub, fee: int, said: tuple[str, str], finish: FinishLease
         row = get_fee(conn, fee)
         request = agency_requests.find_by_id(conn, row.request_id)
         moved = fees.find_movement(conn, "refund", mark) if mark else None
-    if request is None:
-        raise GatewayError(OUR_MISTAKE, f"the application of fee {row.number} is gone")
+        if request is None:
+            raise GatewayError(OUR_MISTAKE, f"the application of fee {row.number} is gone")
+        codes = hub.load_rules_of(conn, request).status_codes
     facts = load_case_snapshot(hub, row.case_id)
-    document = _make_document(hub, (row, moved), request, (step, make_case_header(facts, now)), now)
+    document = _make_document(codes, (row, moved), request, (step, make_case_header(facts, now)), now)
     outgoing = seal_notice(hub, facts, document, now)
     with write_transaction(hub.engine, "fees.notice") as conn:
         case = cases.lock_case(conn, row.case_id)
@@ -62,20 +64,23 @@ def notify_of_fee(hub: Hub, fee: int, said: tuple[str, str], finish: FinishLease
 
 
 def _make_document(
-    hub: Hub, about: tuple[Row[Any], Row[Any] | None], request: Row[Any], said: Any, now: datetime
+    codes: Mapping[str, StatusCode],
+    about: tuple[Row[Any], Row[Any] | None],
+    request: Row[Any],
+    said: Any,
+    now: datetime,
 ) -> etree._Element:
     fee, moved = about
     step, header = said
     state = make_request_state(request)
     named = NamedFee(read_fee_money(moved or fee), fee.due_on, fee.payment_notice, fee.refundable)
     number = f"{fee.number}-{step.value.upper()}" if moved is None else str(moved.reference)
-    notice = Notice(number, now, _find_code(hub, step, fee.kind), text=_TEXTS[step], fee=named)
+    notice = Notice(number, now, _find_code(codes, step, fee.kind), text=_TEXTS[step], fee=named)
     due = step in (FeeStep.AWAIT, FeeStep.LEVY)
     return make_notice_document(header, state, notice, (fee.address or "") if due else "")
 
 
-def _find_code(hub: Hub, step: FeeStep, kind: str) -> str:
+def _find_code(codes: Mapping[str, StatusCode], step: FeeStep, kind: str) -> str:
     """Return the status code of a step; of a table that has none, the code of a fee that is waited for."""
-    codes = hub.rules.status_codes.values()
-    found = [one.code for one in codes if one.fee_step == step and one.fee_kind in ("", kind)]
+    found = [one.code for one in codes.values() if one.fee_step == step and one.fee_kind in ("", kind)]
     return found[0] if found else "Y17"

@@ -72,6 +72,10 @@ class TrustedRegister:
         with read_transaction(self._engine) as conn:
             return self._active_rules.load_bundle(conn, digest)
 
+    def load_pinned_rules(self, conn: Connection, digest: str) -> DecisionRules | None:
+        """Return the rules by which a request was written, in the transaction that asks for them."""
+        return self._active_rules.find_bundle(digest) or self._active_rules.load_bundle(conn, digest)
+
     def find_unstored_bundle(self, digest: str) -> bytes | None:
         """Return the packed files of the shipped mappings of this digest, where they are not stored yet."""
         if self._active_rules.is_settled(digest):
