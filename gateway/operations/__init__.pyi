@@ -124,6 +124,7 @@ from .requirement_report import describe_requirements as describe_requirements
 from .trust_findings import collect_trust_remarks as collect_trust_remarks
 from .trust_findings import find_source_problems as find_source_problems
 from .trust_findings import find_stamping_problem as find_stamping_problem
+from .unit_removal import check_counted_units as check_counted_units
 from .waiting_columns import add_case_waiting as add_case_waiting
 from .waiting_columns import add_delivery_waiting as add_delivery_waiting
 from .waiting_columns import add_message_waiting as add_message_waiting

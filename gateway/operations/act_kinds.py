@@ -35,6 +35,7 @@ from gateway.operations.mapping_activation import (
 )
 from gateway.operations.party_acts import set_party_status
 from gateway.operations.plain_values import count_things
+from gateway.operations.unit_removal import check_counted_units
 from gateway.store import mapping_bundles
 
 __all__ = [
@@ -246,9 +247,11 @@ def describe_mapping_order(
 ) -> dict[str, Any]:
     """Return what an act with mappings is told: their difference from those in force, and which these are.
 
-    Raises GW507 for a document that would go and is not among the `removed`.
+    Raises GW507 for a document that would go and is not among the `removed`, GW502 for a unit that would go
+    and is counted in.
     """
     changes, before = compare_with_active(conn, folder, at)
+    check_counted_units(conn, before, folder.bundle)
     check_removed_documents(changes, removed)
     return {
         "over": mapping_bundles.find_active_digest(conn, at),

@@ -29,6 +29,7 @@ from . import fragment_groups as fragment_groups
 from . import item_releases as item_releases
 from . import lane_holds as lane_holds
 from . import lanes as lanes
+from . import ledger_units as ledger_units
 from . import limited_conversations as limited_conversations
 from . import list_searches as list_searches
 from . import mandates as mandates

@@ -19,6 +19,7 @@ from gateway.hub.register.decision_rules import (
 )
 from gateway.share import get_data_folder
 from tests.flows.craft import reference
+from tests.flows.test_requirement_ledger import declare, register, used_of
 from tests.kit.story import Story
 
 PHARM = Path("agencies") / "KPTA" / "KPTA-PHARM-IMP.yaml"
@@ -169,3 +170,39 @@ def test_an_archive_reads_as_the_folder_does(mappings: Path) -> None:
         assert stream.read() == (mappings / PHARM).read_bytes()
     with pytest.raises(FileNotFoundError):
         place.joinpath("agencies", "none.yaml").read_bytes()
+
+
+def change_unit(place: Path, code: str, new: str) -> None:
+    """Change the line of a unit in the table of units, or take it out."""
+    file = place / "codelists" / "unit-factors.csv"
+    lines = file.read_text("utf-8").splitlines(keepends=True)
+    assert sum(line.startswith(f"{code},") for line in lines) == 1
+    kept = [new if line.startswith(f"{code},") else line for line in lines]
+    file.write_text("".join(kept), "utf-8")
+
+
+@pytest.mark.parametrize("line", ["", "TNE,volume,1000,here\n"])
+def test_a_unit_that_a_certificate_is_used_in_stays_in_force(
+    engine: Engine, home: Path, mappings: Path, capsys: Any, line: str
+) -> None:
+    story = Story(engine)
+    register(story, "OUT-1", "100", "KGM")
+    declare(story, "FIRST-1", (2, "OUT-1", "0.06", "TNE"))
+    assert used_of(story, "OUT-1") == {"TNE": "0.06"}
+    change_unit(mappings, "LTR", "")
+    change_unit(mappings, "TNE", line)
+    assert use(home, str(mappings)) == 1
+    told = capsys.readouterr()
+    assert "GW502" in told.out + told.err
+    assert "certificates are granted or used in TNE: the table" in told.out + told.err
+
+
+def test_a_unit_that_nothing_is_counted_in_may_go(
+    engine: Engine, home: Path, mappings: Path, capsys: Any
+) -> None:
+    story = Story(engine)
+    register(story, "OUT-1", "100", "KGM")
+    story.submit()
+    story.tick()
+    change_unit(mappings, "TNE", "")
+    assert use(home, str(mappings)) == 0, capsys.readouterr()

@@ -44,6 +44,7 @@ from gateway.operations import (
     UnfitContract,
     activate_folder,
     check_compared_mappings,
+    check_counted_units,
     check_mapping_folder,
     compare_with_active,
     describe_mapping_changes,
@@ -99,7 +100,8 @@ def use_mappings(arguments: Arguments) -> int:
     """Activate or plan a folder of mappings, or the shipped ones, or withdraw the plan; return 0 when done.
 
     A bundle file whose first day is to come is planned for that day, unless ``--from`` says a later one.
-    Raises GW507 where a document in force would go that no ``--remove`` names, GW514 and GW515 for
+    Raises GW502 where the table of units lacks one that certificates are granted or used in, GW507 where a
+    document in force would go that no ``--remove`` names, GW514 and GW515 for
     mappings whose publisher or content is not the right one, GW519 where the WSDL of an agency that no
     ``--despite-wsdl`` names would take less of the requests from now on. A plan is only warned of that.
     """
@@ -159,6 +161,7 @@ def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | 
         now = get_current_time()
         over = mapping_bundles.find_active_digest(conn, now)
         changes, before = compare_with_active(conn, folder, now)
+        check_counted_units(conn, before, folder.bundle)
     said = describe_mapping_changes(changes, folder.bundle, before)
     _check_despite(arguments, folder)
     settings = read_verb_settings(arguments)
