@@ -57,6 +57,7 @@ from .notices.error_places import list_error_places as list_error_places
 from .notices.notice_facts import NoticeFacts as NoticeFacts
 from .notices.notice_facts import check_named_document as check_named_document
 from .notices.notice_facts import find_document_mapping as find_document_mapping
+from .notices.notice_facts import list_possible_documents as list_possible_documents
 from .notices.notice_facts import read_notice as read_notice
 from .notices.notice_reader import NoticeFact as NoticeFact
 from .notices.notice_samples import draw_notice as draw_notice

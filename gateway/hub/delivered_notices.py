@@ -37,6 +37,7 @@ from gateway.harmonize import (
     find_type_code,
     list_error_places,
     list_place_pointers,
+    list_possible_documents,
     read_delivered_notice,
 )
 from gateway.hub.application_forms import load_application_form
@@ -183,15 +184,29 @@ def _list_subjects(
 
 
 def _find_document(bundle: MappingBundle, agency: str, root: etree._Element, path: str) -> DocumentMapping:
-    """Return the document of the agency whose type code, or else whose id, `root` states."""
+    """Return the document of the agency whose type code, or else whose id, `root` states.
+
+    Raises GW716 for what none of them has, and for a code that no mapping knows where several documents of
+    different laws may have it.
+    """
     code, at = find_stated_text(root, bundle.notices, "document_type") or ("", path)
     own = [one for one in bundle.documents.values() if one.organisation == agency]
     found = find_document_mapping(code, own)
     if found is not None:
         return found
-    names = ", ".join(find_type_code(one) or one.id for one in own)
-    detail = f"{agency} has no kind of application {code[:40]!r}, but {names or 'none'}"
-    raise GatewayError(NOTICE_FORM_UNKNOWN, detail, at)
+    possible = list_possible_documents(code, own, root, bundle)
+    if not possible:
+        names = ", ".join(find_type_code(one) or one.id for one in own)
+        detail = f"{agency} has no kind of application {code[:40]!r}, but {names or 'none'}"
+        raise GatewayError(NOTICE_FORM_UNKNOWN, detail, at)
+    if len({one.laws for one in possible}) > 1:
+        names = ", ".join(one.id for one in possible)
+        detail = (
+            f"{code[:40]!r} may be one of {names}, which are of different laws: the mapping of none of them "
+            "names this code (answers: type_codes)"
+        )
+        raise GatewayError(NOTICE_FORM_UNKNOWN, detail, at)
+    return possible[0]
 
 
 def _make_unmatched(agency: str, number: str, path: str, more: str = "") -> GatewayError:

@@ -176,6 +176,51 @@ def withdrawn(number: str, code: str = "G02") -> etree._Element:
     return make_document("GOVCBRRBH", content)
 
 
+def passed(code: str) -> etree._Element:
+    """Return a status notice of a pass under a number of the agency's own, about an application `code`."""
+    head = (
+        f"<TypeCode>{code}</TypeCode><ID>{OUTSIDE}8</ID><AdditionalDocument><ID>T-1</ID></AdditionalDocument>"
+    )
+    content = (
+        f"<TypeCode>GOVCBRRBH</TypeCode><Declaration>{head}</Declaration><ID>H-8</ID>"
+        f"<IssueDateTime>20261121180000</IssueDateTime><Status><NameCode>F03</NameCode></Status>"
+    )
+    return make_document("GOVCBRRBH", content)
+
+
+@pytest.mark.parametrize(
+    ("agency", "laws"), [("FITI", ["24", "88"]), ("KTL", ["23"]), ("EMC", ["29", "77"]), ("NPQS", ["12"])]
+)
+def test_a_code_that_no_mapping_knows_is_of_the_documents_without_one(
+    story: Story, agency: str, laws: list[str]
+) -> None:
+    read = read_agency_document(story.hub, agency, passed("GOVCBRZZ1"))
+    ((number, notice),) = read.results
+    assert number == "T-1"
+    assert [(one.item, one.law) for one in notice.decisions] == [(1, law) for law in laws]
+
+
+@pytest.mark.parametrize(
+    ("agency", "code", "told"),
+    [
+        (
+            "KFDA",
+            "GOVCBRZZ1",
+            "GW716 'GOVCBRZZ1' may be one of KFDA-FOOD-IMP, .* of different laws",
+        ),
+        ("KPTA", "GOVCBRZZ1", "GW716 KPTA has no kind of application 'GOVCBRZZ1', but GOVCBRFR2, GOVCBRFR3"),
+        ("FITI", "GOVCBRFR2", "GW716 FITI has no kind of application 'GOVCBRFR2'"),
+        ("FITI", "GOVCBRRBG", "GW716 FITI has no kind of application 'GOVCBRRBG'"),
+        ("FITI", "GOVCBRZZ", "GW717 "),
+    ],
+)
+def test_a_code_that_may_be_of_several_laws_is_refused(
+    story: Story, agency: str, code: str, told: str
+) -> None:
+    with pytest.raises(GatewayError, match=told):
+        read_agency_document(story.hub, agency, passed(code))
+
+
 def test_a_status_notice_takes_back_all_that_was_said_under_the_number(story: Story) -> None:
     window = Window(story)
     # Who takes back what nobody has heard of is told: its items are not known.

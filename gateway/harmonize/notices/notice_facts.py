@@ -34,6 +34,7 @@ __all__ = [
     "find_document_mapping",
     "find_notice_mapping",
     "list_names",
+    "list_possible_documents",
     "read_notice",
 ]
 
@@ -89,6 +90,21 @@ def find_document_mapping(code: str | None, documents: Iterable[DocumentMapping]
 def list_names(document: DocumentMapping) -> tuple[str, ...]:
     """Return the texts by which a notice may name a document: its type codes, or its id."""
     return list_type_codes(document) + (() if find_type_code(document) is not None else (document.id,))
+
+
+def list_possible_documents(
+    code: str, own: Iterable[DocumentMapping], root: etree._Element, bundle: MappingBundle
+) -> list[DocumentMapping]:
+    """Return the documents that a notice `root` may be about whose type code no mapping knows.
+
+    They are those of `own` whose type codes are unknown and that this kind of notice answers; none where the
+    code names a notice, or a document of anybody. Raise GW603 for an undeclared kind of notice.
+    """
+    named = (name for one in bundle.documents.values() for name in (*list_names(one), one.id))
+    if not code or code in bundle.notices.notices or code in named:
+        return []
+    notice = find_notice_mapping(root, bundle.notices)
+    return [one for one in own if not list_type_codes(one) and one.answers.allows_notice(notice)]
 
 
 def check_named_document(facts: NoticeFacts, bundle: MappingBundle) -> None:
