@@ -39,8 +39,8 @@ from .deadlines import settle_after_act as settle_after_act
 from .delivered_notices import apply_agency_document as apply_agency_document
 from .document_needs import WeighedNeeds as WeighedNeeds
 from .document_needs import judge_document_needs as judge_document_needs
-from .document_needs import load_stored_submission as load_stored_submission
 from .document_needs import load_stored_tree as load_stored_tree
+from .document_needs import weigh_need_judgement as weigh_need_judgement
 from .document_needs import weigh_submission_needs as weigh_submission_needs
 from .event_feed import derive_webhook_secret as derive_webhook_secret
 from .event_feed import describe_event as describe_event
@@ -154,6 +154,8 @@ from .requirement_results import join_requirements as join_requirements
 from .response_watch import PendingResponse as PendingResponse
 from .response_watch import WaitingRequest as WaitingRequest
 from .standing_warnings import read_standing_warnings as read_standing_warnings
+from .stored_goods import StoredGoods as StoredGoods
+from .stored_goods import load_stored_goods as load_stored_goods
 from .submission_inspection import InspectionFinding as InspectionFinding
 from .submission_inspection import InspectionReport as InspectionReport
 from .submission_inspection import InspectionRules as InspectionRules

@@ -43,6 +43,7 @@ __all__ = [
     "load_stored_submission",
     "load_stored_tree",
     "make_disclaimer_attachment",
+    "weigh_need_judgement",
     "weigh_submission_needs",
 ]
 
@@ -123,6 +124,17 @@ def weigh_submission_needs(
         return NO_NEEDS
     index = rules.needs.get_index(test_editions=policy.test_editions)
     found = _judge_standing_needs(submission, (index, rules.bundle), day, standing, covered)
+    return weigh_need_judgement(found, index, policy, standing, awaits)
+
+
+def weigh_need_judgement(
+    found: NeedJudgement,
+    index: NeedIndex,
+    policy: NeedPolicy,
+    standing: StandingNeeds | None = None,
+    awaits: Sequence[NeedFinding] = (),
+) -> WeighedNeeds:
+    """Return what the policy makes of what the rules of need say; the rest as `weigh_submission_needs`."""
     # The policy of the day of filing counts for a held case.
     held = standing is not None and standing.held
     action = "hold" if held else policy.get_action(found.direction)

@@ -56,6 +56,7 @@ from gateway.store import (
 
 __all__ = [
     "check_nothing_released",
+    "find_released_laws",
     "find_undecided_parent",
     "inspect_amended_release",
     "inspect_release",
@@ -294,8 +295,12 @@ def list_released_laws(hub: Hub, prepared: PreparedRelease | None) -> frozenset[
     if prepared is None:
         return frozenset()
     with read_transaction(hub.engine) as conn:
-        said = list_all_decisions(conn, prepared.parent)
-    current = select_current_decisions(said)
+        return find_released_laws(conn, prepared.parent)
+
+
+def find_released_laws(conn: Connection, parent: int) -> frozenset[tuple[int, str]]:
+    """Return for which items and laws an approval of a case (row id) is in force for its children."""
+    current = select_current_decisions(list_all_decisions(conn, parent))
     allowed = [one.decision for one in current if one.decision.decision in APPROVING]
     return frozenset((one.item, one.law) for one in allowed)
 

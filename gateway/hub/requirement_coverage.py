@@ -22,7 +22,7 @@ from gateway.hub.hub import Hub
 from gateway.hub.requirement_ledger import inspect_requirements, list_former_uses
 from gateway.store import cases, read_transaction, requirement_quantities
 
-__all__ = ["list_answered_laws", "list_covered_laws"]
+__all__ = ["find_covered_laws", "list_answered_laws", "list_covered_laws"]
 
 
 def list_covered_laws(
@@ -34,13 +34,22 @@ def list_covered_laws(
     """
     if not claim.uses:
         return frozenset()
-    bundle = hub.rules.bundle
     with read_transaction(hub.engine) as conn:
-        rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
         case = cases.find_by_number(conn, amended) if amended else None
-        former = () if case is None else list_former_uses(conn, case.id, list_rejected_case_items(conn, case))
-        taken = inspect_requirements(conn, claim, bundle.units, day, former).taken
-        laws = _list_laws(conn, [row for row in rows if row.id in {one.key for _, one in taken}], bundle)
+        return find_covered_laws(conn, claim, hub.rules.bundle, day, case)
+
+
+def find_covered_laws(
+    conn: Connection, claim: ClaimedRequirements, bundle: MappingBundle, day: date, amended: Row[Any] | None
+) -> frozenset[tuple[int, str]]:
+    """Return the same as `list_covered_laws`; `amended` is the row of the case."""
+    if not claim.uses:
+        return frozenset()
+    rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
+    rejected = set() if amended is None else list_rejected_case_items(conn, amended)
+    former = () if amended is None else list_former_uses(conn, amended.id, rejected)
+    taken = inspect_requirements(conn, claim, bundle.units, day, former).taken
+    laws = _list_laws(conn, [row for row in rows if row.id in {one.key for _, one in taken}], bundle)
     return frozenset((use.item, law) for use, balance in taken for law in laws[balance.key])
 
 

@@ -14,6 +14,7 @@ from .need_index import DocumentNeed as DocumentNeed
 from .need_index import GoodsQuery as GoodsQuery
 from .need_index import NeedIndex as NeedIndex
 from .need_judgement import FiledDocument as FiledDocument
+from .need_judgement import ItemNeeds as ItemNeeds
 from .need_judgement import NeedFinding as NeedFinding
 from .need_judgement import NeedJudgement as NeedJudgement
 from .need_judgement import StatedDisclaimer as StatedDisclaimer

@@ -100,10 +100,14 @@ class NeedFinding:
 
 @dataclass(frozen=True, slots=True)
 class ItemNeeds:
-    """The needs of one goods item, each with the documents filed for it."""
+    """The needs of one goods item, each with the documents filed for it.
+
+    `lacking` are those that nothing answers: neither an application, nor a disclaimer, nor a certificate.
+    """
 
     item: GoodsItem
     needs: tuple[tuple[DocumentNeed, tuple[str, ...]], ...]
+    lacking: tuple[DocumentNeed, ...] = ()
 
 
 @dataclass(slots=True)
@@ -206,7 +210,7 @@ class _Judging:
         query = GoodsQuery(item.hs, self._direction, self._day, item.origin, None, country)
         needs = self._index.find_needs(query) if item.hs else ()
         answered = tuple((need, tuple(one for one in filed if one in need.documents)) for need in needs)
-        self._judgement.items.append(ItemNeeds(item, answered))
+        lacking = []
         for need, answers in answered:
             self._needed |= {(item.number, one) for one in need.documents}
             subject = (item.number, need.law)
@@ -214,7 +218,9 @@ class _Judging:
             if not need.documents:
                 self._outside.setdefault(need.law, []).append(item.number)
             elif not answers and not disclaimed:
+                lacking.append(need)
                 self._tell_missing(item, need)
+        self._judgement.items.append(ItemNeeds(item, answered, tuple(lacking)))
         self._judge_answered(item, answered, stated)
 
     def _judge_answered(

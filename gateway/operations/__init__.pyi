@@ -78,7 +78,9 @@ from .mapping_plans import find_mapping_plan as find_mapping_plan
 from .mapping_plans import plan_folder as plan_folder
 from .mapping_plans import withdraw_mapping_plan as withdraw_mapping_plan
 from .need_impact import CaseImpact as CaseImpact
+from .need_impact import FoundNeed as FoundNeed
 from .need_impact import ImpactReport as ImpactReport
+from .need_impact import ImpactRules as ImpactRules
 from .need_impact import find_need_impact as find_need_impact
 from .need_table_loading import load_need_table as load_need_table
 from .object_reports import find_case as find_case

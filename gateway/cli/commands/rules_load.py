@@ -27,13 +27,21 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.hub import (
     DecisionRules,
+    NeedPolicy,
     get_current_time,
     load_active_rules,
     load_shipped_rules,
     make_table_names,
 )
 from gateway.needs import LawBook, NeedTable, check_need_table
-from gateway.operations import CaseImpact, ImpactReport, find_need_impact, load_need_table
+from gateway.operations import (
+    CaseImpact,
+    FoundNeed,
+    ImpactReport,
+    ImpactRules,
+    find_need_impact,
+    load_need_table,
+)
 from gateway.store import need_tables, read_transaction
 
 __all__ = ["list_need_tables", "load_table_file", "show_impact"]
@@ -120,11 +128,12 @@ def show_impact(arguments: Arguments) -> int:
         with read_transaction(engine) as conn:
             rules = load_active_rules(conn, load_shipped_rules(), get_current_time())
         (new,) = read_table_files([arguments.file], rules, as_json=arguments.json)
-        index = rules.needs.get_index(test_editions=settings.needs.test_edition)
-        zone = ZoneInfo(settings.hub.time_zone)
-        found = find_need_impact(engine, (index, new), (since, until), zone, report)
+        needs = settings.needs
+        policy = NeedPolicy(needs.imports, needs.exports, needs.test_edition, needs.hold_time)
+        asked = ImpactRules(rules, policy, ZoneInfo(settings.hub.time_zone), new)
+        found = find_need_impact(engine, asked, (since, until), report)
         if arguments.json:
-            _write_impact(new, found, (since, until), report, index.book)
+            _write_impact(new, found, (since, until), report, rules.needs.get_rules().book)
         else:
             _print_impact(new, found, report)
             for words in _list_impact_remarks(report, since, until):
@@ -148,7 +157,13 @@ def _write_impact(
         print(between + json.dumps(describe_impact(one, book), ensure_ascii=False), end="")
         between = ", "
     remarks = _list_impact_remarks(report, since, until)
-    tail = {"asked": report.asked, "unreadable": report.unreadable, "remarks": remarks}
+    tail = {
+        "asked": report.asked,
+        "newly_refused": report.newly_refused,
+        "newly_held": report.newly_held,
+        "unreadable": report.unreadable,
+        "remarks": remarks,
+    }
     print(f"], {json.dumps(tail, ensure_ascii=False)[1:]}")
 
 
@@ -186,7 +201,16 @@ def describe_impact(one: CaseImpact, book: LawBook) -> dict[str, Any]:
             }
             for item in one.items
         ],
+        "admission": dict(zip(("before", "after"), one.admission, strict=True)),
+        "told": [_describe_finding(found) for found in one.told],
+        "untold": [_describe_finding(found) for found in one.untold],
     }
+
+
+def _describe_finding(found: FoundNeed) -> dict[str, Any]:
+    """Return what the admission tells, for JSON."""
+    one = found.finding
+    return {"id": one.problem.id, "effect": found.effect, "pointer": one.pointer, "text": one.text}
 
 
 def _print_impact(new: NeedTable, found: Iterator[CaseImpact], report: ImpactReport) -> None:
@@ -196,9 +220,16 @@ def _print_impact(new: NeedTable, found: Iterator[CaseImpact], report: ImpactRep
             told = [f"+law {need.law}" for need in item.difference.added]
             told += [f"-law {need.law}" for need in item.difference.removed]
             told += [f"~law {was.law}" for was, _ in item.difference.changed]
-            lacking = f"; nothing was filed for law {', '.join(item.lacking)}" if item.lacking else ""
+            lacking = f"; nothing answers law {', '.join(item.lacking)}" if item.lacking else ""
             print(f"  item {item.item.number} ({item.item.hs}): {' '.join(told)}{lacking}")
+        before, after = one.admission
+        if before != after:
+            print(f"  {before} before, {after} by the new table")
+        for told_now in one.told:
+            print(f"  {told_now.finding.problem.id} {told_now.finding.text}")
     words = f"{new.label} changes {report.changed} of {count_things(report.asked, 'case')}."
+    if report.newly_refused or report.newly_held:
+        words += f" Newly refused: {report.newly_refused}, newly held: {report.newly_held}."
     for problem, number in sorted(report.unreadable.items()):
         words += f" {count_things(number, 'case')} could not be asked ({problem})."
     print_sentence(words)
