@@ -90,20 +90,25 @@ def write_carried(root: etree._Element, document: CarriedDocument, form: Carrier
 
 
 def list_uncarried_values(
-    bundle: MappingBundle, request: tuple[str, str], root: etree._Element
+    bundle: MappingBundle, request: tuple[str, str], root: etree._Element, *, whole: bool = True
 ) -> list[GatewayError]:
     """Return GW718 for the values of a request that the form of its agency cannot carry, the first of many.
 
-    `request` is the organisation and the document. Each names its place in the request.
+    `request` is the organisation and the document. Each names its place in the request. One that is not
+    `whole` is not written: only its values are looked at, each for itself.
     """
     form = get_carrier_form(bundle, request[0])
     if form.form == "xml":
         return []
     document, found = find_carried_document(bundle, request[1]), []
     if form.form == "fixed":
-        value = make_plain_value(document.node, root, f"/{document.node.name}")
-        found = list_record_problems(make_record_layout(document.node, form), value, form)
-    if not found:
+        try:
+            value = make_plain_value(document.node, root, f"/{document.node.name}")
+            found = list_record_problems(make_record_layout(document.node, form), value, form)
+        except GatewayError:
+            if whole:
+                raise
+    if not found and whole:
         try:
             write_carried(root, document, form)
         except GatewayError as error:

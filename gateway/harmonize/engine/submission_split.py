@@ -236,10 +236,14 @@ def _write_request(
     check_unique_fields(scope, document, f"{pointer}/{document.id}")
     evaluate_checks(scope, document, f"{pointer}/{document.id}")
     octets, origins = render_request(document, scope)
+    carried = get_carrier_form(bundle, document.organisation).form != "xml"
     if identity in trace.failed:
+        if carried:
+            # What no record can carry is told in the same round.
+            _check_carrier(bundle, document, scope, (read_request(octets), origins), whole=False)
         return None
     xml = None
-    if get_carrier_form(bundle, document.organisation).form != "xml":
+    if carried:
         xml = _read_valid_request(bundle, document, (identity, octets))
         if not _check_carrier(bundle, document, scope, (xml, origins)):
             return None
@@ -252,10 +256,15 @@ def _check_carrier(
     document: DocumentMapping,
     scope: Scope,
     made: tuple[etree._Element, Sequence[ValueOrigin]],
+    *,
+    whole: bool = True,
 ) -> bool:
-    """Return whether a request can be carried in the form of its agency; report what cannot."""
+    """Return whether a request can be carried in the form of its agency; report what cannot.
+
+    Of a request that is not `whole`, since values of it are missing or wrong, each value alone is looked at.
+    """
     xml, origins = made
-    problems = list_uncarried_values(bundle, (document.organisation, document.id), xml)
+    problems = list_uncarried_values(bundle, (document.organisation, document.id), xml, whole=whole)
     if not problems:
         return True
     if not scope.trace.keeps_fates:

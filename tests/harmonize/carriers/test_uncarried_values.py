@@ -75,6 +75,19 @@ def test_every_value_is_told_with_its_own_place() -> None:
     ]
 
 
+def test_a_value_is_told_beside_other_problems_of_its_application() -> None:
+    """Not one a round: a field that is missing hides no value that records cannot carry."""
+    root = unsigned()
+    text(NAME, "Café")(root)
+    (gone,) = root.iterfind("{*}Application[@id='A2']/{*}Fields/{*}Item/{*}FoodClass")
+    gone.getparent().remove(gone)  # type: ignore[union-attr]
+    found = find_problems(root, speak(KFDA=CarrierForm("fixed", charset="cp949")))
+    assert ("GW718", POINTER) in [(one.problem.id, one.pointer) for one in found]
+    assert "GW503" in [one.problem.id for one in found]
+    # Of JSON nothing is told of a request that is not whole.
+    assert "GW718" not in [one.problem.id for one in find_problems(root, speak(KFDA=CarrierForm("json")))]
+
+
 def test_elements_of_one_name_are_told_apart() -> None:
     fields = {"Declaration/Agent/ID": FieldFormat(width=3, overflow="refuse")}
     found = find_problems(unsigned(), speak(KPTA=CarrierForm("fixed", charset="cp949", fields=fields)))
