@@ -60,7 +60,6 @@ class StowedFields:
             yield
         finally:
             application.remove(application[stowed.place])
-            release_memory()
 
     def put_all_back(self) -> None:
         """Have the tree as it was."""

@@ -148,12 +148,12 @@ class SubmissionIndex:
             _index_inner_leaves(self, element, (None, None))
 
     def _forget_leaves(self, begun: int) -> None:
-        for number in range(begun, len(self.rows)):
-            element, attribute = self._get_leaf_place(number)
-            if attribute is None:
-                del self.texts[element]
+        texts, attributes = self.texts, self.attributes
+        for row in cast("list[_ShortRow]", self.rows[begun:]):
+            if isinstance(row, tuple):
+                del attributes[row]
             else:
-                del self.attributes[element, attribute]
+                del texts[row]
         del self.rows[begun:]
 
     def _get_leaf_place(self, number: int) -> tuple[etree._Element, str | None]:

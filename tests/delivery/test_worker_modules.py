@@ -1,0 +1,27 @@
+"""What a worker loads: each library that it does not use costs every hub memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+#: The web pages and the services of the serving process, the migrations, and a client that zeep could use.
+FOREIGN = {"alembic", "flask", "httpx", "jinja2", "spyne", "webauthn", "werkzeug"}
+
+
+def test_a_worker_loads_nothing_of_the_serving_process() -> None:
+    words = (
+        "import json, sys; from gateway.delivery import build_worker, service_contracts;"
+        "print(json.dumps([one for one in sys.modules if '.' not in one]))"
+    )
+    done = subprocess.run([sys.executable, "-c", words], check=True, stdout=subprocess.PIPE)
+    loaded = set(json.loads(done.stdout))
+    assert "zeep" in loaded
+    assert loaded & FOREIGN == set()
+
+
+def test_what_zeep_does_without_is_there_for_others() -> None:
+    words = "import gateway.delivery.service_contracts, httpx; print(httpx.__name__)"
+    done = subprocess.run([sys.executable, "-c", words], check=True, stdout=subprocess.PIPE)
+    assert done.stdout.split() == [b"httpx"]
