@@ -31,8 +31,9 @@ def test_the_stronger_fate_stays_and_the_first_of_equals() -> None:
     trace.record_forwarding((1,), "A/B", HERE)
     trace.record_fate((1,), "consumed", THERE)
     trace.record_forwarding((1,), "A/C", THERE)
-    assert trace.fates[1] == Fate("forwarded", HERE, ("A/B",))
-    assert trace.further == {1: ["A/C"]}
+    column: list[Fate | None] = [None, None, Fate("withheld", HERE)]
+    trace.write_fates(column)
+    assert column == [None, Fate("forwarded", HERE, ("A/B", "A/C")), Fate("withheld", HERE)]
 
 
 def test_troubles_are_bounded_and_fail_their_application_only() -> None:

@@ -160,7 +160,7 @@ def test_the_value_of_each_meaning_is_found_where_its_missing_pointer_says(
         if meaning.per in bundle.dictionary.groups or meaning.where is not None:
             continue
         base = facts.items["1"] if per_item else facts.declaration
-        for found in facts.find_values(meaning, base, "1" if per_item else None).found[:1]:
+        for found in facts.find_values(meaning, base, "1" if per_item else None)[:1]:
             pointer = facts.leaves[found.leaves[0]].pointer.removesuffix("/DateTimeString")
             assert pointer == make_missing_pointer(meaning, "1" if per_item else None), meaning.name
             compared += 1
@@ -185,7 +185,7 @@ def test_an_element_is_found_by_its_place_as_by_a_search(bundle: MappingBundle, 
             searched = base.findall("/".join(f"{{{DEC}}}{name}" for name in meaning.relative))
             hits = facts.find_values(meaning, base, item)
             assert facts.find_values(meaning, base, item) is hits
-            there = {one.element for one in hits.found}
+            there = {one.element for one in hits}
             assert there <= {inner for one in searched for inner in one.iter()}, meaning.name
             if meaning.where is None and not meaning.first and meaning.type != "datetime":
                 assert there == {one for one in searched if read_element_text(one).strip()}, meaning.name

@@ -94,7 +94,7 @@ def _read_bound(rule: DeclarationRule, facts: SubmissionIndex, received: datetim
     """Return the right side of a comparison, None where it is not one value."""
     if rule.bound is None:
         return None if received is None else received.isoformat()
-    found = facts.find_values(rule.bound, facts.declaration, None).found
+    found = facts.find_values(rule.bound, facts.declaration, None)
     return found[0].text.strip() if len(found) == 1 else None
 
 
@@ -110,4 +110,4 @@ def _list_values(
         group = dictionary.groups[name]
         places = [(item, one) for item, place in places for one in facts.list_group_elements(group, place)]
     for item, place in places:
-        yield from facts.find_values(meaning, place, item).found
+        yield from facts.find_values(meaning, place, item)

@@ -8,14 +8,22 @@ Customs receives the whole declaration; this is not a fate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice, pairwise
 from typing import Final, NamedTuple
 
 from lxml import etree
 
 from gateway.harmonize.language import DocumentMapping
-from gateway.harmonize.submission import EvaluationTrace, Fate, Leaf, SubmissionIndex
+from gateway.harmonize.submission import (
+    EvaluationTrace,
+    Fate,
+    Leaf,
+    SubmissionIndex,
+    read_element_text,
+)
 from gateway.harmonize.types import SourceMark
 from gateway.wire import iterate_pointers
 
@@ -31,23 +39,39 @@ class LedgerEntry(NamedTuple):
     fates: tuple[Fate | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
+#: Makes an entry of its leaf and its fates, without a call of Python for each of very many.
+_make_entry: Final = partial(tuple.__new__, LedgerEntry)
+
+
+@dataclass(slots=True)
 class FateLedger:
-    """The fates of all leaves for all documents of a submission."""
+    """The fates of all leaves for all documents of a submission: a column of `columns` for each document."""
 
     documents: tuple[str, ...]
-    entries: tuple[LedgerEntry, ...]
+    facts: SubmissionIndex = field(repr=False)
+    columns: tuple[Sequence[Fate | None], ...] = field(repr=False)
+    _entries: tuple[LedgerEntry, ...] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def entries(self) -> tuple[LedgerEntry, ...]:
+        """Return each leaf with its fates, put together at the first use; without a document with none."""
+        if self._entries is None:
+            leaves = self.facts.leaves
+            fates = zip(*self.columns, strict=True) if self.columns else iter([()] * len(leaves))
+            self._entries = tuple(map(_make_entry, zip(leaves, fates, strict=True)))
+        return self._entries
 
     @property
     def unaccounted_leaves(self) -> tuple[Leaf, ...]:
         """Return the leaves that lack a fate for some document."""
-        return tuple(entry.leaf for entry in self.entries if None in entry.fates)
+        lacking = {n for column in self.columns for n, fate in enumerate(column) if fate is None}
+        return tuple(self.facts.leaves[number] for number in sorted(lacking))
 
     def count_fates(self) -> dict[str, int]:
         """Return how many pairs of leaf and document have each fate, and how many leaves have none."""
         totals = {"forwarded": 0, "withheld": 0, "consumed": 0}
-        for entry in self.entries:
-            for fate in entry.fates:
+        for column in self.columns:
+            for fate in column:
                 if fate is not None:
                     totals[fate.fate] += 1
         return {**totals, "unaccounted": len(self.unaccounted_leaves)}
@@ -72,51 +96,63 @@ def build_fate_ledger(
 
     For a document named in `unmapped`, which has no mapping, every leaf is withheld.
     """
-    columns: list[list[Fate | None]] = [
-        _build_fate_column(facts, document, traces[document.id]) for document in documents
-    ]
+    columns = [_build_fate_column(facts, document, traces[document.id]) for document in documents]
     nothing = [Fate("withheld", SourceMark(f"no mapping for {name[:_SHOWN]}", 0)) for name in unmapped]
-    columns += [[fate] * len(facts.leaves) for fate in nothing]
-    # Without a document, each leaf still has an entry, with no fates.
-    rows = zip(*columns, strict=True) if columns else iter([()] * len(facts.leaves))
-    entries = tuple(map(LedgerEntry, facts.leaves, rows))
-    return FateLedger((*(document.id for document in documents), *unmapped), entries)
+    columns += [[fate] * len(facts.rows) for fate in nothing]
+    return FateLedger((*(document.id for document in documents), *unmapped), facts, tuple(columns))
 
 
 def _build_fate_column(
     facts: SubmissionIndex, document: DocumentMapping, trace: EvaluationTrace
 ) -> list[Fate | None]:
-    claimed = document.claims
-    concerned = _collect_concerned_items(facts, document)
-    own = {number for number, a in enumerate(facts.applications) if a.get("document") == document.id}
+    own = frozenset(n for n, one in enumerate(facts.applications) if one.get("document") == document.id)
     unlisted = Fate("withheld", document.withholds)
     elsewhere = Fate("withheld", document.items_rule or document.withholds)
-    column = list(map(trace.fates.get, range(len(facts.leaves))))
-    for number, more in trace.further.items():
-        first = trace.fates[number]
-        column[number] = Fate(first.fate, first.rule, (*first.targets, *more))
-    for number, (leaf, fate) in enumerate(zip(facts.leaves, column, strict=True)):
-        if fate is not None:
-            continue
-        _, _, path, item, application = leaf
-        if number in trace.borrowed:
-            # A shared answer of another application is accounted for like one of its own.
-            fate = None if _needs_forwarding(facts, trace, leaf) else unlisted
-        elif (path, item is not None) not in claimed and application not in own:
-            fate = unlisted
-        elif item is not None and (application, item) not in concerned:
-            fate = elsewhere
-        elif not _needs_forwarding(facts, trace, leaf):
-            fate = unlisted
-        column[number] = fate
+    column = _list_claimed_leaves(facts, document, (own, unlisted))
+    for number in trace.borrowed:
+        # A shared answer of another application is accounted for like one of its own.
+        column[number] = None
+    trace.write_fates(column)
+    concerned = _collect_concerned_items(facts, document)
+    recorded = column.copy()
+    for number in [number for number, fate in enumerate(recorded) if fate is None]:
+        _, _, _, item, application = facts.whole_rows[number]
+        if item is not None and (application, item) not in concerned and number not in trace.borrowed:
+            column[number] = elsewhere
+        elif not _needs_forwarding(facts, recorded, number):
+            column[number] = unlisted
     return column
 
 
-def _needs_forwarding(facts: SubmissionIndex, trace: EvaluationTrace, leaf: Leaf) -> bool:
+def _list_claimed_leaves(
+    facts: SubmissionIndex, document: DocumentMapping, context: tuple[Collection[int], Fate]
+) -> list[Fate | None]:
+    """Return None for each leaf that a document claims, and for every other the fate of `context`.
+
+    It claims what its lines read of the declaration, and all answers of its own applications, whose
+    positions `context` has.
+    """
+    own, unlisted = context
+    outside: set[str] = set()
+    in_items: set[str] = set()
+    for path, in_item in document.claims:
+        (in_items if in_item else outside).add(path)
+    column = [
+        None if path in (outside if item is None else in_items) else unlisted
+        for _, _, path, item, _ in islice(facts.whole_rows, facts.starts[0])
+    ]
+    for number, (start, end) in enumerate(pairwise(facts.starts)):
+        column += [None if number in own else unlisted] * (end - start)
+    return column
+
+
+def _needs_forwarding(facts: SubmissionIndex, recorded: Sequence[Fate | None], number: int) -> bool:
     """Return whether a leaf must have reached the request; a blank value and its unit need not."""
-    if leaf.attribute is None:
-        return bool(leaf.value.strip())
-    text = trace.fates.get(facts.texts.get(leaf.element, -1))
+    element, attribute, *_ = facts.whole_rows[number]
+    if attribute is None:
+        return bool(read_element_text(element).strip())
+    held = facts.texts.get(element)
+    text = None if held is None else recorded[held]
     return text is not None and text.fate == "forwarded"
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from lxml import etree
+
 from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, VALUE_DOES_NOT_FIT, Problem
-from gateway.harmonize.engine.request_writer import RequestWriter, ValueOrigin
+from gateway.harmonize.engine.request_writer import RequestWriter
 from gateway.harmonize.language import (
+    ContainerEnd,
+    ContainerStart,
     ConversionError,
     CopiedLeaf,
     DocumentMapping,
     EvaluatedValue,
     FieldValue,
+    GivenLeaf,
     OccurrenceLookup,
     Repetition,
     TargetAttribute,
     TargetElement,
     TextPiece,
+    plan_children,
 )
-from gateway.harmonize.submission import FoundValue, Scope
+from gateway.harmonize.submission import FoundValue, Scope, ValueOrigin
 from gateway.harmonize.types import CodeList, CommonMeaning, SourceMark, UniqueField, count_octets
 from gateway.wire import describe_choices, quote_value
 
@@ -29,9 +35,10 @@ def render_request(document: DocumentMapping, scope: Scope) -> tuple[bytes, tupl
     Where the scope's trace keeps no fates, only the origins of attachments are kept. A value that cannot
     be written is reported in the trace and left out.
     """
-    pen, name = RequestWriter(keeps_origins=scope.trace.keeps_fates), document.root.name
+    trace, name = scope.trace, document.root.name
+    pen = RequestWriter(origins=trace.forwarded, keeps_origins=trace.keeps_fates)
     _render_children(pen, document.root, scope, name)
-    return pen.finish(name, document.namespace), tuple(pen.origins)
+    return pen.finish(name, document.namespace), pen.list_own_origins()
 
 
 def split_text(text: str, part: TextPiece) -> list[str] | None:
@@ -71,7 +78,7 @@ def _count_fitting_characters(text: str, part: TextPiece) -> int:
 
 def _render_element(pen: RequestWriter, target: TargetElement, scope: Scope, path: str) -> None:
     """Write `target`, once or for each occurrence of its repetition."""
-    path = f"{path}/{target.label}"
+    path += target.step
     if target.when is not None and not target.when.is_satisfied(scope):
         _withhold_target(target, scope, target.mark)
         return
@@ -122,7 +129,7 @@ def _list_disclosed_meanings(
     disclose that the occurrence exists.
     """
     key = ("told", id(target))
-    told: tuple[CommonMeaning, ...] | None = scope.answers.indexes.get(key)
+    told: tuple[CommonMeaning, ...] | None = scope.answers.plans.get(key)
     if told is None:
         chain, listed = scope.dictionary.list_enclosing_groups, scope.answers.listed
         contents = (content for inner in target.walk_elements() for content in inner.converted_sources)
@@ -130,7 +137,7 @@ def _list_disclosed_meanings(
         told = tuple(one for one in found if isinstance(one, CommonMeaning) and each.group in chain(one.per))
         every = (one for group, own in listed.items() if each.group in chain(group) for one in own)
         told = () if all(one in told for one in every) else told
-        scope.answers.indexes[key] = told
+        scope.answers.plans[key] = told
     return told
 
 
@@ -164,7 +171,7 @@ def _list_occurrences(each: Repetition, scope: Scope) -> list[Scope]:
         return scope.enter_value_groups(each.key, each.mark)
     if isinstance(each.key, CommonMeaning) and scope.trace.keeps_fates:
         for number, element in scope.facts.items.items():
-            for found in scope.facts.find_values(each.key, element, number).found:
+            for found in scope.facts.find_values(each.key, element, number):
                 scope.trace.record_fate(found.leaves, "consumed", each.mark)
     return scope.enter_items()
 
@@ -190,86 +197,134 @@ def _render_leaf(pen: RequestWriter, target: TargetElement, scope: Scope, path: 
 
 def _render_container(pen: RequestWriter, target: TargetElement, scope: Scope, path: str) -> bool:
     """Write one element that holds others; return False, and write nothing, where it would be empty."""
-    told, begun, outside = len(pen.origins), len(pen.parts), pen.written
-    end = pen.open_container(target)
+    opened = pen.open_container(target)
     _render_children(pen, target, scope, path)
     for attribute in target.attributes:
-        pen.written += _render_attribute(pen, attribute, scope, (None, end, path))
+        pen.written += _render_attribute(pen, attribute, scope, (None, opened[0] + 1, path))
     # An empty container is left out.  In a repetition it is written, since it states an occurrence,
     # except over a dictionary group: an occurrence declared for other agencies must not be disclosed.
-    empty = pen.written == len(target.siblings)
-    pen.written = outside
-    if empty and (target.each is None or target.each.over == "common"):
-        del pen.parts[begun:], pen.origins[told:]
-        return False
-    pen.parts.append(f"</{target.name}>")
-    pen.written += 1
-    return True
+    repeated = target.each is not None and target.each.over != "common"
+    return pen.close_container(target, opened, keeps_empty=repeated)
 
 
 def _render_children(pen: RequestWriter, target: TargetElement, scope: Scope, path: str) -> None:
-    """Write what an element holds; most leaves copy a value, and what these share is decided once."""
-    for child, copied in target.plan_children():
-        if copied is None:
-            _render_element(pen, child, scope, path)
-            continue
-        found = scope.find_local_values(copied.source, child.mark)
-        if not found:
-            continue
-        if len(found) > 1 or not _copy_value(pen, child, copied, scope, (found[0], path)):
-            _render_element(pen, child, scope, path)
+    """Write what an element holds, by its plan."""
+    plan = plan_children(target)
+    values: list[tuple[FoundValue, ...]] = []
+    for sources, names in plan.places:
+        values += scope.find_sibling_values(sources, names)
+    outside: list[tuple[str, tuple[int, int, int]]] = []
+    for step in plan.steps:
+        if isinstance(step, CopiedLeaf):
+            if step.number is None:
+                found = scope.find_local_values(step.source, step.target.mark)
+            else:
+                found = values[step.number]
+            if found:
+                _copy_leaf(pen, step, scope, found, path)
+        elif isinstance(step, ContainerStart):
+            outside.append((path, pen.open_container(step.target)))
+            path += step.target.step
+        elif isinstance(step, ContainerEnd):
+            path, opened = outside.pop()
+            pen.close_container(step.target, opened)
+        elif isinstance(step, GivenLeaf):
+            _write_given_leaf(pen, step, scope, path)
+        else:
+            _render_element(pen, step, scope, path)
 
 
-def _copy_value(
-    pen: RequestWriter, target: TargetElement, copied: CopiedLeaf, scope: Scope, place: tuple[FoundValue, str]
-) -> bool:
-    """Write a leaf with the one value of its source, where there is nothing to report of it.
-
-    Return False, and write nothing, where it must be written by `_render_element`.
-    """
-    one, path = place
-    if not copied.is_whole:
-        return not pen.keeps_origins and _copy_changed_value(pen, target, copied, scope, one)
-    if not target.judged and target.shape.find_violation(one.text) is not None:
-        return False
-    pen.add_plain_leaf(target, one.text)
+def _write_given_leaf(pen: RequestWriter, given: GivenLeaf, scope: Scope, path: str) -> None:
+    target, text = given.target, given.text
+    if not text:
+        text = scope.hub.get(given.name, "")
+        if not text:
+            return
+        if target.shape.find_violation(text) is not None:
+            _render_element(pen, target, scope, path)
+            return
+    pen.add_plain_leaf(target, text)
     if pen.keeps_origins:
-        path, mark = f"{path}/{target.label}", target.mark
-        scope.trace.record_forwarding(one.leaves, path, mark)
-        pen.add_origin(path, copied.origin, one.leaves, (mark, ()))
-    return True
+        pen.add_origin((path + target.step, given.origin, (), target.mark, ()))
+
+
+def _copy_leaf(
+    pen: RequestWriter, copied: CopiedLeaf, scope: Scope, found: tuple[FoundValue, ...], path: str
+) -> None:
+    """Write a leaf that copies a value; where there is something to report, as `_render_element` does."""
+    target = copied.target
+    text, leaves, _ = found[0]
+    if len(found) > 1:
+        _render_element(pen, target, scope, path)
+    elif not copied.is_whole:
+        if not _copy_changed_value(pen, copied, scope, (found[0], path)):
+            _render_element(pen, target, scope, path)
+    elif target.judged or target.shape.find_violation(text) is None:
+        pen.add_plain_leaf(target, text)
+        if pen.keeps_origins:
+            pen.add_origin((path + target.step, copied.origin, leaves, target.mark, ()))
+    else:
+        _render_element(pen, target, scope, path)
 
 
 def _copy_changed_value(
-    pen: RequestWriter, target: TargetElement, copied: CopiedLeaf, scope: Scope, one: FoundValue
+    pen: RequestWriter, copied: CopiedLeaf, scope: Scope, place: tuple[FoundValue, str]
 ) -> bool:
-    """Write a value with its unit or currency, translated, or cut; without an origin. Return as above."""
-    text = one.text
+    """Write a value with its unit or currency, translated, or cut, where there is nothing to report of it.
+
+    Return False, and write nothing, where it must be written by `_render_element`.
+    """
+    (text, leaves, element), path = place
+    target, put = copied.target, copied.measure
     if copied.part is not None:
-        return _copy_whole_text(pen, target, copied.part, text)
-    if copied.codes is not None:
+        if not text or _count_fitting_characters(text, copied.part) < len(text):
+            return False
+        if copied.part.number > 0:
+            return True  # the first piece takes it whole
+    elif copied.codes is not None:
         translated = copied.codes.translate_code(text)
         if translated is None or target.shape.find_violation(translated) is not None:
             return False
-        pen.add_plain_leaf(target, translated)
-        return True
-    put = copied.measure
-    measure = None if put is None or put.of_value is None else one.element.get(put.of_value)
-    if put is None or measure is None or not _is_measure_right(put, scope, measure):
+        text = translated
+    elif not target.judged and target.shape.find_violation(text) is not None:
         return False
-    if not target.judged and target.shape.find_violation(text) is not None:
-        return False
-    pen.add_measured_leaf(target, text, put.name, measure)
-    return True
-
-
-def _copy_whole_text(pen: RequestWriter, target: TargetElement, part: TextPiece, text: str) -> bool:
-    """Write a text that needs one piece alone, into the first; return False where it needs more."""
-    if not text or _count_fitting_characters(text, part) < len(text):
-        return False
-    if part.number == 0:
+    if put is None:
         pen.add_plain_leaf(target, text)
+    else:
+        measure = _find_stated_measure(put, scope, element)
+        if measure is None:
+            return False
+        pen.add_measured_leaf(target, text, put.name, measure)
+    if pen.keeps_origins:
+        path += target.step
+        pen.add_origin((path, copied.origin, leaves, target.mark, copied.transforms))
+        if put is not None and put.of_value is not None:
+            _add_measure_origin(pen, put, scope, (path, copied.origin, element))
     return True
+
+
+def _add_measure_origin(
+    pen: RequestWriter, put: TargetAttribute, scope: Scope, place: tuple[str, str, etree._Element]
+) -> None:
+    """Keep the origin of a unit or currency; `place` is the path and origin of its value, and its element."""
+    path, origin, element = place
+    leaf = scope.facts.attributes.get((element, put.of_value or ""))
+    stated = () if leaf is None else (leaf,)
+    notes = () if put.via is None else (put.via.translation_note,)
+    pen.add_origin((f"{path}/@{put.name}", f"{origin}/@{put.of_value}", stated, put.mark, notes))
+
+
+def _find_stated_measure(put: TargetAttribute, scope: Scope, element: etree._Element) -> str | None:
+    """Return the unit or currency to be written with a value; None where there is something to report."""
+    measure = element.get(put.of_value or "")
+    if measure is None:
+        return None
+    if put.via is None:
+        return measure if _is_measure_right(put, scope, measure) else None
+    translated = put.via.translate_code(measure)
+    if translated is None or (not put.required and put.shape.find_violation(translated) is not None):
+        return None
+    return translated
 
 
 def _is_measure_right(put: TargetAttribute, scope: Scope, measure: str) -> bool:
@@ -353,8 +408,7 @@ def _render_value(
         _report_violation(scope, target, value, refusal)
     end = pen.add_leaf(target, "" if target.empty else text)
     if pen.keeps_origins:
-        scope.trace.record_forwarding(value.leaves, path, target.mark)
-        pen.add_origin(path, value.origin, value.leaves, (target.mark, value.transforms))
+        pen.add_origin((path, value.origin, value.leaves, target.mark, value.transforms))
     for attribute in target.attributes:
         _render_attribute(pen, attribute, scope, (value, end, path))
 
@@ -405,9 +459,8 @@ def _render_attribute(
             refusal[0], refusal[1], _make_value_pointer(scope, found), (scope.application, put.mark)
         )
     pen.add_attribute(end, put.name, found.text)
-    scope.trace.record_forwarding(found.leaves, path, put.mark)
     if pen.keeps_origins or (put.of_value == "cid" and found.leaves):
-        pen.add_origin(path, found.origin, found.leaves, (put.mark, found.transforms))
+        pen.add_origin((path, found.origin, found.leaves, put.mark, found.transforms))
     return True
 
 
@@ -438,7 +491,7 @@ def _evaluate_value_attribute(
             CODE_UNKNOWN, detail, _make_value_pointer(scope, carried), (scope.application, put.mark)
         )
         return None
-    return EvaluatedValue(translated, leaves, carried.origin, (f"via {put.via.name}@{put.via.version}",))
+    return EvaluatedValue(translated, leaves, carried.origin, (put.via.translation_note,))
 
 
 def _check_listed_attribute(put: TargetAttribute, scope: Scope, carried: EvaluatedValue) -> None:
@@ -488,7 +541,7 @@ def _evaluate_converted_unit(
             CODE_UNKNOWN, detail, _make_value_pointer(scope, value), (scope.application, put.mark)
         )
         return None
-    notes = ("convert", f"via {put.via.name}@{put.via.version}")
+    notes = ("convert", put.via.translation_note)
     return EvaluatedValue(translated, leaves, f"{value.origin}/@{put.of_value}", notes)
 
 
@@ -523,7 +576,7 @@ def _list_sources_below(
 ) -> tuple[tuple[UniqueField | CommonMeaning, bool], ...]:
     """Return the sources that an element and those below it read, each with whether it is of an item."""
     key = ("below", id(target))
-    listed: tuple[tuple[UniqueField | CommonMeaning, bool], ...] | None = scope.answers.indexes.get(key)
+    listed: tuple[tuple[UniqueField | CommonMeaning, bool], ...] | None = scope.answers.plans.get(key)
     if listed is None:
         contents = (content for inner in target.walk_elements() for content in inner.converted_sources)
         sources = {id(source): source for content in contents for source in content.list_read_sources()}
@@ -532,7 +585,7 @@ def _list_sources_below(
             for source in sources.values()
             if source.type != "group"
         )
-        scope.answers.indexes[key] = listed
+        scope.answers.plans[key] = listed
     return listed
 
 

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final
 
 from lxml import etree
 
 from gateway.harmonize.language import TargetElement
+from gateway.harmonize.submission import ValueOrigin
 from gateway.harmonize.types import SourceMark
 
-__all__ = ["RequestWriter", "ValueOrigin", "read_request"]
+__all__ = ["RequestWriter", "read_request"]
 
 _IN_TEXT: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 _IN_ATTRIBUTE: Final = _IN_TEXT | str.maketrans({'"': "&quot;", "\t": "&#9;", "\n": "&#10;"})
-_SPECIAL: Final = re.compile('[&<>\r"\t\n]')
+_find_special: Final = re.compile('[&<>\r"\t\n]').search
+_make_origin: Final = partial(tuple.__new__, ValueOrigin)
 _PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
 #: So many parts are joined: each takes 50 octets more than its text.
 _MANY: Final = 4096
-
-
-class ValueOrigin(NamedTuple):
-    """The origin of one value of a request: target path, source, leaves, rule and conversions."""
-
-    target: str
-    source: str
-    leaves: tuple[int, ...]
-    rule: SourceMark
-    transforms: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -36,57 +29,80 @@ class RequestWriter:
     """The writer of one request: its XML in pieces, which are read once at the end, and value origins.
 
     `written` counts the elements of the container that is being written. `keeps_origins` is false where
-    only the origins of content ids are kept.
+    only the origins of content ids are kept. They follow those of other requests, from `first` on.
     """
 
     parts: list[str] = field(default_factory=list)
     origins: list[ValueOrigin] = field(default_factory=list)
     written: int = 0
     keeps_origins: bool = True
+    first: int = field(init=False)
 
-    def add_origin(
-        self, target: str, source: str, leaves: tuple[int, ...], rule: tuple[SourceMark, tuple[str, ...]]
-    ) -> None:
-        """Keep the origin of a value; `rule` with its conversions."""
-        self.origins.append(tuple.__new__(ValueOrigin, (target, source, leaves, *rule)))
+    def __post_init__(self) -> None:
+        self.first = len(self.origins)
+
+    def add_origin(self, row: tuple[str, str, tuple[int, ...], SourceMark, tuple[str, ...]]) -> None:
+        """Keep the origin of a value, made of `row`: its parts in their order."""
+        self.origins.append(_make_origin(row))
+
+    def list_own_origins(self) -> tuple[ValueOrigin, ...]:
+        """Return the origins of this request."""
+        return tuple(self.origins[self.first :])
 
     def add_leaf(self, target: TargetElement, text: str) -> int:
         """Write an element that holds a text; return where its start tag ends, for attributes."""
         self.written += 1
-        start = _write_start(target)
         # One piece for the start tag, one for the rest: attributes are written between them.
-        self.parts += (start, f">{_escape_text(text)}</{target.name}>")
+        self.parts += (target.start, f">{_escape_text(text)}{target.end}")
         return len(self.parts) - 1
 
     def add_plain_leaf(self, target: TargetElement, text: str) -> None:
         """Write an element that holds a text and has no attributes but its fixed ones."""
         self.written += 1
-        if _SPECIAL.search(text) is not None:
+        if _find_special(text) is not None:
             text = text.translate(_IN_TEXT)
-        name = target.name
-        # Few elements have fixed attributes.
-        start = _write_start(target) if target.fixed else f"<{name}"
-        self.parts.append(f"{start}>{text}</{name}>")
+        self.parts.append(f"{target.start}>{text}{target.end}")
 
     def add_measured_leaf(self, target: TargetElement, text: str, name: str, measure: str) -> None:
         """Write an element that holds a number, with the attribute `name` that says in what it is counted."""
         self.written += 1
-        if _SPECIAL.search(measure) is not None:
+        if _find_special(measure) is not None:
             measure = measure.translate(_IN_ATTRIBUTE)
-        self.parts.append(f'{_write_start(target)} {name}="{measure}">{_escape_text(text)}</{target.name}>')
+        self.parts.append(f'{target.start} {name}="{measure}">{_escape_text(text)}{target.end}')
 
-    def open_container(self, target: TargetElement) -> int:
-        """Begin an element that holds others; return where its start tag ends, for attributes."""
-        if target.attributes or target.fixed:
-            self.parts += (_write_start(target), ">")
+    def open_container(self, target: TargetElement) -> tuple[int, int, int]:
+        """Begin an element that holds others; return what `close_container` must know.
+
+        Its first number is that of the piece with the start tag.
+        """
+        opened = len(self.parts), len(self.origins), self.written
+        if target.attributes:
+            self.parts += (target.start, ">")
         else:
-            self.parts.append(f"<{target.name}>")
+            self.parts.append(f"{target.start}>")
         self.written = 0
-        return len(self.parts) - 1
+        return opened
+
+    def close_container(
+        self, target: TargetElement, opened: tuple[int, int, int], *, keeps_empty: bool = False
+    ) -> bool:
+        """End an element; leave it out, and return False, where it holds its constant children alone.
+
+        The leaves of a value that was refused in it are retained.
+        """
+        empty = self.written == len(target.siblings)
+        begun, told, self.written = opened
+        if empty and not keeps_empty:
+            del self.parts[begun:]
+            self.origins[told:] = [one for one in self.origins[told:] if one.leaves]
+            return False
+        self.parts.append(target.end)
+        self.written += 1
+        return True
 
     def add_attribute(self, position: int, name: str, text: str) -> None:
-        """Write an attribute in the start tag that ends at `position`."""
-        escaped = text.translate(_IN_ATTRIBUTE) if _SPECIAL.search(text) is not None else text
+        """Write an attribute in the start tag that ends before the piece `position`."""
+        escaped = text.translate(_IN_ATTRIBUTE) if _find_special(text) is not None else text
         self.parts[position - 1] += f' {name}="{escaped}"'
 
     def gather_parts(self, begun: int) -> int:
@@ -114,12 +130,4 @@ def read_request(octets: bytes) -> etree._Element:
 
 
 def _escape_text(text: str) -> str:
-    return text.translate(_IN_TEXT) if _SPECIAL.search(text) is not None else text
-
-
-def _write_start(target: TargetElement) -> str:
-    """Return the start tag of an element, still open, with its fixed attributes."""
-    if not target.fixed:
-        return f"<{target.name}"
-    fixed = "".join(f' {name}="{value.translate(_IN_ATTRIBUTE)}"' for name, value in target.fixed)
-    return f"<{target.name}{fixed}"
+    return text.translate(_IN_TEXT) if _find_special(text) is not None else text

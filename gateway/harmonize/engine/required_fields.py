@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
+from typing import NamedTuple
+
 from lxml import etree
 
 from gateway.errors import FIELD_MISSING, RULE_BROKEN, SOURCES_DISAGREE, Problem
@@ -19,6 +23,7 @@ def check_common_meanings(scope: Scope, document: DocumentMapping) -> None:
         # A search for one value of the supplement reads the keys of all of them.
         scope.trace.record_fate_once(scope.facts.keys, "consumed", supplied.mark)
     doubtful = _find_doubtful_items(scope, document)
+    declared = scope.facts.get_known_values(scope.facts.declaration)
     for position, need in enumerate(document.needs):
         meaning = need.meaning
         if meaning.per in scope.dictionary.groups:
@@ -26,7 +31,7 @@ def check_common_meanings(scope: Scope, document: DocumentMapping) -> None:
                 continue
             for inner in scope.list_value_scopes(meaning):
                 _check_common_meaning(inner, need, inner.common[meaning.per])
-        elif not meaning.in_item:
+        elif not meaning.in_item and len(declared.get(meaning.name, ())) != 1:
             _check_common_meaning(scope, need, scope.facts.declaration)
         for inner, base in doubtful.get(position, ()):
             _check_common_meaning(inner, need, base)
@@ -59,7 +64,7 @@ def _find_doubtful_items(
 def _check_common_meaning(scope: Scope, need: MeaningNeed, base: etree._Element) -> None:
     """Check a meaning below `base`: the declaration, an item, or an occurrence of a group."""
     meaning = need.meaning
-    found = scope.facts.find_values(meaning, base, scope.item).found
+    found = scope.facts.find_values(meaning, base, scope.item)
     if not found and (need.mandatory or (need.when is not None and need.when.is_satisfied(scope))):
         detail = f"{meaning.en} ({meaning.ko}) is missing: {meaning.path}"
         pointer = make_missing_pointer(meaning, scope.item)
@@ -74,11 +79,13 @@ def _check_common_meaning(scope: Scope, need: MeaningNeed, base: etree._Element)
 
 def check_unique_fields(scope: Scope, document: DocumentMapping, place: str) -> None:
     """Report each unique field that is missing, forbidden or given too often; `place` is their pointer."""
-    items = [(inner, f"{place}/ITEM[{inner.item}]") for inner in scope.enter_items()]
-    for ask in document.asks:
-        for inner, where in [(scope, place)] if ask.per == "application" else items:
-            if _needs_check(ask, inner.find_sibling_fields(ask)):
-                _check_unique_field(inner, ask, where)
+    levels = [(scope, place, "application")]
+    levels += [(inner, f"{place}/ITEM[{inner.item}]", "item") for inner in scope.enter_items()]
+    found: list[tuple[int, Scope, str]] = []
+    for inner, where, per in levels:
+        found += [(number, inner, where) for number in _list_doubtful_fields(document, per, inner)]
+    for position, inner, where in sorted(found, key=itemgetter(0)):
+        _check_unique_field(inner, document.asks[position], where)
     concerned = frozenset(scope.numbers)
     for number in scope.answers.items:
         if number not in concerned:
@@ -88,13 +95,42 @@ def check_unique_fields(scope: Scope, document: DocumentMapping, place: str) -> 
             )
 
 
+def _list_doubtful_fields(document: DocumentMapping, per: str, scope: Scope) -> Iterable[int]:
+    """Return the fields of a document that must be looked at in a scope; most are plainly right."""
+    siblings = scope.get_own_fields()
+    watched: _WatchedFields | None = scope.answers.plans.get(("watched", per))
+    if watched is None:
+        watched = scope.answers.plans["watched", per] = _list_watched_fields(document.asks, per)
+    if not siblings.is_odd and watched.mandatory <= siblings.elements.keys():
+        return watched.always
+    own = [(number, ask) for number, ask in enumerate(document.asks) if ask.per == per]
+    return [number for number, ask in own if _needs_check(ask, siblings)]
+
+
+class _WatchedFields(NamedTuple):
+    """The fields of one level that are always looked at, by their number, and the names of mandatory ones."""
+
+    always: tuple[int, ...]
+    mandatory: frozenset[str]
+
+
+def _list_watched_fields(asks: Sequence[UniqueField], per: str) -> _WatchedFields:
+    own = [(number, ask) for number, ask in enumerate(asks) if ask.per == per]
+    always = tuple(number for number, ask in own if _is_always_checked(ask))
+    return _WatchedFields(always, frozenset(ask.name for _, ask in own if ask.requirement.mandatory))
+
+
+def _is_always_checked(ask: UniqueField) -> bool:
+    """Return whether more decides about a field than that it stands there once, with a value."""
+    return ask.requirement.when is not None or ask.repeat[0] > 1 or ask.type == "group"
+
+
 def _needs_check(ask: UniqueField, siblings: SiblingFields) -> bool:
-    """Return whether the number of a field's values must be looked at; of most fields it is plainly right."""
-    if ask.requirement.when is not None:
-        return True
-    if ask.name not in siblings.elements:
-        return ask.requirement.mandatory
-    return ask.repeat[0] > 1 or not siblings.has_one_value(ask.name)
+    """Return whether the number of a field's values must be looked at."""
+    written = siblings.elements.get(ask.name)
+    if written is None:
+        return ask.requirement.when is not None or ask.requirement.mandatory
+    return _is_always_checked(ask) or len(written) > 1 or not siblings.values.get(ask.name)
 
 
 def _check_unique_field(scope: Scope, ask: UniqueField, place: str) -> None:

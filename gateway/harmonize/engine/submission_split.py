@@ -288,7 +288,8 @@ def _list_named_attachments(
     cids = [str(a.get("cid", "")) for a in application.findall(f"{_SUB}Attachment")]
     if not cids:
         return ()
-    named = {facts.get_attribute(leaf, "cid") for one in origins for leaf in one.leaves}
+    leaves = [leaf for one in origins if one.source.endswith("/@cid") for leaf in one.leaves]
+    named = {facts.get_attribute(leaf, "cid") for leaf in leaves}
     return tuple(cid for cid in cids if cid in named)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from lxml import etree
 
@@ -51,7 +52,7 @@ _SUB: Final = f"{{{SUB}}}"
 _MIB: Final = 1024 * 1024
 _SHOWN: Final = 70
 _CURRENCIES: Final = "iso4217"
-#: The lists of the units that an agency may be sent: those in force, and withdrawn ones still written.
+_make_found_value: Final = partial(tuple.__new__, FoundValue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ def read_field_values(
         ),
         currencies=currencies,
         units=bundle.get_compiled("units:known", bundle.collect_known_units),
+        plans=bundle.get_compiled(f"plans:{document.id}", dict[object, Any]),
     )
     reader = _FieldReader(facts, document, bundle, trace, application, name, answers, found)
     branches = application.findall(f"{_SUB}Fields")
@@ -177,6 +179,7 @@ def _borrow_shared_answer(reader: _FieldReader, ask: UniqueField, item: str | No
         branch = answers.top if item is None else answers.items.setdefault(item, SiblingFields())
         branch.elements[ask.name] = list(first.elements)
         branch.values.pop(ask.name, None)
+        branch.is_odd = True
         for element in first.elements:
             _read_borrowed_answer(reader, element, (first.ask, ask))
 
@@ -283,7 +286,7 @@ def _read_sibling_fields(
     branch: SiblingFields,
     outer: str = "",
 ) -> None:
-    by_tag, elements = asked.by_tag, branch.elements
+    by_tag, elements, values = asked.by_tag, branch.elements, branch.values
     for child in children:
         ask = by_tag.get(child.tag)
         if ask is None:
@@ -291,21 +294,22 @@ def _read_sibling_fields(
             _reject_unknown_field(reader, child, f"{outer}.{local}" if outer else local)
             continue
         name = ask.name
-        repeated = name in elements
-        if repeated:
-            elements[name].append(child)
-        else:
+        alike = elements.get(name)
+        if alike is None:
             elements[name] = [child]
+        else:
+            alike.append(child)
         if ask.type == "group":
             _read_field_group(reader, child, ask, asked.inside[name])
             continue
         if child.keys():
             _reject_other_attributes(reader, child, (ask.attribute,) if ask.attribute else (), ask.mark)
         found = _check_field_value(reader, child, ask)
-        if repeated:
-            branch.values.pop(name, None)  # all of them are read at the first use
-        elif found is not None:
-            branch.values[name] = (found,)
+        if found is not None and alike is None:
+            values[name] = (found,)
+        else:
+            branch.is_odd = True
+            values.pop(name, None)  # of several, all are read at the first use
 
 
 def _read_field_group(
@@ -323,7 +327,11 @@ def _read_field_group(
 
 def _check_field_value(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> FoundValue | None:
     """Validate the answer to a field and return it; None where the element gives none."""
-    if len(element) > 0 and next(element.iterchildren(tag=etree.Element), None) is not None:
+    if len(element) == 0:
+        text = element.text or ""
+    elif next(element.iterchildren(tag=etree.Element), None) is None:
+        text = read_element_text(element)
+    else:
         reader.report_problem(
             DOCUMENT_INVALID,
             f"{ask.tag} holds a value, not fields",
@@ -332,21 +340,20 @@ def _check_field_value(reader: _FieldReader, element: etree._Element, ask: Uniqu
         )
         _withhold_element(reader, element)
         return None
-    text = (element.text or "") if len(element) == 0 else read_element_text(element)
-    leaves = (reader.facts.texts[element],)
+    found: FoundValue | None = _make_found_value((text, (reader.facts.texts[element],), element))
     if ask.type == "attachment":
         _check_attachment_field(reader, element, ask)
-        return FoundValue(text, leaves, element)
-    blank = not text.strip()
-    if blank:
-        reader.trace.record_fate(leaves, "withheld", ask.mark)
+        return found
+    if not text or text.isspace():
+        reader.trace.record_fate((reader.facts.texts[element],), "withheld", ask.mark)
+        found = None
     elif (refusal := ask.shape.find_violation(text)) is not None:
         reader.report_problem(
             refusal[0], f"{ask.tag}: {refusal[1]}", reader.facts.get_pointer(element), ask.mark
         )
     if ask.attribute is not None:
         _check_value_attribute(reader, element, ask, ask.attribute)
-    return None if blank else tuple.__new__(FoundValue, (text, leaves, element))
+    return found
 
 
 def _check_value_attribute(

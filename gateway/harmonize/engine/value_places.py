@@ -9,7 +9,7 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.harmonize.engine.request_writer import ValueOrigin
+from gateway.harmonize.submission import ValueOrigin
 
 __all__ = ["find_value_origins"]
 

@@ -138,7 +138,7 @@ class _Reader:
         assert meaning is not None
         assert meaning.where is not None
         assert one.group is not None
-        for found in self.facts.find_values(meaning, base, item).found:
+        for found in self.facts.find_values(meaning, base, item):
             parent = found.element.getparent()
             if parent is None or parent in self.apart:
                 continue
@@ -191,7 +191,7 @@ class _Reader:
     def _read_meaning(self, base: etree._Element, place: str, one: FormField, item: str | None) -> None:
         meaning, key = one.source, f"{place}/{one.name}"
         assert isinstance(meaning, CommonMeaning)
-        found = self.facts.find_values(meaning, base, item).found
+        found = self.facts.find_values(meaning, base, item)
         if one.is_repeated:
             for number, value in enumerate(found, 1):
                 self.values[f"{key}#{number}"] = value.text

@@ -66,7 +66,6 @@ from .simple_sources import HubValue as HubValue
 from .simple_sources import ItemCount as ItemCount
 from .simple_sources import Product as Product
 from .simple_sources import SerialNumber as SerialNumber
-from .target_tree import CopiedLeaf as CopiedLeaf
 from .target_tree import MergedElement as MergedElement
 from .target_tree import Repetition as Repetition
 from .target_tree import TargetAttribute as TargetAttribute
@@ -74,3 +73,9 @@ from .target_tree import TargetElement as TargetElement
 from .target_tree import TextPiece as TextPiece
 from .target_tree import get_leaf_path as get_leaf_path
 from .target_tree import merge_variants as merge_variants
+from .writing_plan import ContainerEnd as ContainerEnd
+from .writing_plan import ContainerStart as ContainerStart
+from .writing_plan import CopiedLeaf as CopiedLeaf
+from .writing_plan import GivenLeaf as GivenLeaf
+from .writing_plan import WritingPlan as WritingPlan
+from .writing_plan import plan_children as plan_children

@@ -142,7 +142,7 @@ class TranslationStep:
                 detail += f" beside {quote_value(beside)} ({self.beside.name})"
             known = self.codes.list_codes_beside(beside)
             raise ConversionError(CODE_UNKNOWN, f"{detail}; expected is {describe_choices(known)}")
-        step = f"via {self.codes.name}@{self.codes.version}"
+        step = self.codes.translation_note
         if self.beside is not None:
             step += f" with {beside}"
         return value._replace(text=text, transforms=(*value.transforms, step))

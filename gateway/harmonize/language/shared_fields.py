@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from lxml import etree
 
@@ -40,8 +40,7 @@ _FIELDS = f"{{{SUB}}}Fields"
 Key = tuple[str, str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class SharedAnswer:
+class SharedAnswer(NamedTuple):
     """The answer to a shared field in one application: its elements there, and the field that they answer."""
 
     application: etree._Element
@@ -86,7 +85,9 @@ def find_shared_answers(
             application = facts.applications[position]
             document = documents[str(application.get("document", ""))]
             for name, offer in _list_application_answers(application, document, asks):
-                facts.offers.setdefault(name, SharedAnswers()).add_answer(offer)
+                if name not in facts.offers:
+                    facts.offers[name] = SharedAnswers()
+                facts.offers[name].add_answer(offer)
         facts.offers.setdefault(("", "", None), _NO_ANSWERS)
     found: SharedAnswers = facts.offers.get(key, _NO_ANSWERS)
     return found
@@ -124,12 +125,11 @@ def _list_application_answers(
         number = parse_sequence_number(str(element.get("sequence", "")))
         if number in concerned:
             places.setdefault(number, element)
+    tagged = [(ask, ask.per == "item", f"{{{namespace}}}{ask.tag}") for ask in asks]
     for item, place in places.items():
-        for ask in asks:
-            if (ask.per == "item") == (item is not None):
-                found = tuple(
-                    e for e in place.iterchildren(f"{{{namespace}}}{ask.tag}") if _is_answered(ask, e)
-                )
+        for ask, in_item, tag in tagged:
+            if in_item == (item is not None):
+                found = tuple([e for e in place.iterchildren(tag) if _is_answered(ask, e)])
                 if found:
                     yield (document.direction, ask.means, item), SharedAnswer(application, ask, found)
 

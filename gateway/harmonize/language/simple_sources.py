@@ -66,10 +66,11 @@ class Constant(_SourceDefaults):
 
     text: str
     loss = "exact"
+    origin = "const"
 
     def evaluate_values(self, _scope: Scope, _rule: SourceMark) -> list[EvaluatedValue]:
         """Return the text."""
-        return [EvaluatedValue(self.text, (), "const")]
+        return [EvaluatedValue(self.text, (), self.origin)]
 
     def invert_value(self, text: str) -> str | None:
         """Return the constant, None for any other text."""
@@ -94,7 +95,12 @@ class HubValue(_SourceDefaults):
     def evaluate_values(self, scope: Scope, _rule: SourceMark) -> list[EvaluatedValue]:
         """Return the hub's value, nothing where it has none."""
         text = scope.hub.get(self.name, "")
-        return [EvaluatedValue(text, (), f"hub:{self.name}")] if text else []
+        return [EvaluatedValue(text, (), self.origin)] if text else []
+
+    @property
+    def origin(self) -> str:
+        """Return how the origin of the value is told."""
+        return f"hub:{self.name}"
 
     def infer_shape(self) -> ValueShape:
         """Return the form of the value."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import Any
+from xml.sax.saxutils import quoteattr
 
-from gateway.harmonize.language.conversion_steps import ConvertedSource, FormatStep, TranslationStep
-from gateway.harmonize.language.simple_sources import Constant, FieldValue
+from gateway.harmonize.language.conversion_steps import ConvertedSource
+from gateway.harmonize.language.simple_sources import Constant
 from gateway.harmonize.types import (
     CHARSETS,
     ITEM_PATH,
@@ -22,7 +23,6 @@ from gateway.harmonize.types import (
 )
 
 __all__ = [
-    "CopiedLeaf",
     "MergedAttribute",
     "MergedElement",
     "PathPredicates",
@@ -37,8 +37,6 @@ __all__ = [
     "read_text_piece",
 ]
 
-#: Attributes of a value that say in what it is counted.
-_MEASURES: Final = ("unitCode", "currencyID")
 PathPredicates = tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
 
 
@@ -98,27 +96,13 @@ class TargetAttribute:
     mark: SourceMark
 
 
-class CopiedLeaf(NamedTuple):
-    """How a leaf is written that is the value of its source, once and without a condition.
-
-    `is_whole`: it is the value unchanged, and nothing else. Otherwise it has one of these: `measure`, its
-    unit or currency as it was given; `codes`, by which it is translated; `part`, the piece that it is.
-    """
-
-    source: UniqueField | CommonMeaning
-    origin: str
-    is_whole: bool
-    measure: TargetAttribute | None = None
-    codes: CodeList | None = None
-    part: TextPiece | None = None
-
-
 @dataclass(slots=True)
 class TargetElement:
     """One element of the request.
 
     `fixed` attributes and `siblings` (constant children, written first) distinguish elements of
-    one name; `label` is the name with these predicates, as in a path.  `judged` is set where the
+    one name; `label` is the name with these predicates, as in a path, of which `step` is the next part.
+    `start` is its start tag, still open, and `end` its end tag.  `judged` is set where the
     value is an answer whose field has this very shape: it was judged when the field was read.
     """
 
@@ -137,12 +121,17 @@ class TargetElement:
     empty: bool = False
     judged: bool = False
     label: str = field(init=False, repr=False)
-    _plan: tuple[tuple[TargetElement, CopiedLeaf | None], ...] | None = field(
-        default=None, init=False, repr=False, compare=False
-    )
+    step: str = field(init=False, repr=False)
+    start: str = field(init=False, repr=False)
+    end: str = field(init=False, repr=False)
+    #: How the finished element is written, once it was planned.
+    plan: Any = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.label = self.name + self.path_predicates
+        self.step = f"/{self.label}"
+        self.start = f"<{self.name}" + "".join(f" {name}={quoteattr(value)}" for name, value in self.fixed)
+        self.end = f"</{self.name}>"
 
     @property
     def required(self) -> bool:
@@ -154,31 +143,6 @@ class TargetElement:
         if self.content is not None:
             return self.content.is_always_present()
         return any(child.required for child in self.own_children) or any(a.required for a in self.attributes)
-
-    def plan_children(self) -> tuple[tuple[TargetElement, CopiedLeaf | None], ...]:
-        """Return each child of the finished element, and how it is written where it copies a value."""
-        if self._plan is None:
-            self._plan = tuple((child, child.find_copied_leaf()) for child in self.children)
-        return self._plan
-
-    def find_copied_leaf(self) -> CopiedLeaf | None:
-        """Return how the element is written where it copies a value; None for every other element."""
-        content, puts = self.content, self.attributes
-        if content is None or not isinstance(content.source, FieldValue) or len(content.steps) > 1:
-            return None
-        if self.each is not None or self.when is not None or self.empty or self.bound[0] > 1:
-            return None
-        codes = _find_translation(content)
-        if codes is None and not all(isinstance(s, FormatStep) and s.is_check for s in content.steps):
-            return None
-        measure = puts[0] if puts else None
-        if measure is not None and not _is_plain_measure(measure):
-            return None
-        changes = [*puts, *([codes] if codes else []), *([self.part] if self.part else [])]
-        if len(changes) > 1:
-            return None
-        source = content.source
-        return CopiedLeaf(source.source, source.origin, not changes, measure, codes, self.part)
 
     @property
     def own_children(self) -> list[TargetElement]:
@@ -218,20 +182,6 @@ class TargetElement:
         yield self
         for child in self.children:
             yield from child.walk_elements()
-
-
-def _find_translation(content: ConvertedSource) -> CodeList | None:
-    """Return the list by which a value is translated, where that is all that is done with it."""
-    if len(content.steps) != 1:
-        return None
-    (step,) = content.steps
-    plain = isinstance(step, TranslationStep) and step.beside is None and step.codes.to is not None
-    return step.codes if plain and isinstance(step, TranslationStep) else None
-
-
-def _is_plain_measure(put: TargetAttribute) -> bool:
-    """Return whether an attribute is the unit or currency of the value, as it was given."""
-    return put.content is None and put.via is None and put.of_value in _MEASURES
 
 
 def _make_constant_element(name: str, value: str, mark: SourceMark) -> TargetElement:

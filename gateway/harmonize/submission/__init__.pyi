@@ -8,6 +8,7 @@ from .evaluation_scope import RequestTrace as RequestTrace
 from .evaluation_scope import Scope as Scope
 from .evaluation_scope import SiblingFields as SiblingFields
 from .evaluation_scope import UniqueFieldValues as UniqueFieldValues
+from .evaluation_scope import ValueOrigin as ValueOrigin
 from .submission_index import DEC as DEC
 from .submission_index import FoundValue as FoundValue
 from .submission_index import Leaf as Leaf

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, ClassVar, Final, NamedTuple
+from functools import cache, partial
+from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from lxml import etree
 
@@ -29,11 +29,11 @@ __all__ = [
     "Scope",
     "SiblingFields",
     "UniqueFieldValues",
+    "ValueOrigin",
 ]
 
 MAX_DIAGNOSTICS: Final = 500
 _SHOWN: Final = 40
-_STRENGTH: Final = {"withheld": 0, "consumed": 1, "forwarded": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,24 @@ class Fate(NamedTuple):
     targets: tuple[str, ...] = ()
 
 
+class ValueOrigin(NamedTuple):
+    """The origin of one value of a request: target path, source, leaves, rule and conversions."""
+
+    target: str
+    source: str
+    leaves: tuple[int, ...]
+    rule: SourceMark
+    transforms: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class EvaluationTrace:
     """The fates of all leaves for one document, and the problems found during evaluation.
 
-    `borrowed` are the leaves of other applications whose shared answers are used; `further` are
-    the targets of a leaf after the first, in lists, since there can be very many. `compared` are the
-    shared fields, each with its goods item, whose answers were all compared with the first.
+    `forwarded` are the values that reached a request, or would have if they could be written, in their
+    order; `fates` has what else became of leaves. `borrowed` are the leaves of other applications whose
+    shared answers are used. `compared` are the shared fields, each with its goods item, whose answers were
+    all compared with the first.
     """
 
     #: Whether fates are recorded: without, what only records them need not be evaluated.
@@ -90,7 +101,7 @@ class EvaluationTrace:
     troubles: list[Diagnostic] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
     borrowed: set[int] = field(default_factory=set)
-    further: dict[int, list[str]] = field(default_factory=dict)
+    forwarded: list[ValueOrigin] = field(default_factory=list)
     compared: set[tuple[str, str | None]] = field(default_factory=set)
     _noted: dict[tuple[int, str, SourceMark], Iterable[int]] = field(default_factory=dict)
 
@@ -98,16 +109,6 @@ class EvaluationTrace:
     def is_full(self) -> bool:
         """Return whether the list of troubles is full, so that further details need not be made."""
         return len(self.troubles) >= MAX_DIAGNOSTICS
-
-    def record_forwarding(self, leaves: tuple[int, ...], target: str, rule: SourceMark) -> None:
-        """Record that leaves reached `target`."""
-        fates = self.fates
-        for leaf in leaves:
-            old = fates.get(leaf)
-            if old is not None and old.fate == "forwarded":
-                self.further.setdefault(leaf, []).append(target)
-            else:
-                fates[leaf] = tuple.__new__(Fate, ("forwarded", rule, (target,)))
 
     def record_fate_once(self, leaves: Sequence[int], fate: str, rule: SourceMark) -> None:
         """Record the fate of a constant sequence of leaves; a repeated call with it returns at once."""
@@ -118,11 +119,36 @@ class EvaluationTrace:
 
     def record_fate(self, leaves: Iterable[int], fate: str, rule: SourceMark) -> None:
         """Record that leaves were ``consumed`` or ``withheld`` by `rule`; a stronger fate is retained."""
-        noted = Fate(fate, rule)
+        fates, noted = self.fates, Fate(fate, rule)
         for leaf in leaves:
-            old = self.fates.get(leaf)
-            if old is None or _STRENGTH[old.fate] < _STRENGTH[fate]:
-                self.fates[leaf] = noted
+            old = fates.get(leaf)
+            if old is None or (fate == "consumed" and old.fate == "withheld"):
+                fates[leaf] = noted
+
+    def record_forwarding(self, leaves: tuple[int, ...], target: str, rule: SourceMark) -> None:
+        """Record that leaves would have reached `target`, where the value is refused."""
+        self.forwarded.append(ValueOrigin(target, "", leaves, rule, ()))
+
+    def write_fates(self, column: list[Fate | None]) -> None:
+        """Write the recorded fates into `column`, which has a place for each leaf, by its number.
+
+        The first value that a leaf reached names the rule.
+        """
+        for leaf, fate in self.fates.items():
+            column[leaf] = fate
+        further: dict[int, list[str]] = {}
+        make_fate = partial(tuple.__new__, Fate)
+        for target, _, leaves, rule, _ in self.forwarded:
+            for leaf in leaves:
+                old = column[leaf]
+                if old is None or old.fate != "forwarded":
+                    column[leaf] = make_fate(("forwarded", rule, (target,)))
+                else:
+                    further.setdefault(leaf, []).append(target)  # there can be very many
+        for leaf, more in further.items():
+            first = column[leaf]
+            assert first is not None
+            column[leaf] = first._replace(targets=(*first.targets, *more))
 
     def report_problem(
         self, problem: Problem, detail: str, pointer: str, place: tuple[str, SourceMark | None]
@@ -154,14 +180,14 @@ class RequestTrace(EvaluationTrace):
 
 @dataclass(slots=True)
 class SiblingFields:
-    """The unique fields that stand side by side: their elements by name, and the values that were read."""
+    """The unique fields that stand side by side: their elements by name, and the values that were read.
+
+    `is_odd`: not each of them, but groups, stands there once with a value.
+    """
 
     elements: dict[str, list[etree._Element]] = field(default_factory=dict)
     values: dict[str, tuple[FoundValue, ...]] = field(default_factory=dict)
-
-    def has_one_value(self, name: str) -> bool:
-        """Return whether a field stands here once, with a value that was read."""
-        return bool(self.values.get(name)) and len(self.elements[name]) == 1
+    is_odd: bool = False
 
     def drop_field(self, name: str) -> None:
         """Remove a field with its cached values."""
@@ -173,7 +199,8 @@ class SiblingFields:
 class UniqueFieldValues:
     """The unique fields of one application: at the top, in each item, in each group element.
 
-    `indexes` are caches, filled when a line first needs them; `borrowed` are the elements of
+    `indexes` are caches, filled when a line first needs them; `plans` are those of the document, which
+    all its applications share, in every submission.  `borrowed` are the elements of
     other applications whose answers are shared.  `listed` are the common meanings that the
     document lists, by their group; a group also has an entry where only an inner group has
     meanings.  `currencies` are those that a common amount may have, `units` those of a common
@@ -184,6 +211,7 @@ class UniqueFieldValues:
     items: dict[str, SiblingFields] = field(default_factory=dict)
     groups: dict[etree._Element, SiblingFields] = field(default_factory=dict)
     indexes: dict[object, Any] = field(default_factory=dict)
+    plans: dict[object, Any] = field(default_factory=dict)
     borrowed: set[etree._Element] = field(default_factory=set)
     listed: Mapping[str, Sequence[CommonMeaning]] = field(default_factory=dict)
     currencies: frozenset[str] = frozenset()
@@ -278,15 +306,43 @@ class Scope:
             branch = self.find_sibling_fields(source)
             answers = branch.values.get(source.name)
             return self._read_answers(branch, source) if answers is None else answers
-        base = self.facts.declaration if source.per == "header" else self._find_base_element(source.per)
+        base = self.facts.declaration if source.per == "header" else self.find_base_element(source.per)
         if base is None:
             return ()
-        found, consumed, skipped = self.facts.find_values(source, base, self.item)
-        if consumed:
-            self.trace.record_fate_once(consumed, "consumed", rule)
-        if skipped:
-            self.trace.record_fate_once(skipped, "withheld", source.mark)
+        found = self.facts.find_values(source, base, self.item)
+        if not source.is_plain and self.trace.keeps_fates:
+            consumed, skipped = self.facts.get_selectors(source, base)
+            if consumed:
+                self.trace.record_fate_once(consumed, "consumed", rule)
+            if skipped:
+                self.trace.record_fate_once(skipped, "withheld", source.mark)
         return found
+
+    def find_sibling_values(
+        self, sources: Sequence[UniqueField | CommonMeaning], names: Sequence[str]
+    ) -> list[tuple[FoundValue, ...]]:
+        """Return the values of each of several sources that stand in one place, as `find_local_values` does.
+
+        They are fields of one group, or plain meanings of one level; `names` are theirs.
+        """
+        first = sources[0]
+        if self.grouped is not None:
+            return [self.find_local_values(source, first.mark) for source in sources]
+        if isinstance(first, UniqueField):
+            branch = self.find_sibling_fields(first)
+            known, there = branch.values, branch.elements
+        else:
+            base = self.find_base_element(first.per)
+            if base is None:
+                return [()] * len(names)
+            known, there = self.facts.get_known_values(base), None
+        found = list(map(known.get, names))
+        if None in found:
+            for position, values in enumerate(found):
+                if values is None:
+                    absent = there is not None and names[position] not in there
+                    found[position] = () if absent else self.find_local_values(sources[position], first.mark)
+        return cast("list[tuple[FoundValue, ...]]", found)
 
     def enter_items(self) -> list[Scope]:
         """Return one scope for each goods item in scope, in order; callers must not change the list."""
@@ -326,7 +382,7 @@ class Scope:
         if scopes is not None:
             return scopes
         group = self.dictionary.groups[name]
-        base = self._find_base_element(group.per)
+        base = self.find_base_element(group.per)
         elements = self.facts.list_group_elements(group, base) if base is not None else []
         if name in self.answers.listed:
             elements = [element for element in elements if self._has_listed_value(name, element)]
@@ -343,7 +399,7 @@ class Scope:
     def _has_listed_value(self, name: str, element: etree._Element) -> bool:
         """Return whether an occurrence of a group, or a group inside it, has a listed value."""
         facts, listed = self.facts, self.answers.listed
-        if any(facts.find_values(meaning, element, self.item).found for meaning in listed[name]):
+        if any(facts.find_values(meaning, element, self.item) for meaning in listed[name]):
             return True
         return any(
             self._has_listed_value(inner.name, one)
@@ -355,8 +411,8 @@ class Scope:
     def has_value(self, source: CommonMeaning) -> bool:
         """Return whether a common meaning has a value in this scope or below; record nothing."""
         for inner in self.list_value_scopes(source):
-            base = inner._find_base_element(source.per)
-            if base is not None and inner.facts.find_values(source, base, inner.item).found:
+            base = inner.find_base_element(source.per)
+            if base is not None and inner.facts.find_values(source, base, inner.item):
                 return True
         return False
 
@@ -467,6 +523,10 @@ class Scope:
                 return own
         return self.answers.top.elements.get(group, [])
 
+    def get_own_fields(self) -> SiblingFields:
+        """Return the fields of this scope's goods item; outside of items, those of the application."""
+        return self.answers.top if self.item is None else self.answers.items.get(self.item, _NO_ANSWERS)
+
     def find_sibling_fields(self, ask: UniqueField) -> SiblingFields:
         """Return the fields among which `ask` stands in this scope."""
         group = ask.group
@@ -510,7 +570,8 @@ class Scope:
                 found.append(tuple.__new__(FoundValue, (text, (number,), element)))
         return found
 
-    def _find_base_element(self, per: str) -> etree._Element | None:
+    def find_base_element(self, per: str) -> etree._Element | None:
+        """Return the element below which the meanings of a level stand in this scope; None without one."""
         if per == "header":
             return self.facts.declaration
         if per == "item":

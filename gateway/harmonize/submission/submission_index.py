@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
 from lxml import etree
@@ -19,7 +20,6 @@ __all__ = [
     "FoundValue",
     "Leaf",
     "SubmissionIndex",
-    "ValueMatches",
     "index_submission",
     "make_missing_pointer",
     "parse_sequence_number",
@@ -77,6 +77,11 @@ class Leaf(NamedTuple):
         return build_attribute_pointer(self.element, self.attribute)
 
 
+#: Makes a leaf of its row, without a call of Python for each of very many.
+_make_leaf: Final = partial(tuple.__new__, Leaf)
+_CHUNK: Final = 1000
+
+
 class FoundValue(NamedTuple):
     """One value of a meaning: its text, the leaves it came from, the element that carries its attributes."""
 
@@ -85,15 +90,7 @@ class FoundValue(NamedTuple):
     element: etree._Element
 
 
-class ValueMatches(NamedTuple):
-    """All values of a meaning in one place, the leaves read to select them, and those not selected."""
-
-    found: tuple[FoundValue, ...]
-    consumed: tuple[int, ...] = ()
-    skipped: tuple[int, ...] = ()
-
-
-_NOTHING: Final = ValueMatches(())
+_NO_LEAVES: Final[tuple[tuple[int, ...], tuple[int, ...]]] = ((), ())
 
 
 @dataclass(slots=True)
@@ -102,7 +99,8 @@ class SubmissionIndex:
 
     `rows` are what its leaves are made of, `texts` and `attributes` their numbers. `keys` are the
     attributes that identify the values of the supplement; `repeated` are the sequence numbers that
-    several goods items have; `offers` are the shared answers of the applications, collected at their
+    several goods items have; `starts` are the numbers of the first leaf of each application's answers, and
+    of the end; `offers` are the shared answers of the applications, collected at their
     first use.  `places` are the declaration's elements by goods item and by path, in document order.
     Without `keeps_fields`, leaves of unique fields are there only while their application is read, and of
     a leaf only its element and its attribute are kept.
@@ -118,11 +116,15 @@ class SubmissionIndex:
     texts: dict[etree._Element, int]
     attributes: dict[tuple[etree._Element, str], int]
     repeated: set[str] = field(default_factory=set)
+    starts: list[int] = field(default_factory=list)
     offers: dict[tuple[str, str, str | None], Any] = field(default_factory=dict)
     places: dict[str | None, Places] = field(default_factory=dict)
     _pointers: PointerIndex = field(default_factory=PointerIndex)
     _numbers: dict[etree._Element, tuple[str, ...]] = field(default_factory=dict)
-    _hits: dict[tuple[str, etree._Element], ValueMatches] = field(default_factory=dict)
+    _values: dict[etree._Element, dict[str, tuple[FoundValue, ...]]] = field(default_factory=dict)
+    _selectors: dict[tuple[str, etree._Element], tuple[tuple[int, ...], tuple[int, ...]]] = field(
+        default_factory=dict
+    )
     _groups: dict[tuple[str, etree._Element], list[etree._Element]] = field(default_factory=dict)
     _doubtful: dict[str, frozenset[str]] = field(default_factory=dict)
     _several: dict[str, bool] = field(default_factory=dict)
@@ -162,26 +164,48 @@ class SubmissionIndex:
         return (row[0], row[1]) if isinstance(row, tuple) else (row, None)
 
     @property
+    def whole_rows(self) -> list[_Row]:
+        """Return the rows of an index that keeps all that a leaf is made of."""
+        return cast("list[_Row]", self.rows)
+
+    @property
     def leaves(self) -> list[Leaf]:
         """Return the leaves in document order, made at the first use: most requests need none of them."""
         if not self._has_leaves:
-            # One by one and in their place, so that a long submission is not held twice.
-            for number, row in enumerate(cast("list[_Row]", self.rows)):
-                self.rows[number] = Leaf._make(row)
+            # Some at a time and in their place, so that a long submission is not held twice.
+            for start in range(0, len(self.rows), _CHUNK):
+                end = start + _CHUNK
+                self.rows[start:end] = map(_make_leaf, self.whole_rows[start:end])
             self._has_leaves = True
         return cast("list[Leaf]", self.rows)
 
-    def find_values(self, meaning: CommonMeaning, base: etree._Element, item: str | None) -> ValueMatches:
+    def find_values(
+        self, meaning: CommonMeaning, base: etree._Element, item: str | None
+    ) -> tuple[FoundValue, ...]:
         """Return the values of `meaning` below `base`, which lies in goods item `item`.
 
         The result is cached for all documents and lines.
         """
-        key = (meaning.name, base)
-        hits = self._hits.get(key)
-        if hits is None:
-            found = self._find_supplement_values if meaning.supplement else self._find_declared_values
-            hits = self._hits[key] = found(meaning, base, item if meaning.in_item else None)
-        return hits
+        known = self._values.get(base)
+        found = None if known is None else known.get(meaning.name)
+        if found is None:
+            known = self.get_known_values(base)
+            search = self._find_supplement_values if meaning.supplement else self._find_declared_values
+            found = known[meaning.name] = search(meaning, base, item if meaning.in_item else None)
+        return found
+
+    def get_known_values(self, base: etree._Element) -> dict[str, tuple[FoundValue, ...]]:
+        """Return the values below `base` that were found before, by their meaning."""
+        known = self._values.get(base)
+        if known is None:
+            known = self._values[base] = {}
+        return known
+
+    def get_selectors(
+        self, meaning: CommonMeaning, base: etree._Element
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the leaves read to select the values found below `base`, and those not selected."""
+        return self._selectors.get((meaning.name, base), _NO_LEAVES)
 
     def find_doubtful_items(self, meanings: Iterable[CommonMeaning]) -> Mapping[str, frozenset[str]]:
         """Return by meaning, each per item, the goods items in which it has no value, or several.
@@ -191,11 +215,24 @@ class SubmissionIndex:
         fresh = [meaning for meaning in meanings if meaning.name not in self._doubtful]
         found: dict[str, set[str]] = {meaning.name: set() for meaning in fresh}
         for number, base in self.items.items() if fresh else ():
-            for meaning in fresh:
-                if len(self.find_values(meaning, base, number).found) != 1:
+            for meaning, values in zip(fresh, self._list_item_values(fresh, base, number), strict=True):
+                if len(values) != 1:
                     found[meaning.name].add(number)
         self._doubtful.update((name, frozenset(numbers)) for name, numbers in found.items())
         return self._doubtful
+
+    def _list_item_values(
+        self, meanings: Iterable[CommonMeaning], base: etree._Element, item: str
+    ) -> Iterator[tuple[FoundValue, ...]]:
+        """Yield the values of each meaning in a goods item; most have one element, found by its path."""
+        known, places = self.get_known_values(base), self.places[item]
+        for meaning in meanings:
+            there = None if meaning.supplement else places.get(meaning.path)
+            if meaning.is_plain and isinstance(there, etree._Element) and meaning.name not in known:
+                found = known[meaning.name] = self._read_single_element(there)
+                yield found
+            else:
+                yield self.find_values(meaning, base, item)
 
     def has_several_values(self, meaning: CommonMeaning, groups: Sequence[MeaningGroup]) -> bool:
         """Return whether `meaning` has several values in one occurrence of the last of `groups`.
@@ -207,7 +244,7 @@ class SubmissionIndex:
             bases = list(self.items.items()) if meaning.in_item else [("", self.declaration)]
             for group in groups:
                 bases = [(n, inner) for n, base in bases for inner in self.list_group_elements(group, base)]
-            known = any(len(self.find_values(meaning, base, n or None).found) > 1 for n, base in bases)
+            known = any(len(self.find_values(meaning, base, n or None)) > 1 for n, base in bases)
             self._several[meaning.name] = known
         return known
 
@@ -252,18 +289,18 @@ class SubmissionIndex:
 
     def _find_supplement_values(
         self, meaning: CommonMeaning, _base: etree._Element, item: str | None
-    ) -> ValueMatches:
-        elements = self.supplement.get((meaning.path, item), [])
-        return ValueMatches(tuple(self._make_found_value(meaning, e) for e in elements))
+    ) -> tuple[FoundValue, ...]:
+        elements = self.supplement.get((meaning.path, item))
+        return () if elements is None else tuple([self._make_found_value(meaning, e) for e in elements])
 
     def _find_declared_values(
         self, meaning: CommonMeaning, base: etree._Element, item: str | None
-    ) -> ValueMatches:
+    ) -> tuple[FoundValue, ...]:
         there = self._find_candidate_elements(meaning, base, item)
         if there is None or there == []:
-            return _NOTHING
+            return ()
         if not isinstance(there, list) and meaning.where is None and meaning.type != "datetime":
-            return self._match_single_element(there)
+            return self._read_single_element(there)
         elements = there if isinstance(there, list) else [there]
         consumed: list[int] = []
         skipped: list[int] = []
@@ -280,15 +317,18 @@ class SubmissionIndex:
             consumed += [
                 n for f in found if (n := self.attributes.get((f.element, "formatCode"))) is not None
             ]
-        return ValueMatches(tuple(f for f in found if f.text.strip()), tuple(consumed), tuple(skipped))
+        if consumed or skipped:
+            self._selectors[meaning.name, base] = tuple(consumed), tuple(skipped)
+        return tuple([f for f in found if f.text.strip()])
 
-    def _match_single_element(self, element: etree._Element) -> ValueMatches:
+    def _read_single_element(self, element: etree._Element) -> tuple[FoundValue, ...]:
         """Return the value of the only element that may hold one, none where it is blank."""
         text = (element.text or "") if len(element) == 0 else read_element_text(element)
         if not text or text.isspace():
-            return _NOTHING
-        one = tuple.__new__(FoundValue, (text, self._get_leaf_numbers(element), element))
-        return tuple.__new__(ValueMatches, ((one,), (), ()))
+            return ()
+        number = self.texts.get(element)
+        leaves = () if number is None else (number,)
+        return (tuple.__new__(FoundValue, (text, leaves, element)),)
 
     def _find_candidate_elements(
         self, meaning: CommonMeaning, base: etree._Element, item: str | None
@@ -357,7 +397,9 @@ def index_submission(root: etree._Element, *, keeps_fields: bool = True) -> Subm
     _index_declaration_leaves(facts)
     _index_supplement_leaves(facts, root.find(f"{_SUB}Supplement"))
     for number in range(len(applications) if keeps_fields else 0):
+        facts.starts.append(len(facts.rows))
         _index_application_fields(facts, number)
+    facts.starts.append(len(facts.rows))
     return facts
 
 
@@ -384,7 +426,7 @@ def _index_inner_leaves(
             _add_attribute_leaves(facts, names, (element, "", item, number))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _KnownPath:
     """A path of the declaration that was met, with those below it by tag: made once for all its elements."""
 

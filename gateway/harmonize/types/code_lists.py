@@ -53,6 +53,11 @@ class CodeList:
     spaced: tuple[tuple[str, SourceMark], ...] = field(default=(), repr=False)
 
     @property
+    def translation_note(self) -> str:
+        """Return how a translation by the list is told: its name and version."""
+        return f"via {self.name}@{self.version}"
+
+    @property
     def result_codes(self) -> tuple[str, ...]:
         """Return every code that a translation by the list can give, sorted."""
         return tuple(sorted(set((self.to or self.pairs or {}).values())))

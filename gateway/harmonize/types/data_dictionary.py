@@ -59,7 +59,7 @@ class CommonMeaning:
     `in_item` is true where it belongs to one goods item, directly or in a group of it;
     `dimension` is that of the units of a measure where the dictionary says it, as mass;
     `attribute` is the attribute of the value, a currency or a unit; `search_path` finds its elements
-    below the element that `per` names.
+    below the element that `per` names.  `is_plain`: to find its values, no other leaf is read or left out.
     """
 
     name: str
@@ -81,10 +81,13 @@ class CommonMeaning:
     dimension: str = ""
     attribute: str | None = field(init=False, compare=False, repr=False)
     search_path: str = field(init=False, compare=False, repr=False)
+    is_plain: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attribute", _ATTRIBUTES.get(self.type))
         object.__setattr__(self, "search_path", "/".join(f"{{{WCO_DEC}}}{name}" for name in self.relative))
+        chosen = self.where is not None or self.first or self.type == "datetime"
+        object.__setattr__(self, "is_plain", self.supplement or not chosen)
 
 
 @dataclass(frozen=True, slots=True)

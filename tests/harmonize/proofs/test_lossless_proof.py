@@ -10,7 +10,6 @@ import pytest
 from gateway.harmonize.engine.request_writer import RequestWriter
 from gateway.harmonize.language import TargetElement
 from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
-from gateway.harmonize.submission.evaluation_scope import EvaluationTrace
 from tests.harmonize.proofs.small_mapping import DOCUMENT, SECOND, breaches, line_of, plant, write
 
 
@@ -64,13 +63,13 @@ def test_a_day_that_reads_back_as_another(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_leaf_without_a_fate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine on trial loses every remark on its way."""
-    before = EvaluationTrace.record_forwarding
+    before = RequestWriter.add_origin
 
-    def forward(self: EvaluationTrace, leaves: tuple[int, ...], target: str, rule: Any) -> None:
-        if not target.endswith("Remark"):
-            before(self, leaves, target, rule)
+    def forward(pen: RequestWriter, row: Any) -> None:
+        if not row[0].endswith("Remark"):
+            before(pen, row)
 
-    monkeypatch.setattr(EvaluationTrace, "record_forwarding", forward)
+    monkeypatch.setattr(RequestWriter, "add_origin", forward)
     found = breaches(plant(tmp_path), "lossless", samples=6)
     assert any("no fate" in one.message and "Remark is lost" in one.counter_example for one in found)
 

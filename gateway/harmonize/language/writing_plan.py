@@ -1,0 +1,182 @@
+"""Plans how the children of a target element are written: what is read at once, then step by step.
+
+Most leaves copy a value, and most containers only hold others; what these share is decided once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gateway.harmonize.language.conversion_steps import ConvertedSource, FormatStep, TranslationStep
+from gateway.harmonize.language.simple_sources import Constant, FieldValue, HubValue
+from gateway.harmonize.language.target_tree import TargetAttribute, TargetElement, TextPiece
+from gateway.harmonize.types import CodeList, CommonMeaning, UniqueField
+
+__all__ = ["ContainerEnd", "ContainerStart", "CopiedLeaf", "GivenLeaf", "WritingPlan", "plan_children"]
+
+#: Attributes of a value that say in what it is counted.
+_MEASURES: Final = ("unitCode", "currencyID")
+_Place = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedLeaf:
+    """How the leaf `target` is written that is the value of its source, once and without a condition.
+
+    `is_whole`: it is the value unchanged, and nothing else. Otherwise it has one of these: `measure`, its
+    unit or currency; `codes`, by which it is translated; `part`, the piece that it is. `transforms` tell
+    the change. `number` is the position of its source in the plan; None where it is read by itself.
+    """
+
+    target: TargetElement
+    source: UniqueField | CommonMeaning
+    origin: str
+    is_whole: bool
+    measure: TargetAttribute | None = None
+    codes: CodeList | None = None
+    part: TextPiece | None = None
+    transforms: tuple[str, ...] = ()
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenLeaf:
+    """A leaf whose text is a constant, or what the hub gives by `name`; once and without a condition."""
+
+    target: TargetElement
+    text: str
+    name: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStart:
+    """The begin of an element that only holds others, once and without a condition."""
+
+    target: TargetElement
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerEnd:
+    """The end of such an element, which is left out where it is empty."""
+
+    target: TargetElement
+
+
+WritingStep = CopiedLeaf | GivenLeaf | ContainerStart | ContainerEnd | TargetElement
+
+
+@dataclass(frozen=True, slots=True)
+class WritingPlan:
+    """How the children of an element are written.
+
+    First the sources are read, together those that stand in one place, each list with their names.
+    Then each step is done; a `TargetElement` is one that is not planned further.
+    """
+
+    places: tuple[tuple[tuple[UniqueField | CommonMeaning, ...], tuple[str, ...]], ...]
+    steps: tuple[WritingStep, ...]
+
+
+def plan_children(target: TargetElement) -> WritingPlan:
+    """Return how the children of a finished element are written; the plan is made once."""
+    plan: WritingPlan | None = target.plan
+    if plan is None:
+        plan = target.plan = _make_plan(target)
+    return plan
+
+
+def _make_plan(target: TargetElement) -> WritingPlan:
+    steps = list(_list_steps(target.children))
+    places: dict[_Place, list[int]] = {}
+    for position, step in enumerate(steps):
+        place = _find_place(step.source) if isinstance(step, CopiedLeaf) else None
+        if place is not None:
+            places.setdefault(place, []).append(position)
+    groups = []
+    number = 0
+    for positions in places.values():
+        sources = []
+        for position in positions:
+            step = steps[position]
+            assert isinstance(step, CopiedLeaf)
+            steps[position] = replace(step, number=number)
+            sources.append(step.source)
+            number += 1
+        groups.append((tuple(sources), tuple(source.name for source in sources)))
+    return WritingPlan(tuple(groups), tuple(steps))
+
+
+def _list_steps(elements: Iterable[TargetElement]) -> Iterator[WritingStep]:
+    for element in elements:
+        if element.content is not None:
+            yield _find_copied_leaf(element) or _find_given_leaf(element) or element
+        elif element.each is not None or element.when is not None or element.attributes:
+            yield element
+        else:
+            yield ContainerStart(element)
+            yield from _list_steps(element.children)
+            yield ContainerEnd(element)
+
+
+def _find_place(source: UniqueField | CommonMeaning) -> _Place | None:
+    """Return where a source stands; None where other leaves tell which of several values it is."""
+    if isinstance(source, UniqueField):
+        return "asked", source.group, source.per
+    return ("common", "", source.per) if source.is_plain else None
+
+
+def _find_copied_leaf(target: TargetElement) -> CopiedLeaf | None:
+    """Return how an element is written where it copies a value; None for every other element."""
+    content, puts = target.content, target.attributes
+    if content is None or not isinstance(content.source, FieldValue) or len(content.steps) > 1:
+        return None
+    if not _is_written_once(target):
+        return None
+    codes = _find_translation(content)
+    if codes is None and not all(isinstance(s, FormatStep) and s.is_check for s in content.steps):
+        return None
+    measure = puts[0] if puts else None
+    if measure is not None and not _is_plain_measure(measure):
+        return None
+    changes = [*puts, *([codes] if codes else []), *([target.part] if target.part else [])]
+    if len(changes) > 1:
+        return None
+    source = content.source
+    told = (codes.translation_note,) if codes is not None else ("split",) if target.part is not None else ()
+    return CopiedLeaf(target, source.source, source.origin, not changes, measure, codes, target.part, told)
+
+
+def _find_given_leaf(target: TargetElement) -> GivenLeaf | None:
+    """Return how an element is written where it holds a constant or a value of the hub, else None."""
+    content = target.content
+    if content is None or content.steps or target.attributes or target.part or not _is_written_once(target):
+        return None
+    source = content.source
+    # A source of another type may read more than these do.
+    if type(source) is HubValue:
+        return GivenLeaf(target, "", source.name, source.origin)
+    if type(source) is Constant and target.shape.find_violation(source.text) is None:
+        return GivenLeaf(target, source.text, "", source.origin)
+    return None
+
+
+def _is_written_once(target: TargetElement) -> bool:
+    """Return whether a leaf is neither repeated nor under a condition, and holds what it is given."""
+    return target.each is None and target.when is None and not target.empty and target.bound[0] <= 1
+
+
+def _find_translation(content: ConvertedSource) -> CodeList | None:
+    """Return the list by which a value is translated, where that is all that is done with it."""
+    if len(content.steps) != 1:
+        return None
+    (step,) = content.steps
+    plain = isinstance(step, TranslationStep) and step.beside is None and step.codes.to is not None
+    return step.codes if plain and isinstance(step, TranslationStep) else None
+
+
+def _is_plain_measure(put: TargetAttribute) -> bool:
+    """Return whether an attribute is the unit or currency of the value, as it was given or translated."""
+    return put.content is None and put.of_value in _MEASURES
