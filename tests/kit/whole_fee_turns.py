@@ -74,7 +74,7 @@ class WholeFeeRun(FeeRun):
 
     def __init__(self, story: ConsoleStory, provider: Provider, name: str) -> None:
         super().__init__(story, provider, name)
-        self.officer = story.officer(f"kim-{name}".lower())
+        self.officer = story.officer(f"kim-{name}".lower(), "head")
         self.cleared = False
         self.values: dict[str, str] = {}
 
@@ -159,10 +159,11 @@ class WholeFeeRun(FeeRun):
         return {"GW714"} if self.cleared else set()
 
     def _send(self, change: Any, action: str) -> set[str]:
+        newest = self.story.case().id
         self.story.submit(self.story.submission(change), action=action, attach=action == "Amend")
         self.story.tick(seconds=1)
         row = self.story.case()
-        refused = row.id != self.case and row.state == "REFUSED"
+        refused = row.id != newest and row.state == "REFUSED"
         return {one["id"] for one in row.detail["problems"]} if refused else set()
 
     def _do_withdraw(self) -> None:
