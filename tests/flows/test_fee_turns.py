@@ -89,6 +89,10 @@ ODD: dict[str, list[FeeEvent]] = {
         ("levy", "K-1", 0, -9, False), ("tick", 1), ("settle", "K-1"), ("tick", 12), ("pay", "K-1", "a", 0),
         ("refund", "K-1", 1, 1), ("refund", "K-1", 2, 3), ("refund", "K-1", 3, 1),
     ],
+    "more than was paid is refused also when all of it has arrived": [
+        ("levy", "K-1", 0, -9, True), ("tick", 1), ("pay", "K-1", "a", 0), ("refund", "K-1", 1, None),
+        ("tick", 1), ("refund", "K-1", 2, 2), ("refund", "K-1", 3, None),
+    ],
     "what ended before its levy came is given back elsewhere": [
         ("confirm", "K-1", 0, 6), ("levy", "K-1", 1, -3, True), ("refund", "K-1", 2, None),
         ("refund", "K-1", 3, 3), ("cancel", "K-1", 4, 9), ("refund", "K-1", 5, 2),

@@ -35,7 +35,7 @@ __all__ = ["apply_fee_notice"]
 _CONCERNED: Final = {
     FeeStep.CANCEL: (OPEN, ("PAID", "CONFIRMED", "PARTLY_REFUNDED", "REFUNDING")),
     FeeStep.CONFIRM: (("PAID",), OPEN),
-    FeeStep.REFUND: (("PAID", "CONFIRMED", "PARTLY_REFUNDED"), ("REFUNDING",)),
+    FeeStep.REFUND: (("PAID", "CONFIRMED", "PARTLY_REFUNDED"), ("REFUNDING",), ("REFUNDED",)),
 }
 
 
@@ -135,12 +135,14 @@ def _end(
     levied = fees.list_by_request(conn, request.id)
     fee = _find_concerned(levied, notice, code, step)
     if step == FeeStep.REFUND:
-        if fee is not None:
-            refund_fee(conn, fee, notice.fee.money if notice.fee else None, notice.number, now)
-        elif hub.payments.provided and _may_be_paid_later(levied, notice.fee or NamedFee()):
+        named = notice.fee or NamedFee()
+        done = fee is None or fee.state == "REFUNDED"
+        if done and hub.payments.provided and _may_be_paid_later(levied, named):
             # Taken silently, it would be lost when the payment is told.
             detail = f"nothing was paid yet of a fee of {request.number} that could be given back"
             raise GatewayError(FEE_WRONG, detail, "StatusCode")
+        if fee is not None:
+            refund_fee(conn, fee, named.money, notice.number, now)
         return
     if fee is None:
         if _has_ended(levied, notice):
