@@ -38,6 +38,7 @@ _ERRORS: Final = (
     Ebms3Error("EBMS:0009", "InvalidHeader", _UNPACKAGING),
     Ebms3Error("EBMS:0010", "ProcessingModeMismatch", _PROCESSING),
     Ebms3Error("EBMS:0011", "ExternalPayloadError", _CONTENT),
+    Ebms3Error("EBMS:0031", "RelatedMessageFailed", _PROCESSING),
     Ebms3Error("EBMS:0040", "BadFragmentGroup", _CONTENT),
     Ebms3Error("EBMS:0041", "DuplicateMessageSize", _CONTENT),
     Ebms3Error("EBMS:0042", "DuplicateFragmentCount", _CONTENT),

@@ -32,6 +32,7 @@ __all__ = [
     "SOAP11_NEXT",
     "SOAP12",
     "SOAP12_NEXT",
+    "SOAP12_ULTIMATE_RECEIVER",
     "SUB",
     "SWA_CONTENT",
     "TP",
@@ -69,6 +70,7 @@ SOAP11: Final = "http://schemas.xmlsoap.org/soap/envelope/"
 SOAP12: Final = "http://www.w3.org/2003/05/soap-envelope"
 SOAP11_NEXT: Final = "http://schemas.xmlsoap.org/soap/actor/next"
 SOAP12_NEXT: Final = "http://www.w3.org/2003/05/soap-envelope/role/next"
+SOAP12_ULTIMATE_RECEIVER: Final = "http://www.w3.org/2003/05/soap-envelope/role/ultimateReceiver"
 WSDL: Final = "http://schemas.xmlsoap.org/wsdl/"
 WSDL_SOAP11: Final = "http://schemas.xmlsoap.org/wsdl/soap/"
 

@@ -11,7 +11,15 @@ from typing import Final, Literal
 from lxml import etree
 
 from gateway.errors import HEADER_INVALID, NOT_SOAP, NOT_UNDERSTOOD, TOO_LARGE, GatewayError
-from gateway.wire.namespaces import PREFIXES, SOAP11, SOAP11_NEXT, SOAP12, SOAP12_NEXT, XML
+from gateway.wire.namespaces import (
+    PREFIXES,
+    SOAP11,
+    SOAP11_NEXT,
+    SOAP12,
+    SOAP12_NEXT,
+    SOAP12_ULTIMATE_RECEIVER,
+    XML,
+)
 from gateway.wire.xml import build_xpath, serialize_element
 
 __all__ = [
@@ -19,6 +27,7 @@ __all__ = [
     "SoapFault",
     "SoapVersion",
     "check_must_understand",
+    "is_for_receiver",
     "list_not_understood_blocks",
     "read_envelope",
     "read_fault",
@@ -31,7 +40,6 @@ _VERSIONS: Final[dict[str, SoapVersion]] = {SOAP11: "1.1", SOAP12: "1.2"}
 _NAMESPACES: Final[dict[SoapVersion, str]] = {"1.1": SOAP11, "1.2": SOAP12}
 _ACTOR: Final[dict[SoapVersion, str]] = {"1.1": f"{{{SOAP11}}}actor", "1.2": f"{{{SOAP12}}}role"}
 _NEXT: Final[dict[SoapVersion, str]] = {"1.1": SOAP11_NEXT, "1.2": SOAP12_NEXT}
-_ULTIMATE: Final = "http://www.w3.org/2003/05/soap-envelope/role/ultimateReceiver"
 # SOAP 1.2 §5.2.3 accepts every xs:boolean; SOAP 1.1 defines 0 and 1, but JAXB writes "true".
 _FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
 _TO_SOAP12: Final = {"Client": "Sender", "Server": "Receiver"}
@@ -128,16 +136,24 @@ def list_not_understood_blocks(
     A block is addressed to the gateway when it names no actor, the next one, or one of
     `actors`. Names are in Clark notation.
     """
-    ours = {"", _NEXT[envelope.version], *actors}
-    if envelope.version == "1.2":
-        ours.add(_ULTIMATE)
     return [
         block
         for block in envelope.header_blocks
         if str(block.tag) not in understood
-        and block.get(_ACTOR[envelope.version], "").strip() in ours
+        and is_for_receiver(block, envelope.version, actors)
         and _is_mandatory(block, envelope.version)
     ]
+
+
+def is_for_receiver(block: etree._Element, version: SoapVersion, actors: Collection[str] = ()) -> bool:
+    """Return whether a header block is for who receives the message last, which the gateway is.
+
+    Such a block names no actor, the next one, or one of `actors`; in SOAP 1.2 also the role of the ultimate
+    receiver, which says the same as none (part 1 §2.2, §5.2.2).
+    """
+    actor = block.get(_ACTOR[version], "").strip()
+    ours = ("", _NEXT[version]) if version == "1.1" else ("", SOAP12_NEXT, SOAP12_ULTIMATE_RECEIVER)
+    return actor in ours or actor in actors
 
 
 def check_must_understand(

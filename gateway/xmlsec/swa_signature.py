@@ -30,6 +30,7 @@ from gateway.wire import (
     WSU,
     WireLimits,
     canonicalize_document,
+    is_for_receiver,
     parse_xml,
     write_attribute,
     write_element,
@@ -126,7 +127,9 @@ def find_swa_security(root: etree._Element) -> etree._Element | None:
     header = found[0].getparent()
     if len(found) > 1 or header is None or header.tag != _HEADER or header.getparent() is not root:
         raise_signature_error("wsse:Security must occur once, in the SOAP Header", found[-1])
-    check_attributes(found[0], optional=(_MUST_UNDERSTAND, _ID))
+    check_attributes(found[0], optional=(_MUST_UNDERSTAND, _ID, _ROLE))
+    if not is_for_receiver(found[0], "1.2"):
+        raise_signature_error("this Security header is for another role", found[0], errors.NOT_SUPPORTED)
     return found[0]
 
 

@@ -131,6 +131,44 @@ def test_the_error_is_signed_and_names_the_message(house: House, broker: Neighbo
     assert (entry.title, entry.category, entry.origin) == ("ProcessingModeMismatch", "Processing", "ebMS")
 
 
+@pytest.mark.every_case
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        (b' href="cid:', b' href="http://', "EBMS:0011"),
+        (b"<eb3:PayloadInfo>", b"<eb3:PayloadInfo><eb3:Other/>", "EBMS:0009"),
+        (b"</eb3:UserMessage>", b'</eb3:UserMessage><x:y xmlns:x="urn:x"/>', "EBMS:0008"),
+        (b"<eb3:Action>", b"<eb3:Action/><eb3:Action>", "EBMS:0009"),
+        (b"</eb3:Timestamp>", b"x</eb3:Timestamp>", "EBMS:0009"),
+        (b"</soap12:Body>", b"<a/></soap12:Body>", "EBMS:0008"),
+        (b"</wsse:Security>", b"</wsse:Security><wsse:Security"
+         b' xmlns:wsse="http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"/>',
+         "EBMS:0101"),
+    ],
+)  # fmt: skip
+def test_an_error_in_the_header_is_told_by_a_signed_error(
+    house: House, broker: Neighbour, old: bytes, new: bytes, code: str
+) -> None:
+    parcel = broker.seal(broker.message())
+    body = parcel.read_octets()
+    assert old in body
+    answer = house.post(Parcel(parcel.headers, MemoryBody(body.replace(old, new, 1))))
+    opened = broker.open(answer, parcel)
+    assert isinstance(opened.unit, ErrorSignal)
+    assert opened.signed is not None
+    assert (opened.unit.errors[0].code, opened.unit.ref_to_message_id) == (code, "m1@broker1.example")
+
+
+def test_an_error_about_nobody_we_know_is_not_signed(house: House, broker: Neighbour) -> None:
+    parcel = broker.seal(broker.message())
+    body = parcel.read_octets().replace(b' href="cid:', b' href="http://', 1)
+    for old, new in ((b">hub<", b">else<"), (b"<eb3:PartyInfo>", b"<eb3:PartyInfo>x")):
+        assert old in body
+        answer = house.post(Parcel(parcel.headers, MemoryBody(body.replace(old, new, 1))))
+        assert read_errors(answer)[0]["refToMessageInError"] == "m1@broker1.example"
+        assert b"SignatureValue" not in answer.body
+
+
 def test_a_message_of_another_sender_or_without_signature_is_refused(house: House, broker: Neighbour) -> None:
     forged = Neighbour("hub", house.clock, AS4).context()
     pretended = replace(broker.context(), keys={"broker1": forged.keys["hub"]})

@@ -62,6 +62,18 @@ def test_no_pmode_and_several_are_a_mismatch(house: House, broker: Neighbour) ->
     assert refused(house, seal_unnamed(broker)) == (200, "EBMS:0010", "GW303")
 
 
+def test_a_pmode_that_is_named_is_that_of_the_other_values(house: House, broker: Neighbour) -> None:
+    unit = broker.message()
+    other = broker.seal(replace(unit, pmode_named="broker1-submit"))
+    assert refused(house, other) == (200, "EBMS:0003", "GW304")
+    # An id is unique in one handler alone (core D.3.1): what is none of this agreement says nothing.
+    for number, name in enumerate(("broker1-store", "their-own-id")):
+        sent = replace(unit, message_id=f"named{number}@broker1.example", pmode_named=name)
+        parcel = broker.seal(sent)
+        assert f'pmode="{name}"'.encode() in parcel.read_octets()
+        assert b"<ebbp:NonRepudiationInformation" in house.post(parcel).body
+
+
 def test_a_second_agreement_on_another_channel_or_not_in_force_makes_nothing_ambiguous(
     house: House, broker: Neighbour
 ) -> None:

@@ -9,14 +9,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cli.registration import load_agreement
-from gateway.message_model import MemoryBody, Party, PullRequest, Receipt, UserMessage
+from gateway.errors import SIGNATURE_INVALID, GatewayError
+from gateway.message_model import ErrorSignal, MemoryBody, Party, PullRequest, Receipt, UserMessage
 from gateway.protocols import OpenedMessage, Parcel, as4
 from gateway.state_machines import DELIVERY
 from gateway.store import HttpResponse, lane_holds, lanes
 from gateway.store.engine import read_transaction, write_transaction
+from gateway.wire import EB3
 from tests.flows.craft import without_applications
 from tests.flows.test_as4 import read_errors, result_delivery
 from tests.kit.house import AS4, House, Neighbour, pmodes, signer_named
@@ -113,8 +116,13 @@ def test_a_receipt_beside_the_next_request_counts(story: Story) -> None:
     first = open_pulled(broker, pull(house, broker))
     receipt = as4.make_receipt(first, context)
     foreign = replace(receipt, ref_to_message_id="none@hub.example")
-    refused = house.post(as4.seal((ask(broker), foreign), None, context))
-    assert code(refused)[0] == "EBMS:0001"
+    asked = ask(broker)
+    refused = house.post(as4.seal((asked, foreign), None, context))
+    # Each unit has its error: the receipt that is wrong, and what is refused for that.
+    assert {one["errorCode"]: one["refToMessageInError"] for one in read_errors(refused)} == {
+        "EBMS:0001": read_bundled_id(as4.seal((asked, foreign), None, context)),
+        "EBMS:0031": asked.message_id,
+    }
     assert code(house.post(as4.seal((ask(broker), receipt), None, context)))[0] == "EBMS:0006"
     assert {row.state for row in story.deliveries(agent="msh")} == {"DELIVERED"}
 
@@ -126,6 +134,49 @@ def test_a_receipt_beside_a_business_message_counts(story: Story) -> None:
     answer = story.house.post(as4.seal((unit, receipt), None, context))
     assert b"NonRepudiationInformation" in answer.body
     assert {row.state for row in story.deliveries(agent="msh")} == {"DELIVERED"}
+
+
+def test_a_wrong_receipt_beside_a_business_message_is_the_unit_in_error(story: Story) -> None:
+    broker, context = story.broker, story.broker.context()
+    receipt = as4.make_receipt(open_pulled(broker, pull(story.house, broker)), context)
+    unit = broker.message(mpc="urn:example:channel:store")
+    parcel = as4.seal((unit, replace(receipt, references=receipt.references[1:])), None, context)
+    answer = story.house.post(parcel)
+    errors = {one["errorCode"]: one for one in read_errors(answer)}
+    assert {name: one["refToMessageInError"] for name, one in errors.items()} == {
+        "EBMS:0302": read_bundled_id(parcel), "EBMS:0031": unit.message_id,
+    }  # fmt: skip
+    assert errors["EBMS:0031"]["shortDescription"] == "RelatedMessageFailed"
+    # The sender of the message reads the error about it, signed.
+    opened = broker.open(answer, parcel)
+    assert isinstance(opened.unit, ErrorSignal)
+    assert (opened.unit.errors[0].code, opened.signed is not None) == ("EBMS:0031", True)
+    # The message itself is right, and may be sent again.
+    assert b"NonRepudiationInformation" in story.house.post(as4.seal((unit,), None, context)).body
+    lost = replace(receipt, ref_to_message_id="none@hub.example")
+    told = story.house.post(as4.seal((unit, lost), None, context))
+    assert b"/eb3:SignalMessage/eb3:MessageInfo/eb3:RefToMessageId</eb3:ErrorDetail>" in told.body
+
+
+def test_an_error_for_nothing_of_ours_takes_nothing_down_beside_it(story: Story) -> None:
+    broker, context = story.broker, story.broker.context()
+    unit = broker.message(mpc="urn:example:channel:store")
+    signal = as4.make_error_signal(GatewayError(SIGNATURE_INVALID, "no", "//x"), unit, context)
+    assert signal is not None
+    lost = replace(signal, ref_to_message_id="none@hub.example")
+    answer = story.house.post(as4.seal((unit, lost), None, context))
+    assert b"NonRepudiationInformation" in answer.body
+
+
+def read_bundled_id(parcel: Parcel) -> str:
+    """Return the MessageId of the signal in a bundle."""
+    root = etree.fromstring(
+        parcel.read_octets()[parcel.read_octets().index(b"<soap12:Envelope") :].partition(
+            b"</soap12:Envelope>"
+        )[0]
+        + b"</soap12:Envelope>"
+    )
+    return root.findtext(f".//{{{EB3}}}SignalMessage/{{{EB3}}}MessageInfo/{{{EB3}}}MessageId") or ""
 
 
 def test_a_lost_answer_is_given_again_with_the_same_octets(story: Story) -> None:

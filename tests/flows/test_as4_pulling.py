@@ -201,6 +201,17 @@ def test_what_was_not_asked_for_is_not_stored(scene: Scene) -> None:
     assert [one.errors[0].code for one in scene.partner.errors] == ["EBMS:0003", "EBMS:0101"]
 
 
+def test_an_error_in_the_header_of_what_is_pulled_is_posted(scene: Scene) -> None:
+    good = scene.broker.seal(scene.broker.message())
+    body = good.read_octets().replace(b' href="cid:', b' href="http://', 1)
+    scene.partner.answers.append(to_answer(Parcel(good.headers, MemoryBody(body))))
+    for _ in range(3):
+        scene.tick(13)
+    assert not scene.read(messages.list_messages)
+    (told,) = scene.partner.errors
+    assert (told.errors[0].code, told.ref_to_message_id) == ("EBMS:0011", "m1@broker1.example")
+
+
 def test_a_partner_that_refuses_leaves_one_failed_turn(scene: Scene) -> None:
     asked = PullRequest(
         "q@x", "", scene.broker.message().receiver, scene.broker.message().sender, "", scene.clock()

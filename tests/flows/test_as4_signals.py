@@ -48,6 +48,7 @@ def test_a_posted_receipt_ends_the_delivery_once_its_digests_are_compared(story:
     short = replace(receipt, references=receipt.references[1:])
     answer = story.house.post(as4.seal((short,), opened.pmode, context))
     assert read_errors(answer)[0]["errorCode"] == "EBMS:0302"
+    assert b"<ds:SignatureValue>" in answer.body
     assert result_delivery(story).state == "AWAITING_RECEIPT"
     whole = as4.seal((receipt,), opened.pmode, context)
     assert story.house.post(whole).status == 204
@@ -86,12 +87,24 @@ def test_a_posted_error_ends_the_delivery_when_it_is_signed(story: Story) -> Non
     assert story.evidence("delivery", row.id)[0] == "refusal"
 
 
+def test_of_errors_in_one_bundle_the_one_about_a_message_of_ours_counts(story: Story) -> None:
+    opened, context = open_result(story)
+    signal = as4.make_error_signal(GatewayError(SIGNATURE_INVALID, "no", "//x"), opened.unit, context)
+    assert signal is not None
+    lost = replace(signal, message_id="other@broker1.example", ref_to_message_id="none@hub.example")
+    assert story.house.post(as4.seal((lost, signal), opened.pmode, context)).status == 204
+    assert result_delivery(story).state == "FAILED"
+
+
 def test_receipt_and_error_are_posted_where_the_pmode_says_so(engine: Engine) -> None:
     house = House(engine, agreement=CALLBACK)
     broker = Neighbour("broker1", house.clock, CALLBACK)
     parcel = broker.seal(broker.message())
     assert house.post(parcel).status == 204
-    assert house.post(Parcel(parcel.headers, MemoryBody(parcel.read_octets().replace(b"c-m1@", b"c-m2@", 1))))
+    for old, new in ((b"c-m1@", b"c-m2@"), (b' href="cid:', b' href="http://')):
+        changed = Parcel(parcel.headers, MemoryBody(parcel.read_octets().replace(old, new, 1)))
+        answer = house.post(changed)
+        assert (answer.status, answer.body) == (204, b"")
     with read_transaction(engine) as conn:
         posts = [row for row in reversed(deliveries.list_deliveries(conn, agent="msh"))]
         octets = [payloads.get_payload_octets(conn, row.payload_sha256) for row in posts]
@@ -101,5 +114,5 @@ def test_receipt_and_error_are_posted_where_the_pmode_says_so(engine: Engine) ->
         as4.open(Parcel(row.parameters["headers"], MemoryBody(content)), broker.context(), sent)
         for row, content in zip(posts, octets, strict=True)
     ]
-    assert [type(one.unit) for one in found] == [Receipt, ErrorSignal]
+    assert [type(one.unit) for one in found] == [Receipt, ErrorSignal, ErrorSignal]
     assert all(one.signed is not None for one in found)

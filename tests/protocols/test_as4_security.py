@@ -104,15 +104,41 @@ def set_role(root: etree._Element) -> None:
     as4_samples.find(root, SECURITY).set(f"{{{SOAP12}}}role", "ebms")
 
 
+def set_other_role(root: etree._Element) -> None:
+    as4_samples.find(root, SECURITY).set(f"{{{SOAP12}}}role", "urn:other")
+
+
 def set_transform(root: etree._Element) -> None:
     for one in root.iter(f"{{{DS}}}Transform"):
         if "Attachment" in one.get("Algorithm", ""):
             one.set("Algorithm", "http://www.w3.org/2001/10/xml-exc-c14n#")
 
 
+ROLE = f"{{{SOAP12}}}role"
+
+
+@pytest.mark.parametrize("role", ["next", "ultimateReceiver"])
+def test_a_header_is_for_us_by_each_role_of_the_last_receiver(role: str) -> None:
+    address = f"http://www.w3.org/2003/05/soap-envelope/role/{role}"
+
+    def address_security(root: etree._Element) -> None:
+        # The role of Security is not signed.
+        as4_samples.find(root, SECURITY).set(ROLE, address)
+
+    opened = as4_samples.verify(as4_samples.change_tree(as4_samples.seal(), address_security))
+    assert opened.signed is not None
+
+    def address_messaging(root: etree._Element) -> None:
+        as4_samples.find(root, "soap12:Header/eb3:Messaging").set(ROLE, address)
+
+    # It is read, and it is signed.
+    assert changed(address_messaging).startswith("GW202 the digest of reference '#messaging-")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (set_other_role, "GW311 this Security header is for another role"),
         (move_messaging_away, "GW107 eb:Messaging must occur once"),
         (rename_signed_block, "GW202 identifier 'messaging-"),
         (swap_body, "GW311 a payload in the SOAP Body"),

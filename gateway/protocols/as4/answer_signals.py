@@ -20,6 +20,7 @@ from gateway.message_model import (
     Party,
     Ping,
     Pong,
+    PullRequest,
     Receipt,
     StatusRequest,
     StatusResponse,
@@ -40,6 +41,7 @@ __all__ = [
     "make_hop_receipt",
     "make_pong",
     "make_receipt",
+    "make_related_error",
     "make_status_response",
     "make_unit_error",
     "name_answer_parties",
@@ -50,6 +52,7 @@ __all__ = [
 _SIGNAL: Final = "/soap12:Envelope/soap12:Header/eb3:Messaging/eb3:SignalMessage"
 _SEVERITIES: Final = {"failure": "Error", "warning": "Warning"}
 _DELIVERY_FAILURE: Final = "EBMS:0202"
+_RELATED_FAILED: Final = "EBMS:0031"
 
 
 def make_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt:
@@ -78,6 +81,15 @@ def make_unit_error(
         return None
     header = _make_error_header(unit, context)
     return ErrorSignal(**header, ref_to_message_id=about, errors=(_make_error_entry(code, problem),))
+
+
+def make_related_error(
+    problem: GatewayError, unit: UserMessage | PullRequest, context: ProtocolContext
+) -> ErrorSignal:
+    """Return the error about a message that is refused for what was bundled with it (part 2 §3.10.3)."""
+    entry = _make_error_entry(_RELATED_FAILED, problem)
+    header = make_answer_header(unit, context)
+    return ErrorSignal(**header, ref_to_message_id=unit.message_id, errors=(entry,))
 
 
 def _make_error_header(unit: Unit | None, context: ProtocolContext) -> dict[str, Any]:

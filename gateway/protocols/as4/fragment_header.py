@@ -21,7 +21,16 @@ from gateway.protocols.element_reader import (
 )
 from gateway.protocols.fragment_values import FragmentHeader, SourceType
 from gateway.protocols.payload_parts import decode_cid_uri, format_cid_uri
-from gateway.wire import MF, SOAP12, WSU, build_xpath, write_attribute, write_element, write_leaf
+from gateway.wire import (
+    MF,
+    SOAP12,
+    WSU,
+    build_xpath,
+    is_for_receiver,
+    write_attribute,
+    write_element,
+    write_leaf,
+)
 from gateway.xmlsec import VerifiedSignature
 
 __all__ = [
@@ -45,6 +54,7 @@ FRAGMENT: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment"
 #: The media type of the part that is a piece of the source message.
 FRAGMENT_TYPE: Final = "application/octet-stream"
 _MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
+_ROLE: Final = f"{{{SOAP12}}}role"
 _ID: Final = f"{{{WSU}}}Id"
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,14}")
 _RELATED: Final = "Multipart/Related"
@@ -112,7 +122,9 @@ def name_fragment_part(header: FragmentHeader, package: As4Package) -> PartInfo:
 
 def read_fragment_header(element: etree._Element) -> FragmentHeader:
     """Return the content of mf:MessageFragment; raise GW107, GW311, GW350 (part 2, appendix I)."""
-    check_attributes(element, required=(_MUST_UNDERSTAND,), optional=("href", _ID), foreign=True)
+    check_attributes(element, required=(_MUST_UNDERSTAND,), optional=("href", _ID, _ROLE), foreign=True)
+    if not is_for_receiver(element, "1.2"):
+        raise_header_error(element, "this header is for another role", at="soap12:role")
     if not read_boolean_attribute(element, _MUST_UNDERSTAND):
         raise_header_error(element, "MessageFragment must be understood", at="soap12:mustUnderstand")
     content_id = decode_cid_uri(element.get("href", ""))

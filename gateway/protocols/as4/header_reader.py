@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from lxml import etree
@@ -18,6 +19,7 @@ from gateway.errors import (
     MIME_MALFORMED,
     NOT_SUPPORTED,
     PART_MISSING,
+    GatewayError,
 )
 from gateway.message_model import (
     ErrorSignal,
@@ -41,27 +43,38 @@ from gateway.protocols.element_reader import (
     ElementSequence,
     check_attributes,
     raise_header_error,
+    read_boolean_attribute,
     read_text,
 )
 from gateway.protocols.payload_parts import decode_cid_uri
-from gateway.wire import SOAP12, WSU, collapse_whitespace
+from gateway.wire import SOAP12, WSU, SoapEnvelope, collapse_whitespace, is_for_receiver
 
-__all__ = ["read_messaging"]
+__all__ = ["read_message_id", "read_messaging", "read_outline"]
 
 _MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
+_ROLE: Final = f"{{{SOAP12}}}role"
 _ID: Final = f"{{{WSU}}}Id"
 _SIGNAL: Final = make_eb3_name("SignalMessage")
 _USER_MESSAGE: Final = make_eb3_name("UserMessage")
 #: A receipt and an error beside what they are bundled with.
 _MOST_SIGNALS: Final = 3
 _LONGEST_PROPERTY: Final = 8192
+_OUTLINED_MESSAGE: Final = f"{make_eb3_name('Messaging')}/{make_eb3_name('UserMessage')}"
+_OUTLINED_ID: Final = f"{make_eb3_name('MessageInfo')}/{make_eb3_name('MessageId')}"
+_LONGEST_ID: Final = 1024
+_LONGEST_CHANNEL: Final = 1024
+#: Of a message that is refused the time is not used.
+_NO_TIME: Final = datetime.fromtimestamp(0, UTC)
+_NO_COLLABORATION: Final = {"service": "", "action": "", "conversation_id": "", "agreement": ""}
 _MEDIA_TYPE: Final = re.compile(r"[!#$&^_.+\-\w]+/[!#$&^_.+\-\w]+(?:[ \t]*;[ -~]*)?", re.ASCII)
+_NAME: Final = re.compile(r"[^\W\d][\w.\-]*")
 _ENCODING_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 
 def read_messaging(element: etree._Element) -> MessagingHeader:
     """Return the content of eb:Messaging; raise GW107 for what the schema forbids, GW304, GW311."""
-    check_attributes(element, optional=(_ID, "id", _MUST_UNDERSTAND), foreign=True)
+    check_attributes(element, optional=(_ID, "id", _MUST_UNDERSTAND, _ROLE), foreign=True)
+    _check_attribute_values(element)
     sequence = ElementSequence(element)
     signals = sequence.take_all(_SIGNAL)
     messages = sequence.take_all(_USER_MESSAGE)
@@ -75,12 +88,26 @@ def read_messaging(element: etree._Element) -> MessagingHeader:
     return _bundle_units(element, headers)
 
 
+def _check_attribute_values(element: etree._Element) -> None:
+    if not is_for_receiver(element, "1.2"):
+        raise_header_error(element, "this header is for another role", at="soap12:role")
+    if _MUST_UNDERSTAND in element.attrib:
+        read_boolean_attribute(element, _MUST_UNDERSTAND)
+    if "id" in element.attrib and not _NAME.fullmatch(element.get("id", "")):
+        raise_header_error(element, "an id is a name without colon", at="id")
+
+
 def _bundle_units(element: etree._Element, headers: list[MessagingHeader]) -> MessagingHeader:
-    """Return a business message or a PullRequest with the answers beside it; or the only unit."""
+    """Return a business message or a PullRequest with the answers beside it; or the only unit.
+
+    Errors alone are about the units of one bundle of ours (part 2 §3.5).
+    """
     if len(headers) == 1:
         return headers[0]
     answers = [one.unit for one in headers if isinstance(one.unit, Receipt | ErrorSignal)]
     asking = [one for one in headers if not isinstance(one.unit, Receipt | ErrorSignal)]
+    if all(isinstance(one, ErrorSignal) for one in answers) and not asking:
+        return replace(headers[0], bundled=tuple(answers[1:]))
     if len(asking) != 1:
         detail = "answers are bundled with one business message or one PullRequest"
         raise_header_error(element, detail, NOT_SUPPORTED)
@@ -269,3 +296,42 @@ def _make_part_info(
     return PartInfo(
         content_id, tuple(said.items()), media_type, compression is not None, f"cid:{content_id[:256]}"
     )
+
+
+def read_outline(envelope: SoapEnvelope) -> UserMessage | None:
+    """Return the first business message of a header, None where its parties cannot be read.
+
+    It is for the answer to a header that is refused: an error about a message between known parties is
+    signed and goes where their P-Mode says, whatever else is wrong. Nothing of it is verified. It has no
+    payloads and no properties; what else cannot be read of it is empty.
+    """
+    element = None if envelope.header is None else envelope.header.find(_OUTLINED_MESSAGE)
+    parties = None if element is None else element.find(make_eb3_name("PartyInfo"))
+    if element is None or parties is None:
+        return None
+    try:
+        sender, receiver = _read_party_info(parties)
+    except GatewayError:
+        return None
+    return UserMessage(
+        message_id=read_message_id(element.find(_OUTLINED_ID)) or "",
+        timestamp=_NO_TIME,
+        sender=sender,
+        receiver=receiver,
+        mpc=element.get("mpc", "")[:_LONGEST_CHANNEL] or None,
+        **_outline_collaboration(element),
+    )
+
+
+def _outline_collaboration(element: etree._Element) -> dict[str, Any]:
+    found = element.find(make_eb3_name("CollaborationInfo"))
+    try:
+        return _NO_COLLABORATION if found is None else _read_collaboration(found)
+    except GatewayError:
+        return _NO_COLLABORATION
+
+
+def read_message_id(element: etree._Element | None) -> str | None:
+    """Return the id in an element as far as it can be repeated in an answer, None where there is none."""
+    value = "" if element is None else (element.text or "").strip()
+    return value[:_LONGEST_ID] or None

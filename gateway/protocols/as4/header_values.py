@@ -7,9 +7,9 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.message_model import ErrorSignal, Receipt, Unit
+from gateway.message_model import ErrorSignal, PullRequest, Receipt, Unit, UserMessage
 
-__all__ = ["GZIP_TYPE", "MessagingHeader", "PartInfo"]
+__all__ = ["GZIP_TYPE", "MessagingHeader", "PartInfo", "RefusedBundle"]
 
 #: The media type of a part that is compressed (AS4 profile §3.1).
 GZIP_TYPE: Final = "application/gzip"
@@ -30,7 +30,8 @@ class PartInfo:
 class MessagingHeader:
     """What eb:Messaging says: the unit, still without payloads, and the parts that belong to it.
 
-    `bundled` are the receipts and errors that came beside a business message or a PullRequest.
+    `bundled` are the receipts and errors that came beside a business message or a PullRequest, or beside
+    an error.
     """
 
     element: etree._Element
@@ -38,3 +39,14 @@ class MessagingHeader:
     unit: Unit
     parts: tuple[PartInfo, ...] = ()
     bundled: tuple[Receipt | ErrorSignal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedBundle:
+    """A receipt that is refused, and what it came beside, which is refused for that alone.
+
+    Both name their parties.
+    """
+
+    receipt: Receipt
+    beside: UserMessage | PullRequest

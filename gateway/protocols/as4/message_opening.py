@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
+
+from lxml import etree
 
 from gateway.agreements import PMode
 from gateway.errors import (
@@ -24,6 +27,7 @@ from gateway.protocols.as4.answer_signals import check_answer, name_answer_parti
 from gateway.protocols.as4.exchange_legs import REFERENCE, check_request, find_answered_request
 from gateway.protocols.as4.fragment_header import FRAGMENT
 from gateway.protocols.as4.fragment_joining import read_joined_message
+from gateway.protocols.as4.header_values import RefusedBundle
 from gateway.protocols.as4.message_reading import (
     SIGNATURE,
     As4Message,
@@ -37,6 +41,7 @@ from gateway.protocols.as4.pmode_matching import match_agreed_pmode
 from gateway.protocols.as4.pull_requests import open_pull_request
 from gateway.protocols.as4.secret_parts import read_agreed_secrets, read_secrets
 from gateway.protocols.as4.sent_messages import read_sent_header
+from gateway.protocols.as4.signal_values import make_eb3_name
 from gateway.protocols.as4.username_tokens import find_authorization
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RefusedMessage, SentUnit
 from gateway.protocols.fragment_values import GroupTally
@@ -53,6 +58,7 @@ __all__ = [
     "verify_parcel",
 ]
 
+_MESSAGE_ID: Final = f"{make_eb3_name('MessageInfo')}/{make_eb3_name('MessageId')}"
 _MESSAGING: Final = "/soap12:Envelope/soap12:Header/eb3:Messaging"
 
 
@@ -94,13 +100,16 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
         return _open_answer(message, parcel, context, expecting)
     except GatewayError as refused:
         # The answer to a refusal needs no second reading of the envelope.
-        refused.heard = message.header.unit
+        refused.heard = refused.heard or message.header.unit
         raise
 
 
 def _open_posted_message(message: As4Message, parcel: Parcel, context: ProtocolContext) -> OpenedMessage:
     """Return a message that was posted to us: a business message, or a signal about one of ours."""
     unit = message.header.unit
+    if isinstance(unit, ErrorSignal) and message.header.bundled:
+        message = _choose_error(message, lambda about: context.find_sent_parcel("as4", about) is not None)
+        unit = message.header.unit
     if isinstance(unit, Receipt | ErrorSignal):
         return _open_answer(message, parcel, context, _find_sent_unit(message, unit, context))
     if isinstance(unit, PullRequest):
@@ -113,7 +122,7 @@ def _open_posted_message(message: As4Message, parcel: Parcel, context: ProtocolC
     else:
         detail = f"a {type(unit).__name__} that is posted by itself"
         raise GatewayError(NOT_SUPPORTED, detail, build_xpath(message.header.unit_element))
-    bundled = [_name_bundled_answer(message, one, opened, context) for one in message.header.bundled]
+    bundled = _open_bundled_answers(message, opened, context)
     return replace(opened, units=(*opened.units, *bundled)) if bundled else opened
 
 
@@ -121,6 +130,7 @@ def _open_pulled_message(
     message: As4Message, asked: PullRequest, parcel: Parcel, context: ProtocolContext
 ) -> OpenedMessage:
     """Return what answers a PullRequest of ours: a message of its channel, or an error, unproved."""
+    message = _choose_error(message, lambda about: about == asked.message_id)
     unit = message.header.unit
     if message.header.bundled:
         raise GatewayError(NOT_SUPPORTED, "several units in an answer", _MESSAGING)
@@ -143,6 +153,28 @@ def _check_authorization_use(message: As4Message) -> None:
     if header is not None and not isinstance(message.header.unit, PullRequest):
         detail = "a name with a password authorises a PullRequest alone"
         raise GatewayError(NOT_SUPPORTED, detail, build_xpath(header))
+
+
+def _open_bundled_answers(
+    message: As4Message, opened: OpenedMessage, context: ProtocolContext
+) -> tuple[Unit, ...]:
+    """Return the answers that came beside a unit; raise for a receipt that is refused.
+
+    An error that would be refused is left out: one that comes alone gets no answer either (core §6).
+    """
+    found: list[Unit] = []
+    for one in message.header.bundled:
+        try:
+            found.append(_name_bundled_answer(message, one, opened, context))
+        except GatewayError as refused:
+            if isinstance(one, ErrorSignal) and not refused.problem.ours:
+                continue
+            beside = opened.unit
+            if isinstance(one, Receipt) and isinstance(beside, UserMessage | PullRequest):
+                named = replace(one, sender=beside.sender, receiver=beside.receiver)
+                refused.heard = RefusedBundle(named, beside)
+            raise
+    return tuple(found)
 
 
 def _name_bundled_answer(
@@ -171,9 +203,15 @@ def _find_sent_unit(message: As4Message, unit: Receipt | ErrorSignal, context: P
     about = unit.ref_to_message_id
     sent = context.find_sent_parcel("as4", about) if about is not None else None
     if sent is None:
-        where = f"{build_xpath(message.header.unit_element)}/eb3:MessageInfo/eb3:RefToMessageId"
+        where = f"{build_xpath(_find_signal_element(message, unit))}/eb3:MessageInfo/eb3:RefToMessageId"
         raise GatewayError(REFERENCE_UNKNOWN, "no message of ours has this id", where)
     return read_sent_header(sent, context.limits)
+
+
+def _find_signal_element(message: As4Message, unit: Receipt | ErrorSignal) -> etree._Element:
+    found = message.header.element.iterchildren(make_eb3_name("SignalMessage"))
+    named = (one for one in found if one.findtext(_MESSAGE_ID) == unit.message_id)
+    return next(named, message.header.unit_element)
 
 
 def _open_business_message(
@@ -261,6 +299,8 @@ def _open_answer(
         raise GatewayError(NOT_SUPPORTED, "an answer to what was no message", _MESSAGING)
     if isinstance(message.header.unit, UserMessage):
         return _open_response(message, message.header.unit, parcel, context, sent)
+    about = sent.unit.message_id
+    message = _choose_error(message, lambda named: named == about)
     if message.header.bundled:
         raise GatewayError(NOT_SUPPORTED, "several units in an answer", _MESSAGING)
     pmode, asked = match_agreed_pmode(sent.unit, "as4", context)
@@ -268,13 +308,28 @@ def _open_answer(
     message = replace(message, header=replace(message.header, unit=unit))
     try:
         signed = _verify_signer(message, pmode, unit.sender, context)
+        opened = make_opened_message(message, signed, pmode, parcel, context.limits)
+        check_answer(opened, sent)
     except GatewayError as refused:
+        told = refused
         if refused.problem is SIGNER_MISMATCH and isinstance(unit, Receipt):
-            raise GatewayError(RECEIPT_MISMATCH, refused.detail, refused.location) from refused
-        raise
-    opened = make_opened_message(message, signed, pmode, parcel, context.limits)
-    check_answer(opened, sent)
+            told = GatewayError(RECEIPT_MISMATCH, refused.detail, refused.location)
+        # It is of a known P-Mode: the error about it is signed.
+        told.heard = unit
+        raise told from refused.__cause__
     return opened
+
+
+def _choose_error(message: As4Message, is_ours: Callable[[str], bool]) -> As4Message:
+    """Return a message whose unit is, of several errors alone, the one about something of ours."""
+    units = (message.header.unit, *message.header.bundled)
+    if len(units) == 1 or not all(isinstance(one, ErrorSignal) for one in units):
+        return message
+    for one in units:
+        about = getattr(one, "ref_to_message_id", None)
+        if about is not None and is_ours(about):
+            return replace(message, header=replace(message.header, unit=one, bundled=()))
+    return message
 
 
 def _open_response(

@@ -19,7 +19,7 @@ from gateway.protocols.as4.fragment_header import (
     read_fragment_header,
     require_bare_message,
 )
-from gateway.protocols.as4.header_reader import read_messaging
+from gateway.protocols.as4.header_reader import read_messaging, read_outline
 from gateway.protocols.as4.header_values import MessagingHeader
 from gateway.protocols.as4.packaging import (
     UNDERSTOOD,
@@ -76,10 +76,22 @@ class As4Message:
 
 
 def read_message(parcel: Parcel, limits: WireLimits) -> As4Message:
-    """Return a message with its header; raise GatewayError for what is malformed."""
+    """Return a message with its header; raise GatewayError for what is malformed.
+
+    Such an error has `heard` the business message as far as its header could be read.
+    """
     package = open_as4_package(parcel, limits, UNDERSTOOD | {MESSAGE_FRAGMENT})
     if package.fault is not None:
         raise make_fault_error(package.fault, "/soap12:Envelope/soap12:Body")
+    try:
+        return _read_header(package)
+    except GatewayError as refused:
+        # An error about it is signed, and goes where its P-Mode says, as far as these can be read.
+        refused.heard = read_outline(package.envelope)
+        raise
+
+
+def _read_header(package: As4Package) -> As4Message:
     element = find_fragment_element(package)
     header = read_messaging(find_messaging(package.envelope))
     security = find_swa_security(package.envelope.root)

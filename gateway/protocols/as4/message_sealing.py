@@ -38,12 +38,14 @@ _CONTENT_TYPE: Final = f"{SOAP_TYPE}; charset=UTF-8"
 def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext) -> Parcel:
     """Return the parcel of one unit, signed with the key of its sender as the P-Mode says.
 
-    Answers may be bundled with a business message or a PullRequest, which is the first of `units`.
+    Answers may be bundled with a business message or a PullRequest, which is the first of `units`; errors
+    with an error, which are about the units of one bundle.
     """
     unit, beside = units[0], units[1:]
+    answers = Receipt | ErrorSignal if isinstance(unit, UserMessage | PullRequest) else ErrorSignal
     if beside and (
-        not isinstance(unit, UserMessage | PullRequest)
-        or not all(isinstance(one, Receipt | ErrorSignal) for one in beside)
+        not isinstance(unit, UserMessage | PullRequest | ErrorSignal)
+        or not all(isinstance(one, answers) for one in beside)
     ):
         raise GatewayError(OUR_MISTAKE, "answers are bundled with a business message or a PullRequest")
     beside = tuple(_write_beside(one, unit, context) for one in beside)

@@ -53,8 +53,23 @@ def match_agreed_pmode(
             f"the agreement has {'the type ' + pmode.agreement_type if pmode.agreement_type else 'no type'}"
         )
         raise GatewayError(HEADER_INCONSISTENT, detail, f"{_PLACES.agreement}/@type")
+    _check_named_pmode(unit, pmode, context)
     # A message of AS4 asks for nothing: its P-Mode says that it is acknowledged, and how.
     return pmode, replace(unit, ack_requested=AckRequest(signed=True), duplicate_elimination=True)
+
+
+def _check_named_pmode(unit: UserMessage, pmode: PMode, context: ProtocolContext) -> None:
+    """Raise GW304 for an AgreementRef that names another P-Mode of the agreement (core §5.2.2.7).
+
+    An id is unique in one handler alone (core D.3.1), and a sender may write its own: one that is none of
+    the agreement here says nothing, and the parties, roles, service and action do.
+    """
+    named = unit.pmode_named
+    if named in (None, pmode.id):
+        return
+    if context.agreements.find_by_id(pmode.agreement, named, context.now) is not None:
+        detail = f"the message is not of the P-Mode {named[:80]!r} by its other values"
+        raise GatewayError(HEADER_INCONSISTENT, detail, f"{_PLACES.agreement}/@pmode")
 
 
 def _find_unnamed_pmode(unit: UserMessage, route: MessageRoute, context: ProtocolContext) -> PMode:

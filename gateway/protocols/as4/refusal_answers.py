@@ -8,7 +8,13 @@ from typing import Final
 from gateway.agreements import PMode
 from gateway.errors import NOT_SOAP, NOT_UNDERSTOOD, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Party, PullRequest, Receipt, Unit, UserMessage
-from gateway.protocols.as4.answer_signals import has_synchronous_answer, make_unit_error
+from gateway.protocols.as4.answer_signals import (
+    has_synchronous_answer,
+    make_related_error,
+    make_unit_error,
+)
+from gateway.protocols.as4.header_reader import read_message_id
+from gateway.protocols.as4.header_values import RefusedBundle
 from gateway.protocols.as4.message_reading import read_message
 from gateway.protocols.as4.message_sealing import seal
 from gateway.protocols.as4.packaging import SOAP_TYPE, open_as4_package
@@ -19,7 +25,6 @@ from gateway.wire import SoapFault, WireLimits, write_fault_envelope
 
 __all__ = ["make_error_signal", "reject_parcel"]
 
-_LONGEST_ID: Final = 1024
 _ERROR: Final = make_eb3_name("Error")
 
 
@@ -30,7 +35,7 @@ def make_error_signal(
     if not isinstance(ref, Parcel):
         return make_unit_error(problem, ref, ref.message_id, context)
     unit = _find_unit(problem, ref, context.limits)
-    return None if unit is None else make_unit_error(problem, unit, unit.message_id, context)
+    return None if unit is None else make_unit_error(problem, unit, unit.message_id or None, context)
 
 
 def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContext) -> RejectionResponse:
@@ -38,10 +43,13 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
 
     What is no AS4 at all, or asks for a header that is not understood, gets a Fault of SOAP 1.2; an Error
     gets an empty response; all else gets an Error, which we sign when the message names one of our
-    parties. Where the P-Mode of a business message has signals posted back, the Error is posted too.
+    parties, whatever else of its header is wrong. Where the P-Mode of a business message has signals
+    posted back, the Error is posted too.
     """
+    if isinstance(problem.heard, RefusedBundle):
+        return _reject_bundle(problem, problem.heard, context)
     unit = _find_unit(problem, parcel, context.limits)
-    about, is_error = (unit.message_id, False) if unit else _find_message_id(parcel, context.limits)
+    about, is_error = (unit.message_id or None, False) if unit else _find_message_id(parcel, context.limits)
     if is_error or isinstance(unit, ErrorSignal):
         return RejectionResponse(204)
     signal = None
@@ -53,11 +61,29 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
     called = _find_callback_pmode(unit, context)
     return RejectionResponse(
         200,
-        _seal_signal(signal, context),
+        _seal_signals((signal,), context),
         signal,
         pmode=called,
         is_synchronous=called is None,
         sender=sender,
+    )
+
+
+def _reject_bundle(
+    problem: GatewayError, refused: RefusedBundle, context: ProtocolContext
+) -> RejectionResponse:
+    """Return an error about a receipt, and one about what it came beside (part 2 §3.5, §3.10.3)."""
+    signal = make_unit_error(problem, refused.receipt, refused.receipt.message_id, context)
+    if signal is None:
+        return _make_fault_response(problem)
+    called = _find_callback_pmode(refused.beside, context)
+    return RejectionResponse(
+        200,
+        _seal_signals((signal, make_related_error(problem, refused.beside, context)), context),
+        signal,
+        pmode=called,
+        is_synchronous=called is None,
+        sender=refused.beside.sender,
     )
 
 
@@ -73,23 +99,26 @@ def _find_callback_pmode(unit: Unit | None, context: ProtocolContext) -> PMode |
 
 
 def _find_unit(problem: GatewayError, parcel: Parcel, limits: WireLimits) -> Unit | None:
-    """Return the unit of a refused parcel, None where its header cannot be read."""
+    """Return the unit of a refused parcel, None where not even its parties can be read."""
+    if isinstance(problem.heard, RefusedBundle):
+        return problem.heard.beside
     if isinstance(problem.heard, UserMessage | Receipt | ErrorSignal | PullRequest):
         return problem.heard
     try:
         return read_message(parcel, limits).header.unit
-    except GatewayError:
-        return None
+    except GatewayError as refused:
+        return refused.heard if isinstance(refused.heard, UserMessage) else None
 
 
-def _seal_signal(signal: ErrorSignal, context: ProtocolContext) -> Parcel:
-    """Return an Error signed by our party, or unsigned where the message names none of ours."""
+def _seal_signals(signals: tuple[ErrorSignal, ...], context: ProtocolContext) -> Parcel:
+    """Return Errors signed by our party, or unsigned where the message names none of ours."""
+    sender = signals[0].sender
     try:
-        if signal.sender.ids and context.get_party_name(signal.sender) in context.keys:
-            return seal((signal,), None, context)
+        if sender.ids and context.get_party_name(sender) in context.keys:
+            return seal(signals, None, context)
     except GatewayError:
         pass  # Without a key the problem is reported nevertheless.
-    return seal((replace(signal, sender=Party(())),), None, context)
+    return seal(tuple(replace(one, sender=Party(())) for one in signals), None, context)
 
 
 def _find_message_id(parcel: Parcel, limits: WireLimits) -> tuple[str | None, bool]:
@@ -101,8 +130,7 @@ def _find_message_id(parcel: Parcel, limits: WireLimits) -> tuple[str | None, bo
     if header is None:
         return None, False
     found = next(header.iter(make_eb3_name("MessageId")), None)
-    value = "" if found is None else (found.text or "").strip()
-    return value[:_LONGEST_ID] or None, next(header.iter(_ERROR), None) is not None
+    return read_message_id(found), next(header.iter(_ERROR), None) is not None
 
 
 def _make_fault_response(problem: GatewayError) -> RejectionResponse:
