@@ -80,6 +80,7 @@ from .named_fees import read_named_fee as read_named_fee
 from .notice_values import decides_at_once as decides_at_once
 from .notice_values import make_notice as make_notice
 from .officer_acts import ACT_EVENTS as ACT_EVENTS
+from .officer_acts import CANCELLATION_ANSWERS as CANCELLATION_ANSWERS
 from .officer_acts import DecisionAct as DecisionAct
 from .officer_acts import DecisionPurpose as DecisionPurpose
 from .officer_acts import FeeAct as FeeAct
@@ -93,6 +94,7 @@ from .officer_acts import encode_act as encode_act
 from .officer_acts import encode_batch as encode_batch
 from .officer_acts import get_act_kind as get_act_kind
 from .officer_acts import list_unsent_words as list_unsent_words
+from .officer_acts import may_answer_cancellation as may_answer_cancellation
 from .officer_acts import restore_act as restore_act
 from .open_demands import DEMANDED_STATES as DEMANDED_STATES
 from .open_demands import DemandNotice as DemandNotice

@@ -23,6 +23,7 @@ from gateway.wire import SERVICE_AGENCY, parse_instant
 
 __all__ = [
     "ACT_EVENTS",
+    "CANCELLATION_ANSWERS",
     "DecisionAct",
     "DecisionPurpose",
     "FeeAct",
@@ -37,6 +38,7 @@ __all__ = [
     "encode_batch",
     "get_act_kind",
     "list_unsent_words",
+    "may_answer_cancellation",
     "restore_act",
 ]
 
@@ -63,7 +65,10 @@ class DecisionPurpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReceiveAct:
-    """The agency has taken the application in hand; the code has the event `acknowledge`."""
+    """The agency has taken the application in hand, or says something else that decides no item.
+
+    The code has the event `acknowledge`, `cancel` or `refuse_cancel`.
+    """
 
     status_code: str = "C04"
 
@@ -79,7 +84,7 @@ class InformationAct:
 
 @dataclass(frozen=True, slots=True)
 class InspectionAct:
-    """An inspection is ordered or recorded; the code has the event `inspect`.
+    """An inspection is ordered, recorded or over; the code has the event `inspect` or `inspected`.
 
     The contract says the code alone. Kind, day, place and findings are kept as evidence.
     """
@@ -120,8 +125,22 @@ class DecisionAct:
 OfficerAct = ReceiveAct | InformationAct | InspectionAct | FeeAct | DecisionAct
 
 _KINDS: Final = {ReceiveAct: "receive", InformationAct: "ask", InspectionAct: "inspect", FeeAct: "fee"}
-#: The event of the status codes that an act may send; acts that are not here choose no code.
-ACT_EVENTS: Final[Mapping[str, str]] = {"receive": "acknowledge", "inspect": "inspect", "fee": "fee"}
+#: The events of the status codes that an act may send; acts that are not here choose no code.
+ACT_EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "receive": ("acknowledge", "cancel", "refuse_cancel"),
+    "inspect": ("inspect", "inspected"),
+    "fee": ("fee",),
+}
+#: The codes that answer whether the agency cancels, as its applicant has asked: it does, it does not.
+CANCELLATION_ANSWERS: Final = ("G03", "G04")
+
+
+def may_answer_cancellation(cancellation: str | None, code: str) -> bool:
+    """Return whether a code of `CANCELLATION_ANSWERS` can be said, by what became of the last question.
+
+    An agency that does not cancel may do so later.
+    """
+    return cancellation == "ASKED" or (cancellation == "REFUSED" and code == CANCELLATION_ANSWERS[0])
 
 
 def get_act_kind(act: OfficerAct) -> str:

@@ -40,7 +40,7 @@ def list_application_history(hub: Hub, conn: Connection, request: Row[Any]) -> l
         if row.actor != request.agency or row.event == "acknowledge"
     ]
     decided = decisions.list_by_request(conn, request.id)
-    codes = hub.rules.status_codes
+    codes = hub.load_rules_of(conn, request).status_codes
     for notice in notices.list_by_request(conn, request.id):
         code = codes.get(notice.status_code)
         said = tuple(row for row in decided if row.notice_no == notice.number)

@@ -309,6 +309,7 @@ agency_requests = Table(
     Index("ix_agency_requests_agency", "agency", "case_id"),
     Index("ix_agency_requests_document_sha256", "document_sha256"),
     Index("ix_agency_requests_state", "agency", "state", "id"),
+    Index("ix_agency_requests_asked", "agency", "id", **_make_where("cancellation = 'ASKED'")),
     Index("ix_agency_requests_due", "agency", "due_at", "id", **_make_where(_UNDECIDED)),
     Index("ix_agency_requests_decided", "agency", "decided_at", **_make_where("decided_at IS NOT NULL")),
 )

@@ -43,6 +43,7 @@ class WorkTab(StrEnum):
     MINE = "mine"
     WAITING = "waiting"
     APPROVE = "approve"
+    CANCEL = "cancel"
     DECIDED = "decided"
     OVERDUE = "overdue"
     ALL = "all"
@@ -53,7 +54,7 @@ _OPEN: Final = ("SENT", "ACKNOWLEDGED", "INSPECTION", "FEE_DUE")
 _ASKED: Final = ("INFORMATION_REQUIRED",)
 _EVERY: Final = (*_OPEN, *_ASKED, "DECIDED", "CANCELLED")
 #: Lists of few applications that something else names.
-_CHOSEN: Final = (WorkTab.MINE, WorkTab.APPROVE)
+_CHOSEN: Final = (WorkTab.MINE, WorkTab.APPROVE, WorkTab.CANCEL)
 _MOST_CHOSEN: Final = 1000
 #: Lists that become longer for ever.
 _GROWING: Final = (WorkTab.DECIDED, WorkTab.ALL)
@@ -69,6 +70,7 @@ _STATES: Final = {
     WorkTab.MINE: (*_OPEN, *_ASKED),
     WorkTab.WAITING: _ASKED,
     WorkTab.APPROVE: (*_OPEN, *_ASKED, "DECIDED"),
+    WorkTab.CANCEL: (*_OPEN, *_ASKED, "DECIDED"),
     WorkTab.DECIDED: ("DECIDED",),
     WorkTab.OVERDUE: (*_OPEN, *_ASKED),
     WorkTab.ALL: _EVERY,
@@ -188,11 +190,19 @@ def _build_tab_conditions(conn: Connection, wanted: WorkFilter) -> list[ColumnEl
 
 
 def _list_chosen_requests(conn: Connection, wanted: WorkFilter) -> Sequence[int]:
-    """Return the applications that an officer has claimed, or those with a proposal."""
+    """Return the applications that an officer has claimed, those with a proposal, or those asked about."""
+    if wanted.tab is WorkTab.CANCEL:
+        return _list_asked_requests(conn, wanted.agency)
     if wanted.tab is WorkTab.MINE:
         found = select(_w.request_id).where(_w.account_id == wanted.account, _w.agency == wanted.agency)
         return conn.execute(found.order_by(_w.request_id.desc()).limit(_MOST_CHOSEN)).scalars().all()
     return _list_proposed_requests(conn, wanted.agency)
+
+
+def _list_asked_requests(conn: Connection, agency: str) -> Sequence[int]:
+    """Return the applications of an agency that is asked whether it cancels them."""
+    asked = select(_r.id).where(_r.agency == agency, _r.cancellation == literal_column("'ASKED'"))
+    return conn.execute(asked.order_by(_r.id).limit(_MOST_CHOSEN)).scalars().all()
 
 
 def _list_proposed_requests(conn: Connection, agency: str) -> Sequence[int]:
@@ -269,7 +279,7 @@ def _order_by_deadline(found: Select[Any], wanted: WorkFilter) -> Select[Any]:
 def count_work(conn: Connection, agency: str, account: int, now: datetime) -> dict[WorkTab, int]:
     """Return how many applications each tab has, counted up to COUNT_LIMIT; not of those decided."""
     found = {}
-    for tab in (WorkTab.NEW, WorkTab.MINE, WorkTab.WAITING, WorkTab.APPROVE):
+    for tab in (WorkTab.NEW, WorkTab.MINE, WorkTab.WAITING, WorkTab.APPROVE, WorkTab.CANCEL):
         wanted = WorkFilter(agency, tab, account, now)
         each = [build_state_condition(agency_requests, state) for state in _STATES[tab]]
         found[tab] = sum(_count_rows(conn, wanted, one) for one in ([or_(*each)] if tab in _CHOSEN else each))
@@ -296,7 +306,9 @@ def compute_work_mark(conn: Connection, agency: str) -> str:
     acts = select(func.max(officer_acts.c.id)).where(
         officer_acts.c.agency == agency, officer_acts.c.state == literal_column("'PROPOSED'")
     )
-    return ".".join(str(one or 0) for one in (*newest, conn.execute(acts).scalar()))
+    asked = _list_asked_requests(conn, agency)
+    marks = (*newest, conn.execute(acts).scalar(), len(asked), max(asked, default=0))
+    return ".".join(str(one or 0) for one in marks)
 
 
 def find_application_numbers(conn: Connection, agency: str, said: str) -> Sequence[str]:

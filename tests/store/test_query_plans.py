@@ -349,6 +349,7 @@ QUESTIONS = {
             (WorkTab.MINE, "FROM work_claims", "ix_work_claims_account"),
             (WorkTab.WAITING, "FROM agency_requests", "ix_agency_requests_state"),
             (WorkTab.APPROVE, "FROM officer_acts", "ix_officer_acts_agency"),
+            (WorkTab.CANCEL, "FROM agency_requests", "ix_agency_requests_asked"),
             (WorkTab.OVERDUE, "FROM agency_requests", "ix_agency_requests_due"),
             (WorkTab.DECIDED, "FROM agency_requests", "ix_agency_requests_state"),
         )

@@ -32,10 +32,12 @@ def rows(engine):
     states = {
         "new": {"state": "SENT"},
         "received": {"state": "ACKNOWLEDGED"},
-        "mine": {"state": "ACKNOWLEDGED"},
+        "mine": {"state": "ACKNOWLEDGED", "cancellation": "ASKED"},
         "asked": {"state": "INFORMATION_REQUIRED", "due_at": later(600)},
         "late": {"state": "INFORMATION_REQUIRED", "due_at": later(-600)},
         "decided": {"state": "DECIDED", "due_at": later(-900), "decided_at": NOW},
+        "withdrawn": {"state": "DECIDED", "cancellation": "ASKED"},
+        "kept": {"state": "DECIDED", "cancellation": "REFUSED"},
     }
     with write_transaction(engine) as conn:
         kim = accounts.insert_account(conn, NewAccount("kim", "Kim", "test"), NOW)
@@ -69,9 +71,10 @@ def look(engine, tab=WorkTab.NEW, **more):
         ("mine", ["mine"]),
         ("waiting", ["asked", "late"]),
         ("approve", []),
-        ("decided", ["decided"]),
+        ("cancel", ["mine", "withdrawn"]),
+        ("decided", ["decided", "withdrawn", "kept"]),
         ("overdue", ["late"]),
-        ("all", ["new", "received", "mine", "asked", "late", "decided"]),
+        ("all", ["new", "received", "mine", "asked", "late", "decided", "withdrawn", "kept"]),
     ],
 )
 def test_each_list_has_its_applications_oldest_first(engine, rows, tab, names):
@@ -102,7 +105,7 @@ def test_a_list_goes_on_behind_its_last_row_in_each_order(engine, rows):
         ({"applicant": "%"}, []),
         ({"law": "70"}, ["new", "received"]),
         ({"law": "7"}, []),
-        ({"tab": WorkTab.DECIDED, "law": "7"}, ["decided"]),
+        ({"tab": WorkTab.DECIDED, "law": "7"}, ["decided", "withdrawn", "kept"]),
         ({"document": "A-2"}, []),
     ],
 )
@@ -118,6 +121,7 @@ def test_tabs_are_counted(engine, rows):
         "mine": 1,
         "waiting": 2,
         "approve": 0,
+        "cancel": 2,
         "overdue": 1,
     }
 

@@ -138,7 +138,10 @@ class _MailboxDesk:
     def post(
         self, url: str, headers: Mapping[str, str], body: bytes, bounds: HttpLimits | None = None
     ) -> HttpAnswer:
-        """Return the answer to a call of the hub: `Acknowledged`, or whether an application is cancelled."""
+        """Return the answer to a call of the hub: `Acknowledged`, or that an application is cancelled.
+
+        Whether what they have decided is cancelled the officers say themselves.
+        """
         del url, headers, bounds
         self.call = body
         envelope = read_envelope(parse_xml(body))
@@ -151,7 +154,7 @@ class _MailboxDesk:
             )
         asked = read_addressing(envelope.header).message_id
         number = " ".join(number.split())
-        if operation.name == CANCELLATION:
+        if operation.name == CANCELLATION and not self._is_decided(number):
             response = self._answer_cancellation(operation.response, number, asked)
         else:
             response = _build_acknowledgment(operation.response, f"C-{number}")
@@ -160,16 +163,18 @@ class _MailboxDesk:
         sign_soap_envelope(root, self._signer, now=self._hub.clock())
         return HttpAnswer(200, {"content-type": _CONTENT_TYPE}, serialize_element(root))
 
-    def _answer_cancellation(self, response: str, number: str, asked: str) -> etree._Element:
-        """Cancel an application that the officers have not decided; one call has one notice number."""
+    def _is_decided(self, number: str) -> bool:
         with read_transaction(self._hub.engine) as conn:
             request = agency_requests.find_by_number(conn, number)
-        decided = request is not None and request.state == "DECIDED"
+        return request is not None and request.state == "DECIDED"
+
+    def _answer_cancellation(self, response: str, number: str, asked: str) -> etree._Element:
+        """Cancel an application that the officers have not decided; one call has one notice number."""
         at = self._hub.clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         said = {
             "NoticeNumber": f"C-{number}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}",
             "IssuedAt": at,
-            "StatusCode": "G04" if decided else "G03",
+            "StatusCode": "G03",
         }
         return _build_answer(response, "Notice", said)
 

@@ -14,7 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import OfficerAct, encode_act, get_act_kind
+from gateway.cases import (
+    CANCELLATION_ANSWERS,
+    OfficerAct,
+    encode_act,
+    get_act_kind,
+    may_answer_cancellation,
+)
 from gateway.errors import (
     ACT_NOT_PERMITTED,
     REPLY_UNMATCHED,
@@ -144,7 +150,12 @@ def _check_beginning(
     if kind in _AFTERWARDS and request.state != "DECIDED":
         detail = f"application {request.number} is not decided, and cannot be {_NOT_CHANGED[kind]}"
         raise GatewayError(TRANSITION_REFUSED, detail, "state")
-    if kind not in _AFTERWARDS and request.state == "DECIDED":
+    code = getattr(begin.act, "status_code", "")
+    if code in CANCELLATION_ANSWERS:
+        if not may_answer_cancellation(request.cancellation, code):
+            detail = f"nobody asks whether application {request.number} is cancelled"
+            raise GatewayError(TRANSITION_REFUSED, detail, "state")
+    elif kind not in _AFTERWARDS and request.state == "DECIDED":
         detail = f"application {request.number} is decided; a decision is corrected or revoked"
         raise GatewayError(TRANSITION_REFUSED, detail, "state")
 

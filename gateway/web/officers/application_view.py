@@ -73,6 +73,7 @@ class ApplicationView:
     agency: str
     document: str
     state: str
+    cancellation: str | None
     status_code: str | None
     receipt_number: str | None
     due_at: datetime | None
@@ -98,6 +99,7 @@ def make_application_view(conn: Connection, facts: ApplicationFacts) -> Applicat
         agency=request.agency,
         document=request.document,
         state=request.state,
+        cancellation=request.cancellation,
         status_code=request.status_code,
         receipt_number=request.receipt_number,
         due_at=request.due_at,

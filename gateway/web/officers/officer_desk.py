@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from lxml import etree
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from gateway.accounts import RelyingParty, Right, find_relying_party
 from gateway.cases import (
     ACT_EVENTS,
+    CANCELLATION_ANSWERS,
     DecisionAct,
     DecisionPurpose,
     OfficerAct,
@@ -18,6 +19,7 @@ from gateway.cases import (
     compute_act_digest,
     encode_act,
     get_act_kind,
+    may_answer_cancellation,
 )
 from gateway.config import Settings
 from gateway.errors import ACT_NOT_PERMITTED, CODE_UNKNOWN, REPLY_UNMATCHED, GatewayError
@@ -119,9 +121,29 @@ class OfficerDesk:
             or officer_acts.has_decided(conn, request)
         )
 
-    def list_status_codes(self, event: str) -> tuple[StatusCode, ...]:
-        """Return the status codes that an agency may set and that cause this event of a request."""
-        return tuple(one for one in self._hub.rules.status_codes.values() if one.event == event)
+    def list_status_codes(self, kind: str, number: str) -> tuple[StatusCode, ...]:
+        """Return the status codes that an act of this kind may send now; they are those of its case."""
+        with read_transaction(self._hub.engine) as conn:
+            request = agency_requests.find_by_number(conn, number)
+            codes = self._list_act_codes(conn, kind, request)
+        if request is None or kind != "receive":
+            return codes
+        return tuple(
+            one
+            for one in codes
+            if (
+                may_answer_cancellation(request.cancellation, one.code)
+                if one.code in CANCELLATION_ANSWERS
+                else request.state != "DECIDED"
+            )
+        )
+
+    def _list_act_codes(
+        self, conn: Connection, kind: str, request: Row[Any] | None
+    ) -> tuple[StatusCode, ...]:
+        rules = self._hub.rules if request is None else self._hub.load_rules_of(conn, request)
+        events = ACT_EVENTS.get(kind, ())
+        return tuple(one for one in rules.status_codes.values() if one.event in events)
 
     def read_application(self, agency: str, number: str) -> ApplicationView | None:
         """Return an application; None for one of another agency, or one that is not at the console."""
@@ -166,9 +188,18 @@ class OfficerDesk:
                 raise GatewayError(ACT_NOT_PERMITTED, detail, "four_eyes")
             self._require_method(policy, confirmation)
         else:
-            _require_right(officer, Right.WORK_ON_APPLICATIONS)
+            _require_right(officer, self._find_right(number, act))
         begun = self._begin_act(officer, (number, act, shown), confirmation, proposed=False)
         return self._perform_begun_act(begun)
+
+    def _find_right(self, number: str, act: OfficerAct) -> Right:
+        """Return the right that an act needs which is no decision: an answer may take a decision back."""
+        if getattr(act, "status_code", "") not in CANCELLATION_ANSWERS:
+            return Right.WORK_ON_APPLICATIONS
+        with read_transaction(self._hub.engine) as conn:
+            request = agency_requests.find_by_number(conn, number)
+        decided = request is not None and request.state == "DECIDED"
+        return Right.CORRECT_DECISIONS if decided else Right.WORK_ON_APPLICATIONS
 
     def propose_act(
         self,
@@ -205,8 +236,13 @@ class OfficerDesk:
         """Raise where the call of an act would not fit the contract."""
         content = build_act_call(act, number, number, self._hub.clock())
         self._schema.validate_element(content)
-        code, event = getattr(act, "status_code", None), ACT_EVENTS.get(get_act_kind(act), "")
-        if code is not None and code not in {one.code for one in self.list_status_codes(event)}:
+        code = getattr(act, "status_code", None)
+        if code is None:
+            return
+        with read_transaction(self._hub.engine) as conn:
+            request = agency_requests.find_by_number(conn, number)
+            known = self._list_act_codes(conn, get_act_kind(act), request)
+        if code not in {one.code for one in known}:
             detail = f"status code {code[:20]!r} does not say what the act does"
             raise GatewayError(CODE_UNKNOWN, detail, "StatusCode")
 

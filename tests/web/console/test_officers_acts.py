@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select
 from gateway.store import accounts, read_transaction, write_transaction
 from gateway.store.requirement_tables import requirements
 from gateway.web.server import CERTIFICATE_KEY
-from tests.flows.craft import reference
+from tests.flows.craft import reference, withdrawal
 from tests.kit.console import Browser, Console
 from tests.kit.officers import ConsoleStory
 
@@ -232,6 +232,31 @@ def test_a_decision_is_corrected_and_revoked_by_who_may(desk):
 
 
 CERTIFICATE = {"d0-number": "P-7", "d0-quantity": "1950", "d0-unit": "KGM", "valid_until": "2027-02-28"}
+
+
+def test_an_approver_answers_whether_what_was_decided_is_cancelled(desk):
+    kim, lee = desk.officer("kim"), desk.officer("lee", "approver")
+    path = f"/console/applications/{desk.number}"
+    decide(kim, desk)
+    desk.story.decide_others()
+    desk.story.tick(seconds=1)
+    assert f"{path}/acts/receive" not in lee.get(path).text
+    assert desk.number not in kim.get("/console/work?tab=cancel").text
+    desk.story.submit(desk.story.submission(withdrawal), action="Withdraw", attach=False)
+    desk.story.tick(seconds=1)
+    for officer in (kim, lee):
+        assert desk.number in officer.get("/console/work?tab=cancel").text
+        assert "The applicant asks whether the agency cancels this application." in officer.get(path).text
+    # Of what is decided an officer changes nothing.
+    assert f"{path}/acts/receive" not in kim.get(path).text
+    assert kim.get(f"{path}/acts/receive").status_code in (403, 404, 409)
+    form = lee.get(f"{path}/acts/receive").text
+    assert re.findall(r'<option value="([A-Z][0-9]{2})"', form) == ["G03", "G04"]
+    preview = fill(lee, desk, "receive", status_code="G03").text
+    assert confirm(lee, desk, "receive", preview).status_code == 302
+    seen = desk.story.look()
+    assert (seen.state, seen.cancellation) == ("CANCELLED", "ACCEPTED")
+    assert desk.number not in lee.get("/console/work?tab=cancel").text
 
 
 def last_days(desk: Desk) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-"""Adds what the agency of a request has asked for and nothing has settled."""
+"""Adds what the agency of a request has asked for, and an index of those that may be cancelled."""
 
 from __future__ import annotations
 
@@ -14,5 +14,13 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column; of a request from before its state says what was asked for last."""
+    """Add column and index; of a request from before its state says what was asked for last."""
     op.add_column("agency_requests", sa.Column("demands", Json(), nullable=True))
+    asked = sa.text("cancellation = 'ASKED'")
+    op.create_index(
+        "ix_agency_requests_asked",
+        "agency_requests",
+        ["agency", "id"],
+        sqlite_where=asked,
+        postgresql_where=asked,
+    )

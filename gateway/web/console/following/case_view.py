@@ -226,7 +226,7 @@ class _CaseReader:
     def __init__(self, conn: Connection, services: ConsoleServices, case: Row[Any]) -> None:
         self._conn = conn
         self._case = case
-        self._rules = services.hub.rules
+        self._hub = services.hub
         self._signers = frozenset(one.certificate.sha256 for one in services.hub.signers)
         self._bundle: MappingBundle = services.hub.rules.bundle
         self._fields = FieldFinder(self._bundle)
@@ -275,8 +275,9 @@ class _CaseReader:
         statements = {
             number: one for one in list_agency_statements(self._conn, request.id) for number in one.notices
         }
+        codes = self._hub.load_rules_of(self._conn, request).status_codes
         for row in notices.list_by_request(self._conn, request.id):
-            code = self._rules.status_codes.get(row.status_code)
+            code = codes.get(row.status_code)
             yield NoticeView(
                 number=row.number,
                 at=row.issued_at,

@@ -104,8 +104,8 @@ class WorkDesk:
 
     def make_context(self, kind: str, form: ApplicationForm, view: ApplicationView) -> FormContext:
         """Return what the form of an act is about."""
-        event = ACT_EVENTS.get(kind)
-        codes = [one.code for one in self.desk.list_status_codes(event)] if event else []
+        chooses = kind in ACT_EVENTS
+        codes = [one.code for one in self.desk.list_status_codes(kind, view.number)] if chooses else []
         zone = ZoneInfo(self.services.settings.hub.time_zone)
         return FormContext(view.required, label_pointers(form), codes, self.services.clock(), zone)
 
@@ -174,7 +174,8 @@ def list_possible_acts(view: ApplicationView | None) -> tuple[str, ...]:
     if view is None or view.proposal is not None:
         return ()
     if view.state == "DECIDED":
-        kinds: tuple[str, ...] = _DECIDED
+        may_answer = view.cancellation is not None and get_visitor().may(Right.CORRECT_DECISIONS)
+        kinds: tuple[str, ...] = (*_DECIDED, *(("receive",) if may_answer else ()))
     elif view.state in ("CANCELLED", "PREPARED", "STRANDED"):
         kinds = ()
     else:

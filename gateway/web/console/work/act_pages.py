@@ -98,7 +98,6 @@ def _render_form(
     **more: Any,
 ) -> str:
     form, view = opened
-    event = ACT_EVENTS.get(kind)
     return render_template(
         "work/act.html",
         kind=kind,
@@ -108,7 +107,7 @@ def _render_form(
         picked=values.getlist("pointer") if isinstance(values, MultiDict) else [],
         errors=read.errors,
         shown=request.form.get("shown") or view.shown,
-        codes=work.desk.list_status_codes(event) if event else (),
+        codes=work.desk.list_status_codes(kind, view.number) if kind in ACT_EVENTS else (),
         two_officers=work.wants_two_officers(kind),
         **more,
     )
