@@ -23,7 +23,12 @@ from gateway.hub.amended_applications import (
 )
 from gateway.hub.amended_requests import ComposedAmendment
 from gateway.hub.cease_applications import cancel_request
-from gateway.hub.completion import end_amended_demands, make_concern, make_standing_decisions
+from gateway.hub.completion import (
+    end_amended_demands,
+    find_status_notice,
+    make_concern,
+    make_standing_decisions,
+)
 from gateway.hub.fees import keep_fee_due
 from gateway.hub.forward import ComposedCall, enqueue_later_call
 from gateway.hub.hub import Hub
@@ -31,7 +36,15 @@ from gateway.hub.open_application import open_applications
 from gateway.hub.open_cases import list_cancellable_requests
 from gateway.hub.processed_submission import PreparedApplication, ProcessedSubmission
 from gateway.hub.sent_applications import SUBMISSION, end_overtaken_calls
-from gateway.store import StateEvent, agency_requests, correlations, decisions, deliveries, payloads
+from gateway.store import (
+    StateEvent,
+    agency_requests,
+    correlations,
+    decisions,
+    deliveries,
+    notices,
+    payloads,
+)
 
 __all__ = ["AmendedTurn", "add_applications", "amend_applications", "drop_applications"]
 
@@ -131,6 +144,7 @@ def _send_amended(
     earlier = deliveries.list_by_request(conn, turn.case, request.id)
     anew = call.call.operation == SUBMISSION
     agency_requests.apply_event(conn, request.id, turn.event, **values)
+    _renew_status_code(conn, request.id)
     envelope = payloads.store_payload(conn, call.envelope, turn.now)
     agency_requests.set_sent_document(conn, request.id, envelope)
     correlations.insert_correlation(conn, "wsa", call.call.message_id, turn.case, request.id)
@@ -144,6 +158,13 @@ def _send_amended(
     enqueue_later_call(conn, call, (turn.case, request.id), key, turn.now, **named)
     keep_fee_due(conn, request.id, turn.now)
     _keep_decided(conn, turn, request)
+
+
+def _renew_status_code(conn: Connection, request: int) -> None:
+    """Show of a request the status code of the last notice that counts, now that it is amended."""
+    known = notices.list_by_request(conn, request)
+    said = find_status_notice(conn, request, known, max((row.id for row in known), default=0))
+    agency_requests.set_status_code(conn, request, None if said is None else said.status_code)
 
 
 def _keep_decided(conn: Connection, turn: AmendedTurn, request: Row[Any]) -> None:

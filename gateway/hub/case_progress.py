@@ -31,6 +31,7 @@ from gateway.harmonize import UnitTable, load_unit_table
 from gateway.hub.amended_applications import list_unheard_items
 from gateway.hub.completion import (
     compute_conclusion_id,
+    find_status_notice,
     is_cancellation_open,
     list_all_decisions,
     list_cancellations,
@@ -40,6 +41,7 @@ from gateway.hub.completion import (
     list_unwritten_above,
     make_concern,
     make_standing_decisions,
+    restore_demands,
     take_demand_notice,
 )
 from gateway.hub.fees import end_fees_of_cancelled, release_held_orders
@@ -170,7 +172,7 @@ def move_request(
     asking_codes = {one.code for one in codes.values() if one.event in _ASKING}
     event = codes[notice.status_code].event
     take_demand_notice(request, stored, codes)
-    values: dict[str, Any] = {"status_code": notice.status_code} if stored.latest else {}
+    values: dict[str, Any] = {"status_code": notice.status_code} if _is_latest(conn, request, stored) else {}
     asking = [one for one in stored.known if one.status_code in asking_codes]
     leads = bool(asking) and max(asking, key=lambda one: (one.issued_at, one.number)).id == stored.id
     if leads:
@@ -189,6 +191,15 @@ def move_request(
         return event
     request.apply_event(conn, StateEvent(event, now, request.agency, notice.number[:100]), **values)
     return event
+
+
+def _is_latest(conn: Connection, request: OpenRequest, stored: StoredNotice) -> bool:
+    """Return whether a notice is the last one, of those that count since the request was amended."""
+    demands = restore_demands(request)
+    if demands is None or not demands.amended_after:
+        return stored.latest
+    last = find_status_notice(conn, int(request.id), stored.known, demands.amended_after)
+    return last is not None and bool(last.id == stored.id)
 
 
 def _choose_decision_event(conn: Connection, request: OpenRequest) -> str:

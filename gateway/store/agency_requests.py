@@ -33,6 +33,7 @@ __all__ = [
     "set_due_times",
     "set_required_items",
     "set_sent_document",
+    "set_status_code",
 ]
 
 _INSERT = insert(agency_requests).returning(agency_requests.c.id, agency_requests.c.number)
@@ -124,6 +125,12 @@ def set_sent_document(conn: Connection, request: int, document_sha256: str) -> N
     """Set which octets were last sent to the agency (a supplement replaces them)."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
     conn.execute(changed.values(document_sha256=document_sha256))
+
+
+def set_status_code(conn: Connection, request: int, code: str | None) -> None:
+    """Set the status code that its agency has given a request; None where nothing that it said counts."""
+    changed = update(agency_requests).where(agency_requests.c.id == request)
+    conn.execute(changed.values(status_code=code))
 
 
 def outdate_decisions(conn: Connection, request: int, last: int) -> None:

@@ -1,0 +1,83 @@
+"""After an amendment the status code of an application is that of the last notice that still counts."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from gateway.cases import Decision, DecisionCode, Notice
+from gateway.cases.named_fees import NamedFee
+from tests.flows.craft import text
+from tests.flows.test_amendments import NAME, amend
+from tests.kit.officers import ConsoleStory
+from tests.kit.story import Story
+
+AGENCY = "KFDA"
+#: What the agency says after the amendment, by the minute of its issue: all before the overtaken approval.
+SAID = {"C04": -60, "D01": -50, "R04": -40}
+
+
+def say(story: Story, name: str, code: str, at: datetime, *decided: DecisionCode) -> None:
+    said = tuple(Decision(2, "05", one, f"P-{name}") for one in decided)
+    story.hear(AGENCY, Notice(name, at, code, said))
+    story.tick(seconds=1)
+
+
+def approve_and_amend(story: Story) -> datetime:
+    """Let the agency approve, and the application change; return when the approval was issued."""
+    story.submit()
+    story.tick(hours=2)
+    base = story.clock()
+    say(story, "first", "R01", base, DecisionCode.APPROVED)
+    assert story.request(AGENCY).status_code == "R01"
+    amend(story, NAME)
+    return base
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(SAID)), ids="-".join)
+def test_a_decision_that_does_not_count_is_not_shown_whatever_the_clock_of_the_agency_says(
+    engine: Engine, order: tuple[str, ...]
+) -> None:
+    story = Story(engine)
+    base = approve_and_amend(story)
+    assert (story.request(AGENCY).state, story.request(AGENCY).status_code) == ("ACKNOWLEDGED", None)
+    for place, code in enumerate(order, start=1):
+        decided = [DecisionCode.REJECTED] if code == "R04" else []
+        say(story, code, code, base + timedelta(minutes=SAID[code]), *decided)
+        last = max(order[:place], key=SAID.__getitem__)
+        assert story.request(AGENCY).status_code == last, order[:place]
+    story.decide_all(AGENCY)
+    story.tick(seconds=1)
+    assert (story.outcome()[0], story.outcome()[1][2]) == ("PARTIAL", "REJECTED")
+
+
+def test_what_was_said_before_and_still_stands_is_shown(engine: Engine) -> None:
+    """A fee that is open stays due; of what was asked nothing stands."""
+    story = Story(engine)
+    story.submit()
+    story.tick(hours=2)
+    base = story.clock()
+    story.hear(AGENCY, Notice("F", base - timedelta(minutes=9), "Y01", fee=NamedFee(payment_notice="F1")))
+    story.hear(AGENCY, Notice("Q", base - timedelta(minutes=5), "D01", text="Which lot?"))
+    amend(story, NAME)
+    assert (story.request(AGENCY).state, story.request(AGENCY).status_code) == ("FEE_DUE", "Y01")
+    # It is told after the amendment, and was issued before the levy.
+    story.hear(AGENCY, Notice("C", base - timedelta(minutes=10), "C04"))
+    assert story.request(AGENCY).status_code == "Y01"
+    amend(story, text("Application[@id='A2']/Fields/Item/ProductNameKo", "와플"))
+    story.hear(AGENCY, Notice("E", base, "Y04", fee=NamedFee(payment_notice="F1")))
+    assert (story.request(AGENCY).state, story.request(AGENCY).status_code) == ("ACKNOWLEDGED", "Y04")
+
+
+def test_an_officer_sees_no_code_of_what_was_decided_before(engine: Engine) -> None:
+    story = ConsoleStory(engine, AGENCY)
+    seen = story.arrive()
+    kim = story.officer("kim")
+    story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+    amend(story, NAME)
+    assert story.look().status_code is None
+    story.desk.perform_act(kim, seen.number, story.decision(DecisionCode.REJECTED), story.look().shown)
+    assert story.look().status_code == "R04"
