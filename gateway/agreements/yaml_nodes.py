@@ -15,6 +15,7 @@ import yaml
 
 from gateway.agreements.pmode import parse_instant
 from gateway.errors import MISUSE, GatewayError, describe_exception
+from gateway.wire import is_xml_text
 
 __all__ = ["YamlNode", "parse_yaml"]
 
@@ -39,6 +40,8 @@ class YamlNode:
         """Return the text of a scalar."""
         if not isinstance(self.value, str) or not self.value:
             self.raise_problem("a text is expected here")
+        if not is_xml_text(self.value):
+            self.raise_problem("this text has a character that no message can carry")
         return self.value
 
     def read_list(self) -> list[YamlNode]:

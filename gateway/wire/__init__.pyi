@@ -111,6 +111,7 @@ from .xml_instants import parse_instant as parse_instant
 from .xml_prescan import DEFAULT_LIMITS as DEFAULT_LIMITS
 from .xml_prescan import WireLimits as WireLimits
 from .xml_prescan import prescan_xml as prescan_xml
+from .xml_writer import is_xml_text as is_xml_text
 from .xml_writer import write_attribute as write_attribute
 from .xml_writer import write_element as write_element
 from .xml_writer import write_leaf as write_leaf

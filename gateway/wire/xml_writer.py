@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.errors import OUR_MISTAKE, GatewayError
 
-__all__ = ["write_attribute", "write_element", "write_leaf"]
+__all__ = ["is_xml_text", "write_attribute", "write_element", "write_leaf"]
 
 # Characters that must be escaped, or that no document may contain (XML 1.0 §2.2).
 _IN_TEXT: Final = re.compile("[^\t\n -%'-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -20,6 +20,11 @@ _IN_ATTRIBUTE: Final = re.compile("[^ !#-%'-;=-\ud7ff\ue000-\ufffd\U00010000-\U0
 _ESCAPES: Final = {
     "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;",
 }  # fmt: skip
+
+
+def is_xml_text(text: str) -> bool:
+    """Return whether a text has only characters that a document may contain (XML 1.0 §2.2)."""
+    return all(found[0] in _ESCAPES for found in _IN_TEXT.finditer(text))
 
 
 def _escape_character(found: re.Match[str]) -> str:

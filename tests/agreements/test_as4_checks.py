@@ -255,3 +255,12 @@ def test_an_exchange_with_both_its_legs_breaks_no_rule(binding: str) -> None:
 def test_a_binding_that_contradicts_its_message_is_refused(terms: str, words: str) -> None:
     with pytest.raises(GatewayError, match=f"GW808 .*{words}"):
         read_pmodes(put("action: Result}", f"action: Result, {terms}}}").encode(), "a.yaml")
+
+
+@pytest.mark.parametrize("escape", ["\\x01", "\\0", "\\ud800", "\\ufffe"])
+def test_a_value_that_no_message_can_carry_is_refused_with_its_line(escape: str) -> None:
+    text = SAMPLE.replace("action: Submit", f'action: "Sub{escape}mit"', 1)
+    assert text != SAMPLE
+    line = text[: text.index("Sub" + escape)].count("\n") + 1
+    with pytest.raises(GatewayError, match=f"GW808 .*no message can carry at a.yaml:{line}"):
+        read_agreement(text.encode(), "a.yaml")
