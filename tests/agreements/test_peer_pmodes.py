@@ -204,7 +204,7 @@ def test_what_is_not_said_is_filled_and_told() -> None:
         "<Agreement><name>urn:example:orders</name></Agreement>", ""
     )
     (pmode,) = read_peer_pmode(bare.encode(), "p", AT).pmodes
-    assert (pmode.to_role, pmode.agreement) == (f"{EB3}defaultRole", "orders")
+    assert (pmode.to_role, pmode.agreement) == (f"{EB3}defaultRole", "urn:single-window:pmode:orders")
     texts = [
         one.text for one in read_peer_pmode(bare.encode(), "p", AT).findings if one.rule == "peer-filled"
     ]
@@ -212,6 +212,44 @@ def test_what_is_not_said_is_filled_and_told() -> None:
         "the file does not say agreement", "the file does not say responder.role", "the file says no period",
         "the file does not say deliver_to",
     ]  # fmt: skip
+
+
+def test_an_agreement_that_is_filled_in_is_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "orders.json"
+    path.write_text(json.dumps({name: one for name, one in PHASE4.items() if name != "Agreement"}))
+    assert main(["agreement", "lint", str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["readable"], told["agreement"]) == (True, "urn:single-window:pmode:orders")
+    assert not [one for one in told["findings"] if one["severity"] == "error"]
+
+
+def test_a_file_without_signature_is_told() -> None:
+    changed = json.loads(json.dumps(PHASE4))
+    del changed["Leg1"]["Security"]["X509SignatureAlgorithm"]
+    for text, count in ((json.dumps(changed), 1), (json.dumps(PHASE4), 0), (HOLODECK, 0)):
+        found = read_peer_pmode(text.encode(), "p", AT).findings
+        assert [one.rule for one in found if "names no signature of leg 1" in one.text] == [
+            "peer-filled"
+        ] * count
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (json.dumps(PHASE4)[:-1] + ', "Agreement": "urn:other"}', "key 'Agreement' is written twice"),
+        (
+            json.dumps(PHASE4).replace("urn:example:orders", "urn:x\\u0001y"),
+            "can carry.*Agreement",
+        ),
+        (
+            json.dumps(PHASE4).replace("urn:example:orders", "urn:x\\ud800y"),
+            "can carry.*Agreement",
+        ),
+    ],
+)
+def test_json_that_says_two_things_or_what_no_message_carries_is_refused(text: str, words: str) -> None:
+    with pytest.raises(GatewayError, match=words):
+        read_peer_pmode(text.encode(), "p", AT)
 
 
 @pytest.mark.parametrize(

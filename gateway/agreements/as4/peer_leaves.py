@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from lxml import etree
 
 from gateway.errors import MISUSE, GatewayError
-from gateway.wire import parse_xml
+from gateway.wire import is_xml_text, parse_xml
 
 __all__ = ["PeerLeaf", "find_peer_product", "read_peer_leaves"]
 
@@ -57,11 +57,26 @@ def _parse_json(data: bytes) -> dict[str, Any] | None:
 
 
 def read_peer_leaves(data: bytes, name: str) -> tuple[PeerLeaf, ...]:
-    """Return the leaves of a file that `find_peer_product` knows; raises GW808 for one nested too deeply."""
-    table = _parse_json(data)
-    if table is not None:
-        return tuple(_walk_values(table, "", name, 0))
-    return tuple(_walk_elements(parse_xml(data), "", name, 0))
+    """Return the leaves of a file that `find_peer_product` knows.
+
+    Raises GW808 for one nested too deeply, with a key twice, or with a value that no message can carry.
+    """
+    if _parse_json(data) is None:
+        return tuple(_walk_elements(parse_xml(data), "", name, 0))
+
+    def make_table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        if len(table) < len(pairs):
+            names = [key for key, _ in pairs]
+            twice = next(key for key in names if names.count(key) > 1)
+            raise GatewayError(MISUSE, f"key {twice[:60]!r} is written twice", name)
+        return table
+
+    leaves = tuple(_walk_values(json.loads(data, object_pairs_hook=make_table), "", name, 0))
+    for one in leaves:
+        if not is_xml_text(one.value):
+            raise GatewayError(MISUSE, "this text has a character that no message can carry", one.place)
+    return leaves
 
 
 def _walk_elements(element: etree._Element, path: str, name: str, depth: int) -> Iterator[PeerLeaf]:

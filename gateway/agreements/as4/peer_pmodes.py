@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
+from urllib.parse import quote
 
 from gateway.agreements.agreement_rules import AgreementDocument, AgreementFinding
 from gateway.agreements.as4.peer_leaves import PeerLeaf, find_peer_product, read_peer_leaves
 from gateway.agreements.as4.peer_tables import PATHS, UNNEEDED, VALUE_PATHS, VALUES
-from gateway.agreements.pmode import GZIP, PMode
+from gateway.agreements.pmode import GZIP, PMode, is_uri
 from gateway.agreements.pmode_index import PModeIndex
 from gateway.agreements.pmode_values import (
     Encryption,
@@ -36,6 +37,7 @@ _PERIOD: Final = timedelta(days=3653)
 _GZIP_PACKAGING: Final = Packaging(
     "Compressed", "multipart/related", (PackagedPart("Payload", "application/xml", inside=(GZIP,)),)
 )
+_UNNAMED_AGREEMENT: Final = "urn:single-window:pmode:"
 _SIDES: Final = ("initiator", "responder")
 #: How an exchange is said in ours, and the numbers of the legs that are pulled.
 _BINDINGS: Final[Mapping[tuple[str, str], tuple[str | None, tuple[int, ...]]]] = {
@@ -171,7 +173,7 @@ def _make_pmode(file: _PeerFile, leg: int, at: datetime) -> PMode:
     name = file.require("id")
     return PMode(
         id=name if leg == 1 else f"{name}-2",
-        agreement=file.get("agreement") or (file.fill("agreement", name) if leg == 1 else name),
+        agreement=_get_agreement(file, name, leg),
         agreement_type=file.get("agreement_type"),
         protocol="as4",
         from_party=_make_party(file, sender),
@@ -197,6 +199,12 @@ def _make_pmode(file: _PeerFile, leg: int, at: datetime) -> PMode:
     )
 
 
+def _get_agreement(file: _PeerFile, name: str, leg: int) -> str:
+    """Return the agreement of a file, or one of the P-Mode's name, as a URI because it has no type."""
+    default = name if is_uri(name) else f"{_UNNAMED_AGREEMENT}{quote(name, safe='')}"
+    return file.fill("agreement", default) if leg == 1 else file.get("agreement") or default
+
+
 def _drop_default(mpc: str | None) -> str | None:
     return None if mpc == f"{EB3}defaultMPC" else mpc
 
@@ -217,6 +225,9 @@ def _make_security(file: _PeerFile, sender: str, leg: int) -> Security:
         return file.get(f"{sender}.{name}") or file.get(f"leg{leg}.{name}")
 
     algorithm = find("signature_algorithm")
+    if algorithm is None:
+        words = f"the file names no signature of leg {leg}: its messages are signed as the policy has it"
+        file.tell("peer-filled", file.name, f"{words}, and refused unsigned")
     return Security(
         signature_algorithms=() if algorithm is None else (algorithm,),
         hash_function=find("hash_function"),
