@@ -123,6 +123,7 @@ def prepare_passage(arrival: ReceivedMessage, rule: ForwardingRule) -> PreparedP
         agreement_id=unit.agreement,
         signer_sha256=signer,
         expires_at=business.expires_at if business else None,
+        id_place=arrival.protocol.message_id_place,
     )
     return PreparedPassage(message, onward, rule, signer)
 

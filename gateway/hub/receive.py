@@ -288,7 +288,7 @@ def _check_late_repeat(arrival: ReceivedMessage, accepted: messages.AcceptedMess
     if accepted.purged_at is not None and arrival.hub.refuses_late_repeats:
         day = accepted.purged_at.isoformat(timespec="seconds")
         detail = f"the message was processed, and its octets were removed at {day}"
-        raise GatewayError(REPEAT_TOO_LATE, detail, "//eb:MessageData/eb:MessageId")
+        raise GatewayError(REPEAT_TOO_LATE, detail, arrival.protocol.message_id_place)
 
 
 def _offer_response(
@@ -408,6 +408,7 @@ def _make_message_row(arrival: ReceivedMessage, unit: UserMessage) -> NewMessage
         signer_sha256=opened.signed.certificate.sha256 if opened.signed else None,
         expires_at=unit.expires_at,
         payload_digests=arrival.protocol.collect_payload_digests(opened),
+        id_place=arrival.protocol.message_id_place,
     )
 
 

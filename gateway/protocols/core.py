@@ -282,6 +282,10 @@ class ProtocolCore(typing.Protocol):
     def name(self) -> str:
         """Return the name of the protocol in P-Modes."""
 
+    @property
+    def message_id_place(self) -> str:
+        """Return the XPath of the id of a business message in its header."""
+
     def list_unsupported_terms(self, pmode: PMode) -> tuple[str, ...]:
         """Return in words which terms of a P-Mode this core does not do, or its protocol does not have."""
 

@@ -109,6 +109,7 @@ class NewMessage:
     `identity_sha256` distinguishes the same message from another one with the same id, whatever the
     framing: it is made from the signature's digests, or from header and payload octets.
     `payload_digests` gives the SHA-256 of payloads, by content id, where it was computed before.
+    `id_place` is the XPath of the id in its header, for what is refused because of it.
     """
 
     message_id: str
@@ -131,6 +132,7 @@ class NewMessage:
     expires_at: datetime | None = None
     case_id: int | None = None
     payload_digests: Mapping[str, str] = field(default_factory=dict)
+    id_place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +330,7 @@ def _accept_duplicate(conn: Connection, message: NewMessage) -> AcceptedMessage:
         raise GatewayError(
             MESSAGE_ID_REUSED,
             f"message {message.message_id[:80]} was received before with other content",
-            "//eb:MessageData/eb:MessageId",
+            message.id_place,
         )
     get_next_state(MESSAGE, MESSAGE.initial, "duplicate")
     return AcceptedMessage(first.id, False, _read_response(first), first.purged_at)

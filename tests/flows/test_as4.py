@@ -21,6 +21,7 @@ from gateway.wire.namespaces import EB3
 from tests.flows.craft import without_applications
 from tests.kit.house import AGREEMENT, AS4, House, Neighbour
 from tests.kit.story import Story
+from tests.protocols.as4_samples import find_envelope
 
 
 @pytest.fixture
@@ -88,11 +89,20 @@ def test_a_duplicate_gets_the_stored_receipt_byte_for_byte(house: House, broker:
 
 def test_the_same_id_with_other_content_is_refused(house: House, broker: Neighbour) -> None:
     first = broker.message(content=b"<one/>")
-    house.post(broker.seal(first))
+    first_parcel = broker.seal(first)
+    house.post(first_parcel)
     other = replace(first, payloads=(replace(first.payloads[0], octets=b"<two/>"),))
     answer = house.post(broker.seal(other))
     assert read_errors(answer)[0]["errorCode"] == "EBMS:0003"
     assert b"<ds:SignatureValue>" in answer.body
+    place = etree.fromstring(answer.body).findtext(f".//{{{EB3}}}ErrorDetail")
+    assert place is not None
+    assert (
+        etree.fromstring(find_envelope(first_parcel.read_octets()))
+        .xpath(place, namespaces={"eb3": EB3})[0]
+        .text
+        == first.message_id
+    )  # type: ignore[index]
 
 
 def test_refusals_are_errors_of_the_standard(house: House, broker: Neighbour) -> None:

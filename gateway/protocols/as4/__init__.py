@@ -65,6 +65,7 @@ __all__ = [
     "make_pong",
     "make_receipt",
     "make_status_response",
+    "message_id_place",
     "name",
     "open",
     "open_fragment",
@@ -84,3 +85,4 @@ __all__ = [
 ]
 
 name: Final = "as4"
+message_id_place: Final = "//eb3:UserMessage/eb3:MessageInfo/eb3:MessageId"

@@ -60,6 +60,7 @@ __all__ = [
     "make_pong",
     "make_receipt",
     "make_status_response",
+    "message_id_place",
     "name",
     "open",
     "open_joined",
@@ -77,3 +78,4 @@ __all__ = [
 ]
 
 name: Final = "ebms2"
+message_id_place: Final = "//eb:MessageData/eb:MessageId"
