@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-from gateway.store.column_types import Instant
+from gateway.store.column_types import Instant, Json
 from gateway.store.table_types import make_identity_column, make_required_column, metadata
 
 __all__ = ["calendar_editions", "deadlines"]
@@ -41,6 +41,7 @@ deadlines = Table(
     Column("remind_at", Instant),
     Column("next_at", Instant),  # when the clockwork has to look at it; empty when it need not
     Column("held_at", Instant),
+    Column("held", Json),  # the periods in which it did not run that its time does not have yet
     Column("reminded_at", Instant),
     Column("overdue_at", Instant),
     Column("ended_at", Instant),

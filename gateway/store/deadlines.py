@@ -95,6 +95,7 @@ class NewDeadline:
     remind_at: datetime | None = None
     next_at: datetime | None = None
     held_at: datetime | None = None
+    held: Mapping[str, Any] | None = None
     edition: str | None = None
     problem: str | None = None
 
@@ -148,7 +149,7 @@ def wake_fee(conn: Connection, request: int, causes: Sequence[str], at: datetime
     `causes` are the names of the fee.
     """
     mine = (_D.request_id == request, _D.ended_at.is_(None))
-    about = or_(and_(_D.kind == "pay", _D.cause.in_(causes)), _D.state == "HELD")
+    about = or_(and_(_D.kind == "pay", _D.cause.in_(causes)), _D.held_at.is_not(None))
     conn.execute(update(deadlines).where(*mine, about).values(next_at=at))
 
 

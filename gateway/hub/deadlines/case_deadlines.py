@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from typing import Any, Final
 
@@ -39,6 +39,7 @@ from gateway.hub.deadlines.due_times import (
     compute_due_times,
     extend_due_times,
 )
+from gateway.hub.deadlines.held_times import HeldTimes
 from gateway.hub.deadlines.overdue_events import tell_overdue
 from gateway.hub.hub import Hub
 from gateway.store import NewDeadline, StateEvent, agency_requests, cases, deadlines, fees
@@ -105,7 +106,8 @@ def settle_deadlines(
     new: list[NewDeadline] = []
     for known in agency_requests.list_by_case(conn, case_id):
         mine = [row for row in live if row.request_id == known.id]
-        asks_money = bool(known.open_fees) or any(row.kind == DeadlineKind.PAY for row in mine)
+        # A fee without a last day has no deadline, and may have held the time to decide.
+        asks_money = bool(known.open_fees) or any(row.kind == DeadlineKind.PAY or row.held_at for row in mine)
         levied = fees.list_by_request(conn, known.id) if asks_money else ()
         demands = _read_demands(conn, hub, known)
         request = _settle_state(conn, known, demands, levied, now)
@@ -239,61 +241,95 @@ def _is_paid(fee: Row[Any]) -> bool:
 
 
 def _find_payment_time(settling: _Settling, fee: Row[Any]) -> datetime:
-    """Return when a fee was paid; of one that was paid elsewhere, when that was said."""
-    paid_at = fee.paid_at or fee.ended_at
-    return settling.done_at if paid_at is None else min(settling.done_at, paid_at)
+    """Return when a fee was paid; of one that was paid elsewhere or is owed no more, when that was said."""
+    ended_at = fee.paid_at or fee.ended_at
+    # Nothing was paid before it was levied, nor will be.
+    return settling.done_at if ended_at is None else min(max(ended_at, fee.levied_at), settling.now)
 
 
 def _keep_deadline(
     conn: Connection, settling: _Settling, about: _AskedRequest, row: Row[Any], stated: datetime | None
 ) -> datetime | None:
     """Hold, resume or recompute a deadline that is still owed; return when it is due, None while held."""
-    request = about.row
-    held = row.kind == DeadlineKind.DECIDE and _has_applicant_to_act(about)
-    if row.state == DeadlineState.UNKNOWN:
-        return _compute_again(conn, settling, request, row, stated)
-    if held and row.state == DeadlineState.OPEN:
-        values: dict[str, Any] = {"state": "HELD", "held_at": settling.now, "next_at": None}
-        deadlines.change_deadline(conn, row.id, values)
-        return None
-    if row.state == DeadlineState.HELD and not held:
-        remind = _find_reminder_days(settling, request, row)
-        found = extend_due_times(settling.timetable, request.agency, row, remind, settling.done_at)
-        deadlines.change_deadline(conn, row.id, {**_make_values(found), "held_at": None})
-        return found.due_at
-    return None if row.state == DeadlineState.HELD else row.due_at
-
-
-def _has_applicant_to_act(about: _AskedRequest) -> bool:
-    """Return whether the applicant has to answer or to pay before the agency goes on."""
-    return bool(about.row.open_fees or _APPLICANT_ACTS & about.demands.standing.keys())
-
-
-def _compute_again(
-    conn: Connection, settling: _Settling, request: Row[Any], row: Row[Any], stated: datetime | None
-) -> datetime | None:
-    """Compute a time that was not known; a calendar may have been loaded since."""
-    term = StartedTerm(request.agency, request.document, DeadlineKind(row.kind), row.started_at, stated)
-    found = compute_due_times(settling.timetable, term)
+    if row.kind == DeadlineKind.DECIDE and row.state != DeadlineState.OVERDUE:
+        return _keep_time_to_decide(conn, settling, about, row)
+    due_at: datetime | None = row.due_at
+    if row.state != DeadlineState.UNKNOWN:
+        return due_at
+    # A calendar may have been loaded since.
+    found = compute_due_times(settling.timetable, _make_term(about, row, stated))
     if found is not None:
-        deadlines.change_deadline(conn, row.id, _make_values(found))
+        deadlines.change_deadline(conn, row.id, _make_values(found) | {"days": found.days})
     return None if found is None else found.due_at
 
 
-def _find_reminder_days(settling: _Settling, request: Row[Any], row: Row[Any]) -> int | None:
-    term = settling.timetable.find_term(request.document, row.started_at.date())
-    return None if term is None else term.remind
+def _keep_time_to_decide(
+    conn: Connection, settling: _Settling, about: _AskedRequest, row: Row[Any]
+) -> datetime | None:
+    """Hold the time to decide while the applicant has to act, and let it go on; return when it is due."""
+    due_at: datetime | None = row.due_at
+    owed = _list_applicant_acts(about)
+    before = _restore_held_times(row, owed)
+    held = before.follow(owed, settling.now, lambda cause: _find_done_time(settling, about, cause))
+    if row.state == DeadlineState.OPEN and not held:
+        return due_at
+    if held.open and due_at is not None:
+        if held != before:
+            values = {"state": "HELD", "held_at": held.started_at, "held": held.describe(), "next_at": None}
+            deadlines.change_deadline(conn, row.id, values)
+        return None
+    found = extend_due_times(settling.timetable, _make_term(about, row), held)
+    if found is None:
+        return None
+    values = _make_values(found, held if held.open or found.problem else None)
+    deadlines.change_deadline(conn, row.id, values | {"days": found.days if row.days is None else row.days})
+    return None if held.open else found.due_at
 
 
-def _make_values(found: DueTimes) -> dict[str, Any]:
-    return {
+def _list_applicant_acts(about: _AskedRequest) -> set[str]:
+    """Return what the applicant has to answer or to pay before the agency goes on: demands, and fees."""
+    fees_owed = {str(fee.number) for fee in about.levied if fee.state in _FEE_OPEN}
+    return fees_owed | (_APPLICANT_ACTS & about.demands.standing.keys())
+
+
+def _restore_held_times(row: Row[Any], owed: Collection[str]) -> HeldTimes:
+    """Return in which periods a deadline was held that its time does not have yet."""
+    if row.held is not None:
+        return HeldTimes.restore(row.held)
+    # A deadline from before the periods were stored says since when it is held, and not for what.
+    causes = () if row.held_at is None else owed or ("",)
+    return HeldTimes(dict.fromkeys(causes, row.held_at), due_at=row.due_at)
+
+
+def _find_done_time(settling: _Settling, about: _AskedRequest, cause: str) -> datetime:
+    """Return when the applicant did what is owed no more, or when it was said that it is not owed."""
+    fee = next((one for one in about.levied if one.number == cause), None)
+    return settling.done_at if fee is None else _find_payment_time(settling, fee)
+
+
+def _make_term(about: _AskedRequest, row: Row[Any], stated: datetime | None = None) -> StartedTerm:
+    request = about.row
+    return StartedTerm(request.agency, request.document, DeadlineKind(row.kind), row.started_at, stated)
+
+
+def _make_values(found: DueTimes, held: HeldTimes | None = None) -> dict[str, Any]:
+    """Return the columns of a deadline; `held` are the periods that its time does not have yet."""
+    values: dict[str, Any] = {
         "state": "UNKNOWN" if found.problem else "OPEN",
         "due_at": found.due_at,
         "remind_at": found.remind_at,
         "next_at": found.next_at,
+        "held_at": None,
+        "held": None,
         "edition": found.edition,
         "problem": found.problem,
     }
+    if held:
+        values["held"] = replace(held, due_at=held.due_at or found.due_at).describe()
+    if held and held.open:
+        values |= {"held_at": held.started_at, "next_at": None}
+        values["state"] = "UNKNOWN" if found.problem else "HELD"
+    return values
 
 
 def _make_deadline(
@@ -305,10 +341,8 @@ def _make_deadline(
     found = compute_due_times(settling.timetable, term)
     if found is None:
         return None
-    held = kind is DeadlineKind.DECIDE and _has_applicant_to_act(about) and not found.problem
-    values = _make_values(found)
-    if held:
-        values |= {"state": "HELD", "held_at": settling.now, "next_at": None}
+    acts = _list_applicant_acts(about) if kind is DeadlineKind.DECIDE else ()
+    held = HeldTimes(dict.fromkeys(sorted(acts), settling.now))
     return NewDeadline(
         case_id=settling.case.id,
         request_id=request.id,
@@ -316,7 +350,7 @@ def _make_deadline(
         cause=cause,
         started_at=settling.now,
         days=found.days,
-        **values,
+        **_make_values(found, held),
     )
 
 

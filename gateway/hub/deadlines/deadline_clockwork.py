@@ -62,3 +62,6 @@ def _fire_deadline(hub: Hub, deadline: int, case_id: int) -> None:
             tell_overdue(conn, case, (request, row), now)
         elif row.reminded_at is None and row.remind_at is not None:
             tell_reminder(conn, row, now)
+        else:
+            # It was reminded of before its time went on.
+            deadlines.change_deadline(conn, deadline, {"next_at": row.due_at})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from gateway.calendars import Timetable, WorkingCalendar
 from gateway.cases import DeadlineKind
 from gateway.errors import CALENDAR_UNKNOWN, GatewayError
+from gateway.hub.deadlines.held_times import HeldTimes
 
 __all__ = ["DueTimes", "StartedTerm", "compute_due_times", "extend_due_times"]
 
@@ -58,17 +58,28 @@ def compute_due_times(timetable: Timetable, term: StartedTerm) -> DueTimes | Non
         return _make_unknown(error, days)
 
 
-def extend_due_times(
-    timetable: Timetable, organisation: str, row: Any, remind: int | None, until: datetime
-) -> DueTimes:
-    """Return the times of a deadline that was held: as many working days later as it was held."""
-    calendar = timetable.get_calendar(organisation)
+def extend_due_times(timetable: Timetable, term: StartedTerm, held: HeldTimes) -> DueTimes | None:
+    """Return the times of a deadline that was held: as many working days later as it was held.
+
+    Where the time without that is not known, it is computed from its beginning. While the deadline is held,
+    it has that time. None where nobody gives it a time.
+    """
+    calendar = timetable.get_calendar(term.organisation)
+    days = None
     try:
-        held = calendar.count_working_days(calendar.get_local_day(row.held_at), calendar.get_local_day(until))
-        day = calendar.add_working_days(calendar.get_local_day(row.due_at), held)
-        return _make_times(calendar, row.days, calendar.get_closing_time(day), (until, remind))
+        days, remind = _find_days(timetable, calendar, term)
+        due = held.due_at
+        if due is None:
+            if days is None:
+                return None
+            due = calendar.compute_deadline(term.started_at, days)
+        more = 0 if held.open else held.count_days(calendar)
+        if more:
+            due = calendar.get_closing_time(calendar.add_working_days(calendar.get_local_day(due), more))
+        since = max((end for _, end in held.over), default=term.started_at)
+        return _make_times(calendar, days, due, (since, remind))
     except GatewayError as error:
-        return _make_unknown(error, row.days)
+        return _make_unknown(error, days)
 
 
 def _find_days(
