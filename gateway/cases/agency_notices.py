@@ -70,7 +70,8 @@ class Notice:
     payment; `receipt_number` is the agency's own number of the application, where it is
     stated; `fee` is what it says of a fee; `valid_until` is the last day of the certificate that it is.
     `former` is what earlier versions of the hub read in the same document, where that was another notice.
-    `version` is the line of the text that says which correction of the application this is.
+    `version` is the line of the text that says which correction of the application this is. A notice that is
+    `whole` names no item: its decisions are about all that the hub knew of what its agency says of a number.
     """
 
     number: str
@@ -85,6 +86,7 @@ class Notice:
     valid_until: date | None = None
     former: Notice | None = field(default=None, compare=False)
     version: str | None = field(default=None, compare=False)
+    whole: bool = field(default=False, compare=False)
 
 
 AgencyAnswer = AgencyAcknowledgment | Notice

@@ -9,7 +9,7 @@ that never came through the hub is read by the mappings in force, as a result un
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from lxml import etree
@@ -155,32 +155,36 @@ def _read_result(hub: Hub, agency: str, root: etree._Element, named: tuple[str, 
         raise _make_unmatched(agency, number, path, _NO_RESULT)
     document = _find_document(bundle, agency, root, path)
     facts = read_delivered_notice(root, bundle, document)
-    subjects = _list_subjects(hub, agency, stated[0], (facts, document))
-    notice = make_notice(facts, bundle, subjects)
+    items = {int(one.value) for one in facts.facts if one.name == "item"} - {0}
+    subjects = (
+        [(item, law) for item in sorted(items) for law in document.laws]
+        if items
+        else _list_said_subjects(hub, agency, stated[0], (facts, document))
+    )
+    notice = replace(make_notice(facts, bundle, subjects), whole=not items)
     said = AgencyCallback(notice, requirement_number=stated[0])
     if not is_result_without_application(hub, agency, said):
         raise _make_unmatched(agency, number, path, _NO_RESULT)
     return AgencyDocument(said, _list_places(facts, path), split_requirement_results(stated[0], notice))
 
 
-def _list_subjects(
+def _list_said_subjects(
     hub: Hub, agency: str, number: str, read: tuple[NoticeFacts, DocumentMapping]
 ) -> list[tuple[int, str]]:
-    """Return the items and laws that a document decides under a number.
+    """Return the items and laws that a document which names no item decides under a number.
 
-    It names its items, or it is about all that is known under the number. Raises GW701 for a document
+    It is about all that is known under the number, or else about one item. Raises GW701 for a document
     that takes back what nobody has heard of: its items are not known.
     """
     facts, document = read
-    named = {int(one.value) for one in facts.facts if one.name == "item"} - {0}
     known = list_said_subjects(hub, agency, number)
-    if not named and known:
+    if known:
         return known
-    if not named and facts.find_value("decision") == DecisionCode.REJECTED:
+    if facts.find_value("decision") == DecisionCode.REJECTED:
         at = next(one.xpath for one in facts.facts if one.name == "requirement_number")
         words = f"{agency} has decided nothing under {number[:40]!r} that this document could take back"
         raise GatewayError(REPLY_UNMATCHED, words, at)
-    return [(item, law) for item in sorted(named or {1}) for law in document.laws]
+    return [(1, law) for law in document.laws]
 
 
 def _find_document(bundle: MappingBundle, agency: str, root: etree._Element, path: str) -> DocumentMapping:

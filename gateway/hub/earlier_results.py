@@ -19,6 +19,7 @@ from gateway.cases import Decision, Notice, check_issued_since, read_subjects
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import read_result_decision
+from gateway.hub.whole_results import describe_whole, is_taken_back_whole
 from gateway.store import notices, requirement_quantities, requirement_results
 
 __all__ = ["describe_notice", "take_earlier_notices"]
@@ -33,6 +34,7 @@ def describe_notice(notice: Notice, decision: Decision) -> dict[str, Any]:
         "receipt_number": notice.receipt_number,
         "valid_until": notice.valid_until.isoformat() if notice.valid_until else None,
         "number": decision.number,
+        **describe_whole(notice),
     }
 
 
@@ -56,7 +58,7 @@ def take_earlier_notices(
         if row.said is not None:
             by_notice[row.requirement_id, row.notice_no].append(row)
     known = notices.list_known_numbers(conn, request.agency, {number for _, number in by_notice})
-    said = {key: _make_notice(rows) for key, rows in by_notice.items() if key[1] not in known}
+    said = {key: _make_notice(rows, request) for key, rows in by_notice.items() if key[1] not in known}
     mine = {key: one for key, one in said.items() if _concerns(one, case, request)}
     found = {requirement for requirement, _ in mine}
     new = requirement_quantities.note_application(conn, found, holder, now) if found else ()
@@ -65,14 +67,17 @@ def take_earlier_notices(
     return sorted(mine.values(), key=lambda one: (one.issued_at, one.number))
 
 
-def _make_notice(rows: Sequence[Row[Any]]) -> Notice:
-    """Return the notice of which these are the decisions."""
+def _make_notice(rows: Sequence[Row[Any]], request: Row[Any]) -> Notice:
+    """Return the notice of which these are the decisions; all of the request, where it takes back all."""
     first, rest = rows[0], rows[0].said
+    decided = [replace(read_result_decision(row), number=row.said.get("number")) for row in rows]
+    if is_taken_back_whole(first):
+        decided = [replace(decided[0], item=item, law=law) for item, law in read_subjects(request.required)]
     return Notice(
         number=first.notice_no,
         issued_at=first.issued_at,
         status_code=first.status_code,
-        decisions=tuple(replace(read_result_decision(row), number=row.said.get("number")) for row in rows),
+        decisions=tuple(decided),
         text=rest.get("text", ""),
         pointers=tuple(rest.get("pointers", ())),
         deadline=datetime.fromisoformat(rest["deadline"]) if rest.get("deadline") else None,

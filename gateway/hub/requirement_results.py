@@ -51,6 +51,7 @@ from gateway.hub.requirement_ledger import (
     write_off_requirements,
 )
 from gateway.hub.stated_uses import judge_awaited_use, store_stated_uses
+from gateway.hub.whole_results import list_late_revocations, list_said_decisions
 from gateway.store import (
     NewRequirementResult,
     agency_requests,
@@ -99,7 +100,8 @@ def complete_requirement_result(hub: Hub, agency: str, said: AgencyCallback) -> 
     if code is None or not code.final:
         return said
     asked = list_said_subjects(hub, agency, said.requirement_number)
-    return replace(said, answer=complete_decisions(notice, code, asked, hub.zone))
+    completed = complete_decisions(notice, code, asked, hub.zone)
+    return replace(said, answer=replace(completed, whole=bool(completed.decisions)))
 
 
 def list_said_subjects(hub: Hub, agency: str, number: str) -> list[tuple[int, str]]:
@@ -155,11 +157,12 @@ def _store_result(
     """Store what an agency says of a locked requirement (row id, number)."""
     requirement, number, notice = said
     new = _make_rows(requirement, agency, notice)
-    earlier = _make_rows(requirement, agency, notice.former)[0] if notice.former else None
-    stored = requirement_results.insert_results(conn, new, now, earlier)
+    known = requirement_results.list_results(conn, [requirement])
+    former = _list_former(requirement, agency, notice, known)
+    stored = requirement_results.insert_results(conn, new, now, former)
     if stored is None:
         return
-    known = requirement_results.list_results(conn, [requirement])
+    requirement_results.add_decisions(conn, list_late_revocations(known, new), now)
     if all(one.issued_at <= notice.issued_at for one in known):
         requirement_quantities.set_last_day(conn, agency, number, notice.valid_until)
     digest = payloads.store_payload(conn, spoken.envelope, now) if spoken.envelope else None
@@ -177,9 +180,25 @@ def _store_result(
         enqueue_task(conn, "apply_results", ("requirement", requirement), key, now)
 
 
+def _list_former(
+    requirement: int, agency: str, notice: Notice, known: Iterable[Row[Any]]
+) -> list[NewRequirementResult]:
+    """Return decisions of a notice as earlier versions may have stored it.
+
+    They took the items that they knew of a notice without items for what it said.
+    """
+    former = [notice.former] if notice.former else []
+    if notice.whole:
+        told = {(row.notice_no, row.item, row.law) for row in known}
+        for one in (notice, *former):
+            subjects = [each for each in one.decisions if (one.number, each.item, each.law) in told]
+            former.append(replace(one, whole=False, decisions=tuple(subjects)))
+    return [row for one in former for row in _make_rows(requirement, agency, one)[:1]]
+
+
 def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:
     content = (notice.number, notice.issued_at.astimezone(UTC), notice.status_code,
-               sorted(repr(one) for one in notice.decisions),
+               sorted(repr(one) for one in list_said_decisions(notice)),
                *([notice.valid_until.isoformat()] if notice.valid_until else []))  # fmt: skip
     digest = hashlib.sha256(repr((agency, requirement, content)).encode()).hexdigest()
     return [

@@ -27,6 +27,7 @@ from gateway.store.tables import notices
 __all__ = [
     "NewAwaitedUse",
     "NewRequirementResult",
+    "add_decisions",
     "end_awaited_use",
     "end_awaited_uses",
     "insert_awaited_uses",
@@ -92,19 +93,18 @@ def insert_results(
     conn: Connection,
     new: Sequence[NewRequirementResult],
     at: datetime,
-    former: NewRequirementResult | None = None,
+    former: Iterable[NewRequirementResult] = (),
 ) -> int | None:
     """Store the decisions of one notice; return the first row id, None for a repeat.
 
-    The requirement must be locked. `former` is a decision of the notice as an earlier version
-    may have stored it. Raises GW702 when the agency used the notice number before
-    for other content.
+    The requirement must be locked. `former` are decisions of the notice as earlier versions may have stored
+    it. Raises GW702 when the agency used the notice number before for other content.
     """
     first = new[0]
     digests = _list_digests(conn, first)
     if digests == {first.notice_sha256}:
         return None
-    if former is not None and _list_digests(conn, former) == {former.notice_sha256}:
+    if any(_list_digests(conn, one) == {one.notice_sha256} for one in former):
         return None
     if digests or _is_notice_of_application(conn, first):
         raise GatewayError(
@@ -114,6 +114,13 @@ def insert_results(
         )
     rows = [collect_values(one) | {"conditions": list(one.conditions), "received_at": at} for one in new]
     return int(min(conn.execute(_INSERT_RESULTS, rows).scalars()))
+
+
+def add_decisions(conn: Connection, new: Sequence[NewRequirementResult], at: datetime) -> None:
+    """Store further decisions of notices about a locked requirement that are stored already."""
+    if new:
+        rows = [collect_values(one) | {"conditions": list(one.conditions), "received_at": at} for one in new]
+        conn.execute(insert(requirement_results), rows)
 
 
 def _list_digests(conn: Connection, one: NewRequirementResult) -> set[str]:

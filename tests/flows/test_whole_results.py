@@ -1,0 +1,169 @@
+"""A notice that names no item takes back all that its agency said under a number, in every order."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from itertools import permutations
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, update
+
+from gateway.cases.agency_notices import AgencyCallback, Decision, DecisionCode, Notice, SignedReply
+from gateway.errors import GatewayError
+from gateway.hub.delivered_notices import apply_agency_document
+from gateway.hub.reply import apply_call_back
+from gateway.store.engine import write_transaction
+from gateway.store.requirement_tables import requirement_results
+from tests.flows.test_delivered_notices import make_document
+from tests.flows.test_outside_documents import NUMBER, rows
+from tests.flows.test_outside_results import name
+from tests.flows.test_overtaken_decisions import forwarded, hear, rest, word
+from tests.flows.test_requirement_ledger import used_of
+from tests.kit.story import Story
+
+SPOKEN = SignedReply(b"<s/>", "ab" * 32)
+#: What is approved, by its name: the item, the quantity, and the minute of its issue.
+APPROVALS = {"a": (1, "100", 10), "b": (2, "100", 20), "c": (2, "50", 40)}
+TAKEN_BACK = 30
+#: How an agency takes back: by its own document, or our call.
+FORMS = ("document", "call")
+#: Who takes back in this form, and under which law: no source says the code of the documents of KFDA.
+AGENCIES = {"document": ("KPTA", "01"), "call": ("KFDA", "05")}
+ORDERS = ["".join(order) for said in ("abw", "abcw") for order in permutations(said)]
+
+
+@pytest.fixture
+def story(engine: Engine) -> Story:
+    started = Story(engine)
+    started.tick(hours=2)
+    return started
+
+
+def stamp(minute: int) -> str:
+    return f"2026112018{minute}00"
+
+
+def moment(minute: int) -> datetime:
+    zone = timezone(timedelta(hours=9))
+    return datetime.strptime(stamp(minute), "%Y%m%d%H%M%S").replace(tzinfo=zone)
+
+
+def approve(held: Story, which: str, form: str) -> None:
+    agency, law = AGENCIES[form]
+    item, quantity, minute = APPROVALS[which]
+    one = Decision(item, law, DecisionCode.APPROVED, quantity=Decimal(quantity), unit="KGM")
+    said = Notice(f"R-{which}", moment(minute), "R01", (one,))
+    apply_call_back(held.hub, agency, AgencyCallback(said, requirement_number=NUMBER), SPOKEN)
+
+
+def take_back(held: Story, form: str) -> None:
+    agency, _ = AGENCIES[form]
+    if form == "call":
+        said = Notice("W-1", moment(TAKEN_BACK), "G02")
+        apply_call_back(held.hub, agency, AgencyCallback(said, requirement_number=NUMBER), SPOKEN)
+        return
+    document = make_document(
+        "GOVCBRRBH",
+        f"<TypeCode>GOVCBRRBH</TypeCode><Declaration><TypeCode>GOVCBRFR2</TypeCode><ID>FOOD-2026-777</ID>"
+        f"<AdditionalDocument><ID>{NUMBER}</ID></AdditionalDocument></Declaration><ID>W-1</ID>"
+        f"<IssueDateTime>{stamp(TAKEN_BACK)}</IssueDateTime><Status><NameCode>G02</NameCode></Status>",
+    )
+    apply_agency_document(held.hub, agency, document, SPOKEN)
+
+
+def say(held: Story, which: str, form: str) -> str:
+    """Let the agency say something; return the problem with which it is refused."""
+    try:
+        take_back(held, form) if which == "w" else approve(held, which, form)
+    except GatewayError as refused:
+        return refused.problem.id
+    finally:
+        held.tick(seconds=1)
+    return ""
+
+
+def find_standing(held: Story) -> dict[int, tuple[str, str | None]]:
+    """Return what was said last of each item."""
+    said = sorted(rows(held)["requirement_results"], key=lambda one: one["issued_at"])
+    return {one["item"]: (one["decision"], one["quantity"]) for one in said}
+
+
+def expect(order: str) -> dict[int, tuple[str, str | None]]:
+    return {1: ("REJECTED", None), 2: ("APPROVED", "50") if "c" in order else ("REJECTED", None)}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_all_is_taken_back_that_was_issued_before_in_every_order(story: Story, order: str, form: str) -> None:
+    refused = [which for which in order if say(story, which, form)]
+    # Nothing is known that it could take back: its agency says it again.
+    assert refused == (["w"] if order[0] == "w" else [])
+    # Whatever is known now, a repeat is no other notice, and changes nothing.
+    assert [say(story, which, form) for which in (*refused, *order)] == [""] * (len(refused) + len(order))
+    before = rows(story)
+    assert [say(story, which, form) for which in order] == [""] * len(order)
+    assert rows(story) == before
+    assert find_standing(story) == expect(order)
+    name(story)
+    story.tick()
+    if "c" in order:
+        assert (story.outcome()[0], used_of(story, NUMBER)) == ("APPROVED", {"KGM": "40"})
+    else:
+        assert (story.case().state, used_of(story, NUMBER)) == ("REFUSED", {})
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("order", [one for one in ORDERS if one[0] != "w"])
+def test_a_declaration_that_waits_for_the_number_ends_alike(story: Story, order: str, form: str) -> None:
+    name(story)
+    story.tick()
+    for which in order:
+        assert say(story, which, form) == ""
+        story.tick()
+    story.tick(minutes=2)
+    story.tick(minutes=2)
+    approved = "c" in order
+    assert story.outcome()[1][1] == ("APPROVED" if approved else "REJECTED")
+    assert used_of(story, NUMBER) == ({"KGM": "40"} if approved else {})
+
+
+@pytest.mark.every_case
+@pytest.mark.parametrize("form", FORMS)
+def test_a_notice_that_an_earlier_version_stored_may_be_repeated(story: Story, form: str) -> None:
+    """It kept the items that it knew as what was said, and no mark."""
+    say(story, "a", form)
+    say(story, "w", form)
+    (taken,) = [one for one in rows(story)["requirement_results"] if one["decision"] == "REJECTED"]
+    number = taken["said"]["number"]
+    read = Decision(1, AGENCIES[form][1], DecisionCode.REJECTED, number, date=taken["date"])
+    content = (taken["notice_no"], taken["issued_at"], taken["status_code"], [repr(read)])
+    digest = _digest((AGENCIES[form][0], taken["requirement_id"], content))
+    said = {key: value for key, value in taken["said"].items() if key != "whole"}
+    with write_transaction(story.house.engine) as conn:
+        mine = requirement_results.c.id == taken["id"]
+        conn.execute(update(requirement_results).where(mine).values(notice_sha256=digest, said=said))
+    say(story, "b", form)
+    before = rows(story)
+    assert say(story, "w", form) == ""
+    assert rows(story) == before
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
+def test_what_overtakes_the_decision_takes_back_all_of_the_application(engine: Engine) -> None:
+    """Its number was said of other goods before; the application has an item of its own."""
+    held = forwarded(engine)
+    granted = word(held, "a", DecisionCode.APPROVED, 0)
+    one = Decision(1, "05", DecisionCode.APPROVED, quantity=Decimal(5), unit="KGM")
+    other = Notice("O-1", granted.issued_at, "R01", (one,))
+    taken = Notice("W-1", granted.issued_at + timedelta(minutes=5), "G02")
+    for said in (other, taken):
+        hear(held, said, of_application=False)
+    hear(held, granted, of_application=True)
+    decided = {item: code for item, code, _ in rest(held)[-1]}
+    assert decided[2] == "REJECTED"
