@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -105,16 +105,31 @@ class WorkingCalendar:
         edition = self.find_edition(day)
         return datetime.combine(day, edition.opens, ZoneInfo(edition.zone))
 
+    def restate_midnight(self, written: datetime) -> datetime:
+        """Return midnight, as it was written, as midnight of that day in the zone of the organisation.
+
+        So it is known as padding when its offset is not known any more. Another time is returned as it is.
+        """
+        if written.time() != time.min:
+            return written
+        day = written.date()
+        covering = (one for one in self.editions if one.valid_from <= day <= one.valid_until)
+        found = next(covering, next(iter(self.editions), None))
+        return written if found is None else datetime.combine(day, time.min, ZoneInfo(found.zone))
+
     def complete_due_time(self, stated: datetime) -> datetime:
         """Return when something is due whose time may be unknown: midnight is padding, not a time.
 
-        Midnight, as it was written or in the zone of the organisation, stands for the end of that
-        working day, or of the next one where the organisation does not work on that day. Another time
-        is taken as it is. Raises GW710 where the day is not known.
+        Midnight in the zone of the organisation stands for the end of that working day, or of the next one
+        where the organisation does not work on that day. Another time is taken as it is. Raises GW710 where
+        the day is not known.
         """
-        edition = self.find_edition(self.get_local_day(stated))
-        day = _find_padded_day(stated, self._localize(stated, edition))
-        return stated if day is None else self.get_closing_time(self.find_next_working_day(day))
+        day = self.get_local_day(stated)
+        begins = datetime.combine(day, time.min, ZoneInfo(self.find_edition(day).zone))
+        # In UTC: there are days whose midnight is left out when the clock is changed.
+        if begins.astimezone(UTC) != stated.astimezone(UTC):
+            return stated
+        return self.get_closing_time(self.find_next_working_day(day))
 
     def measure_working_time(self, start: datetime, end: datetime) -> timedelta:
         """Return the working time from `start` to `end`; raise GW710 where a day is not known."""
@@ -127,7 +142,8 @@ class WorkingCalendar:
                 zone = ZoneInfo(edition.zone)
                 opens = max(start, datetime.combine(day, edition.opens, zone))
                 closes = min(end, datetime.combine(day, edition.closes, zone))
-                total += max(closes.astimezone(zone) - opens.astimezone(zone), timedelta())
+                # In UTC: the difference of two times of one zone leaves out that its clock is changed.
+                total += max(closes.astimezone(UTC) - opens.astimezone(UTC), timedelta())
         return total
 
 
@@ -137,14 +153,6 @@ def _move(calendar: WorkingCalendar, day: date, step: timedelta) -> date:
     except OverflowError:
         detail = f"{calendar.organisation}: there is no day after {day.isoformat()}"
         raise GatewayError(CALENDAR_UNKNOWN, detail, day.isoformat()) from None
-
-
-def _find_padded_day(stated: datetime, local: datetime) -> date | None:
-    """Return the day of a moment without time; None where it has one."""
-    for one in (stated, local):
-        if one.time() == time.min:
-            return one.date()
-    return None
 
 
 def _list_days(first: date, last: date) -> Iterator[date]:

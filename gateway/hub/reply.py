@@ -11,6 +11,7 @@ decision the case is DECIDED and its conclusion is queued (`gateway.hub.conclude
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,7 +43,7 @@ from gateway.hub.case_progress import (
 )
 from gateway.hub.completion import case_closing, is_cancellation_open
 from gateway.hub.customs import record_late_decision
-from gateway.hub.deadlines import settle_deadlines
+from gateway.hub.deadlines import restate_deadline, settle_deadlines
 from gateway.hub.earlier_results import take_earlier_notices
 from gateway.hub.fees import apply_fee_notice, check_forwarded, end_fees_of_cancelled
 from gateway.hub.granted_certificates import list_granted_certificates
@@ -380,10 +381,13 @@ def _apply_notice(
     former = None if notice.former is None else _make_notice_row(request, notice.former)
     # What is stored and compared with a repeat is what the agency said: the application may change meanwhile.
     notice = complete_decisions(notice, code, request.required, hub.zone)
+    notice = replace(notice, deadline=restate_deadline(conn, hub, request.agency, notice.deadline))
     _check_decided_items(request, notice.decisions)
     if request.state == "CANCELLED" and (notice.decisions or code.event == "decide"):
         raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
-    stored = notices.insert_notice(conn, new, now, first=not request.noticed, former=former)
+    stored = notices.insert_notice(
+        conn, new, now, deadline=notice.deadline, first=not request.noticed, former=former
+    )
     if stored is None:
         return ()
     check_issued_since(notice.issued_at, case.opened_at)

@@ -79,18 +79,27 @@ class StoredNotice:
 
 
 def insert_notice(
-    conn: Connection, notice: NewNotice, at: datetime, *, first: bool = False, former: NewNotice | None = None
+    conn: Connection,
+    notice: NewNotice,
+    at: datetime,
+    *,
+    deadline: datetime | None = None,
+    first: bool = False,
+    former: NewNotice | None = None,
 ) -> StoredNotice | None:
     """Store a notice, or return None for a repeat; the case must be locked.
 
-    It is the `first` one about its request where the caller knows that no other one is stored. `former` is
+    Its time is stored as `deadline`, where that is not as it was written. It is the `first` one about its
+    request where the caller knows that no other one is stored. `former` is
     what an earlier version may have stored of it. Raises GW702 when the agency used the
     number before for other content.
     """
     if former is not None and _is_stored(conn, former):
         return None
+    deadline = deadline or notice.deadline
     values = collect_values(notice) | {
         "pointers": list(notice.pointers),
+        "deadline": deadline,
         "sha256": notice.content_sha256,
         "received_at": at,
     }
@@ -101,7 +110,7 @@ def insert_notice(
         return None
     record_events(conn, "notice", [(int(row.id), notice.status_code)], at)
     known = (
-        [_make_mine(int(row.id), notice, at)]
+        [_make_mine(int(row.id), notice, at, deadline)]
         if first
         else list(map(_make_known, list_by_request(conn, notice.request_id)))
     )
@@ -109,9 +118,9 @@ def insert_notice(
     return StoredNotice(int(row.id), notice.content_sha256, latest, known)
 
 
-def _make_mine(notice: int, new: NewNotice, at: datetime) -> KnownNotice:
+def _make_mine(notice: int, new: NewNotice, at: datetime, deadline: datetime | None) -> KnownNotice:
     named = (notice, new.number, new.issued_at, new.status_code, new.text)
-    return KnownNotice(*named, at, new.deadline)
+    return KnownNotice(*named, at, deadline)
 
 
 def _make_known(row: Row[Any]) -> KnownNotice:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -145,7 +146,7 @@ def test_a_working_day_at_rest_and_a_holiday_on_a_weekday() -> None:
 @pytest.mark.parametrize(
     ("stated", "due"),
     [
-        # As it was written, in the zone of the organisation, and in UTC.
+        # As it was written, and in the zone of the organisation.
         ("2026-11-24T00:00:00+09:00", "2026-11-24T18:00:00+09:00"),
         ("2026-11-24T00:00:00+00:00", "2026-11-24T18:00:00+09:00"),
         ("2026-11-23T15:00:00+00:00", "2026-11-24T18:00:00+09:00"),
@@ -154,10 +155,36 @@ def test_a_working_day_at_rest_and_a_holiday_on_a_weekday() -> None:
         # A time that is known is kept, at rest as well.
         ("2026-11-21T12:00:00+09:00", "2026-11-21T12:00:00+09:00"),
         ("2026-11-24T00:00:01+09:00", "2026-11-24T00:00:01+09:00"),
+        # Midnight in UTC is none as it was written.
+        ("2026-11-24T09:00:00+09:00", "2026-11-24T09:00:00+09:00"),
     ],
 )
 def test_midnight_stands_for_a_time_that_is_unknown(stated: str, due: str) -> None:
-    assert KOREA.complete_due_time(datetime.fromisoformat(stated)) == datetime.fromisoformat(due)
+    kept = KOREA.restate_midnight(datetime.fromisoformat(stated)).astimezone(UTC)
+    assert KOREA.complete_due_time(kept) == datetime.fromisoformat(due)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [("America/Havana", "2026-03-08"), ("Asia/Beirut", "2026-03-29"), ("Africa/Cairo", "2026-04-24")],
+)
+def test_a_day_without_midnight_begins_an_hour_later(zone: str, day: str) -> None:
+    """There the clock is put on at midnight."""
+    calendar = WorkingCalendar("X", (make_edition(zone=zone, rest_days=frozenset()),))
+    kept = calendar.restate_midnight(datetime.fromisoformat(f"{day}T00:00:00+00:00")).astimezone(UTC)
+    closes = datetime.combine(date.fromisoformat(day), time(18), ZoneInfo(zone))
+    assert calendar.complete_due_time(kept) == closes
+    early = kept + timedelta(minutes=1)
+    assert calendar.complete_due_time(early) == early
+
+
+def test_working_time_is_that_of_the_clock_on_the_wall_that_goes_on() -> None:
+    """An office that is open at night works an hour less, or more, when the clock is changed."""
+    edition = make_edition(zone="Europe/Berlin", rest_days=frozenset())
+    calendar = WorkingCalendar("X", (replace(edition, opens=time(0), closes=time(6)),))
+    for day, hours in (("2026-03-29", 5), ("2026-03-30", 6), ("2026-10-25", 7)):
+        start = datetime.fromisoformat(f"{day}T00:00").replace(tzinfo=ZoneInfo("Europe/Berlin"))
+        assert calendar.measure_working_time(start, start + timedelta(hours=12)) == timedelta(hours=hours)
 
 
 def test_a_reminder_goes_out_when_the_work_begins() -> None:

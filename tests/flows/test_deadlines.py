@@ -191,6 +191,31 @@ def test_without_a_stated_time_the_terms_give_one_and_midnight_is_none(story: St
     assert inspect.due_at == story.request("NPQS").due_at == seoul("2026-12-01T10:00")
 
 
+@pytest.mark.parametrize(
+    ("written", "due"),
+    [
+        ("2026-11-26T09:00:00+09:00", "2026-11-26T09:00"),  # midnight in UTC, and nowhere here
+        ("2026-11-26T00:00:00+09:00", "2026-11-26T18:00"),
+        ("2026-11-26T00:00:00+00:00", "2026-11-26T18:00"),
+        ("2026-11-26T00:00:00-05:00", "2026-11-26T18:00"),
+        ("2026-11-25T15:00:00+00:00", "2026-11-26T18:00"),
+        ("2026-11-26T02:00:00+11:00", "2026-11-26T18:00"),
+    ],
+)
+@pytest.mark.parametrize("status", ["D01", "E01", "Y05"])
+def test_a_time_counts_as_it_was_written_and_midnight_is_none(
+    story: Story, status: str, written: str, due: str
+) -> None:
+    said = asked(story, "NPQS", "Q1", status=status, deadline=datetime.fromisoformat(written))
+    story.hear("NPQS", said)
+    story.tick(seconds=1)
+    kind = {"D": "answer", "E": "inspect", "Y": "pay"}[status[0]]
+    (owed,) = rows(story, "NPQS", kind)
+    assert owed.due_at == seoul(due)
+    # A repeat is the same notice.
+    story.hear("NPQS", said)
+
+
 def test_an_answer_in_time_counts_from_its_receipt(story: Story) -> None:
     due = seoul("2026-11-26T12:00")
     story.hear("NPQS", asked(story, "NPQS", "Q1", deadline=due))

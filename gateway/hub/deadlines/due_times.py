@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time
+
+from sqlalchemy import Connection
 
 from gateway.calendars import Timetable, WorkingCalendar
 from gateway.cases import DeadlineKind
 from gateway.errors import CALENDAR_UNKNOWN, GatewayError
 from gateway.hub.deadlines.held_times import HeldTimes
+from gateway.hub.hub import Hub
 
-__all__ = ["DueTimes", "StartedTerm", "compute_due_times", "extend_due_times"]
+__all__ = ["DueTimes", "StartedTerm", "compute_due_times", "extend_due_times", "restate_deadline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,18 @@ def extend_due_times(timetable: Timetable, term: StartedTerm, held: HeldTimes) -
         return _make_times(calendar, days, due, (since, remind))
     except GatewayError as error:
         return _make_unknown(error, days)
+
+
+def restate_deadline(
+    conn: Connection, hub: Hub, organisation: str, written: datetime | None
+) -> datetime | None:
+    """Return the time that an organisation states, with midnight as it was written in its own zone.
+
+    What is stored has no offset: nine o'clock in Seoul is midnight in UTC, and is no padding.
+    """
+    if written is None or written.time() != time.min:
+        return written
+    return hub.timetable.read_timetable(conn).get_calendar(organisation).restate_midnight(written)
 
 
 def _find_days(

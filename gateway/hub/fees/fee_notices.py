@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime, time, tzinfo
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
@@ -108,7 +108,7 @@ def _is_early_end(fee: Row[Any]) -> bool:
 def _make_fee(hub: Hub, request: Row[Any], said: tuple[Notice, StatusCode], place: int) -> NewFee:
     notice, code = said
     named = notice.fee or NamedFee()
-    due = named.due or (notice.deadline.astimezone(hub.zone).date() if notice.deadline else None)
+    due = named.due or (None if notice.deadline is None else _find_day(notice.deadline, hub.zone))
     return NewFee(
         number=f"{request.number}-F{place:02d}",
         request_id=request.id,
@@ -125,6 +125,11 @@ def _make_fee(hub: Hub, request: Row[Any], said: tuple[Notice, StatusCode], plac
         due_at=notice.deadline,
         notice=notice.number,
     )
+
+
+def _find_day(deadline: datetime, zone: tzinfo) -> date:
+    """Return the day of a deadline in a zone; that of midnight, which is no time, as it was written."""
+    return (deadline if deadline.time() == time.min else deadline.astimezone(zone)).date()
 
 
 def _end(
