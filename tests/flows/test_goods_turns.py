@@ -211,3 +211,23 @@ LINES: dict[str, list[GoodsEvent]] = {
 @pytest.mark.parametrize("name", LINES)
 def test_a_line_is_of_the_agency_that_it_names(engine: Engine, name: str) -> None:
     LineRun(Story(engine), "LINES").run(LINES[name])
+
+
+#: Declarations that ask agencies, and their held children, in orders that the manual names.
+ASKED: dict[str, list[GoodsEvent]] = {
+    "a child that was held has the place of its first filing": [
+        ("declare", 0, ()), ("take", 1, 0, (1,), ((1, "X", "10", False),)),
+        ("declare", 2, ((1, "X", "10", False),)), ("decide", 0, "KPTA", 3, "APPROVED", 0),
+        ("decide", 0, "KFDA", 4, "APPROVED", 0), ("decide", 0, "NPQS", 5, "APPROVED", 0), ("tick", 5),
+        ("say", "X", 6, "10", 0),
+    ],
+    "a held child ends with its parent, which is withdrawn": [
+        ("declare", 0, ()), ("take", 1, 0, (1,), ()), ("take", 2, 1, (1,), ((1, "X", "10", False),)),
+        ("withdraw", 0),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_held_children_go_on_and_end_as_the_rules_say(engine: Engine, name: str) -> None:
+    AskedRun(Story(engine), "ASKED").run(ASKED[name])

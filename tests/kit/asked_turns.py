@@ -89,6 +89,8 @@ class AskedModel(LinesModel):
     decided: dict[str, dict[int, dict[Rank, str]]] = field(default_factory=dict)
     held: dict[str, HeldModel] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    #: All declarations in the order of their first filing: so they are served, also one that was held.
+    filed: list[str] = field(default_factory=list)
 
     def is_decided(self, name: str) -> bool:
         """Return whether nobody has to decide about a case any more."""
@@ -107,10 +109,12 @@ class AskedModel(LinesModel):
     def open(self, name: str, lines: Sequence[LineModel]) -> set[str]:
         """A declaration is filed that asks an agency for each item; return why it is refused."""
         self.decided[name] = {}
+        self.filed.append(name)
         return self.declare(name, set(_MARKS), lines)
 
     def take(self, name: str, parent: str, items: set[int], lines: Sequence[LineModel]) -> set[str]:
         """A child is filed; return why it is refused. It may be held."""
+        self.filed.append(name)
         if self._can_leave(parent, items):
             return self.declare(name, items, lines, parent)
         self.held[name] = HeldModel(parent, items, list(lines))
@@ -154,6 +158,7 @@ class AskedModel(LinesModel):
                 lines = [LineModel(line.item, line.certificate, line.quantity) for line in one.lines]
                 if not self.declare(name, one.items, lines, one.parent):
                     del self.held[name]
+                    self.cases = dict(sorted(self.cases.items(), key=lambda one: self.filed.index(one[0])))
                     self.resume()
                     return
 
