@@ -18,7 +18,7 @@ from gateway.cases import (
     read_change_reason,
 )
 from gateway.errors import CLEARED_ALREADY, DOCUMENT_NEEDED, NO_OPEN_CASE, RULE_BROKEN, GatewayError
-from gateway.hub.amended_applications import check_amended_applications, is_dropped
+from gateway.hub.amended_applications import check_amended_applications
 from gateway.hub.amended_places import AmendedItems, read_amended_items
 from gateway.hub.completion import is_cancellation_open, list_standing_numbers, make_standing_decisions
 from gateway.hub.document_needs import StandingNeeds, find_local_day
@@ -104,7 +104,7 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
         if case is None or case.state in CASE.final or case.state == "DECIDED":
             raise _make_absence(f"no open case under {submission.reference!r}")
         asked = {row.application: row for row in agency_requests.list_by_case(conn, case.id)}
-    if any(_is_being_withdrawn(row) for row in asked.values()):
+    if _is_being_withdrawn(case, asked.values()):
         raise _make_absence(f"case {case.number} is being withdrawn")
     for one in submission.applications:
         row = asked.get(one.id)
@@ -210,7 +210,7 @@ def check_amendable(case: Row[Any], asked: Iterable[Row[Any]]) -> None:
     """Raise GW407 for a case that has ended without a declaration, or that is being withdrawn."""
     if case.state in ("REFUSED", "WITHDRAWN"):
         raise _make_absence(f"case {case.number} is {case.state}: there is nothing to amend")
-    if any(_is_being_withdrawn(row) for row in asked):
+    if _is_being_withdrawn(case, asked):
         raise _make_absence(f"case {case.number} is being withdrawn")
 
 
@@ -244,13 +244,17 @@ def check_withdrawable(conn: Connection, case: Row[Any], asked: Iterable[Row[Any
     ):
         ended = case.state if case.state in ("REFUSED", "WITHDRAWN") else case.outcome
         raise _make_absence(f"case {case.number} is {ended}: there is nothing to withdraw")
-    if any(_is_being_withdrawn(row) for row in asked):
+    if _is_being_withdrawn(case, asked):
         raise _make_absence(f"case {case.number} is being withdrawn already")
 
 
-def _is_being_withdrawn(request: Row[Any]) -> bool:
-    """Return whether an agency is asked to cancel an application whose items the case still has."""
-    return is_cancellation_open(request) and not is_dropped(request)
+def _is_being_withdrawn(case: Row[Any], asked: Iterable[Row[Any]]) -> bool:
+    """Return whether the withdrawal of a case waits for an agency to say whether it cancels.
+
+    Without a withdrawal an agency is asked about what an amendment has left out. A withdrawal that comes
+    then waits for its answer, too.
+    """
+    return "withdrawal" in (case.detail or {}) and any(map(is_cancellation_open, asked))
 
 
 def list_cancellable_requests(conn: Connection, case: int, asked: Iterable[Row[Any]]) -> list[Row[Any]]:

@@ -190,6 +190,21 @@ def test_while_an_agency_is_asked_about_removed_items_the_case_can_be_changed(st
     assert story.case().state == "WITHDRAWN"
 
 
+def test_a_withdrawal_waits_for_the_agency_of_a_removed_item_too(story: Story) -> None:
+    """Nobody else is asked; until that agency has answered, the withdrawal is under way."""
+    amend(story, *NO_BULBS)
+    decide(story, "KPTA", {1: REJECTED}, "N1")
+    decide(story, "KFDA", {2: REJECTED}, "N1")
+    for refused in (False, True):
+        story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+        story.tick()
+        assert (story.case().state == "REFUSED") == refused
+    amend(story, *NO_BULBS, NAME)
+    assert story.problems() == [("GW407", "/Submission/Reference")]
+    answer_cancellation(story, "NPQS", "G03")
+    assert story.outcome()[0] == "WITHDRAWN"
+
+
 def test_a_removed_item_decides_nothing_whatever_its_agency_says(story: Story) -> None:
     amend(story, *WAFERS)
     decide(story, "KFDA", {2: APPROVED}, "N1")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from tests.kit.child_fee_turns import ChildFeeRun, draw_child_fees
 from tests.kit.databases import KINDS
 from tests.kit.fee_turns import FeeEvent, FeeRun, draw_fees, open_fee_story
 from tests.kit.whole_fee_turns import WholeFeeRun, draw_whole_fees, open_whole_fee_story
@@ -63,6 +64,34 @@ def test_drawn_turns_of_a_case_leave_its_money_exact(engine: Engine, tmp_path: P
 )
 def test_many_drawn_turns_of_a_case_leave_its_money_exact(engine: Engine, tmp_path: Path, block: int) -> None:
     check_whole(engine, tmp_path, range(2000 + 20 * block, 2020 + 20 * block))
+
+
+def check_children(engine: Engine, folder: Path, seeds: range) -> None:
+    """Let drawn runs of a case and its children happen; a failure names the seed and the events."""
+    story, provider = open_fee_story(engine, folder)
+    for seed in seeds:
+        events = draw_child_fees(seed)
+        try:
+            ChildFeeRun(story, provider, f"CHILD-{seed}").run(events)
+        except Exception as failed:
+            listed = "\n".join(f"    {one!r}," for one in events)
+            pytest.fail(f"seed {seed}: {failed!r}\n{listed}")
+
+
+def test_drawn_children_leave_the_money_of_every_case_exact(engine: Engine, tmp_path: Path) -> None:
+    """Goods leave in children that have fees of their own; cases are amended, cleared and withdrawn."""
+    check_children(engine, tmp_path, range(3))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("database_url", "block"), [(KINDS[one % 2], one) for one in range(6)], indirect=["database_url"]
+)
+def test_many_drawn_children_leave_the_money_of_every_case_exact(
+    engine: Engine, tmp_path: Path, block: int
+) -> None:
+    check_children(engine, tmp_path, range(3000 + 15 * block, 3015 + 15 * block))
 
 
 ODD: dict[str, list[FeeEvent]] = {

@@ -174,7 +174,8 @@ class CaseModel:
         return not self._is_being_withdrawn() and not self.withdrawn and self.outcome != "REJECTED"
 
     def _is_being_withdrawn(self) -> bool:
-        return any(one.is_asked and not one.removed for one in self.applications.values())
+        # Before a withdrawal only the agencies of what an amendment has left out are asked.
+        return self.withdraws and any(one.is_asked for one in self.applications.values())
 
     def withdraw(self) -> None:
         """The declarant withdraws: what no agency has is cancelled, the others are asked."""

@@ -28,12 +28,12 @@ from gateway.hub.payment_policy import PaymentPolicy, Tariff
 from gateway.hub.reply import apply_call_back
 from gateway.store import agency_requests, cases, deadlines, fees
 from gateway.store.engine import read_transaction
-from tests.flows.craft import all_of, reference, withdrawal
+from tests.flows.craft import Change, all_of, reference, withdrawal
 from tests.flows.test_fees import SECRET, Provider
 from tests.kit.fee_oracle import FeeModel
 from tests.kit.story import AGENCIES, PLAN, Story
 
-__all__ = ["GATE", "FeeEvent", "FeeRun", "draw_fees", "open_fee_story", "serve_fees"]
+__all__ = ["GATE", "FeeEvent", "FeeRun", "draw_fee_event", "draw_fees", "open_fee_story", "serve_fees"]
 
 FeeEvent = tuple[Any, ...]
 #: The name of the fee that is due before the application of KPTA is forwarded.
@@ -62,11 +62,13 @@ def draw_fees(seed: int, length: int = 24) -> list[FeeEvent]:
     drawn = random.Random(seed)
     kinds, weights = list(_DRAWN), list(_DRAWN.values())
     return [
-        _draw(drawn, number, drawn.choices(kinds, weights)[0]) for number in range(drawn.randint(4, length))
+        draw_fee_event(drawn, number, drawn.choices(kinds, weights)[0])
+        for number in range(drawn.randint(4, length))
     ]
 
 
-def _draw(drawn: random.Random, number: int, kind: str) -> FeeEvent:
+def draw_fee_event(drawn: random.Random, number: int, kind: str) -> FeeEvent:
+    """Return an event of `FeeRun`."""
     name = drawn.choice(list(FEES))
     minute = drawn.randint(-9, 9)
     more: dict[str, Callable[[], tuple[Any, ...]]] = {
@@ -114,9 +116,17 @@ def serve_fees(story: Story, folder: Path) -> Provider:
 class FeeRun:
     """The fees of one case, the model of each, and what was said and told so far."""
 
-    def __init__(self, story: Story, provider: Provider, name: str) -> None:
+    def __init__(
+        self,
+        story: Story,
+        provider: Provider,
+        name: str,
+        change: Change | None = None,
+        *,
+        attach: bool = True,
+    ) -> None:
+        """File the sample submission under a reference, or what `change` makes of it."""
         self.story, self.provider, self.name = story, provider, name
-        self.models = {one: FeeModel(money.amount) for one, (_, money) in FEES.items()}
         self.said: list[Callable[[], None]] = []
         self.cancelled: set[str] = set()
         self.decided: set[str] = set()
@@ -124,27 +134,46 @@ class FeeRun:
         self.asked: set[str] = set()
         self.withdrawn = False
         provider.down = 0
-        story.submit(story.submission(reference(name)))
+        story.submit(story.submission(change or reference(name)), attach=attach)
         story.tick(seconds=1)
         self.case = int(story.case().id)
         with read_transaction(story.house.engine) as conn:
             asked = agency_requests.list_by_case(conn, self.case)
         self.requests = {row.agency: row for row in asked}
+        self.models = {
+            one: FeeModel(money.amount) for one, (agency, money) in FEES.items() if agency in self.requests
+        }
+        if GATE in self.models:
+            self._levy_gate()
+
+    def _levy_gate(self) -> None:
         # The hub has levied it, by its own clock: whatever its agency says comes after that.
         self.models[GATE].levy(datetime.min.replace(tzinfo=UTC))
         self.models[GATE].refundable = True
-        self.models[GATE].due = story.clock() + timedelta(days=10)
-        self.models[GATE].settle(story.clock())
+        self.models[GATE].due = self.story.clock() + timedelta(days=10)
+        self.settle()
 
     def run(self, events: Sequence[FeeEvent]) -> None:
         """Let the events happen, then all that is owed, and compare the money with the model."""
         for event in events:
-            try:
-                getattr(self, f"_do_{event[0]}")(*event[1:])
-            except (AssertionError, GatewayError) as failed:
-                raise AssertionError(f"at {event}: {failed}") from failed
-            for model in self.models.values():
-                model.settle(self.story.clock())
+            self.happen(event)
+            self.settle()
+        self.end()
+
+    def happen(self, event: FeeEvent) -> None:
+        """Let an event happen, to the hub and to the model."""
+        try:
+            getattr(self, f"_do_{event[0]}")(*event[1:])
+        except (AssertionError, GatewayError) as failed:
+            raise AssertionError(f"{self.name} at {event}: {failed}") from failed
+
+    def settle(self) -> None:
+        """Tell the models how late it is."""
+        for model in self.models.values():
+            model.settle(self.story.clock())
+
+    def end(self) -> None:
+        """Let all happen that is owed, and compare."""
         self.provider.down = 0
         for _ in range(4):
             self._requeue()
@@ -204,7 +233,7 @@ class FeeRun:
         return model.refund(amount)
 
     def _is_held(self) -> bool:
-        return self.models[GATE].state == "DUE"
+        return GATE in self.models and self.models[GATE].state == "DUE"
 
     def _do_levy(self, name: str, number: int, minute: int, refundable: bool, due: int | None = None) -> None:
         # That of the gate is levied by the hub; a number is used for one fee.

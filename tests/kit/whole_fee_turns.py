@@ -97,8 +97,7 @@ class WholeFeeRun(FeeRun):
             self.story.tick(minutes=1)
         for place, agency in enumerate(AGENCIES):
             self._do_decide(agency, 910 + place)
-        for model in self.models.values():
-            model.settle(self.story.clock())
+        self.settle()
         for _ in range(3):
             self.story.tick(minutes=30)
 
