@@ -36,12 +36,17 @@ _STORIES = tuple(
 )
 
 
+#: Tests on PostgreSQL that are long only because SQLite says the same.
+_SAME_ON_BOTH = pytest.StashKey[bool]()
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Count a test on PostgreSQL among the long ones, where SQLite says the same."""
     chosen = getattr(item, "callspec", None)
     if chosen is None or "postgresql" not in chosen.params.values() or item.path.stem in _LOCKING:
         return
     if _lies_in(item.path, _LIKE_ON_BOTH):
+        item.stash[_SAME_ON_BOTH] = item.get_closest_marker("long") is None
         item.add_marker(pytest.mark.long)
 
 
@@ -99,8 +104,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Where everything must be there (CI), nothing is deselected and they fail instead.
     """
     # Not before pytest has loaded the plugins of this file, of which it imports one.
-    from tests.kit.first_cases import mark_further_cases
+    from tests.kit.first_cases import mark_further_cases, mark_repeated_cases
 
+    same = [item for item in items if item.stash.get(_SAME_ON_BOTH, False)]
+    mark_repeated_cases(same, (item.nodeid for item in items))
     short = [item for item in items if item.get_closest_marker("long") is None]
     mark_further_cases(item for item in short if _lies_in(item.path, _STORIES))
     for item in items:

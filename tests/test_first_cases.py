@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.first_cases import choose_first_cases, mark_further_cases
+from tests.kit.first_cases import choose_first_cases, mark_further_cases, mark_repeated_cases
 
 
 class Item:
@@ -65,3 +65,18 @@ def test_further_cases_are_marked_where_a_test_does_not_keep_them() -> None:
     mark_further_cases([*items, *kept])
     assert [item.get_closest_marker("further") is not None for item in items] == [False, True, False]
     assert [item.get_closest_marker("further") for item in kept] == [None, None]
+
+
+def test_a_later_case_on_postgresql_repeats_that_on_sqlite() -> None:
+    items: list[Any] = [
+        Item(f"t.py::{function}[{kind}-{case}]", kind, case)
+        for function in ("a", "b_killed_at")
+        for kind in ("sqlite", "postgresql")
+        for case in ("x", "y", "z")
+    ]
+    # Only PostgreSQL has this one.
+    items.append(Item("t.py::a[postgresql-w]", "postgresql", "w"))
+    given = [item for item in items if "postgresql" in item.nodeid]
+    mark_repeated_cases(given, [item.nodeid for item in items if item.nodeid != "t.py::a[sqlite-z]"])
+    marked = [item.nodeid for item in items if item.get_closest_marker("repeated")]
+    assert marked == ["t.py::a[postgresql-y]"]

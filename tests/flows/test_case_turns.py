@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from gateway.store import make_engine
 from tests.kit.case_turns import CaseRun, Event, draw_late_run, draw_run, find_shortest
 from tests.kit.databases import KINDS, Templates
+from tests.kit.drawn_blocks import choose_seeds
 from tests.kit.story import AGENCIES, Story
 
 #: How many runs the short test draws.
@@ -118,7 +119,7 @@ def test_of_a_case_that_nobody_has_approved_customs_hears_nothing_more(engine: E
 )
 def test_many_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templates, block: int) -> None:
     story = Story(engine)
-    for seed in range(1000 + 50 * block, 1050 + 50 * block):
+    for seed in choose_seeds(1000, 50, block):
         check(story, seed, templates)
 
 
@@ -132,5 +133,5 @@ def test_many_drawn_runs_of_withdrawn_declarations_end_as_the_rules_say(
     engine: Engine, templates: Templates, block: int
 ) -> None:
     story = Story(engine)
-    for seed in range(1000 + 25 * block, 1025 + 25 * block):
+    for seed in choose_seeds(1000, 25, block):
         check(story, seed, templates, draw_late_run)

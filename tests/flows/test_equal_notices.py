@@ -18,6 +18,7 @@ from gateway.hub.reply import apply_call_back
 from tests.flows.test_outside_results import customs
 from tests.flows.test_requirement_ledger import declare
 from tests.kit.databases import KINDS
+from tests.kit.drawn_blocks import choose_seeds
 from tests.kit.story import LAWS, Story
 
 A, C, R = DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS, DecisionCode.REJECTED
@@ -158,4 +159,4 @@ def test_drawn_notices_in_drawn_orders_end_alike(engine: Engine) -> None:
     ("database_url", "block"), [(KINDS[one % 2], one) for one in range(4)], indirect=["database_url"]
 )
 def test_many_drawn_notices_in_drawn_orders_end_alike(engine: Engine, block: int) -> None:
-    check(engine, range(100 + 25 * block, 100 + 25 * (block + 1)))
+    check(engine, choose_seeds(100, 25, block))

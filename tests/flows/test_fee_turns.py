@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from tests.kit.child_fee_turns import ChildFeeRun, draw_child_fees
 from tests.kit.databases import KINDS
+from tests.kit.drawn_blocks import choose_seeds
 from tests.kit.fee_turns import FeeEvent, FeeRun, draw_fees, open_fee_story
 from tests.kit.whole_fee_turns import WholeFeeRun, draw_whole_fees, open_whole_fee_story
 
@@ -37,7 +38,7 @@ def test_drawn_runs_of_fees_leave_the_money_exact(engine: Engine, tmp_path: Path
     ("database_url", "block"), [(KINDS[one % 2], one) for one in range(10)], indirect=["database_url"]
 )
 def test_many_drawn_runs_of_fees_leave_the_money_exact(engine: Engine, tmp_path: Path, block: int) -> None:
-    check(engine, tmp_path, range(1000 + 40 * block, 1040 + 40 * block))
+    check(engine, tmp_path, choose_seeds(1000, 40, block))
 
 
 def check_whole(engine: Engine, folder: Path, seeds: range) -> None:
@@ -63,7 +64,7 @@ def test_drawn_turns_of_a_case_leave_its_money_exact(engine: Engine, tmp_path: P
     ("database_url", "block"), [(KINDS[one % 2], one) for one in range(10)], indirect=["database_url"]
 )
 def test_many_drawn_turns_of_a_case_leave_its_money_exact(engine: Engine, tmp_path: Path, block: int) -> None:
-    check_whole(engine, tmp_path, range(2000 + 20 * block, 2020 + 20 * block))
+    check_whole(engine, tmp_path, choose_seeds(2000, 20, block))
 
 
 def check_children(engine: Engine, folder: Path, seeds: range) -> None:

@@ -19,6 +19,7 @@ from tests.flows.craft import Change, all_of, reference, supplement, text, withd
 from tests.flows.test_held_case_waking import naming
 from tests.flows.test_held_cases import HOLD, amendment
 from tests.flows.test_outside_results import say
+from tests.kit.drawn_blocks import choose_seeds
 from tests.kit.story import Story
 
 NUMBER: Final = "NPQS-88"
@@ -139,7 +140,7 @@ class HeldRun:
 def test_drawn_runs_of_a_held_case_end(engine: Engine, block: int) -> None:
     story = Story(engine)
     story.hub.need_policy = HOLD
-    for seed in range(20 * block, 20 * block + 20):
+    for seed in choose_seeds(0, 20, block):
         run, done = HeldRun(story, seed), []
         try:
             for _ in range(run.drawn.randint(1, 9)):
