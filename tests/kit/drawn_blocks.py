@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 import os
 
-__all__ = ["choose_seeds"]
+__all__ = ["DRAWS_ALL", "choose_seeds"]
 
 _PERCENTAGE = int(os.environ.get("GATEWAY_DRAWN", "20"))
+#: Whether nothing is left out: tests that let the databases take turns try all on each of them.
+DRAWS_ALL = _PERCENTAGE >= 100
 
 
 def choose_seeds(first: int, runs: int, block: int) -> range:
