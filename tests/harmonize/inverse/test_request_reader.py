@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from copy import deepcopy
 from dataclasses import replace
@@ -26,10 +25,11 @@ from gateway.harmonize.tools.samples.sample_maker import make_sample
 from gateway.share import get_data_folder
 from gateway.wire.xml import parse_xml
 from tests.kit.documents import each_document
+from tests.kit.drawn_blocks import choose_seeds
 
 SHIPPED = load_bundle(get_data_folder("mappings"))
-#: The same are drawn each time; `GATEWAY_READINGS` draws more, or others, of each document.
-SEEDS = int(os.environ.get("GATEWAY_READINGS", "24"))
+#: Submissions of one to four items are drawn of each document, the same ones each time.
+SEEDS = choose_seeds(0, 24, 0)
 
 
 @cache
@@ -53,7 +53,7 @@ def differences(
 @pytest.mark.long
 @pytest.mark.parametrize("document", each_document())
 def test_what_was_put_is_got(bundle: MappingBundle, document: str) -> None:
-    for seed in range(SEEDS):
+    for seed in SEEDS:
         done = splitted(bundle, document, seed)
         assert done.requests
         for request in done.requests:
