@@ -239,7 +239,8 @@ FEE: Final = StateMachine(
         ),
         "ORDERED": _make_fee_row("ORDERED", pay="PAID", confirm="CONFIRMED", cancel="CANCELLED"),
         "PAID": _make_fee_row("PAID", confirm="CONFIRMED", refund="REFUNDING"),
-        "CONFIRMED": _make_fee_row("CONFIRMED", refund="REFUNDING"),
+        # By a notice that came late another fee was confirmed: this one is due again, under a new number.
+        "CONFIRMED": _make_fee_row("CONFIRMED", refund="REFUNDING", replace="CANCELLED"),
         "CANCELLED": _make_fee_row("CANCELLED", refund="REFUNDING"),
         "REFUNDING": _make_fee_row(
             "REFUNDING", refund="REFUNDING", refunded="REFUNDED", partly_refunded="PARTLY_REFUNDED"

@@ -54,6 +54,8 @@ from .declaration_validation import validate_declaration as validate_declaration
 from .declaration_validation import validate_document as validate_document
 from .exact_money import Money as Money
 from .exact_money import read_money as read_money
+from .fee_matching import FeeWord as FeeWord
+from .fee_matching import match_fee_ends as match_fee_ends
 from .fee_reconciliation import FeeMovement as FeeMovement
 from .fee_reconciliation import StatementDifference as StatementDifference
 from .fee_reconciliation import read_statement as read_statement

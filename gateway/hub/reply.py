@@ -386,7 +386,13 @@ def _apply_notice(
     if request.state == "CANCELLED" and (notice.decisions or code.event == "decide"):
         raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
     stored = notices.insert_notice(
-        conn, new, now, deadline=notice.deadline, first=not request.noticed, former=former
+        conn,
+        new,
+        now,
+        deadline=notice.deadline,
+        first=not request.noticed,
+        former=former,
+        fee_notice=_name_fee(notice) if code.fee_step else None,
     )
     if stored is None:
         return ()
@@ -417,7 +423,7 @@ def _apply_notice(
         outdate_early_decisions(conn, case, request, notice.number, now)
     event = move_request(conn, codes, opened, (notice, stored), now)
     opened.write(conn)
-    apply_fee_notice(conn, hub, request, (notice, code), now)
+    apply_fee_notice(conn, hub, request, (notice, code), (stored.known, codes), now)
     if event == "cancel":
         end_fees_of_cancelled(conn, request.id, now, decided=request.state == "DECIDED")
     if notice.decisions or event == "cancel":
@@ -434,6 +440,10 @@ def _apply_notice(
         conn, "notify", ("notice", stored.id), f"notify:{request.id}:{notice.number}", now, case_id=case.id
     )
     return known
+
+
+def _name_fee(notice: Notice) -> str:
+    return notice.fee.payment_notice if notice.fee else ""
 
 
 def _check_version(notice: Notice, stored: StoredNotice) -> None:

@@ -144,6 +144,7 @@ from .messages import HttpResponse as HttpResponse
 from .messages import LargeResponse as LargeResponse
 from .messages import NewMessage as NewMessage
 from .need_tables import NewNeedTable as NewNeedTable
+from .notices import KnownNotice as KnownNotice
 from .notices import NewNotice as NewNotice
 from .notices import StoredNotice as StoredNotice
 from .object_bucket import BucketAccess as BucketAccess

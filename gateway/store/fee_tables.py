@@ -52,6 +52,7 @@ fees = Table(
     make_required_column("refundable", Boolean),
     make_required_column("levied_at", Instant),
     Column("ended_at", Instant),  # issue time of the notice that cancelled or confirmed it
+    Column("ended_by", Text),  # number of that notice; NULL for what an operator or the hub has ended
     Column("address", Text),
     Column("ordered_at", Instant),
     Column("paid_at", Instant),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from gateway.store.row_values import collect_values
 from gateway.store.tables import notices
 
 __all__ = [
+    "KnownNotice",
     "NewNotice",
     "StoredNotice",
     "find_by_id",
@@ -63,6 +64,7 @@ class KnownNotice(NamedTuple):
     text: str
     received_at: datetime
     deadline: datetime | None
+    fee_notice: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +88,14 @@ def insert_notice(
     deadline: datetime | None = None,
     first: bool = False,
     former: NewNotice | None = None,
+    fee_notice: str | None = None,
 ) -> StoredNotice | None:
     """Store a notice, or return None for a repeat; the case must be locked.
 
     Its time is stored as `deadline`, where that is not as it was written. It is the `first` one about its
     request where the caller knows that no other one is stored. `former` is
-    what an earlier version may have stored of it. Raises GW702 when the agency used the
+    what an earlier version may have stored of it. Of a notice about a fee `fee_notice` is the payment notice
+    number that it names, or empty. Raises GW702 when the agency used the
     number before for other content.
     """
     if former is not None and _is_stored(conn, former):
@@ -102,6 +106,7 @@ def insert_notice(
         "deadline": deadline,
         "sha256": notice.content_sha256,
         "received_at": at,
+        "fee_notice": fee_notice,
     }
     del values["decisions"]
     row = _INSERT.insert_one(conn, values)
@@ -110,7 +115,7 @@ def insert_notice(
         return None
     record_events(conn, "notice", [(int(row.id), notice.status_code)], at)
     known = (
-        [_make_mine(int(row.id), notice, at, deadline)]
+        [_make_mine(int(row.id), values)]
         if first
         else list(map(_make_known, list_by_request(conn, notice.request_id)))
     )
@@ -118,14 +123,13 @@ def insert_notice(
     return StoredNotice(int(row.id), notice.content_sha256, latest, known)
 
 
-def _make_mine(notice: int, new: NewNotice, at: datetime, deadline: datetime | None) -> KnownNotice:
-    named = (notice, new.number, new.issued_at, new.status_code, new.text)
-    return KnownNotice(*named, at, deadline)
+def _make_mine(notice: int, values: Mapping[str, Any]) -> KnownNotice:
+    return KnownNotice(notice, *(values[name] for name in KnownNotice._fields[1:]))
 
 
 def _make_known(row: Row[Any]) -> KnownNotice:
     named = (int(row.id), row.number, row.issued_at, row.status_code, row.text)
-    return KnownNotice(*named, row.received_at, row.deadline)
+    return KnownNotice(*named, row.received_at, row.deadline, row.fee_notice)
 
 
 def _is_stored(conn: Connection, notice: NewNotice) -> bool:

@@ -329,6 +329,7 @@ notices = Table(
     Column("deadline", Instant),
     _make_required_column("sha256"),
     _make_required_column("received_at", Instant),
+    Column("fee_notice", Text),  # of a notice about a fee: the payment notice number it names; or empty
     UniqueConstraint("agency", "number"),
     Index("ix_notices_request_id", "request_id"),
 )

@@ -2,12 +2,13 @@
 
 The input is a stored notice in the transaction of `gateway.hub.reply`. Which step and which kind of fee
 a status code means stands in the table of status codes. A cancellation or confirmation that arrives
-before its levy is kept, so that the levy then changes nothing.
+before its levy is kept, so that the levy then changes nothing. Which of several fees a notice is about that
+names none is said by `gateway.hub.fees.matched_ends`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, tzinfo
 from typing import Any, Final
@@ -20,14 +21,21 @@ from gateway.hub.completion import is_cancellation_open
 from gateway.hub.fees.fee_ends import end_fee_of_cancelled, refund_fee, settle_request
 from gateway.hub.fees.fee_records import (
     OPEN,
-    cancel_fee,
-    drop_held_order,
     get_fee,
     levy_fee,
     record_fee_step,
 )
+from gateway.hub.fees.matched_ends import (
+    FeeMatch,
+    apply_fee_end,
+    apply_matches,
+    find_kept_end,
+    is_early_end,
+    make_fee_word,
+    read_fee_match,
+)
 from gateway.hub.hub import Hub
-from gateway.store import NewFee, StateEvent, fees
+from gateway.store import KnownNotice, NewFee, fees
 
 __all__ = ["apply_fee_notice"]
 
@@ -40,10 +48,16 @@ _CONCERNED: Final = {
 
 
 def apply_fee_notice(
-    conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, StatusCode], now: datetime
+    conn: Connection,
+    hub: Hub,
+    request: Row[Any],
+    said: tuple[Notice, StatusCode],
+    heard: tuple[Sequence[KnownNotice], Mapping[str, StatusCode]],
+    now: datetime,
 ) -> None:
     """Apply a notice about a fee to a request of a locked case; other notices change nothing.
 
+    `heard` are all notices about the request, with this one, and the status codes of the case.
     What is levied for a request that is cancelled is recorded, and not due: it is as if the cancellation
     had come after it. All else counts for it too, so that money goes back.
 
@@ -53,26 +67,35 @@ def apply_fee_notice(
     _notice, code = said
     if not code.fee_step:
         return
+    match = None
+    if code.fee_step != FeeStep.REFUND and request.state != "CANCELLED":
+        known, codes = heard
+        match = read_fee_match(conn, fees.list_by_request(conn, request.id), (code, known, codes))
     if code.fee_step == FeeStep.LEVY:
-        _levy(conn, hub, request, said, now)
+        _levy(conn, hub, request, said, match, now)
     else:
-        _end(conn, hub, request, said, now)
+        _end(conn, hub, request, said, match, now)
     settle_request(conn, request.id, now)
 
 
 def _levy(
-    conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, StatusCode], now: datetime
+    conn: Connection,
+    hub: Hub,
+    request: Row[Any],
+    said: tuple[Notice, StatusCode],
+    match: FeeMatch | None,
+    now: datetime,
 ) -> None:
     notice, code = said
     levied = fees.list_by_request(conn, request.id)
     new = _make_fee(hub, request, said, len(levied) + 1)
     _check_unused(request, levied, new.payment_notice)
+    if match is not None:
+        _levy_matched(conn, hub, request, (new, match), now)
+        return
     known = _find_early_end(levied, notice, code)
     if known is not None:
-        named = {"amount": new.amount, "currency": new.currency, "due_on": new.due_on, "due_at": new.due_at}
-        said_of = {"levied_at": new.levied_at, "refundable": new.refundable, "notice": new.notice}
-        fees.change_fee(conn, known.id, **named, **said_of)
-        record_fee_step(conn, known, "levied", now, notice=notice.number)
+        _complete_early_end(conn, known, new, now)
         return
     is_cancelled = request.state == "CANCELLED"
     ordered = hub.payments.provided and not is_cancelled
@@ -82,9 +105,39 @@ def _levy(
         end_fee_of_cancelled(conn, fee, now)
 
 
+def _complete_early_end(conn: Connection, known: Row[Any], new: NewFee, now: datetime, **ended: Any) -> None:
+    """Say of a fee that has ended before its levy came what the levy says."""
+    named = {"amount": new.amount, "currency": new.currency, "due_on": new.due_on, "due_at": new.due_at}
+    said_of = {"levied_at": new.levied_at, "refundable": new.refundable, "notice": new.notice}
+    number = new.payment_notice or known.payment_notice
+    fees.change_fee(conn, known.id, **named, **said_of, payment_notice=number, **ended)
+    record_fee_step(conn, known, "levied", now, notice=new.notice)
+
+
+def _levy_matched(
+    conn: Connection, hub: Hub, request: Row[Any], about: tuple[NewFee, FeeMatch], now: datetime
+) -> None:
+    """Levy a fee that may have ended, and let the others be about what they are now."""
+    new, match = about
+    end = match.ended.get(new.notice or "")
+    levied = fees.list_by_request(conn, request.id)
+    kept = None if end is None else find_kept_end(match, levied, end)
+    if end is not None and kept is not None:
+        _complete_early_end(conn, kept, new, now, ended_at=end.issued_at, ended_by=end.number)
+    else:
+        ordered = hub.payments.provided and end is None
+        levy_fee(conn, new, now, ordered=ordered, held=is_cancellation_open(request))
+    _match_fees(conn, hub, request, match, now)
+
+
+def _match_fees(conn: Connection, hub: Hub, request: Row[Any], match: FeeMatch, now: datetime) -> None:
+    how = (hub.payments.provided, is_cancellation_open(request))
+    apply_matches(conn, match, fees.list_by_request(conn, request.id), how, now)
+
+
 def _check_unused(request: Row[Any], levied: Sequence[Row[Any]], number: str) -> None:
     """Raise GW711 for a payment notice number under which a fee was levied before."""
-    if number and any(one.payment_notice == number and not _is_early_end(one) for one in levied):
+    if number and any(one.payment_notice == number and not is_early_end(one) for one in levied):
         detail = f"payment notice {number} has levied a fee of {request.number} before"
         raise GatewayError(FEE_WRONG, detail, "Fee/PaymentNotice")
 
@@ -94,15 +147,13 @@ def _find_early_end(levied: Any, notice: Notice, code: StatusCode) -> Row[Any] |
     named = notice.fee or NamedFee()
     for one in levied:
         same = not named.payment_notice or one.payment_notice in ("", named.payment_notice)
-        early = _is_early_end(one) and notice.issued_at <= one.ended_at
+        early = is_early_end(one) and notice.issued_at <= one.ended_at
+        if early and any(other.ended_by == one.ended_by and other.id != one.id for other in levied):
+            # It was matched with another fee since.
+            continue
         if early and one.kind == code.fee_kind and same:
             return one  # type: ignore[no-any-return]
     return None
-
-
-def _is_early_end(fee: Row[Any]) -> bool:
-    """Return whether a fee was cancelled or confirmed and its levy has not come."""
-    return fee.amount is None and fee.ended_at is not None and fee.levied_at == fee.ended_at
 
 
 def _make_fee(hub: Hub, request: Row[Any], said: tuple[Notice, StatusCode], place: int) -> NewFee:
@@ -133,10 +184,19 @@ def _find_day(deadline: datetime, zone: tzinfo) -> date:
 
 
 def _end(
-    conn: Connection, hub: Hub, request: Row[Any], said: tuple[Notice, StatusCode], now: datetime
+    conn: Connection,
+    hub: Hub,
+    request: Row[Any],
+    said: tuple[Notice, StatusCode],
+    match: FeeMatch | None,
+    now: datetime,
 ) -> None:
     notice, code = said
     step = FeeStep(code.fee_step)
+    if match is not None:
+        _match_fees(conn, hub, request, match, now)
+        if notice.number in match.list_ends():
+            return
     levied = fees.list_by_request(conn, request.id)
     fee = _find_concerned(levied, notice, code, step)
     if step == FeeStep.REFUND:
@@ -153,7 +213,10 @@ def _end(
         if _has_ended(levied, notice):
             return
         fee = _keep_early_end(conn, hub, request, said)
-    _apply_end(conn, fee, step, notice, now)
+    if step == FeeStep.CANCEL and fee.state not in OPEN:
+        refund_fee(conn, fee, None, notice.number, now)
+    else:
+        apply_fee_end(conn, fee, make_fee_word(notice, code), now)
 
 
 def _may_be_paid_later(levied: Sequence[Row[Any]], named: NamedFee) -> bool:
@@ -162,29 +225,17 @@ def _may_be_paid_later(levied: Sequence[Row[Any]], named: NamedFee) -> bool:
     known = [one for one in levied if not number or one.payment_notice == number]
     if any(one.state in OPEN and one.amount for one in known):
         return True
-    return bool(number or named.money) and all(_is_early_end(one) for one in known)
+    return bool(number or named.money) and all(is_early_end(one) for one in known)
 
 
 def _has_ended(levied: Sequence[Row[Any]], notice: Notice) -> bool:
     """Return whether the fee that a notice names was levied before it, and has ended: nothing follows."""
     number = notice.fee.payment_notice if notice.fee else ""
     return any(
-        number and one.payment_notice == number and not _is_early_end(one)
+        number and one.payment_notice == number and not is_early_end(one)
         for one in levied
         if one.levied_at <= notice.issued_at
     )
-
-
-def _apply_end(conn: Connection, fee: Row[Any], step: FeeStep, notice: Notice, now: datetime) -> None:
-    what = StateEvent(step.value, now, fee.agency, notice.number[:100])
-    if step == FeeStep.CONFIRM:
-        fees.apply_event(conn, fee.id, what, ended_at=notice.issued_at)
-        record_fee_step(conn, fee, "confirmed", now, notice=notice.number)
-        drop_held_order(conn, fee, what)
-    elif fee.state in OPEN:
-        cancel_fee(conn, fee, what, ended_at=notice.issued_at)
-    else:
-        refund_fee(conn, fee, None, notice.number, now)
 
 
 def _find_concerned(levied: Any, notice: Notice, code: StatusCode, step: FeeStep) -> Row[Any] | None:
@@ -194,7 +245,7 @@ def _find_concerned(levied: Any, notice: Notice, code: StatusCode, step: FeeStep
         one
         for one in levied
         # An end that is kept for its levy is no fee: one that came later may be what the levy meets.
-        if not _is_early_end(one)
+        if not is_early_end(one)
         and code.fee_kind in ("", one.kind)
         and (not number or one.payment_notice == number)
         # What the hub levies has the time of another clock.
@@ -203,7 +254,7 @@ def _find_concerned(levied: Any, notice: Notice, code: StatusCode, step: FeeStep
     for states in _CONCERNED[step]:
         found = [one for one in same if one.state in states]
         if found:
-            return found[-1]  # type: ignore[no-any-return]
+            return max(found, key=lambda one: (one.levied_at, one.notice or "", one.id))  # type: ignore[no-any-return]
     return None
 
 

@@ -1,4 +1,4 @@
-"""Adds what the agency of a request has asked for, and an index of those that may be cancelled."""
+"""Adds what an agency has asked for, which notice ended which fee, and an index of what may be cancelled."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add column and index; of a request from before its state says what was asked for last."""
+    """Add columns and index.
+
+    Of a request from before its state says what was asked for last. Which notice ended a fee is not known.
+    """
     op.add_column("agency_requests", sa.Column("demands", Json(), nullable=True))
+    op.add_column("notices", sa.Column("fee_notice", sa.Text(), nullable=True))
+    op.add_column("fees", sa.Column("ended_by", sa.Text(), nullable=True))
     asked = sa.text("cancellation = 'ASKED'")
     op.create_index(
         "ix_agency_requests_asked",

@@ -1,0 +1,240 @@
+"""Which fee is still due does not depend on the order in which notices arrive that name no fee.
+
+What is expected is calculated from the rule of the manual (fees.md) alone: a notice that names none is about
+the fee of its kind that was levied last, of those that were due when it was issued.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+
+from gateway.cases import FeeAct, Notice, ReceiveAct
+from gateway.cases.exact_money import Money
+from gateway.cases.named_fees import NamedFee
+from gateway.hub.payment_policy import PaymentPolicy
+from gateway.store import fees, make_engine
+from gateway.store.engine import read_transaction
+from tests.flows.test_deadlines import rows
+from tests.flows.test_fees import SECRET, Provider, fees_of, pay, provider, story
+from tests.kit.databases import KINDS, Templates
+from tests.kit.officers import ConsoleStory
+from tests.kit.story import Story
+
+__all__ = ["provider", "story"]  # fixtures
+
+AGENCY = "NPQS"
+
+
+class Said(NamedTuple):
+    """A notice about a fee: its name, its code, the minute of its issue, what it names, and an amount."""
+
+    name: str
+    code: str
+    minute: int
+    names: str = ""
+    amount: int | None = None
+
+
+LEVIES = ("Y01", "Y05")
+KIND = {"Y01": "a", "Y02": "a", "Y04": "a", "Y05": "b", "Y06": "b", "Y08": "b"}
+ENDS = {"Y02": "CANCELLED", "Y06": "CANCELLED", "Y04": "CONFIRMED", "Y08": "CONFIRMED"}
+
+#: What was said, in the order in which it was issued.
+STORIES: dict[str, tuple[Said, ...]] = {
+    "one of two is confirmed": (
+        Said("A", "Y01", 1, "", 30000), Said("B", "Y01", 2, "", 5000), Said("E", "Y04", 3),
+    ),
+    "one of two is cancelled": (
+        Said("A", "Y01", 1, "", 30000), Said("B", "Y01", 2, "", 5000), Said("E", "Y02", 3),
+    ),
+    "one of two with numbers is cancelled": (
+        Said("A", "Y05", 1, "F1", 30000), Said("B", "Y05", 2, "F2", 5000), Said("E", "Y06", 3),
+    ),
+    "without amounts": (Said("A", "Y05", 1), Said("B", "Y05", 2), Said("E", "Y08", 3)),
+    "one ends between the levies": (
+        Said("A", "Y01", 1, "", 30000), Said("E", "Y04", 2), Said("B", "Y01", 3, "", 5000),
+        Said("C", "Y02", 4),
+    ),
+    "one is cancelled and one confirmed": (
+        Said("A", "Y01", 1, "", 30000), Said("B", "Y01", 2, "", 5000), Said("C", "Y02", 3),
+        Said("E", "Y04", 4),
+    ),
+    "one is named, and one not": (
+        Said("A", "Y01", 1, "F1", 30000), Said("B", "Y01", 2, "F2", 5000), Said("E", "Y04", 3),
+        Said("N", "Y04", 4, "F2"),
+    ),
+    "two kinds": (
+        Said("A", "Y01", 1, "", 30000), Said("B", "Y05", 2, "", 5000), Said("C", "Y01", 3, "", 700),
+        Said("E", "Y04", 4),
+    ),
+    "what was said before a levy is not about it": (
+        Said("E", "Y04", 1), Said("A", "Y01", 2, "", 30000), Said("B", "Y01", 3, "", 5000),
+    ),
+    "three levies and two ends": (
+        Said("A", "Y01", 1, "", 30000), Said("B", "Y01", 2, "", 5000), Said("E", "Y04", 3),
+        Said("C", "Y01", 4, "", 700), Said("D", "Y02", 5),
+    ),
+}  # fmt: skip
+
+
+def expect(said: Sequence[Said]) -> dict[str, str]:
+    """Return what becomes of each fee, by the rule of the manual."""
+    found: dict[str, str] = {}
+    for place, one in enumerate(said):
+        if one.code in LEVIES:
+            found[one.name] = "DUE"
+            continue
+        meant = [
+            levy.name
+            for levy in said[:place]
+            if found.get(levy.name) == "DUE"
+            and KIND[levy.code] == KIND[one.code]
+            and one.names in ("", levy.names)
+        ]
+        if meant:
+            found[meant[-1]] = ENDS[one.code]
+    return found
+
+
+def see(story: Story, agency: str) -> dict[str, str]:
+    """Return what became of each fee; of one that is due again, what it is now."""
+    due = {"LEVIED": "DUE", "ORDERED": "DUE"}
+    return {
+        row.notice: due.get(row.state, row.state) for row in fees_of(story, agency) if row.notice is not None
+    }
+
+
+def make_notice(one: Said, base: Any) -> Notice:
+    money = None if one.amount is None else Money(Decimal(one.amount), "KRW")
+    named = NamedFee(money, payment_notice=one.names) if money or one.names else None
+    return Notice(one.name, base + timedelta(minutes=one.minute), one.code, fee=named)
+
+
+def check(story: Story, said: Sequence[Said], agency: str = AGENCY) -> None:
+    """Compare fees, state and deadlines with what follows from what was said."""
+    wanted = expect(said)
+    assert see(story, agency) == wanted
+    due = [name for name, state in wanted.items() if state == "DUE"]
+    assert story.request(agency).state == ("FEE_DUE" if due else "ACKNOWLEDGED")
+    assert story.request(agency).open_fees == len(due)
+    (decide,) = rows(story, agency, "decide")
+    assert decide.state == ("HELD" if due else "OPEN")
+
+
+def list_orders(name: str) -> list[tuple[Said, ...]]:
+    """Return every order of arrival; of five notices some."""
+    said = STORIES[name]
+    found = list(itertools.permutations(said))
+    return found if len(said) < 5 else random.Random(name).sample(found, 30)
+
+
+@pytest.mark.parametrize("provided", [True, False], ids=["provider", "elsewhere"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", STORIES)
+def test_the_same_fees_are_due_in_every_order(
+    name: str, kind: str, templates: Templates, tmp_path: Any, *, provided: bool
+) -> None:
+    for order in list_orders(name):
+        url = templates.fresh(kind)
+        engine = make_engine(url)
+        held = Story(engine)
+        held.hub.payments = PaymentPolicy(provided, {}, SECRET)
+        held.submit()
+        held.tick(hours=1)
+        base = held.clock() - timedelta(minutes=30)
+        for place, one in enumerate(order, start=1):
+            held.hear(AGENCY, make_notice(one, base))
+            told = sorted(order[:place], key=lambda said: said.minute)
+            # Of several ends before the levy of a fee the first that arrived counts, until it is not alone.
+            if sum(said.code in LEVIES for said in told) > 1:
+                check(held, told)
+        engine.dispose()
+        templates.drop(url)
+
+
+@pytest.mark.parametrize("code", ["Y02", "Y04"])
+def test_what_is_due_again_can_be_paid_and_what_is_not_is_given_back(
+    story: Story, provider: Provider, code: str
+) -> None:
+    """The first fee was ended though the second one was meant: it has another order at the provider."""
+    story.hub.payments = replace(story.hub.payments, tariffs={})
+    story.submit()
+    story.tick(hours=1)
+    base = story.clock() - timedelta(minutes=30)
+    said = [Said("A", "Y01", 1, "F1", 30000), Said("E", code, 3), Said("B", "Y01", 2, "F2", 30000)]
+    for one in said:
+        story.hear(AGENCY, make_notice(one, base))
+        story.tick(seconds=1)
+    number = story.request(AGENCY).number
+    assert see(story, AGENCY) == {"A": "DUE", "B": ENDS[code]}
+    (again,) = [row for row in fees_of(story, AGENCY) if row.state == "ORDERED"]
+    assert (again.payment_notice, again.notice, again.amount) == ("F1", "A", "30000")
+    orders = [one["order"] for one in provider.list_calls("orders")]
+    cancelled = [one["order"] for one in provider.list_calls("cancellations")]
+    assert again.number in orders
+    assert (f"{number}-F01" in orders, f"{number}-F01" in cancelled) == (True, True)
+    assert pay(story, f"{number}-F01", "P-1") == "late"
+    assert pay(story, again.number, "P-2") == "counted"
+    story.tick(seconds=1)
+    assert [one["payment"] for one in provider.list_calls("refunds")] == ["P-1"]
+    assert story.request(AGENCY).state == "ACKNOWLEDGED"
+    # A number is used for one fee, and names the one that is due.
+    story.hear(AGENCY, make_notice(Said("N", "Y04", 9, "F1"), base))
+    assert [row.state for row in fees_of(story, AGENCY) if row.id == again.id] == ["CONFIRMED"]
+
+
+def test_a_fee_that_was_paid_is_not_made_due_again(story: Story, provider: Provider) -> None:
+    story.hub.payments = replace(story.hub.payments, tariffs={})
+    story.submit()
+    story.tick(hours=1)
+    base = story.clock() - timedelta(minutes=30)
+    story.hear(AGENCY, make_notice(Said("A", "Y01", 1, "", 30000), base))
+    story.tick(seconds=1)
+    assert pay(story, fees_of(story, AGENCY)[0].number) == "counted"
+    story.hear(AGENCY, make_notice(Said("E", "Y04", 3), base))
+    story.hear(AGENCY, make_notice(Said("B", "Y01", 2, "", 5000), base))
+    assert see(story, AGENCY) == {"A": "CONFIRMED", "B": "DUE"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_officers_end_the_fee_that_they_levied_last(kind: str, templates: Templates) -> None:
+    url = templates.fresh(kind)
+    engine = make_engine(url)
+    held = ConsoleStory(engine, AGENCY)
+    held.arrive()
+    kim = held.officer("kim")
+    for act in (FeeAct("Y01", "30000 KRW"), FeeAct("Y01", "5000 KRW"), ReceiveAct("Y04")):
+        held.clock.forward(minutes=1)
+        held.desk.perform_act(kim, held.look().number, act, held.look().shown)
+    with read_transaction(engine) as conn:
+        found = [row.state for row in fees.list_by_request(conn, held.request(AGENCY).id)]
+    assert (found, held.look().state) == (["LEVIED", "CONFIRMED"], "FEE_DUE")
+    engine.dispose()
+    templates.drop(url)
+
+
+def test_of_what_was_said_before_the_column_was_there_a_notice_is_about_what_it_finds(
+    story: Story, provider: Provider
+) -> None:
+    """Nobody knows what the earlier notices named: nothing is changed back."""
+    story.hub.payments = replace(story.hub.payments, tariffs={})
+    story.submit()
+    story.tick(hours=1)
+    base = story.clock() - timedelta(minutes=30)
+    for one in (Said("A", "Y01", 1, "", 30000), Said("E", "Y04", 3)):
+        story.hear(AGENCY, make_notice(one, base))
+    with story.house.engine.begin() as conn:
+        conn.exec_driver_sql("UPDATE notices SET fee_notice = NULL")
+        conn.exec_driver_sql("UPDATE fees SET ended_by = NULL")
+    story.hear(AGENCY, make_notice(Said("B", "Y01", 2, "", 5000), base))
+    assert see(story, AGENCY) == {"A": "CONFIRMED", "B": "DUE"}
+    story.hear(AGENCY, make_notice(Said("D", "Y02", 4), base))
+    assert see(story, AGENCY) == {"A": "CONFIRMED", "B": "CANCELLED"}
