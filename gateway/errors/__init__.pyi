@@ -75,6 +75,7 @@ from .internal import OUR_MISTAKE as OUR_MISTAKE
 from .internal import REPORT_NOT_PROVEN as REPORT_NOT_PROVEN
 from .internal import SCHEMA_VERSION_WRONG as SCHEMA_VERSION_WRONG
 from .internal import SETTINGS_WRONG as SETTINGS_WRONG
+from .internal import STORED_MAPPINGS_UNREAD as STORED_MAPPINGS_UNREAD
 from .internal import SUITE_PROFILE_WRONG as SUITE_PROFILE_WRONG
 from .internal import TOO_MANY_REQUESTS as TOO_MANY_REQUESTS
 from .internal import TRUST_STALE as TRUST_STALE

@@ -151,3 +151,16 @@ REPORT_NOT_PROVEN = Problem(
     remedy="Ask the tester for the report and its signature again. Do not rely on this copy.",
     ours=True,
 )
+
+STORED_MAPPINGS_UNREAD = Problem(
+    id="GW904",
+    title="stored mappings not read by this version of the program",
+    meaning="Mappings that came into force with an earlier version of the program do not load in this one.",
+    cause="The mapping language rejects today what it took then. The detail names file, line and field.",
+    remedy=(
+        "Write them with `gateway map export FOLDER --bundle DIGEST`, mend what the detail names, and put "
+        "them into force with `gateway map use FOLDER`. What waits then goes on."
+    ),
+    ours=True,
+    retry=True,
+)

@@ -131,6 +131,7 @@ from .register.decision_rules import load_active_rules as load_active_rules
 from .register.decision_rules import load_rules as load_rules
 from .register.decision_rules import load_shipped_rules as load_shipped_rules
 from .register.decision_rules import load_status_codes as load_status_codes
+from .register.decision_rules import make_unread_problem as make_unread_problem
 from .register.decision_rules import open_active_mappings as open_active_mappings
 from .register.decision_rules import open_stored_mappings as open_stored_mappings
 from .register.decision_rules import pack_mapping_folder as pack_mapping_folder

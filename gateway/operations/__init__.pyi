@@ -60,6 +60,7 @@ from .fee_report import describe_fees as describe_fees
 from .fee_report import describe_movements as describe_movements
 from .fee_report import find_fee_deadlines as find_fee_deadlines
 from .fee_report import list_recorded_movements as list_recorded_movements
+from .former_mappings import find_former_parts as find_former_parts
 from .mapping_activation import CheckedFolder as CheckedFolder
 from .mapping_activation import activate_folder as activate_folder
 from .mapping_activation import check_compared_mappings as check_compared_mappings

@@ -16,12 +16,13 @@ from sqlalchemy import Connection
 from gateway.errors import (
     BUNDLE_FILE_WRONG,
     MAPPING_WRONG,
+    STORED_MAPPINGS_UNREAD,
     TRANSITION_REFUSED,
     GatewayError,
     describe_exception,
 )
 from gateway.evidence import record_evidence
-from gateway.harmonize import MappingBundle, ProofFinding, check_bundle, compile_request_schemas
+from gateway.harmonize import MappingBundle, ProofFinding, check_bundle, compile_request_schemas, load_bundle
 from gateway.hub import (
     BundleFile,
     MappingChanges,
@@ -146,7 +147,10 @@ def open_bundle_file(file: BundleFile) -> CheckedFolder:
     """Return the mappings in a bundle file, proved again; raise GW515 where they have another address."""
     folder = _read_mapping_archive(file.archive)
     if folder.bundle.digest != file.terms.address:
-        detail = f"the content has the address {folder.bundle.digest[:16]}, not {file.terms.address[:16]}"
+        detail = (
+            f"the content has the address {folder.bundle.digest[:16]}, not {file.terms.address[:16]}: it was "
+            "changed, or packed by another version of the program; let its publisher pack it again"
+        )
         raise GatewayError(BUNDLE_FILE_WRONG, detail, "/MappingBundle/Address")
     return replace(folder, file=file)
 
@@ -177,10 +181,28 @@ def _read_mapping_archive(octets: bytes) -> CheckedFolder:
 def compare_with_active(
     conn: Connection, folder: CheckedFolder, at: datetime
 ) -> tuple[MappingChanges, MappingBundle]:
-    """Return what a folder changes in the mappings in force at a time, and those."""
-    before = load_active_rules(conn, load_shipped_rules(), at).bundle
+    """Return what a folder changes in the mappings in force at a time, and those.
+
+    Of mappings that this version of the program does not load (GW904), what loads is returned: they can be
+    replaced.
+    """
     place = open_active_mappings(conn, at)
+    try:
+        before = load_active_rules(conn, load_shipped_rules(), at).bundle
+    except GatewayError as error:
+        version = mapping_bundles.find_active_digest(conn, at)
+        if error.problem is not STORED_MAPPINGS_UNREAD or version is None:
+            raise
+        before = replace(_load_what_loads(place), digest=version)
     return compare_mapping_folders((before, place), (folder.bundle, folder.place)), before
+
+
+def _load_what_loads(place: Traversable) -> MappingBundle:
+    """Return the mappings of a folder without the documents that do not load; none where nothing loads."""
+    try:
+        return load_bundle(place, [])
+    except GatewayError:
+        return replace(load_shipped_rules().bundle, documents={})
 
 
 def check_compared_mappings(change: DatabaseChange, over: str | None) -> None:

@@ -18,7 +18,13 @@ from sqlalchemy import Connection, Engine, Row
 
 from gateway.errors import MAPPINGS_NOT_STORED, GatewayError
 from gateway.harmonize import MappingBundle, SubmissionChange, compare_submission, load_bundle
-from gateway.hub import find_case_bundle, find_former_message, load_stored_tree, open_stored_mappings
+from gateway.hub import (
+    find_case_bundle,
+    find_former_message,
+    load_stored_tree,
+    make_unread_problem,
+    open_stored_mappings,
+)
 from gateway.share import get_data_folder
 from gateway.store import agency_requests, cases, mapping_bundles, messages, read_transaction
 
@@ -130,17 +136,25 @@ class _KnownBundles:
         self._read: dict[str, MappingBundle] = {}
 
     def get_bundle(self, conn: Connection, digest: str) -> MappingBundle:
-        """Return a bundle; raise GW518 where it is not stored."""
+        """Return a bundle; raise GW518 where it is not stored, GW904 where it does not load any more."""
         found = self._shipped.get(digest) or self._read.pop(digest, None)
         if found is None:
             if not mapping_bundles.has_bundle(conn, digest):
                 raise GatewayError(MAPPINGS_NOT_STORED, f"the mappings {digest[:16]} are not stored", digest)
-            found = load_bundle(open_stored_mappings(conn, digest))
+            found = _load_stored_bundle(conn, digest)
         if digest not in self._shipped:
             # The one that was used last stays longest.
             kept = list(self._read.items())[1 - _MOST_BUNDLES :]
             self._read = dict([*kept, (digest, found)])
         return found
+
+
+def _load_stored_bundle(conn: Connection, digest: str) -> MappingBundle:
+    place = open_stored_mappings(conn, digest)
+    try:
+        return load_bundle(place)
+    except GatewayError as error:
+        raise make_unread_problem(error, digest) from error
 
 
 def _ask_case(conn: Connection, row: Row[Any], known: _KnownBundles, new: MappingBundle) -> AskedCase:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import re
 import shlex
+import shutil
+import sqlite3
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -290,3 +295,163 @@ def test_a_document_or_a_form_for_which_the_wsdl_has_no_place_is_told(
     (bound / "agencies" / "O" / "D-1.yaml").rename(bound / "agencies" / "O" / "D-2.yaml")
     assert use(home, bound, "--remove", "D-1") == 1
     assert "names no namespace urn:single-window:document:d-2:1" in capsys.readouterr().err
+
+
+STATUS = Path("codelists") / "requirement-status.csv"
+CUSTOMS = Path("codelists") / "customs-code.csv"
+
+
+def replace_text(file: Path, before: str, after: str) -> None:
+    words = file.read_text(encoding="utf-8")
+    assert before in words
+    file.write_text(words.replace(before, after), encoding="utf-8")
+
+
+def drop_columns(file: Path, *names: str) -> None:
+    """Write a table as an earlier version had it: without some columns."""
+    rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines()))
+    keep = [place for place, name in enumerate(rows[0]) if name not in names]
+    assert len(keep) < len(rows[0])
+    with file.open("w", encoding="utf-8", newline="") as written:
+        csv.writer(written).writerows([row[place] for place in keep] for row in rows)
+
+
+def make_older(folder: Path) -> None:
+    """Change an exported folder to the form that earlier versions of the program wrote."""
+    replace_text(folder / STATUS, "inspection completed,agency,GOVCBRRBH,n,inspection,inspected", OLD_E07)
+    drop_columns(folder / STATUS, "fee_step", "fee_kind")
+    drop_columns(folder / CUSTOMS, "direction")
+    (folder / "rules.yaml").unlink()
+    replace_text(folder / "common.yaml", "dimension: mass, ", "")
+
+
+OLD_E07 = "inspection completed,agency,GOVCBRRBH,n,inspection,inspect"
+OLD = (
+    "codelists/requirement-status.csv is of an earlier version: E07 has the event inspect, today inspected",
+    "codelists/requirement-status.csv is of an earlier version: it has no columns fee_step and fee_kind",
+    "codelists/customs-code.csv is of an earlier version: it has no column direction",
+    "rules.yaml is missing, which an earlier version did not have",
+    "common.yaml is of an earlier version: gross_mass, ",
+)
+
+
+def test_a_folder_of_an_earlier_version_is_told_what_is_old_and_what_to_do(
+    home: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in (["map", "check", "--samples", "0", "--path", str(folder)], ["check", "--home", str(home)]):
+        main(verb)
+        assert "earlier version" not in capsys.readouterr().out
+    make_older(folder)
+    assert main(["map", "check", "--samples", "0", "--path", str(folder)]) == 0
+    noted = [line for line in capsys.readouterr().out.splitlines() if "earlier version" in line]
+    assert use(home, folder) == 0
+    warned = [line for line in capsys.readouterr().out.splitlines() if "earlier version" in line]
+    main(["check", "--home", str(home)])
+    found = [line for line in capsys.readouterr().out.splitlines() if "earlier version" in line]
+    begun = ((noted, "  note: "), (warned, "warning: "), (found, "warning: the mappings in force: "))
+    for told, begins in begun:
+        assert [line.startswith(begins + words) for line, words in zip(told, OLD, strict=True)] == [True] * 5
+        assert all("`gateway map export FOLDER --shipped`" in line for line in told)
+    # What is told to be done ends it.
+    assert main(["map", "export", str(tmp_path / "new"), "--shipped"]) == 0
+    for name in (STATUS, CUSTOMS, "rules.yaml", "common.yaml"):
+        shutil.copy(tmp_path / "new" / name, folder / name)
+    capsys.readouterr()
+    assert use(home, folder) == 0
+    main(["check", "--home", str(home)])
+    assert "earlier version" not in capsys.readouterr().out
+
+
+def test_a_folder_without_shipped_documents_lacks_nothing(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["map", "check", "--samples", "0", "--path", str(small)]) == 0
+    assert "earlier version" not in capsys.readouterr().out
+
+
+def test_a_changed_table_of_customs_codes_comes_into_force(
+    home: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each time: what no mapping names is of the bundle all the same."""
+    for number, row in enumerate(("04,into free zone,cleared,,\n", "05,into storage,cleared,,\n")):
+        with (folder / CUSTOMS).open("a", encoding="utf-8") as table:
+            table.write(row)
+        assert use(home, folder) == 0
+        told = capsys.readouterr().out
+        assert "other files that differ: codelists/customs-code.csv\n" in told
+        assert "In force from the next message on" in told
+        place = tmp_path / f"again{number}"
+        assert main(["map", "export", str(place), "--home", str(home)]) == 0
+        assert row in (place / CUSTOMS).read_text(encoding="utf-8")
+        capsys.readouterr()
+
+
+def test_files_for_which_the_shipped_ones_hold_are_no_difference(
+    home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(folder / "needs")
+    (folder / CUSTOMS).unlink()
+    (folder / "codelists" / "previous-document.csv").unlink()
+    assert use(home, folder) == 0
+    assert "other files that differ: none\n" in capsys.readouterr().out
+
+
+def test_a_calendar_of_the_folder_is_told_to_need_its_own_verb(
+    home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "calendars/kr-public-offices-2026.csv"
+    shutil.copy(folder / name, folder / "calendars" / "own.csv")
+    assert use(home, folder) == 0
+    told = capsys.readouterr().out
+    assert (
+        "calendars/own.csv does not come into force with the folder: load it with `gateway calendar load"
+        in told
+    )
+    assert f"{name} does not" not in told
+
+
+def spoil_stored(home: Path, name: str, before: bytes, after: bytes) -> None:
+    """Change the stored mappings to what only an earlier version of the program took."""
+    with sqlite3.connect(home / "gateway.sqlite3") as database:
+        ((digest, octets),) = database.execute("select digest, content from mapping_bundles").fetchall()
+        with zipfile.ZipFile(io.BytesIO(octets)) as archive:
+            files = {one: archive.read(one) for one in archive.namelist()}
+        assert before in files[name]
+        files[name] = files[name].replace(before, after)
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for one, content in files.items():
+                archive.writestr(one, content)
+        database.execute(
+            "update mapping_bundles set content = ? where digest = ?", (packed.getvalue(), digest)
+        )
+
+
+@pytest.mark.parametrize("name", [f"agencies/KTL/{GONE}.yaml", "organisations.yaml"])
+@pytest.mark.every_case
+def test_mappings_in_force_that_do_not_load_any_more_are_written_mended_and_used(
+    home: Path, folder: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace_text(folder / STATUS, "inspection completed", "inspection is completed")
+    assert use(home, folder) == 0
+    former = b"\nformer: x\n"
+    whole = (folder / name).read_bytes()
+    spoil_stored(home, name, whole, whole + former)
+    capsys.readouterr()
+    assert main(["map", "list", "--home", str(home)]) == 1
+    assert "gateway: GW904 GW502 " in (told := capsys.readouterr().err)
+    assert f"at {name}:" in told
+    assert main(["check", "--home", str(home)]) == 1
+    assert capsys.readouterr().out.count("GW904 ") == 1
+    # A folder that lacks what is in force is refused as ever, whether or not that loads.
+    take_out(folder, GONE)
+    assert use(home, folder) == 1
+    assert f"the folder lacks 1 of the documents in force: {GONE}" in capsys.readouterr().err
+    place = tmp_path / "mended"
+    assert main(["map", "export", str(place), "--home", str(home)]) == 0
+    assert "They do not load: GW502 " in capsys.readouterr().out
+    replace_text(place / name, former.decode(), "")
+    replace_text(place / STATUS, "inspection is completed", "inspection completed")
+    assert use(home, place) == 0
+    assert "documents removed: none\n" in capsys.readouterr().out
+    assert GONE in documents(home, capsys)

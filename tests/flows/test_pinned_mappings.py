@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from gateway.hub.delivered_notices import read_agency_document
 from gateway.hub.hub import Hub
 from gateway.hub.pinned_mappings import prepare_bundle
 from gateway.hub.register.active_rules import ActiveRules
-from gateway.hub.register.decision_rules import load_rules
+from gateway.hub.register.decision_rules import load_rules, load_stored_rules, pack_mapping_folder
 from gateway.share import get_data_folder
-from gateway.store import mapping_bundles, read_transaction
+from gateway.store import mapping_bundles, read_transaction, write_transaction
 from tests.flows.craft import all_of, reference, supplement, text, without
 from tests.flows.test_delivered_notices import about, make_document, make_status
 from tests.kit.story import Story
@@ -165,3 +166,20 @@ def test_files_that_were_replaced_under_a_running_process_are_not_stored(
     story.tick()
     assert list_stored(story.hub) == []
     assert "have changed since the start: not stored" in caplog.text
+
+
+def test_mappings_that_do_not_load_any_more_are_said_once_and_those_in_force_hold(
+    engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An earlier version of the program took them; the fault is not that of who files."""
+    shutil.copytree(str(get_data_folder("mappings")), tmp_path / "old")
+    with (tmp_path / "old" / PHARM).open("a") as document:
+        document.write("\nformer: x\n")
+    digest, rules = "0" * 64, ActiveRules()
+    with write_transaction(engine) as conn:
+        mapping_bundles.store_bundle(conn, digest, pack_mapping_folder(tmp_path / "old"), datetime.now(UTC))
+    with read_transaction(engine) as conn:
+        assert [rules.load_bundle(conn, digest) for _ in range(2)] == [None, None]
+        with pytest.raises(GatewayError, match=f"GW904 GW502 .*at {PHARM}:.* of bundle 0000000000000000"):
+            load_stored_rules(conn, digest)
+    assert caplog.text.count("go on by those in force: GW904") == 1

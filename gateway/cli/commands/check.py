@@ -24,13 +24,22 @@ from gateway.config import Settings
 from gateway.delivery import build_partners, load_contract
 from gateway.errors import CERTIFICATE_EXPIRED, MISUSE, GatewayError
 from gateway.harmonize import MappingBundle
-from gateway.hub import OURSELVES, get_current_time, list_own_periods, load_active_rules, load_shipped_rules
+from gateway.hub import (
+    OURSELVES,
+    get_current_time,
+    list_own_periods,
+    load_active_rules,
+    load_shipped_rules,
+    open_active_mappings,
+)
 from gateway.monitor import list_expiry_warnings
 from gateway.operations import (
     collect_trust_remarks,
     find_agency_key_problems,
     find_contract_warnings,
     find_failed_deliveries,
+    find_former_parts,
+    find_mapping_plan,
     find_missing_addresses,
     find_source_problems,
     find_stamping_problem,
@@ -88,11 +97,15 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         return
     warnings += find_wide_permissions(settings, find_settings_file(arguments))
     warnings += find_object_warnings(settings)
-    for look in (_check_signing_keys, _check_partner_contracts, check_transport):
+    told: set[str] = set()
+    for look in (_check_signing_keys, _check_partner_contracts, check_transport, _check_stored_mappings):
         try:
             look(settings)
         except GatewayError as problem:
-            yield problem
+            # Keys and mappings are read from one database.
+            if str(problem) not in told:
+                yield problem
+            told.add(str(problem))
     yield from _find_provider_problems(settings, warnings)
     # Held lanes, test editions and WSDLs are told whatever else is wrong: they need no key.
     with contextlib.suppress(GatewayError), open_engine(settings) as engine, read_transaction(engine) as conn:
@@ -104,6 +117,8 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         if missing is not None:
             yield missing
         warnings += find_contract_warnings(conn, settings, get_current_time())
+        former = find_former_parts(open_active_mappings(conn, get_current_time()))
+        warnings += [f"the mappings in force: {words}" for words in former]
     with contextlib.suppress(GatewayError):  # an unreadable database or mapping is already reported
         yield from _find_ended_certificates(settings, warnings)
         yield from find_stale_stamps(settings, warnings)
@@ -185,6 +200,15 @@ def _find_delivery_troubles(settings: Settings, warnings: list[str]) -> Iterator
 def _load_bundle_in_force(settings: Settings) -> MappingBundle:
     with open_engine(settings) as engine, read_transaction(engine) as conn:
         return load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle
+
+
+def _check_stored_mappings(settings: Settings) -> None:
+    """Raise GW904 for mappings in force, or planned, that this version of the program does not load."""
+    with open_engine(settings) as engine, read_transaction(engine) as conn:
+        plan = find_mapping_plan(conn, get_current_time())
+        _load_bundle_in_force(settings)
+        if plan is not None and plan.starts is not None:
+            load_active_rules(conn, load_shipped_rules(), plan.starts)
 
 
 def _check_partner_contracts(settings: Settings) -> None:

@@ -26,7 +26,7 @@ from gateway.harmonize import (
     make_fault_finding,
 )
 from gateway.hub import ActiveNeeds, load_status_codes
-from gateway.operations import find_unfit_contracts
+from gateway.operations import find_former_parts, find_unfit_contracts
 
 __all__ = ["check_mappings"]
 
@@ -79,6 +79,7 @@ def _prove_mapping_folder(
             check()
         except GatewayError as error:
             faults.append(error)
+    notes += find_former_parts(folder)
     if settings is not None:
         notes += map(str, find_unfit_contracts(settings, bundle))
     found = [make_fault_finding(error) for error in faults]

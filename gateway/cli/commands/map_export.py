@@ -31,24 +31,48 @@ _GENERATED = "mappings/"
     metavar="DIGEST",
     help="these stored mappings, as `case show` and `map list` name them; default: those in force",
 )
+@click.option("--shipped", is_flag=True, help="the mappings that are shipped with the program; needs no home")
 @home_options()
 def export_mappings(arguments: Arguments) -> int:
-    """Write a whole folder: documents, dictionary, codes, notices, forms and labels."""
+    """Write a whole folder: documents, dictionary, codes, notices, forms and labels.
+
+    Mappings that this version of the program does not load are written as they are stored, to be mended.
+    """
+    if arguments.shipped and arguments.bundle is not None:
+        raise GatewayError(MISUSE, "give --shipped or --bundle", "map export")
     _refuse_used_folder(arguments.folder)
-    with read_database(arguments) as conn:
-        files = read_mapping_files(_open_mappings(conn, arguments.bundle))
-    bundle = load_bundle(MemoryPath(files))
-    files = _generate_missing_files(bundle) | files
+    files, fault, digest = _read_files(arguments), None, None
+    documents: list[str] = []
+    try:
+        bundle = load_bundle(MemoryPath(files))
+    except GatewayError as error:
+        fault = error
+    else:
+        files = _generate_missing_files(bundle) | files
+        digest, documents = bundle.digest, sorted(bundle.documents)
     for name, content in files.items():
         write_file(arguments.folder / name, content, make_folder=True)
     if arguments.json:
-        documents = sorted(bundle.documents)
-        print_json({"bundle": bundle.digest, "documents": documents, "written": sorted(files)})
+        told = {} if fault is None else {"problem": {"id": fault.problem.id, "message": str(fault)}}
+        print_json({"bundle": digest, "documents": documents, "written": sorted(files), **told})
         return 0
-    held = f"{count_things(len(bundle.documents), 'document')}, {count_things(len(files), 'file')}"
     what = "everything in force" if arguments.bundle is None else "the stored mappings"
-    print_sentence(f"Wrote {what} to {arguments.folder}: {held}, bundle {bundle.digest[:16]}.")
+    what = "the shipped mappings" if arguments.shipped else what
+    written = count_things(len(files), "file")
+    if digest is None:
+        print_sentence(f"Wrote {what} to {arguments.folder} as stored: {written}.")
+        print_sentence(f"They do not load: {fault}. Mend this, then `gateway map use {arguments.folder}`.")
+        return 0
+    held = f"{count_things(len(documents), 'document')}, {written}"
+    print_sentence(f"Wrote {what} to {arguments.folder}: {held}, bundle {digest[:16]}.")
     return 0
+
+
+def _read_files(arguments: Arguments) -> dict[str, bytes]:
+    if arguments.shipped:
+        return read_mapping_files(get_data_folder("mappings"))
+    with read_database(arguments) as conn:
+        return read_mapping_files(_open_mappings(conn, arguments.bundle))
 
 
 def _open_mappings(conn: Connection, named: str | None) -> Traversable:

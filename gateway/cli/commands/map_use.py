@@ -49,6 +49,7 @@ from gateway.operations import (
     compare_with_active,
     describe_mapping_changes,
     describe_plan,
+    find_former_parts,
     find_mapping_plan,
     find_missing_addresses,
     find_unfit_contracts,
@@ -167,6 +168,7 @@ def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | 
     settings = read_verb_settings(arguments)
     unfit = list(find_unfit_contracts(settings, folder.bundle))
     said["warnings"] = [*find_missing_addresses(settings, folder.bundle), *map(str, unfit)]
+    said["warnings"] += [*find_former_parts(folder.place), *_find_unread_calendars(folder, changes)]
     if arguments.start is not None:
         fields = compare_bundles(before, folder.bundle)
         said["fields"] = [date_sentence(one, arguments.start) for one in fields]
@@ -177,6 +179,17 @@ def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | 
         worse = set(unfit) - set(find_unfit_contracts(settings, before))
         _check_contracts([one for one in unfit if one in worse], arguments, said)
     return over, said
+
+
+def _find_unread_calendars(folder: CheckedFolder, changes: MappingChanges) -> list[str]:
+    """Return a sentence for each calendar that the folder brings, which do not come into force with it."""
+    if folder.octets is None:
+        return []
+    return [
+        f"{name} does not come into force with the folder: load it with `gateway calendar load {name}`"
+        for name in changes.files
+        if name.startswith("calendars/") and folder.place.joinpath(*name.split("/")).is_file()
+    ]
 
 
 def _get_zone(arguments: Arguments) -> ZoneInfo:

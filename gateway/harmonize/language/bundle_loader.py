@@ -114,9 +114,11 @@ def _read_bundle(folder: Traversable, faults: list[GatewayError] | None) -> Mapp
     # Where a document is left out for its errors, a row that names no document cannot be detected.
     decisions = _read_field_decisions(files, None if faults else documents) if there else {}
     reconciled = _select_common_decisions(decisions)
-    # The rules of need are read elsewhere; a folder with others is another bundle all the same.
-    for name, _ in _walk_files(folder.joinpath("needs"), "needs/", (".csv",)):
-        files.read_file(name)
+    # The rules of need and some tables of codes are read elsewhere; a folder with others is another bundle
+    # all the same.
+    for part in ("codelists", "needs"):
+        for name, _ in _walk_files(folder.joinpath(part), f"{part}/", (".csv",)):
+            files.read_file(name)
     digest = files.compute_digest()
     return MappingBundle(
         dictionary,

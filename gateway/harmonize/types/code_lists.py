@@ -204,7 +204,7 @@ def _read_list_file(file: str, read: Callable[[str], bytes], mark: SourceMark) -
     try:
         return read(file)
     except GatewayError:
-        raise make_mapping_error(mark, "file", "a file of the bundle", file) from None
+        raise make_mapping_error(mark, "file", "a file of the folder", f"none named {file}") from None
 
 
 def read_csv_rows(content: bytes, file: str, columns: tuple[str, ...]) -> list[tuple[str, ...]]:

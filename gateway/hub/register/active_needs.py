@@ -8,21 +8,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
+from typing import Final
 
 from gateway.harmonize import MappingBundle
 from gateway.needs import KnownDocument, NeedIndex, NeedRules, NeedTable, TableNames, load_need_rules
 from gateway.share import get_data_folder
 
-__all__ = ["ActiveNeeds", "make_table_names"]
+__all__ = ["NEED_MARK", "ActiveNeeds", "make_table_names"]
 
-_MARK = ("needs", "laws.csv")
+#: A folder of mappings that has this file has rules of need of its own.
+NEED_MARK: Final = "needs/laws.csv"
 
 
 class ActiveNeeds:
     """The rules of need of a folder of mappings, the shipped ones where it has none; thread-safe."""
 
     def __init__(self, place: Traversable, bundle: MappingBundle, loaded: Sequence[NeedTable] = ()) -> None:
-        self._place = place if place.joinpath(*_MARK).is_file() else get_data_folder("mappings")
+        own = place.joinpath(*NEED_MARK.split("/")).is_file()
+        self._place = place if own else get_data_folder("mappings")
         self._bundle = bundle
         self._loaded = tuple(loaded)
         self._rules: NeedRules | None = None

@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from gateway.errors import STORED_MAPPINGS_UNREAD, GatewayError
 from gateway.hub.register.decision_rules import (
     DecisionRules,
     load_shipped_rules,
@@ -50,6 +51,7 @@ class ActiveRules:
         self._loaded = _LoadedPeriods((MappingPeriod(None, first.version),), {first.version: first})
         self._earlier: dict[str, DecisionRules] = {}
         self._settled: set[str] = set()
+        self._unread: set[str] = set()
         self._packed: bytes | None = None
         self._reading = threading.Lock()
 
@@ -81,12 +83,13 @@ class ActiveRules:
     def load_bundle(self, conn: Connection, digest: str) -> DecisionRules | None:
         """Return the rules whose bundle has a digest, loaded where they are not; None when it is unknown.
 
-        Unknown is a bundle that came with another version of the program.
+        Unknown is a bundle that came with another version of the program and was not stored, or that was
+        stored by one and does not load in this one (GW904, which the log tells).
         """
         with self._reading:
             found = self.find_bundle(digest)
             if found is None and mapping_bundles.find_bundle_content(conn, digest) is not None:
-                found = self._hold_rules(conn, digest)
+                found = self._hold_stored_rules(conn, digest)
             if found is None and self._load_rules(conn, None).bundle.digest == digest:
                 found = self._shipped
             return found
@@ -112,6 +115,18 @@ class ActiveRules:
                 if shipped.place is not None:
                     _log.error("the files of bundle %s have changed since the start: not stored", digest[:16])
             return self._packed
+
+    def _hold_stored_rules(self, conn: Connection, digest: str) -> DecisionRules | None:
+        if digest in self._unread:
+            return None
+        try:
+            return self._hold_rules(conn, digest)
+        except GatewayError as error:
+            if error.problem is not STORED_MAPPINGS_UNREAD:
+                raise
+            self._unread.add(digest)
+            _log.error("cases of these mappings go on by those in force: %s", error)
+            return None
 
     def _hold_rules(self, conn: Connection, digest: str | None) -> DecisionRules:
         found = self._loaded.rules.get(digest) or (self._earlier.get(digest) if digest else None)

@@ -24,9 +24,9 @@ from gateway.cases import (
     read_parent_codes,
     read_status_codes,
 )
-from gateway.errors import MAPPING_WRONG, GatewayError
+from gateway.errors import MAPPING_WRONG, STORED_MAPPINGS_UNREAD, GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
-from gateway.hub.register.active_needs import ActiveNeeds
+from gateway.hub.register.active_needs import NEED_MARK, ActiveNeeds
 from gateway.needs import NeedTable, read_need_table
 from gateway.share import MemoryPath, get_data_folder
 from gateway.store import mapping_bundles, need_tables
@@ -34,12 +34,14 @@ from gateway.store import mapping_bundles, need_tables
 __all__ = [
     "STATUS_CODES",
     "DecisionRules",
+    "complete_mapping_files",
     "list_mapping_files",
     "load_active_rules",
     "load_rules",
     "load_shipped_rules",
     "load_status_codes",
     "load_stored_rules",
+    "make_unread_problem",
     "open_active_mappings",
     "open_stored_mappings",
     "pack_mapping_folder",
@@ -58,6 +60,7 @@ STATUS_CODES: Final = ("codelists", "requirement-status.csv")
 _CUSTOMS_CODES: Final = ("codelists", "customs-code.csv")
 #: The table of the documents that an item of a declaration may name as previous ones.
 _PREVIOUS_DOCUMENTS: Final = ("codelists", "previous-document.csv")
+_SHIPPED_WHERE_MISSING: Final = (STATUS_CODES, _CUSTOMS_CODES, _PREVIOUS_DOCUMENTS)
 #: A fixed time, so that the archive depends on names and contents alone.
 _NO_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
@@ -110,8 +113,14 @@ def load_shipped_rules() -> DecisionRules:
 
 
 def load_rules(place: Traversable, version: str | None = None) -> DecisionRules:
-    """Return the rules of a folder; raises GW502 naming file, line and field."""
+    """Return the rules of a folder; raises GW502 naming file, line and field.
+
+    A stored bundle keeps the digest under which it was stored, its `version`: another version of the program
+    may compute it from other files.
+    """
     bundle = load_bundle(place)
+    if version is not None:
+        bundle = replace(bundle, digest=version)
     needs = ActiveNeeds(place, bundle)
     return DecisionRules(
         bundle,
@@ -136,13 +145,24 @@ def load_active_rules(conn: Connection, known: DecisionRules, at: datetime) -> D
 
 
 def load_stored_rules(conn: Connection, version: str | None) -> DecisionRules:
-    """Return the rules of a stored bundle, the shipped ones without a digest; raises GW502.
+    """Return the rules of a stored bundle, the shipped ones without a digest.
 
+    Raises GW904 for one that was stored by an earlier version of the program and does not load in this one.
     The loaded tables of needs are not read: see `renew_need_tables`.
     """
     if version is None:
         return load_shipped_rules()
-    return load_rules(open_stored_mappings(conn, version), version)
+    place = open_stored_mappings(conn, version)
+    try:
+        return load_rules(place, version)
+    except GatewayError as error:
+        raise make_unread_problem(error, version) from error
+
+
+def make_unread_problem(error: GatewayError, version: str) -> GatewayError:
+    """Return GW904 for stored mappings of this digest that do not load for an error (GW502)."""
+    place = f"{error.location} of bundle {version[:16]}" if error.location else f"bundle {version[:16]}"
+    return GatewayError(STORED_MAPPINGS_UNREAD, f"{error.problem.id} {error.detail}", place)
 
 
 def renew_need_tables(conn: Connection, rules: DecisionRules) -> DecisionRules:
@@ -158,6 +178,20 @@ def _load_need_tables(conn: Connection) -> list[NeedTable]:
     return [
         read_need_table(row.content, f"{row.name}@{row.edition}") for row in need_tables.list_contents(conn)
     ]
+
+
+def complete_mapping_files(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the files of a folder of mappings, and the shipped ones that hold where it has none."""
+    names = ["/".join(name) for name in _SHIPPED_WHERE_MISSING]
+    found = dict(files)
+    shipped = get_data_folder("mappings")
+    if NEED_MARK not in found:
+        needs = list_mapping_files(shipped.joinpath("needs"))
+        found |= {f"needs/{name}": file.read_bytes() for name, file in needs}
+    for name in names:
+        if name not in found:
+            found[name] = shipped.joinpath(*name.split("/")).read_bytes()
+    return found
 
 
 def open_active_mappings(conn: Connection, at: datetime) -> Traversable:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from typing import Final
 
 from gateway.errors import MAPPING_WOULD_GO, GatewayError
 from gateway.harmonize import MappingBundle
-from gateway.hub.register.decision_rules import STATUS_CODES, list_mapping_files
-from gateway.share import get_data_folder
+from gateway.hub.register.decision_rules import complete_mapping_files, list_mapping_files
 
 __all__ = [
     "MappingChanges",
@@ -34,15 +33,12 @@ class MappingChanges:
 
 
 def read_mapping_files(place: Traversable) -> dict[str, bytes]:
-    """Return every file that a folder of mappings must have, by name.
+    """Return every file of a folder of mappings, by name.
 
-    Where the folder has no status codes, those that are shipped hold, so they are among the files.
+    Where the folder has no rules of need, or no status codes or codes of customs, those that are shipped
+    hold, so they are among the files.
     """
-    files = {name: file.read_bytes() for name, file in list_mapping_files(place)}
-    name = "/".join(STATUS_CODES)
-    if name not in files:
-        files[name] = get_data_folder("mappings").joinpath(*STATUS_CODES).read_bytes()
-    return files
+    return complete_mapping_files({name: file.read_bytes() for name, file in list_mapping_files(place)})
 
 
 def compare_mapping_folders(
@@ -51,11 +47,13 @@ def compare_mapping_folders(
     """Return what the second of two loaded folders changes in the first.
 
     A document is changed where the text of its own file is another one. What all documents share
-    (dictionary, code lists, notices) is compared file by file.
+    (dictionary, code lists, notices) is compared file by file. A document that a bundle lacks because it did
+    not load is known by the name of its file.
     """
     (old, old_place), (new, new_place) = before, after
     old_files, new_files = read_mapping_files(old_place), read_mapping_files(new_place)
-    held_before, held_after = _find_document_files(old), _find_document_files(new)
+    held_before = _find_document_files(old, old_files)
+    held_after = _find_document_files(new, new_files)
     changed = [
         name
         for name in held_after
@@ -71,8 +69,16 @@ def compare_mapping_folders(
     )
 
 
-def _find_document_files(bundle: MappingBundle) -> Mapping[str, str]:
-    return {name: document.withholds.file for name, document in bundle.documents.items()}
+def _find_document_files(bundle: MappingBundle, files: Iterable[str]) -> Mapping[str, str]:
+    """Return the file of each document; one that did not load is known by the name of its file."""
+    held = {name: document.withholds.file for name, document in bundle.documents.items()}
+    unread = {*files} - {*held.values()}
+    named = {name.rpartition("/")[2].removesuffix(".yaml"): name for name in unread if _is_document(name)}
+    return named | held
+
+
+def _is_document(name: str) -> bool:
+    return name.startswith("agencies/") and name.endswith(".yaml")
 
 
 def check_removed_documents(changes: MappingChanges, named: Sequence[str]) -> None:
