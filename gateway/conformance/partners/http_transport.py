@@ -6,15 +6,18 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from gateway.errors import MISUSE, UNREACHABLE, GatewayError
+from gateway.conformance.partners.message_files import UnnamedFile
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, MISUSE, UNREACHABLE, GatewayError
+from gateway.message_model import Body, MemoryBody
 from gateway.pki import make_client_context
 
 
@@ -23,7 +26,10 @@ class NotConnectedError(GatewayError):
 
 
 _LARGEST: Final = 64 * 1024 * 1024
+#: Octets of an answer that are held in memory where a larger one goes into a file.
+_MOST_HELD: Final = 1024 * 1024
 _IDLE: Final = 120
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,15 @@ class HttpReply:
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     closes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedAnswer:
+    """A response whose body may be a file, which is there as long as it is used."""
+
+    status: int
+    content_type: str
+    body: Body
 
 
 #: Answers one POST; an exception is answered with status 500.
@@ -218,21 +233,48 @@ class HttpPoster:
         self._closed = False
 
     def post(self, headers: Mapping[str, str], body: bytes) -> HttpReply:
-        """POST once; raise GW601 when there is no answer, as `NotConnectedError` if nothing was sent."""
+        """POST once; raise GW601 when there is no answer, as `NotConnectedError` if nothing was sent.
+
+        Raises GW603 for an answer of more than 64 MiB.
+        """
+        return self._exchange_post(headers, body, _read_reply)
+
+    @contextmanager
+    def fetch(
+        self, headers: Mapping[str, str], body: bytes, folder: Path, most: int
+    ) -> Iterator[FetchedAnswer]:
+        """POST once, and give the answer, which is in a file of `folder` while it is used if it is large.
+
+        Raises as `post` does, GW603 for an answer of more than `most` octets, and GW806 where the disk
+        does not take it.
+        """
+        with ExitStack() as stack:
+            yield self._exchange_post(
+                headers, body, lambda answer: _fetch_answer(answer, folder, most, stack)
+            )
+
+    def _exchange_post(
+        self, headers: Mapping[str, str], body: bytes, read: Callable[[HTTPResponse], _Answer]
+    ) -> _Answer:
+        """Return what `read` makes of the answer; its connection is used again when that was whole."""
         connection = self._take_connection()
         if connection.sock is None:
             self._open_connection(connection)
         try:
-            reply = self._exchange_post(connection, headers, body)
+            connection.request("POST", self._path, body, dict(headers))
+            found = read(connection.getresponse())
         except (OSError, HTTPException) as problem:
             connection.close()
             raise GatewayError(UNREACHABLE, _format_reason(problem), self.url[:200]) from problem
+        except GatewayError:
+            connection.close()
+            raise
         with self._lock:
             if not self._closed:
                 self._idle.append(connection)
-                return reply
+                return found
         connection.close()
-        return reply
+        return found
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -262,14 +304,42 @@ class HttpPoster:
             connection.close()
             raise NotConnectedError(UNREACHABLE, _format_reason(problem), self.url[:200]) from problem
 
-    def _exchange_post(
-        self, connection: HTTPConnection, headers: Mapping[str, str], body: bytes
-    ) -> HttpReply:
-        connection.request("POST", self._path, body, dict(headers))
-        answer = connection.getresponse()
-        content = answer.read()
-        kept = {name.lower(): value for name, value in answer.getheaders()}
-        return HttpReply(answer.status, kept.get("content-type", ""), content, kept)
+
+def _read_reply(answer: HTTPResponse) -> HttpReply:
+    content = answer.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise _make_size_error(_LARGEST)
+    _require_whole(answer)
+    kept = {name.lower(): value for name, value in answer.getheaders()}
+    return HttpReply(answer.status, kept.get("content-type", ""), content, kept)
+
+
+def _fetch_answer(answer: HTTPResponse, folder: Path, most: int, stack: ExitStack) -> FetchedAnswer:
+    """Return an answer; `stack` closes the file that it may have."""
+    piece = answer.read(_MOST_HELD + 1)
+    found: Body = MemoryBody(piece)
+    if len(piece) > _MOST_HELD:
+        found = file = stack.enter_context(closing(UnnamedFile(folder)))
+        while piece:
+            if file.octet_count + len(piece) > most:
+                raise _make_size_error(most)
+            file.write(piece)
+            piece = answer.read(_MOST_HELD)
+    _require_whole(answer)
+    return FetchedAnswer(answer.status, answer.getheader("Content-Type", ""), found)
+
+
+def _require_whole(answer: HTTPResponse) -> None:
+    """Raise IncompleteRead where the connection ended before the Content-Length was there.
+
+    A read of some octets returns what came until then, and says nothing.
+    """
+    if answer.length:
+        raise IncompleteRead(b"", answer.length)
+
+
+def _make_size_error(most: int) -> GatewayError:
+    return GatewayError(ANSWER_NOT_UNDERSTOOD, f"the answer has more than {most} octets", "HTTP")
 
 
 def _format_reason(problem: Exception) -> str:

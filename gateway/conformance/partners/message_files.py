@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
-from gateway.errors import MIME_MALFORMED, GatewayError, make_path_problem
+from gateway.errors import MIME_MALFORMED, NO_ROOM, GatewayError, make_path_problem
 from gateway.message_model import Body, DigestedBody, MemoryBody, SlicedBody, iterate_octets
 from gateway.protocols import Parcel
 from gateway.wire import WireLimits, read_http_head, read_http_message
 
 __all__ = [
     "FileBody",
+    "UnnamedFile",
     "open_message_file",
     "replace_file",
     "synchronize_folder",
@@ -37,6 +40,67 @@ class FileBody(DigestedBody):
     def open_stream(self) -> BinaryIO:
         """Return a new stream at the first octet."""
         return self.path.open("rb")
+
+
+class UnnamedFile(DigestedBody):
+    """What arrives, in a file of a folder that has no name: a process that is killed leaves nothing.
+
+    Each method raises GW806 where the disk takes it not. Streams can be read until it is closed.
+    """
+
+    __slots__ = ("_file",)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(0)
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # see close()
+        except OSError as problem:
+            raise _make_room_error(problem) from None
+
+    def write(self, octets: bytes) -> None:
+        """Append the octets."""
+        view = memoryview(octets)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as problem:
+            raise _make_room_error(problem) from None
+        self.octet_count += len(octets)
+
+    def open_stream(self) -> BinaryIO:
+        """Return a new stream at the first octet."""
+        return cast("BinaryIO", _PositionedStream(self._file.fileno()))
+
+    def close(self) -> None:
+        """Give the octets back to the disk."""
+        self._file.close()
+
+
+class _PositionedStream(io.RawIOBase):
+    """Reads a file at a place of its own."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to an offset from the beginning, the only place that anybody counts from."""
+        if whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("only from the beginning")
+        self._position = offset
+        return offset
+
+    def readinto(self, buffer: Any) -> int:
+        count = os.preadv(self._descriptor, [buffer], self._position)
+        self._position += count
+        return count
+
+
+def _make_room_error(problem: OSError) -> GatewayError:
+    return GatewayError(NO_ROOM, f"cannot store: {problem.strerror}", "folder")
 
 
 def open_message_file(path: Path, limits: WireLimits) -> Parcel:

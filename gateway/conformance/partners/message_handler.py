@@ -56,7 +56,7 @@ class MessageHandler:
         self._core = find_agreed_core(membership)
         self._mischief = mischief
         self._listener = listener
-        self._folder = folder
+        self.folder = folder
         self._store = store or JournalStore(folder)
         self._fragments = FragmentFolder(folder / "fragments", self._core)
         self._tls = tls
@@ -157,11 +157,11 @@ class MessageHandler:
         with self._lock:
             found = self._expected.get(message_id)
         # Another process may have sent it from the same folder.
-        return found[1] if found is not None else find_kept_parcel(self._folder / "sent", message_id)
+        return found[1] if found is not None else find_kept_parcel(self.folder / "sent", message_id)
 
     def _measure_largest_sent(self) -> int:
         """Return the octets of the largest message of ours that a signal may be about."""
-        return max(self._largest_sent, measure_largest_kept(self._folder / "sent"))
+        return max(self._largest_sent, measure_largest_kept(self.folder / "sent"))
 
     def wait_for_receipt(self, message_id: str, seconds: float) -> tuple[bool, GatewayError | None]:
         """Wait for the receipt of a message; return whether an answer arrived, and its problem."""

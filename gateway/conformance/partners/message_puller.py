@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from typing import Final
 
 from gateway.agreements import PMode
 from gateway.conformance.partners.agreed_protocol import find_agreed_core
-from gateway.conformance.partners.http_transport import HttpPoster, HttpReply
+from gateway.conformance.partners.http_transport import FetchedAnswer, HttpPoster, HttpReply
 from gateway.conformance.partners.message_handler import (
     MessageHandler,
     make_signal_headers,
@@ -23,6 +24,8 @@ __all__ = ["MessagePuller"]
 
 #: So many messages of one channel are pulled in one turn.
 _MOST: Final = 1000
+#: Octets of the largest message that is pulled whole. It is in a file, not in memory.
+_LARGEST: Final = 2 * 1024**3
 
 
 class MessagePuller:
@@ -76,22 +79,30 @@ class MessagePuller:
     def _pull_message(self, pmode: PMode) -> str | None:
         """Pull once, store what came, and post its receipt; return its MessageId, None where nothing was."""
         context = self._handler.build_context()
+        context = replace(context, limits=replace(context.limits, body=_LARGEST))
         asked = make_pull_request(pmode, context)
         parcel = self._core.seal((asked,), pmode, context)
-        answer = self._post(dict(parcel.headers), parcel.read_octets())
-        if not answer.body.strip():
-            raise GatewayError(ANSWER_NOT_UNDERSTOOD, "it answered a PullRequest with nothing", "HTTP")
-        found = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
-        try:
-            opened = self._core.open(found, context, SentUnit(asked))
-            if isinstance(opened.unit, ErrorSignal):
-                return self._read_error(opened.unit)
-            receipt = self._handler.keep_fetched(opened, context)
-        except GatewayError as problem:
-            self._report_refusal(problem, found, context)
-            raise
+        headers, folder = dict(parcel.headers), self._handler.folder
+        with self._poster.fetch(headers, parcel.read_octets(), folder, _LARGEST) as answer:
+            found = self._read_parcel(answer)
+            try:
+                opened = self._core.open(found, context, SentUnit(asked))
+                if isinstance(opened.unit, ErrorSignal):
+                    return self._read_error(opened.unit)
+                receipt = self._handler.keep_fetched(opened, context)
+            except GatewayError as problem:
+                self._report_refusal(problem, found, context)
+                raise
         self._post_signal(receipt)
         return opened.unit.message_id
+
+    def _read_parcel(self, answer: FetchedAnswer) -> Parcel:
+        """Return the parcel in the answer to a PullRequest; raise where there is none."""
+        is_empty = isinstance(answer.body, MemoryBody) and not answer.body.content.strip()
+        self._check_status(answer.status, is_empty)
+        if is_empty:
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, "it answered a PullRequest with nothing", "HTTP")
+        return Parcel({"Content-Type": answer.content_type}, answer.body)
 
     @staticmethod
     def _read_error(unit: ErrorSignal) -> None:
@@ -123,6 +134,9 @@ class MessagePuller:
 
     def _post(self, headers: dict[str, str], body: bytes) -> HttpReply:
         answer = self._poster.post(headers, body)
-        if not (200 <= answer.status < 300 or (answer.status == 500 and answer.body.strip())):
-            raise_for_status(answer, self._poster.url)
+        self._check_status(answer.status, not answer.body.strip())
         return answer
+
+    def _check_status(self, status: int, is_empty: bool) -> None:
+        if not (200 <= status < 300 or (status == 500 and not is_empty)):
+            raise_for_status(HttpReply(status), self._poster.url)

@@ -184,6 +184,22 @@ def test_a_large_message_is_pulled_whole_by_a_slow_broker(tmp_path: Path, sqlite
     assert max(place.peaks.values()) < MOST, place.peaks
 
 
+def test_a_broker_needs_no_memory_for_what_it_pulls_whole(tmp_path: Path, sqlite_url: str) -> None:
+    place = PullingPlace(tmp_path, sqlite_url, RETRIED, 300 * MEBI)
+    with place.play_hub():
+        file_refused(place)
+        place.wait_for(len)
+        broker = place.pull()
+        while broker.poll() is None:
+            place.peaks |= measure_peak(broker)
+            time.sleep(0.05)
+        assert broker.returncode == 0
+        check_arrived(place)
+    print(place.peaks)
+    assert any("pull" in name for name in place.peaks)
+    assert max(place.peaks.values()) < MOST, place.peaks
+
+
 def pull_slowly(place: PullingPlace) -> tuple[int, int, str]:
     """Pull once; return the status, the octets, and their digest. It takes longer than a connection idles."""
     parcel = seal(place.broker, ask(place.broker))
