@@ -119,6 +119,9 @@ ODD: dict[str, list[FeeEvent]] = {
         ("levy", "K-1", 0, -9, False), ("tick", 1), ("settle", "K-1"), ("tick", 12), ("pay", "K-1", "a", 0),
         ("refund", "K-1", 1, 1), ("refund", "K-1", 2, 3), ("refund", "K-1", 3, 1),
     ],
+    "what was paid in time is in time, though the clock of its agency is ahead": [
+        ("levy", "K-1", 0, 9, True, 0), ("tick", 1), ("pay", "K-1", "a", -7),
+    ],
     "more than was paid is refused also when all of it has arrived": [
         ("levy", "K-1", 0, -9, True), ("tick", 1), ("pay", "K-1", "a", 0), ("refund", "K-1", 1, None),
         ("tick", 1), ("refund", "K-1", 2, 2), ("refund", "K-1", 3, None),

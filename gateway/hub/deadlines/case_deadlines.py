@@ -243,8 +243,8 @@ def _is_paid(fee: Row[Any]) -> bool:
 def _find_payment_time(settling: _Settling, fee: Row[Any]) -> datetime:
     """Return when a fee was paid; of one that was paid elsewhere or is owed no more, when that was said."""
     ended_at = fee.paid_at or fee.ended_at
-    # Nothing was paid before it was levied, nor will be.
-    return settling.done_at if ended_at is None else min(max(ended_at, fee.levied_at), settling.now)
+    # The clock of the agency may be ahead of that of the provider: what it levied may be paid before it.
+    return settling.done_at if ended_at is None else min(ended_at, settling.now)
 
 
 def _keep_deadline(
