@@ -7,7 +7,7 @@ import pytest
 from gateway.errors import RULE_BROKEN
 from gateway.harmonize import MappingBundle
 from gateway.harmonize.engine.fate_ledger import build_fate_ledger
-from gateway.harmonize.submission.evaluation_scope import EvaluationTrace, Fate
+from gateway.harmonize.submission.evaluation_scope import EvaluationTrace, Fate, FateColumn
 from gateway.harmonize.submission.submission_index import index_submission
 from gateway.harmonize.types.strict_yaml import SourceMark
 from tests.harmonize import small_bundle
@@ -31,9 +31,10 @@ def test_the_stronger_fate_stays_and_the_first_of_equals() -> None:
     trace.record_forwarding((1,), "A/B", HERE)
     trace.record_fate((1,), "consumed", THERE)
     trace.record_forwarding((1,), "A/C", THERE)
-    column: list[Fate | None] = [None, None, Fate("withheld", HERE)]
+    column = FateColumn([None, None, Fate("withheld", HERE)])
     trace.write_fates(column)
-    assert column == [None, Fate("forwarded", HERE, ("A/B", "A/C")), Fate("withheld", HERE)]
+    forwarded = Fate("forwarded", HERE, ("A/B", "A/C"))
+    assert list(column.list_fates()) == [None, forwarded, Fate("withheld", HERE)]
 
 
 def test_troubles_are_bounded_and_fail_their_application_only() -> None:

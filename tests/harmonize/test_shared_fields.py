@@ -18,12 +18,12 @@ from gateway.harmonize import (
     split_submission,
 )
 from gateway.harmonize.engine import submission_split
-from gateway.harmonize.engine.request_renderer import ValueOrigin, render_request
+from gateway.harmonize.engine.request_renderer import render_request
 from gateway.harmonize.generator.request_schemas import write_fields_schema
 from gateway.harmonize.inverse.request_reader import read_request
 from gateway.harmonize.inverse.round_trip import compare_request
 from gateway.harmonize.language.read_set import build_read_set
-from gateway.harmonize.submission.evaluation_scope import Scope
+from gateway.harmonize.submission.evaluation_scope import OriginRow, Scope
 from gateway.harmonize.tools.provenance.place_meanings import find_field_by_element
 from gateway.harmonize.tools.samples.sample_maker import make_sample
 from gateway.share import get_data_folder
@@ -355,7 +355,7 @@ def run_xml(bundle: MappingBundle, root: etree._Element) -> bytes:
 def test_a_shared_answer_that_gets_lost_is_unaccounted(
     bundle: MappingBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forgets(document: DocumentMapping, scope: Scope) -> tuple[bytes, tuple[ValueOrigin, ...]]:
+    def forgets(document: DocumentMapping, scope: Scope) -> tuple[bytes, tuple[OriginRow, ...]]:
         return (b"<x/>", ()) if document.id == "SEED" else render_request(document, scope)
 
     monkeypatch.setattr(submission_split, "render_request", forgets)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -107,6 +108,35 @@ TEXTS = st.text(alphabet="aAbZ09.+-< 가é", max_size=7) | st.from_regex(
 @example(text="00100.100")
 def test_the_schema_type_accepts_exactly_what_the_shape_accepts(shape: ValueShape, text: str) -> None:
     assert _schema(shape).validate(_element(text)) == (shape.find_violation(text) is None)
+
+
+_NUMBER_SHAPES = st.builds(
+    ValueShape,
+    st.sampled_from(("decimal", "integer")),
+    longest=st.sampled_from((None, 4, 20)),
+    octets=st.sampled_from((None, 4, 20)),
+    exact=st.booleans(),
+    total=st.sampled_from((None, 1, 3, 5, 20, 45)),
+    fraction=st.sampled_from((None, 0, 2, 5, 20)),
+    low=st.sampled_from((None, "0", "0.5", "-1", "7")),
+    high=st.sampled_from((None, "100")),
+)
+_DAY_SHAPES = st.builds(
+    ValueShape, st.sampled_from(("day", "date")), longest=st.sampled_from((None, 8, 9)), exact=st.booleans()
+)
+_DAYS = st.from_regex(r"[0-9]{4}-?[01][0-9]-?[0-3][0-9]\n?", fullmatch=True)
+_NUMBERS = st.from_regex(r"[+-]?[0-9]{0,21}\.?[0-9]{0,19} ?", fullmatch=True)
+
+
+@given(st.tuples(_NUMBER_SHAPES, _NUMBERS) | st.tuples(_DAY_SHAPES, _DAYS))
+@example((ValueShape("decimal", total=5, fraction=2), "1234.56"))
+@example((ValueShape("date"), "2026-02-29"))
+@example((ValueShape("day", longest=7), "20260228"))
+def test_a_usual_text_is_judged_as_every_other(drawn: tuple[ValueShape, str]) -> None:
+    shape, text = drawn
+    twin = replace(shape)
+    object.__setattr__(twin, "_match_usual", None)
+    assert shape.find_violation(text) == twin.find_violation(text)
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 from lxml import etree
 
 from gateway.harmonize.language import TargetElement
-from gateway.harmonize.submission import ValueOrigin
-from gateway.harmonize.types import SourceMark
+from gateway.harmonize.submission import OriginRow
 
-__all__ = ["RequestWriter", "read_request"]
+__all__ = ["RequestWriter", "escape_text", "find_special", "read_request"]
 
 _IN_TEXT: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 _IN_ATTRIBUTE: Final = _IN_TEXT | str.maketrans({'"': "&quot;", "\t": "&#9;", "\n": "&#10;"})
-_find_special: Final = re.compile('[&<>\r"\t\n]').search
-_make_origin: Final = partial(tuple.__new__, ValueOrigin)
+#: Finds a character that may not stand in a text, or in an attribute, as it is.
+find_special: Final = re.compile('[&<>\r"\t\n]').search
 _PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
 #: So many parts are joined: each takes 50 octets more than its text.
 _MANY: Final = 4096
@@ -33,7 +31,7 @@ class RequestWriter:
     """
 
     parts: list[str] = field(default_factory=list)
-    origins: list[ValueOrigin] = field(default_factory=list)
+    origins: list[OriginRow] = field(default_factory=list)
     written: int = 0
     keeps_origins: bool = True
     first: int = field(init=False)
@@ -41,11 +39,11 @@ class RequestWriter:
     def __post_init__(self) -> None:
         self.first = len(self.origins)
 
-    def add_origin(self, row: tuple[str, str, tuple[int, ...], SourceMark, tuple[str, ...]]) -> None:
-        """Keep the origin of a value, made of `row`: its parts in their order."""
-        self.origins.append(_make_origin(row))
+    def add_origin(self, row: OriginRow) -> None:
+        """Keep the origin of a value."""
+        self.origins.append(row)
 
-    def list_own_origins(self) -> tuple[ValueOrigin, ...]:
+    def list_own_origins(self) -> tuple[OriginRow, ...]:
         """Return the origins of this request."""
         return tuple(self.origins[self.first :])
 
@@ -53,22 +51,22 @@ class RequestWriter:
         """Write an element that holds a text; return where its start tag ends, for attributes."""
         self.written += 1
         # One piece for the start tag, one for the rest: attributes are written between them.
-        self.parts += (target.start, f">{_escape_text(text)}{target.end}")
+        self.parts += (target.start, f">{escape_text(text)}{target.end}")
         return len(self.parts) - 1
 
     def add_plain_leaf(self, target: TargetElement, text: str) -> None:
         """Write an element that holds a text and has no attributes but its fixed ones."""
         self.written += 1
-        if _find_special(text) is not None:
+        if find_special(text) is not None:
             text = text.translate(_IN_TEXT)
         self.parts.append(f"{target.start}>{text}{target.end}")
 
     def add_measured_leaf(self, target: TargetElement, text: str, name: str, measure: str) -> None:
         """Write an element that holds a number, with the attribute `name` that says in what it is counted."""
         self.written += 1
-        if _find_special(measure) is not None:
+        if find_special(measure) is not None:
             measure = measure.translate(_IN_ATTRIBUTE)
-        self.parts.append(f'{target.start} {name}="{measure}">{_escape_text(text)}{target.end}')
+        self.parts.append(f'{target.start} {name}="{measure}">{escape_text(text)}{target.end}')
 
     def open_container(self, target: TargetElement) -> tuple[int, int, int]:
         """Begin an element that holds others; return what `close_container` must know.
@@ -94,7 +92,7 @@ class RequestWriter:
         begun, told, self.written = opened
         if empty and not keeps_empty:
             del self.parts[begun:]
-            self.origins[told:] = [one for one in self.origins[told:] if one.leaves]
+            self.origins[told:] = [one for one in self.origins[told:] if one[2]]
             return False
         self.parts.append(target.end)
         self.written += 1
@@ -102,7 +100,7 @@ class RequestWriter:
 
     def add_attribute(self, position: int, name: str, text: str) -> None:
         """Write an attribute in the start tag that ends before the piece `position`."""
-        escaped = text.translate(_IN_ATTRIBUTE) if _find_special(text) is not None else text
+        escaped = text.translate(_IN_ATTRIBUTE) if find_special(text) is not None else text
         self.parts[position - 1] += f' {name}="{escaped}"'
 
     def gather_parts(self, begun: int) -> int:
@@ -129,5 +127,6 @@ def read_request(octets: bytes) -> etree._Element:
     return etree.fromstring(octets, _PARSER)
 
 
-def _escape_text(text: str) -> str:
-    return text.translate(_IN_TEXT) if _find_special(text) is not None else text
+def escape_text(text: str) -> str:
+    """Return a text as it is written in an element."""
+    return text.translate(_IN_TEXT) if find_special(text) is not None else text

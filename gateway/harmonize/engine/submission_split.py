@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from lxml import etree
@@ -13,7 +14,7 @@ from gateway.errors import MAPPING_MISSING, REQUEST_INVALID, RULE_BROKEN, Gatewa
 from gateway.harmonize.carriers.carried_documents import get_carrier_form, list_uncarried_values
 from gateway.harmonize.engine.check_evaluation import evaluate_checks
 from gateway.harmonize.engine.fate_ledger import FateLedger, build_fate_ledger
-from gateway.harmonize.engine.request_renderer import ValueOrigin, render_request
+from gateway.harmonize.engine.request_renderer import render_request
 from gateway.harmonize.engine.request_writer import read_request
 from gateway.harmonize.engine.required_fields import check_common_meanings, check_unique_fields
 from gateway.harmonize.engine.stowed_fields import StowedFields
@@ -26,9 +27,11 @@ from gateway.harmonize.submission import (
     Diagnostic,
     EvaluationTrace,
     Leaf,
+    OriginRow,
     RequestTrace,
     Scope,
     SubmissionIndex,
+    ValueOrigin,
     index_submission,
 )
 from gateway.wire import SUB, compile_schema, find_violation
@@ -36,6 +39,7 @@ from gateway.wire import SUB, compile_schema, find_violation
 __all__ = [
     "AgencyRequest",
     "SplitResult",
+    "ValueOrigin",
     "compile_request_schemas",
     "make_placeholder_numbers",
     "split_submission",
@@ -43,6 +47,8 @@ __all__ = [
 ]
 
 _SUB: Final = f"{{{SUB}}}"
+#: Makes the origin of a value of its parts, without a call of Python.
+_make_origin: Final = partial(tuple.__new__, ValueOrigin)
 #: A request for so many goods items is a long one.
 _LONG: Final = 100
 
@@ -62,7 +68,12 @@ class AgencyRequest:
     laws: tuple[str, ...]
     attachments: tuple[str, ...]
     content: etree._Element | bytes = field(repr=False)
-    origins: tuple[ValueOrigin, ...]
+    origin_rows: tuple[OriginRow, ...] = field(repr=False)
+
+    @property
+    def origins(self) -> tuple[ValueOrigin, ...]:
+        """Return the origins of the values, made at each use: most requests are only sent."""
+        return tuple(map(_make_origin, self.origin_rows))
 
     @property
     def xml(self) -> etree._Element:
@@ -194,7 +205,7 @@ class _RequestDraft:
     items: tuple[str, ...]
     attachments: tuple[str, ...]
     octets: bytes
-    origins: tuple[ValueOrigin, ...]
+    origins: tuple[OriginRow, ...]
     tree: etree._Element | None = None
 
 
@@ -255,7 +266,7 @@ def _check_carrier(
     bundle: MappingBundle,
     document: DocumentMapping,
     scope: Scope,
-    made: tuple[etree._Element, Sequence[ValueOrigin]],
+    made: tuple[etree._Element, Sequence[OriginRow]],
     *,
     whole: bool = True,
 ) -> bool:
@@ -272,7 +283,8 @@ def _check_carrier(
         own = scope.facts, scope.dictionary, scope.answers, trace, scope.application, scope.numbers, scope.hub
         _, origins = render_request(document, Scope(*own))
     application = next(one for one in scope.facts.applications if one.get("id") == scope.application)
-    for problem, origin in zip(problems, find_value_origins(xml, origins, problems), strict=True):
+    found = find_value_origins(xml, map(_make_origin, origins), problems)
+    for problem, origin in zip(problems, found, strict=True):
         leaves = origin.leaves if origin is not None else ()
         place = scope.facts.get_leaf_pointer(leaves[0]) if leaves else scope.facts.get_pointer(application)
         detail = f"{problem.location.rpartition('/')[2]}: {problem.detail}"
@@ -282,13 +294,13 @@ def _check_carrier(
 
 
 def _list_named_attachments(
-    facts: SubmissionIndex, application: etree._Element, origins: Iterable[ValueOrigin]
+    facts: SubmissionIndex, application: etree._Element, origins: Iterable[OriginRow]
 ) -> tuple[str, ...]:
     """Return the content ids of the attachments that the request names, in the order of the application."""
     cids = [str(a.get("cid", "")) for a in application.findall(f"{_SUB}Attachment")]
     if not cids:
         return ()
-    leaves = [leaf for one in origins if one.source.endswith("/@cid") for leaf in one.leaves]
+    leaves = [leaf for _, source, own, _, _ in origins if source.endswith("/@cid") for leaf in own]
     named = {facts.get_attribute(leaf, "cid") for leaf in leaves}
     return tuple(cid for cid in cids if cid in named)
 

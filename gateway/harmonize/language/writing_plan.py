@@ -5,16 +5,26 @@ Most leaves copy a value, and most containers only hold others; what these share
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Final
 
+from gateway.errors import Problem
 from gateway.harmonize.language.conversion_steps import ConvertedSource, FormatStep, TranslationStep
 from gateway.harmonize.language.simple_sources import Constant, FieldValue, HubValue
 from gateway.harmonize.language.target_tree import TargetAttribute, TargetElement, TextPiece
-from gateway.harmonize.types import CodeList, CommonMeaning, UniqueField
+from gateway.harmonize.types import CodeList, CommonMeaning, SourceMark, UniqueField
 
-__all__ = ["ContainerEnd", "ContainerStart", "CopiedLeaf", "GivenLeaf", "WritingPlan", "plan_children"]
+__all__ = [
+    "ContainerEnd",
+    "ContainerStart",
+    "CopiedLeaf",
+    "CopiedRun",
+    "GivenLeaf",
+    "WritingPlan",
+    "plan_children",
+]
 
 #: Attributes of a value that say in what it is counted.
 _MEASURES: Final = ("unitCode", "currencyID")
@@ -41,6 +51,19 @@ class CopiedLeaf:
     number: int | None = None
 
 
+_Judge = Callable[[str], tuple[Problem, str] | None]
+#: A leaf of a run: the position of its source, its start tag and end tag, its part of the path, its origin
+#: and rule, what judges its text (None where it was judged before), and itself.
+_RunLeaf = tuple[int, str, str, str, str, SourceMark, _Judge | None, TargetElement]
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedRun:
+    """Leaves, one after the other, that are whole values of sources read together: most leaves are such."""
+
+    leaves: tuple[_RunLeaf, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class GivenLeaf:
     """A leaf whose text is a constant, or what the hub gives by `name`; once and without a condition."""
@@ -65,7 +88,7 @@ class ContainerEnd:
     target: TargetElement
 
 
-WritingStep = CopiedLeaf | GivenLeaf | ContainerStart | ContainerEnd | TargetElement
+WritingStep = CopiedRun | CopiedLeaf | GivenLeaf | ContainerStart | ContainerEnd | TargetElement
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +129,36 @@ def _make_plan(target: TargetElement) -> WritingPlan:
             sources.append(step.source)
             number += 1
         groups.append((tuple(sources), tuple(source.name for source in sources)))
-    return WritingPlan(tuple(groups), tuple(steps))
+    return WritingPlan(tuple(groups), tuple(_gather_runs(steps)))
+
+
+def _gather_runs(steps: Iterable[WritingStep]) -> Iterator[WritingStep]:
+    """Yield the steps, where leaves that follow each other and can be written in one run are one step."""
+    for in_run, alike in groupby(steps, _is_run_leaf):
+        if in_run:
+            yield CopiedRun(tuple(_make_run_leaf(one) for one in alike if isinstance(one, CopiedLeaf)))
+        else:
+            yield from alike
+
+
+def _is_run_leaf(step: WritingStep) -> bool:
+    return isinstance(step, CopiedLeaf) and step.is_whole and step.number is not None
+
+
+def _make_run_leaf(copied: CopiedLeaf) -> _RunLeaf:
+    target = copied.target
+    judge = None if target.judged else target.shape.find_violation
+    assert copied.number is not None
+    return (
+        copied.number,
+        f"{target.start}>",
+        target.end,
+        target.step,
+        copied.origin,
+        target.mark,
+        judge,
+        target,
+    )
 
 
 def _list_steps(elements: Iterable[TargetElement]) -> Iterator[WritingStep]:

@@ -4,6 +4,8 @@ from .evaluation_scope import MAX_DIAGNOSTICS as MAX_DIAGNOSTICS
 from .evaluation_scope import Diagnostic as Diagnostic
 from .evaluation_scope import EvaluationTrace as EvaluationTrace
 from .evaluation_scope import Fate as Fate
+from .evaluation_scope import FateColumn as FateColumn
+from .evaluation_scope import OriginRow as OriginRow
 from .evaluation_scope import RequestTrace as RequestTrace
 from .evaluation_scope import Scope as Scope
 from .evaluation_scope import SiblingFields as SiblingFields
@@ -14,6 +16,7 @@ from .submission_index import FoundValue as FoundValue
 from .submission_index import Leaf as Leaf
 from .submission_index import SubmissionIndex as SubmissionIndex
 from .submission_index import index_submission as index_submission
+from .submission_index import is_item_path as is_item_path
 from .submission_index import make_missing_pointer as make_missing_pointer
 from .submission_index import parse_sequence_number as parse_sequence_number
 from .submission_index import read_element_text as read_element_text

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from lxml import etree
@@ -25,6 +25,8 @@ __all__ = [
     "Diagnostic",
     "EvaluationTrace",
     "Fate",
+    "FateColumn",
+    "OriginRow",
     "RequestTrace",
     "Scope",
     "SiblingFields",
@@ -82,6 +84,30 @@ class ValueOrigin(NamedTuple):
     transforms: tuple[str, ...]
 
 
+#: The parts of an origin, as they are noted for each of very many values.
+OriginRow = tuple[str, str, tuple[int, ...], SourceMark, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class FateColumn:
+    """The fates of all leaves for one document, by their numbers.
+
+    The cell of a leaf that was forwarded is the row of the first origin that has it, and `further` are the
+    other targets that it reached: its `Fate` is made when it is read.
+    """
+
+    cells: list[Fate | OriginRow | None]
+    further: dict[int, list[str]] = field(default_factory=dict)
+
+    def list_fates(self) -> Iterator[Fate | None]:
+        """Yield the fate of each leaf, None for one that is not accounted for."""
+        for number, cell in enumerate(self.cells):
+            if cell is None or isinstance(cell, Fate):
+                yield cell
+            else:
+                yield Fate("forwarded", cell[3], (cell[0], *self.further.get(number, ())))
+
+
 @dataclass(slots=True)
 class EvaluationTrace:
     """The fates of all leaves for one document, and the problems found during evaluation.
@@ -101,7 +127,7 @@ class EvaluationTrace:
     troubles: list[Diagnostic] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
     borrowed: set[int] = field(default_factory=set)
-    forwarded: list[ValueOrigin] = field(default_factory=list)
+    forwarded: list[OriginRow] = field(default_factory=list)
     compared: set[tuple[str, str | None]] = field(default_factory=set)
     _noted: dict[tuple[int, str, SourceMark], Iterable[int]] = field(default_factory=dict)
 
@@ -127,28 +153,20 @@ class EvaluationTrace:
 
     def record_forwarding(self, leaves: tuple[int, ...], target: str, rule: SourceMark) -> None:
         """Record that leaves would have reached `target`, where the value is refused."""
-        self.forwarded.append(ValueOrigin(target, "", leaves, rule, ()))
+        self.forwarded.append((target, "", leaves, rule, ()))
 
-    def write_fates(self, column: list[Fate | None]) -> None:
-        """Write the recorded fates into `column`, which has a place for each leaf, by its number.
-
-        The first value that a leaf reached names the rule.
-        """
+    def write_fates(self, column: FateColumn) -> None:
+        """Write the recorded fates into `column`; the first value that a leaf reached names the rule."""
+        cells, further = column.cells, column.further
         for leaf, fate in self.fates.items():
-            column[leaf] = fate
-        further: dict[int, list[str]] = {}
-        make_fate = partial(tuple.__new__, Fate)
-        for target, _, leaves, rule, _ in self.forwarded:
-            for leaf in leaves:
-                old = column[leaf]
-                if old is None or old.fate != "forwarded":
-                    column[leaf] = make_fate(("forwarded", rule, (target,)))
+            cells[leaf] = fate
+        for row in self.forwarded:
+            for leaf in row[2]:
+                old = cells[leaf]
+                if old is None or isinstance(old, Fate):
+                    cells[leaf] = row
                 else:
-                    further.setdefault(leaf, []).append(target)  # there can be very many
-        for leaf, more in further.items():
-            first = column[leaf]
-            assert first is not None
-            column[leaf] = first._replace(targets=(*first.targets, *more))
+                    further.setdefault(leaf, []).append(row[0])
 
     def report_problem(
         self, problem: Problem, detail: str, pointer: str, place: tuple[str, SourceMark | None]

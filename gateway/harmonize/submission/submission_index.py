@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any, Final, NamedTuple, cast
 
 from lxml import etree
@@ -21,6 +22,7 @@ __all__ = [
     "Leaf",
     "SubmissionIndex",
     "index_submission",
+    "is_item_path",
     "make_missing_pointer",
     "parse_sequence_number",
     "read_element_text",
@@ -37,6 +39,7 @@ _STAMP: Final = re.compile(
 )
 _SEQUENCE: Final = re.compile(r"\s*\+?0*([0-9]{1,9})(?:\.0*)?\s*")
 _UNPLACED: Final = 10**9
+_IN_ITEM: Final = f"{ITEM_PATH}/"
 
 #: What a leaf is made of, in its order.
 _Row = tuple[etree._Element, "str | None", str, "str | None", "int | None"]
@@ -99,9 +102,10 @@ class SubmissionIndex:
 
     `rows` are what its leaves are made of, `texts` and `attributes` their numbers. `keys` are the
     attributes that identify the values of the supplement; `repeated` are the sequence numbers that
-    several goods items have; `starts` are the numbers of the first leaf of each application's answers, and
-    of the end; `offers` are the shared answers of the applications, collected at their
-    first use.  `places` are the declaration's elements by goods item and by path, in document order.
+    several goods items have; `declared` counts the leaves of the declaration, which are the first; `starts`
+    are the numbers of the first leaf of each application's answers, and of the end; `offers` are the shared
+    answers of the applications, collected at their first use.  `places` are the declaration's elements by
+    goods item and by path, in document order.
     Without `keeps_fields`, leaves of unique fields are there only while their application is read, and of
     a leaf only its element and its attribute are kept.
     """
@@ -116,6 +120,7 @@ class SubmissionIndex:
     texts: dict[etree._Element, int]
     attributes: dict[tuple[etree._Element, str], int]
     repeated: set[str] = field(default_factory=set)
+    declared: int = 0
     starts: list[int] = field(default_factory=list)
     offers: dict[tuple[str, str, str | None], Any] = field(default_factory=dict)
     places: dict[str | None, Places] = field(default_factory=dict)
@@ -126,6 +131,7 @@ class SubmissionIndex:
         default_factory=dict
     )
     _groups: dict[tuple[str, etree._Element], list[etree._Element]] = field(default_factory=dict)
+    _paths: list[str] = field(default_factory=list)
     _doubtful: dict[str, frozenset[str]] = field(default_factory=dict)
     _several: dict[str, bool] = field(default_factory=dict)
     keeps_fields: bool = True
@@ -167,6 +173,12 @@ class SubmissionIndex:
     def whole_rows(self) -> list[_Row]:
         """Return the rows of an index that keeps all that a leaf is made of."""
         return cast("list[_Row]", self.rows)
+
+    def list_declared_paths(self) -> list[str]:
+        """Return the path of each leaf of the declaration, where the index keeps them; made once."""
+        if not self._paths:
+            self._paths = [row[2] for row in islice(self.whole_rows, self.declared)]
+        return self._paths
 
     @property
     def leaves(self) -> list[Leaf]:
@@ -395,6 +407,7 @@ def index_submission(root: etree._Element, *, keeps_fields: bool = True) -> Subm
         root, declarations[0], applications, [], {}, {}, [], {}, {}, keeps_fields=keeps_fields
     )
     _index_declaration_leaves(facts)
+    facts.declared = len(facts.rows)
     _index_supplement_leaves(facts, root.find(f"{_SUB}Supplement"))
     for number in range(len(applications) if keeps_fields else 0):
         facts.starts.append(len(facts.rows))
@@ -531,6 +544,11 @@ def _add_attribute_leaves(
 def _has_child_elements(element: etree._Element) -> bool:
     """Return whether an element holds others, not comments alone."""
     return next(element.iterchildren(tag=etree.Element), None) is not None
+
+
+def is_item_path(path: str) -> bool:
+    """Return whether a leaf of the declaration at `path` is of a goods item."""
+    return path == ITEM_PATH or path.startswith(_IN_ITEM)
 
 
 def read_element_text(element: etree._Element) -> str:

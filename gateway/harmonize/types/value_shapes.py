@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -41,6 +42,13 @@ _MOMENT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
     r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))?"  # XML Schema has no zone beyond fourteen hours
 )
+#: Every month of every year has these days; the others are looked up in the calendar.
+_USUAL_DAYS: Final = {
+    "day": r"[1-9][0-9]{3}(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])",
+    "date": r"[1-9][0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])",
+}
+#: So many digits a usual number has at most, before and after its point.
+_MANY_DIGITS: Final = 18
 _NUMBERS: Final = ("decimal", "integer")
 _TIMES: Final = {"day": "a day (CCYYMMDD)", "date": "a date", "moment": "a date or a date with time"}
 _BASE: Final = {"decimal": "xs:decimal", "integer": "xs:integer", "boolean": "xs:boolean"}
@@ -69,12 +77,14 @@ class ValueShape:
     list_name: str = ""
     _members: frozenset[str] | None = field(default=None, init=False, repr=False, compare=False)
     _fitting: int = field(init=False, repr=False, compare=False)
+    _match_usual: Callable[[str], re.Match[str] | None] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         plain = self.kind == "text" and self.pattern is None and not self.exact
         bound = self.octets if self.longest is None else self.longest
         # Of a plain text, so many characters fit; where octets are counted, so many of ASCII.
         object.__setattr__(self, "_fitting", bound or 0 if plain else 0)
+        object.__setattr__(self, "_match_usual", _find_usual_form(self))
 
     def find_violation(self, text: str) -> tuple[Problem, str] | None:
         """Return the problem and a message where `text` does not have this shape, else None."""
@@ -85,6 +95,8 @@ class ValueShape:
             return CODE_UNKNOWN, f"{quote_value(text)} is not in the list {name}; expected is {known}"
         if 0 < len(text) <= self._fitting and (self.longest is not None or text.isascii()):
             return None  # the common case: a plain text that is short enough
+        if self._match_usual is not None and self._match_usual(text) is not None:
+            return None
         if self.kind in _NUMBERS:
             return self._find_number_violation(text) or self._find_length_violation(text)
         return self._find_kind_violation(text) or self._find_length_violation(text)
@@ -223,6 +235,39 @@ def _is_valid_time(text: str, kind: str) -> bool:
         return kind == "moment" and bool(_MOMENT.fullmatch(text)) and bool(datetime.fromisoformat(text))
     except ValueError:
         return False
+
+
+def _find_usual_form(shape: ValueShape) -> Callable[[str], re.Match[str] | None] | None:
+    """Return what matches most numbers and days that have a shape, and no text that does not have it.
+
+    None where there is no such form: a text that does not match may still have the shape.
+    """
+    if shape.codes is not None or shape.pattern is not None or shape.exact:
+        return None
+    if shape.kind in _USUAL_DAYS:
+        return _match_usual_form(_USUAL_DAYS[shape.kind]) if _has_room(shape, 10) else None
+    if shape.kind not in _NUMBERS or shape.high is not None or shape.low not in (None, "0"):
+        return None
+    fraction = 0 if shape.kind == "integer" else _count_usual_digits(shape.fraction)
+    whole = _count_usual_digits(None if shape.total is None else shape.total - fraction)
+    if whole < 1 or not _has_room(shape, whole + 1 + fraction):
+        return None
+    part = rf"(?:\.[0-9]{{1,{fraction}}})?" if fraction > 0 else ""
+    return _match_usual_form(f"[0-9]{{1,{whole}}}{part}")
+
+
+def _count_usual_digits(most: int | None) -> int:
+    return _MANY_DIGITS if most is None else min(most, _MANY_DIGITS)
+
+
+def _has_room(shape: ValueShape, longest: int) -> bool:
+    """Return whether a text of so many ASCII characters is never too long for a shape."""
+    return all(bound is None or bound >= longest for bound in (shape.longest, shape.octets))
+
+
+@cache
+def _match_usual_form(pattern: str) -> Callable[[str], re.Match[str] | None]:
+    return re.compile(pattern, re.ASCII).fullmatch
 
 
 @cache

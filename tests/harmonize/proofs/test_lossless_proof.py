@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.harmonize.engine.request_writer import RequestWriter
-from gateway.harmonize.language import TargetElement
 from gateway.harmonize.language.conversion_steps import FormatStep, TranslationStep
+from gateway.harmonize.submission import EvaluationTrace, FateColumn
 from tests.harmonize.proofs.small_mapping import DOCUMENT, SECOND, breaches, line_of, plant, write
 
 
@@ -63,25 +62,25 @@ def test_a_day_that_reads_back_as_another(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_leaf_without_a_fate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine on trial loses every remark on its way."""
-    before = RequestWriter.add_origin
+    before = EvaluationTrace.write_fates
 
-    def forward(pen: RequestWriter, row: Any) -> None:
-        if not row[0].endswith("Remark"):
-            before(pen, row)
+    def forget(trace: EvaluationTrace, column: FateColumn) -> None:
+        trace.forwarded[:] = [row for row in trace.forwarded if not row[0].endswith("Remark")]
+        before(trace, column)
 
-    monkeypatch.setattr(RequestWriter, "add_origin", forward)
+    monkeypatch.setattr(EvaluationTrace, "write_fates", forget)
     found = breaches(plant(tmp_path), "lossless", samples=6)
     assert any("no fate" in one.message and "Remark is lost" in one.counter_example for one in found)
 
 
 def test_a_request_that_does_not_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine on trial writes descriptions in capitals."""
-    before = RequestWriter.add_plain_leaf
+    """The engine on trial writes an exclamation mark behind each description."""
+    before = RequestWriter.finish
 
-    def shout(pen: RequestWriter, target: TargetElement, text: str) -> None:
-        before(pen, target, f"{text}!" if target.name == "Description" else text)
+    def shout(pen: RequestWriter, name: str, namespace: str) -> bytes:
+        return before(pen, name, namespace).replace(b"</Description>", b"!</Description>")
 
-    monkeypatch.setattr(RequestWriter, "add_plain_leaf", shout)
+    monkeypatch.setattr(RequestWriter, "finish", shout)
     found = breaches(plant(tmp_path), "lossless", samples=2)
     assert {one.mark.line for one in found} == {line_of(tmp_path, "- Description:")}
     assert "item.description" in found[0].message
