@@ -23,7 +23,7 @@ from gateway.hub.fees.payment_events import apply_provider_event
 from gateway.store import deadlines
 from gateway.store.engine import write_transaction
 from tests.flows.craft import all_of, supplement, without
-from tests.flows.test_deadlines import rows, seoul, told, until
+from tests.flows.test_deadlines import evidence, rows, seoul, told, until
 from tests.flows.test_fees import KRW, Provider, fees_of, provider, story
 from tests.kit.story import Story, asked
 
@@ -207,6 +207,43 @@ def test_a_reminder_that_was_told_is_not_looked_at_again(story: Story, provider:
     (decide,) = rows(story, AGENCY, "decide")
     assert decide.next_at == decide.due_at
     assert told(story).count(("deadline.reminded", AGENCY, "decide")) == 1
+
+
+@pytest.mark.every_case
+@pytest.mark.parametrize(
+    ("answered", "decided", "state"),
+    [
+        # While the declarant has to answer, the time to decide does not run.
+        (None, "2026-12-03", "MET"),
+        (None, "2026-12-14", "MET"),
+        (None, "2027-01-20", "MET"),
+        # After the answer of 25 November it ends on 10 December: two days later, and two holidays.
+        ("2026-11-25", "2026-12-10", "MET"),
+        ("2026-11-25", "2026-12-11", "LATE"),
+    ],
+)
+def test_a_decision_while_the_declarant_has_to_act_is_not_late(
+    story: Story, provider: Provider, answered: str | None, decided: str, state: str
+) -> None:
+    story.hub.payments = replace(story.hub.payments, tariffs={})
+    use_office(story, date(2027, 12, 31))
+    story.submit()
+    story.tick(seconds=1)
+    until(story, seoul("2026-11-23T10:00"))
+    happen(story, "ask", {}, "")
+    if answered:
+        until(story, seoul(f"{answered}T10:00"))
+        happen(story, "answer", {}, "")
+    until(story, seoul(f"{decided}T10:00"))
+    story.decide(AGENCY)
+    story.tick(seconds=1)
+    (decide,) = rows(story, AGENCY, "decide")
+    days = date.fromisoformat(answered or decided)
+    end = expect_end([(date(2026, 11, 23), days)])
+    assert (decide.state, decide.due_at) == (state, seoul(f"{end}T18:00"))
+    assert [one["due"] for one in evidence(story, AGENCY, "late") if one["kind"] == "decide"] == (
+        ["2026-12-10T09:00:00+00:00"] if state == "LATE" else []
+    )
 
 
 def test_a_fee_that_is_waived_while_no_worker_runs_ends_when_it_was_waived(

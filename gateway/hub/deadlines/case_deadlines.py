@@ -152,7 +152,7 @@ def _settle_request(
             kept[key] = _keep_deadline(conn, settling, about, row, owed[key])
         else:
             replaced = restarted or any(kind is one for one, _ in owed)
-            _end_deadline(conn, settling, (request, row), replaced=replaced, fee=fee)
+            _end_deadline(conn, settling, about, row, replaced=replaced, fee=fee)
     new = [
         one
         for key in sorted(owed.keys() - kept.keys())
@@ -213,14 +213,16 @@ def _find_end_of_day(settling: _Settling, day: date | None) -> datetime | None:
 def _end_deadline(
     conn: Connection,
     settling: _Settling,
-    about: tuple[Row[Any], Row[Any]],
+    about: _AskedRequest,
+    row: Row[Any],
     *,
     replaced: bool,
     fee: Row[Any] | None,
 ) -> None:
-    request, row = about
+    request = about.row
     done_at = settling.done_at if fee is None else _find_payment_time(settling, fee)
-    late = row.due_at is not None and done_at > row.due_at
+    due_at = row.due_at if row.held_at is None else _end_hold(conn, settling, about, row)
+    late = due_at is not None and done_at > due_at
     paid = None if fee is None else _is_paid(fee)
     state = choose_ended_state(DeadlineKind(row.kind), request.state, late=late, paid=paid)
     withdrawn = settling.case.state not in (*_RUNNING, "DECIDED", "CLOSED") or is_cancellation_open(request)
@@ -230,9 +232,24 @@ def _end_deadline(
         # Nobody was faster: what is overdue is told even when it is done in the same instant.
         tell_overdue(conn, settling.case, (request, row), settling.now)
     settling.ended[state.value].append(row.id)
-    if state is DeadlineState.LATE:
-        data = {"kind": row.kind, "due": row.due_at.isoformat(), "done": done_at.isoformat()}
+    if state is DeadlineState.LATE and due_at is not None:
+        data = {"kind": row.kind, "due": due_at.isoformat(), "done": done_at.isoformat()}
         record_evidence(conn, "late", "request", request.id, None, data, settling.now)
+
+
+def _end_hold(conn: Connection, settling: _Settling, about: _AskedRequest, row: Row[Any]) -> datetime | None:
+    """Return until when a deadline ran that ends while the applicant still has to act; None if not known."""
+    owed = _list_applicant_acts(about)
+    acted = _restore_held_times(row, owed).follow(
+        (),
+        settling.now,
+        lambda cause: settling.now if cause in owed else _find_done_time(settling, about, cause),
+    )
+    found = extend_due_times(settling.timetable, _make_term(about, row), acted)
+    if found is None:
+        return None
+    deadlines.change_deadline(conn, row.id, {**_make_values(found), "state": row.state, "next_at": None})
+    return found.due_at
 
 
 def _is_paid(fee: Row[Any]) -> bool:
