@@ -243,9 +243,10 @@ _ENDS_LEFT = {
         "NOT_CLEARED": {"clear": "CLEARED", "cancel": "CANCELLED"},
         "CANCELLED": {"clear": "CLEARED", "refuse": "NOT_CLEARED"},
     },
-    # Money that comes late, or twice, is given back from every end.
+    # Money that comes late, or twice, is given back from every end. A late notice may be about another fee.
     "fee": {
-        one: {"refund": "REFUNDING"} for one in ("CONFIRMED", "CANCELLED", "REFUNDED", "PARTLY_REFUNDED")
+        **{one: {"refund": "REFUNDING"} for one in ("CANCELLED", "REFUNDED", "PARTLY_REFUNDED")},
+        "CONFIRMED": {"refund": "REFUNDING", "replace": "CANCELLED"},
     },
 }
 
