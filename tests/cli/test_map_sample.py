@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,22 @@ def test_the_codes_of_every_sample_are_in_the_tables(document: str) -> None:
         assert find_broken_rules(root, BUNDLE) == ()
         for item in root.iter("{*}Classification"):
             assert item.findtext("{*}ID", "").isdigit()
+
+
+def test_a_sample_that_can_be_sent_obeys_a_check_against_its_own_date(tmp_path: Path) -> None:
+    """Its date is the day on which it is made: the other date of the comparison gives way."""
+    folder = tmp_path / "mappings"
+    shutil.copytree(str(get_data_folder("mappings")), folder)
+    file = folder / "agencies" / "KFDA" / "KFDA-HFF-IMP.yaml"
+    check = "{id: fresh, per: item, ko: 규칙, en: Rule, compare: {left: expiry_date, at_least: issued_at}}"
+    words = file.read_text(encoding="utf-8")
+    file.write_text(words.replace("\nreads:\n", f"\nchecks:\n  - {check}\nreads:\n"), encoding="utf-8")
+    bundle = load_bundle(folder)
+    document = bundle.documents["KFDA-HFF-IMP"]
+    assert "fresh" in [one.id for one in document.checks]
+    filing = SampleFiling("6N001", "R-1", datetime(2099, 3, 4, 5, tzinfo=UTC))
+    made = parse_xml(make_sendable_sample(bundle, document, ("5", 2), filing).xml)
+    dates = [one.text for one in made.iter("{*}ExpiryDate")]
+    assert len(dates) == 2
+    assert all(day is not None and day >= "2099-03-04" for day in dates)
+    assert made.findtext("{*}Declaration/{*}IssueDateTime/{*}DateTimeString") == "20990304050000Z"

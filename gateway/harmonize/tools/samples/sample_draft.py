@@ -39,7 +39,8 @@ _MASSES: Final = ("KGM", "TNE", "GRM", "LBR")
 class DrawnValue:
     """One drawn value with its unit, its goods item, and the occurrences of groups around it.
 
-    `element` is the element of an asked field, into which the value is written.
+    `element` is the element of an asked field, into which the value is written. What `is_fixed` was not drawn
+    but decided, and stays.
     """
 
     text: str
@@ -47,6 +48,7 @@ class DrawnValue:
     item: str | None
     place: Mapping[str, int]
     element: etree._Element | None = None
+    is_fixed: bool = False
 
 
 @dataclass(slots=True)

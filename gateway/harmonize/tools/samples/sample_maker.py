@@ -199,7 +199,7 @@ def _draw_needs(maker: _SampleMaker, needs: list[MeaningNeed]) -> None:
 def _draw_need(maker: _SampleMaker, need: MeaningNeed, item: str | None) -> None:
     meaning, known = need.meaning, _get_decided_value(maker, need.meaning, item)
     if known is not None:
-        maker.draft.add_value(meaning, known)
+        maker.draft.add_value(meaning, known).is_fixed = True
         return
     # In the declaration it is unknown which of the elements around a value may repeat with it.
     most = _MOST_VALUES if meaning.many and meaning.supplement else 1

@@ -114,9 +114,14 @@ def _parse_number(text: str) -> Decimal | None:
 
 
 def _set_value(draft: SampleDraft, source: UniqueField | CommonMeaning, drawn: DrawnValue, text: str) -> bool:
-    """Set the text of a value; return False, without a change, where its field or a target rejects it."""
-    if source.shape.find_violation(text) is not None or not draft.demands.fits_targets(
-        get_qualified_name(source), text
+    """Set the text of a value.
+
+    Return False, without a change, where its field or a target rejects it, or where it was decided.
+    """
+    if (
+        drawn.is_fixed
+        or source.shape.find_violation(text) is not None
+        or not draft.demands.fits_targets(get_qualified_name(source), text)
     ):
         return False
     if not draft.demands.fits_after_conversion(source, text, drawn.unit):
