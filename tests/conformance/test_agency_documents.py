@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+import yaml
 from lxml import etree
 
 from gateway.conformance.partners.agency_documents import (
@@ -15,6 +17,7 @@ from gateway.conformance.partners.agency_documents import (
     read_application,
 )
 from gateway.conformance.partners.agency_plan import AgencyPlan
+from gateway.conformance.partners.item_places import find_item_place
 from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.share import get_data_folder
@@ -64,3 +67,42 @@ def test_a_document_of_another_agency_is_refused() -> None:
     with pytest.raises(GatewayError) as caught:
         read_application(request, DocumentCatalogue("NPQS"))
     assert caught.value.problem.id == "GW401"
+
+
+def make_notice(puts: list[Any]) -> dict[str, Any]:
+    each = {"item": "application.items", "key": "item.sequence", "bound": ["1", "999"]}
+    return {"puts": [{"Number": {"hub": "application_number"}}, {"Part/Goods": {"each": each, "puts": puts}}]}
+
+
+@pytest.mark.parametrize(
+    ("puts", "goods"),
+    [
+        ([{"Id": {"serial": "OZ%03d", "from": "item.sequence"}}], "<Id>OZ002</Id>|<Id>OZ011</Id>"),
+        ([{"Gas": {"ask": "gas"}}, {"No": {"common": "item.sequence"}}], "<No>2</No>|<No>11</No>"),
+        ([{"@n": {"common": "item.sequence"}}], None),
+        ([{"Line/@n": {"common": "item.sequence"}}], "<Line n='2'/>|<Line n='11'/>"),
+    ],
+)
+def test_items_are_found_where_the_mapping_puts_their_numbers(puts: list[Any], goods: str | None) -> None:
+    found = find_item_place(make_notice(puts))
+    assert found is not None
+    parts = [f"<Goods>{one}</Goods>" for one in (goods or "").split("|")] if goods else ["<Goods n='2'/>"]
+    parts += [] if goods else ["<Goods n='11'/>"]
+    notice = f"<Notice xmlns='urn:x'><Number>1</Number><Part>{''.join(parts)}</Part></Notice>"
+    assert [number for number, _ in found.read_numbers(etree.fromstring(notice))] == [2, 11]
+
+
+def test_a_mapping_that_puts_no_number_of_an_item_has_no_place_of_items() -> None:
+    assert find_item_place(make_notice([{"Gas": {"ask": "gas"}}])) is None
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_place_of_items_is_found_in_the_shipped_mappings_too(name: str, bundle: MappingBundle) -> None:
+    """By the mapping alone the numbers are those that the agency reads from the forms that it knows."""
+    document = bundle.documents[name]
+    catalogue, request = DocumentCatalogue(document.organisation), parse_xml(golden(name))
+    mapping = get_data_folder("mappings").joinpath("agencies", document.organisation, f"{name}.yaml")
+    place = find_item_place(yaml.safe_load(mapping.read_text(encoding="utf-8")))
+    assert place is not None
+    known = [item.number for item in read_application(wrap_request(request), catalogue).items]
+    assert [number for number, _ in place.read_numbers(request)] == known

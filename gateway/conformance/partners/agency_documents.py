@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.resources.abc import Traversable
 from typing import Any, Final
@@ -17,6 +17,7 @@ from lxml import etree
 
 from gateway.conformance.partners.agency_plan import AgencyPlan
 from gateway.conformance.partners.carried_form import load_carried_form
+from gateway.conformance.partners.item_places import find_item_place
 from gateway.errors import (
     ATTACHMENT_MISMATCH,
     DOCUMENT_INVALID,
@@ -59,6 +60,7 @@ class _DocumentForm:
     document: str
     laws: tuple[str, ...]
     schema: SchemaSet
+    mapping: str = field(repr=False, default="")
 
 
 class DocumentCatalogue:
@@ -92,13 +94,29 @@ class DocumentCatalogue:
     ) -> Iterator[tuple[str, _DocumentForm]]:
         for file in sorted(one.name for one in mappings.iterdir() if one.name.endswith(".yaml")):
             document = file.removesuffix(".yaml")
-            laws = _read_laws(mappings.joinpath(file).read_text(encoding="utf-8"))
+            words = mappings.joinpath(file).read_text(encoding="utf-8")
             schema = SchemaSet.load_cached(schemas, f"agencies/{agency}/{document}.xsd")
-            yield make_document_namespace(document), _DocumentForm(document, laws, schema)
+            yield make_document_namespace(document), _DocumentForm(document, _read_laws(words), schema, words)
 
     def get_document_laws(self, document: str) -> tuple[str, ...]:
         """Return the laws under which a document's items are decided."""
         return next(form.laws for form in self._forms.values() if form.document == document)
+
+    def read_items(self, root: etree._Element) -> tuple[GoodsItem, ...]:
+        """Return the items of a valid document; raise GW402 for one that carries no number of an item."""
+        items = tuple(_read_items(root))
+        if items:
+            return items
+        form = self._forms[etree.QName(root).namespace or ""]
+        # Read where it is needed alone: it takes longer than all else.
+        place = find_item_place(yaml.safe_load(form.mapping))
+        if place is None:
+            detail = f"the mapping of {form.document} puts no item.sequence: no decision could name an item"
+            raise GatewayError(DOCUMENT_INVALID, detail, str(root.tag)[:120])
+        items = tuple(GoodsItem(number, "", code) for number, code in place.read_numbers(root))
+        if not items:
+            raise GatewayError(DOCUMENT_INVALID, "the document has no item", str(root.tag)[:120])
+        return items
 
     def validate_document(self, root: etree._Element) -> str:
         """Return the name of the document at `root`; raise GW401 or GW402 unless it is valid."""
@@ -125,9 +143,7 @@ def read_application(content: etree._Element, catalogue: DocumentCatalogue) -> R
     number = " ".join((texts["ApplicationNumber"].text or "").split())
     if number not in {" ".join((one.text or "").split()) for one in root.iterchildren("*")}:
         raise GatewayError(RULE_BROKEN, "the document has another application number", "ApplicationNumber")
-    items = tuple(_read_items(root))
-    if not items:
-        raise GatewayError(DOCUMENT_INVALID, "the document has no item", str(root.tag)[:120])
+    items = catalogue.read_items(root)
     values = tuple(one.text for one in root.iter("*") if one.text and not len(one))
     case = " ".join((texts["CaseNumber"].text or "").split())
     return ReceivedApplication(number, case, document, items, values, root.findtext("{*}TypeCode") or "")
