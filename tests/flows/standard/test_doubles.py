@@ -24,6 +24,8 @@ from gateway.conformance.standard import (
     read_suite_party,
     select_requirements,
 )
+from gateway.conformance.standard.simulated_gateway import SimulatedGateway
+from gateway.conformance.standard.suite_party import SuiteParty
 from gateway.conformance.standard.suite_profile import FEATURES
 from tests.flows.standard.partner_folders import make_partner_folder
 from tests.kit.paths import ROOT
@@ -40,9 +42,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def judge(place: Path) -> Judge:
-    """Give the function that runs requirements, by a glob, against a double."""
-    own = (place / "gateway.key.pem", place / "gateway.cert.pem")
-    return lambda wrong, only: _judge_double(place, own, wrong, only)
+    """Give the function that runs requirements, by a glob, against a double.
+
+    Keys and agreements are read once: reading them took longer than most runs.
+    """
+    right = read_simulated_gateway(place, place / "gateway.key.pem", place / "gateway.cert.pem", "")
+    party = read_suite_party(place, "sync", "Store")
+    return lambda wrong, only: _judge_double(SimulatedGateway(right.membership, wrong), party, only)
 
 
 @pytest.mark.long
@@ -84,10 +90,9 @@ def _write_profile(folder: Path) -> Path:
     return path
 
 
-def _judge_double(place: Path, own: tuple[Path, Path], wrong: str, only: str) -> RunReport:
-    server = PartnerServer(read_simulated_gateway(place, *own, wrong))
+def _judge_double(gateway: SimulatedGateway, party: SuiteParty, only: str) -> RunReport:
+    server = PartnerServer(gateway)
     server.start()
-    party = read_suite_party(place, "sync", "Store")
     target = make_endpoint_target(f"http://127.0.0.1:{server.port}/msh")
     listener = CallbackListener(party, target.send, "127.0.0.1:0")
     listener.start()
