@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ __all__ = [
     "Payload",
     "Ping",
     "Pong",
+    "PositionedStream",
     "PullRequest",
     "Receipt",
     "SequenceNumber",
@@ -218,6 +220,31 @@ class _JoinedStream(io.RawIOBase):
     def close(self) -> None:
         self._leave_piece()
         super().close()
+
+
+class PositionedStream(io.RawIOBase):
+    """Reads an open file at a place of its own, whatever its name is and wherever others read it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to an offset from the beginning, the only place that anybody counts from."""
+        if whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("only from the beginning")
+        self._position = offset
+        return offset
+
+    def readinto(self, buffer: Any) -> int:
+        """Read octets into the buffer; return how many there were, 0 at the end."""
+        count = os.preadv(self._descriptor, [buffer], self._position)
+        self._position += count
+        return count
 
 
 def as_body(octets: bytes | Body) -> Body:

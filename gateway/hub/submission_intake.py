@@ -35,7 +35,7 @@ from gateway.hub.hub import Hub
 from gateway.hub.outbox import enqueue_task
 from gateway.hub.register import RegisterSnapshot, StaleSnapshotError
 from gateway.hub.trust import open_document
-from gateway.message_model import Payload
+from gateway.message_model import Payload, as_body, count_octets
 from gateway.store import (
     HttpResponse,
     NewMessage,
@@ -148,11 +148,12 @@ def _store_submission(
     known = _find_earlier_receipt(hub, message)
     if known is not None:
         return known
-    get_disk_reserve(hub.engine).require_octets(sum(len(one.content) for one in message.payloads))
+    get_disk_reserve(hub.engine).require_octets(sum(count_octets(one.octets) for one in message.payloads))
     problem = None if hub.stamping is None else hub.stamping.find_refusal_problem(now)
     if problem is not None:
         raise problem
     receipt = _make_receipt(hub, filed, message)
+    messages.put_large_octets(hub.engine, message)
 
     def store(conn: Connection) -> FilingReceipt:
         hub.check_snapshot_current(conn, knowledge)
@@ -180,7 +181,7 @@ def _make_message_row(hub: Hub, filed: FiledSubmission, named: tuple[str, str]) 
     message_id, action = named
     first = Payload(_FIRST_PART, "application/xml", filed.content)
     parts = (first, *filed.attachments)
-    digests = {one.content_id: hashlib.sha256(one.content).hexdigest() for one in parts}
+    digests = {one.content_id: as_body(one.octets).sha256_hex for one in parts}
     identity = hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
     return NewMessage(
         message_id=message_id,
@@ -203,7 +204,8 @@ def _make_receipt(hub: Hub, filed: FiledSubmission, message: NewMessage) -> Http
     """Return the signed receipt; raises GW803 without the key, and then nothing is stored."""
     now = hub.clock()
     digests = message.payload_digests
-    further = {one.content_id: (digests[one.content_id], len(one.content)) for one in filed.attachments}
+    parts = [(one.content_id, count_octets(one.octets)) for one in filed.attachments]
+    further = {name: (digests[name], octets) for name, octets in parts}
     facts = FilingFacts(message.message_id, filed.party, filed.channel, now, digests[_FIRST_PART], further)
     signed = sign_document(make_receipt_document(facts), hub.signer, now=now)
     return HttpResponse(201, {"Content-Type": "application/xml"}, serialize_element(signed))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import io
 import os
 import re
 import secrets
@@ -18,10 +17,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 
 from gateway.errors import OBJECT_MISSING, GatewayError
-from gateway.message_model import Body, iterate_octets
+from gateway.message_model import Body, PositionedStream, iterate_octets
 from gateway.store.disk_reserve import DiskReserve, InsufficientStorageError
 from gateway.store.object_store import INLINE_OCTETS, make_changed_error
 
@@ -63,7 +62,7 @@ class ArrivingFile:
 
     def open_stream(self) -> BinaryIO:
         """Return a new stream at the first octet, which can be read until the file is closed."""
-        return cast("BinaryIO", _PositionedStream(self._descriptor))
+        return cast("BinaryIO", PositionedStream(self._descriptor))
 
     def keep_as(self, path: Path) -> None:
         """Bring the file to the disk under its name, with the folder that holds it."""
@@ -81,29 +80,6 @@ class ArrivingFile:
             with suppress(OSError):
                 self.path.unlink()
         os.close(self._descriptor)
-
-
-class _PositionedStream(io.RawIOBase):
-    """Reads a file at a place of its own, whatever its name is now."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to an offset from the beginning, the only place that anybody counts from."""
-        if whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("only from the beginning")
-        self._position = offset
-        return offset
-
-    def readinto(self, buffer: Any) -> int:
-        count = os.preadv(self._descriptor, [buffer], self._position)
-        self._position += count
-        return count
 
 
 class ObjectFolder:

@@ -32,6 +32,8 @@ __all__ = [
 _GRACE: Final = 5.0
 #: A message of more octets is received into a file.
 _LARGEST_HELD: Final = 1024**2
+#: Where the API takes submissions with their attachments.
+_FILING: Final = "/api/v1/submissions"
 #: How long a handshake may take when the idle time is longer, in seconds.
 _HANDSHAKE: Final = 10.0
 
@@ -56,14 +58,13 @@ def build_gate_limits(settings: Settings, bodies: Mapping[str, int]) -> RequestG
             http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
         ),
         tls_proxies=frozenset(http.tls_proxies),
-        spool=_build_spool_settings(settings),
+        spool=_build_spool_settings(settings, frozenset(f"/msh/{name}" for name in PROTOCOLS)),
     )
 
 
-def _build_spool_settings(settings: Settings) -> SpoolSettings:
+def _build_spool_settings(settings: Settings, paths: frozenset[str]) -> SpoolSettings:
     """Return how large messages are received: into files of the folder in which they are kept."""
     folder = build_object_folder(settings)
-    paths = frozenset(f"/msh/{name}" for name in PROTOCOLS)
     return SpoolSettings(folder.open_arriving_file, paths, _LARGEST_HELD, settings.payloads.arriving)
 
 
@@ -103,13 +104,14 @@ def build_api_limits(settings: Settings) -> RequestGateLimits:
     return RequestGateLimits(
         threads=api.threads,
         requests=api.requests_per_party,
-        bodies={"/api/v1/submissions": settings.limits.body},
+        bodies={_FILING: settings.limits.body},
         room=http.arriving,
         pace=MinimumBodyRate(seconds, int(seconds * http.slowest_body)),
         connections=ConnectionLimits(
             http.connections, http.connections_per_address, seconds + _GRACE, frozenset(http.proxies)
         ),
         tls_proxies=frozenset(http.tls_proxies),
+        spool=_build_spool_settings(settings, frozenset({_FILING})),
     )
 
 

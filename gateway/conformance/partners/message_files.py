@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 
 from gateway.errors import MIME_MALFORMED, NO_ROOM, GatewayError, make_path_problem
-from gateway.message_model import Body, DigestedBody, MemoryBody, SlicedBody, iterate_octets
+from gateway.message_model import (
+    Body,
+    DigestedBody,
+    MemoryBody,
+    PositionedStream,
+    SlicedBody,
+    iterate_octets,
+)
 from gateway.protocols import Parcel
 from gateway.wire import WireLimits, read_http_head, read_http_message
 
@@ -69,34 +75,11 @@ class UnnamedFile(DigestedBody):
 
     def open_stream(self) -> BinaryIO:
         """Return a new stream at the first octet."""
-        return cast("BinaryIO", _PositionedStream(self._file.fileno()))
+        return cast("BinaryIO", PositionedStream(self._file.fileno()))
 
     def close(self) -> None:
         """Give the octets back to the disk."""
         self._file.close()
-
-
-class _PositionedStream(io.RawIOBase):
-    """Reads a file at a place of its own."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to an offset from the beginning, the only place that anybody counts from."""
-        if whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("only from the beginning")
-        self._position = offset
-        return offset
-
-    def readinto(self, buffer: Any) -> int:
-        count = os.preadv(self._descriptor, [buffer], self._position)
-        self._position += count
-        return count
 
 
 def _make_room_error(problem: OSError) -> GatewayError:

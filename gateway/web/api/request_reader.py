@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 from flask import request
 from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import FileStorage
 
 from gateway.errors import MEDIA_TYPE_REFUSED, REQUEST_MALFORMED, TOO_LARGE, GatewayError
-from gateway.message_model import Payload
+from gateway.message_model import Body, DigestedBody, Payload, PositionedStream
 from gateway.web.api.api_operations import ApiCall, Operation
 
 __all__ = ["read_request"]
@@ -20,6 +21,8 @@ __all__ = ["read_request"]
 _FORM: Final = "application/x-www-form-urlencoded"
 _PARTS: Final = "multipart/form-data"
 _LARGEST_SMALL: Final = 64 * 1024
+#: Octets of a file of a form that are held in memory.
+_MOST_HELD: Final = 1024 * 1024
 
 
 def read_request(operation: Operation, call: ApiCall) -> ApiCall:
@@ -102,4 +105,29 @@ def _read_json(model: type[BaseModel]) -> BaseModel:
 def _read_file(one: FileStorage) -> Payload:
     """Return a file of a form; its name is the content id."""
     name = (one.filename or "").strip("<>").removeprefix("cid:")
-    return Payload(name, one.mimetype or "application/octet-stream", one.stream.read())
+    return Payload(name, one.mimetype or "application/octet-stream", _read_upload(one.stream))
+
+
+def _read_upload(stream: Any) -> bytes | Body:
+    """Return the octets of a file of a form: as they are in its file on disk where the form is large."""
+    octets = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    return stream.read() if octets <= _MOST_HELD else _UploadedFile(stream, octets)
+
+
+class _UploadedFile(DigestedBody):
+    """A large file of a form. werkzeug has written it to the folder of TMPDIR, without a name.
+
+    It is there until the request is answered.
+    """
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: Any, octets: int) -> None:
+        super().__init__(octets)
+        self._stream = stream
+        stream.flush()
+
+    def open_stream(self) -> BinaryIO:
+        """Return a new stream at the first octet."""
+        return cast("BinaryIO", PositionedStream(self._stream.fileno()))

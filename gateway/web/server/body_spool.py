@@ -21,6 +21,10 @@ _BATCH: Final = 1024**2
 class SpooledBody(Protocol):
     """A file into which a body is written."""
 
+    @property
+    def octet_count(self) -> int:
+        """Return how many octets were written."""
+
     def write(self, octets: bytes) -> None:
         """Append the octets."""
 

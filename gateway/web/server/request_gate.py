@@ -322,6 +322,8 @@ def _make_request_environ(
         CERTIFICATE_KEY: visitor.certificate,
         "wsgi.url_scheme": "https" if visitor.tls else scope.scheme,
     }
+    if not isinstance(body, bytes):
+        environ |= {"wsgi.input": body.open_stream(), "CONTENT_LENGTH": str(body.octet_count)}
     for name, value in head.fields.items():
         if name == "content-type":
             environ["CONTENT_TYPE"] = value

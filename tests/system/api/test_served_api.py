@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +25,7 @@ from tests.flows.craft import reference, without_applications
 from tests.kit.house import signer_named
 from tests.kit.story import unsigned
 from tests.system.api.conftest import ServedApi
+from tests.system.large.large_place import list_family, measure_peak
 
 pytestmark = pytest.mark.long
 
@@ -87,6 +91,32 @@ def test_a_stream_brings_what_happens_and_goes_on_after_a_break(served: ServedAp
             lines = answer.iter_lines()
             following = next(line for line in lines if line.startswith("id: "))
         assert following[4:] == seen[1][0]
+
+
+def reset_peaks(process: subprocess.Popen[bytes]) -> dict[str, int]:
+    """Let the peaks of memory begin anew; return what they are now, in MiB."""
+    for pid in list_family(process.pid):
+        with suppress(OSError):
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return measure_peak(process)
+
+
+def test_large_attachments_are_not_in_memory(served: ServedApi) -> None:
+    content = os.urandom(60 * 1024**2)
+    with served.open() as client:
+        before = reset_peaks(served.process)
+        files = [
+            ("submission", ("s.xml", make_submission("LARGE-1"), "application/xml")),
+            ("attachments", ("large@sample", content, "application/octet-stream")),
+        ]
+        answer = client.post("/submissions", files=files, headers={"Idempotency-Key": "large-1"})
+        assert answer.status_code == 201
+        assert sha256(content).hexdigest().encode() in client.get(answer.json()["receipt_url"][7:]).content
+        wait_for(lambda: client.get("/messages/large-1").json().get("case"))
+        after = measure_peak(served.process)
+    grown = {name: after[name] - before[name] for name in before.keys() & after.keys()}
+    print(grown)
+    assert max(grown.values()) < 40, grown
 
 
 def test_what_the_server_refuses_is_told_in_problem_details(served: ServedApi) -> None:

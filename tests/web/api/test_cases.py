@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import zipfile
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 
 import pytest
 from lxml import etree
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
 
 from gateway.cases.agency_notices import DecisionCode, Notice
 from gateway.cases.exact_money import Money
@@ -19,8 +23,9 @@ from gateway.evidence import tree_heads, verify_proof
 from gateway.evidence.inclusion_proofs import TimeStampAuthorities
 from gateway.hub import apply_provider_event
 from gateway.hub.payment_policy import PaymentPolicy
-from gateway.store import StateEvent, fees, parties
-from gateway.store.engine import write_transaction
+from gateway.message_model import read_octets
+from gateway.store import StateEvent, fees, messages, parties
+from gateway.store.engine import read_transaction, write_transaction
 from gateway.wire.xml import serialize_element
 from gateway.xmlsec.xades import verify_document
 from tests.flows.craft import reference, text, without_applications
@@ -101,6 +106,29 @@ def test_the_document_of_a_message_is_what_was_sent(story: Story, broker: Client
     place = answer.headers["Location"]
     assert place.startswith("/api/v1/messages/")
     assert broker.get(f"{place}/document").data == content
+
+
+@BOTH
+def test_large_attachments_are_stored_as_they_came(story: Story, broker: Client) -> None:
+    # What is held, what werkzeug writes to disk and we hold, and what stays there.
+    wanted = {f"{size}@sample": os.urandom(size) for size in (0, 9, 700_000, 1024**2, 1024**2 + 1, 3_000_000)}
+    given = {
+        "submission": FileStorage(io.BytesIO(serialize_element(story.submission())), "submission.xml"),
+        "attachments": [
+            FileStorage(io.BytesIO(octets), name, content_type="application/pdf")
+            for name, octets in wanted.items()
+        ],
+    }
+    boundary, body = encode_multipart(given)
+    answer = broker.post("submissions", data=body, content_type=f"multipart/form-data; boundary={boundary}")
+    assert answer.status_code == 201
+    receipt = etree.fromstring(base64.b64decode(answer.json["receipt"]))
+    told = {one.get("cid"): (one.get("sha256"), one.get("size")) for one in receipt.iter("{*}Attachment")}
+    assert told == {name: (sha256(octets).hexdigest(), str(len(octets))) for name, octets in wanted.items()}
+    with read_transaction(story.house.engine) as conn:
+        (row,) = messages.list_messages(conn, direction="in")
+        parts = messages.load_payloads(conn, row.id)[1:]
+    assert {one.content_id: read_octets(one.octets) for one in parts} == wanted
 
 
 @BOTH
