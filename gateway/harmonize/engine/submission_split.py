@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from lxml import etree
@@ -17,7 +19,6 @@ from gateway.harmonize.engine.fate_ledger import FateLedger, build_fate_ledger
 from gateway.harmonize.engine.request_renderer import render_request
 from gateway.harmonize.engine.request_writer import read_request
 from gateway.harmonize.engine.required_fields import check_common_meanings, check_unique_fields
-from gateway.harmonize.engine.stowed_fields import StowedFields
 from gateway.harmonize.engine.unique_field_reader import read_field_values
 from gateway.harmonize.engine.value_places import find_value_origins
 from gateway.harmonize.generator import write_request_schema
@@ -51,14 +52,16 @@ _SUB: Final = f"{{{SUB}}}"
 _make_origin: Final = partial(tuple.__new__, ValueOrigin)
 #: A request for so many goods items is a long one.
 _LONG: Final = 100
+#: The level of zlib that takes the least time.
+_QUICK: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class AgencyRequest:
     """One request, ready to be sent: its XML, and the origin of each value in it.
 
-    Without a ledger only the origins of attachments are known, and a long request is held as octets:
-    a tree takes ten times as much.
+    Without a ledger only the origins of attachments are known, and a long request is held as packed octets:
+    a tree takes many times as much.
     """
 
     organisation: str
@@ -79,7 +82,7 @@ class AgencyRequest:
     def xml(self) -> etree._Element:
         """Return the root of the request; the caller of a long one gets a tree of its own."""
         if isinstance(self.content, bytes):
-            return read_request(self.content)
+            return read_request(zlib.decompress(self.content))
         return self.content
 
 
@@ -108,7 +111,7 @@ def split_submission(
     concerned gets no request, and its leaves still have their fates.  Raise DOCUMENT_INVALID (GW402)
     for a root that is no submission, GW504 for a request that is invalid under its own schema.
     """
-    made = _write_requests(index_submission(root), bundle, hub_values, EvaluationTrace, _read_in_place)
+    made = _write_requests(index_submission(root), bundle, hub_values, EvaluationTrace)
     documents = [bundle.documents[name] for name in made.traces]
     accounts = build_fate_ledger(made.facts, documents, made.traces, made.unmapped)
     return SplitResult(made.requests, accounts, made.problems, bundle.digest, made.facts)
@@ -138,25 +141,11 @@ def write_requests(
     tree only while their application is written; with `spends_fields` they do not come back at the end.
     Raises GW504 as `split_submission` does.
     """
-    if facts.keeps_fields:
-        return _write_requests(facts, bundle, hub_values, RequestTrace, _read_in_place)
-    stowed = StowedFields(facts.applications, find_sharing_applications(facts, bundle.documents))
-
-    @contextmanager
-    def read_application(position: int) -> Iterator[None]:
-        with stowed.put_back(position), facts.read_application(position):
-            yield
-
     try:
-        return _write_requests(facts, bundle, hub_values, RequestTrace, read_application)
+        return _write_requests(facts, bundle, hub_values, RequestTrace)
     finally:
         if not spends_fields:
-            stowed.put_all_back()
-
-
-def _read_in_place(_position: int) -> AbstractContextManager[None]:
-    """Read the fields of an application where they stand, in the index as in the tree."""
-    return nullcontext()
+            facts.stowed.put_all_back()
 
 
 def _write_requests(
@@ -164,34 +153,64 @@ def _write_requests(
     bundle: MappingBundle,
     hub_values: Mapping[str, Mapping[str, str]],
     make_trace: type[EvaluationTrace],
-    read_application: Callable[[int], AbstractContextManager[None]],
 ) -> WrittenRequests:
-    root = facts.root
-    traces: dict[str, EvaluationTrace] = {}
-    requests: list[AgencyRequest] = []
-    strangers: list[Diagnostic] = []
-    unmapped: dict[str, None] = {}
-    function = (root.findtext(f"{_SUB}Function") or "").strip() or "9"
-    for position, application in enumerate(facts.applications):
-        name, identity = str(application.get("document", "")), str(application.get("id", ""))
-        document = bundle.documents.get(name)
-        if document is None:
-            detail = f"no mapping for the document {name[:70]!r}"
-            unmapped[name] = None
-            if len(strangers) >= MAX_DIAGNOSTICS:
-                continue
-            strangers.append(
-                Diagnostic(MAPPING_MISSING, detail, facts.get_pointer(application), name, identity)
-            )
-            continue
-        trace = traces.setdefault(name, make_trace(name, document.organisation))
-        hub = {"function": function, **hub_values.get(identity, {})}
-        with read_application(position):
-            draft = _write_request(facts, bundle, document, (trace, application, hub))
+    function = (facts.root.findtext(f"{_SUB}Function") or "").strip() or "9"
+    names = {str(application.get("document", "")): None for application in facts.applications}
+    mapped = [document for document in map(bundle.documents.get, names) if document is not None]
+    traces = {document.id: make_trace(document.id, document.organisation) for document in mapped}
+    unmapped = tuple(name for name in names if name not in traces)
+    sharing, others = _list_turns(facts, bundle)
+    requests: dict[int, AgencyRequest] = {}
+
+    def write_application(position: int) -> _RequestDraft | None:
+        application = facts.applications[position]
+        document = bundle.documents[str(application.get("document", ""))]
+        hub = {"function": function, **hub_values.get(str(application.get("id", "")), {})}
+        with nullcontext() if facts.keeps_fields else facts.read_application(position):
+            return _write_request(facts, bundle, document, (traces[document.id], application, hub))
+
+    def build_request(position: int, draft: _RequestDraft | None) -> None:
         if draft is not None:
-            requests.append(_build_request(bundle, document, draft, is_short=trace.keeps_fates))
-    problems = (*strangers, *(trouble for trace in traces.values() for trouble in trace.troubles))
-    return WrittenRequests(tuple(requests), problems, facts, traces, tuple(unmapped))
+            document = bundle.documents[str(facts.applications[position].get("document", ""))]
+            is_short = traces[document.id].keeps_fates
+            requests[position] = _build_request(bundle, document, draft, is_short=is_short)
+
+    with facts.stowed.put_back(sharing):
+        # They are read and validated when the fields, whose trees are as large, are out of theirs.
+        drafts = [(position, write_application(position)) for position in sharing]
+        if sharing:
+            # What is shared would keep its trees.
+            facts.offers.clear()
+    while drafts:
+        build_request(*drafts.pop())
+    for position in others:
+        build_request(position, write_application(position))
+    found = (trouble for trace in traces.values() for trouble in trace.troubles)
+    problems = (*islice(_list_strangers(facts, traces), MAX_DIAGNOSTICS), *found)
+    made = tuple(requests[position] for position in sorted(requests))
+    return WrittenRequests(made, problems, facts, traces, unmapped)
+
+
+def _list_strangers(facts: SubmissionIndex, known: Collection[str]) -> Iterator[Diagnostic]:
+    """Yield a problem for each application of a document that no mapping knows."""
+    for application in facts.applications:
+        name, identity = str(application.get("document", "")), str(application.get("id", ""))
+        if name not in known:
+            detail = f"no mapping for the document {name[:70]!r}"
+            yield Diagnostic(MAPPING_MISSING, detail, facts.get_pointer(application), name, identity)
+
+
+def _list_turns(facts: SubmissionIndex, bundle: MappingBundle) -> tuple[Collection[int], Collection[int]]:
+    """Return the positions of the applications to write first, and of the others; each has a mapping.
+
+    Those that may share answers come first where fields are not kept: the fields of all of them are in the
+    tree until the last one is written, and none of theirs afterwards. All applications of a document share,
+    or none does, so the order within a document is that of the submission.
+    """
+    sharing = {} if facts.keeps_fields else find_sharing_applications(facts, bundle.documents)
+    names = [str(application.get("document", "")) for application in facts.applications]
+    mapped = [position for position, name in enumerate(names) if name in bundle.documents]
+    return sharing, [position for position in mapped if position not in sharing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +235,7 @@ def _build_request(
     xml = draft.tree
     if xml is None:
         xml = _read_valid_request(bundle, document, (draft.application, draft.octets))
-    held = xml if is_short or len(draft.items) < _LONG else draft.octets
+    held = xml if is_short or len(draft.items) < _LONG else zlib.compress(draft.octets, _QUICK)
     who = document.organisation, document.id, draft.application
     return AgencyRequest(*who, draft.items, document.laws, draft.attachments, held, draft.origins)
 

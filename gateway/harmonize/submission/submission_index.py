@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 from lxml import etree
 
 from gateway.errors import DOCUMENT_INVALID, GatewayError
+from gateway.harmonize.submission.stowed_fields import StowedFields
 from gateway.harmonize.types import ITEM_PATH, CommonMeaning, MeaningGroup
 from gateway.wire import SUB, PointerIndex, build_attribute_pointer, build_pointer, load_wco_elements
 
@@ -106,8 +107,8 @@ class SubmissionIndex:
     are the numbers of the first leaf of each application's answers, and of the end; `offers` are the shared
     answers of the applications, collected at their first use.  `places` are the declaration's elements by
     goods item and by path, in document order.
-    Without `keeps_fields`, leaves of unique fields are there only while their application is read, and of
-    a leaf only its element and its attribute are kept.
+    Without `keeps_fields`, leaves of unique fields are there only while their application is read, as are
+    long fields in the tree (`stowed`), and of a leaf only its element and its attribute are kept.
     """
 
     root: etree._Element
@@ -135,20 +136,22 @@ class SubmissionIndex:
     _doubtful: dict[str, frozenset[str]] = field(default_factory=dict)
     _several: dict[str, bool] = field(default_factory=dict)
     keeps_fields: bool = True
+    stowed: StowedFields = field(default_factory=lambda: StowedFields(()))
     _has_leaves: bool = False
 
     @contextmanager
     def read_application(self, position: int) -> Iterator[None]:
-        """Have the leaves of the unique fields of an application in the index, where they are not kept.
+        """Have the unique fields of an application in the tree and in the index, where they are not kept.
 
-        Those of the next application get the same numbers.
+        The leaves of the next application get the same numbers.
         """
-        begun = len(self.rows)
-        _index_application_fields(self, position)
-        try:
-            yield
-        finally:
-            self._forget_leaves(begun)
+        with self.stowed.put_back([position]):
+            begun = len(self.rows)
+            _index_application_fields(self, position)
+            try:
+                yield
+            finally:
+                self._forget_leaves(begun)
 
     def add_other_answer(self, element: etree._Element) -> None:
         """Have an answer of another application in the index, with what it holds, until the block ends."""
@@ -391,7 +394,8 @@ class SubmissionIndex:
 def index_submission(root: etree._Element, *, keeps_fields: bool = True) -> SubmissionIndex:
     """Return the index of a submission; raise GW402 unless it has exactly one declaration.
 
-    Without `keeps_fields` the index of a large one takes half of the memory; see `SubmissionIndex`.
+    Without `keeps_fields` a large one and its index take half of the memory; see `SubmissionIndex`. Its long
+    fields are out of the tree until `StowedFields.put_all_back`.
     """
     declarations = [
         inner
@@ -406,6 +410,8 @@ def index_submission(root: etree._Element, *, keeps_fields: bool = True) -> Subm
     facts = SubmissionIndex(
         root, declarations[0], applications, [], {}, {}, [], {}, {}, keeps_fields=keeps_fields
     )
+    if not keeps_fields:
+        facts.stowed = StowedFields(applications)
     _index_declaration_leaves(facts)
     facts.declared = len(facts.rows)
     _index_supplement_leaves(facts, root.find(f"{_SUB}Supplement"))

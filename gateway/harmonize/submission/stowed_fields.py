@@ -1,0 +1,103 @@
+"""Holds the long unique fields of a submission packed, but for those of the applications that are read.
+
+A tree takes eight times as much as its octets, which are packed to a tenth. A third of the tree are the line
+breaks and blanks between its elements: fields are put back without these.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from lxml import etree
+
+from gateway.wire import SUB, release_memory
+
+__all__ = ["StowedFields"]
+
+_FIELDS: Final = f"{{{SUB}}}Fields"
+#: Elements directly in the fields, one for each goods item, from which on they are long.
+_LONG: Final = 100
+#: The level of zlib that takes the least time.
+_QUICK: Final = 1
+_PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True, collect_ids=False)
+_TERSE_PARSER: Final = etree.XMLParser(
+    resolve_entities=False, no_network=True, huge_tree=True, collect_ids=False, remove_blank_text=True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stowed:
+    """Fields as packed octets, their place in their application, and the text behind them."""
+
+    packed: bytes
+    place: int
+    tail: str | None
+
+
+class StowedFields:
+    """The fields of applications that were taken out of their tree; they are put back while they are read."""
+
+    def __init__(self, applications: Sequence[etree._Element]) -> None:
+        """Take long fields out."""
+        self._applications = applications
+        self._stowed: dict[int, _Stowed] = {}
+        self._present: set[int] = set()
+        for position, application in enumerate(applications):
+            found = application.findall(_FIELDS)
+            if len(found) == 1 and len(found[0]) >= _LONG:
+                self._stow(position, found[0])
+            del found
+        if self._stowed:
+            release_memory()
+
+    @contextmanager
+    def put_back(self, positions: Collection[int]) -> Iterator[None]:
+        """Have the fields of applications in the tree during the block, without blanks between elements.
+
+        Their memory is given back to the system afterwards: what follows needs blocks of other sizes.
+        """
+        absent = [one for one in positions if one in self._stowed and one not in self._present]
+        for position in absent:
+            self._insert(position, _read_tersely(zlib.decompress(self._stowed[position].packed)))
+        self._present.update(absent)
+        try:
+            yield
+        finally:
+            self._present.difference_update(absent)
+            for position in absent:
+                application = self._applications[position]
+                application.remove(application[self._stowed[position].place])
+            if absent:
+                release_memory()
+
+    def put_all_back(self) -> None:
+        """Have the tree as it was."""
+        for position, stowed in self._stowed.items():
+            self._insert(position, etree.fromstring(zlib.decompress(stowed.packed), _PARSER))
+        self._stowed.clear()
+
+    def _stow(self, position: int, fields: etree._Element) -> None:
+        application = self._applications[position]
+        octets = etree.tostring(fields, encoding="UTF-8", xml_declaration=False, with_tail=False)
+        self._stowed[position] = _Stowed(
+            zlib.compress(octets, _QUICK), application.index(fields), fields.tail
+        )
+        application.remove(fields)
+
+    def _insert(self, position: int, fields: etree._Element) -> None:
+        stowed = self._stowed[position]
+        fields.tail = stowed.tail
+        self._applications[position].insert(stowed.place, fields)
+
+
+def _read_tersely(octets: bytes) -> etree._Element:
+    """Return fields without the blanks between their elements; values keep theirs.
+
+    Blanks before a comment or an instruction may belong to a value.
+    """
+    is_plain = b"<!" not in octets and b"<?" not in octets
+    return etree.fromstring(octets, _TERSE_PARSER if is_plain else _PARSER)
