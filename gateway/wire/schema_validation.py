@@ -63,12 +63,11 @@ def find_violation(schema: etree.XMLSchema, root: etree._Element) -> LibxmlViola
     one may report the reason of the other, but each verdict is correct.
     """
     if cast("float", _NODES(root)) > _FEW:
-        octets = serialize_element(root)
-        found = _find_streamed_violation(octets, schema)
+        found = _find_streamed_violation(root, schema)
         if found is not None:
             return found
         if _count_repeated_ids(root) > _FEW_REPEATED:
-            return _find_repeated_id(schema, octets)
+            return _find_repeated_id(schema, serialize_element(root))
     return None if schema.validate(root) else _read_error_log(schema)
 
 
@@ -80,7 +79,43 @@ def _read_error_log(schema: etree.XMLSchema) -> LibxmlViolation:
     return LibxmlViolation("not allowed by its schema")
 
 
-def _find_streamed_violation(octets: bytes, schema: etree.XMLSchema) -> LibxmlViolation | None:
+class _StreamedValidation:
+    """Takes a document as it is written, and feeds it in pieces to a parser with the schema plugged in."""
+
+    def __init__(self, parser: Any) -> None:
+        self._parser = parser
+        self._waiting = bytearray()
+        self._seen = 0
+        self._ended = False
+        self._violation: LibxmlViolation | None = None
+
+    def write(self, octets: bytes) -> None:
+        """Take more octets; those after a violation are of no use."""
+        if not self._ended:
+            self._waiting += octets
+            if len(self._waiting) >= _PIECE:
+                self._feed_waiting()
+
+    def finish(self) -> LibxmlViolation | None:
+        """Feed the last octets, and return the violation that was found."""
+        if self._waiting and not self._ended:
+            self._feed_waiting()
+        return self._violation
+
+    def _feed_waiting(self) -> None:
+        self._ended = _feed_piece(self._parser, bytes(self._waiting))
+        self._waiting.clear()
+        log = self._parser.feed_error_log
+        # Warnings are logged too, e.g. of a relative namespace name.
+        for number in range(self._seen, len(log)):
+            if log[number].domain == etree.ErrorDomains.SCHEMASV:
+                self._violation = LibxmlViolation(describe_libxml_violation(str(log[number].message)))
+                self._ended = True
+                return
+        self._seen = len(log)
+
+
+def _find_streamed_violation(root: etree._Element, schema: etree.XMLSchema) -> LibxmlViolation | None:
     """Return a violation that can be found without a tree, or None."""
     target: Any = _DiscardingTarget()
     parser: Any = etree.XMLParser(
@@ -92,17 +127,10 @@ def _find_streamed_violation(octets: bytes, schema: etree.XMLSchema) -> LibxmlVi
         huge_tree=True,  # it was parsed before: only the schema may reject it here
         collect_ids=False,
     )
-    seen = 0
-    for start in range(0, len(octets), _PIECE):
-        ended = _feed_piece(parser, octets[start : start + _PIECE])
-        log = parser.feed_error_log
-        for number in range(seen, len(log)):  # warnings are logged too, e.g. of a relative namespace name
-            if log[number].domain == etree.ErrorDomains.SCHEMASV:
-                return LibxmlViolation(describe_libxml_violation(str(log[number].message)))
-        if ended:
-            break
-        seen = len(log)
-    return None
+    validation = _StreamedValidation(parser)
+    document: Any = etree.ElementTree(root)
+    document.write(validation, encoding="utf-8", xml_declaration=False, with_tail=False)
+    return validation.finish()
 
 
 def _feed_piece(parser: Any, piece: bytes) -> bool:

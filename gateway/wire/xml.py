@@ -6,6 +6,8 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from io import BytesIO
+from itertools import islice
 from typing import Any, Final
 
 from lxml import etree
@@ -34,6 +36,9 @@ _XML_ATTRIBUTE: Final = f"{{{XML}}}"
 _AGENCY_DOCUMENT: Final = re.compile(re.escape(DOCUMENT) + r"([a-z][a-z0-9.-]*):1")
 # In a canonical form every "<" begins markup; group 1 tells tags from instructions.
 _MARKUP: Final = re.compile(rb"<\?.*?\?>|(<[^?])", re.DOTALL)
+_NO_FORM: Final = "no canonical form exists: a namespace name is relative"
+#: From so many nodes on, a document is long.
+_MANY: Final = 10_000
 
 
 def parse_xml(
@@ -132,8 +137,33 @@ def canonicalize_document(
     result is the form of a node-set without these sub-trees, since the output of an element
     depends on its ancestors only, and the ancestors of a remaining element remain too.
     """
+    if omit and next(islice(root.iter(), _MANY, None), None) is not None:
+        return _canonicalize_long_document(root, omit, exclusive)
     whole = _write_canonical_form(root.getroottree(), exclusive, (), False)
     return omit_canonical_elements(root, omit, whole) if omit else whole
+
+
+def _canonicalize_long_document(
+    root: etree._Element, omit: Collection[etree._Element], exclusive: bool
+) -> bytes:
+    """Return the canonical form of a document without the elements `omit`; it is held once."""
+    top: Any = root.getroottree()
+    written = BytesIO()
+    try:
+        top.write(written, method="c14n", exclusive=exclusive, with_comments=False)
+    except etree.C14NError:
+        raise GatewayError(XML_MALFORMED, _NO_FORM) from None
+    # Not a copy, but what was written, until something else is.
+    spans = _find_canonical_spans(top.getroot(), omit, written.getvalue())
+    end = position = 0
+    with written.getbuffer() as view:
+        for start, stop in (*spans, (len(view), len(view))):
+            if start >= position:  # else it is inside an element that is already cut out
+                kept = start - position
+                view[end : end + kept] = view[position:start]
+                end, position = end + kept, stop
+    written.truncate(end)
+    return written.getvalue()
 
 
 def omit_canonical_elements(root: etree._Element, omit: Collection[etree._Element], whole: bytes) -> bytes:
@@ -221,7 +251,7 @@ def _write_canonical_form(apex: Any, exclusive: bool, prefixes: Sequence[str], c
             with_tail=False,
         )
     except etree.C14NError:
-        raise GatewayError(XML_MALFORMED, "no canonical form exists: a namespace name is relative") from None
+        raise GatewayError(XML_MALFORMED, _NO_FORM) from None
     return octets
 
 
