@@ -6,8 +6,19 @@ import json
 import subprocess
 import sys
 
-#: The web pages and the services of the serving process, the migrations, and a client that zeep could use.
-FOREIGN = {"alembic", "flask", "httpx", "jinja2", "spyne", "webauthn", "werkzeug"}
+#: The web pages and the services of the serving process, the migrations, a client that zeep could use, and
+#: what guesses encodings.
+FOREIGN = {
+    "alembic",
+    "chardet",
+    "charset_normalizer",
+    "flask",
+    "httpx",
+    "jinja2",
+    "spyne",
+    "webauthn",
+    "werkzeug",
+}
 
 
 def test_a_worker_loads_nothing_of_the_serving_process() -> None:
@@ -22,6 +33,6 @@ def test_a_worker_loads_nothing_of_the_serving_process() -> None:
 
 
 def test_what_zeep_does_without_is_there_for_others() -> None:
-    words = "import gateway.delivery.service_contracts, httpx; print(httpx.__name__)"
-    done = subprocess.run([sys.executable, "-c", words], check=True, stdout=subprocess.PIPE)
-    assert done.stdout.split() == [b"httpx"]
+    words = "import gateway.delivery.service_contracts, httpx, charset_normalizer; print(httpx.__name__)"
+    done = subprocess.run([sys.executable, "-c", words], check=True, capture_output=True)
+    assert (done.stdout.split(), done.stderr) == ([b"httpx"], b"")
