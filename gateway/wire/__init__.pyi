@@ -66,7 +66,7 @@ from .pattern_words import describe_choices as describe_choices
 from .pattern_words import describe_pattern as describe_pattern
 from .pattern_words import quote_value as quote_value
 from .reader_threads import ReaderThreads as ReaderThreads
-from .reader_threads import release_memory as release_memory
+from .released_memory import release_memory as release_memory
 from .schema_compilation import compile_schema as compile_schema
 from .schema_sets import SchemaSet as SchemaSet
 from .schema_sets import SchemaViolation as SchemaViolation

@@ -7,7 +7,6 @@ messages that are refused.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import queue
 import sys
@@ -15,15 +14,13 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from gateway.wire.released_memory import release_memory
 from gateway.wire.xml import count_parsed_octets
 
-__all__ = ["ReaderThreads", "release_memory"]
+__all__ = ["ReaderThreads"]
 
 #: Octets of XML that one thread parses; its dictionary then takes at most about twice as many octets.
 _MOST: Final = 4 * 1024 * 1024
-#: glibc keeps freed memory between blocks in use until malloc_trim is called; other C libraries have no such
-#: call.
-_trim: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class ReaderThreads:
@@ -101,9 +98,3 @@ class ReaderThreads:
         except RuntimeError:
             return False
         return True
-
-
-def release_memory() -> None:
-    """Return to the system what the allocator of the C library holds free, as trees leave it."""
-    if _trim is not None:
-        _trim(0)
