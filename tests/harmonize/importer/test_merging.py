@@ -101,7 +101,8 @@ def test_nothing_is_written_that_does_not_load_as_a_whole(
 def test_a_folder_that_lacks_a_file_is_told(shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (shipped / "codelists" / "iso4217.csv").unlink()
     assert main(["map", "import", str(HARBOUR), "--out", str(shipped)]) == 1
-    assert "GW502 file: expected a file of the bundle, found codelists/iso4217.csv" in capsys.readouterr().err
+    told = "GW502 file: expected a file of the folder, found none named codelists/iso4217.csv"
+    assert told in capsys.readouterr().err
 
 
 def test_an_entry_is_appended_as_far_in_as_the_others() -> None:
