@@ -282,6 +282,13 @@ def _find_shortage(
     if chosen.unlimited:
         return None
     name = f"requirement {use.number} of {chosen.agency}"
+    lost = _find_lost_use(chosen.granted, used, units)
+    if lost is not None:
+        detail = (
+            f"{name}: {lost} of it is used, which the table of units in force cannot compare with what was "
+            "granted; so nobody knows what is left"
+        )
+        return RequirementFinding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     left = compute_left_quantity(chosen.granted, used, use.unit, units)
     if left is None:
         granted = " and ".join(sorted({one.unit or "no unit" for one in chosen.granted}))
@@ -291,6 +298,22 @@ def _find_shortage(
         return None
     detail = f"{name}: {use.quantity:f} {use.unit} used, {format_left_quantity(left)} {use.unit} left"
     return RequirementFinding(QUANTITY_NOT_LEFT, detail, use.pointer)
+
+
+def _find_lost_use(
+    granted: Sequence[GrantedQuantity], used: Mapping[str, Decimal], units: UnitTable
+) -> str | None:
+    """Return a used quantity that cannot be compared any more, since its unit or that of the grant is unknown.
+
+    When it was used it could be: a later table of units lacks the unit. To leave it out of the sum would let
+    the certificate be used twice.
+    """
+    is_complete = all(units.get(one.unit) is not None for one in granted)
+    for unit, quantity in used.items():
+        compared = any(_convert(quantity, one.unit, unit, units) is not None for one in granted)
+        if quantity > 0 and not compared and not (is_complete and units.get(unit) is not None):
+            return f"{quantity:f} {unit}".strip()
+    return None
 
 
 def select_granted_quantities(

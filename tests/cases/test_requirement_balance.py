@@ -112,6 +112,30 @@ def test_dimensions_are_kept_apart():
     assert judge(use("2", "C62"), balance(("2", "NMB")))[0][0] == "GW412"
 
 
+@pytest.mark.parametrize(
+    ("granted", "used", "wanted"),
+    [
+        (("100", "KGM"), {"OLD": "0.06"}, ("1", "KGM")),
+        (("100", "KGM"), {"KGM": "1", "OLD": "0.06"}, ("1", "KGM")),
+        (("0.1", "OLD"), {"KGM": "60"}, ("0.05", "OLD")),
+    ],
+)
+def test_a_use_in_a_unit_that_the_table_has_lost_leaves_nothing_to_take(granted, used, wanted):
+    """To leave it out of the sum would let the certificate be used twice."""
+    one = replace(balance(granted), used={unit: Decimal(text) for unit, text in used.items()})
+    ((problem, detail),) = judge(use(*wanted), one)
+    unit, quantity = list(used.items())[-1]
+    assert problem == "GW412"
+    assert f"{quantity} {unit} of it is used, which the table of units in force cannot compare" in detail
+
+
+def test_a_use_that_can_be_compared_with_a_grant_is_no_lost_one():
+    one = replace(balance(("2", "NMB"), ("10", "KGM")), used={"NMB": Decimal(1), "GRM": Decimal(500)})
+    assert judge(use("1", "NMB"), one) == judge(use("9.5", "KGM"), one) == []
+    # The agency has granted it in another dimension since; both are known, and kept apart.
+    assert judge(use("1", "LTR"), replace(balance(("5", "LTR")), used={"KGM": Decimal(1)})) == []
+
+
 def test_the_number_of_two_agencies_is_not_guessed():
     kfda, kpta = balance(("1", "KGM"), holder="1"), balance(("1", "KGM"), agency="KPTA", holder="2")
     assert judge(use("1", "KGM"), kfda, kpta, importer="2") == []

@@ -197,6 +197,26 @@ def test_a_unit_that_a_certificate_is_used_in_stays_in_force(
     assert "certificates are granted or used in TNE: the table" in told.out + told.err
 
 
+def test_a_planned_table_without_a_unit_that_was_used_since_lets_nothing_more_be_used(
+    engine: Engine, home: Path, mappings: Path, capsys: Any
+) -> None:
+    """When the plan was made nothing was counted in the unit."""
+    story = Story(engine)
+    register(story, "OUT-1", "100", "KGM")
+    change_unit(mappings, "TNE", "")
+    assert use(home, str(mappings), "--from", "2026-12-20") == 0, capsys.readouterr()
+    declare(story, "FIRST-1", (2, "OUT-1", "0.06", "TNE"))
+    assert used_of(story, "OUT-1") == {"TNE": "0.06"}
+    story.clock.forward(seconds=40 * 86_400)
+    story.tick(seconds=1)
+    assert "TNE" not in story.hub.rules.bundle.units.units
+    declare(story, "SECOND-1", (2, "OUT-1", "30", "KGM"))
+    assert used_of(story, "OUT-1") == {"TNE": "0.06"}
+    (told,) = story.case().detail["problems"]
+    assert told["id"] == "GW412"
+    assert "0.06 TNE of it is used, which the table of units in force cannot compare" in told["text"]
+
+
 def test_a_unit_that_nothing_is_counted_in_may_go(
     engine: Engine, home: Path, mappings: Path, capsys: Any
 ) -> None:
