@@ -303,7 +303,7 @@ def _find_shortage(
 def _find_lost_use(
     granted: Sequence[GrantedQuantity], used: Mapping[str, Decimal], units: UnitTable
 ) -> str | None:
-    """Return a used quantity that cannot be compared any more, since its unit or that of the grant is unknown.
+    """Return a used quantity that cannot be compared any more: its unit or that of the grant is unknown.
 
     When it was used it could be: a later table of units lacks the unit. To leave it out of the sum would let
     the certificate be used twice.

@@ -8,7 +8,8 @@ from html import unescape
 import pytest
 from sqlalchemy import Engine, select
 
-from gateway.store import accounts, read_transaction, write_transaction
+from gateway.hub.fees import waive_fee
+from gateway.store import accounts, fees, read_transaction, write_transaction
 from gateway.store.requirement_tables import requirements
 from gateway.web.server import CERTIFICATE_KEY
 from tests.flows.craft import reference, withdrawal
@@ -213,6 +214,24 @@ def test_a_fee_is_levied_with_a_code_and_kept_with_its_amount(desk):
     cancelled = fill(kim, desk, "receive", status_code="Y02").text
     assert confirm(kim, desk, "receive", cancelled).status_code == 302
     assert desk.story.look().status_code == "Y02"
+
+
+def test_the_history_tells_that_a_question_stands_again_in_words(desk):
+    """When an operator waives the fee that was levied after it, the state goes back by itself."""
+    kim = desk.officer("kim")
+    asked = fill(kim, desk, "ask", text="Which class?", pointer=["42A/D026"], deadline=FUTURE).text
+    assert confirm(kim, desk, "ask", asked).status_code == 302
+    desk.story.tick(seconds=1)
+    levied = fill(kim, desk, "fee", status_code="Y01", amount="12,000 KRW", until="2026-12-01").text
+    assert confirm(kim, desk, "fee", levied).status_code == 302
+    with write_transaction(desk.story.house.engine) as conn:
+        (levy,) = fees.list_by_request(conn, desk.story.request("KFDA").id)
+        waive_fee(conn, levy.id, desk.story.clock(), "park", "by mistake")
+    desk.story.tick(seconds=1)
+    assert desk.story.look().state == "INFORMATION_REQUIRED"
+    page = kim.get(f"/console/applications/{desk.number}").text
+    assert "State: " in page[page.index("timeline") :]
+    assert "_stands" not in page
 
 
 def test_a_decision_is_corrected_and_revoked_by_who_may(desk):
