@@ -14,6 +14,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    delete,
     func,
     insert,
     select,
@@ -39,6 +40,7 @@ __all__ = [
     "change_fee",
     "count_by_request",
     "count_fees",
+    "drop_kept_refund",
     "end_refund",
     "find_by_id",
     "find_by_number",
@@ -50,6 +52,7 @@ __all__ = [
     "list_fees",
     "list_movements",
     "list_movements_between",
+    "rename_kept_refund",
     "take_kept_refund",
 ]
 
@@ -230,6 +233,18 @@ def take_kept_refund(conn: Connection, movement: int, payment: str) -> None:
     """Let a refund (row id) that was kept be ordered of a payment (its reference)."""
     one = update(fee_movements).where(fee_movements.c.id == movement)
     conn.execute(one.values(state="ORDERED", payment=payment))
+
+
+def rename_kept_refund(conn: Connection, movement: int, reason: str) -> None:
+    """Let a refund (row id) that is kept have another reason."""
+    one = update(fee_movements).where(fee_movements.c.id == movement)
+    conn.execute(one.values(reason=reason))
+
+
+def drop_kept_refund(conn: Connection, movement: int) -> None:
+    """Remove a refund (row id) that was kept and is about another fee; one that was ordered stays."""
+    m = fee_movements.c
+    conn.execute(delete(fee_movements).where(m.id == movement, m.state == "NOT_COUNTED", m.kind == "refund"))
 
 
 def end_refund(conn: Connection, reference: str, provider_reference: str, at: datetime) -> bool:

@@ -18,12 +18,13 @@ import pytest
 
 from gateway.cases import FeeAct, Notice, ReceiveAct
 from gateway.cases.exact_money import Money
-from gateway.cases.named_fees import NamedFee
+from gateway.cases.named_fees import NamedFee, ProviderEvent
+from gateway.hub.fees.payment_events import apply_provider_event
 from gateway.hub.payment_policy import PaymentPolicy
 from gateway.store import fees, make_engine
 from gateway.store.engine import read_transaction
 from tests.flows.test_deadlines import rows
-from tests.flows.test_fees import SECRET, Provider, fees_of, pay, provider, story
+from tests.flows.test_fees import KRW, SECRET, Provider, fees_of, movements, pay, provider, story
 from tests.kit.databases import KINDS, Templates
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import Story
@@ -202,6 +203,59 @@ def test_a_fee_that_was_paid_is_not_made_due_again(story: Story, provider: Provi
     story.hear(AGENCY, make_notice(Said("E", "Y04", 3), base))
     story.hear(AGENCY, make_notice(Said("B", "Y01", 2, "", 5000), base))
     assert see(story, AGENCY) == {"A": "CONFIRMED", "B": "DUE"}
+
+
+#: The first fee is confirmed after the provider had its money, and the second one is cancelled.
+OVERTAKING = {
+    "A": Said("A", "Y01", 1, "", 30000), "C": Said("C", "Y04", 2),
+    "B": Said("B", "Y01", 3, "", 5000), "D": Said("D", "Y02", 4),
+    # Nothing is due any more: it gives back what was confirmed, and so does the other one.
+    "E": Said("E", "Y02", 5), "R": Said("R", "Y16", 6), "S": Said("S", "Y04", 3),
+}  # fmt: skip
+
+
+def hear_overtaking(story: Story, provider: Provider, order: Sequence[str]) -> list[str]:
+    """Let the notices arrive, and then the payment of the first fee be told; return what is given back."""
+    story.hub.payments = replace(story.hub.payments, tariffs={})
+    story.submit()
+    story.tick(hours=1)
+    base = story.clock() - timedelta(minutes=30)
+    for one in order:
+        story.hear(AGENCY, make_notice(OVERTAKING[one], base))
+        story.tick(seconds=1)
+    assert see(story, AGENCY) == {"A": "CONFIRMED", "B": "CONFIRMED" if "S" in order else "CANCELLED"}
+    fee = [row for row in fees_of(story, AGENCY) if row.notice == "A"][-1]
+    event = ProviderEvent("paid", fee.number, "P-1", KRW, base + timedelta(seconds=90))
+    assert apply_provider_event(story.hub, event) == "counted"
+    story.tick(seconds=1)
+    return [one["amount"] for one in provider.list_calls("refunds")]
+
+
+@pytest.mark.every_case
+@pytest.mark.parametrize("order", list(itertools.permutations("ACBD")), ids="".join)
+def test_a_cancellation_that_came_before_its_levy_gives_nothing_back_of_another_fee(
+    story: Story, provider: Provider, order: tuple[str, ...]
+) -> None:
+    assert hear_overtaking(story, provider, order) == []
+    assert movements(story, AGENCY) == [("payment", "COUNTED", "30000", "")]
+
+
+@pytest.mark.every_case
+@pytest.mark.parametrize(
+    ("order", "back"),
+    [
+        (order, back)
+        for rest, back in {"BDE": ["30000"], "BDR": ["30000"], "BDS": [], "BDER": ["30000"]}.items()
+        for order in itertools.permutations(rest)
+    ],
+    ids=lambda one: "".join(one) or "0",
+)
+def test_what_is_given_back_of_a_confirmed_fee_is_the_same_in_every_order(
+    story: Story, provider: Provider, order: tuple[str, ...], back: list[str]
+) -> None:
+    """Another notice gives the first fee back, whichever cancellation was thought to do so before."""
+    assert hear_overtaking(story, provider, ("A", "C", *order)) == back
+    assert fees_of(story, AGENCY)[0].state == ("REFUNDED" if back else "CONFIRMED")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,6 +5,8 @@ All functions are called in a transaction that has locked the case.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -29,10 +31,12 @@ from gateway.store import NewMovement, StateEvent, agency_requests, deliveries, 
 __all__ = [
     "EXCESS",
     "HOLD_REASON",
+    "drop_kept_refunds",
     "end_fee_of_cancelled",
     "end_fees_of_cancelled",
     "is_wholly_refunded",
     "keep_fee_due",
+    "name_kept_refunds",
     "order_kept_refunds",
     "refund_fee",
     "refund_payment",
@@ -134,11 +138,7 @@ def _keep_refund(conn: Connection, fee: Row[Any], wanted: Money | None, reason: 
     if fee.state != "CONFIRMED" or due is None or order is None:
         return
     # A payment that was too much has gone back, and is no part of what the agency gives back.
-    kept = [
-        Decimal(one.amount)
-        for one in fees.list_movements(conn, fee.id)
-        if one.kind == "refund" and one.payment is None
-    ]
+    kept = [Decimal(one.amount) for one in _list_kept_refunds(conn, fee)]
     left = Money(due.amount - sum(kept, Decimal(0)), due.currency)
     back = wanted or left
     if back.currency != left.currency or back.amount > left.amount:
@@ -151,18 +151,41 @@ def _keep_refund(conn: Connection, fee: Row[Any], wanted: Money | None, reason: 
     record_fee_step(conn, fee, "refund_kept", now, refund=number, by=reason)
 
 
+def _list_kept_refunds(conn: Connection, fee: Row[Any]) -> list[Row[Any]]:
+    moved = fees.list_movements(conn, fee.id)
+    return [
+        one for one in moved if one.kind == "refund" and one.state == "NOT_COUNTED" and one.payment is None
+    ]
+
+
+def drop_kept_refunds(conn: Connection, fee: Row[Any], reasons: Collection[str], now: datetime) -> None:
+    """Drop what was kept of a fee for these reasons: the notices are about another fee."""
+    for kept in _list_kept_refunds(conn, fee):
+        if kept.reason in reasons:
+            fees.drop_kept_refund(conn, kept.id)
+            record_fee_step(conn, fee, "refund_dropped", now, refund=kept.reference, by=kept.reason)
+
+
+def name_kept_refunds(conn: Connection, fee: Row[Any], reasons: Collection[str], reason: str) -> None:
+    """Let what was kept of a fee for these reasons stay for another one, which says the same."""
+    for kept in _list_kept_refunds(conn, fee):
+        if kept.reason in reasons:
+            fees.rename_kept_refund(conn, kept.id, reason)
+
+
 def order_kept_refunds(conn: Connection, fee: Row[Any], payment: str, now: datetime) -> None:
     """Order what an agency gave back of a payment (its reference) before the provider told of it."""
-    for kept in fees.list_movements(conn, fee.id):
-        if kept.kind == "refund" and kept.state == "NOT_COUNTED" and kept.payment is None:
-            fees.take_kept_refund(conn, kept.id, payment)
-            what = StateEvent("refund", now, _ACTOR, kept.reason)
-            order_refund(conn, fee, str(kept.reference), what, moves=True)
+    for kept in _list_kept_refunds(conn, fee):
+        fees.take_kept_refund(conn, kept.id, payment)
+        what = StateEvent("refund", now, _ACTOR, kept.reason)
+        order_refund(conn, fee, str(kept.reference), what, moves=True)
 
 
 def _make_refund_number(conn: Connection, fee: Row[Any]) -> str:
-    earlier = [one for one in fees.list_movements(conn, fee.id) if one.kind == "refund"]
-    return f"{fee.number}-R{len(earlier) + 1:02d}"
+    """Return a number that no refund of a fee has; one that was dropped may have had it."""
+    earlier = {one.reference for one in fees.list_movements(conn, fee.id) if one.kind == "refund"}
+    numbers = (f"{fee.number}-R{place:02d}" for place in itertools.count(len(earlier) + 1))
+    return next(one for one in numbers if one not in earlier)
 
 
 def refund_payment(

@@ -15,10 +15,16 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import FeeStep, NamedFee, Notice, StatusCode
+from gateway.cases import FeeStep, FeeWord, NamedFee, Notice, StatusCode
 from gateway.errors import FEE_WRONG, GatewayError
 from gateway.hub.completion import is_cancellation_open
-from gateway.hub.fees.fee_ends import end_fee_of_cancelled, refund_fee, settle_request
+from gateway.hub.fees.fee_ends import (
+    drop_kept_refunds,
+    end_fee_of_cancelled,
+    name_kept_refunds,
+    refund_fee,
+    settle_request,
+)
 from gateway.hub.fees.fee_records import (
     OPEN,
     get_fee,
@@ -73,6 +79,8 @@ def apply_fee_notice(
         match = read_fee_match(conn, fees.list_by_request(conn, request.id), (code, known, codes))
     if code.fee_step == FeeStep.LEVY:
         _levy(conn, hub, request, said, match, now)
+    elif code.fee_step == FeeStep.REFUND:
+        _refund(conn, hub, request, said, heard, now)
     else:
         _end(conn, hub, request, said, match, now)
     settle_request(conn, request.id, now)
@@ -133,6 +141,26 @@ def _levy_matched(
 def _match_fees(conn: Connection, hub: Hub, request: Row[Any], match: FeeMatch, now: datetime) -> None:
     how = (hub.payments.provided, is_cancellation_open(request))
     apply_matches(conn, match, fees.list_by_request(conn, request.id), how, now)
+    _match_kept_refunds(conn, match, fees.list_by_request(conn, request.id), now)
+
+
+def _match_kept_refunds(conn: Connection, match: FeeMatch, levied: Sequence[Row[Any]], now: datetime) -> None:
+    """Keep of each fee what is given back of it by a cancellation that has ended none, and nothing else.
+
+    When such a cancellation arrived, the levy that it is about may not have come.
+    """
+    cancels = [one for one in match.said.values() if one.step == FeeStep.CANCEL]
+    ends = match.list_ends()
+    about = {
+        one.number: None if one.number in ends else _find_concerned(levied, one, match.kind)
+        for one in cancels
+    }
+    for fee in levied:
+        others = {number for number, found in about.items() if found is None or found.id != fee.id}
+        drop_kept_refunds(conn, fee, others, now)
+    for number, found in about.items():
+        if found is not None and found.state == "CONFIRMED":
+            refund_fee(conn, found, None, number, now)
 
 
 def _check_unused(request: Row[Any], levied: Sequence[Row[Any]], number: str) -> None:
@@ -192,31 +220,52 @@ def _end(
     now: datetime,
 ) -> None:
     notice, code = said
-    step = FeeStep(code.fee_step)
     if match is not None:
         _match_fees(conn, hub, request, match, now)
         if notice.number in match.list_ends():
             return
     levied = fees.list_by_request(conn, request.id)
-    fee = _find_concerned(levied, notice, code, step)
-    if step == FeeStep.REFUND:
-        named = notice.fee or NamedFee()
-        done = fee is None or fee.state == "REFUNDED"
-        if done and hub.payments.provided and _may_be_paid_later(levied, named):
-            # Taken silently, it would be lost when the payment is told.
-            detail = f"nothing was paid yet of a fee of {request.number} that could be given back"
-            raise GatewayError(FEE_WRONG, detail, "StatusCode")
-        if fee is not None:
-            refund_fee(conn, fee, named.money, notice.number, now)
-        return
+    word = make_fee_word(notice, code)
+    fee = _find_concerned(levied, word, code.fee_kind)
     if fee is None:
         if _has_ended(levied, notice):
             return
         fee = _keep_early_end(conn, hub, request, said)
-    if step == FeeStep.CANCEL and fee.state not in OPEN:
+    if code.fee_step == FeeStep.CANCEL and fee.state not in OPEN:
         refund_fee(conn, fee, None, notice.number, now)
     else:
-        apply_fee_end(conn, fee, make_fee_word(notice, code), now)
+        apply_fee_end(conn, fee, word, now)
+
+
+def _refund(
+    conn: Connection,
+    hub: Hub,
+    request: Row[Any],
+    said: tuple[Notice, StatusCode],
+    heard: tuple[Sequence[KnownNotice], Mapping[str, StatusCode]],
+    now: datetime,
+) -> None:
+    notice, code = said
+    named = notice.fee or NamedFee()
+    levied = fees.list_by_request(conn, request.id)
+    fee = _find_concerned(levied, make_fee_word(notice, code), code.fee_kind)
+    done = fee is None or fee.state == "REFUNDED"
+    if done and hub.payments.provided and _may_be_paid_later(levied, named):
+        # Taken silently, it would be lost when the payment is told.
+        detail = f"nothing was paid yet of a fee of {request.number} that could be given back"
+        raise GatewayError(FEE_WRONG, detail, "StatusCode")
+    if fee is None:
+        return
+    refund_fee(conn, fee, named.money, notice.number, now)
+    if named.money is None:
+        known, codes = heard
+        # What a cancellation gave back before may turn out to be another fee: this notice says it again.
+        name_kept_refunds(conn, fee, _list_cancellations(known, codes), notice.number)
+
+
+def _list_cancellations(known: Sequence[KnownNotice], codes: Mapping[str, StatusCode]) -> set[str]:
+    found = [(one.number, codes.get(one.status_code)) for one in known]
+    return {number for number, code in found if code is not None and code.fee_step == FeeStep.CANCEL}
 
 
 def _may_be_paid_later(levied: Sequence[Row[Any]], named: NamedFee) -> bool:
@@ -238,23 +287,22 @@ def _has_ended(levied: Sequence[Row[Any]], notice: Notice) -> bool:
     )
 
 
-def _find_concerned(levied: Any, notice: Notice, code: StatusCode, step: FeeStep) -> Row[Any] | None:
+def _find_concerned(levied: Sequence[Row[Any]], word: FeeWord, kind: str) -> Row[Any] | None:
     """Return the last fee that a notice is about; a fee that was levied later than it is none."""
-    number = notice.fee.payment_notice if notice.fee else ""
     same = [
         one
         for one in levied
         # An end that is kept for its levy is no fee: one that came later may be what the levy meets.
         if not is_early_end(one)
-        and code.fee_kind in ("", one.kind)
-        and (not number or one.payment_notice == number)
+        and kind in ("", one.kind)
+        and word.names in ("", one.payment_notice)
         # What the hub levies has the time of another clock.
-        and (one.gate == "forwarding" or one.levied_at <= notice.issued_at)
+        and (one.gate == "forwarding" or one.levied_at <= word.issued_at)
     ]
-    for states in _CONCERNED[step]:
+    for states in _CONCERNED[FeeStep(word.step)]:
         found = [one for one in same if one.state in states]
         if found:
-            return max(found, key=lambda one: (one.levied_at, one.notice or "", one.id))  # type: ignore[no-any-return]
+            return max(found, key=lambda one: (one.levied_at, one.notice or "", one.id))
     return None
 
 

@@ -47,6 +47,7 @@ _ONE: Final = 1
 class FeeMatch:
     """What was said of the fees of one kind: by the levy, the notice that has ended its fee."""
 
+    kind: str
     said: Mapping[str, FeeWord]
     ended: Mapping[str, FeeWord]
 
@@ -87,7 +88,7 @@ def read_fee_match(
         return None
     if any(_is_settled_otherwise(conn, one) for one in mine if not _is_replaced(one, mine)):
         return None
-    return FeeMatch({one.number: one for one in words}, match_fee_ends(words))
+    return FeeMatch(code.fee_kind, {one.number: one for one in words}, match_fee_ends(words))
 
 
 def _is_settled_otherwise(conn: Connection, fee: Row[Any]) -> bool:
