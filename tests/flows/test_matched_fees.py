@@ -19,6 +19,7 @@ import pytest
 from gateway.cases import FeeAct, Notice, ReceiveAct
 from gateway.cases.exact_money import Money
 from gateway.cases.named_fees import NamedFee, ProviderEvent
+from gateway.errors import FEE_WRONG, GatewayError
 from gateway.hub.fees.payment_events import apply_provider_event
 from gateway.hub.payment_policy import PaymentPolicy
 from gateway.store import fees, make_engine
@@ -256,6 +257,31 @@ def test_what_is_given_back_of_a_confirmed_fee_is_the_same_in_every_order(
     """Another notice gives the first fee back, whichever cancellation was thought to do so before."""
     assert hear_overtaking(story, provider, ("A", "C", *order)) == back
     assert fees_of(story, AGENCY)[0].state == ("REFUNDED" if back else "CONFIRMED")
+
+
+#: The first fee was levied without an amount, and ended in the second of its levy.
+AT_ONCE = {
+    "A": Said("A", "Y01", 2, "N1"), "C": Said("C", "Y02", 2, "N1"), "B": Said("B", "Y01", 1, "", 5000),
+}  # fmt: skip
+
+
+@pytest.mark.every_case
+@pytest.mark.parametrize("order", list(itertools.permutations("ACB")), ids="".join)
+def test_a_fee_that_ended_in_the_second_of_its_levy_takes_no_other_levy(
+    story: Story, provider: Provider, order: tuple[str, ...]
+) -> None:
+    story.hub.payments = replace(story.hub.payments, tariffs={})
+    story.submit()
+    story.tick(hours=1)
+    base = story.clock() - timedelta(minutes=30)
+    for one in order:
+        story.hear(AGENCY, make_notice(AT_ONCE[one], base))
+    check(story, sorted(AT_ONCE.values(), key=lambda said: said.minute))
+    assert {row.notice: row.amount for row in fees_of(story, AGENCY)} == {"A": None, "B": "5000"}
+    # Its number was used.
+    with pytest.raises(GatewayError) as refused:
+        story.hear(AGENCY, make_notice(Said("N", "Y01", 9, "N1", 700), base))
+    assert refused.value.problem is FEE_WRONG
 
 
 @pytest.mark.parametrize("kind", KINDS)

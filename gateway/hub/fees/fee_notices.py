@@ -174,7 +174,8 @@ def _find_early_end(levied: Any, notice: Notice, code: StatusCode) -> Row[Any] |
     """Return the fee whose cancellation or confirmation came before this levy, which was issued earlier."""
     named = notice.fee or NamedFee()
     for one in levied:
-        same = not named.payment_notice or one.payment_notice in ("", named.payment_notice)
+        # An end that names a fee is about none without that number.
+        same = one.payment_notice in ("", named.payment_notice)
         early = is_early_end(one) and notice.issued_at <= one.ended_at
         if early and any(other.ended_by == one.ended_by and other.id != one.id for other in levied):
             # It was matched with another fee since.

@@ -58,7 +58,9 @@ class FeeMatch:
 
 def is_early_end(fee: Row[Any]) -> bool:
     """Return whether a fee was cancelled or confirmed and its levy has not come."""
-    return fee.amount is None and fee.ended_at is not None and fee.levied_at == fee.ended_at
+    # A fee that was levied without an amount may end in the second of its levy.
+    unknown = fee.notice is None and fee.amount is None
+    return unknown and fee.ended_at is not None and fee.levied_at == fee.ended_at
 
 
 def read_fee_match(
