@@ -16,6 +16,7 @@ from .completion.outside_decisions import list_outside_decisions as list_outside
 from .completion.outside_decisions import list_outside_requests as list_outside_requests
 from .completion.outside_decisions import list_told_decisions as list_told_decisions
 from .completion.outside_decisions import load_requirement_results as load_requirement_results
+from .completion.standing_demands import keep_demands as keep_demands
 from .conclude import Conclusion as Conclusion
 from .conclude import conclude_case as conclude_case
 from .customs import apply_customs_answer as apply_customs_answer

@@ -31,6 +31,7 @@ from gateway.harmonize import UnitTable, load_unit_table
 from gateway.hub.amended_applications import list_unheard_items
 from gateway.hub.completion import (
     compute_conclusion_id,
+    find_amendment,
     find_status_notice,
     is_cancellation_open,
     list_all_decisions,
@@ -41,7 +42,6 @@ from gateway.hub.completion import (
     list_unwritten_above,
     make_concern,
     make_standing_decisions,
-    restore_demands,
     take_demand_notice,
 )
 from gateway.hub.fees import end_fees_of_cancelled, release_held_orders
@@ -195,10 +195,10 @@ def move_request(
 
 def _is_latest(conn: Connection, request: OpenRequest, stored: StoredNotice) -> bool:
     """Return whether a notice is the last one, of those that count since the request was amended."""
-    demands = restore_demands(request)
-    if demands is None or not demands.amended_after:
+    amended_after = find_amendment(request)
+    if not amended_after:
         return stored.latest
-    last = find_status_notice(conn, int(request.id), stored.known, demands.amended_after)
+    last = find_status_notice(conn, int(request.id), stored.known, amended_after)
     return last is not None and bool(last.id == stored.id)
 
 

@@ -111,7 +111,7 @@ def _is_behind_others(request: Any, notice: Any) -> bool:
     """Return whether what an agency waits for was said before its last notice."""
     if notice is None or request.state == "FEE_DUE":
         return notice is not None and bool(request.open_fees)
-    if request.demands is None:
+    if request.demands is None or request.demands_state != request.state:
         return False
     event = {state: event for event, state in DEMANDED_STATES.items()}[request.state]
     asked = OpenDemands.restore(request.demands).standing.get(event)

@@ -30,6 +30,7 @@ __all__ = [
     "list_by_case",
     "list_overdue_requests",
     "outdate_decisions",
+    "set_demands",
     "set_due_times",
     "set_required_items",
     "set_sent_document",
@@ -131,6 +132,13 @@ def set_status_code(conn: Connection, request: int, code: str | None) -> None:
     """Set the status code that its agency has given a request; None where nothing that it said counts."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
     conn.execute(changed.values(status_code=code))
+
+
+def set_demands(conn: Connection, request: int, state: str, demands: Mapping[str, Any]) -> None:
+    """Set what stands about a request that is in a state; from then on that follows its state."""
+    about = agency_requests.c
+    changed = update(agency_requests).where(about.id == request, about.state == state)
+    conn.execute(changed.values(demands=demands, demands_state=state))
 
 
 def outdate_decisions(conn: Connection, request: int, last: int) -> None:

@@ -60,7 +60,9 @@ class OpenRequest:
         return SimpleNamespace(**self._known)
 
     def set_columns(self, **values: Any) -> None:
-        """Set columns."""
+        """Set columns; demands that are set follow the state from then on."""
+        if "demands" in values:
+            values["demands_state"] = values.get("state", self.state)
         self._known |= values
         self._changed |= set(values)
 
@@ -68,7 +70,8 @@ class OpenRequest:
         """Apply an event, set columns, and record the transition; raises GW705 for a wrong one."""
         before = self.state
         after = get_next_state(REQUEST, before, what.event)
-        self.set_columns(state=after, **values)
+        follows = after if self.demands_state == before else None
+        self.set_columns(**{"state": after, "demands_state": follows, **values})
         transitions.record_transitions(conn, REQUEST, [(int(self.id), before, after)], what)
 
     def write(self, conn: Connection) -> None:

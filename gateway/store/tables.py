@@ -303,6 +303,7 @@ agency_requests = Table(
     Column("cancellation", Text),  # what became of the last question whether the agency cancels it
     Column("removed", Json),  # the [item, law] pairs that an amendment has removed from those required
     Column("demands", Json),  # what its agency has asked for and nothing has settled; NULL before 0086
+    Column("demands_state", Text),  # the state as long as `demands` follow it; code from before 0086 does not
     UniqueConstraint("number"),
     UniqueConstraint("case_id", "agency", "sequence"),
     _make_state_constraint(REQUEST.states),

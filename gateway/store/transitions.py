@@ -8,12 +8,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, Update, bindparam, select, update
+from sqlalchemy import Connection, Row, Select, Table, Text, Update, bindparam, case, select, update
 
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.state_machines import CASE, REQUEST, StateMachine, get_next_state
 from gateway.store.events import record_events
-from gateway.store.tables import transitions
+from gateway.store.tables import agency_requests, transitions
 from gateway.store.transaction_rows import insert_log_rows
 
 __all__ = ["StateEvent", "apply_event", "list_transitions", "record_transitions", "write_state"]
@@ -86,9 +86,14 @@ def write_state(
     known: tuple[int, str],
     values: Mapping[str, Any],
 ) -> None:
-    """Set columns of an object, the state among them, if it is in the known state (id, state); else GW705."""
+    """Set columns of an object, the state among them, if it is in the known state (id, state); else GW705.
+
+    The demands of a request follow its state when they are set, or have followed it until now.
+    """
     object_id, before = known
     row = {"wanted": object_id, "before": before, **values}
+    if table is agency_requests and "demands_state" not in values:
+        row["after"] = values["state"]
     if conn.execute(_build_state_update(table, tuple(values)), row).rowcount != 1:
         raise GatewayError(TRANSITION_REFUSED, f"{machine.name} {object_id} was changed by another meanwhile")
 
@@ -102,7 +107,12 @@ def _build_state_query(table: Table) -> Select[tuple[Any]]:
 def _build_state_update(table: Table, names: tuple[str, ...]) -> Update:
     """Return the statement that sets these columns, if the state is unchanged."""
     kept = update(table).where(table.c.id == bindparam("wanted"), table.c.state == bindparam("before"))
-    return kept.values({name: bindparam(name) for name in names})
+    changed: dict[str, Any] = {name: bindparam(name) for name in names}
+    if table is agency_requests and "demands_state" not in names:
+        after = bindparam("after", type_=Text())
+        followed = agency_requests.c.demands_state == agency_requests.c.state
+        changed["demands_state"] = after if "demands" in names else case((followed, after))
+    return kept.values(changed)
 
 
 def list_transitions(conn: Connection, machine: StateMachine, object_id: int) -> Sequence[Row[Any]]:

@@ -298,3 +298,35 @@ def test_each_day_of_periods_that_overlap_counts_once() -> None:
 
 def _make_moment(day: date, draw: random.Random) -> datetime:
     return seoul(f"{day}T{draw.randint(0, 23):02}:30")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_deadline_that_former_code_has_resumed_runs_from_then(
+    story: Story, provider: Provider, *, again: bool
+) -> None:
+    """A node of the version before changes `held_at` and not `held`: what is stored there is over."""
+    story.hub.payments = replace(story.hub.payments, tariffs={})
+    use_office(story, date(2027, 12, 31))
+    story.submit()
+    story.tick(seconds=1)
+    until(story, seoul("2026-11-23T10:00"))
+    happen(story, "ask", {}, "")
+    (decide,) = rows(story, AGENCY, "decide")
+    stale = decide.held
+    until(story, seoul("2026-11-24T10:00"))
+    happen(story, "answer", {}, "")
+    periods = [(date(2026, 11, 23), date(2026, 11, 24))]
+    until(story, seoul("2026-11-26T10:00"))
+    if again:
+        # It has held the deadline once more.
+        happen(story, "levy", {}, "")
+        periods.append((date(2026, 11, 26), date(2026, 12, 1)))
+    with write_transaction(story.house.engine) as conn:
+        deadlines.change_deadline(conn, decide.id, {"held": stale})
+    until(story, seoul("2026-12-01T10:00"))
+    if again:
+        _end_fee(story, "confirmed", date(2026, 12, 1))
+    story.decide("KFDA")
+    story.tick(seconds=1)
+    (decide,) = rows(story, AGENCY, "decide")
+    assert (decide.state, decide.due_at) == ("OPEN", seoul(f"{expect_end(periods)}T18:00"))

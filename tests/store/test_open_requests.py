@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from gateway.errors import GatewayError
 from gateway.state_machines import REQUEST
 from gateway.store import StateEvent, agency_requests, open_request, transitions, write_transaction
+from gateway.store.tables import agency_requests as agency_request_rows
 from tests.kit.rows import NOW, later, open_case, request
 from tests.store.test_query_plans import asked
 
@@ -48,3 +50,40 @@ def test_a_request_that_somebody_else_has_moved_is_not_written(engine):
     with write_transaction(engine) as conn:
         assert agency_requests.find_by_id(conn, number).status_code is None
         assert open_request(conn, 4711) is None
+
+
+def _change_by_former_code(conn, number, state):
+    changed = update(agency_request_rows).where(agency_request_rows.c.id == number)
+    conn.execute(changed.values(state=state))
+
+
+@pytest.mark.parametrize("way", ["opened", "by its id"])
+def test_demands_follow_the_state_until_former_code_changes_it(engine, way):
+    """A change of a state that they did not follow is none that they follow."""
+    demands = {"standing": {}, "amended_after": 7}
+    with write_transaction(engine) as conn:
+        number = request(conn, open_case(conn))
+
+    def change(event, **values):
+        with write_transaction(engine) as conn:
+            if way == "opened":
+                opened = open_request(conn, number)
+                opened.apply_event(conn, StateEvent(event, NOW, "t"), **values)
+                opened.write(conn)
+            else:
+                agency_requests.apply_event(conn, number, StateEvent(event, NOW, "t"), **values)
+            return agency_requests.find_by_id(conn, number).demands_state
+
+    assert change("send") is None
+    assert change("ask", demands=demands) == "INFORMATION_REQUIRED"
+    assert change("inspect") == "INSPECTION"
+    with write_transaction(engine) as conn:
+        _change_by_former_code(conn, number, "SENT")
+    assert change("inspect") is None
+    with write_transaction(engine) as conn:
+        agency_requests.set_demands(conn, number, "SENT", {})  # somebody has moved it meanwhile
+        agency_requests.set_demands(conn, number, "INSPECTION", demands)
+    assert change("acknowledge") == "INSPECTION"
+    with write_transaction(engine) as conn:
+        row = agency_requests.find_by_id(conn, number)
+    assert (row.demands, row.demands_state) == (demands, "INSPECTION")

@@ -27,6 +27,7 @@ from gateway.hub import (
     RegisterSnapshot,
     apply_customs_answer,
     apply_payment_note_answer,
+    keep_demands,
     refresh_summaries,
     reply,
 )
@@ -157,6 +158,7 @@ class PartnerAgent:
         if delivery.subject_type == "request" and not aside:
             request = agency_requests.find_by_id(conn, int(delivery.subject_id))
             if request is not None and request.state not in REQUEST.final:
+                keep_demands(conn, request, self._hub.load_rules_of(conn, request).status_codes)
                 agency_requests.apply_event(
                     conn, request.id, StateEvent("undeliverable", what.at, _ACTOR, problem)
                 )

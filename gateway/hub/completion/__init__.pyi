@@ -19,7 +19,9 @@ from .outside_decisions import make_result_name as make_result_name
 from .outside_decisions import read_result_decision as read_result_decision
 from .outside_decisions import select_inherited_subjects as select_inherited_subjects
 from .standing_demands import end_amended_demands as end_amended_demands
+from .standing_demands import find_amendment as find_amendment
 from .standing_demands import find_demanded_event as find_demanded_event
+from .standing_demands import keep_demands as keep_demands
 from .standing_demands import list_open_levies as list_open_levies
 from .standing_demands import read_demands as read_demands
 from .standing_demands import restore_demands as restore_demands

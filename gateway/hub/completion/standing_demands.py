@@ -1,7 +1,8 @@
 """Keeps what the agency of a request has asked for, and moves the request to the state that follows from it.
 
-The row of a request has what stands (`gateway.cases.OpenDemands`). All functions are called in a
-transaction that has locked the case.
+The row of a request has what stands (`gateway.cases.OpenDemands`). What code of the version before has done
+to a request, its row does not have: then its state says what was asked for last, and what stands is stored
+anew before that state changes. All functions are called in a transaction that has locked the case.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from gateway.cases import (
     StatusCode,
     find_demanded_state,
 )
-from gateway.store import OpenRequest, StoredNotice, notices
+from gateway.store import OpenRequest, StoredNotice, agency_requests, notices
 
 __all__ = [
     "end_amended_demands",
+    "find_amendment",
     "find_demanded_event",
+    "keep_demands",
     "list_open_levies",
     "read_demands",
     "restore_demands",
@@ -33,14 +36,23 @@ __all__ = [
 _OPEN_FEE: Final = ("LEVIED", "ORDERED")
 #: The states between which a request moves by what stands.
 _MOVED: Final = frozenset({"SENT", "ACKNOWLEDGED", *DEMANDED_STATES.values()})
+#: The states of which a notice says what was asked for, where it is not stored.
+_TELLING: Final = ("INFORMATION_REQUIRED", "INSPECTION")
 _EVENTS: Final = {state: event for event, state in DEMANDED_STATES.items()}
 #: By what event a request leaves a state when nothing stands any more.
 _ENDING: Final = {"INSPECTION": "inspected", "FEE_DUE": "fee_settled"}
 
 
 def restore_demands(request: Row[Any] | OpenRequest) -> OpenDemands | None:
-    """Return what stands about a request; None where that was not stored yet."""
-    return None if request.demands is None else OpenDemands.restore(request.demands)
+    """Return what stands about a request; None where that was not stored, or not with its state."""
+    if request.demands is None or request.demands_state != request.state:
+        return None
+    return OpenDemands.restore(request.demands)
+
+
+def find_amendment(request: Row[Any] | OpenRequest) -> int:
+    """Return the row id of the last notice before the last amendment of a request; 0 where none is known."""
+    return 0 if request.demands is None else OpenDemands.restore(request.demands).amended_after
 
 
 def read_demands(
@@ -48,20 +60,35 @@ def read_demands(
 ) -> OpenDemands:
     """Return what stands about a request. `codes` are the status codes of its case.
 
-    Of a request from before this was stored, the state says what was asked for last.
+    Where that is not stored, the state says what was asked for last.
     """
     found = restore_demands(request)
     if found is not None:
         return found
-    if request.state not in ("INFORMATION_REQUIRED", "INSPECTION"):
-        return OpenDemands()
-    return _find_former_demand(request.state, _list_demands(notices.list_by_request(conn, request.id), codes))
+    if request.state not in _TELLING:
+        return OpenDemands({}, find_amendment(request))
+    return _find_former_demand(request, _list_demands(notices.list_by_request(conn, request.id), codes))
 
 
-def _find_former_demand(state: str, known: Sequence[DemandNotice]) -> OpenDemands:
-    asking = [one for one in known if one.event == _EVENTS.get(state)]
+def keep_demands(conn: Connection, request: Row[Any], codes: Mapping[str, StatusCode]) -> OpenDemands:
+    """Return what stands about a request, and store it where its state alone says it: that may change."""
+    found = restore_demands(request)
+    if found is not None:
+        return found
+    found = read_demands(conn, request, codes)
+    # A fee that no table of status codes tells of has the state alone.
+    if found.standing or (request.demands is not None and request.state != "FEE_DUE"):
+        agency_requests.set_demands(conn, request.id, request.state, found.describe())
+    return found
+
+
+def _find_former_demand(request: Row[Any] | OpenRequest, told: Sequence[DemandNotice]) -> OpenDemands:
+    """Return what the state of a request says, of the notices that were told since it was amended."""
+    amended_after = find_amendment(request)
+    known = [one for one in told if one.id > amended_after]
+    asking = [one for one in known if one.event == _EVENTS.get(request.state)]
     if not asking:
-        return OpenDemands({}, max((one.id for one in known), default=0))
+        return OpenDemands({}, max((one.id for one in known), default=amended_after))
     last = max(asking, key=lambda one: one.rank)
     return OpenDemands({}, min(one.id for one in known) - 1).take_notice(last, [last])
 
@@ -71,15 +98,18 @@ def take_demand_notice(
 ) -> OpenDemands | None:
     """Let a stored notice ask for something, or end it; return what stands then.
 
-    None for a notice that does neither.
+    None for a notice that does neither. It may change the state all the same: what the state alone says
+    stands is stored before.
     """
     known = _list_demands(stored.known, codes)
     mine = next((one for one in known if one.id == stored.id), None)
-    if mine is None:
-        return None
     before = restore_demands(request)
     if before is None:
-        before = _find_former_demand(request.state, [one for one in known if one is not mine])
+        before = _find_former_demand(request, [one for one in known if one is not mine])
+        if mine is None and before.standing and request.state in _TELLING:
+            request.set_columns(demands=before.describe())
+    if mine is None:
+        return None
     taken = before.take_notice(mine, known)
     request.set_columns(demands=taken.describe())
     return taken

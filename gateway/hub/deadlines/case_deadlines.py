@@ -29,8 +29,8 @@ from gateway.evidence import record_evidence
 from gateway.hub.completion import (
     find_demanded_event,
     is_cancellation_open,
+    keep_demands,
     list_open_levies,
-    read_demands,
     restore_demands,
 )
 from gateway.hub.deadlines.due_times import (
@@ -118,7 +118,7 @@ def settle_deadlines(
 
 def _read_demands(conn: Connection, hub: Hub, request: Row[Any]) -> OpenDemands:
     stored = restore_demands(request)
-    return stored or read_demands(conn, request, hub.load_rules_of(conn, request).status_codes)
+    return stored or keep_demands(conn, request, hub.load_rules_of(conn, request).status_codes)
 
 
 def _settle_state(
@@ -129,7 +129,7 @@ def _settle_state(
         return request
     event = find_demanded_event(request.state, demands, list_open_levies(levied))
     # A fee that no table of status codes tells of has the state alone.
-    if event is None or (event == "fee_settled" and request.demands is None and not levied):
+    if event is None or (event == "fee_settled" and restore_demands(request) is None and not levied):
         return request
     agency_requests.apply_event(conn, request.id, StateEvent(event, now, _ACTOR))
     found = agency_requests.list_by_case(conn, request.case_id)
@@ -311,8 +311,10 @@ def _list_applicant_acts(about: _AskedRequest) -> set[str]:
 
 def _restore_held_times(row: Row[Any], owed: Collection[str]) -> HeldTimes:
     """Return in which periods a deadline was held that its time does not have yet."""
-    if row.held is not None:
-        return HeldTimes.restore(row.held)
+    stored = None if row.held is None else HeldTimes.restore(row.held)
+    # Code of the version before holds and resumes by `held_at` alone: then the periods are not those.
+    if stored is not None and row.held_at == (stored.started_at if stored.open else None):
+        return stored
     # A deadline from before the periods were stored says since when it is held, and not for what.
     causes = () if row.held_at is None else owed or ("",)
     return HeldTimes(dict.fromkeys(causes, row.held_at), due_at=row.due_at)

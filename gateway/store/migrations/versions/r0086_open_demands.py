@@ -16,9 +16,11 @@ depends_on = None
 def upgrade() -> None:
     """Add columns and index.
 
-    Of a request from before its state says what was asked for last. Which notice ended a fee is not known.
+    Of a request from before its state says what was asked for last; so it does of one whose state is changed
+    by code of the version before, which knows neither column. Which notice ended a fee is not known.
     """
     op.add_column("agency_requests", sa.Column("demands", Json(), nullable=True))
+    op.add_column("agency_requests", sa.Column("demands_state", sa.Text(), nullable=True))
     op.add_column("notices", sa.Column("fee_notice", sa.Text(), nullable=True))
     op.add_column("fees", sa.Column("ended_by", sa.Text(), nullable=True))
     asked = sa.text("cancellation = 'ASKED'")
