@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,10 +11,15 @@ from sqlalchemy import Engine
 
 from gateway.cases import Decision, DecisionCode, Notice
 from gateway.cases.named_fees import NamedFee
+from gateway.hub.fees import settle_fee_elsewhere, waive_fee
+from gateway.store.engine import write_transaction
 from tests.flows.craft import text
 from tests.flows.test_amendments import NAME, amend
+from tests.flows.test_fees import KRW, Provider, fees_of, pay, provider, story
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import Story
+
+__all__ = ["provider", "story"]  # fixtures
 
 AGENCY = "KFDA"
 #: What the agency says after the amendment, by the minute of its issue: all before the overtaken approval.
@@ -81,3 +87,45 @@ def test_an_officer_sees_no_code_of_what_was_decided_before(engine: Engine) -> N
     assert story.look().status_code is None
     story.desk.perform_act(kim, seen.number, story.decision(DecisionCode.REJECTED), story.look().shown)
     assert story.look().status_code == "R04"
+
+
+#: The fee is levied after the inspection was told of, and that is heard after the amendment.
+FEE_ORDERS = [one for one in itertools.permutations(("amend", "end", "told")) if one.index("amend") < 2]
+
+
+@pytest.mark.every_case
+@pytest.mark.parametrize("way", ["paid", "waived", "settled"])
+@pytest.mark.parametrize("order", FEE_ORDERS, ids="-".join)
+def test_the_code_of_a_levy_is_shown_as_long_as_its_fee_is_open(
+    story: Story, provider: Provider, order: tuple[str, ...], way: str
+) -> None:
+    story.hub.payments = replace(story.hub.payments, tariffs={})
+    story.submit()
+    story.tick(hours=2)
+    base = story.clock()
+    story.hear(AGENCY, Notice("F", base - timedelta(minutes=5), "Y05", fee=NamedFee(KRW)))
+    story.tick(seconds=1)
+    for place, what in enumerate(order, start=1):
+        if what == "amend":
+            amend(story, NAME)
+        elif what == "told":
+            story.hear(AGENCY, Notice("T", base - timedelta(minutes=9), "C04"))
+        else:
+            end_fee(story, way)
+        story.tick(seconds=1)
+        done = order[:place]
+        if "amend" in done:
+            told = "told" in done and order.index("told") > order.index("amend")
+            since = "C04" if told else None
+            assert story.request(AGENCY).status_code == (since if "end" in done else "Y05"), done
+
+
+def end_fee(story: Story, way: str) -> None:
+    """Let the fee of the application be paid, here or elsewhere, or be demanded no more."""
+    (fee,) = fees_of(story, AGENCY)
+    if way == "paid":
+        assert pay(story, fee.number) == "counted"
+        return
+    act = waive_fee if way == "waived" else settle_fee_elsewhere
+    with write_transaction(story.house.engine) as conn:
+        act(conn, fee.id, story.clock(), "operator", "at the counter")

@@ -4,6 +4,7 @@ from . import operator_actions as operator_actions
 from . import signals as signals
 from .case_closing import closing_transaction as closing_transaction
 from .current_status import find_status_notice as find_status_notice
+from .current_status import renew_status_code as renew_status_code
 from .outside_decisions import list_all_decisions as list_all_decisions
 from .outside_decisions import list_cancelled_above as list_cancelled_above
 from .outside_decisions import list_cases_above as list_cases_above

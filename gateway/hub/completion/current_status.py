@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
-from gateway.hub.completion.standing_demands import list_open_levies
-from gateway.store import decisions, fees
+from gateway.hub.completion.standing_demands import list_open_levies, restore_demands
+from gateway.store import agency_requests, decisions, fees, notices
 
-__all__ = ["find_status_notice"]
+__all__ = ["find_status_notice", "renew_status_code"]
 
 
 def find_status_notice(
@@ -32,3 +32,15 @@ def find_status_notice(
         or (one.number not in decided and (one.id > amended_after or one.number in levied))
     ]
     return max(counting, key=lambda one: (one.issued_at, one.number), default=None)
+
+
+def renew_status_code(conn: Connection, request: Row[Any]) -> None:
+    """Show the status code of the last notice that counts about a request that was amended; others stay."""
+    demands = restore_demands(request)
+    if demands is None or not demands.amended_after:
+        return
+    known = notices.list_by_request(conn, request.id)
+    said = find_status_notice(conn, request.id, known, demands.amended_after)
+    code = None if said is None else said.status_code
+    if code != request.status_code:
+        agency_requests.set_status_code(conn, request.id, code)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import FeeStep, Money, OpenDemands
 from gateway.errors import FEE_WRONG, GatewayError
-from gateway.hub.completion import find_demanded_event, restore_demands
+from gateway.hub.completion import find_demanded_event, renew_status_code, restore_demands
 from gateway.hub.fees.fee_records import (
     OPEN,
     cancel_fee,
@@ -55,7 +55,8 @@ HOLD_REASON: Final = "Y17"
 def settle_request(conn: Connection, request: int, now: datetime) -> None:
     """Let a request go on that has no open fee any more; forward an application that was held for one.
 
-    It goes on to what else its agency has asked for.
+    It goes on to what else its agency has asked for. Of one that was amended, the status code that levied a
+    fee is shown as long as the fee is open.
     """
     row = agency_requests.find_by_id(conn, request)
     if row is None:
@@ -71,6 +72,8 @@ def settle_request(conn: Connection, request: int, now: datetime) -> None:
         event = find_demanded_event(row.state, restore_demands(row) or OpenDemands(), ())
         if event is not None:
             agency_requests.apply_event(conn, request, StateEvent(event, now, _ACTOR), due_at=None)
+    if not has_open_fee(levied, "forwarding"):
+        renew_status_code(conn, row)
 
 
 def _release_application(conn: Connection, request: Row[Any], now: datetime) -> None:
