@@ -203,7 +203,7 @@ _CHANGED: Final[SourcedTable[TreeMutation]] = (
     ("SIG-12.as4-second-security", "a second Security header for another role",
      append_element(HEADER, '<wsse:Security soap12:role="urn:example:other"/>'), "GW202", _COVERED, True),
     ("SIG-12.as4-actor", "the Security header is for another role",
-     set_attribute(SECURITY, "soap12:role", "urn:example:other"), "GW202", _COVERED, True),
+     set_attribute(SECURITY, "soap12:role", "urn:example:other"), "GW311", _COVERED, True),
     ("DOS-02.as4-demanding", "a block of nobody's that must be understood",
      append_element(HEADER, '<x:Demand soap12:mustUnderstand="true"/>'), "GW106", "SOAP 1.2 §5.2.3", True),
     ("SIG-23.as4-relayed", "a block of nobody's for the next node",
