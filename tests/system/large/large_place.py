@@ -75,10 +75,12 @@ def measure_peak(process: subprocess.Popen[bytes]) -> dict[str, int]:
     for pid in list_family(process.pid):
         try:
             status = Path(f"/proc/{pid}/status").read_text()
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()[:60]
+            program, *values = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
         except FileNotFoundError:
             continue
         if (peak := _PEAK.search(status)) is not None:
+            # Without the folder of the program, which may be longer than all the rest.
+            command = " ".join([Path(program).name, *values])[:60]
             found[f"{pid} {command}"] = int(peak[1]) // 1024
     return found
 
