@@ -18,6 +18,7 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
+    Table,
     Text,
     Update,
     bindparam,
@@ -38,6 +39,7 @@ from gateway.store.attempt_outcomes import AttemptOutcome
 from gateway.store.lanes import MAY_FOLLOW, DueLane
 from gateway.store.lease_contents import (
     CONTENT,
+    build_content_column,
     build_rest_condition,
     build_switch_condition,
     join_content,
@@ -171,8 +173,13 @@ def _build_claim_statement(
             leased_by=bindparam("me"),
             lease_until=bindparam("until", type_=Instant()),
         )
-        .returning(*_COLUMNS)
+        .returning(*_COLUMNS, *(_list_told_with_lease(d) if alone else ()))
     )
+
+
+def _list_told_with_lease(d: Table) -> tuple[ColumnElement[Any], ...]:
+    """Return what SQLite reads for each lease beside its row."""
+    return build_content_column(d), build_rest_condition(d), build_switch_condition(d)
 
 
 def _build_claim_with_logs(claim: Update) -> Select[Any]:
@@ -189,13 +196,6 @@ def _build_claim_with_logs(claim: Update) -> Select[Any]:
     return found.add_cte(attempts.cte("attempts"), steps.cte("steps"))
 
 
-def _build_content_statement() -> Select[Any]:
-    """Return the statement of SQLite that reads what comes with the leases of some deliveries."""
-    d = deliveries
-    told = (d.c.id, CONTENT, build_rest_condition(d), build_switch_condition(d))
-    return select(*told).select_from(join_content(d)).where(d.c.id.in_(bindparam("claimed", expanding=True)))
-
-
 _TOLD: Final = ("machine", "object_id", "from_state", "event", "to_state", "at", "actor")
 #: A lane without a capacity that may be claimed from, locked as `_SHARE_LANE` locks it.
 _SHARED: Final = (
@@ -206,7 +206,6 @@ _SHARED: Final = (
 )
 #: SQLite, by whether suspects are claimed: the claim looks at the lane, and counts, itself.
 _CLAIMS_ALONE: Final = {one: _build_claim_statement(suspects=one, alone=True) for one in (False, True)}
-_CONTENTS: Final = _build_content_statement()
 _CLAIMS: Final = {
     (suspects, way): _build_claim_with_logs(
         _build_claim_statement(suspects=suspects, sharing=way == "shared", counting=way == "counted")
@@ -278,26 +277,17 @@ def _run_claim(conn: Connection, statement: Any, wanted: dict[str, Any]) -> list
 
 
 def _store_in_parts(
-    conn: Connection, rows: Sequence[Row[Any]], me: str, now: datetime
+    conn: Connection, rows: Sequence[Any], me: str, now: datetime
 ) -> tuple[DeliveryLease, ...]:
     """Store attempts and transitions of claimed rows on SQLite, where no statement changes two tables."""
     if not rows:
         return ()
-    content = _read_contents(conn, rows)
-    leases = tuple(DeliveryLease(*row, *content.get(row.id, ())) for row in rows)
+    leases = tuple(DeliveryLease(*row) for row in rows)
     began = [{"delivery": one.id, "attempt": one.attempt, "started_at": now} for one in leases]
     _ATTEMPT.execute_rows(conn, began)
     changes = [(lease.id, "QUEUED", _LEASED) for lease in leases]
     transitions.record_transitions(conn, DELIVERY, changes, StateEvent("lease", now, me))
     return leases
-
-
-def _read_contents(conn: Connection, rows: Sequence[Row[Any]]) -> dict[int, tuple[Any, ...]]:
-    """Return what comes with the leases of the claimed deliveries that have octets, by their numbers."""
-    claimed = [row.id for row in rows if row.payload_sha256 is not None]
-    if not claimed:
-        return {}
-    return {number: tuple(told) for number, *told in conn.execute(_CONTENTS, {"claimed": claimed})}
 
 
 def _lock_lane(conn: Connection, lane: str, known: DueLane | None) -> Any:

@@ -1,20 +1,25 @@
 """What a claim reads with each delivery, so that its agent asks for nothing before it begins.
 
 The octets to be sent, and whether an application rests at the console, come with the lease itself: the
-claiming statement of PostgreSQL returns them, and on SQLite a second one reads them for all leases of a
-claim. Octets that are long are read by the agent.
+claiming statement returns them. Octets that are long are read by the agent.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, FromClause, and_, case, cast, exists
+from sqlalchemy import BigInteger, ColumnElement, FromClause, Text, and_, case, cast, exists, select
 
 from gateway.store.officer_tables import console_mailbox, console_switches
 from gateway.store.tables import payloads
 
-__all__ = ["CONTENT", "build_rest_condition", "build_switch_condition", "join_content"]
+__all__ = [
+    "CONTENT",
+    "build_content_column",
+    "build_rest_condition",
+    "build_switch_condition",
+    "join_content",
+]
 
 #: Octets above this size are read by the agent itself: a claim takes several deliveries at once.
 _LARGEST: Final = 256 * 1024
@@ -25,9 +30,22 @@ CONTENT: Final = payloads.c.content
 
 def join_content(claimed: FromClause) -> FromClause:
     """Return the claimed deliveries with their payloads, where these are kept and not long."""
-    same = payloads.c.sha256 == claimed.c.payload_sha256
-    short = and_(same, payloads.c.purged_at.is_(None), payloads.c.size <= _LARGEST)
-    return claimed.outerjoin(payloads, short)
+    return claimed.outerjoin(payloads, _build_content_condition(claimed))
+
+
+def build_content_column(claimed: FromClause) -> ColumnElement[Any]:
+    """Return the column with the octets of a claimed delivery itself, where these are kept and not long."""
+    return select(CONTENT).where(_build_content_condition(claimed)).scalar_subquery().label("content")
+
+
+def _build_content_condition(claimed: FromClause) -> ColumnElement[bool]:
+    same = payloads.c.sha256 == _read_text(claimed.c.payload_sha256)
+    return and_(same, payloads.c.purged_at.is_(None), payloads.c.size <= _LARGEST)
+
+
+def _read_text(column: ColumnElement[Any]) -> ColumnElement[str]:
+    """Return a column as text: SQLite has no type for what an UPDATE returns, and would use no index."""
+    return cast(column, Text)
 
 
 def build_rest_condition(claimed: FromClause) -> ColumnElement[Any]:
@@ -40,4 +58,4 @@ def build_rest_condition(claimed: FromClause) -> ColumnElement[Any]:
 
 def build_switch_condition(claimed: FromClause) -> ColumnElement[Any]:
     """Return the column that says whether the agency of a delivery is switched to the console."""
-    return exists().where(console_switches.c.agency == claimed.c.destination).label("switched")
+    return exists().where(console_switches.c.agency == _read_text(claimed.c.destination)).label("switched")
