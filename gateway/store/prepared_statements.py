@@ -19,6 +19,8 @@ __all__ = ["InsertIfAbsent", "PreparedStatement", "build_state_condition"]
 #: The values of an insert in the SQL of SQLite's driver, and how many one statement may have.
 _VALUES: Final = re.compile(r"^INSERT INTO .* VALUES (\(\?(?:, \?)*\))")
 _MOST_PARAMETERS: Final = 900
+#: How many rows of SQLite one statement inserts that tells which of them are new.
+_TOGETHER: Final = 32
 
 
 def build_state_condition(table: Table, state: str) -> ColumnElement[bool]:
@@ -91,10 +93,6 @@ class PreparedStatement:
         found: list[Sequence[Any]] = driver.execute(compiled.sql, compiled.bind_row_values(row)).fetchall()
         return found[0] if found else None
 
-    def fetch_values(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> set[Any]:
-        """Execute an insert on PostgreSQL, and return the first returned column of each new row."""
-        return set(conn.execute(self._statement, list(rows)).scalars())
-
     def fetch_rows(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> Sequence[Row[Any]]:
         """Execute an insert on PostgreSQL as one statement, and return what it returns of each new row."""
         return conn.execute(self._statement, list(rows)).all()
@@ -132,9 +130,12 @@ class InsertIfAbsent:
         self._returning = returning
         self._row: Any = namedtuple("_row", returning)  # type: ignore[misc]
         self._sqlite = PreparedStatement(sqlite.insert(table).on_conflict_do_nothing(index_elements=conflict))
-        statement = postgresql.insert(table).on_conflict_do_nothing(index_elements=conflict)
         columns = [table.c[name] for name in returning]
+        statement = postgresql.insert(table).on_conflict_do_nothing(index_elements=conflict)
         self._postgresql = PreparedStatement(statement.returning(*columns) if columns else statement)
+        together = sqlite.insert(table).on_conflict_do_nothing(index_elements=conflict)
+        #: Several rows of SQLite: for one alone RETURNING takes longer than it saves.
+        self._several = together.returning(*columns)
 
     def insert_many(self, conn: Connection, rows: list[dict[str, Any]]) -> None:
         """Insert those rows that are new."""
@@ -143,19 +144,26 @@ class InsertIfAbsent:
 
     def insert_new(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Insert those rows that are new; return the others. The first of `returning` is the key."""
-        if conn.dialect.name == "sqlite":
+        if conn.dialect.name == "sqlite" and len(rows) == 1:
             return [row for row in rows if self._sqlite.insert_row(conn, row) is None]
         name = self._returning[0]
-        new = self._postgresql.fetch_values(conn, rows)
+        new = {getattr(one, name) for one in self._insert_several(conn, rows)}
         return [row for row in rows if row[name] not in new]
 
     def insert_keyed(self, conn: Connection, rows: Sequence[dict[str, Any]], key: str) -> dict[Any, Any]:
         """Insert those rows that are new; return what `insert_one` returns of each, by one of its columns."""
+        if len(rows) == 1:
+            one = self.insert_one(conn, rows[0])
+            return {} if one is None else {getattr(one, key): one}
+        return {getattr(one, key): one for one in self._insert_several(conn, rows)}
+
+    def _insert_several(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> Sequence[Row[Any]]:
+        """Insert those rows that are new; return what the statement returns of each."""
         if conn.dialect.name != "sqlite":
-            found: Any = self._postgresql.fetch_rows(conn, rows)
-        else:
-            found = [one for row in rows if (one := self.insert_one(conn, row)) is not None]
-        return {getattr(one, key): one for one in found}
+            return self._postgresql.fetch_rows(conn, rows)
+        # As many at a time as one statement has values for: no row is copied, and few texts are compiled.
+        parts = (rows[start : start + _TOGETHER] for start in range(0, len(rows), _TOGETHER))
+        return [one for part in parts for one in conn.execute(self._several, list(part))]
 
     def insert_one(self, conn: Connection, row: Mapping[str, Any]) -> Any | None:
         """Insert the row and return its `returning` columns, or None when it existed already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, bindparam, insert, select
@@ -79,3 +80,22 @@ def test_a_statement_is_compiled_once(sqlite_url: str) -> None:
     first, second = (statement._get_compiled(engine.dialect, {"message_id": name}) for name in "mn")
     assert first is second
     engine.dispose()
+
+
+@pytest.mark.parametrize("number", [2, 70])
+def test_several_new_rows_are_told_from_old_ones(engine: Engine, number: int) -> None:
+    new = InsertIfAbsent(payloads, ("sha256",), "sha256")
+    rows: list[dict[str, Any]] = [
+        {"sha256": f"{place:064}", "size": 1, "stored_at": AT, "content": bytes([place]), "stored_in": None}
+        for place in range(number)
+    ]
+    with write_transaction(engine) as conn:
+        new.insert_one(conn, rows[1])
+        assert new.insert_new(conn, rows) == [rows[1]]
+        assert new.insert_keyed(conn, rows, "sha256") == {}
+        further = [one | {"sha256": f"{one['sha256']}"[::-1] + "x"} for one in rows]
+        stored = new.insert_keyed(conn, further, "sha256")
+        assert sorted(stored) == sorted(one["sha256"] for one in further)
+        found = conn.execute(select(payloads.c.sha256, payloads.c.content).order_by(payloads.c.sha256)).all()
+    told = sorted((one["sha256"], one["content"]) for one in (*rows, *further))
+    assert [tuple(one) for one in found] == told
