@@ -183,6 +183,7 @@ from .schema_version import get_head_revision as get_head_revision
 from .seen_calls import NewSeenCall as NewSeenCall
 from .sessions import NewSession as NewSession
 from .sign_in_removal import REMOVED_AT_ONCE as REMOVED_AT_ONCE
+from .single_writer import has_single_writer as has_single_writer
 from .state_counts import Labels as Labels
 from .state_rollup import fold_state_changes as fold_state_changes
 from .state_rollup import sum_states as sum_states
@@ -196,6 +197,7 @@ from .time_stamps import StampingProgress as StampingProgress
 from .time_stamps import find_unstamped_since as find_unstamped_since
 from .traffic_counts import TrafficCount as TrafficCount
 from .transaction_conflicts import rerun_after_conflict as rerun_after_conflict
+from .transaction_reads import keep_reads as keep_reads
 from .transaction_rows import insert_log_rows as insert_log_rows
 from .transitions import StateEvent as StateEvent
 from .trusted_lists import NewTrustedList as NewTrustedList

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,9 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, u
 
 from gateway.state_machines import REQUEST
 from gateway.store import transitions
+from gateway.store.column_types import Instant
 from gateway.store.fee_tables import fees
+from gateway.store.item_releases import build_outside_condition, keep_outside_answer
 from gateway.store.row_values import collect_values
 from gateway.store.tables import agency_requests, decisions
 from gateway.store.transaction_reads import read_once
@@ -47,7 +50,7 @@ OPEN_FEES = (
     .label("open_fees")
 )
 _OF_CASE = (
-    select(agency_requests, OPEN_FEES)
+    select(agency_requests, OPEN_FEES, build_outside_condition().label("outside"))
     .where(agency_requests.c.case_id == bindparam("wanted"))
     .order_by(agency_requests.c.sequence, agency_requests.c.id)
 )
@@ -55,6 +58,11 @@ _OF_CASE = (
 
 _SET_DUE = (
     update(agency_requests).where(agency_requests.c.id == bindparam("wanted")).values(due_at=bindparam("due"))
+)
+#: SQLite: the times of several requests, given as one object.
+_SET_DUE_TOGETHER = text(
+    "UPDATE agency_requests SET due_at = told.value FROM json_each(:told) AS told "
+    "WHERE agency_requests.id = CAST(told.key AS INTEGER)"
 )
 #: PostgreSQL: the times of several requests, given as two arrays.
 _SET_DUE_TIMES = text(
@@ -115,9 +123,13 @@ def set_due_times(conn: Connection, times: Mapping[int, datetime | None]) -> Non
     """Set until when the one who holds each request (row id) has to act; None where nothing is due."""
     if not times:
         return
-    if conn.dialect.name == "sqlite" or len(times) == 1:
-        rows = [{"wanted": request, "due": due} for request, due in times.items()]
-        conn.execute(_SET_DUE, rows if len(rows) > 1 else rows[0])
+    if len(times) == 1:
+        ((request, due),) = times.items()
+        conn.execute(_SET_DUE, {"wanted": request, "due": due})
+    elif conn.dialect.name == "sqlite":
+        convert = Instant().process_bind_param
+        told = {str(request): convert(due, conn.dialect) for request, due in times.items()}
+        conn.execute(_SET_DUE_TOGETHER, {"told": json.dumps(told)})
     else:
         conn.execute(_SET_DUE_TIMES, {"requests": list(times), "dues": list(times.values())})
 
@@ -181,10 +193,16 @@ def find_by_requirement(conn: Connection, agency: str, number: str) -> Row[Any] 
 
 
 def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
-    """Return the requests of a case in their order, each with the number of its `open_fees`."""
+    """Return the requests of a case in their order, each with the number of its `open_fees`.
+
+    Whoever asks next whether the case `may_have_outside_decisions` has the answer.
+    """
 
     def read() -> Sequence[Row[Any]]:
-        return conn.execute(_OF_CASE, {"wanted": case_id}).all()
+        rows = conn.execute(_OF_CASE, {"wanted": case_id}).all()
+        if rows:
+            keep_outside_answer(conn, case_id, found=bool(rows[0].outside))
+        return rows
 
     return read_once(conn, (agency_requests.name, fees.name), ("requests of a case", case_id), read)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, exists, func, or_, select, update
@@ -12,9 +13,12 @@ from sqlalchemy import Connection, Row, bindparam, exists, func, or_, select, up
 from gateway.errors import NO_OPEN_CASE, REFERENCE_REUSED, GatewayError
 from gateway.state_machines import CASE, get_next_state
 from gateway.store import messages, transitions
+from gateway.store.joined_rows import JoinedRows
+from gateway.store.open_requests import OPEN_FACTS, keep_open_request
 from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.single_writer import has_single_writer
 from gateway.store.tables import agency_requests, cases, deliveries
-from gateway.store.transaction_reads import forget_reads, read_once
+from gateway.store.transaction_reads import find_kept_read, forget_reads, keep_read, read_once
 from gateway.store.transitions import StateEvent
 
 __all__ = [
@@ -24,6 +28,7 @@ __all__ = [
     "find_by_id",
     "find_by_number",
     "find_by_reference",
+    "hold_case",
     "list_cases",
     "list_held",
     "list_holds",
@@ -53,6 +58,15 @@ _OF_REQUEST = select(agency_requests.c.case_id).where(agency_requests.c.id == bi
 _LOCK_BY_REQUEST = (
     select(cases).where(cases.c.id == _OF_REQUEST.scalar_subquery()).with_for_update(key_share=True)
 )
+#: SQLite: the case of a request, and the request with what belongs to it.
+_WITH_REQUEST = JoinedRows(
+    (tuple(cases.c), tuple(agency_requests.c)),
+    agency_requests.join(cases, cases.c.id == agency_requests.c.case_id),
+    agency_requests.c.id == bindparam("request"),
+    tuple(OPEN_FACTS.values()),
+)
+#: Values of columns that are read as they were written.
+_PLAIN = (str, datetime, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +160,9 @@ def lock_case(conn: Connection, case_id: int) -> Row[Any]:
 
     Every transaction on a case does this first: of two last decisions that arrive together, the
     second must see the first. SQLite has locked the file already. A transaction that has locked the
-    case, and has not written it since, has it in hand.
+    case, and has written nothing of it since but its state, has it in hand.
     """
-    row = read_once(conn, (cases.name,), ("locked case", case_id), lambda: _lock_case(conn, case_id))
+    row = read_once(conn, (cases.name,), _name_locked(case_id), lambda: _lock_case(conn, case_id))
     if row is None:
         raise GatewayError(NO_OPEN_CASE, f"there is no case {case_id}")
     return row
@@ -161,10 +175,37 @@ def _lock_case(conn: Connection, case_id: int) -> Row[Any] | None:
 
 
 def lock_case_of_request(conn: Connection, request: int) -> Row[Any] | None:
-    """Lock the case of a request (row id) until the transaction ends; None where there is no such request."""
-    row = conn.execute(_LOCK_BY_REQUEST, {"request": request}).first()
-    forget_reads(conn)
-    return row if row is None else read_once(conn, (cases.name,), ("locked case", row.id), lambda: row)
+    """Lock the case of a request (row id) until the transaction ends; None where there is no such request.
+
+    SQLite, which has locked everything already, reads the request too: `open_request` has it then.
+    """
+    if has_single_writer(conn):
+        row: Row[Any] | None = _read_with_request(conn, request)
+    else:
+        row = conn.execute(_LOCK_BY_REQUEST, {"request": request}).first()
+        forget_reads(conn)
+    if row is not None:
+        keep_read(conn, (cases.name,), _name_locked(row.id), row)
+    return row
+
+
+def _read_with_request(conn: Connection, request: int) -> Any:
+    found = _WITH_REQUEST.fetch_first(conn, {"request": request})
+    if found is None:
+        return None
+    case, row, *told = found
+    keep_open_request(conn, {**vars(row), **dict(zip(OPEN_FACTS, told, strict=True))})
+    return case
+
+
+def hold_case(conn: Connection, case_id: int) -> None:
+    """Lock the case as `lock_case` does, where its row is not asked for: SQLite has locked it already."""
+    if not has_single_writer(conn):
+        lock_case(conn, case_id)
+
+
+def _name_locked(case_id: int) -> tuple[str, int]:
+    return "locked case", case_id
 
 
 def apply_event(
@@ -177,7 +218,14 @@ def apply_event(
     if before is not None and not values and get_next_state(CASE, before, what.event) == before:
         transitions.record_transitions(conn, CASE, [(case_id, before, before)], what)
         return before
-    return transitions.apply_event(conn, cases, CASE, case_id, what, before=before, **values)
+    known = find_kept_read(conn, _name_locked(case_id))
+    after = transitions.apply_event(conn, cases, CASE, case_id, what, before=before, **values)
+    if known is not None and all(isinstance(value, _PLAIN) for value in values.values()):
+        # The case is locked: it is as it was read, with what has just been written.
+        row = SimpleNamespace(**{one.name: getattr(known, one.name) for one in cases.c})
+        row.__dict__.update(values, state=after)
+        keep_read(conn, (cases.name,), _name_locked(case_id), row)
+    return after
 
 
 def set_due_time(conn: Connection, case_id: int, due_at: datetime | None) -> None:

@@ -7,17 +7,19 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, insert, or_, select, update
 
 from gateway.store.release_tables import item_releases
 from gateway.store.requirement_tables import requirement_uses
 from gateway.store.tables import cases, messages
-from gateway.store.transaction_reads import read_once
+from gateway.store.transaction_reads import keep_read, read_once
 
 __all__ = [
     "NewItemRelease",
+    "build_outside_condition",
     "find_declaration_message",
     "insert_releases",
+    "keep_outside_answer",
     "list_children",
     "list_children_of",
     "list_releases_from",
@@ -26,14 +28,20 @@ __all__ = [
     "return_releases",
 ]
 
-_OUTSIDE: Final = select(
-    or_(
+
+def build_outside_condition() -> ColumnElement[bool]:
+    """Return the condition that the case `wanted` uses a requirement, or holds items of a parent."""
+    return or_(
         exists().where(requirement_uses.c.case_id == bindparam("wanted")),
         exists().where(
             item_releases.c.child_id == bindparam("wanted"), item_releases.c.returned_at.is_(None)
         ),
     )
-)
+
+
+_OUTSIDE: Final = select(build_outside_condition())
+#: The tables that it asks.
+_OUTSIDE_OF: Final = (requirement_uses.name, item_releases.name)
 _CHILDREN: Final = select(item_releases.c.child_id).where(
     item_releases.c.parent_id == bindparam("wanted"), item_releases.c.returned_at.is_(None)
 )
@@ -87,7 +95,12 @@ def may_have_outside_decisions(conn: Connection, case_id: int) -> bool:
     def read() -> bool:
         return bool(conn.execute(_OUTSIDE, {"wanted": case_id}).scalar_one())
 
-    return read_once(conn, (requirement_uses.name, item_releases.name), ("outside decisions", case_id), read)
+    return read_once(conn, _OUTSIDE_OF, ("outside decisions", case_id), read)
+
+
+def keep_outside_answer(conn: Connection, case_id: int, *, found: bool) -> None:
+    """Keep the answer for `may_have_outside_decisions`, where another statement has asked it."""
+    keep_read(conn, _OUTSIDE_OF, ("outside decisions", case_id), found)
 
 
 def list_children(conn: Connection, parent: int) -> Sequence[int]:

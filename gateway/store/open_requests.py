@@ -6,33 +6,40 @@ is acknowledged or decided. Each step is a transition of its own. The row is wri
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, exists, select
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, select
 
 from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import transitions
 from gateway.store.customs_tables import clearances
 from gateway.store.officer_acts import build_decided_condition
+from gateway.store.officer_tables import officer_acts
 from gateway.store.release_tables import item_releases
 from gateway.store.tables import agency_requests, notices
+from gateway.store.transaction_reads import keep_read, read_once
 from gateway.store.transitions import StateEvent
 
-__all__ = ["OpenRequest", "open_request"]
+__all__ = ["OPEN_FACTS", "OpenRequest", "keep_open_request", "open_request"]
 
-_OPEN: Final = select(
-    agency_requests,
-    build_decided_condition(agency_requests.c.id).label("decided_at_console"),
-    select(clearances.c.state)
+#: What is asked of a request beside its columns.
+OPEN_FACTS: Final[Mapping[str, ColumnElement[Any]]] = {
+    "decided_at_console": build_decided_condition(agency_requests.c.id),
+    "clearance": select(clearances.c.state)
     .where(clearances.c.id == agency_requests.c.case_id)
-    .scalar_subquery()
-    .label("clearance"),
-    exists().where(notices.c.request_id == agency_requests.c.id).label("noticed"),
-    exists()
-    .where(item_releases.c.parent_id == agency_requests.c.case_id, item_releases.c.returned_at.is_(None))
-    .label("released"),
-).where(agency_requests.c.id == bindparam("wanted"))
+    .scalar_subquery(),
+    "noticed": exists().where(notices.c.request_id == agency_requests.c.id),
+    "released": exists().where(
+        item_releases.c.parent_id == agency_requests.c.case_id, item_releases.c.returned_at.is_(None)
+    ),
+}
+_OPEN: Final = select(agency_requests, *(one.label(name) for name, one in OPEN_FACTS.items())).where(
+    agency_requests.c.id == bindparam("wanted")
+)
+#: The tables that an open request is read from.
+_READ: Final = tuple(one.name for one in (agency_requests, officer_acts, clearances, notices, item_releases))
 
 
 class OpenRequest:
@@ -44,10 +51,10 @@ class OpenRequest:
     case.
     """
 
-    def __init__(self, row: Row[Any]) -> None:
-        self._known: dict[str, Any] = dict(row._mapping)
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        self._known: dict[str, Any] = dict(row)
         self._changed: set[str] = set()
-        self._before: str = row.state
+        self._before: str = row["state"]
 
     def __getattr__(self, name: str) -> Any:
         known: dict[str, Any] = self.__dict__.get("_known", {})
@@ -84,5 +91,19 @@ class OpenRequest:
 
 def open_request(conn: Connection, request: int) -> OpenRequest | None:
     """Return a request (row id) of a locked case, to be changed; None where there is none."""
-    row = conn.execute(_OPEN, {"wanted": request}).first()
-    return None if row is None else OpenRequest(row)
+
+    def read() -> Mapping[str, Any] | None:
+        row = conn.execute(_OPEN, {"wanted": request}).first()
+        return None if row is None else row._mapping  # type: ignore[return-value]
+
+    found = read_once(conn, _READ, _name_open(request), read)
+    return None if found is None else OpenRequest(found)
+
+
+def keep_open_request(conn: Connection, row: Mapping[str, Any]) -> None:
+    """Keep a request for `open_request`, with its `OPEN_FACTS`, where it was read with its case."""
+    keep_read(conn, _READ, _name_open(int(row["id"])), row)
+
+
+def _name_open(request: int) -> tuple[str, int]:
+    return "open request", request

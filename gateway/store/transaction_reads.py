@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
-__all__ = ["forget_reads", "forget_written", "keep_reads", "read_once"]
+__all__ = ["find_kept_read", "forget_reads", "forget_written", "keep_read", "keep_reads", "read_once"]
 
 #: Attribute of a connection while it keeps what it read.
 _KEPT: Final = "_gateway_kept_reads"
@@ -48,6 +48,19 @@ def read_once(
         kept[question] = known = (named, found)
     result: _Found = known[1]
     return result
+
+
+def keep_read(conn: Connection, named: tuple[str, ...], question: Hashable, found: object) -> None:
+    """Keep what a question has found, as `read_once` does, where another statement has told it too."""
+    kept: dict[Hashable, tuple[tuple[str, ...], Any]] | None = conn.__dict__.get(_KEPT)
+    if kept is not None:
+        kept[question] = (named, found)
+
+
+def find_kept_read(conn: Connection, question: Hashable) -> Any:
+    """Return what is kept for a question, None where nothing is."""
+    kept: dict[Hashable, tuple[tuple[str, ...], Any]] | None = conn.__dict__.get(_KEPT)
+    return None if kept is None or question not in kept else kept[question][1]
 
 
 def forget_written(conn: Connection, statement: str) -> None:

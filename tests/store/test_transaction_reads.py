@@ -6,18 +6,22 @@ from sqlalchemy import text
 
 from gateway.store import (
     NewDecision,
+    NewRequirementUse,
     StateEvent,
     agency_requests,
     cases,
     decisions,
+    item_releases,
+    open_request,
     read_transaction,
+    requirement_quantities,
     write_transaction,
 )
 from tests.kit.rows import NOW, open_case, request
 from tests.store.test_query_plans import asked
 
 
-def test_a_locked_case_is_in_hand_until_it_is_written(engine):
+def test_a_locked_case_is_in_hand_until_it_is_written_but_by_its_own_events(engine):
     with write_transaction(engine) as conn:
         case = open_case(conn)
 
@@ -25,8 +29,58 @@ def test_a_locked_case_is_in_hand_until_it_is_written(engine):
         assert cases.lock_case(conn, case) is cases.lock_case(conn, case)
         cases.apply_event(conn, case, StateEvent("dispatch", NOW, "t"))
         assert cases.lock_case(conn, case).state == "IN_PROGRESS"
+        cases.apply_event(conn, case, StateEvent("last_decision", NOW, "t"), outcome="APPROVED")
+        told = vars(cases.lock_case(conn, case))
+        conn.execute(text("UPDATE cases SET ucr = 'other'"))
+        assert dict(cases.lock_case(conn, case)._mapping) == told | {"ucr": "other"}
+        cases.set_detail(conn, case, {"one": (1, 2)})
+        assert cases.lock_case(conn, case).detail == {"one": [1, 2]}
 
-    assert len([1 for sql, _ in asked(engine, lock_twice) if sql.startswith("SELECT cases.id")]) == 2
+    assert len([1 for sql, _ in asked(engine, lock_twice) if sql.startswith("SELECT cases.id")]) == 3
+
+
+def test_an_event_that_writes_what_is_read_otherwise_is_read_again(engine):
+    with write_transaction(engine) as conn:
+        case = open_case(conn)
+        cases.lock_case(conn, case)
+        cases.apply_event(conn, case, StateEvent("dispatch", NOW, "t"), detail={"pairs": [(1, "L")]})
+        assert cases.lock_case(conn, case).detail == {"pairs": [[1, "L"]]}
+
+
+def test_a_request_that_is_read_with_its_case_is_opened_until_it_is_written(engine):
+    with write_transaction(engine) as conn:
+        number = request(conn, open_case(conn))
+
+    def open_twice(conn):
+        case = cases.lock_case_of_request(conn, number)
+        assert case is cases.lock_case(conn, case.id)
+        opened = open_request(conn, number)
+        assert (opened.id, opened.case_id, opened.noticed, opened.released) == (number, case.id, False, False)
+        conn.execute(text("UPDATE agency_requests SET agency = 'KR-Z'"))
+        assert open_request(conn, number).agency == "KR-Z"
+        assert opened.agency != "KR-Z"
+
+    found = [sql for sql, _ in asked(engine, open_twice) if sql.startswith("SELECT")]
+    assert len(found) == (2 if engine.dialect.name == "sqlite" else 3)
+    with write_transaction(engine) as conn:
+        assert cases.lock_case_of_request(conn, 4711) is None
+
+
+def test_who_asks_for_the_requests_of_a_case_knows_whether_others_decide_about_it(engine):
+    with write_transaction(engine) as conn:
+        case = open_case(conn)
+        request(conn, case)
+
+    def ask(conn):
+        agency_requests.list_by_case(conn, case)
+        assert not item_releases.may_have_outside_decisions(conn, case)
+        requirement_quantities.ensure_requirement(conn, "KR-A", "R-1", None, NOW)
+        used = NewRequirementUse(1, case, 1, "/p", "1", "KG")
+        requirement_quantities.insert_uses(conn, [used], NOW)
+        assert item_releases.may_have_outside_decisions(conn, case)
+
+    found = [sql for sql, _ in asked(engine, ask) if "item_releases" in sql]
+    assert len(found) == 2
 
 
 def test_what_was_read_before_a_lock_is_read_again(engine):

@@ -44,6 +44,7 @@ from gateway.store import (
     decisions,
     deliveries,
     find_case_facts,
+    keep_reads,
     messages,
     ordered_deliveries,
     payloads,
@@ -124,7 +125,7 @@ class QueuedMessage:
 
 def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
     """Return a case as it is now; raises GW901 when it does not exist."""
-    with read_transaction(hub.engine) as conn:
+    with read_transaction(hub.engine) as conn, keep_reads(conn):
         found = _get_case_facts(conn, case_id)
         facts = make_undecided_snapshot(hub, found)
         asked = tuple(requests.list_by_case(conn, case_id))
