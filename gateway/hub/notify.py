@@ -44,14 +44,14 @@ def notify_applicant(hub: Hub, notice_id: int, finish: FinishLease) -> None:
     said, request, facts = found.notice, found.request, make_undecided_snapshot(hub, found.of_case)
     outgoing = seal_notice(hub, facts, _make_notice_document(facts, request, said, now), now)
     with write_transaction(hub.engine, "conclude.notice") as conn:
-        case = cases.lock_case(conn, request.case_id)
+        cases.hold_case(conn, request.case_id)
         queued = outgoing is not None and store_message(
             conn, hub, facts, QueuedMessage(outgoing, f"notice:{notice_id}"), now
         )
         finish(conn)
         if not queued:
             # Otherwise the delivery of the message closes the case.
-            case_closing.close_case_when_done(conn, case, now)
+            case_closing.close_case_when_done(conn, cases.lock_case(conn, request.case_id), now)
 
 
 def _make_notice_document(

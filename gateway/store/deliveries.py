@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, exists, func, select, update
 
 from gateway.state_machines import DELIVERY
 from gateway.store import lanes, transitions
@@ -28,6 +28,7 @@ __all__ = [
     "find_by_id",
     "find_by_wire_id",
     "give_up_delivery",
+    "has_undone",
     "hold_delivery",
     "list_by_case",
     "list_by_request",
@@ -45,6 +46,13 @@ _INSERT = InsertIfAbsent(deliveries, ("dedupe_key",), "id", "dedupe_key")
 _GET = select(deliveries).where(deliveries.c.id == bindparam("wanted"))
 _OF_CASE = select(deliveries).where(deliveries.c.case_id == bindparam("wanted")).order_by(deliveries.c.id)
 _UNFINISHED = _OF_CASE.where(deliveries.c.state.not_in(sorted(DELIVERY.final)))
+#: Those that may still be delivered of themselves.
+_UNDONE = select(
+    exists().where(
+        deliveries.c.case_id == bindparam("wanted"),
+        deliveries.c.state.not_in(sorted({*DELIVERY.final, "FAILED"})),
+    )
+)
 _BY_WIRE_ID = (
     select(deliveries)
     .where(deliveries.c.wire_id == bindparam("wanted"))
@@ -156,6 +164,11 @@ def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
 def list_unfinished(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return the deliveries of a case that are neither delivered nor cancelled, oldest first."""
     return conn.execute(_UNFINISHED, {"wanted": case_id}).all()
+
+
+def has_undone(conn: Connection, case_id: int) -> bool:
+    """Return whether a case has deliveries that are neither delivered, cancelled nor failed."""
+    return bool(conn.execute(_UNDONE, {"wanted": case_id}).scalar())
 
 
 def list_by_request(conn: Connection, case_id: int, request: int) -> list[Row[Any]]:

@@ -11,7 +11,14 @@ from sqlalchemy import Connection, Engine, Row
 
 from gateway.evidence import record_evidence
 from gateway.state_machines import REQUEST
-from gateway.store import StateEvent, agency_requests, cases, deliveries, write_transaction
+from gateway.store import (
+    StateEvent,
+    agency_requests,
+    cases,
+    deliveries,
+    has_single_writer,
+    write_transaction,
+)
 
 __all__ = ["close_case_when_done", "closing_transaction", "lock_delivery_case"]
 
@@ -34,9 +41,15 @@ def closing_transaction(
     left. `case_id` is the case of the delivery, where the caller knows it.
     """
     with write_transaction(engine, name) as conn:
-        case = lock_delivery_case(conn, delivery) if case_id is None else cases.lock_case(conn, case_id)
+        if case_id is None:
+            case = lock_delivery_case(conn, delivery)
+            case_id = None if case is None else int(case.id)
+        else:
+            cases.hold_case(conn, case_id)
         yield conn
-        close_case_when_done(conn, case, now)
+        # Most deliveries leave others of their case: that takes one statement where no row was locked.
+        if case_id is not None and not (has_single_writer(conn) and deliveries.has_undone(conn, case_id)):
+            close_case_when_done(conn, cases.lock_case(conn, case_id), now)
 
 
 def close_case_when_done(conn: Connection, case: Row[Any] | None, now: datetime) -> None:
