@@ -314,20 +314,22 @@ def _start_case(
         store_release(conn, release, case, now)
     store_stated_uses(conn, case, child.stated, now)
     note_joined_results(conn, case, (one.key for _, one in used.taken), now)
-    await_unknown_requirements(conn, case, (*used.unknown, *child.waiting), now)
+    first = held is None and release is None
+    await_unknown_requirements(conn, case, (*used.unknown, *child.waiting), now, first=first)
     payloads.store_payloads(conn, [one.envelope for one in (*applications, *customs)], now)
     asked = list(zip(intake.prepared, applications, strict=True))
     open_applications(conn, hub, (case, 1, intake.bundle), asked, now)
     enqueue_registration_calls(conn, customs, case, now)
+    state = None
     if intake.prepared:
         before = CASE.initial if held is None else held.state
-        cases.apply_event(conn, case, StateEvent("dispatch", now, _ACTOR), before=before, **further)
+        state = cases.apply_event(conn, case, StateEvent("dispatch", now, _ACTOR), before=before, **further)
     else:
         conclude_unasked_case(conn, intake.units, case, now, **further)
         if held is not None:
             wake_held_children(conn, held.declarant, {case}, f"parent:{case}:{now.isoformat()}", now)
     begun = {one.number for one in intake.prepared}
-    settle_deadlines(conn, hub, case, now, begun=begun, opened=held is None)
+    settle_deadlines(conn, hub, case, now, begun=begun, opened=state if held is None else None)
     data = _describe_admission(intake) | {"bundle": intake.bundle}
     record_evidence(conn, "admitted", "case", case, arrived.row.identity_sha256, data, now)
 

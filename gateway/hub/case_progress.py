@@ -180,7 +180,8 @@ def move_request(
     if notice.decisions or event == "decide":
         decision = _choose_decision_event(conn, request)
         if decision != "decide_item":
-            values |= {"decided_by": request.agency, "decided_at": now}
+            # Nothing is due of a decided application but a fee: the deadlines settle that one.
+            values |= {"decided_by": request.agency, "decided_at": now, "due_at": None}
         event = event if decision == "decide_item" and leads else decision
     elif event in CANCELLATION_EVENTS:
         if request.state != "CANCELLED":

@@ -57,6 +57,7 @@ from gateway.store import (
     agency_requests,
     cases,
     events,
+    has_single_writer,
     item_releases,
     payloads,
     read_transaction,
@@ -223,15 +224,16 @@ def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequire
 
 
 def await_unknown_requirements(
-    conn: Connection, case_id: int, waiting: Iterable[RequirementUse], now: datetime
+    conn: Connection, case_id: int, waiting: Iterable[RequirementUse], now: datetime, *, first: bool = False
 ) -> None:
     """Let an admitted case wait for the numbers that nobody knows, and those that a case above it waits for.
 
-    The task looks again after this transaction: a result may be stored at this moment.
+    The task looks again after this transaction: a result may be stored at this moment. On SQLite none is:
+    a case that is admitted for the `first` time, and has no parent, is not looked at again.
     """
     new = [make_awaited_use(case_id, use) for use in waiting]
     stored = requirement_results.insert_awaited_uses(conn, new, now)
-    if stored:
+    if stored and not (first and has_single_writer(conn)):
         enqueue_look(conn, "join", case_id, f"await:{case_id}:{max(stored)}", now)
 
 

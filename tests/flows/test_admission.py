@@ -88,8 +88,9 @@ def test_three_approvals_close_the_case(story: Story) -> None:
         ("last_decision", "DECIDED"),
         ("relayed", "CLOSED"),
     ]
-    # The second look for the certificates that it names does not keep the case open.
-    assert [row.subject_type for row in story.deliveries(state="QUEUED")] == ["look"]
+    # The second look for the certificates that it names does not keep the case open. One writer needs none.
+    looks = [] if story.house.engine.dialect.name == "sqlite" else ["look"]
+    assert [row.subject_type for row in story.deliveries(state="QUEUED")] == looks
     story.clock.forward(minutes=1)
     story.tick()
     assert {row.state for row in story.deliveries()} == {"DELIVERED"}

@@ -59,11 +59,20 @@ _Owed = tuple[DeadlineKind, str]
 
 
 @dataclass(frozen=True, slots=True)
+class _OpenedCase:
+    """What is asked of a case whose deadlines begin: the row of one that was just opened is not read."""
+
+    id: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Settling:
     """One case that is settled: its row, the timetable, and the times that count."""
 
     hub: Hub
-    case: Row[Any]
+    #: Its row, or what is asked of one that was just opened (`_OpenedCase`).
+    case: Any
     timetable: Timetable
     now: datetime
     done_at: datetime
@@ -91,16 +100,16 @@ def settle_deadlines(
     *,
     done_at: datetime | None = None,
     begun: Collection[str] = (),
-    opened: bool = False,
+    opened: str | None = None,
 ) -> None:
     """Settle the states of the requests of a locked case, and begin and end its deadlines.
 
     `done_at` is when what was owed was done, where that is earlier than `now`: a supplement counts
     from its receipt. The terms of the applications `begun` (numbers) begin now, whatever began before.
-    A case that was `opened` by the same transaction has no deadlines yet.
+    A case that the same transaction has `opened`, which is its state now, has no deadlines yet.
     """
-    case = cases.lock_case(conn, case_id)
-    live = () if opened else deadlines.list_live(conn, case_id)
+    case = cases.lock_case(conn, case_id) if opened is None else _OpenedCase(case_id, opened)
+    live = deadlines.list_live(conn, case_id) if opened is None else ()
     timetable = hub.timetable.read_timetable(conn, live[0].mark if live else None)
     settling = _Settling(hub, case, timetable, now, done_at or now, begun)
     new: list[NewDeadline] = []
