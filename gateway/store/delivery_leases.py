@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Executable,
     Integer,
     Row,
     Select,
@@ -28,10 +29,13 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
+    null,
     or_,
     select,
+    union_all,
     update,
 )
+from sqlalchemy.dialects import sqlite
 
 from gateway.state_machines import DELIVERY, get_next_state
 from gateway.store import transitions
@@ -44,7 +48,7 @@ from gateway.store.lease_contents import (
     build_switch_condition,
     join_content,
 )
-from gateway.store.prepared_statements import PreparedStatement, build_state_condition
+from gateway.store.prepared_statements import build_state_condition
 from gateway.store.register_version import build_version_condition
 from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
 from gateway.store.tables import transitions as stored_transitions
@@ -76,7 +80,8 @@ class DeliveryLease:
     """A claimed delivery with the number of the leased attempt.
 
     `content` are the octets of its payload, and `rests` and `switched` say what the console has to do
-    with it, where the claim read them; the octets of a long payload are None.
+    with it, where the claim read them; the octets of a long payload are None. `started_at` is when it was
+    claimed, on SQLite.
     """
 
     id: int
@@ -99,6 +104,7 @@ class DeliveryLease:
     content: bytes | None = field(default=None, repr=False)
     rests: bool | None = None
     switched: bool | None = None
+    started_at: datetime | None = None
 
 
 _NOTHING: Final = AttemptOutcome()
@@ -179,7 +185,8 @@ def _build_claim_statement(
 
 def _list_told_with_lease(d: Table) -> tuple[ColumnElement[Any], ...]:
     """Return what SQLite reads for each lease beside its row."""
-    return build_content_column(d), build_rest_condition(d), build_switch_condition(d)
+    now = bindparam("now", type_=Instant()).label("started_at")
+    return build_content_column(d), build_rest_condition(d), build_switch_condition(d), now
 
 
 def _build_claim_with_logs(claim: Update) -> Select[Any]:
@@ -220,7 +227,6 @@ _LANE: Final = select(lanes.c.capacity, lanes.c.open_until, lanes.c.held_at, lan
 _SHARE_LANE: Final = _LANE.with_for_update(skip_locked=True, read=True)
 # FOR NO KEY UPDATE does not conflict with the key share lock that a new delivery holds on its lane.
 _LOCK_LANE: Final = _LANE.with_for_update(skip_locked=True, key_share=True)
-_ATTEMPT: Final = PreparedStatement(insert(delivery_attempts))
 
 
 class DeliveryClaim:
@@ -279,12 +285,11 @@ def _run_claim(conn: Connection, statement: Any, wanted: dict[str, Any]) -> list
 def _store_in_parts(
     conn: Connection, rows: Sequence[Any], me: str, now: datetime
 ) -> tuple[DeliveryLease, ...]:
-    """Store attempts and transitions of claimed rows on SQLite, where no statement changes two tables."""
-    if not rows:
-        return ()
+    """Store the transitions of claimed rows on SQLite, where no statement changes two tables.
+
+    An attempt is stored there when it ends. Until then the delivery tells of it, and its last transition.
+    """
     leases = tuple(DeliveryLease(*row) for row in rows)
-    began = [{"delivery": one.id, "attempt": one.attempt, "started_at": now} for one in leases]
-    _ATTEMPT.execute_rows(conn, began)
     changes = [(lease.id, "QUEUED", _LEASED) for lease in leases]
     transitions.record_transitions(conn, DELIVERY, changes, StateEvent("lease", now, me))
     return leases
@@ -407,7 +412,8 @@ def _end_lease(
     cleared = {"state": after, "leased_by": None, "lease_until": None, "lost": 0}
     ended = make_finish(event, at, outcome)
     held = (lease.id, lease.attempt)
-    if not settle_attempt(conn, held, cleared | values, ended, leased=True, register=register):
+    began = lease.started_at
+    if not settle_attempt(conn, held, cleared | values, ended, leased=True, register=register, began=began):
         return False
     what = StateEvent(event, at, actor or lease.leased_by, outcome.detail or outcome.problem)
     transitions.record_transitions(conn, DELIVERY, [(lease.id, "ACTIVE", after)], what)
@@ -429,11 +435,12 @@ def settle_attempt(
     *,
     leased: bool = False,
     register: int | None = None,
+    began: datetime | None = None,
 ) -> bool:
     """Set columns of a delivery and the end of its attempt (delivery, number); PostgreSQL by one statement.
 
     Returns False, and changes nothing, when another attempt is the last one, or `leased` is not active,
-    or the register has another version than `register`.
+    or the register has another version than `register`. `began` is when the attempt began, if that is known.
     """
     row: dict[str, Any] = {"of": attempt[0], "number": attempt[1]}
     if register is not None:
@@ -443,8 +450,16 @@ def settle_attempt(
         return conn.execute(_build_end(*terms), {**row, **values, **ended}).rowcount == 1
     if conn.execute(_build_change(*terms), {**row, **values}).rowcount != 1:
         return False
-    conn.execute(_FINISH_ATTEMPT, {"of": attempt[0], "number": attempt[1], **ended})
+    _store_attempt(conn, {"of": attempt[0], "number": attempt[1], **ended}, began)
     return True
+
+
+def _store_attempt(conn: Connection, ended: dict[str, Any], began: datetime | None) -> None:
+    """Store on SQLite how an attempt ended; nothing was stored of it before, or how it ended first."""
+    if began is None:
+        conn.execute(_END_FOUND_ATTEMPT, ended)
+    else:
+        conn.execute(_END_ATTEMPT, ended | {"began": began})
 
 
 @lru_cache(maxsize=32)
@@ -490,13 +505,41 @@ _FINISH_ATTEMPT: Final = (
 )
 
 
+def _build_attempt_end(began: ColumnElement[Any]) -> Executable:
+    """Return the statement of SQLite that stores an attempt with its end."""
+    named = {"delivery": bindparam("of"), "attempt": bindparam("number"), "started_at": began}
+    new = sqlite.insert(delivery_attempts).inline().values({**named, **_FINISHED})
+    changed = {name: new.excluded[name] for name in _FINISHED}
+    return new.on_conflict_do_update(index_elements=["delivery", "attempt"], set_=changed)
+
+
+#: When a delivery was claimed last: its attempt began then.
+_CLAIMED_AT: Final = (
+    select(func.max(stored_transitions.c.at))
+    .where(
+        stored_transitions.c.machine == literal_column(f"'{DELIVERY.name}'"),
+        stored_transitions.c.object_id == bindparam("of"),
+        stored_transitions.c.event == literal_column("'lease'"),
+    )
+    .scalar_subquery()
+)
+_END_ATTEMPT: Final = _build_attempt_end(bindparam("began", type_=Instant()))
+_END_FOUND_ATTEMPT: Final = _build_attempt_end(
+    func.coalesce(_CLAIMED_AT, bindparam("at", type_=Instant()), type_=Instant())
+)
+
+
 def finish_attempts(
     conn: Connection, attempts: Sequence[tuple[int, int]], event: str, at: datetime, outcome: AttemptOutcome
 ) -> None:
     """Store the outcome of the attempts (delivery, number)."""
     ended = make_finish(event, at, outcome)
     rows = [{"of": delivery, "number": number, **ended} for delivery, number in attempts]
-    conn.execute(_FINISH_ATTEMPT, rows)
+    if conn.dialect.name != "sqlite":
+        conn.execute(_FINISH_ATTEMPT, rows)
+        return
+    for row in rows:
+        _store_attempt(conn, row, None)
 
 
 def make_finish(event: str, at: datetime, outcome: AttemptOutcome) -> dict[str, Any]:
@@ -513,9 +556,28 @@ def make_finish(event: str, at: datetime, outcome: AttemptOutcome) -> dict[str, 
 
 
 def list_attempts(conn: Connection, delivery: int) -> Sequence[Row[Any]]:
-    """Return the attempts of a delivery, the first one first."""
-    found = select(delivery_attempts).where(delivery_attempts.c.delivery == delivery)
-    return conn.execute(found.order_by(delivery_attempts.c.attempt)).all()
+    """Return the attempts of a delivery, the first one first, with the one that is under way."""
+    return conn.execute(_ATTEMPTS, {"of": delivery}).all()
+
+
+def _build_attempts() -> Select[Any]:
+    """Return the statement that lists attempts; of one that is under way SQLite stores nothing yet."""
+    a, d = delivery_attempts.c, deliveries.c
+    mine = (a.delivery == bindparam("of"),)
+    stored = select(delivery_attempts).where(*mine)
+    empty = [null().label(one.name) for one in a if one.name not in ("delivery", "attempt", "started_at")]
+    active = select(
+        d.id.label("delivery"), d.attempt, func.coalesce(_CLAIMED_AT, d.created_at, type_=Instant()), *empty
+    ).where(
+        d.id == bindparam("of"),
+        build_state_condition(deliveries, "ACTIVE"),
+        ~exists().where(a.delivery == d.id, a.attempt == d.attempt),
+    )
+    listed = union_all(stored, active).subquery()
+    return select(listed).order_by(listed.c.attempt)
+
+
+_ATTEMPTS: Final = _build_attempts()
 
 
 def list_last_words(conn: Connection, numbers: Sequence[int]) -> dict[int, str]:

@@ -411,6 +411,26 @@ def test_a_cancelled_delivery_is_never_made(engine):
         assert deliveries.find_by_id(conn, row_id).finished_at == later(1)
 
 
+def test_an_attempt_began_when_its_delivery_was_claimed_whatever_ends_it(engine):
+    """Who ends the attempt of a worker that died knows no more than its delivery."""
+    with write_transaction(engine) as conn:
+        row_id = queue(conn)
+        (lease,) = claim(conn)
+        under_way = delivery_leases.list_attempts(conn, row_id)
+    assert [(one.attempt, one.started_at, one.finished_at, one.outcome) for one in under_way] == [
+        (1, NOW, None, None)
+    ]
+    with write_transaction(engine) as conn:
+        lost = AttemptOutcome(problem="GW707")
+        delivery_leases.finish_attempts(conn, [(row_id, lease.attempt)], "lease_lost", later(9), lost)
+    with write_transaction(engine) as conn:
+        # What it came to later replaces what was thought.
+        delivery_leases.finish_attempts(conn, [(row_id, lease.attempt)], "sent", later(11), AttemptOutcome())
+        (ended,) = delivery_leases.list_attempts(conn, row_id)
+    assert (ended.started_at, ended.finished_at) == (NOW, later(11))
+    assert (ended.outcome, ended.problem) == ("sent", None)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -428,7 +448,8 @@ def test_the_database_itself_refuses_nonsense(engine, change):
     with write_transaction(engine) as conn:
         queue(conn)
         queue(conn)
-        claim(conn)
+        (lease,) = claim(conn)
+        delivery_leases.finish_attempts(conn, [(lease.id, lease.attempt)], "sent", NOW, AttemptOutcome())
     with pytest.raises(IntegrityError), write_transaction(engine) as conn:
         conn.execute(text(change))
 
