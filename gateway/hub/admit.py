@@ -13,7 +13,7 @@ waits for the agencies (`gateway.hub.reply`). A case without requests, and a ref
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -60,7 +60,7 @@ from gateway.hub.split import (
 )
 from gateway.hub.stated_uses import store_stated_uses
 from gateway.hub.withdraw import compose_cancellations, withdraw_case
-from gateway.state_machines import CASE, REQUEST
+from gateway.state_machines import CASE, REQUEST, get_next_state
 from gateway.store import (
     NewCase,
     StateEvent,
@@ -89,11 +89,11 @@ def admit_submission(hub: Hub, message: int, finish: FinishLease) -> None:
     """
     now = hub.clock()
     with read_transaction(hub.engine) as conn:
-        row = messages.find_by_id(conn, message)
+        row = messages.find_with_register(conn, message)
         waiting = row is not None and row.state in _WAITING
         found = messages.load_payloads(conn, message) if waiting else ()
-        knowledge = hub.confirm_snapshot(conn)
-    if row is None or not waiting:
+        knowledge = None if row is None else hub.confirm_version(row.register)
+    if row is None or knowledge is None or not waiting:
         with write_transaction(hub.engine, "admit.again") as conn:
             finish(conn)
         return
@@ -133,11 +133,12 @@ def _store_new_case(
         mappings = prepare_bundle(hub, intake.bundle)
         with write_transaction(hub.engine, "admit.case") as conn:
             mappings.store(conn, now)
+            opened = None
             if supplement:
                 _supplement_case(conn, hub, arrived, intake, worded[0], now)
             else:
-                _start_case(conn, hub, arrived, intake, (None, worded), now)
-            _mark_processed(conn, arrived.row, now)
+                opened = _start_case(conn, hub, arrived, intake, (None, worded), now)
+            _mark_processed(conn, arrived.row, now, case=opened)
             finish(conn)
     except GatewayError as error:
         _reject_late(intake, error)
@@ -271,13 +272,16 @@ def _reject_late(intake: ProcessedSubmission, error: GatewayError) -> NoReturn:
     raise SubmissionRejectedError(told, reference, intake.declarant, signing, intake.bundle) from error
 
 
-def _mark_processed(conn: Connection, row: Row[Any], now: datetime, problem: str | None = None) -> None:
+def _mark_processed(
+    conn: Connection, row: Row[Any], now: datetime, problem: str | None = None, case: int | None = None
+) -> None:
+    """Note that a message is processed; with `case` it belongs to that one, which it has opened."""
     if row.state == "PROCESSED":
         return
     if row.state == "FAILED":
         messages.apply_event(conn, row.id, StateEvent("retry", now, _ACTOR))
     before = "ACCEPTED" if row.state == "FAILED" else row.state
-    messages.apply_event(conn, row.id, StateEvent("process", now, _ACTOR), problem, before=before)
+    messages.apply_event(conn, row.id, StateEvent("process", now, _ACTOR), problem, before=before, case=case)
 
 
 def _start_case(
@@ -287,8 +291,11 @@ def _start_case(
     intake: ProcessedSubmission,
     given: tuple[Row[Any] | None, tuple[list[ComposedCall], list[ComposedCall]]],
     now: datetime,
-) -> None:
-    """Open a case, or take a held one, and ask everybody; `given` has that case and the calls."""
+) -> int:
+    """Open a case, or take a held one, and ask everybody; `given` has that case and the calls.
+
+    Returns the case; one that it opens is not named in its message yet.
+    """
     held, (applications, customs) = given
     child, release = JudgedChildClaim(intake.requirements), intake.release
     told: tuple[ReportedProblem, ...] = ()
@@ -302,7 +309,9 @@ def _start_case(
         who = intake.declarant, intake.signing
         raise SubmissionRejectedError(told, intake.submission.reference, *who, intake.bundle)
     if held is None:
-        case = cases.open_case(conn, _make_case(arrived, intake), now)
+        # The row is written once: the event by which it came to its state is recorded below.
+        state = get_next_state(CASE, CASE.initial, "dispatch") if intake.prepared else CASE.initial
+        case = cases.open_case(conn, replace(_make_case(arrived, intake), state=state), now, named=True)
         further: dict[str, Any] = {}
     else:
         case = int(held.id)
@@ -320,18 +329,21 @@ def _start_case(
     asked = list(zip(intake.prepared, applications, strict=True))
     open_applications(conn, hub, (case, 1, intake.bundle), asked, now)
     enqueue_registration_calls(conn, customs, case, now)
-    state = None
-    if intake.prepared:
-        before = CASE.initial if held is None else held.state
-        state = cases.apply_event(conn, case, StateEvent("dispatch", now, _ACTOR), before=before, **further)
+    opened = None
+    dispatched = StateEvent("dispatch", now, _ACTOR)
+    if intake.prepared and held is None:
+        opened = cases.record_opening(conn, case, dispatched)
+    elif held is not None and intake.prepared:
+        cases.apply_event(conn, case, dispatched, before=held.state, **further)
     else:
         conclude_unasked_case(conn, intake.units, case, now, **further)
         if held is not None:
             wake_held_children(conn, held.declarant, {case}, f"parent:{case}:{now.isoformat()}", now)
     begun = {one.number for one in intake.prepared}
-    settle_deadlines(conn, hub, case, now, begun=begun, opened=state if held is None else None)
+    settle_deadlines(conn, hub, case, now, begun=begun, opened=opened)
     data = _describe_admission(intake) | {"bundle": intake.bundle}
     record_evidence(conn, "admitted", "case", case, arrived.row.identity_sha256, data, now)
+    return case
 
 
 def _describe_admission(intake: ProcessedSubmission) -> dict[str, Any]:

@@ -61,7 +61,15 @@ from gateway.hub.outbox import (
     store_message,
 )
 from gateway.hub.standing_warnings import select_standing_warnings
-from gateway.store import agency_requests, cases, decisions, deliveries, read_transaction, write_transaction
+from gateway.store import (
+    agency_requests,
+    cases,
+    decisions,
+    deliveries,
+    payloads,
+    read_transaction,
+    write_transaction,
+)
 
 __all__ = ["Conclusion", "conclude_case"]
 
@@ -95,6 +103,9 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
         own = make_standing_decisions(rows, list_standing_numbers(asked))
         if _is_current_conclusion(told, case, (*own, *list_outside_decisions(conn, case_id)), asked):
             earlier = deliveries.list_by_case(conn, case_id)
+            tells = customs is not None and must_tell_outcome(facts, case, earlier)
+            if customs is not None and tells and not isinstance(outgoing, KeptDocument):
+                payloads.store_payloads(conn, [outgoing.parcel.get_octets(), customs.envelope], now)
             _give_up_failed_results(conn, earlier, now)
             store_message(
                 conn,
@@ -104,7 +115,7 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
                 now,
             )
             _keep_unwritten(conn, case, facts)
-            if customs is not None and must_tell_outcome(facts, case, earlier):
+            if customs is not None and tells:
                 known = enqueue_late_pending_call(conn, pending, (case_id, earlier), now)
                 enqueue_outcome_call(conn, customs, (case_id, told.key), known, now)
         finish(conn)

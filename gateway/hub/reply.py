@@ -119,7 +119,9 @@ def apply_call_back(
         _check_issue_time(hub, said.answer)
     with write_transaction(hub.engine, "reply.call_back") as conn:
         found = _find_request(conn, agency, said)
-        case = cases.lock_case(conn, found.case_id)
+        case = cases.lock_case_of_request(conn, found.id)
+        if case is None:
+            raise GatewayError(REPLY_UNMATCHED, f"there is no request {found.id}")
         request = _open_request(conn, found.id)
         now = hub.clock()
         if witness is not None:

@@ -48,7 +48,7 @@ def find_covered_laws(
     rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
     rejected = set() if amended is None else list_rejected_case_items(conn, amended)
     former = () if amended is None else list_former_uses(conn, amended.id, rejected)
-    taken = inspect_requirements(conn, claim, bundle.units, day, former).taken
+    taken = inspect_requirements(conn, claim, bundle.units, day, former, known=rows).taken
     laws = _list_laws(conn, [row for row in rows if row.id in {one.key for _, one in taken}], bundle)
     return frozenset((use.item, law) for use, balance in taken for law in laws[balance.key])
 

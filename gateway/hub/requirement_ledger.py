@@ -202,12 +202,16 @@ def inspect_requirements(
     on: date,
     former: Sequence[FormerUse] = (),
     without: Collection[int] = (),
+    known: Sequence[Row[Any]] | None = None,
 ) -> JudgedClaim:
     """Judge what a declaration would use on a day; nothing is changed.
 
     `former` is what it uses now, if it is to be amended, and items in `without` are rejected by others.
+    `known` are the requirements of its numbers, where the caller has read them.
     """
-    rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
+    rows = known
+    if rows is None:
+        rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
     mine = _select_certificates(conn, rows, former)
     balances = free_former_uses(load_requirement_balances(conn, mine, units), former)
     return judge_amended_claim(claim, former, balances, on, units, without)

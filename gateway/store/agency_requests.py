@@ -14,7 +14,12 @@ from gateway.state_machines import REQUEST
 from gateway.store import transitions
 from gateway.store.column_types import Instant
 from gateway.store.fee_tables import fees
-from gateway.store.item_releases import build_outside_condition, keep_outside_answer
+from gateway.store.item_releases import (
+    build_outside_condition,
+    build_parent_condition,
+    keep_childless,
+    keep_outside_answer,
+)
 from gateway.store.row_values import collect_values
 from gateway.store.tables import agency_requests, decisions
 from gateway.store.transaction_reads import read_once
@@ -50,7 +55,12 @@ OPEN_FEES = (
     .label("open_fees")
 )
 _OF_CASE = (
-    select(agency_requests, OPEN_FEES, build_outside_condition().label("outside"))
+    select(
+        agency_requests,
+        OPEN_FEES,
+        build_outside_condition().label("outside"),
+        build_parent_condition().label("released"),
+    )
     .where(agency_requests.c.case_id == bindparam("wanted"))
     .order_by(agency_requests.c.sequence, agency_requests.c.id)
 )
@@ -195,13 +205,15 @@ def find_by_requirement(conn: Connection, agency: str, number: str) -> Row[Any] 
 def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return the requests of a case in their order, each with the number of its `open_fees`.
 
-    Whoever asks next whether the case `may_have_outside_decisions` has the answer.
+    Whoever asks next whether the case `may_have_outside_decisions`, or for its children, has the answer.
     """
 
     def read() -> Sequence[Row[Any]]:
         rows = conn.execute(_OF_CASE, {"wanted": case_id}).all()
         if rows:
             keep_outside_answer(conn, case_id, found=bool(rows[0].outside))
+            if not rows[0].released:
+                keep_childless(conn, case_id)
         return rows
 
     return read_once(conn, (agency_requests.name, fees.name), ("requests of a case", case_id), read)

@@ -39,6 +39,7 @@ __all__ = [
     "lock_case_of_request",
     "open_case",
     "open_refused_case",
+    "record_opening",
     "set_detail",
     "set_due_time",
 ]
@@ -84,16 +85,17 @@ class NewCase:
     ucr: str | None = None
     due_at: datetime | None = None
     detail: Mapping[str, Any] | None = None
+    state: str = CASE.initial
 
 
-def open_case(conn: Connection, case: NewCase, at: datetime) -> int:
-    """Open the case in its first state and return its id.
+def open_case(conn: Connection, case: NewCase, at: datetime, *, named: bool = False) -> int:
+    """Open the case and return its id; in another than its first state the caller records how it came there.
 
-    Raises GW406 while the declarant has a case under the reference; a REFUSED case frees the
-    reference.
+    The message has its case then; with `named` the caller sees to that. Raises GW406 while the declarant
+    has a case under the reference; a REFUSED case frees the reference.
     """
     # Most references are new.
-    first = _insert_version(conn, case, 1, at)
+    first = _insert_version(conn, case, 1, at, named=named)
     if first is not None:
         return first
     for _ in range(_TRIES):
@@ -101,7 +103,7 @@ def open_case(conn: Connection, case: NewCase, at: datetime) -> int:
         standing = next((row for row in versions if row.state != "REFUSED"), None)
         if standing is not None:
             raise _make_reference_error(case, standing.number)
-        opened = _insert_version(conn, case, len(versions) + 1, at)
+        opened = _insert_version(conn, case, len(versions) + 1, at, named=named)
         if opened is not None:
             return opened
     raise _make_reference_error(case, "another one, opened at this moment")
@@ -125,7 +127,9 @@ def _list_versions(conn: Connection, case: NewCase) -> Sequence[Any]:
     ).all()
 
 
-def _insert_version(conn: Connection, case: NewCase, version: int, at: datetime) -> int | None:
+def _insert_version(
+    conn: Connection, case: NewCase, version: int, at: datetime, *, named: bool = False
+) -> int | None:
     """Insert the case under a version that was free; return None when it has been taken since."""
     row = {
         "number": case.number,
@@ -138,7 +142,7 @@ def _insert_version(conn: Connection, case: NewCase, version: int, at: datetime)
         "version": version,
         "ucr": case.ucr,
         "message": case.message,
-        "state": CASE.initial,
+        "state": case.state,
         "detail": case.detail,
         "opened_at": at,
         "due_at": case.due_at,
@@ -146,8 +150,16 @@ def _insert_version(conn: Connection, case: NewCase, version: int, at: datetime)
     stored = _INSERT.insert_one(conn, row)
     if stored is None:
         return None
-    messages.set_message_case(conn, case.message, stored.id)
+    if not named:
+        messages.set_message_case(conn, case.message, stored.id)
     return int(stored.id)
+
+
+def record_opening(conn: Connection, case_id: int, what: StateEvent) -> str:
+    """Record the event by which a case came to the state in which it was opened; return that state."""
+    after = get_next_state(CASE, CASE.initial, what.event)
+    transitions.record_transitions(conn, CASE, [(case_id, CASE.initial, after)], what)
+    return after
 
 
 def _make_reference_error(case: NewCase, number: str) -> GatewayError:

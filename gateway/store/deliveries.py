@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, exists, func, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, exists, func, or_, select, update
 
 from gateway.state_machines import DELIVERY
 from gateway.store import lanes, transitions
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
 from gateway.store.state_rollup import sum_states
-from gateway.store.tables import deliveries
+from gateway.store.tables import cases, deliveries
 from gateway.store.transaction_rows import note_due_lane
 from gateway.store.transitions import StateEvent
 
@@ -28,8 +28,8 @@ __all__ = [
     "find_by_id",
     "find_by_wire_id",
     "give_up_delivery",
-    "has_undone",
     "hold_delivery",
+    "is_case_open",
     "list_by_case",
     "list_by_request",
     "list_deliveries",
@@ -46,13 +46,11 @@ _INSERT = InsertIfAbsent(deliveries, ("dedupe_key",), "id", "dedupe_key")
 _GET = select(deliveries).where(deliveries.c.id == bindparam("wanted"))
 _OF_CASE = select(deliveries).where(deliveries.c.case_id == bindparam("wanted")).order_by(deliveries.c.id)
 _UNFINISHED = _OF_CASE.where(deliveries.c.state.not_in(sorted(DELIVERY.final)))
-#: Those that may still be delivered of themselves.
-_UNDONE = select(
-    exists().where(
-        deliveries.c.case_id == bindparam("wanted"),
-        deliveries.c.state.not_in(sorted({*DELIVERY.final, "FAILED"})),
-    )
+_UNDONE = exists().where(
+    deliveries.c.case_id == bindparam("wanted"),
+    deliveries.c.state.not_in(sorted({*DELIVERY.final, "FAILED"})),
 )
+_OPEN_CASE = select(or_(cases.c.state != "DECIDED", _UNDONE)).where(cases.c.id == bindparam("wanted"))
 _BY_WIRE_ID = (
     select(deliveries)
     .where(deliveries.c.wire_id == bindparam("wanted"))
@@ -166,9 +164,9 @@ def list_unfinished(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     return conn.execute(_UNFINISHED, {"wanted": case_id}).all()
 
 
-def has_undone(conn: Connection, case_id: int) -> bool:
-    """Return whether a case has deliveries that are neither delivered, cancelled nor failed."""
-    return bool(conn.execute(_UNDONE, {"wanted": case_id}).scalar())
+def is_case_open(conn: Connection, case_id: int) -> bool:
+    """Return whether a case is not decided, or has deliveries that are neither ended nor failed."""
+    return bool(conn.execute(_OPEN_CASE, {"wanted": case_id}).scalar())
 
 
 def list_by_request(conn: Connection, case_id: int, request: int) -> list[Row[Any]]:

@@ -17,8 +17,10 @@ from gateway.store.transaction_reads import keep_read, read_once
 __all__ = [
     "NewItemRelease",
     "build_outside_condition",
+    "build_parent_condition",
     "find_declaration_message",
     "insert_releases",
+    "keep_childless",
     "keep_outside_answer",
     "list_children",
     "list_children_of",
@@ -36,6 +38,13 @@ def build_outside_condition() -> ColumnElement[bool]:
         exists().where(
             item_releases.c.child_id == bindparam("wanted"), item_releases.c.returned_at.is_(None)
         ),
+    )
+
+
+def build_parent_condition() -> ColumnElement[bool]:
+    """Return the condition that children hold items of the case `wanted`."""
+    return exists().where(
+        item_releases.c.parent_id == bindparam("wanted"), item_releases.c.returned_at.is_(None)
     )
 
 
@@ -105,7 +114,16 @@ def keep_outside_answer(conn: Connection, case_id: int, *, found: bool) -> None:
 
 def list_children(conn: Connection, parent: int) -> Sequence[int]:
     """Return the children (row ids) that hold items of a case."""
-    return sorted({row.child_id for row in conn.execute(_CHILDREN, {"wanted": parent})})
+
+    def read() -> Sequence[int]:
+        return sorted({int(row.child_id) for row in conn.execute(_CHILDREN, {"wanted": parent})})
+
+    return read_once(conn, (item_releases.name,), ("children of a case", parent), read)
+
+
+def keep_childless(conn: Connection, parent: int) -> None:
+    """Keep for `list_children` that a case has none, where another statement has asked it."""
+    keep_read(conn, (item_releases.name,), ("children of a case", parent), ())
 
 
 def list_children_of(conn: Connection, parents: Collection[int]) -> Sequence[Row[Any]]:

@@ -19,6 +19,7 @@ from gateway.store import payloads as octets
 from gateway.store import transitions
 from gateway.store.events import record_events
 from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
+from gateway.store.register_version import build_version_column
 from gateway.store.stored_bodies import StoredBody, StoredPart
 from gateway.store.tables import message_payloads, messages
 from gateway.store.transitions import StateEvent
@@ -75,6 +76,7 @@ _SUMMARY = select(*(column for column in messages.c if column.name not in ("answ
 #: The columns of a message as `find_by_id` returns it.
 SUMMARY_COLUMNS = tuple(column for column in messages.c if column.name not in ("answer_body", "parcel"))
 _GET = _SUMMARY.where(messages.c.id == bindparam("wanted"))
+_WITH_REGISTER = _GET.add_columns(build_version_column().label("register"))
 _SET_CASE = update(messages).where(messages.c.id == bindparam("wanted")).values(case_id=bindparam("case"))
 _PARCEL = select(
     messages.c.parcel_headers, messages.c.parcel_sha256, messages.c.parcel, messages.c.purged_at
@@ -382,14 +384,24 @@ def apply_event(
     problem: str | None = None,
     *,
     before: str | None = None,
+    case: int | None = None,
 ) -> str:
-    """Apply an event to a stored message, which is in the state `before`; return its new state."""
-    return transitions.apply_event(conn, messages, MESSAGE, message, what, before=before, problem=problem)
+    """Apply an event to a stored message, which is in the state `before`; return its new state.
+
+    With `case` it belongs to that case from then on.
+    """
+    values: dict[str, Any] = {"problem": problem} | ({} if case is None else {"case_id": case})
+    return transitions.apply_event(conn, messages, MESSAGE, message, what, before=before, **values)
 
 
 def find_by_id(conn: Connection, message: int) -> Row[Any] | None:
     """Return the message of this row id, without the octets of its answer."""
     return conn.execute(_GET, {"wanted": message}).first()
+
+
+def find_with_register(conn: Connection, message: int) -> Row[Any] | None:
+    """Return the same with the version of the `register` of certificates."""
+    return conn.execute(_WITH_REGISTER, {"wanted": message}).first()
 
 
 def is_change_waiting(conn: Connection, since: datetime, until: datetime) -> bool:

@@ -10,13 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, Row, text
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice
 from gateway.hub import conclude
 from gateway.hub.deadlines import settle_deadlines
 from gateway.state_machines import CASE
-from gateway.store import cases, deadlines, deliveries
+from gateway.store import agency_requests, cases, deadlines, deliveries
 from gateway.store.engine import make_engine, read_transaction, write_transaction
 from tests.flows.craft import without_applications
 from tests.kit.cases import OpenCase, open_case
@@ -122,10 +122,16 @@ def test_without_the_lock_cases_stay_undecided(postgresql: Engine, monkeypatch: 
     story = Story(postgresql)
     many = opened(story, 40)
     monkeypatch.setattr(cases, "lock_case", cases.find_by_id)
+    monkeypatch.setattr(cases, "lock_case_of_request", _find_case_of_request)
     decide_all_at_once(story, many)
     left = states(story, many)
     print(f"\nwithout the lock: of {len(many)} cases {left['IN_PROGRESS']} are undecided")
     assert left["IN_PROGRESS"] > 0
+
+
+def _find_case_of_request(conn: Connection, request: int) -> Row[Any] | None:
+    row = agency_requests.find_by_id(conn, request)
+    return None if row is None else cases.find_by_id(conn, row.case_id)
 
 
 def wait_until_it_ends_or_waits(engine: Engine, other: Future[None]) -> None:

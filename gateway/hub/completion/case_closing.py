@@ -48,7 +48,7 @@ def closing_transaction(
             cases.hold_case(conn, case_id)
         yield conn
         # Most deliveries leave others of their case: that takes one statement where no row was locked.
-        if case_id is not None and not (has_single_writer(conn) and deliveries.has_undone(conn, case_id)):
+        if case_id is not None and not (has_single_writer(conn) and deliveries.is_case_open(conn, case_id)):
             close_case_when_done(conn, cases.lock_case(conn, case_id), now)
 
 
