@@ -32,7 +32,13 @@ from gateway.cases import (
     judge_requirement_claim,
 )
 from gateway.evidence import record_evidence
-from gateway.hub.case_progress import move_case, take_lost_uses, tell_joined_uses, tell_written_above
+from gateway.hub.case_progress import (
+    get_told_unwritten,
+    move_case,
+    take_lost_uses,
+    tell_joined_uses,
+    tell_written_above,
+)
 from gateway.hub.completion import (
     case_closing,
     list_cancelled_above,
@@ -278,7 +284,7 @@ def join_requirements(
         now = hub.clock()
         if case.state == "HELD":
             enqueue_task(conn, "wake", ("case", case_id), f"wake:{case_id}:{now.isoformat()}", now)
-        elif case.state not in _ENDED:
+        elif case.state not in _ENDED and _may_change(conn, case, changed, said):
             joined = _join_awaited_uses(conn, hub, case, now)
             note_joined_results(conn, case_id, joined.written, now, joined.rejected)
             if changed is not None and changed not in joined.written | joined.rejected:
@@ -294,6 +300,16 @@ def join_requirements(
                 record_late_result(conn, case_id, said, now)
         finish(conn)
         case_closing.close_case_when_done(conn, cases.lock_case(conn, case_id), now)
+
+
+def _may_change(conn: Connection, case: Row[Any], changed: int | None, said: int | None) -> bool:
+    """Return whether anything but its own applications may decide about a locked case, or has been told.
+
+    Most cases look in vain, twice: nobody knows the number that they wait for.
+    """
+    if changed is not None or said is not None or get_told_unwritten(case):
+        return True
+    return requirement_results.has_known_requirements(conn, case.id)
 
 
 def _tell_changed(conn: Connection, case_id: int, changed: int, now: datetime) -> None:

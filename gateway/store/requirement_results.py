@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, union, update
+from sqlalchemy import Connection, Row, bindparam, exists, insert, or_, select, union, update
 
 from gateway.errors import DECISION_CONFLICT, OUR_MISTAKE, GatewayError
+from gateway.store.item_releases import build_outside_condition
 from gateway.store.requirement_quantities import IS_USE
 from gateway.store.requirement_tables import (
     awaited_requirements,
@@ -30,6 +31,7 @@ __all__ = [
     "add_decisions",
     "end_awaited_use",
     "end_awaited_uses",
+    "has_known_requirements",
     "insert_awaited_uses",
     "insert_results",
     "list_awaited_uses",
@@ -53,6 +55,15 @@ _RESULTS: Final = (
     .order_by(requirement_results.c.id)
 )
 _INSERT_RESULTS: Final = insert(requirement_results).returning(requirement_results.c.id)
+_KNOWN: Final = select(
+    or_(
+        exists()
+        .where(awaited_requirements.c.case_id == bindparam("wanted"))
+        .where(awaited_requirements.c.ended_at.is_(None))
+        .where(requirements.c.number == awaited_requirements.c.number),
+        build_outside_condition(),
+    )
+)
 _INSERT_AWAITED: Final = insert(awaited_requirements).returning(awaited_requirements.c.id)
 
 
@@ -171,6 +182,11 @@ def insert_awaited_uses(conn: Connection, new: Sequence[NewAwaitedUse], at: date
 def list_awaited_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return what a case still waits for, in the order of its declaration."""
     return conn.execute(_AWAITED_OF_CASE, {"wanted": case_id}).all()
+
+
+def has_known_requirements(conn: Connection, case_id: int) -> bool:
+    """Return whether the ledger knows what a case waits for, or it uses anything, or a case is above it."""
+    return bool(conn.execute(_KNOWN, {"wanted": case_id}).scalar())
 
 
 def end_awaited_use(conn: Connection, awaited: int, reason: str, at: datetime) -> None:

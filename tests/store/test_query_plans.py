@@ -634,6 +634,26 @@ QUESTIONS = {
         "EXISTS",
         "ix_requirement_uses_case",
     ),
+    "what decides items beside the applications, asked with these": (
+        lambda conn: agency_requests.list_by_case(conn, 1),
+        "EXISTS",
+        "ix_requirement_uses_case",
+    ),
+    "the children of a case, asked with its applications": (
+        lambda conn: agency_requests.list_by_case(conn, 1),
+        "EXISTS",
+        "ix_item_releases_parent",
+    ),
+    "whether a number is known that a case waits for": (
+        lambda conn: requirement_results.has_known_requirements(conn, 1),
+        "awaited_requirements",
+        "ix_awaited_requirements_case",
+    ),
+    "whether a case is open": (
+        lambda conn: deliveries.is_case_open(conn, 1),
+        "deliveries",
+        "ix_deliveries_case_id",
+    ),
     "the head that was stamped last": (
         lambda conn: time_stamps.compute_stamping_progress(conn),
         "max(time_stamps.seal)",
