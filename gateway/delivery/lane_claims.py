@@ -93,9 +93,7 @@ class LaneClaims:
             return None
         claim, share = self._begin_claim(conn, self._clock()), max(1, places.room // len(names))
         try:
-            for name in names:
-                lane = lanes.DueLane(name, self._capacities.get(name), suspected=False)
-                _claim_lane(claim, lane, places, share)
+            places.fill_lanes(names, share, lambda wanted: claim.claim_lanes(wanted, self._capacities))
             places.settle()
             leases = claim.store_leases()
         except BaseException:

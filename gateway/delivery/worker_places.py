@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from gateway.store import lanes
@@ -89,6 +89,27 @@ class PlaceReservation:
         self.room -= claimed
         self._filled[lane] += claimed
         return claimed
+
+    def fill_lanes(
+        self, names: Sequence[str], most: int, claim: Callable[[Mapping[str, int]], Mapping[str, int]]
+    ) -> None:
+        """Let `claim` claim up to `most` deliveries of each of these lanes, while there are places.
+
+        It is given how many each lane may have, and returns how many it has claimed.
+        """
+        held: dict[str, int] = {}
+        claimed: Mapping[str, int] = {}
+        try:
+            for lane in names:
+                may = self._places.hold_lane(lane, min(most, self.room - sum(held.values())))
+                if may:
+                    held[lane] = may
+            claimed = claim(held) if held else {}
+        finally:
+            self._places.free_places(0, {lane: may - claimed.get(lane, 0) for lane, may in held.items()})
+        for lane in held:
+            self.room -= claimed.get(lane, 0)
+            self._filled[lane] += claimed.get(lane, 0)
 
     def settle(self) -> None:
         """Free the places that are not filled."""

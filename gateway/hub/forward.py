@@ -45,6 +45,7 @@ from gateway.store import (
     StateEvent,
     agency_requests,
     deliveries,
+    delivery_leases,
     payloads,
 )
 
@@ -304,9 +305,11 @@ def enqueue_registration_calls(
 ) -> None:
     """Queue the calls that register a new case at customs, one behind the other."""
     previous = None
-    for one in calls:
+    for number, one in enumerate(calls, 1):
         key = f"customs:{one.call.operation}:{one.call.arguments.get('PendingCode', '')}:{case}"
-        previous = _enqueue_call(conn, one, _QueuePlace(case, key, ("case", case), previous), now)
+        further = {delivery_leases.FOLLOWED: "yes"} if number < len(calls) else {}
+        place = _QueuePlace(case, key, ("case", case), previous)
+        previous = _enqueue_call(conn, one, place, now, **further)
 
 
 def enqueue_amendment_calls(

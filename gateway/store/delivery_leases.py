@@ -6,6 +6,7 @@ and applies only while that attempt is the active one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
@@ -13,6 +14,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     Connection,
     Executable,
@@ -50,11 +52,14 @@ from gateway.store.lease_contents import (
 )
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.register_version import build_version_condition
+from gateway.store.single_writer import has_single_writer
 from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
 from gateway.store.tables import transitions as stored_transitions
+from gateway.store.transaction_rows import note_due_lane
 from gateway.store.transitions import StateEvent
 
 __all__ = [
+    "FOLLOWED",
     "DeliveryClaim",
     "DeliveryLease",
     "defer_delivery",
@@ -71,6 +76,8 @@ __all__ = [
     "settle_attempt",
 ]
 
+#: The parameter of a delivery that another one follows in its lane.
+FOLLOWED: Final = "followed"
 #: How many deliveries one statement names.
 _NAMED: Final = 500
 
@@ -112,63 +119,84 @@ _COLUMNS: Final = tuple(deliveries.c[one.name] for one in fields(DeliveryLease) 
 
 
 _LEASED: Final = get_next_state(DELIVERY, "QUEUED", "lease")
-_ACTIVE: Final = (
-    select(func.count())
-    .select_from(deliveries)
-    .where(deliveries.c.lane == bindparam("in_lane"), build_state_condition(deliveries, "ACTIVE"))
-)
-#: The lane may be claimed from: it is neither held nor pulled, and has its circuit closed.
-_MAY_CLAIM: Final = (
-    lanes.c.name == bindparam("in_lane"),
-    lanes.c.pulled.is_(False),
-    lanes.c.held_at.is_(None),
-    or_(lanes.c.open_until.is_(None), lanes.c.open_until <= bindparam("now", type_=Instant())),
-)
-_CAPACITY: Final = select(lanes.c.capacity).where(lanes.c.name == bindparam("in_lane")).scalar_subquery()
-#: SQLite: how many deliveries of a lane may be claimed; no lane of that name has none.
-_FREE_ALONE: Final = case(
-    (_CAPACITY.is_(None), bindparam("at_most", type_=Integer())),
-    else_=func.max(0, func.min(bindparam("at_most", type_=Integer()), _CAPACITY - _ACTIVE.scalar_subquery())),
-)
+
+
+def _count_active(suffix: str = "") -> ColumnElement[int]:
+    """Return how many deliveries of the lane ``in_lane`` are active; `suffix` tells parameters apart."""
+    named = deliveries.c.lane == bindparam(f"in_lane{suffix}")
+    counted = select(func.count()).select_from(deliveries)
+    return counted.where(named, build_state_condition(deliveries, "ACTIVE")).scalar_subquery()
+
+
+def _build_lane_conditions(suffix: str = "") -> tuple[ColumnElement[bool], ...]:
+    """Return that the lane may be claimed from: it is neither held nor pulled, and has its circuit closed."""
+    return (
+        lanes.c.name == bindparam(f"in_lane{suffix}"),
+        lanes.c.pulled.is_(False),
+        lanes.c.held_at.is_(None),
+        or_(lanes.c.open_until.is_(None), lanes.c.open_until <= bindparam("now", type_=Instant())),
+    )
+
+
+def _build_free_alone(suffix: str = "") -> ColumnElement[int]:
+    """Return how many deliveries of a lane SQLite may claim; no lane of that name has none."""
+    capacity = select(lanes.c.capacity).where(lanes.c.name == bindparam(f"in_lane{suffix}")).scalar_subquery()
+    most = bindparam(f"at_most{suffix}", type_=Integer())
+    left = func.max(0, func.min(most, capacity - _count_active(suffix)))
+    return case((capacity.is_(None), most), else_=left)
+
+
 #: PostgreSQL: how many deliveries of a locked lane may be claimed.
 _FREE: Final = func.greatest(
     0,
     func.least(
         bindparam("at_most", type_=Integer()),
-        bindparam("capacity", type_=Integer()) - _ACTIVE.scalar_subquery(),
+        bindparam("capacity", type_=Integer()) - _count_active(),
     ),
 )
 
 
-def _build_claim_statement(
-    *, suspects: bool, sharing: bool = False, counting: bool = False, alone: bool = False
-) -> Update:
-    """Return the claim; one that is `sharing` shares the lane itself, which then must have no capacity.
-
-    One that is `counting` takes no more than the capacity of a locked lane leaves free. One that is
-    `alone` does all of it for a lane that nobody else can claim from meanwhile (SQLite).
-    """
+def _build_due(
+    *,
+    suspects: bool = False,
+    limit: ColumnElement[int],
+    further: Sequence[ColumnElement[bool]] = (),
+    suffix: str = "",
+) -> Select[Any]:
+    """Return the due deliveries of the lane ``in_lane`` that are claimed, at most `limit`, earliest first."""
     d = deliveries
     # Literal text in the statement, as for the states, so that the index of suspects is used.
     blame: ColumnElement[Any] = literal_column("lost > 0" if suspects else "lost = 0")
-    most: Any = bindparam("at_most", type_=d.c.attempt.type)
-    due = (
+    return (
         select(d.c.id)
         .where(
-            *([exists().where(_SHARED.c.name == d.c.lane)] if sharing else []),
-            *([exists().where(*_MAY_CLAIM)] if alone else []),
+            *further,
             build_state_condition(d, "QUEUED"),
             blame,
-            d.c.lane == bindparam("in_lane"),
+            d.c.lane == bindparam(f"in_lane{suffix}"),
             d.c.due_at <= bindparam("now", type_=Instant()),
             or_(d.c.expires_at.is_(None), d.c.expires_at > bindparam("now", type_=Instant())),
             MAY_FOLLOW,
         )
         .order_by(d.c.due_at, d.c.id)
-        .limit(_FREE if counting else _FREE_ALONE if alone else most)
+        .limit(limit)
         .with_for_update(skip_locked=True)
-        .cte("due")
     )
+
+
+def _build_claim_statement(*, suspects: bool, sharing: bool = False, counting: bool = False) -> Update:
+    """Return the claim; one that is `sharing` shares the lane itself, which then must have no capacity.
+
+    One that is `counting` takes no more than the capacity of a locked lane leaves free.
+    """
+    most: Any = bindparam("at_most", type_=deliveries.c.attempt.type)
+    shared = [exists().where(_SHARED.c.name == deliveries.c.lane)] if sharing else []
+    due = _build_due(suspects=suspects, limit=_FREE if counting else most, further=shared).cte("due")
+    return _build_lease(due).returning(*_COLUMNS)
+
+
+def _build_lease(due: CTE) -> Update:
+    d = deliveries
     return (
         update(d)
         .where(d.c.id.in_(select(due.c.id)))
@@ -179,8 +207,23 @@ def _build_claim_statement(
             leased_by=bindparam("me"),
             lease_until=bindparam("until", type_=Instant()),
         )
-        .returning(*_COLUMNS, *(_list_told_with_lease(d) if alone else ()))
     )
+
+
+def _build_claim_alone(number: int, *, suspects: bool = False) -> Update:
+    """Return the claim of SQLite, from so many lanes that nobody else can claim from meanwhile.
+
+    It looks at each lane, and counts what is active in it, itself. The parameters of a lane end with its
+    place.
+    """
+    parts = []
+    for suffix in map(str, range(number)):
+        may = exists().where(*_build_lane_conditions(suffix))
+        limit = _build_free_alone(suffix)
+        # A limit of its own is allowed in a subquery alone.
+        parts.append(_build_due(suspects=suspects, limit=limit, further=[may], suffix=suffix).subquery())
+    due = union_all(*(select(one.c.id) for one in parts)).cte("due")
+    return _build_lease(due).returning(*_COLUMNS, *_list_told_with_lease(deliveries))
 
 
 def _list_told_with_lease(d: Table) -> tuple[ColumnElement[Any], ...]:
@@ -207,12 +250,17 @@ _TOLD: Final = ("machine", "object_id", "from_state", "event", "to_state", "at",
 #: A lane without a capacity that may be claimed from, locked as `_SHARE_LANE` locks it.
 _SHARED: Final = (
     select(lanes.c.name)
-    .where(*_MAY_CLAIM, lanes.c.capacity.is_(None))
+    .where(*_build_lane_conditions(), lanes.c.capacity.is_(None))
     .with_for_update(skip_locked=True, read=True)
     .cte("shared")
 )
-#: SQLite, by whether suspects are claimed: the claim looks at the lane, and counts, itself.
-_CLAIMS_ALONE: Final = {one: _build_claim_statement(suspects=one, alone=True) for one in (False, True)}
+#: How many lanes SQLite claims from by one statement.
+_LANES: Final = 6
+#: SQLite, by how many lanes are claimed from, and whether suspects are.
+_CLAIMS_ALONE: Final = {
+    **{(number, False): _build_claim_alone(number) for number in range(1, _LANES + 1)},
+    (1, True): _build_claim_alone(1, suspects=True),
+}
 _CLAIMS: Final = {
     (suspects, way): _build_claim_with_logs(
         _build_claim_statement(suspects=suspects, sharing=way == "shared", counting=way == "counted")
@@ -256,6 +304,29 @@ class DeliveryClaim:
         self._claimed += sorted(found, key=lambda one: one.id)
         return len(found)
 
+    def claim_lanes(
+        self, wanted: Mapping[str, int], capacities: Mapping[str, int | None]
+    ) -> Mapping[str, int]:
+        """Claim up to so many due deliveries of each lane, as `claim_lane` does; return how many by lane.
+
+        `capacities` are those of the lanes as they were when they were last found due. SQLite claims from
+        several lanes by one statement.
+        """
+        if not has_single_writer(self._conn):
+            return {
+                lane: self.claim_lane(
+                    lane, limit=most, known=DueLane(lane, capacities.get(lane), suspected=False)
+                )
+                for lane, most in wanted.items()
+            }
+        found: Counter[str] = Counter()
+        for start in range(0, len(wanted), _LANES):
+            names = tuple(wanted)[start : start + _LANES]
+            rows = _claim_alone(self._conn, self._given, {name: wanted[name] for name in names})
+            self._claimed += sorted(rows, key=lambda one: (names.index(one.lane), one.id))
+            found.update(one.lane for one in rows)
+        return found
+
     def store_leases(self) -> tuple[DeliveryLease, ...]:
         """Store the attempts of what was claimed, and return the leases, lane by lane."""
         if self._conn.dialect.name != "sqlite":
@@ -268,7 +339,7 @@ class DeliveryClaim:
         conn = self._conn
         if conn.dialect.name == "sqlite":
             # One writer has the whole database.
-            return conn.execute(_CLAIMS_ALONE[suspects], wanted).all()
+            return _claim_alone(conn, self._given, {wanted["in_lane"]: wanted["at_most"]}, suspects=suspects)
         if known is not None and known.capacity is None:
             return _run_claim(conn, _CLAIMS[suspects, "shared"], wanted)
         row = _lock_lane(conn, wanted["in_lane"], known)
@@ -276,6 +347,16 @@ class DeliveryClaim:
             return ()
         way = "locked" if row.capacity is None else "counted"
         return _run_claim(conn, _CLAIMS[suspects, way], {**wanted, "capacity": row.capacity})
+
+
+def _claim_alone(
+    conn: Connection, given: Mapping[str, Any], wanted: Mapping[str, int], *, suspects: bool = False
+) -> Sequence[Any]:
+    """Claim from lanes on SQLite, of which one writer has the whole database."""
+    values = dict(given)
+    for place, (lane, most) in enumerate(wanted.items()):
+        values |= {f"in_lane{place}": lane, f"at_most{place}": most}
+    return conn.execute(_CLAIMS_ALONE[len(wanted), suspects], values).all()
 
 
 def _run_claim(conn: Connection, statement: Any, wanted: dict[str, Any]) -> list[DeliveryLease]:
@@ -417,6 +498,9 @@ def _end_lease(
         return False
     what = StateEvent(event, at, actor or lease.leased_by, outcome.detail or outcome.problem)
     transitions.record_transitions(conn, DELIVERY, [(lease.id, "ACTIVE", after)], what)
+    if after == "DELIVERED" and FOLLOWED in lease.parameters:
+        # What follows it is due now, and is claimed at the end of this transaction.
+        note_due_lane(conn, lease.lane)
     return True
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.delivery.delivery_worker import DeliveryWorker
-from gateway.store import deliveries, lane_holds, lanes
+from gateway.store import deliveries, delivery_leases, lane_holds, lanes
 from gateway.store.delivery_leases import DeliveryLease
 from gateway.store.engine import read_transaction, write_transaction
 from tests.kit.desk import Desk
@@ -77,6 +77,25 @@ def test_what_an_attempt_queues_is_leased_with_it_and_done(engine: Engine, claim
         assert chain.desk.row(one).state == "DELIVERED"
         assert chain.desk.events(one) == ["lease", "delivered"]
     assert sorted(chain.desk.postman.made) == sorted([chain.first, *chain.states])
+    assert claims == [1]
+
+
+def test_what_follows_a_delivery_is_leased_when_that_one_ends(engine: Engine, claims: list[int]) -> None:
+    """The delivery says that another one follows it; what it does not lead is left to the next claim."""
+    desk = Desk(engine, lambda lease: None)
+    (first,) = desk.queue(lane="KR-B", parameters={delivery_leases.FOLLOWED: "yes"})
+    (second,) = desk.queue(lane="KR-B", follows=first)
+    (third,) = desk.queue(lane="KR-B", follows=second)
+    stop = threading.Event()
+    thread = threading.Thread(target=desk.worker.run, args=(stop,))
+    thread.start()
+    for _ in range(600):
+        if desk.row(second).state == "DELIVERED":
+            break
+        threading.Event().wait(0.1)
+    stop.set()
+    thread.join(120)
+    assert [desk.row(one).state for one in (first, second, third)] == ["DELIVERED", "DELIVERED", "QUEUED"]
     assert claims == [1]
 
 

@@ -13,6 +13,7 @@ from gateway.store import (
     deliveries,
     delivery_leases,
     delivery_maintenance,
+    lane_holds,
     lanes,
     make_engine,
     payloads,
@@ -409,6 +410,28 @@ def test_a_cancelled_delivery_is_never_made(engine):
         deliveries.cancel_delivery(conn, row_id, later(1), "operator")
         assert claim(conn, now=later(9)) == ()
         assert deliveries.find_by_id(conn, row_id).finished_at == later(1)
+
+
+def test_several_lanes_are_claimed_from_together_each_as_alone(engine):
+    """More than one statement names; one has no room, one is held, one is not there, one has fewer due."""
+    names = [f"KR-{number}" for number in range(8)]
+    with write_transaction(engine) as conn:
+        queued = {name: [queue(conn, lane=name) for _ in range(3)] for name in names}
+        queue(conn, lane="KR-7", due_at=later(60))
+        lanes.set_lane_capacity(conn, "KR-1", 1)
+        lanes.set_lane_capacity(conn, "KR-4", 2)
+        lane_holds.hold_lane(conn, "KR-2", NOW, "operator", "a test")
+    with write_transaction(engine) as conn:
+        assert len(claim(conn, "KR-1")) == 1
+    with write_transaction(engine) as conn:
+        made = delivery_leases.DeliveryClaim(conn, "worker-1", NOW, UNTIL)
+        most = dict.fromkeys([*names, "nowhere"], 3) | {"KR-3": 2, "KR-7": 9}
+        found = made.claim_lanes(most, {"KR-1": 1, "KR-4": 2})
+        leases = made.store_leases()
+    wanted = {"KR-1": 0, "KR-2": 0, "KR-3": 2, "KR-4": 2}
+    told = {name: queued[name][: wanted.get(name, 3)] for name in names}
+    assert {name: found.get(name, 0) for name in names} == {name: len(told[name]) for name in names}
+    assert [(one.lane, one.id) for one in leases] == [(name, one) for name in names for one in told[name]]
 
 
 def test_an_attempt_began_when_its_delivery_was_claimed_whatever_ends_it(engine):
