@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, exists, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select, update
 
 from gateway.state_machines import DELIVERY
 from gateway.store import lanes, transitions
@@ -27,9 +27,9 @@ __all__ = [
     "find_by_dedupe_key",
     "find_by_id",
     "find_by_wire_id",
+    "find_remainder",
     "give_up_delivery",
     "hold_delivery",
-    "is_case_open",
     "list_by_case",
     "list_by_request",
     "list_deliveries",
@@ -46,11 +46,13 @@ _INSERT = InsertIfAbsent(deliveries, ("dedupe_key",), "id", "dedupe_key")
 _GET = select(deliveries).where(deliveries.c.id == bindparam("wanted"))
 _OF_CASE = select(deliveries).where(deliveries.c.case_id == bindparam("wanted")).order_by(deliveries.c.id)
 _UNFINISHED = _OF_CASE.where(deliveries.c.state.not_in(sorted(DELIVERY.final)))
-_UNDONE = exists().where(
-    deliveries.c.case_id == bindparam("wanted"),
-    deliveries.c.state.not_in(sorted({*DELIVERY.final, "FAILED"})),
+_LEFT = select(deliveries.c.id).where(deliveries.c.case_id == bindparam("wanted"))
+_UNDONE = _LEFT.where(deliveries.c.state.not_in(sorted({*DELIVERY.final, "FAILED"}))).exists()
+# As a parameter: the index of all that have failed is not for one case.
+_FAILED = _LEFT.where(deliveries.c.state == bindparam("failed", "FAILED")).exists()
+_REMAINDER = select(or_(cases.c.state != "DECIDED", _UNDONE), _FAILED).where(
+    cases.c.id == bindparam("wanted")
 )
-_OPEN_CASE = select(or_(cases.c.state != "DECIDED", _UNDONE)).where(cases.c.id == bindparam("wanted"))
 _BY_WIRE_ID = (
     select(deliveries)
     .where(deliveries.c.wire_id == bindparam("wanted"))
@@ -164,9 +166,10 @@ def list_unfinished(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     return conn.execute(_UNFINISHED, {"wanted": case_id}).all()
 
 
-def is_case_open(conn: Connection, case_id: int) -> bool:
-    """Return whether a case is not decided, or has deliveries that are neither ended nor failed."""
-    return bool(conn.execute(_OPEN_CASE, {"wanted": case_id}).scalar())
+def find_remainder(conn: Connection, case_id: int) -> bool | None:
+    """Return whether a delivery of a case has failed; None while it is not decided, or one may yet end."""
+    row = conn.execute(_REMAINDER, {"wanted": case_id}).first()
+    return None if row is None or row[0] else bool(row[1])
 
 
 def list_by_request(conn: Connection, case_id: int, request: int) -> list[Row[Any]]:

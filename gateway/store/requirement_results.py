@@ -44,7 +44,10 @@ __all__ = [
 #: Fewer than the parameters that SQLite allows in one statement.
 _CHUNK: Final = 500
 _AWAITED_OF_CASE: Final = (
-    select(awaited_requirements)
+    select(
+        awaited_requirements,
+        exists().where(requirements.c.number == awaited_requirements.c.number).label("in_ledger"),
+    )
     .where(awaited_requirements.c.case_id == bindparam("wanted"), awaited_requirements.c.ended_at.is_(None))
     .order_by(awaited_requirements.c.id)
 )
@@ -180,7 +183,7 @@ def insert_awaited_uses(conn: Connection, new: Sequence[NewAwaitedUse], at: date
 
 
 def list_awaited_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
-    """Return what a case still waits for, in the order of its declaration."""
+    """Return what a case still waits for, in the order of its declaration, and whether the ledger has it."""
     return conn.execute(_AWAITED_OF_CASE, {"wanted": case_id}).all()
 
 

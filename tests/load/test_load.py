@@ -122,10 +122,10 @@ def test_a_case_is_priced_and_its_counts_agree(
         assert sum(detail[parts].values()) == pytest.approx(found["case_statements"]), parts
     names = detail["case_transactions_by_name"]
     assert sum(names.values()) == pytest.approx(found["case_transactions"])
-    if kind != "sqlite":
-        # 196 in 35 as counted for the manual; a busy machine adds claims, and looks whether a case is done.
-        assert found["case_statements"] <= 210
-        assert found["case_transactions"] <= 39
+    # 196 in 29, and 177 in 27, as counted for the manual; a busy machine adds claims.
+    most = {"sqlite": (206, 34), "postgresql": (190, 33)}[kind]
+    assert found["case_statements"] <= most[0]
+    assert found["case_transactions"] <= most[1]
     # What happens once in each case is counted once in each case.
     assert [one for words, one in names.items() if words.endswith("write admit.case")] == [1.0]
     assert [one for words, one in names.items() if words.endswith("write conclude.result")] == [1.0]

@@ -650,7 +650,7 @@ QUESTIONS = {
         "ix_awaited_requirements_case",
     ),
     "whether a case is open": (
-        lambda conn: deliveries.is_case_open(conn, 1),
+        lambda conn: deliveries.find_remainder(conn, 1),
         "deliveries",
         "ix_deliveries_case_id",
     ),

@@ -47,16 +47,31 @@ def closing_transaction(
         else:
             cases.hold_case(conn, case_id)
         yield conn
-        # Most deliveries leave others of their case: that takes one statement where no row was locked.
-        if case_id is not None and not (has_single_writer(conn) and deliveries.is_case_open(conn, case_id)):
-            close_case_when_done(conn, cases.lock_case(conn, case_id), now)
+        if case_id is not None:
+            _close_after_delivery(conn, case_id, now)
 
 
-def close_case_when_done(conn: Connection, case: Row[Any] | None, now: datetime) -> None:
-    """Close a decided, locked case when none of its deliveries is left."""
+def _close_after_delivery(conn: Connection, case_id: int, now: datetime) -> None:
+    """Close a case when none of its deliveries is left: most deliveries leave others of their case.
+
+    That takes one statement where no row was locked.
+    """
+    left = None
+    if has_single_writer(conn):
+        found = deliveries.find_remainder(conn, case_id)
+        if found is None:
+            return
+        left = () if not found else None
+    close_case_when_done(conn, cases.lock_case(conn, case_id), now, left)
+
+
+def close_case_when_done(
+    conn: Connection, case: Row[Any] | None, now: datetime, left: Sequence[Row[Any]] | None = None
+) -> None:
+    """Close a decided, locked case when none of its deliveries is left; `left` are those, if known."""
     if case is None or case.state != "DECIDED":
         return
-    left = deliveries.list_unfinished(conn, case.id)
+    left = deliveries.list_unfinished(conn, case.id) if left is None else left
     if left and not _is_remainder_moot(conn, case.id, left):
         return
     step = StateEvent("relayed", now, "relay")

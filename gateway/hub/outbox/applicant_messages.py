@@ -133,7 +133,8 @@ def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
         outside = list_outside_decisions(conn, case_id)
         cancelled = list_cancelled_above(conn, case_id)
         awaited = tuple(requirement_results.list_awaited_uses(conn, case_id)) if found.awaits else ()
-        named = requirement_quantities.find_requirements(conn, {row.number for row in awaited})
+        in_ledger = {row.number for row in awaited if row.in_ledger}
+        named = requirement_quantities.find_requirements(conn, in_ledger)
         known = requirement_quantities.select_certificates(conn, named)
     own = make_standing_decisions(rows, list_standing_numbers(asked))
     current = select_current_decisions((*own, *outside))
