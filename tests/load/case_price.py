@@ -88,11 +88,16 @@ def count_statements(folder: Path) -> Iterator[StatementCounts]:
 def list_counted(counts: Counter[str]) -> list[Counted]:
     """Return the rows of a count that belong to cases."""
     rows = [Counted(times, *key.split(SEPARATOR)) for key, times in counts.items() if times]
-    rows = [one for one in rows if not one.root.startswith(_NO_CASE)]
+    rows = [one for one in rows if is_of_a_case(one.root)]
     claims = sum(
         one.times for one in rows if (one.kind, one.root) == ("COMMIT", "claim") and "write" in one.asker
     )
     return [_without_idle_polls(one, claims) for one in rows]
+
+
+def is_of_a_case(root: str) -> bool:
+    """Return whether what is at work is done for a case, and not every second."""
+    return not root.startswith(_NO_CASE)
 
 
 def _without_idle_polls(one: Counted, claims: int) -> Counted:

@@ -61,7 +61,7 @@ def measure(
     The statements are counted before, case after case; while the cases are timed nothing counts.
     `hub_key` is the kind of the hub's key; None: that of the demo.
     """
-    stage = CaseStage(folder, _quick(_give_hub_key(read_cast(), hub_key)), database_url=database)
+    stage = CaseStage(folder, make_quick_cast(_give_hub_key(read_cast(), hub_key)), database_url=database)
     try:
         stage.build()
         with count_statements(folder / "counts") as counts:
@@ -70,15 +70,15 @@ def measure(
         prices = _count(stage, counts, member, counted)
         first = _WARM_UP + counted
         say(f"cases: signing {cases} submissions")
-        filed = [_submission(stage, member, number) for number in range(first, cases + first)]
+        filed = [make_submission(stage, member, number) for number in range(first, cases + first)]
         say("cases: filing")
         engine = make_engine(stage.settings().database.url)
         idle = measure_idle_hub(stage)
         before = read_used(stage, engine)
         began = time.monotonic()
-        _file(stage, filed)
+        file_submissions(stage, filed)
         taken = time.monotonic() - began
-        _wait(stage, cases + first)
+        wait_until_closed(stage, cases + first)
         seconds = time.monotonic() - began
         used = read_used(stage, engine).price(before, cases)
         shares = share_cpu(used, idle, seconds / cases)
@@ -94,16 +94,16 @@ def measure(
 
 def _count(stage: Stage, counts: StatementCounts, member: Membership, cases: int) -> Mapping[str, Any]:
     """File some cases, each after the end of the one before, and return the statements of one."""
-    _file(stage, [_submission(stage, member, number) for number in range(_WARM_UP)])
-    _wait(stage, _WARM_UP)
+    file_submissions(stage, [make_submission(stage, member, number) for number in range(_WARM_UP)])
+    wait_until_closed(stage, _WARM_UP)
     say(f"cases: counting the statements of {cases}")
     hub, partners = list_processes(hub_process(stage)), set[int]()
     for player in stage.players:
         partners |= list_processes(player.process.pid) - hub
     before = counts.read(hub), counts.read(partners)
     for number in range(_WARM_UP, _WARM_UP + cases):
-        _file(stage, [_submission(stage, member, number)])
-        _wait(stage, number + 1)
+        file_submissions(stage, [make_submission(stage, member, number)])
+        wait_until_closed(stage, number + 1)
     after = counts.read(hub), counts.read(partners)
     counts.end()
     return name_figures(
@@ -111,7 +111,7 @@ def _count(stage: Stage, counts: StatementCounts, member: Membership, cases: int
     )
 
 
-def _quick(cast: Cast) -> Cast:
+def make_quick_cast(cast: Cast) -> Cast:
     """Let every agency decide as soon as it can: two in their answer, one by calling back."""
     plans = {"later": {"behaviour": "later", "delay": 0.05}}
     at_once = {"behaviour": "immediate"}
@@ -128,7 +128,8 @@ def _give_hub_key(cast: Cast, kind: str | None) -> Cast:
     )
 
 
-def _submission(stage: Stage, member: Membership, number: int) -> SealedSubmission:
+def make_submission(stage: Stage, member: Membership, number: int) -> SealedSubmission:
+    """Return a submission of this number, signed and sealed for the hub."""
     root = etree.fromstring(stage.cast.sample)
     for element in root.iter("{*}Reference", "{*}FunctionalReferenceID"):
         element.text = f"LOAD-{number:06d}"
@@ -136,7 +137,9 @@ def _submission(stage: Stage, member: Membership, number: int) -> SealedSubmissi
     return seal_submission(signed, dict(stage.cast.attachments), member, f"{stage.hub_url}/msh/ebms2")
 
 
-def _file(stage: Stage, filed: list[SealedSubmission]) -> None:
+def file_submissions(stage: Stage, filed: list[SealedSubmission]) -> None:
+    """Send submissions, each answered by a receipt."""
+
     def send(part: list[SealedSubmission]) -> None:
         poster = HttpPoster(f"{stage.hub_url}/msh/ebms2", 60)
         for one in part:
@@ -158,7 +161,8 @@ def _cases(stage: Stage) -> dict[str, int]:
     return {" ".join(value for _, value in labels): int(count) for labels, count in counted.items()}
 
 
-def _wait(stage: Stage, cases: int) -> None:
+def wait_until_closed(stage: Stage, cases: int) -> None:
+    """Return when so many cases are closed and approved; raise AssertionError after minutes."""
     end = time.monotonic() + _AT_MOST
     while _cases(stage).get("CLOSED APPROVED", 0) < cases:
         stage.check_alive()

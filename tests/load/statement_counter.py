@@ -13,12 +13,13 @@ import os
 import sqlite3.dbapi2
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["OFF", "SEPARATOR", "start"]
+__all__ = ["OFF", "SEPARATOR", "TOLD", "start"]
 
 #: A file of this name in the folder ends the counting in every process.
 OFF = "off"
@@ -29,11 +30,16 @@ _ROOM = f"{os.sep}gateway{os.sep}"
 _STORE = f"{_ROOM}store{os.sep}"
 
 _counts: Counter[str] = Counter()
+#: A file of this name in the folder gets every statement, where it is there.
+TOLD = "told"
+_told: Path | None = None
 _on = threading.Event()
 
 
 def start(folder: str) -> None:
     """Count from now on; write what was counted to a file of this process again and again."""
+    global _told
+    _told = Path(folder) / TOLD if (Path(folder) / TOLD).exists() else None
     _on.set()
     _watch_sqlite()
     with contextlib.suppress(ImportError):
@@ -147,12 +153,22 @@ def _note(sql: str, frame: FrameType | None, times: int = 1) -> None:
         if _ROOM in frame.f_code.co_filename:
             stack.append(frame)
         frame = frame.f_back
+    if stack and _told is not None:
+        _tell(_told, kind, sql, stack, times)
     if not stack:
         _counts[SEPARATOR.join((kind, "other", "", ""))] += times
     elif kind == "COMMIT":
         _counts[SEPARATOR.join((kind, _name_root(stack), _name_transaction(stack), ""))] += 1
     else:
         _counts[SEPARATOR.join((kind, _name_root(stack), *_name_asker(stack)))] += times
+
+
+def _tell(file: Path, kind: str, sql: str, stack: list[FrameType], times: int) -> None:
+    """Add a statement to the file of all processes: when, by whom, for what, who asked, how often."""
+    asked = (_name_transaction(stack), "") if kind == "COMMIT" else _name_asker(stack)
+    words = (time.time_ns(), os.getpid(), threading.get_native_id(), _name_root(stack), *asked, times)
+    with file.open("a") as out:
+        out.write("\t".join(map(str, (*words, " ".join(sql.split())))) + "\n")
 
 
 def _name_root(stack: list[FrameType]) -> str:

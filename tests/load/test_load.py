@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.databases import Templates
-from tests.load import console_rush, officers_at_work
+from tests.load import console_rush, officers_at_work, statement_order
 from tests.load.beside_phase4 import main as main_beside_phase4
 from tests.load.case_price import share_cpu
 from tests.load.run import KEYS, main
@@ -129,6 +129,19 @@ def test_a_case_is_priced_and_its_counts_agree(
     # What happens once in each case is counted once in each case.
     assert [one for words, one in names.items() if words.endswith("write admit.case")] == [1.0]
     assert [one for words, one in names.items() if words.endswith("write conclude.result")] == [1.0]
+
+
+def test_the_statements_of_a_case_are_told_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert statement_order.main(["--width", "30"]) == 0
+    said = capsys.readouterr().out
+    heads = [line for line in said.splitlines() if not line.startswith(" ")]
+    numbers = [int(line.rpartition(": ")[2].partition(" ")[0]) for line in heads]
+    assert f"({sum(numbers)})" in heads[-1]
+    assert 170 <= sum(numbers) <= 215
+    names = [line.partition(" / ")[2].partition(":")[0] for line in heads]
+    assert names[0] == "write receive.message"
+    assert names.index("write admit.case") < names.index("write conclude.result")
+    assert names.count("write reply.answer") == 3
 
 
 def test_an_idle_hub_has_its_share_of_a_case():
