@@ -16,6 +16,7 @@ __all__ = ["AgencySettings", "CustomsSettings", "DeliverySettings"]
 class DeliverySettings(SettingsSection):
     """How deliveries are attempted and retried."""
 
+    processes: Count = Field(1, description="Number of processes that deliver.")
     workers: Count = Field(8, description="Number of deliveries that one process makes at the same time.")
     lease: Duration = Field(
         timedelta(seconds=120),

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +22,12 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 #: A child that has not begun to work is told to end; its parent keeps the signal for itself.
 EARLY = """
 import os, signal, sys, time
-from gateway.cli.commands import process
+from gateway.cli import child_processes
 from gateway.cli.stop_signals import catch_stop_signals
 
-process.exit_with_parent = lambda: time.sleep(60)
+child_processes.exit_with_parent = lambda: time.sleep(60)
 with catch_stop_signals() as stop:
-    child = process._fork_child(lambda arguments: 0, None)
+    child = child_processes._fork_child(lambda arguments: 0, None)
     os.kill(child.pid, signal.SIGTERM)
     child.join(30)
     assert not stop.is_set()
@@ -81,3 +82,60 @@ def test_children_share_the_imported_program_also_when_one_is_started_again(
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     assert [pid for pid in now if Path(f"/proc/{pid}").exists()] == []
+
+
+@pytest.fixture
+def delivering(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run `gateway work` with two processes, and yield the process that keeps them."""
+    assert main(["pki", "demo", "--out", str(tmp_path / "pki"), "--party", "hub"]) == 0
+    (tmp_path / "gateway.toml").write_text("[delivery]\nprocesses = 2\n")
+    assert main(["migrate", "--new", "--home", str(tmp_path)]) == 0
+    words = [sys.executable, "-m", "gateway", "work", "--home", str(tmp_path)]
+    process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    watch = threading.Timer(240, process.kill)
+    watch.start()
+    try:
+        yield process
+    finally:
+        watch.cancel()
+        end_process(process, 60)
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def find_line(process: subprocess.Popen[str], words: str) -> str:
+    """Return the next line of the log with these words."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if words in line:
+            return line
+    raise AssertionError(f"it ended without {words!r}")
+
+
+@pytest.mark.long
+def test_two_working_processes_are_kept_and_end_together(delivering: subprocess.Popen[str]) -> None:
+    assert find_line(delivering, "gateway.start").rstrip().endswith("2 worker processes")
+    find_line(delivering, "gateway.start ready")
+    first, other = list_children(delivering.pid)
+    os.kill(first, signal.SIGKILL)
+    assert f"process {first} ended with -9 and is started again" in find_line(delivering, "ended")
+    end = time.monotonic() + 60
+    while first in (now := list_children(delivering.pid)) or len(now) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert other in now
+    delivering.send_signal(signal.SIGTERM)
+    assert delivering.wait(60) == 0
+    assert [pid for pid in now if Path(f"/proc/{pid}").exists()] == []
+
+
+@pytest.mark.long
+def test_working_processes_end_when_what_keeps_them_is_killed(delivering: subprocess.Popen[str]) -> None:
+    find_line(delivering, "gateway.start ready")
+    kept = list_children(delivering.pid)
+    assert len(kept) == 2
+    delivering.kill()
+    end = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in kept):
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -62,14 +62,17 @@ def running(*words: str) -> Iterator[list[str]]:
 
 
 @pytest.mark.long
-def test_run_says_what_starts_and_that_it_is_ready(home: Path) -> None:
-    with running("run", "--home", str(home), "--workers", "2") as lines:
+@pytest.mark.parametrize(("more", "number"), [((), 3), (("--workers", "2"), 2)])
+def test_run_says_what_starts_and_that_it_is_ready(home: Path, more: tuple[str, ...], number: int) -> None:
+    with (home / "gateway.toml").open("a") as settings:
+        settings.write("[delivery]\nprocesses = 3\n")
+    with running("run", "--home", str(home), *more) as lines:
         first, last = lines[0], lines[-1]
     port = re.search(r"\d+", (home / "gateway.toml").read_text())
     assert port is not None
     assert first.partition("gateway.start ")[2] == (
         f"gateway {__version__} starts, home {home}, database sqlite:///{home}/gateway.sqlite3, "
-        f"serves http://127.0.0.1:{port[0]}, 1 serving process, 2 worker processes"
+        f"serves http://127.0.0.1:{port[0]}, 1 serving process, {number} worker processes"
     )
     assert last.endswith(" INFO gateway.start ready")
     assert [line for line in lines if not LINE.fullmatch(line)] == []

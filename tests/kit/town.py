@@ -11,7 +11,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,13 @@ class Town(Stage):
     """A stage whose hub the test starts, kills and starts again."""
 
     def __init__(
-        self, home: Path, database_url: str, *, agency: dict[str, str] | None = None, cast: Any = None
+        self,
+        home: Path,
+        database_url: str,
+        *,
+        agency: dict[str, str] | None = None,
+        cast: Any = None,
+        working: int = 1,
     ) -> None:
         played = cast or read_cast()
         # Longer than any of these tests may take, so that no message is too old however slow the machine is.
@@ -59,6 +65,7 @@ class Town(Stage):
         super().__init__(home, replace(played, agreement=patient), absent=frozenset({"hub"}))
         self.database_url = database_url
         self.agency = agency or {}
+        self.working = working
         self.build()
         self.member = read_membership(self.partner("broker"), "broker")
         self._numbers = iter(range(1, 1_000_000))
@@ -93,6 +100,13 @@ class Town(Stage):
         """Run the hub as one process, with a failpoint if wished."""
         with RunningGateway(self.home, "both", failpoint=failpoint) as running:
             yield running
+
+    @contextmanager
+    def processes(self, failpoint: str = "") -> Iterator[Sequence[RunningGateway]]:
+        """Run the hub as one process, and beside it what delivers too; all have the failpoint."""
+        with self.hub(failpoint) as first, ExitStack() as others:
+            more = [RunningGateway(self.home, "work", failpoint=failpoint) for _ in range(self.working - 1)]
+            yield [first, *map(others.enter_context, more)]
 
     def submission(self, change: Callable[[etree._Element], None] | None = None) -> SealedSubmission:
         """Return a sealed submission under a reference of its own."""

@@ -39,13 +39,15 @@ from tests.load.stopwatch import say
 class CaseStage(Stage):
     """The stage of the demo, with its database where the measurement wants it."""
 
-    def __init__(self, home: Path, cast: Cast, *, database_url: str) -> None:
+    def __init__(self, home: Path, cast: Cast, *, database_url: str, workers: int = 1) -> None:
         super().__init__(home, cast)
         self._database_url = database_url
+        self._workers = workers
 
     def _format_settings_file(self) -> str:
         wanted = f'[database]\nurl = "{self._database_url}"\n' if self._database_url else ""
-        return super()._format_settings_file() + wanted
+        text = super()._format_settings_file()
+        return text.replace("[delivery]\n", f"[delivery]\nprocesses = {self._workers}\n") + wanted
 
 
 _SENDERS = 2
@@ -54,14 +56,21 @@ _AT_MOST = 300.0
 
 
 def measure(
-    folder: Path, cases: int, *, counted: int = 5, database: str = "", hub_key: str | None = None
+    folder: Path,
+    cases: int,
+    *,
+    counted: int = 5,
+    database: str = "",
+    hub_key: str | None = None,
+    workers: int = 1,
 ) -> Mapping[str, Any]:
     """Return ``cases_per_s`` over so many cases, filed as fast as the hub takes them, and what one costs.
 
     The statements are counted before, case after case; while the cases are timed nothing counts.
-    `hub_key` is the kind of the hub's key; None: that of the demo.
+    `hub_key` is the kind of the hub's key; None: that of the demo. `workers` processes deliver.
     """
-    stage = CaseStage(folder, make_quick_cast(_give_hub_key(read_cast(), hub_key)), database_url=database)
+    cast = make_quick_cast(_give_hub_key(read_cast(), hub_key))
+    stage = CaseStage(folder, cast, database_url=database, workers=workers)
     try:
         stage.build()
         with count_statements(folder / "counts") as counts:

@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--messages", type=int, default=6000, help="messages sent over HTTP")
     parser.add_argument("--seconds", type=float, default=120, help="seconds of sending at most")
     parser.add_argument("--processes", type=int, default=2, help="processes that serve")
+    parser.add_argument("--workers", type=int, default=1, help="processes that deliver the cases")
     parser.add_argument("--threads", type=int, default=None, help="threads of each of them")
     parser.add_argument("--connections", type=int, default=16, help="connections of the generator")
     parser.add_argument("--samples", type=int, default=600, help="messages timed one by one")
@@ -163,9 +164,15 @@ def _measure_cases(arguments: argparse.Namespace, folder: Path, floor: float | N
     """Measure the cases, in units of the floor too where it was measured before."""
     others = {"http", "large"} & set(arguments.only or PARTS)
     own = "" if others else arguments.database
-    counted, key = arguments.counted, arguments.hub_key
     found = dict(
-        filing.measure(folder / "cases", arguments.cases, counted=counted, database=own, hub_key=key)
+        filing.measure(
+            folder / "cases",
+            arguments.cases,
+            counted=arguments.counted,
+            database=own,
+            hub_key=arguments.hub_key,
+            workers=arguments.workers,
+        )
     )
     return found | {"case_floors": found["case_cpu_ms"] / floor if floor else None}
 

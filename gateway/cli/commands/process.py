@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import multiprocessing
 import os
-import signal
-import sys
 import threading
-from collections.abc import Callable, Sequence
-from importlib import import_module
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import click
 
+from gateway.cli.child_processes import Target, keep_children, prepare_fork
 from gateway.cli.commands.migrate import apply_migrations
 from gateway.cli.hub_findings import (
     check_own_hub,
@@ -36,35 +30,31 @@ from gateway.operations import (
     find_missing_addresses,
     find_source_problems,
 )
-from gateway.process_log import START_LOG, set_up_logging
-from gateway.store import read_transaction, retry_until_stored
+from gateway.process_log import set_up_logging
+from gateway.store import read_transaction
 from gateway.web import (
-    RestartLimit,
     build_api_address,
     build_console_address,
     build_listener_address,
     check_port,
-    exit_with_parent,
     report_ready,
 )
 
 __all__ = ["log_endings_daily", "run_api", "run_console", "run_gateway", "run_worker", "serve_http"]
 
 _log = logging.getLogger(__name__)
-_start_log = logging.getLogger(START_LOG)
 _LOG_WORDS = "write the log as JSON Lines, on standard error"
-_DRAIN = 40.0
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: So many ended processes within so many seconds are no accident: the operator must act.
-_MOST_DEATHS = 11
-_WINDOW = 60.0
 _DAY = 86_400.0
+#: What a delivery process runs; it is imported once, before the first is forked.
+_WORKER_MODULE = "gateway.delivery.wiring"
 
 
 @verb
 @home_options(json_words=_LOG_WORDS)
 @new_home_option()
-@click.option("--workers", type=click.IntRange(1), default=1, help="number of delivery processes")
+@click.option(
+    "--workers", type=click.IntRange(1), help="number of delivery processes, instead of delivery.processes"
+)
 def run_gateway(arguments: Arguments) -> int:
     """Run one process that serves and others that deliver; restart a process that ends."""
     set_up_logging(as_json=arguments.json)
@@ -72,7 +62,8 @@ def run_gateway(arguments: Arguments) -> int:
     _check_free_port(settings)
     apply_migrations(settings, arguments)
     check_own_hub(settings)
-    targets: list[Callable[..., int]] = [*[deliver_messages] * arguments.workers, serve_http_requests]
+    workers = arguments.workers or settings.delivery.processes
+    targets = [*_list_delivering(workers), serve_http_requests]
     if settings.console.enabled:
         check_port(build_console_address(settings))
         targets.append(serve_console_requests)
@@ -80,35 +71,17 @@ def run_gateway(arguments: Arguments) -> int:
         check_port(build_api_address(settings))
         targets.append(serve_api_requests)
 
-    def start_child(target: Callable[..., int]) -> BaseProcess:
-        if target is not deliver_messages:
+    def prepare_child(target: Target) -> None:
+        if target not in (deliver_messages, deliver_and_warn):
             # After the first workers, which take 30 MiB less without it.
-            _prepare_fork("gateway.web.serving_process")
-        return _fork_child(target, arguments)
+            prepare_fork("gateway.web.serving_process")
 
     starting = Processes(
-        serves=True,
-        console=settings.console.enabled,
-        api=settings.api.enabled,
-        workers=arguments.workers,
+        serves=True, console=settings.console.enabled, api=settings.api.enabled, workers=workers
     )
-    _prepare_fork("gateway.delivery.wiring")
+    prepare_fork(_WORKER_MODULE)
     with announce_start(settings, starting, as_json=arguments.json), catch_stop_signals() as stop:
-        children = [start_child(target) for target in targets]
-        restarts = RestartLimit(_MOST_DEATHS, _WINDOW)
-        while not stop.wait(0.2):
-            for place, child in enumerate(children):
-                if not child.is_alive():
-                    _log.error("process %s ended with %s and is started again", child.pid, child.exitcode)
-                    restarts.record_restart()
-                    children[place] = start_child(targets[place])
-            if restarts.is_exceeded():
-                _log.critical("processes end abnormally again and again: giving up")
-                break
-        asked = stop.is_set()
-        _start_log.info("stops: work that has begun is ended first")
-        _end_child_processes(children)
-    return 0 if asked else 1
+        return keep_children(targets, arguments, stop, prepare_child)
 
 
 @verb
@@ -138,51 +111,18 @@ def run_api(arguments: Arguments) -> int:
 @verb
 @home_options(json_words=_LOG_WORDS)
 def run_worker(arguments: Arguments) -> int:
-    """Deliver in this process until it is stopped."""
-    return deliver_messages(arguments)
-
-
-def _prepare_fork(module: str) -> None:
-    """Import what children need: each that starts from now on has it, also one that is started again."""
-    if module in sys.modules:
-        return
-    import_module(module)
-    # A collection in a child would write to the pages of these objects, which it shares with this process.
-    gc.freeze()
-
-
-def _fork_child(target: Callable[[Arguments], int], arguments: Arguments) -> BaseProcess:
-    """Start a child that shares the imported program with this process."""
-    child = multiprocessing.get_context("fork").Process(target=_run_child_process, args=(target, arguments))
-    # Before it has handlers of its own, a signal would call the copy of a handler of this process.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-    try:
-        child.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return child
-
-
-def _run_child_process(target: Callable[[Arguments], int], arguments: Arguments) -> None:
-    # A terminal sends Ctrl-C to every process of the group: only the parent reacts to it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-    exit_with_parent()
-    set_up_logging()
-    # A process that is restarted while the disk is full waits, instead of ending again and again.
-    sys.exit(retry_until_stored(lambda: target(arguments)))
-
-
-def _end_child_processes(children: Sequence[BaseProcess]) -> None:
-    """Ask every child to finish its work, and wait for it."""
-    for child in children:
-        if child.is_alive() and child.pid is not None:
-            os.kill(child.pid, signal.SIGTERM)
-    for child in children:
-        child.join(_DRAIN)
-        if child.is_alive():
-            child.kill()
+    """Deliver until it is stopped, by as many processes as `delivery.processes` says."""
+    set_up_logging(as_json=arguments.json)
+    settings = read_verb_settings(arguments)
+    workers = settings.delivery.processes
+    if workers == 1:
+        return deliver_and_warn(arguments)
+    prepare_fork(_WORKER_MODULE)
+    with (
+        announce_start(settings, Processes(workers=workers), as_json=arguments.json),
+        catch_stop_signals() as stop,
+    ):
+        return keep_children(_list_delivering(workers), arguments, stop)
 
 
 def _check_free_port(settings: Settings) -> None:
@@ -227,8 +167,22 @@ def serve_api_requests(arguments: Arguments) -> int:
     return 0
 
 
+def _list_delivering(workers: int) -> list[Target]:
+    """Return what so many delivery processes run; one of them tells daily what expires."""
+    return [deliver_and_warn, *[deliver_messages] * (workers - 1)]
+
+
+def deliver_and_warn(arguments: Arguments) -> int:
+    """Deliver until stopped, and log once a day what expires."""
+    return _deliver(arguments, warns=True)
+
+
 def deliver_messages(arguments: Arguments) -> int:
-    """Deliver until stopped."""
+    """Deliver until stopped, beside another process."""
+    return _deliver(arguments, warns=False)
+
+
+def _deliver(arguments: Arguments, *, warns: bool) -> int:
     set_up_logging(as_json=arguments.json)
     source = find_settings_file(arguments) or os.environ.get("GATEWAY_CONFIG")
     file = SettingsFile(Path(source), lambda: read_verb_settings(arguments)) if source else None
@@ -237,7 +191,8 @@ def deliver_messages(arguments: Arguments) -> int:
     with announced, catch_stop_signals() as stop:
         worker = build_worker(settings, file)
         report_ready()
-        threading.Thread(target=log_endings_daily, args=(settings, stop), daemon=True).start()
+        if warns:
+            threading.Thread(target=log_endings_daily, args=(settings, stop), daemon=True).start()
         worker.run(stop)
     return 0
 

@@ -32,7 +32,7 @@ from gateway.store import messages
 from gateway.store.engine import make_engine, read_transaction
 from tests.kit.drawn_blocks import DRAWS_ALL
 from tests.kit.facts import is_commit
-from tests.kit.gateway import post
+from tests.kit.gateway import RunningGateway, post
 from tests.kit.life import Change, Life
 from tests.kit.paths import ROOT
 from tests.kit.town import Town
@@ -200,15 +200,16 @@ def town(tmp_path: Path, database_url: str) -> Iterator[Town]:
 def killed_at(town: Town, life: Life, point: str, change: Change | None = None) -> None:
     """Run the hub until it kills itself at `point`, which a submission of its own brings about."""
     life.file(change)
-    with town.hub(point) as hub:
+    with town.processes(point) as running:
 
-        def died() -> bool:
-            if hub.process.poll() is None:
+        def find_dead() -> RunningGateway | None:
+            dead = next((one for one in running if one.process.poll() is not None), None)
+            if dead is None:
                 life.go_on()
-            return hub.process.poll() is not None
+            return dead
 
-        town.wait(died, 40)
-        assert hub.ended_by() == signal.SIGKILL, f"at {point} the hub ended otherwise"
+        dead = town.wait(find_dead, 40)
+        assert dead.ended_by() == signal.SIGKILL, f"at {point} the hub ended otherwise"
 
 
 def check_story(town: Town, message: SealedSubmission) -> None:
@@ -239,12 +240,24 @@ def test_accepted_submissions_survive_every_kill(town: Town) -> None:
     points = choose_points([*places(MAIN), *EXCHANGES], town.database_url)
     for point in points:
         killed_at(town, life, point)
-    with town.hub():
+    with town.processes():
         town.wait(life.ended, 120)
         life.repeat_everything()
     for message in life.filed:
         check_story(town, message)
     print(f"\n{len(points)} kills, {len(life.filed)} cases, all closed")
+
+
+@pytest.mark.timeout(600)
+def test_accepted_submissions_survive_every_kill_of_one_of_two_working_processes(
+    tmp_path: Path, database_url: str
+) -> None:
+    """Whichever of two comes to the place dies there; the other one goes on until both are ended."""
+    town = Town(tmp_path / "town", database_url, working=2)
+    try:
+        test_accepted_submissions_survive_every_kill(town)
+    finally:
+        town.close()
 
 
 def unknown_class(root: etree._Element) -> None:

@@ -1,7 +1,8 @@
 """Killed at random under load, again and again, the gateway loses nothing and does nothing twice.
 
-Serving and delivering are two processes on one database; either is killed at a random
-moment while submissions go on being filed.  ``GATEWAY_KILLS`` says how often (20 unless told).
+Serving and delivering are processes on one database, one that serves and one or two that deliver; any of
+them is killed at a random moment while submissions go on being filed.  ``GATEWAY_KILLS`` says how
+often (20 unless told).
 """
 
 from __future__ import annotations
@@ -49,23 +50,25 @@ class Filing(threading.Thread):
 
 
 @pytest.mark.timeout(300 + 10 * KILLS)
-def test_random_kills_under_load(tmp_path: Path, database_url: str) -> None:
+@pytest.mark.parametrize("working", [1, 2])
+def test_random_kills_under_load(tmp_path: Path, database_url: str, working: int) -> None:
     seed = int(os.environ.get("GATEWAY_SEED", "20261120"))
     chance = random.Random(seed)
     town = Town(tmp_path / "town", database_url)
     town.start_partners()
     life = Life(town)
     filing = Filing(life)
+    roles = ["serve", *["work"] * working]
     killed = {"serve": 0, "work": 0}
-    running = {what: RunningGateway(town.home, what).__enter__() for what in killed}
+    running = [RunningGateway(town.home, what).__enter__() for what in roles]
     try:
         filing.start()
         for _ in range(KILLS):
             time.sleep(chance.uniform(0.05, 1.2))
-            what = chance.choice(("serve", "work"))
-            running[what].end(kill=True)
-            killed[what] += 1
-            running[what] = RunningGateway(town.home, what).__enter__()
+            place = chance.randrange(len(roles))
+            running[place].end(kill=True)
+            killed[roles[place]] += 1
+            running[place] = RunningGateway(town.home, roles[place]).__enter__()
         filing.stop.set()
         filing.join(60)
         assert filing.problem is None, filing.problem
@@ -73,7 +76,7 @@ def test_random_kills_under_load(tmp_path: Path, database_url: str) -> None:
         life.repeat_everything()
     finally:
         filing.stop.set()
-        for one in running.values():
+        for one in running:
             one.end()
         town.close()
     for message in life.filed:

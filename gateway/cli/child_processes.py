@@ -1,0 +1,110 @@
+"""Forks the processes of a gateway from what was imported once, keeps them alive and ends them together."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from multiprocessing.process import BaseProcess
+from typing import Final
+
+from gateway.cli.verb_groups import Arguments
+from gateway.process_log import START_LOG, set_up_logging
+from gateway.store import retry_until_stored
+from gateway.web import RestartLimit, exit_with_parent
+
+__all__ = ["Target", "keep_children", "prepare_fork"]
+
+_log = logging.getLogger(__name__)
+_start_log = logging.getLogger(START_LOG)
+_DRAIN: Final = 40.0
+_LOOK_EVERY: Final = 0.2
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+#: So many ended processes within so many seconds are no accident: the operator must act.
+_MOST_DEATHS: Final = 11
+_WINDOW: Final = 60.0
+
+#: What a child does until it is stopped; the number that it returns is the exit status of its process.
+Target = Callable[[Arguments], int]
+
+
+def prepare_fork(module: str) -> None:
+    """Import what children need: each that starts from now on has it, also one that is started again."""
+    if module in sys.modules:
+        return
+    import_module(module)
+    # A collection in a child would write to the pages of these objects, which it shares with this process.
+    gc.freeze()
+
+
+def keep_children(
+    targets: Sequence[Target],
+    arguments: Arguments,
+    stop: threading.Event,
+    prepare: Callable[[Target], None] = lambda _: None,
+) -> int:
+    """Run a process for each target until `stop` is set, and start each anew that ends; then end all.
+
+    `prepare` is called in this process before a child is forked. Returns the exit status: 1 when children
+    ended again and again.
+    """
+
+    def start_child(target: Target) -> BaseProcess:
+        prepare(target)
+        return _fork_child(target, arguments)
+
+    children = [start_child(target) for target in targets]
+    restarts = RestartLimit(_MOST_DEATHS, _WINDOW)
+    while not stop.wait(_LOOK_EVERY):
+        for place, child in enumerate(children):
+            if not child.is_alive():
+                _log.error("process %s ended with %s and is started again", child.pid, child.exitcode)
+                restarts.record_restart()
+                children[place] = start_child(targets[place])
+        if restarts.is_exceeded():
+            _log.critical("processes end abnormally again and again: giving up")
+            break
+    asked = stop.is_set()
+    _start_log.info("stops: work that has begun is ended first")
+    _end_children(children)
+    return 0 if asked else 1
+
+
+def _fork_child(target: Target, arguments: Arguments) -> BaseProcess:
+    """Start a child that shares the imported program with this process."""
+    child = multiprocessing.get_context("fork").Process(target=_run_child, args=(target, arguments))
+    # Before it has handlers of its own, a signal would call the copy of a handler of this process.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        child.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return child
+
+
+def _run_child(target: Target, arguments: Arguments) -> None:
+    # A terminal sends Ctrl-C to every process of the group: only the parent reacts to it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+    exit_with_parent()
+    set_up_logging()
+    # A process that is restarted while the disk is full waits, instead of ending again and again.
+    sys.exit(retry_until_stored(lambda: target(arguments)))
+
+
+def _end_children(children: Sequence[BaseProcess]) -> None:
+    """Ask every child to finish its work, and wait for it."""
+    for child in children:
+        if child.is_alive() and child.pid is not None:
+            os.kill(child.pid, signal.SIGTERM)
+    for child in children:
+        child.join(_DRAIN)
+        if child.is_alive():
+            child.kill()
