@@ -65,6 +65,7 @@ from .namespaces import make_document_namespace as make_document_namespace
 from .pattern_words import describe_choices as describe_choices
 from .pattern_words import describe_pattern as describe_pattern
 from .pattern_words import quote_value as quote_value
+from .plain_c14n import find_plain_form as find_plain_form
 from .reader_threads import ReaderThreads as ReaderThreads
 from .released_memory import release_memory as release_memory
 from .schema_compilation import compile_schema as compile_schema
@@ -104,6 +105,7 @@ from .xml import canonicalize_document as canonicalize_document
 from .xml import canonicalize_element as canonicalize_element
 from .xml import list_xpath_namespaces as list_xpath_namespaces
 from .xml import omit_canonical_elements as omit_canonical_elements
+from .xml import parse_scanned_xml as parse_scanned_xml
 from .xml import parse_xml as parse_xml
 from .xml import read_own_element as read_own_element
 from .xml import serialize_element as serialize_element

@@ -25,6 +25,7 @@ __all__ = [
     "count_parsed_octets",
     "list_xpath_namespaces",
     "omit_canonical_elements",
+    "parse_scanned_xml",
     "parse_xml",
     "read_own_element",
     "serialize_element",
@@ -46,6 +47,11 @@ def parse_xml(
 ) -> etree._Element:
     """Return the root element of the document `data`, which must pass the pre-scan."""
     prescan_xml(data, limits, allow_comments=allow_comments, envelope=envelope)
+    return parse_scanned_xml(data)
+
+
+def parse_scanned_xml(data: bytes) -> etree._Element:
+    """Return the root element of a document that has passed the pre-scan."""
     return _parse_hardened(data)
 
 

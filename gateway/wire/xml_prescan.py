@@ -9,6 +9,7 @@ so its cost must be known in advance.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NoReturn
@@ -215,24 +216,37 @@ def _has_long_tag(data: bytes, name: int, attributes: int) -> bool:
 
     A name follows a bracket or white space.
     """
-    long, name_in, crowd_in = _compile_tag_patterns(name, attributes)
-    for piece in long.finditer(data):
-        if name_in.search(data, *piece.span()) or (crowd_in and crowd_in.search(data, *piece.span())):
+    name_in, crowd_in = _compile_tag_patterns(name, attributes)
+    for start, end in _iterate_long_tags(data, min(name, _SHORTEST_ATTRIBUTE * attributes)):
+        if name_in.search(data, start, end) or (crowd_in and crowd_in.search(data, start, end)):
             return True
     return False
 
 
+def _iterate_long_tags(data: bytes, octets: int) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each tag that may have more than so many octets inside; a text may follow.
+
+    A bracket is looked for from the far end of what may be without one, so most brackets are never seen.
+    """
+    start, last = data.find(b"<"), len(data)
+    while 0 <= start < last - octets - 1:
+        far = data.rfind(b"<", start + 1, start + octets + 2)
+        if far < 0:
+            far = data.find(b"<", start + octets + 2)
+            # No tag ends after the last bracket that may end it.
+            end = data.rfind(b">", start, last if far < 0 else far)
+            if end > start + octets:
+                yield start, end
+        start = far
+
+
 @lru_cache(maxsize=8)
-def _compile_tag_patterns(
-    name: int, attributes: int
-) -> tuple[re.Pattern[bytes], re.Pattern[bytes], re.Pattern[bytes] | None]:
-    """Return the patterns of what is long enough to be searched, of a long name, and of too many attributes.
+def _compile_tag_patterns(name: int, attributes: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes] | None]:
+    """Return the patterns of a long name, and of too many attributes.
 
     With so many attributes that no document below the limit of a value has them, the last one is None.
     """
-    shortest = min(name, _SHORTEST_ATTRIBUTE * attributes)
     return (
-        re.compile(rb"<[^<]{%d,}+" % (shortest + 1)),
         re.compile(rb"[<\s][^\s<>\"'=/]{%d}" % (name + 1)),
         _compile_crowded_pattern(attributes) if attributes < _MANY else None,
     )
@@ -257,6 +271,8 @@ def _may_be_deep(data: bytes, depth: int) -> bool:
     # One octet is found faster than two.
     if (b"!" in data and b"<!" in data) or _END in data:
         return True
+    if _is_flat(data, depth):
+        return False
     start = data.find(b"?>") + 2 if data.startswith(b"<?xml") else 0
     rest = data[start:].replace(b"</", _END).replace(b"/>", _END).translate(_NESTING, _NO_NESTING)
     for _ in range(depth):
@@ -267,6 +283,27 @@ def _may_be_deep(data: bytes, depth: int) -> bool:
             return True
         rest = shorter
     return bool(rest)
+
+
+#: Octets of a document in which brackets are counted at once.
+_STRETCH: Final = 1024
+
+
+def _is_flat(data: bytes, depth: int) -> bool:
+    """Return whether counts of brackets prove the same, as where most elements have content and end soon.
+
+    At each place, no more elements are open than have begun before it and not ended: an end tag is certain,
+    an empty element is counted as open.
+    """
+    begun = 0
+    for start in range(0, len(data), _STRETCH):
+        stop = start + _STRETCH
+        ended = data.count(b"</", start, stop + 1)
+        begins = data.count(b"<", start, stop) - ended
+        if begun + begins > depth:
+            return False
+        begun += begins - ended
+    return True
 
 
 def _estimate_largest_tree(data: bytes, markup: int) -> int:

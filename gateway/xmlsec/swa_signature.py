@@ -30,8 +30,10 @@ from gateway.wire import (
     WSU,
     WireLimits,
     canonicalize_document,
+    find_plain_form,
     is_for_receiver,
-    parse_xml,
+    parse_scanned_xml,
+    prescan_xml,
     write_attribute,
     write_element,
     write_leaf,
@@ -331,8 +333,13 @@ def _canonicalize_xml_attachment(name: str, part: SwaAttachment, limits: WireLim
     if count_octets(part.content) > limits.xml:
         detail = f"a part of XML has at most {limits.xml} octets: compress it"
         raise GatewayError(errors.TOO_LARGE, detail, f"cid:{name[:256]}")
+    content = read_octets(part.content)
     try:
-        root = parse_xml(read_octets(part.content), limits)
+        prescan_xml(content, limits)
+        plain = find_plain_form(content)
+        if plain is not None:
+            return plain
+        root = parse_scanned_xml(content)
     except GatewayError as wrong:
         raise GatewayError(wrong.problem, wrong.detail, f"cid:{name[:256]}") from None
     if _has_comment(root):
