@@ -13,6 +13,7 @@ from gateway.harmonize.language import (
     FieldValue,
     FormatStep,
     Product,
+    Sum,
     TranslationStep,
 )
 from gateway.harmonize.proofs.document_lines import ProofLine, list_lines
@@ -106,8 +107,13 @@ def _check_item_identity(document: DocumentMapping, findings: ProofFindings) -> 
 
 
 def _check_units(lines: list[ProofLine], findings: ProofFindings) -> None:
-    """Report a number that is put without its unit or currency where several are possible."""
-    carried = {source.name for line in lines if (source := find_attribute_source(line)) is not None}
+    """Report a number that is put without its unit or currency where several are possible.
+
+    The unit of a total follows from the values together, so no line of the single values tells it.
+    """
+    carrying = [(line, source) for line in lines if (source := find_attribute_source(line)) is not None]
+    carried = {source.name for _, source in carrying}
+    complete = {id(line.target) for line, _ in carrying}
     for line in lines:
         content = line.content
         source = (
@@ -115,14 +121,19 @@ def _check_units(lines: list[ProofLine], findings: ProofFindings) -> None:
             if content is not None and content.converted_unit is None
             else None
         )
-        if not isinstance(source, UniqueField | CommonMeaning) or source.attribute in (None, "cid"):
+        if content is None or not isinstance(source, UniqueField | CommonMeaning):
+            continue
+        if source.attribute in (None, "cid"):
             continue
         findings.checked += 1
         several = len(source.units) > 1 if isinstance(source, UniqueField) else True
-        if several and source.name not in carried:
+        totalled = isinstance(content.source, Sum) and source.attribute == "unitCode"
+        told = id(line.target) in complete if totalled else source.name in carried
+        if several and not told:
             what = "currency" if source.attribute == "currencyID" else "unit"
             units = source.units[:2] if isinstance(source, UniqueField) else ("two units",)
-            message = f"the number is put and its {what} nowhere"
+            number = "total" if totalled else "number"
+            message = f"the {number} is put and its {what} nowhere"
             findings.add_finding(line.mark, line.path, message, f"{source.name} = 1 in {' or '.join(units)}")
 
 

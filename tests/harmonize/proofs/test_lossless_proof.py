@@ -37,6 +37,23 @@ def test_a_number_of_one_unit_needs_none(tmp_path: Path) -> None:
     assert breaches(folder, "lossless") == []
 
 
+@pytest.mark.parametrize(
+    ("total", "example"),
+    [
+        ("{sum: weight, over: items, decimals: 3}", "weight = 1 in KGM or EA"),
+        ('{sum: weight, over: items, decimals: 3, unit: "@unit"}', ""),
+        ("{sum: weight, over: items, decimals: 3, convert: {to: KGM, decimals: 3, round: half_up}}", ""),
+        ("{sum: price, over: items, decimals: 3}", ""),
+    ],
+)
+def test_a_total_says_its_own_unit(tmp_path: Path, total: str, example: str) -> None:
+    """Values in two units are added in the unit of one of them, so the lines of the values do not tell it."""
+    folder = plant(tmp_path, ("  - Colour: {ask: colour}\n", f"  - Colour: {{ask: colour}}\n  - Total: {total}\n"))
+    found = breaches(folder, "lossless")
+    assert [one.counter_example for one in found] == ([example] if example else [])
+    assert {one.field for one in found} <= {"Request/Total"}
+
+
 def test_a_list_that_is_not_one_to_one_as_it_says(tmp_path: Path) -> None:
     folder = plant(tmp_path, more=(("codelists/colour.csv", "G,green", "G,red"),))
     with pytest.raises(Exception, match="one to one") as raised:
