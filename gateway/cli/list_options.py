@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.cli.result_output import print_table
-from gateway.cli.shared_options import Decorator, join_options
+from gateway.cli.shared_options import Decorator, join_options, place_in_hub_zone
 from gateway.cli.terminal_text import write_error
 from gateway.cli.verb_groups import Arguments
-from gateway.operations import get_display_zone
 
 if TYPE_CHECKING:
     from gateway.store import ListFilter, ListPage
@@ -123,10 +122,7 @@ def read_list_filter(arguments: Arguments, now: datetime, **more: Any) -> ListFi
 
     given = vars(arguments)
     since, older = given.get("since"), given.get("older")
-    if isinstance(since, timedelta):
-        since = now - since
-    elif since is not None and since.tzinfo is None:
-        since = since.replace(tzinfo=get_display_zone())
+    since = now - since if isinstance(since, timedelta) else place_in_hub_zone(since)
     values: dict[str, Any] = {
         "states": given.get("state") or (),
         "since": since,

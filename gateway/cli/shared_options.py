@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import click
 
 from gateway.cli.verb_groups import Arguments
+from gateway.operations import get_display_zone
 
 __all__ = [
     "FILE",
+    "HUB_MOMENT",
     "MOMENT",
     "ROW_NUMBER",
     "START",
@@ -27,6 +29,9 @@ __all__ = [
     "moment_option",
     "new_home_option",
     "open_tls",
+    "period_options",
+    "place_in_hub_zone",
+    "read_period",
     "read_reason",
     "signing_options",
     "tls_options",
@@ -39,15 +44,16 @@ FILE = click.Path(path_type=Path)
 #: The type of arguments that name a row by its number, which is one that a database can have.
 ROW_NUMBER: Final = click.IntRange(1, 2**63 - 1)
 _LONGEST_REASON = 500
+_MONTH: Final = timedelta(days=31)
 
 
 class _Moment(click.ParamType[datetime]):
-    """A time in ISO 8601; without a zone it is UTC, or misuse where a zone is required."""
+    """A time in ISO 8601; without a zone it is UTC, or stays without one, or is misuse."""
 
     name = "time"
 
-    def __init__(self, *, zone_demanded: bool) -> None:
-        self._zone_demanded = zone_demanded
+    def __init__(self, missing_zone: Literal["utc", "hub", "refused"]) -> None:
+        self._missing_zone = missing_zone
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Return the time of a text; report misuse for other text."""
@@ -57,9 +63,9 @@ class _Moment(click.ParamType[datetime]):
             moment = datetime.fromisoformat(value)
         except ValueError:
             self.fail(f"not a time as 2026-01-31T12:00:00Z: {value[:80]!r}", param, ctx)
-        if moment.tzinfo is None and self._zone_demanded:
+        if moment.tzinfo is None and self._missing_zone == "refused":
             self.fail("the time has no time zone", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment if moment.tzinfo or self._missing_zone == "hub" else moment.replace(tzinfo=UTC)
 
 
 class _Start(click.ParamType[date]):
@@ -100,8 +106,10 @@ class _Actor(click.ParamType[str]):
 
 #: The name that ``--by`` gives.
 ACTOR: Final = _Actor()
-MOMENT = _Moment(zone_demanded=False)
-ZONED_MOMENT = _Moment(zone_demanded=True)
+MOMENT = _Moment("utc")
+ZONED_MOMENT = _Moment("refused")
+#: For a verb that reads settings: `place_in_hub_zone` gives the time its zone when they have been read.
+HUB_MOMENT = _Moment("hub")
 START: Final = _Start()
 
 
@@ -180,6 +188,28 @@ def moment_option(deed: str) -> Decorator:
     """Return ``--at``: the moment as of which something is done, instead of now."""
     words = f"{deed} (ISO 8601, with zone)"
     return click.option("--at", type=ZONED_MOMENT, metavar="TIME", help=words)
+
+
+def period_options() -> Decorator:
+    """Return ``--since`` and ``--until``: when the cases were opened that are asked."""
+    since = "cases opened since this time (without a zone: that of the hub); default: 31 days before --until"
+    return join_options(
+        click.option("--since", type=HUB_MOMENT, help=since),
+        click.option("--until", type=HUB_MOMENT, help="and before this time; default: now"),
+    )
+
+
+def read_period(arguments: Arguments, now: datetime) -> tuple[datetime, datetime]:
+    """Return the period of ``--since`` and ``--until``; the settings must have been read, for the zone."""
+    until = place_in_hub_zone(arguments.until) or now
+    return place_in_hub_zone(arguments.since) or until - _MONTH, until
+
+
+def place_in_hub_zone(moment: datetime | None) -> datetime | None:
+    """Return a time in the zone of the hub where it has none; the settings must have been read."""
+    if moment is None or moment.tzinfo is not None:
+        return moment
+    return moment.replace(tzinfo=get_display_zone())
 
 
 def signing_options() -> Decorator:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from gateway.cli import main
 from gateway.hub import pack_mapping_folder
@@ -184,12 +186,47 @@ def test_the_newest_cases_are_asked_first_and_periods_end(ask: Callable[..., Any
     assert ask(*early, status=0)[1]["since"] == "2020-01-01T00:00:00+00:00"
 
 
+def test_days_are_those_of_the_hub(
+    story: Story, home: Path, mappings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A case is opened on another day there than in UTC, and a time without a zone is one of there."""
+    with read_transaction(story.house.engine) as conn:
+        opened = conn.execute(select(tables.cases.c.opened_at).order_by(tables.cases.c.id)).scalars().first()
+    assert opened is not None
+    zone = "Pacific/Kiritimati" if opened.hour >= 12 else "Etc/GMT+12"
+    settings = home / "gateway.toml"
+    settings.write_text(f'{settings.read_text()}[hub]\ntime_zone = "{zone}"\n')
+    there = opened.astimezone(ZoneInfo(zone))
+    assert there.date() != opened.date()
+    change(mappings / PHARM, "  - FunctionCode: {hub: function}\n", "")
+    local = there.replace(tzinfo=None)
+    for since, until, asked in ((0, 60, 1), (-60, 0, 0)):
+        period = [str((local + timedelta(seconds=one)).isoformat()) for one in (since, until)]
+        given = (
+            "map",
+            "impact",
+            str(mappings),
+            "--home",
+            str(home),
+            "--since",
+            period[0],
+            "--until",
+            period[1],
+        )
+        assert main(given) == asked
+        out = capsys.readouterr().out
+        assert (f", {there.date().isoformat()})" in out) == bool(asked), out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (("nowhere",), "there is no folder or file nowhere"),
         (("shipped", "--all", "--since", "2020-01-01T00:00:00Z"), "not both"),
-        (("shipped", "--since", "2100-01-01T00:00:00Z"), "2100-01-01T00:00:00Z is not past"),
+        (
+            ("shipped", "--since", "2100-01-01T00:00:00Z"),
+            "the period is empty: it begins at 2100-01-01T09:00:00",
+        ),
         (("shipped", "--limit", "0"), "0 is not between 1 and"),
     ],
 )

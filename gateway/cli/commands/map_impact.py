@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,17 +18,22 @@ from gateway.cli.named_files import name_file, read_file
 from gateway.cli.progress_bars import show_progress
 from gateway.cli.result_output import count_things, format_value, print_json, print_sentence
 from gateway.cli.settings import open_engine, read_verb_settings
-from gateway.cli.shared_options import FILE, MOMENT, home_options
+from gateway.cli.shared_options import FILE, home_options, period_options, read_period
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import MappingBundle, RequestChange, SubmissionChange, load_bundle
 from gateway.hub import get_current_time
-from gateway.operations import AskedCase, ImpactTotals, find_mapping_impact, open_offered_mappings
+from gateway.operations import (
+    AskedCase,
+    ImpactTotals,
+    find_mapping_impact,
+    get_display_zone,
+    open_offered_mappings,
+)
 from gateway.store import cases, read_transaction
 
 __all__ = ["show_mapping_impact"]
 
-_MONTH: Final = timedelta(days=31)
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: As many values of one request are printed; with JSON all of them are.
 _MOST_PRINTED: Final = 20
@@ -38,8 +43,7 @@ _VERDICTS: Final = {False: "admitted", True: "refused"}
 
 @verb
 @click.argument("new", type=FILE, help="a folder, a file of `gateway map pack`, or the word shipped")
-@click.option("--since", type=MOMENT, help="cases opened since this time; default: 31 days before --until")
-@click.option("--until", type=MOMENT, help="and before this time; default: now")
+@period_options()
 @click.option("--all", "every", is_flag=True, help="cases of any time, in place of --since")
 @click.option("--limit", type=click.IntRange(1, 10**9), metavar="N", help="only the newest N of them")
 @home_options()
@@ -48,11 +52,11 @@ def show_mapping_impact(arguments: Arguments) -> int:
 
     Raises GW502 for mappings that cannot be read, GW515 for a bundle file that was changed.
     """
-    until = arguments.until or get_current_time()
-    since = _read_since(arguments, until)
+    settings = read_verb_settings(arguments)
+    since, until = _read_asked_period(arguments)
     new = _open_mappings(arguments.new)
     totals = ImpactTotals()
-    with open_engine(read_verb_settings(arguments)) as engine:
+    with open_engine(settings) as engine:
         with read_transaction(engine) as conn:
             total = cases.count_opened_between(conn, since, until)
         wanted = min(total, arguments.limit or total)
@@ -70,15 +74,16 @@ def show_mapping_impact(arguments: Arguments) -> int:
     return 1 if totals.changed else 0
 
 
-def _read_since(arguments: Arguments, until: datetime) -> datetime:
-    """Return when the period begins; raise GW808 for two beginnings, or one that is after the end."""
+def _read_asked_period(arguments: Arguments) -> tuple[datetime, datetime]:
+    """Return the period whose cases are asked; raise GW808 for two beginnings, or one not before the end."""
     if arguments.every and arguments.since is not None:
         raise GatewayError(MISUSE, "give --since or --all, not both", "--since")
-    since: datetime = _BEGINNING if arguments.every else arguments.since or until - _MONTH
+    since, until = read_period(arguments, get_current_time())
+    since = _BEGINNING if arguments.every else since
     if since >= until:
-        words = f"{format_value(since)} is not past: the period, which ends now, is empty"
+        words = f"the period is empty: it begins at {format_value(since)}, not before {format_value(until)}"
         raise GatewayError(MISUSE, words, "--since")
-    return since
+    return since, until
 
 
 def _open_mappings(named: Path) -> MappingBundle:
@@ -100,7 +105,7 @@ def _list_case_lines(case: AskedCase, *, as_json: bool) -> Iterator[str]:
     if as_json:
         yield json.dumps(describe_case(case), ensure_ascii=False)
         return
-    day = case.opened_at.date().isoformat()
+    day = case.opened_at.astimezone(get_display_zone()).date().isoformat()
     told = "" if case.change is None else f": {_describe_verdict(case.change)}"
     yield f"{case.number} {case.reference} ({case.declarant}, {day}){told}"
     if case.problem is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -22,7 +22,7 @@ from gateway.cli.result_output import (
     print_table,
 )
 from gateway.cli.settings import open_engine, read_database, read_verb_settings
-from gateway.cli.shared_options import FILE, MOMENT, change_options, home_options
+from gateway.cli.shared_options import FILE, change_options, home_options, period_options, read_period
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.hub import (
@@ -47,7 +47,6 @@ from gateway.store import need_tables, read_transaction
 __all__ = ["list_need_tables", "load_table_file", "show_impact"]
 
 _COLUMNS: Final = ("table", "valid_from", "valid_until", "rows", "test_edition", "loaded_by")
-_MONTH: Final = timedelta(days=31)
 
 
 @verb
@@ -115,14 +114,12 @@ def _describe_table(table: NeedTable, end: Any, row: Any) -> dict[str, Any]:
 
 @verb
 @click.argument("file", type=FILE, help="the new table as CSV; it is not loaded")
-@click.option("--since", type=MOMENT, help="cases opened since this time; default: 31 days before --until")
-@click.option("--until", type=MOMENT, help="and before this time; default: now")
+@period_options()
 @home_options()
 def show_impact(arguments: Arguments) -> int:
     """Print the stored cases whose needs a new table would change; return 0, also where some change."""
-    until = arguments.until or datetime.now(UTC)
-    since = arguments.since or until - _MONTH
     settings = read_verb_settings(arguments)
+    since, until = read_period(arguments, datetime.now(UTC))
     report = ImpactReport()
     with open_engine(settings) as engine:
         with read_transaction(engine) as conn:
