@@ -317,3 +317,25 @@ def test_what_was_paid_for_a_cancelled_application_is_given_back_when_its_agency
     settle(story)
     assert [one["amount"] for one in provider.list_calls("refunds")] == ["12.50"]
     assert fees_of(story, "NPQS")[0].state == "REFUNDED"
+
+
+@pytest.mark.parametrize("answered_between", [False, True])
+@pytest.mark.parametrize("second", ["Y06", "Y16"])
+def test_what_went_back_in_two_refunds_is_refunded_whenever_the_provider_answers(
+    story: Story, provider: Provider, second: str, *, answered_between: bool
+) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    story.hear("NPQS", notice(story, "N1", "Y05", payment_notice="A", money=KRW))
+    settle(story)
+    (fee,) = fees_of(story, "NPQS")
+    pay(story, fee.number)
+    settle(story)
+    story.hear("NPQS", notice(story, "N2", "Y16", payment_notice="A", money=Money(Decimal(1), KRW.currency)))
+    if answered_between:
+        settle(story)
+        assert [row.state for row in fees_of(story, "NPQS")] == ["PARTLY_REFUNDED"]
+    story.hear("NPQS", notice(story, "N3", second, payment_notice="A"))
+    settle(story)
+    assert [row.state for row in fees_of(story, "NPQS")] == ["REFUNDED"]
+    assert [one[:2] for one in movements(story, "NPQS")][1:] == [("refund", "DONE")] * 2

@@ -34,7 +34,7 @@ __all__ = [
     "drop_kept_refunds",
     "end_fee_of_cancelled",
     "end_fees_of_cancelled",
-    "is_wholly_refunded",
+    "find_refund_event",
     "keep_fee_due",
     "name_kept_refunds",
     "order_kept_refunds",
@@ -205,11 +205,17 @@ def refund_payment(
     order_refund(conn, fee, number, StateEvent("refund", now, _ACTOR, reason), moves=reason != EXCESS)
 
 
-def is_wholly_refunded(conn: Connection, fee: Row[Any]) -> bool:
-    """Return whether what was paid for a fee was given back whole; what was paid too much does not count."""
+def find_refund_event(conn: Connection, fee: Row[Any]) -> str | None:
+    """Return the event of a fee by what was given back of its payments; None while a refund is under way.
+
+    ``refunded`` or ``partly_refunded``. What was paid too much does not count.
+    """
     moved = fees.list_movements(conn, fee.id)
     paid = {
         one.reference: Decimal(one.amount) for one in moved if one.kind == "payment" and one.reason != EXCESS
     }
-    given = [Decimal(one.amount) for one in moved if one.state == "DONE" and one.payment in paid]
-    return sum(given, Decimal(0)) >= sum(paid.values(), Decimal(0))
+    refunds = [one for one in moved if one.payment in paid]
+    if any(one.state == "ORDERED" for one in refunds):
+        return None
+    given = sum((Decimal(one.amount) for one in refunds if one.state == "DONE"), Decimal(0))
+    return "refunded" if given >= sum(paid.values(), Decimal(0)) else "partly_refunded"

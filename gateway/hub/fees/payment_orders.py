@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row
 from gateway.cases import FeeStep, Money, ProviderEvent
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.hub.deadlines import settle_deadlines
-from gateway.hub.fees.fee_ends import is_wholly_refunded
+from gateway.hub.fees.fee_ends import find_refund_event
 from gateway.hub.fees.fee_records import OPEN, get_fee, read_fee_money, record_fee_step, tell_applicant
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease
@@ -100,9 +100,8 @@ def complete_refund(conn: Connection, fee: Row[Any], event: ProviderEvent, now: 
     """Store that a refund of a locked fee is done; a second time changes nothing."""
     if not fees.end_refund(conn, event.refund, event.reference, event.at):
         return
-    if fee.state == "REFUNDING":
-        whole = is_wholly_refunded(conn, fee)
-        what = StateEvent("refunded" if whole else "partly_refunded", now, _ACTOR, event.refund)
-        fees.apply_event(conn, fee.id, what)
+    ended = find_refund_event(conn, fee) if fee.state == "REFUNDING" else None
+    if ended is not None:
+        fees.apply_event(conn, fee.id, StateEvent(ended, now, _ACTOR, event.refund))
     record_fee_step(conn, fee, "refunded", now, refund=event.refund, given=str(event.money))
     tell_applicant(conn, fee, FeeStep.REFUND, now, event.refund)
