@@ -49,7 +49,6 @@ from .event_feed import is_public_address as is_public_address
 from .event_feed import queue_webhook_calls as queue_webhook_calls
 from .event_feed import read_webhook_key as read_webhook_key
 from .fees import apply_order_answer as apply_order_answer
-from .fees import apply_payment_note_answer as apply_payment_note_answer
 from .fees import apply_provider_event as apply_provider_event
 from .fees import apply_refund_answer as apply_refund_answer
 from .fees import describe_order as describe_order

@@ -29,6 +29,7 @@ from gateway.evidence import record_evidence
 from gateway.hub.answer_effects import apply_earlier_results, apply_to_request, open_locked_request
 from gateway.hub.completion import case_closing
 from gateway.hub.deadlines import settle_deadlines
+from gateway.hub.fees import get_fee, record_told_payment
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import CANCELLATION, CLEARANCE_NEWS, FinishLease
 from gateway.hub.requirement_ledger import lock_case_requirements
@@ -48,7 +49,14 @@ from gateway.store import (
     write_transaction,
 )
 
-__all__ = ["CallBackWitness", "apply_answer", "apply_call_back", "apply_results", "describe_signer"]
+__all__ = [
+    "CallBackWitness",
+    "apply_answer",
+    "apply_call_back",
+    "apply_payment_answer",
+    "apply_results",
+    "describe_signer",
+]
 
 _ACTOR = "reply"
 #: For a reply whose signed octets are not stored.
@@ -199,6 +207,31 @@ def _apply_clearance_answer(
 ) -> None:
     with write_transaction(hub.engine, "reply.clearance") as conn:
         _apply_side_answer(conn, hub, request_id, heard, finish)
+
+
+@rerun_after_conflict
+def apply_payment_answer(
+    hub: Hub, fee: int, heard: tuple[AgencyAnswer, SignedReply], finish: FinishLease
+) -> None:
+    """Apply an agency's answer to the call that told it of the payment of a fee (row id), and end that.
+
+    An acknowledgment says that the agency knows of the payment. A notice has the effect that it has in any
+    other answer, too. Raises GW719 for one that was issued more than a day ahead, or before its case.
+    """
+    answer, spoken = heard
+    _check_issue_time(hub, answer)
+    with write_transaction(hub.engine, "fees.agency_told") as conn:
+        paid = get_fee(conn, fee)
+        case = cases.lock_case(conn, paid.case_id)
+        now = hub.clock()
+        record_told_payment(conn, paid, heard, now)
+        if isinstance(answer, Notice):
+            request = open_locked_request(conn, paid.request_id)
+            _record_signed_reply(conn, hub, request, spoken, now)
+            apply_to_request(conn, hub, (case, request), answer, now)
+            settle_deadlines(conn, hub, case.id, now)
+        finish(conn)
+        case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), now)
 
 
 def _apply_side_answer(

@@ -10,7 +10,7 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases.agency_notices import DecisionCode, SignedReply
+from gateway.cases.agency_notices import DecisionCode, Notice, SignedReply
 from gateway.cases.customs_notices import ClearedItem, CustomsCall, CustomsNotice, CustomsReason
 from gateway.delivery.agents.local_agent import LocalAgent
 from gateway.delivery.agents.msh_agent import MshAgent
@@ -473,6 +473,26 @@ def test_clearance_and_withdrawal_at_the_same_instant(story: Story) -> None:
     refusals = [one for one in story.inbox.documents("Result") if one.findtext("{*}Outcome") == "REFUSED"]
     assert asked_to_cancel is not bool(refusals)
     assert ("withdrawal" in (case.detail or {})) is asked_to_cancel
+
+
+def test_an_approval_of_a_withdrawn_declaration_is_not_told_to_customs(story: Story) -> None:
+    """It was cleared while it was withdrawn: customs hears the withdrawal, and a rejection after it alone."""
+    story.tick()
+    story.decide("KFDA", REJECTED)
+    story.tick()
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick()
+    report(story)
+    for agency in ("KPTA", "NPQS"):
+        story.hear(agency, Notice(f"{agency}-G", story.clock(), "G03"))
+    story.tick()
+    assert (story.case().state, clearance(story)) == ("WITHDRAWN", "CLEARED")
+    for number, decision in (("N3", DecisionCode.APPROVED), ("N4", REJECTED)):
+        story.clock.forward(minutes=1)
+        story.decide("KFDA", decision, number=number)
+        story.tick()
+    late = [call for call in story.soap.calls if call.text("PendingCode") == "98"]
+    assert [one.text for call in late for one in call.body.iter("{*}decision")] == ["REJECTED"]
 
 
 @pytest.mark.long

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -302,8 +302,6 @@ def test_a_fee_of_an_old_agency_has_no_amount(story: Story, provider: Provider) 
 
 
 def test_an_agency_that_wants_it_is_told_of_the_payment(story: Story, provider: Provider) -> None:
-    from dataclasses import replace
-
     story.addresses["KPTA"] = replace(story.addresses["KPTA"], payment_notices=True)
     story.submit()
     story.tick(seconds=1)
@@ -314,3 +312,29 @@ def test_an_agency_that_wants_it_is_told_of_the_payment(story: Story, provider: 
     told = next(one for one in story.soap.calls if one.operation == "NotifyPayment")
     assert (told.text("Amount"), told.text("Currency"), told.text("Payment")) == ("30000", "KRW", "P-1")
     assert fees_of(story, "KPTA")[0].told_at is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "fee"), [("decides", "DECIDED", "PAID"), ("confirms", "ACKNOWLEDGED", "CONFIRMED")]
+)
+def test_what_an_agency_says_when_it_is_told_of_the_payment_counts(
+    story: Story, provider: Provider, said: str, state: str, fee: str
+) -> None:
+    """The answer to NotifyPayment is a notice like any other: stored once, passed on, and with its effect."""
+    story.addresses["NPQS"] = replace(story.addresses["NPQS"], payment_notices=True)
+    story.submit()
+    story.tick(seconds=1)
+    story.hear("NPQS", notice(story, "N1", "Y05", payment_notice="A", money=KRW))
+    story.tick(seconds=1)
+    spoken = {
+        "decides": story.notice("NPQS", number="N9"),
+        "confirms": notice(story, "N2", "Y08", payment_notice="A"),
+    }[said]
+    story.say("NPQS", spoken)
+    pay(story, fees_of(story, "NPQS")[0].number)
+    for _ in range(3):
+        story.tick(seconds=1)
+    assert calls(story, "NPQS") == ["SubmitApplication", "NotifyPayment"]
+    assert story.request("NPQS").state == state
+    assert [(row.state, row.told_at is not None) for row in fees_of(story, "NPQS")] == [(fee, True)]
+    assert len(told_of(story, spoken.status_code)) == 1

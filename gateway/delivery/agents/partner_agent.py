@@ -26,7 +26,6 @@ from gateway.hub import (
     Hub,
     RegisterSnapshot,
     apply_customs_answer,
-    apply_payment_note_answer,
     keep_demands,
     refresh_summaries,
     reply,
@@ -125,14 +124,14 @@ class PartnerAgent:
         answer, spoken = self._soap.read_answer(posted)
         kill_at_failpoint("soap.after_call")
         finish = make_lease_finisher(lease, self._hub.clock, judged_by=(self._hub, knowledge))
-        if lease.subject_type == "fee":
-            apply_payment_note_answer(self._hub, int(lease.subject_id), (answer, spoken), finish)
-            return
-        if lease.subject_type != "request":
+        if lease.subject_type not in ("request", "fee"):
             apply_customs_answer(self._hub, lease, answer, spoken, finish)
             return
         if isinstance(answer, CustomsNotice):
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, "an agency answered as customs", _ANSWER)
+        if lease.subject_type == "fee":
+            reply.apply_payment_answer(self._hub, int(lease.subject_id), (answer, spoken), finish)
+            return
         operation = str(lease.parameters.get("operation"))
         reply.apply_answer(self._hub, int(lease.subject_id), (answer, spoken), finish, operation=operation)
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import Decision, find_late_code, read_subjects
+from gateway.cases import APPROVING, Decision, find_late_code, read_subjects
 from gateway.errors import OUR_MISTAKE, GatewayError
-from gateway.hub.completion import case_closing
+from gateway.hub.completion import case_closing, is_cancellation_open
 from gateway.hub.customs.late_decisions import list_late_subjects, queue_children, record_inherited_decision
 from gateway.hub.customs.late_results import list_told_results, record_late_result
 from gateway.hub.forward import ComposedCall, compose_late_report, enqueue_late_report
@@ -121,7 +121,8 @@ def _list_told(conn: Connection, case: int, request: Row[Any], notice: Row[Any])
     """Return what a notice says of the items of a case: its decisions in force, or what it cancels.
 
     What another notice has overtaken is not told, nor what was decided before the application was
-    cancelled: customs counts what it hears last.
+    cancelled: customs counts what it hears last. Nor is an approval of a withdrawn declaration that its
+    agency is asked to cancel: it does not count, and customs knows the withdrawal.
     """
     about = list_late_subjects(conn, case, request, notice)
     if not decisions.list_by_notice(conn, request.id, notice.number):
@@ -129,10 +130,12 @@ def _list_told(conn: Connection, case: int, request: Row[Any], notice: Row[Any])
         return [{"item": item, "law": law} for item, law in pairs if (item, law) in about]
     if request.state == "CANCELLED":
         return []
+    asked = is_cancellation_open(request) and _find_case(conn, request.case_id).state == "WITHDRAWN"
     return [
         _describe_decision(row)
         for row in decisions.list_by_request(conn, request.id)
         if row.notice_no == notice.number and row.superseded_by is None and (row.item, row.law) in about
+        if not (asked and row.decision in APPROVING)
     ]
 
 

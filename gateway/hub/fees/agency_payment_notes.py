@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
-from gateway.cases import PartnerAnswer, SignedReply
+from gateway.cases import AgencyAnswer, SignedReply
 from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.fees.fee_records import get_fee
@@ -26,7 +26,7 @@ from gateway.store import (
     write_transaction,
 )
 
-__all__ = ["apply_payment_note_answer", "tell_agency_of_payment"]
+__all__ = ["record_told_payment", "tell_agency_of_payment"]
 
 #: The operation that tells an agency of a payment.
 _PAYMENT_NOTE: Final = "NotifyPayment"
@@ -83,18 +83,13 @@ def _enqueue_call(
     deliveries.enqueue_delivery(conn, new, now)
 
 
-def apply_payment_note_answer(
-    hub: Hub, fee: int, heard: tuple[PartnerAnswer, SignedReply], finish: FinishLease
+def record_told_payment(
+    conn: Connection, fee: Row[Any], heard: tuple[AgencyAnswer, SignedReply], now: datetime
 ) -> None:
-    """Store that the agency knows of the payment; what else it says comes in a call of its own."""
+    """Store for a fee of a locked case that its agency knows of the payment, and how it said so."""
     answer, spoken = heard
-    with write_transaction(hub.engine, "fees.agency_told") as conn:
-        row = get_fee(conn, fee)
-        cases.lock_case(conn, row.case_id)
-        now = hub.clock()
-        fees.change_fee(conn, fee, told_at=now)
-        digest = payloads.store_payload(conn, spoken.envelope, now)
-        data = {"agency": row.agency, "fee": row.number, "answer": repr(answer)[:300]}
-        data["signer"] = str(spoken.signer)
-        record_evidence(conn, "fee", "request", row.request_id, digest, data | {"step": "told"}, now)
-        finish(conn)
+    fees.change_fee(conn, fee.id, told_at=now)
+    digest = payloads.store_payload(conn, spoken.envelope, now)
+    data = {"agency": fee.agency, "fee": fee.number, "answer": repr(answer)[:300]}
+    data["signer"] = str(spoken.signer)
+    record_evidence(conn, "fee", "request", fee.request_id, digest, data | {"step": "told"}, now)
