@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,18 +10,33 @@ from sqlalchemy import Connection
 
 from gateway.errors import MISUSE, GatewayError
 from gateway.evidence import record_evidence
+from gateway.hub import load_active_rules, load_shipped_rules
 from gateway.operations.audited_changes import DatabaseChange
 from gateway.operations.display_zone import format_moment
 from gateway.operations.mapping_activation import CheckedFolder, store_checked_folder
 from gateway.store import MappingPeriod, mapping_bundles
 
-__all__ = ["describe_plan", "find_mapping_plan", "plan_folder", "withdraw_mapping_plan"]
+__all__ = [
+    "describe_plan",
+    "find_mapping_plan",
+    "list_ending_documents",
+    "plan_folder",
+    "withdraw_mapping_plan",
+]
 
 
 def find_mapping_plan(conn: Connection, at: datetime) -> MappingPeriod | None:
     """Return the bundle that is in force after a time, and from when on; None where none is planned."""
     last = mapping_bundles.list_periods(conn)[-1]
     return None if last.has_begun(at) else last
+
+
+def list_ending_documents(conn: Connection, plan: MappingPeriod | None, held: Iterable[str]) -> list[str]:
+    """Return which of some documents are not in the planned mappings: they go out of force with these."""
+    if plan is None or plan.starts is None:
+        return []
+    planned = load_active_rules(conn, load_shipped_rules(), plan.starts).bundle
+    return sorted({*held} - planned.documents.keys())
 
 
 def describe_plan(plan: MappingPeriod | None) -> dict[str, Any] | None:

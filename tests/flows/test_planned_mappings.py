@@ -305,6 +305,27 @@ def test_the_verbs_plan_tell_and_withdraw(home: Path, folders: dict[str, Path], 
     assert listed["uses"][0]["withdraws"] == listed["uses"][2]["id"]
 
 
+@pytest.mark.long
+def test_what_is_added_after_a_plan_is_said_to_end_with_it(
+    home: Path, folders: dict[str, Path], tmp_path: Path, capsys: Any
+) -> None:
+    """The plan was made without the document: it stays a plan without it."""
+    fewer = tmp_path / "fewer"
+    shutil.copytree(folders["GOVCBRFR9"], fewer)
+    gone = "KTIC-TOY-IMP"
+    (fewer / "agencies" / "KTIC" / f"{gone}.yaml").unlink()
+    table = fewer / "reconciled.csv"
+    table.write_text("".join(row for row in table.read_text().splitlines(keepends=True) if gone not in row))
+    assert run(home, "use", str(fewer), "--remove", gone) == 0
+    assert run(home, "use", str(fewer), "--from", FAR) == 0
+    capsys.readouterr()
+    assert run(home, "use", "--shipped") == 0
+    said = capsys.readouterr().out
+    assert f"warning: {gone}: not in the mappings that are planned from 2100-03-01T00:00:00+09:00 on" in said
+    assert run(home, "list") == 0
+    assert f"out of force then: {gone}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "words",
     [

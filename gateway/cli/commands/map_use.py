@@ -54,11 +54,12 @@ from gateway.operations import (
     find_missing_addresses,
     find_unfit_contracts,
     format_moment,
+    list_ending_documents,
     plan_folder,
     read_offered_mappings,
     withdraw_mapping_plan,
 )
-from gateway.store import mapping_bundles
+from gateway.store import MappingPeriod, mapping_bundles
 
 __all__ = ["list_mappings", "use_mappings"]
 
@@ -122,6 +123,7 @@ def use_mappings(arguments: Arguments) -> int:
     documents = count_things(len(folder.bundle.documents), "document")
     words = _NEW[is_new] if starts is None else f"{_PLANNED[is_new]} from {format_moment(starts)} on"
     sentence = f"{words}: {documents}, bundle {folder.bundle.digest[:16]}."
+    said["warnings"] += _warn_of_plan(arguments, plan, said["added"])
     if plan is not None and plan.starts is not None:
         sentence += f" The plan from {format_moment(plan.starts)} on stays."
     if arguments.json:
@@ -131,6 +133,16 @@ def use_mappings(arguments: Arguments) -> int:
             print(f"warning: {words}")
         print_sentence(sentence)
     return 0
+
+
+def _warn_of_plan(arguments: Arguments, plan: MappingPeriod | None, added: Sequence[str]) -> list[str]:
+    """Return a warning where documents that came into force end again with the plan."""
+    if plan is None or plan.starts is None or not added:
+        return []
+    with read_database(arguments) as conn:
+        ending = list_ending_documents(conn, plan, added)
+    words = f"{', '.join(ending)}: not in the mappings that are planned from {format_moment(plan.starts)} on"
+    return [f"{words}, so out of force then. Plan them anew with what was added now"] if ending else []
 
 
 def _read_start(arguments: Arguments) -> datetime | None:
@@ -283,6 +295,7 @@ def list_mappings(arguments: Arguments) -> int:
         now = get_current_time()
         rules = load_active_rules(conn, load_shipped_rules(), now)
         past, plan = mapping_bundles.list_activations(conn), find_mapping_plan(conn, now)
+        ending = list_ending_documents(conn, plan, rules.bundle.documents)
         stored = [_describe_stored(row) for row in mapping_bundles.list_bundles(conn)]
     rows: list[dict[str, Any]] = [
         {
@@ -296,12 +309,14 @@ def list_mappings(arguments: Arguments) -> int:
     ]
     if arguments.json:
         told = {"bundle": rules.bundle.digest, "documents": rows, "planned": describe_plan(plan)}
-        print_json(told | {"uses": [_describe_use(row) for row in past], "stored": stored})
+        print_json(told | {"ending": ending, "uses": [_describe_use(row) for row in past], "stored": stored})
         return 0
     print(f"bundle {rules.bundle.digest[:16]}" + ("" if rules.version else ", as it came with the program"))
     if plan is not None and plan.starts is not None:
         named = f"bundle {plan.digest[:16]}" if plan.digest else "the mappings that came with the program"
         print(f"planned from {format_moment(plan.starts)} on: {named} (by {plan.actor})")
+        if ending:
+            print(f"out of force then: {', '.join(ending)}")
     for one in stored:
         print(f"stored since {one['stored_at']}: bundle {one['bundle'][:16]}")
     print_table(rows, as_json=False, columns=("document", "organisation", "direction", "status", "title"))
