@@ -170,7 +170,6 @@ def apply_answer(
     if operation == CLEARANCE_NEWS:
         _apply_clearance_answer(hub, request_id, heard, finish)
         return
-    answer, spoken = heard
     with write_transaction(hub.engine, "reply.answer") as conn:
         case = cases.lock_case_of_request(conn, request_id)
         if case is None:
@@ -181,18 +180,30 @@ def apply_answer(
         record_evidence(
             conn, "sent", "request", request.id, request.document_sha256, {"agency": request.agency}, now
         )
-        if _comes_after_console(conn, hub, request, answer):
-            request.write(conn)
-            # The call was under way when the agency was switched to the console, and is answered too late.
-            data = {"agency": request.agency, **describe_signer(hub, spoken)}
-            kept = payloads.store_payload(conn, spoken.envelope, now)
-            record_evidence(conn, "overtaken", "request", request.id, kept, data, now)
-        else:
-            _record_signed_reply(conn, hub, request, spoken, now)
-            apply_to_request(conn, hub, (case, request), answer, now)
+        _apply_heard(conn, hub, (case, request), heard, now)
         settle_deadlines(conn, hub, case.id, now)
         finish(conn)
         case_closing.close_case_when_done(conn, case, now)
+
+
+def _apply_heard(
+    conn: Connection,
+    hub: Hub,
+    about: tuple[Row[Any], OpenRequest],
+    heard: tuple[AgencyAnswer, SignedReply],
+    now: datetime,
+) -> None:
+    """Apply the answer to a call, or keep it as evidence where officers have decided at the console."""
+    request, (answer, spoken) = about[1], heard
+    if not _comes_after_console(conn, hub, request, answer):
+        _record_signed_reply(conn, hub, request, spoken, now)
+        apply_to_request(conn, hub, about, answer, now)
+        return
+    request.write(conn)
+    # The call was under way when the agency was switched to the console, and is answered too late.
+    data = {"agency": request.agency, **describe_signer(hub, spoken)}
+    kept = payloads.store_payload(conn, spoken.envelope, now)
+    record_evidence(conn, "overtaken", "request", request.id, kept, data, now)
 
 
 def _apply_cancellation_answer(
@@ -218,17 +229,14 @@ def apply_payment_answer(
     An acknowledgment says that the agency knows of the payment. A notice has the effect that it has in any
     other answer, too. Raises GW719 for one that was issued more than a day ahead, or before its case.
     """
-    answer, spoken = heard
-    _check_issue_time(hub, answer)
+    _check_issue_time(hub, heard[0])
     with write_transaction(hub.engine, "fees.agency_told") as conn:
         paid = get_fee(conn, fee)
         case = cases.lock_case(conn, paid.case_id)
         now = hub.clock()
         record_told_payment(conn, paid, heard, now)
-        if isinstance(answer, Notice):
-            request = open_locked_request(conn, paid.request_id)
-            _record_signed_reply(conn, hub, request, spoken, now)
-            apply_to_request(conn, hub, (case, request), answer, now)
+        if isinstance(heard[0], Notice):
+            _apply_heard(conn, hub, (case, open_locked_request(conn, paid.request_id)), heard, now)
             settle_deadlines(conn, hub, case.id, now)
         finish(conn)
         case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), now)
@@ -242,16 +250,16 @@ def _apply_side_answer(
     finish: FinishLease,
 ) -> None:
     """Apply the answer to a call that does not send the application: an acknowledgment moves nothing."""
-    answer, spoken = heard
     case = cases.lock_case_of_request(conn, request_id)
     if case is None:
         raise GatewayError(REPLY_UNMATCHED, f"there is no request {request_id}")
     request = open_locked_request(conn, request_id)
     now = hub.clock()
-    _record_signed_reply(conn, hub, request, spoken, now)
-    if isinstance(answer, Notice):
-        apply_to_request(conn, hub, (case, request), answer, now)
-    request.write(conn)
+    if isinstance(heard[0], Notice):
+        _apply_heard(conn, hub, (case, request), heard, now)
+    else:
+        _record_signed_reply(conn, hub, request, heard[1], now)
+        request.write(conn)
     settle_deadlines(conn, hub, case.id, now)
     finish(conn)
     case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), now)

@@ -7,15 +7,17 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, func, select
 
 from gateway.state_machines import REQUEST
+from gateway.store.officer_acts import build_decided_condition
 from gateway.store.officer_tables import console_mailbox, console_switches
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.tables import agency_requests
 
 __all__ = [
     "NewMailboxCall",
+    "build_rest_condition",
     "count_undecided",
     "find_place",
     "has_application",
@@ -24,9 +26,15 @@ __all__ = [
 ]
 
 _INSERT = InsertIfAbsent(console_mailbox, ("delivery_id",), "id")
-_RESTS = exists().where(console_mailbox.c.request_id == bindparam("request"))
 _SWITCHED = exists().where(console_switches.c.agency == bindparam("agency"))
-_PLACE = select(_RESTS.label("rests"), _SWITCHED.label("switched"))
+
+
+def build_rest_condition(request: ColumnElement[int]) -> ColumnElement[bool]:
+    """Return the condition that an application came to rest, or was decided by officers: it stays here."""
+    return exists().where(console_mailbox.c.request_id == request) | build_decided_condition(request)
+
+
+_PLACE = select(build_rest_condition(bindparam("request")).label("rests"), _SWITCHED.label("switched"))
 #: Undecided applications are counted up to this number.
 _MOST = 10_000
 
@@ -55,7 +63,7 @@ def has_application(conn: Connection, request: int) -> bool:
 
 
 def find_place(conn: Connection, request: int, agency: str) -> tuple[bool, bool]:
-    """Return whether an application came to rest, and whether its agency is switched to the console."""
+    """Return whether an application stays with the officers, and whether its agency is switched to them."""
     row = conn.execute(_PLACE, {"request": request, "agency": agency}).one()
     return bool(row.rests), bool(row.switched)
 

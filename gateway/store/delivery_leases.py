@@ -46,8 +46,8 @@ from gateway.store.lanes import MAY_FOLLOW, DueLane
 from gateway.store.lease_contents import (
     CONTENT,
     build_content_column,
-    build_rest_condition,
-    build_switch_condition,
+    build_rest_column,
+    build_switch_column,
     join_content,
 )
 from gateway.store.prepared_statements import build_state_condition
@@ -229,7 +229,7 @@ def _build_claim_alone(number: int, *, suspects: bool = False) -> Update:
 def _list_told_with_lease(d: Table) -> tuple[ColumnElement[Any], ...]:
     """Return what SQLite reads for each lease beside its row."""
     now = bindparam("now", type_=Instant()).label("started_at")
-    return build_content_column(d), build_rest_condition(d), build_switch_condition(d), now
+    return build_content_column(d), build_rest_column(d), build_switch_column(d), now
 
 
 def _build_claim_with_logs(claim: Update) -> Select[Any]:
@@ -241,7 +241,7 @@ def _build_claim_with_logs(claim: Update) -> Select[Any]:
     machine, before, step, after = map(literal, (DELIVERY.name, "QUEUED", "lease", _LEASED))
     told = select(machine, claimed.c.id, before, step, after, now, bindparam("me", type_=Text()))
     steps = insert(stored_transitions).from_select(_TOLD, told)
-    told_too = (CONTENT, build_rest_condition(claimed), build_switch_condition(claimed))
+    told_too = (CONTENT, build_rest_column(claimed), build_switch_column(claimed))
     found = select(*claimed.c, *told_too).select_from(join_content(claimed))
     return found.add_cte(attempts.cte("attempts"), steps.cte("steps"))
 

@@ -10,14 +10,15 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, FromClause, Text, and_, case, cast, exists, select
 
-from gateway.store.officer_tables import console_mailbox, console_switches
+from gateway.store.console_mailbox import build_rest_condition
+from gateway.store.officer_tables import console_switches
 from gateway.store.tables import payloads
 
 __all__ = [
     "CONTENT",
     "build_content_column",
-    "build_rest_condition",
-    "build_switch_condition",
+    "build_rest_column",
+    "build_switch_column",
     "join_content",
 ]
 
@@ -48,14 +49,14 @@ def _read_text(column: ColumnElement[Any]) -> ColumnElement[str]:
     return cast(column, Text)
 
 
-def build_rest_condition(claimed: FromClause) -> ColumnElement[Any]:
-    """Return the column that says whether the application of a delivery came to rest at the console."""
+def build_rest_column(claimed: FromClause) -> ColumnElement[Any]:
+    """Return the column that says whether the application of a delivery stays at the console."""
     # Only the subject of a request is a number; CASE lets no other one be read as a number.
     number = cast(claimed.c.subject_id, BigInteger)
-    rests = exists().where(console_mailbox.c.request_id == number)
+    rests = build_rest_condition(number)
     return case((claimed.c.subject_type == "request", rests), else_=False).label("rests")
 
 
-def build_switch_condition(claimed: FromClause) -> ColumnElement[Any]:
+def build_switch_column(claimed: FromClause) -> ColumnElement[Any]:
     """Return the column that says whether the agency of a delivery is switched to the console."""
     return exists().where(console_switches.c.agency == _read_text(claimed.c.destination)).label("switched")

@@ -10,8 +10,10 @@ from sqlalchemy import Engine
 from gateway.cases import AgencyCallback, DecisionCode, DecisionPurpose, Notice
 from gateway.errors import GatewayError
 from gateway.hub import apply_call_back, switch_agency_back, switch_agency_to_console
-from gateway.store import console_mailbox
+from gateway.store import console_mailbox, decisions
 from gateway.store.engine import read_transaction, write_transaction
+from tests.flows.craft import all_of, text, withdrawal
+from tests.flows.test_amendments import amendment
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import Call, unreachable
 
@@ -157,3 +159,54 @@ def test_what_the_console_decided_is_corrected_there_after_the_return(engine: En
     seen = story.look()
     act = story.decision(DecisionCode.REJECTED, DecisionPurpose.CORRECT)
     assert story.desk.perform_act(lee, seen.number, act, seen.shown).state == "PERFORMED"
+
+
+def test_a_decision_in_the_answer_to_another_call_does_not_overrule_the_console(engine: Engine) -> None:
+    """The question whether it cancels is under way to the system when its officers decide."""
+    story = ConsoleStory(engine, AGENCY, console=False)
+    kim = story.officer("kim", "head")
+    story.submit()
+    story.tick()
+    number = story.request(AGENCY).number
+
+    def answer(call: Call) -> Any:
+        switch(story)
+        seen = story.look()
+        assert story.desk.perform_act(kim, number, story.decision(), seen.shown).state == "PERFORMED"
+        return story.notice(AGENCY, DecisionCode.REJECTED, number="late")
+
+    story.say(AGENCY, answer)
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick()
+    request = story.request(AGENCY)
+    assert story.evidence("request", request.id).count("overtaken") == 1
+    with read_transaction(engine) as conn:
+        standing = [
+            one.decision for one in decisions.list_by_request(conn, request.id) if not one.superseded_by
+        ]
+    assert standing == ["APPROVED"]
+
+
+def test_what_follows_a_decision_of_the_console_comes_there_after_the_return(engine: Engine) -> None:
+    """Its system had the application, and may not decide it any more: an amendment is for its officers."""
+    story = ConsoleStory(engine, AGENCY, console=False)
+    kim = story.officer("kim", "head")
+    story.submit()
+    story.tick()
+    switch(story)
+    seen = story.look()
+    story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+    switch_back(story)
+    story.decide_others()
+    story.tick()
+    sent = calls(story)
+    changed = all_of(
+        amendment(), text(".//GovernmentAgencyGoodsItem/Commodity/Description", "Other capsules")
+    )
+    story.submit(story.submission(changed), action="Amend")
+    story.tick()
+    seen = story.look()
+    assert (seen.state, len(seen.calls), calls(story)) == ("ACKNOWLEDGED", 1, sent)
+    assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown).state == "PERFORMED"
+    story.tick()
+    assert story.request(AGENCY).state == "DECIDED"

@@ -48,7 +48,9 @@ def test_a_number_of_one_unit_needs_none(tmp_path: Path) -> None:
 )
 def test_a_total_says_its_own_unit(tmp_path: Path, total: str, example: str) -> None:
     """Values in two units are added in the unit of one of them, so the lines of the values do not tell it."""
-    folder = plant(tmp_path, ("  - Colour: {ask: colour}\n", f"  - Colour: {{ask: colour}}\n  - Total: {total}\n"))
+    folder = plant(
+        tmp_path, ("  - Colour: {ask: colour}\n", f"  - Colour: {{ask: colour}}\n  - Total: {total}\n")
+    )
     found = breaches(folder, "lossless")
     assert [one.counter_example for one in found] == ([example] if example else [])
     assert {one.field for one in found} <= {"Request/Total"}
