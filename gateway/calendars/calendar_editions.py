@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 
 from gateway.calendars.calendar_reader import check_calendar, make_calendar
 from gateway.calendars.dated_table import CalendarMistake, open_table
@@ -25,9 +25,17 @@ class Timetable:
     terms: tuple[TermEdition, ...]
 
     def get_calendar(self, organisation: str) -> WorkingCalendar:
-        """Return the calendar of an organisation: editions that name it count before those for every one."""
+        """Return that of an organisation: its own editions, and those for all before the first of them.
+
+        Once an organisation has a calendar of its own, a day that this does not cover is not known: another
+        calendar would be a guess.
+        """
         own = [one for one in self.calendars if organisation in one.organisations]
         every = [one for one in self.calendars if EVERY in one.organisations and one not in own]
+        if own:
+            last = min(one.valid_from for one in own) - timedelta(days=1)
+            earlier = (one for one in every if one.valid_from <= last)
+            every = [replace(one, valid_until=min(one.valid_until, last)) for one in earlier]
         return WorkingCalendar(organisation, (*own, *every))
 
     def find_term(self, document: str, day: date) -> DocumentTerm | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -137,3 +138,18 @@ def test_a_calendar_that_names_the_organisation_counts_before_one_for_all() -> N
     friday = date(2026, 11, 20)
     assert not timetable.get_calendar("KFDA").is_working_day(friday)
     assert timetable.get_calendar("KPTA").is_working_day(friday)
+
+
+def test_a_day_after_the_own_calendar_is_not_known_though_one_for_all_covers_it() -> None:
+    """Before its own one the calendar for all counts; once it has one, nothing is guessed."""
+    text = (HEAD + ROWS).replace("KFDA NPQS", "*").replace("friday saturday", "sunday")
+    every = read_calendar(text.encode(), "made.csv")
+    months = replace(every, organisations=frozenset({"KFDA"}), rest_days=frozenset({4, 5}))
+    own = replace(months, valid_from=date(2026, 3, 1), valid_until=date(2026, 3, 31))
+    timetable = make_timetable((own, every))
+    kfda = timetable.get_calendar("KFDA")
+    assert kfda.is_working_day(date(2026, 2, 27))
+    assert not kfda.is_working_day(date(2026, 3, 27))
+    with pytest.raises(GatewayError, match="GW710 KFDA: 2026-04-03 is outside the calendar"):
+        kfda.is_working_day(date(2026, 4, 3))
+    assert timetable.get_calendar("KPTA").is_working_day(date(2026, 4, 3))
