@@ -64,7 +64,7 @@ def decide(story: Story, agency: str, items: dict[int, DecisionCode], number: st
 
 
 def answer_cancellation(story: Story, agency: str, status: str) -> None:
-    notice = Notice(f"{agency}-C", story.clock(), status, (), "heard")
+    notice = Notice(f"{agency}-{status}", story.clock(), status, (), "heard")
     apply_call_back(story.hub, agency, AgencyCallback(notice, story.number_of(agency)))
     story.tick()
 
@@ -165,6 +165,20 @@ def test_an_agency_whose_items_are_all_removed_is_asked_to_cancel(story: Story, 
     assert story.case().state == "CLOSED"
     (told,) = amended(story)
     assert (told["removed"], told["cancelled"]) == ([3], [story.number_of("NPQS")])
+
+
+def test_an_agency_that_cancels_after_all_is_not_told_as_one_that_keeps(story: Story) -> None:
+    """G03 counts whenever it comes: after a G04 there is one Result more, which has no warning."""
+    story.decide("KPTA")
+    story.decide("KFDA")
+    amend(story, *NO_BULBS)
+    told = []
+    for status in ("G04", "G03"):
+        answer_cancellation(story, "NPQS", status)
+        story.tick(minutes=1)
+        told.append([one.get("id") for one in story.result().findall("{*}Warning")].count("GW409"))
+    assert told == [1, 0]
+    assert (story.case().state, story.request("NPQS").state) == ("CLOSED", "CANCELLED")
 
 
 def test_what_no_agency_has_heard_of_is_cancelled_at_once(engine: Engine) -> None:

@@ -53,12 +53,13 @@ def is_cancellation_open(request: Row[Any]) -> bool:
 def list_cancellations(asked: Iterable[Row[Any]]) -> tuple[tuple[str, str], ...]:
     """Return the number of each request that is CANCELLED, or whose cancellation was REFUSED, and which.
 
-    One whose items an amendment has removed is not named: nothing of it is left in the case.
+    One whose items an amendment has removed is named only where its agency keeps it: if it is cancelled,
+    nothing of it is left in the case.
     """
     return tuple(
         (row.number, "CANCELLED" if row.state == "CANCELLED" else "REFUSED")
         for row in asked
-        if row.required and (row.state == "CANCELLED" or row.cancellation == "REFUSED")
+        if (row.required if row.state == "CANCELLED" else row.cancellation == "REFUSED")
     )
 
 
