@@ -30,7 +30,8 @@ def find_mappings(path: Path | None) -> Traversable:
     if path is None:
         return get_data_folder("mappings")
     if not path.is_dir():
-        raise GatewayError(MISUSE, f"there is no folder {path}", str(path))
+        detail = f"{path} is no folder" if path.exists() else f"there is no folder {path}"
+        raise GatewayError(MISUSE, detail, str(path))
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ from gateway.needs import (
 )
 
 __all__ = [
-    "DAY",
     "AskedRules",
     "describe_need",
     "end_at_mistakes",
@@ -46,24 +44,6 @@ __all__ = [
     "read_table_files",
     "table_options",
 ]
-
-
-class _Day(click.ParamType[date]):
-    """A day in ISO 8601."""
-
-    name = "day"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        """Return the day of a text; report misuse for other text."""
-        if isinstance(value, date):
-            return value
-        try:
-            return datetime.strptime(str(value), "%Y-%m-%d").date()
-        except ValueError:
-            self.fail(f"not a day as 2027-01-31: {str(value)[:80]!r}", param, ctx)
-
-
-DAY = _Day()
 
 
 @dataclass(frozen=True, slots=True)

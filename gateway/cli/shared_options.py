@@ -14,6 +14,7 @@ from gateway.cli.verb_groups import Arguments
 from gateway.operations import get_display_zone
 
 __all__ = [
+    "DAY",
     "FILE",
     "HUB_MOMENT",
     "MOMENT",
@@ -68,6 +69,21 @@ class _Moment(click.ParamType[datetime]):
         return moment if moment.tzinfo or self._missing_zone == "hub" else moment.replace(tzinfo=UTC)
 
 
+class _Day(click.ParamType[date]):
+    """A day in ISO 8601."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Return the day of a text; report misuse for other text."""
+        if isinstance(value, date):
+            return value
+        try:
+            return datetime.strptime(str(value), "%Y-%m-%d").date()
+        except ValueError:
+            self.fail(f"not a day as 2027-01-31: {str(value)[:80]!r}", param, ctx)
+
+
 class _Start(click.ParamType[date]):
     """A day (that begins at midnight in the time zone of the hub), or a time with its zone."""
 
@@ -106,6 +122,7 @@ class _Actor(click.ParamType[str]):
 
 #: The name that ``--by`` gives.
 ACTOR: Final = _Actor()
+DAY: Final = _Day()
 MOMENT = _Moment("utc")
 ZONED_MOMENT = _Moment("refused")
 #: For a verb that reads settings: `place_in_hub_zone` gives the time its zone when they have been read.

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["escape_controls", "guard_terminals", "open_console", "write_error"]
+__all__ = [
+    "OutputError",
+    "drop_output",
+    "escape_controls",
+    "guard_terminals",
+    "open_console",
+    "open_missing_streams",
+    "write_error",
+]
 
 
 def escape_controls(text: str) -> str:
@@ -46,17 +54,72 @@ class _Terminal:
         return getattr(self.unguarded, name)
 
 
+class OutputError(Exception):
+    """Standard output does not take what is printed, as on a full disk; the cause says why."""
+
+
+class _Output:
+    """A stream that is no terminal; what it cannot write is no fault of the program."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.unguarded = stream
+
+    def write(self, text: str) -> int:
+        """Write `text`; raise `OutputError` where that fails, but for a pipe that its reader has closed."""
+        with _tell_broken_output():
+            return self.unguarded.write(text)
+
+    def flush(self) -> None:
+        """Write what is kept; raise as `write` does."""
+        with _tell_broken_output():
+            self.unguarded.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.unguarded, name)
+
+
+@contextmanager
+def _tell_broken_output() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as failure:
+        raise OutputError(failure.strerror or type(failure).__name__) from failure
+
+
 @contextmanager
 def guard_terminals() -> Iterator[None]:
-    """Escape control characters in terminal output inside the block."""
+    """Escape control characters in terminal output inside the block, and tell output that is not taken."""
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (
-        _Terminal(one) if one.isatty() and not isinstance(one, _Terminal) else one for one in streams
-    )
+    if not isinstance(sys.stdout, _Terminal | _Output):
+        sys.stdout = _Terminal(sys.stdout) if sys.stdout.isatty() else _Output(sys.stdout)
+    if sys.stderr.isatty() and not isinstance(sys.stderr, _Terminal):
+        sys.stderr = _Terminal(sys.stderr)
     try:
         yield
     finally:
         sys.stdout, sys.stderr = streams
+
+
+def open_missing_streams() -> None:
+    """Open the null device for a standard stream that the caller has closed.
+
+    Otherwise the next file that is opened, such as a database, would get its number and what is printed.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is taken: that of the stream.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def drop_output() -> None:
+    """Write nothing more to standard output: Python must not try it again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write_error(line: str) -> None:

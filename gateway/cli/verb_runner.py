@@ -11,7 +11,13 @@ from collections.abc import Sequence
 import click
 
 from gateway.cli.result_output import ReportedFailure, choose_problem_form, print_failure
-from gateway.cli.terminal_text import guard_terminals, write_error
+from gateway.cli.terminal_text import (
+    OutputError,
+    drop_output,
+    guard_terminals,
+    open_missing_streams,
+    write_error,
+)
 from gateway.cli.verb_groups import OldSpellingError, build_root
 from gateway.cli.verb_table import NOUNS, VERBS
 from gateway.operations import keep_display_zone
@@ -41,9 +47,14 @@ def run_words(argv: Sequence[str] | None = None) -> int:
     # A verb prints its problems itself; long-running processes set up a log.
     logging.getLogger("gateway").addHandler(logging.NullHandler())
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        open_missing_streams()
     with guard_terminals(), keep_display_zone(), choose_problem_form(as_json="--json" in words):
         try:
-            return _invoke_named_verb(words)
+            status = _invoke_named_verb(words)
+            if argv is None:
+                sys.stdout.flush()
+            return status
         except click.exceptions.Exit as end:
             return end.exit_code
         except click.ClickException as misuse:
@@ -51,7 +62,12 @@ def run_words(argv: Sequence[str] | None = None) -> int:
             return _MISUSE
         except BrokenPipeError:
             # The reader has closed the pipe: nothing more is written, and Python must not try at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop_output()
+            return 1
+        except OutputError as broken:
+            drop_output()
+            detail = f"standard output cannot be written: {broken}; what the verb has done stands"
+            print_failure(ReportedFailure(detail, _MISUSE_ID))
             return 1
         except (KeyboardInterrupt, click.Abort):
             return 1

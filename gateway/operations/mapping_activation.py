@@ -168,9 +168,8 @@ def _read_mapping_archive(octets: bytes) -> CheckedFolder:
             # No file is longer than its entry says: the reader stops there.
             files = {one.filename: archive.read(one) for one in entries}
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError) as error:
-        raise GatewayError(
-            MAPPING_WRONG, f"not a ZIP archive: {describe_exception(error)}", "archive"
-        ) from None
+        detail = f"neither a file of `gateway map pack` nor a ZIP archive: {describe_exception(error)}"
+        raise GatewayError(MAPPING_WRONG, detail, "archive") from None
     tops = {name.partition("/")[0] for name in files}
     place: Traversable = MemoryPath(files)
     if len(tops) == 1 and all("/" in name for name in files):

@@ -18,7 +18,6 @@ from gateway.calendars import (
 )
 from gateway.cli.mapping_folder import load_mappings, mapping_path_option
 from gateway.cli.named_files import read_file
-from gateway.cli.need_rules import DAY
 from gateway.cli.result_output import (
     ReportedFailure,
     count_things,
@@ -27,7 +26,7 @@ from gateway.cli.result_output import (
     print_sentence,
     print_table,
 )
-from gateway.cli.shared_options import FILE, ZONED_MOMENT, json_option
+from gateway.cli.shared_options import DAY, FILE, ZONED_MOMENT, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CALENDAR_WRONG, MISUSE, GatewayError
 from gateway.harmonize import MappingBundle

@@ -16,7 +16,7 @@ from gateway.cli.list_options import page_options, print_page, require_row_numbe
 from gateway.cli.named_files import read_file
 from gateway.cli.result_output import format_facts, print_json, print_table, report_wrong_row
 from gateway.cli.settings import read_database
-from gateway.cli.shared_options import FILE, change_options, home_options, read_reason
+from gateway.cli.shared_options import DAY, FILE, change_options, home_options, read_reason
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, STATEMENT_WRONG, GatewayError
 from gateway.hub import get_current_time
@@ -38,7 +38,6 @@ _COLUMNS: Final = (
 )
 _MOVED: Final = ("kind", "reference", "state", "amount", "currency", "reason", "moved_at")
 _DIFFERENT: Final = ("what", "kind", "reference", "order", "here", "there", "line")
-_DAY: Final = click.DateTime(["%Y-%m-%d"])
 
 
 @verb
@@ -119,8 +118,8 @@ def _end_fee(arguments: Arguments, act: str, words: str) -> int:
 
 @verb
 @click.argument("file", type=FILE, help="the provider's statement, CSV")
-@click.option("--from", "first", type=_DAY, help="the first day of the statement; else that of its lines")
-@click.option("--until", "last", type=_DAY, help="the last day of the statement; else that of its lines")
+@click.option("--from", "first", type=DAY, help="the first day of the statement; else that of its lines")
+@click.option("--until", "last", type=DAY, help="the last day of the statement; else that of its lines")
 @home_options()
 def reconcile_fees(arguments: Arguments) -> int:
     """Compare a statement of the payment provider with what the hub has; return 1 when they differ."""
@@ -156,8 +155,8 @@ def _choose_days(arguments: Arguments, lines: tuple[FeeMovement, ...]) -> tuple[
     Raises GW713 for a line outside, and where no day is known; GW808 for days the wrong way round.
     """
     days = [one.on for one in lines]
-    first = arguments.first.date() if arguments.first else min(days, default=None)
-    last = arguments.last.date() if arguments.last else max(days, default=None)
+    first = arguments.first or min(days, default=None)
+    last = arguments.last or max(days, default=None)
     if first is None or last is None:
         detail = "the statement has no lines: say its days with --from and --until"
         raise GatewayError(STATEMENT_WRONG, detail, str(arguments.file))

@@ -28,7 +28,7 @@ from gateway.cli.mapping_folder import load_mappings, mapping_path_option
 from gateway.cli.named_files import read_file
 from gateway.cli.result_output import format_facts, print_json, print_table, report_wrong_row
 from gateway.cli.settings import read_database
-from gateway.cli.shared_options import FILE, change_options, home_options, json_option
+from gateway.cli.shared_options import DAY, FILE, change_options, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import MappingBundle
@@ -78,7 +78,8 @@ class _Quantity(click.ParamType[Decimal]):
         """Return the exact value of a text; report misuse for other text."""
         found = Decimal(value) if _QUANTITY.fullmatch(str(value)) else Decimal(0)
         if not found:
-            self.fail(f"{str(value)[:40]} is not a quantity above zero, such as 1500 or 2.5", param, ctx)
+            wanted = "a quantity above zero of at most 10 digits and 6 decimals, such as 1500 or 2.5"
+            self.fail(f"{str(value)[:40]} is not {wanted}", param, ctx)
         return found
 
 
@@ -104,9 +105,7 @@ class _Identifier(click.ParamType[str]):
 @click.option(
     "--holder", type=_Identifier(), help="only declarations of the importer or exporter with this id"
 )
-@click.option(
-    "--until", type=click.DateTime(["%Y-%m-%d"]), help="the last day on which a declaration may use it"
-)
+@click.option("--until", type=DAY, help="the last day on which a declaration may use it")
 @click.option(
     "--law",
     multiple=True,
@@ -122,7 +121,7 @@ def add_requirement(arguments: Arguments) -> int:
         quantity=f"{arguments.quantity:f}",
         unit=arguments.unit,
         holder=arguments.holder or "",
-        valid_until=arguments.until.date() if arguments.until else None,
+        valid_until=arguments.until,
         laws=sorted(set(arguments.law)) or None,
     )
     with change_database(arguments) as change:
@@ -149,8 +148,8 @@ def _check_new(arguments: Arguments) -> None:
     if bundle.units.get(arguments.unit) is None:
         words = f"the table of units does not have {arguments.unit[:40]!r}; an example is KGM"
         raise click.BadParameter(words, param_hint="'--unit'")
-    if arguments.until and arguments.until.date() < get_current_time().astimezone(get_display_zone()).date():
-        raise click.BadParameter(f"{arguments.until.date()} is over", param_hint="'--until'")
+    if arguments.until and arguments.until < get_current_time().astimezone(get_display_zone()).date():
+        raise click.BadParameter(f"{arguments.until} is over", param_hint="'--until'")
 
 
 def _check_laws(stated: Sequence[str], agency: str, bundle: MappingBundle) -> None:

@@ -14,7 +14,6 @@ from lxml import etree
 from gateway.cases import Submission, read_submission, unwrap_request
 from gateway.cli.named_files import read_file
 from gateway.cli.need_rules import (
-    DAY,
     AskedRules,
     describe_need,
     format_need,
@@ -24,7 +23,7 @@ from gateway.cli.need_rules import (
 )
 from gateway.cli.need_table_remarks import TARIFF_CODE
 from gateway.cli.result_output import count_things, print_json, print_sentence
-from gateway.cli.shared_options import FILE, home_options, json_option
+from gateway.cli.shared_options import DAY, FILE, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, DOCUMENT_PERHAPS_NEEDED, GatewayError
 from gateway.hub import judge_document_needs, load_shipped_rules
