@@ -35,7 +35,8 @@ _STORIES = tuple(
     _HERE / room for room in ("cli", "conformance", "flows", "harmonize", "hub", "operations", "web")
 )
 
-
+#: Where single tests take longest: of processes that are killed or attacked, of browsers, of benchmarks.
+_SLOW = tuple(_HERE / room for room in ("system", "load", "fuzz"))
 #: Tests on PostgreSQL that are long only because SQLite says the same.
 _SAME_ON_BOTH = pytest.StashKey[bool]()
 
@@ -122,6 +123,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     browser = shutil.which("chromium") and shutil.which("chromedriver")
     _leave_out(config, items, "hsm", bool(shutil.which("softhsm2-util")), "a token: SoftHSM 2")
     _leave_out(config, items, "browser", bool(browser), "a browser: chromium and chromedriver")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let each of several processes begin with slow tests: at the end none works long alone."""
+    worker: dict[str, str] | None = getattr(session.config, "workerinput", None)
+    if worker is not None:
+        from tests.kit.slow_first import put_slow_first
+
+        items = session.items
+        slow = [item for item in items if _lies_in(item.path, _SLOW)]
+        items[:] = put_slow_first(items, slow, int(worker["workercount"]), lambda item: item.path)
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item], mark: str, there: bool, words: str) -> None:

@@ -92,7 +92,7 @@ def test_drawn_children_leave_the_money_of_every_case_exact(engine: Engine, tmp_
 def test_many_drawn_children_leave_the_money_of_every_case_exact(
     engine: Engine, tmp_path: Path, block: int
 ) -> None:
-    check_children(engine, tmp_path, range(3000 + 15 * block, 3015 + 15 * block))
+    check_children(engine, tmp_path, choose_seeds(3000, 15, block))
 
 
 ODD: dict[str, list[FeeEvent]] = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import re
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -39,31 +40,34 @@ def run(words: list[str]) -> str:
     return printed.getvalue()
 
 
-@pytest.fixture(scope="module")
-def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, str]]:
-    """Do every step in order, as a reader would; return the folder and what each step printed."""
-    place = tmp_path_factory.mktemp("desk")
-    desk = Desk(place, run)
-    with contextlib.chdir(place):
-        return place, {step.line: desk.take(step) for step in STEPS}
+@dataclass(frozen=True)
+class Read:
+    """The page as a reader has done it: the folder, what each step printed, and the folder as it was
+    before the mappings in force are exported."""
+
+    place: Path
+    printed: dict[int, str]
+    before: Path
 
 
 @pytest.fixture(scope="module")
-def place_with_schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Do the steps of the tutorial alone, before the folder in force is exported; return the folder."""
-    place = tmp_path_factory.mktemp("short-desk")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
+    """Do every step in order, as a reader would."""
+    place, before = tmp_path_factory.mktemp("desk"), tmp_path_factory.mktemp("before") / "desk"
     desk = Desk(place, run)
-    alone = itertools.takewhile(lambda step: "in-force" not in " ".join(step.commands), STEPS)
+    printed = {}
     with contextlib.chdir(place):
-        for step in alone:
-            desk.take(step)
-    return place
+        for step in STEPS:
+            if "in-force" in " ".join(step.commands) and not before.exists():
+                shutil.copytree(place, before)
+            printed[step.line] = desk.take(step)
+    return Read(place, printed, before)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("step", STEPS, ids=lambda one: f"line-{one.line}")
-def test_a_step_prints_what_the_page_says(step: Step, printed: tuple[Path, dict[int, str]]) -> None:
-    said = printed[1][step.line]
+def test_a_step_prints_what_the_page_says(step: Step, read: Read) -> None:
+    said = read.printed[step.line]
     assert shows(said, step.printed), f"line {step.line} of the page; the command prints:\n{said}"
 
 
@@ -73,10 +77,8 @@ def split_at_the_end(place: Path) -> SplitResult:
 
 
 @pytest.mark.long
-def test_the_document_at_the_end_is_proved_and_its_submission_is_valid(
-    printed: tuple[Path, dict[int, str]],
-) -> None:
-    place = printed[0]
+def test_the_document_at_the_end_is_proved_and_its_submission_is_valid(read: Read) -> None:
+    place = read.place
     report = check_bundle(load_bundle(place / FOLDER))
     assert report.is_proved, report.findings
     SchemaSet.load_cached(get_data_folder("xsd"), "hub/submission.xsd").validate_document(
@@ -88,8 +90,8 @@ def test_the_document_at_the_end_is_proved_and_its_submission_is_valid(
 
 
 @pytest.mark.further
-def test_the_schema_that_the_tutorial_makes_takes_its_request(place_with_schemas: Path) -> None:
-    place = place_with_schemas
+def test_the_schema_that_the_tutorial_makes_takes_its_request(read: Read) -> None:
+    place = read.before
     schema = etree.XMLSchema(etree.parse(place / "xsd" / "xsd" / "agencies" / "HARBOUR" / "DG-NOTICE.xsd"))
     (request,) = split_at_the_end(place).requests
     assert schema.validate(request.xml), schema.error_log

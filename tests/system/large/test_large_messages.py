@@ -13,6 +13,7 @@ from gateway.protocols import Parcel
 from gateway.store import messages
 from gateway.store.engine import make_engine, read_transaction, use_object_store
 from gateway.store.object_folder import ObjectFolder
+from tests.kit.drawn_blocks import DRAWS_ALL
 from tests.kit.house import AGREEMENT, AS4
 from tests.system.large.large_place import LargePlace, make_large_file, measure_peak
 
@@ -57,10 +58,12 @@ def test_a_large_part_is_received_in_little_memory(
     with place.run("serve", place.hub.home) as hub:
         place.wait_until_served(url)
         parcel = place.seal(body)
-        answers = [place.post(url, parcel) for _ in range(2)]
+        # A repeat is read like the first one, by either protocol: one of them says so, and both with `--all`.
+        times = 2 if path == "ebms2" or DRAWS_ALL else 1
+        answers = [place.post(url, parcel) for _ in range(times)]
         check_peaks(hub)
-    assert [one.status for one in answers] == [200, 200]
-    assert answers[0].body == answers[1].body
+    assert [one.status for one in answers] == [200] * times
+    assert answers[0].body == answers[-1].body
     receipt = Parcel({"Content-Type": answers[0].headers["content-type"]}, MemoryBody(answers[0].body))
     expected = place.broker.core.read_sent_unit(parcel, place.limits)
     context = place.make_context()
