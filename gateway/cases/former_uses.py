@@ -43,7 +43,7 @@ class FormerUse:
     """What one line of the declaration before the amendment uses of a requirement (row `key`).
 
     One that does not stand was given back because the item was rejected. It is `lost` where the item has
-    been approved since, and nothing was left.
+    been approved since, and nothing was left. One that `waits` was never written off, or could not be again.
     """
 
     item: int
@@ -52,6 +52,7 @@ class FormerUse:
     unit: str
     stands: bool = True
     lost: bool = False
+    waits: bool = False
 
 
 def free_former_uses(
@@ -125,7 +126,8 @@ def _judge_counting_uses(
         return judge_requirement_claim(claim, known, on, units)
     standing = [one for one in former if one.stands]
     kept = dict(list_former_lines(claim, standing, known, units))
-    in_time = dict(list_former_lines(claim, former, known, units))
+    had = [one for one in former if not one.waits]
+    in_time = dict(list_former_lines(claim, had, known, units))
     rest = {
         place: replace(use, in_time=place in in_time)
         for place, use in enumerate(claim.uses)
@@ -145,9 +147,38 @@ def _judge_counting_uses(
         for place, balance in in_time.items()
         if place in rest and (claim.uses[place].item, balance.key) in lost
     }
-    problems = tuple(one for one in judged.problems if one.pointer not in unchanged)
+    waiting = _list_waiting(claim, former, known, units)
+    problems = tuple(one for one in judged.problems if one.pointer not in unchanged.keys() | waiting.keys())
     idle = tuple(unchanged[one.pointer] for one in judged.problems if one.pointer in unchanged)
-    return replace(judged, taken=tuple(taken), problems=problems, idle=idle)
+    again = [one for one in judged.problems if one.pointer in waiting.keys() - unchanged.keys()]
+    return replace(
+        judged,
+        taken=tuple(taken),
+        problems=problems,
+        warnings=(*judged.warnings, *again),
+        unknown=(*judged.unknown, *(waiting[one.pointer] for one in again)),
+        idle=idle,
+    )
+
+
+def _list_waiting(
+    claim: ClaimedRequirements,
+    former: Iterable[FormerUse],
+    known: Sequence[RequirementBalance],
+    units: UnitTable,
+) -> dict[str, RequirementUse]:
+    """Return the uses, by their places, that waited before and are no larger: they may go on to wait.
+
+    Not so an item that has a part of its quantity: what is written off is judged with the rest.
+    """
+    waits = [one for one in former if one.waits]
+    part = {(one.item, one.key) for one in former if not one.waits}
+    lines = list_former_lines(claim, waits, known, units) if waits else []
+    return {
+        claim.uses[place].pointer: claim.uses[place]
+        for place, balance in lines
+        if (claim.uses[place].item, balance.key) not in part
+    }
 
 
 @dataclass(frozen=True, slots=True)

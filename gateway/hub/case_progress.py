@@ -31,15 +31,17 @@ from gateway.harmonize import UnitTable, load_unit_table
 from gateway.hub.amended_applications import list_unheard_items
 from gateway.hub.completion import (
     compute_conclusion_id,
+    describe_awaited_numbers,
     find_amendment,
     find_status_notice,
+    get_told_numbers,
     is_cancellation_open,
     list_all_decisions,
+    list_awaited_numbers,
     list_cancellations,
     list_cancelled_above,
     list_concerns,
     list_outside_decisions,
-    list_unwritten_above,
     make_concern,
     make_standing_decisions,
     take_demand_notice,
@@ -68,24 +70,20 @@ from gateway.store import (
 
 __all__ = [
     "CANCELLATION_EVENTS",
-    "UNWRITTEN",
     "answer_cancellation_by_decision",
     "conclude_unasked_case",
     "end_cancellation",
-    "get_told_unwritten",
     "list_rejected_case_items",
     "move_case",
     "move_request",
     "outdate_early_decisions",
+    "rests_on_decisions",
     "take_lost_uses",
-    "tell_joined_uses",
-    "tell_written_above",
+    "tell_awaited_uses",
     "wake_held_children",
 ]
 
 _ACTOR = "reply"
-#: Where a case keeps what its last Result says of `list_unwritten_above`.
-UNWRITTEN: Final = "unwritten"
 #: Events by which an agency waits for an action, or ends that; the latest one determines the request.
 _ASKING: Final = frozenset({"ask", "inspect", "inspected", "fee"})
 #: States of a request of which its agency has said nothing yet.
@@ -229,6 +227,9 @@ def move_case(
     no agency has said anything. While an agency has
     not said whether it cancels its application, nothing is decided. A withdrawn case stays so. With `again`,
     a word of its own, equal decisions are concluded once more: what is written off has changed.
+
+    What a result approves again is written off again before anything is concluded: where too little is left,
+    it approves nothing.
     """
     if case.state == "WITHDRAWN":
         return
@@ -241,15 +242,22 @@ def move_case(
         step = StateEvent("decision", now, _ACTOR, cause[:100])
         cases.apply_event(conn, case.id, step, before=case.state)
         return
+    is_settled = _settle_approved_uses(conn, units, case, (outcome, asked, standing), now)
+    if is_settled:
+        standing = list_all_decisions(conn, case.id, asked)
     rests_on = compute_conclusion_id(outcome, standing, list_cancellations(asked))
     key = ":".join(["conclude", str(case.id), rests_on, *_list_turn(case), *([again] if again else [])])
     concluded = _enqueue_conclusion(conn, case.id, key, rests_on, now)
+    if concluded is None and is_settled:
+        # The decisions are those of before, but not what is written off.
+        concluded = _enqueue_conclusion(conn, case.id, f"{key}:taken {now.isoformat()}", rests_on, now)
     if concluded is None:
         return
     event = _choose_case_event(case, outcome)
     step = StateEvent(event, now, _ACTOR, cause[:100])
     cases.apply_event(conn, case.id, step, before=case.state, outcome=outcome.value)
-    _settle_ledger(conn, units, case, (outcome, asked, standing), now)
+    if not is_settled:
+        _settle_ledger(conn, units, case, (outcome, asked, standing), now)
     ended = "decided" if event == "last_decision" else "corrected"
     kind = "withdrawn" if event == "withdrawn" else ended
     data = {"outcome": outcome.value, "conclusion": rests_on}
@@ -268,12 +276,22 @@ def _enqueue_conclusion(conn: Connection, case: int, key: str, rests_on: str, no
     """
     if enqueue_task(conn, "conclude", ("case", case), key, now, rests_on=rests_on):
         return key
-    told = [row for row in deliveries.list_by_case(conn, case) if row.parameters.get("task") == "conclude"]
+    told = _list_conclusions(conn, case)
     if told[-1].parameters.get("rests_on") == rests_on:
         return None
     again = f"{key}:after {told[-1].id}"
     enqueue_task(conn, "conclude", ("case", case), again, now, rests_on=rests_on)
     return again
+
+
+def _list_conclusions(conn: Connection, case: int) -> list[Row[Any]]:
+    return [row for row in deliveries.list_by_case(conn, case) if row.parameters.get("task") == "conclude"]
+
+
+def rests_on_decisions(conn: Connection, case: int) -> bool:
+    """Return whether the last conclusion of a case rests on decisions, which may not count any more."""
+    told = _list_conclusions(conn, case)
+    return bool(told) and told[-1].parameters.get("rests_on") is not None
 
 
 def take_lost_uses(conn: Connection, units: UnitTable, case: Row[Any], now: datetime) -> None:
@@ -291,20 +309,16 @@ def take_lost_uses(conn: Connection, units: UnitTable, case: Row[Any], now: date
         move_case(conn, units, case, "requirement", now, again=f"taken {now.isoformat()}")
 
 
-def tell_written_above(conn: Connection, units: UnitTable, case: Row[Any], now: datetime) -> None:
-    """Conclude a locked child again, where what is written off above it is other than its Result says.
+def tell_awaited_uses(
+    conn: Connection, units: UnitTable, case: Row[Any], now: datetime, *, joined: bool = False
+) -> None:
+    """Conclude a decided, locked case again, where its Result says something else of what it waits for.
 
-    The decisions that it has are the same. A conclusion that is still queued tells what is so now.
+    With `joined` it has something of that now. A conclusion that is still queued tells what is so now.
     """
-    standing = list_all_decisions(conn, case.id)
-    if case.outcome is None or list_unwritten_above(standing) == get_told_unwritten(case):
+    if case.outcome is None:
         return
-    _conclude_again(conn, units, case, standing, f"above {now.isoformat()}", now)
-
-
-def tell_joined_uses(conn: Connection, units: UnitTable, case: Row[Any], now: datetime) -> None:
-    """Conclude a decided, locked case again: its Result names numbers that it waits for no longer."""
-    if case.outcome is not None:
+    if joined or describe_awaited_numbers(list_awaited_numbers(conn, case.id)) != get_told_numbers(case):
         standing = list_all_decisions(conn, case.id)
         _conclude_again(conn, units, case, standing, f"joined {now.isoformat()}", now)
 
@@ -321,22 +335,16 @@ def _conclude_again(
 
     Without decisions nothing about the case has changed but its warnings: it stays CLOSED where it is.
     """
-    rests_on = None
-    if standing:
-        asked = agency_requests.list_by_case(conn, case.id)
-        rests_on = compute_conclusion_id(CaseOutcome(case.outcome), standing, list_cancellations(asked))
-    told = (row.parameters for row in deliveries.list_by_case(conn, case.id) if row.state == "QUEUED")
-    if any((one.get("task"), one.get("rests_on")) == ("conclude", rests_on) for one in told):
+    asked = agency_requests.list_by_case(conn, case.id)
+    current = {compute_conclusion_id(CaseOutcome(case.outcome), standing, list_cancellations(asked))}
+    telling = {row.parameters.get("rests_on") for row in _list_conclusions(conn, case.id)
+               if row.state == "QUEUED"}  # fmt: skip
+    if telling & (current if standing else {*current, None}):
         return
     if standing:
         move_case(conn, units, case, "requirement", now, decided=False, again=again)
     else:
         enqueue_task(conn, "conclude", ("case", case.id), f"conclude:{case.id}:{again}", now)
-
-
-def get_told_unwritten(case: Row[Any]) -> list[str]:
-    """Return the items and laws of `list_unwritten_above` that the last Result of a case was made with."""
-    return list((case.detail or {}).get(UNWRITTEN, ()))
 
 
 def wake_held_children(
@@ -377,6 +385,25 @@ def _settle_ledger(
         give_back_requirements(conn, case.id, "withdrawn", now)
         return
     apply_decided_items(conn, case.id, _list_rejected(conn, case, asked, standing), units, now)
+
+
+def _settle_approved_uses(
+    conn: Connection,
+    units: UnitTable,
+    case: Row[Any],
+    decided: tuple[CaseOutcome, Sequence[Row[Any]], Sequence[RankedDecision]],
+    now: datetime,
+) -> bool:
+    """Write off again what results approve of items that were rejected; return whether there is any."""
+    outcome, asked, standing = decided
+    certified = any(one.written is not None and not one.written.above for one in standing)
+    if outcome is CaseOutcome.WITHDRAWN or not certified:
+        return False
+    rejected = _list_rejected(conn, case, asked, standing)
+    if not has_lost_uses(conn, case.id, rejected):
+        return False
+    apply_decided_items(conn, case.id, rejected, units, now)
+    return True
 
 
 def list_rejected_case_items(conn: Connection, case: Row[Any]) -> set[int]:

@@ -30,16 +30,17 @@ from gateway.errors import (
     APPLICATION_CANCELLED,
     CANCELLATION_REFUSED,
 )
-from gateway.hub.case_progress import UNWRITTEN, get_told_unwritten
 from gateway.hub.completion import (
+    AWAITED,
     case_closing,
     compute_conclusion_id,
+    describe_awaited_numbers,
+    get_told_numbers,
     list_cancellations,
     list_outside_decisions,
     list_outside_requests,
     list_standing_numbers,
     list_told_decisions,
-    list_unwritten_above,
     make_standing_decisions,
 )
 from gateway.hub.forward import (
@@ -114,7 +115,7 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
                 QueuedMessage(outgoing, f"result:{told.key}", _find_earlier_result(earlier)),
                 now,
             )
-            _keep_unwritten(conn, case, facts)
+            _keep_told_numbers(conn, case, facts)
             if customs is not None and tells:
                 known = enqueue_late_pending_call(conn, pending, (case_id, earlier), now)
                 enqueue_outcome_call(conn, customs, (case_id, told.key), known, now)
@@ -124,11 +125,11 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
             case_closing.close_case_when_done(conn, cases.lock_case(conn, case_id), now)
 
 
-def _keep_unwritten(conn: Connection, case: Row[Any], facts: CaseSnapshot) -> None:
-    """Keep with a locked case what its Result says of quantities above it: it is told when they change."""
-    told = list_unwritten_above(facts.decisions)
-    if told != get_told_unwritten(case):
-        cases.set_detail(conn, case.id, {**(case.detail or {}), UNWRITTEN: told})
+def _keep_told_numbers(conn: Connection, case: Row[Any], facts: CaseSnapshot) -> None:
+    """Keep with a locked case which numbers its Result says that it waits for: a change is told."""
+    told = describe_awaited_numbers(facts.awaited)
+    if told != get_told_numbers(case):
+        cases.set_detail(conn, case.id, {**(case.detail or {}), AWAITED: told})
 
 
 def _is_current_conclusion(
@@ -188,13 +189,9 @@ def _list_standing_warnings(hub: Hub, facts: CaseSnapshot) -> list[ReportedProbl
 
 def _list_awaited_numbers(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
     """Yield each requirement that an item waits for, once: nobody knows it, or too little is left."""
-    places: dict[tuple[str, str, int], str] = {}
-    for row in facts.awaited:
-        places.setdefault((row.number, row.agency or "", row.item), row.pointer)
-    for (number, agency, item), pointer in places.items():
-        is_known = number not in facts.unknown
-        problem, words = describe_awaited_requirement(number, agency, item, is_known=is_known)
-        yield ReportedProblem(problem.id, words, pointer)
+    for one in facts.awaited:
+        problem, words = describe_awaited_requirement(one.number, one.agency, one.item, is_known=one.is_known)
+        yield ReportedProblem(problem.id, words, one.pointer)
 
 
 def _list_kept_applications(facts: CaseSnapshot) -> Iterable[ReportedProblem]:

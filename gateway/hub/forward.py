@@ -154,10 +154,10 @@ def compose_cancellation_call(hub: Hub, request: Row[Any], reason: ChangeReason)
 def compose_outcome_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
     """Compose what customs is told of an outcome: the approved decisions, or that the case is withdrawn.
 
-    None where customs is not configured, and for a case without decisions; one that was amended, or whose
-    parent has a cancelled application, may have had some: code 19 without any is told where customs has
-    heard of approvals. For a case that is REJECTED
-    it is code 18, with which customs waits again: it is told where customs has heard of approvals.
+    None where customs is not configured, and for a case without decisions; one that was amended, that names
+    certificates, or whose parent has a cancelled application, may have had some: code 19 without any is told
+    where customs has heard of approvals. For a case that is REJECTED it is code 18, with which customs waits
+    again: it is told where customs has heard of approvals.
     """
     if facts.case.outcome == "WITHDRAWN" and hub.composer.has_destination(CUSTOMS):
         reason = ChangeReason(**facts.case.detail["withdrawal"])
@@ -169,7 +169,7 @@ def compose_outcome_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
 def _compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
     """Compose pending code 19 with the approved decisions, or 18 where none stands."""
     if (
-        not (_has_decisions(facts) or facts.cancelled_above or "amendment" in (facts.case.detail or {}))
+        not (_has_decisions(facts) or _may_have_had_decisions(facts))
         or facts.case.outcome not in (CaseOutcome.APPROVED, CaseOutcome.PARTIAL, CaseOutcome.REJECTED)
         or not hub.composer.has_destination(CUSTOMS)
     ):
@@ -210,6 +210,11 @@ def _list_cancelled(facts: CaseSnapshot) -> set[tuple[int, str]]:
         if pair[0] in items
     }
     return mine | above
+
+
+def _may_have_had_decisions(facts: CaseSnapshot) -> bool:
+    amended = "amendment" in (facts.case.detail or {})
+    return amended or bool(facts.cancelled_above) or facts.is_decided_outside
 
 
 def _has_decisions(facts: CaseSnapshot) -> bool:
@@ -406,8 +411,9 @@ def must_tell_outcome(facts: CaseSnapshot, case: Row[Any], earlier: Iterable[Row
     """Return whether customs must hear the outcome of a locked case; `earlier` are its deliveries so far.
 
     That a case is REJECTED, or that nobody decides about it any more, it hears only where the last it was
-    told is code 19: those approvals were taken back, or given up by an amendment. After clearance it hears
-    of each decision (98), and by this that nothing is written off any more.
+    told is code 19: those approvals were taken back, or given up by an amendment. The latter it hears also
+    where it waits because the case was REJECTED. After clearance it hears of each decision (98), and by this
+    that nothing is written off any more.
     """
     if case.outcome == CaseOutcome.WITHDRAWN or (
         case.outcome != CaseOutcome.REJECTED and _has_decisions(facts)
@@ -417,7 +423,8 @@ def must_tell_outcome(facts: CaseSnapshot, case: Row[Any], earlier: Iterable[Row
     # Code 18 that goes with a declaration is stored without its code; 98 says nothing of what stands.
     codes = {row.id: row.parameters.get("pending_code", "18") for row in reports}
     last = max((number for number, code in codes.items() if code in ("18", "19")), default=0)
-    return codes.get(last) == "19"
+    rejected = {row.id for row in reports if row.parameters.get("pending_code") == "18"}
+    return codes.get(last) == "19" or (case.outcome != CaseOutcome.REJECTED and last in rejected)
 
 
 def enqueue_outcome_call(

@@ -371,9 +371,9 @@ def tell_hold(hub: Hub, case_id: int, message: int, finish: FinishLease, look: s
 
 def _describe_numbers(facts: CaseSnapshot, item: int | None) -> list[str]:
     """Return what becomes of each number that an item names, which its case waits for."""
-    numbers = dict.fromkeys(row.number for row in facts.awaited if row.item == item)
-    words = {True: "it is not known yet", False: "it does not answer this"}
-    return [f"the item names requirement {one}: {words[one in facts.unknown]}" for one in numbers]
+    numbers = {one.number: one.is_known for one in facts.awaited if one.item == item}
+    words = {False: "it is not known yet", True: "it does not answer this"}
+    return [f"the item names requirement {one}: {words[known]}" for one, known in numbers.items()]
 
 
 def _make_document(facts: CaseSnapshot, held: Mapping[str, Any], now: datetime) -> Any:

@@ -53,6 +53,7 @@ from gateway.store import (
 
 __all__ = [
     "apply_decided_items",
+    "await_again",
     "claim_requirements",
     "give_back_requirements",
     "has_lost_uses",
@@ -180,9 +181,10 @@ def claim_requirements(
 def list_former_uses(conn: Connection, case_id: int, rejected: Collection[int]) -> tuple[FormerUse, ...]:
     """Return what the declaration of a case uses, also what an item gave back because it was rejected.
 
-    `rejected` are the items that are rejected before the amendment.
+    `rejected` are the items that are rejected before the amendment. What the case waits for is among them
+    where the ledger has the number.
     """
-    return tuple(
+    had = tuple(
         FormerUse(
             row.item,
             row.requirement_id,
@@ -193,6 +195,16 @@ def list_former_uses(conn: Connection, case_id: int, rejected: Collection[int]) 
         )
         for row in list_counting_uses(conn, case_id)
     )
+    return (*had, *_list_awaited_before(conn, case_id))
+
+
+def _list_awaited_before(conn: Connection, case_id: int) -> Iterator[FormerUse]:
+    waiting = [row for row in requirement_results.list_awaited_uses(conn, case_id) if row.in_ledger]
+    known = requirement_quantities.find_requirements(conn, {row.number for row in waiting})
+    for row in waiting:
+        for one in known:
+            if one.number == row.number and row.agency in (None, one.agency):
+                yield FormerUse(row.item, one.id, Decimal(row.quantity), row.unit, stands=False, waits=True)
 
 
 def inspect_requirements(
@@ -359,9 +371,10 @@ def apply_decided_items(
 ) -> bool:
     """Give back what the rejected items of a decided, locked case use, and take again what others do.
 
-    An agency may correct a rejection after the quantity was given back. When it is used elsewhere
-    meanwhile, nothing is taken, and evidence says so: the agency's decision holds all the same. Return
-    whether something was taken.
+    An agency may correct a rejection after the quantity was given back. When too little is left by then,
+    nothing is taken, and evidence says so. The decision of an application holds all the same. A result
+    without an application approves nothing then, and the case waits for its number anew. Return whether
+    something was taken.
     """
     if not item_releases.may_have_outside_decisions(conn, case_id):
         return False
@@ -373,6 +386,7 @@ def apply_decided_items(
     give_back_requirements(conn, case_id, _REJECTED, at, rejected)
     again = [row for row in uses if row.return_reason == _REJECTED and row.item not in rejected]
     locked, taken = _lock_used(conn, again), False
+    answered = _list_answered(conn, case_id) if again else set()
     for row in again:
         (balance,) = load_requirement_balances(conn, [locked[row.requirement_id]], units)
         use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit, row.pointer)
@@ -382,11 +396,26 @@ def apply_decided_items(
         if not judged.taken:
             data = _describe_row(row) | {"problem": judged.problems[0].problem.id}
             record_evidence(conn, "not_left", "case", case_id, None, data, at)
+            if row.id in answered:
+                requirement_quantities.close_lost_use(conn, row.id)
+                requirement_results.insert_awaited_uses(conn, [await_again(row)], at)
         elif requirement_quantities.take_use_again(conn, row.id):
             _change_used(conn, locked, row, Decimal(row.quantity))
             record_evidence(conn, "written_off", "case", case_id, None, _describe_row(row), at)
             taken = True
     return taken
+
+
+def _list_answered(conn: Connection, case_id: int) -> set[int]:
+    """Return the uses (row ids) of a case by which results without an application decide about it."""
+    uses = list_counting_uses(conn, case_id)
+    said = {one.subject for one in load_requirement_results(conn, {row.requirement_id for row in uses})}
+    return {int(row.id) for row in uses if row.requirement_id in said}
+
+
+def await_again(use: Row[Any]) -> NewAwaitedUse:
+    """Return what a case waits for that had it before: the number of the same agency."""
+    return NewAwaitedUse(use.case_id, use.number, use.item, use.pointer, use.quantity, use.unit, use.agency)
 
 
 def has_lost_uses(conn: Connection, case_id: int, rejected: Collection[int]) -> bool:

@@ -33,11 +33,10 @@ from gateway.cases import (
 )
 from gateway.evidence import record_evidence
 from gateway.hub.case_progress import (
-    get_told_unwritten,
     move_case,
+    rests_on_decisions,
     take_lost_uses,
-    tell_joined_uses,
-    tell_written_above,
+    tell_awaited_uses,
 )
 from gateway.hub.completion import (
     case_closing,
@@ -50,13 +49,14 @@ from gateway.hub.earlier_results import describe_notice
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import FinishLease, enqueue_look, enqueue_task
 from gateway.hub.requirement_ledger import (
+    await_again,
     keep_rejected_use,
     load_requirement_balances,
     lock_case_requirements,
     make_awaited_use,
     write_off_requirements,
 )
-from gateway.hub.stated_uses import judge_awaited_use, store_stated_uses
+from gateway.hub.stated_uses import judge_awaited_use, list_lost_uses, store_stated_uses
 from gateway.hub.whole_results import list_late_revocations, list_said_decisions
 from gateway.store import (
     NewRequirementResult,
@@ -276,7 +276,7 @@ def join_requirements(
     `changed` is the requirement of which an agency has said something new, `said` the result with it: of a
     cleared case customs is told (`gateway.hub.customs.late_results`). A case that is held uses
     nothing: it looks whether it lacks a document still (`gateway.hub.held_case_waking`). Without `changed`
-    the ledger may have again what an approved item could not take, or the case above has taken it.
+    the ledger may have again what an approved item could not take.
     """
     units = hub.rules.bundle.units
     with write_transaction(hub.engine, "requirement.join") as conn:
@@ -285,17 +285,16 @@ def join_requirements(
         if case.state == "HELD":
             enqueue_task(conn, "wake", ("case", case_id), f"wake:{case_id}:{now.isoformat()}", now)
         elif case.state not in _ENDED and _may_change(conn, case, changed, said):
+            _await_stated_uses(conn, case, now)
             joined = _join_awaited_uses(conn, hub, case, now)
             note_joined_results(conn, case_id, joined.written, now, joined.rejected)
             if changed is not None and changed not in joined.written | joined.rejected:
                 _tell_changed(conn, case_id, changed, now)
-            if list_outside_decisions(conn, case_id) or list_cancelled_above(conn, case_id):
+            if _is_decided_outside(conn, case_id):
                 move_case(conn, units, cases.lock_case(conn, case_id), "requirement", now, decided=False)
-            if joined:
-                tell_joined_uses(conn, units, cases.lock_case(conn, case_id), now)
+            tell_awaited_uses(conn, units, cases.lock_case(conn, case_id), now, joined=bool(joined))
             if changed is None:
                 take_lost_uses(conn, units, cases.lock_case(conn, case_id), now)
-                tell_written_above(conn, units, cases.lock_case(conn, case_id), now)
             if said is not None:
                 record_late_result(conn, case_id, said, now)
         finish(conn)
@@ -303,18 +302,29 @@ def join_requirements(
 
 
 def _may_change(conn: Connection, case: Row[Any], changed: int | None, said: int | None) -> bool:
-    """Return whether anything but its own applications may decide about a locked case, or has been told.
+    """Return whether anything but its own applications may decide about a locked case.
 
     Most cases look in vain, twice: nobody knows the number that they wait for.
     """
-    if changed is not None or said is not None or get_told_unwritten(case):
+    if changed is not None or said is not None:
         return True
     return requirement_results.has_known_requirements(conn, case.id)
 
 
+def _is_decided_outside(conn: Connection, case_id: int) -> bool:
+    """Return whether others decide about a case, or did when it was concluded last."""
+    if list_outside_decisions(conn, case_id) or list_cancelled_above(conn, case_id):
+        return True
+    return rests_on_decisions(conn, case_id)
+
+
 def _tell_changed(conn: Connection, case_id: int, changed: int, now: datetime) -> None:
     uses = requirement_quantities.list_uses_of_case(conn, case_id)
-    mine = [row for row in uses if row.requirement_id == changed]
+    mine = [
+        row
+        for row in uses
+        if row.requirement_id == changed and row.return_reason != requirement_quantities.NOT_LEFT
+    ]
     events.record_events(conn, "requirement", [(int(row.id), "CHANGED") for row in mine], now)
 
 
@@ -331,6 +341,19 @@ class _JoinedUses:
 
     def __bool__(self) -> bool:
         return bool(self.written or self.rejected or self.named)
+
+
+def _await_stated_uses(conn: Connection, case: Row[Any], now: datetime) -> None:
+    """Let a child wait for what it states of a number that a case above it waits for again.
+
+    The children of the child state a part of the same.
+    """
+    lost = list_lost_uses(conn, case.id)
+    for row in lost:
+        requirement_quantities.end_stated_use(conn, row.id)
+    requirement_results.insert_awaited_uses(conn, [await_again(row) for row in lost], now)
+    if lost:
+        _look_below(conn, case.id, now)
 
 
 def _join_awaited_uses(conn: Connection, hub: Hub, case: Row[Any], now: datetime) -> _JoinedUses:
@@ -410,11 +433,11 @@ def _look_below(conn: Connection, case_id: int, now: datetime) -> None:
 
 
 def _find_rejecting(awaited: Row[Any], balances: Iterable[RequirementBalance]) -> int | None:
-    """Return the requirement (row id) of an awaited number by which its agency rejects and grants nothing."""
+    """Return the requirement (row id) of an awaited number by which its agency rejects, under any law."""
     mine = [
         one for one in balances if one.number == awaited.number and awaited.agency in (None, "", one.agency)
     ]
-    return mine[0].key if len(mine) == 1 and mine[0].rejects and mine[0].revoked else None
+    return mine[0].key if len(mine) == 1 and mine[0].rejects else None
 
 
 def _make_claim(case: Row[Any], awaited: Row[Any]) -> ClaimedRequirements:

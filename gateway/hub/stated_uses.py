@@ -36,7 +36,7 @@ from gateway.store import (
     requirement_results,
 )
 
-__all__ = ["judge_awaited_use", "judge_stated_uses", "store_stated_uses"]
+__all__ = ["judge_awaited_use", "judge_stated_uses", "list_lost_uses", "store_stated_uses"]
 
 
 def judge_stated_uses(
@@ -83,6 +83,16 @@ def judge_awaited_use(
             gone = _list_stated(conn, parent, {(row.item, row.requirement_id) for row in there}, None)
             return judge_child_claim(claim, _make_balances(there, gone), taken.parent, units)
     return JudgedChildClaim(claim)
+
+
+def list_lost_uses(conn: Connection, case_id: int) -> list[Row[Any]]:
+    """Return what a child states of numbers that a case above it waits for again: it has nothing of them."""
+    lost = []
+    for row in requirement_quantities.list_stated_uses(conn, [case_id]):
+        use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit, row.pointer, row.agency)
+        if any(_is_awaited_first(conn, one.parent_id, use) for one in _list_taken(conn, case_id, row.item)):
+            lost.append(row)
+    return lost
 
 
 def _is_awaited_first(conn: Connection, case_id: int, use: RequirementUse) -> bool:

@@ -31,11 +31,14 @@ from gateway.store.tables import agency_requests, cases, decisions
 
 __all__ = [
     "IS_USE",
+    "NOT_LEFT",
     "WITHDRAWN_KEPT",
     "NewRequirementUse",
     "RegisteredRequirement",
+    "close_lost_use",
     "close_returned_uses",
     "count_requirements",
+    "end_stated_use",
     "ensure_requirement",
     "find_requirements",
     "insert_stated_uses",
@@ -62,6 +65,8 @@ _INSERT: Final = InsertIfAbsent(requirements, ("number", "agency"), "id")
 #: The reason where a child declaration names what is written off above it, and where it did before.
 _STATED: Final = "stated"
 _STATED_BEFORE: Final = "stated before"
+#: The reason of a use that was given back, and of which too little was left when it was wanted again.
+NOT_LEFT: Final = "not left"
 #: Leaves out what a child declaration only states.
 IS_USE: Final = or_(
     requirement_uses.c.return_reason.is_(None),
@@ -351,6 +356,18 @@ def close_returned_uses(conn: Connection, case_id: int, before: str, after: str)
     mine = (requirement_uses.c.case_id == case_id, column.in_((before, _STATED)))
     value = case((column == _STATED, _STATED_BEFORE), else_=after)
     conn.execute(update(requirement_uses).where(*mine).values(return_reason=value))
+
+
+def close_lost_use(conn: Connection, use: int) -> None:
+    """Store that a use that was given back is not taken again: its case waits for the number anew."""
+    mine = (requirement_uses.c.id == use, requirement_uses.c.returned_at.is_not(None))
+    conn.execute(update(requirement_uses).where(*mine).values(return_reason=NOT_LEFT))
+
+
+def end_stated_use(conn: Connection, use: int) -> None:
+    """Store that a child declaration does not state a use any more: nothing of it is written off above."""
+    mine = (requirement_uses.c.id == use, requirement_uses.c.return_reason == _STATED)
+    conn.execute(update(requirement_uses).where(*mine).values(return_reason=_STATED_BEFORE))
 
 
 def _change_use(conn: Connection, use: int, *, standing: bool, **values: Any) -> bool:

@@ -2,7 +2,7 @@
 
 An amendment removes an item, changes what an item uses, or names another number. What was written off for
 an item stays as it was, or less. An item that its certificate has rejected stays so while it is named as
-before, and what could not be written off again stays so. All else is judged as in a new declaration.
+before, and what waits for a number goes on waiting. All else is judged as in a new declaration.
 """
 
 from __future__ import annotations
@@ -70,13 +70,18 @@ class AmendedLedgerModel(LedgerModel):
         if not found:
             self.items[name] -= {removed}
             self.cases[name] = {
-                item: UseModel(number, quantity, known := self.certificates[number].is_known,
-                               known and item not in idle)
+                item: self._make_use(number, quantity, idle=item in idle)
                 for item, (number, quantity) in lines.items()
-            }  # fmt: skip
+            }
             for number in sorted({one.number for one in before.values()}):
                 self._serve(number)
         return found
+
+    def _make_use(self, number: str, quantity: Decimal, *, idle: bool) -> UseModel:
+        """Return a line of an amended declaration; an idle one is rejected, or waits for the number."""
+        certificate = self.certificates[number]
+        written = certificate.is_known and not idle
+        return UseModel(number, quantity, written or (idle and certificate.granted is None), written)
 
 
 def _is_kept(before: UseModel | None, number: str, quantity: Decimal) -> bool:
@@ -84,7 +89,7 @@ def _is_kept(before: UseModel | None, number: str, quantity: Decimal) -> bool:
 
 
 def _is_unchanged(before: UseModel | None, number: str, quantity: Decimal) -> bool:
-    return before is not None and before.joined and before.number == number and quantity <= before.quantity
+    return before is not None and before.number == number and quantity <= before.quantity
 
 
 def draw_amended_results(seed: int, length: int = 16) -> list[GoodsEvent]:

@@ -120,7 +120,7 @@ class UseModel:
 
     number: str
     quantity: Decimal
-    #: It has the decision that stands under the number.
+    #: It has the decision that stands under the number, and does not wait for the number.
     joined: bool = False
     #: The quantity is written off.
     written: bool = False
@@ -174,8 +174,9 @@ class LedgerModel:
             if certificate.granted is None:
                 # Also who waits for the number has the decision then.
                 one.joined, one.written = True, False
-            elif not one.written and self.get_used(number) + one.quantity <= certificate.granted:
-                one.joined = one.written = True
+            elif not one.written:
+                # Where too little is left it waits, also if it had the number before.
+                one.joined = one.written = self.get_used(number) + one.quantity <= certificate.granted
 
     def withdraw(self, name: str) -> None:
         """A declaration is withdrawn: what it used is given back."""
@@ -198,6 +199,15 @@ class LedgerModel:
             for item, decision in decided.items()
             if decision == "APPROVED"
         }
+
+    def list_warned(self, name: str) -> list[str]:
+        """Return what the Result warns of for each item that waits: an unknown number, or too little."""
+        return sorted(
+            "GW411" if self.certificates[number].is_known else "GW413" for number in self._list_awaited(name)
+        )
+
+    def _list_awaited(self, name: str) -> list[str]:
+        return [one.number for one in self.cases[name].values() if not one.joined]
 
     def get_outcome(self, name: str, items: int) -> str:
         """Return the outcome of a declaration of so many items, which asks nobody."""

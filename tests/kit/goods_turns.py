@@ -173,14 +173,18 @@ class GoodsRun:
         found = self._report(self.cases[name])
         assert found["outcome"] == outcome, f"{name}: {found['outcome']}, not {outcome}"
         assert found["state"] == "CLOSED", f"{name} is {found['state']}"
+        last = self._read_last_result(found["number"])
+        told = {int(one.get("item", "0")): one.get("decision") for one in last.findall("{*}Decision")}
+        assert told == decisions, f"{name} was told {told}, not {decisions}"
+        assert last.findtext("{*}Outcome") == outcome
+
+    def _read_last_result(self, number: str) -> etree._Element:
         results = [
             root
             for root in (parse_xml(unit.payloads[0].content) for unit in self.story.inbox.got)
-            if root.tag.endswith("}Result") and root.findtext("{*}CaseNumber") == found["number"]
+            if root.tag.endswith("}Result") and root.findtext("{*}CaseNumber") == number
         ]
-        told = {int(one.get("item", "0")): one.get("decision") for one in results[-1].findall("{*}Decision")}
-        assert told == decisions, f"{name} was told {told}, not {decisions}"
-        assert results[-1].findtext("{*}Outcome") == outcome
+        return results[-1]
 
 
 class ReleaseRun(GoodsRun):
@@ -368,7 +372,15 @@ class ResultRun(GoodsRun):
             self._check_case(
                 name, self.model.get_outcome(name, self.count_items(name)), self.model.get_decisions(name)
             )
+            self._check_warnings(name)
             self._check_customs(name)
+
+    def _check_warnings(self, name: str) -> None:
+        """Compare what the last Result of a declaration says of the numbers that it waits for."""
+        last = self._read_last_result(self._report(self.cases[name])["number"])
+        found = [one.get("id", "") for one in last.findall("{*}Warning")]
+        told, wanted = sorted(one for one in found if one in ("GW411", "GW413")), self.model.list_warned(name)
+        assert told == wanted, f"{name} was warned of {told}, not {wanted}"
 
     def _check_customs(self, name: str) -> None:
         """Compare what customs heard last of a declaration with what is written off for it."""

@@ -225,19 +225,24 @@ class LinesModel:
         for one in freed:
             one.written = False
         for one in case.list_own():
-            if one.joined and not one.written and one.item not in rejected and self._is_left(one):
-                one.written = True
+            if one.joined and not one.written and one.item not in rejected:
+                # Where too little is left it waits anew.
+                one.joined = one.written = self._is_left(one)
         return [one.certificate for one in freed]
 
     def _join(self, name: str, certificate: Certificate) -> None:
         """Let the lines of a case that wait for a certificate have what there is for them."""
         case = self.cases[name]
         for one in case.lines:
-            if one.joined or one.certificate != certificate:
+            if one.certificate != certificate or (one.joined and not one.above):
                 continue
             if one.above:
                 owner = self._find_owner(str(case.parent), one.item, certificate)
                 left = None if owner is None else self._get_left(owner, one.item, certificate)
+                if one.joined:
+                    # Where a case above it waits again, the child does as well.
+                    one.joined = left is not None
+                    continue
                 one.joined = left is not None and one.quantity <= left
             elif self._is_rejecting(certificate):
                 one.joined = True

@@ -189,6 +189,10 @@ class TreeModel(AmendedLedgerModel):
         """Who names a number is served in the order of admission: the cases above have it first."""
         super()._serve(number)
         for name in self.cases:
+            for item, one in list(self.stated.get(name, {}).items()):
+                if one[0] == number and self._find_owner(self.parents[name], item) is None:
+                    # A case above it waits again, and so does the child.
+                    self.waiting[name][item] = self.stated[name].pop(item)
             for item, one in list(self.waiting.get(name, {}).items()):
                 left = None if one[0] != number else self._get_left(self.parents[name], item, name)
                 if left is not None and one[1] <= left:
@@ -228,6 +232,9 @@ class TreeModel(AmendedLedgerModel):
             if decision == "APPROVED"
         }
         return inherited | own
+
+    def _list_awaited(self, name: str) -> list[str]:
+        return [*super()._list_awaited(name), *(number for number, _ in self.waiting[name].values())]
 
     def count_waiting(self, name: str) -> int:
         """Return how many items of a case wait for their number."""
@@ -388,6 +395,7 @@ class TreeRun(AmendedResultRun):
             )
             assert waits[name] == model.count_waiting(name), f"{name} waits for {waits[name]}"
             self._check_case(name, model.get_outcome(name, self.count_items(name)), model.get_decisions(name))
+            self._check_warnings(name)
             self._check_customs(name)
 
 

@@ -2,6 +2,11 @@ from . import case_closing as case_closing
 from . import hop_signals as hop_signals
 from . import operator_actions as operator_actions
 from . import signals as signals
+from .awaited_numbers import AWAITED as AWAITED
+from .awaited_numbers import AwaitedNumber as AwaitedNumber
+from .awaited_numbers import describe_awaited_numbers as describe_awaited_numbers
+from .awaited_numbers import get_told_numbers as get_told_numbers
+from .awaited_numbers import list_awaited_numbers as list_awaited_numbers
 from .case_closing import closing_transaction as closing_transaction
 from .current_status import find_status_notice as find_status_notice
 from .current_status import renew_status_code as renew_status_code
@@ -14,7 +19,6 @@ from .outside_decisions import list_outside_decisions as list_outside_decisions
 from .outside_decisions import list_outside_requests as list_outside_requests
 from .outside_decisions import list_requests_above as list_requests_above
 from .outside_decisions import list_told_decisions as list_told_decisions
-from .outside_decisions import list_unwritten_above as list_unwritten_above
 from .outside_decisions import load_requirement_results as load_requirement_results
 from .outside_decisions import make_result_name as make_result_name
 from .outside_decisions import read_result_decision as read_result_decision

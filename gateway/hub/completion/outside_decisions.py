@@ -50,7 +50,6 @@ __all__ = [
     "list_outside_requests",
     "list_requests_above",
     "list_told_decisions",
-    "list_unwritten_above",
     "load_requirement_results",
     "make_result_name",
     "read_result_decision",
@@ -110,8 +109,28 @@ def list_outside_decisions(conn: Connection, case_id: int) -> tuple[RankedDecisi
     ]
     # What the case uses itself is told of it, not what its parent uses of the same certificate.
     own = {one.subject for one in said}
-    above = (one for one in _list_inherited_decisions(conn, case_id) if one.subject not in own)
-    return (*said, *above)
+    above = [one for one in _list_inherited_decisions(conn, case_id) if one.subject not in own]
+    return (*said, *_select_covering(conn, case_id, above))
+
+
+def _select_covering(
+    conn: Connection, case_id: int, above: Sequence[RankedDecision]
+) -> Iterator[RankedDecision]:
+    """Yield decisions above a child without certificates of which nothing is written off there.
+
+    The item was rejected above by what the child has decided anew: its certificate approves nothing of the
+    child then. Where the child has the rejection as well, the approval is told beside it.
+    """
+    bare = {one.decision.item for one in above if _is_bare_approval(one)}
+    if bare:
+        bare -= {one.decision.item for one in above if one.decision.decision is DecisionCode.REJECTED}
+        bare -= {item for _, items in list_cancelled_above(conn, case_id) for item in items}
+    return (one for one in above if one.decision.item not in bare or not _is_bare_approval(one))
+
+
+def _is_bare_approval(one: RankedDecision) -> bool:
+    """Return whether a certificate approves of which nothing is written off."""
+    return one.written is not None and not one.written.amounts and one.decision.decision in APPROVING
 
 
 def list_counting_uses(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
@@ -266,23 +285,6 @@ def list_told_decisions(current: Iterable[RankedDecision], units: UnitTable) -> 
             seen.add(subject)
             told += (replace(one, decision=decision) for decision in _tell_written(one, one.written, units))
     return tuple(told)
-
-
-def list_unwritten_above(standing: Iterable[RankedDecision]) -> list[str]:
-    """Return item and law of each approval in force of a certificate of which nothing is written off above.
-
-    A child is told it without number, and hears of it again when it is written off. It is no other decision.
-    """
-    return sorted(
-        {
-            f"{one.decision.item}/{one.decision.law}"
-            for one in select_current_decisions(standing)
-            if one.decision.decision in APPROVING
-            and one.written is not None
-            and one.written.above
-            and not one.written.amounts
-        }
-    )
 
 
 def _tell_written(one: RankedDecision, written: WrittenQuantity, units: UnitTable) -> Iterator[Decision]:

@@ -17,6 +17,8 @@ from gateway.cases import CaseHeader, RankedDecision, RequestState, select_curre
 from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import (
+    AwaitedNumber,
+    list_awaited_numbers,
     list_cancelled_above,
     list_outside_decisions,
     list_standing_numbers,
@@ -44,13 +46,12 @@ from gateway.store import (
     decisions,
     deliveries,
     find_case_facts,
+    item_releases,
     keep_reads,
     messages,
     ordered_deliveries,
     payloads,
     read_transaction,
-    requirement_quantities,
-    requirement_results,
 )
 from gateway.store import agency_requests as requests
 from gateway.wire import RESULT, load_shipped_schemas, serialize_element
@@ -84,9 +85,10 @@ class CaseSnapshot:
     decisions: tuple[RankedDecision, ...] = ()
     #: Cancelled applications of its parent, each with the items of them that the case has.
     cancelled_above: tuple[tuple[Row[Any], frozenset[int]], ...] = ()
-    #: The uses that it still waits for, and those of their numbers that the ledger does not know.
-    awaited: tuple[Row[Any], ...] = ()
-    unknown: frozenset[str] = frozenset()
+    #: The numbers that it still waits for.
+    awaited: tuple[AwaitedNumber, ...] = ()
+    #: Others than its own applications may decide about it, or may have.
+    is_decided_outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +134,17 @@ def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
         rows = decisions.list_by_case(conn, case_id)
         outside = list_outside_decisions(conn, case_id)
         cancelled = list_cancelled_above(conn, case_id)
-        awaited = tuple(requirement_results.list_awaited_uses(conn, case_id)) if found.awaits else ()
-        in_ledger = {row.number for row in awaited if row.in_ledger}
-        named = requirement_quantities.find_requirements(conn, in_ledger)
-        known = requirement_quantities.select_certificates(conn, named)
+        awaited = list_awaited_numbers(conn, case_id) if found.awaits else ()
+        is_decided_outside = item_releases.may_have_outside_decisions(conn, case_id)
     own = make_standing_decisions(rows, list_standing_numbers(asked))
     current = select_current_decisions((*own, *outside))
-    unknown = {row.number for row in awaited} - {row.number for row in known}
     return replace(
         facts,
         requests=asked,
         decisions=current,
         cancelled_above=cancelled,
         awaited=awaited,
-        unknown=frozenset(unknown),
+        is_decided_outside=is_decided_outside,
     )
 
 
