@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from gateway.store.conflict_inserts import insert_into
 from gateway.store.statistics_tables import daily_statistics, statistics_progress
 
 __all__ = [
@@ -76,16 +77,14 @@ def add_counts(conn: Connection, counts: Mapping[DailyCount, tuple[int, int]]) -
         if number or seconds
     ]
     if rows:
-        conn.execute(_UPSERTS[conn.dialect.name], rows)
+        conn.execute(_build_upsert(conn.dialect.name), rows)
 
 
-def _build_upsert(insert: Any) -> Any:
-    new = insert(daily_statistics)
+@cache
+def _build_upsert(dialect: str) -> Any:
+    new = insert_into(daily_statistics, dialect)
     summed = {name: daily_statistics.c[name] + getattr(new.excluded, name) for name in ("number", "seconds")}
     return new.on_conflict_do_update(index_elements=_KEY, set_=summed)
-
-
-_UPSERTS: Final = {"sqlite": _build_upsert(sqlite.insert), "postgresql": _build_upsert(postgresql.insert)}
 
 
 def sum_statistics(conn: Connection, wanted: StatisticsFilter, by: Sequence[str]) -> Sequence[Row[Any]]:

@@ -13,11 +13,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
 from gateway.store.column_types import Instant, Json
-from gateway.store.table_types import make_identity_column, make_required_column, metadata
+from gateway.store.table_types import PartialIndex, make_identity_column, make_required_column, metadata
 
 __all__ = ["calendar_editions", "deadlines"]
 
@@ -52,17 +51,8 @@ deadlines = Table(
         "state IN ('OPEN', 'HELD', 'UNKNOWN', 'OVERDUE', 'MET', 'LATE', 'CANCELLED')", name="state"
     ),
     CheckConstraint("(ended_at IS NOT NULL) = (state IN ('MET', 'LATE', 'CANCELLED'))", name="ended"),
-    Index(
-        "ix_deadlines_owed",
-        "case_id",
-        "request_id",
-        "kind",
-        "cause",
-        unique=True,
-        sqlite_where=text(_LIVE),
-        postgresql_where=text(_LIVE),
-    ),
-    Index("ix_deadlines_next", "next_at", "id", sqlite_where=text(_WAITING), postgresql_where=text(_WAITING)),
+    PartialIndex("ix_deadlines_owed", "case_id", "request_id", "kind", "cause", where=_LIVE, unique=True),
+    PartialIndex("ix_deadlines_next", "next_at", "id", where=_WAITING),
     Index("ix_deadlines_case_id", "case_id", "id"),
     Index("ix_deadlines_state", "state", "id"),
 )

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -37,11 +37,11 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects import sqlite
 
 from gateway.state_machines import DELIVERY, get_next_state
 from gateway.store import transitions
 from gateway.store.attempt_outcomes import AttemptOutcome
+from gateway.store.conflict_inserts import insert_into
 from gateway.store.lanes import MAY_FOLLOW, DueLane
 from gateway.store.lease_contents import (
     CONTENT,
@@ -540,10 +540,8 @@ def settle_attempt(
 
 def _store_attempt(conn: Connection, ended: dict[str, Any], began: datetime | None) -> None:
     """Store on SQLite how an attempt ended; nothing was stored of it before, or how it ended first."""
-    if began is None:
-        conn.execute(_END_FOUND_ATTEMPT, ended)
-    else:
-        conn.execute(_END_ATTEMPT, ended | {"began": began})
+    begun = {} if began is None else {"began": began}
+    conn.execute(_build_attempt_end(is_known=began is not None), ended | begun)
 
 
 @lru_cache(maxsize=32)
@@ -589,12 +587,16 @@ _FINISH_ATTEMPT: Final = (
 )
 
 
-def _build_attempt_end(began: ColumnElement[Any]) -> Executable:
-    """Return the statement of SQLite that stores an attempt with its end."""
+@cache
+def _build_attempt_end(*, is_known: bool) -> Executable:
+    """Return the statement of SQLite that stores an attempt with its end, and its begin where it is known."""
+    claimed = func.coalesce(_CLAIMED_AT, bindparam("at", type_=Instant()), type_=Instant())
+    began = bindparam("began", type_=Instant()) if is_known else claimed
     named = {"delivery": bindparam("of"), "attempt": bindparam("number"), "started_at": began}
-    new = sqlite.insert(delivery_attempts).inline().values({**named, **_FINISHED})
+    new = insert_into(delivery_attempts, "sqlite").inline().values({**named, **_FINISHED})
     changed = {name: new.excluded[name] for name in _FINISHED}
-    return new.on_conflict_do_update(index_elements=["delivery", "attempt"], set_=changed)
+    statement: Executable = new.on_conflict_do_update(index_elements=["delivery", "attempt"], set_=changed)
+    return statement
 
 
 #: When a delivery was claimed last: its attempt began then.
@@ -606,10 +608,6 @@ _CLAIMED_AT: Final = (
         stored_transitions.c.event == literal_column("'lease'"),
     )
     .scalar_subquery()
-)
-_END_ATTEMPT: Final = _build_attempt_end(bindparam("began", type_=Instant()))
-_END_FOUND_ATTEMPT: Final = _build_attempt_end(
-    func.coalesce(_CLAIMED_AT, bindparam("at", type_=Instant()), type_=Instant())
 )
 
 

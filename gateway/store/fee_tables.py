@@ -13,12 +13,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
 from gateway.state_machines import FEE
 from gateway.store.column_types import Instant
 from gateway.store.table_types import (
+    PartialIndex,
     make_identity_column,
     make_required_column,
     make_state_constraint,
@@ -28,7 +28,7 @@ from gateway.store.table_types import (
 __all__ = ["fee_movements", "fees"]
 
 # A fee that is due; written out, so that both databases know their index by it.
-_DUE = text("state IN ('LEVIED', 'ORDERED')")
+_DUE = "state IN ('LEVIED', 'ORDERED')"
 
 # A fee of an application. `number` is ours: the key of its order at the payment provider. A fee without an
 # amount is paid elsewhere, and its agency confirms it.
@@ -61,7 +61,7 @@ fees = Table(
     CheckConstraint("gate IN ('forwarding', 'result')", name="gate"),
     make_state_constraint(FEE.states),
     Index("ix_fees_request_id", "request_id", "id"),
-    Index("ix_fees_due", "due_on", "id", sqlite_where=_DUE, postgresql_where=_DUE),
+    PartialIndex("ix_fees_due", "due_on", "id", where=_DUE),
 )
 
 # Money that moved at the payment provider. `reference` is the provider's number of it, or ours of a refund

@@ -6,7 +6,6 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ForeignKey,
-    Index,
     Integer,
     Table,
     Text,
@@ -15,10 +14,10 @@ from sqlalchemy import (
 
 from gateway.store.column_types import Instant, Json
 from gateway.store.table_types import (
+    PartialIndex,
     make_identity_column,
     make_required_column,
     make_state_constraint,
-    make_where,
     metadata,
 )
 
@@ -60,8 +59,8 @@ fragment_groups = Table(
     Column("message", BigInteger, ForeignKey("messages.id")),
     UniqueConstraint("from_party", "group_id"),
     make_state_constraint(FRAGMENT_GROUP_STATES),
-    Index("ix_fragment_groups_state", "state", "from_party", **make_where("ended_at IS NULL")),
-    Index("ix_fragment_groups_message", "message", **make_where("message IS NOT NULL")),
+    PartialIndex("ix_fragment_groups_state", "state", "from_party", where="ended_at IS NULL"),
+    PartialIndex("ix_fragment_groups_message", "message", where="message IS NOT NULL"),
 )
 
 # The messages that are fragments, each with its number.

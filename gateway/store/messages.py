@@ -10,13 +10,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Insert, Row, bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql
 
 from gateway.errors import MESSAGE_ID_REUSED, GatewayError
 from gateway.message_model import Body, Payload, SlicedBody, as_body, count_octets, read_octets
 from gateway.state_machines import MESSAGE, get_next_state
 from gateway.store import payloads as octets
 from gateway.store import transitions
+from gateway.store.conflict_inserts import insert_into
 from gateway.store.events import record_events
 from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.register_version import build_version_column
@@ -226,7 +226,7 @@ def _build_joint_insert(names: tuple[str, ...]) -> Insert:
     """Return the statement of PostgreSQL that inserts a message with its only part."""
     given = {name: bindparam(f"message_{name}", type_=messages.c[name].type) for name in names}
     key = ("message_id", "from_party", "direction")
-    fresh = postgresql.insert(messages).values(given).on_conflict_do_nothing(index_elements=key)
+    fresh = insert_into(messages, "postgresql").values(given).on_conflict_do_nothing(index_elements=key)
     new = fresh.returning(messages.c.id).cte("new")
     part = [bindparam(f"part_{one.name}", type_=one.type) for one in _PART_COLUMNS]
     joint = insert(message_payloads).from_select(

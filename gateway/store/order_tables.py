@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 
 from gateway.store.column_types import Instant
-from gateway.store.table_types import make_identity_column, make_required_column, make_where, metadata
+from gateway.store.table_types import PartialIndex, make_identity_column, make_required_column, metadata
 
 __all__ = [
     "conversation_counts",
@@ -62,9 +62,9 @@ ordered_messages = Table(
     make_required_column("received_at", Instant),
     make_required_column("expires_at", Instant),
     CheckConstraint("state IN ('HELD', 'RELEASED', 'GIVEN_UP')", name="state"),
-    Index("uq_ordered_messages_ordinal", "sequence", "ordinal", unique=True, **make_where(_STANDING)),
-    Index("ix_ordered_messages_held", "sequence", "ordinal", **make_where(_HELD)),
-    Index("ix_ordered_messages_expires_at", "expires_at", "message", **make_where(_HELD)),
+    PartialIndex("uq_ordered_messages_ordinal", "sequence", "ordinal", unique=True, where=_STANDING),
+    PartialIndex("ix_ordered_messages_held", "sequence", "ordinal", where=_HELD),
+    PartialIndex("ix_ordered_messages_expires_at", "expires_at", "message", where=_HELD),
 )
 
 # Messages sent under an order. `position` is that of the sealed octets: where it is not the ordinal less the
@@ -96,7 +96,7 @@ conversations = Table(
     make_required_column("begun_at", Instant),
     Column("ended_at", Instant),
     UniqueConstraint("agreement_id", "conversation_id"),
-    Index("ix_conversations_open", "agreement_id", "id", **make_where("ended_at IS NULL")),
+    PartialIndex("ix_conversations_open", "agreement_id", "id", where="ended_at IS NULL"),
 )
 
 # The messages that keep a conversation open until their cases are closed.

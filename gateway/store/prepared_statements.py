@@ -6,12 +6,13 @@ import re
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Executable, Insert, Row, Table, literal_column
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
+from gateway.store.conflict_inserts import insert_into
 from gateway.store.transaction_reads import forget_written
 
 __all__ = ["InsertIfAbsent", "PreparedStatement", "build_state_condition"]
@@ -124,18 +125,37 @@ class PreparedStatement:
 
 
 class InsertIfAbsent:
-    """``INSERT … ON CONFLICT DO NOTHING``; with `returning`, a new row returns these columns."""
+    """``INSERT … ON CONFLICT DO NOTHING``; with `returning`, a new row returns these columns.
+
+    The statements of a database are made when it is first written to.
+    """
 
     def __init__(self, table: Table, conflict: tuple[str, ...], *returning: str) -> None:
+        self._table = table
+        self._conflict = conflict
         self._returning = returning
         self._row: Any = namedtuple("_row", returning)  # type: ignore[misc]
-        self._sqlite = PreparedStatement(sqlite.insert(table).on_conflict_do_nothing(index_elements=conflict))
-        columns = [table.c[name] for name in returning]
-        statement = postgresql.insert(table).on_conflict_do_nothing(index_elements=conflict)
-        self._postgresql = PreparedStatement(statement.returning(*columns) if columns else statement)
-        together = sqlite.insert(table).on_conflict_do_nothing(index_elements=conflict)
-        #: Several rows of SQLite: for one alone RETURNING takes longer than it saves.
-        self._several = together.returning(*columns)
+
+    @cached_property
+    def _sqlite(self) -> PreparedStatement:
+        return PreparedStatement(self._build_insert("sqlite"))
+
+    @cached_property
+    def _several(self) -> Any:
+        """Several rows of SQLite: for one alone RETURNING takes longer than it saves."""
+        return self._build_insert("sqlite").returning(*self._columns)
+
+    @cached_property
+    def _postgresql(self) -> PreparedStatement:
+        statement = self._build_insert("postgresql")
+        return PreparedStatement(statement.returning(*self._columns) if self._returning else statement)
+
+    @property
+    def _columns(self) -> list[ColumnElement[Any]]:
+        return [self._table.c[name] for name in self._returning]
+
+    def _build_insert(self, dialect: str) -> Any:
+        return insert_into(self._table, dialect).on_conflict_do_nothing(index_elements=self._conflict)
 
     def insert_many(self, conn: Connection, rows: list[dict[str, Any]]) -> None:
         """Insert those rows that are new."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Table, Text, text
+from sqlalchemy import BigInteger, Column, Index, Table, Text
 
 from gateway.store.column_types import Instant
-from gateway.store.table_types import make_identity_column, make_partial_index, make_required_column, metadata
+from gateway.store.table_types import (
+    PartialIndex,
+    make_identity_column,
+    make_partial_index,
+    make_required_column,
+    metadata,
+)
 
 __all__ = ["evidence", "transitions"]
 
@@ -40,6 +46,6 @@ evidence = Table(
     make_partial_index("uq_evidence_seq", "seq", unique=True),
     # PostgreSQL commits rows in another order than it numbers them, so rows without `seq` must be
     # searched for. SQLite has one writer and keeps the order; its index contains no row.
-    Index("ix_evidence_unsealed", "id", sqlite_where=text("seq < 0"), postgresql_where=text("seq IS NULL")),
+    PartialIndex("ix_evidence_unsealed", "id", where="seq < 0", on_postgresql="seq IS NULL"),
     Index("ix_evidence_subject", "subject_type", "subject_id"),
 )

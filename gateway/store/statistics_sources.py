@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -20,9 +21,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.state_machines import CASE, REQUEST
+from gateway.store.conflict_inserts import insert_into
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.statistics_tables import counted_outcomes, statistics_progress
 from gateway.store.tables import agency_requests, cases, decisions, transitions
@@ -219,13 +220,13 @@ def advance_progress(
     return _INSERT.insert_one(conn, first) is not None
 
 
-def _build_upsert(build: Any) -> Any:
-    new = build(counted_outcomes)
+@cache
+def _build_upsert(dialect: str) -> Any:
+    new = insert_into(counted_outcomes, dialect)
     kept = {name: getattr(new.excluded, name) for name in ("outcome", "first_right")}
     return new.on_conflict_do_update(index_elements=("machine", "object_id"), set_=kept)
 
 
-_UPSERTS: Final = {"sqlite": _build_upsert(sqlite.insert), "postgresql": _build_upsert(postgresql.insert)}
 _INSERT: Final = InsertIfAbsent(statistics_progress, ("name",), "name")
 _MACHINES: Final = (CASE.name, REQUEST.name)
 
@@ -245,4 +246,4 @@ def store_counted_outcomes(conn: Connection, counted: Sequence[CountedOutcome]) 
         if one.machine in _MACHINES
     ]
     if rows:
-        conn.execute(_UPSERTS[conn.dialect.name], rows)
+        conn.execute(_build_upsert(conn.dialect.name), rows)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, Integer, MetaData, Text, text
 
 __all__ = [
+    "PartialIndex",
     "make_identity_column",
     "make_partial_index",
     "make_required_column",
     "make_state_constraint",
-    "make_where",
     "metadata",
 ]
 
@@ -44,11 +45,28 @@ def make_state_constraint(states: Iterable[str]) -> CheckConstraint:
     return CheckConstraint(f"state IN ({', '.join(map(repr, states))})", name="state")
 
 
-def make_where(condition: str) -> dict[str, Any]:
-    """Return the arguments of an index that has only the rows of a condition, on both databases."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+class PartialIndex(Index):
+    """An index that has only the rows of a condition; PostgreSQL may have one of its own.
+
+    SQLAlchemy loads a dialect to be told an argument of it. So both are told when one of them is asked for,
+    as by a migration: no other process loads that of the other database.
+    """
+
+    def __init__(
+        self, name: str, *columns: str, where: str, on_postgresql: str | None = None, unique: bool = False
+    ) -> None:
+        self._where = {"sqlite": where, "postgresql": on_postgresql or where}
+        super().__init__(name, *columns, unique=unique)
+
+    @cached_property
+    def dialect_options(self) -> Any:
+        """Return the arguments of each dialect."""
+        options = super().dialect_options
+        for name, condition in self._where.items():
+            options[name]["where"] = text(condition)
+        return options
 
 
 def make_partial_index(name: str, column: str, *, unique: bool = False) -> Index:
     """Return an index of a column whose rows without a value cost nothing when they are written."""
-    return Index(name, column, unique=unique, **make_where(f"{column} IS NOT NULL"))
+    return PartialIndex(name, column, where=f"{column} IS NOT NULL", unique=unique)

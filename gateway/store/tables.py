@@ -45,12 +45,11 @@ from gateway.store import (
 )
 from gateway.store.column_types import Instant, Json
 from gateway.store.record_tables import evidence, transitions
+from gateway.store.table_types import PartialIndex, metadata
 from gateway.store.table_types import make_identity_column as _make_identity_column
 from gateway.store.table_types import make_partial_index as _make_partial_index
 from gateway.store.table_types import make_required_column as _make_required_column
 from gateway.store.table_types import make_state_constraint as _make_state_constraint
-from gateway.store.table_types import make_where as _make_where
-from gateway.store.table_types import metadata
 
 __all__ = ["Instant", "Json", "evidence", "metadata", "transitions"]
 
@@ -164,7 +163,7 @@ payloads = Table(
     _make_required_column("content", LargeBinary),  # empty where `purged_at` says when it was removed
     Column("purged_at", Instant),
     Column("stored_in", Text),  # null: in `content`; "objects": in the object store, under its digest
-    Index("ix_payloads_objects", "sha256", **_make_where("stored_in IS NOT NULL")),
+    PartialIndex("ix_payloads_objects", "sha256", where="stored_in IS NOT NULL"),
 )
 
 _came = "direction = 'in'"
@@ -213,14 +212,12 @@ messages = Table(
     _make_partial_index("ix_messages_case_id", "case_id"),
     # For the lists of operators; the usual message is not in the index of states.
     Index("ix_messages_received_at", "received_at", "id"),
-    Index("ix_messages_sender", "from_party", "id", **_make_where(_came)),
-    Index("ix_messages_receiver", "to_party", "id", **_make_where(_went)),
-    Index("ix_messages_stopped", "state", "id", **_make_where(_unprocessed)),
-    Index("ix_messages_problem", "problem", "id", **_make_where(_troubled)),
-    Index(
-        "ix_messages_unpurged", "received_at", "id", **_make_where("purged_at IS NULL AND case_id IS NULL")
-    ),
-    Index("ix_messages_parcel_sha256", "parcel_sha256", **_make_where("parcel IS NULL")),
+    PartialIndex("ix_messages_sender", "from_party", "id", where=_came),
+    PartialIndex("ix_messages_receiver", "to_party", "id", where=_went),
+    PartialIndex("ix_messages_stopped", "state", "id", where=_unprocessed),
+    PartialIndex("ix_messages_problem", "problem", "id", where=_troubled),
+    PartialIndex("ix_messages_unpurged", "received_at", "id", where="purged_at IS NULL AND case_id IS NULL"),
+    PartialIndex("ix_messages_parcel_sha256", "parcel_sha256", where="parcel IS NULL"),
 )
 
 # The parts of a message: by its offset where a part is unchanged in the parcel, else among the payloads.
@@ -235,7 +232,7 @@ message_payloads = Table(
     _make_required_column("size", BigInteger),
     Column("parcel_offset", BigInteger),
     _make_required_column("properties", Json),
-    Index("ix_message_payloads_sha256", "sha256", **_make_where("parcel_offset IS NULL")),
+    PartialIndex("ix_message_payloads_sha256", "sha256", where="parcel_offset IS NULL"),
     sqlite_with_rowid=False,
 )
 
@@ -267,7 +264,7 @@ cases = Table(
     Index("ix_cases_opened_at", "opened_at"),
     Index("ix_cases_state", "state", "id"),
     Index("ix_cases_functional_reference", "functional_reference"),
-    Index("ix_cases_unpurged", "opened_at", "id", **_make_where("purged_at IS NULL")),
+    PartialIndex("ix_cases_unpurged", "opened_at", "id", where="purged_at IS NULL"),
     # For the lists of parties: the cases of each state are read in their order.
     Index("ix_cases_declarant", "declarant", "state", "id"),
     Index("ix_cases_applicant", "applicant", "state", "id"),
@@ -310,9 +307,9 @@ agency_requests = Table(
     Index("ix_agency_requests_agency", "agency", "case_id"),
     Index("ix_agency_requests_document_sha256", "document_sha256"),
     Index("ix_agency_requests_state", "agency", "state", "id"),
-    Index("ix_agency_requests_asked", "agency", "id", **_make_where("cancellation = 'ASKED'")),
-    Index("ix_agency_requests_due", "agency", "due_at", "id", **_make_where(_UNDECIDED)),
-    Index("ix_agency_requests_decided", "agency", "decided_at", **_make_where("decided_at IS NOT NULL")),
+    PartialIndex("ix_agency_requests_asked", "agency", "id", where="cancellation = 'ASKED'"),
+    PartialIndex("ix_agency_requests_due", "agency", "due_at", "id", where=_UNDECIDED),
+    PartialIndex("ix_agency_requests_decided", "agency", "decided_at", where="decided_at IS NOT NULL"),
 )
 
 # Every notice of an agency as received, also one without decisions; the latest is by (issued_at, number).
@@ -423,13 +420,13 @@ deliveries = Table(
     Column("last_sentence", Text),  # what we saw at the last attempt that failed
     UniqueConstraint("dedupe_key"),
     _make_state_constraint(DELIVERY.states),
-    Index("ix_deliveries_due", "lane", "due_at", "id", **_make_where(_queued)),
-    Index("ix_deliveries_suspect", "due_at", **_make_where(_suspect)),
-    Index("ix_deliveries_leased", "lane", "lease_until", **_make_where(_leased)),
-    Index("ix_deliveries_awaiting", "due_at", **_make_where(_awaiting)),
-    Index("ix_deliveries_stopped", "state", "id", **_make_where(_stopped)),
+    PartialIndex("ix_deliveries_due", "lane", "due_at", "id", where=_queued),
+    PartialIndex("ix_deliveries_suspect", "due_at", where=_suspect),
+    PartialIndex("ix_deliveries_leased", "lane", "lease_until", where=_leased),
+    PartialIndex("ix_deliveries_awaiting", "due_at", where=_awaiting),
+    PartialIndex("ix_deliveries_stopped", "state", "id", where=_stopped),
     # The last good delivery of a lane, and how many there were in an hour.
-    Index("ix_deliveries_done", "lane", "finished_at", **_make_where(_done)),
+    PartialIndex("ix_deliveries_done", "lane", "finished_at", where=_done),
     _make_partial_index("ix_deliveries_wire_id", "wire_id"),
     _make_partial_index("ix_deliveries_payload_sha256", "payload_sha256"),
     _make_partial_index("ix_deliveries_case_id", "case_id"),
@@ -449,7 +446,7 @@ delivery_attempts = Table(
     Column("sentence", Text),  # what we saw
     Column("theirs", Text),  # the partner's own words
     _make_partial_index("ix_delivery_attempts_answer_sha256", "answer_sha256"),
-    Index("ix_delivery_attempts_problem", "problem", "delivery", **_make_where(_troubled)),
+    PartialIndex("ix_delivery_attempts_problem", "problem", "delivery", where=_troubled),
 )
 
 # Heads of the tree of evidence; `head` is exactly the text that was signed and stamped, `peaks` are the

@@ -32,6 +32,15 @@ def test_a_worker_loads_nothing_of_the_serving_process() -> None:
     assert loaded & FOREIGN == set()
 
 
+def test_a_worker_loads_the_dialect_of_postgresql_with_such_a_database_alone() -> None:
+    words = (
+        "import sys; from gateway.delivery import build_worker, service_contracts;"
+        "print([one for one in sys.modules if one.startswith('sqlalchemy.dialects.postgresql')])"
+    )
+    done = subprocess.run([sys.executable, "-c", words], check=True, stdout=subprocess.PIPE)
+    assert done.stdout == b"[]\n"
+
+
 def test_what_zeep_does_without_is_there_for_others() -> None:
     words = "import gateway.delivery.service_contracts, httpx, charset_normalizer; print(httpx.__name__)"
     done = subprocess.run([sys.executable, "-c", words], check=True, capture_output=True)
