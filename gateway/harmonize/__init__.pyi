@@ -68,6 +68,8 @@ from .proofs.proof_report import make_fault_finding as make_fault_finding
 from .proofs.proof_runner import check_bundle as check_bundle
 from .submission.evaluation_scope import Diagnostic as Diagnostic
 from .submission.evaluation_scope import Fate as Fate
+from .submission.stowed_fields import StowedFields as StowedFields
+from .submission.stowed_fields import stow_fields as stow_fields
 from .submission.submission_index import Leaf as Leaf
 from .submission.submission_index import SubmissionIndex as SubmissionIndex
 from .submission.submission_index import index_submission as index_submission

@@ -38,10 +38,12 @@ from gateway.errors import (
 from gateway.harmonize import (
     DeclarationFinding,
     MappingBundle,
+    StowedFields,
     SubmissionIndex,
     UnitTable,
     find_broken_rules,
     index_submission,
+    stow_fields,
     write_requests,
 )
 from gateway.hub.document_needs import NO_NEEDS, WeighedNeeds, find_local_day, weigh_submission_needs
@@ -123,13 +125,15 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         declarant = _check_declarant(arrived, submission, signing, at)
         further = _collect_attachments(arrived, submission)
         numbers = _assign_numbers(hub, arrived, submission, declarant)
+        # Nothing reads them until the requests are written: what is made until then is not beside their tree.
+        stowed = stow_fields(root)
         # Read once: the mappings in force may change while this submission is split.
         rules = find_rules_of_case(hub, numbers, arrived.row.received_at)
         bundle = rules.bundle.digest
         claim = read_requirement_claim(submission.declaration, rules.bundle.organisations)
         used = replace(claim, day=day)
         release = prepare_release(hub, submission, declarant, rules.parent_codes)
-        given = _SplitInput(numbers, further, SubmittedGoods(rules, used, numbers, release))
+        given = _SplitInput(numbers, further, SubmittedGoods(rules, used, numbers, release), stowed)
         made = _make_requests(hub, arrived, submission, given, root)
     except GatewayError as error:
         if is_transient_error(error):
@@ -177,6 +181,7 @@ class _SplitInput:
     numbers: CaseNumbers
     attachments: Mapping[str, Payload]
     goods: SubmittedGoods
+    stowed: StowedFields
 
 
 def _make_requests(
@@ -187,7 +192,7 @@ def _make_requests(
     if submission.function == "1":
         _check_enclosed_attachments(submission, given.attachments)
         return _MadeRequests(bundle.digest, bundle.units)
-    facts = index_submission(root, keeps_fields=False)
+    facts = index_submission(root, keeps_fields=False, stowed=given.stowed)
     broken = find_broken_rules(facts, bundle, arrived.row.received_at)
     prepared = _prepare_applications(bundle, submission, (given.numbers, given.attachments, broken), facts)
     day = find_local_day(arrived.row.received_at, hub.zone)

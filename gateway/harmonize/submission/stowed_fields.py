@@ -16,8 +16,9 @@ from lxml import etree
 
 from gateway.wire import SUB, release_memory
 
-__all__ = ["StowedFields"]
+__all__ = ["StowedFields", "stow_fields"]
 
+_APPLICATION: Final = f"{{{SUB}}}Application"
 _FIELDS: Final = f"{{{SUB}}}Fields"
 #: Elements directly in the fields, one for each goods item, from which on they are long.
 _LONG: Final = 100
@@ -92,6 +93,11 @@ class StowedFields:
         stowed = self._stowed[position]
         fields.tail = stowed.tail
         self._applications[position].insert(stowed.place, fields)
+
+
+def stow_fields(root: etree._Element) -> StowedFields:
+    """Take the long fields out of the tree of a submission, before it is read further and indexed."""
+    return StowedFields(root.findall(_APPLICATION))
 
 
 def _read_tersely(octets: bytes) -> etree._Element:

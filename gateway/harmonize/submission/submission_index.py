@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 from lxml import etree
 
 from gateway.errors import DOCUMENT_INVALID, GatewayError
-from gateway.harmonize.submission.stowed_fields import StowedFields
+from gateway.harmonize.submission.stowed_fields import StowedFields, stow_fields
 from gateway.harmonize.types import ITEM_PATH, CommonMeaning, MeaningGroup
 from gateway.wire import SUB, PointerIndex, build_attribute_pointer, build_pointer, load_wco_elements
 
@@ -391,11 +391,13 @@ class SubmissionIndex:
         return () if number is None else (number,)
 
 
-def index_submission(root: etree._Element, *, keeps_fields: bool = True) -> SubmissionIndex:
+def index_submission(
+    root: etree._Element, *, keeps_fields: bool = True, stowed: StowedFields | None = None
+) -> SubmissionIndex:
     """Return the index of a submission; raise GW402 unless it has exactly one declaration.
 
     Without `keeps_fields` a large one and its index take half of the memory; see `SubmissionIndex`. Its long
-    fields are out of the tree until `StowedFields.put_all_back`.
+    fields are out of the tree until `StowedFields.put_all_back`; they were before, where they are `stowed`.
     """
     declarations = [
         inner
@@ -411,7 +413,7 @@ def index_submission(root: etree._Element, *, keeps_fields: bool = True) -> Subm
         root, declarations[0], applications, [], {}, {}, [], {}, {}, keeps_fields=keeps_fields
     )
     if not keeps_fields:
-        facts.stowed = StowedFields(applications)
+        facts.stowed = stowed or stow_fields(root)
     _index_declaration_leaves(facts)
     facts.declared = len(facts.rows)
     _index_supplement_leaves(facts, root.find(f"{_SUB}Supplement"))
