@@ -332,7 +332,7 @@ def _add_measure_origin(
 ) -> None:
     """Keep the origin of a unit or currency; `place` is the path and origin of its value, and its element."""
     path, origin, element = place
-    leaf = scope.facts.attributes.get((element, put.of_value or ""))
+    leaf = scope.facts.find_attribute_leaf(element, put.of_value or "")
     stated = () if leaf is None else (leaf,)
     notes = () if put.via is None else (put.via.translation_note,)
     pen.add_origin((f"{path}/@{put.name}", f"{origin}/@{put.of_value}", stated, put.mark, notes))
@@ -501,7 +501,7 @@ def _evaluate_value_attribute(
         if put.default is None:
             _report_missing_attribute(put, scope, value)
         return EvaluatedValue(put.default, (), "const") if put.default is not None else None
-    leaf = scope.facts.attributes.get((value.found.element, put.of_value))
+    leaf = scope.facts.find_attribute_leaf(value.found.element, put.of_value)
     leaves = () if leaf is None else (leaf,)
     carried = EvaluatedValue(str(text), leaves, f"{value.origin}/@{put.of_value}")
     if put.via is None:

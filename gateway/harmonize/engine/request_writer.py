@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 
 from lxml import etree
@@ -18,19 +20,20 @@ _IN_ATTRIBUTE: Final = _IN_TEXT | str.maketrans({'"': "&quot;", "\t": "&#9;", "\
 #: Finds a character that may not stand in a text, or in an attribute, as it is.
 find_special: Final = re.compile('[&<>\r"\t\n]').search
 _PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
-#: So many parts are joined: each takes 50 octets more than its text.
-_MANY: Final = 4096
+#: So many parts are joined: each takes 50 octets more than its text, and a text may take two for a character.
+_MANY: Final = 1024
 
 
 @dataclass(slots=True)
 class RequestWriter:
     """The writer of one request: its XML in pieces, which are read once at the end, and value origins.
 
+    Many pieces are gathered into one of octets, into which nothing is written any more.
     `written` counts the elements of the container that is being written. `keeps_origins` is false where
     only the origins of content ids are kept. They follow those of other requests, from `first` on.
     """
 
-    parts: list[str] = field(default_factory=list)
+    parts: list[str | bytes] = field(default_factory=list)
     origins: list[OriginRow] = field(default_factory=list)
     written: int = 0
     keeps_origins: bool = True
@@ -101,7 +104,9 @@ class RequestWriter:
     def add_attribute(self, position: int, name: str, text: str) -> None:
         """Write an attribute in the start tag that ends before the piece `position`."""
         escaped = text.translate(_IN_ATTRIBUTE) if find_special(text) is not None else text
-        self.parts[position - 1] += f' {name}="{escaped}"'
+        start = self.parts[position - 1]
+        assert isinstance(start, str)
+        self.parts[position - 1] = f'{start} {name}="{escaped}"'
 
     def gather_parts(self, begun: int) -> int:
         """Join what was written since `begun` where that is many parts; return where to go on from.
@@ -110,15 +115,25 @@ class RequestWriter:
         """
         if len(self.parts) - begun < _MANY:
             return begun
-        self.parts[begun:] = ["".join(self.parts[begun:])]
+        self.parts[begun:] = [_join_parts(self.parts[begun:])]
         return begun + 1
 
     def finish(self, name: str, namespace: str) -> bytes:
         """Return the request with what was written in it, in UTF-8; nothing is written afterwards."""
-        text = "".join((f'<{name} xmlns="{namespace}">', *self.parts, f"</{name}>"))
-        # A long request takes its memory once.
+        octets = _join_parts((f'<{name} xmlns="{namespace}">', *self.parts, f"</{name}>"))
         self.parts.clear()
-        return text.encode()
+        return octets
+
+
+def _join_parts(parts: Iterable[str | bytes]) -> bytes:
+    """Return texts, and octets that were gathered before, as octets in UTF-8."""
+    return b"".join(_encode_alike(alike) for _, alike in groupby(parts, type))
+
+
+def _encode_alike(parts: Iterable[str | bytes]) -> bytes:
+    """Return parts that are all texts, or all octets."""
+    alike = list(parts)
+    return "".join(alike).encode() if isinstance(alike[0], str) else b"".join(alike)  # type: ignore[arg-type]
 
 
 def read_request(octets: bytes) -> etree._Element:

@@ -217,14 +217,22 @@ def _format_application_id(offer: SharedAnswer) -> str:
 
 def _mark_compared_leaves(reader: _FieldReader, offer: SharedAnswer, ours: UniqueField) -> None:
     """Record as consumed the leaves of an answer that was compared, as far as `ours` has their members."""
+    if not reader.trace.keeps_fates:
+        return
     pending = [(element, offer.ask, ours) for element in offer.elements]
     while pending:
         element, theirs, own = pending.pop()
-        leaves = reader.facts.texts.get(element), reader.facts.attributes.get((element, own.attribute or ""))
-        reader.trace.record_fate(tuple(leaf for leaf in leaves if leaf is not None), "consumed", ours.mark)
+        reader.trace.record_fate(_list_answer_leaves(reader, element, own), "consumed", ours.mark)
         for child, answered in list_member_answers(element, theirs):
             member = find_matching_member(answered, own.fields)
             pending += [] if member is None else [(child, answered, member)]
+
+
+def _list_answer_leaves(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> list[int]:
+    """Return the leaves of an answer itself: its text, and the attribute that it is asked with."""
+    facts = reader.facts
+    attribute = None if ask.attribute is None else facts.find_attribute_leaf(element, ask.attribute)
+    return [leaf for leaf in (facts.find_text_leaf(element), attribute) if leaf is not None]
 
 
 def _drop_forbidden_answer(reader: _FieldReader, ask: UniqueField, numbers: tuple[str, ...]) -> None:
@@ -245,11 +253,9 @@ def _read_borrowed_answer(
 ) -> None:
     """Read the answer to another document's field as the answer to our own field, and validate it again."""
     theirs, ours = asks
-    reader.facts.add_other_answer(element)
     reader.answers.borrowed.add(element)
-    attribute = reader.facts.attributes.get((element, ours.attribute or ""))
-    leaves = (reader.facts.texts.get(element), attribute)
-    reader.trace.borrowed.update(leaf for leaf in leaves if leaf is not None)
+    if reader.trace.keeps_fates:
+        reader.trace.borrowed.update(_list_answer_leaves(reader, element, ours))
     if ours.type != "group":
         _check_field_value(reader, element, ours)
         return
@@ -263,9 +269,7 @@ def _read_borrowed_answer(
 
 def _read_item_fields(reader: _FieldReader, element: etree._Element, asked: _AskedFields) -> None:
     number = parse_sequence_number(str(element.get("sequence", "")))
-    key = (element, "sequence")
-    if key in reader.facts.attributes:
-        reader.trace.record_fate((reader.facts.attributes[key],), "consumed", reader.document.asks_mark)
+    _record_attribute_fate(reader, element, "sequence", "consumed", reader.document.asks_mark)
     _reject_other_attributes(reader, element, ("sequence",), reader.document.asks_mark)
     if number is None or number in reader.answers.items:
         found = quote_value(str(element.get("sequence", "")))
@@ -340,12 +344,14 @@ def _check_field_value(reader: _FieldReader, element: etree._Element, ask: Uniqu
         )
         _withhold_element(reader, element)
         return None
-    found: FoundValue | None = _make_found_value((text, (reader.facts.texts[element],), element))
+    leaf = reader.facts.find_text_leaf(element)
+    leaves = () if leaf is None else (leaf,)
+    found: FoundValue | None = _make_found_value((text, leaves, element))
     if ask.type == "attachment":
         _check_attachment_field(reader, element, ask)
         return found
     if not text or text.isspace():
-        reader.trace.record_fate((reader.facts.texts[element],), "withheld", ask.mark)
+        reader.trace.record_fate(leaves, "withheld", ask.mark)
         found = None
     elif (refusal := ask.shape.find_violation(text)) is not None:
         reader.report_problem(
@@ -372,7 +378,16 @@ def _check_value_attribute(
             refusal[0], f"{ask.tag}/@{name}: {refusal[1]}", reader.facts.get_pointer(element, name), ask.mark
         )
     # The attribute was read for the check, also where only one unit is possible.
-    reader.trace.record_fate((reader.facts.attributes[element, name],), "consumed", ask.mark)
+    _record_attribute_fate(reader, element, name, "consumed", ask.mark)
+
+
+def _record_attribute_fate(
+    reader: _FieldReader, element: etree._Element, name: str, fate: str, rule: SourceMark
+) -> None:
+    """Record the fate of an attribute where fates are recorded and the element has it."""
+    leaf = reader.facts.find_attribute_leaf(element, name) if reader.trace.keeps_fates else None
+    if leaf is not None:
+        reader.trace.record_fate((leaf,), fate, rule)
 
 
 def _check_attachment_field(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> None:
@@ -407,7 +422,7 @@ def _reject_other_attributes(
     for name in map(str, element.keys()):
         if name in allowed:
             continue
-        reader.trace.record_fate((reader.facts.attributes[element, name],), "withheld", rule)
+        _record_attribute_fate(reader, element, name, "withheld", rule)
         if not name.startswith(f"{{{XSI}}}"):
             detail = f"attribute {name[:_SHOWN]!r} is not asked for"
             reader.report_problem(DOCUMENT_INVALID, detail, reader.facts.get_pointer(element, name), rule)

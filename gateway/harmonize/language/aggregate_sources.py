@@ -71,8 +71,8 @@ class Sum:
             if self._convert(Fraction(1), units[-1], units[0]) is None:
                 detail = f"values of different units cannot be added: {units[0]}, {units[-1]}"
                 raise ConversionError(RULE_BROKEN, detail, (*one.leaves, *leaves))
-            if self.source.attribute is not None:
-                leaf = scope.facts.attributes.get((one.element, self.source.attribute))
+            if self.source.attribute is not None and scope.trace.keeps_fates:
+                leaf = scope.facts.find_attribute_leaf(one.element, self.source.attribute)
                 scope.trace.record_fate(() if leaf is None else (leaf,), "consumed", rule)
         kind = "ask" if isinstance(self.source, UniqueField) else "common"
         note = f"sum of {len(found)} over {self.over}"

@@ -143,7 +143,7 @@ class FieldValue(_SourceDefaults):
         if unit is None:
             fixed = self.source.fixed_unit if isinstance(self.source, UniqueField) else None
             return None if fixed is None else (fixed, ())
-        leaf = scope.facts.attributes.get((found.element, "unitCode"))
+        leaf = scope.facts.find_attribute_leaf(found.element, "unitCode")
         return str(unit), () if leaf is None else (leaf,)
 
     def list_forwarded_sources(self) -> Iterator[UniqueField | CommonMeaning]:

@@ -284,8 +284,9 @@ class Scope:
         """Return the unit or currency of a value; the fixed unit where none is written."""
         if source.attribute is None:
             return None
-        leaf = self.facts.attributes.get((found.element, source.attribute))
-        self.trace.record_fate(() if leaf is None else (leaf,), "consumed", rule)
+        if self.trace.keeps_fates:
+            leaf = self.facts.find_attribute_leaf(found.element, source.attribute)
+            self.trace.record_fate(() if leaf is None else (leaf,), "consumed", rule)
         stated = found.element.get(source.attribute)
         default = source.fixed_unit if isinstance(source, UniqueField) else None
         return default if stated is None else str(stated)
@@ -582,7 +583,7 @@ class Scope:
     def _read_element_values(self, ask: UniqueField, elements: Iterable[etree._Element]) -> list[FoundValue]:
         found = []
         for element in elements:
-            number = self.facts.texts.get(element)
+            number = self.facts.find_text_leaf(element)
             text = read_element_text(element)
             if number is not None and (text.strip() or ask.type == "attachment"):
                 found.append(tuple.__new__(FoundValue, (text, (number,), element)))

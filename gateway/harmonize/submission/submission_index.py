@@ -107,8 +107,9 @@ class SubmissionIndex:
     are the numbers of the first leaf of each application's answers, and of the end; `offers` are the shared
     answers of the applications, collected at their first use.  `places` are the declaration's elements by
     goods item and by path, in document order.
-    Without `keeps_fields`, leaves of unique fields are there only while their application is read, as are
-    long fields in the tree (`stowed`), and of a leaf only its element and its attribute are kept.
+    Without `keeps_fields`, for who needs no ledger, a leaf has a number only once somebody asks for it, and
+    of each only element and attribute are kept (`rows`). Those of an application are `passing` ones, with
+    numbers below zero: they are there only while it is read, as are long fields in the tree (`stowed`).
     """
 
     root: etree._Element
@@ -137,39 +138,43 @@ class SubmissionIndex:
     _several: dict[str, bool] = field(default_factory=dict)
     keeps_fields: bool = True
     stowed: StowedFields = field(default_factory=lambda: StowedFields(()))
+    passing: list[_ShortRow] = field(default_factory=list)
     _has_leaves: bool = False
 
     @contextmanager
     def read_application(self, position: int) -> Iterator[None]:
-        """Have the unique fields of an application in the tree and in the index, where they are not kept.
+        """Have the unique fields of an application in the tree, where they are not kept.
 
         The leaves of the next application get the same numbers.
         """
         with self.stowed.put_back([position]):
-            begun = len(self.rows)
-            _index_application_fields(self, position)
             try:
                 yield
             finally:
-                self._forget_leaves(begun)
+                self.passing.clear()
 
-    def add_other_answer(self, element: etree._Element) -> None:
-        """Have an answer of another application in the index, with what it holds, until the block ends."""
-        if not self.keeps_fields and element not in self.texts:
-            _index_inner_leaves(self, element, (None, None))
+    def find_text_leaf(self, element: etree._Element) -> int | None:
+        """Return the number of the text of an element; None for one that holds others."""
+        if self.keeps_fields:
+            return self.texts.get(element)
+        if len(element) > 0 and _has_child_elements(element):
+            return None
+        return self._number_passing(element)
 
-    def _forget_leaves(self, begun: int) -> None:
-        texts, attributes = self.texts, self.attributes
-        for row in cast("list[_ShortRow]", self.rows[begun:]):
-            if isinstance(row, tuple):
-                del attributes[row]
-            else:
-                del texts[row]
-        del self.rows[begun:]
+    def find_attribute_leaf(self, element: etree._Element, name: str) -> int | None:
+        """Return the number of an attribute, None where the element has none of this name."""
+        if self.keeps_fields:
+            return self.attributes.get((element, name))
+        return None if element.get(name) is None else self._number_passing((element, name))
+
+    def _number_passing(self, row: _ShortRow) -> int:
+        passing = self.passing
+        passing.append(row)
+        return -len(passing)
 
     def _get_leaf_place(self, number: int) -> tuple[etree._Element, str | None]:
         """Return the element of a leaf, and its attribute; None for the text."""
-        row = self.rows[number]
+        row = self.rows[number] if number >= 0 else self.passing[-number - 1]
         return (row[0], row[1]) if isinstance(row, tuple) else (row, None)
 
     @property
@@ -297,9 +302,9 @@ class SubmissionIndex:
         """Return the leaves of `element` and of all its descendants."""
         found: list[int] = []
         for inner in element.iter(tag=etree.Element):
-            found += self._get_leaf_numbers(inner)
-            names = [(inner, str(name)) for name in inner.attrib]
-            found += [self.attributes[name] for name in names if name in self.attributes]
+            text = self.find_text_leaf(inner)
+            attributes = [self.find_attribute_leaf(inner, str(name)) for name in inner.attrib]
+            found += [leaf for leaf in (text, *attributes) if leaf is not None]
         return tuple(found)
 
     def _find_supplement_values(
@@ -322,13 +327,13 @@ class SubmissionIndex:
         if meaning.where is not None:
             elements = self._select_by_sibling(meaning, elements, consumed, skipped)
         if meaning.first:
-            skipped += [leaf for element in elements[1:] for leaf in self._get_leaf_numbers(element)]
+            skipped += self._list_selecting_leaves(elements[1:])
             elements = elements[:1]
         found = [self._make_found_value(meaning, e) for e in elements]
         if meaning.join and len(found) > 1:
             leaves = tuple(leaf for one in found for leaf in one.leaves)
             found = [FoundValue("".join(one.text for one in found), leaves, found[0].element)]
-        if meaning.type == "datetime":
+        if meaning.type == "datetime" and self.keeps_fields:
             consumed += [
                 n for f in found if (n := self.attributes.get((f.element, "formatCode"))) is not None
             ]
@@ -341,9 +346,7 @@ class SubmissionIndex:
         text = (element.text or "") if len(element) == 0 else read_element_text(element)
         if not text or text.isspace():
             return ()
-        number = self.texts.get(element)
-        leaves = () if number is None else (number,)
-        return (tuple.__new__(FoundValue, (text, leaves, element)),)
+        return (tuple.__new__(FoundValue, (text, self._get_leaf_numbers(element), element)),)
 
     def _find_candidate_elements(
         self, meaning: CommonMeaning, base: etree._Element, item: str | None
@@ -369,10 +372,10 @@ class SubmissionIndex:
                 _find_first_child(parent, f"{_DEC}{meaning.where.element}") if parent is not None else None
             )
             if sibling is not None:
-                consumed += self._get_leaf_numbers(sibling)
+                consumed += self._list_selecting_leaves((sibling,))
             rank = meaning.where.find_rank(None if sibling is None else read_element_text(sibling))
             if rank is None:
-                skipped += self._get_leaf_numbers(element)
+                skipped += self._list_selecting_leaves((element,))
             else:
                 ranked.append((rank, position, element))
         return [element for _, _, element in sorted(ranked, key=lambda entry: entry[:2])]
@@ -386,9 +389,21 @@ class SubmissionIndex:
             )
         return FoundValue(read_element_text(element), self._get_leaf_numbers(element), element)
 
+    def _list_selecting_leaves(self, elements: Iterable[etree._Element]) -> list[int]:
+        """Return the leaves by which values are selected, or that are not; only a ledger asks for them."""
+        if not self.keeps_fields:
+            return []
+        return [leaf for element in elements for leaf in self._get_leaf_numbers(element)]
+
     def _get_leaf_numbers(self, element: etree._Element) -> tuple[int, ...]:
-        number = self.texts.get(element)
-        return () if number is None else (number,)
+        """Return the number of the text of an element of the declaration or the supplement, as a sequence."""
+        if self.keeps_fields:
+            number = self.texts.get(element)
+            return () if number is None else (number,)
+        if len(element) > 0 and _has_child_elements(element):
+            return ()
+        self.rows.append(element)
+        return (len(self.rows) - 1,)
 
 
 def index_submission(
@@ -430,19 +445,16 @@ def _index_application_fields(facts: SubmissionIndex, number: int) -> None:
         for child in fields.iterchildren(tag=etree.Element):
             stated = child.get("sequence") if _get_local_name(child) == "Item" else None
             item = None if stated is None else (parse_sequence_number(str(stated)) or str(stated))
-            _index_inner_leaves(facts, child, (item, number))
+            _index_field_leaves(facts, child, item, number)
 
 
-def _index_inner_leaves(
-    facts: SubmissionIndex, top: etree._Element, place: tuple[str | None, int | None]
-) -> None:
-    """Index an element of unique fields with all that it holds; `place` is goods item and application."""
-    rows, texts, kept = facts.rows, facts.texts, facts.keeps_fields
-    item, number = place
+def _index_field_leaves(facts: SubmissionIndex, top: etree._Element, item: str | None, number: int) -> None:
+    """Index an element of unique fields with all that it holds, by its goods item and application."""
+    rows, texts = facts.rows, facts.texts
     for element in top.iter(tag=etree.Element):
         if len(element) == 0 or not _has_child_elements(element):
             texts[element] = len(rows)
-            rows.append((element, None, "", item, number) if kept else element)
+            rows.append((element, None, "", item, number))
         if names := element.keys():
             _add_attribute_leaves(facts, names, (element, "", item, number))
 
@@ -466,7 +478,7 @@ _Open = tuple[Iterator[etree._Element], _KnownPath, "str | None", "Places | None
 
 
 def _index_declaration_leaves(facts: SubmissionIndex) -> None:
-    """Index the declaration in one pass: leaves, goods items, and elements by path."""
+    """Index the declaration in one pass: leaves where they are kept, goods items, and elements by path."""
     rows, texts, kept = facts.rows, facts.texts, facts.keeps_fields
     declared = facts.places.setdefault(None, {})
     opened: list[_Open] = [(iter((facts.declaration,)), _KnownPath("", is_declared=True), None, declared)]
@@ -485,11 +497,12 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
             if there is not None and there.setdefault(path, child) is not child:
                 _add_element_place(there, path, child)
             holds = len(child) > 0 and _has_child_elements(child)
-            if not holds:
-                texts[child] = len(rows)
-                rows.append((child, None, path, own, None) if kept else child)
-            if names := child.keys():
-                _add_attribute_leaves(facts, names, (child, path, own, None))
+            if kept:
+                if not holds:
+                    texts[child] = len(rows)
+                    rows.append((child, None, path, own, None))
+                if names := child.keys():
+                    _add_attribute_leaves(facts, names, (child, path, own, None))
             if holds:
                 opened.append((iter(child), known, own, there))
                 break  # what it holds comes before what follows it
@@ -523,16 +536,22 @@ def _index_supplement_leaves(facts: SubmissionIndex, supplement: etree._Element 
         item = value.get("item")
         item = None if item is None else (parse_sequence_number(item) or item)
         path = str(value.get("path") or "")
-        if not _has_child_elements(value):
-            facts.texts[value] = len(facts.rows)
-            facts.rows.append((value, None, f"SUP/{path}", item, None) if facts.keeps_fields else value)
-        _add_attribute_leaves(facts, value.keys(), (value, f"SUP/{path}", item, None))
-        keys = [(value, name) for name in ("path", "item", "n")]
-        facts.keys += [facts.attributes[key] for key in keys if key in facts.attributes]
+        if facts.keeps_fields:
+            _index_value_leaves(facts, value, path, item)
         if read_element_text(value).strip():
             facts.supplement.setdefault((path, item), []).append(value)
     for values in facts.supplement.values():
         values.sort(key=lambda value: int(parse_sequence_number(value.get("n", "")) or _UNPLACED))
+
+
+def _index_value_leaves(facts: SubmissionIndex, value: etree._Element, path: str, item: str | None) -> None:
+    """Index a value of the supplement, and the attributes that identify it."""
+    if not _has_child_elements(value):
+        facts.texts[value] = len(facts.rows)
+        facts.rows.append((value, None, f"SUP/{path}", item, None))
+    _add_attribute_leaves(facts, value.keys(), (value, f"SUP/{path}", item, None))
+    keys = [(value, name) for name in ("path", "item", "n")]
+    facts.keys += [facts.attributes[key] for key in keys if key in facts.attributes]
 
 
 def _add_attribute_leaves(
@@ -545,8 +564,7 @@ def _add_attribute_leaves(
     for name in map(str, names):
         key = element, name
         facts.attributes[key] = len(facts.rows)
-        row = (element, name, path and f"{path}/@{name}", item, application) if facts.keeps_fields else key
-        facts.rows.append(row)
+        facts.rows.append((element, name, path and f"{path}/@{name}", item, application))
 
 
 def _has_child_elements(element: etree._Element) -> bool:
