@@ -24,7 +24,9 @@ from gateway.wire import (
     SOAP11,
     AddressingHeaders,
     ServiceDescription,
+    WrittenElement,
     WsdlOperation,
+    make_written_element,
     prescan_xml,
     read_wsdl,
     remove_schema_imports,
@@ -79,7 +81,7 @@ class ServiceCall:
     message_id: str
     to: str | None
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    document: etree._Element | None = None
+    document: etree._Element | WrittenElement | None = None
     attachments: tuple[CallAttachment, ...] = ()
     scope: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -172,7 +174,7 @@ def _build_arguments(call: ServiceCall, operation: WsdlOperation) -> dict[str, A
 
 
 def _insert_document(
-    envelope: etree._Element, operation: WsdlOperation, document: etree._Element | None
+    envelope: etree._Element, operation: WsdlOperation, document: etree._Element | WrittenElement | None
 ) -> bytes:
     """Return the envelope with `document` in place of the placeholder element that zeep was given.
 
@@ -185,7 +187,8 @@ def _insert_document(
     if part is None:
         raise GatewayError(REQUEST_INVALID, f"{operation.name} takes no document", "/soap:Envelope/soap:Body")
     part.replace(part[0], etree.Comment("document"))
-    return serialize_element(envelope).replace(_MARK, serialize_element(document), 1)
+    written = document if isinstance(document, WrittenElement) else make_written_element(document)
+    return serialize_element(envelope).replace(_MARK, written.octets, 1)
 
 
 def _build_addressed_envelope(body: etree._Element, values: AddressingHeaders) -> etree._Element:

@@ -21,18 +21,18 @@ from gateway.harmonize import (
     read_carried,
     write_carried,
 )
-from gateway.wire import CARRIED
+from gateway.wire import CARRIED, WrittenElement
 
 __all__ = ["carry_request", "open_carried_document"]
 
 _TAG: Final = f"{{{CARRIED}}}Carried"
 
 
-def carry_request(bundle: MappingBundle, request: AgencyRequest) -> etree._Element:
+def carry_request(bundle: MappingBundle, request: AgencyRequest) -> etree._Element | WrittenElement:
     """Return the element that stands for a request in the call to its agency; GW718 where it cannot."""
     form = get_carrier_form(bundle, request.organisation)
     if form.form == "xml":
-        return request.xml
+        return request.written
     octets = write_carried(request.xml, find_carried_document(bundle, request.document), form)
     nsmap: Any = {None: CARRIED}
     element = etree.Element(_TAG, nsmap=nsmap, form=form.form, document=request.document)

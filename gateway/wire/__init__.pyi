@@ -62,6 +62,10 @@ from .namespaces import XML as XML
 from .namespaces import XSD as XSD
 from .namespaces import XSI as XSI
 from .namespaces import make_document_namespace as make_document_namespace
+from .packed_elements import PackedElement as PackedElement
+from .packed_elements import WrittenElement as WrittenElement
+from .packed_elements import make_written_element as make_written_element
+from .packed_elements import pack_element as pack_element
 from .pattern_words import describe_choices as describe_choices
 from .pattern_words import describe_pattern as describe_pattern
 from .pattern_words import quote_value as quote_value

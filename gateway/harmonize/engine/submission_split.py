@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -35,7 +34,15 @@ from gateway.harmonize.submission import (
     ValueOrigin,
     index_submission,
 )
-from gateway.wire import SUB, compile_schema, find_violation
+from gateway.wire import (
+    SUB,
+    PackedElement,
+    WrittenElement,
+    compile_schema,
+    find_violation,
+    make_written_element,
+    pack_element,
+)
 
 __all__ = [
     "AgencyRequest",
@@ -52,16 +59,13 @@ _SUB: Final = f"{{{SUB}}}"
 _make_origin: Final = partial(tuple.__new__, ValueOrigin)
 #: A request for so many goods items is a long one.
 _LONG: Final = 100
-#: The level of zlib that takes the least time.
-_QUICK: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class AgencyRequest:
     """One request, ready to be sent: its XML, and the origin of each value in it.
 
-    Without a ledger only the origins of attachments are known, and a long request is held as packed octets:
-    a tree takes many times as much.
+    Without a ledger only the origins of attachments are known, and a long request is held packed.
     """
 
     organisation: str
@@ -70,7 +74,7 @@ class AgencyRequest:
     items: tuple[str, ...]
     laws: tuple[str, ...]
     attachments: tuple[str, ...]
-    content: etree._Element | bytes = field(repr=False)
+    content: etree._Element | PackedElement = field(repr=False)
     origin_rows: tuple[OriginRow, ...] = field(repr=False)
 
     @property
@@ -81,9 +85,18 @@ class AgencyRequest:
     @property
     def xml(self) -> etree._Element:
         """Return the root of the request; the caller of a long one gets a tree of its own."""
-        if isinstance(self.content, bytes):
-            return read_request(zlib.decompress(self.content))
+        if isinstance(self.content, PackedElement):
+            return read_request(self.content.unpack().octets)
         return self.content
+
+    @property
+    def written(self) -> WrittenElement:
+        """Return the request as its octets; a long one without a tree."""
+        return (
+            self.content.unpack()
+            if isinstance(self.content, PackedElement)
+            else make_written_element(self.content)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +248,7 @@ def _build_request(
     xml = draft.tree
     if xml is None:
         xml = _read_valid_request(bundle, document, (draft.application, draft.octets))
-    held = xml if is_short or len(draft.items) < _LONG else zlib.compress(draft.octets, _QUICK)
+    held = xml if is_short or len(draft.items) < _LONG else pack_element(xml)
     who = document.organisation, document.id, draft.application
     return AgencyRequest(*who, draft.items, document.laws, draft.attachments, held, draft.origins)
 

@@ -10,6 +10,7 @@ from lxml import etree
 
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.message_model import Payload
+from gateway.wire import WrittenElement
 
 __all__ = [
     "CANCELLATION",
@@ -42,7 +43,7 @@ class OutgoingCall:
     operation: str
     message_id: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    document: etree._Element | None = None
+    document: etree._Element | WrittenElement | None = None
     attachments: tuple[Payload, ...] = ()
     scope: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -176,16 +176,11 @@ def _compare_request(
 ) -> Iterator[RequestChange]:
     (_, was), (_, now) = before, after
     laws = was.laws, now.laws
-    same = _write_octets(was) == _write_octets(now)
+    same = was.written == now.written
     if same and laws[0] == laws[1] and was.organisation == now.organisation:
         return
     values = () if same else tuple(_compare_values(*before, *after))
     yield RequestChange("changed", name, now.document, now.organisation, laws, values)
-
-
-def _write_octets(request: AgencyRequest) -> bytes:
-    content = request.content
-    return content if isinstance(content, bytes) else etree.tostring(content, encoding="UTF-8")
 
 
 def _compare_values(
