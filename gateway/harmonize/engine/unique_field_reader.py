@@ -34,6 +34,7 @@ from gateway.harmonize.submission import (
     SiblingFields,
     SubmissionIndex,
     UniqueFieldValues,
+    iterate_tagged,
     parse_sequence_number,
     read_element_text,
 )
@@ -59,7 +60,7 @@ _make_found_value: Final = partial(tuple.__new__, FoundValue)
 class _AskedFields:
     """Fields that stand side by side, by the tag of their element; those of each group, by its name."""
 
-    by_tag: Mapping[str, UniqueField]
+    by_tag: Mapping[object, UniqueField]
     inside: Mapping[str, _AskedFields]
 
 
@@ -112,16 +113,11 @@ def read_field_values(
         )
         _withhold_element(reader, other)
     asked = bundle.get_compiled(f"asked:{document.id}", lambda: _list_asked_fields(document))
-    children = list(branches[0].iterchildren(tag=etree.Element)) if branches else []
     item_tag = f"{{{document.namespace}}}Item"
-    _read_sibling_fields(
-        reader,
-        [child for child in children if child.tag != item_tag],
-        asked["application"],
-        reader.answers.top,
-    )
-    for child in children:
-        if child.tag == item_tag:
+    for branch in branches[:1]:
+        others = ((tag, child) for tag, child in iterate_tagged(branch) if tag != item_tag)
+        _read_sibling_fields(reader, others, asked["application"], reader.answers.top)
+        for child in branch.iterchildren(item_tag):
             _read_item_fields(reader, child, asked["item"])
     shared = [ask for ask in document.asks if ask.shared]
     numbers = reader.facts.list_item_numbers(application) if shared else ()
@@ -142,7 +138,7 @@ def _list_asked_fields(document: DocumentMapping) -> dict[str, _AskedFields]:
 
 
 def _index_asked_fields(asks: Iterable[UniqueField], namespace: str) -> _AskedFields:
-    by_tag = {namespace + ask.tag: ask for ask in asks}
+    by_tag: dict[object, UniqueField] = {namespace + ask.tag: ask for ask in asks}
     groups = [ask for ask in by_tag.values() if ask.type == "group"]
     return _AskedFields(by_tag, {ask.name: _index_asked_fields(ask.fields, namespace) for ask in groups})
 
@@ -280,21 +276,23 @@ def _read_item_fields(reader: _FieldReader, element: etree._Element, asked: _Ask
         _withhold_element(reader, element)
         return
     branch = reader.answers.items[number] = SiblingFields()
-    _read_sibling_fields(reader, element.iterchildren(tag=etree.Element), asked, branch)
+    _read_sibling_fields(reader, iterate_tagged(element), asked, branch)
 
 
 def _read_sibling_fields(
     reader: _FieldReader,
-    children: Iterable[etree._Element],
+    children: Iterable[tuple[object, etree._Element]],
     asked: _AskedFields,
     branch: SiblingFields,
     outer: str = "",
 ) -> None:
     by_tag, elements, values = asked.by_tag, branch.elements, branch.values
-    for child in children:
-        ask = by_tag.get(child.tag)
+    for tag, child in children:
+        ask = by_tag.get(tag)
         if ask is None:
-            local = str(child.tag).rpartition("}")[2]
+            if not isinstance(tag, str):
+                continue  # a comment
+            local = tag.rpartition("}")[2]
             _reject_unknown_field(reader, child, f"{outer}.{local}" if outer else local)
             continue
         name = ask.name
@@ -325,8 +323,7 @@ def _read_field_group(
         reader.report_problem(
             DOCUMENT_INVALID, f"{ask.tag} holds fields, not text", reader.facts.get_pointer(element), ask.mark
         )
-    children, outer = element.iterchildren(tag=etree.Element), to_dotted_element_name(ask.name)
-    _read_sibling_fields(reader, children, members, inner, outer)
+    _read_sibling_fields(reader, iterate_tagged(element), members, inner, to_dotted_element_name(ask.name))
 
 
 def _check_field_value(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> FoundValue | None:

@@ -17,6 +17,7 @@ from .submission_index import Leaf as Leaf
 from .submission_index import SubmissionIndex as SubmissionIndex
 from .submission_index import index_submission as index_submission
 from .submission_index import is_item_path as is_item_path
+from .submission_index import iterate_tagged as iterate_tagged
 from .submission_index import make_missing_pointer as make_missing_pointer
 from .submission_index import parse_sequence_number as parse_sequence_number
 from .submission_index import read_element_text as read_element_text

@@ -24,6 +24,7 @@ __all__ = [
     "SubmissionIndex",
     "index_submission",
     "is_item_path",
+    "iterate_tagged",
     "make_missing_pointer",
     "parse_sequence_number",
     "read_element_text",
@@ -474,21 +475,22 @@ class _KnownPath:
         return found
 
 
-_Open = tuple[Iterator[etree._Element], _KnownPath, "str | None", "Places | None"]
+_Open = tuple[Iterator[tuple[object, etree._Element]], _KnownPath, "str | None", "Places | None"]
 
 
 def _index_declaration_leaves(facts: SubmissionIndex) -> None:
     """Index the declaration in one pass: leaves where they are kept, goods items, and elements by path."""
     rows, texts, kept = facts.rows, facts.texts, facts.keeps_fields
     declared = facts.places.setdefault(None, {})
-    opened: list[_Open] = [(iter((facts.declaration,)), _KnownPath("", is_declared=True), None, declared)]
+    top = iter(((facts.declaration.tag, facts.declaration),))
+    opened: list[_Open] = [(top, _KnownPath("", is_declared=True), None, declared)]
     while opened:
         children, above, item, inside = opened[-1]
         below = above.below
-        for child in children:
-            known = below.get(child.tag)
+        for tag, child in children:
+            known = below.get(tag)
             if known is None:
-                if not isinstance(child.tag, str):
+                if not isinstance(tag, str):
                     continue  # a comment
                 known = above.add_path(child)
             path, own, there = known.path, item, inside if known.is_declared else None
@@ -504,7 +506,7 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
                 if names := child.keys():
                     _add_attribute_leaves(facts, names, (child, path, own, None))
             if holds:
-                opened.append((iter(child), known, own, there))
+                opened.append((iterate_tagged(child), known, own, there))
                 break  # what it holds comes before what follows it
         else:
             opened.pop()
@@ -565,6 +567,14 @@ def _add_attribute_leaves(
         key = element, name
         facts.attributes[key] = len(facts.rows)
         facts.rows.append((element, name, path and f"{path}/@{name}", item, application))
+
+
+def iterate_tagged(parent: etree._Element) -> Iterator[tuple[object, etree._Element]]:
+    """Yield the children of an element, each with its tag.
+
+    An object that has told its tag keeps it, in 100 octets: others tell the tags than those that are kept.
+    """
+    return zip([child.tag for child in parent], parent, strict=True)
 
 
 def _has_child_elements(element: etree._Element) -> bool:
