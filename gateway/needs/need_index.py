@@ -7,9 +7,11 @@ gives a *possible* one.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from operator import attrgetter
 from typing import Final
 
 from gateway.needs.law_book import LawBook
@@ -22,6 +24,10 @@ POSSIBLE: Final = "possible"
 _FULL: Final = 10
 _INTERNATIONAL: Final = 6
 _LENGTHS: Final = (2, 4, 6, 8, 10)
+#: The character that follows the digits.
+_AFTER_DIGITS: Final = ":"
+_get_code: Final = attrgetter("hs")
+_get_line: Final = attrgetter("line")
 _ONE_DAY: Final = timedelta(days=1)
 
 
@@ -67,12 +73,11 @@ class DocumentNeed:
 
 @dataclass(frozen=True, slots=True)
 class _Edition:
-    """One edition with the days on which it is in force, and its rows by direction and code."""
+    """One edition with the days on which it is in force, and its rows by direction, in the order of codes."""
 
     table: NeedTable
     end: date | None
-    rows: Mapping[tuple[str, str], tuple[NeedRow, ...]]
-    below: Mapping[tuple[str, str], tuple[NeedRow, ...]]
+    rows: Mapping[str, Sequence[NeedRow]]
     lengths: tuple[int, ...]
     laws: frozenset[tuple[str, str]]
 
@@ -81,13 +86,17 @@ class _Edition:
         return self.table.valid_from <= day and (self.end is None or day <= self.end)
 
     def list_rows(self, direction: str, code: str) -> list[NeedRow]:
-        """Return the rows whose code begins the given one, or continues it."""
-        found: list[NeedRow] = []
+        """Return the rows whose code begins the given one, or continues it; equal ones as in the table."""
+        rows, found = self.rows.get(direction, ()), list[NeedRow]()
         for length in self.lengths:
             if length > len(code):
                 break
-            found += self.rows.get((direction, code[:length]), ())
-        found += self.below.get((direction, code), ())
+            start = bisect_left(rows, code[:length], key=_get_code)
+            found += rows[start : bisect_right(rows, code[:length], start, key=_get_code)]
+        if len(code) in _LENGTHS:
+            start = bisect_right(rows, code, key=_get_code)
+            end = bisect_left(rows, code + _AFTER_DIGITS, start, key=_get_code)
+            found += sorted(rows[start:end], key=_get_line)
         return found
 
 
@@ -206,18 +215,13 @@ def _compile_editions(tables: Sequence[NeedTable]) -> Iterable[_Edition]:
 
 def _compile_edition(table: NeedTable, following: date | None) -> _Edition:
     ends = [day for day in (table.valid_until, following and following - _ONE_DAY) if day is not None]
-    rows: dict[tuple[str, str], list[NeedRow]] = {}
-    below: dict[tuple[str, str], list[NeedRow]] = {}
-    for row in table.rows:
-        rows.setdefault((row.direction, row.hs), []).append(row)
-        for length in _LENGTHS:
-            if length < len(row.hs):
-                below.setdefault((row.direction, row.hs[:length]), []).append(row)
+    rows: dict[str, list[NeedRow]] = {}
+    for row in sorted(table.rows, key=_get_code):
+        rows.setdefault(row.direction, []).append(row)
     return _Edition(
         table,
         min(ends, default=None),
-        {key: tuple(found) for key, found in rows.items()},
-        {key: tuple(found) for key, found in below.items()},
+        {direction: tuple(found) for direction, found in rows.items()},
         tuple(sorted({len(row.hs) for row in table.rows})),
         frozenset((row.direction, row.law) for row in table.rows),
     )
