@@ -62,7 +62,7 @@ from gateway.hub.register import DecisionRules
 from gateway.hub.requirement_coverage import list_covered_laws
 from gateway.hub.trust import OpenedDocument, SignerAdmission, SubmissionTimes, admit_signer, open_document
 from gateway.message_model import Payload
-from gateway.wire import SUB, SUBMISSION, WireLimits, load_shipped_schemas
+from gateway.wire import SUB, SUBMISSION, WireLimits, load_shipped_schemas, release_objects
 
 __all__ = [
     "SubmissionRejectedError",
@@ -135,6 +135,9 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         release = prepare_release(hub, submission, declarant, rules.parent_codes)
         given = _SplitInput(numbers, further, SubmittedGoods(rules, used, numbers, release), stowed)
         made = _make_requests(hub, arrived, submission, given, root)
+        if stowed.are_long:
+            # The index of a long submission: what follows needs large blocks instead.
+            release_objects()
     except GatewayError as error:
         if is_transient_error(error):
             raise

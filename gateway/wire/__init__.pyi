@@ -72,6 +72,7 @@ from .pattern_words import quote_value as quote_value
 from .plain_c14n import find_plain_form as find_plain_form
 from .reader_threads import ReaderThreads as ReaderThreads
 from .released_memory import release_memory as release_memory
+from .released_memory import release_objects as release_objects
 from .schema_compilation import compile_schema as compile_schema
 from .schema_sets import SchemaSet as SchemaSet
 from .schema_sets import SchemaViolation as SchemaViolation

@@ -55,6 +55,11 @@ class StowedFields:
         if self._stowed:
             release_memory()
 
+    @property
+    def are_long(self) -> bool:
+        """Return whether any fields were long."""
+        return bool(self._stowed)
+
     @contextmanager
     def put_back(self, positions: Collection[int]) -> Iterator[None]:
         """Have the fields of applications in the tree during the block, without blanks between elements.
