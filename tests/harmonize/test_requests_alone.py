@@ -13,6 +13,7 @@ from gateway.harmonize import index_submission, make_placeholder_numbers, split_
 from gateway.harmonize.engine import request_writer, submission_split
 from gateway.harmonize.submission import stowed_fields
 from gateway.harmonize.tools.samples.sample_maker import make_sample
+from gateway.wire import PackedElement, serialize_element
 from tests.kit.documents import each_document
 from tests.kit.filling import SUB, shipped
 from tests.load import shared_answers, splitting
@@ -21,8 +22,12 @@ _WRONG = ("", "ZZZ", "9" * 40, "-1")
 
 
 def vary(document: str) -> Iterator[etree._Element]:
-    """Yield a sample of a document, the same with wrong values, and without one of its elements."""
+    """Yield a sample of a document, the same with comments, wrong values, and without one of its elements."""
     root = etree.fromstring(make_sample(shipped(), shipped().documents[document], "alone", 2))
+    yield root
+    for one in [*root.iter(etree.Element)][::3]:
+        one.insert(0, etree.Comment("<x/>"))
+        one.append(etree.ProcessingInstruction("x"))
     yield root
     random = Random(document)
     leaves = [one for one in root.iter(etree.Element) if len(one) == 0 and one.text]
@@ -53,7 +58,9 @@ def test_what_is_written_does_not_depend_on_the_ledger(
             alone = write_requests(facts, shipped(), numbers)
             assert alone.problems == whole.problems
             assert list(map(describe, alone.requests)) == list(map(describe, whole.requests))
-            assert all(isinstance(one.content, bytes) for one in alone.requests)
+            assert all(isinstance(one.content, PackedElement) for one in alone.requests)
+            assert all(one.written.octets == serialize_element(one.xml) for one in alone.requests)
+            assert all(one.written.tag == one.xml.tag for one in alone.requests)
             assert not any(trace.fates for trace in alone.traces.values())
 
 
@@ -68,12 +75,15 @@ def test_shared_answers_are_read_while_only_one_application_is_indexed(text: str
     numbers = make_placeholder_numbers(root)
     whole = split_submission(root, shipped(), numbers)
     facts = index_submission(root, keeps_fields=False)
-    before = len(facts.rows), len(facts.texts), len(facts.attributes)
     alone = write_requests(facts, shipped(), numbers)
     assert bool(whole.problems) is bool(text)
     assert alone.problems == whole.problems
     assert list(map(describe, alone.requests)) == list(map(describe, whole.requests))
-    assert (len(facts.rows), len(facts.texts), len(facts.attributes)) == before
+    # Of the declaration and the supplement a leaf has a number where it was asked for, of applications none.
+    assert (facts.passing, facts.texts, facts.attributes) == ([], {}, {})
+    applications = set(facts.applications)
+    assert all(isinstance(row, etree._Element) for row in facts.rows)
+    assert not any(applications & set(row.iterancestors()) for row in facts.rows)
 
 
 @pytest.mark.parametrize("spends", [False, True])

@@ -24,7 +24,7 @@ def test_a_thousand_applications_take_four_times_the_work_of_250() -> None:
 
 @pytest.mark.long
 def test_a_large_case_is_admitted_within_its_memory(database_url: str) -> None:
-    """A worker has 131 MiB before (139 with PostgreSQL), and the case takes 78.
+    """A worker has 125 MiB before (135 with PostgreSQL), and the case takes 65.
 
     With the fields of all applications in the tree until it is indexed it takes 101.
     """
@@ -33,4 +33,4 @@ def test_a_large_case_is_admitted_within_its_memory(database_url: str) -> None:
     assert found["large_items"] == 999
     assert found["large_s"] > 0
     assert found["large_before_mib"] < 145
-    assert found["large_peak_mib"] - found["large_before_mib"] < 90
+    assert found["large_peak_mib"] < 200

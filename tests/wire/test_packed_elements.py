@@ -1,0 +1,22 @@
+"""Elements as octets: what is packed comes back as it was serialised."""
+
+from __future__ import annotations
+
+from lxml import etree
+
+from gateway.wire.packed_elements import make_written_element, pack_element
+from gateway.wire.xml import serialize_element
+
+
+def test_a_packed_element_is_its_octets_again() -> None:
+    root = etree.fromstring('<a xmlns="urn:a" x="&#13;&amp;">가<b xmlns:p="urn:p" p:y="1"/>tail</a>')
+    written, packed = make_written_element(root), pack_element(root)
+    assert written.tag == "{urn:a}a"
+    assert written.octets == serialize_element(root)
+    assert packed.unpack() == written
+    assert packed.packed != written.octets
+
+
+def test_the_text_behind_an_element_is_not_part_of_it() -> None:
+    root = etree.fromstring("<a><b/>tail</a>")
+    assert make_written_element(root[0]).octets == b"<b/>"
