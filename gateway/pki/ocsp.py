@@ -19,7 +19,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
-from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator
 
 from gateway.errors import REVOCATION_UNKNOWN, GatewayError, describe_exception
 from gateway.pki.certificates import DEFAULT_RULES, Certificate, CertificateRules, read_certificate
@@ -121,6 +120,9 @@ class OcspResponse:
         return known
 
     def _verify_response_signature(self, certificate: Certificate) -> bool:
+        # Imported on use, with the validation library.
+        from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator
+
         try:
             DefaultSignatureValidator().validate_signature(
                 signature=self.basic["signature"].native,

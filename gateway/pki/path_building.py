@@ -14,8 +14,6 @@ from typing import Any, Final
 
 from asn1crypto import x509 as asn1_x509
 from cryptography.exceptions import InvalidSignature
-from pyhanko_certvalidator.registry import CertificateRegistry
-from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError, describe_exception
 from gateway.pki.certificates import Certificate
@@ -27,7 +25,6 @@ _MAX_STEPS: Final = 256
 
 # The ASN.1 objects parse themselves lazily and in place: only one thread at a time may read them.
 ONE_AT_A_TIME: Final = threading.RLock()
-_VALIDATOR: Final = DefaultSignatureValidator()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +51,29 @@ class CertificateChain:
 class CertificateIndex:
     """The certificates of a store, indexed by the normal form of the subject."""
 
-    __slots__ = ("_by_sha256", "_by_subject", "_signatures", "registry")
+    __slots__ = ("_by_sha256", "_by_subject", "_registry", "_signatures")
 
     def __init__(self, anchors: tuple[Certificate, ...], intermediates: tuple[Certificate, ...]) -> None:
         self._by_subject: dict[str, list[_KnownCertificate]] = {}
         self._by_sha256: dict[str, _KnownCertificate] = {}
         self._signatures: dict[tuple[str, bytes], bool] = {}
+        self._registry: Any = None
         for place, certificate in enumerate((*anchors, *intermediates)):
             if certificate.sha256 not in self._by_sha256:
                 known = _make_known(certificate, anchor=place < len(anchors))
                 self._by_sha256[certificate.sha256] = known
                 self._by_subject.setdefault(known.subject_key, []).append(known)
+
+    @property
+    def registry(self) -> Any:
+        """Return the certificates as the validation library looks them up; made at the first use."""
         with ONE_AT_A_TIME:
-            self.registry = CertificateRegistry.build(known.parsed for known in self._by_sha256.values())
+            if self._registry is None:
+                # Imported on use: the index of a process that validates nothing itself needs no library.
+                from pyhanko_certvalidator.registry import CertificateRegistry
+
+                self._registry = CertificateRegistry.build(each.parsed for each in self._by_sha256.values())
+            return self._registry
 
     def find_chains(self, leaf: Certificate, longest: int, most: int) -> Iterator[CertificateChain]:
         """Yield at most `most` chains of at most `longest` certificates, the shortest first."""
@@ -166,9 +173,12 @@ def is_understood(certificate: Certificate) -> bool:
 
 def _verify_issuer_signature(subject: _KnownCertificate, issuer: _KnownCertificate) -> bool:
     """Return whether the issuer's key may have made the signature; true when it cannot be tested."""
+    # Imported on use, with the validation library.
+    from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator
+
     try:
         with ONE_AT_A_TIME:
-            _VALIDATOR.validate_signature(
+            DefaultSignatureValidator().validate_signature(
                 signature=subject.parsed["signature_value"].native,
                 signed_data=subject.parsed["tbs_certificate"].dump(),
                 public_key_info=issuer.parsed.public_key,

@@ -1,39 +1,16 @@
 """Validates one path by RFC 5280 §6.1, without revocation.
 
-The validation library also searches for paths, without bound; here it receives the one path
-to validate (:mod:`gateway.pki.path_building`). It is written with coroutines but, without
-fetchers, never waits.
+The library that does it (:mod:`gateway.pki.path_library`) is loaded with the first path: most processes
+leave their paths to one of their own (:mod:`gateway.pki.certificate_examiner`), and do without its 2 MiB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Final, Literal, cast
+from datetime import datetime
+from typing import Final, Literal, cast
 
-from asn1crypto import x509 as asn1_x509
 from cryptography.hazmat.primitives.asymmetric import dsa
-from pyhanko_certvalidator import name_trees
-from pyhanko_certvalidator.authority import CertTrustAnchor, derive_quals_from_cert
-from pyhanko_certvalidator.context import ValidationContext
-from pyhanko_certvalidator.errors import (
-    ExpiredError,
-    NotYetValidError,
-    ValidationError,
-)
-from pyhanko_certvalidator.ltv.poe import POEManager
-from pyhanko_certvalidator.name_trees import default_excluded_subtrees, default_permitted_subtrees
-from pyhanko_certvalidator.path import ValidationPath
-from pyhanko_certvalidator.policy_decl import (
-    NO_REVOCATION,
-    CertRevTrustPolicy,
-    DisallowWeakAlgorithmsPolicy,
-    PKIXValidationParams,
-)
-from pyhanko_certvalidator.registry import SimpleTrustManager
-from pyhanko_certvalidator.revinfo.manager import RevinfoManager
-from pyhanko_certvalidator.validate import async_validate_path
 
 from gateway.errors import (
     CERTIFICATE_EXPIRED,
@@ -41,40 +18,22 @@ from gateway.errors import (
     CERTIFICATE_UNTRUSTED,
     REVOCATION_UNKNOWN,
     Problem,
-    describe_exception,
 )
 from gateway.pki.certificates import PublicKey
-from gateway.pki.name_normalization import is_in_network
 from gateway.pki.path_building import ONE_AT_A_TIME, CertificateChain, CertificateIndex
 
-__all__ = ["ANY_POLICY", "PathFailure", "PathInquiry", "PolicyInputs", "derive_dsa_key", "validate_chain"]
+__all__ = [
+    "ANY_POLICY",
+    "ANY_POLICY_IDENTIFIER",
+    "PathFailure",
+    "PathInquiry",
+    "PolicyInputs",
+    "derive_dsa_key",
+    "validate_chain",
+]
 
-# The library logs unusual names at full length; the verdict has the relevant part.
-name_trees.logger.disabled = True
-# The library looks up its comparisons here, and has none for addresses (RFC 5280 §4.2.1.10).
-name_trees._name_type_checkers.setdefault(name_trees.GeneralNameType.IP_ADDRESS, is_in_network)
-
-
-def _is_subdomain(base: str, name: str) -> bool:
-    """Return whether a domain name is `base` with zero or more labels added (RFC 5280 §4.2.1.10)."""
-    # Every name is a subdomain of the empty base.
-    return not base or name_trees.dns_tree_contains(base, name)
-
-
-name_trees._name_type_checkers[name_trees.GeneralNameType.DNS_NAME] = _is_subdomain
-# The library cannot store structured names. As text they can be stored; a name that meets a constraint of
-# its form is still refused, because no comparison exists for it.
-_interpreted: Final = name_trees._interpret_general_name
-
-
-def _list_name_types(name: Any) -> tuple[name_trees.GeneralNameType, Any]:
-    kind, value = _interpreted(name)
-    return kind, repr(value) if isinstance(value, dict) else value
-
-
-name_trees._interpret_general_name = _list_name_types
-
-_ANY_POLICY: Final = "2.5.29.32.0"
+#: The object identifier of anyPolicy (RFC 5280 §4.2.1.4).
+ANY_POLICY_IDENTIFIER: Final = "2.5.29.32.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +64,7 @@ class PolicyInputs:
     policies in the anchor's certificate bind it too (RFC 5937).
     """
 
-    accepted: frozenset[str] = frozenset({_ANY_POLICY})
+    accepted: frozenset[str] = frozenset({ANY_POLICY_IDENTIFIER})
     explicit: bool = False
     inhibit_mapping: bool = False
     inhibit_any: bool = False
@@ -129,109 +88,14 @@ class PathInquiry:
         return replace(self, policies=replace(ANY_POLICY, of_anchor=self.policies.of_anchor))
 
 
-def _find_forbidden_wildcard(chain: CertificateChain) -> str | None:
-    """Return a wildcard of the leaf that includes a name which an authority excludes.
-
-    The library compares the wildcard as one name, but it is valid for any name below it.
-    """
-    names = chain.certificates[0].alternative_names
-    domains = [name.removeprefix("dns:*").lower() for name in names if name.startswith("dns:*.")]
-    if not domains:
-        return None
-    for parsed in chain.parsed[1:]:
-        for subtree in _get_subtrees(parsed, "excluded_subtrees"):
-            base = subtree["base"].native.lower() if subtree["base"].name == "dns_name" else ""
-            found = next((each for each in domains if base.endswith(each)), None)
-            if found:
-                return f"*{found}"
-    return None
-
-
-def _has_malformed_constraint(chain: CertificateChain) -> bool:
-    """Return whether an applicable constraint on host names begins with a dot (RFC 5280 §4.2.1.10).
-
-    Such a text is no domain name. The library finds nothing below it, and would therefore
-    exclude nothing.
-    """
-    if not any(name.startswith("dns:") for each in chain.certificates for name in each.alternative_names):
-        return False
-    return any(
-        subtree["base"].name == "dns_name" and subtree["base"].native.startswith(".")
-        for parsed in chain.parsed[1:]
-        for kind in ("permitted_subtrees", "excluded_subtrees")
-        for subtree in _get_subtrees(parsed, kind)
-    )
-
-
-def _get_subtrees(parsed: Any, kind: str) -> Any:
-    constraints = parsed.name_constraints_value
-    found = constraints[kind] if constraints else None
-    return found if isinstance(found, asn1_x509.GeneralSubtrees) else ()
-
-
-def _find_anchor_fault(chain: CertificateChain) -> str | None:
-    """Return why the anchor's own certificate forbids its key to verify certificates, or None.
-
-    The library checks this only for the authorities below the anchor. A certificate without
-    extensions has no such rule.
-    """
-    anchor = chain.certificates[-1]
-    if len(chain.certificates) == 1 or not anchor.extensions:
-        return None
-    # RFC 5280 §4.2.1.9 and §4.2.1.3 forbid it of any certificate of version 3.
-    if not anchor.is_ca:
-        return "the trust anchor is not a CA"
-    if anchor.key_usage is not None and "keyCertSign" not in anchor.key_usage:
-        return "the trust anchor's key may not sign certificates"
-    return None
-
-
 def validate_chain(
     chain: CertificateChain, inquiry: PathInquiry, index: CertificateIndex
 ) -> PathFailure | None:
     """Return why `chain` is not valid, or None; `gateway.pki.revocation_status` checks revocation."""
-    try:
-        with ONE_AT_A_TIME:
-            if _has_malformed_constraint(chain):
-                return PathFailure(CERTIFICATE_UNTRUSTED, "a constraint on host names begins with a point")
-            _run_path_validation(chain, inquiry, index)
-            wildcard = _find_forbidden_wildcard(chain)
-    except (ExpiredError, NotYetValidError) as error:
-        return PathFailure(CERTIFICATE_EXPIRED, describe_exception(error))
-    except ValidationError as error:
-        return PathFailure(CERTIFICATE_UNTRUSTED, describe_exception(error))
-    # Malformed extensions cause other exceptions in the library (TypeError, KeyError, ...).
-    except Exception as error:
-        reason = f"the certificate path cannot be processed: {describe_exception(error)}"
-        return PathFailure(CERTIFICATE_UNTRUSTED, reason)
-    issuing = _find_anchor_fault(chain)
-    if issuing:
-        return PathFailure(CERTIFICATE_UNTRUSTED, issuing)
-    if wildcard:
-        return PathFailure(CERTIFICATE_UNTRUSTED, f"{wildcard} stands for a name that is excluded")
-    return None
+    # Imported on use, with the library.
+    from gateway.pki.path_library import find_path_failure
 
-
-def _run_path_validation(chain: CertificateChain, inquiry: PathInquiry, index: CertificateIndex) -> None:
-    anchor = _make_trust_anchor(chain, inquiry.policies)
-    below = chain.parsed[-2::-1] if len(chain.parsed) > 1 else ()
-    path = ValidationPath(anchor, interm=below[:-1], leaf=below[-1] if below else None)
-    _run_coroutine(
-        async_validate_path(
-            _make_validation_context(inquiry, index, anchor), path, _make_validation_params(inquiry.policies)
-        )
-    )
-
-
-def _make_validation_params(rule: PolicyInputs) -> PKIXValidationParams:
-    """Return the rule as parameters of the library, which has its own name for anyPolicy."""
-    accepted = frozenset("any_policy" if each == _ANY_POLICY else each for each in rule.accepted)
-    return PKIXValidationParams(
-        user_initial_policy_set=accepted or frozenset({"any_policy"}),
-        initial_policy_mapping_inhibit=rule.inhibit_mapping,
-        initial_explicit_policy=rule.explicit,
-        initial_any_policy_inhibit=rule.inhibit_any,
-    )
+    return find_path_failure(chain, inquiry, index)
 
 
 def derive_dsa_key(chain: CertificateChain, place: int) -> PublicKey | None:
@@ -247,77 +111,3 @@ def derive_dsa_key(chain: CertificateChain, place: int) -> PublicKey | None:
         return None
     numbers = dsa.DSAPublicNumbers(value, lender.public_numbers().parameter_numbers)
     return cast("PublicKey", numbers.public_key())
-
-
-def _make_trust_anchor(chain: CertificateChain, policies: PolicyInputs) -> Any:
-    """Make a trust anchor with the constraints of its own certificate (RFC 5937)."""
-    parsed = chain.parsed[-1]
-    derived = derive_quals_from_cert(parsed)
-    rules = derived.standard_parameters
-    flags = _read_anchor_policy_flags(chain) if policies.of_anchor else {}
-    if flags:
-        rules = replace(rules or PKIXValidationParams(), **flags)
-    if rules is not None and not policies.of_anchor:
-        rules = replace(
-            rules, user_initial_policy_set=frozenset({"any_policy"}), initial_explicit_policy=False
-        )
-    if rules is not None:
-        # Kinds of names that the anchor does not mention are unconstrained; the library would forbid them.
-        permitted, excluded = rules.initial_permitted_subtrees, rules.initial_excluded_subtrees
-        rules = replace(
-            rules,
-            initial_permitted_subtrees={**default_permitted_subtrees(), **(permitted or {})},
-            initial_excluded_subtrees={**default_excluded_subtrees(), **(excluded or {})},
-        )
-    # The library also omits the length for attribute authorities and then counts down from None.
-    length = derived.max_path_length
-    return CertTrustAnchor(parsed, replace(derived, standard_parameters=rules, max_aa_path_length=length))
-
-
-def _read_anchor_policy_flags(chain: CertificateChain) -> dict[str, bool]:
-    """Return the policy constraints in the anchor's certificate, which the library does not read.
-
-    The certificate says after how many certificates a constraint begins; the library accepts
-    only a yes or no. A constraint that begins anywhere on this path is therefore applied to
-    the whole path, which may refuse more, and never less.
-    """
-    parsed = chain.parsed[-1]
-    # Self-issued certificates do not count, except the last one of a path (§6.1.5 a).
-    long = 1 + sum(not each.is_self_issued for each in chain.certificates[1:-1])
-    constraints, no_any = parsed.policy_constraints_value, parsed.inhibit_any_policy_value
-    explicit = constraints["require_explicit_policy"].native if constraints else None
-    mapping = constraints["inhibit_policy_mapping"].native if constraints else None
-    said = {
-        "initial_explicit_policy": explicit is not None and explicit <= long,
-        # The last certificate before the end of the path is the last one that can map policies.
-        "initial_policy_mapping_inhibit": mapping is not None and mapping < max(long - 1, 1),
-        "initial_any_policy_inhibit": no_any is not None and no_any.native < long,
-    }
-    return {name: True for name, holds in said.items() if holds}
-
-
-def _make_validation_context(inquiry: PathInquiry, index: CertificateIndex, anchor: Any) -> Any:
-    registry = index.registry
-    return ValidationContext(
-        moment=inquiry.moment,
-        allow_fetching=False,
-        time_tolerance=timedelta(0),
-        revinfo_policy=CertRevTrustPolicy(NO_REVOCATION),
-        revinfo_manager=RevinfoManager(registry, POEManager(), crls=(), ocsps=(), fetchers=None),
-        certificate_registry=registry,
-        trust_manager=SimpleTrustManager.build([anchor]),
-        # Key sizes are checked by the lint; this policy also reads the parameters of RSASSA-PSS.
-        algorithm_usage_policy=DisallowWeakAlgorithmsPolicy(
-            weak_hash_algos=inquiry.weak_digests, rsa_key_size_threshold=0, dsa_key_size_threshold=0
-        ),
-    )
-
-
-def _run_coroutine(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that never waits, with or without an event loop in this thread."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        return done.value
-    work.close()
-    raise RuntimeError("the path validator waited")

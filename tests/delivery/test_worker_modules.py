@@ -6,8 +6,8 @@ import json
 import subprocess
 import sys
 
-#: The web pages and the services of the serving process, the migrations, a client that zeep could use, and
-#: what guesses encodings.
+#: The web pages and the services of the serving process, the migrations, a client that zeep could use, what
+#: guesses encodings, and what validates certificates in a process of its own.
 FOREIGN = {
     "alembic",
     "chardet",
@@ -15,6 +15,7 @@ FOREIGN = {
     "flask",
     "httpx",
     "jinja2",
+    "pyhanko_certvalidator",
     "spyne",
     "webauthn",
     "werkzeug",
