@@ -52,8 +52,8 @@ from .fetched_data_acceptance import check_issuer_path as check_issuer_path
 from .fetched_data_acceptance import is_issued_by as is_issued_by
 from .name_normalization import normalize_name as normalize_name
 from .ocsp import MAX_RESPONSE_OCTETS as MAX_RESPONSE_OCTETS
-from .path_validation import ANY_POLICY as ANY_POLICY
-from .path_validation import PolicyInputs as PolicyInputs
+from .path_inquiry import ANY_POLICY as ANY_POLICY
+from .path_inquiry import PolicyInputs as PolicyInputs
 from .pkcs11 import TokenKeyLocation as TokenKeyLocation
 from .pkcs11 import TokenSigner as TokenSigner
 from .pkcs11_decryption import TokenDecryptionKey as TokenDecryptionKey

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, GatewayError
-from gateway.pki import path_validation, revocation_status
+from gateway.pki import path_inquiry, path_validation, revocation_status
 from gateway.pki.certificate_lint import KeyUsageRule, lint_authority, lint_leaf
 from gateway.pki.certificates import Certificate, read_certificate
 from gateway.pki.path_building import CertificateChain
@@ -61,7 +61,7 @@ def validate_path(
         good, found, evidence = _find_best_path(certificate, moment, trust, revocations)
     except GatewayError as refused:
         return Verdict("invalid", refused.problem, refused.detail[:500], (), at, at)
-    if isinstance(found, path_validation.PathFailure):
+    if isinstance(found, path_inquiry.PathFailure):
         tolerated = found.status == "indeterminate" and policy.uses[use].accept_indeterminate
         reason = found.reason[:500]
         return Verdict(found.status, found.problem, reason, (), at, at, tolerated, evidence)
@@ -76,17 +76,17 @@ def _lint_leaf(certificate: Certificate, policy: TrustPolicy, use: CertificateUs
 
 def _find_best_path(
     certificate: Certificate, moment: datetime, trust: TrustStore, revocations: RevocationData
-) -> tuple[tuple[Certificate, ...], path_validation.PathFailure | datetime, tuple[str, ...]]:
+) -> tuple[tuple[Certificate, ...], path_inquiry.PathFailure | datetime, tuple[str, ...]]:
     """Return the first valid path, its end of validity or the weightiest failure, and the evidence."""
     policy = trust.policy
-    inquiry = path_validation.PathInquiry(moment, policy.certificates.weak_digests, policy.policies)
-    worst = path_validation.PathFailure(CERTIFICATE_UNTRUSTED, "no path leads to a trust anchor")
+    inquiry = path_inquiry.PathInquiry(moment, policy.certificates.weak_digests, policy.policies)
+    worst = path_inquiry.PathFailure(CERTIFICATE_UNTRUSTED, "no path leads to a trust anchor")
     tried, proof = False, tuple[str, ...]()
     for chain in trust.index.find_chains(certificate, policy.path_most, policy.candidates_most):
         rule = revocation_status.RevocationRule(
             policy.revocation == "require", policy.crl_age_most, revocations
         )
-        found: path_validation.PathFailure | datetime = (
+        found: path_inquiry.PathFailure | datetime = (
             _lint_chain(chain, trust)
             or path_validation.validate_chain(chain, inquiry, trust.index)
             or _check_status(chain, inquiry, trust, rule)
@@ -100,16 +100,16 @@ def _find_best_path(
 
 def _check_status(
     chain: CertificateChain,
-    inquiry: path_validation.PathInquiry,
+    inquiry: path_inquiry.PathInquiry,
     trust: TrustStore,
     rule: revocation_status.RevocationRule,
-) -> path_validation.PathFailure | datetime:
+) -> path_inquiry.PathFailure | datetime:
     if trust.policy.revocation == "none":
         return min(each.not_after for each in chain.certificates)
     return revocation_status.check_revocation(chain, inquiry, trust.index, rule)
 
 
-def _lint_chain(chain: CertificateChain, trust: TrustStore) -> path_validation.PathFailure | None:
+def _lint_chain(chain: CertificateChain, trust: TrustStore) -> path_inquiry.PathFailure | None:
     rules = trust.policy.certificates
     if not rules.profile:
         return None
@@ -117,7 +117,7 @@ def _lint_chain(chain: CertificateChain, trust: TrustStore) -> path_validation.P
     for place, each in enumerate(chain.certificates[1:], 1):
         reason = lint_authority(each, rules, anchor=place == last)
         if reason:
-            return path_validation.PathFailure(CERTIFICATE_UNTRUSTED, f"{each.subject[:120]}: {reason}")
+            return path_inquiry.PathFailure(CERTIFICATE_UNTRUSTED, f"{each.subject[:120]}: {reason}")
     return None
 
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final, NoReturn
 
 from gateway.errors import CERTIFICATE_REVOKED, FETCHED_REFUSED, GatewayError
-from gateway.pki import path_validation, revocation_status
+from gateway.pki import path_inquiry, path_validation, revocation_status
 from gateway.pki.certificates import Certificate
 from gateway.pki.name_normalization import normalize_name
 from gateway.pki.ocsp import OcspResponse, SingleResponse, check_nonce
@@ -45,12 +45,10 @@ class AcceptanceTerms:
     at: datetime
 
     @property
-    def path_inquiry(self) -> path_validation.PathInquiry:
+    def path_inquiry(self) -> path_inquiry.PathInquiry:
         """Return the path inquiry for this time; policies of signers of lists do not matter."""
         rules = self.trust.policy.certificates
-        return path_validation.PathInquiry(
-            self.at.replace(microsecond=0), rules.weak_digests
-        ).without_policies
+        return path_inquiry.PathInquiry(self.at.replace(microsecond=0), rules.weak_digests).without_policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +179,7 @@ def accept_ocsp_response(
     told = revocation_status.check_ocsp_responses(chain, expected.path_inquiry, expected.trust.index, rule)
     if told is None:
         _raise_rejection(f"the response does not speak of {asked.certificate.subject[:120]}")
-    if isinstance(told, path_validation.PathFailure) and told.problem is not CERTIFICATE_REVOKED:
+    if isinstance(told, path_inquiry.PathFailure) and told.problem is not CERTIFICATE_REVOKED:
         _raise_rejection(told.reason)
     about = [
         each for each in answer.statements if each.matches_certificate(asked.certificate, expected.issuer)

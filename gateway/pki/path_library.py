@@ -36,7 +36,7 @@ from pyhanko_certvalidator.validate import async_validate_path
 from gateway.errors import CERTIFICATE_EXPIRED, CERTIFICATE_UNTRUSTED, describe_exception
 from gateway.pki.name_normalization import is_in_network
 from gateway.pki.path_building import ONE_AT_A_TIME, CertificateChain, CertificateIndex
-from gateway.pki.path_validation import ANY_POLICY_IDENTIFIER, PathFailure, PathInquiry, PolicyInputs
+from gateway.pki.path_inquiry import ANY_POLICY_IDENTIFIER, PathFailure, PathInquiry, PolicyInputs
 
 __all__ = ["find_path_failure"]
 

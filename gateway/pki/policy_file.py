@@ -13,7 +13,7 @@ from typing import Any, Final
 from gateway.errors import SETTINGS_WRONG, GatewayError, describe_exception
 from gateway.pki.certificate_lint import KeyUsageRule
 from gateway.pki.certificates import CertificateRules
-from gateway.pki.path_validation import PolicyInputs
+from gateway.pki.path_inquiry import PolicyInputs
 from gateway.pki.trust_store import DEFAULT_USES, CertificateUse, TrustPolicy
 from gateway.share import get_data_folder
 

@@ -21,7 +21,7 @@ from typing import Final
 from cryptography import x509
 
 from gateway.errors import CERTIFICATE_REVOKED, REVOCATION_UNKNOWN
-from gateway.pki import path_validation
+from gateway.pki import path_inquiry, path_validation
 from gateway.pki.certificates import Certificate
 from gateway.pki.ocsp import OCSP_SIGNING, OcspResponse, SingleResponse
 from gateway.pki.path_building import CertificateChain, CertificateIndex
@@ -82,17 +82,17 @@ class _StatusQuestion:
 
 def check_revocation(
     chain: CertificateChain,
-    inquiry: path_validation.PathInquiry,
+    inquiry: path_inquiry.PathInquiry,
     index: CertificateIndex,
     rule: RevocationRule,
     asked: tuple[str, ...] = (),
-) -> path_validation.PathFailure | datetime:
+) -> path_inquiry.PathFailure | datetime:
     """Return until when every certificate of a valid `chain` is clear, or the first failure.
 
     A revoked certificate takes precedence over one of unknown status, which may be tolerated.
     """
     ends = [each.not_after for each in chain.certificates]
-    doubt: path_validation.PathFailure | None = None
+    doubt: path_inquiry.PathFailure | None = None
     for place in range(len(chain.certificates) - 2, -1, -1):
         question = _StatusQuestion(chain, place, asked)
         found = _StatusSearch(inquiry, index, rule).find_status(question)
@@ -107,10 +107,10 @@ def check_revocation(
 
 def check_ocsp_responses(
     chain: CertificateChain,
-    inquiry: path_validation.PathInquiry,
+    inquiry: path_inquiry.PathInquiry,
     index: CertificateIndex,
     rule: RevocationRule,
-) -> path_validation.PathFailure | datetime | None:
+) -> path_inquiry.PathFailure | datetime | None:
     """Return what the loaded responses state on the first certificate of a `chain`; None: nothing.
 
     GW207 means that it was revoked; GW208 gives the reason why the responses are not
@@ -121,18 +121,18 @@ def check_ocsp_responses(
 
 @dataclass(frozen=True, slots=True)
 class _StatusSearch:
-    inquiry: path_validation.PathInquiry
+    inquiry: path_inquiry.PathInquiry
     index: CertificateIndex
     rule: RevocationRule
 
-    def find_status(self, question: _StatusQuestion) -> path_validation.PathFailure | datetime | None:
+    def find_status(self, question: _StatusQuestion) -> path_inquiry.PathFailure | datetime | None:
         """Return until when the certificate is clear, the failure, or None where no statement is needed."""
         found = self._find_fresh_status(question)
-        if isinstance(found, path_validation.PathFailure) and found.problem is not REVOCATION_UNKNOWN:
+        if isinstance(found, path_inquiry.PathFailure) and found.problem is not REVOCATION_UNKNOWN:
             return found
         return self._find_stale_revocation(question) or found
 
-    def _find_stale_revocation(self, question: _StatusQuestion) -> path_validation.PathFailure | None:
+    def _find_stale_revocation(self, question: _StatusQuestion) -> path_inquiry.PathFailure | None:
         """Return the failure of a certificate that was revoked by a statement that is no longer fresh.
 
         An attacker who withholds newer statements must not make a revoked certificate valid
@@ -140,7 +140,7 @@ class _StatusSearch:
         """
         return self._find_stale_response(question) or self._find_stale_list(question)
 
-    def _find_stale_response(self, question: _StatusQuestion) -> path_validation.PathFailure | None:
+    def _find_stale_response(self, question: _StatusQuestion) -> path_inquiry.PathFailure | None:
         for response, said in self._find_statements(question):
             at = said.revoked_at
             if at is None or said.this_update > self.inquiry.moment:
@@ -152,7 +152,7 @@ class _StatusSearch:
                 return self.make_revoked_failure(question, at)
         return None
 
-    def _find_stale_list(self, question: _StatusQuestion) -> path_validation.PathFailure | None:
+    def _find_stale_list(self, question: _StatusQuestion) -> path_inquiry.PathFailure | None:
         moment, most = self.inquiry.moment, self.rule.age_most
         points = list_distribution_points(question.certificate, question.issuer_key)
         for each in self._find_lists(question, points):
@@ -204,9 +204,9 @@ class _StatusSearch:
         issuers = {question.issuer_key}.union(*(each.issuers for each in points))
         return self.rule.revocations.find_lists(*issuers)
 
-    def _find_fresh_status(self, question: _StatusQuestion) -> path_validation.PathFailure | datetime | None:
+    def _find_fresh_status(self, question: _StatusQuestion) -> path_inquiry.PathFailure | datetime | None:
         told = self._check_responders(question)
-        if isinstance(told, path_validation.PathFailure) and told.problem is CERTIFICATE_REVOKED:
+        if isinstance(told, path_inquiry.PathFailure) and told.problem is CERTIFICATE_REVOKED:
             return told
         points = list_distribution_points(question.certificate, question.issuer_key)
         lists = self._find_lists(question, points)
@@ -219,7 +219,7 @@ class _StatusSearch:
                 )
             return told
         found = _ListReading(self, question, points, lists).read_lists()
-        if isinstance(found, path_validation.PathFailure) and isinstance(told, datetime):
+        if isinstance(found, path_inquiry.PathFailure) and isinstance(told, datetime):
             return found if found.problem is CERTIFICATE_REVOKED else told
         return found
 
@@ -228,28 +228,28 @@ class _StatusSearch:
         serial = question.certificate.serial
         return any(one.may_concern(issuers, serial) for one in self.rule.revocations.unread)
 
-    def _make_unknown_failure(self, subject: Certificate, reason: str) -> path_validation.PathFailure:
-        return path_validation.PathFailure(
+    def _make_unknown_failure(self, subject: Certificate, reason: str) -> path_inquiry.PathFailure:
+        return path_inquiry.PathFailure(
             REVOCATION_UNKNOWN, f"revocation list of {subject.issuer[:120]}: {reason[:200]}"
         )
 
     def make_revoked_failure(
         self, question: _StatusQuestion, revoked_at: datetime
-    ) -> path_validation.PathFailure:
+    ) -> path_inquiry.PathFailure:
         """Return the failure of a certificate that was revoked."""
         detail = f"{question.certificate.subject[:120]} was revoked at {revoked_at.isoformat()}"
-        return path_validation.PathFailure(
+        return path_inquiry.PathFailure(
             CERTIFICATE_REVOKED, detail, final=question.place == 0 and not question.asked
         )
 
     # --- OCSP -----------------------------------------------------------------------------------
 
-    def _check_responders(self, question: _StatusQuestion) -> path_validation.PathFailure | datetime | None:
+    def _check_responders(self, question: _StatusQuestion) -> path_inquiry.PathFailure | datetime | None:
         """Return what the loaded responses state on the certificate; None when none is about it."""
-        answer: path_validation.PathFailure | datetime | None = None
+        answer: path_inquiry.PathFailure | datetime | None = None
         for response, statement in self._find_statements(question):
             found = self._evaluate_statement(response, statement, question)
-            if isinstance(found, path_validation.PathFailure) and found.problem is CERTIFICATE_REVOKED:
+            if isinstance(found, path_inquiry.PathFailure) and found.problem is CERTIFICATE_REVOKED:
                 return found
             if not isinstance(answer, datetime):
                 answer = found
@@ -257,7 +257,7 @@ class _StatusSearch:
 
     def _evaluate_statement(
         self, response: OcspResponse, statement: SingleResponse, question: _StatusQuestion
-    ) -> path_validation.PathFailure | datetime:
+    ) -> path_inquiry.PathFailure | datetime:
         moment, ends = self.inquiry.moment, statement.compute_expiry(self.rule.age_most)
         if not statement.this_update <= moment <= ends:
             reason = f"in force from {statement.this_update.isoformat()} to {ends.isoformat()}"
@@ -276,11 +276,9 @@ class _StatusSearch:
             else self.make_revoked_failure(question, statement.revoked_at)
         )
 
-    def _make_no_response_failure(
-        self, question: _StatusQuestion, reason: str
-    ) -> path_validation.PathFailure:
+    def _make_no_response_failure(self, question: _StatusQuestion, reason: str) -> path_inquiry.PathFailure:
         detail = f"OCSP response on {question.certificate.subject[:120]}: {reason[:200]}"
-        return path_validation.PathFailure(REVOCATION_UNKNOWN, detail)
+        return path_inquiry.PathFailure(REVOCATION_UNKNOWN, detail)
 
     def _check_responder(self, response: OcspResponse, question: _StatusQuestion) -> str | datetime:
         """Return until when the signer of the response is authorized, or why it is not."""
@@ -322,7 +320,7 @@ class _StatusSearch:
         # Without the extension its status is checked where a list has it (RFC 6960 §4.2.2.2.1).
         lenient = replace(self.rule, required=False)
         found = _StatusSearch(self.inquiry, self.index, lenient).find_status(_StatusQuestion(chain, 0, asked))
-        if isinstance(found, path_validation.PathFailure):
+        if isinstance(found, path_inquiry.PathFailure):
             return None
         return ends if found is None else min(ends, found)
 
@@ -383,7 +381,7 @@ class _ListReading:
     points: tuple[DistributionPoint, ...]
     lists: tuple[RevocationList, ...]
 
-    def read_lists(self) -> path_validation.PathFailure | datetime:
+    def read_lists(self) -> path_inquiry.PathFailure | datetime:
         """Return until when the certificate is clear, or the failure."""
         cleared: frozenset[x509.ReasonFlags] = frozenset()
         ends: list[datetime] = []
@@ -403,7 +401,7 @@ class _ListReading:
             if reasons == ALL_REASONS and each.base is None and not reasons - cleared:
                 continue
             found = self._evaluate_entry(each, proof, tuple(changes.values()))
-            if isinstance(found, path_validation.PathFailure):
+            if isinstance(found, path_inquiry.PathFailure):
                 self.search.rule.used[each.sha256] = None
                 return found
             if each.base is None and reasons - cleared:
@@ -449,7 +447,7 @@ class _ListReading:
 
     def _evaluate_entry(
         self, each: RevocationList, ends: datetime, changes: tuple[RevocationList, ...]
-    ) -> path_validation.PathFailure | datetime:
+    ) -> path_inquiry.PathFailure | datetime:
         issuer, serial = self.question.issuer_key, self.question.certificate.serial
         found = each.find_entry(issuer, serial)
         if found is None or found.released:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError, Problem
-from gateway.pki import path_validation
+from gateway.pki import path_inquiry
 from gateway.pki.certificate_lint import ANY_EXTENDED_KEY_USAGE, KeyUsageRule
 from gateway.pki.certificates import DEFAULT_RULES, Certificate, CertificateRules
 from gateway.pki.ocsp import OCSP_SIGNING
@@ -114,7 +114,7 @@ class TrustPolicy:
     leaf_may_be_ca: bool = False
     path_most: int = 8
     candidates_most: int = 16
-    policies: path_validation.PolicyInputs = path_validation.ANY_POLICY
+    policies: path_inquiry.PolicyInputs = path_inquiry.ANY_POLICY
 
 
 DEFAULT_POLICY: Final = TrustPolicy()

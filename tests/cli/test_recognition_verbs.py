@@ -14,7 +14,7 @@ from gateway.cli import main
 from gateway.pki.certificate_authority import load_authority
 from gateway.pki.certificate_validation import validate_octets
 from gateway.pki.certificates import read_certificate
-from gateway.pki.path_validation import PolicyInputs
+from gateway.pki.path_inquiry import PolicyInputs
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustStore, Verdict
 

@@ -15,7 +15,7 @@ from gateway.pki.certificate_authority import make_private_key, make_revocation_
 from gateway.pki.certificate_lint import lint_leaf
 from gateway.pki.certificate_validation import validate_path
 from gateway.pki.certificates import DEFAULT_RULES, Certificate, read_certificate
-from gateway.pki.path_validation import PolicyInputs
+from gateway.pki.path_inquiry import PolicyInputs
 from gateway.pki.policy_file import load_shipped_policy, read_policy, write_policy
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy, TrustStore

@@ -27,7 +27,7 @@ from gateway.pki.certificate_authority import (
 )
 from gateway.pki.certificate_validation import KeyUsageRule, validate_path
 from gateway.pki.certificates import DEFAULT_RULES, PATH_RULES, Certificate, read_certificate
-from gateway.pki.path_validation import PolicyInputs
+from gateway.pki.path_inquiry import PolicyInputs
 from gateway.pki.revocation_data import RevocationData
 from gateway.pki.trust_store import (
     DEFAULT_POLICY,
