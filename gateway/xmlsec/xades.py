@@ -1,7 +1,7 @@
 """XAdES-B of a whole document (ETSI EN 319 132-1), enveloped, as the last child of the root.
 
-Signature value and digests are verified as in every profile (``xml_signature``), over the only octets
-that a document may have signed. Our own signatures are written by ``xades_writer``.
+This module reads and checks the structure itself; signxml verifies the signature
+(see ``signxml_adapter``). Our own are written by ``xades_writer``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from gateway.xmlsec.algorithms import (
 )
 from gateway.xmlsec.digest_references import DigestReference, Transform
 from gateway.xmlsec.element_ids import check_unique_ids
+from gateway.xmlsec.signxml_adapter import verify_xades_signature
 from gateway.xmlsec.strict_reader import (
     check_attributes,
     decode_base64,
@@ -50,7 +51,6 @@ from gateway.xmlsec.xml_signature import (
     apply_canonicalization,
     dereference_octets,
     read_signature,
-    verify_signature,
 )
 
 __all__ = ["compute_unsigned_digest", "sign_document", "verify_document"]
@@ -102,7 +102,7 @@ def verify_document(root: etree._Element, *, policy: SignaturePolicy = STRICT) -
     octets = _collect_reference_octets(root, structure, properties)
     check_unique_ids(root, (reference.uri[1:] for reference in structure.references))
     signing_time = _check_signed_properties(properties, structure, certificate, policy)
-    verify_signature(structure, certificate, lambda reference: octets[reference.uri])
+    verify_xades_signature(root, structure, octets, certificate)
     etree.strip_tags(root, etree.Comment)
     return VerifiedSignature(
         references=structure.references,
