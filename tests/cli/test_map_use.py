@@ -11,6 +11,7 @@ import shlex
 import shutil
 import sqlite3
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -412,7 +413,7 @@ def test_a_calendar_of_the_folder_is_told_to_need_its_own_verb(
 
 def spoil_stored(home: Path, name: str, before: bytes, after: bytes) -> None:
     """Change the stored mappings to what only an earlier version of the program took."""
-    with sqlite3.connect(home / "gateway.sqlite3") as database:
+    with closing(sqlite3.connect(home / "gateway.sqlite3")) as database, database:
         ((digest, octets),) = database.execute("select digest, content from mapping_bundles").fetchall()
         with zipfile.ZipFile(io.BytesIO(octets)) as archive:
             files = {one: archive.read(one) for one in archive.namelist()}
