@@ -20,7 +20,6 @@ __all__ = [
     "build_rest_condition",
     "count_undecided",
     "find_place",
-    "has_application",
     "insert_call",
     "list_by_request",
 ]
@@ -54,12 +53,6 @@ class NewMailboxCall:
 def insert_call(conn: Connection, call: NewMailboxCall, at: datetime) -> bool:
     """Store a call; return False when the delivery came to rest before."""
     return _INSERT.insert_one(conn, asdict(call) | {"received_at": at}) is not None
-
-
-def has_application(conn: Connection, request: int) -> bool:
-    """Return whether an application itself came to rest, so that all that follows it belongs here."""
-    found = select(console_mailbox.c.id).where(console_mailbox.c.request_id == request)
-    return conn.execute(found.limit(1)).first() is not None
 
 
 def find_place(conn: Connection, request: int, agency: str) -> tuple[bool, bool]:

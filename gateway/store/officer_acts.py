@@ -20,7 +20,6 @@ __all__ = [
     "find_act",
     "find_by_message_id",
     "find_open_act",
-    "has_decided",
     "insert_act",
     "list_by_request",
     "list_intended",
@@ -93,11 +92,6 @@ def count_by_request(conn: Connection, request: int) -> int:
     """Return how many acts about a request there are, in whatever state."""
     found = select(func.count()).select_from(officer_acts).where(officer_acts.c.request_id == request)
     return int(conn.execute(found).scalar_one())
-
-
-def has_decided(conn: Connection, request: int) -> bool:
-    """Return whether officers at the console have decided an application, or a part of it."""
-    return bool(conn.execute(select(build_decided_condition(request))).scalar_one())
 
 
 def build_decided_condition(request: ColumnElement[int] | int) -> Exists:

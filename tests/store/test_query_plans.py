@@ -486,7 +486,7 @@ QUESTIONS = {
     ),
     "acts to resume": (lambda conn: officer_acts.list_intended(conn), "officer_acts", "under_way"),
     "acts of an application": (
-        lambda conn: officer_acts.has_decided(conn, 1),
+        lambda conn: console_mailbox.find_place(conn, 1, "KR-A"),
         "officer_acts",
         "ix_officer_acts_request_id",
     ),

@@ -115,11 +115,7 @@ class OfficerDesk:
         What rests in the mailbox stays with them, and so does what they decided: its own system cannot
         change that.
         """
-        return (
-            self._is_at_console(conn, agency)
-            or console_mailbox.has_application(conn, request)
-            or officer_acts.has_decided(conn, request)
-        )
+        return self._is_at_console(conn, agency) or console_mailbox.find_place(conn, request, agency)[0]
 
     def list_status_codes(self, kind: str, number: str) -> tuple[StatusCode, ...]:
         """Return the status codes that an act of this kind may send now; they are those of its case."""
