@@ -2,7 +2,8 @@
 
 The values are those that the agency's call `SubmitDecision` would have brought, so that nothing that
 follows depends on the form.  What has a place of its own (number, time, status, decisions, receipt,
-deadline) stands there; every other fact becomes a line of the text, with its name in both languages.
+deadline, fee) stands there; every other fact becomes a line of the text, with its name in both languages.
+So does what is said of a fee, which the applicant read there before.
 GW717 names the place of a fact that cannot be used, as an XPath in the agency's document.
 """
 
@@ -15,6 +16,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice, read_subjects
+from gateway.cases.exact_money import Money, read_money
+from gateway.cases.named_fees import NamedFee
 from gateway.cases.notice_numbers import LONGEST_NUMBER, shorten_number
 from gateway.errors import NOTICE_UNREADABLE, GatewayError
 from gateway.harmonize import MappingBundle, NoticeFact, NoticeFacts
@@ -33,6 +36,9 @@ _PLACED: Final = frozenset(
 )
 #: The kinds of documents that decide whatever their status code.
 _DECIDING: Final = ("certificate", "rejection")
+#: The kind of documents that say something of a fee, and the facts that name its amount.
+_FEE: Final = "fee"
+_AMOUNTS: Final = ("fee_amount", "refund_amount")
 #: The mark of a status code after which nothing else is expected.
 _FINAL: Final = "y"
 _LONGEST_TEXT: Final = 4000
@@ -77,10 +83,12 @@ class _NoticeMaker:
             pointers=pointers,
             deadline=self._find_deadline(),
             receipt_number=self._find_number("receipt_number"),
+            fee=self._find_fee(),
             valid_until=self._find_last_day(),
             version=self._write_version(),
         )
-        known = replace(notice, number=former, decisions=decisions)
+        # Earlier versions read nothing of a fee.
+        known = replace(notice, number=former, decisions=decisions, fee=None)
         return notice if known == notice else replace(notice, former=known)
 
     def _find(self, name: str) -> NoticeFact | None:
@@ -122,8 +130,18 @@ class _NoticeMaker:
         return None if found is None else self._read_instant(found, _LAST)
 
     def _find_last_day(self) -> date | None:
-        found = self._find("valid_until")
+        return self._find_day("valid_until")
+
+    def _find_day(self, name: str) -> date | None:
+        found = self._find(name)
         return None if found is None else date.fromisoformat(found.value[:10])
+
+    def _find_fee(self) -> NamedFee | None:
+        """Return the fee that a document about one names: its number, its amount, its last day."""
+        if self._facts.notice.role != _FEE:
+            return None
+        money = next((_read_amount(one) for name in _AMOUNTS if (one := self._find(name)) is not None), None)
+        return NamedFee(money, self._find_day("fee_due"), self._find_number("fee_number") or "")
 
     def _list_decisions(self, issued: NoticeFact) -> Iterator[Decision]:
         said = self._find("decision")
@@ -227,6 +245,13 @@ def _read_quantity(fact: NoticeFact | None) -> tuple[Decimal | None, str | None]
     if not quantity.is_finite() or quantity < 0 or len(unit) > _LONGEST_UNIT:
         raise _make_error(fact.xpath, f"{fact.value[:40]} {unit[:40]} is no quantity that can be certified")
     return quantity, unit or None
+
+
+def _read_amount(fact: NoticeFact) -> Money:
+    try:
+        return read_money(fact.value, fact.unit)
+    except GatewayError as error:
+        raise _make_error(fact.xpath, error.detail) from error
 
 
 def _make_error(xpath: str, detail: str) -> GatewayError:

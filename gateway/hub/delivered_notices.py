@@ -224,6 +224,7 @@ def _list_places(facts: NoticeFacts, number: str) -> dict[str, str]:
         at.setdefault(fact.name, fact.xpath)
     named = at.get("notice_number") or at.get("requirement_number") or number
     deciding = at.get("item") or at["status"]
+    amount = at.get("refund_amount") or at.get("fee_amount") or at["status"]
     return {
         "ApplicationNumber": number,
         "RequirementNumber": at.get("requirement_number", number),
@@ -232,6 +233,8 @@ def _list_places(facts: NoticeFacts, number: str) -> dict[str, str]:
         "StatusCode": at["status"],
         "Version": at.get("version", number),
         "Decision": deciding,
+        "Fee": amount,
+        "Fee/PaymentNotice": at.get("fee_number", amount),
     }
 
 

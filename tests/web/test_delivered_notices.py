@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -12,6 +13,7 @@ import pytest
 from lxml import etree
 
 from gateway.cases.agency_notices import AgencyCallback, Decision, Notice
+from gateway.cases.named_fees import NamedFee
 from gateway.cases.notice_values import make_notice
 from gateway.errors import GatewayError
 from gateway.harmonize import DocumentMapping, MappingBundle, load_bundle
@@ -93,7 +95,15 @@ def write_call(said: AgencyCallback) -> str:
     text += write_element("ReceiptNumber", notice.receipt_number) + write_element("Text", notice.text)
     text += "".join(write_element("Pointer", one) for one in notice.pointers)
     text += write_element("Deadline", notice.deadline and notice.deadline.isoformat())
+    if notice.fee is not None:
+        text += f"<Fee>{write_fee(notice.fee)}</Fee>"
     return text + write_element("ValidUntil", notice.valid_until)
+
+
+def write_fee(fee: NamedFee) -> str:
+    money = () if fee.money is None else (("amount", fee.money.digits), ("currency", fee.money.currency))
+    rows = [*money, ("dueDate", fee.due), ("paymentNotice", fee.payment_notice)]
+    return "".join(write_element(*row) for row in rows)
 
 
 def write_decision(one: Decision) -> str:
@@ -198,6 +208,55 @@ def test_a_supplement_is_awaited_until_the_last_instant_of_its_day() -> None:
     assert said.deadline is not None
     assert said.deadline.isoformat() == "2026-11-30T14:59:59+00:00"
     assert said.text == "Documents asked (보완제출서류): 성분표"
+
+
+FEE = (
+    "<TypeCode>{kind}</TypeCode><Declaration>{about}<DutyTaxFee><Payment>"
+    "<ReferenceID>2026-00000000000001</ReferenceID>{payment}</Payment></DutyTaxFee></Declaration>"
+    "<ID>A-1</ID><IssueDateTime>20261120180000</IssueDateTime>{status}"
+)
+
+
+def make_fee(kind: str, payment: str, status: str = "") -> str:
+    code = f"<Status><NameCode>{status}</NameCode></Status>" if status else ""
+    return FEE.format(kind=kind, about=_ABOUT, payment=payment, status=code)
+
+
+@pytest.mark.parametrize(
+    ("kind", "payment", "status", "amount", "due"),
+    [
+        (
+            "GOVCBRASA",
+            "<PaymentAmount>30000</PaymentAmount><DueDateTime>20261215</DueDateTime>",
+            "Y05",
+            "30000 KRW",
+            date(2026, 12, 15),
+        ),
+        ("GOVCBRASA", "", "Y06", None, None),
+        ("GOVCBRASI", "<PaymentAmount>30000</PaymentAmount>", "Y08", "30000 KRW", None),
+        ("GOVCBRASK", "<RefundAmount>5000</RefundAmount>", "", "5000 KRW", None),
+    ],
+    ids=["levy", "cancel", "confirm", "refund"],
+)
+def test_a_document_about_a_fee_names_it(
+    kind: str, payment: str, status: str, amount: str | None, due: date | None
+) -> None:
+    """What is given back is what the document says, and not all that was paid."""
+    said = read_text(kind, "KPTA-PHARM-IMP", [(1, "01")], make_fee(kind, payment, status))
+    assert said.fee is not None
+    assert (said.fee.money and str(said.fee.money)) == amount
+    assert (said.fee.payment_notice, said.fee.due) == ("2026-00000000000001", due)
+    # An earlier version has kept the same document without it.
+    assert said.former is not None
+    assert said.former.fee is None
+
+
+def test_an_amount_that_is_none_is_refused_at_its_place() -> None:
+    content = make_fee("GOVCBRASK", "<RefundAmount>0</RefundAmount>")
+    with pytest.raises(GatewayError, match="not above zero") as refused:
+        read_text("GOVCBRASK", "KPTA-PHARM-IMP", [(1, "01")], content)
+    assert refused.value.problem.id == "GW717"
+    assert refused.value.location == "/Response/Declaration/DutyTaxFee/Payment/RefundAmount"
 
 
 @pytest.mark.parametrize(
