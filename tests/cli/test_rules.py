@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.cli import main
+from tests.kit.databases import Templates
 from tests.kit.paths import ROOT
 
 SAMPLE = ROOT / "conformance/samples/import-three-items.xml"
@@ -98,6 +100,25 @@ def test_before_its_first_day_a_table_says_nothing(capsys: Output) -> None:
     told = ask(capsys, "--hs", "3002904000", "--date", "2016-01-31")
     assert told["needs"] == []
     assert "no table is in force on 2016-01-31" in told["warnings"][0]["message"]
+
+
+def test_today_is_that_of_the_zone_of_the_hub(
+    capsys: Output, tmp_path: Path, templates: Templates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub weighs what it receives by its own day: that of Seoul begins nine hours before that of UTC."""
+    home = tmp_path / "home"
+    templates.fill_home(home)
+    (home / "gateway.toml").write_text('[hub]\nhome = "."\ntime_zone = "Asia/Seoul"\n')
+    late = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
+    monkeypatch.setattr("gateway.cli.commands.rules.get_current_time", lambda: late)
+    assert ask(capsys, "--hs", "3002904000")["date"] == "2026-11-21"
+    assert ask(capsys, "--hs", "3002904000", "--home", str(home))["date"] == "2026-11-22"
+    table = tmp_path / "border.csv"
+    row = "1905320000,import,05,\n"
+    table.write_text(HEAD.format(edition="1").replace("2026-01-01", "2026-11-22") + row, "utf-8")
+    assert main(["rules", "load", str(table), "--home", str(home)]) == 0
+    told = run(capsys, "rules", "check", str(SAMPLE), "--home", str(home))
+    assert "border@1" in told["tables"]
 
 
 def test_a_file_is_asked_instead_of_the_tables_in_force(capsys: Output, table: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from gateway.cli.result_output import count_things, print_json, print_sentence
 from gateway.cli.shared_options import DAY, FILE, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, DOCUMENT_PERHAPS_NEEDED, GatewayError
-from gateway.hub import judge_document_needs, load_shipped_rules
+from gateway.hub import get_current_time, judge_document_needs, load_shipped_rules
 from gateway.needs import (
     REASONS,
     DocumentNeed,
@@ -37,6 +37,7 @@ from gateway.needs import (
     TableDifference,
     compare_tables,
 )
+from gateway.operations import get_display_zone
 from gateway.wire import SUB, WCO_DEC, ElementLocations, parse_xml
 
 __all__ = ["ask_rules", "check_needs", "compare_need_tables"]
@@ -88,7 +89,7 @@ class _Country(click.ParamType[str]):
 def ask_rules(arguments: Arguments) -> int:
     """Print the needs of goods; return 0, also where there are none."""
     asked = open_need_rules(arguments)
-    day = arguments.day or datetime.now(UTC).date()
+    day = arguments.day or _get_today()
     query = GoodsQuery(
         arguments.hs, arguments.direction, day, arguments.origin, arguments.use, arguments.country
     )
@@ -118,6 +119,11 @@ def ask_rules(arguments: Arguments) -> int:
     for warning in warnings:
         print(f"warning: {warning['message']}")
     return 0
+
+
+def _get_today() -> date:
+    """Return the day of now: of a home that of its zone, by which it weighs what it receives; else of UTC."""
+    return get_current_time().astimezone(get_display_zone()).date()
 
 
 def _list_code_warnings(asked: AskedRules, hs: str) -> Iterator[dict[str, Any]]:
@@ -165,7 +171,7 @@ def check_needs(arguments: Arguments) -> int:
     """Print the needs of the goods of a file; return 1 where a certain one has no application."""
     asked = open_need_rules(arguments)
     root = parse_xml(read_file(arguments.file))
-    day = arguments.day or datetime.now(UTC).date()
+    day = arguments.day or _get_today()
     judgement = judge_file_needs(root, asked, day)
     general = [*_list_table_warnings(asked, day), *_list_change_warnings(root)]
     if arguments.json:

@@ -30,6 +30,7 @@ from gateway.store import (
     agency_requests,
     console_mailbox,
     console_switches,
+    fees,
     payloads,
     read_transaction,
 )
@@ -44,9 +45,17 @@ from gateway.wire import (
 )
 from gateway.xmlsec import sign_soap_envelope
 
-__all__ = ["ConsoleMailbox", "RestedCall"]
+__all__ = ["ConsoleMailbox", "RestedApplication", "RestedCall"]
 
 _CONTENT_TYPE = "text/xml; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class RestedApplication:
+    """The application that a call is about, and its case, by their row ids."""
+
+    request: int
+    case: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +67,18 @@ class RestedCall:
     reply: SignedReply
 
     def make_finisher(
-        self, lease: DeliveryLease, hub: Hub, finish: Callable[[Connection], None], *, switched: bool
+        self,
+        lease: DeliveryLease,
+        hub: Hub,
+        finish: Callable[[Connection], None],
+        about: RestedApplication,
+        *,
+        switched: bool,
     ) -> Callable[[Connection], None]:
         """Return what ends the delivery in the transaction of its effect: the call is in the mailbox then.
 
-        It raises when the agency went back to its own system in the meantime.
+        `about` is the application of the call. It raises when the agency went back to its own system in the
+        meantime.
         """
 
         def rest_call(conn: Connection) -> None:
@@ -72,8 +88,8 @@ class RestedCall:
             now = hub.clock()
             new = NewMailboxCall(
                 agency=lease.destination,
-                request_id=int(lease.subject_id),
-                case_id=lease.case_id or 0,
+                request_id=about.request,
+                case_id=about.case,
                 delivery_id=lease.id,
                 operation=str(lease.parameters.get("operation")),
                 call_sha256=payloads.store_payload(conn, self.call, now),
@@ -97,17 +113,25 @@ class ConsoleMailbox:
 
         What follows an application that rests here rests here too, also after the agency is back.
         """
+        about = self.find_application(conn, lease)
+        if about is None:
+            return None
         return self._choose_route(
-            lease, lambda: console_mailbox.find_place(conn, int(lease.subject_id), lease.destination)
+            lease, lambda: console_mailbox.find_place(conn, about.request, lease.destination)
         )
+
+    def find_application(self, conn: Connection, lease: DeliveryLease) -> RestedApplication | None:
+        """Return the application of a delivery: that of a fee, too. None for a call to customs."""
+        if lease.subject_type == "request":
+            return RestedApplication(int(lease.subject_id), lease.case_id or 0)
+        fee = fees.find_by_id(conn, int(lease.subject_id)) if lease.subject_type == "fee" else None
+        return None if fee is None else RestedApplication(fee.request_id, fee.case_id)
 
     def choose_route(self, lease: DeliveryLease, place: tuple[bool, bool]) -> str | None:
         """Return the same where it is known whether the application rests, and its agency is switched."""
-        return self._choose_route(lease, lambda: place)
+        return self._choose_route(lease, lambda: place) if lease.subject_type == "request" else None
 
     def _choose_route(self, lease: DeliveryLease, find_place: Callable[[], tuple[bool, bool]]) -> str | None:
-        if lease.subject_type != "request":
-            return None
         if self._partners.is_at_console(lease.destination):
             return "console"
         rests, switched = find_place()

@@ -9,14 +9,14 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from gateway.cases import CustomsNotice
-from gateway.delivery.agents.console_mailbox import ConsoleMailbox, RestedCall
+from gateway.delivery.agents.console_mailbox import ConsoleMailbox
 from gateway.delivery.attempt_outcome import LeaseLostError, RetryPlan, make_lease_finisher
 from gateway.delivery.current_register import run_with_current_register
 from gateway.delivery.delivery_agent import FailedDelivery
 from gateway.delivery.lease_content import find_leased_octets, read_leased_octets
 from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.delivery.soap_caller import PostedCall, SoapCaller
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, GatewayError
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, OUR_MISTAKE, GatewayError
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import (
@@ -81,7 +81,7 @@ class PartnerAgent:
         knowledge = self._hub.get_snapshot()
         envelope, route = self._read_call(lease)
         if route is not None and self._mailbox is not None:
-            self._rest_call(lease, self._mailbox.take_call(envelope, lease.destination), route)
+            self._rest_call(lease, self._mailbox, envelope, switched=route == "switched")
             return
         if DRAFTED in lease.parameters:
             lease, envelope = self._compose_draft(lease, envelope)
@@ -93,8 +93,10 @@ class PartnerAgent:
     def _read_call(self, lease: DeliveryLease) -> tuple[bytes, str | None]:
         """Return the envelope of a call, and why it rests in the mailbox, as the lease says, or read."""
         envelope = find_leased_octets(lease)
-        if envelope is not None and lease.rests is not None and lease.switched is not None:
-            place = lease.rests, lease.switched
+        # Where the application of a fee rests, the lease does not say.
+        known = lease.rests is not None and lease.switched is not None and lease.subject_type != "fee"
+        if envelope is not None and known:
+            place = bool(lease.rests), bool(lease.switched)
             return envelope, self._mailbox.choose_route(lease, place) if self._mailbox is not None else None
         with read_transaction(self._hub.engine) as conn:
             route = self._mailbox.find_route(conn, lease) if self._mailbox is not None else None
@@ -135,16 +137,26 @@ class PartnerAgent:
         operation = str(lease.parameters.get("operation"))
         reply.apply_answer(self._hub, int(lease.subject_id), (answer, spoken), finish, operation=operation)
 
-    def _rest_call(self, lease: DeliveryLease, rested: RestedCall, route: str) -> None:
+    def _rest_call(
+        self, lease: DeliveryLease, mailbox: ConsoleMailbox, envelope: bytes, *, switched: bool
+    ) -> None:
         """Store that a call is in the mailbox, and apply the answer as that of the agency's system."""
+        rested = mailbox.take_call(envelope, lease.destination)
+        with read_transaction(self._hub.engine) as conn:
+            about = mailbox.find_application(conn, lease)
+        if about is None:
+            raise GatewayError(OUR_MISTAKE, f"the application of delivery {lease.id} is gone")
         finish = make_lease_finisher(lease, self._hub.clock)
-        done = rested.make_finisher(lease, self._hub, finish, switched=route == "switched")
-        operation = str(lease.parameters.get("operation"))
+        done = rested.make_finisher(lease, self._hub, finish, about, switched=switched)
         heard = (rested.answer, rested.reply)
-        reply.apply_answer(self._hub, int(lease.subject_id), heard, done, operation=operation)
+        if lease.subject_type == "fee":
+            reply.apply_payment_answer(self._hub, int(lease.subject_id), heard, done)
+            return
+        operation = str(lease.parameters.get("operation"))
+        reply.apply_answer(self._hub, about.request, heard, done, operation=operation)
         # For the lists of officers; what is not stored here is read when a list first shows it.
         with read_transaction(self._hub.engine) as conn:
-            refresh_summaries(self._hub, conn, [int(lease.subject_id)])
+            refresh_summaries(self._hub, conn, [about.request])
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
         """Record that the partner cannot be reached: the request is STRANDED until an operator acts.

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases import AgencyCallback, DecisionCode, DecisionPurpose, Notice
+from gateway.cases import AgencyCallback, DecisionCode, DecisionPurpose, Notice, ProviderEvent
 from gateway.errors import GatewayError
-from gateway.hub import apply_call_back, switch_agency_back, switch_agency_to_console
-from gateway.store import console_mailbox, decisions
+from gateway.hub import (
+    apply_call_back,
+    apply_provider_event,
+    switch_agency_back,
+    switch_agency_to_console,
+)
+from gateway.store import console_mailbox, decisions, fees
 from gateway.store.engine import read_transaction, write_transaction
 from tests.flows.craft import all_of, text, withdrawal
 from tests.flows.test_amendments import amendment
+from tests.kit.fee_turns import FEES, GATE, serve_fees
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import Call, unreachable
 
@@ -210,3 +218,33 @@ def test_what_follows_a_decision_of_the_console_comes_there_after_the_return(eng
     assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown).state == "PERFORMED"
     story.tick()
     assert story.request(AGENCY).state == "DECIDED"
+
+
+@pytest.mark.parametrize("returned", [False, True], ids=["switched", "back"])
+def test_the_note_of_a_payment_rests_with_its_application(
+    engine: Engine, tmp_path: Path, returned: bool
+) -> None:
+    """Its system is away, and never had the application that was forwarded when its fee was paid."""
+    story = ConsoleStory(engine, AGENCY, console=False)
+    serve_fees(story, tmp_path)
+    story.addresses[AGENCY] = replace(story.addresses[AGENCY], payment_notices=True)
+    story.submit()
+    story.tick(seconds=1)
+    switch(story)
+    with read_transaction(engine) as conn:
+        (fee,) = fees.list_by_request(conn, story.request(AGENCY).id)
+    story.say(AGENCY, *[unreachable()] * 9)
+    paid = ProviderEvent("paid", fee.number, "P-1", FEES[GATE][1], story.clock())
+    assert apply_provider_event(story.hub, paid) == "counted"
+    if returned:
+        # The application has come to rest; the note of the payment is not composed yet.
+        story.worker.run_once()
+        assert story.look().state == "ACKNOWLEDGED"
+        switch_back(story)
+    for _ in range(3):
+        story.tick(minutes=5)
+    assert calls(story) == 0
+    assert [one.operation for one in story.look().calls] == ["SubmitApplication", "NotifyPayment"]
+    with read_transaction(engine) as conn:
+        assert fees.find_by_id(conn, fee.id).told_at is not None  # type: ignore[union-attr]
+    assert {one.state for one in story.deliveries(destination=AGENCY)} == {"DELIVERED"}
