@@ -76,6 +76,7 @@ from .mapping_impact import ImpactTotals as ImpactTotals
 from .mapping_impact import find_mapping_impact as find_mapping_impact
 from .mapping_plans import describe_plan as describe_plan
 from .mapping_plans import find_mapping_plan as find_mapping_plan
+from .mapping_plans import find_plan_warnings as find_plan_warnings
 from .mapping_plans import list_ending_documents as list_ending_documents
 from .mapping_plans import plan_folder as plan_folder
 from .mapping_plans import withdraw_mapping_plan as withdraw_mapping_plan

@@ -19,6 +19,7 @@ from gateway.store import MappingPeriod, mapping_bundles
 __all__ = [
     "describe_plan",
     "find_mapping_plan",
+    "find_plan_warnings",
     "list_ending_documents",
     "plan_folder",
     "withdraw_mapping_plan",
@@ -37,6 +38,19 @@ def list_ending_documents(conn: Connection, plan: MappingPeriod | None, held: It
         return []
     planned = load_active_rules(conn, load_shipped_rules(), plan.starts).bundle
     return sorted({*held} - planned.documents.keys())
+
+
+def find_plan_warnings(conn: Connection, at: datetime) -> list[str]:
+    """Return a warning where documents that are in force at a time end with the plan."""
+    plan = find_mapping_plan(conn, at)
+    if plan is None or plan.starts is None:
+        return []
+    held = load_active_rules(conn, load_shipped_rules(), at).bundle.documents
+    ending = list_ending_documents(conn, plan, held)
+    if not ending:
+        return []
+    words = f"the mappings that are planned from {format_moment(plan.starts)} on do not have"
+    return [f"{words} {', '.join(ending)}: out of force then"]
 
 
 def describe_plan(plan: MappingPeriod | None) -> dict[str, Any] | None:

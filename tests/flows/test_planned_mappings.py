@@ -324,6 +324,13 @@ def test_what_is_added_after_a_plan_is_said_to_end_with_it(
     assert f"warning: {gone}: not in the mappings that are planned from 2100-03-01T00:00:00+09:00 on" in said
     assert run(home, "list") == 0
     assert f"out of force then: {gone}" in capsys.readouterr().out
+    main(["check", "--home", str(home), "--json"])
+    warning = f"planned from 2100-03-01T00:00:00+09:00 on do not have {gone}: out of force then"
+    assert any(one.endswith(warning) for one in json.loads(capsys.readouterr().out)["warnings"])
+    assert run(home, "use", "--cancel") == 0
+    capsys.readouterr()
+    main(["check", "--home", str(home)])
+    assert gone not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ from gateway.operations import (
     find_former_parts,
     find_mapping_plan,
     find_missing_addresses,
+    find_plan_warnings,
     find_source_problems,
     find_stamping_problem,
     find_static_problems,
@@ -119,6 +120,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         warnings += find_contract_warnings(conn, settings, get_current_time())
         former = find_former_parts(open_active_mappings(conn, get_current_time()))
         warnings += [f"the mappings in force: {words}" for words in former]
+        warnings += find_plan_warnings(conn, get_current_time())
     with contextlib.suppress(GatewayError):  # an unreadable database or mapping is already reported
         yield from _find_ended_certificates(settings, warnings)
         yield from find_stale_stamps(settings, warnings)

@@ -10,7 +10,13 @@ from werkzeug.wrappers import Response
 
 from gateway.accounts import Right
 from gateway.errors import GatewayError
-from gateway.operations import OperatorDesk, draft_agreement, draft_mappings, find_mapping_plan
+from gateway.operations import (
+    OperatorDesk,
+    draft_agreement,
+    draft_mappings,
+    find_mapping_plan,
+    list_ending_documents,
+)
 from gateway.store import (
     ListFilter,
     lanes,
@@ -133,6 +139,7 @@ def _render_mappings(services: ConsoleServices, problem: str = "") -> str:
     with read_transaction(services.engine) as conn:
         uses = list(mapping_bundles.list_activations(conn))[:20]
         plan = find_mapping_plan(conn, services.clock())
+        ending = list_ending_documents(conn, plan, rules.bundle.documents)
     return render_template(
         "operations/mappings.html",
         bundle=rules.bundle,
@@ -140,5 +147,6 @@ def _render_mappings(services: ConsoleServices, problem: str = "") -> str:
         documents=list(rules.bundle.documents.values()),
         uses=uses,
         plan=plan,
+        ending=ending,
         problem=problem,
     )

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.hub import pack_mapping_folder
+from gateway.config import Settings
+from gateway.hub import load_rules, pack_mapping_folder, unpack_mapping_archive
+from gateway.operations import Act, CheckedFolder, open_change, plan_folder, withdraw_mapping_plan
 from gateway.share import get_data_folder
 from gateway.store import mapping_bundles, read_transaction
 from tests.kit.console import Browser, Console
 
 DOCUMENT = "KPTA-PHARM-IMP"
+PAGE = "/console/operations/mappings"
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +44,9 @@ def pack(files: dict[str, bytes], top: str = "") -> bytes:
 
 
 def upload(browser: Browser, octets: bytes, removed: str = "") -> Any:
-    browser.get("/console/operations/mappings")
+    browser.get(PAGE)
     given = (io.BytesIO(octets), "mappings.zip")
-    return browser.post("/console/operations/mappings", file=given, removed=removed)
+    return browser.post(PAGE, file=given, removed=removed)
 
 
 def read_digest(console: Console) -> str | None:
@@ -80,6 +86,29 @@ def test_a_document_does_not_go_out_of_force_unnamed(
     assert "GW5" in answer.text
 
 
+def test_the_page_names_the_documents_that_end_with_a_plan(
+    console: Console, administrator: Browser, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mappings"
+    shutil.copytree(str(get_data_folder("mappings")), folder)
+    (folder / "agencies" / "KPTA" / f"{DOCUMENT}.yaml").unlink()
+    table = folder / "reconciled.csv"
+    table.write_text(
+        "".join(row for row in table.read_text().splitlines(keepends=True) if DOCUMENT not in row)
+    )
+    octets = pack_mapping_folder(folder)
+    place = unpack_mapping_archive(octets)
+    fewer = CheckedFolder(load_rules(place).bundle, place, octets)
+    engine, now = console.services.engine, console.services.clock()
+    said = dict.fromkeys(("bundle", "before", "documents", "added", "changed", "removed"), "")
+    with open_change(engine, Settings(), Act("map use", "kim", "kim"), at=now) as change:
+        plan_folder(change, fewer, said, now + timedelta(days=2))
+    assert f"<dt>Out of force then</dt><dd>{DOCUMENT}</dd>" in administrator.get(PAGE).text
+    with open_change(engine, Settings(), Act("map use", "kim", "kim"), at=now) as change:
+        withdraw_mapping_plan(change)
+    assert "Out of force then" not in administrator.get(PAGE).text
+
+
 BOMB = pack({f"{number}.yaml": b" " * 1024 * 1024 for number in range(40)})
 HOSTILE = {
     "no archive": b"PK no archive",
@@ -100,7 +129,7 @@ def test_a_hostile_archive_is_refused(console: Console, administrator: Browser) 
 
 
 def test_without_a_file_the_page_says_so(administrator: Browser) -> None:
-    administrator.get("/console/operations/mappings")
-    answer = administrator.post("/console/operations/mappings")
+    administrator.get(PAGE)
+    answer = administrator.post(PAGE)
     assert answer.status_code == 422
     assert "Choose a file." in answer.text
