@@ -119,14 +119,14 @@ def process_submission(hub: Hub, arrived: StoredSubmission, at: datetime) -> Pro
         root = opened.root
         reference = _read_reference(root)
         signing = admit_signer(hub, opened, arrived.knowledge, SubmissionTimes(arrived.row.received_at, at))
+        # Nothing reads them until the requests are written: what is made until then is not beside their tree.
+        stowed = stow_fields(root)
         submission = read_submission(root)
         day = find_local_day(arrived.row.received_at, hub.zone)
         check_function(arrived.row.action, submission.function)
         declarant = _check_declarant(arrived, submission, signing, at)
         further = _collect_attachments(arrived, submission)
         numbers = _assign_numbers(hub, arrived, submission, declarant)
-        # Nothing reads them until the requests are written: what is made until then is not beside their tree.
-        stowed = stow_fields(root)
         # Read once: the mappings in force may change while this submission is split.
         rules = find_rules_of_case(hub, numbers, arrived.row.received_at)
         bundle = rules.bundle.digest

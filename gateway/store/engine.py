@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -44,6 +43,7 @@ from gateway.store.postgresql_connections import (
     read_url,
     watch_notices,
 )
+from gateway.store.sqlite_errors import SQLITE_ERROR, add_sqlite_errors, get_sqlite_errors
 from gateway.store.transaction_conflicts import find_conflict
 from gateway.store.transaction_reads import keep_reads
 from gateway.store.transaction_rows import (
@@ -358,7 +358,7 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
         if first is not None:
             first.committed = True
         kill_at_failpoint(name, "after_commit")
-    except (DatabaseError, InterfaceError, sqlite3.DatabaseError) as error:
+    except add_sqlite_errors(DatabaseError, InterfaceError, kind="DatabaseError") as error:
         raise _translate_database_error(error, engine) from error
     room = get_disk_reserve(engine)
     if room.lacking:
@@ -399,7 +399,7 @@ def _sqlite_transaction(engine: Engine) -> Iterator[Connection]:
             (conn if conn.in_transaction() else driver).commit()
         except BaseException as problem:
             _roll_back_transaction(conn, driver)
-            if isinstance(problem, OperationalError | sqlite3.OperationalError):
+            if isinstance(problem, add_sqlite_errors(OperationalError, kind="OperationalError")):
                 # The connection may be the cause, so the next transaction gets a new one.
                 conn.close()
             raise
@@ -458,7 +458,7 @@ def _roll_back_transaction(conn: Connection, driver: Any) -> None:
     """Roll back; invalidate a connection that cannot roll back."""
     try:
         (conn if conn.in_transaction() else driver).rollback()
-    except (DatabaseError, sqlite3.Error):
+    except add_sqlite_errors(DatabaseError):
         conn.invalidate()
 
 
@@ -475,7 +475,7 @@ def read_transaction(engine: Engine, *, promises: bool = False) -> Iterator[Conn
         else:
             with engine.connect().execution_options(**_READING) as conn, conn.begin():
                 yield conn
-    except (DatabaseError, InterfaceError, sqlite3.DatabaseError) as error:
+    except add_sqlite_errors(DatabaseError, InterfaceError, kind="DatabaseError") as error:
         raise _translate_database_error(error, engine, reading=True) from error
     if promises:
         confirm_copies(engine)
@@ -487,7 +487,7 @@ def _translate_database_error(error: Exception, engine: Engine, *, reading: bool
     conflict = find_conflict(told)
     if conflict is not None:
         return conflict
-    if isinstance(told, sqlite3.DatabaseError) and type(told) is sqlite3.DatabaseError:
+    if type(told) in get_sqlite_errors("DatabaseError"):
         # SQLITE_NOTADB and SQLITE_CORRUPT have no class of their own, as all other errors have.
         detail = f"the file of the database is damaged, restore it from a backup: {told}"
         return GatewayError(EVIDENCE_BROKEN, detail[:160], "database.url")
@@ -506,9 +506,11 @@ def _is_transient_error(error: Exception, told: Any) -> bool:
     """
     if isinstance(error, InterfaceError):
         return error.connection_invalidated
-    if getattr(told, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+    if getattr(told, "sqlite_errorcode", None) == SQLITE_ERROR:
         return False
-    return is_read_only(told) or isinstance(error, OperationalError | sqlite3.OperationalError)
+    return is_read_only(told) or isinstance(
+        error, add_sqlite_errors(OperationalError, kind="OperationalError")
+    )
 
 
 def _make_unavailable_error(told: Any, *, reading: bool = False) -> InsufficientStorageError:

@@ -14,7 +14,12 @@ from sqlalchemy import (
 )
 
 from gateway.store.column_types import Instant
-from gateway.store.table_types import make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    ClusteredTable,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
 __all__ = ["event_readers", "events", "webhooks"]
 
@@ -38,13 +43,12 @@ events = Table(
 )
 
 # The parties that an event is for, and the case that it is about.
-event_readers = Table(
+event_readers = ClusteredTable(
     "event_readers",
     metadata,
     Column("party", Text, primary_key=True),
     Column("sequence", BigInteger, primary_key=True),
     make_required_column("case_id", BigInteger),
-    sqlite_with_rowid=False,
 )
 
 # Where a party wants to be told. The secret is derived from a key in a file, so it is not here.

@@ -6,9 +6,21 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, Integer, MetaData, Text, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
 
 __all__ = [
+    "ClusteredTable",
     "PartialIndex",
     "make_identity_column",
     "make_partial_index",
@@ -45,11 +57,25 @@ def make_state_constraint(states: Iterable[str]) -> CheckConstraint:
     return CheckConstraint(f"state IN ({', '.join(map(repr, states))})", name="state")
 
 
+class ClusteredTable(Table):
+    """A table whose rows are in the index of its key: SQLite numbers no row of it.
+
+    SQLAlchemy loads a dialect to be told an argument of it. So it is told when one is asked for, as by a
+    migration: a process on PostgreSQL does not load that of SQLite.
+    """
+
+    @cached_property
+    def dialect_options(self) -> Any:
+        """Return the arguments of each dialect."""
+        options = super().dialect_options
+        options["sqlite"]["with_rowid"] = False
+        return options
+
+
 class PartialIndex(Index):
     """An index that has only the rows of a condition; PostgreSQL may have one of its own.
 
-    SQLAlchemy loads a dialect to be told an argument of it. So both are told when one of them is asked for,
-    as by a migration: no other process loads that of the other database.
+    Both dialects are told when an argument of one is asked for, as those of a `ClusteredTable`.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ from gateway.store import (
 )
 from gateway.store.column_types import Instant, Json
 from gateway.store.record_tables import evidence, transitions
-from gateway.store.table_types import PartialIndex, metadata
+from gateway.store.table_types import ClusteredTable, PartialIndex, metadata
 from gateway.store.table_types import make_identity_column as _make_identity_column
 from gateway.store.table_types import make_partial_index as _make_partial_index
 from gateway.store.table_types import make_required_column as _make_required_column
@@ -221,7 +221,7 @@ messages = Table(
 )
 
 # The parts of a message: by its offset where a part is unchanged in the parcel, else among the payloads.
-message_payloads = Table(
+message_payloads = ClusteredTable(
     "message_payloads",
     metadata,
     Column("message", BigInteger, ForeignKey("messages.id"), primary_key=True),
@@ -233,7 +233,6 @@ message_payloads = Table(
     Column("parcel_offset", BigInteger),
     _make_required_column("properties", Json),
     PartialIndex("ix_message_payloads_sha256", "sha256", where="parcel_offset IS NULL"),
-    sqlite_with_rowid=False,
 )
 
 cases = Table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from lxml import etree
 
@@ -41,6 +41,25 @@ def make_written_element(element: etree._Element) -> WrittenElement:
     return WrittenElement(str(element.tag), serialize_element(element))
 
 
+class _PackingFile:
+    """Packs what is written into it, piece by piece."""
+
+    def __init__(self) -> None:
+        self._packer = zlib.compressobj(_QUICK)
+        self._packed: list[bytes] = []
+
+    def write(self, octets: bytes) -> None:
+        """Take more octets."""
+        self._packed.append(self._packer.compress(octets))
+
+    def finish(self) -> bytes:
+        """Return all that was written, packed."""
+        return b"".join((*self._packed, self._packer.flush()))
+
+
 def pack_element(element: etree._Element) -> PackedElement:
-    """Return an element as its packed octets."""
-    return PackedElement(str(element.tag), zlib.compress(serialize_element(element), _QUICK))
+    """Return an element as its packed octets, which are never there as a whole."""
+    file: Any = _PackingFile()
+    document: Any = etree.ElementTree(element)
+    document.write(file, encoding="utf-8", xml_declaration=False, with_tail=False)
+    return PackedElement(str(element.tag), file.finish())

@@ -15,10 +15,9 @@ from gateway.xmlsec.strict_reader import raise_signature_error
 __all__ = ["check_unique_ids", "get_element_by_id", "list_ids"]
 
 # The length is compared first: most attributes then need no translation.
-_ID_LIKE: Final = etree.XPath(
-    "//@*[string-length(local-name()) = 2 and translate(local-name(), 'ID', 'id') = 'id']",
-    smart_strings=False,
-)
+_LIKE: Final = "@*[string-length(local-name()) = 2 and translate(local-name(), 'ID', 'id') = 'id']"
+_OWN_ID_LIKE: Final = etree.XPath(_LIKE, smart_strings=False)
+_ID_LIKE: Final = etree.XPath(f"descendant-or-self::*/{_LIKE}", smart_strings=False)
 _PREFIXES: Final = {"wsu": WSU, "eb": EB, "ds": DS, "xades": XADES, "xml": XML}
 # One path each: for a union, libxml2 would search for each attribute among all those already found.
 _IDS: Final = tuple(
@@ -34,8 +33,15 @@ _IDENTIFIED: Final = etree.XPath(
 
 
 def list_ids(root: etree._Element) -> list[str]:
-    """Return the values of all attributes that any reader might treat as an identifier."""
-    return cast("list[str]", _ID_LIKE(root))
+    """Return the values of all attributes that any reader might treat as an identifier.
+
+    libxml2 gathers the nodes that a path goes through: those below one child of the root at a time are few.
+    """
+    top = root.getroottree().getroot()
+    found = cast("list[str]", _OWN_ID_LIKE(top))
+    for child in top.iterchildren("*"):
+        found += cast("list[str]", _ID_LIKE(child))
+    return found
 
 
 def check_unique_ids(

@@ -42,6 +42,19 @@ def test_a_worker_loads_the_dialect_of_postgresql_with_such_a_database_alone() -
     assert done.stdout == b"[]\n"
 
 
+def test_a_process_loads_the_dialect_and_the_driver_of_its_own_database_alone(database_url: str) -> None:
+    words = (
+        "import sys; from gateway.store import make_engine, messages, read_transaction\n"
+        "with read_transaction(make_engine(sys.argv[1])) as conn: messages.list_messages(conn, limit=1)\n"
+        "names = ('sqlite', 'postgresql'); drivers = ('sqlite3', 'psycopg')\n"
+        "print(*[n for n in names if f'sqlalchemy.dialects.{n}' in sys.modules],"
+        " *[n for n in drivers if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", words, database_url], check=True, stdout=subprocess.PIPE)
+    expected = {"sqlite": b"sqlite sqlite3", "postgresql": b"postgresql psycopg"}
+    assert done.stdout.strip() == expected[database_url.partition(":")[0].partition("+")[0]]
+
+
 def test_what_zeep_does_without_is_there_for_others() -> None:
     words = "import gateway.delivery.service_contracts, httpx, charset_normalizer; print(httpx.__name__)"
     done = subprocess.run([sys.executable, "-c", words], check=True, capture_output=True)

@@ -17,6 +17,7 @@ from gateway.cli import main
 from gateway.errors import GatewayError
 from gateway.store import make_engine, read_transaction, register_version, write_transaction
 from gateway.store import tables as t
+from gateway.store.sqlite_errors import SQLITE_ERROR, get_sqlite_errors
 from tests.kit.rows import NOW
 
 
@@ -249,6 +250,16 @@ def test_a_database_that_takes_nothing_is_a_problem_of_ours(sqlite_url, monkeypa
     with write_transaction(engine) as conn:
         register_version.increment_register_version(conn)
     engine.dispose()
+
+
+def test_the_errors_of_sqlite_are_those_of_its_driver(monkeypatch):
+    assert get_sqlite_errors() == (sqlite3.Error,)
+    assert get_sqlite_errors("OperationalError") == (sqlite3.OperationalError,)
+    with pytest.raises(get_sqlite_errors("OperationalError")) as caught:
+        sqlite3.connect(":memory:").execute("SELECT nothing")
+    assert caught.value.sqlite_errorcode == SQLITE_ERROR
+    monkeypatch.delitem(sys.modules, "sqlite3")
+    assert get_sqlite_errors() == ()
 
 
 def test_a_server_that_is_away_is_a_problem_of_ours():

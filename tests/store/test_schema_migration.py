@@ -69,6 +69,9 @@ def test_the_revisions_make_exactly_the_tables_of_the_code(empty):
         for index in found.get_indexes(table.name):
             if index["name"] in partial:
                 assert any("where" in option for option in index["dialect_options"]), index["name"]
+        if empty.dialect.name == "sqlite":
+            written = found.get_table_options(table.name)
+            assert written.get("sqlite_with_rowid", True) == table.dialect_options["sqlite"]["with_rowid"]
 
 
 @pytest.mark.parametrize("act", [check_schema_version, migrate_schema])

@@ -20,7 +20,7 @@ from gateway.xmlsec.digest_references import (
     read_transform,
 )
 from gateway.xmlsec.ebms2_signature import ENVELOPE_TRANSFORMS
-from gateway.xmlsec.element_ids import check_unique_ids
+from gateway.xmlsec.element_ids import check_unique_ids, list_ids
 from gateway.xmlsec.strict_reader import (
     check_attributes,
     decode_base64,
@@ -232,3 +232,8 @@ def test_identifiers(case: str) -> None:
         return
     with pytest.raises(GatewayError, match="GW202"):
         check_unique_ids(root, ["r"])
+
+
+def test_identifiers_are_looked_for_in_the_whole_document() -> None:
+    root = etree.fromstring('<a ID="1"><!--c--><b iD="2"><c><d x="0" Id="3"/></c></b>t<e xml:id="f"/></a>')
+    assert list_ids(root) == list_ids(root[1]) == ["1", "2", "3", "f"]

@@ -42,6 +42,7 @@ from gateway.wire import (
     find_violation,
     make_written_element,
     pack_element,
+    release_memory,
 )
 
 __all__ = [
@@ -248,7 +249,12 @@ def _build_request(
     xml = draft.tree
     if xml is None:
         xml = _read_valid_request(bundle, document, (draft.application, draft.octets))
-    held = xml if is_short or len(draft.items) < _LONG else pack_element(xml)
+    held: etree._Element | PackedElement = xml
+    if not is_short and len(draft.items) >= _LONG:
+        held = pack_element(xml)
+        # What is written next needs blocks of other sizes than this tree.
+        del xml
+        release_memory()
     who = document.organisation, document.id, draft.application
     return AgencyRequest(*who, draft.items, document.laws, draft.attachments, held, draft.origins)
 
