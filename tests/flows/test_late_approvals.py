@@ -117,6 +117,27 @@ def test_a_late_approval_is_to_be_cancelled_and_gives_no_certificate(story: Stor
     assert len(late_questions(story, case)) == 1
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["behind the Result", "before the Result"])
+def test_the_result_of_a_withdrawal_names_no_approval_that_came_later(story: Story, told: bool) -> None:
+    """The Result is made by a task of its own: what an agency says before that is no part of it."""
+    story.submit()
+    story.tick()
+    case = int(story.case().id)
+    hear(story, case, "NPQS", story.notice("NPQS", REJECTED, number="0"))
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick(seconds=1)
+    for agency in ("KPTA", "KFDA"):
+        hear(story, case, agency, Notice(f"{agency}-G", story.clock(), "G03", ()))
+    assert state_of(story, case) == ("WITHDRAWN", "WITHDRAWN")
+    if told:
+        story.tick(seconds=1)
+    story.clock.forward(seconds=1)
+    approve(story, case, "NPQS", "1")
+    story.tick(minutes=1)
+    assert story.outcome() == ("WITHDRAWN", {3: "REJECTED"})
+    assert len(story.inbox.documents("Result")) == 1
+
+
 def test_a_repeat_and_a_correction_of_it_ask_no_second_time(story: Story) -> None:
     """An approval is what the question is about: it is no answer to it either."""
     case = withdraw_rejected(story, "NPQS")

@@ -13,7 +13,14 @@ from lxml import etree
 from sqlalchemy import Connection, Row
 
 from gateway.agreements import PMode
-from gateway.cases import CaseHeader, RankedDecision, RequestState, select_current_decisions
+from gateway.cases import (
+    APPROVING,
+    CaseHeader,
+    CaseOutcome,
+    RankedDecision,
+    RequestState,
+    select_current_decisions,
+)
 from gateway.errors import OUR_MISTAKE, PMODE_UNKNOWN, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion import (
@@ -136,12 +143,14 @@ def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
         cancelled = list_cancelled_above(conn, case_id)
         awaited = list_awaited_numbers(conn, case_id) if found.awaits else ()
         is_decided_outside = item_releases.may_have_outside_decisions(conn, case_id)
-    own = make_standing_decisions(rows, list_standing_numbers(asked))
-    current = select_current_decisions((*own, *outside))
+    said = (*make_standing_decisions(rows, list_standing_numbers(asked)), *outside)
+    if facts.case.outcome == CaseOutcome.WITHDRAWN:
+        # What is approved of a withdrawn declaration has no effect, also where its Result is made later.
+        said = tuple(one for one in said if one.decision.decision not in APPROVING)
     return replace(
         facts,
         requests=asked,
-        decisions=current,
+        decisions=select_current_decisions(said),
         cancelled_above=cancelled,
         awaited=awaited,
         is_decided_outside=is_decided_outside,
