@@ -18,7 +18,7 @@ from typing import Any
 
 from lxml import etree
 
-from gateway.cli.demo_stage import Stage, _make_child_environment, _Player, read_cast
+from gateway.cli.demo_stage import read_cast
 from gateway.conformance.partners.broker_client import BrokerClient
 from gateway.conformance.partners.journal import read_journal
 from gateway.conformance.partners.partner_identity import read_membership
@@ -32,7 +32,7 @@ from gateway.protocols import Parcel
 from gateway.store import agency_requests, cases, deliveries, messages
 from gateway.store.engine import make_engine, read_transaction
 from gateway.store.messages import HttpResponse
-from tests.kit.forked import ForkedProcess
+from tests.kit.forked_stage import ForkedStage
 from tests.kit.gateway import RunningGateway, post
 
 #: Retries that a test can wait for.
@@ -47,7 +47,7 @@ crashes = 1000
 """
 
 
-class Town(Stage):
+class Town(ForkedStage):
     """A stage whose hub the test starts, kills and starts again."""
 
     def __init__(
@@ -86,14 +86,6 @@ class Town(Stage):
         for agency in self.cast.agencies:
             agency["plan"] = plans.get(agency["code"], agency["plan"])
         self.start()
-
-    def _start_player_process(self, name: str, module: Sequence[str], *, tells: bool) -> None:
-        """Fork a partner from a process that has imported the program; importing takes most of its start."""
-        assert tells, f"{name} does not say when it is ready"
-        program, *words = module
-        log = self.home / f"{name.lower()}.log"
-        process: Any = ForkedProcess(f"{program}.__main__", words, _make_child_environment(), log)
-        self.players.append(_Player(name, process, log))
 
     @contextmanager
     def hub(self, failpoint: str = "") -> Iterator[RunningGateway]:

@@ -18,10 +18,12 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
+from gateway.cli.commands import demo
 from gateway.cli.demo_stories import list_stories, read_story
 from gateway.wire.schema_sets import SchemaSet
 from gateway.wire.xml import parse_xml
 from gateway.xmlsec.xades import verify_document
+from tests.kit.forked_stage import ForkedStage
 from tests.kit.paths import ROOT
 
 pytestmark = pytest.mark.long
@@ -281,20 +283,33 @@ def test_a_demo_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None
     assert none_lives(where, 30)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", list_stories())
-def test_every_story_comes_out_as_its_file_says(name: str, tmp_path: Path) -> None:
+def test_every_story_comes_out_as_its_file_says(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The story checks itself; here is checked that it says so, and leaves nothing behind."""
-    process = start("--story", name, where=tmp_path / "run")
-    out, errors = process.communicate(timeout=300)
+    started: list[Any] = []
+    homes: list[Path] = []
+
+    class KnownStage(ForkedStage):
+        def close(self) -> None:
+            started.extend(player.process for player in self.players)
+            homes.append(self.home)
+            super().close()
+
+    monkeypatch.setattr(demo, "Stage", KnownStage)
+    status = main(["demo", "--json", "--story", name])
+    out, errors = capsys.readouterr()
     told = json.loads(out)
-    assert (process.returncode, told["problems"]) == (0, []), errors
+    assert (status, told["problems"]) == (0, []), errors
     plan = read_story(name)
     assert told["outcome"] == plan.outcome
     assert set(told["result_problems"]) == plan.problems
     own = [step.words["reference"] for step in plan.steps if "reference" in step.words]
     assert told["reference"] == ["HB2026-000123", *own][-1]
-    assert none_lives(tmp_path / "run")
+    assert len(started) >= 5
+    assert all(process.poll() is not None for process in started)
+    assert [home.exists() for home in homes] == [False]
 
 
 def test_a_story_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:

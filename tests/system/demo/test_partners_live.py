@@ -16,6 +16,7 @@ import pytest
 
 from gateway.cli.demo_stage import Stage, read_cast
 from gateway.conformance.partners.journal import read_journal
+from tests.kit.forked_stage import ForkedStage
 from tests.kit.paths import ROOT
 
 pytestmark = pytest.mark.long
@@ -30,7 +31,7 @@ def stage(home: Path, plans: dict[str, dict[str, Any]], **options: Sequence[str]
     home.mkdir()
     cast = read_cast()
     agencies = tuple(one | {"plan": plans[one["code"]]} for one in cast.agencies)
-    made = Stage(home, dataclasses.replace(cast, agencies=agencies), options, frozenset({"broker"}))
+    made = ForkedStage(home, dataclasses.replace(cast, agencies=agencies), options, frozenset({"broker"}))
     try:
         made.build()
         made.start()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.demo_stage import Stage, read_cast
+from tests.kit.forked_stage import ForkedStage
 from tests.kit.paths import ROOT
 from tests.system.demo.test_partners_live import LABEL, SAMPLE
 
@@ -48,7 +49,7 @@ def stage(home: Path, agreement: str) -> Iterator[Stage]:
     agencies = tuple(one | {"plan": {}} for one in cast.agencies)
     home.mkdir()
     cast = dataclasses.replace(cast, agencies=agencies, agreement=agreement)
-    made = Stage(home, cast, {}, frozenset({"broker"}))
+    made = ForkedStage(home, cast, {}, frozenset({"broker"}))
     try:
         made.build()
         made.start()
