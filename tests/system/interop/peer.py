@@ -67,19 +67,28 @@ def build(source: Path, changes: Mapping[str, tuple[str, str]] | None = None) ->
     return home
 
 
+_QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xlog:disable"
+
+
+def choose_quick_options(home: Path, use: str) -> str:
+    """Return options of the virtual machine for short runs: one quick compiler, and the archive of a use."""
+    archive = home / f"{use}.jsa"
+    return f"{_QUICK} -XX:SharedArchiveFile={archive}" if archive.exists() else _QUICK
+
+
 @contextmanager
 def quick_start(home: Path, use: str) -> Iterator[str]:
     """Give options of the virtual machine for a short run of one use of a built peer.
 
     One quick compiler; and the classes of the use from an archive, which its first run writes.
     """
-    quick, archive = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xlog:disable", home / f"{use}.jsa"
+    archive = home / f"{use}.jsa"
     if archive.exists():
-        yield f"{quick} -XX:SharedArchiveFile={archive}"
+        yield choose_quick_options(home, use)
         return
     # Another process may make one at the same time: it takes its name when it is whole.
     made = home / f"{use}-{os.getpid()}.jsa"
-    yield f"{quick} -XX:ArchiveClassesAtExit={made}"
+    yield f"{_QUICK} -XX:ArchiveClassesAtExit={made}"
     if made.exists():
         made.replace(archive)
 

@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from gateway.cli import main
 from gateway.conformance.as4 import select_assertions
 from tests.kit.ports import find_free_port
+from tests.system.interop.peer import choose_quick_options
 from tests.system.interop.phase4 import build_phase4
 
 #: Each message of the peer starts a Java process, which takes up to 20 s on a loaded machine.
@@ -186,14 +187,17 @@ class Bench:
 @pytest.fixture(scope="module")
 def results(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Give the results of phase4: of the rows in clear where it takes both, of all others encrypted."""
-    bench = Bench(build_phase4(vectors), tmp_path_factory.mktemp("suite"))
+    program = build_phase4(vectors)
+    bench = Bench(program, tmp_path_factory.mktemp("suite"))
     rows = select_assertions("edelivery-1.15", None)
     # With --encrypt yes the program refuses what has no payload, too: nothing of it is encrypted.
     clear = [one.id for one in rows if one.send.get("agreement") == "clear" or one.send.get("payloads") == []]
-    with bench.serve("yes"):
-        found = bench.run("*") | bench.run("*", profile="as4-1.0")
-    with bench.serve("optional"):
-        return found | bench.run(*clear)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAVA_OPTS", choose_quick_options(program, "send"))
+        with bench.serve("yes"):
+            found = bench.run("*") | bench.run("*", profile="as4-1.0")
+        with bench.serve("optional"):
+            return found | bench.run(*clear)
 
 
 def test_phase4_is_judged(results: dict[str, Any]) -> None:
