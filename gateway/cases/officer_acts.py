@@ -18,6 +18,8 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.cases.agency_notices import Decision, DecisionCode
+from gateway.cases.named_fees import FeeStep
+from gateway.cases.status_codes import StatusCode
 from gateway.errors import RULE_BROKEN, GatewayError
 from gateway.wire import SERVICE_AGENCY, parse_instant
 
@@ -39,6 +41,7 @@ __all__ = [
     "get_act_kind",
     "list_unsent_words",
     "may_answer_cancellation",
+    "may_end_fee",
     "restore_act",
 ]
 
@@ -133,6 +136,11 @@ ACT_EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 #: The codes that answer whether the agency cancels, as its applicant has asked: it does, it does not.
 CANCELLATION_ANSWERS: Final = ("G03", "G04")
+
+
+def may_end_fee(code: StatusCode, *, owes_fee: bool) -> bool:
+    """Return whether a status code ends a fee that is open: that is also said of a decided application."""
+    return owes_fee and code.fee_step in (FeeStep.CANCEL, FeeStep.CONFIRM)
 
 
 def may_answer_cancellation(cancellation: str | None, code: str) -> bool:

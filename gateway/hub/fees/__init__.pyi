@@ -4,6 +4,7 @@ from .fee_ends import end_fees_of_cancelled as end_fees_of_cancelled
 from .fee_ends import keep_fee_due as keep_fee_due
 from .fee_notices import apply_fee_notice as apply_fee_notice
 from .fee_records import get_fee as get_fee
+from .fee_records import has_open_fee as has_open_fee
 from .fee_records import read_fee_money as read_fee_money
 from .fee_records import release_held_orders as release_held_orders
 from .forwarding_gate import check_forwarded as check_forwarded

@@ -20,6 +20,7 @@ from gateway.cases import (
     encode_act,
     get_act_kind,
     may_answer_cancellation,
+    may_end_fee,
 )
 from gateway.errors import (
     ACT_NOT_PERMITTED,
@@ -87,7 +88,7 @@ def begin_act(hub: Hub, officer: ActingOfficer, begin: ActBegin) -> int:
     with write_transaction(hub.engine, "officer.begin") as conn:
         facts = _lock_facts(conn, officer.agency, begin.number)
         request = facts.request
-        _check_beginning(conn, officer, begin, facts)
+        _check_beginning(conn, hub, officer, begin, facts)
         now = hub.clock()
         number = officer_acts.count_by_request(conn, request.id) + 1
         new = NewOfficerAct(
@@ -137,7 +138,7 @@ def _lock_facts(conn: Connection, agency: str, number: str) -> ApplicationFacts:
 
 
 def _check_beginning(
-    conn: Connection, officer: ActingOfficer, begin: ActBegin, facts: ApplicationFacts
+    conn: Connection, hub: Hub, officer: ActingOfficer, begin: ActBegin, facts: ApplicationFacts
 ) -> None:
     request, kind = facts.request, get_act_kind(begin.act)
     if not begin.may_act(conn, request.id):
@@ -155,9 +156,14 @@ def _check_beginning(
         if not may_answer_cancellation(request.cancellation, code):
             detail = f"nobody asks whether application {request.number} is cancelled"
             raise GatewayError(TRANSITION_REFUSED, detail, "state")
-    elif kind not in _AFTERWARDS and request.state == "DECIDED":
+    elif kind not in _AFTERWARDS and request.state == "DECIDED" and not _ends_fee(conn, hub, facts, code):
         detail = f"application {request.number} is decided; a decision is corrected or revoked"
         raise GatewayError(TRANSITION_REFUSED, detail, "state")
+
+
+def _ends_fee(conn: Connection, hub: Hub, facts: ApplicationFacts, said: str) -> bool:
+    code = hub.load_rules_of(conn, facts.request).status_codes.get(said)
+    return code is not None and may_end_fee(code, owes_fee=facts.owes_fee)
 
 
 def _check_shown(facts: ApplicationFacts, shown: str) -> None:

@@ -13,11 +13,13 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import Decision, select_current_decisions
 from gateway.hub.completion import make_standing_decisions
+from gateway.hub.fees import has_open_fee
 from gateway.store import (
     agency_requests,
     cases,
     console_mailbox,
     decisions,
+    fees,
     notices,
     officer_acts,
     requirement_quantities,
@@ -33,7 +35,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=
 class ApplicationFacts:
     """An application as rows: request, case, notices, standing decisions, calls, claim, act under way.
 
-    `last_day` is that of the certificates which the decisions name, where they have the same one.
+    `last_day` is that of the certificates which the decisions name, where they have the same one. With
+    `owes_fee` a fee of it is open.
     """
 
     request: Row[Any]
@@ -44,6 +47,7 @@ class ApplicationFacts:
     claim: Row[Any] | None
     open_act: Row[Any] | None
     last_day: date | None = None
+    owes_fee: bool = False
 
     def encode_shown(self) -> bytes:
         """Return what an officer is shown of the application, as octets.
@@ -90,6 +94,7 @@ def read_application_facts(conn: Connection, agency: str, number: str) -> Applic
         work_claims.find_claim(conn, request.id),
         officer_acts.find_open_act(conn, request.id),
         _find_last_day(conn, agency, current),
+        has_open_fee(fees.list_by_request(conn, request.id)),
     )
 
 

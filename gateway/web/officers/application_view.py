@@ -63,7 +63,8 @@ class MailboxCall:
 class ApplicationView:
     """An application: its rows as values, what must be decided, and the digest of what is shown.
 
-    `last_day` is that of the certificates which the decisions name, where they have the same one.
+    `last_day` is that of the certificates which the decisions name, where they have the same one. With
+    `owes_fee` a fee of it is open.
     """
 
     request: int
@@ -85,6 +86,7 @@ class ApplicationView:
     calls: tuple[MailboxCall, ...]
     shown: str
     last_day: date | None
+    owes_fee: bool
 
 
 def make_application_view(conn: Connection, facts: ApplicationFacts) -> ApplicationView:
@@ -114,6 +116,7 @@ def make_application_view(conn: Connection, facts: ApplicationFacts) -> Applicat
         ),
         shown=facts.compute_shown_digest(),
         last_day=facts.last_day,
+        owes_fee=facts.owes_fee,
     )
 
 

@@ -14,12 +14,14 @@ from gateway.cases import (
     DecisionAct,
     DecisionPurpose,
     OfficerAct,
+    ReceiveAct,
     StatusCode,
     build_act_call,
     compute_act_digest,
     encode_act,
     get_act_kind,
     may_answer_cancellation,
+    may_end_fee,
 )
 from gateway.config import Settings
 from gateway.errors import ACT_NOT_PERMITTED, CODE_UNKNOWN, REPLY_UNMATCHED, GatewayError
@@ -34,6 +36,7 @@ from gateway.hub import (
     begin_act,
     change_work_claim,
     end_proposal,
+    has_open_fee,
     read_application_facts,
 )
 from gateway.share import get_data_folder
@@ -43,6 +46,7 @@ from gateway.store import (
     cases,
     console_mailbox,
     console_switches,
+    fees,
     officer_acts,
     payloads,
     read_transaction,
@@ -122,6 +126,7 @@ class OfficerDesk:
         with read_transaction(self._hub.engine) as conn:
             request = agency_requests.find_by_number(conn, number)
             codes = self._list_act_codes(conn, kind, request)
+            owes = request is not None and has_open_fee(fees.list_by_request(conn, request.id))
         if request is None or kind != "receive":
             return codes
         return tuple(
@@ -130,7 +135,7 @@ class OfficerDesk:
             if (
                 may_answer_cancellation(request.cancellation, one.code)
                 if one.code in CANCELLATION_ANSWERS
-                else request.state != "DECIDED"
+                else request.state != "DECIDED" or may_end_fee(one, owes_fee=owes)
             )
         )
 
@@ -189,8 +194,8 @@ class OfficerDesk:
         return self._perform_begun_act(begun)
 
     def _find_right(self, number: str, act: OfficerAct) -> Right:
-        """Return the right that an act needs which is no decision: an answer may take a decision back."""
-        if getattr(act, "status_code", "") not in CANCELLATION_ANSWERS:
+        """Return the right that an act needs which is no decision: of what is decided an approver speaks."""
+        if not isinstance(act, ReceiveAct):
             return Right.WORK_ON_APPLICATIONS
         with read_transaction(self._hub.engine) as conn:
             request = agency_requests.find_by_number(conn, number)

@@ -216,6 +216,31 @@ def test_a_fee_is_levied_with_a_code_and_kept_with_its_amount(desk):
     assert desk.story.look().status_code == "Y02"
 
 
+@pytest.mark.parametrize(("code", "state"), [("Y04", "CONFIRMED"), ("Y02", "CANCELLED")])
+def test_an_approver_ends_a_fee_that_is_open_when_the_application_is_decided(desk, code, state):
+    """Nobody else at the agency could say that it was paid at the desk: it would be overdue for good."""
+    kim, lee = desk.officer("kim"), desk.officer("lee", "approver")
+    path = f"/console/applications/{desk.number}"
+    told = {"status_code": "Y01", "amount": "12,000 KRW", "until": "2026-12-01"}
+    assert confirm(kim, desk, "fee", fill(kim, desk, "fee", **told).text).status_code == 302
+    desk.story.tick(seconds=1)
+    decide(kim, desk)
+    desk.story.tick(seconds=1)
+    assert f"{path}/acts/receive" not in kim.get(path).text
+    assert f"{path}/acts/receive" in lee.get(path).text
+    form = lee.get(f"{path}/acts/receive").text
+    assert re.findall(r'<option value="([A-Z][0-9]{2})"', form) == [
+        "Y02", "Y04", "Y06", "Y08", "Y10", "Y12",
+    ]  # fmt: skip
+    preview = fill(lee, desk, "receive", status_code=code).text
+    assert confirm(lee, desk, "receive", preview).status_code == 302
+    with read_transaction(desk.story.house.engine) as conn:
+        (fee,) = fees.list_by_request(conn, desk.story.request("KFDA").id)
+    assert fee.state == state
+    assert desk.story.look().state == "DECIDED"
+    assert f"{path}/acts/receive" not in lee.get(path).text
+
+
 def test_the_history_tells_that_a_question_stands_again_in_words(desk):
     """When an operator waives the fee that was levied after it, the state goes back by itself."""
     kim = desk.officer("kim")

@@ -174,8 +174,10 @@ def list_possible_acts(view: ApplicationView | None) -> tuple[str, ...]:
     if view is None or view.proposal is not None:
         return ()
     if view.state == "DECIDED":
-        may_answer = view.cancellation is not None and get_visitor().may(Right.CORRECT_DECISIONS)
-        kinds: tuple[str, ...] = (*_DECIDED, *(("receive",) if may_answer else ()))
+        speaks = (view.cancellation is not None or view.owes_fee) and get_visitor().may(
+            Right.CORRECT_DECISIONS
+        )
+        kinds: tuple[str, ...] = (*_DECIDED, *(("receive",) if speaks else ()))
     elif view.state in ("CANCELLED", "PREPARED", "STRANDED"):
         kinds = ()
     else:
