@@ -103,3 +103,15 @@ class _OctetVerifier(XAdESVerifier):  # type: ignore[misc]  # signxml is untyped
 
     def _apply_transforms(self, payload: bytes, **kwargs: Any) -> bytes:  # noqa: ARG002
         return payload
+
+    def _get_cert_validity_error(self, cert: x509.Certificate, cert_source: str) -> Any:
+        # signxml describes each certificate, in case it is not valid then
+        if cert.not_valid_before_utc <= self._get_cert_verification_time() <= cert.not_valid_after_utc:
+            return None
+        return super()._get_cert_validity_error(cert, cert_source)
+
+    def _verify_cert_digests(self, verify_result: Any) -> None:
+        # signxml writes what KeyInfo has as PEM, to read it again: it is the certificate that it was given
+        properties = self._find(verify_result.signed_xml, "xades:SignedSignatureProperties")
+        signing = self._find(properties, "xades:SigningCertificateV2")
+        self._verify_cert_digest(signing, certs=[self.x509_cert], signing_cert=self.x509_cert)

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.conformance.partners.message_files import UnnamedFile
+from gateway.conformance.partners.request_head import RequestHead, format_reply_head, read_request_head
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, MISUSE, UNREACHABLE, GatewayError
 from gateway.message_model import Body, MemoryBody
 from gateway.pki import make_client_context
@@ -98,39 +99,55 @@ class _ThreadedListener(ThreadingHTTPServer):
 
 
 class _PostHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1  # one write for head and body
     timeout = _IDLE
     server: _ThreadedListener
 
-    def do_POST(self) -> None:
-        """Pass the request to the application and send its reply."""
-        body = self._read_body()
-        if body is None:
-            return
-        headers = {name.lower(): value for name, value in self.headers.items()}
+    def handle_one_request(self) -> None:
+        """Answer the next request of a connection."""
+        self.close_connection = True
+        with suppress(TimeoutError):
+            self.close_connection = not self._answer_request()
+
+    def _answer_request(self) -> bool:
+        """Answer one request; return whether another one may follow on this connection."""
         try:
-            reply = self.server.application(IncomingRequest(self.path, headers, body))
+            head = read_request_head(self.rfile)
+        except GatewayError as problem:
+            self._send_reply(HttpReply(400, "text/plain; charset=utf-8", f"{problem}\n".encode()))
+            return False
+        if head is None:
+            return False
+        if head.method == "GET":
+            # The partner is alive.
+            return self._send_reply(HttpReply(200, "text/plain", b"alive\n")) and head.keeps_connection
+        if head.method != "POST":
+            self._send_reply(HttpReply(501, "text/plain", b"only GET and POST are served\n"))
+            return False
+        if head.awaits_continue:
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.wfile.flush()
+        body = self._read_body(head.headers)
+        if body is None:
+            self._send_reply(HttpReply(413, "text/plain", b"too large\n"))
+            return False
+        return self._send_reply(self._make_reply(head, body)) and head.keeps_connection
+
+    def _make_reply(self, head: RequestHead, body: bytes) -> HttpReply:
+        """Pass the request to the application and return its reply."""
+        try:
+            return self.server.application(IncomingRequest(head.path, head.headers, body))
         except Exception as mistake:  # reported to the caller; the process continues
             words = f"{type(mistake).__name__}: {mistake}"[:500].encode("utf-8", "replace")
-            reply = HttpReply(500, "text/plain; charset=utf-8", words)
-        self._send_reply(reply)
+            return HttpReply(500, "text/plain; charset=utf-8", words)
 
-    def do_GET(self) -> None:
-        """Answer that the partner is alive."""
-        self._send_reply(HttpReply(200, "text/plain", b"alive\n"))
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Write no access log."""
-
-    def _read_body(self) -> bytes | None:
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+    def _read_body(self, headers: Mapping[str, str]) -> bytes | None:
+        """Return the body of a request, None for one that is too large, or without a valid length."""
+        if "chunked" in headers.get("transfer-encoding", "").lower():
             return self._read_chunks()
-        length = self.headers.get("Content-Length", "0")
+        length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()) or int(length) > _LARGEST:
-            self._send_reply(HttpReply(413, "text/plain", b"too large\n"))
-            self.close_connection = True
             return None
         return self.rfile.read(int(length))
 
@@ -146,21 +163,18 @@ class _PostHandler(BaseHTTPRequestHandler):
             self.rfile.readline(8)
         return bytes(content)
 
-    def _send_reply(self, reply: HttpReply) -> None:
+    def _send_reply(self, reply: HttpReply) -> bool:
+        """Send a reply; return whether its connection is kept."""
         if reply.closes:
-            self.close_connection = True
             with suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RDWR)
-            return
-        self.send_response(reply.status)
-        for name, value in reply.headers.items():
-            self.send_header(name, value)
+            return False
+        fields = dict(reply.headers)
         if reply.body or reply.status != 204:
-            self.send_header("Content-Type", reply.content_type)
-            self.send_header("Content-Length", str(len(reply.body)))
-        self.end_headers()
-        self.wfile.write(reply.body)
+            fields |= {"Content-Type": reply.content_type, "Content-Length": str(len(reply.body))}
+        self.wfile.write(format_reply_head(reply.status, fields) + reply.body)
         self.wfile.flush()
+        return not any(name.lower() == "connection" and value == "close" for name, value in fields.items())
 
 
 class PartnerServer:
