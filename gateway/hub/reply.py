@@ -27,6 +27,7 @@ from gateway.cases import (
 from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.answer_effects import apply_earlier_results, apply_to_request, open_locked_request
+from gateway.hub.case_progress import CANCELLATION_EVENTS
 from gateway.hub.completion import case_closing
 from gateway.hub.deadlines import settle_deadlines
 from gateway.hub.fees import get_fee, record_told_payment
@@ -59,6 +60,8 @@ __all__ = [
 ]
 
 _ACTOR = "reply"
+#: The events of a notice that would change what officers have decided at the console.
+_OVERRULING = frozenset({"decide", *CANCELLATION_EVENTS})
 #: For a reply whose signed octets are not stored.
 _UNKNOWN_REPLY = SignedReply()
 
@@ -123,11 +126,14 @@ def _store_result(hub: Hub, agency: str, said: AgencyCallback, spoken: SignedRep
 
 
 def _comes_after_console(conn: Connection, hub: Hub, request: OpenRequest, answer: AgencyAnswer) -> bool:
-    """Return whether the agency's own system decides what its officers decided at the console."""
+    """Return whether the agency's own system decides, or cancels, what its officers decided at the console.
+
+    Whether that is cancelled, its officers say: the question comes to them.
+    """
     if not isinstance(answer, Notice) or not request.decided_at_console:
         return False
     code = hub.load_rules_of(conn, request).status_codes.get(answer.status_code)
-    return bool(answer.decisions) or (code is not None and code.event == "decide")
+    return bool(answer.decisions) or (code is not None and code.event in _OVERRULING)
 
 
 def _record_signed_reply(
@@ -155,17 +161,18 @@ def apply_answer(
     finish: FinishLease,
     *,
     operation: str = "",
+    at_console: bool = False,
 ) -> None:
     """Apply an agency's answer to our call, and end the delivery of that call.
 
-    `heard` is the answer and the signed reply that contained it. After CancelApplication an
-    acknowledgment says only that the agency will answer: the application stands until it has. One of
-    NotifyClearance changes nothing. Raises GW719 for a notice that was issued more than a day ahead, or
-    before its case.
+    `heard` is the answer and the signed reply that contained it; `at_console` says that the mailbox of the
+    console gave it. After CancelApplication an acknowledgment says only that the agency will answer: the
+    application stands until it has. One of NotifyClearance changes nothing. Raises GW719 for a notice that
+    was issued more than a day ahead, or before its case.
     """
     _check_issue_time(hub, heard[0])
     if operation == CANCELLATION:
-        _apply_cancellation_answer(hub, request_id, heard, finish)
+        _apply_cancellation_answer(hub, request_id, heard, finish, at_console=at_console)
         return
     if operation == CLEARANCE_NEWS:
         _apply_clearance_answer(hub, request_id, heard, finish)
@@ -192,10 +199,12 @@ def _apply_heard(
     about: tuple[Row[Any], OpenRequest],
     heard: tuple[AgencyAnswer, SignedReply],
     now: datetime,
+    *,
+    at_console: bool = False,
 ) -> None:
     """Apply the answer to a call, or keep it as evidence where officers have decided at the console."""
     request, (answer, spoken) = about[1], heard
-    if not _comes_after_console(conn, hub, request, answer):
+    if at_console or not _comes_after_console(conn, hub, request, answer):
         _record_signed_reply(conn, hub, request, spoken, now)
         apply_to_request(conn, hub, about, answer, now)
         return
@@ -207,10 +216,15 @@ def _apply_heard(
 
 
 def _apply_cancellation_answer(
-    hub: Hub, request_id: int, heard: tuple[AgencyAnswer, SignedReply], finish: FinishLease
+    hub: Hub,
+    request_id: int,
+    heard: tuple[AgencyAnswer, SignedReply],
+    finish: FinishLease,
+    *,
+    at_console: bool,
 ) -> None:
     with write_transaction(hub.engine, "reply.cancellation") as conn:
-        _apply_side_answer(conn, hub, request_id, heard, finish)
+        _apply_side_answer(conn, hub, request_id, heard, finish, at_console=at_console)
 
 
 def _apply_clearance_answer(
@@ -248,6 +262,8 @@ def _apply_side_answer(
     request_id: int,
     heard: tuple[AgencyAnswer, SignedReply],
     finish: FinishLease,
+    *,
+    at_console: bool = False,
 ) -> None:
     """Apply the answer to a call that does not send the application: an acknowledgment moves nothing."""
     case = cases.lock_case_of_request(conn, request_id)
@@ -256,7 +272,7 @@ def _apply_side_answer(
     request = open_locked_request(conn, request_id)
     now = hub.clock()
     if isinstance(heard[0], Notice):
-        _apply_heard(conn, hub, (case, request), heard, now)
+        _apply_heard(conn, hub, (case, request), heard, now, at_console=at_console)
     else:
         _record_signed_reply(conn, hub, request, heard[1], now)
         request.write(conn)

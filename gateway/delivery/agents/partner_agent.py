@@ -153,7 +153,7 @@ class PartnerAgent:
             reply.apply_payment_answer(self._hub, int(lease.subject_id), heard, done)
             return
         operation = str(lease.parameters.get("operation"))
-        reply.apply_answer(self._hub, about.request, heard, done, operation=operation)
+        reply.apply_answer(self._hub, about.request, heard, done, operation=operation, at_console=True)
         # For the lists of officers; what is not stored here is read when a list first shows it.
         with read_transaction(self._hub.engine) as conn:
             refresh_summaries(self._hub, conn, [about.request])

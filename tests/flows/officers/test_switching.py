@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases import AgencyCallback, DecisionCode, DecisionPurpose, Notice, ProviderEvent
+from gateway.cases import (
+    AgencyCallback,
+    DecisionCode,
+    DecisionPurpose,
+    Notice,
+    ProviderEvent,
+    ReceiveAct,
+)
 from gateway.errors import GatewayError
 from gateway.hub import (
     apply_call_back,
@@ -160,7 +167,7 @@ def test_what_the_console_decided_is_corrected_there_after_the_return(engine: En
     seen = story.look()
     story.desk.perform_act(lee, seen.number, story.decision(), seen.shown)
     switch_back(story)
-    for status in ("F01", "G02"):
+    for status in ("F01", "G02", "G01", "G03"):
         notice = Notice(f"own-{status}", story.clock(), status)
         with refused("GW703"):
             apply_call_back(story.hub, AGENCY, AgencyCallback(notice, seen.number))
@@ -193,6 +200,51 @@ def test_a_decision_in_the_answer_to_another_call_does_not_overrule_the_console(
             one.decision for one in decisions.list_by_request(conn, request.id) if not one.superseded_by
         ]
     assert standing == ["APPROVED"]
+
+
+def test_the_system_does_not_cancel_what_the_console_has_approved(engine: Engine) -> None:
+    """What it answers to a question that was under way is kept as evidence; its officers answer that."""
+    story = ConsoleStory(engine, AGENCY, console=False)
+    kim = story.officer("kim", "head")
+    story.submit()
+    story.tick()
+    number = story.request(AGENCY).number
+
+    def answer(call: Call) -> Any:
+        switch(story)
+        seen = story.look()
+        assert story.desk.perform_act(kim, number, story.decision(), seen.shown).state == "PERFORMED"
+        return Notice("own", story.clock(), "G03")
+
+    story.say(AGENCY, answer)
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick()
+    request = story.request(AGENCY)
+    assert story.evidence("request", request.id).count("overtaken") == 1
+    # Their approval has answered the question, as one of a system does; they may cancel later.
+    assert (request.state, request.cancellation) == ("DECIDED", "REFUSED")
+    with refused("GW703"):
+        apply_call_back(story.hub, AGENCY, AgencyCallback(Notice("own-2", story.clock(), "G03"), number))
+    seen = story.look()
+    assert story.desk.perform_act(kim, number, ReceiveAct("G03"), seen.shown).state == "PERFORMED"
+    assert story.request(AGENCY).state == "CANCELLED"
+
+
+def test_the_mailbox_still_cancels_what_is_to_be_decided_again(engine: Engine) -> None:
+    """An amendment has overtaken what the officers decided: a withdrawal has nothing to ask them."""
+    story = ConsoleStory(engine, AGENCY)
+    kim = story.officer("kim", "head")
+    seen = story.arrive()
+    story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+    changed = all_of(
+        amendment(), text(".//GovernmentAgencyGoodsItem/Commodity/Description", "Other capsules")
+    )
+    story.submit(story.submission(changed), action="Amend")
+    story.tick()
+    assert story.request(AGENCY).state == "ACKNOWLEDGED"
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick()
+    assert story.request(AGENCY).state == "CANCELLED"
 
 
 def test_what_follows_a_decision_of_the_console_comes_there_after_the_return(engine: Engine) -> None:
