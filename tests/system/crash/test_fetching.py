@@ -38,9 +38,10 @@ def revoking(*names: str, number: int = 2) -> bytes:
 
 
 def live_house(folder: Path, url: str, publisher: Publisher, every: str) -> LiveHouse:
+    # A fetch must end within its lease, on a slow machine too: it would be tried again.
     more = (
         f'[fetch.root]\nurl = "{publisher.url}{LIST}"\nissuer = "pki/ca.pem"\nevery = "{every}"\n'
-        '[delivery]\nlease = "1s"\npoll = "20ms"\nfirst_retry = "100ms"\n'
+        '[delivery]\nlease = "5s"\npoll = "20ms"\nfirst_retry = "100ms"\n'
     )
     return LiveHouse(folder, url, more=more)
 
