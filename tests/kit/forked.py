@@ -1,8 +1,9 @@
 """Processes of the gateway that are forked from one that has imported the program already.
 
-Importing takes longer than most of what a test of kills looks at. The parent has imported and done
-nothing else: no thread, no connection, no key. Processes that are started from nothing are tried by the
-tests that run `gateway run`, `gateway serve` and `gateway demo`.
+Importing takes longer than most of what a test of kills looks at. The parent has imported the program,
+read the shipped rules (`tests.kit.preloaded_rules`) and done nothing else: no thread, no connection, no
+key. Processes that are started from nothing are tried by the tests that run `gateway run`, `gateway
+serve` and `gateway demo`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ __all__ = ["PRELOADED", "ForkedProcess"]
 #: The programs that the parent has imported.
 PRELOADED = ("tests.kit.single", "tests.kit.gated", "gateway.conformance.__main__")
 _forking = multiprocessing.get_context("forkserver")
-_forking.set_forkserver_preload(list(PRELOADED))
+_forking.set_forkserver_preload([*PRELOADED, "tests.kit.preloaded_rules"])
 
 
 class ForkedProcess:
