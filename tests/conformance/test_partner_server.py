@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection, RemoteDisconnected
 from io import BytesIO
@@ -115,3 +116,12 @@ def test_a_head_that_is_too_long_or_without_an_end_is_no_head(line: bytes) -> No
     with pytest.raises(GatewayError) as caught:
         read_request_head(BytesIO(line))
     assert caught.value.problem.id == ("GW103" if line == b"GET" else "GW102")
+
+
+def test_a_server_that_waits_for_a_connection_ends_at_once() -> None:
+    made = PartnerServer(lambda _: HttpReply())
+    made.start()
+    made.close()
+    assert not any("accept_connections" in one.name for one in threading.enumerate())
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", made.port), 5)

@@ -76,6 +76,19 @@ class _ThreadedListener(ThreadingHTTPServer):
         super().__init__(address, _PostHandler)
         self._open: set[socket.socket] = set()
         self._guard = threading.Lock()
+        self._ended = False
+
+    def accept_connections(self) -> None:
+        """Take connections until `end_accepting`; between them it does not look whether that was called."""
+        while not self._ended:
+            self.handle_request()
+
+    def end_accepting(self) -> None:
+        """Take no further connections."""
+        self._ended = True
+        # This wakes who waits for one.
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer the requests of one connection until it ends."""
@@ -192,13 +205,14 @@ class PartnerServer:
 
     def start(self) -> None:
         """Start to answer."""
-        self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.1,), daemon=True)
+        self._thread = threading.Thread(target=self._listener.accept_connections, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop listening, and end the connections that clients keep open for further requests."""
         if self._thread is not None:
-            self._listener.shutdown()
+            self._listener.end_accepting()
+            self._thread.join()
         self._listener.server_close()
         self._listener.end_connections()
 
