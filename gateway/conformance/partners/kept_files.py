@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -33,11 +32,9 @@ def find_kept_parcel(folder: Path, message_id: str) -> Parcel | None:
 def measure_largest_kept(folder: Path) -> int:
     """Return the octets of the largest message in fragments that is kept below a folder, 0 without any."""
     sizes = [0]
-    # Asked for each request: a partner that sends nothing from here has no such folder.
-    with suppress(OSError), os.scandir(folder) as found:
-        for one in found:
-            with suppress(OSError):
-                sizes.append(os.stat(os.path.join(one.path, WHOLE_FILE)).st_size)
+    for path in folder.glob(f"*/{WHOLE_FILE}"):
+        with suppress(OSError):
+            sizes.append(path.stat().st_size)
     return max(sizes)
 
 
