@@ -34,6 +34,10 @@ _LOCKING = ("test_race", "test_worker", "test_receive", "test_kills")
 _STORIES = tuple(
     _HERE / room for room in ("cli", "conformance", "flows", "harmonize", "hub", "operations", "web")
 )
+#: Each case there is an attack of its own, or counts for the measured branches (`.ci/run`): none is spared.
+_WHOLE = tuple(_HERE / room for room in ("flows/hostile", "cli", "conformance"))
+#: Each case there starts a process of a foreign product: their cases count as further ones.
+_PEERS = (_HERE / "system" / "interop",)
 
 #: Where single tests take longest: of processes that are killed or attacked, of browsers, of benchmarks.
 _SLOW = tuple(_HERE / room for room in ("system", "load", "fuzz"))
@@ -105,15 +109,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Where everything must be there (CI), nothing is deselected and they fail instead.
     """
     # Not before pytest has loaded the plugins of this file, of which it imports one.
-    from tests.kit.first_cases import mark_further_cases, mark_repeated_cases
+    from tests.kit.first_cases import mark_further_cases, mark_repeated_cases, mark_spared_cases
 
     same = [item for item in items if item.stash.get(_SAME_ON_BOTH, False)]
     mark_repeated_cases(same, (item.nodeid for item in items))
     short = [item for item in items if item.get_closest_marker("long") is None]
     mark_further_cases(item for item in short if _lies_in(item.path, _STORIES))
-    for item in items:
-        if item.get_closest_marker("further") is not None:
-            item.add_marker(pytest.mark.long)
+    further = [item for item in items if item.get_closest_marker("further") is not None]
+    for item in further:
+        item.add_marker(pytest.mark.long)
+    mark_spared_cases(item for item in further if not _lies_in(item.path, _WHOLE))
+    mark_spared_cases(item for item in items if _lies_in(item.path, _PEERS))
     if os.environ.get("CI") == "true":
         return
     java = shutil.which("javac") and shutil.which("mvn") and shutil.which("openssl")

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.kit.first_cases import choose_first_cases, mark_further_cases, mark_repeated_cases
+from tests.kit.first_cases import (
+    choose_first_cases,
+    mark_further_cases,
+    mark_repeated_cases,
+    mark_spared_cases,
+)
 
 
 class Item:
@@ -67,10 +72,10 @@ def test_further_cases_are_marked_where_a_test_does_not_keep_them() -> None:
     assert [item.get_closest_marker("further") for item in kept] == [None, None]
 
 
-def test_a_later_case_on_postgresql_repeats_that_on_sqlite() -> None:
+def test_what_postgresql_tells_after_the_first_test_of_a_file_repeats_that_on_sqlite() -> None:
     items: list[Any] = [
-        Item(f"t.py::{function}[{kind}-{case}]", kind, case)
-        for function in ("a", "b_killed_at")
+        Item(f"{file}.py::{function}[{kind}-{case}]", kind, case)
+        for file, function in (("t", "a"), ("t", "b_killed_at"), ("t", "c"), ("u", "d"))
         for kind in ("sqlite", "postgresql")
         for case in ("x", "y", "z")
     ]
@@ -78,5 +83,27 @@ def test_a_later_case_on_postgresql_repeats_that_on_sqlite() -> None:
     items.append(Item("t.py::a[postgresql-w]", "postgresql", "w"))
     given = [item for item in items if "postgresql" in item.nodeid]
     mark_repeated_cases(given, [item.nodeid for item in items if item.nodeid != "t.py::a[sqlite-z]"])
-    marked = [item.nodeid for item in items if item.get_closest_marker("repeated")]
-    assert marked == ["t.py::a[postgresql-y]"]
+    assert list_marked(items, "repeated") == [
+        "t.py::a[postgresql-y]", "t.py::c[postgresql-x]", "t.py::c[postgresql-y]", "t.py::c[postgresql-z]",
+        "u.py::d[postgresql-y]", "u.py::d[postgresql-z]",
+    ]  # fmt: skip
+
+
+def test_two_of_three_further_cases_are_spared_and_one_of_each_function_is_not() -> None:
+    counts = {"one": 1, "two": 2, "three": 3, "many": 100, "as_many": 100, "killed_anywhere": 100}
+    items: list[Any] = [
+        Item(f"t.py::{function}[{case}]", case) for function, count in counts.items() for case in range(count)
+    ]
+    items += [Item("t.py::kinds[sqlite]", "sqlite"), Item("t.py::kinds[postgresql]", "postgresql")]
+    mark_spared_cases(items)
+    left = {item.nodeid for item in items} - set(list_marked(items, "spared"))
+    of_each = {name: sum(one.startswith(f"t.py::{name}[") for one in left) for name in (*counts, "kinds")}
+    assert of_each.pop("many") in (33, 34)
+    assert of_each.pop("as_many") in (33, 34)
+    assert of_each == {"one": 1, "two": 1, "three": 1, "killed_anywhere": 100, "kinds": 2}
+    cases = [{one.partition("[")[2] for one in left if f"::{name}[" in one} for name in ("many", "as_many")]
+    assert cases[0].isdisjoint(cases[1])
+
+
+def list_marked(items: list[Any], mark: str) -> list[str]:
+    return [item.nodeid for item in items if item.get_closest_marker(mark)]

@@ -1,4 +1,4 @@
-"""The shipped documents as parameters of tests: a few in the short run, all in the long one."""
+"""The shipped documents as parameters of tests: a few in the short run, the others are further cases."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ DOCUMENTS: Final = tuple(
 
 
 def each_document(names: Iterable[str] = DOCUMENTS) -> list[ParameterSet]:
-    """Return a parameter for each name; documents that are not representative are tried in the long run."""
+    """Return a parameter for each name; documents that are not representative are further cases."""
     return [
-        pytest.param(name, id=name, marks=() if name in REPRESENTATIVE else pytest.mark.long)
+        pytest.param(name, id=name, marks=() if name in REPRESENTATIVE else pytest.mark.further)
         for name in names
     ]

@@ -1,7 +1,7 @@
 """How much of the long drawn runs happens: one setting for all of them.
 
 A block is a range of seeds, the same ones each time. `GATEWAY_DRAWN` says what percentage of each block is
-drawn, from its first seed on: 20 unless told, and all with `.ci/run --all`. No block, kind or database is
+drawn, from its first seed on: 10 unless told, and all with `.ci/run --all`. No block, kind or database is
 left out. What a drawn run has found once is a test of its own beside them, with the events in its table.
 """
 
@@ -12,7 +12,7 @@ import os
 
 __all__ = ["DRAWS_ALL", "choose_seeds"]
 
-_PERCENTAGE = int(os.environ.get("GATEWAY_DRAWN", "20"))
+_PERCENTAGE = int(os.environ.get("GATEWAY_DRAWN", "10"))
 #: Whether nothing is left out: tests that let the databases take turns try all on each of them.
 DRAWS_ALL = _PERCENTAGE >= 100
 

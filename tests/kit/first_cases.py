@@ -1,18 +1,25 @@
-"""The first case of each test function; the short tests have no other one of a story."""
+"""The first case of each test function; the short tests have no other one of a story.
+
+Of the other cases the gate runs a part, and `.ci/run --all` runs all of them.
+"""
 
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterable
+from typing import Final
 
 import pytest
 
 from tests.kit.databases import KINDS
 
-__all__ = ["choose_first_cases", "mark_further_cases", "mark_repeated_cases"]
+__all__ = ["choose_first_cases", "mark_further_cases", "mark_repeated_cases", "mark_spared_cases"]
 
 #: What ends a process at a commit, or lets two act at one instant, depends on the database in each case.
 _DEPENDS = re.compile("kill|_die|_ends_|_commit|instant|race|_surviv")
+#: Of so many further cases of a function the gate runs one.
+_SHARE: Final = 3
 
 
 def mark_further_cases(items: Iterable[pytest.Item]) -> None:
@@ -25,18 +32,40 @@ def mark_further_cases(items: Iterable[pytest.Item]) -> None:
 
 
 def mark_repeated_cases(items: Iterable[pytest.Item], collected: Iterable[str]) -> None:
-    """Mark as `repeated` what of these, on PostgreSQL, is no first case and is tried on SQLite as well.
+    """Mark as `repeated` what of these is tried on SQLite as well, but for the first one of each file.
 
-    `collected` are the names of all cases: where that on SQLite is not among them, nothing is repeated.
+    All are on PostgreSQL. `collected` are the names of all cases: where that on SQLite is not among them,
+    nothing is repeated.
     """
-    every, names = list(items), set(collected)
-    first = choose_first_cases(every)
-    for item in every:
+    names, files = set(collected), set()
+    for item in items:
         function, _, case = item.nodeid.partition("[")
-        if item in first or _DEPENDS.search(item.nodeid) or _find_database(item) != "postgresql":
+        file = function.partition("::")[0]
+        if _DEPENDS.search(item.nodeid) or _find_database(item) != "postgresql":
             continue
-        if "postgresql" in case and f"{function}[{case.replace('postgresql', 'sqlite')}" in names:
+        if f"{function}[{case.replace('postgresql', 'sqlite')}" not in names:
+            continue
+        if file in files:
             item.add_marker("repeated")
+        files.add(file)
+
+
+def mark_spared_cases(items: Iterable[pytest.Item]) -> None:
+    """Mark as `spared` two of three of these cases of each function, on each database.
+
+    Which one is left begins with another one for each function: what several functions are tried with, a
+    document or a verb, is tried by some of them.
+    """
+    groups: dict[tuple[str, str | None], list[pytest.Item]] = {}
+    for item in items:
+        if not _DEPENDS.search(item.nodeid):
+            function = item.nodeid.partition("[")[0]
+            groups.setdefault((function, _find_database(item)), []).append(item)
+    for (function, _), cases in groups.items():
+        begin = zlib.crc32(function.encode()) % min(_SHARE, len(cases))
+        for place, item in enumerate(cases):
+            if (place - begin) % _SHARE:
+                item.add_marker("spared")
 
 
 def choose_first_cases(items: Iterable[pytest.Item]) -> set[pytest.Item]:

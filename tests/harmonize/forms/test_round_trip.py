@@ -68,7 +68,7 @@ def test_drawn_submissions_can_be_made_through_the_form(document: str) -> None:
         *((one,) for one in REPRESENTATIVE),
         *itertools.combinations(REPRESENTATIVE[:5], 2),
         pytest.param(DOCUMENTS, marks=pytest.mark.long),
-        *(pytest.param((one,), marks=pytest.mark.long) for one in DOCUMENTS if one not in REPRESENTATIVE),
+        *(pytest.param((one,), marks=pytest.mark.further) for one in DOCUMENTS if one not in REPRESENTATIVE),
     ],
     ids=lambda names: "+".join(names)[:60],
 )
