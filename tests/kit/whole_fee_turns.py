@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from gateway.cases import Decision, DecisionAct, DecisionCode, DecisionPurpose
+from gateway.cases import Decision, DecisionAct, DecisionCode, DecisionPurpose, Notice, ReceiveAct
 from gateway.cases.agency_notices import SignedReply
 from gateway.cases.customs_notices import CustomsCall, CustomsNotice
 from gateway.hub.customs.customs_reports import apply_customs_call
@@ -115,16 +115,38 @@ class WholeFeeRun(FeeRun):
             self.decided.add(agency)
             self._answer(agency)
 
+    def _do_keep(self, agency: str, number: int) -> None:
+        if agency != CONSOLE:
+            super()._do_keep(agency, number)
+        elif agency in self.asked:
+            self._perform(ReceiveAct("G04"))
+            self._answer(agency)
+
+    def _do_drop(self, agency: str, number: int) -> None:
+        if agency != CONSOLE or agency in self.cancelled:
+            super()._do_drop(agency, number)
+        elif agency in self.decided:
+            # What officers have decided nobody cancels by the wire; they revoke it themselves.
+            notice = Notice(f"{self.name}-{agency}-{number:03}", self.story.clock(), "G01")
+            self._call(agency, notice, "GW703")
+        else:
+            self._perform(ReceiveAct("G01"))
+            self._end(agency)
+
     def _act(self, purpose: DecisionPurpose, code: str, number: int) -> None:
         """The officers of an agency decide at the console."""
+        one = Decision(ITEMS[CONSOLE], LAWS[CONSOLE], DecisionCode(code), f"P-{number}")
+        reason = "looked at again" if purpose is not DecisionPurpose.DECIDE else ""
+        self._perform(DecisionAct(purpose, (one,), reason))
+
+    def _perform(self, act: DecisionAct | ReceiveAct) -> None:
+        """An officer of the agency acts at the console, and nowhere else does the agency act."""
         self.story.tick(seconds=1)
         application = self.requests[CONSOLE].number
         seen = self.story.desk.read_application(CONSOLE, application)
         assert seen is not None
-        one = Decision(ITEMS[CONSOLE], LAWS[CONSOLE], DecisionCode(code), f"P-{number}")
-        act = DecisionAct(purpose, (one,), "looked at again" if purpose is not DecisionPurpose.DECIDE else "")
         done = self.story.desk.perform_act(self.officer, application, act, seen.shown)
-        assert done.state == "PERFORMED", f"the officer's {purpose} is {done.state}"
+        assert done.state == "PERFORMED", f"the officer's {act} is {done.state}"
 
     def _do_correct(self, agency: str, number: int, code: str) -> None:
         """An agency corrects what it decided; not after the withdrawal: other runs do that."""
