@@ -6,10 +6,10 @@ expression that it compiles for each boundary. Every message has a boundary of i
 
 from __future__ import annotations
 
-import http
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from email.utils import formatdate
+from http.client import responses
 from io import BufferedIOBase
 from typing import Final
 
@@ -69,10 +69,6 @@ def read_request_head(stream: BufferedIOBase) -> RequestHead | None:
 
 def format_reply_head(status: int, fields: Mapping[str, str]) -> bytes:
     """Return the head of a reply."""
-    lines = [f"HTTP/1.1 {status} {_find_phrase(status)}", f"Date: {formatdate(usegmt=True)}"]
+    lines = [f"HTTP/1.1 {status} {responses.get(status, '')}", f"Date: {formatdate(usegmt=True)}"]
     lines += (f"{name}: {value}" for name, value in fields.items())
     return "\r\n".join((*lines, "\r\n")).encode("latin-1", "strict")
-
-
-def _find_phrase(status: int) -> str:
-    return http.HTTPStatus(status).phrase if status in http.HTTPStatus._value2member_map_ else ""

@@ -126,9 +126,9 @@ class OfficerDesk:
         with read_transaction(self._hub.engine) as conn:
             request = agency_requests.find_by_number(conn, number)
             codes = self._list_act_codes(conn, kind, request)
-            owes = request is not None and has_open_fee(fees.list_by_request(conn, request.id))
-        if request is None or kind != "receive":
-            return codes
+            if request is None or kind != "receive":
+                return codes
+            owes = has_open_fee(fees.list_by_request(conn, request.id))
         return tuple(
             one
             for one in codes

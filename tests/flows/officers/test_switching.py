@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,25 +177,38 @@ def test_what_the_console_decided_is_corrected_there_after_the_return(engine: En
     assert story.desk.perform_act(lee, seen.number, act, seen.shown).state == "PERFORMED"
 
 
-def test_a_decision_in_the_answer_to_another_call_does_not_overrule_the_console(engine: Engine) -> None:
-    """The question whether it cancels is under way to the system when its officers decide."""
+def decide_before_the_answer(
+    engine: Engine, make_notice: Callable[[ConsoleStory], Notice]
+) -> tuple[ConsoleStory, Any]:
+    """Let officers decide while the question whether it cancels is under way to the system; it answers then.
+
+    What it answers is kept as evidence. Returns the story, and the officer.
+    """
     story = ConsoleStory(engine, AGENCY, console=False)
     kim = story.officer("kim", "head")
     story.submit()
     story.tick()
     number = story.request(AGENCY).number
 
-    def answer(call: Call) -> Any:
+    def answer(call: Call) -> Notice:
         switch(story)
         seen = story.look()
         assert story.desk.perform_act(kim, number, story.decision(), seen.shown).state == "PERFORMED"
-        return story.notice(AGENCY, DecisionCode.REJECTED, number="late")
+        return make_notice(story)
 
     story.say(AGENCY, answer)
     story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
     story.tick()
+    assert story.evidence("request", story.request(AGENCY).id).count("overtaken") == 1
+    return story, kim
+
+
+def test_a_decision_in_the_answer_to_another_call_does_not_overrule_the_console(engine: Engine) -> None:
+    """The question whether it cancels is under way to the system when its officers decide."""
+    story, _ = decide_before_the_answer(
+        engine, lambda story: story.notice(AGENCY, DecisionCode.REJECTED, number="late")
+    )
     request = story.request(AGENCY)
-    assert story.evidence("request", request.id).count("overtaken") == 1
     with read_transaction(engine) as conn:
         standing = [
             one.decision for one in decisions.list_by_request(conn, request.id) if not one.superseded_by
@@ -204,23 +218,9 @@ def test_a_decision_in_the_answer_to_another_call_does_not_overrule_the_console(
 
 def test_the_system_does_not_cancel_what_the_console_has_approved(engine: Engine) -> None:
     """What it answers to a question that was under way is kept as evidence; its officers answer that."""
-    story = ConsoleStory(engine, AGENCY, console=False)
-    kim = story.officer("kim", "head")
-    story.submit()
-    story.tick()
-    number = story.request(AGENCY).number
-
-    def answer(call: Call) -> Any:
-        switch(story)
-        seen = story.look()
-        assert story.desk.perform_act(kim, number, story.decision(), seen.shown).state == "PERFORMED"
-        return Notice("own", story.clock(), "G03")
-
-    story.say(AGENCY, answer)
-    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
-    story.tick()
+    story, kim = decide_before_the_answer(engine, lambda story: Notice("own", story.clock(), "G03"))
     request = story.request(AGENCY)
-    assert story.evidence("request", request.id).count("overtaken") == 1
+    number = request.number
     # Their approval has answered the question, as one of a system does; they may cancel later.
     assert (request.state, request.cancellation) == ("DECIDED", "REFUSED")
     with refused("GW703"):
