@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
 
 from gateway.cli.home_folder import check_home_folder, make_home_folder
 from gateway.config import Settings, load_settings
-from gateway.hub import build_engine
-from gateway.operations import set_display_zone
+from gateway.hub import build_engine, get_current_time
+from gateway.operations import get_display_zone, set_display_zone
 from gateway.store import check_schema_version, read_transaction
 
 __all__ = [
     "find_settings_file",
+    "find_today",
     "open_engine",
     "read_database",
     "read_home_settings",
@@ -52,6 +55,17 @@ def find_settings_file(arguments: Any) -> str | None:
 
     beside = Path(arguments.home) / "gateway.toml"
     return str(beside) if beside.is_file() else None
+
+
+def find_today(arguments: Any) -> date:
+    """Return the day of now as the hub counts days, by which it weighs what it receives.
+
+    It is that of the home or settings that are named, which must have been read; else that of a hub whose
+    settings say no ``hub.time_zone``.
+    """
+    named = getattr(arguments, "home", None) or getattr(arguments, "config", None)
+    zone = get_display_zone() if named else ZoneInfo(load_settings(environ={}).hub.time_zone)
+    return get_current_time().astimezone(zone).date()
 
 
 @contextmanager

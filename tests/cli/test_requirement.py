@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,23 @@ def test_a_submission_is_judged_from_files(run: Run, tmp_path: Path) -> None:
     status, out, _ = run(*command)
     assert status == 0
     assert out.startswith("warning GW413")
+
+
+def test_a_last_day_ends_in_the_time_zone_of_a_hub(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub has the days of Seoul unless told, and these begin nine hours before those of UTC."""
+    ledger = tmp_path / "ledger.jsonl"
+    granted = {"granted": [{"quantity": "150", "unit": "NMB"}], "valid_until": "2026-11-21"}
+    ledger.write_text(json.dumps({"number": "수허02-1184", "agency": "KFDA"} | granted))
+    command = ("requirement", "check", SAMPLE, "--ledger", str(ledger))
+    evening = datetime(2026, 11, 21, 14, 59, tzinfo=UTC)
+    monkeypatch.setattr("gateway.cli.settings.get_current_time", lambda: evening)
+    assert run(*command)[0] == 0
+    monkeypatch.setattr("gateway.cli.settings.get_current_time", lambda: evening + timedelta(minutes=1))
+    status, out, _ = run(*command)
+    assert (status, "2026-11-21" in out) == (1, True)
+    assert run(*command, "--date", "2026-11-21")[0] == 0
 
 
 def test_a_certificate_whose_application_is_amended_is_shown_so(

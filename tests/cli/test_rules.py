@@ -108,10 +108,14 @@ def test_today_is_that_of_the_zone_of_the_hub(
     """The hub weighs what it receives by its own day: that of Seoul begins nine hours before that of UTC."""
     home = tmp_path / "home"
     templates.fill_home(home)
-    (home / "gateway.toml").write_text('[hub]\nhome = "."\ntime_zone = "Asia/Seoul"\n')
+    settings = '[hub]\nhome = "."\ntime_zone = "{}"\n'
+    (home / "gateway.toml").write_text(settings.format("UTC"))
     late = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
-    monkeypatch.setattr("gateway.cli.commands.rules.get_current_time", lambda: late)
-    assert ask(capsys, "--hs", "3002904000")["date"] == "2026-11-21"
+    monkeypatch.setattr("gateway.cli.settings.get_current_time", lambda: late)
+    # Without a home it is the zone of a hub whose settings say none.
+    assert ask(capsys, "--hs", "3002904000")["date"] == "2026-11-22"
+    assert ask(capsys, "--hs", "3002904000", "--home", str(home))["date"] == "2026-11-21"
+    (home / "gateway.toml").write_text(settings.format("Asia/Seoul"))
     assert ask(capsys, "--hs", "3002904000", "--home", str(home))["date"] == "2026-11-22"
     table = tmp_path / "border.csv"
     row = "1905320000,import,05,\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from gateway.cli.list_options import page_options, print_page, require_row_numbe
 from gateway.cli.mapping_folder import load_mappings, mapping_path_option
 from gateway.cli.named_files import read_file
 from gateway.cli.result_output import format_facts, print_json, print_table, report_wrong_row
-from gateway.cli.settings import read_database
+from gateway.cli.settings import find_today, read_database
 from gateway.cli.shared_options import DAY, FILE, change_options, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
@@ -261,6 +261,13 @@ def _flatten(one: dict[str, Any]) -> dict[str, Any]:
     required=True,
     help="what `gateway requirement list --json` printed: one JSON object a line",
 )
+@click.option(
+    "--date",
+    "day",
+    type=DAY,
+    metavar="DAY",
+    help="the day on which it arrives; default: today in Asia/Seoul, the time zone of a hub unless told",
+)
 @json_option("one JSON object")
 @mapping_path_option()
 def check_requirements(arguments: Arguments) -> int:
@@ -272,7 +279,7 @@ def check_requirements(arguments: Arguments) -> int:
     bundle = load_mappings(arguments.path)
     claim = read_requirement_claim(read_submission(root).declaration, bundle.organisations)
     known = tuple(_read_ledger(read_file(arguments.ledger)))
-    judged = judge_requirement_claim(claim, known, datetime.now(UTC).date(), bundle.units)
+    judged = judge_requirement_claim(claim, known, arguments.day or find_today(arguments), bundle.units)
     _print_judged(claim, judged, as_json=arguments.json)
     return 1 if judged.problems else 0
 

@@ -23,10 +23,11 @@ from gateway.cli.need_rules import (
 )
 from gateway.cli.need_table_remarks import TARIFF_CODE
 from gateway.cli.result_output import count_things, print_json, print_sentence
+from gateway.cli.settings import find_today
 from gateway.cli.shared_options import DAY, FILE, home_options, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, DOCUMENT_PERHAPS_NEEDED, GatewayError
-from gateway.hub import get_current_time, judge_document_needs, load_shipped_rules
+from gateway.hub import judge_document_needs, load_shipped_rules
 from gateway.needs import (
     REASONS,
     DocumentNeed,
@@ -37,7 +38,6 @@ from gateway.needs import (
     TableDifference,
     compare_tables,
 )
-from gateway.operations import get_display_zone
 from gateway.wire import SUB, WCO_DEC, ElementLocations, parse_xml
 
 __all__ = ["ask_rules", "check_needs", "compare_need_tables"]
@@ -45,6 +45,7 @@ __all__ = ["ask_rules", "check_needs", "compare_need_tables"]
 _HS: Final = re.compile(r"[0-9]{2}(?:[0-9]{2}){0,4}")
 _FULL: Final = 10
 _INTERNATIONAL: Final = 6
+_DAY: Final = "the day that is asked for; default: today in the time zone of the hub (Asia/Seoul unless told)"
 
 
 class _TariffCode(click.ParamType[str]):
@@ -83,13 +84,13 @@ class _Country(click.ParamType[str]):
 @click.option(
     "--country", type=_Country(), metavar="CC", help="whose tariff code it is; default: the table's"
 )
-@click.option("--date", "day", type=DAY, metavar="DAY", help="the day that is asked for; default: today")
+@click.option("--date", "day", type=DAY, metavar="DAY", help=_DAY)
 @table_options()
 @home_options()
 def ask_rules(arguments: Arguments) -> int:
     """Print the needs of goods; return 0, also where there are none."""
     asked = open_need_rules(arguments)
-    day = arguments.day or _get_today()
+    day = arguments.day or find_today(arguments)
     query = GoodsQuery(
         arguments.hs, arguments.direction, day, arguments.origin, arguments.use, arguments.country
     )
@@ -119,11 +120,6 @@ def ask_rules(arguments: Arguments) -> int:
     for warning in warnings:
         print(f"warning: {warning['message']}")
     return 0
-
-
-def _get_today() -> date:
-    """Return the day of now: of a home that of its zone, by which it weighs what it receives; else of UTC."""
-    return get_current_time().astimezone(get_display_zone()).date()
 
 
 def _list_code_warnings(asked: AskedRules, hs: str) -> Iterator[dict[str, Any]]:
@@ -164,14 +160,14 @@ def _list_table_warnings(asked: AskedRules, day: date) -> list[str]:
 
 @verb
 @click.argument("file", type=FILE, help="a submission, or a declaration alone; no signature is verified")
-@click.option("--date", "day", type=DAY, metavar="DAY", help="the day that is asked for; default: today")
+@click.option("--date", "day", type=DAY, metavar="DAY", help=_DAY)
 @table_options()
 @home_options()
 def check_needs(arguments: Arguments) -> int:
     """Print the needs of the goods of a file; return 1 where a certain one has no application."""
     asked = open_need_rules(arguments)
     root = parse_xml(read_file(arguments.file))
-    day = arguments.day or _get_today()
+    day = arguments.day or find_today(arguments)
     judgement = judge_file_needs(root, asked, day)
     general = [*_list_table_warnings(asked, day), *_list_change_warnings(root)]
     if arguments.json:
