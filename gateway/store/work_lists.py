@@ -12,9 +12,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    exists,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+)
 
 from gateway.store.account_tables import accounts
+from gateway.store.fee_tables import fees
 from gateway.store.officer_tables import officer_acts, work_claims
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.tables import agency_requests, cases, correlations, decisions
@@ -40,6 +53,7 @@ class WorkTab(StrEnum):
     """What an officer looks at."""
 
     NEW = "new"
+    HELD = "held"
     MINE = "mine"
     WAITING = "waiting"
     APPROVE = "approve"
@@ -49,7 +63,7 @@ class WorkTab(StrEnum):
     ALL = "all"
 
 
-#: What has arrived at the agency and is neither asked back nor decided.
+#: What has arrived at the agency, or is held before it for its fee, and is neither asked back nor decided.
 _OPEN: Final = ("SENT", "ACKNOWLEDGED", "INSPECTION", "FEE_DUE")
 _ASKED: Final = ("INFORMATION_REQUIRED",)
 _EVERY: Final = (*_OPEN, *_ASKED, "DECIDED", "CANCELLED")
@@ -67,6 +81,7 @@ _UNDECIDED: Final = (
 )
 _STATES: Final = {
     WorkTab.NEW: _OPEN,
+    WorkTab.HELD: ("FEE_DUE",),
     WorkTab.MINE: (*_OPEN, *_ASKED),
     WorkTab.WAITING: _ASKED,
     WorkTab.APPROVE: (*_OPEN, *_ASKED, "DECIDED"),
@@ -110,6 +125,15 @@ class WorkFilter:
 
 
 _r, _s, _w = agency_requests.c, application_summaries.c, work_claims.c
+#: The agency has not got it yet: a fee is due before it is forwarded.
+_HELD: Final = and_(
+    _r.state == literal_column("'FEE_DUE'"),
+    exists().where(
+        fees.c.request_id == _r.id,
+        fees.c.gate == literal_column("'forwarding'"),
+        or_(*(fees.c.state == literal_column(f"'{one}'") for one in ("LEVIED", "ORDERED"))),
+    ),
+)
 #: The sum keeps the planner from reading the table in the order of the key.
 _PLACE: Final[ColumnElement[Any]] = _r.id + literal_column("0")
 _SOURCE: Final = (
@@ -138,6 +162,7 @@ _COLUMNS: Final = (
     _w.account_id.label("holder"),
     func.coalesce(_w.version, 0).label("claim_version"),
     accounts.c.display_name.label("holder_name"),
+    _HELD.label("is_held"),
 )
 
 
@@ -183,7 +208,9 @@ def _build_tab_conditions(conn: Connection, wanted: WorkFilter) -> list[ColumnEl
     if wanted.tab is WorkTab.NEW:
         # What is proposed waits for somebody else, whoever had it.
         proposed = _list_proposed_requests(conn, wanted.agency)
-        return [_w.account_id.is_(None), *([_r.id.not_in(proposed)] if proposed else [])]
+        return [_w.account_id.is_(None), not_(_HELD), *([_r.id.not_in(proposed)] if proposed else [])]
+    if wanted.tab is WorkTab.HELD:
+        return [_HELD]
     if wanted.tab in _CHOSEN:
         return [_r.id.in_(_list_chosen_requests(conn, wanted))]
     return []
@@ -279,7 +306,7 @@ def _order_by_deadline(found: Select[Any], wanted: WorkFilter) -> Select[Any]:
 def count_work(conn: Connection, agency: str, account: int, now: datetime) -> dict[WorkTab, int]:
     """Return how many applications each tab has, counted up to COUNT_LIMIT; not of those decided."""
     found = {}
-    for tab in (WorkTab.NEW, WorkTab.MINE, WorkTab.WAITING, WorkTab.APPROVE, WorkTab.CANCEL):
+    for tab in (WorkTab.NEW, WorkTab.HELD, WorkTab.MINE, WorkTab.WAITING, WorkTab.APPROVE, WorkTab.CANCEL):
         wanted = WorkFilter(agency, tab, account, now)
         each = [build_state_condition(agency_requests, state) for state in _STATES[tab]]
         found[tab] = sum(_count_rows(conn, wanted, one) for one in ([or_(*each)] if tab in _CHOSEN else each))

@@ -346,6 +346,7 @@ QUESTIONS = {
         )
         for tab, word, index in (
             (WorkTab.NEW, "FROM agency_requests", "ix_agency_requests_state"),
+            (WorkTab.HELD, "FROM agency_requests", "ix_agency_requests_state"),
             (WorkTab.MINE, "FROM work_claims", "ix_work_claims_account"),
             (WorkTab.WAITING, "FROM agency_requests", "ix_agency_requests_state"),
             (WorkTab.APPROVE, "FROM officer_acts", "ix_officer_acts_agency"),

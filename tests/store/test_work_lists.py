@@ -8,16 +8,19 @@ import pytest
 
 from gateway.store import (
     NewAccount,
+    NewFee,
     NewSummary,
     WorkFilter,
     WorkPlace,
     WorkTab,
     accounts,
     application_summaries,
+    fees,
     read_transaction,
     work_lists,
     write_transaction,
 )
+from gateway.store.fee_tables import fees as fee_table
 from gateway.store.officer_tables import work_claims
 from gateway.store.tables import agency_requests
 from tests.kit.rows import NOW, later, open_case, request
@@ -27,11 +30,13 @@ KIM = 1
 
 @pytest.fixture
 def rows(engine):
-    """Store six applications of one agency and one of another; return their row ids by name."""
+    """Store applications of one agency and one of another; return their row ids by name."""
     made = {}
     states = {
         "new": {"state": "SENT"},
         "received": {"state": "ACKNOWLEDGED"},
+        "held": {"state": "FEE_DUE", "due_at": later(-60)},
+        "levied": {"state": "FEE_DUE"},
         "mine": {"state": "ACKNOWLEDGED", "cancellation": "ASKED"},
         "asked": {"state": "INFORMATION_REQUIRED", "due_at": later(600)},
         "late": {"state": "INFORMATION_REQUIRED", "due_at": later(-600)},
@@ -44,6 +49,8 @@ def rows(engine):
         for name, values in states.items():
             made[name] = request(conn, open_case(conn), number=f"A-{name}")
             conn.execute(agency_requests.update().where(agency_requests.c.id == made[name]).values(**values))
+        for name, gate in (("held", "forwarding"), ("levied", "result"), ("levied", "forwarding")):
+            store_fee(conn, made[name], gate, "LEVIED" if gate == "result" or name == "held" else "PAID")
         made["other"] = request(conn, open_case(conn), agency="KR-B", number="A-other")
         claim = {"request_id": made["mine"], "agency": "KR-A", "account_id": kim, "version": 3, "since": NOW}
         conn.execute(work_claims.insert().values(claim))
@@ -58,6 +65,17 @@ def rows(engine):
     return made
 
 
+def store_fee(conn, request_id, gate, state):
+    number = f"F-{request_id}-{gate}"
+    case = agency_requests.select().where(agency_requests.c.id == request_id)
+    new = NewFee(
+        number, request_id, conn.execute(case).one().case_id, "KR-A", "application", gate,
+        "1", "KRW", None, "", False, NOW,
+    )  # fmt: skip
+    fee = fees.insert_fee(conn, new)
+    conn.execute(fee_table.update().where(fee_table.c.id == fee).values(state=state))
+
+
 def look(engine, tab=WorkTab.NEW, **more):
     with read_transaction(engine) as conn:
         found = work_lists.list_work(conn, WorkFilter("KR-A", tab, KIM, NOW, **more))
@@ -67,14 +85,18 @@ def look(engine, tab=WorkTab.NEW, **more):
 @pytest.mark.parametrize(
     ("tab", "names"),
     [
-        ("new", ["new", "received"]),
+        ("new", ["new", "received", "levied"]),
+        ("held", ["held"]),
         ("mine", ["mine"]),
         ("waiting", ["asked", "late"]),
         ("approve", []),
         ("cancel", ["mine", "withdrawn"]),
         ("decided", ["decided", "withdrawn", "kept"]),
-        ("overdue", ["late"]),
-        ("all", ["new", "received", "mine", "asked", "late", "decided", "withdrawn", "kept"]),
+        ("overdue", ["late", "held"]),
+        (
+            "all",
+            ["new", "received", "held", "levied", "mine", "asked", "late", "decided", "withdrawn", "kept"],
+        ),
     ],
 )
 def test_each_list_has_its_applications_oldest_first(engine, rows, tab, names):
@@ -83,8 +105,8 @@ def test_each_list_has_its_applications_oldest_first(engine, rows, tab, names):
 
 def test_a_list_goes_on_behind_its_last_row_in_each_order(engine, rows):
     assert look(engine, WorkTab.ALL, limit=2)[:2] == ["new", "received"]
-    assert look(engine, WorkTab.ALL, limit=2, after=WorkPlace(rows["received"]))[:2] == ["mine", "asked"]
-    assert look(engine, WorkTab.ALL, order="new", after=WorkPlace(rows["mine"])) == ["received", "new"]
+    assert look(engine, WorkTab.ALL, limit=2, after=WorkPlace(rows["levied"]))[:2] == ["mine", "asked"]
+    assert look(engine, WorkTab.ALL, order="new", after=WorkPlace(rows["held"])) == ["received", "new"]
     assert look(engine, WorkTab.WAITING, order="due") == ["late", "asked"]
     after = WorkPlace(rows["late"], later(-600))
     assert look(engine, WorkTab.WAITING, order="due", after=after) == ["asked"]
@@ -117,12 +139,13 @@ def test_tabs_are_counted(engine, rows):
     with read_transaction(engine) as conn:
         found = work_lists.count_work(conn, "KR-A", KIM, NOW)
     assert {tab.value: number for tab, number in found.items()} == {
-        "new": 2,
+        "new": 3,
+        "held": 1,
         "mine": 1,
         "waiting": 2,
         "approve": 0,
         "cancel": 2,
-        "overdue": 1,
+        "overdue": 2,
     }
 
 

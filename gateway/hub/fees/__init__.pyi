@@ -10,6 +10,7 @@ from .fee_records import release_held_orders as release_held_orders
 from .forwarding_gate import check_forwarded as check_forwarded
 from .forwarding_gate import check_no_fee_gate as check_no_fee_gate
 from .forwarding_gate import hold_for_payment as hold_for_payment
+from .forwarding_gate import is_held_for_fee as is_held_for_fee
 from .notify_fee import notify_of_fee as notify_of_fee
 from .operator_fees import settle_fee_elsewhere as settle_fee_elsewhere
 from .operator_fees import waive_fee as waive_fee

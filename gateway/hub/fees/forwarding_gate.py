@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from gateway.hub.fees.fee_records import has_open_fee, is_held_for_answer, levy_
 from gateway.hub.hub import Hub
 from gateway.store import NewFee, StateEvent, agency_requests, deliveries, fees
 
-__all__ = ["check_forwarded", "check_no_fee_gate", "hold_for_payment"]
+__all__ = ["check_forwarded", "check_no_fee_gate", "hold_for_payment", "is_held_for_fee"]
 
 _ACTOR: Final = "fees"
 #: What an agency may say of a fee though it has not got the application yet.
@@ -53,6 +53,11 @@ def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: d
     agency_requests.apply_event(conn, request, event, status_code=HOLD_REASON, due_at=due)
 
 
+def is_held_for_fee(request: Row[Any], levied: Iterable[Row[Any]]) -> bool:
+    """Return whether a request waits for one of its fees and is not forwarded yet."""
+    return request.state == "FEE_DUE" and has_open_fee(levied, "forwarding")
+
+
 def check_forwarded(
     conn: Connection, request: Row[Any], answer: AgencyAnswer, codes: Mapping[str, StatusCode]
 ) -> None:
@@ -60,7 +65,7 @@ def check_forwarded(
 
     It may say of the fee alone that it demands it no more, or has it.
     """
-    if request.state != "FEE_DUE" or not has_open_fee(fees.list_by_request(conn, request.id), "forwarding"):
+    if not is_held_for_fee(request, fees.list_by_request(conn, request.id)):
         return
     code = codes.get(answer.status_code) if isinstance(answer, Notice) else None
     if code is None or code.fee_step not in _SETTLING or (isinstance(answer, Notice) and answer.decisions):

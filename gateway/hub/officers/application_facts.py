@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import Decision, select_current_decisions
 from gateway.hub.completion import make_standing_decisions
-from gateway.hub.fees import has_open_fee
+from gateway.hub.fees import has_open_fee, is_held_for_fee
 from gateway.store import (
     agency_requests,
     cases,
@@ -36,7 +36,7 @@ class ApplicationFacts:
     """An application as rows: request, case, notices, standing decisions, calls, claim, act under way.
 
     `last_day` is that of the certificates which the decisions name, where they have the same one. With
-    `owes_fee` a fee of it is open.
+    `owes_fee` a fee of it is open; with `is_held` it is not forwarded before that is paid.
     """
 
     request: Row[Any]
@@ -48,6 +48,7 @@ class ApplicationFacts:
     open_act: Row[Any] | None
     last_day: date | None = None
     owes_fee: bool = False
+    is_held: bool = False
 
     def encode_shown(self) -> bytes:
         """Return what an officer is shown of the application, as octets.
@@ -85,6 +86,7 @@ def read_application_facts(conn: Connection, agency: str, number: str) -> Applic
         decisions.list_by_request(conn, request.id), {request.id: request.number}
     )
     current = tuple(one.decision for one in select_current_decisions(stored))
+    levied = fees.list_by_request(conn, request.id)
     return ApplicationFacts(
         request,
         case,
@@ -94,7 +96,8 @@ def read_application_facts(conn: Connection, agency: str, number: str) -> Applic
         work_claims.find_claim(conn, request.id),
         officer_acts.find_open_act(conn, request.id),
         _find_last_day(conn, agency, current),
-        has_open_fee(fees.list_by_request(conn, request.id)),
+        has_open_fee(levied),
+        is_held_for_fee(request, levied),
     )
 
 

@@ -64,7 +64,7 @@ class ApplicationView:
     """An application: its rows as values, what must be decided, and the digest of what is shown.
 
     `last_day` is that of the certificates which the decisions name, where they have the same one. With
-    `owes_fee` a fee of it is open.
+    `owes_fee` a fee of it is open; with `is_held` it is not forwarded before that is paid.
     """
 
     request: int
@@ -87,6 +87,7 @@ class ApplicationView:
     shown: str
     last_day: date | None
     owes_fee: bool
+    is_held: bool
 
 
 def make_application_view(conn: Connection, facts: ApplicationFacts) -> ApplicationView:
@@ -117,6 +118,7 @@ def make_application_view(conn: Connection, facts: ApplicationFacts) -> Applicat
         shown=facts.compute_shown_digest(),
         last_day=facts.last_day,
         owes_fee=facts.owes_fee,
+        is_held=facts.is_held,
     )
 
 

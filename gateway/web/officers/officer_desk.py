@@ -37,6 +37,7 @@ from gateway.hub import (
     change_work_claim,
     end_proposal,
     has_open_fee,
+    is_held_for_fee,
     read_application_facts,
 )
 from gateway.share import get_data_folder
@@ -128,14 +129,17 @@ class OfficerDesk:
             codes = self._list_act_codes(conn, kind, request)
             if request is None or kind != "receive":
                 return codes
-            owes = has_open_fee(fees.list_by_request(conn, request.id))
+            levied = fees.list_by_request(conn, request.id)
+        owes = has_open_fee(levied)
+        # Of what is decided, or has not arrived, only a fee can be spoken of.
+        speaks_freely = request.state != "DECIDED" and not is_held_for_fee(request, levied)
         return tuple(
             one
             for one in codes
             if (
                 may_answer_cancellation(request.cancellation, one.code)
                 if one.code in CANCELLATION_ANSWERS
-                else request.state != "DECIDED" or may_end_fee(one, owes_fee=owes)
+                else speaks_freely or may_end_fee(one, owes_fee=owes)
             )
         )
 

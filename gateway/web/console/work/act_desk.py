@@ -180,6 +180,8 @@ def list_possible_acts(view: ApplicationView | None) -> tuple[str, ...]:
         kinds: tuple[str, ...] = (*_DECIDED, *(("receive",) if speaks else ()))
     elif view.state in ("CANCELLED", "PREPARED", "STRANDED"):
         kinds = ()
+    elif view.is_held:
+        kinds = ("receive",)
     else:
         kinds = _WAITING
     return tuple(kind for kind in kinds if get_visitor().may(ACT_RIGHTS[kind]))
