@@ -37,6 +37,7 @@ __all__ = [
     "NewMovement",
     "OverdueTime",
     "apply_event",
+    "build_overdue_times",
     "change_fee",
     "count_by_request",
     "count_fees",
@@ -203,6 +204,17 @@ def _is_overdue(at: OverdueTime) -> ColumnElement[bool]:
 def _by_deadline(*wanted: ColumnElement[bool]) -> Select[tuple[int]]:
     """Return the fees that are due and whose deadline is as wanted."""
     return select(fees.c.id).join(deadlines, _IS_ABOUT).where(*wanted, _DUE)
+
+
+def build_overdue_times(agency: str, now: datetime) -> Select[tuple[int, datetime]]:
+    """Return the applications (row ids) of an agency that owe a fee whose deadline has passed, and that time.
+
+    Of several fees it is the first one. A fee whose deadline has no known time is not among them.
+    """
+    each = select(fees.c.request_id, _D.due_at).join(deadlines, _IS_ABOUT)
+    each = each.where(fees.c.agency == agency, _DUE, _D.due_at < now)
+    passed = union(each.where(_D.state == "OVERDUE"), each.where(_D.next_at < now)).subquery()
+    return select(passed.c.request_id, func.min(passed.c.due_at)).group_by(passed.c.request_id)
 
 
 def count_fees(

@@ -26,6 +26,7 @@ from sqlalchemy import (
     select,
 )
 
+from gateway.store import fees as fee_times
 from gateway.store.account_tables import accounts
 from gateway.store.fee_tables import fees
 from gateway.store.officer_tables import officer_acts, work_claims
@@ -171,8 +172,10 @@ def list_work(conn: Connection, wanted: WorkFilter) -> Sequence[Row[Any]]:
     found = _build_list(conn, wanted)
     if wanted.numbers:
         return conn.execute(_order_by_age(found, wanted, _PLACE)).all()
+    if wanted.tab is WorkTab.OVERDUE:
+        return _list_overdue(conn, found, wanted)
     if _is_by_deadline(wanted):
-        return conn.execute(_order_by_deadline(found, wanted)).all()
+        return conn.execute(_order_by_deadline(_limit_to_due(found, wanted.tab), wanted, _r.due_at)).all()
     if wanted.tab in _CHOSEN:
         # Few rows, found by the claims or the proposals; they are sorted.
         return conn.execute(_order_by_age(found.where(_build_states(wanted.tab)), wanted, _PLACE)).all()
@@ -189,6 +192,39 @@ def list_work(conn: Connection, wanted: WorkFilter) -> Sequence[Row[Any]]:
     ]
     rows.sort(key=lambda row: int(row.id), reverse=_is_falling(wanted))
     return rows[: wanted.limit + 1]
+
+
+def _list_overdue(conn: Connection, found: Select[Any], wanted: WorkFilter) -> list[Row[Any]]:
+    """Return what somebody owes too long: by its own time, or by that of a fee, also of what is decided."""
+    rows = [
+        *conn.execute(_order_by_deadline(found.where(_build_overdue(wanted.now)), wanted, _r.due_at)),
+        *conn.execute(_build_late_fees(wanted)),
+    ]
+    rows.sort(key=lambda row: (row.due_at, int(row.id)))
+    return rows[: wanted.limit + 1]
+
+
+def _build_late_fees(wanted: WorkFilter) -> Select[Any]:
+    """Return the applications that are overdue by a fee alone, each with the time of that fee."""
+    late = fee_times.build_overdue_times(wanted.agency, wanted.now).subquery()
+    request, due = late.c
+    columns = [due.label("due_at") if one is _r.due_at else one for one in _COLUMNS]
+    found = select(*columns).select_from(_SOURCE.join(late, request == _r.id))
+    found = found.where(*_build_filter_conditions(wanted), *_build_late_conditions(wanted.now))
+    return _order_by_deadline(found, wanted, due)
+
+
+def _build_late_conditions(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return not_(_build_overdue(now)), or_(_build_states(WorkTab.OVERDUE), _build_states(WorkTab.DECIDED))
+
+
+def _build_overdue(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that the time of an application has passed that is not decided."""
+    return and_(_r.due_at.is_not(None), _r.due_at <= now, *_UNDECIDED, _build_states(WorkTab.OVERDUE))
+
+
+def _limit_to_due(found: Select[Any], tab: WorkTab) -> Select[Any]:
+    return found.where(_r.due_at.is_not(None), *_UNDECIDED, _build_states(tab))
 
 
 def _build_list(conn: Connection, wanted: WorkFilter) -> Select[Any]:
@@ -292,15 +328,11 @@ def _order_by_age(found: Select[Any], wanted: WorkFilter, place: ColumnElement[A
     return found.order_by(place.desc() if _is_falling(wanted) else place.asc()).limit(wanted.limit + 1)
 
 
-def _order_by_deadline(found: Select[Any], wanted: WorkFilter) -> Select[Any]:
-    found = found.where(_r.due_at.is_not(None), *_UNDECIDED)
-    found = found.where(_build_states(wanted.tab))
-    if wanted.tab is WorkTab.OVERDUE:
-        found = found.where(_r.due_at <= wanted.now)
+def _order_by_deadline(found: Select[Any], wanted: WorkFilter, due: ColumnElement[Any]) -> Select[Any]:
     if wanted.after is not None and wanted.after.due_at is not None:
-        due, last = wanted.after.due_at, wanted.after.id
-        found = found.where(_r.due_at >= due, or_(_r.due_at > due, _r.id > last))
-    return found.order_by(_r.due_at, _r.id).limit(wanted.limit + 1)
+        last, last_id = wanted.after.due_at, wanted.after.id
+        found = found.where(due >= last, or_(due > last, _r.id > last_id))
+    return found.order_by(due, _r.id).limit(wanted.limit + 1)
 
 
 def count_work(conn: Connection, agency: str, account: int, now: datetime) -> dict[WorkTab, int]:
@@ -311,7 +343,7 @@ def count_work(conn: Connection, agency: str, account: int, now: datetime) -> di
         each = [build_state_condition(agency_requests, state) for state in _STATES[tab]]
         found[tab] = sum(_count_rows(conn, wanted, one) for one in ([or_(*each)] if tab in _CHOSEN else each))
     overdue = WorkFilter(agency, WorkTab.OVERDUE, account, now)
-    found[WorkTab.OVERDUE] = _count_rows(conn, overdue, _r.due_at.is_not(None), _r.due_at <= now, *_UNDECIDED)
+    found[WorkTab.OVERDUE] = _count_rows(conn, overdue, _build_overdue(now)) + _count_late_fees(conn, overdue)
     return {tab: min(number, COUNT_LIMIT) for tab, number in found.items()}
 
 
@@ -320,6 +352,13 @@ def _count_rows(conn: Connection, wanted: WorkFilter, *conditions: ColumnElement
     rows = select(_r.id).select_from(source).where(_r.agency == wanted.agency, *conditions)
     rows = rows.where(*_build_tab_conditions(conn, wanted)).limit(COUNT_LIMIT)
     return int(conn.execute(select(func.count()).select_from(rows.subquery())).scalar_one())
+
+
+def _count_late_fees(conn: Connection, wanted: WorkFilter) -> int:
+    late = fee_times.build_overdue_times(wanted.agency, wanted.now).subquery()
+    rows = select(_r.id).join(late, late.c[0] == _r.id).where(*_build_late_conditions(wanted.now))
+    counted = select(func.count()).select_from(rows.limit(COUNT_LIMIT).subquery())
+    return int(conn.execute(counted).scalar_one())
 
 
 def compute_work_mark(conn: Connection, agency: str) -> str:

@@ -375,6 +375,11 @@ QUESTIONS = {
         "due_at <=",
         "ix_agency_requests_due",
     ),
+    "decided work whose fee is overdue": (
+        lambda conn: work_lists.list_work(conn, WorkFilter("KR-A", WorkTab.OVERDUE, 1, NOW)),
+        "min(",
+        "ix_deadlines_state",
+    ),
     "what is new": (
         lambda conn: work_lists.compute_work_mark(conn, "KR-A"),
         "max(agency_requests.id)",

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.store import (
     NewAccount,
+    NewDeadline,
     NewFee,
     NewSummary,
     WorkFilter,
@@ -15,6 +16,7 @@ from gateway.store import (
     WorkTab,
     accounts,
     application_summaries,
+    deadlines,
     fees,
     read_transaction,
     work_lists,
@@ -41,6 +43,9 @@ def rows(engine):
         "asked": {"state": "INFORMATION_REQUIRED", "due_at": later(600)},
         "late": {"state": "INFORMATION_REQUIRED", "due_at": later(-600)},
         "decided": {"state": "DECIDED", "due_at": later(-900), "decided_at": NOW},
+        "unpaid": {"state": "DECIDED"},
+        "unseen": {"state": "INFORMATION_REQUIRED", "due_at": later(500)},
+        "unsent": {"state": "PREPARED", "due_at": later(-5)},
         "withdrawn": {"state": "DECIDED", "cancellation": "ASKED"},
         "kept": {"state": "DECIDED", "cancellation": "REFUSED"},
     }
@@ -51,6 +56,16 @@ def rows(engine):
             conn.execute(agency_requests.update().where(agency_requests.c.id == made[name]).values(**values))
         for name, gate in (("held", "forwarding"), ("levied", "result"), ("levied", "forwarding")):
             store_fee(conn, made[name], gate, "LEVIED" if gate == "result" or name == "held" else "PAID")
+        # One was told to be overdue, of another the clockwork has not seen it; the fees of two are not due.
+        for name, number, state, at in (
+            ("unpaid", 1, "OVERDUE", -300),
+            ("unpaid", 2, "OVERDUE", -200),
+            ("unseen", 1, "OPEN", -30),
+            ("late", 1, "OVERDUE", -10),
+            ("decided", 1, "OVERDUE", -10),
+            ("kept", 1, "OPEN", 10),
+        ):
+            store_late_fee(conn, made[name], f"F-{name}-{number}", (state, later(at)), paid=name == "decided")
         made["other"] = request(conn, open_case(conn), agency="KR-B", number="A-other")
         claim = {"request_id": made["mine"], "agency": "KR-A", "account_id": kim, "version": 3, "since": NOW}
         conn.execute(work_claims.insert().values(claim))
@@ -65,8 +80,17 @@ def rows(engine):
     return made
 
 
-def store_fee(conn, request_id, gate, state):
-    number = f"F-{request_id}-{gate}"
+def store_late_fee(conn, request_id, number, deadline, *, paid):
+    state, due = deadline
+    case = store_fee(conn, request_id, "result", "PAID" if paid else "LEVIED", number)
+    at = due if state == "OPEN" else None
+    deadlines.insert_deadlines(
+        conn, [NewDeadline(case, request_id, "pay", number, state, NOW, due_at=due, next_at=at)]
+    )
+
+
+def store_fee(conn, request_id, gate, state, number=None):
+    number = number or f"F-{request_id}-{gate}"
     case = agency_requests.select().where(agency_requests.c.id == request_id)
     new = NewFee(
         number, request_id, conn.execute(case).one().case_id, "KR-A", "application", gate,
@@ -74,6 +98,7 @@ def store_fee(conn, request_id, gate, state):
     )  # fmt: skip
     fee = fees.insert_fee(conn, new)
     conn.execute(fee_table.update().where(fee_table.c.id == fee).values(state=state))
+    return new.case_id
 
 
 def look(engine, tab=WorkTab.NEW, **more):
@@ -88,14 +113,27 @@ def look(engine, tab=WorkTab.NEW, **more):
         ("new", ["new", "received", "levied"]),
         ("held", ["held"]),
         ("mine", ["mine"]),
-        ("waiting", ["asked", "late"]),
+        ("waiting", ["asked", "late", "unseen"]),
         ("approve", []),
         ("cancel", ["mine", "withdrawn"]),
-        ("decided", ["decided", "withdrawn", "kept"]),
-        ("overdue", ["late", "held"]),
+        ("decided", ["decided", "unpaid", "withdrawn", "kept"]),
+        ("overdue", ["late", "unpaid", "held", "unseen"]),
         (
             "all",
-            ["new", "received", "held", "levied", "mine", "asked", "late", "decided", "withdrawn", "kept"],
+            [
+                "new",
+                "received",
+                "held",
+                "levied",
+                "mine",
+                "asked",
+                "late",
+                "decided",
+                "unpaid",
+                "unseen",
+                "withdrawn",
+                "kept",
+            ],
         ),
     ],
 )
@@ -107,9 +145,12 @@ def test_a_list_goes_on_behind_its_last_row_in_each_order(engine, rows):
     assert look(engine, WorkTab.ALL, limit=2)[:2] == ["new", "received"]
     assert look(engine, WorkTab.ALL, limit=2, after=WorkPlace(rows["levied"]))[:2] == ["mine", "asked"]
     assert look(engine, WorkTab.ALL, order="new", after=WorkPlace(rows["held"])) == ["received", "new"]
-    assert look(engine, WorkTab.WAITING, order="due") == ["late", "asked"]
+    assert look(engine, WorkTab.WAITING, order="due") == ["late", "unseen", "asked"]
     after = WorkPlace(rows["late"], later(-600))
-    assert look(engine, WorkTab.WAITING, order="due", after=after) == ["asked"]
+    assert look(engine, WorkTab.WAITING, order="due", after=after) == ["unseen", "asked"]
+    assert look(engine, WorkTab.OVERDUE, limit=1, after=after) == ["unpaid", "held"]
+    after = WorkPlace(rows["unpaid"], later(-300))
+    assert look(engine, WorkTab.OVERDUE, limit=1, after=after) == ["held", "unseen"]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +168,7 @@ def test_a_list_goes_on_behind_its_last_row_in_each_order(engine, rows):
         ({"applicant": "%"}, []),
         ({"law": "70"}, ["new", "received"]),
         ({"law": "7"}, []),
-        ({"tab": WorkTab.DECIDED, "law": "7"}, ["decided", "withdrawn", "kept"]),
+        ({"tab": WorkTab.DECIDED, "law": "7"}, ["decided", "unpaid", "withdrawn", "kept"]),
         ({"document": "A-2"}, []),
     ],
 )
@@ -142,10 +183,10 @@ def test_tabs_are_counted(engine, rows):
         "new": 3,
         "held": 1,
         "mine": 1,
-        "waiting": 2,
+        "waiting": 3,
         "approve": 0,
         "cancel": 2,
-        "overdue": 2,
+        "overdue": 4,
     }
 
 

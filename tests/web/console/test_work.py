@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from datetime import timedelta
 
 import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
+from gateway.cases import NamedFee, Notice, read_money
 from gateway.store import payloads, tables, write_transaction
 from tests.flows.craft import reference, supplement
 from tests.kit.console import Browser, Console
@@ -67,6 +69,35 @@ def test_the_mark_of_the_page_is_the_present_one_until_something_arrives(officer
     story.submit(story.submission(reference("HB-2")))
     story.tick()
     assert f'data-mark="{officer.get("/console/work/mark").text}"' not in shown
+
+
+@pytest.mark.parametrize("seen", [False, True], ids=["before the clockwork", "after the clockwork"])
+def test_an_overdue_fee_is_listed_when_its_application_is_decided(officer, console, story, seen):
+    """Nobody else would look for it: what is decided is in no other list of open work."""
+    story.decide("KFDA")
+    fee = NamedFee(read_money("12000", "KRW"), payment_notice="F1")
+    due = story.clock() + timedelta(days=2)
+    story.hear("KFDA", Notice("F1", story.clock(), "Y05", deadline=due, fee=fee))
+    number = story.request("KFDA").number
+
+    def count() -> list[str]:
+        return re.findall(
+            r'tab=overdue"[^>]*>[^<]*<span class="count">(\d+)', officer.get("/console/work").text
+        )
+
+    assert count() == ["0"]
+    move = story.tick if seen else story.clock.forward
+    move(seconds=2 * 86400 + 1)
+    officer = console.sign_in("kim")
+    assert story.request("KFDA").state == "DECIDED"
+    assert count() == ["1"]
+    page = officer.get("/console/work?tab=overdue").text
+    assert number in page
+    assert '<span class="state bad">Overdue</span>' in page
+    late = officer.get("/console/work?tab=overdue&format=csv").text
+    assert number in late
+    story.hear("KFDA", Notice("F2", story.clock(), "Y08", fee=fee))
+    assert number not in officer.get("/console/work?tab=overdue").text
 
 
 def test_a_search_by_number_goes_to_the_application(officer, story):
