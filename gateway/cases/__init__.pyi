@@ -98,6 +98,7 @@ from .officer_acts import get_act_kind as get_act_kind
 from .officer_acts import list_unsent_words as list_unsent_words
 from .officer_acts import may_answer_cancellation as may_answer_cancellation
 from .officer_acts import may_end_fee as may_end_fee
+from .officer_acts import may_refund_fee as may_refund_fee
 from .officer_acts import restore_act as restore_act
 from .open_demands import DEMANDED_STATES as DEMANDED_STATES
 from .open_demands import DemandNotice as DemandNotice

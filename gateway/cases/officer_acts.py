@@ -42,6 +42,7 @@ __all__ = [
     "list_unsent_words",
     "may_answer_cancellation",
     "may_end_fee",
+    "may_refund_fee",
     "restore_act",
 ]
 
@@ -141,6 +142,11 @@ CANCELLATION_ANSWERS: Final = ("G03", "G04")
 def may_end_fee(code: StatusCode, *, owes_fee: bool) -> bool:
     """Return whether a status code ends a fee that is open: that is also said of a decided application."""
     return owes_fee and code.fee_step in (FeeStep.CANCEL, FeeStep.CONFIRM)
+
+
+def may_refund_fee(code: StatusCode, *, was_paid: bool) -> bool:
+    """Return whether a status code gives back a fee that was paid: that is also said after a decision."""
+    return was_paid and code.fee_step == FeeStep.REFUND
 
 
 def may_answer_cancellation(cancellation: str | None, code: str) -> bool:

@@ -53,8 +53,6 @@ from .fees import apply_provider_event as apply_provider_event
 from .fees import apply_refund_answer as apply_refund_answer
 from .fees import describe_order as describe_order
 from .fees import describe_refund as describe_refund
-from .fees import has_open_fee as has_open_fee
-from .fees import is_held_for_fee as is_held_for_fee
 from .fees import notify_of_fee as notify_of_fee
 from .fees import read_fee_money as read_fee_money
 from .fees import settle_fee_elsewhere as settle_fee_elsewhere

@@ -1,6 +1,7 @@
 from .agency_payment_notes import record_told_payment as record_told_payment
 from .agency_payment_notes import tell_agency_of_payment as tell_agency_of_payment
 from .fee_ends import end_fees_of_cancelled as end_fees_of_cancelled
+from .fee_ends import has_fee_to_refund as has_fee_to_refund
 from .fee_ends import keep_fee_due as keep_fee_due
 from .fee_notices import apply_fee_notice as apply_fee_notice
 from .fee_records import get_fee as get_fee

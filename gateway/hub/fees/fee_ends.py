@@ -6,7 +6,7 @@ All functions are called in a transaction that has locked the case.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -35,6 +35,7 @@ __all__ = [
     "end_fee_of_cancelled",
     "end_fees_of_cancelled",
     "find_refund_event",
+    "has_fee_to_refund",
     "keep_fee_due",
     "name_kept_refunds",
     "order_kept_refunds",
@@ -117,16 +118,11 @@ def refund_fee(conn: Connection, fee: Row[Any], wanted: Money | None, reason: st
 
     Raises GW711 for more than is left, or in another currency.
     """
-    moved = fees.list_movements(conn, fee.id)
-    paid = next((one for one in moved if one.kind == "payment" and one.state == "COUNTED"), None)
-    if paid is None:
+    found = _find_payment(conn, fee)
+    if found is None:
         _keep_refund(conn, fee, wanted, reason, now)
         return
-    given = sum(
-        (Decimal(one.amount) for one in moved if one.kind == "refund" and one.payment == paid.reference),
-        Decimal(0),
-    )
-    left = Money(Decimal(paid.amount) - given, paid.currency)
+    paid, left = found
     back = wanted or left
     if back.currency != left.currency or back.amount > left.amount:
         raise GatewayError(FEE_WRONG, f"{back} cannot be given back: {left} of {fee.number} is left", "Fee")
@@ -134,15 +130,49 @@ def refund_fee(conn: Connection, fee: Row[Any], wanted: Money | None, reason: st
         refund_payment(conn, fee, (str(paid.reference), back), reason, now)
 
 
+def has_fee_to_refund(conn: Connection, levied: Iterable[Row[Any]]) -> bool:
+    """Return whether something is left to give back of one of these fees, also of one paid elsewhere."""
+    return any(fee.state in _PAID and _is_left(conn, fee) for fee in levied)
+
+
+def _is_left(conn: Connection, fee: Row[Any]) -> bool:
+    found = _find_payment(conn, fee)
+    if found is not None:
+        return bool(found[1].amount)
+    left = _find_unpaid_rest(conn, fee)
+    return bool(left.amount) if left is not None else fee.state == "CONFIRMED"
+
+
+def _find_payment(conn: Connection, fee: Row[Any]) -> tuple[Row[Any], Money] | None:
+    """Return the payment that was counted for a fee, and what of it was not given back."""
+    moved = fees.list_movements(conn, fee.id)
+    paid = next((one for one in moved if one.kind == "payment" and one.state == "COUNTED"), None)
+    if paid is None:
+        return None
+    given = sum(
+        (Decimal(one.amount) for one in moved if one.kind == "refund" and one.payment == paid.reference),
+        Decimal(0),
+    )
+    return paid, Money(Decimal(paid.amount) - given, paid.currency)
+
+
+def _find_unpaid_rest(conn: Connection, fee: Row[Any]) -> Money | None:
+    """Return what no refund is kept for of a fee whose payment the provider may still tell; None for others.
+
+    A payment that was too much has gone back, and is no part of what the agency gives back.
+    """
+    due = read_fee_money(fee)
+    if fee.state != "CONFIRMED" or due is None or find_order(conn, fee) is None:
+        return None
+    kept = [Decimal(one.amount) for one in _list_kept_refunds(conn, fee)]
+    return Money(due.amount - sum(kept, Decimal(0)), due.currency)
+
+
 def _keep_refund(conn: Connection, fee: Row[Any], wanted: Money | None, reason: str, now: datetime) -> None:
     """Keep a refund of a fee whose payment the provider may still tell: its agency had heard of it first."""
-    due = read_fee_money(fee)
-    order = find_order(conn, fee)
-    if fee.state != "CONFIRMED" or due is None or order is None:
+    left = _find_unpaid_rest(conn, fee)
+    if left is None:
         return
-    # A payment that was too much has gone back, and is no part of what the agency gives back.
-    kept = [Decimal(one.amount) for one in _list_kept_refunds(conn, fee)]
-    left = Money(due.amount - sum(kept, Decimal(0)), due.currency)
     back = wanted or left
     if back.currency != left.currency or back.amount > left.amount:
         raise GatewayError(FEE_WRONG, f"{back} cannot be given back: {left} of {fee.number} is left", "Fee")

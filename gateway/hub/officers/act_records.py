@@ -21,6 +21,7 @@ from gateway.cases import (
     get_act_kind,
     may_answer_cancellation,
     may_end_fee,
+    may_refund_fee,
 )
 from gateway.errors import (
     ACT_NOT_PERMITTED,
@@ -156,14 +157,17 @@ def _check_beginning(
         if not may_answer_cancellation(request.cancellation, code):
             detail = f"nobody asks whether application {request.number} is cancelled"
             raise GatewayError(TRANSITION_REFUSED, detail, "state")
-    elif kind not in _AFTERWARDS and request.state == "DECIDED" and not _ends_fee(conn, hub, facts, code):
+    elif kind not in _AFTERWARDS and request.state == "DECIDED" and not _is_about_fee(conn, hub, facts, code):
         detail = f"application {request.number} is decided; a decision is corrected or revoked"
         raise GatewayError(TRANSITION_REFUSED, detail, "state")
 
 
-def _ends_fee(conn: Connection, hub: Hub, facts: ApplicationFacts, said: str) -> bool:
+def _is_about_fee(conn: Connection, hub: Hub, facts: ApplicationFacts, said: str) -> bool:
+    """Return whether a status code ends a fee that is open, or gives back one that was paid."""
     code = hub.load_rules_of(conn, facts.request).status_codes.get(said)
-    return code is not None and may_end_fee(code, owes_fee=facts.owes_fee)
+    if code is None:
+        return False
+    return may_end_fee(code, owes_fee=facts.owes_fee) or may_refund_fee(code, was_paid=facts.was_paid)
 
 
 def _check_shown(facts: ApplicationFacts, shown: str) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row
 
 from gateway.cases import Decision, select_current_decisions
 from gateway.hub.completion import make_standing_decisions
-from gateway.hub.fees import has_open_fee, is_held_for_fee
+from gateway.hub.fees import has_fee_to_refund, has_open_fee, is_held_for_fee
 from gateway.store import (
     agency_requests,
     cases,
@@ -36,7 +36,8 @@ class ApplicationFacts:
     """An application as rows: request, case, notices, standing decisions, calls, claim, act under way.
 
     `last_day` is that of the certificates which the decisions name, where they have the same one. With
-    `owes_fee` a fee of it is open; with `is_held` it is not forwarded before that is paid.
+    `owes_fee` a fee of it is open; with `is_held` it is not forwarded before that is paid. With
+    `was_paid` something is left of a fee that the agency may give back.
     """
 
     request: Row[Any]
@@ -49,6 +50,7 @@ class ApplicationFacts:
     last_day: date | None = None
     owes_fee: bool = False
     is_held: bool = False
+    was_paid: bool = False
 
     def encode_shown(self) -> bytes:
         """Return what an officer is shown of the application, as octets.
@@ -98,6 +100,7 @@ def read_application_facts(conn: Connection, agency: str, number: str) -> Applic
         _find_last_day(conn, agency, current),
         has_open_fee(levied),
         is_held_for_fee(request, levied),
+        has_fee_to_refund(conn, levied),
     )
 
 

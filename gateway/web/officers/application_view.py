@@ -64,7 +64,8 @@ class ApplicationView:
     """An application: its rows as values, what must be decided, and the digest of what is shown.
 
     `last_day` is that of the certificates which the decisions name, where they have the same one. With
-    `owes_fee` a fee of it is open; with `is_held` it is not forwarded before that is paid.
+    `owes_fee` a fee of it is open; with `is_held` it is not forwarded before that is paid. With
+    `was_paid` something is left of a fee that the agency may give back.
     """
 
     request: int
@@ -88,6 +89,7 @@ class ApplicationView:
     last_day: date | None
     owes_fee: bool
     is_held: bool
+    was_paid: bool
 
 
 def make_application_view(conn: Connection, facts: ApplicationFacts) -> ApplicationView:
@@ -119,6 +121,7 @@ def make_application_view(conn: Connection, facts: ApplicationFacts) -> Applicat
         last_day=facts.last_day,
         owes_fee=facts.owes_fee,
         is_held=facts.is_held,
+        was_paid=facts.was_paid,
     )
 
 

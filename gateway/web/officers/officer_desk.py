@@ -22,12 +22,14 @@ from gateway.cases import (
     get_act_kind,
     may_answer_cancellation,
     may_end_fee,
+    may_refund_fee,
 )
 from gateway.config import Settings
 from gateway.errors import ACT_NOT_PERMITTED, CODE_UNKNOWN, REPLY_UNMATCHED, GatewayError
 from gateway.hub import (
     ActBegin,
     AgencyKeys,
+    ApplicationFacts,
     ClaimChange,
     ConfirmedAct,
     Hub,
@@ -36,8 +38,6 @@ from gateway.hub import (
     begin_act,
     change_work_claim,
     end_proposal,
-    has_open_fee,
-    is_held_for_fee,
     read_application_facts,
 )
 from gateway.share import get_data_folder
@@ -47,7 +47,6 @@ from gateway.store import (
     cases,
     console_mailbox,
     console_switches,
-    fees,
     officer_acts,
     payloads,
     read_transaction,
@@ -129,19 +128,9 @@ class OfficerDesk:
             codes = self._list_act_codes(conn, kind, request)
             if request is None or kind != "receive":
                 return codes
-            levied = fees.list_by_request(conn, request.id)
-        owes = has_open_fee(levied)
-        # Of what is decided, or has not arrived, only a fee can be spoken of.
-        speaks_freely = request.state != "DECIDED" and not is_held_for_fee(request, levied)
-        return tuple(
-            one
-            for one in codes
-            if (
-                may_answer_cancellation(request.cancellation, one.code)
-                if one.code in CANCELLATION_ANSWERS
-                else speaks_freely or may_end_fee(one, owes_fee=owes)
-            )
-        )
+            facts = read_application_facts(conn, request.agency, number)
+        assert facts is not None
+        return tuple(one for one in codes if _may_say(facts, one))
 
     def _list_act_codes(
         self, conn: Connection, kind: str, request: Row[Any] | None
@@ -348,6 +337,20 @@ class OfficerDesk:
         claim = change_work_claim(self._hub, officer.to_acting_officer(), change)
         with read_transaction(self._hub.engine) as conn:
             return make_claim_view(conn, claim)
+
+
+def _may_say(facts: ApplicationFacts, code: StatusCode) -> bool:
+    """Return whether an agency may say a status code now that decides nothing.
+
+    Of what is decided, or has not arrived, only a fee can be spoken of.
+    """
+    request = facts.request
+    if code.code in CANCELLATION_ANSWERS:
+        return may_answer_cancellation(request.cancellation, code.code)
+    if request.state == "DECIDED" and may_refund_fee(code, was_paid=facts.was_paid):
+        return True
+    speaks_freely = request.state != "DECIDED" and not facts.is_held
+    return speaks_freely or may_end_fee(code, owes_fee=facts.owes_fee)
 
 
 def _require_right(officer: Officer, right: Right) -> None:

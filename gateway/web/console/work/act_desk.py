@@ -174,9 +174,8 @@ def list_possible_acts(view: ApplicationView | None) -> tuple[str, ...]:
     if view is None or view.proposal is not None:
         return ()
     if view.state == "DECIDED":
-        speaks = (view.cancellation is not None or view.owes_fee) and get_visitor().may(
-            Right.CORRECT_DECISIONS
-        )
+        concerns = view.cancellation is not None or view.owes_fee or view.was_paid
+        speaks = concerns and get_visitor().may(Right.CORRECT_DECISIONS)
         kinds: tuple[str, ...] = (*_DECIDED, *(("receive",) if speaks else ()))
     elif view.state in ("CANCELLED", "PREPARED", "STRANDED"):
         kinds = ()
