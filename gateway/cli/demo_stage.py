@@ -27,6 +27,7 @@ from gateway.cli.demo_payments import (
     list_provider_words,
     write_payment_secret,
 )
+from gateway.cli.forked_process import ForkedProcess, ForkServer
 from gateway.cli.registration import load_agreement, read_party_id, register_certificate
 from gateway.config import Settings, load_settings
 from gateway.conformance.partners import read_membership
@@ -41,6 +42,9 @@ __all__ = ["Cast", "Stage", "read_cast"]
 
 _READY_WITHIN: Final = 180.0
 _END_WITHIN: Final = 15.0
+_PARTNER: Final = "gateway.conformance.__main__"
+#: What the process has imported that the partners are forked from.
+_PRELOADED: Final = (_PARTNER, "gateway.conformance.partner_program")
 _SHARED_FILES: Final = ("ca.pem", "crl.pem", "hub.cert.pem")
 
 
@@ -86,7 +90,7 @@ class _Player:
     """One started process, and its error log."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedProcess
     log: Path
 
 
@@ -108,6 +112,8 @@ class Stage:
     console_lines: Sequence[str] = ()
     ports: dict[str, int] = field(default_factory=dict)
     players: list[_Player] = field(default_factory=list)
+    #: The process that the partners are forked from.
+    fork_server: ForkServer | None = None
 
     @property
     def hub_url(self) -> str:
@@ -229,8 +235,7 @@ class Stage:
         self._start_all_partners()
         partners = list(self.players)
         if "hub" not in self.absent:
-            home = ("--home", str(self.home), "--config", str(self.home / "gateway.toml"))
-            self._start_player_process("hub", ("gateway.cli.stdin_watch", "run", *home), tells=False)
+            self._start_hub(("--home", str(self.home), "--config", str(self.home / "gateway.toml")))
         for player in partners:
             self._await_ready_line(player, end)
         if "hub" not in self.absent:
@@ -254,29 +259,39 @@ class Stage:
             self._start_one_partner("broker", "broker", ())
         if self.cast.tariffs:
             words = list_provider_words(self.home, self.ports[PROVIDER], self.hub_url)
-            self._start_player_process(PROVIDER, ("gateway.conformance", *words), tells=True)
+            self._start_partner_process(PROVIDER, words)
 
     def _start_one_partner(self, kind: str, name: str, further: Sequence[str]) -> None:
         if name in self.absent or name == self.desk:
             return
         place, further = self.partner(name), (*further, *self.options.get(name, ()))
         words = ("--leash", "--port", str(self.ports[name]), "--partner", str(place), "--name", name.lower())
-        self._start_player_process(
-            name, ("gateway.conformance", kind, *words, "--folder", str(place / "log"), *further), tells=True
-        )
+        self._start_partner_process(name, (kind, *words, "--folder", str(place / "log"), *further))
 
-    def _start_player_process(self, name: str, module: Sequence[str], *, tells: bool) -> None:
+    def _start_partner_process(self, name: str, words: Sequence[str]) -> None:
+        """Fork a partner, which has read the program with all others."""
+        environment = _make_child_environment()
+        if self.fork_server is None:
+            with (self.home / "partners.log").open("wb") as errors:
+                self.fork_server = ForkServer(_PRELOADED, environment, errors)
         log = self.home / f"{name.lower()}.log"
         with log.open("wb") as errors:
+            process = ForkedProcess(self.fork_server, _PARTNER, words, environment, errors, name.lower())
+        self.players.append(_Player(name, process, log))
+
+    def _start_hub(self, words: Sequence[str]) -> None:
+        """Start the hub as operators do: from nothing."""
+        log = self.home / "hub.log"
+        with log.open("wb") as errors:
             process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", *module],
+                [sys.executable, "-m", "gateway.cli.stdin_watch", "run", *words],
                 stdin=subprocess.PIPE,  # the child ends when this process ends
-                stdout=subprocess.PIPE if tells else errors,
+                stdout=errors,
                 stderr=errors,
                 env=_make_child_environment(),
                 start_new_session=True,
             )
-        self.players.append(_Player(name, process, log))
+        self.players.append(_Player("hub", process, log))
 
     def _await_ready_line(self, player: _Player, end: float) -> None:
         output = player.process.stdout
@@ -321,7 +336,10 @@ class Stage:
 
     def count(self) -> int:
         """Return the number of processes, including this one."""
-        return 1 + len(_find_descendant_processes({player.process.pid for player in self.players}))
+        roots = {player.process.pid for player in self.players}
+        if self.fork_server is not None:
+            roots.add(self.fork_server.pid)
+        return 1 + len(_find_descendant_processes(roots))
 
     def close(self) -> None:
         """End every process: terminate it first, then kill it with all its descendants."""
@@ -342,6 +360,9 @@ class Stage:
                 if pipe is not None:
                     pipe.close()
         self.players.clear()
+        if self.fork_server is not None:
+            self.fork_server.close()
+            self.fork_server = None
 
 
 def _find_free_ports(count: int) -> list[int]:

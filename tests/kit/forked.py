@@ -9,95 +9,34 @@ serve` and `gateway demo`.
 from __future__ import annotations
 
 import atexit
-import contextlib
-import faulthandler
-import importlib
-import multiprocessing
 import os
-import signal
-import subprocess
-import sys
-from collections.abc import Mapping
-from multiprocessing.connection import Connection
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
 
+from gateway.cli.forked_process import ForkedProcess, ForkServer
 from tests.kit.paths import ROOT
 
-__all__ = ["PRELOADED", "ForkedProcess"]
+__all__ = ["PRELOADED", "fork_process"]
 
 #: The programs that the parent has imported.
 PRELOADED = ("tests.kit.single", "tests.kit.gated", "gateway.conformance.__main__")
-_forking = multiprocessing.get_context("forkserver")
-_forking.set_forkserver_preload([*PRELOADED, "tests.kit.preloaded_rules"])
+_SHARED = ("gateway.conformance.partner_program", "tests.kit.preloaded_rules", "tests.kit.forked_program")
 
 
-class ForkedProcess:
-    """One process of a program of `PRELOADED`, with what tests use of `subprocess.Popen`.
-
-    Its standard input ends when the process that made it has gone.
-    """
-
-    def __init__(self, program: str, words: list[str], environment: Mapping[str, str], log: Path) -> None:
-        ours, theirs = _forking.Pipe(duplex=False)
-        leash, self.stdin = _forking.Pipe(duplex=False)
-        given = (leash, theirs, program, words, dict(environment), str(log))
-        self._process = _forking.Process(target=_run, args=given)
-        with ours, theirs, leash:
-            self._process.start()
-            self.stdout = os.fdopen(os.dup(ours.fileno()), "rb")
-        self.pid: int = self._process.pid or 0
-
-    @property
-    def returncode(self) -> int | None:
-        """Return how the process ended, None while it runs."""
-        return self._process.exitcode
-
-    def poll(self) -> int | None:
-        """Return how the process ended, None while it runs."""
-        return self._process.exitcode
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end of the process and return how it ended."""
-        self._process.join(timeout)
-        if self._process.exitcode is None:
-            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
-        return self._process.exitcode
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal to the process where it still runs."""
-        # The parent that forked it may just have seen its end.
-        with contextlib.suppress(ProcessLookupError):
-            if self.poll() is None:
-                os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        """Ask the process to end."""
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Kill the process."""
-        self.send_signal(signal.SIGKILL)
+@cache
+def _get_server() -> ForkServer:
+    """Return the one parent; it ends with the process of the tests."""
+    server = ForkServer([*PRELOADED, *_SHARED], os.environ | {"PYTHONPATH": str(ROOT)})
+    atexit.register(server.close)
+    return server
 
 
-def _run(
-    leash: Connection, output: Connection, name: str, words: list[str], environment: dict[str, str], log: str
-) -> None:
-    for connection, number in ((leash, 0), (output, 1)):
-        os.dup2(connection.fileno(), number)
-        connection.close()
-    written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.dup2(written, 2)
-    os.close(written)
-    faulthandler.enable()
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(ROOT)
-    sys.argv = [name, *words]
-    # It has read the environment of the parent.
-    importlib.reload(importlib.import_module("gateway.failpoints"))
-    try:
-        program: Any = importlib.import_module(name)
-        program.main()
-    finally:
-        atexit._run_exitfuncs()
+def fork_process(
+    program: str, words: Sequence[str], environment: Mapping[str, str], log: Path
+) -> ForkedProcess:
+    """Start a program of `PRELOADED`, whose standard input ends when this process has gone."""
+    with log.open("ab") as errors:
+        return ForkedProcess(
+            _get_server(), "tests.kit.forked_program", [program, *words], environment, errors, log.stem
+        )

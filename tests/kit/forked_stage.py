@@ -1,30 +1,29 @@
-"""The stage of a demo whose processes are forked from one that has imported the program.
+"""The stage of a demo whose hub is forked, too, from a process that all stages of the tests share.
 
-Importing takes most of a demo. The hub is one process of `tests.kit.single`. A demo with processes that are
-started from nothing is played in `tests/system/demo/test_demo.py`.
+The hub is one process of `tests.kit.single`. A demo with a hub that is started from nothing is played in
+`tests/system/demo/test_demo.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from gateway.cli.demo_stage import Stage, _make_child_environment, _Player
-from tests.kit.forked import ForkedProcess
+from tests.kit.forked import fork_process
 
 __all__ = ["ForkedStage"]
 
 
 class ForkedStage(Stage):
-    """A stage that forks its players."""
+    """A stage that forks all of its players."""
 
-    def _start_player_process(self, name: str, module: Sequence[str], *, tells: bool) -> None:
-        program, *words = module
-        if name == "hub":
-            program, words = "tests.kit.single", ["both", "--home", str(self.home)]
-        else:
-            assert tells, f"{name} does not say when it is ready"
-            program = f"{program}.__main__"
+    def _start_partner_process(self, name: str, words: Sequence[str]) -> None:
+        self._fork_player(name, "gateway.conformance.__main__", words)
+
+    def _start_hub(self, words: Sequence[str]) -> None:
+        self._fork_player("hub", "tests.kit.single", ("both", *words))
+
+    def _fork_player(self, name: str, program: str, words: Sequence[str]) -> None:
         log = self.home / f"{name.lower()}.log"
-        process: Any = ForkedProcess(program, words, _make_child_environment(), log)
+        process = fork_process(program, words, _make_child_environment(), log)
         self.players.append(_Player(name, process, log))

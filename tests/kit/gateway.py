@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from gateway.delivery.http_client import HttpClient, HttpLimits
 from gateway.errors import GatewayError
 from gateway.protocols import Parcel
 from gateway.store.messages import HttpResponse
-from tests.kit.forked import ForkedProcess
+from tests.kit.forked import fork_process
 from tests.kit.paths import ROOT
 
 _BOUNDS = HttpLimits(connect_seconds=2, read_seconds=60, total_seconds=60)
@@ -43,12 +42,9 @@ class RunningGateway:
         program: str = "tests.kit.single",
     ) -> None:
         environment = os.environ | {"GATEWAY_FAILPOINT": failpoint, "PYTHONPATH": str(ROOT)}
-        self.process: Any = ForkedProcess(
-            program, [what, "--home", str(home)], environment, home / f"{what}.log"
-        )
+        self.process = fork_process(program, [what, "--home", str(home)], environment, home / f"{what}.log")
 
     def __enter__(self) -> RunningGateway:
-        assert self.process.stdout is not None
         line = self.process.stdout.readline()
         # With a failpoint in its start the process may be dead already: `ended_by` tells.
         assert line == b"READY\n" or self.process.wait(60) == -signal.SIGKILL, f"did not begin: {line!r}"
@@ -74,8 +70,8 @@ class RunningGateway:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(60)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        self.process.stdin.close()
+        self.process.stdout.close()
 
 
 __all__ = ["RunningGateway", "post"]

@@ -6,14 +6,9 @@ Reading them takes most of the start of a gateway; processes that are started fr
 
 from __future__ import annotations
 
-import gc
-
 from gateway.hub.register.decision_rules import load_shipped_rules
 from gateway.wire import RESULT, SUBMISSION, load_shipped_schemas
 
 load_shipped_rules().needs.get_index()
 for _entry in (SUBMISSION, RESULT):
     load_shipped_schemas(_entry)
-# A gateway looks for garbage once when it starts: not among what all of them share.
-gc.collect()
-gc.freeze()

@@ -245,7 +245,7 @@ def terminate(process: subprocess.Popen[str], _: Path) -> None:
 
 def kill_customs(_: subprocess.Popen[str], where: Path) -> None:
     for pid in living(where):
-        if b"conformance\0customs" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if Path(f"/proc/{pid}/comm").read_text() == "customs\n":
             os.kill(pid, signal.SIGKILL)
 
 
