@@ -44,7 +44,7 @@ _READY_WITHIN: Final = 180.0
 _END_WITHIN: Final = 15.0
 _PARTNER: Final = "gateway.conformance.__main__"
 #: What the process has imported that the partners are forked from.
-_PRELOADED: Final = (_PARTNER, "gateway.conformance.partner_program")
+_PRELOADED: Final = (_PARTNER, "gateway.conformance.partner_program", "gateway.pki.path_library")
 _SHARED_FILES: Final = ("ca.pem", "crl.pem", "hub.cert.pem")
 
 

@@ -43,6 +43,7 @@ from .importer.folder_merge import merge_folder as merge_folder
 from .importer.inventory_import import ImportResult as ImportResult
 from .importer.inventory_import import import_inventory as import_inventory
 from .language.bundle_loader import load_bundle as load_bundle
+from .language.bundle_loader import load_organisations as load_organisations
 from .language.bundle_loader import load_unit_table as load_unit_table
 from .language.carrier_forms import CarrierForm as CarrierForm
 from .language.document_mapping import DocumentMapping as DocumentMapping

@@ -26,7 +26,7 @@ from gateway.cli.result_output import print_json
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
-from gateway.harmonize import load_bundle
+from gateway.harmonize import load_organisations
 from gateway.share import get_data_folder
 
 __all__ = ["run_practice"]
@@ -78,10 +78,12 @@ def _catch_end() -> Iterator[threading.Event]:
 
 def _make_cast() -> Cast:
     """Return the cast of the demo with every organisation that has a document, and one trader."""
-    bundle, cast = load_bundle(get_data_folder("mappings")), read_cast()
-    codes = dict.fromkeys(one.organisation for one in bundle.documents.values())
+    folder, cast = get_data_folder("mappings"), read_cast()
+    organisations = load_organisations(folder)
+    # Each has a folder of its own; reading the documents in it would take long.
+    codes = sorted(one.name for one in folder.joinpath("agencies").iterdir() if one.is_dir())
     agencies: list[dict[str, Any]] = [
-        {"code": code, "title": bundle.organisations[code].en, "says": "decides later", "plan": _PLAN}
+        {"code": code, "title": organisations[code].en, "says": "decides later", "plan": _PLAN}
         for code in codes
     ]
     traders = [one for one in cast.console["person"] if one["organisation"].startswith("party/")]

@@ -71,6 +71,11 @@ def load_unit_table(folder: Traversable) -> UnitTable:
     return read_unit_table(files.read_yaml_file("codelists.yaml"), files.read_file)
 
 
+def load_organisations(folder: Traversable) -> dict[str, Organisation]:
+    """Return the organisations of the mappings in `folder` alone; raise GW502 with file, line and field."""
+    return _read_organisations(_BundleFiles(folder).read_yaml_file("organisations.yaml"))
+
+
 def _compute_folder_digest(folder: Traversable) -> str | None:
     """Return the SHA-256 over the files that a bundle may be read from; None where one cannot be read."""
     total = hashlib.sha256()

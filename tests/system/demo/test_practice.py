@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.commands.practice import _make_cast
+from gateway.harmonize import load_bundle
 from tests.kit.paths import ROOT
 
 pytestmark = pytest.mark.long
@@ -58,3 +60,11 @@ def test_a_practice_hub_says_what_it_is_and_keeps_its_home(tmp_path: Path) -> No
     again, page = play(home)
     assert again == said
     assert "agencies are simulated" in page
+
+
+def test_every_organisation_with_a_document_plays_its_part() -> None:
+    bundle = load_bundle(ROOT / "mappings")
+    played = {one["code"]: one["title"] for one in _make_cast().agencies}
+    asked = {one.organisation for one in bundle.documents.values()}
+    assert played == {code: bundle.organisations[code].en for code in asked}
+    assert list(played) == sorted(played)
