@@ -48,6 +48,7 @@ from gateway.hub.forward import (
     compose_outcome_call,
     enqueue_late_pending_call,
     enqueue_outcome_call,
+    has_heard_outcome,
     must_tell_outcome,
 )
 from gateway.hub.hub import Hub
@@ -105,6 +106,7 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
         if _is_current_conclusion(told, case, (*own, *list_outside_decisions(conn, case_id)), asked):
             earlier = deliveries.list_by_case(conn, case_id)
             tells = customs is not None and must_tell_outcome(facts, case, earlier)
+            tells = tells and customs is not None and not has_heard_outcome(customs, earlier)
             if customs is not None and tells and not isinstance(outgoing, KeptDocument):
                 payloads.store_payloads(conn, [outgoing.parcel.get_octets(), customs.envelope], now)
             _give_up_failed_results(conn, earlier, now)

@@ -9,6 +9,8 @@ for it behind the call that it must not overtake. The delivery worker makes the 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -66,11 +68,16 @@ __all__ = [
     "enqueue_later_call",
     "enqueue_outcome_call",
     "enqueue_registration_calls",
+    "has_heard_outcome",
     "must_tell_outcome",
 ]
 
 #: Why the contract of an agency may not take a call that is right by itself.
 _UNFIT: Final = (REQUEST_INVALID, SETTINGS_WRONG, NO_ADDRESS)
+#: The parameter of a call to customs that has the digest of what it tells of an outcome.
+_TOLD: Final = "told_sha256"
+#: The states of a call that customs has not heard, and does not hear unless an operator does something.
+_UNHEARD: Final = ("FAILED", "CANCELLED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,6 +434,32 @@ def must_tell_outcome(facts: CaseSnapshot, case: Row[Any], earlier: Iterable[Row
     return codes.get(last) == "19" or (case.outcome != CaseOutcome.REJECTED and last in rejected)
 
 
+def has_heard_outcome(call: ComposedCall, earlier: Iterable[Row[Any]]) -> bool:
+    """Return whether the last that customs was told, by these deliveries, is what a call tells.
+
+    Whatever else it heard since, it is told again: it counts what it hears last. So it is of a call that
+    failed or was cancelled.
+    """
+    told = [row for row in earlier if row.destination == CUSTOMS]
+    last = max(told, key=lambda row: int(row.id), default=None)
+    if last is None or last.state in _UNHEARD:
+        return False
+    return bool(last.parameters.get(_TOLD) == _compute_told_digest(call.call))
+
+
+def _compute_told_digest(call: OutgoingCall) -> str:
+    """Return the SHA-256 of what a call tells, in whatever order, in lower-case hexadecimal."""
+    said = {
+        name: sorted(map(_write_sorted, value)) if isinstance(value, list) else str(value)
+        for name, value in call.arguments.items()
+    }
+    return hashlib.sha256(_write_sorted({"operation": call.operation, **said}).encode()).hexdigest()
+
+
+def _write_sorted(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, default=str, ensure_ascii=False, sort_keys=True)
+
+
 def enqueue_outcome_call(
     conn: Connection,
     call: ComposedCall,
@@ -446,7 +479,8 @@ def enqueue_outcome_call(
     code = {name: str(value) for name, value in call.call.arguments.items() if name == "PendingCode"}
     told = code.get("PendingCode", call.call.operation)
     place = _QueuePlace(case, f"customs:{told}:{conclusion}", ("case", case), last)
-    _enqueue_call(conn, call, place, now, **({"pending_code": told} if code else {}))
+    more = {"pending_code": told} if code else {}
+    _enqueue_call(conn, call, place, now, **more, **{_TOLD: _compute_told_digest(call.call)})
 
 
 @dataclass(frozen=True, slots=True)
