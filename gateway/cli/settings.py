@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from gateway.cli.home_folder import check_home_folder, make_home_folder
 from gateway.config import Settings, load_settings
-from gateway.hub import build_engine, get_current_time
+from gateway.hub import build_engine
 from gateway.operations import get_display_zone, set_display_zone
 from gateway.store import check_schema_version, read_transaction
 
@@ -63,6 +63,9 @@ def find_today(arguments: Any) -> date:
     It is that of the home or settings that are named, which must have been read; else that of a hub whose
     settings say no ``hub.time_zone``.
     """
+    # The clock of the hub is in a module that loads cryptography and XML, which few verbs need.
+    from gateway.hub import get_current_time
+
     named = getattr(arguments, "home", None) or getattr(arguments, "config", None)
     zone = get_display_zone() if named else ZoneInfo(load_settings(environ={}).hub.time_zone)
     return get_current_time().astimezone(zone).date()
