@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from tests.kit.forked_verbs import run_verb
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 
@@ -84,23 +85,16 @@ def test_a_port_that_somebody_listens_on_is_not_shared(tmp_path: Path) -> None:
         (tmp_path / "gateway.toml").write_text(
             f'[http]\nhost = "127.0.0.1"\nport = {taken.getsockname()[1]}\n'
         )
-        command = [sys.executable, "-m", "gateway", "run", "--home", str(tmp_path)]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False
-        )
+        done = run_verb("run", "--home", str(tmp_path))
     assert done.returncode == 2
-    assert b"GW808" in done.stderr
-    assert b"http.port" in done.stderr
+    assert "GW808" in done.stderr
+    assert "http.port" in done.stderr
 
 
 @pytest.mark.further
 @pytest.mark.parametrize(("verb", "problem"), [("run --new", "GW803"), ("serve", "GW808"), ("work", "GW808")])
 def test_what_cannot_start_says_why_in_one_line(tmp_path: Path, verb: str, problem: str) -> None:
-    command = [sys.executable, "-m", "gateway", *verb.split(), "--home", str(tmp_path / "new")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False)
+    done = run_verb(*verb.split(), "--home", str(tmp_path / "new"))
     assert done.returncode == (2 if problem == "GW808" else 1)
-    words = done.stderr.decode()
-    assert "Traceback" not in words
-    assert f"gateway: {problem}" in words
+    assert "Traceback" not in done.stderr
+    assert f"gateway: {problem}" in done.stderr

@@ -19,8 +19,10 @@ import pytest
 
 from gateway import __version__
 from gateway.cli import main
+from gateway.cli.forked_process import ForkedProcess
 from gateway.process_log import set_up_logging
 from gateway.store import describe_database
+from tests.kit.forked_verbs import fork_verb
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 
@@ -36,29 +38,37 @@ def home(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def running(*words: str) -> Iterator[list[str]]:
+def running(*words: str, forked: bool = False) -> Iterator[list[str]]:
     """Run a verb until it says that it is ready; yield the lines so far, ended with all of them."""
-    command = [sys.executable, "-m", "gateway", *words]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    reading, writing = os.pipe()
+    process: ForkedProcess | subprocess.Popen[bytes]
+    with os.fdopen(writing, "wb") as errors:
+        if forked:
+            process = fork_verb(*words, errors=errors)
+        else:
+            command = [sys.executable, "-m", "gateway", *words]
+            environment = os.environ | {"PYTHONPATH": str(ROOT)}
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=errors)
     watch = threading.Timer(240, process.kill)
     watch.start()
     lines: list[str] = []
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            lines.append(line.rstrip("\n"))
-            if "ready" in line:
-                break
-        yield lines
-        process.send_signal(signal.SIGTERM)
-        lines += process.stderr.read().splitlines()
-        assert process.wait(60) == 0
-    finally:
-        watch.cancel()
-        process.kill()
-        process.stderr.close()
-        process.wait(60)
+    with os.fdopen(reading, encoding="utf-8") as told:
+        try:
+            for line in told:
+                lines.append(line.rstrip("\n"))
+                if "ready" in line:
+                    break
+            yield lines
+            process.send_signal(signal.SIGTERM)
+            lines += told.read().splitlines()
+            assert process.wait(60) == 0
+        finally:
+            watch.cancel()
+            process.kill()
+            process.wait(60)
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
 
 @pytest.mark.long
@@ -66,7 +76,7 @@ def running(*words: str) -> Iterator[list[str]]:
 def test_run_says_what_starts_and_that_it_is_ready(home: Path, more: tuple[str, ...], number: int) -> None:
     with (home / "gateway.toml").open("a") as settings:
         settings.write("[delivery]\nprocesses = 3\n")
-    with running("run", "--home", str(home), *more) as lines:
+    with running("run", "--home", str(home), *more, forked=bool(more)) as lines:
         first, last = lines[0], lines[-1]
     port = re.search(r"\d+", (home / "gateway.toml").read_text())
     assert port is not None
@@ -82,7 +92,7 @@ def test_run_says_what_starts_and_that_it_is_ready(home: Path, more: tuple[str, 
 @pytest.mark.further
 def test_the_log_can_be_json_lines(home: Path) -> None:
     assert main(["migrate", "--new", "--home", str(home)]) == 0
-    with running("work", "--home", str(home), "--json") as lines:
+    with running("work", "--home", str(home), "--json", forked=True) as lines:
         pass
     told = [json.loads(line) for line in lines]
     assert all(one.keys() >= {"time", "level", "place", "text"} for one in told)

@@ -13,15 +13,20 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from gateway.cli.forked_process import ForkedProcess, ForkServer
 from tests.kit.paths import ROOT
 
-__all__ = ["PRELOADED", "fork_process"]
+__all__ = ["PRELOADED", "fork_process", "fork_program"]
 
 #: The programs that the parent has imported.
-PRELOADED = ("tests.kit.single", "tests.kit.gated", "gateway.conformance.__main__")
-_SHARED = ("gateway.conformance.partner_program", "tests.kit.preloaded_rules", "tests.kit.forked_program")
+PRELOADED = ("tests.kit.single", "tests.kit.gated", "gateway.conformance.__main__", "gateway.cli")
+_SHARED = (
+    *("gateway.conformance.partner_program", "tests.kit.preloaded_rules", "tests.kit.forked_program"),
+    *("gateway.pki.path_library", "gateway.cli.verb_runner", "gateway.cli.commands.process"),
+    *("gateway.cli.commands.submit", "gateway.cli.commands.pull", "gateway.cli.commands.case"),
+)
 
 
 @cache
@@ -32,11 +37,22 @@ def _get_server() -> ForkServer:
     return server
 
 
+def fork_program(
+    program: str,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    errors: IO[bytes],
+    folder: Path = ROOT,
+    title: str = "",
+) -> ForkedProcess:
+    """Start a program of `PRELOADED` in a folder; its standard input ends when this process has gone."""
+    given = [str(folder), program, *words]
+    return ForkedProcess(_get_server(), "tests.kit.forked_program", given, environment, errors, title)
+
+
 def fork_process(
     program: str, words: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> ForkedProcess:
-    """Start a program of `PRELOADED`, whose standard input ends when this process has gone."""
+    """Start a program of `PRELOADED` that writes its errors to a log."""
     with log.open("ab") as errors:
-        return ForkedProcess(
-            _get_server(), "tests.kit.forked_program", [program, *words], environment, errors, log.stem
-        )
+        return fork_program(program, words, environment, errors, title=log.stem)

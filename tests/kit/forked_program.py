@@ -1,15 +1,14 @@
-"""A program in a process of `tests.kit.forked`: its first word names the module."""
+"""A program in a process of `tests.kit.forked`: its first words name the folder and the module."""
 
 from __future__ import annotations
 
 import atexit
 import faulthandler
 import importlib
+import multiprocessing.process
 import os
 import sys
 from typing import Any
-
-from tests.kit.paths import ROOT
 
 __all__ = ["main"]
 
@@ -17,8 +16,10 @@ __all__ = ["main"]
 def main() -> int:
     """Run the `main` of the module, as in a process that was started from nothing."""
     faulthandler.enable()
-    os.chdir(ROOT)
-    sys.argv = sys.argv[1:]
+    os.chdir(sys.argv[1])
+    sys.argv = sys.argv[2:]
+    # A verb of a process that others have started is silent about its start.
+    multiprocessing.process._parent_process = None  # type: ignore[attr-defined]
     # It has read the environment of the parent.
     importlib.reload(importlib.import_module("gateway.failpoints"))
     try:

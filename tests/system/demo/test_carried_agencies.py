@@ -13,6 +13,7 @@ from gateway.cli import main
 from gateway.cli.demo_stage import Stage, read_cast
 from gateway.conformance.partners.journal import read_journal
 from gateway.share import get_data_folder
+from tests.kit.forked_stage import ForkedStage
 from tests.system.demo.test_partners_live import LABEL, submit
 
 pytestmark = pytest.mark.long
@@ -51,7 +52,7 @@ def make_stage(home: Path, mappings: Path, layouts: Path) -> Stage:
     cast = dataclasses.replace(cast, agencies=agencies)
     own = ("--mappings", str(mappings))
     options = {"KFDA": (*own, "--layouts", str(layouts)), "NPQS": own}
-    made = Stage(home, cast, options, frozenset({"broker"}))
+    made = ForkedStage(home, cast, options, frozenset({"broker"}))
     made.build()
     settings = home / "gateway.toml"
     text = settings.read_text(encoding="utf-8")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +14,7 @@ import pytest
 from gateway.cli.demo_stage import Stage, read_cast
 from gateway.conformance.partners.journal import read_journal
 from tests.kit.forked_stage import ForkedStage
+from tests.kit.forked_verbs import run_verb
 from tests.kit.paths import ROOT
 
 pytestmark = pytest.mark.long
@@ -43,26 +41,7 @@ def stage(home: Path, plans: dict[str, dict[str, Any]], **options: Sequence[str]
 def submit(made: Stage, *words: str, wait: int = 60) -> tuple[int, dict[str, Any], str]:
     """Run ``gateway submit`` as the broker of a stage."""
     fixed = ("--as", "broker", "--to", f"{made.hub_url}/msh/ebms2", "--partner", str(made.partner("broker")))
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "gateway",
-            "submit",
-            str(SAMPLE),
-            *fixed,
-            "--wait",
-            str(wait),
-            "--json",
-            *words,
-        ],
-        capture_output=True,
-        text=True,
-        cwd=made.home,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=120,
-        check=False,
-    )
+    done = run_verb("submit", str(SAMPLE), *fixed, "--wait", str(wait), "--json", *words, folder=made.home)
     assert "Traceback" not in done.stderr
     return done.returncode, json.loads(done.stdout), done.stderr
 

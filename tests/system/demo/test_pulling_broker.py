@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +13,7 @@ import pytest
 
 from gateway.cli.demo_stage import Stage, read_cast
 from tests.kit.forked_stage import ForkedStage
+from tests.kit.forked_verbs import run_verb
 from tests.kit.paths import ROOT
 from tests.system.demo.test_partners_live import LABEL, SAMPLE
 
@@ -60,15 +58,7 @@ def stage(home: Path, agreement: str) -> Iterator[Stage]:
 
 def run(made: Stage, *words: str) -> tuple[int, list[dict[str, Any]], str]:
     """Run a verb; return its status, and the objects that it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway", *words, "--json"],
-        capture_output=True,
-        text=True,
-        cwd=made.home,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=120,
-        check=False,
-    )
+    done = run_verb(*words, "--json", folder=made.home)
     assert "Traceback" not in done.stderr
     return done.returncode, list(map(json.loads, done.stdout.splitlines())), done.stderr
 

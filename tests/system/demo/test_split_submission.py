@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kit.paths import ROOT
+from tests.kit.forked_verbs import run_verb
 from tests.system.demo.test_partners_live import LABEL, SAMPLE
 from tests.system.demo.test_pulling_broker import PUSHED, run, stage
 
@@ -40,14 +38,8 @@ def write_sample(path: Path, name: str) -> Path:
 
 def submit(made: Any, *words: str, failpoint: str = "") -> subprocess.CompletedProcess[str]:
     fixed = ("--as", "broker", "--to", f"{made.hub_url}/msh/as4", "--partner", str(made.partner("broker")))
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", "submit", *words, *fixed, "--json"],
-        capture_output=True,
-        text=True,
-        cwd=made.home,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "GATEWAY_FAILPOINT": failpoint},
-        timeout=120,
-        check=False,
+    return run_verb(
+        "submit", *words, *fixed, "--json", folder=made.home, more={"GATEWAY_FAILPOINT": failpoint}
     )
 
 
