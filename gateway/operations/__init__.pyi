@@ -77,8 +77,9 @@ from .mapping_impact import find_mapping_impact as find_mapping_impact
 from .mapping_plans import describe_plan as describe_plan
 from .mapping_plans import find_mapping_plan as find_mapping_plan
 from .mapping_plans import find_plan_warnings as find_plan_warnings
-from .mapping_plans import list_ending_documents as list_ending_documents
 from .mapping_plans import plan_folder as plan_folder
+from .mapping_plans import read_plan_effect as read_plan_effect
+from .mapping_plans import read_stored_plan as read_stored_plan
 from .mapping_plans import withdraw_mapping_plan as withdraw_mapping_plan
 from .need_impact import CaseImpact as CaseImpact
 from .need_impact import FoundNeed as FoundNeed

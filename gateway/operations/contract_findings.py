@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from gateway.config import Settings
 from gateway.delivery import BoundSchemas, build_partners, read_bound_schemas
-from gateway.errors import CONTRACT_UNFIT, GatewayError
+from gateway.errors import CONTRACT_UNFIT, STORED_MAPPINGS_UNREAD, GatewayError
 from gateway.harmonize import (
     DocumentMapping,
     MappingBundle,
@@ -99,7 +99,13 @@ def find_contract_warnings(conn: Connection, settings: Settings, at: datetime) -
     yield from sorted(map(str, now))
     plan = find_mapping_plan(conn, at)
     if plan is not None and plan.starts is not None:
-        planned = load_active_rules(conn, rules, plan.starts).bundle
+        try:
+            planned = load_active_rules(conn, rules, plan.starts).bundle
+        except GatewayError as error:
+            if error.problem is not STORED_MAPPINGS_UNREAD:
+                raise
+            yield f"the mappings that are planned from {format_moment(plan.starts)} on do not load: {error}"
+            return
         for one in sorted(map(str, set(find_unfit_contracts(settings, planned)) - now)):
             yield f"{one} (from {format_moment(plan.starts)} on, when the planned mappings come into force)"
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.errors import MISUSE, GatewayError
+from gateway.errors import MISUSE, STORED_MAPPINGS_UNREAD, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub import load_active_rules, load_shipped_rules
+from gateway.hub import DecisionRules, load_active_rules, load_shipped_rules
 from gateway.operations.audited_changes import DatabaseChange
 from gateway.operations.display_zone import format_moment
 from gateway.operations.mapping_activation import CheckedFolder, store_checked_folder
 from gateway.store import MappingPeriod, mapping_bundles
 
 __all__ = [
+    "PlanEffect",
     "describe_plan",
     "find_mapping_plan",
     "find_plan_warnings",
-    "list_ending_documents",
     "plan_folder",
+    "read_plan_effect",
+    "read_stored_plan",
     "withdraw_mapping_plan",
 ]
 
@@ -32,12 +35,35 @@ def find_mapping_plan(conn: Connection, at: datetime) -> MappingPeriod | None:
     return None if last.has_begun(at) else last
 
 
-def list_ending_documents(conn: Connection, plan: MappingPeriod | None, held: Iterable[str]) -> list[str]:
-    """Return which of some documents are not in the planned mappings: they go out of force with these."""
+@dataclass(frozen=True, slots=True)
+class PlanEffect:
+    """What a plan does: the documents that go out of force with it, or why its mappings do not load."""
+
+    ending: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def read_plan_effect(
+    plan: MappingPeriod | None, held: Iterable[str], find_rules: Callable[[datetime], DecisionRules]
+) -> PlanEffect:
+    """Return what becomes of some documents with a plan; `find_rules` returns the rules at a time.
+
+    A plan that another version of the program has stored may not load in this one (GW904).
+    """
     if plan is None or plan.starts is None:
-        return []
-    planned = load_active_rules(conn, load_shipped_rules(), plan.starts).bundle
-    return sorted({*held} - planned.documents.keys())
+        return PlanEffect()
+    try:
+        planned = find_rules(plan.starts).bundle
+    except GatewayError as error:
+        if error.problem is not STORED_MAPPINGS_UNREAD:
+            raise
+        return PlanEffect(problem=str(error))
+    return PlanEffect(tuple(sorted({*held} - planned.documents.keys())))
+
+
+def read_stored_plan(conn: Connection, plan: MappingPeriod | None, held: Iterable[str]) -> PlanEffect:
+    """Return what becomes of some documents with a plan, whose mappings are loaded from the database."""
+    return read_plan_effect(plan, held, lambda at: load_active_rules(conn, load_shipped_rules(), at))
 
 
 def find_plan_warnings(conn: Connection, at: datetime) -> list[str]:
@@ -46,7 +72,7 @@ def find_plan_warnings(conn: Connection, at: datetime) -> list[str]:
     if plan is None or plan.starts is None:
         return []
     held = load_active_rules(conn, load_shipped_rules(), at).bundle.documents
-    ending = list_ending_documents(conn, plan, held)
+    ending = read_stored_plan(conn, plan, held).ending
     if not ending:
         return []
     words = f"the mappings that are planned from {format_moment(plan.starts)} on do not have"

@@ -428,6 +428,32 @@ def spoil_stored(home: Path, name: str, before: bytes, after: bytes) -> None:
         )
 
 
+def test_a_plan_that_does_not_load_any_more_is_told_and_withdrawn(
+    home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is in force is listed, and can be replaced, all the same."""
+    replace_text(folder / STATUS, "inspection completed", "inspection is completed")
+    assert use(home, folder, "--from", "2100-01-01") == 0
+    name = f"agencies/KTL/{GONE}.yaml"
+    whole = (folder / name).read_bytes()
+    spoil_stored(home, name, whole, whole + b"\nformer: x\n")
+    capsys.readouterr()
+    assert main(["map", "list", "--home", str(home)]) == 0
+    told = capsys.readouterr().out
+    assert "the planned mappings do not load: GW904 GW502 " in told
+    assert f"at {name}:" in told
+    assert main(["map", "list", "--home", str(home), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert (listed["unread"][:5], listed["ending"]) == ("GW904", [])
+    assert main(["check", "--home", str(home)]) == 1
+    told = capsys.readouterr().out
+    assert "GW904 GW502 " in told
+    assert use(home, "--cancel") == 0
+    capsys.readouterr()
+    assert main(["map", "list", "--home", str(home)]) == 0
+    assert "GW904" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", [f"agencies/KTL/{GONE}.yaml", "organisations.yaml"])
 @pytest.mark.every_case
 def test_mappings_in_force_that_do_not_load_any_more_are_written_mended_and_used(

@@ -54,9 +54,9 @@ from gateway.operations import (
     find_missing_addresses,
     find_unfit_contracts,
     format_moment,
-    list_ending_documents,
     plan_folder,
     read_offered_mappings,
+    read_stored_plan,
     withdraw_mapping_plan,
 )
 from gateway.store import MappingPeriod, mapping_bundles
@@ -140,7 +140,10 @@ def _warn_of_plan(arguments: Arguments, plan: MappingPeriod | None, added: Seque
     if plan is None or plan.starts is None or not added:
         return []
     with read_database(arguments) as conn:
-        ending = list_ending_documents(conn, plan, added)
+        effect = read_stored_plan(conn, plan, added)
+    if effect.problem:
+        return [f"the mappings that are planned from {format_moment(plan.starts)} on: {effect.problem}"]
+    ending = effect.ending
     words = f"{', '.join(ending)}: not in the mappings that are planned from {format_moment(plan.starts)} on"
     return [f"{words}, so out of force then. Plan them anew with what was added now"] if ending else []
 
@@ -295,7 +298,7 @@ def list_mappings(arguments: Arguments) -> int:
         now = get_current_time()
         rules = load_active_rules(conn, load_shipped_rules(), now)
         past, plan = mapping_bundles.list_activations(conn), find_mapping_plan(conn, now)
-        ending = list_ending_documents(conn, plan, rules.bundle.documents)
+        effect = read_stored_plan(conn, plan, rules.bundle.documents)
         stored = [_describe_stored(row) for row in mapping_bundles.list_bundles(conn)]
     rows: list[dict[str, Any]] = [
         {
@@ -309,14 +312,18 @@ def list_mappings(arguments: Arguments) -> int:
     ]
     if arguments.json:
         told = {"bundle": rules.bundle.digest, "documents": rows, "planned": describe_plan(plan)}
-        print_json(told | {"ending": ending, "uses": [_describe_use(row) for row in past], "stored": stored})
+        unread = {"unread": effect.problem} if effect.problem else {}
+        uses = [_describe_use(row) for row in past]
+        print_json(told | {"ending": effect.ending, **unread, "uses": uses, "stored": stored})
         return 0
     print(f"bundle {rules.bundle.digest[:16]}" + ("" if rules.version else ", as it came with the program"))
     if plan is not None and plan.starts is not None:
         named = f"bundle {plan.digest[:16]}" if plan.digest else "the mappings that came with the program"
         print(f"planned from {format_moment(plan.starts)} on: {named} (by {plan.actor})")
-        if ending:
-            print(f"out of force then: {', '.join(ending)}")
+        if effect.problem:
+            print(f"the planned mappings do not load: {effect.problem}")
+        if effect.ending:
+            print(f"out of force then: {', '.join(effect.ending)}")
     for one in stored:
         print(f"stored since {one['stored_at']}: bundle {one['bundle'][:16]}")
     print_table(rows, as_json=False, columns=("document", "organisation", "direction", "status", "title"))

@@ -56,12 +56,21 @@ class ActiveRules:
         self._reading = threading.Lock()
 
     def reload_rules(self, conn: Connection) -> None:
-        """Load the rules that are in force and those that are planned."""
+        """Load the rules that are in force and those that are planned.
+
+        What was stored by another version of the program and does not load in this one (GW904) is an error
+        when it is in force without a date. From a date on it is one for what asks for the rules then: until
+        that comes, those before it hold.
+        """
         periods = mapping_bundles.list_periods(conn)
         known = self._loaded.rules
         wanted = dict.fromkeys(one.digest for one in periods[-_LOADED_PERIODS:])
-        found = {digest: known.get(digest) or self._load_rules(conn, digest) for digest in wanted}
-        rules = {digest: renew_need_tables(conn, one) for digest, one in found.items()}
+        last = periods[-1].digest if len(wanted) > 1 else None
+        found = {
+            digest: known.get(digest) or self._load_period(conn, digest, is_last=digest == last)
+            for digest in wanted
+        }
+        rules = {digest: renew_need_tables(conn, one) for digest, one in found.items() if one is not None}
         self._earlier = {digest: renew_need_tables(conn, one) for digest, one in self._earlier.items()}
         self._loaded = _LoadedPeriods(periods, rules)
 
@@ -115,6 +124,21 @@ class ActiveRules:
                 if shipped.place is not None:
                     _log.error("the files of bundle %s have changed since the start: not stored", digest[:16])
             return self._packed
+
+    def _load_period(self, conn: Connection, digest: str | None, *, is_last: bool) -> DecisionRules | None:
+        """Return the rules of a period; None where those of the last date do not load (the log tells it)."""
+        if digest is None or not is_last:
+            return self._load_rules(conn, digest)
+        if digest in self._unread:
+            return None
+        try:
+            return self._load_rules(conn, digest)
+        except GatewayError as error:
+            if error.problem is not STORED_MAPPINGS_UNREAD:
+                raise
+            self._unread.add(digest)
+            _log.error("the mappings of the last date do not load, and nothing is done by them: %s", error)
+            return None
 
     def _hold_stored_rules(self, conn: Connection, digest: str) -> DecisionRules | None:
         if digest in self._unread:

@@ -15,7 +15,7 @@ from gateway.operations import (
     draft_agreement,
     draft_mappings,
     find_mapping_plan,
-    list_ending_documents,
+    read_plan_effect,
 )
 from gateway.store import (
     ListFilter,
@@ -134,12 +134,12 @@ def _render_agreements(services: ConsoleServices, problem: str = "") -> str:
 
 
 def _render_mappings(services: ConsoleServices, problem: str = "") -> str:
-    services.hub.refresh_snapshot()
-    rules = services.hub.rules
     with read_transaction(services.engine) as conn:
         uses = list(mapping_bundles.list_activations(conn))[:20]
         plan = find_mapping_plan(conn, services.clock())
-        ending = list_ending_documents(conn, plan, rules.bundle.documents)
+    # Afterwards, so that the hub knows the plan.
+    services.hub.refresh_snapshot()
+    rules = services.hub.rules
     return render_template(
         "operations/mappings.html",
         bundle=rules.bundle,
@@ -147,6 +147,6 @@ def _render_mappings(services: ConsoleServices, problem: str = "") -> str:
         documents=list(rules.bundle.documents.values()),
         uses=uses,
         plan=plan,
-        ending=ending,
+        effect=read_plan_effect(plan, rules.bundle.documents, services.hub.find_rules),
         problem=problem,
     )
