@@ -39,6 +39,7 @@ from gateway.store import (
     delivery_leases,
     make_attempt_outcome,
     read_transaction,
+    start_checkpoints,
     take_follow_ups,
     write_transaction,
 )
@@ -105,6 +106,7 @@ class DeliveryWorker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; return when all claimed deliveries have ended."""
+        start_checkpoints(self._engine)
         with ReaderThreads(self._pace.threads, "delivery") as threads:
             keeper = start_maintenance_thread(self.run_maintenance, self._pace.upkeep, stop)
             while not stop.is_set():

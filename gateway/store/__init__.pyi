@@ -136,6 +136,7 @@ from .list_filters import ListFilter as ListFilter
 from .list_filters import ListPage as ListPage
 from .list_filters import build_bounds as build_bounds
 from .list_filters import fetch_page as fetch_page
+from .log_checkpoints import start_checkpoints as start_checkpoints
 from .mapping_bundles import MappingPeriod as MappingPeriod
 from .message_sequences import HeldMessage as HeldMessage
 from .message_sequences import SequenceKey as SequenceKey

@@ -35,6 +35,7 @@ from gateway.store.driver_connections import use_driver_connections
 from gateway.store.first_acts import run_first_act
 from gateway.store.follow_ups import watch_follow_ups
 from gateway.store.idle_connections import ping_idle_connections
+from gateway.store.log_checkpoints import count_commit
 from gateway.store.object_store import ObjectStore, attach_object_store
 from gateway.store.postgresql_connections import (
     get_connection_class,
@@ -397,6 +398,7 @@ def _sqlite_transaction(engine: Engine) -> Iterator[Connection]:
             conn.in_driver_transaction = True
             yield conn
             (conn if conn.in_transaction() else driver).commit()
+            count_commit(engine)
         except BaseException as problem:
             _roll_back_transaction(conn, driver)
             if isinstance(problem, add_sqlite_errors(OperationalError, kind="OperationalError")):

@@ -3,7 +3,8 @@
 A commit is durable when the disk confirms it, and SQLite has one writer: the writes that arrive
 while one commit waits for the disk, of this process or of another one, share the next commit. The
 caller returns after the commit of its own writes, or gets its own exception, as from a transaction of
-its own.
+its own. One thread at a time commits for all that wait; at the end it hands over to one that came
+meanwhile, so the next commit begins before the others of this one have run again.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ _Work = Callable[[Connection], _Result]
 class _CommitJob(Generic[_Result]):
     """The work of one thread, and its result or exception."""
 
-    __slots__ = ("_problem", "_result", "_work", "ended")
+    __slots__ = ("_blocked", "_problem", "_result", "_work", "ended")
 
     def __init__(self, work: _Work[_Result]) -> None:
         self._work = work
         self._result: _Result | None = None
         self._problem: BaseException | None = None
+        # A lock that is released to wake its thread: cheaper than an event.
+        self._blocked = threading.Lock()
+        self._blocked.acquire()
         self.ended = False
 
     def run_alone(self, conn: Connection) -> None:
@@ -54,10 +58,19 @@ class _CommitJob(Generic[_Result]):
             driver.execute("ROLLBACK TO job")
         driver.execute("RELEASE job")
 
-    def mark_ended(self, problem: BaseException | None = None) -> None:
-        """Record that the commit is over, or that it failed with `problem`."""
+    def wait_until_woken(self) -> None:
+        """Wait until another thread has ended the work, or has handed over to this one."""
+        self._blocked.acquire()
+
+    def wake(self) -> None:
+        """Let the thread that waits continue."""
+        self._blocked.release()
+
+    def mark_ended(self, problem: BaseException | None) -> None:
+        """Record that the commit is over, or that it failed with `problem`, and wake the thread."""
         self._problem = self._problem or problem
         self.ended = True
+        self.wake()
 
     def take_result(self) -> _Result:
         """Return what the work returned, or raise what it raised."""
@@ -78,15 +91,46 @@ class _CommitGroup:
     def __init__(self) -> None:
         self._waiting: list[_CommitJob[Any]] = []
         self._guard = threading.Lock()
-        self._turn = threading.Lock()
+        self._committing = False
 
     def run_job(self, engine: Engine, name: str, job: _CommitJob[Any]) -> None:
         """Return when the job has ended: by another thread's commit, or by our own with all waiting jobs."""
         with self._guard:
             self._waiting.append(job)
-        with self._turn:
-            if not job.ended:
-                _commit_jobs(engine, name, self._take_jobs)
+            waits, self._committing = self._committing, True
+        if waits:
+            job.wait_until_woken()
+        if not job.ended:
+            self._commit_jobs(engine, name)
+
+    def _commit_jobs(self, engine: Engine, name: str) -> None:
+        """Commit all jobs that wait together; an exception is that of each of them."""
+        jobs: Sequence[_CommitJob[Any]] = ()
+        problem: BaseException | None = None
+        try:
+            with write_transaction(engine, name) as conn:
+                # Taken when this process may write: while another one writes, more arrive.
+                jobs = self._take_jobs()
+                _run_jobs(jobs, conn)
+        except BaseException as failed:
+            jobs = jobs or self._take_jobs()
+            problem = failed
+            if not isinstance(failed, Exception):
+                raise
+        finally:
+            self._hand_over()
+            for job in jobs:
+                job.mark_ended(problem)
+            # Its traceback refers to this frame.
+            del problem
+
+    def _hand_over(self) -> None:
+        """Let the first of the jobs that wait commit; where none does, the next one that comes."""
+        with self._guard:
+            following = self._waiting[0] if self._waiting else None
+            self._committing = following is not None
+        if following is not None:
+            following.wake()
 
     def _take_jobs(self) -> Sequence[_CommitJob[Any]]:
         with self._guard:
@@ -94,25 +138,12 @@ class _CommitGroup:
         return jobs
 
 
-def _commit_jobs(engine: Engine, name: str, take_jobs: Callable[[], Sequence[_CommitJob[Any]]]) -> None:
-    jobs: Sequence[_CommitJob[Any]] = ()
-    try:
-        with write_transaction(engine, name) as conn:
-            # Taken when this process may write: while another one writes, more arrive.
-            jobs = take_jobs()
-            if len(jobs) == 1:
-                jobs[0].run_alone(conn)
-            else:
-                for job in jobs:
-                    job.run_in_savepoint(conn)
-    except BaseException as problem:
-        jobs = jobs or take_jobs()
-        for job in jobs:
-            job.mark_ended(problem)
-        if not isinstance(problem, Exception):
-            raise
+def _run_jobs(jobs: Sequence[_CommitJob[Any]], conn: Connection) -> None:
+    if len(jobs) == 1:
+        jobs[0].run_alone(conn)
+        return
     for job in jobs:
-        job.mark_ended()
+        job.run_in_savepoint(conn)
 
 
 _groups: Final[WeakKeyDictionary[Engine, _CommitGroup]] = WeakKeyDictionary()

@@ -28,7 +28,7 @@ from gateway.hub import (
 )
 from gateway.message_model import MemoryBody
 from gateway.protocols import PROTOCOLS, Parcel, ProtocolCore
-from gateway.store import HttpResponse
+from gateway.store import HttpResponse, start_checkpoints
 from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_security
 from gateway.web.agency_service import build_agency_service
 from gateway.web.customs_service import HubCustomsHandler, build_customs_service
@@ -52,6 +52,7 @@ def build_application(settings: Settings) -> WsgiApplication:
     # A rejection needs the register; once loaded, the snapshot is available even without the database.
     hub.refresh_snapshot()
     hub.start_examiner()
+    start_checkpoints(hub.engine)
     threading.Thread(target=_store_refusals, args=(hub,), name="refusals", daemon=True).start()
     served = build_served_address(settings)
     return build_wsgi_application(

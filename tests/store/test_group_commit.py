@@ -162,3 +162,52 @@ def test_a_commit_that_fails_is_told_to_all(sqlite_url: str, monkeypatch: pytest
     assert all(isinstance(one, OSError) for one in results), results
     assert names(engine) == set()
     engine.dispose()
+
+
+def test_the_next_commit_begins_before_the_others_of_this_one_run_again(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two share a commit; one that comes meanwhile is woken first, and commits."""
+    engine, woken = make_engine(sqlite_url), []
+    wake = room._CommitJob.wake
+
+    def note(job: room._CommitJob[object]) -> None:
+        woken.append(job.ended)
+        wake(job)
+
+    monkeypatch.setattr(room._CommitJob, "wake", note)
+    group, shared = room._get_commit_group(engine), threading.Event()
+
+    def wait_for_third(conn: Connection) -> str:
+        shared.set()
+        while not group._waiting:
+            threading.Event().wait(0.01)
+        return add(conn, "a")
+
+    with ThreadPoolExecutor(3) as pool:
+        with write_transaction(engine):
+            first = pool.submit(run_in_group_commit, engine, "t", wait_for_third)
+            while not group._waiting:
+                threading.Event().wait(0.01)
+            second = pool.submit(run_in_group_commit, engine, "t", lambda conn: add(conn, "b"))
+            while len(group._waiting) < 2:
+                threading.Event().wait(0.01)
+        shared.wait()
+        third = pool.submit(run_in_group_commit, engine, "t", lambda conn: add(conn, "c"))
+        assert [one.result() for one in (first, second, third)] == ["a", "b", "c"]
+    assert woken == [False, True, True, True]
+    assert names(engine) == {"a", "b", "c"}
+    engine.dispose()
+
+
+def test_one_that_is_interrupted_hands_over(sqlite_url: str) -> None:
+    engine = make_engine(sqlite_url)
+
+    def interrupt(conn: Connection) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_group_commit(engine, "t", interrupt)
+    assert run_in_group_commit(engine, "t", lambda conn: add(conn, "b")) == "b"
+    assert names(engine) == {"b"}
+    engine.dispose()
