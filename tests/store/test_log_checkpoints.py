@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import struct
 import threading
@@ -50,8 +51,9 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def list_threads() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name == "checkpoints"]
+def list_threads(engine: Engine) -> list[threading.Thread]:
+    found = room._threads.get(engine)
+    return [] if found is None else [found._thread]
 
 
 def test_the_log_is_copied_without_a_writer(written: Engine) -> None:
@@ -94,11 +96,23 @@ def test_a_copy_that_fails_is_made_again(written: Engine, monkeypatch: pytest.Mo
 
 def test_one_thread_ends_with_its_engine(written: Engine) -> None:
     start_checkpoints(written)
+    (thread,) = list_threads(written)
     start_checkpoints(written)
-    (thread,) = list_threads()
+    assert list_threads(written) == [thread]
+    assert thread.is_alive()
     written.dispose()
+    assert not thread.is_alive()
+    assert list_threads(written) == []
+
+
+def test_the_thread_ends_with_an_engine_that_is_forgotten(sqlite_url: str) -> None:
+    engine = make_engine(sqlite_url)
+    start_checkpoints(engine)
+    (thread,) = list_threads(engine)
+    del engine
+    gc.collect()
     thread.join(20)
-    assert list_threads() == []
+    assert not thread.is_alive()
 
 
 def test_nothing_is_copied_where_nobody_asked_for_it(database_url: str) -> None:
@@ -106,7 +120,7 @@ def test_nothing_is_copied_where_nobody_asked_for_it(database_url: str) -> None:
     if engine.dialect.name == "postgresql":
         start_checkpoints(engine)
     write(engine, 2 * room._COMMITS)
-    assert list_threads() == []
+    assert list_threads(engine) == []
     if engine.dialect.name == "sqlite":
         assert count_pages(engine)[1] == 0
     engine.dispose()
