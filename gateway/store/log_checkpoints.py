@@ -82,7 +82,11 @@ def _connect(database: str) -> sqlite3.Connection:
 
     # The file is not made here: without it there is nothing to copy.
     connection = sqlite3.connect(f"file:{database}?mode=rw", uri=True, isolation_level=None, timeout=0)
-    connection.execute("PRAGMA synchronous=FULL")
+    try:
+        connection.execute("PRAGMA synchronous=FULL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
