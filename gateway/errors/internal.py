@@ -159,8 +159,7 @@ STORED_MAPPINGS_UNREAD = Problem(
     cause="The mapping language rejects today what it took then. The detail names file, line and field.",
     remedy=(
         "Write them with `gateway map export FOLDER --bundle DIGEST`, mend what the detail names, and put "
-        "them into force with `gateway map use FOLDER`. What waits then goes on. A plan is replaced with "
-        "`gateway map use FOLDER --from DAY`, or withdrawn with `gateway map use --cancel`."
+        "them into force with `gateway map use FOLDER`. What waits then goes on."
     ),
     ours=True,
     retry=True,

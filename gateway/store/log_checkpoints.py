@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 from weakref import WeakKeyDictionary, finalize
 
 from sqlalchemy import Engine, event
@@ -81,7 +82,7 @@ def _connect(database: str) -> sqlite3.Connection:
     import sqlite3
 
     # The file is not made here: without it there is nothing to copy.
-    connection = sqlite3.connect(f"file:{database}?mode=rw", uri=True, isolation_level=None, timeout=0)
+    connection = sqlite3.connect(f"file:{quote(database)}?mode=rw", uri=True, isolation_level=None, timeout=0)
     try:
         connection.execute("PRAGMA synchronous=FULL")
     except sqlite3.Error:

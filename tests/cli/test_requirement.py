@@ -170,9 +170,9 @@ def test_a_last_day_ends_in_the_time_zone_of_a_hub(
     ledger.write_text(json.dumps({"number": "수허02-1184", "agency": "KFDA"} | granted))
     command = ("requirement", "check", SAMPLE, "--ledger", str(ledger))
     evening = datetime(2026, 11, 21, 14, 59, tzinfo=UTC)
-    monkeypatch.setattr("gateway.cli.settings.get_current_time", lambda: evening)
+    monkeypatch.setattr("gateway.hub.get_current_time", lambda: evening)
     assert run(*command)[0] == 0
-    monkeypatch.setattr("gateway.cli.settings.get_current_time", lambda: evening + timedelta(minutes=1))
+    monkeypatch.setattr("gateway.hub.get_current_time", lambda: evening + timedelta(minutes=1))
     status, out, _ = run(*command)
     assert (status, "2026-11-21" in out) == (1, True)
     assert run(*command, "--date", "2026-11-21")[0] == 0

@@ -111,7 +111,7 @@ def test_today_is_that_of_the_zone_of_the_hub(
     settings = '[hub]\nhome = "."\ntime_zone = "{}"\n'
     (home / "gateway.toml").write_text(settings.format("UTC"))
     late = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
-    monkeypatch.setattr("gateway.cli.settings.get_current_time", lambda: late)
+    monkeypatch.setattr("gateway.hub.get_current_time", lambda: late)
     # Without a home it is the zone of a hub whose settings say none.
     assert ask(capsys, "--hs", "3002904000")["date"] == "2026-11-22"
     assert ask(capsys, "--hs", "3002904000", "--home", str(home))["date"] == "2026-11-21"
