@@ -62,11 +62,8 @@ class _CheckpointThread:
         import sqlite3
 
         connection: sqlite3.Connection | None = None
-        while True:
-            self._due.wait()
-            self._due.clear()
-            if self._ended:
-                break
+        # What the start of the process has written is copied at once: later it opens nothing more.
+        while not self._ended:
             try:
                 connection = connection or _connect(self._database)
                 # Passive: waits for nobody, and copies what no reader of an older state needs.
@@ -75,6 +72,8 @@ class _CheckpointThread:
                 # A full disk, for example: the commits of the writers meet it too, and tell it.
                 _close(connection)
                 connection = None
+            self._due.wait()
+            self._due.clear()
         _close(connection)
 
 

@@ -16,6 +16,8 @@ __all__ = ["main"]
 def main() -> int:
     """Run the `main` of the module, as in a process that was started from nothing."""
     faulthandler.enable()
+    # What the parent does at its end is not for this process, least of all to end its measuring of branches.
+    atexit._clear()
     os.chdir(sys.argv[1])
     sys.argv = sys.argv[2:]
     # A verb of a process that others have started is silent about its start.

@@ -66,15 +66,20 @@ def test_the_log_is_copied_without_a_writer(written: Engine) -> None:
 
 
 def test_few_commits_wake_nobody(written: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
+    begun = threading.Event()
     connect = room._connect
-    monkeypatch.setattr(room, "_connect", lambda database: made.append(database) or connect(database))
+
+    def note(database: str) -> Any:
+        begun.set()
+        return connect(database)
+
+    monkeypatch.setattr(room, "_connect", note)
     start_checkpoints(written)
+    assert begun.wait(20), "it opens what it needs when it starts"
     write(written, room._COMMITS - 1)
     assert not room._threads[written]._due.is_set()
-    assert made == []
     write(written, 1)
-    wait_until(lambda: bool(made))
+    wait_until(lambda: count_pages(written)[1] > 0)
 
 
 def test_a_copy_that_fails_is_made_again(written: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,8 @@ def _odd(event: str, what: str, home: str) -> bool:
 def _strange(call: str, what: str, home: str) -> bool:
     if call == "connect":
         return what != AGREED
-    return what not in _MACHINE and foreign("open", what, home)
+    # SQLite opens the folder of its database to make the name of its log durable.
+    return what not in _MACHINE and what != home and foreign("open", what, home)
 
 
 def _attacked(place: Path, every: int) -> dict[str, Any]:

@@ -175,9 +175,9 @@ def test_filled_while_messages_come_it_refuses_loses_nothing_and_recovers(
     for parcel, answer in (sender.receipted[0], sender.receipted[-1]):
         assert sender.house.post(parcel) == answer
     told = [one for one in caplog.records if one.levelno >= logging.WARNING]
-    # Refusals cannot be counted while the disk is full: that is told once.
+    # Refusals cannot be counted while the disk is full: that is told once. Hubs of other tests tell theirs.
     counted = [one for one in told if one.name == "gateway.hub.refusal_tally"]
-    assert len(counted) <= 1
+    assert len([one for one in counted if "cannot be counted" in one.getMessage()]) <= 1
     told = [one for one in told if one not in counted]
     assert [(one.name, one.levelname) for one in told] == [("gateway.store.disk_reserve", "ERROR")]
     assert "GW806" in told[0].getMessage()
