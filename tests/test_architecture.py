@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "share": set(),
     "failpoints": set(),
     "process_log": set(),
+    "processor_affinity": set(),
     "config": {"share"},
     "wire": {"share"},
     "pki": {"share"},
@@ -63,6 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "web": {
         "hub", "store", "monitor", "config", "protocols", "wire", "xmlsec", "share", "pki", "cases",
         "accounts", "operations", "evidence", "harmonize", "state_machines", "calendars",
+        "processor_affinity",
     },
     "conformance": {
         "wire", "xmlsec", "encryption", "pki", "recognition", "agreements", "protocols", "share", "cases",

@@ -12,6 +12,7 @@ from typing import Final
 from gateway.config import Settings, load_settings
 from gateway.hub import Hub, RejectingComposer, build_hub, tune_garbage_collector
 from gateway.process_log import set_up_logging
+from gateway.processor_affinity import bind_to_processor
 from gateway.store import retry_until_stored
 from gateway.web.api import build_api, build_api_services, make_gate_rejection
 from gateway.web.console import build_console, build_console_services, get_console_url
@@ -86,6 +87,8 @@ def _serve_factory(
 def load_application() -> RequestGate:
     """Return the application of the serving process's settings; called in each worker process."""
     settings = _begin_process()
+    if settings.http.cpu_affinity:
+        bind_to_processor()
     # A worker that restarts while the disk is full waits, instead of dying repeatedly.
     served = ExitingRequestGate(
         retry_until_stored(lambda: build_application(settings)),

@@ -62,6 +62,11 @@ def list_children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def is_bound(pid: int) -> bool:
+    """Return whether a process was bound to one of several processors."""
+    return len(os.sched_getaffinity(pid)) < len(os.sched_getaffinity(0))
+
+
 @pytest.mark.long
 def test_children_share_the_imported_program_also_when_one_is_started_again(
     keeper: tuple[subprocess.Popen[bytes], int],
@@ -70,6 +75,10 @@ def test_children_share_the_imported_program_also_when_one_is_started_again(
     own = Path(f"/proc/{process.pid}/cmdline").read_bytes()
     first = list_children(process.pid)
     assert len(first) == 2
+    working, keeping_servers = first
+    (serving,) = list_children(keeping_servers)
+    bound = [is_bound(pid) for pid in (process.pid, working, keeping_servers, serving)]
+    assert bound == [False, True, False, True] or len(os.sched_getaffinity(0)) == 1
     for pid in first:
         os.kill(pid, signal.SIGKILL)
     end = time.monotonic() + 60
@@ -88,7 +97,7 @@ def test_children_share_the_imported_program_also_when_one_is_started_again(
 def delivering(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Run `gateway work` with two processes, and yield the process that keeps them."""
     assert main(["pki", "demo", "--out", str(tmp_path / "pki"), "--party", "hub"]) == 0
-    (tmp_path / "gateway.toml").write_text("[delivery]\nprocesses = 2\n")
+    (tmp_path / "gateway.toml").write_text("[delivery]\nprocesses = 2\ncpu_affinity = false\n")
     assert main(["migrate", "--new", "--home", str(tmp_path)]) == 0
     words = [sys.executable, "-m", "gateway", "work", "--home", str(tmp_path)]
     process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
@@ -117,6 +126,9 @@ def test_two_working_processes_are_kept_and_end_together(delivering: subprocess.
     assert find_line(delivering, "gateway.start").rstrip().endswith("2 worker processes")
     find_line(delivering, "gateway.start ready")
     first, other = list_children(delivering.pid)
+    # As the settings say.
+    assert not is_bound(first)
+    assert not is_bound(other)
     os.kill(first, signal.SIGKILL)
     assert f"process {first} ended with -9 and is started again" in find_line(delivering, "ended")
     end = time.monotonic() + 60

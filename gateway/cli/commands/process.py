@@ -31,6 +31,7 @@ from gateway.operations import (
     find_source_problems,
 )
 from gateway.process_log import set_up_logging
+from gateway.processor_affinity import bind_to_processor
 from gateway.store import read_transaction
 from gateway.web import (
     build_api_address,
@@ -187,6 +188,8 @@ def _deliver(arguments: Arguments, *, warns: bool) -> int:
     source = find_settings_file(arguments) or os.environ.get("GATEWAY_CONFIG")
     file = SettingsFile(Path(source), lambda: read_verb_settings(arguments)) if source else None
     settings = read_verb_settings(arguments)
+    if settings.delivery.cpu_affinity:
+        bind_to_processor()
     announced = announce_start(settings, Processes(workers=1), as_json=arguments.json)
     with announced, catch_stop_signals() as stop:
         worker = build_worker(settings, file)

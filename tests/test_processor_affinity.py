@@ -1,0 +1,99 @@
+"""A process bound to one processor: all its threads, and where the fewest others are bound."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from gateway.processor_affinity import bind_to_processor, choose_processor, count_bound_processes
+from tests.kit.paths import ROOT
+
+#: Binds itself after it has started one thread, starts another one, prints where all may run, and waits.
+PROGRAM = """
+import os, sys, threading
+from gateway.processor_affinity import bind_to_processor
+over = threading.Event()
+def start():
+    started = threading.Event()
+    threading.Thread(target=lambda: (started.set(), over.wait())).start()
+    started.wait()
+start()
+chosen = bind_to_processor()
+start()
+threads = [sorted(os.sched_getaffinity(int(one))) for one in os.listdir("/proc/self/task")]
+print(repr((chosen, threads)), flush=True)
+sys.stdin.read()
+over.set()
+"""
+ALLOWED = sorted(os.sched_getaffinity(0))
+
+
+@contextmanager
+def bound_process() -> Iterator[tuple[int | None, list[list[int]]]]:
+    """Run the program, and yield what it printed."""
+    words = [sys.executable, "-c", PROGRAM]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        words, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        chosen, threads = eval(process.stdout.readline())
+        try:
+            yield chosen, threads
+        finally:
+            process.stdin.close()
+
+
+@pytest.fixture
+def two_processors() -> Iterator[None]:
+    """Allow two processors to this thread and what it starts, where the machine has more."""
+    if len(ALLOWED) < 2:
+        pytest.skip("a machine with one processor has nothing to choose from")
+    os.sched_setaffinity(0, ALLOWED[:2])
+    yield
+    os.sched_setaffinity(0, ALLOWED)
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_a_process_is_bound_with_all_its_threads_and_seen_by_others() -> None:
+    with bound_process() as (chosen, threads):
+        assert chosen in ALLOWED[:2]
+        assert threads == [[chosen]] * 3
+        # Other gateways of this machine may have bound processes, too.
+        assert count_bound_processes()[chosen] >= 1
+
+
+@pytest.mark.parametrize(
+    ("bound", "chosen"),
+    [({}, 2), ({2: 1}, 5), ({2: 1, 5: 1}, 7), ({2: 2, 5: 1, 7: 2}, 5), ({0: 9, 2: 1, 5: 1, 7: 1}, 2)],
+)
+def test_the_processor_with_the_fewest_bound_processes_is_chosen(bound: dict[int, int], chosen: int) -> None:
+    assert choose_processor({7, 5, 2}, Counter(bound)) == chosen
+
+
+def test_where_one_processor_is_allowed_nothing_changes() -> None:
+    os.sched_setaffinity(0, ALLOWED[:1])
+    try:
+        assert bind_to_processor() is None
+        with bound_process() as (chosen, threads):
+            assert chosen is None
+            assert threads == [ALLOWED[:1]] * 3
+    finally:
+        os.sched_setaffinity(0, ALLOWED)
+
+
+def test_a_system_that_refuses_leaves_the_process_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    assert bind_to_processor() is None
+    monkeypatch.delattr(os, "sched_setaffinity")
+    assert bind_to_processor() is None
