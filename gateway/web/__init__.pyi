@@ -1,4 +1,6 @@
+from .api_process import serve_api as serve_api
 from .console.oidc_findings import find_provider_problems as find_provider_problems
+from .console_process import serve_console as serve_console
 from .server.listener_address import check_port as check_port
 from .server.parent_death import exit_with_parent as exit_with_parent
 from .server.ready_notice import announce_readiness as announce_readiness
@@ -10,7 +12,5 @@ from .server_settings import build_api_address as build_api_address
 from .server_settings import build_console_address as build_console_address
 from .server_settings import build_listener_address as build_listener_address
 from .server_settings import build_terminator_settings as build_terminator_settings
-from .serving_process import serve_api as serve_api
 from .serving_process import serve_application as serve_application
-from .serving_process import serve_console as serve_console
 from .wsgi_application import build_application as build_application

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -73,9 +75,10 @@ def run_gateway(arguments: Arguments) -> int:
         targets.append(serve_api_requests)
 
     def prepare_child(target: Target) -> None:
-        if target not in (deliver_messages, deliver_and_warn):
-            # After the first workers, which take 30 MiB less without it.
-            prepare_fork("gateway.web.serving_process")
+        # After the first workers, which take 30 MiB less without it.
+        module = _SERVING_MODULES.get(target)
+        if module is not None:
+            prepare_fork(module)
 
     starting = Processes(
         serves=True, console=settings.console.enabled, api=settings.api.enabled, workers=workers
@@ -166,6 +169,14 @@ def serve_api_requests(arguments: Arguments) -> int:
     with announce_start(settings, Processes(api=True), as_json=arguments.json):
         serve_api(settings, find_settings_file(arguments))
     return 0
+
+
+#: What the serving processes run; a console or an API that is not served is not imported.
+_SERVING_MODULES: Final[Mapping[Target, str]] = {
+    serve_http_requests: "gateway.web.serving_process",
+    serve_console_requests: "gateway.web.console_process",
+    serve_api_requests: "gateway.web.api_process",
+}
 
 
 def _list_delivering(workers: int) -> list[Target]:

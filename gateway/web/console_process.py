@@ -1,0 +1,46 @@
+"""Builds and serves the console: it is loaded where a console is served, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from gateway.config import Settings
+from gateway.hub import RejectingComposer, build_hub, tune_garbage_collector
+from gateway.store import retry_until_stored
+from gateway.web.console import build_console, build_console_services, get_console_url
+from gateway.web.officers import build_officer_desk, keep_resuming_acts
+from gateway.web.server import ExitingRequestGate, RequestGate, WsgiApplication, report_ready
+from gateway.web.server_settings import build_console_address, build_console_limits
+from gateway.web.serving_process import begin_process, serve_factory
+
+__all__ = ["load_console", "serve_console"]
+
+#: By so much the priority of the console is lower than that of messages (nice(2)).
+_GIVE_WAY: Final = 10
+
+
+def serve_console(settings: Settings, config: str | None = None) -> None:
+    """Serve the console until SIGTERM or SIGINT, with a process and limits of its own."""
+    # People have other ways to sign in, and the public status is for everybody.
+    address = build_console_address(settings)
+    serve_factory(settings, config, load_console, address, requires_certificate=False)
+
+
+def load_console() -> RequestGate:
+    """Return the console of the serving process's settings; called in each worker process."""
+    # Where both run on one machine that is busy, messages come before pages.
+    os.nice(_GIVE_WAY)
+    settings = begin_process()
+
+    def build() -> WsgiApplication:
+        hub = build_hub(settings, RejectingComposer())
+        hub.refresh_snapshot()
+        desk = build_officer_desk(hub, settings, get_console_url(settings))
+        keep_resuming_acts(desk)
+        return build_console(build_console_services(hub, settings, desk))
+
+    served = ExitingRequestGate(retry_until_stored(build), build_console_limits(settings))
+    tune_garbage_collector()
+    report_ready()
+    return served

@@ -1,0 +1,33 @@
+"""What a serving process loads: the console and the API are loaded where they are served."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+CONSOLE, API = "gateway.web.console", "gateway.web.api"
+
+
+@pytest.mark.parametrize(
+    ("module", "loaded"),
+    [
+        ("gateway.web.serving_process", set()),
+        ("gateway.web.api_process", {API}),
+        ("gateway.web.console_process", {CONSOLE}),
+    ],
+)
+def test_a_process_loads_what_it_serves(module: str, loaded: set[str]) -> None:
+    words = f"import json, sys, {module}; print(json.dumps([*sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", words], check=True, stdout=subprocess.PIPE)
+    found = json.loads(done.stdout)
+    assert {room for room in (CONSOLE, API) if any(one.startswith(f"{room}.") for one in found)} == loaded
+
+
+def test_a_verb_looks_for_garbage_seldom() -> None:
+    """With the limits of Python itself, a quarter of the time of an import goes into it."""
+    words = "import gc; from gateway.cli import main; main(['--version']); print(gc.get_threshold()[0])"
+    done = subprocess.run([sys.executable, "-c", words], check=True, stdout=subprocess.PIPE, text=True)
+    assert int(done.stdout.split()[-1]) >= 10_000
