@@ -38,7 +38,11 @@ _STORIES = tuple(
 _WHOLE = tuple(_HERE / room for room in ("flows/hostile", "cli", "conformance"))
 #: Each case there starts a process of a foreign product: their cases count as further ones.
 _PEERS = (_HERE / "system" / "interop",)
+#: Of so many cases of a foreign product the gate runs one.
+_PEER_SHARE = 3
 
+#: Rooms that stand on what a version of Python changes: sockets, TLS, HTTP, parsers, certificates.
+_NEAR_PYTHON = tuple(_HERE / room for room in ("delivery", "web/server", "wire", "pki", "flows/hostile"))
 #: Where single tests take longest: of processes that are killed or attacked, of browsers, of benchmarks.
 _SLOW = tuple(_HERE / room for room in ("system", "load", "fuzz"))
 #: Tests on PostgreSQL that are long only because SQLite says the same.
@@ -109,17 +113,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Where everything must be there (CI), nothing is deselected and they fail instead.
     """
     # Not before pytest has loaded the plugins of this file, of which it imports one.
-    from tests.kit.first_cases import mark_further_cases, mark_repeated_cases, mark_spared_cases
+    from tests.kit.first_cases import (
+        mark_further_cases,
+        mark_repeated_cases,
+        mark_spared_cases,
+        mark_unsampled_cases,
+    )
 
     same = [item for item in items if item.stash.get(_SAME_ON_BOTH, False)]
     mark_repeated_cases(same, (item.nodeid for item in items))
     short = [item for item in items if item.get_closest_marker("long") is None]
     mark_further_cases(item for item in short if _lies_in(item.path, _STORIES))
+    for item in short:
+        if _lies_in(item.path, _NEAR_PYTHON):
+            item.add_marker(pytest.mark.each_python)
     further = [item for item in items if item.get_closest_marker("further") is not None]
     for item in further:
         item.add_marker(pytest.mark.long)
     mark_spared_cases(item for item in further if not _lies_in(item.path, _WHOLE))
-    mark_spared_cases(item for item in items if _lies_in(item.path, _PEERS))
+    mark_spared_cases((item for item in items if _lies_in(item.path, _PEERS)), _PEER_SHARE)
+    mark_unsampled_cases(items)
     if os.environ.get("CI") == "true":
         return
     java = shutil.which("javac") and shutil.which("mvn") and shutil.which("openssl")

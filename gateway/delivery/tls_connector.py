@@ -36,6 +36,8 @@ __all__ = ["PerHostConnector", "SingleContextConnector", "TlsConnector"]
 
 #: The section of every host that has no section of its own.
 _EVERY: Final = "*"
+#: 0 where OpenSSL is older than 3.
+_IGNORE_UNSIGNED_END: Final = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
 #: The handshake has already verified path, name, time and use.
 _LISTS_ONLY: Final = replace(DEFAULT_POLICY, revocation="if_present", certificates=PATH_RULES)
 
@@ -102,7 +104,9 @@ def _build_host_context(name: str, section: TlsSettings) -> ReloadedValue[ssl.SS
 
 
 def _perform_handshake(context: ssl.SSLContext, connection: socket.socket, host: str) -> ssl.SSLSocket:
-    # An unsigned end of stream may be a truncation: an answer without a length is then rejected.
+    # An unsigned end of stream may be a truncation: an answer without a length is then rejected. Python
+    # before 3.11.4 lets OpenSSL 3 take it for a signed one.
+    context.options &= ~_IGNORE_UNSIGNED_END
     return context.wrap_socket(connection, server_hostname=host, suppress_ragged_eofs=False)
 
 

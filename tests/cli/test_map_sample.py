@@ -48,6 +48,7 @@ def write_sample(document: str, out: Path, capsys: pytest.CaptureFixture[str], *
     return shlex.split(told[1].removeprefix("Send it: gateway submit "))
 
 
+@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.parametrize("document", each_document())
 def test_a_sample_has_no_problem_in_a_home_that_knows_its_declarant(

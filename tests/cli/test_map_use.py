@@ -336,6 +336,7 @@ OLD = (
 )
 
 
+@pytest.mark.further
 def test_a_folder_of_an_earlier_version_is_told_what_is_old_and_what_to_do(
     home: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -370,6 +371,7 @@ def test_a_folder_without_shipped_documents_lacks_nothing(
     assert "earlier version" not in capsys.readouterr().out
 
 
+@pytest.mark.further
 def test_a_changed_table_of_customs_codes_comes_into_force(
     home: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -387,6 +389,7 @@ def test_a_changed_table_of_customs_codes_comes_into_force(
         capsys.readouterr()
 
 
+@pytest.mark.further
 def test_files_for_which_the_shipped_ones_hold_are_no_difference(
     home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -428,6 +431,7 @@ def spoil_stored(home: Path, name: str, before: bytes, after: bytes) -> None:
         )
 
 
+@pytest.mark.further
 def test_a_plan_that_does_not_load_any_more_is_told_and_withdrawn(
     home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -110,6 +110,7 @@ def test_of_a_case_that_nobody_has_approved_customs_hears_nothing_more(engine: E
     assert story.customs_codes() == ["18"]
 
 
+@pytest.mark.sampled
 @pytest.mark.long
 # A block takes a minute on an idle machine, and many on a busy one.
 @pytest.mark.timeout(1200)
@@ -123,6 +124,7 @@ def test_many_drawn_runs_end_as_the_rules_say(engine: Engine, templates: Templat
         check(story, seed, templates)
 
 
+@pytest.mark.sampled
 @pytest.mark.long
 # A block takes a minute on an idle machine, and many on a busy one.
 @pytest.mark.timeout(1200)

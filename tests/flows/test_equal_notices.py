@@ -153,6 +153,7 @@ def test_drawn_notices_in_drawn_orders_end_alike(engine: Engine) -> None:
     check(engine, range(4))
 
 
+@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def test_drawn_runs_of_fees_leave_the_money_exact(engine: Engine, tmp_path: Path
     check(engine, tmp_path, range(6))
 
 
+@pytest.mark.sampled
 @pytest.mark.long
 # A block takes a minute on an idle machine, and many on a busy one.
 @pytest.mark.timeout(1200)
@@ -58,6 +59,7 @@ def test_drawn_turns_of_a_case_leave_its_money_exact(engine: Engine, tmp_path: P
     check_whole(engine, tmp_path, range(4))
 
 
+@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
@@ -84,6 +86,7 @@ def test_drawn_children_leave_the_money_of_every_case_exact(engine: Engine, tmp_
     check_children(engine, tmp_path, range(3))
 
 
+@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def test_drawn_runs_of_shared_goods_end_as_the_rules_say(engine: Engine, kind: s
     check(engine, kind, range(3))
 
 
+@pytest.mark.sampled
 @pytest.mark.long
 # A block takes a minute on an idle machine, and many on a busy one.
 @pytest.mark.timeout(1200)

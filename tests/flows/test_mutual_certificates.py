@@ -59,6 +59,7 @@ def amend_use(story: Story, name: str, number: str, quantity: str, product: str)
     return int(row.subject_id)
 
 
+@pytest.mark.further
 def test_of_two_that_are_amended_at_once_the_second_sees_the_first(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

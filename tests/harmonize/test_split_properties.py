@@ -136,6 +136,7 @@ def test_isolation_in_the_shipped_submission(three_items: bytes) -> None:
     assert list(_isolation(parse_xml(three_items))) == []
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_isolation_in_generated_submissions(name: str) -> None:
     for seed in range(ISOLATED):

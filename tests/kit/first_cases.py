@@ -14,12 +14,20 @@ import pytest
 
 from tests.kit.databases import KINDS
 
-__all__ = ["choose_first_cases", "mark_further_cases", "mark_repeated_cases", "mark_spared_cases"]
+__all__ = [
+    "choose_first_cases",
+    "mark_further_cases",
+    "mark_repeated_cases",
+    "mark_spared_cases",
+    "mark_unsampled_cases",
+]
 
 #: What ends a process at a commit, or lets two act at one instant, depends on the database in each case.
 _DEPENDS = re.compile("kill|_die|_ends_|_commit|instant|race|_surviv")
 #: Of so many further cases of a function the gate runs one.
-_SHARE: Final = 3
+_SHARE: Final = 6
+#: Of so many cases of a test that says that a sample does (`sampled`) the gate runs one.
+_SAMPLE: Final = 3
 
 
 def mark_further_cases(items: Iterable[pytest.Item]) -> None:
@@ -50,21 +58,33 @@ def mark_repeated_cases(items: Iterable[pytest.Item], collected: Iterable[str]) 
         files.add(file)
 
 
-def mark_spared_cases(items: Iterable[pytest.Item]) -> None:
-    """Mark as `spared` two of three of these cases of each function, on each database.
+def mark_spared_cases(items: Iterable[pytest.Item], share: int = _SHARE) -> None:
+    """Mark as `spared` all of these cases of each function but one of so many, on each database.
+
+    What depends on commits, kills or instants is not spared.
+    """
+    _spare_cases((item for item in items if not _DEPENDS.search(item.nodeid)), share)
+
+
+def mark_unsampled_cases(items: Iterable[pytest.Item]) -> None:
+    """Mark as `spared` two of three cases of each function that is marked `sampled`, on each database."""
+    _spare_cases((item for item in items if item.get_closest_marker("sampled") is not None), _SAMPLE)
+
+
+def _spare_cases(items: Iterable[pytest.Item], share: int) -> None:
+    """Leave one of so many cases of each function, on each database, and mark the others.
 
     Which one is left begins with another one for each function: what several functions are tried with, a
     document or a verb, is tried by some of them.
     """
     groups: dict[tuple[str, str | None], list[pytest.Item]] = {}
     for item in items:
-        if not _DEPENDS.search(item.nodeid):
-            function = item.nodeid.partition("[")[0]
-            groups.setdefault((function, _find_database(item)), []).append(item)
+        function = item.nodeid.partition("[")[0]
+        groups.setdefault((function, _find_database(item)), []).append(item)
     for (function, _), cases in groups.items():
-        begin = zlib.crc32(function.encode()) % min(_SHARE, len(cases))
+        begin = zlib.crc32(function.encode()) % min(share, len(cases))
         for place, item in enumerate(cases):
-            if (place - begin) % _SHARE:
+            if (place - begin) % share:
                 item.add_marker("spared")
 
 

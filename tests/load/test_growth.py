@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import Engine, func, select
 
 from gateway.cases import check_hub_number
@@ -12,6 +13,7 @@ from tests.kit.story import AGENCIES
 from tests.load.growth import grow_database
 
 
+@pytest.mark.further
 def test_copies_have_rows_and_numbers_of_their_own_and_the_next_case_finds_its_place(engine: Engine) -> None:
     story = grow_database(engine, 120)
     with read_transaction(engine) as conn:

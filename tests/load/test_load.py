@@ -91,6 +91,7 @@ def test_many_agreements_are_measured(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found["cpa_ratio"] == pytest.approx(found["cpa_receive_ms"] / found["yaml_receive_ms"], rel=0.01)
 
 
+@pytest.mark.spared
 def test_intake_is_measured_alone_and_beside_officers(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +109,7 @@ def test_intake_is_measured_alone_and_beside_officers(
     assert found["ratio_of_rates"] == found["ratios_of_rates"][0]
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.spared)])
 def test_a_case_is_priced_and_its_counts_agree(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], templates: Templates
 ) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.kit.paths import ROOT
 from tests.load.case_price import count_statements, price_statements
 
@@ -41,6 +43,7 @@ threading.Event().wait(0.5)
 """
 
 
+@pytest.mark.further
 def test_each_row_is_counted_and_each_commit(database_url: str, tmp_path: Path) -> None:
     with count_statements(tmp_path / "counts") as counts:
         process = subprocess.Popen([sys.executable, "-c", _PROGRAM, database_url], cwd=ROOT)

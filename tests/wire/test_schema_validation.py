@@ -56,6 +56,7 @@ def main(kind: str) -> None:
     print(accepted, worded.count - before, len(remarks), told)
 
 
+@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_very_many_violations_few_are_worded_and_few_are_told(kind: str) -> None:

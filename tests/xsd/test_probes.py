@@ -43,6 +43,7 @@ def response(vectors: Path) -> tuple[Model, etree.XMLSchema, etree.XMLSchema]:
     return model, oracle.original_response(vectors), oracle.ours("wco/answer.xsd")
 
 
+@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.parametrize("probe", FAST_FIRST)
 @pytest.mark.parametrize("message", [declaration, response], ids=lambda message: message.__name__)
@@ -96,6 +97,7 @@ SLIPS = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.parametrize(("file", "old", "new"), SLIPS)
 def test_a_slip_in_our_schema_is_noticed(

@@ -196,6 +196,7 @@ def test_a_right_gateway_passes_everything(judge: Judge) -> None:
     assert all(one.exchanges for one in report.cases)
 
 
+@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.parametrize("wrong", WRONG_WAYS)
 def test_each_double_is_found_out(judge: Judge, wrong: str) -> None:

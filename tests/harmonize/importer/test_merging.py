@@ -64,6 +64,7 @@ def test_the_eighteenth_agency_joins_the_shipped_ones(shipped: Path) -> None:
     assert contents(shipped) == after
 
 
+@pytest.mark.further
 def test_an_entry_that_says_something_else_is_refused_naming_both(
     shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

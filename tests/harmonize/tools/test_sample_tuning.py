@@ -79,6 +79,7 @@ CHECKS = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.parametrize("check", CHECKS)
 def test_samples_hold_a_check(tmp_path: Path, check: str, monkeypatch: pytest.MonkeyPatch) -> None:

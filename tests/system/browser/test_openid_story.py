@@ -16,6 +16,7 @@ from tests.kit.story import Story
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
 def test_a_person_goes_to_the_provider_and_comes_back(story: Story, tmp_path: Path, scripts: bool) -> None:
     port = find_free_port()

@@ -50,6 +50,7 @@ class Filing(threading.Thread):
             self.problem = problem
 
 
+@pytest.mark.sampled
 @pytest.mark.timeout(300 + 10 * KILLS)
 @pytest.mark.parametrize("working", [1, 2])
 def test_random_kills_under_load(tmp_path: Path, database_url: str, working: int) -> None:

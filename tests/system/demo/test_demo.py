@@ -249,6 +249,7 @@ def kill_customs(_: subprocess.Popen[str], where: Path) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("when", "what", "words"),
     [
@@ -283,6 +284,7 @@ def test_a_demo_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None
     assert none_lives(where, 30)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", list_stories())
 def test_every_story_comes_out_as_its_file_says(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -14,7 +14,7 @@ from tests.system.tls.place import Place
 from tests.system.tls.row import REFUSED, TAKEN, Row, only
 
 #: Settings by which suite-a must show a certificate and nobody else must.
-SETTINGS = 'mutual_tls = ["suite-a"]\nread_time_out = "6s"\n'
+SETTINGS = 'mutual_tls = ["suite-a"]\nread_time_out = "12s"\n'
 V = ssl.TLSVersion
 #: The id of a problem, and not five letters of a signature's base64.
 PROBLEM = re.compile(rb"(?<![\w+/=])GW\d{3}(?![\w+/=])")

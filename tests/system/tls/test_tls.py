@@ -137,7 +137,7 @@ def test_handshakes_that_never_end_hold_nobody_up(place: Place) -> None:
     time.sleep(0.3)
     try:
         with silent(place, "127.0.0.3") as beyond:
-            assert within(2.5, lambda: ended(beyond))
+            assert within(8, lambda: ended(beyond))
         assert listening.outcome(place, place.message(), "right") == TAKEN
         # One of them trickles: the time is that of the whole handshake.
         trickle = crowd[0]
@@ -148,7 +148,7 @@ def test_handshakes_that_never_end_hold_nobody_up(place: Place) -> None:
                 trickle.sendall(b"\x00")
             return all(ended(one) for one in crowd)
 
-        assert within(6, over)
+        assert within(20, over)
     finally:
         for one in crowd:
             one.close()
@@ -160,10 +160,10 @@ def test_connections_of_one_address_are_bounded_by_its_own_address(place: Place)
         one.setblocking(False)
     try:
         # Sooner than whoever says nothing is closed.
-        assert within(5, lambda: sum(ended(one) for one in crowd) >= 4)
+        assert within(11, lambda: sum(ended(one) for one in crowd) >= 4)
         assert listening.outcome(place, place.message(), "right") == TAKEN
         # Whoever says nothing is closed in time, as without TLS.
-        assert within(12, lambda: all(ended(one) for one in crowd))
+        assert within(30, lambda: all(ended(one) for one in crowd))
     finally:
         for one in crowd:
             one.close()
