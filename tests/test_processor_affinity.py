@@ -8,9 +8,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from gateway import processor_affinity
 from gateway.processor_affinity import bind_to_processor, choose_processor, count_bound_processes
 from tests.kit.paths import ROOT
 
@@ -24,7 +26,7 @@ def start():
     threading.Thread(target=lambda: (started.set(), over.wait())).start()
     started.wait()
 start()
-chosen = bind_to_processor()
+chosen = bind_to_processor("always")
 start()
 threads = [sorted(os.sched_getaffinity(int(one))) for one in os.listdir("/proc/self/task")]
 print(repr((chosen, threads)), flush=True)
@@ -72,16 +74,44 @@ def test_a_process_is_bound_with_all_its_threads_and_seen_by_others() -> None:
 
 @pytest.mark.parametrize(
     ("bound", "chosen"),
-    [({}, 2), ({2: 1}, 5), ({2: 1, 5: 1}, 7), ({2: 2, 5: 1, 7: 2}, 5), ({0: 9, 2: 1, 5: 1, 7: 1}, 2)],
+    [
+        ({}, {2, 3, 6, 7}),
+        ({2: 1}, {6, 7}),
+        ({2: 1, 6: 1}, {3, 7}),
+        ({2: 1, 3: 1, 6: 1}, {7}),
+        ({2: 2, 3: 1, 6: 2, 7: 2}, {3}),
+        ({0: 9, 2: 1, 3: 1, 6: 1, 7: 1}, {2, 3, 6, 7}),
+    ],
 )
-def test_the_processor_with_the_fewest_bound_processes_is_chosen(bound: dict[int, int], chosen: int) -> None:
-    assert choose_processor({7, 5, 2}, Counter(bound)) == chosen
+def test_the_processor_with_the_fewest_bound_processes_is_chosen(
+    bound: dict[int, int], chosen: set[int]
+) -> None:
+    """Two cores of two processors each: the one whose sibling is free is better than the other."""
+    siblings = {2: (2, 3), 3: (2, 3), 6: (6, 7), 7: (6, 7)}
+    assert {choose_processor(siblings, Counter(bound)) for _ in range(100)} == chosen
+
+
+def test_nothing_is_bound_that_is_not_wanted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *given: done.append(given))
+    assert bind_to_processor("never") is None
+    # A container: another namespace of processes, and all processors of the machine.
+    monkeypatch.setattr(processor_affinity, "_OWN_NAMESPACE", str(tmp_path))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert bind_to_processor("auto") is None
+    assert done == []
+    assert bind_to_processor("always") in {0, 1}
+    # With a part of the processors, nobody else has them.
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert bind_to_processor("auto") in {0, 1}
+    assert done
 
 
 def test_where_one_processor_is_allowed_nothing_changes() -> None:
     os.sched_setaffinity(0, ALLOWED[:1])
     try:
-        assert bind_to_processor() is None
+        assert bind_to_processor("always") is None
         with bound_process() as (chosen, threads):
             assert chosen is None
             assert threads == [ALLOWED[:1]] * 3
@@ -94,6 +124,6 @@ def test_a_system_that_refuses_leaves_the_process_as_it_is(monkeypatch: pytest.M
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
-    assert bind_to_processor() is None
+    assert bind_to_processor("always") is None
     monkeypatch.delattr(os, "sched_setaffinity")
-    assert bind_to_processor() is None
+    assert bind_to_processor("always") is None

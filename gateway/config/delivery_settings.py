@@ -17,11 +17,12 @@ class DeliverySettings(SettingsSection):
     """How deliveries are attempted and retried."""
 
     processes: Count = Field(1, description="Number of processes that deliver.")
-    cpu_affinity: bool = Field(
-        True,
+    cpu_affinity: Literal["auto", "always", "never"] = Field(
+        "auto",
         description=(
-            "Bind each of these processes to one processor: that to which the fewest processes are bound. "
-            "The threads of a process share one interpreter, and take a quarter less processor time there."
+            "Whether each of these processes is bound to one processor: that to which the fewest processes "
+            "are bound. The threads of a process share one interpreter, and take a quarter less processor "
+            "time there. `auto`: not in a container that shares all processors with others."
         ),
     )
     workers: Count = Field(8, description="Number of deliveries that one process makes at the same time.")

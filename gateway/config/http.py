@@ -36,11 +36,12 @@ class HttpSettings(SettingsSection):
     )
     threads: Count = Field(8, description="Number of requests that one process answers at the same time.")
     processes: Count = Field(1, description="Number of processes that answer requests.")
-    cpu_affinity: bool = Field(
-        True,
+    cpu_affinity: Literal["auto", "always", "never"] = Field(
+        "auto",
         description=(
-            "Bind each of these processes to one processor: that to which the fewest processes are bound. "
-            "The threads of a process share one interpreter, and take a quarter less processor time there."
+            "Whether each of these processes is bound to one processor: that to which the fewest processes "
+            "are bound. The threads of a process share one interpreter, and take a quarter less processor "
+            "time there. `auto`: not in a container that shares all processors with others."
         ),
     )
     backlog: Count = Field(256, description="Number of connections that may wait to be accepted.")

@@ -74,8 +74,7 @@ def serve_factory(
 def load_application() -> RequestGate:
     """Return the application of the serving process's settings; called in each worker process."""
     settings = begin_process()
-    if settings.http.cpu_affinity:
-        bind_to_processor()
+    bind_to_processor(settings.http.cpu_affinity)
     # A worker that restarts while the disk is full waits, instead of dying repeatedly.
     served = ExitingRequestGate(
         retry_until_stored(lambda: build_application(settings)),

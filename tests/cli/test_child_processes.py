@@ -48,7 +48,8 @@ def keeper(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Run a whole gateway; yield the process that keeps the others, and the port."""
     port = find_free_port()
     assert main(["pki", "demo", "--out", str(tmp_path / "pki"), "--party", "hub"]) == 0
-    (tmp_path / "gateway.toml").write_text(f"[http]\nport = {port}\n")
+    affinity = 'cpu_affinity = "always"\n'
+    (tmp_path / "gateway.toml").write_text(f"[http]\nport = {port}\n{affinity}[delivery]\n{affinity}")
     words = [sys.executable, "-m", "gateway", "run", "--home", str(tmp_path)]
     process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT)
     try:
@@ -97,7 +98,7 @@ def test_children_share_the_imported_program_also_when_one_is_started_again(
 def delivering(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Run `gateway work` with two processes, and yield the process that keeps them."""
     assert main(["pki", "demo", "--out", str(tmp_path / "pki"), "--party", "hub"]) == 0
-    (tmp_path / "gateway.toml").write_text("[delivery]\nprocesses = 2\ncpu_affinity = false\n")
+    (tmp_path / "gateway.toml").write_text('[delivery]\nprocesses = 2\ncpu_affinity = "never"\n')
     assert main(["migrate", "--new", "--home", str(tmp_path)]) == 0
     words = [sys.executable, "-m", "gateway", "work", "--home", str(tmp_path)]
     process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)

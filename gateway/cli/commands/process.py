@@ -199,8 +199,7 @@ def _deliver(arguments: Arguments, *, warns: bool) -> int:
     source = find_settings_file(arguments) or os.environ.get("GATEWAY_CONFIG")
     file = SettingsFile(Path(source), lambda: read_verb_settings(arguments)) if source else None
     settings = read_verb_settings(arguments)
-    if settings.delivery.cpu_affinity:
-        bind_to_processor()
+    bind_to_processor(settings.delivery.cpu_affinity)
     announced = announce_start(settings, Processes(workers=1), as_json=arguments.json)
     with announced, catch_stop_signals() as stop:
         worker = build_worker(settings, file)
