@@ -1,13 +1,14 @@
 """Binds a process to one processor, which its threads then share.
 
-The threads of a Python process run one at a time, because they share one interpreter. Where the system
-spreads them over several processors, each change of thread wakes another processor, whose caches are cold.
-That costs a quarter of the processor time of a message or a delivery (`gateway/manual/speed.md`).
+Most of what the threads of a Python process do runs one at a time, because they share one interpreter. Where
+the system spreads them over several processors, each change of thread wakes another processor, whose caches
+are cold. On two processors that costs an eighth of the processor time of a message, and a quarter of that of
+a case (`gateway/manual/speed.md`).
 
 The processor is the one to which the fewest processes are bound, so the processes of all gateways on a
 machine spread by themselves. Other programs are not bound, and the system moves them out of the way. In a
-container that shares the processors of its machine with others, nothing is bound unless the settings say so:
-the processes of the other containers are not seen there, and all of them might choose alike.
+container nothing is bound unless the settings say so: the processes of other containers are not seen there,
+and all of them might choose alike.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final, Literal
 
-__all__ = ["bind_to_processor", "choose_processor", "count_bound_processes"]
+__all__ = ["bind_to_processor", "choose_processor", "count_bound_processes", "list_siblings"]
 
 _PROCESSES: Final = "/proc"
 _OWN_THREADS: Final = "/proc/self/task"
@@ -28,56 +30,62 @@ _OWN_NAMESPACE: Final = "/proc/self/ns/pid"
 _SIBLINGS: Final = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 #: The number of the first namespace of processes of a machine (Linux, PROC_PID_INIT_INO).
 _FIRST_NAMESPACE: Final = 0xEFFFFFFC
+#: Tells child processes which processors were allowed before (`gateway.pki.certificate_examiner`).
+_ALLOWED: Final = "GATEWAY_PROCESSORS"
+#: Seconds. A process that waits longer for its turn chooses beside another one.
+_TURN: Final = 1.0
+_LOOK_EVERY: Final = 0.01
 
 
 def bind_to_processor(wanted: Literal["auto", "always", "never"] = "auto") -> int | None:
     """Bind this process, with all its threads, to one of the processors that it may use; return its number.
 
     Returns None, and changes nothing, where that is not `wanted`, where the process may use one processor
-    only, or where the system cannot bind processes (it is not Linux). "auto" binds where all processes of
-    the machine are seen, or where the process has a part of its processors. Processes that it starts later
-    are bound in the same way.
+    only, or where the system does not bind processes. "auto" binds outside containers. Processes that it
+    starts later are bound in the same way, and find in the environment where it might run before.
     """
     if wanted == "never" or not hasattr(os, "sched_setaffinity"):
         return None
-    allowed = os.sched_getaffinity(0)
-    if len(allowed) < 2 or (wanted == "auto" and not _has_own_processors(allowed)):
-        return None
-    with _wait_for_turn():
-        siblings = {one: _list_siblings(one) for one in allowed}
-        chosen = choose_processor(siblings, count_bound_processes())
-        try:
-            _bind_threads(chosen)
-        except OSError:
-            # A sandbox may forbid it. The process works all the same.
-            return None
-    return chosen
-
-
-def _has_own_processors(allowed: Collection[int]) -> bool:
-    """Return whether no process that is not seen here may be bound to these processors."""
     try:
-        is_first = os.stat(_OWN_NAMESPACE).st_ino == _FIRST_NAMESPACE
+        allowed = os.sched_getaffinity(0)
+        if len(allowed) < 2 or (wanted == "auto" and os.stat(_OWN_NAMESPACE).st_ino != _FIRST_NAMESPACE):
+            return None
+        with _wait_for_turn():
+            chosen = choose_processor({one: list_siblings(one) for one in allowed}, count_bound_processes())
+            _bind_threads({chosen}, allowed)
     except OSError:
-        return False
-    return is_first or len(allowed) < (os.cpu_count() or 0)
+        # A sandbox may forbid it, or show nothing of the system. The process works all the same.
+        return None
+    os.environ[_ALLOWED] = ",".join(map(str, sorted(allowed)))
+    return chosen
 
 
 @contextmanager
 def _wait_for_turn() -> Iterator[None]:
-    """Let one process after the other choose: several that start together would choose the same processor."""
+    """Let processes of one installation choose one after the other: together they might choose alike."""
     try:
         file = os.open(__file__, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         yield
         return
     try:
-        # Some file systems lock nothing.
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+        end = time.monotonic() + _TURN
+        while not _lock_file(file) and time.monotonic() < end:
+            time.sleep(_LOOK_EVERY)
         yield
     finally:
         os.close(file)
+
+
+def _lock_file(file: int) -> bool:
+    """Return whether nothing more is to be waited for: the lock is ours, or the file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def choose_processor(siblings: Mapping[int, Collection[int]], bound: Mapping[int, int]) -> int:
@@ -94,10 +102,13 @@ def choose_processor(siblings: Mapping[int, Collection[int]], bound: Mapping[int
     return secrets.choice([one for one in siblings if weigh(one) == least])
 
 
-def _list_siblings(processor: int) -> Collection[int]:
-    """Return the processors that share a core with one, itself included; itself where none is told."""
+def list_siblings(processor: int, place: str = _SIBLINGS) -> Collection[int]:
+    """Return the processors that share a core with one, itself included; itself where none is told.
+
+    `place` is the file that tells them, with {} for the number: "0,4", "0-1".
+    """
     try:
-        with open(_SIBLINGS.format(processor), encoding="ascii") as file:
+        with open(place.format(processor), encoding="ascii") as file:
             ranges = [part.partition("-") for part in file.read().strip().split(",")]
         return {one for first, _, last in ranges for one in range(int(first), int(last or first) + 1)}
     except (OSError, ValueError):
@@ -105,7 +116,7 @@ def _list_siblings(processor: int) -> Collection[int]:
 
 
 def count_bound_processes() -> Counter[int]:
-    """Return how many other processes are bound to each processor alone."""
+    """Return how many other processes are bound to each processor alone, as far as the system shows them."""
     found: Counter[int] = Counter()
     for name in os.listdir(_PROCESSES):
         if name.isdecimal() and int(name) != os.getpid():
@@ -122,9 +133,19 @@ def _is_kernel_thread(name: str) -> bool:
         return not file.read(1)
 
 
-def _bind_threads(processor: int) -> None:
-    """Bind every thread of this process; one that is started later is bound as the one that starts it."""
-    for thread in os.listdir(_OWN_THREADS):
+def _bind_threads(chosen: Collection[int], before: Collection[int]) -> None:
+    """Bind every thread of this process, or none; one that is started later is bound as its starter."""
+    threads = [int(name) for name in os.listdir(_OWN_THREADS)]
+    try:
+        _set_processors(threads, chosen)
+    except OSError:
+        with suppress(OSError):
+            _set_processors(threads, before)
+        raise
+
+
+def _set_processors(threads: Collection[int], processors: Collection[int]) -> None:
+    for thread in threads:
         # A thread may have ended.
         with suppress(ProcessLookupError):
-            os.sched_setaffinity(int(thread), {processor})
+            os.sched_setaffinity(thread, processors)

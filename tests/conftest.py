@@ -124,12 +124,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mark_repeated_cases(same, (item.nodeid for item in items))
     short = [item for item in items if item.get_closest_marker("long") is None]
     mark_further_cases(item for item in short if _lies_in(item.path, _STORIES))
-    for item in short:
-        if _lies_in(item.path, _NEAR_PYTHON):
-            item.add_marker(pytest.mark.each_python)
     further = [item for item in items if item.get_closest_marker("further") is not None]
     for item in further:
         item.add_marker(pytest.mark.long)
+    for item in items:
+        if _lies_in(item.path, _NEAR_PYTHON) and item.get_closest_marker("long") is None:
+            item.add_marker(pytest.mark.each_python)
     mark_spared_cases(item for item in further if not _lies_in(item.path, _WHOLE))
     mark_spared_cases((item for item in items if _lies_in(item.path, _PEERS)), _PEER_SHARE)
     mark_unsampled_cases(items)

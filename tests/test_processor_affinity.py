@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -13,7 +14,12 @@ from pathlib import Path
 import pytest
 
 from gateway import processor_affinity
-from gateway.processor_affinity import bind_to_processor, choose_processor, count_bound_processes
+from gateway.processor_affinity import (
+    bind_to_processor,
+    choose_processor,
+    count_bound_processes,
+    list_siblings,
+)
 from tests.kit.paths import ROOT
 
 #: Binds itself after it has started one thread, starts another one, prints where all may run, and waits.
@@ -91,21 +97,102 @@ def test_the_processor_with_the_fewest_bound_processes_is_chosen(
     assert {choose_processor(siblings, Counter(bound)) for _ in range(100)} == chosen
 
 
-def test_nothing_is_bound_that_is_not_wanted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    done: list[object] = []
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Let the system have two processors, and return what is bound."""
+    given: list[object] = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(os, "sched_setaffinity", lambda *given: done.append(given))
-    assert bind_to_processor("never") is None
-    # A container: another namespace of processes, and all processors of the machine.
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *what: given.append(what))
+    # Removed again at the end, also where the test sets it.
+    monkeypatch.setenv("GATEWAY_PROCESSORS", "")
+    return given
+
+
+def test_outside_containers_a_process_is_bound_unless_told(
+    done: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(processor_affinity, "_OWN_NAMESPACE", str(tmp_path))
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     assert bind_to_processor("auto") is None
+    monkeypatch.setattr(processor_affinity, "_FIRST_NAMESPACE", tmp_path.stat().st_ino)
+    assert bind_to_processor("never") is None
     assert done == []
-    assert bind_to_processor("always") in {0, 1}
-    # With a part of the processors, nobody else has them.
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert os.environ["GATEWAY_PROCESSORS"] == ""
     assert bind_to_processor("auto") in {0, 1}
     assert done
+    assert os.environ["GATEWAY_PROCESSORS"] == "0,1"
+
+
+def test_in_a_container_a_process_is_bound_where_the_settings_say_so(
+    done: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(processor_affinity, "_OWN_NAMESPACE", str(tmp_path))
+    assert bind_to_processor("always") in {0, 1}
+    assert done
+
+
+def test_where_nothing_of_the_system_is_shown_nothing_is_bound(
+    done: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(processor_affinity, "_PROCESSES", str(tmp_path / "nothing"))
+    assert bind_to_processor("always") is None
+    assert done == []
+
+
+def test_a_lock_that_is_never_given_back_holds_nobody_up(
+    done: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor_affinity, "_TURN", 0.05)
+    with open(processor_affinity.__file__, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert bind_to_processor("always") in {0, 1}
+    assert done
+
+
+def test_a_thread_that_cannot_be_bound_leaves_all_as_they_were(
+    done: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: int, processors: set[int]) -> None:
+        done.append((thread, set(processors)))
+        if len(processors) == 1 and len(done) > 1:
+            raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    monkeypatch.setattr(os, "listdir", lambda place: ["5", "6"] if place.endswith("task") else [])
+    assert bind_to_processor("always") is None
+    assert done[-2:] == [(5, {0, 1}), (6, {0, 1})]
+
+
+@pytest.mark.parametrize(
+    ("said", "siblings"),
+    [("2\n", {2}), ("2,66", {2, 66}), ("2-3,8-9", {2, 3, 8, 9}), ("?", {7}), (None, {7})],
+)
+def test_the_processors_of_a_core_are_read(tmp_path: Path, said: str | None, siblings: set[int]) -> None:
+    if said is not None:
+        (tmp_path / "cpu7").write_text(said)
+    assert set(list_siblings(7, str(tmp_path / "cpu{}"))) == siblings
+
+
+def test_threads_of_the_kernel_are_not_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, words in (("11", b"gateway"), ("12", b"")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cmdline").write_bytes(words)
+    monkeypatch.setattr(processor_affinity, "_PROCESSES", str(tmp_path))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    assert count_bound_processes() == {3: 1}
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_what_validates_certificates_is_not_bound_with_its_parent() -> None:
+    words = (
+        "import os; from gateway.pki.certificate_examiner import _leave_processor;"
+        f"os.sched_setaffinity(0, {{{ALLOWED[0]}}}); _leave_processor();"
+        "print(sorted(os.sched_getaffinity(0)))"
+    )
+    said = {"PYTHONPATH": str(ROOT), "GATEWAY_PROCESSORS": ",".join(map(str, ALLOWED[:2]))}
+    done = subprocess.run(
+        [sys.executable, "-c", words], check=True, capture_output=True, env=os.environ | said
+    )
+    assert done.stdout.decode().strip() == str(ALLOWED[:2])
 
 
 def test_where_one_processor_is_allowed_nothing_changes() -> None:

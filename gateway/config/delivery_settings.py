@@ -21,8 +21,8 @@ class DeliverySettings(SettingsSection):
         "auto",
         description=(
             "Whether each of these processes is bound to one processor: that to which the fewest processes "
-            "are bound. The threads of a process share one interpreter, and take a quarter less processor "
-            "time there. `auto`: not in a container that shares all processors with others."
+            "are bound. The threads of a process share one interpreter, and take less processor time there. "
+            "`auto` binds outside containers. In a container with processors of its own, set `always`."
         ),
     )
     workers: Count = Field(8, description="Number of deliveries that one process makes at the same time.")

@@ -40,8 +40,8 @@ class HttpSettings(SettingsSection):
         "auto",
         description=(
             "Whether each of these processes is bound to one processor: that to which the fewest processes "
-            "are bound. The threads of a process share one interpreter, and take a quarter less processor "
-            "time there. `auto`: not in a container that shares all processors with others."
+            "are bound. The threads of a process share one interpreter, and take less processor time there. "
+            "`auto` binds outside containers. In a container with processors of its own, set `always`."
         ),
     )
     backlog: Count = Field(256, description="Number of connections that may wait to be accepted.")

@@ -105,7 +105,7 @@ def _build_host_context(name: str, section: TlsSettings) -> ReloadedValue[ssl.SS
 
 def _perform_handshake(context: ssl.SSLContext, connection: socket.socket, host: str) -> ssl.SSLSocket:
     # An unsigned end of stream may be a truncation: an answer without a length is then rejected. Python
-    # before 3.11.4 lets OpenSSL 3 take it for a signed one.
+    # before 3.11.3 lets OpenSSL 3 take it for a signed one.
     context.options &= ~_IGNORE_UNSIGNED_END
     return context.wrap_socket(connection, server_hostname=host, suppress_ragged_eofs=False)
 

@@ -10,9 +10,9 @@ from gateway.config import Settings
 from gateway.hub import Hub, RejectingComposer, build_hub, tune_garbage_collector
 from gateway.store import retry_until_stored
 from gateway.web.api import build_api, build_api_services, make_gate_rejection
+from gateway.web.process_start import begin_process, serve_factory
 from gateway.web.server import ExitingRequestGate, RequestGate, WsgiApplication, report_ready
 from gateway.web.server_settings import build_api_address, build_api_limits
-from gateway.web.serving_process import begin_process, serve_factory
 
 __all__ = ["load_api", "serve_api"]
 

@@ -10,9 +10,9 @@ from gateway.hub import RejectingComposer, build_hub, tune_garbage_collector
 from gateway.store import retry_until_stored
 from gateway.web.console import build_console, build_console_services, get_console_url
 from gateway.web.officers import build_officer_desk, keep_resuming_acts
+from gateway.web.process_start import begin_process, serve_factory
 from gateway.web.server import ExitingRequestGate, RequestGate, WsgiApplication, report_ready
 from gateway.web.server_settings import build_console_address, build_console_limits
-from gateway.web.serving_process import begin_process, serve_factory
 
 __all__ = ["load_console", "serve_console"]
 

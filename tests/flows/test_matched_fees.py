@@ -232,6 +232,7 @@ def hear_overtaking(story: Story, provider: Provider, order: Sequence[str]) -> l
     return [one["amount"] for one in provider.list_calls("refunds")]
 
 
+@pytest.mark.every_case
 @pytest.mark.parametrize("order", list(itertools.permutations("ACBD")), ids="".join)
 def test_a_cancellation_that_came_before_its_levy_gives_nothing_back_of_another_fee(
     story: Story, provider: Provider, order: tuple[str, ...]

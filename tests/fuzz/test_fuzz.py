@@ -170,7 +170,6 @@ def test_atheris_runs_the_same_targets(tmp_path: Path) -> None:
 # And a gateway that is broken in one place must be found out by the target that is there for it.
 
 
-@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "module", "function"),

@@ -74,15 +74,16 @@ def mark_unsampled_cases(items: Iterable[pytest.Item]) -> None:
 def _spare_cases(items: Iterable[pytest.Item], share: int) -> None:
     """Leave one of so many cases of each function, on each database, and mark the others.
 
-    Which one is left begins with another one for each function: what several functions are tried with, a
-    document or a verb, is tried by some of them.
+    Which one is left begins with another one for each function and database: what several functions are
+    tried with, a document or a verb, is tried by some of them.
     """
     groups: dict[tuple[str, str | None], list[pytest.Item]] = {}
     for item in items:
         function = item.nodeid.partition("[")[0]
         groups.setdefault((function, _find_database(item)), []).append(item)
-    for (function, _), cases in groups.items():
-        begin = zlib.crc32(function.encode()) % min(share, len(cases))
+    for (function, database), cases in groups.items():
+        turn = zlib.crc32(function.encode()) + (KINDS.index(database) if database else 0)
+        begin = turn % min(share, len(cases))
         for place, item in enumerate(cases):
             if (place - begin) % share:
                 item.add_marker("spared")

@@ -17,7 +17,6 @@ NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)
 PLAN = Plan.around(NOON, 40)
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize(
     "where",
     [(), pytest.param(("--token",), marks=[pytest.mark.hsm, pytest.mark.long])],

@@ -1,4 +1,4 @@
-"""What a serving process loads: the console and the API are loaded where they are served."""
+"""What a serving process loads: messages, the console and the API, each where it is served."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-CONSOLE, API = "gateway.web.console", "gateway.web.api"
+CONSOLE, API, MESSAGES = "gateway.web.console", "gateway.web.api", "gateway.web.wsgi_application"
 
 
 @pytest.mark.parametrize(
     ("module", "loaded"),
     [
-        ("gateway.web.serving_process", set()),
+        ("gateway.web.serving_process", {MESSAGES}),
         ("gateway.web.api_process", {API}),
         ("gateway.web.console_process", {CONSOLE}),
     ],
@@ -23,7 +23,8 @@ def test_a_process_loads_what_it_serves(module: str, loaded: set[str]) -> None:
     words = f"import json, sys, {module}; print(json.dumps([*sys.modules]))"
     done = subprocess.run([sys.executable, "-c", words], check=True, stdout=subprocess.PIPE)
     found = json.loads(done.stdout)
-    assert {room for room in (CONSOLE, API) if any(one.startswith(f"{room}.") for one in found)} == loaded
+    rooms = (CONSOLE, API, MESSAGES)
+    assert {room for room in rooms if any(f"{one}.".startswith(f"{room}.") for one in found)} == loaded
 
 
 def test_a_verb_looks_for_garbage_seldom() -> None:

@@ -43,7 +43,6 @@ def response(vectors: Path) -> tuple[Model, etree.XMLSchema, etree.XMLSchema]:
     return model, oracle.original_response(vectors), oracle.ours("wco/answer.xsd")
 
 
-@pytest.mark.sampled
 @pytest.mark.long
 @pytest.mark.parametrize("probe", FAST_FIRST)
 @pytest.mark.parametrize("message", [declaration, response], ids=lambda message: message.__name__)

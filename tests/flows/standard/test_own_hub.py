@@ -21,7 +21,6 @@ def _run_suite(url: str, partner: Path, agreement: str, out: Path) -> tuple[int,
     return status, json.loads((out / "r.json").read_bytes())
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("agreement", ["sync", "async"])
 def test_a_hub_of_our_own_meets_every_requirement(
     running: tuple[str, Path], agreement: str, tmp_path: Path

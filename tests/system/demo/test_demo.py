@@ -249,7 +249,6 @@ def kill_customs(_: subprocess.Popen[str], where: Path) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("when", "what", "words"),
     [

@@ -137,7 +137,6 @@ def check_arrived(place: PullingPlace) -> None:
     assert not [row for row in place.list_sent() if row.state == "FAILED"]
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("agreement", "mebibytes"), [(SPLIT, 300), (ENCRYPTED, 100)], ids=["signed", "encrypted"]
 )

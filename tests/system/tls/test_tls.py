@@ -160,7 +160,7 @@ def test_connections_of_one_address_are_bounded_by_its_own_address(place: Place)
         one.setblocking(False)
     try:
         # Sooner than whoever says nothing is closed.
-        assert within(11, lambda: sum(ended(one) for one in crowd) >= 4)
+        assert within(8, lambda: sum(ended(one) for one in crowd) >= 4)
         assert listening.outcome(place, place.message(), "right") == TAKEN
         # Whoever says nothing is closed in time, as without TLS.
         assert within(30, lambda: all(ended(one) for one in crowd))
