@@ -22,7 +22,13 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final, Literal
 
-__all__ = ["bind_to_processor", "choose_processor", "count_bound_processes", "list_siblings"]
+__all__ = [
+    "bind_to_processor",
+    "choose_processor",
+    "count_bound_processes",
+    "leave_processor",
+    "list_siblings",
+]
 
 _PROCESSES: Final = "/proc"
 _OWN_THREADS: Final = "/proc/self/task"
@@ -30,7 +36,7 @@ _OWN_NAMESPACE: Final = "/proc/self/ns/pid"
 _SIBLINGS: Final = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 #: The number of the first namespace of processes of a machine (Linux, PROC_PID_INIT_INO).
 _FIRST_NAMESPACE: Final = 0xEFFFFFFC
-#: Tells child processes which processors were allowed before (`gateway.pki.certificate_examiner`).
+#: Tells child processes which processors were allowed before.
 _ALLOWED: Final = "GATEWAY_PROCESSORS"
 #: Seconds. A process that waits longer for its turn chooses beside another one.
 _TURN: Final = 1.0
@@ -58,6 +64,15 @@ def bind_to_processor(wanted: Literal["auto", "always", "never"] = "auto") -> in
         return None
     os.environ[_ALLOWED] = ",".join(map(str, sorted(allowed)))
     return chosen
+
+
+def leave_processor() -> None:
+    """Let this process, a child that works beside its parent, run where that might before it was bound."""
+    allowed = os.environ.get(_ALLOWED, "")
+    if allowed and hasattr(os, "sched_setaffinity"):
+        # The processors may be others by now.
+        with suppress(OSError, ValueError):
+            os.sched_setaffinity(0, [int(one) for one in allowed.split(",")])
 
 
 @contextmanager

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "processor_affinity": set(),
     "config": {"share"},
     "wire": {"share"},
-    "pki": {"share"},
+    "pki": {"share", "processor_affinity"},
     "xmlsec": {"wire", "pki"},
     "encryption": {"wire", "pki"},
     "recognition": {"wire", "xmlsec", "pki"},

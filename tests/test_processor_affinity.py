@@ -182,10 +182,10 @@ def test_threads_of_the_kernel_are_not_counted(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.usefixtures("two_processors")
-def test_what_validates_certificates_is_not_bound_with_its_parent() -> None:
+def test_a_child_leaves_the_processor_of_its_parent() -> None:
     words = (
-        "import os; from gateway.pki.certificate_examiner import _leave_processor;"
-        f"os.sched_setaffinity(0, {{{ALLOWED[0]}}}); _leave_processor();"
+        "import os; from gateway.processor_affinity import leave_processor;"
+        f"os.sched_setaffinity(0, {{{ALLOWED[0]}}}); leave_processor();"
         "print(sorted(os.sched_getaffinity(0)))"
     )
     said = {"PYTHONPATH": str(ROOT), "GATEWAY_PROCESSORS": ",".join(map(str, ALLOWED[:2]))}

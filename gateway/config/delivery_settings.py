@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from gateway.config.pki import AgencyKeySettings
-from gateway.config.value_types import Count, Duration, SettingsSection, Url
+from gateway.config.value_types import Count, CpuAffinity, Duration, SettingsSection, Url
 
 __all__ = ["AgencySettings", "CustomsSettings", "DeliverySettings"]
 
@@ -17,14 +17,7 @@ class DeliverySettings(SettingsSection):
     """How deliveries are attempted and retried."""
 
     processes: Count = Field(1, description="Number of processes that deliver.")
-    cpu_affinity: Literal["auto", "always", "never"] = Field(
-        "auto",
-        description=(
-            "Whether each of these processes is bound to one processor: that to which the fewest processes "
-            "are bound. The threads of a process share one interpreter, and take less processor time there. "
-            "`auto` binds outside containers. In a container with processors of its own, set `always`."
-        ),
-    )
+    cpu_affinity: CpuAffinity = "auto"
     workers: Count = Field(8, description="Number of deliveries that one process makes at the same time.")
     lease: Duration = Field(
         timedelta(seconds=120),

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from gateway.config.secret_values import Secret
-from gateway.config.value_types import Count, Duration, Location, SettingsSection, Size, Url
+from gateway.config.value_types import Count, CpuAffinity, Duration, Location, SettingsSection, Size, Url
 
 __all__ = ["HttpSettings"]
 
@@ -36,14 +36,7 @@ class HttpSettings(SettingsSection):
     )
     threads: Count = Field(8, description="Number of requests that one process answers at the same time.")
     processes: Count = Field(1, description="Number of processes that answer requests.")
-    cpu_affinity: Literal["auto", "always", "never"] = Field(
-        "auto",
-        description=(
-            "Whether each of these processes is bound to one processor: that to which the fewest processes "
-            "are bound. The threads of a process share one interpreter, and take less processor time there. "
-            "`auto` binds outside containers. In a container with processors of its own, set `always`."
-        ),
-    )
+    cpu_affinity: CpuAffinity = "auto"
     backlog: Count = Field(256, description="Number of connections that may wait to be accepted.")
     # A connection costs some ten kilobytes; the scarce resource is descriptors, of which `serve` requests
     # enough.

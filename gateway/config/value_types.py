@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
-__all__ = ["Count", "Duration", "Location", "SettingsSection", "Size", "Url", "get_home_folder"]
+__all__ = [
+    "Count",
+    "CpuAffinity",
+    "Duration",
+    "Location",
+    "SettingsSection",
+    "Size",
+    "Url",
+    "get_home_folder",
+]
 
 
 _LONGEST: Final = 10_000 * 86400
@@ -58,6 +67,18 @@ Size = Annotated[int, BeforeValidator(_parse_size), Field(strict=True, ge=1)]
 Location = Annotated[Path, AfterValidator(_resolve_within_home)]
 Url = Annotated[str, AfterValidator(_check_http_url)]
 Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+CpuAffinity = Annotated[
+    Literal["auto", "always", "never"],
+    Field(
+        description=(
+            "Whether each of these processes is bound to one processor: that to which the fewest processes "
+            "are bound. The threads of a process share one interpreter, and take less processor time there. "
+            "`auto` binds outside containers. In a container with processors of its own, set `always`."
+        )
+    ),
+]
 
 
 class SettingsSection(BaseModel):

@@ -58,9 +58,6 @@ _LAST_WORD: Final = 2.0
 # The system may end a child for other reasons; a second child can usually answer.
 _TRIES: Final = 2
 
-#: Where `gateway.processor_affinity` leaves the processors that were allowed before.
-_ALLOWED: Final = "GATEWAY_PROCESSORS"
-
 _ASK, _LISTS, _STORE, _READY = "ask", "lists", "store", b"ready"
 # Our own anchors, and those recognized through other parties.
 _STORES_MOST: Final = 8
@@ -293,18 +290,6 @@ def _decode_verdict(told: dict[str, Any], rules: CertificateRules) -> Verdict:
     )
 
 
-def _leave_processor() -> None:
-    """Run on every processor that the parent might use before it was bound to one.
-
-    A certificate that costs much is then examined beside the parent, and not in its place.
-    """
-    allowed = os.environ.get(_ALLOWED, "")
-    if allowed and hasattr(os, "sched_setaffinity"):
-        # The processors may be others by now.
-        with suppress(OSError, ValueError):
-            os.sched_setaffinity(0, [int(one) for one in allowed.split(",")])
-
-
 def serve_validations(line: Connection) -> None:
     """Answer requests on `line` until its other end is closed."""
     lists, stores = RevocationData(), dict[int, TrustStore]()
@@ -360,7 +345,11 @@ def _warm_up() -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    _leave_processor()
+    # Processes that validate nothing do not load it.
+    from gateway.processor_affinity import leave_processor
+
+    # A certificate that costs much is examined beside the parent, and not in its place.
+    leave_processor()
     # The parent process may have ended meanwhile.
     with suppress(BrokenPipeError, ConnectionResetError):
         serve_validations(Connection(int(sys.argv[1])))

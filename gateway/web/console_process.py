@@ -6,12 +6,11 @@ import os
 from typing import Final
 
 from gateway.config import Settings
-from gateway.hub import RejectingComposer, build_hub, tune_garbage_collector
-from gateway.store import retry_until_stored
+from gateway.hub import RejectingComposer, build_hub
 from gateway.web.console import build_console, build_console_services, get_console_url
 from gateway.web.officers import build_officer_desk, keep_resuming_acts
-from gateway.web.process_start import begin_process, serve_factory
-from gateway.web.server import ExitingRequestGate, RequestGate, WsgiApplication, report_ready
+from gateway.web.process_start import begin_process, build_gate, serve_factory
+from gateway.web.server import RequestGate, WsgiApplication
 from gateway.web.server_settings import build_console_address, build_console_limits
 
 __all__ = ["load_console", "serve_console"]
@@ -40,7 +39,4 @@ def load_console() -> RequestGate:
         keep_resuming_acts(desk)
         return build_console(build_console_services(hub, settings, desk))
 
-    served = ExitingRequestGate(retry_until_stored(build), build_console_limits(settings))
-    tune_garbage_collector()
-    report_ready()
-    return served
+    return build_gate(build, build_console_limits(settings))

@@ -1,4 +1,4 @@
-"""What every serving process does first, and how the server is given what makes its application."""
+"""What every serving process does until it serves, and how the server is told what to serve."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.config import Settings, load_settings
+from gateway.errors import GatewayError
+from gateway.hub import tune_garbage_collector
 from gateway.process_log import set_up_logging
+from gateway.store import retry_until_stored
 from gateway.web.server import (
+    ExitingRequestGate,
     HttpServerSettings,
     ListenerAddress,
     RequestGate,
+    RequestGateLimits,
+    WsgiApplication,
     exit_with_parent,
+    report_ready,
     serve_http,
 )
 from gateway.web.server_settings import build_terminator_settings
 
-__all__ = ["begin_process", "serve_factory"]
+__all__ = ["begin_process", "build_gate", "serve_factory"]
 
 _HOME: Final = "GATEWAY_SERVE_HOME"
 _CONFIG: Final = "GATEWAY_SERVE_CONFIG"
@@ -60,3 +67,18 @@ def begin_process() -> Settings:
     exit_with_parent(at_once=True)
     set_up_logging()
     return load_settings(os.environ.get(_CONFIG) or None, home=os.environ[_HOME])
+
+
+def build_gate(
+    build: Callable[[], WsgiApplication],
+    bounds: RequestGateLimits,
+    make_rejection: Callable[[GatewayError], tuple[int, str, bytes]] | None = None,
+) -> RequestGate:
+    """Return the gate around what `build` makes, and report that the process is ready.
+
+    A process that restarts while the disk is full waits, instead of dying repeatedly.
+    """
+    gate = ExitingRequestGate(retry_until_stored(build), bounds, make_rejection)
+    tune_garbage_collector()
+    report_ready()
+    return gate

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from gateway.config import Settings
-from gateway.hub import tune_garbage_collector
 from gateway.processor_affinity import bind_to_processor
-from gateway.store import retry_until_stored
-from gateway.web.process_start import begin_process, serve_factory
-from gateway.web.server import ExitingRequestGate, RequestGate, report_ready
+from gateway.web.process_start import begin_process, build_gate, serve_factory
+from gateway.web.server import RequestGate
 from gateway.web.server_settings import build_gate_limits, build_listener_address
 from gateway.web.wsgi_application import build_application, get_body_limits
 
@@ -24,11 +22,6 @@ def load_application() -> RequestGate:
     """Return the application of the serving process's settings; called in each worker process."""
     settings = begin_process()
     bind_to_processor(settings.http.cpu_affinity)
-    # A worker that restarts while the disk is full waits, instead of dying repeatedly.
-    served = ExitingRequestGate(
-        retry_until_stored(lambda: build_application(settings)),
-        build_gate_limits(settings, get_body_limits(settings)),
+    return build_gate(
+        lambda: build_application(settings), build_gate_limits(settings, get_body_limits(settings))
     )
-    tune_garbage_collector()
-    report_ready()
-    return served

@@ -6,8 +6,6 @@ web framework. Everything else is Flask.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -18,9 +16,7 @@ from gateway.hub import (
     CUSTOMS,
     Hub,
     PendingResponse,
-    RejectingComposer,
     WaitingRequest,
-    build_hub,
     list_own_periods,
     readiness_checks,
     receive_parcel,
@@ -36,6 +32,7 @@ from gateway.web.ebms_endpoint import build_ebms_endpoint
 from gateway.web.payment_endpoint import LARGEST_EVENT, PATH, build_payment_endpoint
 from gateway.web.served_address import build_served_address
 from gateway.web.server import Environ, WsgiApplication
+from gateway.web.serving_hub import build_serving_hub
 from gateway.web.soap_security import SoapSecurityPolicy
 from gateway.web.status_endpoints import HubProbes, build_status_application
 
@@ -43,17 +40,12 @@ __all__ = ["build_application", "build_wsgi_application", "get_body_limits"]
 
 _AGENCY: Final = "/soap/agency"
 _CUSTOMS: Final = "/soap/customs"
-_TALLY_SECONDS: Final = 2.0
 
 
 def build_application(settings: Settings) -> WsgiApplication:
     """Return the application of these settings."""
-    hub = build_hub(settings, RejectingComposer())
-    # A rejection needs the register; once loaded, the snapshot is available even without the database.
-    hub.refresh_snapshot()
-    hub.start_examiner()
+    hub = build_serving_hub(settings)
     start_checkpoints(hub.engine)
-    threading.Thread(target=_store_refusals, args=(hub,), name="refusals", daemon=True).start()
     served = build_served_address(settings)
     return build_wsgi_application(
         hub,
@@ -62,13 +54,6 @@ def build_application(settings: Settings) -> WsgiApplication:
         served.find_base_url,
         settings.customs.party or CUSTOMS,
     )
-
-
-def _store_refusals(hub: Hub) -> None:
-    """Store and tell what was refused every few seconds, so that the last ones are stored, too."""
-    while True:
-        time.sleep(_TALLY_SECONDS)
-        hub.tally.run_maintenance()
 
 
 def get_body_limits(settings: Settings) -> Mapping[str, int]:
