@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.kit.known_messages import install_comparison
 from tests.kit.paths import ROOT, VECTORS
 
 pytest_plugins = ["tests.kit.databases", "tests.kit.standby_pair"]
@@ -47,6 +48,12 @@ _NEAR_PYTHON = tuple(_HERE / room for room in ("delivery", "web/server", "wire",
 _SLOW = tuple(_HERE / room for room in ("system", "load", "fuzz"))
 #: Tests on PostgreSQL that are long only because SQLite says the same.
 _SAME_ON_BOTH = pytest.StashKey[bool]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compared_messages() -> None:
+    """Let every message that is opened by a known envelope be opened as an unknown one, too."""
+    install_comparison()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

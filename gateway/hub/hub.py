@@ -36,7 +36,7 @@ from gateway.hub.statistics_keeper import StatisticsKeeper
 from gateway.hub.trust import NextSigningKey, PullLogins
 from gateway.message_model import Body, Party, as_body
 from gateway.pki import CertificateExaminer, CertificateValidator, DecryptionKey, Keyring, Signer
-from gateway.protocols import EncryptionResources, Parcel, ProtocolContext
+from gateway.protocols import EncryptionResources, EnvelopeMemory, Parcel, ProtocolContext
 from gateway.store import OpenRequest, fold_state_changes
 from gateway.wire import DEFAULT_LIMITS, WireLimits
 
@@ -120,6 +120,7 @@ class Hub:
         self.node = NodeKeeper(world.engine, world.clock, node)
         self.objects = ObjectUpkeep(world.engine, world.clock)
         self.sent_units = SentUnits()
+        self.envelopes: EnvelopeMemory[Any] = EnvelopeMemory()
         self.timetable = ActiveTimetable(test_editions=test_calendars)
         self.mutual_tls = mutual_tls
         self.stamping = stamping
@@ -268,4 +269,5 @@ class Hub:
             find_sent_parcel=partial(find_sent_parcel, self.engine, self.party),
             knows_all_sent=True,
             find_pull_login=self.pull_logins.find_login,
+            envelopes=self.envelopes,
         )

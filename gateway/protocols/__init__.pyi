@@ -11,6 +11,7 @@ from .core import make_refusal_error as make_refusal_error
 from .ebms2 import packaging as packaging
 from .ebms2.envelope_writer import build_envelope_tree as build_envelope_tree
 from .ebms2.packaging import SOAP_ACTION as SOAP_ACTION
+from .envelope_memory import EnvelopeMemory as EnvelopeMemory
 from .fragment_values import FragmentHeader as FragmentHeader
 from .fragment_values import GroupTally as GroupTally
 from .fragment_values import SplitPlan as SplitPlan

@@ -38,6 +38,7 @@ from gateway.message_model import (
     read_octets,
 )
 from gateway.pki import Certificate, CertificateUse, DecryptionKey, Signer, Verdict
+from gateway.protocols.envelope_memory import EnvelopeMemory
 from gateway.protocols.fragment_values import FragmentHeader, GroupTally, SplitPlan, SplitTerms
 from gateway.wire import DEFAULT_LIMITS, SoapFault, WireLimits
 from gateway.xmlsec import VerifiedSignature
@@ -166,7 +167,8 @@ class ProtocolContext:
     message id, None for what is not ours, and `knows_all_sent` says that it knows every message that our
     party has sent. `issuers` are the authorities from which the path of our own
     certificate is built, where a P-Mode wants it in a signature. `find_pull_login` returns the party and
-    the password that belong to the name with which a party pulls.
+    the password that belong to the name with which a party pulls. `envelopes` is where a core keeps what it
+    needs to open messages like those before in less time; without it each is read as if it were the first.
     """
 
     agreements: PModeIndex
@@ -186,6 +188,7 @@ class ProtocolContext:
     find_sent_parcel: Callable[[str, str], Parcel | None] = _find_no_parcel
     find_pull_login: Callable[[str], tuple[str, bytes] | None] = lambda _name: None
     knows_all_sent: bool = False
+    envelopes: EnvelopeMemory[typing.Any] | None = None
 
     def get_party_name(self, party: Party) -> str:
         """Return the registered name of `party`; raise GW302 unless all its ids belong to one known party."""

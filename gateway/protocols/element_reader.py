@@ -21,6 +21,7 @@ from gateway.wire import EB, EB3, SOAP11, SOAP12, XML, build_xpath
 __all__ = [
     "ElementSequence",
     "check_attributes",
+    "convert_instant",
     "list_elements",
     "make_eb_name",
     "make_soap_name",
@@ -86,18 +87,25 @@ def read_instant(element: etree._Element) -> datetime:
     """Return the time in UTC of an xs:dateTime; without a zone it is taken as UTC."""
     if len(element):
         raise_header_error(element, "a value is text alone, without elements or comments")
-    value = element.text or ""
+    try:
+        return convert_instant(element.text or "")
+    except ValueError as wrong:
+        raise_header_error(element, str(wrong))
+
+
+def convert_instant(value: str) -> datetime:
+    """Return the time in UTC of an xs:dateTime; raise ValueError that says what is wrong with it."""
     if len(value) > _MAX_MOMENT:
-        raise_header_error(element, f"a date and time has at most {_MAX_MOMENT} characters")
+        raise ValueError(f"a date and time has at most {_MAX_MOMENT} characters")
     found = _MOMENT.fullmatch(value.strip(_SPACE))
     if found is None:
-        raise_header_error(element, "not a date and time of XML Schema")
+        raise ValueError("not a date and time of XML Schema")
     base, fraction, zone = found.groups()
     offset = "+00:00" if zone in (None, "Z") else zone
     try:
         return datetime.fromisoformat(f"{base}.{(fraction or '0').ljust(6, '0')}{offset}").astimezone(UTC)
     except (ValueError, OverflowError):
-        raise_header_error(element, "no such date and time")
+        raise ValueError("no such date and time") from None
 
 
 def read_boolean_attribute(element: etree._Element, name: str) -> bool:

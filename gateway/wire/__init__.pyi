@@ -12,6 +12,7 @@ from .header_fields import is_text_xml as is_text_xml
 from .http_message import read_http_head as read_http_head
 from .http_message import read_http_message as read_http_message
 from .mime import MimePart as MimePart
+from .mime import RelatedParts as RelatedParts
 from .mime import join_multipart_related as join_multipart_related
 from .mime import parse_media_type as parse_media_type
 from .mime import read_multipart_related as read_multipart_related
@@ -91,6 +92,14 @@ from .soap import is_for_receiver as is_for_receiver
 from .soap import read_envelope as read_envelope
 from .soap import read_fault as read_fault
 from .soap import write_fault_envelope as write_fault_envelope
+from .text_templates import LONGEST_VALUE as LONGEST_VALUE
+from .text_templates import TextTemplate as TextTemplate
+from .text_templates import ValuePlace as ValuePlace
+from .text_templates import fill_template as fill_template
+from .text_templates import is_template_value as is_template_value
+from .text_templates import make_template as make_template
+from .text_templates import match_template as match_template
+from .text_templates import split_at_values as split_at_values
 from .violation_words import describe_unexpected_element as describe_unexpected_element
 from .wco_pointers import PointerIndex as PointerIndex
 from .wco_pointers import build_attribute_pointer as build_attribute_pointer

@@ -14,6 +14,7 @@ from gateway.wire import build_xpath
 __all__ = [
     "check_attributes",
     "decode_base64",
+    "decode_base64_octets",
     "get_only_child",
     "list_children",
     "raise_signature_error",
@@ -114,11 +115,19 @@ def decode_base64(element: etree._Element, limit: int = _LONGEST_VALUE) -> bytes
         raise_signature_error("not base64", element)
     if len(text) > limit:
         raise_signature_error(f"a base64 value of more than {limit} characters", element)
+    data = decode_base64_octets(text)
+    if data is None:
+        raise_signature_error("not base64 in its canonical spelling", element)
+    return data
+
+
+def decode_base64_octets(text: bytes) -> bytes | None:
+    """Return the octets of base64 without white space in its canonical spelling; None for all else."""
     try:
         data = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
-        raise_signature_error("not base64", element)
+        return None
     last = data[(len(data) - 1) // 3 * 3 :]
     if not data or binascii.b2a_base64(last, newline=False) != text[-4:]:
-        raise_signature_error("not base64 in its canonical spelling", element)
+        return None
     return data

@@ -7,7 +7,6 @@ attachment is signed by its content: XML in exclusive C14N, other text with line
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,6 @@ from lxml import etree
 
 from gateway import errors
 from gateway.errors import GatewayError
-from gateway.message_model import Body, count_octets, read_octets
 from gateway.pki import Certificate, Signer
 from gateway.wire import (
     DEFAULT_LIMITS,
@@ -29,11 +27,7 @@ from gateway.wire import (
     WSSE,
     WSU,
     WireLimits,
-    canonicalize_document,
-    find_plain_form,
     is_for_receiver,
-    parse_scanned_xml,
-    prescan_xml,
     write_attribute,
     write_element,
     write_leaf,
@@ -46,10 +40,10 @@ from gateway.xmlsec.algorithms import (
     compare_digests,
     compute_digest,
 )
+from gateway.xmlsec.attachment_forms import SwaAttachment, canonicalize_attachment
 from gateway.xmlsec.digest_references import DigestReference, Transform, write_reference_text
 from gateway.xmlsec.ebms2_signature import PartDecryption, WrittenSignature
 from gateway.xmlsec.element_ids import check_unique_ids
-from gateway.xmlsec.line_ends import iterate_crlf_lines
 from gateway.xmlsec.security_tokens import TOKEN, read_security_token
 from gateway.xmlsec.strict_reader import check_attributes, list_children, raise_signature_error
 from gateway.xmlsec.token_writing import write_token
@@ -65,10 +59,11 @@ from gateway.xmlsec.xml_signature import (
 
 __all__ = [
     "EBMS_ROLE",
+    "SignaturePlan",
+    "SignedTarget",
     "SigningToken",
-    "SwaAttachment",
     "find_swa_security",
-    "is_signed_as_is",
+    "read_swa_signature",
     "verify_swa_signature",
     "write_swa_security",
 ]
@@ -84,21 +79,13 @@ _TIMESTAMP: Final = f"{{{WSU}}}Timestamp"
 _MESSAGING: Final = f"{{{EB3}}}Messaging"
 _ID: Final = f"{{{WSU}}}Id"
 _MOST_TOKENS: Final = 4
-_XML_TYPE: Final = re.compile(r"(?:text|application)/xml|(?:application|image)/[\w!#$&^.+-]+\+xml")
 _LONGEST_URI: Final = 1024
 _BLOCK_TRANSFORMS: Final = (Transform(EXCLUSIVE_C14N),)
 _PART_TRANSFORMS: Final = (Transform(SWA_CONTENT),)
 _DS: Final = write_attribute("xmlns:ds", DS)
 
-_Target = etree._Element | str
-
-
-@dataclass(frozen=True, slots=True)
-class SwaAttachment:
-    """An attachment as it was signed: its media type, by which it is canonicalised, and its octets."""
-
-    media_type: str
-    content: bytes | Body
+#: What a reference names: an element, or an attachment by its Content-ID.
+SignedTarget = etree._Element | str
 
 
 class SigningToken(NamedTuple):
@@ -116,6 +103,15 @@ class _SecurityHeader:
     signature: etree._Element
     tokens: Mapping[str, etree._Element]
     others: tuple[etree._Element, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignaturePlan:
+    """A signature that is read and covers what it must: its values, its certificate, its targets by URI."""
+
+    structure: SignatureStructure
+    certificate: Certificate
+    targets: Mapping[str, SignedTarget]
 
 
 def find_swa_security(root: etree._Element) -> etree._Element | None:
@@ -155,6 +151,48 @@ def verify_swa_signature(
     were read for that. Raises GW201 for a header without signature, GW203 for what
     is not covered, other problems of security for all else.
     """
+    plan = read_swa_signature(security, demanded, attachments, policy, believe, known, beside, limits)
+    structure, targets = plan.structure, plan.targets
+    verify_signed_info(structure, plan.certificate)
+
+    def resolve_reference(reference: DigestReference) -> DigestInput:
+        target = targets[reference.uri]
+        if isinstance(target, str):
+            return canonicalize_attachment(target, attachments[target], limits)
+        return apply_canonicalization(target, reference.transforms[0])
+
+    secret = encrypted or {}
+    clear = [one for one in structure.references if targets[one.uri] not in secret]
+    verify_reference_digests(structure, resolve_reference, clear)
+    for reference in structure.references:
+        target = targets[reference.uri]
+        if isinstance(target, str) and target in secret:
+            media_type = attachments[target].media_type
+            secret[target](partial(_has_digest, reference, (target, media_type), limits))
+    return VerifiedSignature(
+        references=structure.references,
+        certificate=plan.certificate,
+        parts=tuple(
+            one.uri if isinstance(target := targets[one.uri], str) else target for one in structure.references
+        ),
+        signature_algorithm=structure.algorithm,
+    )
+
+
+def read_swa_signature(
+    security: etree._Element,
+    demanded: Iterable[etree._Element],
+    attachments: Collection[str],
+    policy: SignaturePolicy,
+    believe: CertificateCheck | None = None,
+    known: Iterable[Certificate] = (),
+    beside: Collection[etree._Element] = (),
+    limits: WireLimits = DEFAULT_LIMITS,
+) -> SignaturePlan:
+    """Return what the signature of an envelope says and what it is over; nothing is computed with it.
+
+    The parameters and problems are those of `verify_swa_signature`; of the attachments the names are enough.
+    """
     root = security.getroottree().getroot()
     parts = _read_security(security, beside)
     structure = read_signature(parts.signature, policy, limits=limits)
@@ -168,36 +206,13 @@ def verify_swa_signature(
         believe(certificate)
     targets = _resolve_targets(structure, root, parts, attachments)
     _check_coverage(structure, targets, demanded, attachments)
-    verify_signed_info(structure, certificate)
-
-    def resolve_reference(reference: DigestReference) -> DigestInput:
-        target = targets[reference.uri]
-        if isinstance(target, str):
-            return _canonicalize_attachment(target, attachments[target], limits)
-        return apply_canonicalization(target, reference.transforms[0])
-
-    secret = encrypted or {}
-    clear = [one for one in structure.references if targets[one.uri] not in secret]
-    verify_reference_digests(structure, resolve_reference, clear)
-    for reference in structure.references:
-        target = targets[reference.uri]
-        if isinstance(target, str) and target in secret:
-            media_type = attachments[target].media_type
-            secret[target](partial(_has_digest, reference, (target, media_type), limits))
-    return VerifiedSignature(
-        references=structure.references,
-        certificate=certificate,
-        parts=tuple(
-            one.uri if isinstance(target := targets[one.uri], str) else target for one in structure.references
-        ),
-        signature_algorithm=structure.algorithm,
-    )
+    return SignaturePlan(structure, certificate, targets)
 
 
 def _has_digest(reference: DigestReference, part: tuple[str, str], limits: WireLimits, octets: bytes) -> bool:
     """Return whether the plaintext of an attachment, given by name and media type, has the signed digest."""
     try:
-        form = _canonicalize_attachment(part[0], SwaAttachment(part[1], octets), limits)
+        form = canonicalize_attachment(part[0], SwaAttachment(part[1], octets), limits)
     except GatewayError as wrong:
         if wrong.problem is errors.NOT_COVERED:
             raise
@@ -233,14 +248,14 @@ def _resolve_targets(
     structure: SignatureStructure,
     root: etree._Element,
     parts: _SecurityHeader,
-    attachments: Mapping[str, SwaAttachment],
-) -> dict[str, _Target]:
+    attachments: Collection[str],
+) -> dict[str, SignedTarget]:
     """Return what each reference names, by its URI: an element in its place, or an attachment; each once."""
     by_id = _index_signable(root, parts)
-    targets: dict[str, _Target] = {}
+    targets: dict[str, SignedTarget] = {}
     for reference in structure.references:
         if reference.uri.startswith("cid:"):
-            target: _Target = _find_attachment(reference, structure, attachments)
+            target: SignedTarget = _find_attachment(reference, structure, attachments)
         else:
             target = _find_element(reference, structure, by_id)
         if target in targets.values() or reference.type:
@@ -278,7 +293,7 @@ def _find_element(
 
 
 def _find_attachment(
-    reference: DigestReference, structure: SignatureStructure, attachments: Mapping[str, SwaAttachment]
+    reference: DigestReference, structure: SignatureStructure, attachments: Collection[str]
 ) -> str:
     if [one.algorithm for one in reference.transforms] != [SWA_CONTENT] or len(reference.uri) > _LONGEST_URI:
         raise_signature_error(
@@ -296,9 +311,9 @@ def _find_attachment(
 
 def _check_coverage(
     structure: SignatureStructure,
-    targets: Mapping[str, _Target],
+    targets: Mapping[str, SignedTarget],
     demanded: Iterable[etree._Element],
-    attachments: Mapping[str, SwaAttachment],
+    attachments: Collection[str],
 ) -> None:
     covered = list(targets.values())
     for element in demanded:
@@ -308,49 +323,6 @@ def _check_coverage(
         if name not in covered:
             detail = f"the signature does not cover part '{name[:120]}'"
             raise_signature_error(detail, structure.element, errors.NOT_COVERED)
-
-
-def is_signed_as_is(media_type: str) -> bool:
-    """Return whether an attachment of this type is digested as it is, neither as XML nor as text."""
-    essence = media_type.partition(";")[0].strip().lower()
-    return not essence.startswith("text/") and _XML_TYPE.fullmatch(essence) is None
-
-
-def _canonicalize_attachment(name: str, part: SwaAttachment, limits: WireLimits) -> DigestInput:
-    """Return the octets of an attachment that are digested (SwA profile §5.4.2).
-
-    A comment in XML is covered by no such digest, so a part that has one is refused. XML is canonicalised
-    in memory, so a large part is not XML: who compresses it sends none.
-    """
-    if _XML_TYPE.fullmatch(part.media_type):
-        return _canonicalize_xml_attachment(name, part, limits)
-    if part.media_type.startswith("text/"):
-        return iterate_crlf_lines(part.content)
-    return part.content
-
-
-def _canonicalize_xml_attachment(name: str, part: SwaAttachment, limits: WireLimits) -> bytes:
-    if count_octets(part.content) > limits.xml:
-        detail = f"a part of XML has at most {limits.xml} octets: compress it"
-        raise GatewayError(errors.TOO_LARGE, detail, f"cid:{name[:256]}")
-    content = read_octets(part.content)
-    try:
-        prescan_xml(content, limits)
-        plain = find_plain_form(content)
-        if plain is not None:
-            return plain
-        root = parse_scanned_xml(content)
-    except GatewayError as wrong:
-        raise GatewayError(wrong.problem, wrong.detail, f"cid:{name[:256]}") from None
-    if _has_comment(root):
-        detail = "the signature does not cover comments of an XML part: leave them out, or compress it"
-        raise GatewayError(errors.NOT_COVERED, detail, f"cid:{name[:256]}")
-    return canonicalize_document(root, exclusive=True)
-
-
-def _has_comment(root: etree._Element) -> bool:
-    beside = (root.itersiblings(etree.Comment, preceding=back) for back in (True, False))
-    return any(next(found, None) is not None for found in (root.iter(etree.Comment), *beside))
 
 
 def write_swa_security(
@@ -370,7 +342,7 @@ def write_swa_security(
         for name, octets in blocks.items()
     ]
     for name, part in attachments.items():
-        octets = _canonicalize_attachment(name, part, DEFAULT_LIMITS)
+        octets = canonicalize_attachment(name, part, DEFAULT_LIMITS)
         uri = "cid:" + quote(name, safe="@!$&'()*+,;=:-._~/")
         references.append(DigestReference(uri, SHA256, compute_digest(SHA256, octets), _PART_TRANSFORMS))
     methods = write_element("ds:CanonicalizationMethod", "", write_attribute("Algorithm", EXCLUSIVE_C14N))

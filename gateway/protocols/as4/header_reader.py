@@ -31,7 +31,7 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
-from gateway.protocols.as4.header_values import GZIP_TYPE, MessagingHeader, PartInfo
+from gateway.protocols.as4.header_values import GZIP_TYPE, MessagingHeader, PartInfo, locate_part
 from gateway.protocols.as4.signal_reader import read_error_signal, read_receipt
 from gateway.protocols.as4.signal_values import (
     LANG,
@@ -294,7 +294,7 @@ def _make_part_info(
     if compression is not None and charset is not None and not _ENCODING_NAME.fullmatch(charset):
         raise_header_error(element, "CharacterSet is no name of an encoding", HEADER_INCONSISTENT)
     return PartInfo(
-        content_id, tuple(said.items()), media_type, compression is not None, f"cid:{content_id[:256]}"
+        content_id, tuple(said.items()), media_type, compression is not None, locate_part(content_id)
     )
 
 

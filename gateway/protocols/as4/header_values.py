@@ -9,7 +9,7 @@ from lxml import etree
 
 from gateway.message_model import ErrorSignal, PullRequest, Receipt, Unit, UserMessage
 
-__all__ = ["GZIP_TYPE", "MessagingHeader", "PartInfo", "RefusedBundle"]
+__all__ = ["GZIP_TYPE", "MessagingHeader", "PartInfo", "RefusedBundle", "locate_part"]
 
 #: The media type of a part that is compressed (AS4 profile §3.1).
 GZIP_TYPE: Final = "application/gzip"
@@ -50,3 +50,8 @@ class RefusedBundle:
 
     receipt: Receipt
     beside: UserMessage | PullRequest
+
+
+def locate_part(content_id: str) -> str:
+    """Return what an error says of the place of a part."""
+    return f"cid:{content_id[:256]}"

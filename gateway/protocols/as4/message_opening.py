@@ -28,20 +28,22 @@ from gateway.protocols.as4.exchange_legs import REFERENCE, check_request, find_a
 from gateway.protocols.as4.fragment_header import FRAGMENT
 from gateway.protocols.as4.fragment_joining import read_joined_message
 from gateway.protocols.as4.header_values import RefusedBundle
+from gateway.protocols.as4.known_messages import open_known_message, remember_envelope
 from gateway.protocols.as4.message_reading import (
-    SIGNATURE,
     As4Message,
     make_opened_message,
     read_message,
+    read_related_message,
     require_signature,
     verify_signature,
 )
-from gateway.protocols.as4.packaging import open_as4_package
+from gateway.protocols.as4.packaging import open_as4_package, read_related_parts
 from gateway.protocols.as4.pmode_matching import match_agreed_pmode
 from gateway.protocols.as4.pull_requests import open_pull_request
 from gateway.protocols.as4.secret_parts import read_agreed_secrets, read_secrets
 from gateway.protocols.as4.sent_messages import read_sent_header
 from gateway.protocols.as4.signal_values import make_eb3_name
+from gateway.protocols.as4.signer_checks import SIGNATURE, check_pinned_signer, check_signer
 from gateway.protocols.as4.username_tokens import find_authorization
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RefusedMessage, SentUnit
 from gateway.protocols.fragment_values import GroupTally
@@ -90,11 +92,17 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
     `expecting` is the message that we sent on the connection of this parcel. A signal names no party: one
     that is posted by itself is about the message of ours to which it refers.
     """
-    message = read_message(parcel, context.limits)
+    related = read_related_parts(parcel, context.limits)
+    known = open_known_message(related, parcel, context) if expecting is None else None
+    if known is not None:
+        return known
+    message = read_related_message(related, context.limits)
     try:
         _check_authorization_use(message)
         if expecting is None:
-            return _open_posted_message(message, parcel, context)
+            opened = _open_posted_message(message, parcel, context)
+            remember_envelope(message, opened, related.root.content, context)
+            return opened
         if isinstance(expecting.unit, PullRequest):
             return _open_pulled_message(message, expecting.unit, parcel, context)
         return _open_answer(message, parcel, context, expecting)
@@ -193,7 +201,7 @@ def _name_checked_answer(
         raise GatewayError(SIGNER_MISMATCH, "the answer is about a message to another party", SIGNATURE)
     if opened.signed is not None and isinstance(sent.unit, UserMessage):
         pmode, _ = match_agreed_pmode(sent.unit, "as4", context)
-        _check_pinned_signer(opened.signed.certificate, pmode, named.sender)
+        check_pinned_signer(opened.signed.certificate, pmode, named.sender)
     check_answer(replace(opened, units=(named,)), sent)
     return named
 
@@ -270,8 +278,7 @@ def _verify_signer(
     """Return the signature, of a registered and valid certificate of the sender."""
 
     def check_signer_certificate(certificate: Certificate) -> None:
-        _check_pinned_signer(certificate, pmode, sender)
-        context.check_certificate_party(certificate, sender, SIGNATURE)
+        check_signer(certificate, pmode, sender, context)
         if message.secret:
             context.check_signing_certificate(certificate, SIGNATURE)
 
@@ -281,14 +288,6 @@ def _verify_signer(
         check_agreed_algorithms(signed, pmode)
         context.check_signing_certificate(signed.certificate, SIGNATURE)
     return signed
-
-
-def _check_pinned_signer(certificate: Certificate, pmode: PMode, sender: Party) -> None:
-    """Raise GW209 for a certificate that is not one of those pinned for this side of a P-Mode."""
-    forward = sender.ids[0] in pmode.from_party
-    pins = pmode.security.certificates if forward else pmode.security.reply_certificates
-    if pins and certificate.sha256 not in pins:
-        raise GatewayError(SIGNER_MISMATCH, "the agreement pins another certificate", SIGNATURE)
 
 
 def _open_answer(

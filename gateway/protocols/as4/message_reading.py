@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -27,7 +27,8 @@ from gateway.protocols.as4.packaging import (
     check_parts_named,
     collect_as4_payloads,
     find_messaging,
-    open_as4_package,
+    make_as4_package,
+    read_related_parts,
 )
 from gateway.protocols.as4.secret_parts import NO_SECRETS, SecretParts
 from gateway.protocols.core import (
@@ -39,7 +40,7 @@ from gateway.protocols.core import (
 )
 from gateway.protocols.fragment_values import FragmentHeader
 from gateway.protocols.value_digests import compute_values_digest
-from gateway.wire import MimePart, WireLimits, canonicalize_element
+from gateway.wire import MimePart, RelatedParts, WireLimits, canonicalize_element
 from gateway.xmlsec import (
     CertificateCheck,
     VerifiedSignature,
@@ -49,15 +50,16 @@ from gateway.xmlsec import (
 )
 
 __all__ = [
-    "SIGNATURE",
     "As4Message",
+    "compute_identity",
     "make_opened_message",
     "read_message",
+    "read_related_message",
     "require_signature",
     "verify_signature",
 ]
 
-SIGNATURE: Final = "/soap12:Envelope/soap12:Header/wsse:Security/ds:Signature"
+_UNDERSTOOD: Final = UNDERSTOOD | {MESSAGE_FRAGMENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,12 @@ def read_message(parcel: Parcel, limits: WireLimits) -> As4Message:
 
     Such an error has `heard` the business message as far as its header could be read.
     """
-    package = open_as4_package(parcel, limits, UNDERSTOOD | {MESSAGE_FRAGMENT})
+    return read_related_message(read_related_parts(parcel, limits), limits)
+
+
+def read_related_message(related: RelatedParts, limits: WireLimits) -> As4Message:
+    """Return a message of which the MIME parts were read; see `read_message`."""
+    package = make_as4_package(related, limits, _UNDERSTOOD)
     if package.fault is not None:
         raise make_fault_error(package.fault, "/soap12:Envelope/soap12:Body")
     try:
@@ -175,7 +182,12 @@ def _compute_identity(message: As4Message, parts: Mapping[str, MimePart]) -> str
     """
     said = [message.header.unit_element]
     said += [] if message.fragment_element is None else [message.fragment_element]
-    values: list[bytes | Body] = [canonicalize_element(one, exclusive=True) for one in said]
+    return compute_identity([canonicalize_element(one, exclusive=True) for one in said], parts)
+
+
+def compute_identity(forms: Sequence[bytes], parts: Mapping[str, MimePart]) -> str:
+    """Return the digest that says which message this is: canonical forms of its header, and its parts."""
+    values: list[bytes | Body] = [*forms]
     for name in sorted(parts):
         values += (name.encode(), parts[name].octets)
     return compute_values_digest(values)

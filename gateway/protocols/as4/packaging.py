@@ -28,6 +28,7 @@ from gateway.wire import (
     EB3,
     WSSE,
     MimePart,
+    RelatedParts,
     SoapEnvelope,
     SoapFault,
     WireLimits,
@@ -46,8 +47,10 @@ __all__ = [
     "check_parts_named",
     "collect_as4_payloads",
     "find_messaging",
+    "make_as4_package",
     "open_as4_package",
     "read_as4_envelope",
+    "read_related_parts",
 ]
 
 SOAP_TYPE: Final = "application/soap+xml"
@@ -72,10 +75,21 @@ def open_as4_package(
 
     `understood` are the header blocks that the caller understands, by their qualified names.
     """
+    return make_as4_package(read_related_parts(parcel, limits), limits, understood)
+
+
+def read_related_parts(parcel: Parcel, limits: WireLimits) -> RelatedParts:
+    """Return the MIME parts of a parcel."""
     if parcel.body.octet_count > limits.body:
         detail = f"the body has {parcel.body.octet_count} octets, {limits.body} are allowed"
         raise GatewayError(TOO_LARGE, detail, "body")
-    related = read_multipart_related(parcel.get_header("Content-Type"), parcel.body, limits)
+    return read_multipart_related(parcel.get_header("Content-Type"), parcel.body, limits)
+
+
+def make_as4_package(
+    related: RelatedParts, limits: WireLimits, understood: frozenset[str] = UNDERSTOOD
+) -> As4Package:
+    """Return the envelope and the parts of what was read as MIME; see `open_as4_package`."""
     envelope = _read_root(related.root, limits, understood)
     return As4Package(envelope, index_parts(related.attachments), read_fault(envelope))
 

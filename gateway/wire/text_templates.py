@@ -1,0 +1,112 @@
+"""Documents that differ in a few values only: the octets that are alike, and the values between them.
+
+Most documents of one sender are written by one program, each like the one before. Where all octets around the
+values are those of a document that was read before, the new document has the same tree with other values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+__all__ = [
+    "LONGEST_VALUE",
+    "TextTemplate",
+    "ValuePlace",
+    "fill_template",
+    "is_template_value",
+    "make_template",
+    "match_template",
+    "split_at_values",
+]
+
+#: Octets of a value.
+LONGEST_VALUE: Final = 512
+# None of these is markup, white space or the beginning of a reference, in a text or an attribute, and each
+# canonical form writes them as they are.
+_VALUE: Final = re.compile(rb"[A-Za-z0-9+/=.@:_\-]{1,%d}" % LONGEST_VALUE)
+_DELIMITERS: Final = (b"<", b'"')
+
+
+class ValuePlace(NamedTuple):
+    """How a value is recognised in a document: the octets before it, its octets, the delimiter after it."""
+
+    number: int
+    before: bytes
+    value: bytes
+    after: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TextTemplate:
+    """Octets around values: one string before each value and one after the last; `numbers` name the values.
+
+    A number that stands twice is one value in two places.
+    """
+
+    constants: tuple[bytes, ...]
+    numbers: tuple[int, ...]
+
+
+def make_template(document: bytes, places: Iterable[ValuePlace]) -> TextTemplate | None:
+    """Return the template of a document, with a value where one of `places` is found; None if two overlap."""
+    found = sorted(
+        (one.start() + len(place.before), len(place.value), place.number)
+        for place in places
+        for one in re.finditer(re.escape(place.before + place.value + place.after), document)
+    )
+    assert all(place.after in _DELIMITERS for place in places), "a value ends where its characters end"
+    constants, numbers, end = [], [], 0
+    for start, length, number in found:
+        if start < end:
+            return None
+        constants.append(document[end:start])
+        numbers.append(number)
+        end = start + length
+    return TextTemplate((*constants, document[end:]), tuple(numbers))
+
+
+def split_at_values(text: bytes, values: Sequence[bytes]) -> TextTemplate:
+    """Return the template of a text in which each of `values`, by its index, is a value wherever it stands.
+
+    None of them is a part of another one.
+    """
+    indexes = {value: index for index, value in enumerate(values)}
+    pieces = re.split(b"(" + b"|".join(map(re.escape, values)) + b")", text)
+    return TextTemplate(tuple(pieces[::2]), tuple(indexes[one] for one in pieces[1::2]))
+
+
+def is_template_value(value: bytes) -> bool:
+    """Return whether a template can have this value."""
+    return _VALUE.fullmatch(value) is not None
+
+
+def match_template(template: TextTemplate, document: bytes, count: int) -> list[bytes] | None:
+    """Return the values of a document by their numbers, `count` of them; None for another template.
+
+    A value has letters, digits and ``+/=.@:_-``, and `LONGEST_VALUE` octets at most.
+    """
+    values = [b""] * count
+    position = 0
+    for constant, number in zip(template.constants, template.numbers, strict=False):
+        if not document.startswith(constant, position):
+            return None
+        found = _VALUE.match(document, position + len(constant))
+        if found is None or values[number] not in (b"", found[0]):
+            return None
+        values[number] = found[0]
+        position = found.end()
+    last = template.constants[-1]
+    if len(document) != position + len(last) or not document.endswith(last):
+        return None
+    return values
+
+
+def fill_template(template: TextTemplate, values: Sequence[bytes]) -> bytes:
+    """Return the document of a template that has these values."""
+    pieces = [template.constants[0]]
+    for number, constant in zip(template.numbers, template.constants[1:], strict=True):
+        pieces += (values[number], constant)
+    return b"".join(pieces)

@@ -1,0 +1,48 @@
+"""Whatever the tests open as a message like one before is opened as an unknown one too: both must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from gateway.message_model import UserMessage, read_octets
+from gateway.protocols import OpenedMessage, Parcel, ProtocolContext
+from gateway.protocols.as4 import known_messages, message_opening
+from gateway.wire.mime import RelatedParts
+
+OpenKnown = Callable[[RelatedParts, Parcel, ProtocolContext], OpenedMessage | None]
+
+
+def describe(opened: OpenedMessage) -> dict[str, object]:
+    """Return what a message says, what of it was signed by whom, and how its payloads came."""
+    unit, signed = opened.unit, opened.signed
+    assert isinstance(unit, UserMessage)
+    assert signed is not None
+    return {
+        "unit": replace(unit, payloads=()),
+        "payloads": [replace(one, octets=read_octets(one.octets)) for one in unit.payloads],
+        "beside": opened.units[1:],
+        "signed": (signed.certificate, signed.references, signed.covered, signed.signature_algorithm),
+        "rest": (opened.pmode, opened.identity, opened.unwrapped, opened.onward, opened.fragment),
+        "parcel": opened.parcel,
+    }
+
+
+def compare_with_whole(open_known: OpenKnown) -> OpenKnown:
+    """Return a function that opens as `open_known` does, and fails where a whole reading says otherwise."""
+
+    def open_both_ways(
+        related: RelatedParts, parcel: Parcel, context: ProtocolContext
+    ) -> OpenedMessage | None:
+        opened = open_known(related, parcel, context)
+        if opened is not None:
+            whole = message_opening.open(parcel, replace(context, envelopes=None))
+            assert describe(opened) == describe(whole)
+        return opened
+
+    return open_both_ways
+
+
+def install_comparison() -> None:
+    """Compare from now on in this process."""
+    message_opening.open_known_message = compare_with_whole(known_messages.open_known_message)
