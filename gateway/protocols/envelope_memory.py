@@ -11,6 +11,10 @@ __all__ = ["EnvelopeMemory"]
 #: Senders of whom something is kept, and envelopes of one: its programs, and what they send.
 _SENDERS: Final = 512
 _ENVELOPES: Final = 8
+#: Octets: a larger envelope is not kept. It lists things, and no two lists are alike.
+_LARGEST: Final = 64 * 1024
+#: So many octets of its certificate say who a sender is.
+_SENDER: Final = 80
 #: So many of one sender were learned and never met again: no two of its envelopes are alike.
 _FUTILE: Final = 16
 
@@ -37,6 +41,15 @@ class EnvelopeMemory(Generic[_Envelope]):
         self._senders: OrderedDict[bytes, _Sender[_Envelope]] = OrderedDict()
         self._lock = Lock()
 
+    @staticmethod
+    def find_sender(protocol: str, document: bytes, end: bytes) -> bytes:
+        """Return what tells the senders of envelopes apart, as they say it; empty where they do not.
+
+        It is the last part of a certificate, before the `end` of its element.
+        """
+        place = document.find(end)
+        return b"" if place < 0 else protocol.encode() + document[max(0, place - _SENDER) : place]
+
     def list_envelopes(self, sender: bytes) -> tuple[_Envelope, ...]:
         """Return the envelopes of a sender, the last one that was met first."""
         found = self._senders.get(sender)
@@ -51,8 +64,10 @@ class EnvelopeMemory(Generic[_Envelope]):
             found.futile = 0
             found.known = (envelope, *(one for one in found.known if one is not envelope))[:_ENVELOPES]
 
-    def is_worth_learning(self, sender: bytes) -> bool:
+    def is_worth_learning(self, sender: bytes, document: bytes) -> bool:
         """Return whether an envelope of this sender is worth the time that it takes to learn it."""
+        if not sender or len(document) > _LARGEST:
+            return False
         found = self._senders.get(sender)
         return found is None or found.futile < _FUTILE
 

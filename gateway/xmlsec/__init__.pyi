@@ -9,6 +9,7 @@ from .algorithms import compute_digest as compute_digest
 from .algorithms import get_signature_policy as get_signature_policy
 from .algorithms import verify_signature_value as verify_signature_value
 from .attachment_forms import SwaAttachment as SwaAttachment
+from .attachment_forms import canonicalize_attachment as canonicalize_attachment
 from .attachment_forms import is_signed_as_is as is_signed_as_is
 from .digest_references import NEXT_ACTORS as NEXT_ACTORS
 from .digest_references import canonicalize_text as canonicalize_text
@@ -16,6 +17,7 @@ from .ebms2_signature import DigestCheck as DigestCheck
 from .ebms2_signature import PartDecryption as PartDecryption
 from .ebms2_signature import WrittenSignature as WrittenSignature
 from .ebms2_signature import find_signature as find_signature
+from .ebms2_signature import read_message_forms as read_message_forms
 from .ebms2_signature import sign_message as sign_message
 from .ebms2_signature import verify_message_signature as verify_message_signature
 from .ebms2_signature import write_message_signature as write_message_signature
@@ -27,13 +29,12 @@ from .generic_verifier import verify_any_signature as verify_any_signature
 from .known_signature import KnownSignature as KnownSignature
 from .known_signature import has_known_forms as has_known_forms
 from .known_signature import learn_signature as learn_signature
-from .known_signature import read_known_references as read_known_references
 from .known_signature import verify_known_signature as verify_known_signature
 from .strict_reader import decode_base64_octets as decode_base64_octets
 from .swa_signature import EBMS_ROLE as EBMS_ROLE
-from .swa_signature import SignaturePlan as SignaturePlan
 from .swa_signature import SigningToken as SigningToken
 from .swa_signature import find_swa_security as find_swa_security
+from .swa_signature import list_signed_forms as list_signed_forms
 from .swa_signature import read_swa_signature as read_swa_signature
 from .swa_signature import verify_swa_signature as verify_swa_signature
 from .swa_signature import write_swa_security as write_swa_security
@@ -45,4 +46,6 @@ from .xades import compute_unsigned_digest as compute_unsigned_digest
 from .xades import sign_document as sign_document
 from .xades import verify_document as verify_document
 from .xml_signature import CertificateCheck as CertificateCheck
+from .xml_signature import SignatureForms as SignatureForms
+from .xml_signature import SignatureStructure as SignatureStructure
 from .xml_signature import VerifiedSignature as VerifiedSignature

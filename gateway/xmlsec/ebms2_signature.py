@@ -7,7 +7,7 @@ elements that are addressed to the next node; these are few and known.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Final
@@ -17,7 +17,7 @@ from lxml import etree
 
 from gateway import errors
 from gateway.message_model import Body
-from gateway.pki import Signer
+from gateway.pki import Certificate, Signer
 from gateway.wire import (
     DEFAULT_LIMITS,
     DS,
@@ -53,10 +53,13 @@ from gateway.xmlsec.strict_reader import raise_signature_error, select_elements
 from gateway.xmlsec.x509_key_info import read_x509_key_info
 from gateway.xmlsec.xml_signature import (
     CertificateCheck,
+    SignatureForms,
     SignatureStructure,
+    SignedForm,
     VerifiedSignature,
     append_signature,
     append_x509_key_info,
+    apply_canonicalization,
     dereference_octets,
     fill_signature_value,
     read_signature,
@@ -71,6 +74,7 @@ __all__ = [
     "WrittenSignature",
     "find_signature",
     "list_next_actor_headers",
+    "read_message_forms",
     "sign_message",
     "verify_message_signature",
     "write_message_signature",
@@ -147,16 +151,8 @@ def verify_message_signature(
     intermediary may have added or changed. Raises GW problems when the signature is missing
     or invalid, or does not cover a part.
     """
-    signature = find_signature(root)
-    if signature is None:
-        raise_signature_error("the message is not signed", root, errors.SIGNATURE_MISSING)
-    _reject_hidden_nodes(root)
-    structure = read_signature(signature, policy, limits=limits)
-    _check_signed_info_method(structure, policy)
-    certificate = read_x509_key_info(structure.key_info, hints=policy.x509_hints)
-    if believe is not None:
-        believe(certificate)
-    parts = _match_references(structure, attachments, policy)
+    structure, certificate, parts = _read_message_signature(root, attachments, policy, limits, believe)
+    signature = structure.element
     verify_signed_info(structure, certificate)
     whole = dereference_octets(_WHOLE, lambda _: canonicalize_document(root), signature)
     check_unique_ids(root, canonical=whole)
@@ -184,6 +180,48 @@ def verify_message_signature(
         signature_algorithm=structure.algorithm,
         excluded=tuple(_PLACES[header.tag] for header in omitted),
     )
+
+
+def read_message_forms(
+    root: etree._Element, attachments: Collection[str], policy: SignaturePolicy, limits: WireLimits
+) -> SignatureForms:
+    """Return what the signature of a message is over; nothing is verified.
+
+    `attachments` are the Content-IDs of those that it must cover. Raises as `verify_message_signature` does.
+    """
+    structure, certificate, parts = _read_message_signature(root, attachments, policy, limits)
+    check_unique_ids(root)
+    signed_info = apply_canonicalization(structure.signed_info, structure.canonicalization)
+    whole = canonicalize_document(root)
+    filtered = any(reference.transforms == ENVELOPE_TRANSFORMS for reference in structure.references)
+    omitted = list_next_actor_headers(root) if filtered else ()
+    envelope = omit_canonical_elements(root, (structure.element, *omitted), whole)
+    targets = tuple(
+        SignedForm(envelope, "/") if part is None else SignedForm(None, reference.uri)
+        for reference, part in parts.items()
+    )
+    excluded = tuple(_PLACES[header.tag] for header in omitted)
+    return SignatureForms(structure, certificate, signed_info, targets, excluded)
+
+
+def _read_message_signature(
+    root: etree._Element,
+    attachments: Collection[str],
+    policy: SignaturePolicy,
+    limits: WireLimits,
+    believe: CertificateCheck | None = None,
+) -> tuple[SignatureStructure, Certificate, dict[DigestReference, str | None]]:
+    """Return the signature of a message, its certificate, and the part of each reference."""
+    signature = find_signature(root)
+    if signature is None:
+        raise_signature_error("the message is not signed", root, errors.SIGNATURE_MISSING)
+    _reject_hidden_nodes(root)
+    structure = read_signature(signature, policy, limits=limits)
+    _check_signed_info_method(structure, policy)
+    certificate = read_x509_key_info(structure.key_info, hints=policy.x509_hints)
+    if believe is not None:
+        believe(certificate)
+    return structure, certificate, _match_references(structure, attachments, policy)
 
 
 def _has_digest(reference: DigestReference, octets: bytes) -> bool:
@@ -288,7 +326,7 @@ def _has_hidden_content(block: etree._Element) -> bool:
 
 
 def _match_references(
-    structure: SignatureStructure, attachments: Mapping[str, bytes | Body], policy: SignaturePolicy
+    structure: SignatureStructure, attachments: Collection[str], policy: SignaturePolicy
 ) -> dict[DigestReference, str | None]:
     """Return the part of each reference: None for the envelope, else a Content-ID; each exactly once."""
     parts: dict[DigestReference, str | None] = {}

@@ -27,6 +27,7 @@ from gateway.wire import (
     WSSE,
     WSU,
     WireLimits,
+    build_xpath,
     is_for_receiver,
     write_attribute,
     write_element,
@@ -49,7 +50,9 @@ from gateway.xmlsec.strict_reader import check_attributes, list_children, raise_
 from gateway.xmlsec.token_writing import write_token
 from gateway.xmlsec.xml_signature import (
     CertificateCheck,
+    SignatureForms,
     SignatureStructure,
+    SignedForm,
     VerifiedSignature,
     apply_canonicalization,
     read_signature,
@@ -63,6 +66,7 @@ __all__ = [
     "SignedTarget",
     "SigningToken",
     "find_swa_security",
+    "list_signed_forms",
     "read_swa_signature",
     "verify_swa_signature",
     "write_swa_security",
@@ -207,6 +211,21 @@ def read_swa_signature(
     targets = _resolve_targets(structure, root, parts, attachments)
     _check_coverage(structure, targets, demanded, attachments)
     return SignaturePlan(structure, certificate, targets)
+
+
+def list_signed_forms(plan: SignaturePlan) -> SignatureForms:
+    """Return the canonical octets of all elements that a signature is over."""
+    structure = plan.structure
+    targets = []
+    for reference in structure.references:
+        target = plan.targets[reference.uri]
+        if isinstance(target, str):
+            targets.append(SignedForm(None, reference.uri))
+        else:
+            octets = apply_canonicalization(target, reference.transforms[0])
+            targets.append(SignedForm(octets, build_xpath(target)))
+    signed_info = apply_canonicalization(structure.signed_info, structure.canonicalization)
+    return SignatureForms(structure, plan.certificate, signed_info, tuple(targets))
 
 
 def _has_digest(reference: DigestReference, part: tuple[str, str], limits: WireLimits, octets: bytes) -> bool:

@@ -44,7 +44,9 @@ __all__ = [
     "WRONG_VALUE",
     "CertificateCheck",
     "ReferenceResolver",
+    "SignatureForms",
     "SignatureStructure",
+    "SignedForm",
     "VerifiedSignature",
     "append_signature",
     "append_x509_key_info",
@@ -108,6 +110,28 @@ class SignatureStructure:
     value: bytes
     key_info: etree._Element
     objects: tuple[etree._Element, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedForm:
+    """The canonical octets of what a reference is over, and where that is; no octets for an attachment."""
+
+    octets: bytes | None
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureForms:
+    """A signature that was read: its certificate, and the canonical octets of all that it is over.
+
+    `targets` has one of each reference, in their order; `excluded` are the names of what is not attested.
+    """
+
+    structure: SignatureStructure
+    certificate: Certificate
+    signed_info: bytes
+    targets: tuple[SignedForm, ...]
+    excluded: tuple[str, ...] = ()
 
 
 def read_signature(

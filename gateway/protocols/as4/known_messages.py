@@ -23,43 +23,32 @@ from gateway.protocols.as4.username_tokens import find_authorization
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext
 from gateway.protocols.payload_parts import index_parts
 from gateway.wire import RelatedParts, fill_template
-from gateway.xmlsec import verify_known_signature
+from gateway.xmlsec import canonicalize_attachment, verify_known_signature
 
 __all__ = ["open_known_message", "remember_envelope"]
 
-#: A larger envelope is not kept: it lists things, and no two lists are alike.
-_LARGEST: Final = 64 * 1024
 _TOKEN_END: Final = b"BinarySecurityToken>"
-#: So many of the last octets of its certificate say who the sender of an envelope is.
-_SENDER: Final = 80
 
 
 def open_known_message(
     related: RelatedParts, parcel: Parcel, context: ProtocolContext
 ) -> OpenedMessage | None:
     """Return a message after all checks; None where no envelope like it is known, or where a check fails."""
-    if context.envelopes is None or related.root.media_type != SOAP_TYPE:
+    memory, document = context.envelopes, related.root.content
+    if memory is None or related.root.media_type != SOAP_TYPE:
         return None
-    document = related.root.content
-    sender = _find_sender(document)
-    for known in () if sender is None else context.envelopes.list_envelopes(sender):
+    sender = memory.find_sender("as4", document, _TOKEN_END)
+    for known in memory.list_envelopes(sender):
         message = read_known_envelope(known, document)
-        if message is None:
-            continue
-        try:
-            opened = _open(message, related, parcel, context)
-        except GatewayError:
-            return None
-        if sender is not None and opened is not None:
-            context.envelopes.note_met(sender, known)
-        return opened
+        if message is not None:
+            try:
+                opened = _open(message, related, parcel, context)
+            except GatewayError:
+                return None
+            if opened is not None:
+                memory.note_met(sender, known)
+            return opened
     return None
-
-
-def _find_sender(document: bytes) -> bytes | None:
-    """Return what tells the senders of envelopes apart, as they say it; None where they do not."""
-    end = document.find(_TOKEN_END)
-    return None if end < 0 else document[max(0, end - _SENDER) : end]
 
 
 def _open(
@@ -75,12 +64,12 @@ def _open(
         return None
     parts = index_parts(related.attachments)
     check_parts_named(message.parts, parts)
+    attachments = NO_SECRETS.list_attachments(parts)
     signed = verify_known_signature(
         envelope.signature,
         message.values,
-        NO_SECRETS.list_attachments(parts),
+        lambda uri: canonicalize_attachment(uri[4:], attachments[uri[4:]], context.limits),
         lambda certificate: check_signer(certificate, pmode, agreed.sender, context),
-        context.limits,
     )
     if signed is None:
         return None
@@ -96,12 +85,14 @@ def remember_envelope(
     message: As4Message, opened: OpenedMessage, document: bytes, context: ProtocolContext
 ) -> None:
     """Learn the envelope of a message that was opened, if others like it can be opened in less time."""
-    memory, sender = context.envelopes, _find_sender(document)
-    if memory is None or sender is None or len(document) > _LARGEST or not memory.is_worth_learning(sender):
+    memory = context.envelopes
+    if memory is None or opened.pmode is None or not _is_plain(message, opened):
         return
-    if opened.pmode is None or not _is_plain(message, opened):
-        return
-    memory.add(sender, learn_envelope(document, opened.pmode.security.policy, context.limits))
+    sender, policy = memory.find_sender("as4", document, _TOKEN_END), opened.pmode.security.policy
+    like = (one for one in memory.list_envelopes(sender) if read_known_envelope(one, document) is not None)
+    known = any((one.policy, one.limits) == (policy, context.limits) for one in like)
+    if not known and memory.is_worth_learning(sender, document):
+        memory.add(sender, learn_envelope(document, policy, context.limits))
 
 
 def _is_plain(message: As4Message, opened: OpenedMessage) -> bool:

@@ -12,6 +12,7 @@ from gateway.protocols.ebms2.compressed_payloads import expand_parts
 from gateway.protocols.ebms2.encrypted_payloads import EncryptedParts, read_agreed_parts, read_encrypted_parts
 from gateway.protocols.ebms2.header_blocks import check_agreed_terms
 from gateway.protocols.ebms2.hop_messages import check_passage, find_onward_rule, is_hop_signal
+from gateway.protocols.ebms2.known_messages import open_known_message, remember_envelope
 from gateway.protocols.ebms2.message_signature import (
     SIGNATURE,
     compute_message_identity,
@@ -19,7 +20,7 @@ from gateway.protocols.ebms2.message_signature import (
 )
 from gateway.protocols.ebms2.message_signature import collect_payload_digests as collect_signed_digests
 from gateway.protocols.ebms2.message_units import MessageContent, get_unit_kind, make_units
-from gateway.protocols.ebms2.packaging import collect_payloads
+from gateway.protocols.ebms2.packaging import collect_payloads, read_related_parts
 from gateway.protocols.ebms2.signer_checks import (
     build_signer_check,
     check_signer_validity,
@@ -27,7 +28,12 @@ from gateway.protocols.ebms2.signer_checks import (
     verify_party_signature,
     verify_signature,
 )
-from gateway.protocols.ebms2.unverified_message import UnverifiedMessage, attach_reply_address, read_message
+from gateway.protocols.ebms2.unverified_message import (
+    UnverifiedMessage,
+    attach_reply_address,
+    read_message,
+    read_related_message,
+)
 from gateway.wire import WireLimits
 from gateway.xmlsec import VerifiedSignature
 
@@ -40,7 +46,11 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
     `expecting` is the unit that we sent on the connection of this parcel; a receipt or an
     error must then belong to it. Without it, call `check_answer` when the unit is known.
     """
-    message = read_message(parcel, context.limits)
+    related = read_related_parts(parcel, context.limits)
+    known = open_known_message(related, parcel, context) if expecting is None else None
+    if known is not None:
+        return known
+    message = read_related_message(related, parcel, context.limits)
     with attach_reply_address(message.blocks):
         onward = find_onward_rule(message.blocks.header, context)
         if is_hop_signal(message.blocks, context):
@@ -51,6 +61,8 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
             opened = _open_agreed_message(message, parcel, context, expecting)
     if expecting is not None:
         check_answer(opened, expecting)
+    else:
+        remember_envelope(opened, message.package.octets, context)
     return opened
 
 

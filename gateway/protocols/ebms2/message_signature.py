@@ -42,6 +42,7 @@ __all__ = [
     "check_pinned_certificate",
     "collect_payload_digests",
     "compute_message_identity",
+    "compute_signed_identity",
     "list_signed_parts",
     "needs_signature",
     "parse_cid_uri",
@@ -154,16 +155,20 @@ def compute_message_identity(package: MessagePackage, signed: VerifiedSignature 
     framing and key. For an unsigned message it covers the octets of envelope and payloads.
     """
     if signed is not None:
-        said = sorted((one.uri, one.digest_algorithm, one.digest_value) for one in signed.references)
-        values: list[bytes | Body] = [
-            value for uri, algorithm, digest in said for value in (uri.encode(), algorithm.encode(), digest)
-        ]
-    else:
-        values = [package.octets]
-        for name in sorted(package.parts):
-            part = package.parts[name]
-            values += (name.encode(), part.media_type.encode(), part.octets)
+        return compute_signed_identity(signed)
+    values: list[bytes | Body] = [package.octets]
+    for name in sorted(package.parts):
+        part = package.parts[name]
+        values += (name.encode(), part.media_type.encode(), part.octets)
     return compute_values_digest(values)
+
+
+def compute_signed_identity(signed: VerifiedSignature) -> str:
+    """Return that digest for a signed message."""
+    said = sorted((one.uri, one.digest_algorithm, one.digest_value) for one in signed.references)
+    return compute_values_digest(
+        [value for uri, algorithm, digest in said for value in (uri.encode(), algorithm.encode(), digest)]
+    )
 
 
 def read_own_references(element: etree._Element | None) -> tuple[DigestReference, ...]:

@@ -42,6 +42,7 @@ from gateway.wire import (
     XLINK,
     XML,
     MimePart,
+    RelatedParts,
     SoapEnvelope,
     SoapFault,
     WireLimits,
@@ -59,6 +60,7 @@ from gateway.wire import (
 )
 
 __all__ = [
+    "ENVELOPE_TYPE",
     "ManifestReference",
     "MessagePackage",
     "SoapBodyContent",
@@ -66,8 +68,10 @@ __all__ = [
     "check_parts_present",
     "collect_payloads",
     "find_message_header",
+    "make_package",
     "open_package",
     "read_ebms2_envelope",
+    "read_related_parts",
     "read_soap_body",
     "rebuild_parcel",
     "reject_unnamed_parts",
@@ -75,7 +79,8 @@ __all__ = [
 ]
 
 SOAP_ACTION: Final = '"ebXML"'
-CONTENT_TYPE: Final = "text/xml; charset=UTF-8"
+ENVELOPE_TYPE: Final = "text/xml"
+CONTENT_TYPE: Final = f"{ENVELOPE_TYPE}; charset=UTF-8"
 
 _HREF, _XLINK_TYPE, _ROLE = f"{{{XLINK}}}href", f"{{{XLINK}}}type", f"{{{XLINK}}}role"
 _ID, _VERSION = make_eb_name("id"), make_eb_name("version")
@@ -114,10 +119,19 @@ class SoapBodyContent:
 
 def open_package(parcel: Parcel, limits: WireLimits) -> MessagePackage:
     """Return the envelope of a parcel and its parts (ebMS 2.0 §2.1); no ebMS element is read yet."""
+    return make_package(read_related_parts(parcel, limits), limits)
+
+
+def read_related_parts(parcel: Parcel, limits: WireLimits) -> RelatedParts:
+    """Return the MIME parts of a parcel."""
     if parcel.body.octet_count > limits.body:
         detail = f"the body has {parcel.body.octet_count} octets, {limits.body} are allowed"
         raise GatewayError(TOO_LARGE, detail, "body")
-    related = read_multipart_related(parcel.get_header("Content-Type"), parcel.body, limits)
+    return read_multipart_related(parcel.get_header("Content-Type"), parcel.body, limits)
+
+
+def make_package(related: RelatedParts, limits: WireLimits) -> MessagePackage:
+    """Return the envelope and the parts of what was read as MIME."""
     envelope = _read_root(related.root, limits)
     return MessagePackage(
         envelope, related.root.content, index_parts(related.attachments), read_fault(envelope)
@@ -130,7 +144,7 @@ def read_ebms2_envelope(parcel: Parcel, limits: WireLimits) -> SoapEnvelope:
 
 
 def _read_root(root: MimePart, limits: WireLimits) -> SoapEnvelope:
-    if root.media_type != "text/xml":
+    if root.media_type != ENVELOPE_TYPE:
         # ebMS 2.0 §2.1.2: SOAP 1.1 over HTTP and in multipart is text/xml.
         raise GatewayError(
             MEDIA_TYPE_REFUSED, f"the envelope is {root.media_type[:80]!r}, not text/xml", "Content-Type"

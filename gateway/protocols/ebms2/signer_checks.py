@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from gateway.agreements import PMode
 from gateway.errors import RECEIPT_MISMATCH, SIGNATURE_MISSING, SIGNER_MISMATCH, GatewayError
+from gateway.message_model import Party
 from gateway.pki import Certificate
 from gateway.protocols.core import ProtocolContext, SentUnit
 from gateway.protocols.ebms2.encrypted_payloads import find_encrypted_parts
@@ -26,6 +27,7 @@ from gateway.xmlsec import CertificateCheck, PartDecryption, VerifiedSignature
 
 __all__ = [
     "build_signer_check",
+    "check_signer",
     "check_signer_validity",
     "map_receipt_mismatch",
     "verify_party_signature",
@@ -92,16 +94,22 @@ def build_signer_check(
     For a `secret` message its certificate must be valid too, before anything is decrypted.
     """
     sender = message.blocks.header.sender
-    forward = sender.ids[0] in pmode.from_party
-    pins = pmode.security.certificates if forward else pmode.security.reply_certificates
 
     def check_signer_certificate(certificate: Certificate) -> None:
-        check_pinned_certificate(certificate, pins)
-        context.check_certificate_party(certificate, sender, SIGNATURE)
+        check_signer(certificate, pmode, sender, context)
         if secret:
             context.check_signing_certificate(certificate, SIGNATURE)
 
     return check_signer_certificate
+
+
+def check_signer(certificate: Certificate, pmode: PMode, sender: Party, context: ProtocolContext) -> None:
+    """Raise GW209 for a certificate that is not pinned where one is, or is not registered for the sender."""
+    forward = sender.ids[0] in pmode.from_party
+    check_pinned_certificate(
+        certificate, pmode.security.certificates if forward else pmode.security.reply_certificates
+    )
+    context.check_certificate_party(certificate, sender, SIGNATURE)
 
 
 def check_signer_validity(

@@ -20,11 +20,13 @@ from gateway.protocols.ebms2.packaging import (
     MessagePackage,
     SoapBodyContent,
     collect_payloads,
+    make_package,
     open_package,
     read_ebms2_envelope,
+    read_related_parts,
     read_soap_body,
 )
-from gateway.wire import SoapEnvelope, SoapFault, WireLimits, read_fault
+from gateway.wire import RelatedParts, SoapEnvelope, SoapFault, WireLimits, read_fault
 
 __all__ = [
     "ReplyAddress",
@@ -32,6 +34,7 @@ __all__ = [
     "attach_reply_address",
     "find_fault",
     "read_message",
+    "read_related_message",
     "read_sent_header",
     "read_sent_unit",
 ]
@@ -56,7 +59,12 @@ class ReplyAddress:
 
 def read_message(parcel: Parcel, limits: WireLimits) -> UnverifiedMessage:
     """Return a message with its header blocks and its Body; raise GatewayError for what is malformed."""
-    package = open_package(parcel, limits)
+    return read_related_message(read_related_parts(parcel, limits), parcel, limits)
+
+
+def read_related_message(related: RelatedParts, parcel: Parcel, limits: WireLimits) -> UnverifiedMessage:
+    """Return a message of which the MIME parts were read; see `read_message`."""
+    package = make_package(related, limits)
     blocks = _read_blocks(package.envelope, package.fault)
     with attach_reply_address(blocks):
         check_soap_action(blocks.header, parcel.get_header("SOAPAction"))

@@ -1,0 +1,208 @@
+"""The values of an envelope that a program changes from one message to the next, and envelopes with others.
+
+How an envelope is learned: its readers are given another one like it, with other values. What they find there
+must be what is said of both.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from lxml import etree
+
+from gateway.protocols.element_reader import convert_instant
+from gateway.wire import (
+    DS,
+    LONGEST_VALUE,
+    TextTemplate,
+    ValuePlace,
+    WireLimits,
+    fill_template,
+    is_template_value,
+    make_template,
+    prescan_xml,
+)
+from gateway.xmlsec import SignatureStructure, decode_base64_octets
+
+__all__ = [
+    "EnvelopeValues",
+    "HeaderElements",
+    "LikeEnvelope",
+    "MessageValues",
+    "ValueNumbers",
+    "find_envelope_values",
+    "read_message_values",
+    "write_like_envelope",
+]
+
+_DIGEST: Final = f"{{{DS}}}DigestValue"
+_VALUE: Final = f"{{{DS}}}SignatureValue"
+_IDENTIFIER: Final = re.compile(rb"[A-Za-z_][A-Za-z0-9_.\-]*")
+_Around = tuple[bytes, bytes]
+#: Around the text of an element, a Content-ID in a URI, and an identifier with what refers to it.
+_TEXT: Final[_Around] = (b">", b"<")
+_AROUND_CONTENT_ID: Final[tuple[_Around, ...]] = ((b'"cid:', b'"'),)
+_AROUND_IDENTIFIER: Final[tuple[_Around, ...]] = ((b'="', b'"'), (b'"#', b'"'))
+
+
+class _Kind(Enum):
+    """What a value is: an id, a time, or octets in base64."""
+
+    NAME = auto()
+    TIME = auto()
+    OCTETS = auto()
+
+
+class HeaderElements(NamedTuple):
+    """The elements of a header whose text is a value; None for those that it has not."""
+
+    message_id: etree._Element | None
+    timestamp: etree._Element | None
+    reference: etree._Element | None
+    conversation: etree._Element | None
+    expires: etree._Element | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ValueNumbers:
+    """The numbers of the values of an envelope by what they are; None for those that it has not."""
+
+    message_id: int
+    timestamp: int
+    reference: int | None
+    conversation: int | None
+    expires: int | None
+    content_ids: tuple[int, ...]
+    identifiers: tuple[int, ...]
+    digests: tuple[int, ...]
+    signature: int
+
+
+class MessageValues(NamedTuple):
+    """What the values of an envelope say of its message."""
+
+    message_id: str
+    timestamp: datetime
+    reference: str | None
+    conversation: str
+    expires: datetime | None
+    content_ids: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class EnvelopeValues:
+    """The values of an envelope in the order of their numbers, what each is, and where it stands."""
+
+    values: list[bytes] = field(default_factory=list)
+    kinds: list[_Kind] = field(default_factory=list)
+    places: dict[ValuePlace, None] = field(default_factory=dict)
+
+    def add(self, kind: _Kind, value: str, around: Sequence[_Around]) -> int:
+        """Return the number of a value, which stands wherever it is between two of these strings."""
+        octets = value.encode()
+        if octets not in self.values:
+            self.values.append(octets)
+            self.kinds.append(kind)
+        number = self.values.index(octets)
+        self.places.update((ValuePlace(number, before, octets, after), None) for before, after in around)
+        return number
+
+    def add_text(self, kind: _Kind, element: etree._Element | None) -> int | None:
+        """Return the number of the value that is the text of an element; None where there is none."""
+        return None if element is None or not element.text else self.add(kind, element.text, (_TEXT,))
+
+
+@dataclass(frozen=True, slots=True)
+class LikeEnvelope:
+    """An envelope like another one, with other values, and what both have in common."""
+
+    template: TextTemplate
+    values: list[bytes]
+    document: bytes
+
+
+def write_like_envelope(document: bytes, found: EnvelopeValues, limits: WireLimits) -> LikeEnvelope | None:
+    """Return an envelope like `document` with other values than those found in it; None where none can be.
+
+    Raises for one that is beyond the limits with the shortest or the longest values: each limit grows or
+    falls with the length of a value, and so does what is compared with it.
+    """
+    template = make_template(document, found.places) if all(map(is_template_value, found.values)) else None
+    values = [
+        _make_value(*one) for one in zip(found.kinds, range(len(found.values)), found.values, strict=True)
+    ]
+    if template is None or any(one in document for one in values):
+        return None
+    for length in (1, LONGEST_VALUE):
+        prescan_xml(fill_template(template, [b"a" * length] * len(values)), limits, envelope=True)
+    return LikeEnvelope(template, values, fill_template(template, values))
+
+
+def _make_value(kind: _Kind, number: int, value: bytes) -> bytes:
+    """Return another value of a kind; none of another number is a part of it."""
+    if kind is _Kind.TIME:
+        return b"2001-02-03T04:05:06.%03dZ" % number
+    if kind is _Kind.NAME:
+        return b"learned-%d-value" % number
+    octets = decode_base64_octets(value) or b""
+    return base64.b64encode(hashlib.shake_256(b"%d" % number).digest(len(octets)))
+
+
+def find_envelope_values(
+    header: HeaderElements,
+    content_ids: Iterable[str],
+    identifiers: Iterable[str],
+    signature: SignatureStructure,
+) -> tuple[EnvelopeValues, ValueNumbers] | None:
+    """Return the values of an envelope with their numbers; None where it lacks one that every envelope has.
+
+    `content_ids` are those of the payloads, `identifiers` the values of attributes that identify an element.
+    """
+    found = EnvelopeValues()
+    message_id = found.add_text(_Kind.NAME, header.message_id)
+    timestamp = found.add_text(_Kind.TIME, header.timestamp)
+    value = found.add_text(_Kind.OCTETS, signature.element.find(_VALUE))
+    digests = [found.add_text(_Kind.OCTETS, one) for one in signature.signed_info.iter(_DIGEST)]
+    if message_id is None or timestamp is None or value is None:
+        return None
+    return found, ValueNumbers(
+        message_id,
+        timestamp,
+        found.add_text(_Kind.NAME, header.reference),
+        found.add_text(_Kind.NAME, header.conversation),
+        found.add_text(_Kind.TIME, header.expires),
+        tuple(found.add(_Kind.NAME, one, _AROUND_CONTENT_ID) for one in content_ids),
+        tuple(found.add(_Kind.NAME, one, _AROUND_IDENTIFIER) for one in identifiers),
+        tuple(one for one in digests if one is not None),
+        value,
+    )
+
+
+def read_message_values(numbers: ValueNumbers, values: Sequence[bytes]) -> MessageValues | None:
+    """Return what values say of a message; None where one is not of its kind, or stands for two things."""
+    identifiers = {values[one] for one in numbers.identifiers}
+    if len(identifiers) < len(numbers.identifiers) or not all(map(_IDENTIFIER.fullmatch, identifiers)):
+        return None
+    content_ids = tuple([values[one].decode() for one in numbers.content_ids])
+    if len(set(content_ids)) < len(content_ids):
+        return None
+    try:
+        moment = convert_instant(values[numbers.timestamp].decode())
+        expires = None if numbers.expires is None else convert_instant(values[numbers.expires].decode())
+    except ValueError:
+        return None
+    return MessageValues(
+        values[numbers.message_id].decode(),
+        moment,
+        None if numbers.reference is None else values[numbers.reference].decode(),
+        "" if numbers.conversation is None else values[numbers.conversation].decode(),
+        expires,
+        content_ids,
+    )
