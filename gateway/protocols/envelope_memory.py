@@ -45,9 +45,9 @@ class EnvelopeMemory(Generic[_Envelope]):
     def find_sender(protocol: str, document: bytes, end: bytes) -> bytes:
         """Return what tells the senders of envelopes apart, as they say it; empty where they do not.
 
-        It is the last part of a certificate, before the `end` of its element.
+        It is the end of the last certificate, before the `end` of its element.
         """
-        place = document.find(end)
+        place = document.rfind(end)
         return b"" if place < 0 else protocol.encode() + document[max(0, place - _SENDER) : place]
 
     def list_envelopes(self, sender: bytes) -> tuple[_Envelope, ...]:

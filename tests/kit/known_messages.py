@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 
 from gateway.message_model import UserMessage, read_octets
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext
-from gateway.protocols.as4 import known_messages, message_opening
+from gateway.protocols.as4 import known_messages as known_as4
+from gateway.protocols.as4 import message_opening as as4_opening
+from gateway.protocols.ebms2 import known_messages as known_ebms2
+from gateway.protocols.ebms2 import message_opening as ebms2_opening
 from gateway.wire.mime import RelatedParts
 
 OpenKnown = Callable[[RelatedParts, Parcel, ProtocolContext], OpenedMessage | None]
@@ -23,12 +27,13 @@ def describe(opened: OpenedMessage) -> dict[str, object]:
         "payloads": [replace(one, octets=read_octets(one.octets)) for one in unit.payloads],
         "beside": opened.units[1:],
         "signed": (signed.certificate, signed.references, signed.covered, signed.signature_algorithm),
+        "excluded": (signed.excluded, signed.signing_time),
         "rest": (opened.pmode, opened.identity, opened.unwrapped, opened.onward, opened.fragment),
         "parcel": opened.parcel,
     }
 
 
-def compare_with_whole(open_known: OpenKnown) -> OpenKnown:
+def compare_with_whole(open_known: OpenKnown, opening: ModuleType) -> OpenKnown:
     """Return a function that opens as `open_known` does, and fails where a whole reading says otherwise."""
 
     def open_both_ways(
@@ -36,7 +41,7 @@ def compare_with_whole(open_known: OpenKnown) -> OpenKnown:
     ) -> OpenedMessage | None:
         opened = open_known(related, parcel, context)
         if opened is not None:
-            whole = message_opening.open(parcel, replace(context, envelopes=None))
+            whole = opening.open(parcel, replace(context, envelopes=None))
             assert describe(opened) == describe(whole)
         return opened
 
@@ -45,4 +50,5 @@ def compare_with_whole(open_known: OpenKnown) -> OpenKnown:
 
 def install_comparison() -> None:
     """Compare from now on in this process."""
-    message_opening.open_known_message = compare_with_whole(known_messages.open_known_message)
+    as4_opening.open_known_message = compare_with_whole(known_as4.open_known_message, as4_opening)
+    ebms2_opening.open_known_message = compare_with_whole(known_ebms2.open_known_message, ebms2_opening)
