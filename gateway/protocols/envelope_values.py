@@ -46,10 +46,14 @@ _DIGEST: Final = f"{{{DS}}}DigestValue"
 _VALUE: Final = f"{{{DS}}}SignatureValue"
 _IDENTIFIER: Final = re.compile(rb"[A-Za-z_][A-Za-z0-9_.\-]*")
 _Around = tuple[bytes, bytes]
-#: Around the text of an element, a Content-ID in a URI, and an identifier with what refers to it.
-_TEXT: Final[_Around] = (b">", b"<")
-_AROUND_CONTENT_ID: Final[tuple[_Around, ...]] = ((b'"cid:', b'"'),)
-_AROUND_IDENTIFIER: Final[tuple[_Around, ...]] = ((b'="', b'"'), (b'"#', b'"'))
+#: Around the text of an element; a Content-ID in a URI; an identifier, and a reference to it. No other
+#: attribute can be a value: some change what a canonical form is.
+_AROUND_TEXT: Final[tuple[_Around, ...]] = ((b">", b"<"),)
+_AROUND_CONTENT_ID: Final[tuple[_Around, ...]] = ((b'href="cid:', b'"'), (b'URI="cid:', b'"'))
+_AROUND_IDENTIFIER: Final[tuple[_Around, ...]] = (
+    *((before + name + b'="', b'"') for before in (b" ", b":") for name in (b"Id", b"id", b"ID", b"iD")),
+    (b'URI="#', b'"'),
+)
 
 
 class _Kind(Enum):
@@ -116,7 +120,7 @@ class EnvelopeValues:
 
     def add_text(self, kind: _Kind, element: etree._Element | None) -> int | None:
         """Return the number of the value that is the text of an element; None where there is none."""
-        return None if element is None or not element.text else self.add(kind, element.text, (_TEXT,))
+        return None if element is None or not element.text else self.add(kind, element.text, _AROUND_TEXT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ LONGEST_VALUE: Final = 512
 # canonical form writes them as they are.
 _VALUE: Final = re.compile(rb"[A-Za-z0-9+/=.@:_\-]{1,%d}" % LONGEST_VALUE)
 _DELIMITERS: Final = (b"<", b'"')
+# The name of a namespace determines the order of attributes in a canonical form.
+_NAMESPACE: Final = re.compile(rb'\sxmlns(?::[^=\s]*)?="[^"]*\Z')
 
 
 class ValuePlace(NamedTuple):
@@ -51,7 +53,10 @@ class TextTemplate:
 
 
 def make_template(document: bytes, places: Iterable[ValuePlace]) -> TextTemplate | None:
-    """Return the template of a document, with a value where one of `places` is found; None if two overlap."""
+    """Return the template of a document, with a value where one of `places` is found.
+
+    Returns None where two overlap, and where one would be the name of a namespace.
+    """
     found = sorted(
         (one.start() + len(place.before), len(place.value), place.number)
         for place in places
@@ -60,7 +65,7 @@ def make_template(document: bytes, places: Iterable[ValuePlace]) -> TextTemplate
     assert all(place.after in _DELIMITERS for place in places), "a value ends where its characters end"
     constants, numbers, end = [], [], 0
     for start, length, number in found:
-        if start < end:
+        if start < end or _NAMESPACE.search(document, end, start):
             return None
         constants.append(document[end:start])
         numbers.append(number)

@@ -85,6 +85,13 @@ def test_no_template_has_values_that_overlap() -> None:
     )
 
 
+@pytest.mark.parametrize("name", [b"xmlns", b"xmlns:x", b"xmlns:Id"])
+def test_no_value_is_the_name_of_a_namespace(name: bytes) -> None:
+    place = ValuePlace(0, b'="', b"x1", b'"')
+    assert make_template(b"<a %b='y' id=\"x1\"/>" % name, [place]) is not None
+    assert make_template(b'<a %b="x1" id="x1"/>' % name, [place]) is None
+
+
 def test_a_text_is_split_wherever_a_value_stands() -> None:
     found = split_at_values(b"x-one-two-one", [b"one", b"two"])
     assert found == TextTemplate((b"x-", b"-", b"-", b""), (0, 1, 0))
