@@ -46,6 +46,10 @@ _PEER_SHARE = 3
 _NEAR_PYTHON = tuple(_HERE / room for room in ("delivery", "web/server", "wire", "pki", "flows/hostile"))
 #: Where single tests take longest: of processes that are killed or attacked, of browsers, of benchmarks.
 _SLOW = tuple(_HERE / room for room in ("system", "load", "fuzz"))
+#: Rooms whose long tests count for the measured branches (`.ci/run`): they belong to every turn of the gate.
+_MEASURED = tuple(_HERE / room for room in ("cli", "conformance", "flows/standard", "system/demo"))
+#: Which turn of the gate this is (`tests/kit/first_cases.py`); empty where all tests are asked for.
+_TURN = os.environ.get("GATEWAY_TURN", "")
 #: Tests on PostgreSQL that are long only because SQLite says the same.
 _SAME_ON_BOTH = pytest.StashKey[bool]()
 
@@ -122,6 +126,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # Not before pytest has loaded the plugins of this file, of which it imports one.
     from tests.kit.first_cases import (
         mark_further_cases,
+        mark_other_turns,
         mark_repeated_cases,
         mark_spared_cases,
         mark_unsampled_cases,
@@ -140,6 +145,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mark_spared_cases(item for item in further if not _lies_in(item.path, _WHOLE))
     mark_spared_cases((item for item in items if _lies_in(item.path, _PEERS)), _PEER_SHARE)
     mark_unsampled_cases(items)
+    if _TURN:
+        tested = [item for item in items if _counts_in_gate(item) and not _lies_in(item.path, _MEASURED)]
+        mark_other_turns(tested, int(_TURN))
     if os.environ.get("CI") == "true":
         return
     java = shutil.which("javac") and shutil.which("mvn") and shutil.which("openssl")
@@ -161,6 +169,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         items = session.items
         slow = [item for item in items if _lies_in(item.path, _SLOW)]
         items[:] = put_slow_first(items, slow, int(worker["workercount"]), lambda item: item.path)
+
+
+def _counts_in_gate(item: pytest.Item) -> bool:
+    """Return whether a test is among those that the gate runs beside the short ones."""
+    if item.get_closest_marker("each_python") is not None:
+        return True
+    left_out = item.get_closest_marker("repeated") or item.get_closest_marker("spared")
+    return item.get_closest_marker("long") is not None and left_out is None
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item], mark: str, there: bool, words: str) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tests.kit.first_cases import (
+    TURNS,
     choose_first_cases,
     mark_further_cases,
+    mark_other_turns,
     mark_repeated_cases,
     mark_spared_cases,
     mark_unsampled_cases,
@@ -126,3 +128,29 @@ def test_of_a_test_that_says_so_one_of_three_cases_is_left_on_each_database() ->
 
 def list_marked(items: list[Any], mark: str) -> list[str]:
     return [item.nodeid for item in items if item.get_closest_marker(mark)]
+
+
+def test_each_long_test_belongs_to_one_turn_with_all_its_cases() -> None:
+    names = [
+        f"tests/{room}/test_x.py::f{number}[{case}]" for room in "ab" for number in range(9) for case in "xy"
+    ]
+    turns: dict[str, list[int]] = {name: [] for name in names}
+    for turn in range(TURNS):
+        items: list[Any] = [Item(name) for name in names]
+        mark_other_turns(items, turn)
+        for item in items:
+            if item.get_closest_marker("other_turn") is None:
+                turns[item.nodeid].append(turn)
+    assert all(len(found) == 1 for found in turns.values())
+    assert all(turns[name] == turns[name.replace("[x]", "[y]")] for name in names)
+    # Each turn has its share of each folder.
+    assert {turns[name][0] for name in names if "/b/" in name} == set(range(TURNS))
+
+
+def test_what_belongs_to_every_turn_is_in_each() -> None:
+    for turn in range(TURNS):
+        items: list[Any] = [
+            Item(f"tests/a/test_x.py::f{number}", marks=("every_turn",)) for number in range(9)
+        ]
+        mark_other_turns(items, turn)
+        assert not any(item.get_closest_marker("other_turn") for item in items)

@@ -1,6 +1,7 @@
 """The first case of each test function; the short tests have no other one of a story.
 
-Of the other cases the gate runs a part, and `.ci/run --all` runs all of them.
+Of the other cases the gate runs a part, and `.ci/run --all` runs all of them. The long tests of rooms that
+are not measured take turns: each gate runs a quarter of their functions.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import pytest
 from tests.kit.databases import KINDS
 
 __all__ = [
+    "TURNS",
     "choose_first_cases",
     "mark_further_cases",
+    "mark_other_turns",
     "mark_repeated_cases",
     "mark_spared_cases",
     "mark_unsampled_cases",
@@ -28,6 +31,23 @@ _DEPENDS = re.compile("kill|_die|_ends_|_commit|instant|race|_surviv")
 _SHARE: Final = 6
 #: Of so many cases of a test that says that a sample does (`sampled`) the gate runs one.
 _SAMPLE: Final = 3
+#: So many gates share the long tests of rooms that are not measured.
+TURNS: Final = 4
+
+
+def mark_other_turns(items: Iterable[pytest.Item], turn: int) -> None:
+    """Mark as `other_turn` the tests that belong to another turn of the gate, dealt function by function.
+
+    The functions of each folder are dealt one after the other, so that each turn has its share of it. What is
+    marked `every_turn` belongs to all.
+    """
+    dealt: dict[str, dict[str, int]] = {}
+    for item in items:
+        function = item.nodeid.partition("[")[0]
+        functions = dealt.setdefault(item.nodeid.partition("::")[0].rpartition("/")[0], {})
+        place = functions.setdefault(function, len(functions))
+        if place % TURNS != turn % TURNS and item.get_closest_marker("every_turn") is None:
+            item.add_marker("other_turn")
 
 
 def mark_further_cases(items: Iterable[pytest.Item]) -> None:

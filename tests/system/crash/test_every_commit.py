@@ -37,7 +37,7 @@ from tests.kit.life import Change, Life
 from tests.kit.paths import ROOT
 from tests.kit.town import Town
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.every_turn]
 
 EBMS2 = PROTOCOLS["ebms2"]
 
