@@ -126,7 +126,9 @@ def read_multipart_related(
         ]
     _reject_duplicate_ids(parts)
     place = _find_root_index(parts, _get_start(media))
-    root = replace(parts[place], octets=_hold_document(parts[place].octets, limits))
+    root = parts[place]
+    held = _hold_document(root.octets, limits)
+    root = root if held is root.octets else replace(root, octets=held)
     return RelatedParts(_check_root_part(root), tuple(parts[:place] + parts[place + 1 :]))
 
 

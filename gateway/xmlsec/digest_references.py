@@ -212,15 +212,20 @@ def _read_transforms(element: etree._Element) -> tuple[Transform, ...]:
 
 def write_reference_text(reference: DigestReference) -> str:
     """Return `reference` as the text of a ds:Reference, for a place where ``ds`` is declared."""
-    transforms = "".join(map(_write_transform_text, reference.transforms))
-    return write_element(
-        "ds:Reference",
-        (write_element("ds:Transforms", transforms) if transforms else "")
-        + write_element("ds:DigestMethod", "", write_attribute("Algorithm", reference.digest_algorithm))
-        + write_leaf("ds:DigestValue", base64.b64encode(reference.digest_value).decode("ascii")),
-        (write_attribute("Type", reference.type) if reference.type else "")
-        + write_attribute("URI", reference.uri),
-    )
+    before, after = _write_reference_frame(reference.digest_algorithm, reference.transforms, reference.type)
+    digest = base64.b64encode(reference.digest_value).decode("ascii")
+    return f"{before}{write_attribute('URI', reference.uri)}>{after}{digest}</ds:DigestValue></ds:Reference>"
+
+
+# the profiles write few different references, in every message
+@lru_cache(maxsize=64)
+def _write_reference_frame(algorithm: str, transforms: tuple[Transform, ...], kind: str) -> tuple[str, str]:
+    """Return what a ds:Reference has before its URI, and between that and its digest."""
+    before = "<ds:Reference" + (write_attribute("Type", kind) if kind else "")
+    written = "".join(map(_write_transform_text, transforms))
+    after = write_element("ds:Transforms", written) if written else ""
+    after += write_element("ds:DigestMethod", "", write_attribute("Algorithm", algorithm))
+    return before, after + "<ds:DigestValue>"
 
 
 def canonicalize_text(text: str) -> str:
@@ -228,8 +233,6 @@ def canonicalize_text(text: str) -> str:
     return text.replace(_DECLARED, "<ds:XPath")
 
 
-# the profiles write few different transforms, in every message
-@lru_cache(maxsize=64)
 def _write_transform_text(transform: Transform) -> str:
     content = ""
     if transform.expression:

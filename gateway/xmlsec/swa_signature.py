@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -87,6 +87,11 @@ _LONGEST_URI: Final = 1024
 _BLOCK_TRANSFORMS: Final = (Transform(EXCLUSIVE_C14N),)
 _PART_TRANSFORMS: Final = (Transform(SWA_CONTENT),)
 _DS: Final = write_attribute("xmlns:ds", DS)
+_SECURITY_START: Final = (
+    write_attribute("xmlns:wsse", WSSE)
+    + write_attribute("xmlns:wsu", WSU)
+    + write_attribute("soap12:mustUnderstand", "true")
+)
 
 #: What a reference names: an element, or an attachment by its Content-ID.
 SignedTarget = etree._Element | str
@@ -364,19 +369,21 @@ def write_swa_security(
         octets = canonicalize_attachment(name, part, DEFAULT_LIMITS)
         uri = "cid:" + quote(name, safe="@!$&'()*+,;=:-._~/")
         references.append(DigestReference(uri, SHA256, compute_digest(SHA256, octets), _PART_TRANSFORMS))
-    methods = write_element("ds:CanonicalizationMethod", "", write_attribute("Algorithm", EXCLUSIVE_C14N))
-    methods += write_element("ds:SignatureMethod", "", write_attribute("Algorithm", signer.algorithm))
     # It declares its own namespace, so that this text is its exclusive canonical form.
-    signed_info = write_element(
-        "ds:SignedInfo", methods + "".join(map(write_reference_text, references)), _DS
-    )
+    written = _write_methods(signer.algorithm) + "".join(map(write_reference_text, references))
+    signed_info = f"<ds:SignedInfo{_DS}>{written}</ds:SignedInfo>"
     value = write_leaf("ds:SignatureValue", _encode(signer.sign(signed_info.encode())))
     binary, key_info = write_token(signer.certificate, token.kind, token.id, token.issuers)
-    signature = write_element("ds:Signature", signed_info + value + key_info, _DS)
-    start = write_attribute("xmlns:wsse", WSSE) + write_attribute("xmlns:wsu", WSU)
-    understood = write_attribute("soap12:mustUnderstand", "true")
-    text = write_element("wsse:Security", before + binary + signature, start + understood)
+    signature = f"<ds:Signature{_DS}>{signed_info}{value}{key_info}</ds:Signature>"
+    text = write_element("wsse:Security", before + binary + signature, _SECURITY_START)
     return WrittenSignature(text, tuple(references))
+
+
+# few algorithms, in every message
+@lru_cache(maxsize=16)
+def _write_methods(algorithm: str) -> str:
+    method = write_element("ds:CanonicalizationMethod", "", write_attribute("Algorithm", EXCLUSIVE_C14N))
+    return method + write_element("ds:SignatureMethod", "", write_attribute("Algorithm", algorithm))
 
 
 def _encode(octets: bytes) -> str:

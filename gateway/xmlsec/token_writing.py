@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
@@ -24,6 +25,7 @@ __all__ = ["WRITTEN_REFERENCES", "write_token"]
 _PKCS7_TOKEN: Final = X509_TOKEN.replace("#X509v3", "#PKCS7")
 _SUBJECT_KEY: Final = X509_TOKEN.replace("#X509v3", "#X509SubjectKeyIdentifier")
 _THUMBPRINT: Final = "http://docs.oasis-open.org/wss/oasis-wss-soap-message-security-1.1#ThumbprintSHA1"
+_BINARY: Final = "<wsse:BinarySecurityToken" + write_attribute("EncodingType", BASE64_ENCODING)
 _MOST_ISSUERS: Final = 8
 _SEQUENCE: Final = 0x30
 _SHORT: Final = 0x80
@@ -48,18 +50,16 @@ _Written = tuple[str, str]
 _Issuers = tuple[Certificate, ...]
 
 
+# of our own certificates, in every message
+@lru_cache(maxsize=16)
 def _encode(octets: bytes) -> str:
     return base64.b64encode(octets).decode("ascii")
 
 
 def _write_binary_token(octets: bytes, kind: str, token_id: str) -> _Written:
-    attributes = (
-        write_attribute("EncodingType", BASE64_ENCODING)
-        + write_attribute("ValueType", kind)
-        + write_attribute("wsu:Id", token_id)
-    )
     named = write_attribute("URI", f"#{token_id}") + write_attribute("ValueType", kind)
-    token = write_leaf("wsse:BinarySecurityToken", _encode(octets), attributes)
+    start = _BINARY + write_attribute("ValueType", kind) + write_attribute("wsu:Id", token_id)
+    token = f"{start}>{_encode(octets)}</wsse:BinarySecurityToken>"
     return token, write_element("wsse:Reference", "", named)
 
 

@@ -68,10 +68,13 @@ USER = st.builds(
     expires_at=st.none() | MOMENT,
     duplicate_elimination=st.booleans(),
     ack_requested=st.none() | st.builds(AckRequest, st.booleans()),
-    payloads=st.lists(PAYLOAD, max_size=4, unique_by=lambda one: one.content_id).map(tuple),
+    payloads=st.lists(PAYLOAD, max_size=4, unique_by=lambda one: one.content_id.casefold()).map(tuple),
     description=TEXT | st.just(""),
     # The envelope's part has the id of the message.
-).filter(lambda unit: unit.message_id not in {one.content_id for one in unit.payloads})
+).filter(
+    # Some readers treat ids that differ in case only as the same id.
+    lambda unit: unit.message_id.casefold() not in {one.content_id.casefold() for one in unit.payloads}
+)
 REFERENCE = st.builds(
     DigestReference,
     uri=ID.map("cid:".__add__),

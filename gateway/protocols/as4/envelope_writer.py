@@ -33,6 +33,8 @@ __all__ = ["As4Envelope", "write_as4_envelope"]
 
 _SOAP: Final = write_attribute("xmlns:soap12", SOAP12)
 _WSU: Final = write_attribute("xmlns:wsu", WSU)
+_MESSAGING: Final = "<eb3:Messaging" + write_attribute("xmlns:eb3", EB3) + _SOAP + _WSU
+_BODY: Final = "<soap12:Body" + _SOAP + _WSU
 _UNDERSTOOD: Final = write_attribute("soap12:mustUnderstand", "true")
 _ENGLISH: Final = write_attribute("xml:lang", "en")
 _DECLARED_DS: Final = "<ds:Reference" + write_attribute("xmlns:ds", DS)
@@ -69,9 +71,9 @@ def write_as4_envelope(unit: Unit, *, compressed: bool, beside: tuple[Unit, ...]
         content += _write_signal_message(unit)
     mark = hashlib.sha256(unit.message_id.encode()).hexdigest()[:32]
     names = (f"messaging-{mark}", f"body-{mark}")
-    start = write_attribute("xmlns:eb3", EB3) + _SOAP + _WSU + write_attribute("wsu:Id", names[0])
-    messaging = write_element("eb3:Messaging", content, start + _UNDERSTOOD)
-    body = write_element("soap12:Body", "", _SOAP + _WSU + write_attribute("wsu:Id", names[1]))
+    # The ids are digests: nothing in them is written otherwise.
+    messaging = f'{_MESSAGING} wsu:Id="{names[0]}"{_UNDERSTOOD}>{content}</eb3:Messaging>'
+    body = f'{_BODY} wsu:Id="{names[1]}"></soap12:Body>'
     return As4Envelope(names[0], messaging, names[1], body)
 
 
