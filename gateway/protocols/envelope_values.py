@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
@@ -20,7 +20,7 @@ from lxml import etree
 from gateway.protocols.element_reader import convert_instant
 from gateway.wire import (
     DS,
-    LONGEST_VALUE,
+    LONGEST_WRAPPED,
     TextTemplate,
     ValuePlace,
     WireLimits,
@@ -45,9 +45,12 @@ __all__ = [
 _DIGEST: Final = f"{{{DS}}}DigestValue"
 _VALUE: Final = f"{{{DS}}}SignatureValue"
 _IDENTIFIER: Final = re.compile(rb"[A-Za-z_][A-Za-z0-9_.\-]*")
+#: Content-IDs, identifiers and digests of an envelope: each is searched for in it.
+_MOST_VALUES: Final = 64
+_SPACE: Final = b"\n\t "
 _Around = tuple[bytes, bytes]
-#: Around the text of an element; a Content-ID in a URI; an identifier, and a reference to it. No other
-#: attribute can be a value: some change what a canonical form is.
+#: Around the text of an element; a Content-ID in a URI; an identifier, and a reference to it. An attribute
+#: whose name has another end is no value: some change what a canonical form is.
 _AROUND_TEXT: Final[tuple[_Around, ...]] = ((b">", b"<"),)
 _AROUND_CONTENT_ID: Final[tuple[_Around, ...]] = ((b'href="cid:', b'"'), (b'URI="cid:', b'"'))
 _AROUND_IDENTIFIER: Final[tuple[_Around, ...]] = (
@@ -104,17 +107,17 @@ class MessageValues(NamedTuple):
 class EnvelopeValues:
     """The values of an envelope in the order of their numbers, what each is, and where it stands."""
 
-    values: list[bytes] = field(default_factory=list)
+    numbers: dict[bytes, int] = field(default_factory=dict)
     kinds: list[_Kind] = field(default_factory=list)
+    wrapped: int | None = None
     places: dict[ValuePlace, None] = field(default_factory=dict)
 
     def add(self, kind: _Kind, value: str, around: Sequence[_Around]) -> int:
         """Return the number of a value, which stands wherever it is between two of these strings."""
         octets = value.encode()
-        if octets not in self.values:
-            self.values.append(octets)
+        number = self.numbers.setdefault(octets, len(self.numbers))
+        if number == len(self.kinds):
             self.kinds.append(kind)
-        number = self.values.index(octets)
         self.places.update((ValuePlace(number, before, octets, after), None) for before, after in around)
         return number
 
@@ -138,13 +141,16 @@ def write_like_envelope(document: bytes, found: EnvelopeValues, limits: WireLimi
     Raises for one that is beyond the limits with the shortest or the longest values: each limit grows or
     falls with the length of a value, and so does what is compared with it.
     """
-    template = make_template(document, found.places) if all(map(is_template_value, found.values)) else None
     values = [
-        _make_value(*one) for one in zip(found.kinds, range(len(found.values)), found.values, strict=True)
+        _make_value(kind, *one) for kind, one in zip(found.kinds, enumerate(found.numbers), strict=True)
     ]
+    given = enumerate(found.numbers)
+    if not all(is_template_value(value, wrapped=number == found.wrapped) for number, value in given):
+        return None
+    template = make_template(document, found.places, found.wrapped)
     if template is None or any(one in document for one in values):
         return None
-    for length in (1, LONGEST_VALUE):
+    for length in (1, LONGEST_WRAPPED):
         prescan_xml(fill_template(template, [b"a" * length] * len(values)), limits, envelope=True)
     return LikeEnvelope(template, values, fill_template(template, values))
 
@@ -155,24 +161,27 @@ def _make_value(kind: _Kind, number: int, value: bytes) -> bytes:
         return b"2001-02-03T04:05:06.%03dZ" % number
     if kind is _Kind.NAME:
         return b"learned-%d-value" % number
-    octets = decode_base64_octets(value) or b""
+    octets = decode_base64_octets(value.translate(None, _SPACE)) or b""
     return base64.b64encode(hashlib.shake_256(b"%d" % number).digest(len(octets)))
 
 
 def find_envelope_values(
     header: HeaderElements,
-    content_ids: Iterable[str],
-    identifiers: Iterable[str],
+    content_ids: Sequence[str],
+    identifiers: Sequence[str],
     signature: SignatureStructure,
 ) -> tuple[EnvelopeValues, ValueNumbers] | None:
-    """Return the values of an envelope with their numbers; None where it lacks one that every envelope has.
+    """Return the values of an envelope with their numbers; None where it has too many or too few.
 
     `content_ids` are those of the payloads, `identifiers` the values of attributes that identify an element.
     """
+    names = (*content_ids, *identifiers)
+    if len(names) + len(signature.references) > _MOST_VALUES:
+        return None
     found = EnvelopeValues()
     message_id = found.add_text(_Kind.NAME, header.message_id)
     timestamp = found.add_text(_Kind.TIME, header.timestamp)
-    value = found.add_text(_Kind.OCTETS, signature.element.find(_VALUE))
+    value = found.wrapped = found.add_text(_Kind.OCTETS, signature.element.find(_VALUE))
     digests = [found.add_text(_Kind.OCTETS, one) for one in signature.signed_info.iter(_DIGEST)]
     if message_id is None or timestamp is None or value is None:
         return None

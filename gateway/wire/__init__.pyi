@@ -93,6 +93,7 @@ from .soap import read_envelope as read_envelope
 from .soap import read_fault as read_fault
 from .soap import write_fault_envelope as write_fault_envelope
 from .text_templates import LONGEST_VALUE as LONGEST_VALUE
+from .text_templates import LONGEST_WRAPPED as LONGEST_WRAPPED
 from .text_templates import TextTemplate as TextTemplate
 from .text_templates import ValuePlace as ValuePlace
 from .text_templates import fill_template as fill_template

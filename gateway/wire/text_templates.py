@@ -7,12 +7,13 @@ values are those of a document that was read before, the new document has the sa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 __all__ = [
     "LONGEST_VALUE",
+    "LONGEST_WRAPPED",
     "TextTemplate",
     "ValuePlace",
     "fill_template",
@@ -22,11 +23,13 @@ __all__ = [
     "split_at_values",
 ]
 
-#: Octets of a value.
+#: Octets of a value, and of one that is octets in base64 that no canonical form has.
 LONGEST_VALUE: Final = 512
-# None of these is markup, white space or the beginning of a reference, in a text or an attribute, and each
-# canonical form writes them as they are.
+LONGEST_WRAPPED: Final = 2048
+# None of these is markup, white space or the beginning of a reference in a text or in an attribute, and each
+# canonical form writes them as they are. In a comment two hyphens would be.
 _VALUE: Final = re.compile(rb"[A-Za-z0-9+/=.@:_\-]{1,%d}" % LONGEST_VALUE)
+_WRAPPED: Final = re.compile(rb"[A-Za-z0-9+/=\n\t ]{1,%d}" % LONGEST_WRAPPED)
 _DELIMITERS: Final = (b"<", b'"')
 # The name of a namespace determines the order of attributes in a canonical form.
 _NAMESPACE: Final = re.compile(rb'\sxmlns(?::[^=\s]*)?="[^"]*\Z')
@@ -45,24 +48,29 @@ class ValuePlace(NamedTuple):
 class TextTemplate:
     """Octets around values: one string before each value and one after the last; `numbers` name the values.
 
-    A number that stands twice is one value in two places.
+    A number that stands twice is one value in two places. `wrapped` is the number of a value that may be in
+    several lines.
     """
 
     constants: tuple[bytes, ...]
     numbers: tuple[int, ...]
+    wrapped: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Return how many octets it has."""
+        return sum(map(len, self.constants))
 
 
-def make_template(document: bytes, places: Iterable[ValuePlace]) -> TextTemplate | None:
+def make_template(
+    document: bytes, places: Iterable[ValuePlace], wrapped: int | None = None
+) -> TextTemplate | None:
     """Return the template of a document, with a value where one of `places` is found.
 
-    Returns None where two overlap, and where one would be the name of a namespace.
+    Returns None where two overlap, where one would be the name of a namespace, and for a document with
+    comments or sections.
     """
-    found = sorted(
-        (one.start() + len(place.before), len(place.value), place.number)
-        for place in places
-        for one in re.finditer(re.escape(place.before + place.value + place.after), document)
-    )
-    assert all(place.after in _DELIMITERS for place in places), "a value ends where its characters end"
+    found = sorted(one for place in places for one in _find_places(document, place))
     constants, numbers, end = [], [], 0
     for start, length, number in found:
         if start < end or _NAMESPACE.search(document, end, start):
@@ -70,7 +78,19 @@ def make_template(document: bytes, places: Iterable[ValuePlace]) -> TextTemplate
         constants.append(document[end:start])
         numbers.append(number)
         end = start + length
-    return TextTemplate((*constants, document[end:]), tuple(numbers))
+    if b"<!" in document:
+        return None
+    return TextTemplate((*constants, document[end:]), tuple(numbers), wrapped)
+
+
+def _find_places(document: bytes, place: ValuePlace) -> Iterator[tuple[int, int, int]]:
+    """Yield where a value begins, its length and its number."""
+    assert place.after in _DELIMITERS, "a value ends where its characters end"
+    wanted = place.before + place.value + place.after
+    found = document.find(wanted)
+    while found >= 0:
+        yield found + len(place.before), len(place.value), place.number
+        found = document.find(wanted, found + 1)
 
 
 def split_at_values(text: bytes, values: Sequence[bytes]) -> TextTemplate:
@@ -83,22 +103,24 @@ def split_at_values(text: bytes, values: Sequence[bytes]) -> TextTemplate:
     return TextTemplate(tuple(pieces[::2]), tuple(indexes[one] for one in pieces[1::2]))
 
 
-def is_template_value(value: bytes) -> bool:
-    """Return whether a template can have this value."""
-    return _VALUE.fullmatch(value) is not None
+def is_template_value(value: bytes, *, wrapped: bool = False) -> bool:
+    """Return whether a template can have this value, `wrapped` into lines or not."""
+    return (_WRAPPED if wrapped else _VALUE).fullmatch(value) is not None
 
 
 def match_template(template: TextTemplate, document: bytes, count: int) -> list[bytes] | None:
     """Return the values of a document by their numbers, `count` of them; None for another template.
 
-    A value has letters, digits and ``+/=.@:_-``, and `LONGEST_VALUE` octets at most.
+    A value has letters, digits and ``+/=.@:_-``, and `LONGEST_VALUE` octets at most; the one that is wrapped
+    has letters, digits, ``+/=`` and white space, and `LONGEST_WRAPPED` at most.
     """
     values = [b""] * count
     position = 0
     for constant, number in zip(template.constants, template.numbers, strict=False):
         if not document.startswith(constant, position):
             return None
-        found = _VALUE.match(document, position + len(constant))
+        pattern = _WRAPPED if number == template.wrapped else _VALUE
+        found = pattern.match(document, position + len(constant))
         if found is None or values[number] not in (b"", found[0]):
             return None
         values[number] = found[0]

@@ -29,7 +29,7 @@ class _KnownReference:
     """A reference of such signatures: its URI, the number of its digest, the form of what is digested."""
 
     uri: TextTemplate
-    digest: int
+    digest_number: int
     algorithm: str
     transforms: tuple[Transform, ...]
     form: TextTemplate | None
@@ -43,9 +43,15 @@ class KnownSignature:
     certificate: Certificate
     algorithm: str
     signed_info: TextTemplate
-    value: int
+    value_number: int
     references: tuple[_KnownReference, ...]
     excluded: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Return how many octets its forms have."""
+        forms = (self.signed_info, *(one.form for one in self.references if one.form is not None))
+        return sum(one.size for one in forms)
 
 
 def learn_signature(
@@ -53,8 +59,8 @@ def learn_signature(
 ) -> KnownSignature:
     """Return what a signature has in common with those of like envelopes.
 
-    `values` are those of its envelope, each of which stands nowhere else. `digests` are the numbers of the
-    digests in the order of the references, `value` is that of the signature value.
+    `values` are those of its envelope, each of which stands only where it is a value. `digests` are the
+    numbers of the digests in the order of the references, `value` is that of the signature value.
     """
     references = tuple(
         _KnownReference(
@@ -83,7 +89,7 @@ def has_known_forms(known: KnownSignature, read: SignatureForms, values: Sequenc
         and fill_template(known.signed_info, values) == read.signed_info
         and forms == [one.octets for one in read.targets]
         and _read_references(known, values) == structure.references
-        and decode_base64_octets(values[known.value]) == structure.value
+        and _decode_value(known, values) == structure.value
     )
 
 
@@ -91,12 +97,17 @@ def _read_references(known: KnownSignature, values: Sequence[bytes]) -> tuple[Di
     """Return the references of a signature; None where a digest is no base64."""
     found = []
     for one in known.references:
-        digest = decode_base64_octets(values[one.digest])
+        digest = decode_base64_octets(values[one.digest_number])
         if digest is None:
             return None
         uri = fill_template(one.uri, values).decode()
         found.append(DigestReference(uri, one.algorithm, digest, one.transforms))
     return tuple(found)
+
+
+def _decode_value(known: KnownSignature, values: Sequence[bytes]) -> bytes | None:
+    """Return the signature value, which may be written in several lines; None where it is no base64."""
+    return decode_base64_octets(values[known.value_number].translate(None, b" \t\n"))
 
 
 def verify_known_signature(
@@ -112,7 +123,7 @@ def verify_known_signature(
     referred to. Raises what it raises, and what `believe` raises of the certificate.
     """
     believe(known.certificate)
-    references, value = _read_references(known, values), decode_base64_octets(values[known.value])
+    references, value = _read_references(known, values), _decode_value(known, values)
     if references is None or value is None:
         return None
     signed_info = fill_template(known.signed_info, values)

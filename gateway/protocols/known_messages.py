@@ -1,0 +1,94 @@
+"""Opens messages whose envelopes are like those that came before, whatever their protocol.
+
+A message that is opened so would be opened as a whole with the same result. One that is not, for whatever
+reason, is opened as a whole, and that says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from gateway.errors import GatewayError
+from gateway.message_model import UserMessage
+from gateway.protocols.core import OpenedMessage, ProtocolContext
+from gateway.protocols.known_envelope import (
+    LARGEST_ENVELOPE,
+    EnvelopeKind,
+    KnownMessage,
+    learn_envelope,
+    read_known_envelope,
+)
+from gateway.wire import RelatedParts
+
+__all__ = ["is_plain_message", "open_by_envelope", "remember_envelope"]
+
+_Content = TypeVar("_Content")
+
+
+def open_by_envelope(
+    kind: EnvelopeKind[_Content],
+    related: RelatedParts,
+    context: ProtocolContext,
+    open_message: Callable[[KnownMessage[_Content]], OpenedMessage | None],
+) -> OpenedMessage | None:
+    """Return a message after all checks; None where no envelope like it is known, or where a check fails.
+
+    `open_message` makes the checks; it returns None or raises for what fails.
+    """
+    memory, document = context.envelopes, related.root.content
+    if memory is None or related.root.media_type != kind.media_type:
+        return None
+    sender = memory.find_sender(kind.protocol, document, kind.certificate_end)
+    for known in memory.list_envelopes(sender):
+        message = read_known_envelope(kind, known, document)
+        if message is None:
+            continue
+        try:
+            opened = open_message(message)
+        except GatewayError:
+            # What is refused is looked at again as a whole: it costs up to twice as much.
+            return None
+        if opened is not None:
+            memory.note_met(sender, known)
+            return opened
+    return None
+
+
+def is_plain_message(opened: OpenedMessage) -> bool:
+    """Return whether this is one signed business message to us, neither encrypted nor a fragment."""
+    return (
+        isinstance(opened.unit, UserMessage)
+        and len(opened.units) == 1
+        and opened.signed is not None
+        and opened.onward is None
+        and opened.fragment is None
+        and not any(one.key for one in opened.unwrapped)
+    )
+
+
+def remember_envelope(
+    kind: EnvelopeKind[_Content], opened: OpenedMessage, document: bytes, context: ProtocolContext
+) -> None:
+    """Learn the envelope of a plain message that was opened as a whole, if it is worth it.
+
+    It is kept for the signer that was verified. Nothing that goes wrong here refuses what was accepted.
+    """
+    memory, signed = context.envelopes, opened.signed
+    if memory is None or signed is None or opened.pmode is None or len(document) > LARGEST_ENVELOPE:
+        return
+    policy, limits = opened.pmode.security.policy, context.limits
+    sender = memory.find_sender(kind.protocol, document, kind.certificate_end)
+    if sender != memory.make_sender(kind.protocol, base64.b64encode(signed.certificate.der)):
+        return
+    for known in memory.list_envelopes(sender):
+        alike = (known.policy, known.limits) == (policy, limits)
+        if alike and read_known_envelope(kind, known, document) is not None:
+            return
+    if memory.take_credit(sender):
+        with suppress(Exception):
+            learned = learn_envelope(kind, document, policy, limits)
+            if learned is not None:
+                memory.add(sender, learned)
