@@ -19,6 +19,7 @@ from gateway.errors import (
     PARTY_UNKNOWN,
     REFUSED_FOR_GOOD,
     SIGNER_MISMATCH,
+    TOO_LARGE,
     GatewayError,
 )
 from gateway.message_model import (
@@ -40,7 +41,7 @@ from gateway.message_model import (
 from gateway.pki import Certificate, CertificateUse, DecryptionKey, Signer, Verdict
 from gateway.protocols.envelope_memory import EnvelopeMemory
 from gateway.protocols.fragment_values import FragmentHeader, GroupTally, SplitPlan, SplitTerms
-from gateway.wire import DEFAULT_LIMITS, SoapFault, WireLimits
+from gateway.wire import DEFAULT_LIMITS, RelatedParts, SoapFault, WireLimits, read_multipart_related
 from gateway.xmlsec import VerifiedSignature
 
 __all__ = [
@@ -87,6 +88,13 @@ class Parcel:
     def read_octets(self) -> bytes:
         """Return all octets of the body, in memory."""
         return read_octets(self.body)
+
+    def read_parts(self, limits: WireLimits) -> RelatedParts:
+        """Return the MIME parts of the body; raise GW102 for one too large, GW103 for malformed MIME."""
+        if self.body.octet_count > limits.body:
+            detail = f"the body has {self.body.octet_count} octets, {limits.body} are allowed"
+            raise GatewayError(TOO_LARGE, detail, "body")
+        return read_multipart_related(self.get_header("Content-Type"), self.body, limits)
 
     def get_octets(self) -> bytes | Body:
         """Return the octets that are in memory already, else the body."""

@@ -37,7 +37,7 @@ from gateway.protocols.as4.message_reading import (
     require_signature,
     verify_signature,
 )
-from gateway.protocols.as4.packaging import open_as4_package, read_related_parts
+from gateway.protocols.as4.packaging import open_as4_package
 from gateway.protocols.as4.pmode_matching import match_agreed_pmode
 from gateway.protocols.as4.pull_requests import open_pull_request
 from gateway.protocols.as4.secret_parts import read_agreed_secrets, read_secrets
@@ -92,7 +92,7 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
     `expecting` is the message that we sent on the connection of this parcel. A signal names no party: one
     that is posted by itself is about the message of ours to which it refers.
     """
-    related = read_related_parts(parcel, context.limits)
+    related = parcel.read_parts(context.limits)
     known = open_known_message(related, parcel, context) if expecting is None else None
     if known is not None:
         return known

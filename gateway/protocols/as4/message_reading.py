@@ -28,7 +28,6 @@ from gateway.protocols.as4.packaging import (
     collect_as4_payloads,
     find_messaging,
     make_as4_package,
-    read_related_parts,
 )
 from gateway.protocols.as4.secret_parts import NO_SECRETS, SecretParts
 from gateway.protocols.core import (
@@ -82,7 +81,7 @@ def read_message(parcel: Parcel, limits: WireLimits) -> As4Message:
 
     Such an error has `heard` the business message as far as its header could be read.
     """
-    return read_related_message(read_related_parts(parcel, limits), limits)
+    return read_related_message(parcel.read_parts(limits), limits)
 
 
 def read_related_message(related: RelatedParts, limits: WireLimits) -> As4Message:

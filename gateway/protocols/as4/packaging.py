@@ -15,7 +15,6 @@ from gateway.errors import (
     NOT_SOAP,
     NOT_SUPPORTED,
     PART_MISSING,
-    TOO_LARGE,
     GatewayError,
 )
 from gateway.message_model import Payload, compute_body_digest, count_octets
@@ -36,7 +35,6 @@ from gateway.wire import (
     parse_xml,
     read_envelope,
     read_fault,
-    read_multipart_related,
     read_root_part,
 )
 
@@ -50,7 +48,6 @@ __all__ = [
     "make_as4_package",
     "open_as4_package",
     "read_as4_envelope",
-    "read_related_parts",
 ]
 
 SOAP_TYPE: Final = "application/soap+xml"
@@ -75,15 +72,7 @@ def open_as4_package(
 
     `understood` are the header blocks that the caller understands, by their qualified names.
     """
-    return make_as4_package(read_related_parts(parcel, limits), limits, understood)
-
-
-def read_related_parts(parcel: Parcel, limits: WireLimits) -> RelatedParts:
-    """Return the MIME parts of a parcel."""
-    if parcel.body.octet_count > limits.body:
-        detail = f"the body has {parcel.body.octet_count} octets, {limits.body} are allowed"
-        raise GatewayError(TOO_LARGE, detail, "body")
-    return read_multipart_related(parcel.get_header("Content-Type"), parcel.body, limits)
+    return make_as4_package(parcel.read_parts(limits), limits, understood)
 
 
 def make_as4_package(

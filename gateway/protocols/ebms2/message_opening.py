@@ -20,7 +20,7 @@ from gateway.protocols.ebms2.message_signature import (
 )
 from gateway.protocols.ebms2.message_signature import collect_payload_digests as collect_signed_digests
 from gateway.protocols.ebms2.message_units import MessageContent, get_unit_kind, make_units
-from gateway.protocols.ebms2.packaging import collect_payloads, read_related_parts
+from gateway.protocols.ebms2.packaging import collect_payloads
 from gateway.protocols.ebms2.signer_checks import (
     build_signer_check,
     check_signer_validity,
@@ -46,7 +46,7 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
     `expecting` is the unit that we sent on the connection of this parcel; a receipt or an
     error must then belong to it. Without it, call `check_answer` when the unit is known.
     """
-    related = read_related_parts(parcel, context.limits)
+    related = parcel.read_parts(context.limits)
     known = open_known_message(related, parcel, context) if expecting is None else None
     if known is not None:
         return known

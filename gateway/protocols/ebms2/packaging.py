@@ -17,7 +17,6 @@ from gateway.errors import (
     MIME_MALFORMED,
     NOT_SOAP,
     PART_MISSING,
-    TOO_LARGE,
     GatewayError,
 )
 from gateway.message_model import NEXT_MSH, TO_PARTY_MSH, MemoryBody, Payload, as_body
@@ -71,7 +70,6 @@ __all__ = [
     "make_package",
     "open_package",
     "read_ebms2_envelope",
-    "read_related_parts",
     "read_soap_body",
     "rebuild_parcel",
     "reject_unnamed_parts",
@@ -119,15 +117,7 @@ class SoapBodyContent:
 
 def open_package(parcel: Parcel, limits: WireLimits) -> MessagePackage:
     """Return the envelope of a parcel and its parts (ebMS 2.0 §2.1); no ebMS element is read yet."""
-    return make_package(read_related_parts(parcel, limits), limits)
-
-
-def read_related_parts(parcel: Parcel, limits: WireLimits) -> RelatedParts:
-    """Return the MIME parts of a parcel."""
-    if parcel.body.octet_count > limits.body:
-        detail = f"the body has {parcel.body.octet_count} octets, {limits.body} are allowed"
-        raise GatewayError(TOO_LARGE, detail, "body")
-    return read_multipart_related(parcel.get_header("Content-Type"), parcel.body, limits)
+    return make_package(parcel.read_parts(limits), limits)
 
 
 def make_package(related: RelatedParts, limits: WireLimits) -> MessagePackage:

@@ -23,7 +23,6 @@ from gateway.protocols.ebms2.packaging import (
     make_package,
     open_package,
     read_ebms2_envelope,
-    read_related_parts,
     read_soap_body,
 )
 from gateway.wire import RelatedParts, SoapEnvelope, SoapFault, WireLimits, read_fault
@@ -59,7 +58,7 @@ class ReplyAddress:
 
 def read_message(parcel: Parcel, limits: WireLimits) -> UnverifiedMessage:
     """Return a message with its header blocks and its Body; raise GatewayError for what is malformed."""
-    return read_related_message(read_related_parts(parcel, limits), parcel, limits)
+    return read_related_message(parcel.read_parts(limits), parcel, limits)
 
 
 def read_related_message(related: RelatedParts, parcel: Parcel, limits: WireLimits) -> UnverifiedMessage:
