@@ -20,9 +20,9 @@ from gateway.errors import (
 )
 from gateway.message_model import Body, JoinedBody, UserMessage, as_body, count_octets
 from gateway.protocols.as4.fragment_header import FRAGMENT, Fragment, format_source_headers
+from gateway.protocols.as4.header_values import SIGNATURE
 from gateway.protocols.as4.message_reading import As4Message, read_message
 from gateway.protocols.as4.packaging import check_parts_named
-from gateway.protocols.as4.signer_checks import SIGNATURE
 from gateway.protocols.core import Parcel
 from gateway.protocols.fragment_values import FragmentHeader, GroupTally
 from gateway.protocols.gzip_content import expand_content

@@ -10,13 +10,13 @@ from gateway.errors import FRAGMENT_MALFORMED, OUR_MISTAKE, GatewayError
 from gateway.message_model import Body, UserMessage
 from gateway.protocols.as4.fragment_header import Fragment
 from gateway.protocols.as4.fragment_joining import JoinTerms, check_member, join_pieces, tally_fragment
+from gateway.protocols.as4.header_values import SIGNATURE
 from gateway.protocols.as4.message_reading import (
     make_opened_message,
     read_message,
     require_signature,
     verify_signature,
 )
-from gateway.protocols.as4.signer_checks import SIGNATURE
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext
 from gateway.protocols.fragment_values import GroupTally
 

@@ -9,8 +9,10 @@ from lxml import etree
 
 from gateway.message_model import ErrorSignal, PullRequest, Receipt, Unit, UserMessage
 
-__all__ = ["GZIP_TYPE", "MessagingHeader", "PartInfo", "RefusedBundle", "locate_part"]
+__all__ = ["GZIP_TYPE", "SIGNATURE", "MessagingHeader", "PartInfo", "RefusedBundle", "locate_part"]
 
+#: Where the signature of a message is.
+SIGNATURE: Final = "/soap12:Envelope/soap12:Header/wsse:Security/ds:Signature"
 #: The media type of a part that is compressed (AS4 profile §3.1).
 GZIP_TYPE: Final = "application/gzip"
 

@@ -7,18 +7,19 @@ from dataclasses import replace
 from gateway.agreements import PMode
 from gateway.protocols.as4.agreed_algorithms import check_agreed_algorithms
 from gateway.protocols.as4.exchange_legs import find_answered_request
+from gateway.protocols.as4.header_values import SIGNATURE
 from gateway.protocols.as4.known_envelope import AS4_ENVELOPES, As4Content
 from gateway.protocols.as4.message_reading import As4Message, compute_identity
 from gateway.protocols.as4.packaging import check_parts_named, collect_as4_payloads
 from gateway.protocols.as4.pmode_matching import match_agreed_pmode
 from gateway.protocols.as4.secret_parts import NO_SECRETS
-from gateway.protocols.as4.signer_checks import SIGNATURE, check_signer
 from gateway.protocols.as4.username_tokens import find_authorization
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext
 from gateway.protocols.known_envelope import KnownMessage
 from gateway.protocols.known_messages import is_plain_message, open_by_envelope
 from gateway.protocols.known_messages import remember_envelope as remember_plain_envelope
 from gateway.protocols.payload_parts import index_parts
+from gateway.protocols.signer_checks import check_signer
 from gateway.wire import RelatedParts
 from gateway.xmlsec import canonicalize_attachment, verify_known_signature
 
@@ -52,7 +53,7 @@ def _open(
         envelope.signature,
         message.values,
         lambda uri: canonicalize_attachment(uri[4:], attachments[uri[4:]], context.limits),
-        lambda certificate: check_signer(certificate, pmode, agreed.sender, context),
+        lambda certificate: check_signer(certificate, pmode, agreed.sender, context, SIGNATURE),
     )
     if signed is None:
         return None

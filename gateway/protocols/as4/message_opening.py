@@ -27,7 +27,7 @@ from gateway.protocols.as4.answer_signals import check_answer, name_answer_parti
 from gateway.protocols.as4.exchange_legs import REFERENCE, check_request, find_answered_request
 from gateway.protocols.as4.fragment_header import FRAGMENT
 from gateway.protocols.as4.fragment_joining import read_joined_message
-from gateway.protocols.as4.header_values import RefusedBundle
+from gateway.protocols.as4.header_values import SIGNATURE, RefusedBundle
 from gateway.protocols.as4.known_messages import open_known_message, remember_envelope
 from gateway.protocols.as4.message_reading import (
     As4Message,
@@ -43,11 +43,11 @@ from gateway.protocols.as4.pull_requests import open_pull_request
 from gateway.protocols.as4.secret_parts import read_agreed_secrets, read_secrets
 from gateway.protocols.as4.sent_messages import read_sent_header
 from gateway.protocols.as4.signal_values import make_eb3_name
-from gateway.protocols.as4.signer_checks import SIGNATURE, check_pinned_signer, check_signer
 from gateway.protocols.as4.username_tokens import find_authorization
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, RefusedMessage, SentUnit
 from gateway.protocols.fragment_values import GroupTally
 from gateway.protocols.payload_parts import format_cid_uri
+from gateway.protocols.signer_checks import check_pinned_signer, check_signer
 from gateway.wire import XENC, SoapFault, WireLimits, build_xpath
 from gateway.xmlsec import SHA256, VerifiedSignature, is_signed_as_is
 
@@ -201,7 +201,7 @@ def _name_checked_answer(
         raise GatewayError(SIGNER_MISMATCH, "the answer is about a message to another party", SIGNATURE)
     if opened.signed is not None and isinstance(sent.unit, UserMessage):
         pmode, _ = match_agreed_pmode(sent.unit, "as4", context)
-        check_pinned_signer(opened.signed.certificate, pmode, named.sender)
+        check_pinned_signer(opened.signed.certificate, pmode, named.sender, SIGNATURE)
     check_answer(replace(opened, units=(named,)), sent)
     return named
 
@@ -278,7 +278,7 @@ def _verify_signer(
     """Return the signature, of a registered and valid certificate of the sender."""
 
     def check_signer_certificate(certificate: Certificate) -> None:
-        check_signer(certificate, pmode, sender, context)
+        check_signer(certificate, pmode, sender, context, SIGNATURE)
         if message.secret:
             context.check_signing_certificate(certificate, SIGNATURE)
 

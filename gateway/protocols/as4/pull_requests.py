@@ -13,10 +13,10 @@ from gateway.agreements import PMode
 from gateway.errors import PULL_REFUSED, GatewayError
 from gateway.message_model import PullRequest
 from gateway.pki import Certificate
+from gateway.protocols.as4.header_values import SIGNATURE
 from gateway.protocols.as4.message_reading import As4Message, make_opened_message, verify_signature
 from gateway.protocols.as4.pmode_matching import DEFAULT_MPC, require_supported_terms
 from gateway.protocols.as4.request_times import check_request_time
-from gateway.protocols.as4.signer_checks import SIGNATURE
 from gateway.protocols.as4.username_tokens import PullLogin, find_authorization, read_pull_login
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext
 from gateway.wire import build_xpath

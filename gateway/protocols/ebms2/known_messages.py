@@ -11,11 +11,11 @@ from gateway.protocols.ebms2.header_blocks import check_agreed_terms, check_soap
 from gateway.protocols.ebms2.known_envelope import EBMS2_ENVELOPES, Ebms2Content
 from gateway.protocols.ebms2.message_signature import SIGNATURE, compute_signed_identity
 from gateway.protocols.ebms2.packaging import collect_payloads
-from gateway.protocols.ebms2.signer_checks import check_signer
 from gateway.protocols.known_envelope import KnownMessage
 from gateway.protocols.known_messages import is_plain_message, open_by_envelope
 from gateway.protocols.known_messages import remember_envelope as remember_plain_envelope
 from gateway.protocols.payload_parts import index_parts
+from gateway.protocols.signer_checks import check_signer
 from gateway.wire import RelatedParts
 from gateway.xmlsec import verify_known_signature
 
@@ -53,7 +53,7 @@ def _open(
         envelope.signature,
         message.values,
         lambda uri: parts[uri[4:]].octets,
-        lambda certificate: check_signer(certificate, pmode, header.sender, context),
+        lambda certificate: check_signer(certificate, pmode, header.sender, context, SIGNATURE),
     )
     if signed is None:
         return None

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from lxml import etree
 
 from gateway.agreements import PMode
-from gateway.errors import NOT_COVERED, SIGNATURE_MISSING, SIGNER_MISMATCH, GatewayError
+from gateway.errors import NOT_COVERED, SIGNATURE_MISSING, GatewayError
 from gateway.message_model import (
     Body,
     DigestReference,
@@ -19,7 +19,7 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
-from gateway.pki import Certificate, Signer
+from gateway.pki import Signer
 from gateway.protocols.ebms2.packaging import ManifestReference, MessagePackage
 from gateway.protocols.signed_references import read_references
 from gateway.protocols.value_digests import compute_values_digest
@@ -39,7 +39,6 @@ from gateway.xmlsec import (
 __all__ = [
     "SIGNATURE",
     "check_payload_coverage",
-    "check_pinned_certificate",
     "collect_payload_digests",
     "compute_message_identity",
     "compute_signed_identity",
@@ -115,12 +114,6 @@ def collect_payload_digests(signed: VerifiedSignature | None) -> dict[str, str]:
         for one in signed.references
         if one.uri and one.digest_algorithm == SHA256
     }
-
-
-def check_pinned_certificate(certificate: Certificate, pins: tuple[str, ...]) -> None:
-    """Raise GW209 for a signer whose certificate is not among those that the agreement pins, if any."""
-    if pins and certificate.sha256 not in pins:
-        raise GatewayError(SIGNER_MISMATCH, "the agreement pins another certificate", SIGNATURE)
 
 
 def needs_signature(unit: Unit, pmode: PMode | None) -> bool:

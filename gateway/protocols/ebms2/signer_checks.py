@@ -7,14 +7,12 @@ from contextlib import contextmanager
 
 from gateway.agreements import PMode
 from gateway.errors import RECEIPT_MISMATCH, SIGNATURE_MISSING, SIGNER_MISMATCH, GatewayError
-from gateway.message_model import Party
 from gateway.pki import Certificate
 from gateway.protocols.core import ProtocolContext, SentUnit
 from gateway.protocols.ebms2.encrypted_payloads import find_encrypted_parts
 from gateway.protocols.ebms2.message_signature import (
     SIGNATURE,
     check_payload_coverage,
-    check_pinned_certificate,
     list_signed_parts,
     require_signature,
     verify_package_signature,
@@ -22,12 +20,12 @@ from gateway.protocols.ebms2.message_signature import (
 from gateway.protocols.ebms2.message_units import get_unit_kind
 from gateway.protocols.ebms2.packaging import check_parts_present, reject_unnamed_parts
 from gateway.protocols.ebms2.unverified_message import UnverifiedMessage
+from gateway.protocols.signer_checks import check_signer
 from gateway.wire import WireLimits
 from gateway.xmlsec import CertificateCheck, PartDecryption, VerifiedSignature
 
 __all__ = [
     "build_signer_check",
-    "check_signer",
     "check_signer_validity",
     "map_receipt_mismatch",
     "verify_party_signature",
@@ -96,20 +94,11 @@ def build_signer_check(
     sender = message.blocks.header.sender
 
     def check_signer_certificate(certificate: Certificate) -> None:
-        check_signer(certificate, pmode, sender, context)
+        check_signer(certificate, pmode, sender, context, SIGNATURE)
         if secret:
             context.check_signing_certificate(certificate, SIGNATURE)
 
     return check_signer_certificate
-
-
-def check_signer(certificate: Certificate, pmode: PMode, sender: Party, context: ProtocolContext) -> None:
-    """Raise GW209 for a certificate that is not pinned where one is, or is not registered for the sender."""
-    forward = sender.ids[0] in pmode.from_party
-    check_pinned_certificate(
-        certificate, pmode.security.certificates if forward else pmode.security.reply_certificates
-    )
-    context.check_certificate_party(certificate, sender, SIGNATURE)
 
 
 def check_signer_validity(
