@@ -284,6 +284,8 @@ class _Story:
             step = self._steps.pop(0)
             if say_step_result(step, self._stage):
                 return
+            # What led to these states may have come since the journals were read.
+            self._read_journals()
             number = self._received[0]["said"].get("case_number") if self._received else None
             content = make_step_document(step, self._cast.sample, number or "")
             self._send_submission(sign_submission(content, self._member))
