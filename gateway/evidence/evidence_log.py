@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select
 
@@ -19,6 +19,9 @@ from gateway.store.tables import evidence
 
 __all__ = ["encode_leaf", "hash_leaf", "list_subject_leaves", "record_evidence"]
 
+#: Types of values that have one spelling, and of lists of values.
+_WHOLE: Final = frozenset({str, int, bool, type(None)})
+_LISTS: Final = (list, tuple)
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
 
@@ -69,17 +72,17 @@ def _canonicalize_json(value: Any) -> str:
 
 
 def _reject_fractions(value: Any) -> None:
-    if value is None or isinstance(value, str | int):
-        return
     if isinstance(value, float):
         raise ValueError("a fraction has no one spelling: give it as text")
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
+    if isinstance(value, dict):
+        for name in value:
             if not isinstance(name, str):
                 raise ValueError(f"the name of a member is text, not {type(name).__name__}")
-            _reject_fractions(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
+        value = value.values()
+    elif not isinstance(value, _LISTS):
+        return
+    for inner in value:
+        if type(inner) not in _WHOLE:
             _reject_fractions(inner)
 
 

@@ -200,10 +200,10 @@ class ProtocolContext:
 
     def get_party_name(self, party: Party) -> str:
         """Return the registered name of `party`; raise GW302 unless all its ids belong to one known party."""
-        names = {self.find_party_name(one) for one in party.ids}
-        if len(names) != 1 or None in names:
+        name = self.find_party_name(party.ids[0])
+        if name is None or any(self.find_party_name(one) != name for one in party.ids[1:]):
             raise GatewayError(PARTY_UNKNOWN, f"party {party.ids[0].value[:80]!r} is unknown or suspended")
-        return str(names.pop())
+        return name
 
     def check_certificate_party(self, certificate: Certificate, party: Party, location: str) -> None:
         """Raise GW209 for a certificate that is not registered for `party`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
 
 from lxml import etree
 
@@ -12,6 +14,9 @@ from gateway.xmlsec import digest_references as xmldsig
 
 __all__ = ["read_references", "repeats_digests", "to_model_reference", "write_references"]
 
+#: Different transforms of a reference that are kept as values of the other kind; messages have few.
+_KEPT: Final = 64
+
 
 def to_model_reference(reference: xmldsig.DigestReference) -> DigestReference:
     """Return a reference of a signature as a type of the message model."""
@@ -19,8 +24,13 @@ def to_model_reference(reference: xmldsig.DigestReference) -> DigestReference:
         uri=reference.uri,
         digest_algorithm=reference.digest_algorithm,
         digest=reference.digest_value,
-        transforms=tuple((one.algorithm, *one.prefixes, *one.expression) for one in reference.transforms),
+        transforms=_to_model_transforms(reference.transforms),
     )
+
+
+@lru_cache(maxsize=_KEPT)
+def _to_model_transforms(transforms: tuple[xmldsig.Transform, ...]) -> tuple[tuple[str, ...], ...]:
+    return tuple((one.algorithm, *one.prefixes, *one.expression) for one in transforms)
 
 
 def read_references(elements: Iterable[etree._Element]) -> tuple[DigestReference, ...]:
@@ -28,9 +38,13 @@ def read_references(elements: Iterable[etree._Element]) -> tuple[DigestReference
     return tuple(to_model_reference(xmldsig.read_reference(one)) for one in elements)
 
 
-def write_references(found: Iterable[DigestReference]) -> str:
-    """Return ds:Reference elements with the values of the received ones, each valid on its own."""
-    return "".join([xmldsig.write_reference_text(_to_xml_reference(one)) for one in found])
+def write_references(found: Iterable[DigestReference], *, declared: bool = False) -> str:
+    """Return ds:Reference elements with the values of the received ones.
+
+    Each is valid on its own, `declared` says that each declares ``ds``, too.
+    """
+    written = [xmldsig.write_reference_text(_to_xml_reference(one), declared=declared) for one in found]
+    return "".join(written)
 
 
 def repeats_digests(received: Iterable[DigestReference], sent: Iterable[DigestReference]) -> bool:
@@ -44,8 +58,14 @@ def _sort_digests(references: Iterable[DigestReference]) -> list[tuple[str, str,
 
 
 def _to_xml_reference(one: DigestReference) -> xmldsig.DigestReference:
-    transforms = tuple(_to_xml_transform(algorithm, tuple(rest)) for algorithm, *rest in one.transforms)
-    return xmldsig.DigestReference(one.uri, one.digest_algorithm, one.digest, transforms)
+    return xmldsig.DigestReference(
+        one.uri, one.digest_algorithm, one.digest, _to_xml_transforms(one.transforms)
+    )
+
+
+@lru_cache(maxsize=_KEPT)
+def _to_xml_transforms(transforms: tuple[tuple[str, ...], ...]) -> tuple[xmldsig.Transform, ...]:
+    return tuple(_to_xml_transform(algorithm, tuple(rest)) for algorithm, *rest in transforms)
 
 
 def _to_xml_transform(algorithm: str, parameters: tuple[str, ...]) -> xmldsig.Transform:

@@ -63,6 +63,7 @@ XML_TYPES: Final = ("text/xml", "application/xml", "application/soap+xml")
 
 #: Codings of HTTP (RFC 9110 §8.4.1, RFC 9112 §7.2). They stand for other octets than those of the part; MIME
 #: has none of them.
+_CODING_FIELDS: Final = ("content-encoding", "transfer-encoding")
 _CODINGS: Final = frozenset({"br", "chunked", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
 
 
@@ -351,8 +352,8 @@ def _reject_http_codings(headers: Mapping[str, str], start: int) -> None:
     Some senders write a charset or a transfer encoding in these fields; those change nothing
     and are accepted.
     """
-    for name in ("content-encoding", "transfer-encoding"):
-        if not _CODINGS.isdisjoint(headers.get(name, "").lower().replace(",", " ").split()):
+    for name in _CODING_FIELDS:
+        if name in headers and not _CODINGS.isdisjoint(headers[name].lower().replace(",", " ").split()):
             raise_mime_error(f"a part has a coding of HTTP in the field {name}", f"octet {start}")
 
 

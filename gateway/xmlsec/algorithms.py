@@ -196,6 +196,11 @@ def check_public_key(algorithm: str, key: object) -> None:
 def verify_signature_value(algorithm: str, key: object, value: bytes, data: bytes) -> bool:
     """Return whether the signature value over the data is correct; the key is checked first."""
     check_public_key(algorithm, key)
+    return verify_value_of_checked_key(algorithm, key, value, data)
+
+
+def verify_value_of_checked_key(algorithm: str, key: object, value: bytes, data: bytes) -> bool:
+    """Return whether the signature value is correct, for a key that was checked for the algorithm before."""
     try:
         if isinstance(key, rsa.RSAPublicKey):
             return _verify_rsa_value(key, value, data, _RSA[algorithm])

@@ -210,18 +210,26 @@ def _read_transforms(element: etree._Element) -> tuple[Transform, ...]:
     return tuple(read_transform(part) for part in parts)
 
 
-def write_reference_text(reference: DigestReference) -> str:
-    """Return `reference` as the text of a ds:Reference, for a place where ``ds`` is declared."""
-    before, after = _write_reference_frame(reference.digest_algorithm, reference.transforms, reference.type)
+def write_reference_text(reference: DigestReference, *, declared: bool = False) -> str:
+    """Return `reference` as the text of a ds:Reference, for a place where ``ds`` is declared.
+
+    One that is `declared` declares it itself.
+    """
+    before, after = _write_reference_frame(
+        reference.digest_algorithm, reference.transforms, reference.type, declared
+    )
     digest = base64.b64encode(reference.digest_value).decode("ascii")
     return f"{before}{write_attribute('URI', reference.uri)}>{after}{digest}</ds:DigestValue></ds:Reference>"
 
 
 # the profiles write few different references, in every message
 @lru_cache(maxsize=64)
-def _write_reference_frame(algorithm: str, transforms: tuple[Transform, ...], kind: str) -> tuple[str, str]:
+def _write_reference_frame(
+    algorithm: str, transforms: tuple[Transform, ...], kind: str, declared: bool
+) -> tuple[str, str]:
     """Return what a ds:Reference has before its URI, and between that and its digest."""
-    before = "<ds:Reference" + (write_attribute("Type", kind) if kind else "")
+    before = "<ds:Reference" + (write_attribute("xmlns:ds", DS) if declared else "")
+    before += write_attribute("Type", kind) if kind else ""
     written = "".join(map(_write_transform_text, transforms))
     after = write_element("ds:Transforms", written) if written else ""
     after += write_element("ds:DigestMethod", "", write_attribute("Algorithm", algorithm))

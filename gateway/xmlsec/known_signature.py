@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 from gateway.pki import Certificate
 from gateway.wire import TextTemplate, fill_template, split_at_values
-from gateway.xmlsec.algorithms import DigestInput, compare_digests, compute_digest, verify_signature_value
+from gateway.xmlsec.algorithms import (
+    DigestInput,
+    check_public_key,
+    compare_digests,
+    compute_digest,
+    verify_value_of_checked_key,
+)
 from gateway.xmlsec.digest_references import DigestReference, Transform
 from gateway.xmlsec.strict_reader import decode_base64_octets
 from gateway.xmlsec.xml_signature import CertificateCheck, SignatureForms, VerifiedSignature
@@ -61,7 +67,9 @@ def learn_signature(
 
     `values` are those of its envelope, each of which stands only where it is a value. `digests` are the
     numbers of the digests in the order of the references, `value` is that of the signature value.
+    Raises for a key that does not match the algorithm, or is too weak: it is not checked again.
     """
+    check_public_key(read.structure.algorithm, read.certificate.public_key)
     references = tuple(
         _KnownReference(
             split_at_values(one.uri.encode(), values),
@@ -127,7 +135,8 @@ def verify_known_signature(
     if references is None or value is None:
         return None
     signed_info = fill_template(known.signed_info, values)
-    if not verify_signature_value(known.algorithm, known.certificate.public_key, value, signed_info):
+    key = known.certificate.public_key
+    if not verify_value_of_checked_key(known.algorithm, key, value, signed_info):
         return None
     parts = []
     for one, reference in zip(known.references, references, strict=True):

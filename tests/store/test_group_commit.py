@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -10,8 +11,9 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from gateway.evidence import record_evidence
 from gateway.store import group_commit as room
-from gateway.store import make_engine, parties
+from gateway.store import make_engine, parties, tables, transaction_rows
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.group_commit import run_in_group_commit
 
@@ -210,4 +212,51 @@ def test_one_that_is_interrupted_hands_over(sqlite_url: str) -> None:
         run_in_group_commit(engine, "t", interrupt)
     assert run_in_group_commit(engine, "t", lambda conn: add(conn, "b")) == "b"
     assert names(engine) == {"b"}
+    engine.dispose()
+
+
+def keep_evidence(number: int, ran: list[int]) -> Callable[[Connection], None]:
+    def record(conn: Connection) -> None:
+        ran.append(number)
+        record_evidence(conn, "NRO", "message", number, None, {}, NOW)
+        if number < 0:
+            raise LookupError("no")
+
+    return record
+
+
+def list_subjects(engine: Engine) -> list[str]:
+    with read_transaction(engine) as conn:
+        return sorted(conn.execute(text("SELECT subject_id FROM evidence")).scalars())
+
+
+def test_logs_of_those_that_share_a_commit_are_inserted_together(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, inserted = make_engine(sqlite_url), list[int]()
+    real = transaction_rows._INSERTS[tables.evidence].execute_rows
+
+    def count(conn: Connection, rows: Sequence[Mapping[str, object]]) -> None:
+        inserted.append(len(rows))
+        real(conn, rows)
+
+    monkeypatch.setattr(transaction_rows._INSERTS[tables.evidence], "execute_rows", count)
+    held_back(engine, [keep_evidence(number, []) for number in range(6)])
+    assert inserted in ([6], [1, 5]), "the first may have gone alone"
+    assert list_subjects(engine) == [str(number) for number in range(6)]
+    engine.dispose()
+
+
+def test_logs_are_stored_once_where_another_one_fails(sqlite_url: str) -> None:
+    engine, ran = make_engine(sqlite_url), list[int]()
+    results = held_back(engine, [keep_evidence(number, ran) for number in (1, 2, -3, 4, 5)])
+    assert [type(one).__name__ for one in results] == [
+        "NoneType",
+        "NoneType",
+        "LookupError",
+        "NoneType",
+        "NoneType",
+    ]
+    assert list_subjects(engine) == ["1", "2", "4", "5"]
+    assert max(ran.count(number) for number in ran) <= 2
     engine.dispose()

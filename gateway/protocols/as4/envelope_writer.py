@@ -27,7 +27,7 @@ from gateway.message_model import (
 from gateway.protocols.as4.header_values import GZIP_TYPE
 from gateway.protocols.payload_parts import format_cid_uri
 from gateway.protocols.signed_references import write_references
-from gateway.wire import DS, EB3, EBBP, SOAP12, WSU, write_attribute, write_element, write_leaf
+from gateway.wire import EB3, EBBP, SOAP12, WSU, write_attribute, write_element, write_leaf
 
 __all__ = ["As4Envelope", "write_as4_envelope"]
 
@@ -36,8 +36,9 @@ _WSU: Final = write_attribute("xmlns:wsu", WSU)
 _MESSAGING: Final = "<eb3:Messaging" + write_attribute("xmlns:eb3", EB3) + _SOAP + _WSU
 _BODY: Final = "<soap12:Body" + _SOAP + _WSU
 _UNDERSTOOD: Final = write_attribute("soap12:mustUnderstand", "true")
+_EBBP: Final = write_attribute("xmlns:ebbp", EBBP)
+_PART_INFORMATION: Final = "ebbp:MessagePartNRInformation"
 _ENGLISH: Final = write_attribute("xml:lang", "en")
-_DECLARED_DS: Final = "<ds:Reference" + write_attribute("xmlns:ds", DS)
 _STATED_ENCODING: Final = re.compile(
     rb"<\?xml[^>]{1,80}encoding\s*=\s*[\"']([A-Za-z][A-Za-z0-9._-]{0,40})[\"']"
 )
@@ -185,15 +186,10 @@ def _write_signal(unit: Unit) -> str:
     if not isinstance(unit, Receipt) or not unit.references:
         raise GatewayError(OUR_MISTAKE, f"{type(unit).__name__} has no form in AS4, or lacks digests")
     parts = (
-        write_element(
-            "ebbp:MessagePartNRInformation",
-            write_references((one,)).replace("<ds:Reference", _DECLARED_DS, 1),
-        )
+        f"<{_PART_INFORMATION}>{write_references((one,), declared=True)}</{_PART_INFORMATION}>"
         for one in unit.references
     )
-    information = write_element(
-        "ebbp:NonRepudiationInformation", "".join(parts), write_attribute("xmlns:ebbp", EBBP)
-    )
+    information = write_element("ebbp:NonRepudiationInformation", "".join(parts), _EBBP)
     return write_element("eb3:Receipt", information)
 
 

@@ -11,7 +11,7 @@ from gateway.protocols.as4.header_values import SIGNATURE
 from gateway.protocols.as4.known_envelope import AS4_ENVELOPES, As4Content
 from gateway.protocols.as4.message_reading import As4Message, compute_identity
 from gateway.protocols.as4.packaging import check_parts_named, collect_as4_payloads
-from gateway.protocols.as4.pmode_matching import match_agreed_pmode
+from gateway.protocols.as4.pmode_matching import find_agreed_terms
 from gateway.protocols.as4.secret_parts import NO_SECRETS
 from gateway.protocols.as4.username_tokens import find_authorization
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext
@@ -38,13 +38,13 @@ def open_known_message(
 def _open(
     message: KnownMessage[As4Content], related: RelatedParts, parcel: Parcel, context: ProtocolContext
 ) -> OpenedMessage | None:
-    envelope, named = message.envelope, message.content.parts
-    pmode, agreed = match_agreed_pmode(message.content.unit, "as4", context)
+    envelope, named, unit = message.envelope, message.content.parts, message.content.unit
+    pmode, terms = find_agreed_terms(unit, "as4", context)
     if (envelope.policy, envelope.limits) != (pmode.security.policy, context.limits):
         return None
-    if not _can_be_known(pmode) or find_answered_request(agreed, pmode):
+    if not _can_be_known(pmode) or find_answered_request(unit, pmode):
         return None
-    if context.find_party_name(agreed.receiver.ids[0]) not in context.keys:
+    if context.find_party_name(unit.receiver.ids[0]) not in context.keys:
         return None
     parts = index_parts(related.attachments)
     check_parts_named(named, parts)
@@ -53,7 +53,7 @@ def _open(
         envelope.signature,
         message.values,
         lambda uri: canonicalize_attachment(uri[4:], attachments[uri[4:]], context.limits),
-        lambda certificate: check_signer(certificate, pmode, agreed.sender, context, SIGNATURE),
+        lambda certificate: check_signer(certificate, pmode, unit.sender, context, SIGNATURE),
     )
     if signed is None:
         return None
@@ -61,8 +61,8 @@ def _open(
     context.check_signing_certificate(signed.certificate, SIGNATURE)
     payloads, expanded = collect_as4_payloads(named, parts, context.limits.body)
     identity = compute_identity([message.identity], parts)
-    unit = replace(agreed, payloads=payloads)
-    return OpenedMessage((unit,), pmode, signed, parcel, identity, expanded)
+    agreed = replace(unit, payloads=payloads, **terms)
+    return OpenedMessage((agreed,), pmode, signed, parcel, identity, expanded)
 
 
 def _can_be_known(pmode: PMode) -> bool:

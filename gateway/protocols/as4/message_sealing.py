@@ -9,6 +9,7 @@ from typing import Final
 from gateway.agreements import PMode
 from gateway.errors import EBMS3_ERRORS, NOT_SUPPORTED, OUR_MISTAKE, GatewayError
 from gateway.message_model import (
+    DigestReference,
     ErrorEntry,
     ErrorSignal,
     MemoryBody,
@@ -32,6 +33,7 @@ from gateway.xmlsec import SigningToken, SwaAttachment, WrittenSignature, write_
 
 __all__ = ["apply_terms", "build_parcel", "make_parts", "seal"]
 
+_UNSIGNED: Final[tuple[DigestReference, ...]] = ()
 _CONTENT_TYPE: Final = f"{SOAP_TYPE}; charset=UTF-8"
 
 
@@ -61,15 +63,15 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
     if parts and pmode is not None and pmode.encryption is not None:
         mark = envelope.body_id.partition("-")[2]
         secret, sent = encrypt_parts(parts, unit.receiver, pmode.encryption, mark, context)
-    security, said = "", SentUnit(_without_payloads(unit))
+    security, signed = "", _UNSIGNED
     if _needs_signature(unit, pmode):
         kind = None if pmode is None else pmode.security.token_reference
         token = SigningToken(f"token-{envelope.body_id.partition('-')[2]}", kind, context.issuers)
         signer = context.keys[context.get_party_name(unit.sender)]
         written = _sign_envelope(envelope, parts, signer, token, secret)
-        security = written.text
-        said = replace(said, references=tuple(map(to_model_reference, written.references)))
-    return replace(build_parcel(envelope.with_security(security), sent, unit.message_id), sent=said)
+        security, signed = written.text, tuple(map(to_model_reference, written.references))
+    said = SentUnit(_without_payloads(unit), signed)
+    return build_parcel(envelope.with_security(security), sent, unit.message_id, said)
 
 
 def _without_payloads(unit: Unit) -> Unit:
@@ -159,11 +161,14 @@ def make_parts(payloads: tuple[Payload, ...], compressed: bool) -> list[MimePart
     ]
 
 
-def build_parcel(root: bytes, parts: list[MimePart], message_id: str) -> Parcel:
-    """Return the parcel of an envelope and its parts; the Content-ID of the envelope is the message id."""
+def build_parcel(root: bytes, parts: list[MimePart], message_id: str, sent: SentUnit | None = None) -> Parcel:
+    """Return the parcel of an envelope and its parts; the Content-ID of the envelope is the message id.
+
+    `sent` is what an answer to it must match.
+    """
     if not parts:
-        return Parcel({"Content-Type": _CONTENT_TYPE}, MemoryBody(root))
+        return Parcel({"Content-Type": _CONTENT_TYPE}, MemoryBody(root), sent=sent)
     # The boundary depends on the message id, which no author of a payload knew: no payload contains it.
     boundary = f"=-{hashlib.sha256(root).hexdigest()[:40]}"
     content_type, body = join_multipart_related(root, parts, boundary, message_id, SOAP_TYPE)
-    return Parcel({"Content-Type": content_type}, body)
+    return Parcel({"Content-Type": content_type}, body, sent=sent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from gateway.agreements import MessageRoute, PMode, RoutePlaces
 from gateway.errors import HEADER_INCONSISTENT, NOT_SUPPORTED, PARTY_UNKNOWN, PMODE_UNKNOWN, GatewayError
@@ -12,10 +12,17 @@ from gateway.protocols.as4.agreed_algorithms import list_unsupported_algorithms
 from gateway.protocols.core import ProtocolContext
 from gateway.wire import EB3
 
-__all__ = ["DEFAULT_MPC", "list_unsupported_terms", "match_agreed_pmode", "require_supported_terms"]
+__all__ = [
+    "DEFAULT_MPC",
+    "find_agreed_terms",
+    "list_unsupported_terms",
+    "match_agreed_pmode",
+    "require_supported_terms",
+]
 
 #: The channel of messages that name none.
 DEFAULT_MPC: Final = f"{EB3}defaultMPC"
+_ASKED: Final = AckRequest(signed=True)
 _UNIT: Final = "/soap12:Envelope/soap12:Header/eb3:Messaging/eb3:UserMessage"
 _PLACES: Final = RoutePlaces(
     agreement=f"{_UNIT}/eb3:CollaborationInfo/eb3:AgreementRef",
@@ -35,27 +42,38 @@ def match_agreed_pmode(
     not done. A message without AgreementRef belongs to the one P-Mode in force for its parties, roles,
     service, action and channel; the message that is returned names its agreement.
     """
+    pmode, terms = find_agreed_terms(unit, protocol, context)
+    return pmode, replace(unit, **terms)
+
+
+def find_agreed_terms(
+    unit: UserMessage, protocol: str, context: ProtocolContext
+) -> tuple[PMode, dict[str, Any]]:
+    """Return what `match_agreed_pmode` does, with the fields alone that the P-Mode gives the message."""
     route = MessageRoute(
         unit.sender, unit.receiver, unit.agreement, unit.service, unit.action, unit.service_type,
         protocol, _PLACES,
     )  # fmt: skip
     if unit.agreement:
-        pmode = context.agreements.match_pmode(route, context.now)
+        pmode, stated_type = context.agreements.match_pmode(route, context.now), unit.agreement_type
     else:
         pmode = _find_unnamed_pmode(unit, route, context)
-        unit = replace(unit, agreement=pmode.agreement, agreement_type=pmode.agreement_type)
+        stated_type = pmode.agreement_type
     require_supported_terms(pmode)
     if (unit.mpc or DEFAULT_MPC) != (pmode.mpc or DEFAULT_MPC):
         detail = f"the agreed channel is {pmode.mpc or DEFAULT_MPC}"
         raise GatewayError(HEADER_INCONSISTENT, detail, f"{_UNIT}/@mpc")
-    if unit.agreement_type != pmode.agreement_type:
+    if stated_type != pmode.agreement_type:
         detail = (
             f"the agreement has {'the type ' + pmode.agreement_type if pmode.agreement_type else 'no type'}"
         )
         raise GatewayError(HEADER_INCONSISTENT, detail, f"{_PLACES.agreement}/@type")
     _check_named_pmode(unit, pmode, context)
     # A message of AS4 asks for nothing: its P-Mode says that it is acknowledged, and how.
-    return pmode, replace(unit, ack_requested=AckRequest(signed=True), duplicate_elimination=True)
+    terms: dict[str, Any] = {"ack_requested": _ASKED, "duplicate_elimination": True}
+    if not unit.agreement:
+        terms |= {"agreement": pmode.agreement, "agreement_type": pmode.agreement_type}
+    return pmode, terms
 
 
 def _check_named_pmode(unit: UserMessage, pmode: PMode, context: ProtocolContext) -> None:
