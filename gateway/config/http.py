@@ -35,7 +35,12 @@ class HttpSettings(SettingsSection):
         ),
     )
     threads: Count = Field(8, description="Number of requests that one process answers at the same time.")
-    processes: Count = Field(1, description="Number of processes that answer requests.")
+    processes: Count = Field(
+        1,
+        description="Number of processes that answer requests. With several, a busy one that has "
+        "more of the busy connections than another ends some of them with `Connection: close`; the clients "
+        "connect again.",
+    )
     cpu_affinity: CpuAffinity = "auto"
     backlog: Count = Field(256, description="Number of connections that may wait to be accepted.")
     # A connection costs some ten kilobytes; the scarce resource is descriptors, of which `serve` requests

@@ -1,6 +1,7 @@
 """``python -m tests.load.beside_phase4 --vectors DIR``: our hub and phase4 in one run, in turns.
 
-Both run all the time; one is sent messages while the other is idle. Ours is durable; phase4 keeps nothing.
+Both run all the time; one is sent messages while the other is idle: a batch begins when nothing is left to do of
+the one before, for which Java takes a second. Ours is durable; phase4 keeps nothing.
 Prints messages a second of both, the ratio, and the receive path beside its floor. Needs Java 17 and Maven.
 """
 
@@ -13,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +30,7 @@ from tests.load.encrypted import Encrypting, set_up_encryption
 from tests.load.generator import write_frames
 from tests.load.place import Place, make_place
 from tests.load.serving import KEEP, PAYLOAD, Load, describe_rate, gateway
-from tests.load.stopwatch import machine, say
+from tests.load.stopwatch import machine, say, tree_cpu
 from tests.system.interop.phase4 import build_phase4
 
 #: Each kind with what phase4 is told to send, and how many times as fast as phase4 we have to be.
@@ -41,6 +43,10 @@ SECRET = AGREEMENT.replace(
     b"  encryption: {algorithms: [aes128-gcm, rsa-oaep]}\n  compression: none ",
 )
 _FLOOR_RATIO = 2.0
+#: A side is idle when it uses no more than this part of a processor for so many seconds; the longest wait.
+_IDLE = 0.05
+_REST = 0.4
+_LONGEST_REST = 20.0
 
 
 class SecretBroker(Encrypting, As4Broker):
@@ -51,10 +57,11 @@ class SecretBroker(Encrypting, As4Broker):
 
 @dataclass
 class Side:
-    """One of both: where it serves, its batches, and what came of them."""
+    """One of both: where it serves, by which process, its batches, and what came of them."""
 
     name: str
     port: int
+    pid: int
     files: list[Path]
     rates: list[float] = field(default_factory=list)
     refused: int = 0
@@ -114,11 +121,12 @@ def _compare_kind(kind: str, program: Path, folder: Path, arguments: argparse.Na
     )
     place = make_place(folder / "ours")
     ours = _write_batches(folder / "our", _seal_messages(place, kind, sum(sizes)), sizes)
-    with gateway(place), _serve_phase4(program, keys, folder) as port:
-        sides = (Side("gateway", place.port, ours), Side("phase4", port, theirs))
+    with gateway(place) as pid, _serve_phase4(program, keys, folder) as (port, their_pid):
+        sides = (Side("gateway", place.port, pid, ours), Side("phase4", port, their_pid, theirs))
         for number in range(len(sizes)):
             # The other one first every second time: what else the machine does hits both alike.
             for side in sides if number % 2 else reversed(sides):
+                _wait_until_idle(sides)
                 rate = side.send(number, arguments.connections)
                 say(f"{kind}: {side.name} {'warm-up' if number == 0 else number}: {rate:.0f} messages/s")
                 if number:
@@ -133,6 +141,17 @@ def _compare_kind(kind: str, program: Path, folder: Path, arguments: argparse.Na
         "wanted": wanted,
         "reached": ratio >= wanted and not any(side.refused for side in sides),
     }
+
+
+def _wait_until_idle(sides: Sequence[Side]) -> None:
+    """Wait until neither side works any more: what one does after its batch is no part of the next batch."""
+    end = time.monotonic() + _LONGEST_REST
+    while time.monotonic() < end:
+        before = [tree_cpu(side.pid) for side in sides]
+        time.sleep(_REST)
+        if all(tree_cpu(side.pid) - used <= _IDLE * _REST for side, used in zip(sides, before, strict=True)):
+            return
+    say("a side does not rest")
 
 
 def _write_batches(path: Path, frames: Iterator[tuple[str, bytes]], sizes: Sequence[int]) -> list[Path]:
@@ -174,7 +193,8 @@ def _name_keys(keys: Path, party: str) -> list[str]:
 
 
 @contextmanager
-def _serve_phase4(program: Path, keys: Path, folder: Path) -> Iterator[int]:
+def _serve_phase4(program: Path, keys: Path, folder: Path) -> Iterator[tuple[int, int]]:
+    """Yield its port and the number of its process."""
     words = ["serve", "--port", "0", "--no-store", *_name_keys(keys, "phase4-peer")]
     with (folder / "phase4.log").open("wb") as log:
         command = [program / "phase4-peer", *words]
@@ -184,7 +204,7 @@ def _serve_phase4(program: Path, keys: Path, folder: Path) -> Iterator[int]:
                 ready = process.stdout.readline().split()
                 if ready[:1] != ["READY"]:
                     raise RuntimeError(f"phase4 did not start: {(folder / 'phase4.log').read_text()[-2000:]}")
-                yield int(ready[1])
+                yield int(ready[1]), process.pid
             finally:
                 process.terminate()
 

@@ -73,6 +73,11 @@ class Line:
         end = self.answer.find(b"\r\n\r\n")
         return end >= 0 and len(self.answer) >= end + 4 + _content_length(self.answer[:end])
 
+    def is_ended(self) -> bool:
+        """Say whether the server ends the connection with the answer."""
+        head = self.answer[: self.answer.find(b"\r\n\r\n") + 2].lower()
+        return b"\r\nconnection: close\r\n" in head
+
 
 def _content_length(head: bytearray) -> int:
     at = head.lower().index(b"content-length:") + 15
@@ -85,6 +90,8 @@ class Report:
 
     sent: int = 0
     receipted: int = 0
+    #: Connections made again, because the server has ended them.
+    connected: int = 0
     moments: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -110,11 +117,7 @@ def run(frames: deque[tuple[bytes, bytes]], port: int, connections: int, seconds
     selector = selectors.DefaultSelector()
     until = time.perf_counter() + seconds
     for _ in range(min(connections, len(frames))):
-        line = Line(socket.create_connection(("127.0.0.1", port)))
-        line.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line.socket.setblocking(False)
-        selector.register(line.socket, selectors.EVENT_READ, line)
-        _next(selector, line, frames, report)
+        _next(selector, _connect(selector, port), frames, report)
     while selector.get_map():
         for key, events in selector.select(30):
             line = key.data
@@ -123,12 +126,24 @@ def run(frames: deque[tuple[bytes, bytes]], port: int, connections: int, seconds
             if not (events & selectors.EVENT_READ and line.pull()):
                 continue
             report.take(line, keep)
-            if frames and time.perf_counter() < until:
-                _next(selector, line, frames, report)
-            else:
+            goes_on = bool(frames) and time.perf_counter() < until
+            if not goes_on or line.is_ended():
                 selector.unregister(line.socket)
                 line.socket.close()
+            if goes_on and line.is_ended():
+                line = _connect(selector, port)
+                report.connected += 1
+            if goes_on:
+                _next(selector, line, frames, report)
     return report
+
+
+def _connect(selector: selectors.BaseSelector, port: int) -> Line:
+    line = Line(socket.create_connection(("127.0.0.1", port)))
+    line.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    line.socket.setblocking(False)
+    selector.register(line.socket, selectors.EVENT_READ, line)
+    return line
 
 
 def _next(

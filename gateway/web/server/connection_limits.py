@@ -29,6 +29,7 @@ __all__ = ["ConnectionLimits", "ConnectionTable", "get_client_network"]
 #: The open descriptors of a process, one entry for each (Linux, the BSDs, macOS).
 _DESCRIPTORS: Final = "/dev/fd"
 #: AF_UNIX sockets come from our own TLS terminator.
+_RECENT: Final = 0.25
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
@@ -53,6 +54,7 @@ class _TrackedConnection:
     since: float
     state: _ConnectionState = _ConnectionState.IDLE
     party: str | None = None
+    answered: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,22 @@ class ConnectionTable:
         """Record that the answer is made, and which party was proved by the request."""
         known = self._known[peer]
         known.state, known.since = _ConnectionState.IDLE, self.clock()
+        known.answered = known.since
         if peer[0] not in self.bounds.exempt:  # a proxy serves many parties
             known.party = party or known.party
+
+    def count_busy(self) -> int:
+        """Return how many connections have asked for something in the last quarter of a second."""
+        since = self.clock() - _RECENT
+        idle = _ConnectionState.IDLE
+        return sum(
+            one.state is not idle or (one.answered is not None and one.answered >= since)
+            for one in self._known.values()
+        )
+
+    def forget_connection(self, peer: PeerAddress) -> None:
+        """Forget a connection that ends with its answer."""
+        self._known.pop(peer, None)
 
     def close_excess_connections(self) -> int:
         """Shut down connections that exceed a limit; return how many."""

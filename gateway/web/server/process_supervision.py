@@ -19,6 +19,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 
+from gateway.web.server.connection_balance import share_connection_counts
 from gateway.web.server.listener_address import ListenerAddress
 from gateway.web.server.request_gate import RequestGate
 from gateway.web.server.restart_limit import WorkerRestarts
@@ -76,11 +77,12 @@ def serve_http(settings: HttpServerSettings) -> None:
     # The TLS terminator has two sockets for each connection, of all processes together.
     most = settings.connections if tls is None else 2 * (tls.whole + tls.shaking)
     _raise_descriptor_limit(most + _DESCRIPTORS)
-    if tls is None:
-        _PatientServer(settings, None).serve()
-        return
-    with run_tls_terminator(settings.address, tls) as inside:
-        _PatientServer(settings, inside).serve()
+    with share_connection_counts(settings.processes):
+        if tls is None:
+            _PatientServer(settings, None).serve()
+            return
+        with run_tls_terminator(settings.address, tls) as inside:
+            _PatientServer(settings, inside).serve()
 
 
 class _PatientServer(Granian):  # type: ignore[misc]

@@ -31,6 +31,7 @@ from gateway.web.server.body_reader import (
 )
 from gateway.web.server.body_spool import BodySpool, PieceTaker, SpooledBody, SpoolSettings
 from gateway.web.server.client_cert_field import FIELD, read_client_certificate
+from gateway.web.server.connection_balance import ConnectionBalance, join_connection_counts
 from gateway.web.server.connection_limits import ConnectionLimits, ConnectionTable, get_client_network
 from gateway.web.server.fair_queue import FairQueue
 from gateway.web.server.peer_address import ClientPeer, PeerAddress, parse_peer_name
@@ -92,6 +93,7 @@ class _HttpReply:
     stream: Any = None
     waiting: Any = None
     file: SentFile | None = None
+    ends_connection: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -117,6 +119,7 @@ class RequestGate:
         largest = max((*bounds.bodies.values(), bounds.other_bodies))
         self._spool = None if bounds.spool is None else BodySpool(bounds.spool, largest)
         self._connections = ConnectionTable(bounds.connections, time.monotonic)
+        self._balance = _make_balance(self._connections)
         self._sweeping: asyncio.TimerHandle | None = None
         self._is_stopping = False
 
@@ -149,6 +152,8 @@ class RequestGate:
         finally:
             if reply.is_whole:
                 self._connections.end_request(peer, reply.party)
+            if reply.ends_connection:
+                self._connections.forget_connection(peer)
         if reply.is_whole:
             protocol.response_bytes(reply.status, [*reply.headers], reply.body)
             return
@@ -222,6 +227,9 @@ class RequestGate:
             line = ("party", party, address) if party else ("stranger", address, _find_stated_sender(body))
             environ = _make_request_environ(scope, head, visitor, body)
             reply: _HttpReply = await self._turns.run_in_turn(line, lambda: self._call_application(environ))
+            if reply.is_whole and self._balance is not None and self._balance.should_close():
+                reply.headers = [*reply.headers, ("Connection", "close")]
+                reply.ends_connection = True
             return reply
         finally:
             taker.close()
@@ -281,6 +289,14 @@ class RequestGate:
         shut = self._connections.close_excess_connections()
         if shut:
             _LOG.warning("http: %d connections shut", shut)
+
+
+def _make_balance(connections: ConnectionTable) -> ConnectionBalance | None:
+    """Return what spreads connections over several processes; None for one process."""
+    counts = join_connection_counts()
+    if counts is None:
+        return None
+    return ConnectionBalance(counts, connections.count_busy, time.monotonic, time.process_time)
 
 
 def _find_largest_held(bounds: RequestGateLimits) -> int:

@@ -165,3 +165,26 @@ def test_senders_are_told_apart_as_networks_are_given_out() -> None:
     assert get_client_network("2001:db8:1:2:3::4") == get_client_network("2001:db8:1:2:ffff::1")
     assert get_client_network("2001:db8:1:2::1") != get_client_network("2001:db8:1:3::1")
     assert get_client_network("what a proxy says" * 50) == ("what a proxy says" * 50)[:80]
+
+
+def test_connections_that_ask_for_something_are_counted(server: Server) -> None:
+    clock = Seconds()
+    connections = watched(clock)
+    asking, _ = server.connect()
+    answered, _ = server.connect()
+    server.connect()
+    assert connections.count_busy() == 0
+    for one in (asking, answered):
+        connections.begin_request(one)
+        connections.begin_work(one)
+    connections.end_request(answered, None)
+    assert connections.count_busy() == 2
+    connections.close_excess_connections()
+    assert connections.count_busy() == 2, "the one that asked for nothing is none of them"
+    clock.forward(seconds=0.3)
+    assert connections.count_busy() == 1
+    connections.end_request(asking, None)
+    assert connections.count_busy() == 1
+    connections.forget_connection(asking)
+    connections.close_excess_connections()
+    assert connections.count_busy() == 0, "it ends with its answer"

@@ -335,3 +335,31 @@ def test_a_proxy_of_ours_says_whom_it_serves_and_nobody_else_does(monkeypatch: p
 
 def test_an_application_without_a_door_tells_nobody() -> None:
     report_proven_party({}, "broker1")
+
+
+class Surplus:
+    """A process that has so many connections too many."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def should_close(self) -> bool:
+        self.number -= 1
+        return self.number >= 0
+
+
+def test_the_answer_on_a_connection_that_is_too_many_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    surplus = Surplus(1)
+    monkeypatch.setattr("gateway.web.server.request_gate._make_balance", lambda _: surplus)
+    ended, kept = asked(GOOD), asked(GOOD)
+    assert (ended.status, ended.body) == (200, b"fine")
+    assert ("Connection", "close") in ended.headers
+    assert "Connection" not in dict(kept.headers)
+    assert surplus.number == -1, "asked once for each answer"
+
+
+def test_a_rejection_ends_its_connection_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.web.server.request_gate._make_balance", lambda _: Surplus(9))
+    refused = asked([*GOOD, ("content-length", "4")])
+    assert refused.status >= 400
+    assert refused.headers.count(("Connection", "close")) == 1
