@@ -1,7 +1,7 @@
 """``python -m tests.load.beside_phase4 --vectors DIR``: our hub and phase4 in one run, in turns.
 
-Both run all the time; one is sent messages while the other is idle: a batch begins when nothing is left to do of
-the one before, for which Java takes a second. Ours is durable; phase4 keeps nothing.
+Both run all the time; one is sent messages while the other is idle. A batch begins when nothing is left to do
+of the one before, for which Java takes a second. Ours is durable; phase4 keeps nothing.
 Prints messages a second of both, the ratio, and the receive path beside its floor. Needs Java 17 and Maven.
 """
 
