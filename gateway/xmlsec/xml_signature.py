@@ -29,7 +29,7 @@ from gateway.xmlsec.algorithms import (
     check_signature_algorithm,
     compare_digests,
     compute_digest,
-    verify_signature_value,
+    verify_value_of_checked_key,
 )
 from gateway.xmlsec.digest_references import (
     DigestReference,
@@ -227,7 +227,7 @@ def verify_signed_info(structure: SignatureStructure, certificate: Certificate) 
     """
     check_public_key(structure.algorithm, certificate.public_key)
     data = _canonicalize_signed_info(structure)
-    if not verify_signature_value(structure.algorithm, certificate.public_key, structure.value, data):
+    if not verify_value_of_checked_key(structure.algorithm, certificate.public_key, structure.value, data):
         raise_signature_error(WRONG_VALUE, structure.element)
 
 
