@@ -200,9 +200,10 @@ class ProtocolContext:
 
     def get_party_name(self, party: Party) -> str:
         """Return the registered name of `party`; raise GW302 unless all its ids belong to one known party."""
-        name = self.find_party_name(party.ids[0])
+        name = self.find_party_name(party.ids[0]) if party.ids else None
         if name is None or any(self.find_party_name(one) != name for one in party.ids[1:]):
-            raise GatewayError(PARTY_UNKNOWN, f"party {party.ids[0].value[:80]!r} is unknown or suspended")
+            stated = party.ids[0].value[:80] if party.ids else ""
+            raise GatewayError(PARTY_UNKNOWN, f"party {stated!r} is unknown or suspended")
         return name
 
     def check_certificate_party(self, certificate: Certificate, party: Party, location: str) -> None:

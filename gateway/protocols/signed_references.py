@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
-from typing import Final
 
 from lxml import etree
 
@@ -14,9 +12,6 @@ from gateway.xmlsec import digest_references as xmldsig
 
 __all__ = ["read_references", "repeats_digests", "to_model_reference", "write_references"]
 
-#: Different transforms of a reference that are kept as values of the other kind; messages have few.
-_KEPT: Final = 64
-
 
 def to_model_reference(reference: xmldsig.DigestReference) -> DigestReference:
     """Return a reference of a signature as a type of the message model."""
@@ -24,13 +19,8 @@ def to_model_reference(reference: xmldsig.DigestReference) -> DigestReference:
         uri=reference.uri,
         digest_algorithm=reference.digest_algorithm,
         digest=reference.digest_value,
-        transforms=_to_model_transforms(reference.transforms),
+        transforms=tuple((one.algorithm, *one.prefixes, *one.expression) for one in reference.transforms),
     )
-
-
-@lru_cache(maxsize=_KEPT)
-def _to_model_transforms(transforms: tuple[xmldsig.Transform, ...]) -> tuple[tuple[str, ...], ...]:
-    return tuple((one.algorithm, *one.prefixes, *one.expression) for one in transforms)
 
 
 def read_references(elements: Iterable[etree._Element]) -> tuple[DigestReference, ...]:
@@ -41,7 +31,7 @@ def read_references(elements: Iterable[etree._Element]) -> tuple[DigestReference
 def write_references(found: Iterable[DigestReference], *, declared: bool = False) -> str:
     """Return ds:Reference elements with the values of the received ones.
 
-    Each is valid on its own, `declared` says that each declares ``ds``, too.
+    Each stands for itself, but for the namespace ``ds``, which it declares only if `declared`.
     """
     written = [xmldsig.write_reference_text(_to_xml_reference(one), declared=declared) for one in found]
     return "".join(written)
@@ -58,14 +48,8 @@ def _sort_digests(references: Iterable[DigestReference]) -> list[tuple[str, str,
 
 
 def _to_xml_reference(one: DigestReference) -> xmldsig.DigestReference:
-    return xmldsig.DigestReference(
-        one.uri, one.digest_algorithm, one.digest, _to_xml_transforms(one.transforms)
-    )
-
-
-@lru_cache(maxsize=_KEPT)
-def _to_xml_transforms(transforms: tuple[tuple[str, ...], ...]) -> tuple[xmldsig.Transform, ...]:
-    return tuple(_to_xml_transform(algorithm, tuple(rest)) for algorithm, *rest in transforms)
+    transforms = tuple([_to_xml_transform(algorithm, tuple(rest)) for algorithm, *rest in one.transforms])
+    return xmldsig.DigestReference(one.uri, one.digest_algorithm, one.digest, transforms)
 
 
 def _to_xml_transform(algorithm: str, parameters: tuple[str, ...]) -> xmldsig.Transform:

@@ -39,8 +39,8 @@ class _CommitJob(Generic[_Result]):
         self._blocked.acquire()
         self.ended = False
 
-    def run_alone(self, conn: Connection) -> None:
-        """Run the work; its exception is one of all that the transaction contains."""
+    def run(self, conn: Connection) -> None:
+        """Run the work, and keep its result; the caller handles its exception."""
         self._result = self._work(conn)
 
     def run_in_savepoint(self, conn: Connection) -> None:
@@ -53,6 +53,9 @@ class _CommitJob(Generic[_Result]):
             self._result = self._work(conn)
             insert_collected_rows(conn)
         except Exception as problem:
+            if not driver.in_transaction:
+                # As in `_run_jobs`.
+                raise
             self._problem = problem
             forget_collected_rows(conn)
             driver.execute("ROLLBACK TO job")
@@ -141,19 +144,27 @@ class _CommitGroup:
 def _run_jobs(jobs: Sequence[_CommitJob[Any]], conn: Connection) -> None:
     """Run jobs one after the other; where one fails, all run again, each with a savepoint of its own.
 
-    So those that do not fail, as nearly all, cost no savepoint, and their logs are inserted together.
+    So those that do not fail, as nearly all, cost no savepoint, and their logs are inserted together. A job
+    that fails costs the others of its commit a second run, and never a third.
     """
     if len(jobs) == 1:
-        jobs[0].run_alone(conn)
+        jobs[0].run(conn)
         return
     insert_collected_rows(conn)
     driver: Any = conn.connection.dbapi_connection
     driver.execute("SAVEPOINT jobs")
     try:
         for job in jobs:
-            job.run_alone(conn)
+            job.run(conn)
         insert_collected_rows(conn)
-    except Exception:  # each job gets its own exception when it runs again
+        failed = False
+    except Exception:
+        if not driver.in_transaction:
+            # SQLite has rolled everything back: the disk is full, for all of them.
+            raise
+        failed = True
+    # Outside of the handler, so that no job's exception refers to that of another one.
+    if failed:
         forget_collected_rows(conn)
         driver.execute("ROLLBACK TO jobs")
         for job in jobs:
@@ -173,8 +184,8 @@ def _get_commit_group(engine: Engine) -> _CommitGroup:
 def run_in_group_commit(engine: Engine, name: str, work: _Work[_Result]) -> _Result:
     """Run `work` in a transaction called `name` that other threads may share; return after its commit.
 
-    It runs again, after its changes were rolled back, where the work of another thread fails: it changes
-    nothing but the database.
+    `work` may run twice, so it must change nothing but the database: where the work of another thread fails,
+    all changes of both are rolled back, and each runs again by itself.
     """
     if engine.dialect.name != "sqlite":
         with write_transaction(engine, name) as conn:

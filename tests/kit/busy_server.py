@@ -16,6 +16,7 @@ from gateway.web.server import (
     MinimumBodyRate,
     RequestGate,
     RequestGateLimits,
+    report_proven_party,
     serve_http,
 )
 
@@ -26,11 +27,12 @@ _LIMITS = RequestGateLimits(
 )
 
 
-def answer(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Work a while, and say which process did."""
     end = time.thread_time() + _WORK
     while time.thread_time() < end:
         pass
+    report_proven_party(environ, "broker1")
     said = str(os.getpid()).encode()
     start_response("200 OK", [("Content-Length", str(len(said)))])
     return [said]

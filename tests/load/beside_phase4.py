@@ -65,6 +65,7 @@ class Side:
     files: list[Path]
     rates: list[float] = field(default_factory=list)
     refused: int = 0
+    connected: int = 0
 
     def send(self, number: int, connections: int) -> float:
         """Send one batch; return the messages a second."""
@@ -75,6 +76,7 @@ class Side:
         if report["refused"]:
             say(f"{self.name}: an answer that is no receipt:\n{report['refused'][0]}")
         self.refused += len(report["moments"]) - report["receipted"]
+        self.connected += report["connected"]
         return float(describe_rate([report], Load(warm_up=0))["http_messages_per_s"])
 
 
@@ -123,10 +125,12 @@ def _compare_kind(kind: str, program: Path, folder: Path, arguments: argparse.Na
     ours = _write_batches(folder / "our", _seal_messages(place, kind, sum(sizes)), sizes)
     with gateway(place) as pid, _serve_phase4(program, keys, folder) as (port, their_pid):
         sides = (Side("gateway", place.port, pid, ours), Side("phase4", port, their_pid, theirs))
+        restless = 0
         for number in range(len(sizes)):
             # The other one first every second time: what else the machine does hits both alike.
             for side in sides if number % 2 else reversed(sides):
-                _wait_until_idle(sides)
+                rests = _wait_until_idle(sides)
+                restless += not rests
                 rate = side.send(number, arguments.connections)
                 say(f"{kind}: {side.name} {'warm-up' if number == 0 else number}: {rate:.0f} messages/s")
                 if number:
@@ -139,19 +143,25 @@ def _compare_kind(kind: str, program: Path, folder: Path, arguments: argparse.Na
         "not_receipted": {side.name: side.refused for side in sides},
         "ratio": round(ratio, 2),
         "wanted": wanted,
-        "reached": ratio >= wanted and not any(side.refused for side in sides),
+        "connected_again": {side.name: side.connected for side in sides},
+        "begun_without_rest": restless,
+        "reached": ratio >= wanted and not restless and not any(side.refused for side in sides),
     }
 
 
-def _wait_until_idle(sides: Sequence[Side]) -> None:
-    """Wait until neither side works any more: what one does after its batch is no part of the next batch."""
+def _wait_until_idle(sides: Sequence[Side]) -> bool:
+    """Wait until neither side works any more; return False where one does not rest.
+
+    What a side does after its batch is no part of the next batch.
+    """
     end = time.monotonic() + _LONGEST_REST
     while time.monotonic() < end:
         before = [tree_cpu(side.pid) for side in sides]
         time.sleep(_REST)
         if all(tree_cpu(side.pid) - used <= _IDLE * _REST for side, used in zip(sides, before, strict=True)):
-            return
+            return True
     say("a side does not rest")
+    return False
 
 
 def _write_batches(path: Path, frames: Iterator[tuple[str, bytes]], sizes: Sequence[int]) -> list[Path]:

@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from gateway.errors import NO_ROOM, GatewayError
 from gateway.evidence import record_evidence
 from gateway.store import group_commit as room
-from gateway.store import make_engine, parties, tables, transaction_rows
+from gateway.store import make_engine, parties, payloads, tables, transaction_rows
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.group_commit import run_in_group_commit
 
@@ -259,4 +261,38 @@ def test_logs_are_stored_once_where_another_one_fails(sqlite_url: str) -> None:
     ]
     assert list_subjects(engine) == ["1", "2", "4", "5"]
     assert max(ran.count(number) for number in ran) <= 2
+    engine.dispose()
+
+
+def test_a_disk_that_is_full_is_so_for_all_that_share_a_commit(sqlite_url: str) -> None:
+    engine = make_engine(sqlite_url)
+
+    def fill(conn: Connection) -> None:
+        driver: Any = conn.connection.dbapi_connection
+        (pages,) = driver.execute("PRAGMA page_count").fetchone()
+        driver.execute(f"PRAGMA max_page_count = {pages + 8}").fetchall()
+        try:
+            payloads.store_payload(conn, bytes(1024**2), NOW)
+        finally:
+            driver.execute("PRAGMA max_page_count = 1000000").fetchall()
+
+    results = held_back(engine, [lambda conn: add(conn, "a"), fill, lambda conn: add(conn, "b")])
+    full = [one for one in results if isinstance(one, GatewayError) and one.problem is NO_ROOM]
+    assert len(full) + len(names(engine)) == 3, "who went alone before is stored"
+    assert len(full) >= 2
+    engine.dispose()
+
+
+def test_an_exception_refers_to_no_other_message(sqlite_url: str) -> None:
+    engine = make_engine(sqlite_url)
+
+    def fail(words: str) -> Callable[[Connection], None]:
+        def work(_conn: Connection) -> None:
+            raise LookupError(words)
+
+        return work
+
+    results = held_back(engine, [fail("x"), fail("y"), fail("z")])
+    assert sorted(map(str, results)) == ["x", "y", "z"]
+    assert [one.__context__ for one in results if isinstance(one, LookupError)] == [None] * 3
     engine.dispose()

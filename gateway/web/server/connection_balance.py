@@ -6,28 +6,31 @@ least two more of them than the one with the fewest, ends some: its answer says 
 client connects again (RFC 9112 §9.6). It may come to the same process again, which then ends it again, but
 not without end.
 
-The processes know each other's numbers by a file that all of them map into memory, with one place for each.
-A process holds a lock on its place, which the system releases when it ends, or closes the file.
+Each process writes how many it has into a file that all of them read. It has a place in this file, and holds
+a lock on it, which the system releases when the process ends.
 """
 
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import struct
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from gateway.web.server.private_folder import open_private_folder
+
 __all__ = ["ConnectionBalance", "ConnectionCounts", "join_connection_counts", "share_connection_counts"]
 
 _FILE: Final = "GATEWAY_CONNECTION_COUNTS"
+_PREFIX: Final = "gateway-connections-"
 #: The number of busy connections of one process, and when it was written, in seconds.
 _PLACE: Final = struct.Struct("=qd")
-#: A number that is older, in seconds, is that of a process which nobody has asked for anything since.
+#: Places of each process: one that is to replace another may start before that one ends.
+_PLACES: Final = 2
+#: A number that is older, in seconds, counts as none.
 _STALE: Final = 1.0
 #: How often a process compares its number with the others, in seconds.
 _PERIOD: Final = 0.05
@@ -41,10 +44,14 @@ _NEXT: Final = 1.0
 
 @contextmanager
 def share_connection_counts(processes: int) -> Iterator[None]:
-    """Let the processes that are started within the block know each other's numbers."""
-    with tempfile.NamedTemporaryFile(prefix="gateway-connections-") as file:
-        file.truncate(processes * _PLACE.size)
-        os.environ[_FILE] = file.name
+    """Let the processes that are started within the block know how busy the others are."""
+    if processes < 2:
+        yield
+        return
+    with open_private_folder(_PREFIX) as folder:
+        path = Path(folder, "counts")
+        path.write_bytes(bytes(_PLACES * processes * _PLACE.size))
+        os.environ[_FILE] = str(path)
         try:
             yield
         finally:
@@ -52,50 +59,42 @@ def share_connection_counts(processes: int) -> Iterator[None]:
 
 
 def join_connection_counts() -> ConnectionCounts | None:
-    """Return the numbers of all processes, with a place for this one; None where it serves alone."""
+    """Return the file of all processes, with a place for this one; None where it serves alone."""
     path = os.environ.get(_FILE)
     if not path:
         return None
     try:
-        counts = ConnectionCounts(Path(path))
+        return ConnectionCounts(Path(path))
     except OSError:
-        # It works all the same.
+        # Nothing but the balance depends on it.
         return None
-    return counts if counts.has_others else None
 
 
 class ConnectionCounts:
-    """The numbers of busy connections of all serving processes."""
+    """How many busy connections each serving process has."""
 
     def __init__(self, path: Path) -> None:
         """Take a free place in the file; raise OSError where there is none."""
-        # It stays open as long as the process lives, and the lock with it.
+        # It stays open as long as the process lives: the locks of a process go with any descriptor it closes.
         self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        size = os.fstat(self._file).st_size
-        self._places = range(size // _PLACE.size)
+        self._places = range(os.fstat(self._file).st_size // _PLACE.size)
         self._own = next((place for place in self._places if self._take_lock(place)), None)
         if self._own is None:
             os.close(self._file)
             raise BlockingIOError("every place is taken")
-        self._table = mmap.mmap(self._file, size)
-
-    @property
-    def has_others(self) -> bool:
-        """Return whether there are places of other processes."""
-        return len(self._places) > 1
 
     def write_own(self, count: int, now: float) -> None:
-        """Write the number of this process."""
+        """Write how many this process has; raise OSError where the file takes nothing."""
         assert self._own is not None
-        _PLACE.pack_into(self._table, self._own * _PLACE.size, count, now)
+        os.pwrite(self._file, _PLACE.pack(count, now), self._own * _PLACE.size)
 
     def find_least(self, now: float) -> int | None:
-        """Return the number of the process with the fewest; None where no other process lives."""
+        """Return the fewest busy connections of any other process; None where there is none."""
         others = (place for place in self._places if place != self._own and self._is_taken(place))
         return min((self._read(place, now) for place in others), default=None)
 
     def _read(self, place: int, now: float) -> int:
-        count, written = _PLACE.unpack_from(self._table, place * _PLACE.size)
+        count, written = _PLACE.unpack(os.pread(self._file, _PLACE.size, place * _PLACE.size))
         return int(count) if now - written <= _STALE else 0
 
     def _take_lock(self, place: int) -> bool:
@@ -116,7 +115,7 @@ class ConnectionBalance:
     """Decides which answers of this process end their connection; for the event loop alone.
 
     `clock` and `processor_clock` return seconds: of the wall, the same for all processes, and of the
-    processor time of this process. `count_busy` returns its number of busy connections.
+    processor time of this process. `count_busy` returns how many busy connections it has.
     """
 
     def __init__(
@@ -134,24 +133,36 @@ class ConnectionBalance:
         self._surplus = 0
         self._credit = float(_MOST)
 
+    def publish_count(self) -> None:
+        """Write how many connections this process has, also while it answers nothing."""
+        try:
+            self._counts.write_own(self._count_busy(), self._clock())
+        except OSError:
+            # The disk is full: the others take an old number for none.
+            self._surplus = 0
+
     def should_close(self) -> bool:
         """Return whether the connection of the next answer is to end; called once for each answer."""
         now = self._clock()
         if now - self._compared >= _PERIOD:
-            self._compare(now)
+            self._surplus = self._find_surplus(now)
         if self._surplus <= 0:
             return False
         self._surplus -= 1
         self._credit -= 1
         return True
 
-    def _compare(self, now: float) -> None:
-        """Find out how many connections this process has more than it should have."""
+    def _find_surplus(self, now: float) -> int:
+        """Return how many connections this process has more than it should have."""
         passed, used = now - self._compared, self._processor_clock()
         busy = used - self._used >= _BUSY * passed
         self._compared, self._used = now, used
         self._credit = min(self._credit + passed / _NEXT, _MOST)
         own = self._count_busy()
-        self._counts.write_own(own, now)
-        least = self._counts.find_least(now) if busy else None
-        self._surplus = 0 if least is None else min((own - least) // 2, int(self._credit))
+        try:
+            self._counts.write_own(own, now)
+            least = self._counts.find_least(now) if busy else None
+        except (OSError, struct.error):
+            # An answer never fails for the balance.
+            return 0
+        return 0 if least is None else min((own - least) // 2, int(self._credit))

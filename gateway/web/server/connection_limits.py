@@ -29,8 +29,9 @@ __all__ = ["ConnectionLimits", "ConnectionTable", "get_client_network"]
 #: The open descriptors of a process, one entry for each (Linux, the BSDs, macOS).
 _DESCRIPTORS: Final = "/dev/fd"
 #: AF_UNIX sockets come from our own TLS terminator.
-_RECENT: Final = 0.25
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+#: Seconds after its answer in which a connection counts as busy.
+_RECENT: Final = 0.25
 
 
 @lru_cache(4096)
@@ -55,6 +56,12 @@ class _TrackedConnection:
     state: _ConnectionState = _ConnectionState.IDLE
     party: str | None = None
     answered: float | None = None
+    ending: bool = False
+
+    def is_busy(self, since: float) -> bool:
+        """Return whether a request is processed now, or was answered since then."""
+        recent = self.answered is not None and self.answered >= since
+        return not self.ending and (recent or self.state is _ConnectionState.WORKING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +104,24 @@ class ConnectionTable:
             known.party = party or known.party
 
     def count_busy(self) -> int:
-        """Return how many connections have asked for something in the last quarter of a second."""
-        since = self.clock() - _RECENT
-        idle = _ConnectionState.IDLE
+        """Return on how many connections a proved party has a request processed, or has had just now.
+
+        Those of an exempt proxy count whoever asks. A stranger, and a body that is on its way, count for
+        nothing: they cost no work, and would drive the clients of this process to another one.
+        """
+        since, exempt = self.clock() - _RECENT, self.bounds.exempt
         return sum(
-            one.state is not idle or (one.answered is not None and one.answered >= since)
-            for one in self._known.values()
+            (one.party is not None or peer[0] in exempt) and one.is_busy(since)
+            for peer, one in self._known.items()
         )
 
-    def forget_connection(self, peer: PeerAddress) -> None:
-        """Forget a connection that ends with its answer."""
-        self._known.pop(peer, None)
+    def is_crowded(self) -> bool:
+        """Return whether so many are connected that strangers may be shut down."""
+        return len(self._known) >= self.bounds.max_connections * 3 // 4
+
+    def mark_ending(self, peer: PeerAddress) -> None:
+        """Note that a connection ends with its answer; it stays known until it is closed."""
+        self._known[peer].ending = True
 
     def close_excess_connections(self) -> int:
         """Shut down connections that exceed a limit; return how many."""

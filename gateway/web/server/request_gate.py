@@ -153,7 +153,7 @@ class RequestGate:
             if reply.is_whole:
                 self._connections.end_request(peer, reply.party)
             if reply.ends_connection:
-                self._connections.forget_connection(peer)
+                self._connections.mark_ending(peer)
         if reply.is_whole:
             protocol.response_bytes(reply.status, [*reply.headers], reply.body)
             return
@@ -227,12 +227,18 @@ class RequestGate:
             line = ("party", party, address) if party else ("stranger", address, _find_stated_sender(body))
             environ = _make_request_environ(scope, head, visitor, body)
             reply: _HttpReply = await self._turns.run_in_turn(line, lambda: self._call_application(environ))
-            if reply.is_whole and self._balance is not None and self._balance.should_close():
+            if reply.is_whole and self._should_end_connection():
                 reply.headers = [*reply.headers, ("Connection", "close")]
                 reply.ends_connection = True
             return reply
         finally:
             taker.close()
+
+    def _should_end_connection(self) -> bool:
+        """Return whether the client is to connect again; not where a new connection might be shut down."""
+        if self._balance is None or self._connections.is_crowded():
+            return False
+        return self._balance.should_close()
 
     def _make_taker(self, head: RequestHead, share: BodyReservation, address: str) -> PieceTaker:
         """Return what takes the body of a request: into a file when it is large, where the path has files."""
@@ -287,6 +293,8 @@ class RequestGate:
     def _sweep_connections(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweeping = loop.call_later(_SWEEP, self._sweep_connections, loop)
         shut = self._connections.close_excess_connections()
+        if self._balance is not None:
+            self._balance.publish_count()
         if shut:
             _LOG.warning("http: %d connections shut", shut)
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from gateway.web.server.listener_address import ListenerAddress, open_listener
+from gateway.web.server.private_folder import open_private_folder
 from gateway.web.server.restart_limit import RestartLimit
-from gateway.web.server.socket_folder import open_socket_folder
 from gateway.web.server.tls_terminator import INSIDE, TerminatorSettings, run_terminator, watch_tls_context
 
 __all__ = ["run_tls_terminator"]
 
 _LOG: Final = logging.getLogger(__name__)
+_PREFIX: Final = "gateway-tls-"
 _PAUSE: Final = 0.1
 _END: Final = 10.0
 
@@ -31,7 +32,7 @@ def run_tls_terminator(address: ListenerAddress, terms: TerminatorSettings) -> I
     """Listen at an address, and yield the socket path at which the server must listen."""
     # Errors in the files are reported before a client can connect.
     watch_tls_context(terms)
-    with open_listener(address) as listener, open_socket_folder() as folder:
+    with open_listener(address) as listener, open_private_folder(_PREFIX) as folder:
         keeper = _TerminatorSupervisor(listener, terms, folder)
         keeper.start()
         try:

@@ -82,6 +82,7 @@ READ = {
     "web/server/process_supervision.py": "a setting",
     "web/server/request_gate.py": "a setting",
     "web/server/connection_limits.py": "a port, from the operating system",
+    "web/server/connection_balance.py": "numbers that our own processes have written",
     "web/server/peer_address.py": "a port, from our own server",
     "web/server/retry_after.py": "seconds of a clock",
     "web/server/tls_terminator.py": "a constant",

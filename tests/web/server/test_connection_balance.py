@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +71,7 @@ def test_a_place_is_for_one_process_and_free_when_it_ends(table: Callable[[int],
     path = table(2)
     own = ConnectionCounts(path)
     with neighbour(path, 3, 100.0):
-        third = FORK.Process(target=lambda: ConnectionCounts(path))
+        third = FORK.Process(target=ConnectionCounts, args=(path,))
         third.start()
         third.join()
         assert third.exitcode == 1, "there is no place"
@@ -78,14 +80,30 @@ def test_a_place_is_for_one_process_and_free_when_it_ends(table: Callable[[int],
         assert own.find_least(100.0) == 4
 
 
-def test_a_process_that_serves_alone_has_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_serves_alone_has_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GATEWAY_CONNECTION_COUNTS", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     assert join_connection_counts() is None
     with share_connection_counts(1):
         assert join_connection_counts() is None
+        assert not list(tmp_path.iterdir())
     with share_connection_counts(2):
         assert join_connection_counts() is not None
+        # What keeps temporary folders tidy may have been here.
+        for folder in tmp_path.iterdir():
+            shutil.rmtree(folder)
+        assert join_connection_counts() is None
     assert join_connection_counts() is None
+
+
+def test_a_full_disk_ends_no_answer(table: Callable[[int], Path]) -> None:
+    load = Load(8, 0)
+    load.full = True
+    assert not any(load.answer(20, 1.0))
+    load.balance.publish_count()
+    load.full = False
+    assert sum(load.answer(20, 1.0)) == 4
 
 
 class Load:
@@ -94,10 +112,13 @@ class Load:
     def __init__(self, own: int, least: int | None) -> None:
         self.own, self.least, self.written = own, least, -1
         self.now = self.used = 0.0
+        self.full = False
         counts: Any = self
         self.balance = ConnectionBalance(counts, lambda: self.own, lambda: self.now, lambda: self.used)
 
     def write_own(self, count: int, _now: float) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
         self.written = count
 
     def find_least(self, _now: float) -> int | None:

@@ -167,24 +167,41 @@ def test_senders_are_told_apart_as_networks_are_given_out() -> None:
     assert get_client_network("what a proxy says" * 50) == ("what a proxy says" * 50)[:80]
 
 
-def test_connections_that_ask_for_something_are_counted(server: Server) -> None:
+def test_connections_with_work_of_proved_parties_are_counted(server: Server) -> None:
     clock = Seconds()
-    connections = watched(clock)
-    asking, _ = server.connect()
-    answered, _ = server.connect()
-    server.connect()
-    assert connections.count_busy() == 0
-    for one in (asking, answered):
+    connections = watched(clock, exempt=("127.0.0.9",))
+    party, _ = server.connect()
+    stranger, _ = server.connect()
+    proxy, _ = server.connect("127.0.0.9")
+    everyone = (party, stranger, proxy)
+    for one in everyone:
         connections.begin_request(one)
         connections.begin_work(one)
-    connections.end_request(answered, None)
+    assert connections.count_busy() == 1, "the party is not proved yet"
+    for one in everyone:
+        connections.end_request(one, None if one is stranger else "broker1")
     assert connections.count_busy() == 2
-    connections.close_excess_connections()
-    assert connections.count_busy() == 2, "the one that asked for nothing is none of them"
     clock.forward(seconds=0.3)
+    assert connections.count_busy() == 0, "they ask for nothing now"
+    for one in everyone:
+        connections.begin_request(one)
+    assert connections.count_busy() == 0, "a body on its way is no work"
+    connections.begin_work(party)
     assert connections.count_busy() == 1
-    connections.end_request(asking, None)
-    assert connections.count_busy() == 1
-    connections.forget_connection(asking)
     connections.close_excess_connections()
-    assert connections.count_busy() == 0, "it ends with its answer"
+    assert connections.count_busy() == 1
+
+
+def test_a_connection_that_ends_is_known_until_it_is_closed(server: Server) -> None:
+    connections = watched(Seconds(), whole=4)
+    ended, near = server.connect()
+    connections.begin_request(ended)
+    connections.begin_work(ended)
+    connections.end_request(ended, "broker1")
+    connections.mark_ending(ended)
+    assert connections.count_busy() == 0
+    strangers = [server.connect() for _ in range(3)]
+    assert connections.close_excess_connections() == 1
+    assert is_open(near), "its party was proved"
+    assert sum(is_open(one) for _, one in strangers) == 2
+    assert connections.is_crowded()

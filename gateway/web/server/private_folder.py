@@ -1,4 +1,4 @@
-"""Makes the private folder of the sockets between the TLS terminator and the server, one per gateway.
+"""Makes the private folders of a gateway, for sockets and for what its processes tell each other.
 
 The folder is deleted when the gateway ends. A killed gateway leaves its folder behind, and the next
 gateway to start deletes it: a running gateway holds a lock on its folder, which the kernel releases
@@ -18,18 +18,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-__all__ = ["open_socket_folder"]
+__all__ = ["open_private_folder"]
 
-_PREFIX: Final = "gateway-tls-"
 #: A folder may exist for so many seconds without a lock: its gateway is about to lock it.
 _YOUNG: Final = 60.0
 
 
 @contextmanager
-def open_socket_folder() -> Iterator[str]:
-    """Yield a folder that only our own user can enter; abandoned folders are deleted first."""
-    _remove_stale_folders(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
+def open_private_folder(prefix: str) -> Iterator[str]:
+    """Yield a folder that only our own user can enter; abandoned ones of this prefix are deleted first."""
+    _remove_stale_folders(Path(tempfile.gettempdir()), prefix)
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(held, fcntl.LOCK_EX)
@@ -38,8 +37,8 @@ def open_socket_folder() -> Iterator[str]:
             os.close(held)
 
 
-def _remove_stale_folders(place: Path) -> None:
-    for folder in place.glob(f"{_PREFIX}*"):
+def _remove_stale_folders(place: Path, prefix: str) -> None:
+    for folder in place.glob(f"{prefix}*"):
         with suppress(OSError):  # of another user, or deleted meanwhile
             _remove_stale_folder(folder)
 

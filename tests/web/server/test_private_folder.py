@@ -1,4 +1,4 @@
-"""The folder of sockets: private, gone with its gateway, and taken away after one that was killed."""
+"""A private folder: for one user alone, gone with its gateway, and taken away after one that was killed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.web.server import socket_folder as module
-from gateway.web.server.socket_folder import open_socket_folder
+from gateway.web.server import private_folder as module
+from gateway.web.server.private_folder import open_private_folder
 
 _KILLED = """
 import os, signal
-from gateway.web.server.socket_folder import open_socket_folder
-with open_socket_folder() as folder:
+from gateway.web.server.private_folder import open_private_folder
+with open_private_folder("gateway-tls-") as folder:
     open(os.path.join(folder, "in"), "w").close()
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -31,7 +31,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_is_private_and_goes(place: Path) -> None:
-    with open_socket_folder() as folder:
+    with open_private_folder("gateway-tls-") as folder:
         assert Path(folder).parent == place
         assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
     assert not list(place.iterdir())
@@ -47,10 +47,10 @@ def test_that_of_a_killed_gateway_is_taken_away_and_no_other(
     link = place / "gateway-tls-link"
     link.symlink_to(place / "elsewhere")
     (place / "elsewhere").mkdir(mode=0o700)
-    with open_socket_folder() as alive:
+    with open_private_folder("gateway-tls-") as alive:
         assert left.exists(), "it may be one that is just made"
         monkeypatch.setattr(module, "_YOUNG", -1.0)
-        with open_socket_folder():
+        with open_private_folder("gateway-tls-"):
             assert Path(alive).exists()
             assert not left.exists()
     assert {one.name for one in place.iterdir()} == {shared.name, link.name, "elsewhere"}
