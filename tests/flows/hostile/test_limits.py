@@ -290,7 +290,7 @@ def test_nothing_is_digested_for_whoever_has_not_the_key(name: str, monkeypatch:
 
 def test_a_strangers_signature_is_not_even_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     parcel = Craft(signer="broker2").parcel(CONTEXT)
-    values = Counted(monkeypatch, xmlsec_signature, "verify_signature_value")
+    values = Counted(monkeypatch, xmlsec_signature, "verify_value_of_checked_key")
     with pytest.raises(GatewayError) as caught:
         ebms2.open(parcel, CONTEXT)
     assert caught.value.problem.id == "GW209"
