@@ -48,7 +48,7 @@ def _sort_digests(references: Iterable[DigestReference]) -> list[tuple[str, str,
 
 
 def _to_xml_reference(one: DigestReference) -> xmldsig.DigestReference:
-    transforms = tuple([_to_xml_transform(algorithm, tuple(rest)) for algorithm, *rest in one.transforms])
+    transforms = tuple(_to_xml_transform(algorithm, tuple(rest)) for algorithm, *rest in one.transforms)
     return xmldsig.DigestReference(one.uri, one.digest_algorithm, one.digest, transforms)
 
 

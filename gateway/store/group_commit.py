@@ -39,27 +39,13 @@ class _CommitJob(Generic[_Result]):
         self._blocked.acquire()
         self.ended = False
 
-    def run(self, conn: Connection) -> None:
+    def run_work(self, conn: Connection) -> None:
         """Run the work, and keep its result; the caller handles its exception."""
         self._result = self._work(conn)
 
     def run_in_savepoint(self, conn: Connection) -> None:
         """Run the work; when it fails, its changes are rolled back and the other jobs continue."""
-        # What the transaction has collected before is not part of this job, and stays when it fails.
-        insert_collected_rows(conn)
-        driver: Any = conn.connection.dbapi_connection
-        driver.execute("SAVEPOINT job")
-        try:
-            self._result = self._work(conn)
-            insert_collected_rows(conn)
-        except Exception as problem:
-            if not driver.in_transaction:
-                # As in `_run_jobs`.
-                raise
-            self._problem = problem
-            forget_collected_rows(conn)
-            driver.execute("ROLLBACK TO job")
-        driver.execute("RELEASE job")
+        self._problem = _try_in_savepoint(conn, self.run_work)
 
     def wait_until_woken(self) -> None:
         """Wait until another thread has ended the work, or has handed over to this one."""
@@ -148,28 +134,40 @@ def _run_jobs(jobs: Sequence[_CommitJob[Any]], conn: Connection) -> None:
     that fails costs the others of its commit a second run, and never a third.
     """
     if len(jobs) == 1:
-        jobs[0].run(conn)
+        jobs[0].run_work(conn)
         return
-    insert_collected_rows(conn)
-    driver: Any = conn.connection.dbapi_connection
-    driver.execute("SAVEPOINT jobs")
-    try:
+
+    def run_all(conn: Connection) -> None:
         for job in jobs:
-            job.run(conn)
-        insert_collected_rows(conn)
-        failed = False
-    except Exception:
-        if not driver.in_transaction:
-            # SQLite has rolled everything back: the disk is full, for all of them.
-            raise
-        failed = True
-    # Outside of the handler, so that no job's exception refers to that of another one.
-    if failed:
-        forget_collected_rows(conn)
-        driver.execute("ROLLBACK TO jobs")
+            job.run_work(conn)
+
+    if _try_in_savepoint(conn, run_all) is not None:
         for job in jobs:
             job.run_in_savepoint(conn)
-    driver.execute("RELEASE jobs")
+
+
+def _try_in_savepoint(conn: Connection, work: _Work[None]) -> Exception | None:
+    """Run work; where it fails, roll back its changes alone, and return its exception.
+
+    Raises it where SQLite has rolled back the whole transaction: the disk is full, for all that is in it.
+    """
+    # What the transaction has collected before is not part of this work, and stays when it fails.
+    insert_collected_rows(conn)
+    driver: Any = conn.connection.dbapi_connection
+    driver.execute("SAVEPOINT work")
+    try:
+        work(conn)
+        insert_collected_rows(conn)
+    except Exception as problem:
+        if not driver.in_transaction:
+            raise
+        forget_collected_rows(conn)
+        driver.execute("ROLLBACK TO work")
+        driver.execute("RELEASE work")
+        # Bound to no name that outlives the handler: its traceback refers to this frame.
+        return problem
+    driver.execute("RELEASE work")
+    return None
 
 
 _groups: Final[WeakKeyDictionary[Engine, _CommitGroup]] = WeakKeyDictionary()

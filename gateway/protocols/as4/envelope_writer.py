@@ -37,7 +37,6 @@ _MESSAGING: Final = "<eb3:Messaging" + write_attribute("xmlns:eb3", EB3) + _SOAP
 _BODY: Final = "<soap12:Body" + _SOAP + _WSU
 _UNDERSTOOD: Final = write_attribute("soap12:mustUnderstand", "true")
 _EBBP: Final = write_attribute("xmlns:ebbp", EBBP)
-_PART_INFORMATION: Final = "ebbp:MessagePartNRInformation"
 _ENGLISH: Final = write_attribute("xml:lang", "en")
 _STATED_ENCODING: Final = re.compile(
     rb"<\?xml[^>]{1,80}encoding\s*=\s*[\"']([A-Za-z][A-Za-z0-9._-]{0,40})[\"']"
@@ -186,7 +185,7 @@ def _write_signal(unit: Unit) -> str:
     if not isinstance(unit, Receipt) or not unit.references:
         raise GatewayError(OUR_MISTAKE, f"{type(unit).__name__} has no form in AS4, or lacks digests")
     parts = (
-        f"<{_PART_INFORMATION}>{write_references((one,), declared=True)}</{_PART_INFORMATION}>"
+        write_element("ebbp:MessagePartNRInformation", write_references((one,), declared=True))
         for one in unit.references
     )
     information = write_element("ebbp:NonRepudiationInformation", "".join(parts), _EBBP)

@@ -76,6 +76,11 @@ class ConnectionLimits:
     idle_seconds: float
     exempt: frozenset[str] = frozenset()
 
+    @property
+    def kept_connections(self) -> int:
+        """Return how many connections are left where strangers are shut down."""
+        return self.max_connections * 3 // 4
+
 
 @dataclass(slots=True)
 class ConnectionTable:
@@ -117,7 +122,7 @@ class ConnectionTable:
 
     def is_crowded(self) -> bool:
         """Return whether so many are connected that strangers may be shut down."""
-        return len(self._known) >= self.bounds.max_connections * 3 // 4
+        return len(self._known) >= self.bounds.kept_connections
 
     def mark_ending(self, peer: PeerAddress) -> None:
         """Note that a connection ends with its answer; it stays known until it is closed."""
@@ -164,7 +169,7 @@ class ConnectionTable:
             return set()
         exempt = self.bounds.exempt
         strangers = [peer for peer, one in known.items() if one.party is None and peer[0] not in exempt]
-        return set(_select_idlest_peers(known, strangers, len(known) - self.bounds.max_connections * 3 // 4))
+        return set(_select_idlest_peers(known, strangers, len(known) - self.bounds.kept_connections))
 
 
 def _select_idlest_peers(

@@ -93,7 +93,6 @@ class _HttpReply:
     stream: Any = None
     waiting: Any = None
     file: SentFile | None = None
-    ends_connection: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -152,8 +151,6 @@ class RequestGate:
         finally:
             if reply.is_whole:
                 self._connections.end_request(peer, reply.party)
-            if reply.ends_connection:
-                self._connections.mark_ending(peer)
         if reply.is_whole:
             protocol.response_bytes(reply.status, [*reply.headers], reply.body)
             return
@@ -229,7 +226,7 @@ class RequestGate:
             reply: _HttpReply = await self._turns.run_in_turn(line, lambda: self._call_application(environ))
             if reply.is_whole and self._should_end_connection():
                 reply.headers = [*reply.headers, ("Connection", "close")]
-                reply.ends_connection = True
+                self._connections.mark_ending(peer)
             return reply
         finally:
             taker.close()
