@@ -17,7 +17,8 @@ from gateway.conformance.partners.misbehavior import BROKER_MISBEHAVIORS, Misbeh
 from gateway.conformance.partners.partner_identity import read_membership
 from gateway.errors import RECEIPT_MISMATCH, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody
-from gateway.protocols import Parcel
+from gateway.protocols import OpenedMessage, Parcel
+from gateway.protocols.ebms2 import message_opening
 from tests.conformance.hub_messages import EBMS2, MessagingHub, agreement, as_request
 
 
@@ -113,12 +114,34 @@ def test_another_message_under_the_same_id_is_refused(broker: Broker, side: Mess
         (lambda data: data.replace(b"eb:CPAId>", b"eb:CPAid>"), "GW107"),
     ],
 )
+@pytest.mark.parametrize("before", [0, 1])
 def test_what_was_changed_on_its_way_is_refused(
-    broker: Broker, side: MessagingHub, spoil: Callable[[bytes], bytes], problem: str
+    broker: Broker, side: MessagingHub, spoil: Callable[[bytes], bytes], problem: str, before: int
 ) -> None:
+    for _ in range(before):
+        broker.handler(as_request(side.seal(side.message("Result", side.result()))))
     broker.handler(as_request(side.seal(side.message("Result", side.result())), spoil))
     assert broker.refusals() == [problem]
-    assert broker.rows() == []
+    assert len(broker.rows()) == before
+
+
+def test_an_envelope_like_one_before_is_read_by_its_values(
+    broker: Broker, side: MessagingHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[bool] = []
+    open_known = message_opening.open_known_message
+
+    def note_known(*words: Any) -> OpenedMessage | None:
+        opened = open_known(*words)
+        if words[2].envelopes is not None:
+            known.append(opened is not None)
+        return opened
+
+    monkeypatch.setattr(message_opening, "open_known_message", note_known)
+    for _ in range(2):
+        broker.handler(as_request(side.seal(side.message("Result", side.result()))))
+    assert known == [False, True]
+    assert len({row["message_id"] for row in broker.rows()}) == 2
 
 
 def test_only_the_hub_may_send(broker: Broker, side: MessagingHub) -> None:

@@ -24,7 +24,15 @@ from gateway.conformance.partners.misbehavior import Misbehavior, take_misbehavi
 from gateway.conformance.partners.partner_identity import Membership
 from gateway.errors import MESSAGE_ID_REUSED, NO_ROOM, NOT_SUPPORTED, REFUSED_FOR_GOOD, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Ping, Receipt, UserMessage
-from gateway.protocols import PROTOCOLS, SOAP_ACTION, OpenedMessage, Parcel, ProtocolContext, SentUnit
+from gateway.protocols import (
+    PROTOCOLS,
+    SOAP_ACTION,
+    EnvelopeMemory,
+    OpenedMessage,
+    Parcel,
+    ProtocolContext,
+    SentUnit,
+)
 
 __all__ = ["EBMS2", "MessageHandler", "make_signal_headers", "read_signal_error"]
 
@@ -54,6 +62,7 @@ class MessageHandler:
     ) -> None:
         self.membership = membership
         self._core = find_agreed_core(membership)
+        self._envelopes: EnvelopeMemory[Any] = EnvelopeMemory()
         self._mischief = mischief
         self._listener = listener
         self.folder = folder
@@ -98,7 +107,9 @@ class MessageHandler:
         """Return the context of our party, which knows what was sent from this folder."""
         context = self.membership.build_context()
         limits = replace(context.limits, body=max(context.limits.body, self._measure_largest_sent()))
-        return replace(context, find_sent_parcel=self._find_sent_parcel, limits=limits)
+        return replace(
+            context, find_sent_parcel=self._find_sent_parcel, limits=limits, envelopes=self._envelopes
+        )
 
     def finish_posts(self) -> None:
         """Wait until what is being joined and posted has been, or could not be."""
