@@ -115,7 +115,7 @@ def first_messaging(envelope: Any) -> Any:
 BREAKAGES: dict[str, tuple[tuple[tuple[str, Any], ...], str]] = {
     "what is signed": ((("gateway.xmlsec.swa_signature._check_coverage", nothing),), "SIG-13.as4-token-only"),
     "digests": ((("gateway.xmlsec.xml_signature.compare_digests", yes),), "SIG-15.as4-contents"),
-    "values": ((("gateway.xmlsec.xml_signature.verify_signature_value", yes),), "SIG-27.as4-zero"),
+    "values": ((("gateway.xmlsec.xml_signature.verify_value_of_checked_key", yes),), "SIG-27.as4-zero"),
     "base64": ((("gateway.xmlsec.xml_signature.decode_base64", any_base64),), "SIG-35.as4-behind-padding"),
     "whose key it is": (
         (("gateway.protocols.core.ProtocolContext.check_certificate_party", nothing),),

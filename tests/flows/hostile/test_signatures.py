@@ -121,7 +121,7 @@ BREAKAGES: dict[str, tuple[str, Any, str]] = {
     "digests": ("gateway.xmlsec.xml_signature.compare_digests", yes, "SIG-15.contents"),
     "forms": ("gateway.xmlsec.ebms2_signature._check_signed_info_method", nothing, "SIG-19.exclusive"),
     "transforms": ("gateway.xmlsec.ebms2_signature._check_envelope_transforms", nothing, "SIG-21.no-xpath"),
-    "values": ("gateway.xmlsec.xml_signature.verify_signature_value", yes, "SIG-27.zero"),
+    "values": ("gateway.xmlsec.xml_signature.verify_value_of_checked_key", yes, "SIG-27.zero"),
     "whose key it is": (
         "gateway.protocols.core.ProtocolContext.check_certificate_party",
         nothing,
