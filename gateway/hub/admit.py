@@ -34,11 +34,11 @@ from gateway.hub.forward import (
     compose_application_call,
     compose_registration_calls,
     enqueue_later_call,
-    enqueue_registration_calls,
+    store_envelopes,
 )
 from gateway.hub.held_cases import LackingSubmission, cancel_hold, hold_case
 from gateway.hub.hub import Hub
-from gateway.hub.open_application import open_applications
+from gateway.hub.open_application import open_first_applications
 from gateway.hub.open_cases import find_named_case
 from gateway.hub.outbox import FinishLease, enqueue_task
 from gateway.hub.partial_release import (
@@ -68,7 +68,6 @@ from gateway.store import (
     cases,
     correlations,
     messages,
-    payloads,
     read_transaction,
     write_transaction,
 )
@@ -325,22 +324,20 @@ def _start_case(
     note_joined_results(conn, case, (one.key for _, one in used.taken), now)
     first = held is None and release is None
     await_unknown_requirements(conn, case, (*used.unknown, *child.waiting), now, first=first)
-    payloads.store_payloads(conn, [one.envelope for one in (*applications, *customs)], now)
+    store_envelopes(conn, [*applications, *customs], now)
     asked = list(zip(intake.prepared, applications, strict=True))
-    open_applications(conn, hub, (case, 1, intake.bundle), asked, now)
-    enqueue_registration_calls(conn, customs, case, now)
-    opened = None
+    is_timed = open_first_applications(conn, hub, (case, intake.bundle), (asked, customs), now)
     dispatched = StateEvent("dispatch", now, _ACTOR)
     if intake.prepared and held is None:
-        opened = cases.record_opening(conn, case, dispatched)
+        cases.record_opening(conn, case, dispatched)
     elif held is not None and intake.prepared:
         cases.apply_event(conn, case, dispatched, before=held.state, **further)
     else:
         conclude_unasked_case(conn, intake.units, case, now, **further)
         if held is not None:
             wake_held_children(conn, held.declarant, {case}, f"parent:{case}:{now.isoformat()}", now)
-    begun = {one.number for one in intake.prepared}
-    settle_deadlines(conn, hub, case, now, begun=begun, opened=opened)
+    if not is_timed:
+        settle_deadlines(conn, hub, case, now, begun={one.number for one in intake.prepared})
     data = _describe_admission(intake) | {"bundle": intake.bundle}
     record_evidence(conn, "admitted", "case", case, arrived.row.identity_sha256, data, now)
     return case
@@ -405,7 +402,8 @@ def _supplement_case(
         event = StateEvent("supplement", now, _ACTOR)
         left = demands.answer(arrived.row.received_at).describe()
         agency_requests.apply_event(conn, request.id, event, demands=left)
-        agency_requests.set_sent_document(conn, request.id, payloads.store_payload(conn, words.envelope, now))
+        store_envelopes(conn, [words], now)
+        agency_requests.set_sent_document(conn, request.id, words.sha256)
         correlations.insert_correlation(conn, "wsa", words.call.message_id, case.id, request.id)
         key = f"supplement:{one.number}:{arrived.row.id}"
         enqueue_later_call(conn, words, (case.id, request.id), key, now)

@@ -30,7 +30,7 @@ from gateway.hub.completion import (
     make_standing_decisions,
 )
 from gateway.hub.fees import keep_fee_due
-from gateway.hub.forward import ComposedCall, enqueue_later_call
+from gateway.hub.forward import ComposedCall, enqueue_later_call, store_envelopes
 from gateway.hub.hub import Hub
 from gateway.hub.open_application import open_applications
 from gateway.hub.open_cases import list_cancellable_requests
@@ -43,7 +43,6 @@ from gateway.store import (
     decisions,
     deliveries,
     notices,
-    payloads,
 )
 
 __all__ = ["AmendedTurn", "add_applications", "amend_applications", "drop_applications"]
@@ -145,8 +144,8 @@ def _send_amended(
     anew = call.call.operation == SUBMISSION
     agency_requests.apply_event(conn, request.id, turn.event, **values)
     _renew_status_code(conn, request.id)
-    envelope = payloads.store_payload(conn, call.envelope, turn.now)
-    agency_requests.set_sent_document(conn, request.id, envelope)
+    store_envelopes(conn, [call], turn.now)
+    agency_requests.set_sent_document(conn, request.id, call.sha256)
     correlations.insert_correlation(conn, "wsa", call.call.message_id, turn.case, request.id)
     # A change that waits for an operator goes with this one: until then no decision is about it.
     failed = [row for row in earlier if row.state == "FAILED"]

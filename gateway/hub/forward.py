@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ from gateway.hub.outbox import (
 )
 from gateway.hub.processed_submission import PreparedApplication, ProcessedSubmission
 from gateway.hub.sent_applications import find_preceding_delivery
+from gateway.message_model import as_body
 from gateway.store import (
     NewDelivery,
     StateEvent,
@@ -67,9 +68,9 @@ __all__ = [
     "enqueue_late_report",
     "enqueue_later_call",
     "enqueue_outcome_call",
-    "enqueue_registration_calls",
     "has_heard_outcome",
     "must_tell_outcome",
+    "store_envelopes",
 ]
 
 #: Why the contract of an agency may not take a call that is right by itself.
@@ -84,11 +85,13 @@ _UNHEARD: Final = ("FAILED", "CANCELLED")
 class ComposedCall:
     """A call with the envelope that is sent on every attempt, which alone has document and attachments.
 
-    One that the contract of its agency does not take is `drafted`: the envelope is composed when it is sent.
+    `sha256` is the digest of the envelope, in lower-case hexadecimal. One that the contract of its agency
+    does not take is `drafted`: the envelope is composed when it is sent.
     """
 
     call: OutgoingCall
     envelope: bytes
+    sha256: str
     drafted: bool = False
 
 
@@ -116,8 +119,7 @@ def compose_application_call(
     except GatewayError as error:
         if error.problem not in _UNFIT:
             raise
-        draft = hub.composer.compose_draft(call)
-        return ComposedCall(replace(call, document=None, attachments=()), draft, drafted=True)
+        return _make_composed(call, hub.composer.compose_draft(call), drafted=True)
 
 
 def compose_registration_calls(hub: Hub, intake: ProcessedSubmission) -> list[ComposedCall]:
@@ -292,9 +294,18 @@ def _make_call_id(hub: Hub) -> str:
 
 
 def _compose_call(hub: Hub, call: OutgoingCall) -> ComposedCall:
-    envelope = hub.composer.compose_call(call)
+    return _make_composed(call, hub.composer.compose_call(call))
+
+
+def _make_composed(call: OutgoingCall, envelope: bytes, *, drafted: bool = False) -> ComposedCall:
     # What the envelope holds is not kept a second time: the tree of a long request takes much more.
-    return ComposedCall(replace(call, document=None, attachments=()), envelope)
+    kept = OutgoingCall(call.destination, call.operation, call.message_id, call.arguments, scope=call.scope)
+    return ComposedCall(kept, envelope, as_body(envelope).sha256_hex, drafted)
+
+
+def store_envelopes(conn: Connection, calls: Iterable[ComposedCall], now: datetime) -> None:
+    """Store the envelopes of calls together."""
+    payloads.store_digested_payloads(conn, [(one.sha256, one.envelope) for one in calls], now)
 
 
 def enqueue_application_calls(
@@ -303,25 +314,31 @@ def enqueue_application_calls(
     case: int,
     asked: Sequence[tuple[int, str]],
     now: datetime,
+    *,
+    customs: Sequence[ComposedCall] = (),
 ) -> None:
-    """Queue the calls that send applications together; `asked` are the requests' row ids and numbers."""
+    """Queue the calls that send applications together; `asked` are the requests' row ids and numbers.
+
+    The calls to `customs` register a new case there, one behind the other. The envelopes are stored.
+    """
     new = [
-        _make_delivery(conn, call, _QueuePlace(case, f"submit:{number}", ("request", request)), now, {})
+        _make_delivery(call, _QueuePlace(case, f"submit:{number}", ("request", request)))
         for call, (request, number) in zip(calls, asked, strict=True)
     ]
-    deliveries.enqueue_deliveries(conn, new, now)
+    new += [_make_registration(one, case, is_last=len(customs) == 1) for one in customs[:1]]
+    *_, previous = None, *deliveries.enqueue_deliveries(conn, new, now)
+    for number, one in enumerate(customs[1:], 2):
+        behind = _make_registration(one, case, previous, is_last=number == len(customs))
+        previous = deliveries.enqueue_delivery(conn, behind, now)
 
 
-def enqueue_registration_calls(
-    conn: Connection, calls: Sequence[ComposedCall], case: int, now: datetime
-) -> None:
-    """Queue the calls that register a new case at customs, one behind the other."""
-    previous = None
-    for number, one in enumerate(calls, 1):
-        key = f"customs:{one.call.operation}:{one.call.arguments.get('PendingCode', '')}:{case}"
-        further = {delivery_leases.FOLLOWED: "yes"} if number < len(calls) else {}
-        place = _QueuePlace(case, key, ("case", case), previous)
-        previous = _enqueue_call(conn, one, place, now, **further)
+def _make_registration(
+    call: ComposedCall, case: int, follows: int | None = None, *, is_last: bool
+) -> NewDelivery:
+    """Return the delivery that registers a new case at customs; it waits for the one that it `follows`."""
+    key = f"customs:{call.call.operation}:{call.call.arguments.get('PendingCode', '')}:{case}"
+    place = _QueuePlace(case, key, ("case", case), follows)
+    return _make_delivery(call, place, {} if is_last else {delivery_leases.FOLLOWED: "yes"})
 
 
 def enqueue_amendment_calls(
@@ -496,13 +513,14 @@ class _QueuePlace:
 def _enqueue_call(
     conn: Connection, call: ComposedCall, place: _QueuePlace, now: datetime, **parameters: str
 ) -> int | None:
-    return deliveries.enqueue_delivery(conn, _make_delivery(conn, call, place, now, parameters), now)
+    store_envelopes(conn, [call], now)
+    return deliveries.enqueue_delivery(conn, _make_delivery(call, place, parameters), now)
 
 
 def _make_delivery(
-    conn: Connection, call: ComposedCall, place: _QueuePlace, now: datetime, parameters: dict[str, str]
+    call: ComposedCall, place: _QueuePlace, parameters: Mapping[str, str] | None = None
 ) -> NewDelivery:
-    """Store the envelope of a call, and return its delivery."""
+    drafted = {DRAFTED: "yes"} if call.drafted else {}
     return NewDelivery(
         agent="soap",
         destination=call.call.destination,
@@ -511,11 +529,7 @@ def _make_delivery(
         dedupe_key=place.key,
         case_id=place.case,
         wire_id=call.call.message_id,
-        payload_sha256=payloads.store_payload(conn, call.envelope, now),
-        parameters={
-            "operation": call.call.operation,
-            **parameters,
-            **({DRAFTED: "yes"} if call.drafted else {}),
-        },
+        payload_sha256=call.sha256,
+        parameters={"operation": call.call.operation, **(parameters or {}), **drafted},
         follows=place.follows,
     )

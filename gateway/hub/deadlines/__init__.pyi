@@ -5,4 +5,6 @@ from .case_deadlines import settle_deadlines as settle_deadlines
 from .deadline_clockwork import run_clockwork as run_clockwork
 from .deadline_notices import send_deadline_notice as send_deadline_notice
 from .due_times import restate_deadline as restate_deadline
+from .opened_deadlines import compute_first_deadlines as compute_first_deadlines
+from .opened_deadlines import insert_first_deadlines as insert_first_deadlines
 from .settling_task import settle_after_act as settle_after_act

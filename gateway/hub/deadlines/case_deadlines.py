@@ -59,20 +59,11 @@ _Owed = tuple[DeadlineKind, str]
 
 
 @dataclass(frozen=True, slots=True)
-class _OpenedCase:
-    """What is asked of a case whose deadlines begin: the row of one that was just opened is not read."""
-
-    id: int
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Settling:
     """One case that is settled: its row, the timetable, and the times that count."""
 
     hub: Hub
-    #: Its row, or what is asked of one that was just opened (`_OpenedCase`).
-    case: Any
+    case: Row[Any]
     timetable: Timetable
     now: datetime
     done_at: datetime
@@ -100,16 +91,14 @@ def settle_deadlines(
     *,
     done_at: datetime | None = None,
     begun: Collection[str] = (),
-    opened: str | None = None,
 ) -> None:
     """Settle the states of the requests of a locked case, and begin and end its deadlines.
 
     `done_at` is when what was owed was done, where that is earlier than `now`: a supplement counts
     from its receipt. The terms of the applications `begun` (numbers) begin now, whatever began before.
-    A case that the same transaction has `opened`, which is its state now, has no deadlines yet.
     """
-    case = cases.lock_case(conn, case_id) if opened is None else _OpenedCase(case_id, opened)
-    live = deadlines.list_live(conn, case_id) if opened is None else ()
+    case = cases.lock_case(conn, case_id)
+    live = deadlines.list_live(conn, case_id)
     timetable = hub.timetable.read_timetable(conn, live[0].mark if live else None)
     settling = _Settling(hub, case, timetable, now, done_at or now, begun)
     new: list[NewDeadline] = []
@@ -342,16 +331,7 @@ def _make_term(about: _AskedRequest, row: Row[Any], stated: datetime | None = No
 
 def _make_values(found: DueTimes, held: HeldTimes | None = None) -> dict[str, Any]:
     """Return the columns of a deadline; `held` are the periods that its time does not have yet."""
-    values: dict[str, Any] = {
-        "state": "UNKNOWN" if found.problem else "OPEN",
-        "due_at": found.due_at,
-        "remind_at": found.remind_at,
-        "next_at": found.next_at,
-        "held_at": None,
-        "held": None,
-        "edition": found.edition,
-        "problem": found.problem,
-    }
+    values: dict[str, Any] = {**found.describe_state(), "held_at": None, "held": None}
     if held:
         values["held"] = replace(held, due_at=held.due_at or found.due_at).describe()
     if held and held.open:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, time
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -41,6 +42,17 @@ class DueTimes:
     def next_at(self) -> datetime | None:
         """Return when the clockwork has to look at it first."""
         return self.remind_at or self.due_at
+
+    def describe_state(self) -> dict[str, Any]:
+        """Return the columns of a deadline that has these times, and runs."""
+        return {
+            "state": "UNKNOWN" if self.problem else "OPEN",
+            "due_at": self.due_at,
+            "remind_at": self.remind_at,
+            "next_at": self.next_at,
+            "edition": self.edition,
+            "problem": self.problem,
+        }
 
 
 def compute_due_times(timetable: Timetable, term: StartedTerm) -> DueTimes | None:

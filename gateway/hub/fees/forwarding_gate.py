@@ -22,14 +22,17 @@ _ACTOR: Final = "fees"
 _SETTLING: Final = (FeeStep.CANCEL, FeeStep.CONFIRM)
 
 
-def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: datetime) -> None:
-    """Levy the fee of a new request and hold its application, where its document has a tariff."""
+def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: datetime) -> bool:
+    """Levy the fee of a new request and hold its application, where its document has a tariff.
+
+    Returns whether it is held.
+    """
     if not (hub.payments.provided and hub.payments.tariffs):
-        return
+        return False
     row = agency_requests.find_by_id(conn, request)
     tariff = None if row is None else hub.payments.tariffs.get(row.document)
     if row is None or tariff is None:
-        return
+        return False
     code = hub.load_rules_of(conn, row).status_codes.get(HOLD_REASON)
     due = None if tariff.days is None else now + timedelta(days=tariff.days)
     new = NewFee(
@@ -51,6 +54,7 @@ def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: d
     deliveries.hold_delivery(conn, first.id, now, _ACTOR, HOLD_REASON)
     event = StateEvent("fee", now, _ACTOR, HOLD_REASON)
     agency_requests.apply_event(conn, request, event, status_code=HOLD_REASON, due_at=due)
+    return True
 
 
 def is_held_for_fee(request: Row[Any], levied: Iterable[Row[Any]]) -> bool:
