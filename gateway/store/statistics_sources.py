@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 _NAME: Final = "transitions"
+#: Most transitions are those of deliveries and messages, which are not counted.
+_MACHINES: Final = (CASE.name, REQUEST.name)
 _STEP_COLUMNS: Final[tuple[Any, ...]] = tuple(
     transitions.c[name] for name in ("id", "machine", "object_id", "from_state", "event", "to_state", "at")
 )
@@ -74,7 +76,7 @@ _PROGRESS: Final = select(statistics_progress)
 _LAST: Final = select(func.max(_T.id))
 _NEW_STEPS: Final = (
     select(*_STEP_COLUMNS)
-    .where(_T.id > bindparam("after"), _T.id <= bindparam("until"))
+    .where(_T.id > bindparam("after"), _T.id <= bindparam("until"), _T.machine.in_(_MACHINES))
     .order_by(_T.id)
     .limit(bindparam("most", type_=Integer()))
 )
@@ -144,7 +146,7 @@ def _find_last_transition(conn: Connection) -> int:
 
 
 def list_new_steps(conn: Connection, progress: StatisticsProgress, limit: int) -> Sequence[Row[Any]]:
-    """Return the transitions after the last one that is counted, of every machine, in their order."""
+    """Return the transitions of cases and requests after the last one that is counted, in their order."""
     wanted = {"after": progress.transition, "until": progress.ceiling, "most": limit}
     return conn.execute(_NEW_STEPS, wanted).all()
 
@@ -228,7 +230,6 @@ def _build_upsert(dialect: str) -> Any:
 
 
 _INSERT: Final = InsertIfAbsent(statistics_progress, ("name",), "name")
-_MACHINES: Final = (CASE.name, REQUEST.name)
 
 
 def store_counted_outcomes(conn: Connection, counted: Sequence[CountedOutcome]) -> None:
