@@ -55,9 +55,11 @@ def encode_leaf(row: Mapping[str, Any]) -> bytes:
 
 def _encode_leaf_row(row: Mapping[str, Any], data: str) -> bytes:
     at = row["at"].astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    rest = _encode({name: row[name] for name in ("kind", "subject_type", "subject_id", "digest")})
-    # "at" and "data" come first by their names, as canonical JSON requires.
-    return f'{{"at":"{at}","data":{data},{rest[1:]}'.encode()
+    digest = "null" if row["digest"] is None else _encode(row["digest"])
+    kind, subject, about = _encode(row["kind"]), _encode(row["subject_id"]), _encode(row["subject_type"])
+    # In the order of their names, as canonical JSON requires.
+    leaf = f'"at":"{at}","data":{data},"digest":{digest},"kind":{kind},"subject_id":{subject}'
+    return f'{{{leaf},"subject_type":{about}}}'.encode()
 
 
 def hash_leaf(leaf: bytes) -> str:
