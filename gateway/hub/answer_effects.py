@@ -84,7 +84,7 @@ def apply_to_request(
     """Apply an answer to a request of a locked case, and write what was changed of the request."""
     request = about[1]
     codes = hub.load_rules_of(conn, request).status_codes
-    check_forwarded(conn, request.copy_state(), answer, codes)
+    check_forwarded(conn, request, answer, codes)
     if isinstance(answer, AgencyAcknowledgment):
         _apply_acknowledgment(conn, request, answer, now)
     else:

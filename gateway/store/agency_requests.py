@@ -47,6 +47,7 @@ __all__ = [
 
 _INSERT = insert(agency_requests).returning(agency_requests.c.id, agency_requests.c.number)
 _GET = select(agency_requests).where(agency_requests.c.id == bindparam("wanted"))
+_BY_NUMBER = select(agency_requests).where(agency_requests.c.number == bindparam("wanted"))
 #: How many fees of a request are open; asked beside it, so that a case without fees costs no statement more.
 OPEN_FEES = (
     select(func.count())
@@ -192,7 +193,7 @@ def find_by_id(conn: Connection, request: int) -> Row[Any] | None:
 
 def find_by_number(conn: Connection, number: str) -> Row[Any] | None:
     """Return the request of this ApplicationNumber."""
-    return conn.execute(select(agency_requests).where(agency_requests.c.number == number)).first()
+    return conn.execute(_BY_NUMBER, {"wanted": number}).first()
 
 
 def find_by_requirement(conn: Connection, agency: str, number: str) -> Row[Any] | None:

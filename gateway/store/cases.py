@@ -50,6 +50,7 @@ _TRIES = 5
 _INSERT = InsertIfAbsent(cases, ("declarant", "functional_reference", "version"), "id")
 _GET = select(cases).where(cases.c.id == bindparam("wanted"))
 _LOCK = _GET.with_for_update(key_share=True)
+_SET_DETAIL = update(cases).where(cases.c.id == bindparam("wanted")).values(detail=bindparam("told"))
 _HELD = (
     select(cases)
     .where(cases.c.declarant == bindparam("wanted"), cases.c.state == "HELD")
@@ -247,7 +248,7 @@ def set_due_time(conn: Connection, case_id: int, due_at: datetime | None) -> Non
 
 def set_detail(conn: Connection, case_id: int, detail: Mapping[str, Any]) -> None:
     """Set what is known of a locked case beside its columns."""
-    conn.execute(update(cases).where(cases.c.id == case_id).values(detail=dict(detail)))
+    conn.execute(_SET_DETAIL, {"wanted": case_id, "told": dict(detail)})
 
 
 def find_by_id(conn: Connection, case_id: int) -> Row[Any] | None:

@@ -23,6 +23,7 @@ from .outside_decisions import load_requirement_results as load_requirement_resu
 from .outside_decisions import make_result_name as make_result_name
 from .outside_decisions import read_result_decision as read_result_decision
 from .outside_decisions import select_inherited_subjects as select_inherited_subjects
+from .standing_demands import TELLING_STATES as TELLING_STATES
 from .standing_demands import end_amended_demands as end_amended_demands
 from .standing_demands import find_amendment as find_amendment
 from .standing_demands import find_demanded_event as find_demanded_event

@@ -23,6 +23,7 @@ from gateway.cases import (
 from gateway.store import OpenRequest, StoredNotice, agency_requests, notices
 
 __all__ = [
+    "TELLING_STATES",
     "end_amended_demands",
     "find_amendment",
     "find_demanded_event",
@@ -37,7 +38,7 @@ _OPEN_FEE: Final = ("LEVIED", "ORDERED")
 #: The states between which a request moves by what stands.
 _MOVED: Final = frozenset({"SENT", "ACKNOWLEDGED", *DEMANDED_STATES.values()})
 #: The states of which a notice says what was asked for, where it is not stored.
-_TELLING: Final = ("INFORMATION_REQUIRED", "INSPECTION")
+TELLING_STATES: Final = ("INFORMATION_REQUIRED", "INSPECTION")
 _EVENTS: Final = {state: event for event, state in DEMANDED_STATES.items()}
 #: By what event a request leaves a state when nothing stands any more.
 _ENDING: Final = {"INSPECTION": "inspected", "FEE_DUE": "fee_settled"}
@@ -65,7 +66,7 @@ def read_demands(
     found = restore_demands(request)
     if found is not None:
         return found
-    if request.state not in _TELLING:
+    if request.state not in TELLING_STATES:
         return OpenDemands({}, find_amendment(request))
     return _find_former_demand(request, _list_demands(notices.list_by_request(conn, request.id), codes))
 
@@ -106,7 +107,7 @@ def take_demand_notice(
     before = restore_demands(request)
     if before is None:
         before = _find_former_demand(request, [one for one in known if one is not mine])
-        if mine is None and before.standing and request.state in _TELLING:
+        if mine is None and before.standing and request.state in TELLING_STATES:
             request.set_columns(demands=before.describe())
     if mine is None:
         return None

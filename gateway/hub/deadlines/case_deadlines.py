@@ -27,6 +27,7 @@ from gateway.cases import (
 )
 from gateway.evidence import record_evidence
 from gateway.hub.completion import (
+    TELLING_STATES,
     find_demanded_event,
     is_cancellation_open,
     keep_demands,
@@ -42,6 +43,7 @@ from gateway.hub.deadlines.due_times import (
 from gateway.hub.deadlines.held_times import HeldTimes
 from gateway.hub.deadlines.overdue_events import tell_overdue
 from gateway.hub.hub import Hub
+from gateway.state_machines import REQUEST
 from gateway.store import NewDeadline, StateEvent, agency_requests, cases, deadlines, fees
 
 __all__ = ["settle_deadlines"]
@@ -104,6 +106,8 @@ def settle_deadlines(
     new: list[NewDeadline] = []
     for known in agency_requests.list_by_case(conn, case_id):
         mine = [row for row in live if row.request_id == known.id]
+        if _is_at_rest(known, mine):
+            continue
         # A fee without a last day has no deadline, and may have held the time to decide.
         asks_money = bool(known.open_fees) or any(row.kind == DeadlineKind.PAY or row.held_at for row in mine)
         levied = fees.list_by_request(conn, known.id) if asks_money else ()
@@ -114,7 +118,15 @@ def settle_deadlines(
     deadlines.insert_deadlines(conn, new)
 
 
+def _is_at_rest(request: Row[Any], live: Sequence[Row[Any]]) -> bool:
+    """Return whether nothing is owed about a decided or cancelled request, nor left of what was."""
+    left = live or request.open_fees or request.due_at or request.demands
+    return request.state in REQUEST.final and not left
+
+
 def _read_demands(conn: Connection, hub: Hub, request: Row[Any]) -> OpenDemands:
+    if request.demands is None and request.state not in TELLING_STATES:
+        return OpenDemands({})
     stored = restore_demands(request)
     return stored or keep_demands(conn, request, hub.load_rules_of(conn, request).status_codes)
 

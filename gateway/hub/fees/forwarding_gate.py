@@ -13,11 +13,13 @@ from gateway.errors import REPLY_UNMATCHED, TRANSITION_REFUSED, GatewayError
 from gateway.hub.fees.fee_ends import HOLD_REASON
 from gateway.hub.fees.fee_records import has_open_fee, is_held_for_answer, levy_fee
 from gateway.hub.hub import Hub
-from gateway.store import NewFee, StateEvent, agency_requests, deliveries, fees
+from gateway.store import NewFee, OpenRequest, StateEvent, agency_requests, deliveries, fees
 
 __all__ = ["check_forwarded", "check_no_fee_gate", "hold_for_payment", "is_held_for_fee"]
 
 _ACTOR: Final = "fees"
+#: The state of a request that is held for its fee; it may wait in it for another fee, too.
+_HELD: Final = "FEE_DUE"
 #: What an agency may say of a fee though it has not got the application yet.
 _SETTLING: Final = (FeeStep.CANCEL, FeeStep.CONFIRM)
 
@@ -59,17 +61,17 @@ def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: d
 
 def is_held_for_fee(request: Row[Any], levied: Iterable[Row[Any]]) -> bool:
     """Return whether a request waits for one of its fees and is not forwarded yet."""
-    return request.state == "FEE_DUE" and has_open_fee(levied, "forwarding")
+    return request.state == _HELD and has_open_fee(levied, "forwarding")
 
 
 def check_forwarded(
-    conn: Connection, request: Row[Any], answer: AgencyAnswer, codes: Mapping[str, StatusCode]
+    conn: Connection, request: OpenRequest, answer: AgencyAnswer, codes: Mapping[str, StatusCode]
 ) -> None:
     """Raise GW701 for what an agency says of a request that is held for its fee: it was not asked yet.
 
     It may say of the fee alone that it demands it no more, or has it.
     """
-    if not is_held_for_fee(request, fees.list_by_request(conn, request.id)):
+    if request.state != _HELD or not has_open_fee(fees.list_by_request(conn, request.id), "forwarding"):
         return
     code = codes.get(answer.status_code) if isinstance(answer, Notice) else None
     if code is None or code.fee_step not in _SETTLING or (isinstance(answer, Notice) and answer.decisions):
