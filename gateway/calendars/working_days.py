@@ -59,11 +59,10 @@ class WorkingCalendar:
         """
         if count == 0:
             return self.find_next_working_day(day)
-        step = _DAY if count > 0 else -_DAY
-        for _ in range(abs(count)):
+        step, left = (_DAY if count > 0 else -_DAY), abs(count)
+        while left:
             day = _move(self, day, step)
-            while not self.is_working_day(day):
-                day = _move(self, day, step)
+            left -= self.is_working_day(day)
         return day
 
     def count_working_days(self, start: date, end: date) -> int:
