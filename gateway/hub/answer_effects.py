@@ -162,7 +162,8 @@ def _apply_notice(
     former = None if notice.former is None else _make_notice_row(request, notice.former)
     # What is stored and compared with a repeat is what the agency said: the application may change meanwhile.
     notice = complete_decisions(notice, code, request.required, hub.zone)
-    notice = replace(notice, deadline=restate_deadline(conn, hub, request.agency, notice.deadline))
+    due_at = restate_deadline(conn, hub, request.agency, notice.deadline)
+    notice = notice if due_at is notice.deadline else replace(notice, deadline=due_at)
     _check_decided_items(request, notice.decisions)
     if request.state == "CANCELLED" and (notice.decisions or code.event == "decide"):
         raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
@@ -276,10 +277,26 @@ def _add_requirements(
     if numbers or known:
         # What the decisions give back or take again is locked too, before any of it is changed.
         lock_case_requirements(conn, case.id, {*numbers, *known})
-    holder = _find_holder(hub, case, request)
-    for number in numbers:
-        if requirement_quantities.ensure_requirement(conn, request.agency, number, holder, now):
-            known.add(number)
+    if numbers:
+        known |= _store_certificates(conn, (request, _find_holder(hub, case, request)), said, numbers, now)
+    # Looked up again: one that another transaction has stored meanwhile is among them now.
+    found = requirement_quantities.find_requirements(conn, known) if known else ()
+    return [int(row.id) for row in found if row.agency == request.agency]
+
+
+def _store_certificates(
+    conn: Connection, about: tuple[Row[Any], str], said: Notice, numbers: Sequence[str], now: datetime
+) -> set[str]:
+    """Store the certificates of a notice for their holder, and let the cases that wait for them look again.
+
+    Return the numbers that the ledger had before. `about` is the request and the holder.
+    """
+    request, holder = about
+    known = {
+        number
+        for number in numbers
+        if requirement_quantities.ensure_requirement(conn, request.agency, number, holder, now)
+    }
     granted = list_granted_certificates(conn, numbers)
     before = [one for one, standing in granted if standing in _LASTING]
     for number in numbers:
@@ -287,9 +304,7 @@ def _add_requirements(
         if all(one.issued_at <= said.issued_at for one in mine):
             requirement_quantities.set_last_day(conn, request.agency, number, said.valid_until)
     join_waiting_cases(conn, numbers, f"{request.number}:{said.number}", now)
-    # Looked up again: one that another transaction has stored meanwhile is among them now.
-    found = requirement_quantities.find_requirements(conn, known) if known else ()
-    return [int(row.id) for row in found if row.agency == request.agency]
+    return known
 
 
 def _find_holder(hub: Hub, case: Row[Any], request: Row[Any] | OpenRequest) -> str:

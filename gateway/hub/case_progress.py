@@ -167,11 +167,10 @@ def move_request(
     request.
     """
     notice, stored = said
-    asking_codes = {one.code for one in codes.values() if one.event in _ASKING}
     event = codes[notice.status_code].event
     take_demand_notice(request, stored, codes)
     values: dict[str, Any] = {"status_code": notice.status_code} if _is_latest(conn, request, stored) else {}
-    asking = [one for one in stored.known if one.status_code in asking_codes]
+    asking = [one for one in stored.known if _is_asking(codes.get(one.status_code))]
     leads = bool(asking) and max(asking, key=lambda one: (one.issued_at, one.number)).id == stored.id
     if leads:
         values["due_at"] = notice.deadline
@@ -190,6 +189,10 @@ def move_request(
         return event
     request.apply_event(conn, StateEvent(event, now, request.agency, notice.number[:100]), **values)
     return event
+
+
+def _is_asking(code: StatusCode | None) -> bool:
+    return code is not None and code.event in _ASKING
 
 
 def _is_latest(conn: Connection, request: OpenRequest, stored: StoredNotice) -> bool:
@@ -285,7 +288,7 @@ def _enqueue_conclusion(conn: Connection, case: int, key: str, rests_on: str, no
 
 
 def _list_conclusions(conn: Connection, case: int) -> list[Row[Any]]:
-    return [row for row in deliveries.list_by_case(conn, case) if row.parameters.get("task") == "conclude"]
+    return [row for row in deliveries.list_outlines(conn, case) if row.parameters.get("task") == "conclude"]
 
 
 def rests_on_decisions(conn: Connection, case: int) -> bool:

@@ -104,7 +104,7 @@ def conclude_case(hub: Hub, case_id: int, told: Conclusion, finish: FinishLease)
         rows = decisions.list_by_case(conn, case_id)
         own = make_standing_decisions(rows, list_standing_numbers(asked))
         if _is_current_conclusion(told, case, (*own, *list_outside_decisions(conn, case_id)), asked):
-            earlier = deliveries.list_by_case(conn, case_id)
+            earlier = deliveries.list_outlines(conn, case_id)
             tells = customs is not None and must_tell_outcome(facts, case, earlier)
             tells = tells and customs is not None and not has_heard_outcome(customs, earlier)
             if customs is not None and tells and not isinstance(outgoing, KeptDocument):

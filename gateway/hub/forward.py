@@ -346,7 +346,7 @@ def enqueue_amendment_calls(
 ) -> None:
     """Queue what customs is told of an amendment, behind all it was told; `about` is case and message."""
     case, message = about
-    told = [row.id for row in deliveries.list_by_case(conn, case) if row.destination == CUSTOMS]
+    told = [row.id for row in deliveries.list_outlines(conn, case) if row.destination == CUSTOMS]
     previous = max(told, default=None)
     for one in calls:
         key = f"customs:{one.call.operation}:{one.call.arguments.get('PendingCode', '')}:{case}:{message}"
@@ -411,7 +411,7 @@ def enqueue_clearance_call(
 
 def enqueue_late_report(conn: Connection, call: ComposedCall, case: int, key: str, now: datetime) -> None:
     """Queue the report of decisions after clearance, behind all that customs was told."""
-    told = [row.id for row in deliveries.list_by_case(conn, case) if row.destination == CUSTOMS]
+    told = [row.id for row in deliveries.list_outlines(conn, case) if row.destination == CUSTOMS]
     place = _QueuePlace(case, key, ("case", case), max(told, default=None))
     _enqueue_call(conn, call, place, now, pending_code=str(call.call.arguments["PendingCode"]))
 
@@ -428,7 +428,7 @@ def enqueue_late_pending_call(
         return earlier
     last = max((row.id for row in earlier if row.destination == CUSTOMS), default=None)
     _enqueue_call(conn, call, _QueuePlace(case, f"customs:late:18:{case}", ("case", case), last), now)
-    return deliveries.list_by_case(conn, case)
+    return deliveries.list_outlines(conn, case)
 
 
 def must_tell_outcome(facts: CaseSnapshot, case: Row[Any], earlier: Iterable[Row[Any]]) -> bool:

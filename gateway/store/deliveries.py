@@ -33,6 +33,7 @@ __all__ = [
     "list_by_case",
     "list_by_request",
     "list_deliveries",
+    "list_outlines",
     "list_unfinished",
     "release_delivery",
     "replace_content",
@@ -45,6 +46,11 @@ __all__ = [
 _INSERT = InsertIfAbsent(deliveries, ("dedupe_key",), "id", "dedupe_key")
 _GET = select(deliveries).where(deliveries.c.id == bindparam("wanted"))
 _OF_CASE = select(deliveries).where(deliveries.c.case_id == bindparam("wanted")).order_by(deliveries.c.id)
+_OUTLINES = (
+    select(*(deliveries.c[name] for name in ("id", "agent", "destination", "state", "parameters")))
+    .where(deliveries.c.case_id == bindparam("wanted"))
+    .order_by(deliveries.c.id)
+)
 _UNFINISHED = _OF_CASE.where(deliveries.c.state.not_in(sorted(DELIVERY.final)))
 _LEFT = select(deliveries.c.id).where(deliveries.c.case_id == bindparam("wanted"))
 _UNDONE = _LEFT.where(deliveries.c.state.not_in(sorted({*DELIVERY.final, "FAILED"}))).exists()
@@ -159,6 +165,11 @@ def find_by_wire_id(conn: Connection, wire_id: str) -> Row[Any] | None:
 def list_by_case(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Return the deliveries of a case, oldest first."""
     return conn.execute(_OF_CASE, {"wanted": case_id}).all()
+
+
+def list_outlines(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
+    """Return of each delivery of a case, oldest first: id, agent, destination, state and parameters."""
+    return conn.execute(_OUTLINES, {"wanted": case_id}).all()
 
 
 def list_unfinished(conn: Connection, case_id: int) -> Sequence[Row[Any]]:

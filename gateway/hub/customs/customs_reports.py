@@ -112,7 +112,7 @@ def _find_case(conn: Connection, said: CustomsCall) -> Row[Any]:
 def _was_told(conn: Connection, case: Row[Any]) -> bool:
     if case.state in ("REFUSED", "HELD"):
         return False
-    told = (row.destination == CUSTOMS for row in deliveries.list_by_case(conn, case.id))
+    told = (row.destination == CUSTOMS for row in deliveries.list_outlines(conn, case.id))
     return case.state != "WITHDRAWN" or any(told)
 
 
