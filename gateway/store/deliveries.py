@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, case, func, null, select, update
 
 from gateway.state_machines import DELIVERY
 from gateway.store import lanes, transitions
@@ -54,11 +54,13 @@ _OUTLINES = (
 _UNFINISHED = _OF_CASE.where(deliveries.c.state.not_in(sorted(DELIVERY.final)))
 _LEFT = select(deliveries.c.id).where(deliveries.c.case_id == bindparam("wanted"))
 _UNDONE = _LEFT.where(deliveries.c.state.not_in(sorted({*DELIVERY.final, "FAILED"}))).exists()
-# As a parameter: the index of all that have failed is not for one case.
-_FAILED = _LEFT.where(deliveries.c.state == bindparam("failed", "FAILED")).exists()
-_REMAINDER = select(or_(cases.c.state != "DECIDED", _UNDONE), _FAILED).where(
-    cases.c.id == bindparam("wanted")
-)
+# Asked where nothing is undone: what has not ended has failed. SQLite would prepare a statement anew for
+# each value that it compares with the state, which an index names.
+_FAILED = _LEFT.where(deliveries.c.state.not_in(sorted(DELIVERY.final))).exists()
+# What comes later is asked only where it counts: most cases are not decided yet, or have something left.
+_REMAINDER = select(
+    case((cases.c.state != "DECIDED", null()), (_UNDONE, null()), else_=_FAILED).label("failed")
+).where(cases.c.id == bindparam("wanted"))
 _BY_WIRE_ID = (
     select(deliveries)
     .where(deliveries.c.wire_id == bindparam("wanted"))
@@ -180,7 +182,7 @@ def list_unfinished(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
 def find_remainder(conn: Connection, case_id: int) -> bool | None:
     """Return whether a delivery of a case has failed; None while it is not decided, or one may yet end."""
     row = conn.execute(_REMAINDER, {"wanted": case_id}).first()
-    return None if row is None or row[0] else bool(row[1])
+    return None if row is None or row.failed is None else bool(row.failed)
 
 
 def list_by_request(conn: Connection, case_id: int, request: int) -> list[Row[Any]]:

@@ -1,0 +1,62 @@
+"""Whether something is left of a case, which nearly every delivery asks when it ends."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from gateway.store import deliveries, write_transaction
+from tests.kit.rows import NOW, delivery, open_case
+
+
+def decided_case(conn, *states):
+    """Return a decided case that has deliveries in these states."""
+    case = open_case(conn, state="DECIDED")
+    for state in states:
+        number = deliveries.enqueue_delivery(conn, delivery(case_id=case), NOW)
+        conn.execute(text(f"UPDATE deliveries SET state = '{state}' WHERE id = {number}"))
+    return case
+
+
+@pytest.mark.parametrize(
+    ("states", "left"),
+    [
+        ((), False),
+        (("DELIVERED", "CANCELLED"), False),
+        (("DELIVERED", "FAILED"), True),
+        (("FAILED", "QUEUED"), None),
+        (("DELIVERED", "ACTIVE"), None),
+        (("HELD",), None),
+        (("AWAITING_RECEIPT", "FAILED"), None),
+    ],
+)
+def test_only_failed_deliveries_leave_a_decided_case_to_be_judged(engine, states, left):
+    with write_transaction(engine) as conn:
+        case = decided_case(conn, *states)
+        assert deliveries.find_remainder(conn, case) is left
+
+
+def test_a_case_that_is_not_decided_is_left_as_it_is(engine):
+    with write_transaction(engine) as conn:
+        assert deliveries.find_remainder(conn, open_case(conn)) is None
+        assert deliveries.find_remainder(conn, 10**9) is None
+
+
+def test_sqlite_prepares_the_question_once(engine):
+    if engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL plans it by its own rules")
+    prepared = []
+    with write_transaction(engine) as conn:
+        one, other = decided_case(conn, "DELIVERED"), decided_case(conn, "FAILED")
+        deliveries.find_remainder(conn, one)
+        driver = conn.connection.dbapi_connection
+        # Called for each statement that is prepared, and by SQLite itself where it prepares one anew.
+        driver.set_authorizer(lambda *about: prepared.append(about) or 0)
+        try:
+            # A new authorizer lets every statement be prepared anew, once.
+            deliveries.find_remainder(conn, one)
+            prepared.clear()
+            assert deliveries.find_remainder(conn, other) is True
+        finally:
+            driver.set_authorizer(None)
+    assert prepared == []
