@@ -17,12 +17,12 @@ from gateway.calendars import Timetable, read_calendar
 from gateway.delivery.agents.local_agent import LocalAgent
 from gateway.evidence.evidence_log import list_subject_leaves
 from gateway.hub import Hub
-from gateway.hub.deadlines import deadline_clockwork
+from gateway.hub.deadlines import deadline_clockwork, settle_deadlines
 from gateway.hub.deadlines.active_timetable import ActiveTimetable, load_shipped_timetable
 from gateway.hub.deadlines.deadline_clockwork import run_clockwork
 from gateway.hub.event_feed import describe_event
 from gateway.state_machines import CASE
-from gateway.store import deadlines
+from gateway.store import agency_requests, deadlines
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.events import list_events
 from tests.flows.craft import all_of, because, supplement, text, withdrawal
@@ -94,6 +94,30 @@ def test_an_application_is_due_by_the_terms_of_its_document(story: Story) -> Non
     # The agency acknowledged in its answer to the call.
     assert states(story, "KFDA") == {"acknowledge": ["MET"], "decide": ["OPEN"]}
     assert story.request("KFDA").due_at == decide.due_at
+
+
+def test_a_new_case_owes_what_settling_its_deadlines_finds(engine: Engine) -> None:
+    story = Story(engine)
+    for agency in AGENCIES:
+        story.say(agency, unreachable())
+    story.submit()
+    story.tick()
+
+    def look() -> tuple[list[Any], list[Any]]:
+        with read_transaction(engine) as conn:
+            asked = agency_requests.list_by_case(conn, story.case().id)
+            return list(deadlines.list_by_case(conn, story.case().id)), list(asked)
+
+    begun, asked = look()
+    assert [one.state for one in asked] == ["PREPARED"] * 3
+    kinds = [(one.id, kind) for one in asked for kind in ("acknowledge", "decide")]
+    assert [(one.request_id, one.kind) for one in begun] == kinds
+    assert {one.state for one in begun} == {"OPEN"}
+    first = {one.request_id: one.due_at for one in begun if one.kind == "acknowledge"}
+    assert {one.id: one.due_at for one in asked} == first
+    with write_transaction(engine) as conn:
+        settle_deadlines(conn, story.hub, story.case().id, story.clock())
+    assert look() == (begun, asked)
 
 
 def test_a_case_that_cannot_be_settled_delays_no_other(

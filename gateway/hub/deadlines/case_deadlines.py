@@ -3,7 +3,8 @@
 What is owed follows from what the agencies have asked for and nothing has settled: questions, inspections
 (`gateway.cases.OpenDemands`) and open fees, each on its own; the state of a request follows from it too. So
 every transaction that changes a request ends with `settle_deadlines`, in whatever order events came, and a
-deadline that nobody owes any more never fires.
+deadline that nobody owes any more never fires. Applications that open a case begin theirs as they are
+stored (`gateway.hub.deadlines.opened_deadlines`).
 """
 
 from __future__ import annotations
