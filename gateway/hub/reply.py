@@ -67,7 +67,7 @@ _UNKNOWN_REPLY = SignedReply()
 
 
 #: Is called in the transaction of a call-back, with its locked request, before the request is changed.
-CallBackWitness = Callable[[Connection, Row[Any], datetime], None]
+CallBackWitness = Callable[[Connection, OpenRequest, datetime], None]
 
 
 @rerun_after_conflict
@@ -96,13 +96,13 @@ def apply_call_back(
         _check_issue_time(hub, said.answer)
     with write_transaction(hub.engine, "reply.call_back") as conn:
         found = _find_request(conn, agency, said)
-        case = cases.lock_case_of_request(conn, found.id)
+        case = cases.lock_case_of_request(conn, found)
         if case is None:
-            raise GatewayError(REPLY_UNMATCHED, f"there is no request {found.id}")
-        request = open_locked_request(conn, found.id)
+            raise GatewayError(REPLY_UNMATCHED, f"there is no request {found}")
+        request = open_locked_request(conn, found)
         now = hub.clock()
         if witness is not None:
-            witness(conn, found, now)
+            witness(conn, request, now)
         elif _comes_after_console(conn, hub, request, said.answer):
             detail = f"application {request.number} was decided at the console"
             raise GatewayError(CASE_CLOSED, detail, "ApplicationNumber")
@@ -281,11 +281,11 @@ def _apply_side_answer(
     case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), now)
 
 
-def _find_request(conn: Connection, agency: str, said: AgencyCallback) -> Row[Any]:
-    """Return the request an agency refers to; raises GW701 for a request that was not sent to this agency."""
-    found = None
+def _find_request(conn: Connection, agency: str, said: AgencyCallback) -> int:
+    """Return the row id of the request an agency refers to; raises GW701 for one not sent to this agency."""
+    found: Row[Any] | Row[Any, Any] | None = None
     if said.application_number is not None:
-        found = agency_requests.find_by_number(conn, said.application_number)
+        found = agency_requests.find_agency_by_number(conn, said.application_number)
         if found is None:
             check_hub_number(said.application_number, "ApplicationNumber")
     elif said.requirement_number is not None:
@@ -294,7 +294,7 @@ def _find_request(conn: Connection, agency: str, said: AgencyCallback) -> Row[An
         name = said.application_number or said.requirement_number or ""
         where = "ApplicationNumber" if said.application_number is not None else "RequirementNumber"
         raise GatewayError(REPLY_UNMATCHED, f"{agency} was asked nothing under {name[:40]!r}", where)
-    return found
+    return int(found.id)
 
 
 def apply_results(hub: Hub, requirement: int, finish: FinishLease) -> None:

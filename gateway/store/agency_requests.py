@@ -29,6 +29,7 @@ __all__ = [
     "OPEN_FEES",
     "NewAgencyRequest",
     "apply_event",
+    "find_agency_by_number",
     "find_by_id",
     "find_by_number",
     "find_by_requirement",
@@ -48,6 +49,9 @@ __all__ = [
 _INSERT = insert(agency_requests).returning(agency_requests.c.id, agency_requests.c.number)
 _GET = select(agency_requests).where(agency_requests.c.id == bindparam("wanted"))
 _BY_NUMBER = select(agency_requests).where(agency_requests.c.number == bindparam("wanted"))
+_AGENCY_BY_NUMBER = select(agency_requests.c.id, agency_requests.c.agency).where(
+    agency_requests.c.number == bindparam("wanted")
+)
 #: How many fees of a request are open; asked beside it, so that a case without fees costs no statement more.
 OPEN_FEES = (
     select(func.count())
@@ -194,6 +198,11 @@ def find_by_id(conn: Connection, request: int) -> Row[Any] | None:
 def find_by_number(conn: Connection, number: str) -> Row[Any] | None:
     """Return the request of this ApplicationNumber."""
     return conn.execute(_BY_NUMBER, {"wanted": number}).first()
+
+
+def find_agency_by_number(conn: Connection, number: str) -> Row[Any, Any] | None:
+    """Return the row id and the agency of the request of this ApplicationNumber, which never change."""
+    return conn.execute(_AGENCY_BY_NUMBER, {"wanted": number}).first()
 
 
 def find_by_requirement(conn: Connection, agency: str, number: str) -> Row[Any] | None:

@@ -39,6 +39,7 @@ from gateway.hub.officers.work_assignment import check_claim
 from gateway.store import (
     AuditEntry,
     NewOfficerAct,
+    OpenRequest,
     agency_requests,
     audit_log,
     cases,
@@ -277,7 +278,7 @@ def _get_number(conn: Connection, act: Row[Any]) -> str:
 
 
 def record_performed_act(
-    conn: Connection, message_id: str, request: Row[Any], envelope: bytes, now: datetime
+    conn: Connection, message_id: str, request: OpenRequest, envelope: bytes, now: datetime
 ) -> None:
     """Mark an act as performed, in the transaction of its effect; the case is locked.
 

@@ -19,7 +19,7 @@ from gateway.errors import OUR_MISTAKE, PROBLEMS, GatewayError
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import AgencyKeys, CallBackWitness, Hub, record_performed_act, record_refused_act
 from gateway.pki import Signer
-from gateway.store import agency_requests, officer_acts, payloads, read_transaction
+from gateway.store import OpenRequest, agency_requests, officer_acts, payloads, read_transaction
 from gateway.web.agency_call_backs import HubCallBackHandler, build_soap_security
 from gateway.web.agency_service import build_agency_service
 from gateway.web.server import make_wsgi_environ
@@ -58,7 +58,7 @@ class ActPerformer:
 
     @staticmethod
     def _find_witness(caller: Caller) -> CallBackWitness:
-        def record_effect(conn: Connection, request: Row[Any], now: datetime) -> None:
+        def record_effect(conn: Connection, request: OpenRequest, now: datetime) -> None:
             record_performed_act(conn, caller.message_id, request, caller.envelope, now)
 
         return record_effect
