@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, u
 
 from gateway.state_machines import REQUEST
 from gateway.store import transitions
-from gateway.store.column_types import Instant
+from gateway.store.column_types import count_microseconds
 from gateway.store.fee_tables import fees
 from gateway.store.item_releases import (
     build_outside_condition,
@@ -142,8 +142,7 @@ def set_due_times(conn: Connection, times: Mapping[int, datetime | None]) -> Non
         ((request, due),) = times.items()
         conn.execute(_SET_DUE, {"wanted": request, "due": due})
     elif conn.dialect.name == "sqlite":
-        convert = Instant().process_bind_param
-        told = {str(request): convert(due, conn.dialect) for request, due in times.items()}
+        told = {str(request): count_microseconds(due) for request, due in times.items()}
         conn.execute(_SET_DUE_TOGETHER, {"told": json.dumps(told)})
     else:
         conn.execute(_SET_DUE_TIMES, {"requests": list(times), "dues": list(times.values())})

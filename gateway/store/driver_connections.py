@@ -7,18 +7,10 @@ each statement that somebody listens to, is executed by SQLAlchemy as ever.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
-from sqlalchemy import (
-    Connection,
-    CursorResult,
-    Engine,
-    Executable,
-    SelectBase,
-    TextClause,
-    UpdateBase,
-)
+from sqlalchemy import Connection, CursorResult, Engine, Executable
 
 from gateway.store.compiled_statements import COMPILED_STATEMENTS
 from gateway.store.driver_statements import BoundStatement, DriverStatement, find_driver_statement
@@ -28,8 +20,6 @@ from gateway.store.transaction_rows import insert_before_statement
 __all__ = ["DriverConnection", "use_driver_connections"]
 
 _COMPILED: Final = COMPILED_STATEMENTS["compiled_cache"]
-#: What is sent as it is compiled; a function, for example, is made a SELECT before.
-_PLAIN: Final = (SelectBase, UpdateBase, TextClause)
 
 
 class DriverConnection(Connection):
@@ -38,14 +28,30 @@ class DriverConnection(Connection):
     #: Whether the driver is in a transaction that SQLAlchemy knows nothing of (SQLite).
     in_driver_transaction = False
 
+    def __init__(self, engine: Engine, *args: Any, **kwargs: Any) -> None:
+        super().__init__(engine, *args, **kwargs)
+        self._is_watched = _has_listeners(engine)
+
+    def begin_in_driver(self, command: str) -> None:
+        """Begin a transaction of the driver, which SQLAlchemy knows nothing of (SQLite)."""
+        driver: Any = self.connection.dbapi_connection
+        driver.execute(command)
+        self.in_driver_transaction = True
+        # Such a connection is used for many transactions.
+        self._is_watched = _has_listeners(self.engine)
+
     def execute(
         self, statement: Executable, parameters: Any = None, *, execution_options: Any = None
     ) -> CursorResult[Any]:
         """Execute a statement; return its rows."""
         if execution_options is None and self._may_use_driver():
-            found = self._execute_directly(statement, parameters)
+            try:
+                found = _bind_statement(statement, self.dialect, parameters)
+            except Exception:  # what is wrong with a value is told by SQLAlchemy
+                found = None
             if found is not None:
-                return found
+                sent: CursorResult[Any] = self._send_statement(*found)
+                return sent
         return super().execute(statement, parameters, execution_options=execution_options)
 
     def scalar(self, statement: Executable, parameters: Any = None, *, execution_options: Any = None) -> Any:
@@ -53,30 +59,10 @@ class DriverConnection(Connection):
         return self.execute(statement, parameters, execution_options=execution_options).scalar()
 
     def _may_use_driver(self) -> bool:
+        if self._is_watched or self._has_events:
+            return False
         transaction = self._nested_transaction or self._transaction
-        if transaction is None:
-            if not self.in_driver_transaction:
-                return False
-        elif not transaction.is_active:
-            return False
-        if self._has_events:
-            return False
-        # One listener is our own (`insert_before_reading`), whose work is done here.
-        told: Any = self.engine.dispatch
-        return len(told.before_cursor_execute) == 1 and not told.after_cursor_execute
-
-    def _execute_directly(self, statement: Any, parameters: Any) -> CursorResult[Any] | None:
-        rows = parameters if isinstance(parameters, list) else [parameters or {}]
-        if not isinstance(statement, _PLAIN) or not rows or _differ(rows):
-            return None
-        ready = find_driver_statement(statement, self.dialect, _COMPILED, rows[0])
-        if ready is None:
-            return None
-        try:
-            bound = _bind_statement(*ready, rows)
-        except Exception:  # what is wrong with a value is told by SQLAlchemy
-            return None
-        return None if bound is None else self._send_statement(ready[0], bound)
+        return self.in_driver_transaction if transaction is None else transaction.is_active
 
     def _send_statement(self, statement: DriverStatement, bound: BoundStatement) -> Any:
         insert_before_statement(self, bound.sql)
@@ -100,25 +86,41 @@ class DriverConnection(Connection):
         self._handle_dbapi_exception(problem, bound.sql, bound.values, cursor, None)
 
 
-def _differ(rows: list[Any]) -> bool:
-    """Return whether rows do not all name the same parameters."""
-    first = rows[0]
-    if not isinstance(first, Mapping):
-        return True
-    return len(rows) > 1 and any(not isinstance(one, Mapping) or one.keys() != first.keys() for one in rows)
+def _has_listeners(engine: Engine) -> bool:
+    """Return whether somebody listens to the statements of an engine.
+
+    One listener is our own (`insert_before_reading`), whose work is done here.
+    """
+    told: Any = engine.dispatch
+    return len(told.before_cursor_execute) != 1 or bool(told.after_cursor_execute)
 
 
 def _bind_statement(
-    statement: DriverStatement, inside: Sequence[Any], rows: list[Mapping[str, Any]]
-) -> BoundStatement | None:
-    """Return the statement with the values of these rows; None where SQLAlchemy has its own way."""
+    statement: Any, dialect: Any, parameters: Any
+) -> tuple[DriverStatement, BoundStatement] | None:
+    """Return a statement with its values; None where SQLAlchemy has its own way."""
+    rows = parameters if isinstance(parameters, list) else [parameters or {}]
+    if not rows or _differ(rows):
+        return None
+    ready = find_driver_statement(statement, dialect, _COMPILED, rows[0])
+    if ready is None:
+        return None
+    compiled, own = ready
     if len(rows) == 1:
-        return statement.bind_values(rows[0], inside)
-    if not statement.returns_nothing():
-        return statement.bind_rows(rows, inside)
-    found = [statement.bind_values(row, inside) for row in rows]
-    values = [one.values for one in found if one is not None]
-    return BoundStatement(statement.sql, values, repeated=True)
+        bound = compiled.bind_values(rows[0], own)
+    elif compiled.returns_nothing:
+        bound = compiled.bind_repeated(rows, own)
+    else:
+        bound = compiled.bind_rows(rows, own)
+    return None if bound is None else (compiled, bound)
+
+
+def _differ(rows: list[Any]) -> bool:
+    """Return whether rows do not all name the same parameters."""
+    first = rows[0]
+    if type(first) is not dict and not isinstance(first, Mapping):
+        return True
+    return len(rows) > 1 and any(not isinstance(one, Mapping) or one.keys() != first.keys() for one in rows)
 
 
 def use_driver_connections(engine: Engine) -> None:

@@ -8,20 +8,21 @@ modules, and keep their form.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 from weakref import ref
 
-from sqlalchemy import Row
-from sqlalchemy.engine import Dialect, IteratorResult
-from sqlalchemy.engine.result import SimpleResultMetaData
-from sqlalchemy.exc import ResourceClosedError
+from sqlalchemy import SelectBase, TextClause, UpdateBase
+from sqlalchemy.engine import Dialect
 from sqlalchemy.util import LRUCache
 
-__all__ = ["BoundStatement", "DriverStatement", "FoundRows", "find_driver_statement"]
+from gateway.store.driver_rows import FoundRows, RowLayout, make_layout
+from gateway.store.parameter_values import Convert, ParameterValues
 
-_Convert = Callable[[Any], Any]
+__all__ = ["BoundStatement", "DriverStatement", "find_driver_statement"]
+
 #: How many lengths of lists one statement with IN is kept for.
 _SHAPES: Final = 64
 
@@ -41,17 +42,14 @@ _UNKNOWN: Final = object()
 _FORM: Final = "_gateway_form"
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """What one statement is: its form (None: it has none), its own values, and what it was compiled to."""
+#: What is sent as it is compiled; a function, for example, is made a SELECT before.
+_PLAIN: Final = (SelectBase, UpdateBase, TextClause)
 
-    owner: ref[Any]
-    key: Any
-    extracted: Sequence[Any]
-    compiled: dict[tuple[Dialect, tuple[str, ...]], DriverStatement | None] = field(default_factory=dict)
+#: Parameters that a statement contains itself, by their keys.
+_Own = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BoundStatement:
     """SQL of the database with its values in their order.
 
@@ -71,13 +69,16 @@ class _Parameter:
     given: str | None
     place: int | None
     fixed: Any
-    convert: _Convert | None
+    convert: Convert | None
     expands: bool = False
 
-    def find_value(self, given: Mapping[str, Any], extracted: Sequence[Any]) -> Any:
-        """Return the value as the caller gave it."""
-        if self.given is not None:
-            return given[self.given]
+    @property
+    def key(self) -> str:
+        """The name of its value; one that nobody gives begins with a blank, as no name does."""
+        return f" {self.name}" if self.given is None else self.given
+
+    def find_own(self, extracted: Sequence[Any]) -> Any:
+        """Return the value that the statement contains."""
         return self.fixed if self.place is None else extracted[self.place].value
 
 
@@ -89,7 +90,7 @@ class _Shape:
     parameters: tuple[tuple[str, _Parameter, int | None], ...]
 
 
-@dataclass(slots=True)
+@dataclass
 class DriverStatement:
     """A compiled statement."""
 
@@ -102,74 +103,87 @@ class DriverStatement:
     _dialect: Dialect
     _shapes: dict[tuple[int, ...], _Shape] = field(default_factory=dict)
     _returns_rows: bool | None = None
-    _layout: _Layout | None = None
-    #: The values of an insert in its SQL; empty where there are none that may stand there several times.
-    _row: str | None = None
+    _layout: RowLayout | None = None
 
+    @cached_property
     def has_own_lists(self) -> bool:
-        """Return whether all its lists are in the statement itself, and expanded at each execution."""
+        """Whether all its lists are in the statement itself, and expanded at each execution."""
         return self.lists and all(one.given is None for one in self.parameters if one.expands)
 
-    def fix_lists(self, inside: Sequence[Any]) -> DriverStatement:
+    @cached_property
+    def _values(self) -> ParameterValues:
+        # What the statement contains is converted once.
+        return ParameterValues(
+            [(one.key, None if one.given is None else one.convert) for one in self.parameters]
+        )
+
+    @cached_property
+    def _row(self) -> str:
+        """The values of an insert in its SQL; empty where they may not stand there several times."""
+        return "" if self.lists or not self.parameters else _find_row_text(self.sql)
+
+    def list_own_values(self, extracted: Sequence[Any]) -> _Own:
+        """Return the values that a statement contains, as the driver is given them; lists as they are."""
+        own = {one.key: (one, one.find_own(extracted)) for one in self.parameters if one.given is None}
+        return {
+            key: value if self.lists or one.convert is None else one.convert(value)
+            for key, (one, value) in own.items()
+        }
+
+    def fix_lists(self, own: _Own) -> DriverStatement:
         """Return the statement with its own lists expanded: each of their values is a parameter."""
-        found = {one.name: one.find_value({}, inside) for one in self.parameters if one.given is None}
-        if not all(found[one.name] for one in self.parameters if one.expands):
+        if not all(own[one.key] for one in self.parameters if one.expands):
             return self
-        shape = self._expand_lists(found | {one.name: None for one in self.parameters if one.given})
+        shape = self._expand_lists({one.name: own.get(one.key) for one in self.parameters})
         fixed = tuple(
             one
             if place is None
-            else replace(one, name=name, place=None, fixed=found[one.name][place], expands=False)
+            else replace(one, name=name, place=None, fixed=own[one.key][place], expands=False)
             for name, one, place in shape.parameters
         )
         return replace(self, sql=shape.sql, parameters=fixed, lists=False)
 
-    def bind_values(self, given: Mapping[str, Any], inside: Sequence[Any]) -> BoundStatement | None:
-        """Return the statement with these values; None for lists that the driver cannot be given.
-
-        `inside` are the parameters that the statement contains itself.
-        """
+    def bind_values(self, given: Mapping[str, Any], own: _Own) -> BoundStatement | None:
+        """Return the statement with these values; None for lists that the driver cannot be given."""
+        row = {**given, **own} if own else given
         if self.lists:
-            return self._bind_lists(given, inside)
-        return BoundStatement(
-            self.sql,
-            [
-                one.find_value(given, inside)
-                if one.convert is None
-                else one.convert(one.find_value(given, inside))
-                for one in self.parameters
-            ],
-        )
+            return self._bind_lists(row)
+        return BoundStatement(self.sql, self._values.list_values(row))
 
-    def bind_rows(self, rows: Sequence[Mapping[str, Any]], inside: Sequence[Any]) -> BoundStatement | None:
+    def bind_rows(self, rows: Sequence[Mapping[str, Any]], own: _Own) -> BoundStatement | None:
         """Return an insert of several rows as one statement; None for what is no plain insert of values."""
-        if self._row is None:
-            self._row = "" if self.lists or not self.parameters else _find_row_text(self.sql)
-        if not self._row or len(rows) * len(self.parameters) > _MOST_VALUES:
+        number = len(self.parameters)
+        if not self._row or len(rows) * number > _MOST_VALUES:
             return None
-        found = [self.bind_values(row, inside) for row in rows]
-        values = [value for one in found if one is not None for value in one.values]
-        texts = (_shift_numbers(self._row, place * len(self.parameters)) for place in range(len(rows)))
+        listed = self._values.list_values
+        values = [value for row in rows for value in listed({**row, **own} if own else row)]
+        texts = (_shift_numbers(self._row, place * number) for place in range(len(rows)))
         return BoundStatement(self.sql.replace(self._row, ", ".join(texts), 1), values)
 
+    def bind_repeated(self, rows: Sequence[Mapping[str, Any]], own: _Own) -> BoundStatement:
+        """Return a statement that is executed once for each row."""
+        listed = self._values.list_values
+        return BoundStatement(self.sql, [listed({**row, **own}) for row in rows], repeated=True)
+
+    @cached_property
     def returns_nothing(self) -> bool:
-        """Return whether it changes rows and returns none."""
+        """Whether it changes rows and returns none."""
         changes = self._compiled.isupdate or self._compiled.isdelete
         return bool(changes) and not self._compiled._result_columns and not self.lists
 
-    def _bind_lists(self, given: Mapping[str, Any], extracted: Sequence[Any]) -> BoundStatement | None:
-        found = {one.name: one.find_value(given, extracted) for one in self.parameters}
-        lengths = tuple(len(found[one.name]) for one in self.parameters if one.expands)
+    def _bind_lists(self, row: Mapping[str, Any]) -> BoundStatement | None:
+        lengths = tuple(len(row[one.key]) for one in self.parameters if one.expands)
         if not all(lengths):
             return None
         shape = self._shapes.get(lengths)
         if shape is None:
             if len(self._shapes) >= _SHAPES:
                 return None
+            found = {one.name: row[one.key] for one in self.parameters}
             shape = self._shapes[lengths] = self._expand_lists(found)
         values = []
         for _name, one, place in shape.parameters:
-            value = found[one.name] if place is None else found[one.name][place]
+            value = row[one.key] if place is None else row[one.key][place]
             values.append(value if one.convert is None else one.convert(value))
         return BoundStatement(shape.sql, values)
 
@@ -188,7 +202,7 @@ class DriverStatement:
         """Return what an executed cursor has: rows, or the number of rows that were changed."""
         if self._returns_rows is None:
             # Asked once: to describe the columns takes PostgreSQL's driver longer than to read a row.
-            self._layout = _make_layout(self._compiled, self._dialect, cursor.description)
+            self._layout = make_layout(self._compiled, self._dialect, cursor.description)
             self._returns_rows = self._layout is not None
         return FoundRows(self._layout, cursor.fetchall() if self._returns_rows else (), cursor.rowcount)
 
@@ -220,112 +234,65 @@ def _shift_numbers(row: str, by: int) -> str:
     return _NUMBER.sub(lambda found: f"${int(found[1]) + by}", row) if by else row
 
 
+_Ready = tuple[DriverStatement, _Own]
+
+
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    """The names of the columns of a row, and what converts their values."""
+class _Form:
+    """What one statement is: its form (None: it has none), its parameters, and what it was compiled to."""
 
-    metadata: SimpleResultMetaData
-    places: Mapping[Any, int]
-    converters: Sequence[_Convert | None] | None
-
-    def make_row(self, values: Sequence[Any]) -> Row[Any]:
-        row: Any = Row
-        made: Row[Any] = row(self.metadata, self.converters, self.places, values)
-        return made
-
-
-def _make_layout(compiled: Any, dialect: Dialect, description: Sequence[Any] | None) -> _Layout | None:
-    """Return the layout of the rows of a statement; None for one that returns no rows."""
-    if description is None:
-        return None
-    told = compiled._result_columns
-    names = [one.keyname for one in told] if told else [one[0] for one in description]
-    converters: Any = [None] * len(names)
-    if told:
-        converters = [
-            one.type._cached_result_processor(dialect, column[1])
-            for one, column in zip(told, description, strict=True)
-        ]
-    metadata = SimpleResultMetaData(names)
-    return _Layout(metadata, metadata._key_to_index, converters if any(converters) else None)
-
-
-class FoundRows:
-    """The rows of a statement, all of them read, and how many rows it has changed or found.
-
-    It offers what is used of the results of SQLAlchemy; what is not written here, its own result does.
-    """
-
-    __slots__ = ("_layout", "_raw", "rowcount")
-
-    def __init__(self, layout: _Layout | None, raw: Sequence[Any], rowcount: int) -> None:
-        self._layout = layout
-        self._raw = raw
-        self.rowcount = rowcount
-
-    def first(self) -> Row[Any] | None:
-        """Return the first row, None when there is none."""
-        layout = self._get_layout()
-        return layout.make_row(self._raw[0]) if self._raw else None
-
-    def all(self) -> Sequence[Row[Any]]:
-        """Return all rows."""
-        make_row = self._get_layout().make_row
-        return [make_row(one) for one in self._raw]
-
-    def scalar(self) -> Any:
-        """Return the first value of the first row, None when there is none."""
-        row = self.first()
-        return None if row is None else row[0]
-
-    def __iter__(self) -> Iterator[Row[Any]]:
-        return iter(self.all())
-
-    def _get_layout(self) -> _Layout:
-        if self._layout is None:
-            raise ResourceClosedError("this statement returns no rows")
-        return self._layout
-
-    def __getattr__(self, name: str) -> Any:
-        layout = self._get_layout()
-        rows = self.all()
-        return getattr(IteratorResult(layout.metadata, iter(rows)), name)
+    owner: Any
+    key: Any
+    extracted: Sequence[Any]
+    ready: dict[tuple[Dialect, tuple[str, ...]], _Ready | None] = field(default_factory=dict)
 
 
 def find_driver_statement(
     statement: Any, dialect: Dialect, cache: Any, given: Mapping[str, Any]
-) -> tuple[DriverStatement, Sequence[Any]] | None:
-    """Return the compiled statement, and the parameters that are in this one; None for SQLAlchemy's own way.
+) -> _Ready | None:
+    """Return the compiled statement, and the values that are in this one; None for SQLAlchemy's own way.
 
     `given` names the parameters that the caller gives.
     """
-    form = _find_form(statement)
-    if form.key is None:
-        return None
-    names = tuple(given)
-    known: Any = form.compiled.get((dialect, names), _UNKNOWN)
-    if known is _UNKNOWN:
-        place = (dialect, form.key, names)
-        known = _of_forms.get(place, _UNKNOWN)
-        if known is _UNKNOWN:
-            known = _of_forms[place] = _compile_statement(statement, dialect, cache, names)
-        form.compiled[dialect, names] = known
-    elif known is not None and known.has_own_lists():
+    form: _Form | None = getattr(statement, _FORM, None)
+    # A statement that is made of another one has a copy of its attributes.
+    if form is None or form.owner() is not statement:
+        form = _find_form(statement)
+    place = (dialect, tuple(given))
+    ready: Any = form.ready.get(place, _UNKNOWN)
+    if ready is _UNKNOWN:
+        ready = form.ready[place] = _make_ready(statement, form, place, cache)
+    elif ready is not None and ready[0].has_own_lists:
         # A statement that is executed again is a constant: its lists stay as they are.
-        known = form.compiled[dialect, names] = known.fix_lists(form.extracted)
-    return None if known is None else (known, form.extracted)
+        fixed = ready[0].fix_lists(ready[1])
+        ready = form.ready[place] = (fixed, fixed.list_own_values(form.extracted))
+    found: _Ready | None = ready
+    return found
 
 
 def _find_form(statement: Any) -> _Form:
     """Return the form of a statement, which a constant of a module is asked for once."""
-    form: _Form | None = statement.__dict__.get(_FORM)
-    # A statement that is made of another one has a copy of its attributes.
-    if form is None or form.owner() is not statement:
-        key = statement._generate_cache_key()
-        plain = key is not None and not key[2] and not statement._execution_options
-        form = _Form(ref(statement), key[0] if plain else None, key[1] if plain else ())
-        statement.__dict__[_FORM] = form
+    if not isinstance(statement, _PLAIN):
+        return _Form(None, None, ())
+    key: Any = statement._generate_cache_key()
+    options: Any = statement._execution_options  # type: ignore[union-attr]
+    plain = key is not None and not key[2] and not options
+    form = _Form(ref(statement), key[0] if plain else None, key[1] if plain else ())
+    statement.__dict__[_FORM] = form
     return form
+
+
+def _make_ready(
+    statement: Any, form: _Form, place: tuple[Dialect, tuple[str, ...]], cache: Any
+) -> _Ready | None:
+    if form.key is None:
+        return None
+    dialect, names = place
+    shared = (dialect, form.key, names)
+    known: Any = _of_forms.get(shared, _UNKNOWN)
+    if known is _UNKNOWN:
+        known = _of_forms[shared] = _compile_statement(statement, dialect, cache, names)
+    return None if known is None else (known, known.list_own_values(form.extracted))
 
 
 def _compile_statement(

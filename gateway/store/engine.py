@@ -394,8 +394,7 @@ def _sqlite_transaction(engine: Engine) -> Iterator[Connection]:
         conn = _get_write_connection(engine)
         driver: Any = conn.connection.dbapi_connection
         try:
-            driver.execute("BEGIN IMMEDIATE")
-            conn.in_driver_transaction = True
+            conn.begin_in_driver("BEGIN IMMEDIATE")
             yield conn
             (conn if conn.in_transaction() else driver).commit()
             count_commit(engine)
@@ -414,10 +413,10 @@ def _sqlite_read_transaction(engine: Engine) -> Iterator[Connection]:
     To take a connection from its pool and to give it back takes longer than most readers do.
     """
     idle = _get_idle_readers(engine)
-    conn = _take_reader(idle) or _connect_reader(engine)
+    conn: Any = _take_reader(idle) or _readers[engine].connect()
     driver: Any = conn.connection.dbapi_connection
     try:
-        driver.execute("BEGIN")
+        conn.begin_in_driver("BEGIN")
         yield conn
         (conn if conn.in_transaction() else driver).commit()
     except BaseException:
@@ -425,12 +424,6 @@ def _sqlite_read_transaction(engine: Engine) -> Iterator[Connection]:
         conn.close()
         raise
     idle.append(conn)
-
-
-def _connect_reader(engine: Engine) -> Any:
-    conn: Any = _readers[engine].connect()
-    conn.in_driver_transaction = True
-    return conn
 
 
 def _get_idle_readers(engine: Engine) -> deque[Connection]:

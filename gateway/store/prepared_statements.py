@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Executable, Insert, Row, Table
 from sqlalchemy.engine import Dialect
 
 from gateway.store.conflict_inserts import insert_into
+from gateway.store.parameter_values import ParameterValues
 from gateway.store.transaction_reads import forget_written
 
 __all__ = ["InsertIfAbsent", "PreparedStatement", "build_state_condition"]
@@ -36,25 +36,32 @@ def build_state_condition(table: Table, state: str) -> ColumnElement[bool]:
     return compared
 
 
-@dataclass(frozen=True, slots=True)
 class _CompiledStatement:
-    """A statement in the SQL of the driver, and the converter of each of its parameters.
+    """A statement in the SQL of the driver, with its parameters.
 
     `row` is the text of the values of an insert, which may stand there several times.
     """
 
-    sql: str
-    parameters: tuple[tuple[str, Callable[[Any], Any] | None], ...]
-    row: str | None
-
-    def bind_row_values(self, row: Mapping[str, Any]) -> list[Any]:
-        return [convert(row[name]) if convert else row[name] for name, convert in self.parameters]
+    def __init__(self, sql: str, values: ParameterValues, row: str | None) -> None:
+        self.sql = sql
+        self.row = row
+        self.list_values = values.list_values
+        #: How many rows one statement may have.
+        self.most = max(1, _MOST_PARAMETERS // max(1, values.number))
+        #: The SQL of so many rows.
+        self._texts: dict[int, str] = {1: sql}
 
     def bind_rows(self, rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any]]:
         """Return an insert of several rows as one statement, with its values."""
-        assert self.row is not None
-        text = self.sql.replace(self.row, ", ".join([self.row] * len(rows)), 1)
-        return text, [value for row in rows for value in self.bind_row_values(row)]
+        return self._get_text(len(rows)), [value for row in rows for value in self.list_values(row)]
+
+    def _get_text(self, number: int) -> str:
+        found = self._texts.get(number)
+        if found is None:
+            assert self.row is not None
+            text = self.sql.replace(self.row, ", ".join([self.row] * number), 1)
+            found = self._texts[number] = text
+        return found
 
 
 class PreparedStatement:
@@ -78,12 +85,11 @@ class PreparedStatement:
         compiled = self._get_compiled(conn.dialect, rows[0])
         forget_written(conn, compiled.sql)
         driver: Any = conn.connection.dbapi_connection
-        if len(rows) == 1 or compiled.row is None:
-            driver.executemany(compiled.sql, [compiled.bind_row_values(row) for row in rows])
+        if compiled.row is None:
+            driver.executemany(compiled.sql, [compiled.list_values(row) for row in rows])
             return
-        most = max(1, _MOST_PARAMETERS // len(compiled.parameters))
-        for start in range(0, len(rows), most):
-            driver.execute(*compiled.bind_rows(rows[start : start + most]))
+        for start in range(0, len(rows), compiled.most):
+            driver.execute(*compiled.bind_rows(rows[start : start + compiled.most]))
 
     def fetch_first_row(self, conn: Connection, row: Mapping[str, Any]) -> Sequence[Any] | None:
         """Execute the statement once and return its first row in the form of the driver."""
@@ -91,7 +97,7 @@ class PreparedStatement:
             return conn.execute(self._statement, dict(row)).first()
         compiled = self._get_compiled(conn.dialect, row)
         driver: Any = conn.connection.dbapi_connection
-        found: list[Sequence[Any]] = driver.execute(compiled.sql, compiled.bind_row_values(row)).fetchall()
+        found: list[Sequence[Any]] = driver.execute(compiled.sql, compiled.list_values(row)).fetchall()
         return found[0] if found else None
 
     def fetch_rows(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> Sequence[Row[Any]]:
@@ -103,14 +109,15 @@ class PreparedStatement:
         compiled = self._get_compiled(conn.dialect, row)
         forget_written(conn, compiled.sql)
         driver: Any = conn.connection.dbapi_connection
-        cursor = driver.execute(compiled.sql, compiled.bind_row_values(row))
+        cursor = driver.execute(compiled.sql, compiled.list_values(row))
         return int(cursor.lastrowid) if cursor.rowcount else None
 
     def _get_compiled(self, dialect: Dialect, row: Mapping[str, Any]) -> _CompiledStatement:
         names = tuple(row)
-        return self._compiled.get(names) or self._compiled.setdefault(
-            names, self._compile_statement(dialect, names)
-        )
+        found = self._compiled.get(names)
+        if found is None:
+            found = self._compiled[names] = self._compile_statement(dialect, names)
+        return found
 
     def _compile_statement(self, dialect: Dialect, names: tuple[str, ...]) -> _CompiledStatement:
         compiled: Any = self._statement.compile(dialect=dialect, column_keys=list(names))  # type: ignore[attr-defined]
@@ -119,7 +126,7 @@ class PreparedStatement:
         found = _VALUES.search(sql)
         return _CompiledStatement(
             sql,
-            tuple((name, types[name].bind_processor(dialect)) for name in compiled.positiontup),
+            ParameterValues([(name, types[name].bind_processor(dialect)) for name in compiled.positiontup]),
             found[1] if found else None,
         )
 

@@ -8,23 +8,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
+
+from gateway.store.statement_names import list_names
 
 __all__ = ["find_kept_read", "forget_reads", "forget_written", "keep_read", "keep_reads", "read_once"]
 
 #: Attribute of a connection while it keeps what it read.
 _KEPT: Final = "_gateway_kept_reads"
-_READING: Final = ("SELECT", "EXPLAIN")
 
 _Found = TypeVar("_Found")
+
+
+@dataclass(slots=True)
+class _KeptReads:
+    """What a transaction has read, by question, with the names that it depends on; and all such names."""
+
+    found: dict[Hashable, tuple[tuple[str, ...], Any]] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+
+    def keep(self, question: Hashable, named: tuple[str, ...], found: object) -> None:
+        self.found[question] = (named, found)
+        self.named.update(named)
+
+    def forget(self, written: frozenset[str]) -> None:
+        """Forget what depends on a name that is written; most statements write none of them."""
+        if self.named.isdisjoint(written):
+            return
+        for question, (named, _) in tuple(self.found.items()):
+            if not written.isdisjoint(named):
+                del self.found[question]
 
 
 @contextmanager
 def keep_reads(conn: Connection) -> Iterator[None]:
     """Keep what is read within the block."""
-    conn.__dict__[_KEPT] = {}
+    conn.__dict__[_KEPT] = _KeptReads()
     try:
         yield
     finally:
@@ -38,43 +60,43 @@ def read_once(
 
     `named` are the tables that it depends on; the name of a column stands for writes of that column alone.
     """
-    kept: dict[Hashable, tuple[tuple[str, ...], Any]] | None = conn.__dict__.get(_KEPT)
+    kept: _KeptReads | None = conn.__dict__.get(_KEPT)
     if kept is None:
         return read()
-    known = kept.get(question)
-    if known is None:
-        # Asked first: what is read for the question may forget what was kept.
-        found = read()
-        kept[question] = known = (named, found)
-    result: _Found = known[1]
-    return result
+    known = kept.found.get(question)
+    if known is not None:
+        result: _Found = known[1]
+        return result
+    # Asked first: what is read for the question may forget what was kept.
+    found = read()
+    kept.keep(question, named, found)
+    return found
 
 
 def keep_read(conn: Connection, named: tuple[str, ...], question: Hashable, found: object) -> None:
     """Keep what a question has found, as `read_once` does, where another statement has told it too."""
-    kept: dict[Hashable, tuple[tuple[str, ...], Any]] | None = conn.__dict__.get(_KEPT)
+    kept: _KeptReads | None = conn.__dict__.get(_KEPT)
     if kept is not None:
-        kept[question] = (named, found)
+        kept.keep(question, named, found)
 
 
 def find_kept_read(conn: Connection, question: Hashable) -> Any:
     """Return what is kept for a question, None where nothing is."""
-    kept: dict[Hashable, tuple[tuple[str, ...], Any]] | None = conn.__dict__.get(_KEPT)
-    return None if kept is None or question not in kept else kept[question][1]
+    kept: _KeptReads | None = conn.__dict__.get(_KEPT)
+    known = None if kept is None else kept.found.get(question)
+    return None if known is None else known[1]
 
 
 def forget_written(conn: Connection, statement: str) -> None:
     """Forget what depends on a table or column that a statement names, unless it is one that reads."""
-    kept: dict[Hashable, tuple[tuple[str, ...], Any]] | None = conn.__dict__.get(_KEPT)
-    if not kept or statement.startswith(_READING):
-        return
-    for question, (named, _) in tuple(kept.items()):
-        if any(name in statement for name in named):
-            del kept[question]
+    kept: _KeptReads | None = conn.__dict__.get(_KEPT)
+    if kept is not None:
+        kept.forget(list_names(statement).written)
 
 
 def forget_reads(conn: Connection) -> None:
     """Forget everything: a lock was waited for, or changes are rolled back."""
-    kept = conn.__dict__.get(_KEPT)
-    if kept:
-        kept.clear()
+    kept: _KeptReads | None = conn.__dict__.get(_KEPT)
+    if kept is not None:
+        kept.found.clear()
+        kept.named.clear()

@@ -20,6 +20,7 @@ from gateway.store.column_types import Instant
 from gateway.store.event_tables import events
 from gateway.store.prepared_statements import PreparedStatement
 from gateway.store.record_tables import evidence, transitions
+from gateway.store.statement_names import list_names
 from gateway.store.transaction_reads import forget_reads, forget_written
 
 __all__ = [
@@ -43,6 +44,7 @@ _COLUMNS: Final[dict[Table, tuple[str, ...]]] = {
     events: ("at", "subject_type", "subject_id", "state"),
     evidence: ("at", "kind", "subject_type", "subject_id", "digest", "data", "leaf_hash"),
 }
+_LOGS: Final = frozenset(table.name for table in _COLUMNS)
 _INSERTS: Final = {table: PreparedStatement(insert(table)) for table in _COLUMNS}
 #: Attribute of a connection while it collects.
 _COLLECTED: Final = "_gateway_collected"
@@ -55,7 +57,7 @@ class _Collected:
     `due` are the lanes in which it queued what is due at once.
     """
 
-    rows: dict[Table, list[_Row]] = field(default_factory=lambda: {table: [] for table in _COLUMNS})
+    rows: dict[Table, list[_Row]] = field(default_factory=dict)
     lanes: set[str] = field(default_factory=set)
     digests: set[str] = field(default_factory=set)
     due: set[str] = field(default_factory=set)
@@ -93,20 +95,19 @@ def insert_log_rows(conn: Connection, log: Table, rows: Sequence[_Row]) -> None:
     if collected is None:
         _INSERTS[log].execute_rows(conn, rows)
     else:
-        collected.rows[log].extend(rows)
+        collected.rows.setdefault(log, []).extend(rows)
 
 
 def insert_collected_rows(conn: Connection) -> None:
     """Insert what was collected so far; where that fails, it stays collected: no commit comes without it."""
     collected: _Collected | None = conn.__dict__.get(_COLLECTED)
-    if collected is None or not any(collected.rows.values()):
+    if collected is None or not collected.rows:
         return
-    waiting, collected.rows = collected.rows, {table: [] for table in _COLUMNS}
+    waiting, collected.rows = collected.rows, {}
     try:
         if conn.dialect.name == "sqlite":
             for table, rows in waiting.items():
-                if rows:
-                    _INSERTS[table].execute_rows(conn, rows)
+                _INSERTS[table].execute_rows(conn, rows)
         else:
             conn.execute(_INSERT_ALL, _make_arrays(waiting))
     except BaseException:
@@ -130,9 +131,9 @@ def insert_before_statement(conn: Connection, statement: str) -> None:
     """Do so for one statement that is about to be executed."""
     forget_written(conn, statement)
     collected: _Collected | None = conn.__dict__.get(_COLLECTED)
-    if collected is None or not any(collected.rows.values()):
+    if collected is None or not collected.rows:
         return
-    if any(table.name in statement for table in _COLUMNS):
+    if not _LOGS.isdisjoint(list_names(statement).named):
         insert_collected_rows(conn)
 
 
@@ -140,8 +141,7 @@ def forget_collected_rows(conn: Connection) -> None:
     """Forget what was collected: the changes that it tells are rolled back."""
     collected: _Collected | None = conn.__dict__.get(_COLLECTED)
     if collected is not None:
-        for rows in collected.rows.values():
-            rows.clear()
+        collected.rows.clear()
         collected.lanes.clear()
         collected.digests.clear()
         collected.due.clear()
@@ -204,7 +204,7 @@ def _name_array_type(column: Any) -> str:
 
 def _make_arrays(rows: Mapping[Table, Sequence[_Row]]) -> dict[str, list[Any]]:
     return {
-        f"{table.name}_{name}": [row[name] for row in rows[table]]
+        f"{table.name}_{name}": [row[name] for row in rows.get(table, ())]
         for table, names in _COLUMNS.items()
         for name in names
     }

@@ -52,7 +52,7 @@ from gateway.cases.agency_notices import DecisionCode
 from gateway.evidence.merkle_tree import MerkleTree
 from gateway.evidence.tree_heads import make_next_head, store_head
 from gateway.store import agency_requests, cases, payloads, read_transaction, write_transaction
-from gateway.store.column_types import Instant
+from gateway.store.column_types import Instant, count_microseconds
 from gateway.store.engine import make_engine
 from gateway.store.tables import metadata
 from tests.flows.craft import reference as name_reference
@@ -515,7 +515,7 @@ class RowCopy:
             return literal(value, Instant) - self.growth.c.k * text(
                 f"interval '{int(PACE.total_seconds())} seconds'"
             )
-        stored = Instant().process_bind_param(value, _SQLITE)
+        stored = count_microseconds(value)
         return literal(stored, BigInteger) - self.growth.c.k * int(PACE.total_seconds() * 1_000_000)
 
     def _write_text(self, column: Column[Any], value: str) -> ColumnElement[Any]:
@@ -572,13 +572,6 @@ class RowCopy:
 #: Digests that are the same in every copy: of mappings and of keys.
 _CONSTANT: Final = {"mapping_sha256", "signer_sha256"}
 _FIXED: Final = {"agency", "from_party", "direction", "scheme", "declarant", "law", "authority"}
-
-
-class _Sqlite:
-    name = "sqlite"
-
-
-_SQLITE: Any = _Sqlite()
 
 
 def main(arguments: list[str]) -> int:

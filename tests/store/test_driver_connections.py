@@ -248,3 +248,19 @@ def test_a_statement_finds_the_rows_that_its_transaction_has_collected(engine):
         deliveries.hold_delivery(conn, number, NOW, "t")
         steps = select(transitions.c.event).where(transitions.c.object_id == number)
         assert "hold" in conn.execute(steps).scalars().all()
+
+
+def test_whoever_listens_to_the_engine_is_told_of_the_next_transactions(engine):
+    said = []
+
+    def note(_conn, _cursor, statement, *_):
+        said.append(statement)
+
+    for number in range(2):
+        with write_transaction(engine) as conn:
+            assert isinstance(conn.execute(select(D.id)), FoundRows)
+        event.listen(engine, "after_cursor_execute", note)
+        with write_transaction(engine) as conn:
+            conn.execute(select(D.id))
+        event.remove(engine, "after_cursor_execute", note)
+        assert len(said) == number + 1

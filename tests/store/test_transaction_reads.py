@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import text
 
 from gateway.store import (
@@ -17,6 +18,7 @@ from gateway.store import (
     requirement_quantities,
     write_transaction,
 )
+from gateway.store.transaction_reads import find_kept_read, forget_written, keep_read, keep_reads
 from tests.kit.rows import NOW, open_case, request
 from tests.store.test_query_plans import asked
 
@@ -118,3 +120,27 @@ def test_nothing_is_kept_for_the_next_transaction_or_by_one_that_reads(engine):
         request(conn, case)
     with read_transaction(engine) as conn:
         assert len(agency_requests.list_by_case(conn, case)) == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "forgets"),
+    [
+        ("UPDATE cases SET ucr = 'other'", True),
+        ('INSERT INTO "cases" (id) VALUES (1)', True),
+        ("WITH due AS (SELECT 1) UPDATE other SET a = (SELECT max(cases.id) FROM cases)", True),
+        ("UPDATE other SET state = 'X', ucr = 'u'", True),
+        ("UPDATE other SET state = 'X'", False),
+        ("UPDATE own_cases SET state = 'X'", False),
+        ("SELECT cases.id, ucr FROM cases", False),
+        ("EXPLAIN UPDATE cases SET ucr = 'other'", False),
+    ],
+)
+def test_what_was_read_is_forgotten_by_what_writes_a_name_that_it_depends_on(engine, statement, forgets):
+    with read_transaction(engine) as conn, keep_reads(conn):
+        for name in ("cases", "ucr"):
+            keep_read(conn, (name,), name, "known")
+        keep_read(conn, ("elsewhere",), "elsewhere", "known")
+        forget_written(conn, statement)
+        kept = [find_kept_read(conn, name) for name in ("cases", "ucr", "elsewhere")]
+    assert (kept.count("known") < 3) == forgets
+    assert kept[2] == "known"
