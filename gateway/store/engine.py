@@ -33,7 +33,7 @@ from gateway.store.disk_reserve import (
 )
 from gateway.store.driver_connections import use_driver_connections
 from gateway.store.first_acts import run_first_act
-from gateway.store.follow_ups import watch_follow_ups
+from gateway.store.follow_ups import FollowUps
 from gateway.store.idle_connections import ping_idle_connections
 from gateway.store.log_checkpoints import count_commit
 from gateway.store.object_store import ObjectStore, attach_object_store
@@ -46,11 +46,12 @@ from gateway.store.postgresql_connections import (
 )
 from gateway.store.sqlite_errors import SQLITE_ERROR, add_sqlite_errors, get_sqlite_errors
 from gateway.store.transaction_conflicts import find_conflict
-from gateway.store.transaction_reads import keep_reads
 from gateway.store.transaction_rows import (
-    collect_rows,
+    begin_collecting,
+    end_collecting,
     insert_before_reading,
     insert_collected_rows,
+    note_committed_lanes,
 )
 
 __all__ = [
@@ -343,24 +344,28 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     `name` names its commit: tests kill the process right before and right after it, at the
     failpoints ``<name>.before_commit`` and ``<name>.after_commit``.
     """
+    follow_ups = FollowUps(engine)
     try:
-        with (
-            watch_follow_ups(engine) as claim_follow_ups,
-            _begin_transaction(engine) as conn,
-            collect_rows(conn) as note_commit,
-            keep_reads(conn),
-        ):
-            first = run_first_act(conn)
-            yield conn
-            claim_follow_ups(conn)
-            insert_collected_rows(conn)
-            kill_at_failpoint(name, "before_commit")
-        note_commit()
-        if first is not None:
-            first.committed = True
-        kill_at_failpoint(name, "after_commit")
-    except add_sqlite_errors(DatabaseError, InterfaceError, kind="DatabaseError") as error:
-        raise _translate_database_error(error, engine) from error
+        with _begin_transaction(engine) as conn:
+            collected = begin_collecting(conn)
+            try:
+                first = run_first_act(conn)
+                yield conn
+                follow_ups.claim_queued(conn)
+                insert_collected_rows(conn)
+                kill_at_failpoint(name, "before_commit")
+            finally:
+                end_collecting(conn)
+    except BaseException as problem:
+        follow_ups.cancel()
+        if isinstance(problem, add_sqlite_errors(DatabaseError, InterfaceError, kind="DatabaseError")):
+            raise _translate_database_error(problem, engine) from problem
+        raise
+    follow_ups.begin()
+    note_committed_lanes(engine, collected)
+    if first is not None:
+        first.committed = True
+    kill_at_failpoint(name, "after_commit")
     room = get_disk_reserve(engine)
     if room.lacking:
         room.record_commit()
@@ -476,7 +481,9 @@ def read_transaction(engine: Engine, *, promises: bool = False) -> Iterator[Conn
         confirm_copies(engine)
 
 
-def _translate_database_error(error: Exception, engine: Engine, *, reading: bool = False) -> Exception:
+def _translate_database_error(
+    error: BaseException, engine: Engine, *, reading: bool = False
+) -> BaseException:
     """Translate a database error: GW805 for a damaged file, GW806 if it may pass, else the error itself."""
     told = getattr(error, "orig", error)
     conflict = find_conflict(told)
@@ -493,7 +500,7 @@ def _translate_database_error(error: Exception, engine: Engine, *, reading: bool
     return problem
 
 
-def _is_transient_error(error: Exception, told: Any) -> bool:
+def _is_transient_error(error: BaseException, told: Any) -> bool:
     """Return whether a retry may succeed: the disk is full, or the server is unavailable.
 
     Both drivers have one class for that (PostgreSQL's classes 08, 53, 57 and 58 among others). In

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from gateway.store.transaction_rows import list_queued_lanes
 
-__all__ = ["FollowUpClaim", "take_follow_ups", "watch_follow_ups"]
+__all__ = ["FollowUpClaim", "FollowUps", "take_follow_ups"]
 
 
 class FollowUpClaim(Protocol):
@@ -55,33 +55,30 @@ def take_follow_ups(engine: Engine, claim: _Claim) -> Iterator[None]:
         _taker.reset(before)
 
 
-@contextmanager
-def watch_follow_ups(engine: Engine) -> Iterator[Callable[[Connection], None]]:
-    """Run one transaction within the block; yields what claims at its end.
+class FollowUps:
+    """What one transaction claims at its end: it begins after the commit, or is cancelled without one."""
 
-    What was claimed begins after the block, or is cancelled when the block ends with an exception.
-    """
-    taker = _taker.get()
-    if taker is None or taker.engine is not engine:
-        yield _claim_nothing
-        return
-    claimed: list[FollowUpClaim] = []
+    __slots__ = ("_claimed", "_engine")
 
-    def claim_queued(conn: Connection) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._claimed: FollowUpClaim | None = None
+
+    def claim_queued(self, conn: Connection) -> None:
+        """Claim what the transaction has queued, where its thread has somebody who takes it."""
+        taker = _taker.get()
+        if taker is None or taker.engine is not self._engine:
+            return
         due = list_queued_lanes(conn)
-        found = taker.claim(conn, due) if due else None
-        if found is not None:
-            claimed.append(found)
+        if due:
+            self._claimed = taker.claim(conn, due)
 
-    try:
-        yield claim_queued
-    except BaseException:
-        for one in claimed:
-            one.cancel()
-        raise
-    for one in claimed:
-        one.begin()
+    def begin(self) -> None:
+        """Begin what was claimed: the transaction is committed."""
+        if self._claimed is not None:
+            self._claimed.begin()
 
-
-def _claim_nothing(conn: Connection) -> None:
-    del conn
+    def cancel(self) -> None:
+        """Cancel what was claimed: the transaction is rolled back, or nobody knows."""
+        if self._claimed is not None:
+            self._claimed.cancel()

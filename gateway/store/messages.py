@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Insert, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, Insert, Row, and_, bindparam, case, insert, select, update
 
 from gateway.errors import MESSAGE_ID_REUSED, GatewayError
 from gateway.message_model import Body, Payload, SlicedBody, as_body, count_octets, read_octets
@@ -85,6 +85,11 @@ _PARTS = (
     select(message_payloads)
     .where(message_payloads.c.message == bindparam("wanted"))
     .order_by(message_payloads.c.position)
+)
+#: The parts with the octets of the message, which only its first part is given, where it is in them.
+_INSIDE = and_(message_payloads.c.position == 1, message_payloads.c.parcel_offset.is_not(None))
+_PARTS_OF_PARCEL = _PARTS.join(messages).add_columns(
+    messages.c.parcel_sha256, messages.c.purged_at, case((_INSIDE, messages.c.parcel)).label("parcel")
 )
 
 
@@ -457,9 +462,8 @@ def load_payloads(conn: Connection, message: int) -> tuple[Payload, ...]:
 
     A large one is a body, and is verified when it is read.
     """
-    rows = conn.execute(_PARTS, {"wanted": message}).all()
-    inside = any(row.parcel_offset is not None for row in rows)
-    parcel = open_parcel(conn, message)[1] if inside else b""
+    rows = conn.execute(_PARTS_OF_PARCEL, {"wanted": message}).all()
+    parcel = _open_parcel_of_parts(conn, message, rows)
     return tuple(
         Payload(
             row.content_id,
@@ -469,6 +473,17 @@ def load_payloads(conn: Connection, message: int) -> tuple[Payload, ...]:
         )
         for row in rows
     )
+
+
+def _open_parcel_of_parts(conn: Connection, message: int, rows: Sequence[Row[Any]]) -> bytes | Body:
+    """Return the octets of the message that its parts are in; empty where none of them is."""
+    if all(row.parcel_offset is None for row in rows):
+        return b""
+    first = rows[0]
+    if first.parcel is None:
+        return open_parcel(conn, message)[1]
+    octets.check_not_purged(first.purged_at, first.parcel_sha256)
+    return octets.verify_digest(first.parcel, first.parcel_sha256)
 
 
 def list_parts(conn: Connection, message: int) -> Sequence[Row[Any]]:

@@ -15,7 +15,16 @@ from sqlalchemy import Connection
 
 from gateway.store.statement_names import list_names
 
-__all__ = ["find_kept_read", "forget_reads", "forget_written", "keep_read", "keep_reads", "read_once"]
+__all__ = [
+    "begin_keeping_reads",
+    "end_keeping_reads",
+    "find_kept_read",
+    "forget_reads",
+    "forget_written",
+    "keep_read",
+    "keep_reads",
+    "read_once",
+]
 
 #: Attribute of a connection while it keeps what it read.
 _KEPT: Final = "_gateway_kept_reads"
@@ -43,14 +52,24 @@ class _KeptReads:
                 del self.found[question]
 
 
+def begin_keeping_reads(conn: Connection) -> None:
+    """Keep what is read from now on."""
+    conn.__dict__[_KEPT] = _KeptReads()
+
+
+def end_keeping_reads(conn: Connection) -> None:
+    """Forget what was read, and keep nothing any more."""
+    conn.__dict__.pop(_KEPT, None)
+
+
 @contextmanager
 def keep_reads(conn: Connection) -> Iterator[None]:
     """Keep what is read within the block."""
-    conn.__dict__[_KEPT] = _KeptReads()
+    begin_keeping_reads(conn)
     try:
         yield
     finally:
-        conn.__dict__.pop(_KEPT, None)
+        end_keeping_reads(conn)
 
 
 def read_once(

@@ -8,8 +8,7 @@ names a log finds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -21,10 +20,17 @@ from gateway.store.event_tables import events
 from gateway.store.prepared_statements import PreparedStatement
 from gateway.store.record_tables import evidence, transitions
 from gateway.store.statement_names import list_names
-from gateway.store.transaction_reads import forget_reads, forget_written
+from gateway.store.transaction_reads import (
+    begin_keeping_reads,
+    end_keeping_reads,
+    forget_reads,
+    forget_written,
+)
 
 __all__ = [
-    "collect_rows",
+    "CollectedRows",
+    "begin_collecting",
+    "end_collecting",
     "forget_collected_rows",
     "get_stored_digests",
     "insert_before_reading",
@@ -33,6 +39,7 @@ __all__ = [
     "insert_log_rows",
     "list_committed_lanes",
     "list_queued_lanes",
+    "note_committed_lanes",
     "note_due_lane",
     "note_ensured_lanes",
 ]
@@ -51,7 +58,7 @@ _COLLECTED: Final = "_gateway_collected"
 
 
 @dataclass(slots=True)
-class _Collected:
+class CollectedRows:
     """The rows of one transaction that are not inserted yet, and what it made sure of: lanes, octets.
 
     `due` are the lanes in which it queued what is due at once.
@@ -67,22 +74,23 @@ class _Collected:
 _committed_lanes: Final[WeakKeyDictionary[Engine, set[str]]] = WeakKeyDictionary()
 
 
-@contextmanager
-def collect_rows(conn: Connection) -> Iterator[Callable[[], None]]:
-    """Collect the rows of the logs within the block, until `insert_collected_rows`.
+def begin_collecting(conn: Connection) -> CollectedRows:
+    """Collect the rows of the logs, until `insert_collected_rows`, and keep what is read of locked cases."""
+    begin_keeping_reads(conn)
+    found = conn.__dict__[_COLLECTED] = CollectedRows()
+    return found
 
-    Yields what is to be called after the commit.
-    """
-    found = conn.__dict__[_COLLECTED] = _Collected()
 
-    def note_commit() -> None:
-        if found.lanes:
-            _committed_lanes.setdefault(conn.engine, set()).update(found.lanes)
+def end_collecting(conn: Connection) -> None:
+    """Forget what was collected and read: the transaction ends."""
+    del conn.__dict__[_COLLECTED]
+    end_keeping_reads(conn)
 
-    try:
-        yield note_commit
-    finally:
-        conn.__dict__.pop(_COLLECTED, None)
+
+def note_committed_lanes(engine: Engine, collected: CollectedRows) -> None:
+    """Note the lanes that a transaction made sure of: it is committed."""
+    if collected.lanes:
+        _committed_lanes.setdefault(engine, set()).update(collected.lanes)
 
 
 def insert_log_rows(conn: Connection, log: Table, rows: Sequence[_Row]) -> None:
@@ -91,7 +99,7 @@ def insert_log_rows(conn: Connection, log: Table, rows: Sequence[_Row]) -> None:
         return
     if any(row["at"].tzinfo is None for row in rows):
         raise ValueError(f"a time without a zone in {log.name}")
-    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
     if collected is None:
         _INSERTS[log].execute_rows(conn, rows)
     else:
@@ -100,7 +108,7 @@ def insert_log_rows(conn: Connection, log: Table, rows: Sequence[_Row]) -> None:
 
 def insert_collected_rows(conn: Connection) -> None:
     """Insert what was collected so far; where that fails, it stays collected: no commit comes without it."""
-    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
     if collected is None or not collected.rows:
         return
     waiting, collected.rows = collected.rows, {}
@@ -130,7 +138,7 @@ def insert_before_reading(engine: Engine) -> None:
 def insert_before_statement(conn: Connection, statement: str) -> None:
     """Do so for one statement that is about to be executed."""
     forget_written(conn, statement)
-    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
     if collected is None or not collected.rows:
         return
     if not _LOGS.isdisjoint(list_names(statement).named):
@@ -139,7 +147,7 @@ def insert_before_statement(conn: Connection, statement: str) -> None:
 
 def forget_collected_rows(conn: Connection) -> None:
     """Forget what was collected: the changes that it tells are rolled back."""
-    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
     if collected is not None:
         collected.rows.clear()
         collected.lanes.clear()
@@ -150,33 +158,33 @@ def forget_collected_rows(conn: Connection) -> None:
 
 def get_stored_digests(conn: Connection) -> set[str]:
     """Return the digests of the octets that this transaction has stored or locked, to be added to."""
-    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
     return set() if collected is None else collected.digests
 
 
 def note_ensured_lanes(conn: Connection, names: Sequence[str]) -> None:
     """Note that lanes exist once this transaction is committed."""
-    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
     if collected is not None:
         collected.lanes.update(names)
 
 
 def note_due_lane(conn: Connection, name: str) -> None:
     """Note that this transaction has queued in a lane what is due at once."""
-    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
     if collected is not None:
         collected.due.add(name)
 
 
 def list_queued_lanes(conn: Connection) -> list[str]:
     """Return the lanes in which this transaction has queued what is due at once, by name."""
-    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
     return [] if collected is None else sorted(collected.due)
 
 
 def list_committed_lanes(conn: Connection) -> frozenset[str]:
     """Return the lanes that are committed for certain, and those that this transaction made sure of."""
-    collected: _Collected | None = conn.__dict__.get(_COLLECTED)
+    collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
     known = _committed_lanes.get(conn.engine, set())
     return frozenset(known | collected.lanes if collected is not None else known)
 

@@ -15,6 +15,7 @@ from gateway.store import messages, payloads, read_transaction, transitions, wri
 from gateway.store import tables as t
 from gateway.store.transitions import StateEvent
 from tests.kit.rows import NOW, answer, later, message, stored
+from tests.store.test_query_plans import asked
 
 
 def count(conn, table):
@@ -276,3 +277,13 @@ def test_a_part_needs_its_message(engine):
     row = {"message": 4711, "position": 1, "content_id": "a", "media_type": "a/b", "sha256": "0" * 64}
     with pytest.raises(IntegrityError), write_transaction(engine) as conn:
         conn.execute(t.message_payloads.insert(), row | {"size": 0, "properties": []})
+
+
+@pytest.mark.parametrize(("parcel", "statements"), [(b"<A/>" * 300, 1), (b"<B/>" * 300, 3)])
+def test_parts_within_a_message_are_read_with_its_octets_where_the_first_one_is(engine, parcel, statements):
+    parts = tuple(Payload(name, "application/xml", f"<{name}/>".encode() * 300) for name in "AB")
+    new = message(payloads=parts[: statements // 3 + 1], parcel=b"head" + parcel)
+    with write_transaction(engine) as conn:
+        done = messages.accept_message(conn, new, answer(), NOW)
+    found = asked(engine, lambda conn: messages.load_payloads(conn, done.id) == new.payloads or 1 / 0)
+    assert len(found) == statements
