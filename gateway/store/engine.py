@@ -35,8 +35,8 @@ from gateway.store.driver_connections import use_driver_connections
 from gateway.store.first_acts import run_first_act
 from gateway.store.follow_ups import FollowUps
 from gateway.store.idle_connections import ping_idle_connections
-from gateway.store.log_checkpoints import count_commit
 from gateway.store.object_store import ObjectStore, attach_object_store
+from gateway.store.open_transactions import OpenTransaction
 from gateway.store.postgresql_connections import (
     get_connection_class,
     is_read_only,
@@ -260,37 +260,87 @@ def _check_setting_value(name: str, found: str, wanted: tuple[str, ...]) -> None
 
 
 class _WriteLock:
-    """One writer at a time for one SQLite file: first among threads, then among processes."""
+    """One writer at a time for one SQLite file: first among threads, then among processes.
+
+    A thread may leave its transaction open to one that waits and may continue it.
+    """
 
     def __init__(self, database: str) -> None:
         self._path = database + "-writer"
         self._mutex = threading.Lock()
+        self._guard = threading.Lock()
         self._owner: int | None = None
         self._file: int | None = None
         self._pid = 0
+        #: How many threads wait that may continue a transaction, and the one that is left open to them.
+        self._continuing = 0
+        self._left: OpenTransaction | None = None
 
-    def __enter__(self) -> None:
+    def enter(self, *, continues: bool) -> OpenTransaction | None:
+        """Wait until this thread may write; return the transaction that it continues, None for a new one."""
         if self._owner == threading.get_ident():
             raise RuntimeError("a transaction within a transaction")
-        self._mutex.acquire()
+        if continues:
+            self._wait_to_continue()
+        else:
+            self._mutex.acquire()
+        left, self._left = self._left, None
         try:
-            fcntl.flock(self._get_lock_descriptor(), fcntl.LOCK_EX)
+            if left is not None and not continues:
+                left.commit()
+                left = None
+            if left is None:
+                fcntl.flock(self._get_lock_descriptor(), fcntl.LOCK_EX)
         except BaseException:
             self._mutex.release()
             raise
         self._owner = threading.get_ident()
+        return left
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
+        """Let the next thread or process write."""
         self._owner = None
         fcntl.flock(self._get_lock_descriptor(), fcntl.LOCK_UN)
         self._mutex.release()
 
+    def is_awaited(self) -> bool:
+        """Return whether a thread waits that may continue a transaction."""
+        return self._continuing > 0
+
+    def leave_open(self, transaction: OpenTransaction) -> None:
+        """Leave a transaction to the next thread of this process; return when it is committed."""
+        blocked = transaction.join_waiting()
+        self._owner, self._left = None, transaction
+        self._mutex.release()
+        while not blocked.acquire(timeout=_PATIENCE):
+            self._commit_left(transaction)
+
+    def _commit_left(self, transaction: OpenTransaction) -> None:
+        """Commit a transaction that nobody continues: whoever waited was interrupted."""
+        if self._mutex.acquire(blocking=False):
+            if self._left is not transaction:
+                self._mutex.release()
+                return
+            self._left = None
+            transaction.commit()
+            self.leave()
+
+    def _wait_to_continue(self) -> None:
+        with self._guard:
+            self._continuing += 1
+        try:
+            self._mutex.acquire()
+        finally:
+            with self._guard:
+                self._continuing -= 1
+
     def close_file(self) -> None:
         """Close the file of the lock where nobody holds it; the next transaction opens it again."""
         if self._mutex.acquire(blocking=False):
-            if self._file is not None and self._pid == os.getpid():
-                os.close(self._file)
-            self._file = None
+            if self._left is None:
+                if self._file is not None and self._pid == os.getpid():
+                    os.close(self._file)
+                self._file = None
             self._mutex.release()
 
     def _get_lock_descriptor(self) -> int:
@@ -306,6 +356,8 @@ class _WriteLock:
         return self._file
 
 
+#: After so many seconds a thread looks itself whether the transaction that it left open is continued.
+_PATIENCE: Final = 0.2
 _locks: dict[str, _WriteLock] = {}
 
 
@@ -346,7 +398,7 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     """
     follow_ups = FollowUps(engine)
     try:
-        with _begin_transaction(engine) as conn:
+        with _begin_transaction(engine, shares=follow_ups.are_taken) as conn:
             collected = begin_collecting(conn)
             try:
                 first = run_first_act(conn)
@@ -371,9 +423,9 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
         room.record_commit()
 
 
-def _begin_transaction(engine: Engine) -> AbstractContextManager[Connection]:
+def _begin_transaction(engine: Engine, *, shares: bool) -> AbstractContextManager[Connection]:
     if engine.dialect.name == "sqlite":
-        return _sqlite_transaction(engine)
+        return _sqlite_transaction(engine, shares=shares)
     watch = find_copy_watch(engine)
     return engine.begin() if watch is None else run_copied(engine, watch)
 
@@ -389,26 +441,33 @@ def confirm_copies(engine: Engine) -> None:
 
 
 @contextmanager
-def _sqlite_transaction(engine: Engine) -> Iterator[Connection]:
-    """Run the block in a transaction of the database driver.
+def _sqlite_transaction(engine: Engine, *, shares: bool) -> Iterator[Connection]:
+    """Run the block in a transaction of the database driver; one that `shares` may share its commit.
 
     A SQLAlchemy transaction, which begins with the first statement executed through SQLAlchemy,
     costs more than most statements. It is committed where there is one, and not begun here.
     """
-    with _get_write_lock(engine):
-        conn = _get_write_connection(engine)
-        driver: Any = conn.connection.dbapi_connection
+    lock = _get_write_lock(engine)
+    transaction = lock.enter(continues=shares)
+    leaves_open = False
+    try:
+        transaction = transaction or OpenTransaction(engine, _get_write_connection(engine))
         try:
-            conn.begin_in_driver("BEGIN IMMEDIATE")
-            yield conn
-            (conn if conn.in_transaction() else driver).commit()
-            count_commit(engine)
+            transaction.begin_work()
+            yield transaction.conn
+            transaction.end_work()
         except BaseException as problem:
-            _roll_back_transaction(conn, driver)
-            if isinstance(problem, add_sqlite_errors(OperationalError, kind="OperationalError")):
-                # The connection may be the cause, so the next transaction gets a new one.
-                conn.close()
+            transaction.fail_work(problem)
             raise
+        leaves_open = shares and lock.is_awaited() and transaction.may_be_continued()
+        if not leaves_open:
+            transaction.commit()
+    finally:
+        if not leaves_open:
+            lock.leave()
+    if leaves_open:
+        lock.leave_open(transaction)
+    transaction.check_committed()
 
 
 @contextmanager

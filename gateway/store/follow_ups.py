@@ -46,7 +46,8 @@ _taker: Final[ContextVar[_Taker | None]] = ContextVar("taker of follow-ups", def
 def take_follow_ups(engine: Engine, claim: _Claim) -> Iterator[None]:
     """Let each write transaction of this thread within the block end with `claim`, if it queued what is due.
 
-    `claim` is given the lanes of what was queued, by name. Its exception fails the transaction.
+    `claim` is given the lanes of what was queued, by name. Its exception fails the transaction. On SQLite
+    these transactions share their commits with those of other threads that wait.
     """
     before = _taker.set(_Taker(engine, claim))
     try:
@@ -58,20 +59,23 @@ def take_follow_ups(engine: Engine, claim: _Claim) -> Iterator[None]:
 class FollowUps:
     """What one transaction claims at its end: it begins after the commit, or is cancelled without one."""
 
-    __slots__ = ("_claimed", "_engine")
+    __slots__ = ("_claimed", "_taker")
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        taker = _taker.get()
+        self._taker = taker if taker is not None and taker.engine is engine else None
         self._claimed: FollowUpClaim | None = None
+
+    @property
+    def are_taken(self) -> bool:
+        """Whether the thread of the transaction takes what follows: it is one of a worker."""
+        return self._taker is not None
 
     def claim_queued(self, conn: Connection) -> None:
         """Claim what the transaction has queued, where its thread has somebody who takes it."""
-        taker = _taker.get()
-        if taker is None or taker.engine is not self._engine:
-            return
-        due = list_queued_lanes(conn)
-        if due:
-            self._claimed = taker.claim(conn, due)
+        due = list_queued_lanes(conn) if self._taker is not None else ()
+        if self._taker is not None and due:
+            self._claimed = self._taker.claim(conn, due)
 
     def begin(self) -> None:
         """Begin what was claimed: the transaction is committed."""
