@@ -109,7 +109,7 @@ def find_kept_read(conn: Connection, question: Hashable) -> Any:
 def forget_written(conn: Connection, statement: str) -> None:
     """Forget what depends on a table or column that a statement names, unless it is one that reads."""
     kept: _KeptReads | None = conn.__dict__.get(_KEPT)
-    if kept is not None:
+    if kept is not None and kept.named:
         kept.forget(list_names(statement).written)
 
 

@@ -97,8 +97,9 @@ def insert_log_rows(conn: Connection, log: Table, rows: Sequence[_Row]) -> None:
     """Insert rows of a log, in a write transaction of the hub together with all others before its commit."""
     if not rows:
         return
-    if any(row["at"].tzinfo is None for row in rows):
-        raise ValueError(f"a time without a zone in {log.name}")
+    for row in rows:
+        if row["at"].tzinfo is None:
+            raise ValueError(f"a time without a zone in {log.name}")
     collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
     if collected is None:
         _INSERTS[log].execute_rows(conn, rows)
