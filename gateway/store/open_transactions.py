@@ -77,7 +77,7 @@ class OpenTransaction:
         try:
             (self.conn if self.conn.in_transaction() else self._driver).commit()
         except BaseException as problem:
-            self._abandon(problem)
+            self._abandon(_tell_others(problem))
             self._close_after(problem)
             if not isinstance(problem, Exception):
                 raise
@@ -117,7 +117,7 @@ class OpenTransaction:
 
 
 def _tell_others(problem: BaseException) -> BaseException:
-    """Return what those are told whose work is rolled back with that of a writer that failed."""
+    """Return what all are told whose work is rolled back with that of one writer, or by its interrupt."""
     if isinstance(problem, add_sqlite_errors(DatabaseError, kind="DatabaseError")):
         return problem
     return InsufficientStorageError("the database has rolled back what several writers share")

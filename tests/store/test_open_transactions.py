@@ -8,15 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, insert, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
-from gateway.store import InsufficientStorageError, make_engine, parties, transaction_rows
+from gateway.store import InsufficientStorageError, make_engine, parties, tables, transaction_rows
 from gateway.store import engine as room
 from gateway.store import open_transactions as kept_open
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.follow_ups import take_follow_ups
-from gateway.store.tables import metadata
 from tests.kit.rows import NOW
 
 Work = Callable[[Connection], object]
@@ -25,7 +24,7 @@ Work = Callable[[Connection], object]
 @pytest.fixture
 def engine(tmp_path: Any) -> Iterator[Engine]:
     found = make_engine(f"sqlite:///{tmp_path}/gateway.db")
-    metadata.create_all(found)
+    tables.metadata.create_all(found)
     yield found
     found.dispose()
 
@@ -112,15 +111,18 @@ def test_nobody_else_sees_anything_before_the_commit(engine: Engine, commits: li
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_one_that_fails_is_rolled_back_alone(engine: Engine, place: int) -> None:
+@pytest.mark.parametrize("kind", [LookupError, IntegrityError])
+def test_one_that_fails_is_rolled_back_alone(engine: Engine, place: int, kind: type[Exception]) -> None:
     def fail(conn: Connection) -> None:
         add("failed")(conn)
-        raise LookupError("no")
+        if kind is LookupError:
+            raise LookupError("no")
+        conn.execute(insert(tables.parties).values(id="failed"))
 
     works = [add("a"), add("b")]
     works.insert(place, fail)
     results = run_waiting(engine, works)
-    assert isinstance(results.pop(place), LookupError)
+    assert isinstance(results.pop(place), kind)
     assert results == ["a", "b"]
     assert list_names(engine) == {"a", "b"}
 
