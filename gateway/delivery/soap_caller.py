@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.cases import PartnerAnswer, SignedReply
 from gateway.delivery.http_answer_reader import HttpAnswer
@@ -14,6 +14,7 @@ from gateway.delivery.service_contracts import ServiceCall, load_contract
 from gateway.delivery.soap_client import AnswerPolicy, SignedCall, open_signed_answer, sign_call
 from gateway.delivery.wsdl_files import WsdlFile
 from gateway.pki import Certificate, Signer
+from gateway.protocols import EnvelopeMemory
 
 __all__ = ["CallSender", "PostedCall", "SoapCaller", "SoapDestination", "compose_service_call"]
 
@@ -58,15 +59,20 @@ class PostedCall:
 class SoapCaller:
     """Makes attempts: signs, sends, opens the answer; safe to share between threads.
 
-    `signer` returns the key that signs now.
+    `signer` returns the key that signs now. `memory` keeps what the envelopes of answers have in common.
     """
 
     def __init__(
-        self, sender: CallSender, signer: Callable[[], Signer], clock: Callable[[], datetime]
+        self,
+        sender: CallSender,
+        signer: Callable[[], Signer],
+        clock: Callable[[], datetime],
+        memory: EnvelopeMemory[Any] | None = None,
     ) -> None:
         self._sender = sender
         self._signer = signer
         self._clock = clock
+        self._memory = memory
 
     def post_call(self, envelope: bytes, destination: SoapDestination) -> PostedCall:
         """Make one attempt: sign the stored `envelope` anew and send it; the answer is not looked at."""
@@ -97,6 +103,7 @@ class SoapCaller:
             load_contract(posted.destination.wsdl),
             replace(rules, judge=record_signer),
             self._clock(),
+            self._memory,
         )
         return said, SignedReply(posted.answer.body, next(iter(believed), None))
 

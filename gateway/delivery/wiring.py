@@ -123,7 +123,7 @@ def _build_agents(
         "pull": PullAgent(hub, sender, _get_pull_limits(settings), delivery.pull_every),
         "soap": PartnerAgent(
             hub,
-            SoapCaller(sender, lambda: hub.signer, hub.clock),
+            SoapCaller(sender, lambda: hub.signer, hub.clock, hub.envelopes),
             partners,
             watched.get_retry_plans,
             ConsoleMailbox(hub, partners, AgencyKeys(watched.get_settings)),

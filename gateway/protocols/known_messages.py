@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.errors import GatewayError
 from gateway.message_model import UserMessage
+from gateway.pki import Certificate
 from gateway.protocols.core import OpenedMessage, ProtocolContext
+from gateway.protocols.envelope_memory import EnvelopeMemory
 from gateway.protocols.known_envelope import (
     LARGEST_ENVELOPE,
     EnvelopeKind,
@@ -21,9 +23,9 @@ from gateway.protocols.known_envelope import (
     learn_envelope,
     read_known_envelope,
 )
-from gateway.wire import RelatedParts
+from gateway.wire import RelatedParts, WireLimits
 
-__all__ = ["is_plain_message", "open_by_envelope", "remember_envelope"]
+__all__ = ["is_plain_message", "keep_envelope", "open_by_envelope", "remember_envelope"]
 
 _Content = TypeVar("_Content")
 
@@ -72,16 +74,28 @@ def is_plain_message(opened: OpenedMessage) -> bool:
 def remember_envelope(
     kind: EnvelopeKind[_Content], opened: OpenedMessage, document: bytes, context: ProtocolContext
 ) -> None:
-    """Learn the envelope of a plain message that was opened as a whole, if it is worth it.
+    """Learn the envelope of a plain message that was opened as a whole, if it is worth it."""
+    if context.envelopes is not None and opened.signed is not None and opened.pmode is not None:
+        policy, limits = opened.pmode.security.policy, context.limits
+        keep_envelope(kind, context.envelopes, document, opened.signed.certificate, policy, limits)
 
-    It is kept for the signer that was verified. Nothing that goes wrong here refuses what was accepted.
+
+def keep_envelope(
+    kind: EnvelopeKind[_Content],
+    memory: EnvelopeMemory[Any],
+    document: bytes,
+    certificate: Certificate,
+    policy: str,
+    limits: WireLimits,
+) -> None:
+    """Learn an envelope that was accepted, for the signer that was verified, if it is worth it.
+
+    Nothing that goes wrong here refuses what was accepted.
     """
-    memory, signed = context.envelopes, opened.signed
-    if memory is None or signed is None or opened.pmode is None or len(document) > LARGEST_ENVELOPE:
+    if len(document) > LARGEST_ENVELOPE:
         return
-    policy, limits = opened.pmode.security.policy, context.limits
     sender = memory.find_sender(kind.protocol, document, kind.certificate_end)
-    if sender != memory.make_sender(kind.protocol, base64.b64encode(signed.certificate.der)):
+    if sender != memory.make_sender(kind.protocol, base64.b64encode(certificate.der)):
         return
     for known in memory.list_envelopes(sender):
         alike = (known.policy, known.limits) == (policy, limits)

@@ -3,6 +3,7 @@ from .addressing import add_destination as add_destination
 from .addressing import build_addressed_envelope as build_addressed_envelope
 from .addressing import read_addressing as read_addressing
 from .addressing import write_addressing as write_addressing
+from .body_frames import split_at_body as split_at_body
 from .byte_ranges import ByteRange as ByteRange
 from .byte_ranges import TreeByteRanges as TreeByteRanges
 from .currency_decimals import CURRENCY_DECIMALS as CURRENCY_DECIMALS
@@ -127,6 +128,7 @@ from .xml import serialize_element as serialize_element
 from .xml_instants import parse_instant as parse_instant
 from .xml_prescan import DEFAULT_LIMITS as DEFAULT_LIMITS
 from .xml_prescan import WireLimits as WireLimits
+from .xml_prescan import has_small_totals as has_small_totals
 from .xml_prescan import prescan_xml as prescan_xml
 from .xml_writer import is_xml_text as is_xml_text
 from .xml_writer import write_attribute as write_attribute

@@ -17,7 +17,7 @@ from xml.parsers import expat
 
 from gateway.errors import TOO_LARGE, XML_MALFORMED, GatewayError, Problem
 
-__all__ = ["DEFAULT_LIMITS", "WireLimits", "prescan_xml"]
+__all__ = ["DEFAULT_LIMITS", "WireLimits", "has_small_totals", "prescan_xml"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,12 @@ def prescan_xml(
     finally:
         # The parser and its handlers refer to each other; without this they stay until a garbage collection.
         del scan.parser
+
+
+def has_small_totals(data: bytes, limits: WireLimits) -> bool:
+    """Return whether octets prove that no total of an envelope exceeds a limit; false where they do not."""
+    bounds = _compute_bounds(len(data), limits, envelope=True)
+    return len(data) <= min(limits.xml, limits.envelope) and not _needs_counting(data, limits, bounds)
 
 
 # In a smaller document the list of attributes from the parser is small, too.

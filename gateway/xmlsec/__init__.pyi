@@ -12,6 +12,7 @@ from .attachment_forms import SwaAttachment as SwaAttachment
 from .attachment_forms import canonicalize_attachment as canonicalize_attachment
 from .attachment_forms import is_signed_as_is as is_signed_as_is
 from .digest_references import NEXT_ACTORS as NEXT_ACTORS
+from .digest_references import Transform as Transform
 from .digest_references import canonicalize_text as canonicalize_text
 from .ebms2_signature import DigestCheck as DigestCheck
 from .ebms2_signature import PartDecryption as PartDecryption
@@ -38,10 +39,12 @@ from .swa_signature import list_signed_forms as list_signed_forms
 from .swa_signature import read_swa_signature as read_swa_signature
 from .swa_signature import verify_swa_signature as verify_swa_signature
 from .swa_signature import write_swa_security as write_swa_security
-from .wss import DEFAULT_WINDOW as DEFAULT_WINDOW
-from .wss import TimestampWindow as TimestampWindow
+from .wss import list_soap_forms as list_soap_forms
 from .wss import sign_soap_envelope as sign_soap_envelope
 from .wss import verify_soap_envelope as verify_soap_envelope
+from .wss_timestamp import DEFAULT_WINDOW as DEFAULT_WINDOW
+from .wss_timestamp import TimestampWindow as TimestampWindow
+from .wss_timestamp import is_within_window as is_within_window
 from .xades import compute_unsigned_digest as compute_unsigned_digest
 from .xades import sign_document as sign_document
 from .xades import verify_document as verify_document
@@ -49,3 +52,4 @@ from .xml_signature import CertificateCheck as CertificateCheck
 from .xml_signature import SignatureForms as SignatureForms
 from .xml_signature import SignatureStructure as SignatureStructure
 from .xml_signature import VerifiedSignature as VerifiedSignature
+from .xml_signature import apply_canonicalization as apply_canonicalization

@@ -8,13 +8,12 @@ Expires in UTC with at most milliseconds.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from itertools import count
-from typing import Final
+from typing import Final, NamedTuple
 
 from lxml import etree
 
@@ -31,6 +30,7 @@ from gateway.wire import (
     WSU,
     X509_TOKEN,
     WireLimits,
+    build_xpath,
     read_own_element,
     write_attribute,
 )
@@ -42,12 +42,14 @@ from gateway.xmlsec.strict_reader import (
     get_only_child,
     list_children,
     raise_signature_error,
-    read_text,
 )
+from gateway.xmlsec.wss_timestamp import DEFAULT_WINDOW, TimestampWindow, check_timestamp, write_moment
 from gateway.xmlsec.x509_key_info import decode_certificate
 from gateway.xmlsec.xml_signature import (
     CertificateCheck,
+    SignatureForms,
     SignatureStructure,
+    SignedForm,
     VerifiedSignature,
     apply_canonicalization,
     fill_digest_value,
@@ -57,9 +59,9 @@ from gateway.xmlsec.xml_signature import (
 )
 
 __all__ = [
-    "DEFAULT_WINDOW",
-    "TimestampWindow",
+    "SoapForms",
     "find_security_header",
+    "list_soap_forms",
     "sign_soap_envelope",
     "verify_soap_envelope",
 ]
@@ -83,27 +85,6 @@ _TOKEN_KIND: Final = f' EncodingType="{BASE64_ENCODING}" ValueType="{X509_TOKEN}
 _DECLARED: Final = frozenset({WSSE, WSU, DS})
 _ONCE: Final = (_TOKEN, _TIMESTAMP, _SIGNATURE)
 _EXCLUSIVE: Final = Transform(EXCLUSIVE_C14N)
-# BSP 1.1 R3220, R3213: UTC and no more than milliseconds
-_MOMENT: Final = re.compile(
-    r"(\d{4}-(?:0[1-9]|1[0-2])-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,3}))?(?:Z|\+00:00)"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class TimestampWindow:
-    """The limits on the age, the clock difference and the lifetime of a Timestamp.
-
-    The ages are WSS4J's defaults; ``lifetime`` is the longest accepted time from Created to
-    Expires. A Timestamp written by the gateway expires ``validity`` after its creation.
-    """
-
-    age: timedelta = timedelta(seconds=300)
-    ahead: timedelta = timedelta(seconds=60)
-    lifetime: timedelta = timedelta(hours=24)
-    validity: timedelta = timedelta(seconds=300)
-
-
-DEFAULT_WINDOW: Final = TimestampWindow()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +97,23 @@ class _SecuredParts:
     signature: etree._Element
     signable: tuple[etree._Element, ...]
     demanded: tuple[etree._Element, ...]
+
+
+class _ReadSignature(NamedTuple):
+    """A signature that was read, its certificate, and by its URI the element that a reference is over."""
+
+    parts: _SecuredParts
+    structure: SignatureStructure
+    certificate: Certificate
+    targets: dict[str, etree._Element]
+
+
+class SoapForms(NamedTuple):
+    """What a signature is over, without the octets of the Body; the Timestamp; the form of the Body."""
+
+    signature: SignatureForms
+    timestamp: etree._Element
+    body_method: Transform
 
 
 def sign_soap_envelope(
@@ -169,6 +167,46 @@ def verify_soap_envelope(
     certificate before anything is computed with it. Comments, which no signature covers, are
     removed from the Body afterwards, so that what is read from it is what was signed.
     """
+    read = _read_signature_parts(root, policy, limits, believe)
+    structure, targets = read.structure, read.targets
+
+    def resolve_reference(reference: DigestReference) -> bytes:
+        return apply_canonicalization(targets[reference.uri], reference.transforms[0])
+
+    verify_signature(structure, read.certificate, resolve_reference)
+    check_timestamp(read.parts.timestamp, now, window)
+    etree.strip_tags(root, etree.Comment)
+    return VerifiedSignature(
+        references=structure.references,
+        certificate=read.certificate,
+        parts=tuple(targets.values()),
+        signature_algorithm=structure.algorithm,
+    )
+
+
+def list_soap_forms(
+    root: etree._Element, policy: SignaturePolicy, limits: WireLimits = DEFAULT_LIMITS
+) -> SoapForms:
+    """Return what the signature of an envelope is over, but for the Body; nothing is computed with it."""
+    read = _read_signature_parts(root, policy, limits)
+    structure, forms, method = read.structure, [], _EXCLUSIVE
+    for reference, target in zip(structure.references, read.targets.values(), strict=True):
+        octets = None
+        if target.tag == _BODY:
+            method = reference.transforms[0]
+        else:
+            octets = apply_canonicalization(target, reference.transforms[0])
+        forms.append(SignedForm(octets, build_xpath(target)))
+    signed_info = apply_canonicalization(structure.signed_info, structure.canonicalization)
+    return SoapForms(
+        SignatureForms(structure, read.certificate, signed_info, tuple(forms)), read.parts.timestamp, method
+    )
+
+
+def _read_signature_parts(
+    root: etree._Element, policy: SignaturePolicy, limits: WireLimits, believe: CertificateCheck | None = None
+) -> _ReadSignature:
+    """Return what the one signature of an envelope says and is over; nothing is computed with it."""
     parts = _split_envelope(root)
     structure = read_signature(parts.signature, policy, limits=limits)
     if structure.canonicalization.algorithm != EXCLUSIVE_C14N:
@@ -179,20 +217,7 @@ def verify_soap_envelope(
     certificate = _read_token_certificate(structure, parts.token)
     if believe is not None:
         believe(certificate)
-    targets = _resolve_targets(structure, parts)
-
-    def resolve_reference(reference: DigestReference) -> bytes:
-        return apply_canonicalization(targets[reference], reference.transforms[0])
-
-    verify_signature(structure, certificate, resolve_reference)
-    _check_timestamp(parts.timestamp, now, window)
-    etree.strip_tags(root, etree.Comment)
-    return VerifiedSignature(
-        references=structure.references,
-        certificate=certificate,
-        parts=tuple(targets[reference] for reference in structure.references),
-        signature_algorithm=structure.algorithm,
-    )
+    return _ReadSignature(parts, structure, certificate, _resolve_targets(structure, parts))
 
 
 def find_security_header(root: etree._Element) -> etree._Element | None:
@@ -277,12 +302,10 @@ def _read_token_certificate(structure: SignatureStructure, token: etree._Element
     return decode_certificate(token)
 
 
-def _resolve_targets(
-    structure: SignatureStructure, parts: _SecuredParts
-) -> dict[DigestReference, etree._Element]:
+def _resolve_targets(structure: SignatureStructure, parts: _SecuredParts) -> dict[str, etree._Element]:
     """Return the target of each reference: Body, Timestamp, token or header block, each at most once."""
     by_id = {part.get(_ID): part for part in parts.signable if part.get(_ID) is not None}
-    targets: dict[DigestReference, etree._Element] = {}
+    targets: dict[str, etree._Element] = {}
     for reference in structure.references:
         target = by_id.get(reference.uri[1:]) if reference.uri.startswith("#") else None
         if target is None:
@@ -294,7 +317,7 @@ def _resolve_targets(
             )
         if target in targets.values():
             raise_signature_error(f"two references to '{reference.uri[:120]}'", structure.signed_info)
-        targets[reference] = target
+        targets[reference.uri] = target
     for part in parts.demanded:
         if part not in targets.values():
             raise_signature_error("this part must be signed and is not", part, errors.NOT_COVERED)
@@ -321,9 +344,7 @@ def _write_security(
 ) -> bytes:
     """Return the Security header with the token and the Timestamp; digests and value are empty."""
     token, timestamp = (write_attribute("wsu:Id", name) for name in ids)
-    created, expires = (
-        moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") for moment in times
-    )
+    created, expires = map(write_moment, times)
     signed = "".join(_write_reference(uri) for uri in references)
     return (
         f"{_SECURITY_TAG}<wsse:BinarySecurityToken{_TOKEN_KIND}{token}>"
@@ -350,38 +371,3 @@ def _write_reference(uri: str) -> str:
 @lru_cache(maxsize=64)
 def _encode_certificate(der: bytes) -> str:
     return base64.b64encode(der).decode("ascii")
-
-
-def _check_timestamp(timestamp: etree._Element, now: datetime, window: TimestampWindow) -> None:
-    check_attributes(timestamp, optional=(_ID,))
-    parts = list_children(timestamp)
-    if [part.tag for part in parts] != [f"{{{WSU}}}Created", f"{{{WSU}}}Expires"]:
-        raise_signature_error("a Timestamp holds Created and Expires", timestamp, errors.TIMESTAMP_REFUSED)
-    created, expires = (_read_instant(part) for part in parts)
-    if created > now + window.ahead:
-        reason = "it was created in the future"
-    elif created < now - window.age:
-        reason = f"it was created more than {window.age.total_seconds():.0f} seconds ago"
-    elif expires <= now:
-        reason = "it has expired"
-    elif not timedelta(0) < expires - created <= window.lifetime:
-        reason = "its life is not of a sensible length"
-    else:
-        return
-    raise_signature_error(
-        f"the Timestamp is outside the window: {reason}", timestamp, errors.TIMESTAMP_REFUSED
-    )
-
-
-def _read_instant(element: etree._Element) -> datetime:
-    check_attributes(element)
-    match = _MOMENT.fullmatch(read_text(element).strip(" \t\r\n"))
-    if match is None:
-        raise_signature_error(
-            "not a time in UTC with at most milliseconds", element, errors.TIMESTAMP_REFUSED
-        )
-    try:
-        moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
-    except ValueError:
-        raise_signature_error("not a date", element, errors.TIMESTAMP_REFUSED)
-    return moment + timedelta(milliseconds=int((match[2] or "0").ljust(3, "0")))

@@ -1,11 +1,16 @@
-"""Whatever the tests open as a message like one before is opened as an unknown one too: both must agree."""
+"""What the tests open as a message or answer like one before is opened as an unknown one: both must agree."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
+from gateway.delivery import soap_client
+from gateway.delivery.http_client import HttpAnswer
+from gateway.delivery.known_answers import SignedAnswer
+from gateway.delivery.soap_client import AnswerPolicy, SignedCall, _find_known_answer
 from gateway.errors import GatewayError
 from gateway.message_model import UserMessage, read_octets
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext
@@ -14,6 +19,7 @@ from gateway.protocols.as4 import message_opening as as4_opening
 from gateway.protocols.ebms2 import known_messages as known_ebms2
 from gateway.protocols.ebms2 import message_opening as ebms2_opening
 from gateway.wire.mime import RelatedParts
+from gateway.wire.xml import canonicalize_element
 
 OpenKnown = Callable[[RelatedParts, Parcel, ProtocolContext], OpenedMessage | None]
 
@@ -55,7 +61,24 @@ def _describe_whole(opening: ModuleType, parcel: Parcel, context: ProtocolContex
         raise AssertionError(f"opened by its envelope, and refused as a whole: {refused}") from refused
 
 
+def compare_answer_with_whole(
+    answer: HttpAnswer, call: SignedCall, rules: AnswerPolicy, *more: Any
+) -> SignedAnswer | None:
+    """Return an answer as `_find_known_answer` does; fail where a whole reading says otherwise."""
+    found = _find_known_answer(answer, call, rules, *more)
+    if found is not None:
+        whole = soap_client._open_whole_answer(answer, call, replace(rules, judge=lambda *_: None), more[0])
+        assert _describe_answer(found) == _describe_answer(whole)
+    return found
+
+
+def _describe_answer(answer: SignedAnswer) -> list[object]:
+    content = [canonicalize_element(one, exclusive=True) for one in answer.content]
+    return [answer.certificate, answer.action, answer.relates_to, content]
+
+
 def install_comparison() -> None:
     """Compare from now on in this process."""
     as4_opening.open_known_message = compare_with_whole(known_as4.open_known_message, as4_opening)
     ebms2_opening.open_known_message = compare_with_whole(known_ebms2.open_known_message, ebms2_opening)
+    soap_client._find_known_answer = compare_answer_with_whole

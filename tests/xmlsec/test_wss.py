@@ -16,7 +16,8 @@ from gateway.wire.namespaces import DS, SOAP11, WSSE, WSU
 from gateway.wire.xml import canonicalize_element, parse_xml, serialize_element
 from gateway.xmlsec import STRICT
 from gateway.xmlsec.algorithms import EXCLUSIVE_C14N, SHA256, compute_digest
-from gateway.xmlsec.wss import TimestampWindow, find_security_header, sign_soap_envelope, verify_soap_envelope
+from gateway.xmlsec.wss import find_security_header, sign_soap_envelope, verify_soap_envelope
+from gateway.xmlsec.wss_timestamp import TimestampWindow
 from tests.xmlsec.sample_messages import element, one, request, reread, resign
 
 BODY = "/soap:Envelope/soap:Body"

@@ -73,7 +73,7 @@ READ = {
     "protocols/as4/fragment_header.py": "at most 15 ASCII digits, by the pattern",
     "protocols/ebms2/message_order.py": "at most 32 digits, by the pattern",
     "xmlsec/security_tokens.py": "at most 50 ASCII digits",
-    "xmlsec/wss.py": "by the pattern",
+    "xmlsec/wss_timestamp.py": "by the pattern",
     "xmlsec/xades.py": "by the pattern",
     "wire/xml_instants.py": "checked against the schema before",
     "web/agency_service.py": "checked against the schema before",

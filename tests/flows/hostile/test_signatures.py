@@ -135,7 +135,7 @@ BREAKAGES: dict[str, tuple[str, Any, str]] = {
     "base64": ("gateway.xmlsec.xml_signature.decode_base64", any_base64, "SIG-35.behind-padding"),
     "replays": ("gateway.web.replay_cache.LocalReplayCache.register_call", nothing, "REP-03.call"),
     "the time to live": ("gateway.protocols.ebms2.check_time_to_live", nothing, "REP-04.year"),
-    "timestamps": ("gateway.xmlsec.wss._check_timestamp", nothing, "REP-05.expired"),
+    "timestamps": ("gateway.xmlsec.wss.check_timestamp", nothing, "REP-05.expired"),
     "actors": ("gateway.protocols.ebms2.header_blocks.read_actor", nothing, "REP-11.ack-to-url"),
     "addresses": ("gateway.wire.addressing._check_endpoint", nothing, "REP-11.call-reply-to"),
     "what was agreed": (
