@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
 
 from lxml import etree
 
+from gateway.delivery.call_forms import CallForms, PlainValues, make_form, read_plain_values
 from gateway.delivery.synchronous_zeep import Transport, zeep
 from gateway.delivery.wsdl_files import WsdlFile, read_wsdl_file
 from gateway.errors import REQUEST_INVALID, SETTINGS_WRONG, GatewayError, describe_exception
@@ -24,10 +25,12 @@ from gateway.wire import (
     SOAP11,
     AddressingHeaders,
     ServiceDescription,
+    TextTemplate,
     WrittenElement,
     WsdlOperation,
     make_written_element,
     prescan_xml,
+    read_own_element,
     read_wsdl,
     remove_schema_imports,
     serialize_element,
@@ -119,6 +122,7 @@ class ServiceContract:
     def __init__(self, name: str, data: bytes) -> None:
         self.name = name
         self.description: ServiceDescription = read_wsdl(data)
+        self._forms = CallForms()
         url = _BASE + name
         try:
             client = zeep.Client(
@@ -140,6 +144,53 @@ class ServiceContract:
         if operation is None:
             detail = f"the WSDL has no operation {call.operation[:80]!r}"
             raise GatewayError(REQUEST_INVALID, detail, self.name)
+        octets = self._write_by_form(call, operation) or self._write_by_zeep(call, operation)
+        if call.document is not None:
+            octets = octets.replace(_MARK, _write_document(call.document), 1)
+        if len(octets) > DEFAULT_LIMITS.text:  # an unreadable envelope must not be stored
+            prescan_xml(octets)
+        return octets
+
+    def _write_by_form(self, call: ServiceCall, operation: WsdlOperation) -> bytes | None:
+        """Return the envelope of a call like one that zeep composed; None for all else, and what is invalid.
+
+        It has a mark in place of the document, as one by zeep.
+        """
+        content = _list_content(call, operation)
+        values = None if call.attachments else read_plain_values(content)
+        if values is None:
+            return None
+        tag = None if call.document is None else call.document.tag
+        shape = (call.operation, tag, values.shape)
+        if not self._forms.is_known(shape):
+            self._forms.add(shape, self._learn_form(call, operation, content, values))
+        octets = self._forms.write_envelope(shape, values)
+        if octets is None:
+            return None
+        held = b"" if tag is None else serialize_element(etree.Element(tag))
+        try:
+            body = read_own_element(octets.replace(_MARK, held))[-1]
+            self.description.schema.validate_element(body[0])
+        except GatewayError:
+            return None  # by zeep it is refused with a place in its own tree
+        return octets
+
+    def _learn_form(
+        self, call: ServiceCall, operation: WsdlOperation, content: dict[str, Any], values: PlainValues
+    ) -> TextTemplate | None:
+        """Return the form of calls like this one, which must be valid itself; None where they have none."""
+        written = self._write_by_zeep(call, operation)
+
+        def write_other(other: dict[str, Any]) -> bytes:
+            return self._write_by_zeep(_change_content(call, other), operation, check=False)
+
+        try:
+            return make_form(content, values, written, write_other)
+        except GatewayError:
+            return None
+
+    def _write_by_zeep(self, call: ServiceCall, operation: WsdlOperation, *, check: bool = True) -> bytes:
+        """Return the envelope of a call as zeep composes it; raises GW504 for an invalid one, on `check`."""
         arguments = _build_arguments(call, operation)
         try:
             envelope = self._binding.get(call.operation).create(**arguments).content
@@ -148,16 +199,43 @@ class ServiceContract:
             raise GatewayError(REQUEST_INVALID, detail, self.name) from problem
         body = envelope.find(f"{{{SOAP11}}}Body")
         try:
-            self.description.schema.validate_element(body[0])
+            if check:
+                self.description.schema.validate_element(body[0])
         except GatewayError as problem:
             raise GatewayError(REQUEST_INVALID, problem.detail, problem.location) from problem
         whole = _build_addressed_envelope(
             body, AddressingHeaders(operation.action, call.message_id, to=call.to)
         )
-        octets = _insert_document(whole, operation, call.document)
-        if len(octets) > DEFAULT_LIMITS.text:  # an unreadable envelope must not be stored
-            prescan_xml(octets)
-        return octets
+        if call.document is not None:
+            _mark_document(whole, operation)
+        return serialize_element(whole)
+
+
+def _list_content(call: ServiceCall, operation: WsdlOperation) -> dict[str, Any]:
+    """Return all values of a call without attachments, those in its document left out."""
+    scope = _choose_scope(call, operation) if call.document is not None else {}
+    return {
+        "message_id": call.message_id,
+        "to": {} if call.to is None else {"address": call.to},
+        "arguments": call.arguments,
+        "scope": {name: " ".join(one) for name, one in scope.items()},
+    }
+
+
+def _change_content(call: ServiceCall, content: dict[str, Any]) -> ServiceCall:
+    """Return a call with other values (see `_list_content`)."""
+    return replace(
+        call,
+        message_id=content["message_id"],
+        to=content["to"].get("address"),
+        arguments=content["arguments"],
+        scope={name: (text,) for name, text in content["scope"].items()},
+    )
+
+
+def _choose_scope(call: ServiceCall, operation: WsdlOperation) -> dict[str, tuple[str, ...]]:
+    """Return the lists of values for which the operation has an attribute."""
+    return {name: call.scope[name] for name in sorted(operation.open_part_attributes & call.scope.keys())}
 
 
 def _build_arguments(call: ServiceCall, operation: WsdlOperation) -> dict[str, Any]:
@@ -167,28 +245,27 @@ def _build_arguments(call: ServiceCall, operation: WsdlOperation) -> dict[str, A
         arguments["Attachment"] = [one.to_zeep_argument() for one in call.attachments]
     if call.document is not None:
         content: dict[str, Any] = {"_value_1": etree.Element(call.document.tag)}
-        known = operation.open_part_attributes & call.scope.keys()
-        content |= {name: list(call.scope[name]) for name in sorted(known)}
+        content |= {name: list(one) for name, one in _choose_scope(call, operation).items()}
         arguments[operation.open_part or "Document"] = content
     return arguments
 
 
-def _insert_document(
-    envelope: etree._Element, operation: WsdlOperation, document: etree._Element | WrittenElement | None
-) -> bytes:
-    """Return the envelope with `document` in place of the placeholder element that zeep was given.
-
-    The document is inserted as octets: an element that moves between trees loses declarations that
-    repeat an outer one, and with them its prefixes.
-    """
-    if document is None:
-        return serialize_element(envelope)
+def _mark_document(envelope: etree._Element, operation: WsdlOperation) -> None:
+    """Put a mark in place of the placeholder element that zeep was given."""
     part = envelope[-1][0].find(f"{{{etree.QName(operation.request).namespace}}}{operation.open_part}")
     if part is None:
         raise GatewayError(REQUEST_INVALID, f"{operation.name} takes no document", "/soap:Envelope/soap:Body")
     part.replace(part[0], etree.Comment("document"))
+
+
+def _write_document(document: etree._Element | WrittenElement) -> bytes:
+    """Return the octets of a document, which replace the mark.
+
+    An element that moves between trees loses declarations that repeat an outer one, and with them its
+    prefixes.
+    """
     written = document if isinstance(document, WrittenElement) else make_written_element(document)
-    return serialize_element(envelope).replace(_MARK, written.octets, 1)
+    return written.octets
 
 
 def _build_addressed_envelope(body: etree._Element, values: AddressingHeaders) -> etree._Element:

@@ -1,0 +1,168 @@
+"""Envelopes of calls by their forms: the octets that zeep writes, and its refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lxml import etree
+
+from gateway.delivery import call_forms
+from gateway.delivery.call_forms import CallForms, make_form, read_plain_values
+from gateway.delivery.service_contracts import CallAttachment, ServiceCall, ServiceContract, load_contract
+from gateway.errors import GatewayError
+from tests.kit.soap import DOCUMENT, ENDPOINT
+
+AGENCY = load_contract("agency-template.wsdl")
+CUSTOMS = load_contract("customs.wsdl")
+TREE = etree.fromstring(f'<D xmlns="{DOCUMENT}">a &lt; b<!--document--></D>')
+SUBMIT = ServiceCall(
+    "SubmitApplication",
+    "urn:uuid:1",
+    ENDPOINT,
+    {"ApplicationNumber": "A-1", "CaseNumber": "C-1"},
+    TREE,
+    scope={"items": ("1", "2"), "laws": ("01", "01"), "unknown": ("x",)},
+)
+REQUIREMENT = {
+    "item": 1,
+    "law": "01",
+    "number": "P 1",
+    "date": date(2026, 11, 20),
+    "quantity": Decimal("10.500"),
+    "unit": "KGM",
+}
+REPORT = ServiceCall(
+    "ReportRequirements",
+    "urn:uuid:2",
+    None,
+    {
+        "CaseNumber": "SW-2026-0000-0001",
+        "PendingCode": "19",
+        "Requirement": [REQUIREMENT, {"item": 2, "law": "70"}],
+    },
+)
+CALLS = [(AGENCY, SUBMIT), (CUSTOMS, REPORT)]
+
+
+def without_forms(contract: ServiceContract, call: ServiceCall) -> object:
+    """Return the envelope that zeep composes, or its refusal."""
+    operation = contract.description.operations[call.operation]
+    try:
+        octets = contract._write_by_zeep(call, operation)
+    except GatewayError as refused:
+        return refused.problem.id, refused.detail, refused.location
+    return octets if call.document is None else octets.replace(b"<!--document-->", etree.tostring(TREE), 1)
+
+
+def composed(contract: ServiceContract, call: ServiceCall) -> object:
+    try:
+        return contract.compose_envelope(call)
+    except GatewayError as refused:
+        return refused.problem.id, refused.detail, refused.location
+
+
+@pytest.mark.parametrize(("contract", "call"), CALLS, ids=["agency", "customs"])
+def test_the_second_call_of_a_shape_is_not_composed_by_zeep(
+    contract: ServiceContract, call: ServiceCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed(contract, call)
+    other = replace(call, message_id="urn:uuid:other", arguments={**call.arguments, "CaseNumber": "C-9"})
+    expected = without_forms(contract, other)
+    monkeypatch.setattr(contract, "_binding", None)
+    assert composed(contract, other) == expected
+    assert isinstance(expected, bytes)
+
+
+ODD = st.text(max_size=20) | st.sampled_from(
+    [
+        "18",
+        "19",
+        "",
+        " ",
+        " a ",
+        "a  b",
+        "<a>",
+        "a>b",
+        "a&b",
+        '"',
+        "'",
+        "]]>",
+        "<!--document-->",
+        "value-1-of-call",
+        "x" * 600,
+    ]
+)
+LEAF = (
+    ODD | st.integers() | st.dates() | st.decimals() | st.none() | st.booleans() | st.just(datetime.now(UTC))
+)
+NAMES = st.sampled_from(["item", "law", "number", "date", "quantity", "unit", "other"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize(("contract", "call"), CALLS, ids=["agency", "customs"])
+def test_whatever_is_composed_is_what_zeep_writes(
+    contract: ServiceContract, call: ServiceCall, data: st.DataObject
+) -> None:
+    composed(contract, call)
+    arguments: dict[str, Any] = {
+        name: data.draw(st.just(one) | LEAF) if isinstance(one, str) else one
+        for name, one in call.arguments.items()
+    }
+    if "Requirement" in arguments:
+        told = data.draw(st.just(REQUIREMENT) | st.dictionaries(NAMES, LEAF, max_size=6))
+        arguments["Requirement"] = [told] * data.draw(st.integers(0, 3))
+    other = replace(
+        call,
+        message_id=data.draw(st.just("urn:uuid:3") | st.text("ab<&\"'é ", min_size=1)),
+        to=data.draw(st.sampled_from([None, ENDPOINT, "http://a.example/?b&c"])),
+        arguments=arguments,
+        scope={"items": tuple(data.draw(st.lists(st.sampled_from(["1", "2", "a", '"', ""]), max_size=3)))},
+    )
+    try:
+        expected = without_forms(contract, other)
+    except ValueError:  # no XML can have it
+        return
+    assert composed(contract, other) == expected
+
+
+def test_attachments_are_composed_by_zeep() -> None:
+    call = replace(SUBMIT, attachments=(CallAttachment("a@x", "text/plain", b"a"),))
+    assert composed(AGENCY, call) == without_forms(AGENCY, call)
+    assert b"a@x" in AGENCY.compose_envelope(call)
+
+
+def test_a_value_that_is_not_written_as_it_is_has_no_form() -> None:
+    content = {"a": "1", "b": ["x", {"c": 5}]}
+    values = read_plain_values(content)
+    assert values is not None
+    assert values.texts == [b"1", b"x", b"5"]
+
+    def write(other: dict[str, Any]) -> bytes:
+        # As zeep writes a boolean.
+        return b"<a>%s</a><b>%s</b>" % (b"false" if other["a"] == "0" else b"true", str(other["b"]).encode())
+
+    assert make_form(content, values, write(content), write) is None
+    assert (
+        make_form(
+            content, values, b"<a>1</a>x5", lambda other: f"<a>{other['a']}</a>{other['b'][0]}".encode()
+        )
+        is None
+    )
+    for odd in ("", "a\n", "<", "é", None, True, Decimal("1E+3"), datetime.now(UTC), date(900, 1, 1), b"a"):
+        assert read_plain_values({"a": odd}) is None
+    assert read_plain_values({"a": ["x"] * 65}) is None
+
+
+def test_forms_are_bounded() -> None:
+    forms = CallForms()
+    for number in range(call_forms._MOST_FORMS * 3):
+        forms.add(number, None)
+        assert forms.is_known(number)
+        assert len(forms._forms) <= call_forms._MOST_FORMS
