@@ -52,7 +52,14 @@ from gateway.xmlsec import (
     verify_known_signature,
 )
 
-__all__ = ["AnswerTerms", "SignedAnswer", "open_known_answer", "remember_answer"]
+__all__ = [
+    "ANSWERS",
+    "UNKNOWN_CONTENT",
+    "AnswerTerms",
+    "SignedAnswer",
+    "open_known_answer",
+    "remember_answer",
+]
 
 _ENVELOPE, _BODY = f"{{{SOAP11}}}Envelope", f"{{{SOAP11}}}Body"
 #: Elements that an answer has once at most, wherever they stand.
@@ -61,7 +68,7 @@ _ONCE: Final = (
     *(f"{{{WSU}}}Timestamp", f"{{{DS}}}Signature"),
 )
 #: What nothing is known of: comments and sections, and what may be the identifier of an element.
-_UNKNOWN: Final = re.compile(rb"<!|[Ii][Dd]\s*=")
+UNKNOWN_CONTENT: Final = re.compile(rb"<!|[Ii][Dd]\s*=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,7 @@ def open_known_answer(
 ) -> SignedAnswer | None:
     """Return an answer whose signature and Timestamp are right; None where none like it is known."""
     split = split_at_body(document)
-    if split is None or _UNKNOWN.search(split.content) or not has_small_totals(document, terms.limits):
+    if split is None or UNKNOWN_CONTENT.search(split.content) or not has_small_totals(document, terms.limits):
         return None
     sender = memory.find_sender(ANSWERS.protocol, split.hollow, ANSWERS.certificate_end)
     for known in memory.list_envelopes(sender):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from gateway.cases import PartnerAnswer, SignedReply
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.http_client import HttpLimits
+from gateway.delivery.known_calls import KnownCalls
 from gateway.delivery.service_contracts import ServiceCall, load_contract
 from gateway.delivery.soap_client import AnswerPolicy, SignedCall, open_signed_answer, sign_call
 from gateway.delivery.wsdl_files import WsdlFile
@@ -59,7 +60,8 @@ class PostedCall:
 class SoapCaller:
     """Makes attempts: signs, sends, opens the answer; safe to share between threads.
 
-    `signer` returns the key that signs now. `memory` keeps what the envelopes of answers have in common.
+    `signer` returns the key that signs now. `memory` keeps what the envelopes of answers have in common;
+    with it, what those of calls have in common is kept, too.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class SoapCaller:
         self._signer = signer
         self._clock = clock
         self._memory = memory
+        self._known_calls = None if memory is None else KnownCalls()
 
     def post_call(self, envelope: bytes, destination: SoapDestination) -> PostedCall:
         """Make one attempt: sign the stored `envelope` anew and send it; the answer is not looked at."""
@@ -84,6 +87,7 @@ class SoapCaller:
             self._clock(),
             destination.rules.limits,
             address=destination.endpoint,
+            known=self._known_calls,
         )
         answer = self._sender.post(destination.endpoint, call.headers, call.body, destination.bounds)
         return PostedCall(call, answer, destination)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from gateway.cases import PartnerAnswer
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.known_answers import AnswerTerms, SignedAnswer, open_known_answer, remember_answer
+from gateway.delivery.known_calls import KnownCalls, WrittenCall
 from gateway.delivery.service_contracts import ServiceContract
 from gateway.delivery.soap_answers import make_fault_error, make_status_error, read_partner_answer
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, REQUEST_INVALID, GatewayError
@@ -101,26 +102,46 @@ def sign_call(
     limits: WireLimits = DEFAULT_LIMITS,
     *,
     address: str | None = None,
+    known: KnownCalls | None = None,
 ) -> SignedCall:
     """Sign the stored `envelope` with a Timestamp of `now`; MessageID and Body stay as they are.
 
-    An envelope that was composed before the partner had an address gets `address` as its ``To``.
+    An envelope that was composed before the partner had an address gets `address` as its ``To``. One like
+    a call in `known` is signed in less time; others are remembered there.
     """
+    small = len(envelope) <= min(_SMALL, limits.xml)
+    written = known.sign_call(envelope, signer, now, address) if known is not None and small else None
+    operation = None if written is None else contract.description.find_by_request(written.request)
+    if written is None or operation is None:
+        written, operation = _sign_whole_call(envelope, contract, (signer, now), limits, address)
+        if known is not None and small:
+            known.remember_call(envelope, written, signer, address)
+    headers = {"Content-Type": _CONTENT_TYPE, "SOAPAction": f'"{written.action}"'}
+    return SignedCall(written.message_id, operation, headers, written.octets)
+
+
+def _sign_whole_call(
+    envelope: bytes,
+    contract: ServiceContract,
+    by: tuple[Signer, datetime],
+    limits: WireLimits,
+    address: str | None,
+) -> tuple[WrittenCall, WsdlOperation]:
+    """Return the signed call of a stored envelope, and its operation."""
     # We wrote it; a large one is looked at as if it came from outside.
     small = len(envelope) <= min(_SMALL, limits.xml)
     root = read_own_element(envelope) if small else parse_xml(envelope, limits)
     soap = read_envelope(root)
-    operation = (
-        contract.description.find_by_request(str(soap.body_elements[0].tag)) if soap.body_elements else None
-    )
+    request = str(soap.body_elements[0].tag) if soap.body_elements else ""
+    operation = contract.description.find_by_request(request)
     if operation is None or soap.header is None:
         raise GatewayError(REQUEST_INVALID, "the stored call is of another contract", contract.name)
     addressing = read_addressing(soap.header)
     if addressing.to is None and address is not None:
         add_destination(soap.header, address)
-    sign_soap_envelope(root, signer, now=now)
-    headers = {"Content-Type": _CONTENT_TYPE, "SOAPAction": f'"{addressing.action}"'}
-    return SignedCall(addressing.message_id, operation, headers, serialize_element(root))
+    sign_soap_envelope(root, by[0], now=by[1])
+    written = WrittenCall(addressing.message_id, addressing.action, request, serialize_element(root))
+    return written, operation
 
 
 def open_signed_answer(

@@ -20,8 +20,10 @@ from .fragment_values import SplitPlan as SplitPlan
 from .fragment_values import SplitTerms as SplitTerms
 from .fragment_values import choose_split_terms as choose_split_terms
 from .known_envelope import EnvelopeKind as EnvelopeKind
+from .known_envelope import KnownEnvelope as KnownEnvelope
 from .known_envelope import KnownMessage as KnownMessage
 from .known_envelope import ReadEnvelope as ReadEnvelope
+from .known_envelope import learn_envelope as learn_envelope
 from .known_envelope import read_known_envelope as read_known_envelope
 from .known_messages import keep_envelope as keep_envelope
 from .protocol_registry import PROTOCOLS as PROTOCOLS

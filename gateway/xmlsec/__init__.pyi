@@ -30,6 +30,7 @@ from .generic_verifier import verify_any_signature as verify_any_signature
 from .known_signature import KnownSignature as KnownSignature
 from .known_signature import has_known_forms as has_known_forms
 from .known_signature import learn_signature as learn_signature
+from .known_signature import sign_known_values as sign_known_values
 from .known_signature import verify_known_signature as verify_known_signature
 from .strict_reader import decode_base64_octets as decode_base64_octets
 from .swa_signature import EBMS_ROLE as EBMS_ROLE
@@ -45,6 +46,7 @@ from .wss import verify_soap_envelope as verify_soap_envelope
 from .wss_timestamp import DEFAULT_WINDOW as DEFAULT_WINDOW
 from .wss_timestamp import TimestampWindow as TimestampWindow
 from .wss_timestamp import is_within_window as is_within_window
+from .wss_timestamp import write_moment as write_moment
 from .xades import compute_unsigned_digest as compute_unsigned_digest
 from .xades import sign_document as sign_document
 from .xades import verify_document as verify_document

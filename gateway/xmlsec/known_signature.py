@@ -6,10 +6,11 @@ parsed nor canonicalised again; its digest is computed, and the signature value 
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.pki import Certificate
+from gateway.pki import Certificate, Signer
 from gateway.wire import TextTemplate, fill_template, split_at_values
 from gateway.xmlsec.algorithms import (
     DigestInput,
@@ -26,6 +27,7 @@ __all__ = [
     "KnownSignature",
     "has_known_forms",
     "learn_signature",
+    "sign_known_values",
     "verify_known_signature",
 ]
 
@@ -145,3 +147,14 @@ def verify_known_signature(
             return None
         parts.append(reference.uri if one.form is None else one.place)
     return VerifiedSignature(references, known.certificate, tuple(parts), known.algorithm, known.excluded)
+
+
+def sign_known_values(known: KnownSignature, values: list[bytes], body: bytes, signer: Signer) -> None:
+    """Put digests and the signature value into the values of an envelope that `signer` has signed before.
+
+    `body` is the canonical form of the one part whose form is not known.
+    """
+    for one in known.references:
+        form = body if one.form is None else fill_template(one.form, values)
+        values[one.digest_number] = base64.b64encode(compute_digest(one.algorithm, form))
+    values[known.value_number] = base64.b64encode(signer.sign(fill_template(known.signed_info, values)))
