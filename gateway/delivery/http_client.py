@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -248,14 +249,17 @@ def _write_request_head(method: str, parts: SplitResult, headers: Mapping[str, s
     """Return the request line and the header fields."""
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     fields = {"Host": parts.netloc, "Accept-Encoding": "identity", **headers}
-    lines = (f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()))
-    if any(not line.isascii() or not line.isprintable() for line in lines):
+    lines = [f"{method} {path} HTTP/1.1", *[f"{name}: {value}" for name, value in fields.items()]]
+    together = "".join(lines)
+    if not together.isascii() or not together.isprintable():
         raise GatewayError(
             OUR_MISTAKE, "a header field of the request contains a forbidden character", "HTTP"
         )
     return "\r\n".join((*lines, "", "")).encode("ascii")
 
 
+# few addresses are called, again and again
+@lru_cache(maxsize=256)
 def _parse_address(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)

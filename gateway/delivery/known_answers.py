@@ -68,7 +68,7 @@ _ONCE: Final = (
     *(f"{{{WSU}}}Timestamp", f"{{{DS}}}Signature"),
 )
 #: What nothing is known of: comments and sections, and what may be the identifier of an element.
-UNKNOWN_CONTENT: Final = re.compile(rb"<!|[Ii][Dd]\s*=")
+UNKNOWN_CONTENT: Final = re.compile(rb"<!|[\s:][Ii][Dd]\s*=")
 
 
 @dataclass(frozen=True, slots=True)

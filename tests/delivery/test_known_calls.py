@@ -40,7 +40,9 @@ def documents() -> list[etree._Element]:
             f'<D xmlns="{DOCUMENT}"/>',
             f'<ns0:D xmlns:ns0="{DOCUMENT}" xmlns:soap="urn:soap"><soap:a> \u00e9&#13;\n </soap:a></ns0:D>',
             f'<D xmlns="{DOCUMENT}"><a z="1" a="&lt;&#10;"></a><b>]]&gt;</b></D>',
+            f'<D xmlns="{DOCUMENT}"><a schemeID="s-2" cid="s-2"/></D>',
             f'<D xmlns="{DOCUMENT}"><a Id="s-2"/></D>',
+            f'<D xmlns="{DOCUMENT}"><a xml:id = "s-2"/></D>',
             f'<D xmlns="{DOCUMENT}"><!-- a --><a/></D>',
         )
     ]
@@ -84,8 +86,8 @@ def test_the_next_call_has_the_octets_of_the_whole_way(by: str, signed_so: list[
     for number, document in enumerate([SUBMIT.document, *documents()]):
         call = replace(SUBMIT, message_id=f"urn:uuid:call-{number}", document=document)
         compare(AGREED.compose_envelope(call), known, by)
-    # The first is learned; one has an identifier, one a comment.
-    assert len(signed_so) == 3
+    # The first is learned; two have an identifier, one a comment.
+    assert len(signed_so) == 4
 
 
 def test_each_operation_and_address_is_learned(signed_so: list[object]) -> None:
