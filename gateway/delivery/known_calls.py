@@ -16,7 +16,7 @@ from lxml import etree
 from gateway.delivery.known_answers import ANSWERS, UNKNOWN_CONTENT
 from gateway.errors import GatewayError
 from gateway.pki import Signer
-from gateway.protocols import KnownEnvelope, learn_envelope, read_known_envelope
+from gateway.protocols import KnownEnvelope, ValueNumbers, learn_envelope, read_known_envelope
 from gateway.wire import (
     DEFAULT_LIMITS,
     WSU,
@@ -95,12 +95,10 @@ def _make_key(signer: Signer, address: str | None) -> object:
 def _sign_by_form(
     form: _CallForm, message_id: bytes, framed: bytes, by: tuple[Signer, datetime]
 ) -> WrittenCall | None:
-    (signer, now), known, numbers = by, form.signed, form.signed.numbers
-    values = list(form.values)
-    values[numbers.message_id] = message_id
-    values[numbers.timestamp] = write_moment(now).encode()
-    if numbers.expires is not None:
-        values[numbers.expires] = write_moment(now + DEFAULT_WINDOW.validity).encode()
+    (signer, now), known, values = by, form.signed, list(form.values)
+    changed = _list_changed_values(known.numbers, message_id, now)
+    for number, value in changed.items():
+        values[number] = value
     try:
         root = _read_body(known, values, framed)
     except GatewayError:
@@ -108,11 +106,20 @@ def _sign_by_form(
     request = next(root[0].iterchildren("*"), None)
     if request is None:
         return None
-    sign_known_values(known.signature, values, canonicalize_element(root[0], exclusive=True), signer)
+    body = canonicalize_element(root[0], exclusive=True)
+    sign_known_values(known.signature, values, changed.keys(), body, signer)
     octets = _write_body(fill_template(known.template, values), root)
     if octets is None:
         return None
     return WrittenCall(message_id.decode(), known.content.action, str(request.tag), octets)
+
+
+def _list_changed_values(numbers: ValueNumbers, message_id: bytes, now: datetime) -> dict[int, bytes]:
+    """Return by their numbers the values in which one call differs from another, but for what is computed."""
+    changed = {numbers.message_id: message_id, numbers.timestamp: write_moment(now).encode()}
+    if numbers.expires is not None:
+        changed[numbers.expires] = write_moment(now + DEFAULT_WINDOW.validity).encode()
+    return changed
 
 
 def _read_body(known: KnownEnvelope[Any], values: Sequence[bytes], framed: bytes) -> etree._Element:

@@ -14,6 +14,7 @@ from .ebms2.packaging import SOAP_ACTION as SOAP_ACTION
 from .envelope_memory import EnvelopeMemory as EnvelopeMemory
 from .envelope_values import HeaderElements as HeaderElements
 from .envelope_values import MessageValues as MessageValues
+from .envelope_values import ValueNumbers as ValueNumbers
 from .fragment_values import FragmentHeader as FragmentHeader
 from .fragment_values import GroupTally as GroupTally
 from .fragment_values import SplitPlan as SplitPlan

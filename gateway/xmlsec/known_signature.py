@@ -7,7 +7,7 @@ parsed nor canonicalised again; its digest is computed, and the signature value 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from gateway.pki import Certificate, Signer
@@ -149,12 +149,16 @@ def verify_known_signature(
     return VerifiedSignature(references, known.certificate, tuple(parts), known.algorithm, known.excluded)
 
 
-def sign_known_values(known: KnownSignature, values: list[bytes], body: bytes, signer: Signer) -> None:
+def sign_known_values(
+    known: KnownSignature, values: list[bytes], changed: Collection[int], body: bytes, signer: Signer
+) -> None:
     """Put digests and the signature value into the values of an envelope that `signer` has signed before.
 
-    `body` is the canonical form of the one part whose form is not known.
+    `changed` are the numbers of those that are others than they were then; without one of them, a form has
+    the digest that it had. `body` is the canonical form of the one part whose form is not known.
     """
     for one in known.references:
-        form = body if one.form is None else fill_template(one.form, values)
-        values[one.digest_number] = base64.b64encode(compute_digest(one.algorithm, form))
+        if one.form is None or not set(one.form.numbers).isdisjoint(changed):
+            form = body if one.form is None else fill_template(one.form, values)
+            values[one.digest_number] = base64.b64encode(compute_digest(one.algorithm, form))
     values[known.value_number] = base64.b64encode(signer.sign(fill_template(known.signed_info, values)))
