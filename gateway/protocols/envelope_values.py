@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
@@ -68,13 +68,18 @@ class _Kind(Enum):
 
 
 class HeaderElements(NamedTuple):
-    """The elements of a header whose text is a value; None for those that it has not."""
+    """The elements of a header whose text is a value; None for those that it has not.
+
+    The last two are those of a receipt: when the message was received, and the digests that it repeats.
+    """
 
     message_id: etree._Element | None
     timestamp: etree._Element | None
     reference: etree._Element | None
     conversation: etree._Element | None
     expires: etree._Element | None = None
+    received: etree._Element | None = None
+    repeated: tuple[etree._Element, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,8 @@ class ValueNumbers:
     reference: int | None
     conversation: int | None
     expires: int | None
+    received: int | None
+    repeated: tuple[int, ...]
     content_ids: tuple[int, ...]
     identifiers: tuple[int, ...]
     digests: tuple[int, ...]
@@ -100,6 +107,8 @@ class MessageValues(NamedTuple):
     reference: str | None
     conversation: str
     expires: datetime | None
+    received: datetime | None
+    repeated: tuple[bytes, ...]
     content_ids: tuple[str, ...]
 
 
@@ -124,6 +133,11 @@ class EnvelopeValues:
     def add_text(self, kind: _Kind, element: etree._Element | None) -> int | None:
         """Return the number of the value that is the text of an element; None where there is none."""
         return None if element is None or not element.text else self.add(kind, element.text, _AROUND_TEXT)
+
+    def add_texts(self, kind: _Kind, elements: Iterable[etree._Element]) -> tuple[int, ...]:
+        """Return the numbers of the values that are the texts of elements; one without text has none."""
+        numbers = (self.add_text(kind, one) for one in elements)
+        return tuple(one for one in numbers if one is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +190,13 @@ def find_envelope_values(
     `content_ids` are those of the payloads, `identifiers` the values of attributes that identify an element.
     """
     names = (*content_ids, *identifiers)
-    if len(names) + len(signature.references) > _MOST_VALUES:
+    if len(names) + len(signature.references) + len(header.repeated) > _MOST_VALUES:
         return None
     found = EnvelopeValues()
     message_id = found.add_text(_Kind.NAME, header.message_id)
     timestamp = found.add_text(_Kind.TIME, header.timestamp)
     value = found.wrapped = found.add_text(_Kind.OCTETS, signature.element.find(_VALUE))
-    digests = [found.add_text(_Kind.OCTETS, one) for one in signature.signed_info.iter(_DIGEST)]
+    digests = found.add_texts(_Kind.OCTETS, signature.signed_info.iter(_DIGEST))
     if message_id is None or timestamp is None or value is None:
         return None
     return found, ValueNumbers(
@@ -191,9 +205,11 @@ def find_envelope_values(
         found.add_text(_Kind.NAME, header.reference),
         found.add_text(_Kind.NAME, header.conversation),
         found.add_text(_Kind.TIME, header.expires),
+        found.add_text(_Kind.TIME, header.received),
+        found.add_texts(_Kind.OCTETS, header.repeated),
         tuple(found.add(_Kind.NAME, one, _AROUND_CONTENT_ID) for one in content_ids),
         tuple(found.add(_Kind.NAME, one, _AROUND_IDENTIFIER) for one in identifiers),
-        tuple(one for one in digests if one is not None),
+        digests,
         value,
     )
 
@@ -206,10 +222,16 @@ def read_message_values(numbers: ValueNumbers, values: Sequence[bytes]) -> Messa
     content_ids = tuple([values[one].decode() for one in numbers.content_ids])
     if len(set(content_ids)) < len(content_ids):
         return None
+    repeated = [decode_base64_octets(values[one]) for one in numbers.repeated]
     try:
         moment = convert_instant(values[numbers.timestamp].decode())
-        expires = None if numbers.expires is None else convert_instant(values[numbers.expires].decode())
+        expires, received = (
+            None if one is None else convert_instant(values[one].decode())
+            for one in (numbers.expires, numbers.received)
+        )
     except ValueError:
+        return None
+    if None in repeated:
         return None
     return MessageValues(
         values[numbers.message_id].decode(),
@@ -217,5 +239,7 @@ def read_message_values(numbers: ValueNumbers, values: Sequence[bytes]) -> Messa
         None if numbers.reference is None else values[numbers.reference].decode(),
         "" if numbers.conversation is None else values[numbers.conversation].decode(),
         expires,
+        received,
+        tuple([one for one in repeated if one is not None]),
         content_ids,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from contextlib import suppress
+from types import UnionType
 from typing import Any, TypeVar
 
 from gateway.errors import GatewayError
@@ -59,10 +60,10 @@ def open_by_envelope(
     return None
 
 
-def is_plain_message(opened: OpenedMessage) -> bool:
-    """Return whether this is one signed business message to us, neither encrypted nor a fragment."""
+def is_plain_message(opened: OpenedMessage, kinds: type | UnionType = UserMessage) -> bool:
+    """Return whether this is one signed message of `kinds` to us, neither encrypted nor a fragment."""
     return (
-        isinstance(opened.unit, UserMessage)
+        isinstance(opened.unit, kinds)
         and len(opened.units) == 1
         and opened.signed is not None
         and opened.onward is None

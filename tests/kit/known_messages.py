@@ -12,8 +12,8 @@ from gateway.delivery.http_client import HttpAnswer
 from gateway.delivery.known_answers import SignedAnswer
 from gateway.delivery.soap_client import AnswerPolicy, SignedCall, _find_known_answer
 from gateway.errors import GatewayError
-from gateway.message_model import UserMessage, read_octets
-from gateway.protocols import OpenedMessage, Parcel, ProtocolContext
+from gateway.message_model import Receipt, UserMessage, read_octets
+from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, SentUnit
 from gateway.protocols.as4 import known_messages as known_as4
 from gateway.protocols.as4 import message_opening as as4_opening
 from gateway.protocols.ebms2 import known_messages as known_ebms2
@@ -21,17 +21,19 @@ from gateway.protocols.ebms2 import message_opening as ebms2_opening
 from gateway.wire.mime import RelatedParts
 from gateway.wire.xml import canonicalize_element
 
-OpenKnown = Callable[[RelatedParts, Parcel, ProtocolContext], OpenedMessage | None]
+#: The last argument is what we sent on the connection, for a protocol whose receipts are opened so.
+OpenKnown = Callable[..., OpenedMessage | None]
 
 
 def describe(opened: OpenedMessage) -> dict[str, object]:
     """Return what a message says, what of it was signed by whom, and how its payloads came."""
     unit, signed = opened.unit, opened.signed
-    assert isinstance(unit, UserMessage)
+    assert isinstance(unit, UserMessage | Receipt)
     assert signed is not None
+    payloads = unit.payloads if isinstance(unit, UserMessage) else ()
     return {
-        "unit": replace(unit, payloads=()),
-        "payloads": [replace(one, octets=read_octets(one.octets)) for one in unit.payloads],
+        "unit": replace(unit, payloads=()) if isinstance(unit, UserMessage) else unit,
+        "payloads": [replace(one, octets=read_octets(one.octets)) for one in payloads],
         "beside": opened.units[1:],
         "signed": (signed.certificate, signed.references, signed.covered, signed.signature_algorithm),
         "excluded": (signed.excluded, signed.signing_time),
@@ -44,19 +46,20 @@ def compare_with_whole(open_known: OpenKnown, opening: ModuleType) -> OpenKnown:
     """Return a function that opens as `open_known` does, and fails where a whole reading says otherwise."""
 
     def open_both_ways(
-        related: RelatedParts, parcel: Parcel, context: ProtocolContext
+        related: RelatedParts, parcel: Parcel, context: ProtocolContext, *expecting: SentUnit | None
     ) -> OpenedMessage | None:
-        opened = open_known(related, parcel, context)
+        opened = open_known(related, parcel, context, *expecting)
         if opened is not None:
-            assert describe(opened) == _describe_whole(opening, parcel, replace(context, envelopes=None))
+            whole = (parcel, replace(context, envelopes=None), *expecting)
+            assert describe(opened) == _describe_whole(opening, *whole)
         return opened
 
     return open_both_ways
 
 
-def _describe_whole(opening: ModuleType, parcel: Parcel, context: ProtocolContext) -> dict[str, object]:
+def _describe_whole(opening: ModuleType, *words: Any) -> dict[str, object]:
     try:
-        return describe(opening.open(parcel, context))
+        return describe(opening.open(*words))
     except GatewayError as refused:
         raise AssertionError(f"opened by its envelope, and refused as a whole: {refused}") from refused
 

@@ -51,9 +51,10 @@ def _read(document: bytes, policy: str, limits: WireLimits) -> ReadEnvelope[As4C
     plan = read_swa_signature(
         security, (header.element, envelope.body), names, get_signature_policy(policy), limits=limits
     )
+    message_id, timestamp, reference, conversation = map(header.unit_element.find, _PATHS)
     return ReadEnvelope(
         As4Content(header.unit, header.parts),
-        HeaderElements(*map(header.unit_element.find, _PATHS)),
+        HeaderElements(message_id, timestamp, reference, conversation),
         names,
         tuple(list_ids(envelope.root)),
         list_signed_forms(plan),

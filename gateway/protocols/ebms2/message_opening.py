@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from gateway.agreements import ForwardingRule, PMode
 from gateway.errors import PARTY_UNKNOWN, GatewayError
+from gateway.message_model import Receipt
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, SentUnit, join_unwrapped_parts
 from gateway.protocols.ebms2.answer_signals import ANSWERS, check_answer
 from gateway.protocols.ebms2.compressed_payloads import expand_parts
@@ -47,7 +48,7 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
     error must then belong to it. Without it, call `check_answer` when the unit is known.
     """
     related = parcel.read_parts(context.limits)
-    known = open_known_message(related, parcel, context) if expecting is None else None
+    known = open_known_message(related, parcel, context, expecting)
     if known is not None:
         return known
     message = read_related_message(related, parcel, context.limits)
@@ -61,7 +62,7 @@ def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = 
             opened = _open_agreed_message(message, parcel, context, expecting)
     if expecting is not None:
         check_answer(opened, expecting)
-    else:
+    if expecting is None or isinstance(opened.unit, Receipt):
         remember_envelope(opened, message.package.octets, context)
     return opened
 
