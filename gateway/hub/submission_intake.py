@@ -45,8 +45,8 @@ from gateway.store import (
     read_transaction,
     run_in_group_commit,
 )
-from gateway.wire import SERVICE_DECLARATION, SUB, serialize_element
-from gateway.xmlsec import sign_document
+from gateway.wire import SERVICE_DECLARATION, SUB
+from gateway.xmlsec import write_signed_document
 
 __all__ = ["FiledSubmission", "FilingReceipt", "file_submission"]
 
@@ -207,8 +207,8 @@ def _make_receipt(hub: Hub, filed: FiledSubmission, message: NewMessage) -> Http
     parts = [(one.content_id, count_octets(one.octets)) for one in filed.attachments]
     further = {name: (digests[name], octets) for name, octets in parts}
     facts = FilingFacts(message.message_id, filed.party, filed.channel, now, digests[_FIRST_PART], further)
-    signed = sign_document(make_receipt_document(facts), hub.signer, now=now)
-    return HttpResponse(201, {"Content-Type": "application/xml"}, serialize_element(signed))
+    signed = write_signed_document(make_receipt_document(facts), hub.signer, now=now)
+    return HttpResponse(201, {"Content-Type": "application/xml"}, signed)
 
 
 def _record_new_submission(

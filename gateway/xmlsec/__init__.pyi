@@ -50,6 +50,7 @@ from .wss_timestamp import write_moment as write_moment
 from .xades import compute_unsigned_digest as compute_unsigned_digest
 from .xades import sign_document as sign_document
 from .xades import verify_document as verify_document
+from .xades import write_signed_document as write_signed_document
 from .xml_signature import CertificateCheck as CertificateCheck
 from .xml_signature import SignatureForms as SignatureForms
 from .xml_signature import SignatureStructure as SignatureStructure

@@ -16,7 +16,7 @@ from lxml import etree
 
 from gateway import errors
 from gateway.pki import Certificate, Signer
-from gateway.wire import DS, XADES, XML, canonicalize_document
+from gateway.wire import DS, XADES, XML, canonicalize_document, serialize_element
 from gateway.xmlsec.algorithms import (
     C14N,
     C14N_11,
@@ -44,7 +44,7 @@ from gateway.xmlsec.strict_reader import (
     remove_element,
 )
 from gateway.xmlsec.x509_key_info import read_x509_key_info
-from gateway.xmlsec.xades_writer import SIGNED_PROPERTIES, append_xades_signature
+from gateway.xmlsec.xades_writer import SIGNED_PROPERTIES, append_xades_signature, write_xades_signature
 from gateway.xmlsec.xml_signature import (
     SignatureStructure,
     VerifiedSignature,
@@ -53,7 +53,7 @@ from gateway.xmlsec.xml_signature import (
     read_signature,
 )
 
-__all__ = ["compute_unsigned_digest", "sign_document", "verify_document"]
+__all__ = ["compute_unsigned_digest", "sign_document", "verify_document", "write_signed_document"]
 
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _XML_ID: Final = f"{{{XML}}}id"
@@ -65,14 +65,28 @@ _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-
 
 def sign_document(root: etree._Element, signer: Signer, *, now: datetime) -> etree._Element:
     """Sign the document in place: ds:Signature becomes the last child of its root, which is returned."""
+    _check_signable(root, signer)
+    append_xades_signature(root, signer, now)
+    return root
+
+
+def write_signed_document(root: etree._Element, signer: Signer, *, now: datetime) -> bytes:
+    """Return the octets of the document when it is signed; `root` may have its signature then, or not."""
+    _check_signable(root, signer)
+    written, octets = write_xades_signature(root, signer, now), serialize_element(root)
+    end = octets.rfind(b"</")
+    if written is None or end < 0:
+        return serialize_element(sign_document(root, signer, now=now))
+    return octets[:end] + written + octets[end:]
+
+
+def _check_signable(root: etree._Element, signer: Signer) -> None:
     if next(root.iter(_SIGNATURE), None) is not None:
         raise_signature_error("the document already has a signature", root, errors.OUR_MISTAKE)
     if signer.algorithm == ED25519:
         raise_signature_error(
             "XAdES signatures are made by RSA and ECDSA keys", root, errors.ALGORITHM_REFUSED
         )
-    append_xades_signature(root, signer, now)
-    return root
 
 
 def compute_unsigned_digest(root: etree._Element) -> str:

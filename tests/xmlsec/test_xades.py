@@ -23,7 +23,7 @@ from gateway.wire.xml import canonicalize_document, canonicalize_element, serial
 from gateway.xmlsec import STRICT
 from gateway.xmlsec.algorithms import ED25519, SHA256, compute_digest
 from gateway.xmlsec.digest_references import Transform
-from gateway.xmlsec.xades import sign_document, verify_document
+from gateway.xmlsec.xades import sign_document, verify_document, write_signed_document
 from gateway.xmlsec.xml_signature import apply_canonicalization
 from tests.xmlsec.sample_messages import document, element, one, reread, resign
 from tests.xmlsec.signxml_signer import sign_by_signxml
@@ -90,6 +90,36 @@ def test_a_document_with_prefixes_of_its_own_is_signed(
     sign_document(root, signers["p-256"], now=now)
     assert verify_document(root).covered == ("/",)
     assert verify_document(reread(root)).covered == ("/",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<a xmlns="urn:a"><b>1</b>가</a>',
+        '<a xml:lang="ko" b="&lt;/a&gt;">x<!-- </a> --></a>',
+        "<!-- before --><a>1</a><!-- after -->",
+        '<n:a xmlns:n="urn:n" xmlns:ds="urn:other" q="n:b"><n:b/></n:a>',
+        "<a/>",
+        f'<a xmlns:dsig="{DS}"><b/></a>',
+        f'<x:a xmlns:x="{XADES}"/>',
+    ],
+)
+def test_a_document_is_written_as_it_is_signed_in_place(
+    signers: dict[str, KeySigner], now: datetime, text: str
+) -> None:
+    """Signatures by RSA are the same each time."""
+    one_root, other_root = etree.fromstring(text), etree.fromstring(text)
+    octets = write_signed_document(one_root, signers["rsa-2048"], now=now)
+    assert octets == serialize_element(sign_document(other_root, signers["rsa-2048"], now=now))
+    written = write_signed_document(etree.fromstring(text), signers["p-256"], now=now)
+    assert verify_document(etree.fromstring(written)).covered == ("/",)
+
+
+def test_a_signed_document_is_not_written_again(signers: dict[str, KeySigner], now: datetime) -> None:
+    with pytest.raises(GatewayError, match="GW901"):
+        write_signed_document(sign_document(document(), signers["p-256"], now=now), signers["p-256"], now=now)
+    with pytest.raises(GatewayError, match="GW204"):
+        write_signed_document(document(), signers["ed25519"], now=now)
 
 
 @pytest.mark.parametrize("kind", KINDS)

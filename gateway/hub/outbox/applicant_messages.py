@@ -61,8 +61,8 @@ from gateway.store import (
     read_transaction,
 )
 from gateway.store import agency_requests as requests
-from gateway.wire import RESULT, load_shipped_schemas, serialize_element
-from gateway.xmlsec import sign_document
+from gateway.wire import RESULT, load_shipped_schemas
+from gateway.xmlsec import write_signed_document
 
 __all__ = [
     "CaseSnapshot",
@@ -192,9 +192,9 @@ def seal_message(
     """
     load_shipped_schemas(RESULT).validate_document(document)
     key = hub.signer
-    signed = sign_document(document, key, now=now)
+    signed = write_signed_document(document, key, now=now)
     if is_filed_without_ebxml(facts.message):
-        return KeptDocument(action, serialize_element(signed), key.certificate.sha256)
+        return KeptDocument(action, signed, key.certificate.sha256)
     knowledge = facts.knowledge
     came_by = knowledge.book.find_by_id(facts.message.agreement_id, facts.message.pmode_id or "", now)
     if came_by is None:
@@ -202,7 +202,7 @@ def seal_message(
     pmode = knowledge.book.get_reply_pmode(came_by, action, now)
     context = hub.make_protocol_context(knowledge)
     protocol = PROTOCOLS[pmode.protocol]
-    unit = _make_user_message(facts, pmode, context.make_message_id(), serialize_element(signed), now)
+    unit = _make_user_message(facts, pmode, context.make_message_id(), signed, now)
     receipts = request_receipts(pmode, hub.party, facts.case.applicant, context)
     unit = replace(unit, ack_requested=receipts.of_receiver, hop_ack_requested=receipts.of_next)
     position: int | None = None
