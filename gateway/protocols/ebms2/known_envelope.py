@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
 from lxml import etree
@@ -40,7 +41,10 @@ _LONGEST_PLACE: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Ebms2Content:
-    """The header blocks of an envelope, its message without payloads or its receipt, and its parts."""
+    """What an envelope says: its message without payloads, or its receipt, and the parts that it names.
+
+    Of its header blocks it has what is the same in each envelope like it.
+    """
 
     blocks: HeaderBlocks
     unit: UserMessage | Receipt
@@ -62,8 +66,7 @@ def _read(document: bytes, policy: str, limits: WireLimits) -> ReadEnvelope[Ebms
         return None
     repeated = unit.references if isinstance(unit, Receipt) else ()
     return ReadEnvelope(
-        # The elements of the signature and of the receipt are of this envelope alone.
-        Ebms2Content(replace(blocks, signature=None, acknowledgment=None), unit, body.manifest),
+        Ebms2Content(_leave_out_values(blocks), unit, body.manifest),
         _find_elements(envelope.header),
         (*parts, *(one.uri[len(_CID) :] for one in repeated if one.uri.startswith(_CID))),
         tuple(list_ids(envelope.root)),
@@ -75,6 +78,19 @@ def _is_plain(blocks: HeaderBlocks, unit: UserMessage | Receipt) -> bool:
     """Return whether an envelope has one message, or one receipt of the To party's handler."""
     receipt = None if isinstance(unit, Receipt) else blocks.acknowledgment
     return receipt is None and blocks.hop_acknowledgment is None and blocks.error_list is None
+
+
+def _leave_out_values(blocks: HeaderBlocks) -> HeaderBlocks:
+    """Return header blocks without the values of one envelope, and without its elements."""
+    header = replace(
+        blocks.header,
+        message_id="",
+        timestamp=datetime.min,
+        conversation_id="",
+        ref_to_message_id=None,
+        expires_at=None,
+    )
+    return replace(blocks, header=header, signature=None, acknowledgment=None)
 
 
 def _find_elements(header: etree._Element) -> HeaderElements:
@@ -92,23 +108,19 @@ def _find_elements(header: etree._Element) -> HeaderElements:
 
 def _change(content: Ebms2Content, said: MessageValues) -> Ebms2Content:
     names = iter(said.content_ids)
-    manifest = tuple(_rename_part(one, next(names)) for one in content.manifest)
+    manifest = tuple([_rename_part(one, next(names)) for one in content.manifest])
     changed: dict[str, Any] = {
         "message_id": said.message_id,
         "timestamp": said.timestamp,
         "conversation_id": said.conversation,
+        "ref_to_message_id": said.reference,
     }
-    header = content.blocks.header
-    # A receipt may name its message beside the header alone.
-    reference = None if header.ref_to_message_id is None else said.reference
-    header = replace(header, ref_to_message_id=reference, expires_at=said.expires, **changed)
-    changed["ref_to_message_id"] = said.reference
     if isinstance(content.unit, Receipt):
         changed["received_at"] = said.received
         changed["references"] = _change_references(content.unit.references, said.repeated, names)
     else:
         changed["expires_at"] = said.expires
-    return Ebms2Content(replace(content.blocks, header=header), replace(content.unit, **changed), manifest)
+    return Ebms2Content(content.blocks, replace(content.unit, **changed), manifest)
 
 
 def _rename_part(named: ManifestReference, content_id: str) -> ManifestReference:
