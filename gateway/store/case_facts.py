@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Column, Connection, FromClause, bindparam, select
 
 from gateway.store.joined_rows import JoinedRows
-from gateway.store.messages import SUMMARY_COLUMNS
 from gateway.store.register_version import build_version_column
 from gateway.store.requirement_tables import awaited_requirements
 from gateway.store.tables import agency_requests, cases, messages, notices
 
 __all__ = ["CaseFacts", "NoticeFacts", "find_case_facts", "find_notice_facts"]
 
-_CASE: Final = (tuple(cases.c), SUMMARY_COLUMNS)
+
+def _select(table: FromClause, *names: str) -> tuple[Column[Any], ...]:
+    return tuple(cast("Column[Any]", table.c[name]) for name in names)
+
+
+#: What an answer to a submission needs of it: where it came from, and under which agreement.
+_SUBMISSION: Final = _select(
+    messages,
+    *("id", "message_id", "protocol", "conversation_id", "service", "agreement_id", "pmode_id"),
+    "received_at",
+)
 #: Whether a case waits for a number of a requirement; asked beside it, as most cases wait for none.
 _AWAITS: Final = (
     select(awaited_requirements.c.id)
@@ -24,13 +33,18 @@ _AWAITS: Final = (
     .exists()
 )
 _OF_CASE: Final = JoinedRows(
-    _CASE,
+    (tuple(cases.c), _SUBMISSION),
     cases.join(messages, messages.c.id == cases.c.message),
     cases.c.id == bindparam("wanted"),
     [build_version_column(), _AWAITS],
 )
 _OF_NOTICE: Final = JoinedRows(
-    (*_CASE, tuple(notices.c), tuple(agency_requests.c)),
+    (
+        _select(cases, "id", "number", "applicant", "functional_reference", "state", "detail"),
+        _SUBMISSION,
+        _select(notices, "number", "issued_at", "status_code", "text", "pointers", "deadline"),
+        _select(agency_requests, "case_id", "application", "document", "agency", "state", "receipt_number"),
+    ),
     notices.join(agency_requests, agency_requests.c.id == notices.c.request_id)
     .join(cases, cases.c.id == agency_requests.c.case_id)
     .join(messages, messages.c.id == cases.c.message),
@@ -41,9 +55,10 @@ _OF_NOTICE: Final = JoinedRows(
 
 @dataclass(frozen=True, slots=True)
 class CaseFacts:
-    """A case, the message with its submission, and the version of the register at that moment.
+    """A case, its submission as far as an answer needs it, and the version of the register at that moment.
 
-    `awaits` says whether it waits for a number of a requirement; of a notice that is not asked.
+    `awaits` says whether it waits for a number of a requirement; of a notice that is not asked, and of its
+    case only what the document about it says.
     """
 
     case: Any

@@ -73,8 +73,6 @@ _FIRST = select(
 )
 # All columns but the octets, for lists.
 _SUMMARY = select(*(column for column in messages.c if column.name not in ("answer_body", "parcel")))
-#: The columns of a message as `find_by_id` returns it.
-SUMMARY_COLUMNS = tuple(column for column in messages.c if column.name not in ("answer_body", "parcel"))
 _GET = _SUMMARY.where(messages.c.id == bindparam("wanted"))
 _WITH_REGISTER = _GET.add_columns(build_version_column().label("register"))
 _SET_CASE = update(messages).where(messages.c.id == bindparam("wanted")).values(case_id=bindparam("case"))
