@@ -230,6 +230,8 @@ def join_multipart_related(
 
 
 def _has_marker(octets: bytes | Body, marker: bytes) -> bool:
+    if isinstance(octets, bytes):
+        return marker in octets
     with open_window(octets) as body:
         return body.find(marker) >= 0
 

@@ -257,17 +257,19 @@ def write_message_signature(
     root, including ``ds`` and ``soap``; no other element above the signature declares any.
     """
     references = tuple(_make_references(envelope, attachments))
-    signed_info = (
-        write_element("ds:CanonicalizationMethod", "", _C14N_METHOD)
-        + write_element("ds:SignatureMethod", "", write_attribute("Algorithm", signer.algorithm))
-        + "".join(map(write_reference_text, references))
-    )
+    signed_info = _write_methods(signer.algorithm) + "".join(map(write_reference_text, references))
     # the canonical form of SignedInfo contains the namespace declarations of the root
     canonical = write_element("ds:SignedInfo", canonicalize_text(signed_info), namespaces)
     value = base64.b64encode(signer.sign(canonical.encode())).decode("ascii")
     parts = (write_element("ds:SignedInfo", signed_info), write_leaf("ds:SignatureValue", value))
     text = write_element("ds:Signature", "".join(parts) + _write_key_info(signer.certificate.der))
     return WrittenSignature(text, references)
+
+
+@lru_cache(maxsize=64)
+def _write_methods(algorithm: str) -> str:
+    method = write_element("ds:SignatureMethod", "", write_attribute("Algorithm", algorithm))
+    return write_element("ds:CanonicalizationMethod", "", _C14N_METHOD) + method
 
 
 @lru_cache(maxsize=64)

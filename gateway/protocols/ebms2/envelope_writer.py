@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from lxml import etree
@@ -178,13 +179,22 @@ def _write_party(name: str, party: Party) -> str:
     return write_element(name, ids + ("" if party.role is None else write_leaf("eb:Role", party.role)))
 
 
+def _write_agreement(sender: Party, receiver: Party, agreement: str) -> str:
+    """Return who sends to whom under which agreement."""
+    parties = _write_party("eb:From", sender) + _write_party("eb:To", receiver)
+    return parties + write_leaf("eb:CPAId", agreement)
+
+
+# Of a business message it is what we have agreed on; in a signal it may be what a stranger has written.
+_write_own_agreement: Final = lru_cache(maxsize=512)(_write_agreement)
+
+
 def _write_message_header(unit: Unit) -> str:
     business = unit if isinstance(unit, UserMessage) else None
     kind = business.service_type if business else None
+    write_agreement = _write_own_agreement if business else _write_agreement
     parts = [
-        _write_party("eb:From", unit.sender),
-        _write_party("eb:To", unit.receiver),
-        write_leaf("eb:CPAId", unit.agreement),
+        write_agreement(unit.sender, unit.receiver, unit.agreement),
         write_leaf("eb:ConversationId", unit.conversation_id),
         write_leaf(
             "eb:Service",

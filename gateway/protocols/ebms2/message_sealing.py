@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.agreements import PMode
-from gateway.message_model import Unit, UserMessage
+from gateway.message_model import DigestReference, Unit, UserMessage
 from gateway.protocols.core import Parcel, ProtocolContext, SentUnit
 from gateway.protocols.ebms2.compressed_payloads import compress_payloads
 from gateway.protocols.ebms2.encrypted_payloads import encrypt_payloads
@@ -27,16 +27,17 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
     found = first.payloads if isinstance(first, UserMessage) else ()
     if pmode is not None and pmode.compresses_payloads:
         found = compress_payloads(found)
-    signed, sent = "", SentUnit(_without_payloads(first))
+    signed = ""
+    references: tuple[DigestReference, ...] = ()
     if any(needs_signature(unit, pmode) for unit in units):
         contents = {one.content_id: one.octets for one in found}
         signer = context.keys[context.get_party_name(first.sender)]
         signature = sign_envelope(written.signable_octets, NAMESPACES, contents, signer)
-        signed = signature.text
-        sent = replace(sent, references=tuple(map(to_model_reference, signature.references)))
+        signed, references = signature.text, tuple(map(to_model_reference, signature.references))
     if found and pmode is not None and pmode.encryption is not None:
         found = encrypt_payloads(found, first.receiver, pmode.encryption, context)
-    return replace(build_parcel(written.with_signature(signed), found, first.message_id), sent=sent)
+    sent = SentUnit(_without_payloads(first), references)
+    return build_parcel(written.with_signature(signed), found, first.message_id, sent)
 
 
 def _without_payloads(unit: Unit) -> Unit:

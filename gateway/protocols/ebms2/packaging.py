@@ -20,7 +20,7 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.message_model import NEXT_MSH, TO_PARTY_MSH, MemoryBody, Payload, as_body
-from gateway.protocols.core import Parcel
+from gateway.protocols.core import Parcel, SentUnit
 from gateway.protocols.ebms2.header_blocks import (
     UNDERSTOOD,
     MessageHeader,
@@ -288,16 +288,18 @@ def _write_manifest_reference(payload: Payload) -> str:
     )
 
 
-def build_parcel(root: bytes, found: tuple[Payload, ...], message_id: str) -> Parcel:
+def build_parcel(
+    root: bytes, found: tuple[Payload, ...], message_id: str, sent: SentUnit | None = None
+) -> Parcel:
     """Return the parcel of an envelope: text/xml without payloads, else multipart/related."""
     if not found:
-        return Parcel({"Content-Type": CONTENT_TYPE, "SOAPAction": SOAP_ACTION}, MemoryBody(root))
+        return Parcel({"Content-Type": CONTENT_TYPE, "SOAPAction": SOAP_ACTION}, MemoryBody(root), sent=sent)
     # The boundary depends on the message id, which no author of a payload knew: no payload contains it.
     boundary = f"=-{hashlib.sha256(root).hexdigest()[:40]}"
     content_type, body = join_multipart_related(
         root, [_make_mime_part(one) for one in found], boundary, message_id
     )
-    return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, body)
+    return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, body, sent=sent)
 
 
 def rebuild_parcel(package: MessagePackage, root: bytes, parcel: Parcel, root_id: str) -> Parcel:
