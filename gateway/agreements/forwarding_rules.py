@@ -78,6 +78,8 @@ class ForwardingTable:
 
     def find_rule(self, receiver: Party, service: str, action: str) -> ForwardingRule | None:
         """Return the rule for a message, None when it goes no further."""
+        if not self._rules:
+            return None
         keys = ((service, action), (service, None), (None, None))
         found = (self._rules.get((one, *key)) for key in keys for one in receiver.ids)
         return next((rule for rule in found if rule is not None), None)

@@ -334,4 +334,6 @@ def _format_instant(moment: datetime) -> str:
 
 def _replace_unprintable(text: str, longest: int) -> str:
     """Return the text without unprintable characters, cut to `longest` characters as the schema allows."""
+    if text.isprintable():
+        return text[:longest]
     return "".join(sign if sign.isprintable() or sign in "\n\t" else " " for sign in text[:longest])

@@ -47,6 +47,7 @@ _CURVES: Final[dict[str, tuple[str, hashes.HashAlgorithm]]] = {
     "secp384r1": (ECDSA_SHA384, hashes.SHA384()),
     "secp521r1": (ECDSA_SHA512, hashes.SHA512()),
 }
+_SCHEMES: Final = {name: ec.ECDSA(digest) for name, (_, digest) in _CURVES.items()}
 _PKCS1: Final = padding.PKCS1v15()
 _SHA256: Final = hashes.SHA256()
 _MAX_KEY_OCTETS: Final = 64 * 1024
@@ -81,7 +82,7 @@ class KeySigner:
         if isinstance(key, rsa.RSAPrivateKey):
             return key.sign(data, _PKCS1, _SHA256)
         if isinstance(key, ec.EllipticCurvePrivateKey):
-            signature = key.sign(data, ec.ECDSA(_CURVES[key.curve.name][1]))
+            signature = key.sign(data, _SCHEMES[key.curve.name])
             r, s = decode_dss_signature(signature)
             # RFC 9231 §2.3.6: two integers, each as long as the field of the curve.
             octets = (key.curve.key_size + 7) // 8

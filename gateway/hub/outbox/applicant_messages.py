@@ -202,9 +202,8 @@ def seal_message(
     pmode = knowledge.book.get_reply_pmode(came_by, action, now)
     context = hub.make_protocol_context(knowledge)
     protocol = PROTOCOLS[pmode.protocol]
-    unit = _make_user_message(facts, pmode, context.make_message_id(), signed, now)
     receipts = request_receipts(pmode, hub.party, facts.case.applicant, context)
-    unit = replace(unit, ack_requested=receipts.of_receiver, hop_ack_requested=receipts.of_next)
+    unit = _make_user_message(facts, pmode, (context.make_message_id(), signed), receipts, now)
     position: int | None = None
     order = make_outgoing_key(pmode, facts.case.applicant, unit.conversation_id)
     if order is not None:
@@ -262,9 +261,10 @@ def _load_bundled(hub: Hub, facts: CaseSnapshot) -> tuple[HttpResponse | None, d
 
 
 def _make_user_message(
-    facts: CaseSnapshot, pmode: PMode, message_id: str, content: bytes, now: datetime
+    facts: CaseSnapshot, pmode: PMode, told: tuple[str, bytes], receipts: RequestedReceipts, now: datetime
 ) -> UserMessage:
-    terms = pmode.reliability
+    """Return the message with an id and a document that asks for receipts."""
+    (message_id, content), terms = told, pmode.reliability
     return UserMessage(
         message_id=message_id,
         conversation_id=facts.message.conversation_id,
@@ -277,6 +277,8 @@ def _make_user_message(
         action=pmode.action,
         ref_to_message_id=facts.message.message_id,
         duplicate_elimination=terms.duplicate_elimination != "never",
+        ack_requested=receipts.of_receiver,
+        hop_ack_requested=receipts.of_next,
         sync_reply=pmode.sync_reply_mode != "none",
         payloads=(Payload(f"document.{message_id}", "application/xml", content),),
     )
@@ -296,13 +298,13 @@ def store_message(
     content = outgoing.parcel.get_octets()
     order = make_outgoing_key(outgoing.pmode, facts.case.applicant, outgoing.unit.conversation_id)
     place = None if order is None else ordered_deliveries.take_place(conn, order, now)
-    new = _make_delivery(facts, outgoing, told, now)
+    ensure_message_lane(conn, _make_message_lane(facts.case.applicant, outgoing.pmode), outgoing.pmode)
+    digest = payloads.store_payload(conn, content, now)
+    new = _make_delivery(facts, outgoing, told, digest, now)
     if place is not None:
         # One message of the conversation is under way at a time, and its time begins with its turn.
         ordered = {**new.parameters, "ordered": True}
         new = replace(new, follows=place.follows, parameters=ordered, expires_at=None)
-    ensure_message_lane(conn, _make_message_lane(facts.case.applicant, outgoing.pmode), outgoing.pmode)
-    new = replace(new, payload_sha256=payloads.store_payload(conn, content, now))
     queued = deliveries.enqueue_delivery(conn, new, now)
     if queued is None:
         return False
@@ -318,8 +320,9 @@ def store_message(
 
 
 def _make_delivery(
-    facts: CaseSnapshot, outgoing: SealedMessage, told: QueuedMessage, now: datetime
+    facts: CaseSnapshot, outgoing: SealedMessage, told: QueuedMessage, digest: str, now: datetime
 ) -> NewDelivery:
+    """Return the delivery of a message whose octets are stored under a digest."""
     unit, pmode = outgoing.unit, outgoing.pmode
     due_at, expires_at = _schedule_delivery(outgoing, now)
     return NewDelivery(
@@ -330,6 +333,7 @@ def _make_delivery(
         subject_id=str(facts.case.id),
         dedupe_key=told.key,
         case_id=facts.case.id,
+        payload_sha256=digest,
         follows=told.follows,
         wire_id=unit.message_id,
         parameters={
