@@ -79,11 +79,10 @@ def test_shared_answers_are_read_while_only_one_application_is_indexed(text: str
     assert bool(whole.problems) is bool(text)
     assert alone.problems == whole.problems
     assert list(map(describe, alone.requests)) == list(map(describe, whole.requests))
-    # Of the declaration and the supplement a leaf has a number where it was asked for, of applications none.
-    assert (facts.passing, facts.texts, facts.attributes) == ([], {}, {})
-    applications = set(facts.applications)
-    assert all(isinstance(row, etree._Element) for row in facts.rows)
-    assert not any(applications & set(row.iterancestors()) for row in facts.rows)
+    # No leaf has a number, and what was written keeps no element of an application.
+    assert (facts.rows, facts.texts, facts.attributes) == ([], {}, {})
+    assert not any(one.origin_rows for one in alone.requests)
+    assert not any(trace.forwarded for trace in alone.traces.values())
 
 
 @pytest.mark.parametrize("spends", [False, True])

@@ -126,17 +126,38 @@ _DAY_SHAPES = st.builds(
 )
 _DAYS = st.from_regex(r"[0-9]{4}-?[01][0-9]-?[0-3][0-9]\n?", fullmatch=True)
 _NUMBERS = st.from_regex(r"[+-]?[0-9]{0,21}\.?[0-9]{0,19} ?", fullmatch=True)
+_TEXT_SHAPES = st.builds(
+    ValueShape,
+    st.sampled_from(("text", "digits", "boolean", "moment")),
+    longest=st.sampled_from((None, 0, 1, 4, 19, 10**12)),
+    octets=st.sampled_from((None, 0, 1, 4, 30)),
+    charset=st.sampled_from(("euc-kr", "utf-8")),
+    exact=st.booleans(),
+    pattern=st.sampled_from((None, None, "[0-9A-Z]{2,4}", "(true|가나)", "[0-9]{2}-[0-9]{2}")),
+)
+_MOMENTS = st.from_regex(
+    r"[0-9]{4}-[01][0-9]-[0-3][0-9](T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{1,3})?(Z|[+-]1[0-5]:[0-9]0)?)?\n?",
+    fullmatch=True,
+)
+_TEXTS = (
+    st.text(alphabet="aAZ09-\n 가é", max_size=6) | st.sampled_from(("true", "1", "12-34", "가나")) | _MOMENTS
+)
 
 
-@given(st.tuples(_NUMBER_SHAPES, _NUMBERS) | st.tuples(_DAY_SHAPES, _DAYS))
+@given(st.tuples(_NUMBER_SHAPES, _NUMBERS) | st.tuples(_DAY_SHAPES, _DAYS) | st.tuples(_TEXT_SHAPES, _TEXTS))
 @example((ValueShape("decimal", total=5, fraction=2), "1234.56"))
 @example((ValueShape("date"), "2026-02-29"))
 @example((ValueShape("day", longest=7), "20260228"))
+@example((ValueShape(longest=0), "A"))
+@example((ValueShape("moment"), "2026-02-28T24:00:00"))
+@example((ValueShape(codes=("A", "B")), "A"))
+@example((ValueShape(codes=("A", "B")), "AB"))
 def test_a_usual_text_is_judged_as_every_other(drawn: tuple[ValueShape, str]) -> None:
     shape, text = drawn
     twin = replace(shape)
-    object.__setattr__(twin, "_match_usual", None)
+    object.__setattr__(twin, "fits", lambda one: one in (twin.codes or ()))
     assert shape.find_violation(text) == twin.find_violation(text)
+    assert shape.find_violation(text) is None or not shape.fits(text)
 
 
 @pytest.mark.parametrize(

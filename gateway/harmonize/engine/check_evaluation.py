@@ -8,9 +8,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from lxml import etree
-
 from gateway.errors import RULE_BROKEN
+from gateway.harmonize.engine.problem_places import ProblemPlace
 from gateway.harmonize.language import (
     EXACT,
     DocumentCheck,
@@ -43,12 +42,10 @@ _OPERATORS: Final = {
     "less_than": "less than",
     "equals": "equal to",
 }
-# The place of a failure: a pointer, or the element from which the pointer is made.
-_Place = str | etree._Element
 
 
-def evaluate_checks(scope: Scope, document: DocumentMapping, place: str) -> None:
-    """Report each declared check that fails; `place` is the pointer of the fields."""
+def evaluate_checks(scope: Scope, document: DocumentMapping, place: ProblemPlace) -> None:
+    """Report each declared check that fails; `place` is that of the fields."""
     for check in document.checks:
         scopes = [scope]
         for level in check.around:
@@ -59,27 +56,21 @@ def evaluate_checks(scope: Scope, document: DocumentMapping, place: str) -> None
                 _RULES[check.kind](inner, check, _locate_scope(inner, place))
 
 
-def _locate_scope(scope: Scope, place: str) -> _Place:
+def _locate_scope(scope: Scope, place: ProblemPlace) -> ProblemPlace:
     """Return the place of the fields of `scope`: in a group, in an item, or at the top."""
     inner = [*scope.common.values(), *scope.asked.values()]
     if inner:
-        return inner[-1]
-    return place if scope.item is None else f"{place}/ITEM[{scope.item}]"
+        return ProblemPlace(inner[-1])
+    return place if scope.item is None else place.add_step(f"ITEM[{scope.item}]")
 
 
-def _make_pointer(scope: Scope, place: _Place) -> str:
-    """Return a place as a pointer; made for failures only, since making it counts elements."""
-    return place if isinstance(place, str) else scope.facts.get_pointer(place)
-
-
-def _report_check_failure(scope: Scope, check: DocumentCheck, words: str, place: _Place) -> None:
+def _report_check_failure(scope: Scope, check: DocumentCheck, words: str, place: ProblemPlace) -> None:
     detail = f"{check.en} ({check.ko}): {words}" if words else f"{check.en} ({check.ko})"
-    scope.trace.report_problem(
-        RULE_BROKEN, detail, _make_pointer(scope, place), (scope.application, check.mark)
-    )
+    pointer = place.make_pointer(scope.facts)
+    scope.trace.report_problem(RULE_BROKEN, detail, pointer, (scope.application, check.mark))
 
 
-def _check_sum(scope: Scope, check: DocumentCheck, place: _Place) -> None:
+def _check_sum(scope: Scope, check: DocumentCheck, place: ProblemPlace) -> None:
     added: list[_Measured] = []
     unlike: list[tuple[FoundValue, str]] = []
     for inner in scope.list_value_scopes(check.factors[0]):
@@ -95,7 +86,7 @@ def _check_sum(scope: Scope, check: DocumentCheck, place: _Place) -> None:
     bound = _evaluate_bound(scope, check)
     if unlike:
         found, words = unlike[0]
-        _report_check_failure(scope, check, words, found.element)
+        _report_check_failure(scope, check, words, ProblemPlace(found.element))
         return
     if not added or bound is None:
         return
@@ -174,7 +165,7 @@ class _NumberPair(NamedTuple):
 
 
 def _unite_numbers(
-    scope: Scope, check: DocumentCheck, added: Sequence[_Measured], bound: _Measured, place: _Place
+    scope: Scope, check: DocumentCheck, added: Sequence[_Measured], bound: _Measured, place: ProblemPlace
 ) -> _NumberPair | None:
     """Return the sum of numbers and their bound in one unit: that of the bound, else of the first number.
 
@@ -216,7 +207,7 @@ def _convert_number(check: DocumentCheck, one: _Measured, to: str) -> Fraction |
     return check.units.convert_quantity(Fraction(one.number), one.unit, to)
 
 
-def _check_comparison(scope: Scope, check: DocumentCheck, _around: _Place) -> None:
+def _check_comparison(scope: Scope, check: DocumentCheck, _around: ProblemPlace) -> None:
     (left,) = check.factors
     lefts = scope.read_values(left, check.mark)
     right = check.bound
@@ -236,14 +227,15 @@ def _check_comparison(scope: Scope, check: DocumentCheck, _around: _Place) -> No
         words = one.text.strip()[:_SHOWN], text[:_SHOWN]
         if isinstance(pair[0], Decimal) and isinstance(pair[1], Decimal):
             own = _Measured(pair[0], scope.read_unit(left, one, check.mark))
-            united = _unite_numbers(scope, check, [own], _Measured(pair[1], unit), one.element)
+            united = _unite_numbers(scope, check, [own], _Measured(pair[1], unit), ProblemPlace(one.element))
             if united is None:
                 continue
             pair = united.left, united.right
             if united.unit is not None:
                 words = united.describe(united.left), united.describe(united.right)
         if not _is_comparison_true(pair[0], pair[1], check):
-            _report_check_failure(scope, check, _describe_failure(words[0], check, words[1]), one.element)
+            told = _describe_failure(words[0], check, words[1])
+            _report_check_failure(scope, check, told, ProblemPlace(one.element))
 
 
 _Ordered = Decimal | Fraction | datetime | str
@@ -286,7 +278,7 @@ def _is_comparison_true(left: _Ordered, right: _Ordered, check: DocumentCheck) -
     }[check.operator]
 
 
-def _check_distinct_values(scope: Scope, check: DocumentCheck, _around: _Place) -> None:
+def _check_distinct_values(scope: Scope, check: DocumentCheck, _around: ProblemPlace) -> None:
     seen: set[tuple[str, ...]] = set()
     for inner in scope.list_value_scopes(check.factors[0]):
         found = [inner.read_values(source, check.mark) for source in check.factors]
@@ -295,7 +287,7 @@ def _check_distinct_values(scope: Scope, check: DocumentCheck, _around: _Place) 
             key = tuple(one.text.strip() for one in row)
             if len(key) == len(check.factors) and key in seen:
                 words = f"{', '.join(key)[:_SHOWN]} is given again"
-                _report_check_failure(inner, check, words, row[0].element)
+                _report_check_failure(inner, check, words, ProblemPlace(row[0].element))
             seen.add(key)
 
 
@@ -307,17 +299,17 @@ def _is_source_given(scope: Scope, source: UniqueField | CommonMeaning, check: D
 
 
 def _locate_field(
-    scope: Scope, check: DocumentCheck, source: UniqueField | CommonMeaning, place: _Place
-) -> _Place:
+    scope: Scope, check: DocumentCheck, source: UniqueField | CommonMeaning, place: ProblemPlace
+) -> ProblemPlace:
     """Return the place of a field, where it is or should be."""
     if not isinstance(source, UniqueField) or len(list_enclosing_repetitions(source, scope.dictionary)) > len(
         check.around
     ):
         return place
-    return f"{_make_pointer(scope, place)}/{make_pointer_segment(source)}"
+    return place.add_step(make_pointer_segment(source))
 
 
-def _check_one_of(scope: Scope, check: DocumentCheck, place: _Place) -> None:
+def _check_one_of(scope: Scope, check: DocumentCheck, place: ProblemPlace) -> None:
     if not any([_is_source_given(scope, source, check) for source in check.factors]):
         names = ", ".join(source.en for source in check.factors)
         _report_check_failure(
@@ -328,7 +320,7 @@ def _check_one_of(scope: Scope, check: DocumentCheck, place: _Place) -> None:
         )
 
 
-def _check_exactly_one(scope: Scope, check: DocumentCheck, place: _Place) -> None:
+def _check_exactly_one(scope: Scope, check: DocumentCheck, place: ProblemPlace) -> None:
     given = [source for source in check.factors if _is_source_given(scope, source, check)]
     if not given:
         _check_one_of(scope, check, place)
@@ -338,7 +330,7 @@ def _check_exactly_one(scope: Scope, check: DocumentCheck, place: _Place) -> Non
         _report_check_failure(scope, check, words, _locate_field(scope, check, given[1], place))
 
 
-def _check_all_or_none(scope: Scope, check: DocumentCheck, place: _Place) -> None:
+def _check_all_or_none(scope: Scope, check: DocumentCheck, place: ProblemPlace) -> None:
     given = [_is_source_given(scope, source, check) for source in check.factors]
     if any(given) and not all(given):
         missing = check.factors[given.index(False)]

@@ -122,7 +122,7 @@ def _build_fate_column(
     recorded = column.cells.copy()
     # No fate is false: the leaves that have none are found without a step of Python for each leaf.
     for number in compress(range(len(recorded)), map(not_, recorded)):
-        _, _, _, item, application = facts.whole_rows[number]
+        _, _, _, item, application = facts.rows[number]
         if item is not None and (application, item) not in concerned and number not in trace.borrowed:
             column.cells[number] = elsewhere
         elif not _needs_forwarding(facts, recorded, number):
@@ -145,7 +145,7 @@ def _list_claimed_leaves(
     column: list[Fate | OriginRow | None] = list(map(claimed.get, paths, repeat(unlisted)))
     column += [
         None if (path, item is not None) in document.claims else unlisted
-        for _, _, path, item, _ in islice(facts.whole_rows, len(paths), facts.starts[0])
+        for _, _, path, item, _ in islice(facts.rows, len(paths), facts.starts[0])
     ]
     for number, (start, end) in enumerate(pairwise(facts.starts)):
         column += [None if number in own else unlisted] * (end - start)
@@ -156,7 +156,7 @@ def _needs_forwarding(
     facts: SubmissionIndex, recorded: Sequence[Fate | OriginRow | None], number: int
 ) -> bool:
     """Return whether a leaf must have reached the request; a blank value and its unit need not."""
-    element, attribute, *_ = facts.whole_rows[number]
+    element, attribute, *_ = facts.rows[number]
     if attribute is None:
         return bool(read_element_text(element).strip())
     held = facts.texts.get(element)

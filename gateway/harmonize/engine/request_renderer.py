@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
 from lxml import etree
 
 from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, VALUE_DOES_NOT_FIT, Problem
 from gateway.harmonize.engine.request_writer import RequestWriter, escape_text, find_special
 from gateway.harmonize.language import (
-    ContainerEnd,
-    ContainerStart,
     ConversionError,
     CopiedLeaf,
     CopiedRun,
@@ -17,6 +18,7 @@ from gateway.harmonize.language import (
     FieldValue,
     GivenLeaf,
     OccurrenceLookup,
+    PlainContainer,
     Repetition,
     TargetAttribute,
     TargetElement,
@@ -24,7 +26,7 @@ from gateway.harmonize.language import (
     plan_children,
 )
 from gateway.harmonize.submission import FoundValue, OriginRow, Scope
-from gateway.harmonize.types import CodeList, CommonMeaning, SourceMark, UniqueField, count_octets
+from gateway.harmonize.types import CodeList, CommonMeaning, SourceMark, UniqueField, ValueShape, count_octets
 from gateway.wire import describe_choices, quote_value
 
 __all__ = ["render_request", "split_text"]
@@ -37,7 +39,9 @@ def render_request(document: DocumentMapping, scope: Scope) -> tuple[bytes, tupl
     be written is reported in the trace and left out.
     """
     trace, name = scope.trace, document.root.name
-    pen = RequestWriter(origins=trace.forwarded, keeps_origins=trace.keeps_fates)
+    # Without a ledger nobody reads them afterwards, and they would keep the tree of their application.
+    origins = trace.forwarded if trace.keeps_fates else []
+    pen = RequestWriter(origins=origins, keeps_origins=trace.keeps_fates)
     _render_children(pen, document.root, scope, name)
     return pen.finish(name, document.namespace), pen.list_own_origins()
 
@@ -214,52 +218,52 @@ def _render_children(pen: RequestWriter, target: TargetElement, scope: Scope, pa
     values: list[tuple[FoundValue, ...]] = []
     for sources, names in plan.places:
         values += scope.find_sibling_values(sources, names)
-    outside: list[tuple[str, tuple[int, int, int]]] = []
+    here = pen, scope, values
     for step in plan.steps:
-        if isinstance(step, CopiedRun):
-            _copy_run(pen, step, scope, values, path)
-        elif isinstance(step, CopiedLeaf):
-            if step.number is None:
-                found = scope.find_local_values(step.source, step.target.mark)
-            else:
-                found = values[step.number]
-            if found:
-                _copy_leaf(pen, step, scope, found, path)
-        elif isinstance(step, ContainerStart):
-            outside.append((path, pen.open_container(step.target)))
-            path += step.target.step
-        elif isinstance(step, ContainerEnd):
-            path, opened = outside.pop()
-            pen.close_container(step.target, opened)
-        elif isinstance(step, GivenLeaf):
-            _write_given_leaf(pen, step, scope, path)
-        else:
-            _render_element(pen, step, scope, path)
+        _WRITERS[type(step)](here, step, path)
 
 
-def _copy_run(
-    pen: RequestWriter, run: CopiedRun, scope: Scope, values: list[tuple[FoundValue, ...]], path: str
-) -> None:
+#: With what a plan is carried out: the writer, the scope, and the values of the sources by their number.
+_Here = tuple[RequestWriter, Scope, list[tuple[FoundValue, ...]]]
+
+
+def _write_container(here: _Here, container: PlainContainer, path: str) -> None:
+    pen, target = here[0], container.target
+    opened = pen.open_container(target)
+    path += target.step
+    for step in container.steps:
+        _WRITERS[type(step)](here, step, path)
+    pen.close_container(target, opened)
+
+
+def _write_element(here: _Here, target: TargetElement, path: str) -> None:
+    pen, scope, _ = here
+    _render_element(pen, target, scope, path)
+
+
+def _copy_run(here: _Here, run: CopiedRun, path: str) -> None:
     """Write the leaves of a run; where there is something to report, as `_render_element` does."""
     # Half of what a split writes is written here: without a call of Python for a leaf.
-    write, keep, keeps_origins = pen.parts.append, pen.origins.append, pen.keeps_origins
-    for number, start, end, step, origin, mark, judge, target in run.leaves:
+    pen, scope, values = here
+    write = pen.parts.append
+    for number, start, end, step, origin, mark, shape, target in run.leaves:
         found = values[number]
         if not found:
             continue
-        one = found[0]
-        text = one[0]
-        if len(found) > 1 or (judge is not None and judge(text) is not None):
+        text, leaves, _ = found[0]
+        if len(found) > 1 or (
+            shape is not None and not shape.fits(text) and shape.find_violation(text) is not None
+        ):
             _render_element(pen, target, scope, path)
             continue
         write(f"{start}{escape_text(text) if find_special(text) else text}{end}")
         pen.written += 1
-        if keeps_origins:
-            keep((path + step, origin, one[1], mark, ()))
+        if pen.keeps_origins:
+            pen.add_origin((path + step, origin, leaves, mark, ()))
 
 
-def _write_given_leaf(pen: RequestWriter, given: GivenLeaf, scope: Scope, path: str) -> None:
-    target, text = given.target, given.text
+def _write_given_leaf(here: _Here, given: GivenLeaf, path: str) -> None:
+    (pen, scope, _), target, text = here, given.target, given.text
     if not text:
         text = scope.hub.get(given.name, "")
         if not text:
@@ -272,31 +276,21 @@ def _write_given_leaf(pen: RequestWriter, given: GivenLeaf, scope: Scope, path: 
         pen.add_origin((path + target.step, given.origin, (), target.mark, ()))
 
 
-def _copy_leaf(
-    pen: RequestWriter, copied: CopiedLeaf, scope: Scope, found: tuple[FoundValue, ...], path: str
-) -> None:
+def _copy_leaf(here: _Here, copied: CopiedLeaf, path: str) -> None:
     """Write a leaf that copies a value; where there is something to report, as `_render_element` does."""
+    (pen, scope, values), number = here, copied.number
     target = copied.target
-    text, leaves, _ = found[0]
-    if len(found) > 1:
-        _render_element(pen, target, scope, path)
-    elif not copied.is_whole:
-        if not _copy_changed_value(pen, copied, scope, (found[0], path)):
-            _render_element(pen, target, scope, path)
-    elif target.judged or target.shape.find_violation(text) is None:
-        pen.add_plain_leaf(target, text)
-        if pen.keeps_origins:
-            pen.add_origin((path + target.step, copied.origin, leaves, target.mark, ()))
-    else:
+    found = values[number] if number is not None else scope.find_local_values(copied.source, target.mark)
+    if not found:
+        return
+    if len(found) > 1 or not _copy_value(pen, copied, scope, (found[0], path)):
         _render_element(pen, target, scope, path)
 
 
-def _copy_changed_value(
-    pen: RequestWriter, copied: CopiedLeaf, scope: Scope, place: tuple[FoundValue, str]
-) -> bool:
-    """Write a value with its unit or currency, translated, or cut, where there is nothing to report of it.
+def _copy_value(pen: RequestWriter, copied: CopiedLeaf, scope: Scope, place: tuple[FoundValue, str]) -> bool:
+    """Write a value: whole, with its unit or currency, translated, or cut.
 
-    Return False, and write nothing, where it must be written by `_render_element`.
+    Return False, and write nothing, where there is something to report: `_render_element` writes it then.
     """
     (text, leaves, element), path = place
     target, put = copied.target, copied.measure
@@ -307,10 +301,10 @@ def _copy_changed_value(
             return True  # the first piece takes it whole
     elif copied.codes is not None:
         translated = copied.codes.translate_code(text)
-        if translated is None or target.shape.find_violation(translated) is not None:
+        if translated is None or not _has_shape(target.shape, translated):
             return False
         text = translated
-    elif not target.judged and target.shape.find_violation(text) is not None:
+    elif not (target.judged or _has_shape(target.shape, text)):
         return False
     if put is None:
         pen.add_plain_leaf(target, text)
@@ -325,6 +319,20 @@ def _copy_changed_value(
         if put is not None and put.of_value is not None:
             _add_measure_origin(pen, put, scope, (path, copied.origin, element))
     return True
+
+
+def _has_shape(shape: ValueShape, text: str) -> bool:
+    return bool(shape.fits(text)) or shape.find_violation(text) is None
+
+
+#: What carries out a step of a plan, by its type.
+_WRITERS: Final[Mapping[type, Callable[[_Here, Any, str], None]]] = {
+    CopiedRun: _copy_run,
+    CopiedLeaf: _copy_leaf,
+    GivenLeaf: _write_given_leaf,
+    PlainContainer: _write_container,
+    TargetElement: _write_element,
+}
 
 
 def _add_measure_origin(
@@ -356,7 +364,7 @@ def _is_measure_right(put: TargetAttribute, scope: Scope, measure: str) -> bool:
     if put.required:
         return True
     known = scope.answers.units if put.of_value == "unitCode" else scope.answers.currencies
-    return (not known or measure in known) and put.shape.find_violation(measure) is None
+    return (not known or measure in known) and _has_shape(put.shape, measure)
 
 
 def _evaluate_leaf_values(target: TargetElement, scope: Scope) -> list[EvaluatedValue]:

@@ -69,14 +69,18 @@ class RequestWriter:
         self.written += 1
         if find_special(measure) is not None:
             measure = measure.translate(_IN_ATTRIBUTE)
-        self.parts.append(f'{target.start} {name}="{measure}">{escape_text(text)}{target.end}')
+        if find_special(text) is not None:
+            text = text.translate(_IN_TEXT)
+        self.parts.append(f'{target.start} {name}="{measure}">{text}{target.end}')
 
     def open_container(self, target: TargetElement) -> tuple[int, int, int]:
         """Begin an element that holds others; return what `close_container` must know.
 
         Its first number is that of the piece with the start tag.
         """
-        opened = len(self.parts), len(self.origins), self.written
+        # Those without leaves, which may be taken back, are not kept where only those of content ids are.
+        told = len(self.origins) if self.keeps_origins else 0
+        opened = len(self.parts), told, self.written
         if target.attributes:
             self.parts += (target.start, ">")
         else:
@@ -91,11 +95,12 @@ class RequestWriter:
 
         The leaves of a value that was refused in it are retained.
         """
-        empty = self.written == len(target.siblings)
+        empty = self.written == target.constants
         begun, told, self.written = opened
         if empty and not keeps_empty:
             del self.parts[begun:]
-            self.origins[told:] = [one for one in self.origins[told:] if one[2]]
+            if self.keeps_origins:
+                self.origins[told:] = [one for one in self.origins[told:] if one[2]]
             return False
         self.parts.append(target.end)
         self.written += 1

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from lxml import etree
 
 from gateway.errors import FIELD_MISSING, RULE_BROKEN, SOURCES_DISAGREE, Problem
+from gateway.harmonize.engine.problem_places import ProblemPlace
 from gateway.harmonize.language import DocumentMapping, MeaningNeed
 from gateway.harmonize.submission import Scope, SiblingFields, make_missing_pointer
 from gateway.harmonize.types import CommonMeaning, UniqueField, make_pointer_segment
@@ -77,22 +78,21 @@ def _check_common_meaning(scope: Scope, need: MeaningNeed, base: etree._Element)
         scope.trace.report_problem(SOURCES_DISAGREE, detail, pointer, (scope.application, need.mark))
 
 
-def check_unique_fields(scope: Scope, document: DocumentMapping, place: str) -> None:
-    """Report each unique field that is missing, forbidden or given too often; `place` is their pointer."""
-    levels = [(scope, place, "application")]
-    levels += [(inner, f"{place}/ITEM[{inner.item}]", "item") for inner in scope.enter_items()]
-    found: list[tuple[int, Scope, str]] = []
-    for inner, where, per in levels:
-        found += [(number, inner, where) for number in _list_doubtful_fields(document, per, inner)]
-    for position, inner, where in sorted(found, key=itemgetter(0)):
+def check_unique_fields(scope: Scope, document: DocumentMapping, place: ProblemPlace) -> None:
+    """Report each unique field that is missing, forbidden or given too often; `place` is theirs."""
+    levels = [(scope, "application"), *((inner, "item") for inner in scope.enter_items())]
+    found: list[tuple[int, Scope]] = []
+    for inner, per in levels:
+        found += [(number, inner) for number in _list_doubtful_fields(document, per, inner)]
+    for position, inner in sorted(found, key=itemgetter(0)):
+        where = place if inner.item is None else place.add_step(f"ITEM[{inner.item}]")
         _check_unique_field(inner, document.asks[position], where)
     concerned = frozenset(scope.numbers)
     for number in scope.answers.items:
         if number not in concerned:
             detail = f"fields for goods item {number}, which the application does not concern"
-            scope.trace.report_problem(
-                RULE_BROKEN, detail, f"{place}/ITEM[{number}]", (scope.application, document.asks_mark)
-            )
+            pointer = place.add_step(f"ITEM[{number}]").make_pointer(scope.facts)
+            scope.trace.report_problem(RULE_BROKEN, detail, pointer, (scope.application, document.asks_mark))
 
 
 def _list_doubtful_fields(document: DocumentMapping, per: str, scope: Scope) -> Iterable[int]:
@@ -133,7 +133,7 @@ def _needs_check(ask: UniqueField, siblings: SiblingFields) -> bool:
     return _is_always_checked(ask) or len(written) > 1 or not siblings.values.get(ask.name)
 
 
-def _check_unique_field(scope: Scope, ask: UniqueField, place: str) -> None:
+def _check_unique_field(scope: Scope, ask: UniqueField, place: ProblemPlace) -> None:
     (written, count), requirement = scope.count_answers(ask), ask.requirement
     low, high = ask.repeat[0], max(ask.repeat[1], 1)
     holds = requirement.when.is_satisfied(scope) if requirement.when is not None else requirement.mandatory
@@ -143,8 +143,8 @@ def _check_unique_field(scope: Scope, ask: UniqueField, place: str) -> None:
         _report_field_problem(scope, ask, place, (RULE_BROKEN, "may not be given here"))
     elif 0 < count < low:
         detail = f"{ask.en} ({ask.ko}) is given {count} times, at least {low} or not at all"
-        place = scope.facts.get_pointer(written[0])
-        scope.trace.report_problem(RULE_BROKEN, detail, place, (scope.application, ask.mark))
+        pointer = scope.facts.get_pointer(written[0])
+        scope.trace.report_problem(RULE_BROKEN, detail, pointer, (scope.application, ask.mark))
     if len(written) > high:
         _report_field_problem(
             scope, ask, place, (RULE_BROKEN, f"is given {len(written)} times, at most {high}")
@@ -153,21 +153,24 @@ def _check_unique_field(scope: Scope, ask: UniqueField, place: str) -> None:
             scope.trace.record_fate(scope.facts.list_leaves_below(surplus), "withheld", ask.mark)
     if ask.type == "group":
         for position, inner in enumerate(scope.enter_field_group(ask), 1):
-            inside = _locate_group_occurrence(inner, ask, f"{place}/{ask.tag}[{position}]")
+            inside = _locate_group_occurrence(inner, ask, place.add_step(f"{ask.tag}[{position}]"))
             siblings = inner.find_group_fields(ask)
             for member in ask.fields:
                 if _needs_check(member, siblings):
                     _check_unique_field(inner, member, inside)
 
 
-def _locate_group_occurrence(scope: Scope, group: UniqueField, place: str) -> str:
-    """Return the pointer of an occurrence of a group: its own place, or that of a shared answer."""
+def _locate_group_occurrence(scope: Scope, group: UniqueField, place: ProblemPlace) -> ProblemPlace:
+    """Return the place of an occurrence of a group: its own place, or that of a shared answer."""
     element = scope.asked[group.name]
-    return scope.facts.get_pointer(element) if element in scope.answers.borrowed else place
+    return ProblemPlace(element) if element in scope.answers.borrowed else place
 
 
-def _report_field_problem(scope: Scope, ask: UniqueField, place: str, finding: tuple[Problem, str]) -> None:
+def _report_field_problem(
+    scope: Scope, ask: UniqueField, place: ProblemPlace, finding: tuple[Problem, str]
+) -> None:
     written = scope.list_written_elements(ask)
-    pointer = scope.facts.get_pointer(written[0]) if written else f"{place}/{make_pointer_segment(ask)}"
+    where = ProblemPlace(written[0]) if written else place.add_step(make_pointer_segment(ask))
+    pointer = where.make_pointer(scope.facts)
     detail = f"{ask.en} ({ask.ko}) {finding[1]}"
     scope.trace.report_problem(finding[0], detail, pointer, (scope.application, ask.mark))

@@ -15,6 +15,7 @@ from gateway.errors import MAPPING_MISSING, REQUEST_INVALID, RULE_BROKEN, Gatewa
 from gateway.harmonize.carriers.carried_documents import get_carrier_form, list_uncarried_values
 from gateway.harmonize.engine.check_evaluation import evaluate_checks
 from gateway.harmonize.engine.fate_ledger import FateLedger, build_fate_ledger
+from gateway.harmonize.engine.problem_places import ProblemPlace
 from gateway.harmonize.engine.request_renderer import render_request
 from gateway.harmonize.engine.request_writer import read_request
 from gateway.harmonize.engine.required_fields import check_common_meanings, check_unique_fields
@@ -66,7 +67,7 @@ _LONG: Final = 100
 class AgencyRequest:
     """One request, ready to be sent: its XML, and the origin of each value in it.
 
-    Without a ledger only the origins of attachments are known, and a long request is held packed.
+    Without a ledger the origins are not known, and a long request is held packed.
     """
 
     organisation: str
@@ -271,19 +272,19 @@ def _write_request(
     numbers = facts.list_item_numbers(application)
     answers = read_field_values(facts, document, bundle, trace, application)
     scope = Scope(facts, bundle.dictionary, answers, trace, identity, numbers, hub)
-    pointer = facts.get_pointer(application)
     for number in numbers:
         if number not in facts.items or number in facts.repeated:
             finding = "does not have" if number not in facts.items else "has more than once"
             detail = f"the application names goods item {number[:20]!r}, which the declaration {finding}"
-            trace.report_problem(RULE_BROKEN, detail, f"{pointer}/Items", (identity, document.mark))
+            pointer = f"{facts.get_pointer(application)}/Items"
+            trace.report_problem(RULE_BROKEN, detail, pointer, (identity, document.mark))
     if not numbers:
-        trace.report_problem(
-            RULE_BROKEN, "the application names no goods item", pointer, (identity, document.mark)
-        )
+        detail, pointer = "the application names no goods item", facts.get_pointer(application)
+        trace.report_problem(RULE_BROKEN, detail, pointer, (identity, document.mark))
     check_common_meanings(scope, document)
-    check_unique_fields(scope, document, f"{pointer}/{document.id}")
-    evaluate_checks(scope, document, f"{pointer}/{document.id}")
+    place = ProblemPlace(application, f"/{document.id}")
+    check_unique_fields(scope, document, place)
+    evaluate_checks(scope, document, place)
     octets, origins = render_request(document, scope)
     carried = get_carrier_form(bundle, document.organisation).form != "xml"
     if identity in trace.failed:
@@ -297,7 +298,7 @@ def _write_request(
         if not _check_carrier(bundle, document, scope, (xml, origins)):
             return None
     cids = _list_named_attachments(facts, application, origins)
-    return _RequestDraft(identity, numbers, cids, octets, origins, xml)
+    return _RequestDraft(identity, numbers, cids, octets, origins if trace.keeps_fates else (), xml)
 
 
 def _check_carrier(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 from lxml import etree
@@ -53,7 +52,6 @@ _SUB: Final = f"{{{SUB}}}"
 _MIB: Final = 1024 * 1024
 _SHOWN: Final = 70
 _CURRENCIES: Final = "iso4217"
-_make_found_value: Final = partial(tuple.__new__, FoundValue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +284,7 @@ def _read_sibling_fields(
     branch: SiblingFields,
     outer: str = "",
 ) -> None:
+    """Read elements side by side into `branch`; `outer` is the group that they are in."""
     by_tag, elements, values = asked.by_tag, branch.elements, branch.values
     for tag, child in children:
         ask = by_tag.get(tag)
@@ -293,7 +292,8 @@ def _read_sibling_fields(
             if not isinstance(tag, str):
                 continue  # a comment
             local = tag.rpartition("}")[2]
-            _reject_unknown_field(reader, child, f"{outer}.{local}" if outer else local)
+            field = f"{to_dotted_element_name(outer)}.{local}" if outer else local
+            _reject_unknown_field(reader, child, field)
             continue
         name = ask.name
         alike = elements.get(name)
@@ -318,39 +318,31 @@ def _read_field_group(
     reader: _FieldReader, element: etree._Element, ask: UniqueField, members: _AskedFields
 ) -> None:
     inner = reader.answers.groups[element] = SiblingFields()
-    _reject_other_attributes(reader, element, (), ask.mark)
+    if element.keys():
+        _reject_other_attributes(reader, element, (), ask.mark)
     if read_element_text(element).strip():
         reader.report_problem(
             DOCUMENT_INVALID, f"{ask.tag} holds fields, not text", reader.facts.get_pointer(element), ask.mark
         )
-    _read_sibling_fields(reader, iterate_tagged(element), members, inner, to_dotted_element_name(ask.name))
+    _read_sibling_fields(reader, iterate_tagged(element), members, inner, ask.name)
 
 
 def _check_field_value(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> FoundValue | None:
     """Validate the answer to a field and return it; None where the element gives none."""
-    if len(element) == 0:
-        text = element.text or ""
-    elif next(element.iterchildren(tag=etree.Element), None) is None:
-        text = read_element_text(element)
-    else:
-        reader.report_problem(
-            DOCUMENT_INVALID,
-            f"{ask.tag} holds a value, not fields",
-            reader.facts.get_pointer(element),
-            ask.mark,
-        )
+    found: FoundValue | None = reader.facts.read_value(element)
+    if found is None:
+        detail = f"{ask.tag} holds a value, not fields"
+        reader.report_problem(DOCUMENT_INVALID, detail, reader.facts.get_pointer(element), ask.mark)
         _withhold_element(reader, element)
         return None
-    leaf = reader.facts.find_text_leaf(element)
-    leaves = () if leaf is None else (leaf,)
-    found: FoundValue | None = _make_found_value((text, leaves, element))
     if ask.type == "attachment":
         _check_attachment_field(reader, element, ask)
         return found
+    text, leaves, _ = found
     if not text or text.isspace():
         reader.trace.record_fate(leaves, "withheld", ask.mark)
         found = None
-    elif (refusal := ask.shape.find_violation(text)) is not None:
+    elif not ask.shape.fits(text) and (refusal := ask.shape.find_violation(text)) is not None:
         reader.report_problem(
             refusal[0], f"{ask.tag}: {refusal[1]}", reader.facts.get_pointer(element), ask.mark
         )

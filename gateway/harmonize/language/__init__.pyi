@@ -73,10 +73,9 @@ from .target_tree import TargetElement as TargetElement
 from .target_tree import TextPiece as TextPiece
 from .target_tree import get_leaf_path as get_leaf_path
 from .target_tree import merge_variants as merge_variants
-from .writing_plan import ContainerEnd as ContainerEnd
-from .writing_plan import ContainerStart as ContainerStart
 from .writing_plan import CopiedLeaf as CopiedLeaf
 from .writing_plan import CopiedRun as CopiedRun
 from .writing_plan import GivenLeaf as GivenLeaf
+from .writing_plan import PlainContainer as PlainContainer
 from .writing_plan import WritingPlan as WritingPlan
 from .writing_plan import plan_children as plan_children

@@ -12,7 +12,7 @@ from gateway.harmonize.language.conversion_steps import (
 )
 from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue
 from gateway.harmonize.language.simple_sources import Constant, FieldValue
-from gateway.harmonize.submission import Scope, parse_sequence_number
+from gateway.harmonize.submission import Leaves, Scope, parse_sequence_number
 from gateway.harmonize.types import CommonMeaning, DataDictionary, SourceMark, UniqueField, ValueShape
 
 __all__ = [
@@ -121,7 +121,7 @@ class Concatenation:
                 first = first or misfit
         return found, first
 
-    def _make_separator_error(self, given: list[EvaluatedValue], leaves: tuple[int, ...]) -> ConversionError:
+    def _make_separator_error(self, given: list[EvaluatedValue], leaves: Leaves) -> ConversionError:
         held = [value for value in given if self.separator in value.text]
         culprit = (held or [value for value in given if value.leaves])[0]
         detail = f"{culprit.text[:_SHOWN]!r} cannot be told apart by {self.separator!r}"
@@ -245,7 +245,7 @@ class _KeyedOccurrence:
     """An occurrence with the leaves of its keys."""
 
     scope: Scope
-    leaves: tuple[int, ...]
+    leaves: Leaves
 
 
 _Index = Mapping[tuple[str, ...], list[_KeyedOccurrence]]

@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, RULE_BROKEN, VALUE_DOES_NOT_FIT
 from gateway.harmonize.language.evaluated_value import ConversionError, EvaluatedValue, SourceExpression
-from gateway.harmonize.submission import Scope
+from gateway.harmonize.submission import Leaves, Scope
 from gateway.harmonize.types import (
     DECIMAL,
     CodeList,
@@ -202,7 +202,7 @@ class UnitConversion:
             note += f" (rounded {self.rounding} to {self.decimals})"
         return value._replace(text=text, transforms=(*value.transforms, note), unit=self.to)
 
-    def _make_unit_error(self, unit: str, leaves: tuple[int, ...]) -> ConversionError:
+    def _make_unit_error(self, unit: str, leaves: Leaves) -> ConversionError:
         known, wanted = self.units.get(unit), self.units.get(self.to)
         if known is None or wanted is None:
             choices = describe_choices(self.units.list_convertible_units(self.to))

@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
 from typing import Final, NamedTuple, Protocol
 
 from gateway.errors import Problem
-from gateway.harmonize.submission import FoundValue, Scope
+from gateway.harmonize.submission import FoundValue, Leaves, Scope
 from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField, ValueShape
 
 __all__ = [
@@ -32,7 +32,7 @@ class ConversionError(Exception):
     An error report points to the first leaf.
     """
 
-    def __init__(self, problem: Problem, detail: str, leaves: tuple[int, ...] = ()) -> None:
+    def __init__(self, problem: Problem, detail: str, leaves: Leaves = ()) -> None:
         super().__init__(detail)
         self.problem = problem
         self.detail = detail
@@ -47,11 +47,11 @@ class EvaluatedValue(NamedTuple):
     """
 
     text: str
-    leaves: tuple[int, ...]
+    leaves: Leaves
     origin: str
     transforms: tuple[str, ...] = ()
     found: FoundValue | None = None
-    measured: tuple[str, tuple[int, ...]] | None = None
+    measured: tuple[str, Leaves] | None = None
     unit: str | None = None
 
 

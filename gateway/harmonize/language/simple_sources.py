@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Final
 
 from gateway.harmonize.language.evaluated_value import EXACT, ROUNDINGS, EvaluatedValue, format_plain_decimal
-from gateway.harmonize.submission import FoundValue, Scope
+from gateway.harmonize.submission import FoundValue, Leaves, Scope
 from gateway.harmonize.types import DECIMAL, CommonMeaning, SourceMark, UniqueField, ValueShape
 
 __all__ = [
@@ -137,7 +137,7 @@ class FieldValue(_SourceDefaults):
             return [tuple.__new__(EvaluatedValue, (one.text, one.leaves, origin, (), one, None, None))]
         return [EvaluatedValue(one.text, one.leaves, origin, (), one) for one in found]
 
-    def _find_stated_unit(self, found: FoundValue, scope: Scope) -> tuple[str, tuple[int, ...]] | None:
+    def _find_stated_unit(self, found: FoundValue, scope: Scope) -> tuple[str, Leaves] | None:
         """Return the unit in which a value is given, with the leaf that states it."""
         unit = found.element.get("unitCode")
         if unit is None:

@@ -100,7 +100,7 @@ class TargetAttribute:
 class TargetElement:
     """One element of the request.
 
-    `fixed` attributes and `siblings` (constant children, written first) distinguish elements of
+    `fixed` attributes and `siblings` (so many `constants` as children, written first) distinguish elements of
     one name; `label` is the name with these predicates, as in a path, of which `step` is the next part.
     `start` is its start tag, still open, and `end` its end tag.  `judged` is set where the
     value is an answer whose field has this very shape: it was judged when the field was read.
@@ -120,6 +120,7 @@ class TargetElement:
     bound: tuple[int, int] = (0, 1)
     empty: bool = False
     judged: bool = False
+    constants: int = field(init=False, repr=False)
     label: str = field(init=False, repr=False)
     step: str = field(init=False, repr=False)
     start: str = field(init=False, repr=False)
@@ -128,6 +129,7 @@ class TargetElement:
     plan: Any = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self.constants = len(self.siblings)
         self.label = self.name + self.path_predicates
         self.step = f"/{self.label}"
         self.start = f"<{self.name}" + "".join(f" {name}={quoteattr(value)}" for name, value in self.fixed)

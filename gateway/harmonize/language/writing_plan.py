@@ -5,23 +5,21 @@ Most leaves copy a value, and most containers only hold others; what these share
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final
 
-from gateway.errors import Problem
 from gateway.harmonize.language.conversion_steps import ConvertedSource, FormatStep, TranslationStep
 from gateway.harmonize.language.simple_sources import Constant, FieldValue, HubValue
 from gateway.harmonize.language.target_tree import TargetAttribute, TargetElement, TextPiece
-from gateway.harmonize.types import CodeList, CommonMeaning, SourceMark, UniqueField
+from gateway.harmonize.types import CodeList, CommonMeaning, SourceMark, UniqueField, ValueShape
 
 __all__ = [
-    "ContainerEnd",
-    "ContainerStart",
     "CopiedLeaf",
     "CopiedRun",
     "GivenLeaf",
+    "PlainContainer",
     "WritingPlan",
     "plan_children",
 ]
@@ -51,10 +49,9 @@ class CopiedLeaf:
     number: int | None = None
 
 
-_Judge = Callable[[str], tuple[Problem, str] | None]
 #: A leaf of a run: the position of its source, its start tag and end tag, its part of the path, its origin
-#: and rule, what judges its text (None where it was judged before), and itself.
-_RunLeaf = tuple[int, str, str, str, str, SourceMark, _Judge | None, TargetElement]
+#: and rule, the shape that its text must have (None where it was judged before), and itself.
+_RunLeaf = tuple[int, str, str, str, str, SourceMark, ValueShape | None, TargetElement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +72,14 @@ class GivenLeaf:
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerStart:
-    """The begin of an element that only holds others, once and without a condition."""
+class PlainContainer:
+    """An element that only holds others, once and without a condition; it is left out where it is empty."""
 
     target: TargetElement
+    steps: tuple[WritingStep, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerEnd:
-    """The end of such an element, which is left out where it is empty."""
-
-    target: TargetElement
-
-
-WritingStep = CopiedRun | CopiedLeaf | GivenLeaf | ContainerStart | ContainerEnd | TargetElement
+WritingStep = CopiedRun | CopiedLeaf | GivenLeaf | PlainContainer | TargetElement
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,33 +103,57 @@ def plan_children(target: TargetElement) -> WritingPlan:
 
 
 def _make_plan(target: TargetElement) -> WritingPlan:
-    steps = list(_list_steps(target.children))
-    places: dict[_Place, list[int]] = {}
-    for position, step in enumerate(steps):
-        place = _find_place(step.source) if isinstance(step, CopiedLeaf) else None
+    copied = [leaf for one in _list_leaves(target.children) if (leaf := _find_copied_leaf(one)) is not None]
+    places: dict[_Place, list[CopiedLeaf]] = {}
+    for leaf in copied:
+        place = _find_place(leaf.source)
         if place is not None:
-            places.setdefault(place, []).append(position)
-    groups = []
-    number = 0
-    for positions in places.values():
-        sources = []
-        for position in positions:
-            step = steps[position]
-            assert isinstance(step, CopiedLeaf)
-            steps[position] = replace(step, number=number)
-            sources.append(step.source)
-            number += 1
-        groups.append((tuple(sources), tuple(source.name for source in sources)))
-    return WritingPlan(tuple(groups), tuple(_gather_runs(steps)))
+            places.setdefault(place, []).append(leaf)
+    numbered = [
+        replace(leaf, number=number) for number, leaf in enumerate(chain.from_iterable(places.values()))
+    ]
+    sources = [tuple(leaf.source for leaf in leaves) for leaves in places.values()]
+    known = {id(leaf.target): leaf for leaf in (*copied, *numbered)}
+    groups = tuple((group, tuple(source.name for source in group)) for group in sources)
+    return WritingPlan(groups, _plan_steps(target.children, known))
 
 
-def _gather_runs(steps: Iterable[WritingStep]) -> Iterator[WritingStep]:
-    """Yield the steps, where leaves that follow each other and can be written in one run are one step."""
-    for in_run, alike in groupby(steps, _is_run_leaf):
+def _list_leaves(elements: Iterable[TargetElement]) -> Iterator[TargetElement]:
+    """Yield the elements with a value that are written with their container, those of plain ones too."""
+    for element in elements:
+        if element.content is not None:
+            yield element
+        elif _is_plain_container(element):
+            yield from _list_leaves(element.children)
+
+
+def _is_plain_container(element: TargetElement) -> bool:
+    return (
+        element.content is None and element.each is None and element.when is None and not element.attributes
+    )
+
+
+def _plan_steps(
+    elements: Iterable[TargetElement], copied: Mapping[int, CopiedLeaf]
+) -> tuple[WritingStep, ...]:
+    """Return the steps of elements; leaves that follow each other and are whole values are one step."""
+    steps: list[WritingStep] = []
+    for in_run, alike in groupby((_plan_step(one, copied) for one in elements), _is_run_leaf):
         if in_run:
-            yield CopiedRun(tuple(_make_run_leaf(one) for one in alike if isinstance(one, CopiedLeaf)))
+            steps.append(
+                CopiedRun(tuple(_make_run_leaf(one) for one in alike if isinstance(one, CopiedLeaf)))
+            )
         else:
-            yield from alike
+            steps += alike
+    return tuple(steps)
+
+
+def _plan_step(element: TargetElement, copied: Mapping[int, CopiedLeaf]) -> WritingStep:
+    if element.content is not None:
+        return copied.get(id(element)) or _find_given_leaf(element) or element
+    if not _is_plain_container(element):
+        return element
+    return PlainContainer(element, _plan_steps(element.children, copied))
 
 
 def _is_run_leaf(step: WritingStep) -> bool:
@@ -147,30 +162,10 @@ def _is_run_leaf(step: WritingStep) -> bool:
 
 def _make_run_leaf(copied: CopiedLeaf) -> _RunLeaf:
     target = copied.target
-    judge = None if target.judged else target.shape.find_violation
+    shape = None if target.judged else target.shape
     assert copied.number is not None
-    return (
-        copied.number,
-        f"{target.start}>",
-        target.end,
-        target.step,
-        copied.origin,
-        target.mark,
-        judge,
-        target,
-    )
-
-
-def _list_steps(elements: Iterable[TargetElement]) -> Iterator[WritingStep]:
-    for element in elements:
-        if element.content is not None:
-            yield _find_copied_leaf(element) or _find_given_leaf(element) or element
-        elif element.each is not None or element.when is not None or element.attributes:
-            yield element
-        else:
-            yield ContainerStart(element)
-            yield from _list_steps(element.children)
-            yield ContainerEnd(element)
+    start = f"{target.start}>"
+    return copied.number, start, target.end, target.step, copied.origin, target.mark, shape, target
 
 
 def _find_place(source: UniqueField | CommonMeaning) -> _Place | None:

@@ -14,6 +14,7 @@ from .evaluation_scope import ValueOrigin as ValueOrigin
 from .submission_index import DEC as DEC
 from .submission_index import FoundValue as FoundValue
 from .submission_index import Leaf as Leaf
+from .submission_index import Leaves as Leaves
 from .submission_index import SubmissionIndex as SubmissionIndex
 from .submission_index import index_submission as index_submission
 from .submission_index import is_item_path as is_item_path

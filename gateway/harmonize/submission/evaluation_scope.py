@@ -10,7 +10,13 @@ from typing import Any, ClassVar, Final, NamedTuple, cast
 from lxml import etree
 
 from gateway.errors import RULE_BROKEN, Problem
-from gateway.harmonize.submission.submission_index import FoundValue, SubmissionIndex, read_element_text
+from gateway.harmonize.submission.submission_index import (
+    FoundValue,
+    LeafKey,
+    Leaves,
+    SubmissionIndex,
+    read_element_text,
+)
 from gateway.harmonize.types import (
     CommonMeaning,
     DataDictionary,
@@ -79,13 +85,13 @@ class ValueOrigin(NamedTuple):
 
     target: str
     source: str
-    leaves: tuple[int, ...]
+    leaves: Leaves
     rule: SourceMark
     transforms: tuple[str, ...]
 
 
 #: The parts of an origin, as they are noted for each of very many values.
-OriginRow = tuple[str, str, tuple[int, ...], SourceMark, tuple[str, ...]]
+OriginRow = tuple[str, str, Leaves, SourceMark, tuple[str, ...]]
 
 
 @dataclass(slots=True)
@@ -123,27 +129,27 @@ class EvaluationTrace:
 
     document: str
     organisation: str = ""
-    fates: dict[int, Fate] = field(default_factory=dict)
+    fates: dict[LeafKey, Fate] = field(default_factory=dict)
     troubles: list[Diagnostic] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
-    borrowed: set[int] = field(default_factory=set)
+    borrowed: set[LeafKey] = field(default_factory=set)
     forwarded: list[OriginRow] = field(default_factory=list)
     compared: set[tuple[str, str | None]] = field(default_factory=set)
-    _noted: dict[tuple[int, str, SourceMark], Iterable[int]] = field(default_factory=dict)
+    _noted: dict[tuple[int, str, SourceMark], Iterable[LeafKey]] = field(default_factory=dict)
 
     @property
     def is_full(self) -> bool:
         """Return whether the list of troubles is full, so that further details need not be made."""
         return len(self.troubles) >= MAX_DIAGNOSTICS
 
-    def record_fate_once(self, leaves: Sequence[int], fate: str, rule: SourceMark) -> None:
+    def record_fate_once(self, leaves: Sequence[LeafKey], fate: str, rule: SourceMark) -> None:
         """Record the fate of a constant sequence of leaves; a repeated call with it returns at once."""
         key = (id(leaves), fate, rule)
         if key not in self._noted:
             self._noted[key] = leaves  # referenced, so that no other object gets its id
             self.record_fate(leaves, fate, rule)
 
-    def record_fate(self, leaves: Iterable[int], fate: str, rule: SourceMark) -> None:
+    def record_fate(self, leaves: Iterable[LeafKey], fate: str, rule: SourceMark) -> None:
         """Record that leaves were ``consumed`` or ``withheld`` by `rule`; a stronger fate is retained."""
         fates, noted = self.fates, Fate(fate, rule)
         for leaf in leaves:
@@ -151,7 +157,7 @@ class EvaluationTrace:
             if old is None or (fate == "consumed" and old.fate == "withheld"):
                 fates[leaf] = noted
 
-    def record_forwarding(self, leaves: tuple[int, ...], target: str, rule: SourceMark) -> None:
+    def record_forwarding(self, leaves: Leaves, target: str, rule: SourceMark) -> None:
         """Record that leaves would have reached `target`, where the value is refused."""
         self.forwarded.append((target, "", leaves, rule, ()))
 
@@ -186,13 +192,13 @@ class RequestTrace(EvaluationTrace):
     __slots__ = ()
     keeps_fates = False
 
-    def record_forwarding(self, leaves: tuple[int, ...], target: str, rule: SourceMark) -> None:
+    def record_forwarding(self, leaves: Leaves, target: str, rule: SourceMark) -> None:
         """Record nothing."""
 
-    def record_fate_once(self, leaves: Sequence[int], fate: str, rule: SourceMark) -> None:
+    def record_fate_once(self, leaves: Sequence[LeafKey], fate: str, rule: SourceMark) -> None:
         """Record nothing."""
 
-    def record_fate(self, leaves: Iterable[int], fate: str, rule: SourceMark) -> None:
+    def record_fate(self, leaves: Iterable[LeafKey], fate: str, rule: SourceMark) -> None:
         """Record nothing."""
 
 
@@ -313,7 +319,8 @@ class Scope:
         written = branch.elements.get(ask.name, ())
         if not written or ask.type == "group":
             return written, len(written)
-        return written, len(self._read_answers(branch, ask))
+        answers = branch.values.get(ask.name)
+        return written, len(self._read_answers(branch, ask) if answers is None else answers)
 
     def find_local_values(
         self, source: UniqueField | CommonMeaning, rule: SourceMark

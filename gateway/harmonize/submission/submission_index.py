@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import Any, Final, NamedTuple, cast
 
@@ -21,6 +21,8 @@ __all__ = [
     "DEC",
     "FoundValue",
     "Leaf",
+    "LeafKey",
+    "Leaves",
     "SubmissionIndex",
     "index_submission",
     "is_item_path",
@@ -45,8 +47,10 @@ _IN_ITEM: Final = f"{ITEM_PATH}/"
 
 #: What a leaf is made of, in its order.
 _Row = tuple[etree._Element, "str | None", str, "str | None", "int | None"]
-#: What is kept of a leaf for who needs no ledger: the element that holds the text, or element and attribute.
-_ShortRow = etree._Element | tuple[etree._Element, str]
+#: What a leaf is known by: its number, for who needs a ledger. For others its place, an index without leaves
+#: gives none: the element of a text, or element and attribute.
+LeafKey = Any
+Leaves = tuple[LeafKey, ...]
 Places = dict[str, "etree._Element | list[etree._Element]"]
 
 
@@ -91,11 +95,11 @@ class FoundValue(NamedTuple):
     """One value of a meaning: its text, the leaves it came from, the element that carries its attributes."""
 
     text: str
-    leaves: tuple[int, ...]
+    leaves: Leaves
     element: etree._Element
 
 
-_NO_LEAVES: Final[tuple[tuple[int, ...], tuple[int, ...]]] = ((), ())
+_NO_LEAVES: Final[tuple[Leaves, Leaves]] = ((), ())
 
 
 @dataclass(slots=True)
@@ -108,15 +112,14 @@ class SubmissionIndex:
     are the numbers of the first leaf of each application's answers, and of the end; `offers` are the shared
     answers of the applications, collected at their first use.  `places` are the declaration's elements by
     goods item and by path, in document order.
-    Without `keeps_fields`, for who needs no ledger, a leaf has a number only once somebody asks for it, and
-    of each only element and attribute are kept (`rows`). Those of an application are `passing` ones, with
-    numbers below zero: they are there only while it is read, as are long fields in the tree (`stowed`).
+    Without `keeps_fields`, for who needs no ledger, there are no leaves, and each is known by its place: long
+    fields are in the tree (`stowed`) only while their application is read.
     """
 
     root: etree._Element
     declaration: etree._Element
     applications: tuple[etree._Element, ...]
-    rows: list[_Row | _ShortRow]
+    rows: list[_Row]
     items: dict[str, etree._Element]
     supplement: dict[tuple[str, str | None], list[etree._Element]]
     keys: list[int]
@@ -130,63 +133,44 @@ class SubmissionIndex:
     _pointers: PointerIndex = field(default_factory=PointerIndex)
     _numbers: dict[etree._Element, tuple[str, ...]] = field(default_factory=dict)
     _values: dict[etree._Element, dict[str, tuple[FoundValue, ...]]] = field(default_factory=dict)
-    _selectors: dict[tuple[str, etree._Element], tuple[tuple[int, ...], tuple[int, ...]]] = field(
-        default_factory=dict
-    )
+    _selectors: dict[tuple[str, etree._Element], tuple[Leaves, Leaves]] = field(default_factory=dict)
     _groups: dict[tuple[str, etree._Element], list[etree._Element]] = field(default_factory=dict)
     _paths: list[str] = field(default_factory=list)
     _doubtful: dict[str, frozenset[str]] = field(default_factory=dict)
     _several: dict[str, bool] = field(default_factory=dict)
     keeps_fields: bool = True
     stowed: StowedFields = field(default_factory=lambda: StowedFields(()))
-    passing: list[_ShortRow] = field(default_factory=list)
     _has_leaves: bool = False
 
     @contextmanager
     def read_application(self, position: int) -> Iterator[None]:
-        """Have the unique fields of an application in the tree, where they are not kept.
-
-        The leaves of the next application get the same numbers.
-        """
+        """Have the unique fields of an application in the tree, where they are not kept."""
         with self.stowed.put_back([position]):
-            try:
-                yield
-            finally:
-                self.passing.clear()
+            yield
 
-    def find_text_leaf(self, element: etree._Element) -> int | None:
-        """Return the number of the text of an element; None for one that holds others."""
+    def find_text_leaf(self, element: etree._Element) -> LeafKey | None:
+        """Return the leaf of the text of an element; None for one that holds others."""
         if self.keeps_fields:
             return self.texts.get(element)
-        if len(element) > 0 and _has_child_elements(element):
-            return None
-        return self._number_passing(element)
+        return None if len(element) > 0 and _has_child_elements(element) else element
 
-    def find_attribute_leaf(self, element: etree._Element, name: str) -> int | None:
-        """Return the number of an attribute, None where the element has none of this name."""
+    def find_attribute_leaf(self, element: etree._Element, name: str) -> LeafKey | None:
+        """Return the leaf of an attribute, None where the element has none of this name."""
         if self.keeps_fields:
             return self.attributes.get((element, name))
-        return None if element.get(name) is None else self._number_passing((element, name))
+        return None if element.get(name) is None else (element, name)
 
-    def _number_passing(self, row: _ShortRow) -> int:
-        passing = self.passing
-        passing.append(row)
-        return -len(passing)
-
-    def _get_leaf_place(self, number: int) -> tuple[etree._Element, str | None]:
+    def _get_leaf_place(self, leaf: LeafKey) -> tuple[etree._Element, str | None]:
         """Return the element of a leaf, and its attribute; None for the text."""
-        row = self.rows[number] if number >= 0 else self.passing[-number - 1]
-        return (row[0], row[1]) if isinstance(row, tuple) else (row, None)
-
-    @property
-    def whole_rows(self) -> list[_Row]:
-        """Return the rows of an index that keeps all that a leaf is made of."""
-        return cast("list[_Row]", self.rows)
+        if isinstance(leaf, etree._Element):
+            return leaf, None
+        element, attribute, *_ = self.rows[leaf] if isinstance(leaf, int) else leaf
+        return element, attribute
 
     def list_declared_paths(self) -> list[str]:
         """Return the path of each leaf of the declaration, where the index keeps them; made once."""
         if not self._paths:
-            self._paths = [row[2] for row in islice(self.whole_rows, self.declared)]
+            self._paths = [row[2] for row in islice(self.rows, self.declared)]
         return self._paths
 
     @property
@@ -196,7 +180,7 @@ class SubmissionIndex:
             # Some at a time and in their place, so that a long submission is not held twice.
             for start in range(0, len(self.rows), _CHUNK):
                 end = start + _CHUNK
-                self.rows[start:end] = map(_make_leaf, self.whole_rows[start:end])
+                self.rows[start:end] = map(_make_leaf, self.rows[start:end])
             self._has_leaves = True
         return cast("list[Leaf]", self.rows)
 
@@ -222,9 +206,7 @@ class SubmissionIndex:
             known = self._values[base] = {}
         return known
 
-    def get_selectors(
-        self, meaning: CommonMeaning, base: etree._Element
-    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def get_selectors(self, meaning: CommonMeaning, base: etree._Element) -> tuple[Leaves, Leaves]:
         """Return the leaves read to select the values found below `base`, and those not selected."""
         return self._selectors.get((meaning.name, base), _NO_LEAVES)
 
@@ -282,14 +264,14 @@ class SubmissionIndex:
         """Return the pointer of an element or of its attribute; the submission must not be changed."""
         return self._pointers.get_pointer(element, attribute)
 
-    def get_leaf_pointer(self, number: int) -> str:
-        """Return the pointer of a leaf, by its number."""
-        element, attribute = self._get_leaf_place(number)
+    def get_leaf_pointer(self, leaf: LeafKey) -> str:
+        """Return the pointer of a leaf."""
+        element, attribute = self._get_leaf_place(leaf)
         return self.get_pointer(element, attribute)
 
-    def get_attribute(self, number: int, name: str) -> str | None:
+    def get_attribute(self, leaf: LeafKey, name: str) -> str | None:
         """Return the value of a leaf that is an attribute of this name, None for every other leaf."""
-        element, attribute = self._get_leaf_place(number)
+        element, attribute = self._get_leaf_place(leaf)
         return str(element.get(name, "")) if attribute == name else None
 
     def list_item_numbers(self, application: etree._Element) -> tuple[str, ...]:
@@ -299,9 +281,9 @@ class SubmissionIndex:
             numbers = self._numbers[application] = tuple(read_item_numbers(application))
         return numbers
 
-    def list_leaves_below(self, element: etree._Element) -> tuple[int, ...]:
+    def list_leaves_below(self, element: etree._Element) -> Leaves:
         """Return the leaves of `element` and of all its descendants."""
-        found: list[int] = []
+        found: list[LeafKey] = []
         for inner in element.iter(tag=etree.Element):
             text = self.find_text_leaf(inner)
             attributes = [self.find_attribute_leaf(inner, str(name)) for name in inner.attrib]
@@ -323,8 +305,8 @@ class SubmissionIndex:
         if not isinstance(there, list) and meaning.where is None and meaning.type != "datetime":
             return self._read_single_element(there)
         elements = there if isinstance(there, list) else [there]
-        consumed: list[int] = []
-        skipped: list[int] = []
+        consumed: list[LeafKey] = []
+        skipped: list[LeafKey] = []
         if meaning.where is not None:
             elements = self._select_by_sibling(meaning, elements, consumed, skipped)
         if meaning.first:
@@ -342,12 +324,21 @@ class SubmissionIndex:
             self._selectors[meaning.name, base] = tuple(consumed), tuple(skipped)
         return tuple([f for f in found if f.text.strip()])
 
+    def read_value(self, element: etree._Element) -> FoundValue | None:
+        """Return the text of an element as a value, which may be blank; None where it holds others."""
+        if len(element) == 0:
+            text = element.text or ""
+        elif _has_child_elements(element):
+            return None
+        else:
+            text = read_element_text(element)
+        leaf = self.texts.get(element) if self.keeps_fields else element
+        return tuple.__new__(FoundValue, (text, () if leaf is None else (leaf,), element))
+
     def _read_single_element(self, element: etree._Element) -> tuple[FoundValue, ...]:
         """Return the value of the only element that may hold one, none where it is blank."""
-        text = (element.text or "") if len(element) == 0 else read_element_text(element)
-        if not text or text.isspace():
-            return ()
-        return (tuple.__new__(FoundValue, (text, self._get_leaf_numbers(element), element)),)
+        found = self.read_value(element) or FoundValue(read_element_text(element), (), element)
+        return () if not found[0] or found[0].isspace() else (found,)
 
     def _find_candidate_elements(
         self, meaning: CommonMeaning, base: etree._Element, item: str | None
@@ -363,7 +354,11 @@ class SubmissionIndex:
         return found[0] if len(found) == 1 else found
 
     def _select_by_sibling(
-        self, meaning: CommonMeaning, elements: list[etree._Element], consumed: list[int], skipped: list[int]
+        self,
+        meaning: CommonMeaning,
+        elements: list[etree._Element],
+        consumed: list[LeafKey],
+        skipped: list[LeafKey],
     ) -> list[etree._Element]:
         assert meaning.where is not None
         ranked: list[tuple[int, int, etree._Element]] = []
@@ -386,25 +381,20 @@ class SubmissionIndex:
             inner = _find_first_child(element, _DATE_STRING)
             element = element if inner is None else inner
             return FoundValue(
-                _to_iso_datetime(read_element_text(element)), self._get_leaf_numbers(element), element
+                _to_iso_datetime(read_element_text(element)), self._list_text_leaves(element), element
             )
-        return FoundValue(read_element_text(element), self._get_leaf_numbers(element), element)
+        return FoundValue(read_element_text(element), self._list_text_leaves(element), element)
 
-    def _list_selecting_leaves(self, elements: Iterable[etree._Element]) -> list[int]:
+    def _list_selecting_leaves(self, elements: Iterable[etree._Element]) -> list[LeafKey]:
         """Return the leaves by which values are selected, or that are not; only a ledger asks for them."""
         if not self.keeps_fields:
             return []
-        return [leaf for element in elements for leaf in self._get_leaf_numbers(element)]
+        return [leaf for element in elements for leaf in self._list_text_leaves(element)]
 
-    def _get_leaf_numbers(self, element: etree._Element) -> tuple[int, ...]:
-        """Return the number of the text of an element of the declaration or the supplement, as a sequence."""
-        if self.keeps_fields:
-            number = self.texts.get(element)
-            return () if number is None else (number,)
-        if len(element) > 0 and _has_child_elements(element):
-            return ()
-        self.rows.append(element)
-        return (len(self.rows) - 1,)
+    def _list_text_leaves(self, element: etree._Element) -> Leaves:
+        """Return the leaf of the text of an element, as a sequence."""
+        leaf = self.find_text_leaf(element)
+        return () if leaf is None else (leaf,)
 
 
 def index_submission(
@@ -462,17 +452,28 @@ def _index_field_leaves(facts: SubmissionIndex, top: etree._Element, item: str |
 
 @dataclass(slots=True)
 class _KnownPath:
-    """A path of the declaration that was met, with those below it by tag: made once for all its elements."""
+    """A path of the declaration with those below it by tag: the standard ones are made once for all."""
 
     path: str
     is_declared: bool
     below: dict[object, _KnownPath] = field(default_factory=dict)
 
-    def add_path(self, element: etree._Element) -> _KnownPath:
-        """Return the path of a child, which was not met before."""
-        path = f"{self.path}/{_get_local_name(element)}" if self.path else _get_local_name(element)
-        found = self.below[element.tag] = _KnownPath(path, str(element.tag).startswith(_DEC))
-        return found
+    def make_path_below(self, tag: str) -> _KnownPath:
+        """Return the path of a child with a tag that the data model does not have here."""
+        name = tag.rpartition("}")[2]
+        return _KnownPath(f"{self.path}/{name}" if self.path else name, tag.startswith(_DEC))
+
+
+@cache
+def _list_standard_paths() -> _KnownPath:
+    """Return the paths of the data model's own elements, by the tags that lead to them."""
+    top = _KnownPath("", is_declared=True)
+    known = {"": top}
+    for path in load_wco_elements():
+        outer, _, name = path.rpartition("/")
+        if outer in known:
+            known[path] = known[outer].below[f"{_DEC}{name}"] = _KnownPath(path, is_declared=True)
+    return top
 
 
 _Open = tuple[Iterator[tuple[object, etree._Element]], _KnownPath, "str | None", "Places | None"]
@@ -483,7 +484,7 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
     rows, texts, kept = facts.rows, facts.texts, facts.keeps_fields
     declared = facts.places.setdefault(None, {})
     top = iter(((facts.declaration.tag, facts.declaration),))
-    opened: list[_Open] = [(top, _KnownPath("", is_declared=True), None, declared)]
+    opened: list[_Open] = [(top, _list_standard_paths(), None, declared)]
     while opened:
         children, above, item, inside = opened[-1]
         below = above.below
@@ -492,13 +493,14 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
             if known is None:
                 if not isinstance(tag, str):
                     continue  # a comment
-                known = above.add_path(child)
+                known = above.make_path_below(tag)
             path, own, there = known.path, item, inside if known.is_declared else None
             if path == ITEM_PATH and item is None:
                 own, there = _enter_goods_item(facts, child)
             if there is not None and there.setdefault(path, child) is not child:
                 _add_element_place(there, path, child)
-            holds = len(child) > 0 and _has_child_elements(child)
+            # Where no leaves are kept, one that holds comments alone is looked into in vain.
+            holds = len(child) > 0 and not (kept and not _has_child_elements(child))
             if kept:
                 if not holds:
                     texts[child] = len(rows)
@@ -592,7 +594,7 @@ def read_element_text(element: etree._Element) -> str:
     text = element.text or ""
     if len(element) == 0:
         return text
-    return text + "".join(child.tail or "" for child in element)
+    return text + "".join([child.tail or "" for child in element])
 
 
 def parse_sequence_number(text: str) -> str | None:

@@ -43,12 +43,25 @@ _MOMENT: Final = re.compile(
     r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))?"  # XML Schema has no zone beyond fourteen hours
 )
 #: Every month of every year has these days; the others are looked up in the calendar.
-_USUAL_DAYS: Final = {
-    "day": r"[1-9][0-9]{3}(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])",
-    "date": r"[1-9][0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])",
+_USUAL_DATE: Final = r"[1-9][0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+#: What of a moment is behind its day, usually.
+_USUAL_TIME: Final = (
+    r"(?:T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9])?)?"
+)
+_USUAL: Final = {
+    "day": _USUAL_DATE.replace("-(", "("),
+    "date": _USUAL_DATE,
+    "moment": _USUAL_DATE + _USUAL_TIME,
+    "boolean": "true|false|1|0",
 }
+#: So many characters the longest of them has.
+_LONGEST_USUAL: Final = 25
+#: The pattern that no text matches.
+_NOTHING: Final = "(?!)"
 #: So many digits a usual number has at most, before and after its point.
 _MANY_DIGITS: Final = 18
+#: So many characters a usual text does not have.
+_MANY_SIGNS: Final = 100_000
 _NUMBERS: Final = ("decimal", "integer")
 _TIMES: Final = {"day": "a day (CCYYMMDD)", "date": "a date", "moment": "a date or a date with time"}
 _BASE: Final = {"decimal": "xs:decimal", "integer": "xs:integer", "boolean": "xs:boolean"}
@@ -60,7 +73,8 @@ class ValueShape:
     """The form of one value; a bound of None does not apply.
 
     `longest` counts characters, `octets` counts octets in `charset`; `exact` makes the
-    bound a fixed length.  `total` and `fraction` are digits as in XML Schema.
+    bound a fixed length.  `total` and `fraction` are digits as in XML Schema.  `fits` is true of most texts
+    that have the shape, and of no other; for a shape that was never asked for a violation, of none.
     """
 
     kind: str = "text"
@@ -75,37 +89,24 @@ class ValueShape:
     pattern: str | None = None
     codes: tuple[str, ...] | None = None
     list_name: str = ""
-    _members: frozenset[str] | None = field(default=None, init=False, repr=False, compare=False)
-    _fitting: int = field(init=False, repr=False, compare=False)
-    _match_usual: Callable[[str], re.Match[str] | None] | None = field(init=False, repr=False, compare=False)
+    fits: Callable[[str], object] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        plain = self.kind == "text" and self.pattern is None and not self.exact
-        bound = self.octets if self.longest is None else self.longest
-        # Of a plain text, so many characters fit; where octets are counted, so many of ASCII.
-        object.__setattr__(self, "_fitting", bound or 0 if plain else 0)
-        object.__setattr__(self, "_match_usual", _find_usual_form(self))
+        # What tells it is made at the first use: lists can be long, and most shapes are never asked.
+        object.__setattr__(self, "fits", _is_not_known)
 
     def find_violation(self, text: str) -> tuple[Problem, str] | None:
         """Return the problem and a message where `text` does not have this shape, else None."""
+        if self.fits is _is_not_known:
+            object.__setattr__(self, "fits", _make_quick_check(self))
+        if self.fits(text):
+            return None
         if self.codes is not None:
-            if text in (self._members or self._cache_members(self.codes)):
-                return None
             name, known = self.list_name or "of the field", describe_choices(self.codes)
             return CODE_UNKNOWN, f"{quote_value(text)} is not in the list {name}; expected is {known}"
-        if 0 < len(text) <= self._fitting and (self.longest is not None or text.isascii()):
-            return None  # the common case: a plain text that is short enough
-        if self._match_usual is not None and self._match_usual(text) is not None:
-            return None
         if self.kind in _NUMBERS:
             return self._find_number_violation(text) or self._find_length_violation(text)
         return self._find_kind_violation(text) or self._find_length_violation(text)
-
-    def _cache_members(self, codes: tuple[str, ...]) -> frozenset[str]:
-        """Return the codes as a set, made at the first use, since lists can be long."""
-        members = frozenset(codes)
-        object.__setattr__(self, "_members", members)
-        return members
 
     def get_max_length(self) -> int | None:
         """Return how many characters a value has at most, None where there is no bound."""
@@ -237,23 +238,49 @@ def _is_valid_time(text: str, kind: str) -> bool:
         return False
 
 
-def _find_usual_form(shape: ValueShape) -> Callable[[str], re.Match[str] | None] | None:
-    """Return what matches most numbers and days that have a shape, and no text that does not have it.
+def _is_not_known(_text: str) -> bool:
+    """Return that nothing is known yet of the texts that fit."""
+    return False
 
-    None where there is no such form: a text that does not match may still have the shape.
-    """
-    if shape.codes is not None or shape.pattern is not None or shape.exact:
+
+def _make_quick_check(shape: ValueShape) -> Callable[[str], object]:
+    """Return what is true of most texts that have a shape, and of no text that does not have it."""
+    if shape.codes is not None:
+        return frozenset(shape.codes).__contains__
+    return _match_usual_form(_find_usual_form(shape) or _NOTHING)
+
+
+def _find_usual_form(shape: ValueShape) -> str | None:
+    """Return the pattern of the texts that usually have a shape; None where there is no such form."""
+    if shape.kind in ("text", "digits"):
+        return _find_usual_text(shape)
+    if shape.pattern is not None or shape.exact:
         return None
-    if shape.kind in _USUAL_DAYS:
-        return _match_usual_form(_USUAL_DAYS[shape.kind]) if _has_room(shape, 10) else None
-    if shape.kind not in _NUMBERS or shape.high is not None or shape.low not in (None, "0"):
+    if shape.kind in _NUMBERS:
+        return _find_usual_number(shape)
+    return _USUAL[shape.kind] if _has_room(shape, _LONGEST_USUAL) else None
+
+
+def _find_usual_text(shape: ValueShape) -> str | None:
+    """Return the pattern of a text, of ASCII where octets are counted, by its length and its own pattern."""
+    bound = shape.octets if shape.longest is None else shape.longest
+    if bound is not None and not 0 < bound < _MANY_SIGNS:
+        return None
+    is_ascii = shape.longest is None and bound is not None
+    signs = "[0-9]" if shape.kind == "digits" else r"[\x00-\x7f]" if is_ascii else r"[\s\S]"
+    most = "+" if bound is None else f"{{{bound}}}" if shape.exact else f"{{1,{bound}}}"
+    return signs + most if shape.pattern is None else rf"(?={signs}{most}\Z)(?:{shape.pattern})"
+
+
+def _find_usual_number(shape: ValueShape) -> str | None:
+    if shape.high is not None or shape.low not in (None, "0"):
         return None
     fraction = 0 if shape.kind == "integer" else _count_usual_digits(shape.fraction)
     whole = _count_usual_digits(None if shape.total is None else shape.total - fraction)
     if whole < 1 or not _has_room(shape, whole + 1 + fraction):
         return None
     part = rf"(?:\.[0-9]{{1,{fraction}}})?" if fraction > 0 else ""
-    return _match_usual_form(f"[0-9]{{1,{whole}}}{part}")
+    return f"[0-9]{{1,{whole}}}{part}"
 
 
 def _count_usual_digits(most: int | None) -> int:
