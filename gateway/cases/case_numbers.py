@@ -87,7 +87,7 @@ def _append_check_sign(number: str) -> str:
 
 
 def _add_weighted_signs(number: str) -> int:
-    return sum(_SIGNS.index(sign) * place for place, sign in enumerate(reversed(number), start=1))
+    return sum([_SIGNS.index(sign) * place for place, sign in enumerate(reversed(number), start=1)])
 
 
 def _format_serial(number: int, width: int) -> str:

@@ -238,13 +238,19 @@ def _check_supplement(root: etree._Element, items: frozenset[int]) -> None:
     """Raise GW505 for a repeated value of the supplement, GW404 for one with a wrong item or WCO id."""
     seen: set[tuple[str, int | None, int]] = set()
     places = PointerIndex()
+
+    def read_number(value: etree._Element, name: str, text: str) -> int:
+        # The pointer counts elements: it is made for a problem only.
+        where = "" if _WHOLE.fullmatch(text.strip()) else places.get_pointer(value, name)
+        return _parse_whole_number(text, where)
+
     for value in root.findall(f"{_SUB}Supplement/{_SUB}Value"):
         path, stated, tag = (
             value.get("path", ""),
             value.get("item"),
             load_wco_elements().get(value.get("path", "")),
         )
-        item = None if stated is None else _parse_whole_number(stated, places.get_pointer(value, "item"))
+        item = None if stated is None else read_number(value, "item", stated)
         finding = ""
         if item is not None and not path.startswith(f"{_ITEM}/"):
             finding = "it belongs to no goods item, and names one"
@@ -254,7 +260,7 @@ def _check_supplement(root: etree._Element, items: frozenset[int]) -> None:
             finding = f"the WCO id of this path is {tag.wco_id}"
         if finding:
             raise GatewayError(RULE_BROKEN, f"{path[:200]}: {finding}", places.get_pointer(value))
-        key = (path, item, _parse_whole_number(value.get("n", "1"), places.get_pointer(value, "n")))
+        key = path, item, read_number(value, "n", value.get("n", "1"))
         if key in seen:
             raise GatewayError(SOURCES_DISAGREE, f"{path[:200]} is given again", places.get_pointer(value))
         seen.add(key)

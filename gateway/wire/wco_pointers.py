@@ -19,7 +19,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -153,7 +153,8 @@ def read_leaf_text(element: etree._Element) -> str:
     A comment splits a text in two. A reader of only the part before it would read another
     value than the one that the schema validated and the signature covers.
     """
-    return (element.text or "") + "".join(child.tail or "" for child in element)
+    text = element.text or ""
+    return text if len(element) == 0 else text + "".join([child.tail or "" for child in element])
 
 
 def _search_branches(top: etree._Element, start: str, path: str, wanted: str) -> etree._Element | None:
@@ -171,8 +172,8 @@ def _search_branches(top: etree._Element, start: str, path: str, wanted: str) ->
 def _list_child_steps(
     element: etree._Element, pointer: str, path: str
 ) -> list[tuple[etree._Element, str, str]]:
-    seen: Counter[str] = Counter()
-    taken: Counter[str] = Counter()
+    seen: defaultdict[str, int] = defaultdict(int)
+    taken: defaultdict[str, int] = defaultdict(int)
     found = []
     for child in element.iterchildren(tag=etree.Element):
         seen[child.tag] += 1

@@ -51,8 +51,9 @@ def find_broken_rules(
     for rule in bundle.rules:
         # A value of a wrong form is in no list, and what is a year too early is a month too early.
         known = {one.pointer for one in found if _is_alike(one.rule, rule)}
-        judged = _apply_rule(rule, facts, bundle.dictionary, received)
-        found += [one for one in judged if one.pointer not in known]
+        for one in _apply_rule(rule, facts, bundle.dictionary, received):
+            if one.pointer not in known:
+                found.append(one)
     return tuple(sorted(found, key=lambda one: not one.is_error)[:_MOST_FINDINGS])
 
 
@@ -73,14 +74,15 @@ def _wrap_declaration(root: etree._Element) -> etree._Element:
 def _apply_rule(
     rule: DeclarationRule, facts: SubmissionIndex, dictionary: DataDictionary, received: datetime | None
 ) -> Iterator[DeclarationFinding]:
-    bound = _read_bound(rule, facts, received) if rule.is_dated else None
+    is_dated = rule.is_dated
+    bound = _read_bound(rule, facts, received) if is_dated else None
     for value in _list_values(rule, facts, dictionary):
         text = value.text.strip()
         if not text:
             continue
         if rule.counts_items:
             words = rule.find_count_violation(text, len(facts.items))
-        elif rule.is_dated:
+        elif is_dated:
             words = None if bound is None else rule.find_date_violation(text, bound)
         else:
             words = rule.find_violation(text)
@@ -100,14 +102,9 @@ def _read_bound(rule: DeclarationRule, facts: SubmissionIndex, received: datetim
 
 def _list_values(
     rule: DeclarationRule, facts: SubmissionIndex, dictionary: DataDictionary
-) -> Iterator[FoundValue]:
-    """Yield every value of the rule's meaning, those of all occurrences of its groups."""
-    meaning = rule.meaning
-    places: list[tuple[str | None, etree._Element]] = [(None, facts.declaration)]
-    if meaning.in_item:
-        places = list(facts.items.items())
-    for name in dictionary.list_enclosing_groups(meaning.per):
-        group = dictionary.groups[name]
-        places = [(item, one) for item, place in places for one in facts.list_group_elements(group, place)]
-    for item, place in places:
-        yield from facts.find_values(meaning, place, item)
+) -> list[FoundValue]:
+    """Return every value of the rule's meaning, those of all occurrences of its groups."""
+    found: list[FoundValue] = []
+    for item, base in facts.list_bases(rule.meaning, dictionary):
+        found += facts.find_values(rule.meaning, base, item)
+    return found

@@ -250,10 +250,8 @@ def _copy_run(here: _Here, run: CopiedRun, path: str) -> None:
         found = values[number]
         if not found:
             continue
-        text, leaves, _ = found[0]
-        if len(found) > 1 or (
-            shape is not None and not shape.fits(text) and shape.find_violation(text) is not None
-        ):
+        (text, leaves, _), *others = found
+        if others or not (shape is None or shape.fits(text) or shape.find_violation(text) is None):
             _render_element(pen, target, scope, path)
             continue
         write(f"{start}{escape_text(text) if find_special(text) else text}{end}")
@@ -283,7 +281,8 @@ def _copy_leaf(here: _Here, copied: CopiedLeaf, path: str) -> None:
     found = values[number] if number is not None else scope.find_local_values(copied.source, target.mark)
     if not found:
         return
-    if len(found) > 1 or not _copy_value(pen, copied, scope, (found[0], path)):
+    value, *others = found
+    if others or not _copy_value(pen, copied, scope, (value, path)):
         _render_element(pen, target, scope, path)
 
 

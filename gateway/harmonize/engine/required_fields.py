@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from lxml import etree
 
@@ -12,53 +13,81 @@ from gateway.errors import FIELD_MISSING, RULE_BROKEN, SOURCES_DISAGREE, Problem
 from gateway.harmonize.engine.problem_places import ProblemPlace
 from gateway.harmonize.language import DocumentMapping, MeaningNeed
 from gateway.harmonize.submission import Scope, SiblingFields, make_missing_pointer
-from gateway.harmonize.types import CommonMeaning, UniqueField, make_pointer_segment
+from gateway.harmonize.types import (
+    CommonMeaning,
+    DataDictionary,
+    SourceMark,
+    UniqueField,
+    make_pointer_segment,
+)
 
 __all__ = ["check_common_meanings", "check_unique_fields"]
+
+#: Where the fields of a document stand that are in no group.
+_LEVELS: Final = ("application", "item")
 
 
 def check_common_meanings(scope: Scope, document: DocumentMapping) -> None:
     """Report each mandatory common meaning that the submission lacks, and each that it gives twice."""
-    supplied = next((need for need in document.needs if need.meaning.supplement), None)
-    if supplied is not None:
+    facts, needs = scope.facts, _list_level_needs(scope, document)
+    if needs.supplied is not None:
         # A search for one value of the supplement reads the keys of all of them.
-        scope.trace.record_fate_once(scope.facts.keys, "consumed", supplied.mark)
-    doubtful = _find_doubtful_items(scope, document)
-    declared = scope.facts.get_known_values(scope.facts.declaration)
-    for position, need in enumerate(document.needs):
-        meaning = need.meaning
-        if meaning.per in scope.dictionary.groups:
-            if not need.mandatory and need.when is None and not _is_given_twice(scope, meaning):
-                continue
-            for inner in scope.list_value_scopes(meaning):
-                _check_common_meaning(inner, need, inner.common[meaning.per])
-        elif not meaning.in_item and len(declared.get(meaning.name, ())) != 1:
-            _check_common_meaning(scope, need, scope.facts.declaration)
-        for inner, base in doubtful.get(position, ()):
-            _check_common_meaning(inner, need, base)
+        scope.trace.record_fate_once(facts.keys, "consumed", needs.supplied)
+    checks = _find_doubtful_places(scope, needs)
+    for position, meaning, may_lack in needs.of_group:
+        if may_lack or facts.has_several_values(meaning, scope.dictionary):
+            inside = scope.list_value_scopes(meaning)
+            checks += [(position, inner, inner.common[meaning.per]) for inner in inside]
+    for position, inner, base in sorted(checks, key=itemgetter(0)):
+        _check_common_meaning(inner, document.needs[position], base)
 
 
-def _is_given_twice(scope: Scope, meaning: CommonMeaning) -> bool:
-    """Return whether an occurrence of the meaning's group, anywhere in the goods, has several values."""
-    names = scope.dictionary.list_enclosing_groups(meaning.per)
-    return scope.facts.has_several_values(meaning, [scope.dictionary.groups[name] for name in names])
+class _LevelNeeds(NamedTuple):
+    """The meanings that a document needs, with their position among its needs: in groups, and outer ones.
 
-
-def _find_doubtful_items(
-    scope: Scope, document: DocumentMapping
-) -> dict[int, list[tuple[Scope, etree._Element]]]:
-    """Return the goods items in which a need has no value, or several, by the position of the need.
-
-    The search is made once for all documents that need a meaning.
+    One of a group may lack where it is mandatory, always or under a condition. `supplied` is the rule of the
+    first that is in the supplement.
     """
-    facts, found = scope.facts, dict[int, list[tuple[Scope, etree._Element]]]()
-    needs = [(at, need.meaning) for at, need in enumerate(document.needs) if need.meaning.per == "item"]
-    doubtful = facts.find_doubtful_items([meaning for _, meaning in needs])
-    for position, meaning in needs:
+
+    outer: tuple[tuple[int, CommonMeaning], ...]
+    of_group: tuple[tuple[int, CommonMeaning, bool], ...]
+    supplied: SourceMark | None
+
+
+def _list_level_needs(scope: Scope, document: DocumentMapping) -> _LevelNeeds:
+    needs: _LevelNeeds | None = scope.answers.plans.get("needs")
+    if needs is None:
+        needs = scope.answers.plans["needs"] = _group_needs(document.needs, scope.dictionary)
+    return needs
+
+
+def _group_needs(needs: Sequence[MeaningNeed], dictionary: DataDictionary) -> _LevelNeeds:
+    return _LevelNeeds(
+        tuple((n, one.meaning) for n, one in enumerate(needs) if one.meaning.per not in dictionary.groups),
+        tuple(
+            (n, one.meaning, one.mandatory or one.when is not None)
+            for n, one in enumerate(needs)
+            if one.meaning.per in dictionary.groups
+        ),
+        next((one.mark for one in needs if one.meaning.supplement), None),
+    )
+
+
+#: A check of a need, by its position: in a scope, below an element.
+_NeedCheck = tuple[int, Scope, etree._Element]
+
+
+def _find_doubtful_places(scope: Scope, needs: _LevelNeeds) -> list[_NeedCheck]:
+    """Return a check for the declaration, or each goods item, in which a need has no value, or several."""
+    facts, found = scope.facts, list[_NeedCheck]()
+    doubtful = facts.find_doubtful_items([meaning for _, meaning in needs.outer])
+    for position, meaning in needs.outer:
         numbers = doubtful[meaning.name]
-        if numbers:
-            inside = [inner for inner in scope.enter_items() if inner.item in numbers]
-            found[position] = [(inner, facts.items[inner.item or ""]) for inner in inside]
+        if None in numbers:
+            found.append((position, scope, facts.declaration))
+        for inner in scope.enter_items() if numbers else ():
+            if inner.item in numbers:
+                found.append((position, inner, facts.items[inner.item or ""]))
     return found
 
 
@@ -80,10 +109,13 @@ def _check_common_meaning(scope: Scope, need: MeaningNeed, base: etree._Element)
 
 def check_unique_fields(scope: Scope, document: DocumentMapping, place: ProblemPlace) -> None:
     """Report each unique field that is missing, forbidden or given too often; `place` is theirs."""
-    levels = [(scope, "application"), *((inner, "item") for inner in scope.enter_items())]
-    found: list[tuple[int, Scope]] = []
-    for inner, per in levels:
-        found += [(number, inner) for number in _list_doubtful_fields(document, per, inner)]
+    plans = scope.answers.plans
+    watched: dict[str, _WatchedFields] | None = plans.get("watched")
+    if watched is None:
+        watched = plans["watched"] = {per: _watch_fields(document.asks, per) for per in _LEVELS}
+    found = [(number, scope) for number in watched["application"].list_doubtful(scope.answers.top)]
+    for inner in scope.enter_items():
+        found += [(number, inner) for number in watched["item"].list_doubtful(inner.get_own_fields())]
     for position, inner in sorted(found, key=itemgetter(0)):
         where = place if inner.item is None else place.add_step(f"ITEM[{inner.item}]")
         _check_unique_field(inner, document.asks[position], where)
@@ -95,29 +127,29 @@ def check_unique_fields(scope: Scope, document: DocumentMapping, place: ProblemP
             scope.trace.report_problem(RULE_BROKEN, detail, pointer, (scope.application, document.asks_mark))
 
 
-def _list_doubtful_fields(document: DocumentMapping, per: str, scope: Scope) -> Iterable[int]:
-    """Return the fields of a document that must be looked at in a scope; most are plainly right."""
-    siblings = scope.get_own_fields()
-    watched: _WatchedFields | None = scope.answers.plans.get(("watched", per))
-    if watched is None:
-        watched = scope.answers.plans["watched", per] = _list_watched_fields(document.asks, per)
-    if not siblings.is_odd and watched.mandatory <= siblings.elements.keys():
-        return watched.always
-    own = [(number, ask) for number, ask in enumerate(document.asks) if ask.per == per]
-    return [number for number, ask in own if _needs_check(ask, siblings)]
+@dataclass(frozen=True, slots=True)
+class _WatchedFields:
+    """Fields that stand side by side, with their numbers: which must be looked at.
 
+    `always` are looked at in any case; `mandatory` are the names of those that must be there.
+    """
 
-class _WatchedFields(NamedTuple):
-    """The fields of one level that are always looked at, by their number, and the names of mandatory ones."""
-
+    fields: tuple[tuple[int, UniqueField], ...]
     always: tuple[int, ...]
     mandatory: frozenset[str]
 
+    def list_doubtful(self, siblings: SiblingFields) -> Iterable[int]:
+        """Return the numbers of the fields that must be looked at; most are plainly right."""
+        if not siblings.is_odd and self.mandatory <= siblings.elements.keys():
+            return self.always
+        return [number for number, ask in self.fields if _needs_check(ask, siblings)]
 
-def _list_watched_fields(asks: Sequence[UniqueField], per: str) -> _WatchedFields:
-    own = [(number, ask) for number, ask in enumerate(asks) if ask.per == per]
+
+def _watch_fields(asks: Sequence[UniqueField], per: str) -> _WatchedFields:
+    """Return the fields of a level among `asks`."""
+    own = tuple((number, ask) for number, ask in enumerate(asks) if ask.per == per)
     always = tuple(number for number, ask in own if _is_always_checked(ask))
-    return _WatchedFields(always, frozenset(ask.name for _, ask in own if ask.requirement.mandatory))
+    return _WatchedFields(own, always, frozenset(ask.name for _, ask in own if ask.requirement.mandatory))
 
 
 def _is_always_checked(ask: UniqueField) -> bool:
@@ -152,12 +184,21 @@ def _check_unique_field(scope: Scope, ask: UniqueField, place: ProblemPlace) -> 
         for surplus in written[high:]:
             scope.trace.record_fate(scope.facts.list_leaves_below(surplus), "withheld", ask.mark)
     if ask.type == "group":
-        for position, inner in enumerate(scope.enter_field_group(ask), 1):
-            inside = _locate_group_occurrence(inner, ask, place.add_step(f"{ask.tag}[{position}]"))
-            siblings = inner.find_group_fields(ask)
-            for member in ask.fields:
-                if _needs_check(member, siblings):
-                    _check_unique_field(inner, member, inside)
+        _check_group_fields(scope, ask, place)
+
+
+def _check_group_fields(scope: Scope, group: UniqueField, place: ProblemPlace) -> None:
+    """Check the fields in each occurrence of a group; `place` is that of the fields around it."""
+    key = "watched", group.name, group.home
+    watched: _WatchedFields | None = scope.answers.plans.get(key)
+    if watched is None:
+        watched = scope.answers.plans[key] = _watch_fields(group.fields, "group")
+    for position, inner in enumerate(scope.enter_field_group(group), 1):
+        doubtful = watched.list_doubtful(inner.find_group_fields(group))
+        if doubtful:
+            inside = _locate_group_occurrence(inner, group, place.add_step(f"{group.tag}[{position}]"))
+            for number in doubtful:
+                _check_unique_field(inner, group.fields[number], inside)
 
 
 def _locate_group_occurrence(scope: Scope, group: UniqueField, place: ProblemPlace) -> ProblemPlace:

@@ -253,7 +253,7 @@ def _read_borrowed_answer(
     if ours.type != "group":
         _check_field_value(reader, element, ours)
         return
-    inner = reader.answers.groups[element] = SiblingFields()
+    inner = reader.answers.groups[element] = SiblingFields(is_odd=True)
     for child, answered in list_member_answers(element, theirs):
         member = find_matching_member(answered, ours.fields)
         if member is not None:

@@ -7,8 +7,8 @@ submission: what breaks an error reaches no agency.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final
@@ -66,6 +66,11 @@ class DeclarationRule:
     mark: SourceMark
     number: str | None = None
     counts_items: bool = False
+    _forms: tuple[Callable[[str], object], ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        forms = tuple(re.compile(one, re.ASCII).fullmatch for one in self.patterns)
+        object.__setattr__(self, "_forms", forms)
 
     @property
     def is_dated(self) -> bool:
@@ -81,7 +86,7 @@ class DeclarationRule:
         """Return the words where `text` breaks a rule of form, list or number, else None."""
         if self.number is not None:
             return self._find_number_violation(text, self.number)
-        if self.kind == "form" and not any(re.fullmatch(one, text, re.ASCII) for one in self.patterns):
+        if self.kind == "form" and not self._has_form(text):
             expected = " or ".join(describe_pattern(one) for one in self.patterns)
             return f"{quote_value(text)} is not allowed; expected is {expected}"
         if self.codes is not None and text[: self.first] not in self.codes.known:
@@ -89,6 +94,9 @@ class DeclarationRule:
             near = self._describe_near_codes(start).removeprefix("one of ")
             return f"{quote_value(text)} begins with {start}, which is no code of {table}; near it: {near}"
         return None
+
+    def _has_form(self, text: str) -> bool:
+        return any([form(text) for form in self._forms])
 
     def _find_number_violation(self, text: str, number: str) -> str | None:
         if not DECIMAL.fullmatch(text):

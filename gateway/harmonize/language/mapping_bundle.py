@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from gateway.harmonize.language.carrier_forms import CarrierForm
 from gateway.harmonize.language.declaration_rules import DeclarationRule
@@ -46,7 +46,7 @@ class MappingBundle:
     documents: Mapping[str, DocumentMapping]
     reconciled: Mapping[tuple[str, str], str]
     digest: str
-    compiled: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    compiled: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     units: UnitTable = NO_UNITS
     decisions: Mapping[tuple[str, str], str] = field(default_factory=dict)
     notices: NoticeCatalog = field(default_factory=NoticeCatalog)
@@ -57,7 +57,8 @@ class MappingBundle:
         """Return what is made of the mappings once, at its first use; `key` is its kind and its document."""
         if key not in self.compiled:
             self.compiled[key] = make()
-        return cast("_Made", self.compiled[key])
+        made: _Made = self.compiled[key]
+        return made
 
     def collect_known_units(self) -> frozenset[str]:
         """Return the units that a common measure may have; none where the bundle has no list of them."""

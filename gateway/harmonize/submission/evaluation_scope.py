@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar, Final, NamedTuple, cast
+from typing import Any, ClassVar, Final, NamedTuple
 
 from lxml import etree
 
@@ -362,13 +362,13 @@ class Scope:
             if base is None:
                 return [()] * len(names)
             known, there = self.facts.get_known_values(base), None
-        found = list(map(known.get, names))
+        found: list[Any] = list(map(known.get, names))
         if None in found:
             for position, values in enumerate(found):
                 if values is None:
                     absent = there is not None and names[position] not in there
                     found[position] = () if absent else self.find_local_values(sources[position], first.mark)
-        return cast("list[tuple[FoundValue, ...]]", found)
+        return found
 
     def enter_items(self) -> list[Scope]:
         """Return one scope for each goods item in scope, in order; callers must not change the list."""
@@ -450,8 +450,8 @@ class Scope:
             return self._descend_groups(
                 _list_enclosing_names(source.group), source.home == "item", asked=True
             )
-        in_item = self.dictionary.is_per_item(source.per)
-        return self._descend_groups(self.dictionary.list_enclosing_groups(source.per), in_item, asked=False)
+        groups = self.dictionary.list_enclosing_groups(source.per)
+        return self._descend_groups(groups, source.in_item, asked=False)
 
     def list_occurrence_scopes(self, group: UniqueField | MeaningGroup) -> list[Scope]:
         """Return one scope for each occurrence of a group in this scope and in the repetitions below."""

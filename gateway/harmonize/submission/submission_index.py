@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -14,7 +15,7 @@ from lxml import etree
 
 from gateway.errors import DOCUMENT_INVALID, GatewayError
 from gateway.harmonize.submission.stowed_fields import StowedFields, stow_fields
-from gateway.harmonize.types import ITEM_PATH, CommonMeaning, MeaningGroup
+from gateway.harmonize.types import ITEM_PATH, CommonMeaning, DataDictionary, MeaningGroup
 from gateway.wire import SUB, PointerIndex, build_attribute_pointer, build_pointer, load_wco_elements
 
 __all__ = [
@@ -132,11 +133,13 @@ class SubmissionIndex:
     places: dict[str | None, Places] = field(default_factory=dict)
     _pointers: PointerIndex = field(default_factory=PointerIndex)
     _numbers: dict[etree._Element, tuple[str, ...]] = field(default_factory=dict)
-    _values: dict[etree._Element, dict[str, tuple[FoundValue, ...]]] = field(default_factory=dict)
+    _values: defaultdict[etree._Element, dict[str, tuple[FoundValue, ...]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
     _selectors: dict[tuple[str, etree._Element], tuple[Leaves, Leaves]] = field(default_factory=dict)
     _groups: dict[tuple[str, etree._Element], list[etree._Element]] = field(default_factory=dict)
     _paths: list[str] = field(default_factory=list)
-    _doubtful: dict[str, frozenset[str]] = field(default_factory=dict)
+    _doubtful: dict[str, frozenset[str | None]] = field(default_factory=dict)
     _several: dict[str, bool] = field(default_factory=dict)
     keeps_fields: bool = True
     stowed: StowedFields = field(default_factory=lambda: StowedFields(()))
@@ -191,73 +194,67 @@ class SubmissionIndex:
 
         The result is cached for all documents and lines.
         """
-        known = self._values.get(base)
-        found = None if known is None else known.get(meaning.name)
+        known = self._values[base]
+        found = known.get(meaning.name)
         if found is None:
-            known = self.get_known_values(base)
             search = self._find_supplement_values if meaning.supplement else self._find_declared_values
             found = known[meaning.name] = search(meaning, base, item if meaning.in_item else None)
         return found
 
     def get_known_values(self, base: etree._Element) -> dict[str, tuple[FoundValue, ...]]:
         """Return the values below `base` that were found before, by their meaning."""
-        known = self._values.get(base)
-        if known is None:
-            known = self._values[base] = {}
-        return known
+        return self._values[base]
 
     def get_selectors(self, meaning: CommonMeaning, base: etree._Element) -> tuple[Leaves, Leaves]:
         """Return the leaves read to select the values found below `base`, and those not selected."""
         return self._selectors.get((meaning.name, base), _NO_LEAVES)
 
-    def find_doubtful_items(self, meanings: Iterable[CommonMeaning]) -> Mapping[str, frozenset[str]]:
-        """Return by meaning, each per item, the goods items in which it has no value, or several.
+    def find_doubtful_items(self, meanings: Iterable[CommonMeaning]) -> Mapping[str, frozenset[str | None]]:
+        """Return by meaning, each in no group, the goods items in which it has no value, or several.
 
-        The search goes item by item, since the elements of one item lie close together in memory.
+        None stands for the declaration, where it is not of an item. The search goes item by item, since the
+        elements of one item lie close together in memory. The result is kept for all documents.
         """
         fresh = [meaning for meaning in meanings if meaning.name not in self._doubtful]
-        found: dict[str, set[str]] = {meaning.name: set() for meaning in fresh}
-        for number, base in self.items.items() if fresh else ():
-            for meaning, values in zip(fresh, self._list_item_values(fresh, base, number), strict=True):
-                if len(values) != 1:
-                    found[meaning.name].add(number)
-        self._doubtful.update((name, frozenset(numbers)) for name, numbers in found.items())
+        if fresh:
+            found: dict[str, set[str | None]] = {meaning.name: set() for meaning in fresh}
+            bases: list[tuple[str | None, etree._Element]] = [(None, self.declaration), *self.items.items()]
+            for number, base in bases:
+                for meaning in [one for one in fresh if one.in_item is (number is not None)]:
+                    if len(self.find_values(meaning, base, number)) != 1:
+                        found[meaning.name].add(number)
+            self._doubtful |= {name: frozenset(numbers) for name, numbers in found.items()}
         return self._doubtful
 
-    def _list_item_values(
-        self, meanings: Iterable[CommonMeaning], base: etree._Element, item: str
-    ) -> Iterator[tuple[FoundValue, ...]]:
-        """Yield the values of each meaning in a goods item; most have one element, found by its path."""
-        known, places = self.get_known_values(base), self.places[item]
-        for meaning in meanings:
-            there = None if meaning.supplement else places.get(meaning.path)
-            if meaning.is_plain and isinstance(there, etree._Element) and meaning.name not in known:
-                found = known[meaning.name] = self._read_single_element(there)
-                yield found
-            else:
-                yield self.find_values(meaning, base, item)
-
-    def has_several_values(self, meaning: CommonMeaning, groups: Sequence[MeaningGroup]) -> bool:
-        """Return whether `meaning` has several values in one occurrence of the last of `groups`.
+    def has_several_values(self, meaning: CommonMeaning, dictionary: DataDictionary) -> bool:
+        """Return whether `meaning` has several values in one occurrence of its group, anywhere in the goods.
 
         The result is kept for all documents.
         """
         known = self._several.get(meaning.name)
         if known is None:
-            bases = list(self.items.items()) if meaning.in_item else [("", self.declaration)]
-            for group in groups:
-                bases = [(n, inner) for n, base in bases for inner in self.list_group_elements(group, base)]
-            known = any(len(self.find_values(meaning, base, n or None)) > 1 for n, base in bases)
-            self._several[meaning.name] = known
+            found = [self.find_values(meaning, base, n) for n, base in self.list_bases(meaning, dictionary)]
+            known = self._several[meaning.name] = any([len(values) > 1 for values in found])
         return known
+
+    def list_bases(
+        self, meaning: CommonMeaning, dictionary: DataDictionary
+    ) -> list[tuple[str | None, etree._Element]]:
+        """Return the elements below which a meaning stands, each with its goods item: of all occurrences."""
+        bases: list[tuple[str | None, etree._Element]] = [(None, self.declaration)]
+        if meaning.in_item:
+            bases = [*self.items.items()]
+        for name in dictionary.list_enclosing_groups(meaning.per):
+            group = dictionary.groups[name]
+            bases = [(n, inner) for n, base in bases for inner in self.list_group_elements(group, base)]
+        return bases
 
     def list_group_elements(self, group: MeaningGroup, base: etree._Element) -> list[etree._Element]:
         """Return the elements of `group` below `base`, in document order; callers must not change it."""
         key = (group.name, base)
         elements = self._groups.get(key)
         if elements is None:
-            elements = base.findall("/".join(f"{{*}}{name}" for name in group.path.split("/")))
-            self._groups[key] = elements
+            elements = self._groups[key] = base.findall(group.search_path)
         return elements
 
     def get_pointer(self, element: etree._Element, attribute: str | None = None) -> str:
@@ -300,11 +297,16 @@ class SubmissionIndex:
         self, meaning: CommonMeaning, base: etree._Element, item: str | None
     ) -> tuple[FoundValue, ...]:
         there = self._find_candidate_elements(meaning, base, item)
-        if there is None or there == []:
-            return ()
-        if not isinstance(there, list) and meaning.where is None and meaning.type != "datetime":
-            return self._read_single_element(there)
-        elements = there if isinstance(there, list) else [there]
+        if not isinstance(there, list):
+            if there is None or meaning.is_text:
+                return () if there is None else self._read_single_element(there)
+            there = [there]
+        return self._choose_values(meaning, base, there) if there else ()
+
+    def _choose_values(
+        self, meaning: CommonMeaning, base: etree._Element, elements: list[etree._Element]
+    ) -> tuple[FoundValue, ...]:
+        """Return the values that a meaning has among elements of its path below `base`."""
         consumed: list[LeafKey] = []
         skipped: list[LeafKey] = []
         if meaning.where is not None:
@@ -497,8 +499,11 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
             path, own, there = known.path, item, inside if known.is_declared else None
             if path == ITEM_PATH and item is None:
                 own, there = _enter_goods_item(facts, child)
-            if there is not None and there.setdefault(path, child) is not child:
-                _add_element_place(there, path, child)
+            if there is not None:
+                if path in there:
+                    _add_element_place(there, path, child)
+                else:
+                    there[path] = child
             # Where no leaves are kept, one that holds comments alone is looked into in vain.
             holds = len(child) > 0 and not (kept and not _has_child_elements(child))
             if kept:

@@ -44,12 +44,19 @@ class SiblingSelector:
 
 @dataclass(frozen=True, slots=True)
 class MeaningGroup:
-    """A repeated element that holds meanings of its own, such as a container or a package."""
+    """A repeated element that holds meanings of its own, such as a container or a package.
+
+    `search_path` finds its elements below the element that `per` names.
+    """
 
     name: str
     path: str
     per: str
     mark: SourceMark
+    search_path: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "search_path", "/".join(f"{{*}}{name}" for name in self.path.split("/")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class CommonMeaning:
     `dimension` is that of the units of a measure where the dictionary says it, as mass;
     `attribute` is the attribute of the value, a currency or a unit; `search_path` finds its elements
     below the element that `per` names.  `is_plain`: to find its values, no other leaf is read or left out.
+    `is_text`: it is the text of its element.
     """
 
     name: str
@@ -82,12 +90,15 @@ class CommonMeaning:
     attribute: str | None = field(init=False, compare=False, repr=False)
     search_path: str = field(init=False, compare=False, repr=False)
     is_plain: bool = field(init=False, compare=False, repr=False)
+    is_text: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attribute", _ATTRIBUTES.get(self.type))
         object.__setattr__(self, "search_path", "/".join(f"{{{WCO_DEC}}}{name}" for name in self.relative))
         chosen = self.where is not None or self.first or self.type == "datetime"
         object.__setattr__(self, "is_plain", self.supplement or not chosen)
+        is_other = self.supplement or self.where is not None or self.type == "datetime"
+        object.__setattr__(self, "is_text", not is_other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +110,18 @@ class DataDictionary:
     meanings: Mapping[str, CommonMeaning]
     groups: Mapping[str, MeaningGroup]
     mark: SourceMark
+    _chains: Mapping[str, tuple[str, ...]] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        chains: dict[str, tuple[str, ...]] = {}
+        for name, group in self.groups.items():
+            # A group is declared after the one that it is in.
+            chains[name] = (*chains.get(group.per, ()), name)
+        object.__setattr__(self, "_chains", chains)
 
     def list_enclosing_groups(self, per: str) -> tuple[str, ...]:
         """Return the groups around a meaning whose ``per`` is `per`, the outermost first."""
-        found: tuple[str, ...] = ()
-        while per in self.groups:
-            found = (per, *found)
-            per = self.groups[per].per
-        return found
+        return self._chains.get(per, ())
 
     def make_group_path(self, group: MeaningGroup) -> str:
         """Return the path of a group's element from the declaration's root."""
