@@ -256,6 +256,12 @@ def test_a_part_that_the_other_must_have(bundle: MappingBundle, tmp_path: Path) 
     assert problems(result) == [("S", "GW503", "APP[1]/PLANT/ITEM[1]/Box[1]/Owner")]
 
 
+def test_a_part_that_is_empty_is_missing_for_both(bundle: MappingBundle) -> None:
+    result = run(bundle, plant(GROWN + BOX.replace("T1", " ")), seed(""))
+    place = "APP[1]/PLANT/ITEM[1]/Box[1]/Tag"
+    assert problems(result) == [("P", "GW503", place), ("S", "GW503", place)]
+
+
 def test_a_unit_and_a_code_that_the_other_does_not_know(bundle: MappingBundle, tmp_path: Path) -> None:
     units = (SECOND, "units: [KGM, EA], decimals: 1", "units: [KGM, LTR], decimals: 1")
     few = (SECOND, "kind: {type: code, list: colour,", "kind: {type: code, codes: {R: red, B: blue},")
