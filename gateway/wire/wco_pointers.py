@@ -51,6 +51,8 @@ _ITEM_CLASS: Final = "68A"
 _UNNUMBERED_CLASS: Final = "42A"
 # An unsigned xs:decimal whose fraction is zero; SequenceNumeric has five digits at most.
 _NUMBER: Final = re.compile(r"\s*\+?([0-9]{1,9})(?:\.0*)?\s*")
+#: The paths that are none of the data model.
+_MARKS: Final = ("", "FIELDS", "ITEM")
 _LONGEST_NUMBER: Final = 9
 _LONGEST_NAME: Final = 70
 
@@ -213,26 +215,27 @@ def _make_step(element: etree._Element, pointer: str, path: str, number: int) ->
     The path consists of the names from the declaration down, or is a mark for the parts of a
     submission (``APP``, ``FIELDS``, ``ITEM``); it is empty where no rule is known.
     """
-    if element.tag in _ROOTS:
+    tag = element.tag
+    if tag in _ROOTS:
         return _make_first_step(element)
-    if element.tag.startswith(_SUBMISSION):
+    if path not in _MARKS and tag.startswith((_DECLARATION, _RESPONSE)):
+        return _make_wco_step(element, pointer, f"{path}/{tag.rpartition('}')[2][:_LONGEST_NAME]}", number)
+    if tag.startswith(_SUBMISSION):
         return _make_submission_step(element, pointer, number)
     if path == "FIELDS" and _get_local_name(element) == "Item":
         return f"{pointer}/ITEM[{_parse_sequence_number(element.get('sequence', ''), number)}]", "ITEM"
     if path == "ITEM":
         return _join_segment(pointer, f"{_get_local_name(element)}[{number}]"), ""
-    if path not in ("", "FIELDS") and element.tag.startswith((_DECLARATION, _RESPONSE)):
-        return _make_wco_step(element, pointer, path, number)
     return _join_segment(pointer, _format_plain_segment(element, number)), ""
 
 
 def _make_wco_step(element: etree._Element, pointer: str, path: str, number: int) -> tuple[str, str]:
-    path = f"{path}/{_get_local_name(element)}"
+    """Return the step of an element of the data model; `path` is its own."""
     tag = load_wco_elements().get(path)
     if tag is None or tag.kind == "supplement" or not tag.wco_id:
         return _join_segment(pointer, _format_plain_segment(element, number)), path if tag else ""
     if tag.kind != "class":
-        return _join_segment(pointer, tag.wco_id + (f"[{number}]" if number > 1 else "")), path
+        return _join_segment(pointer, f"{tag.wco_id}[{number}]" if number > 1 else tag.wco_id), path
     if tag.wco_id == _ITEM_CLASS:
         stated = element.find(f"{{{etree.QName(element).namespace}}}SequenceNumeric")
         number = number if stated is None else _parse_sequence_number(read_leaf_text(stated), number)

@@ -250,8 +250,8 @@ def _copy_run(here: _Here, run: CopiedRun, path: str) -> None:
         found = values[number]
         if not found:
             continue
-        (text, leaves, _), *others = found
-        if others or not (shape is None or shape.fits(text) or shape.find_violation(text) is None):
+        text, leaves, _ = found[0]
+        if len(found) > 1 or not (shape is None or shape.fits(text) or shape.find_violation(text) is None):
             _render_element(pen, target, scope, path)
             continue
         write(f"{start}{escape_text(text) if find_special(text) else text}{end}")
@@ -281,8 +281,7 @@ def _copy_leaf(here: _Here, copied: CopiedLeaf, path: str) -> None:
     found = values[number] if number is not None else scope.find_local_values(copied.source, target.mark)
     if not found:
         return
-    value, *others = found
-    if others or not _copy_value(pen, copied, scope, (value, path)):
+    if len(found) > 1 or not _copy_value(pen, copied, scope, (found[0], path)):
         _render_element(pen, target, scope, path)
 
 
