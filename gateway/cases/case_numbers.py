@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _SIGNS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXY"
+_VALUES: Final = {sign: value for value, sign in enumerate(_SIGNS)}
 _CASE_WIDTH: Final = 7
 _APPLICATION_WIDTH: Final = 6
 _MOST_APPLICATIONS: Final = 999
@@ -87,7 +88,7 @@ def _append_check_sign(number: str) -> str:
 
 
 def _add_weighted_signs(number: str) -> int:
-    return sum([_SIGNS.index(sign) * place for place, sign in enumerate(reversed(number), start=1)])
+    return sum([_VALUES[sign] * place for place, sign in enumerate(reversed(number), start=1)])
 
 
 def _format_serial(number: int, width: int) -> str:

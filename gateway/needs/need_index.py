@@ -159,21 +159,21 @@ class NeedIndex:
         documents: dict[str, None] = {}
         for row in used:
             documents |= dict.fromkeys(self._list_row_documents(row, direction, code))
-        organisations = dict.fromkeys(self.book.organisations[one] for one in documents)
-        stated = dict.fromkeys(row.organisation for row in used if row.organisation)
+        organisations = dict.fromkeys([self.book.organisations[one] for one in documents])
+        stated = dict.fromkeys([row.organisation for row in used if row.organisation])
+        starts = [row.valid_from for row in used if row.valid_from is not None]
+        accepted = set(REASONS).intersection(*[row.exemptions for row in used])
         ends = [day for day in (edition.end, *(row.valid_until for row in used)) if day is not None]
         return DocumentNeed(
             law=used[0].law,
             documents=tuple(documents),
             organisations=tuple(organisations or stated),
             certainty=CERTAIN if certain else POSSIBLE,
-            mandatory=any(row.mandatory for row in used),
-            exemptions="".join(one for one in REASONS if all(one in row.exemptions for row in used)),
+            mandatory=any([row.mandatory for row in used]),
+            exemptions="".join([one for one in REASONS if one in accepted]),
             table=edition.table.label,
             is_test=edition.table.is_test,
-            valid_from=max(
-                edition.table.valid_from, *(row.valid_from or edition.table.valid_from for row in used)
-            ),
+            valid_from=max([edition.table.valid_from, *starts]),
             valid_until=min(ends, default=None),
         )
 

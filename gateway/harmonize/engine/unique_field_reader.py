@@ -296,18 +296,18 @@ def _read_sibling_fields(
             _reject_unknown_field(reader, child, field)
             continue
         name = ask.name
-        alike = elements.get(name)
-        if alike is None:
+        is_first = name not in elements
+        if is_first:
             elements[name] = [child]
         else:
-            alike.append(child)
+            elements[name].append(child)
         if ask.type == "group":
             _read_field_group(reader, child, ask, asked.inside[name])
             continue
         if child.keys():
             _reject_other_attributes(reader, child, (ask.attribute,) if ask.attribute else (), ask.mark)
         found = _check_field_value(reader, child, ask)
-        if found is not None and alike is None:
+        if found is not None and is_first:
             values[name] = (found,)
         else:
             branch.is_odd = True

@@ -296,7 +296,13 @@ class SubmissionIndex:
     def _find_declared_values(
         self, meaning: CommonMeaning, base: etree._Element, item: str | None
     ) -> tuple[FoundValue, ...]:
-        there = self._find_candidate_elements(meaning, base, item)
+        there: etree._Element | list[etree._Element] | None
+        if meaning.per == "item" and item is not None and base is self.items.get(item):
+            there = self.places[item].get(meaning.path)
+        elif base is self.declaration and not meaning.is_inside_items:
+            there = self.places[None].get(meaning.path)
+        else:
+            there = self._search_elements(meaning, base)
         if not isinstance(there, list):
             if there is None or meaning.is_text:
                 return () if there is None else self._read_single_element(there)
@@ -339,17 +345,19 @@ class SubmissionIndex:
 
     def _read_single_element(self, element: etree._Element) -> tuple[FoundValue, ...]:
         """Return the value of the only element that may hold one, none where it is blank."""
-        found = self.read_value(element) or FoundValue(read_element_text(element), (), element)
-        return () if not found[0] or found[0].isspace() else (found,)
+        if len(element) > 0:
+            found = self.read_value(element) or FoundValue(read_element_text(element), (), element)
+            return () if not found.text or found.text.isspace() else (found,)
+        text = element.text
+        if not text or text.isspace():
+            return ()
+        leaves = self._list_text_leaves(element) if self.keeps_fields else (element,)
+        return (tuple.__new__(FoundValue, (text, leaves, element)),)
 
-    def _find_candidate_elements(
-        self, meaning: CommonMeaning, base: etree._Element, item: str | None
-    ) -> etree._Element | list[etree._Element] | None:
-        """Return the element that may hold a value of `meaning`, or all of them in document order."""
-        if meaning.per == "item" and item is not None and base is self.items.get(item):
-            return self.places[item].get(meaning.path)
-        if base is self.declaration and not meaning.path.startswith(ITEM_PATH):
-            return self.places[None].get(meaning.path)
+    def _search_elements(
+        self, meaning: CommonMeaning, base: etree._Element
+    ) -> etree._Element | list[etree._Element]:
+        """Return the element below `base` that may hold a value of `meaning`, or all in document order."""
         if len(meaning.relative) > 1:
             return base.findall(meaning.search_path)
         found = list(base.iterchildren(meaning.search_path))

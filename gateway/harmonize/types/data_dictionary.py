@@ -67,7 +67,7 @@ class CommonMeaning:
     `dimension` is that of the units of a measure where the dictionary says it, as mass;
     `attribute` is the attribute of the value, a currency or a unit; `search_path` finds its elements
     below the element that `per` names.  `is_plain`: to find its values, no other leaf is read or left out.
-    `is_text`: it is the text of its element.
+    `is_text`: it is the text of its element. `is_inside_items`: its path leads into the goods items.
     """
 
     name: str
@@ -91,6 +91,7 @@ class CommonMeaning:
     search_path: str = field(init=False, compare=False, repr=False)
     is_plain: bool = field(init=False, compare=False, repr=False)
     is_text: bool = field(init=False, compare=False, repr=False)
+    is_inside_items: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attribute", _ATTRIBUTES.get(self.type))
@@ -99,6 +100,7 @@ class CommonMeaning:
         object.__setattr__(self, "is_plain", self.supplement or not chosen)
         is_other = self.supplement or self.where is not None or self.type == "datetime"
         object.__setattr__(self, "is_text", not is_other)
+        object.__setattr__(self, "is_inside_items", self.path.startswith(ITEM_PATH))
 
 
 @dataclass(frozen=True, slots=True)
