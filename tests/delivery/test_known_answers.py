@@ -231,24 +231,26 @@ def test_whatever_values_a_partner_signs_are_read_both_ways_alike(data: st.DataO
     assert open_answer(body, memory()) == open_answer(body, None)
 
 
-SPOILT: list[dict[str, Any]] = [
-    {"status": 500},
-    {"status": 302},
-    {"headers": {"content-type": "application/json"}},
-    {"headers": {**XML, "content-encoding": "gzip"}},
-    {"call": CALL},
-    {"call": replace(OTHER, operation=AGREED.description.operations["SubmitSupplement"])},
-    {"now": LATER + timedelta(minutes=6)},
-    {"now": LATER - timedelta(minutes=2)},
-    {"rules": replace(RULES, policy=LEGACY_NORWAY)},
-    {"rules": replace(RULES, limits=WireLimits(envelope=100))},
-    {"rules": replace(RULES, limits=WireLimits(depth=3))},
-    {"rules": replace(RULES, limits=WireLimits(value=70))},
-    {"rules": replace(RULES, limits=WireLimits(elements=20))},
-]
+SPOILT: dict[str, dict[str, Any]] = {
+    "status 500": {"status": 500},
+    "status 302": {"status": 302},
+    "another type": {"headers": {"content-type": "application/json"}},
+    "compressed": {"headers": {**XML, "content-encoding": "gzip"}},
+    "another call": {"call": CALL},
+    "another operation": {
+        "call": replace(OTHER, operation=AGREED.description.operations["SubmitSupplement"])
+    },
+    "expired": {"now": LATER + timedelta(minutes=6)},
+    "not yet": {"now": LATER - timedelta(minutes=2)},
+    "another policy": {"rules": replace(RULES, policy=LEGACY_NORWAY)},
+    "envelope": {"rules": replace(RULES, limits=WireLimits(envelope=100))},
+    "depth": {"rules": replace(RULES, limits=WireLimits(depth=3))},
+    "value": {"rules": replace(RULES, limits=WireLimits(value=70))},
+    "elements": {"rules": replace(RULES, limits=WireLimits(elements=20))},
+}
 
 
-@pytest.mark.parametrize("changes", SPOILT, ids=str)
+@pytest.mark.parametrize("changes", SPOILT.values(), ids=SPOILT)
 def test_the_terms_of_a_call_are_asked_for_each_answer(changes: dict[str, Any]) -> None:
     assert open_answer(answer(), memory(), **changes) == open_answer(answer(), None, **changes)
 
