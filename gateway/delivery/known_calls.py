@@ -6,35 +6,24 @@ signed so, and what it has in common with others is learned as that of an answer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from lxml import etree
-
-from gateway.delivery.known_answers import ANSWERS, UNKNOWN_CONTENT
 from gateway.errors import GatewayError
 from gateway.pki import Signer
-from gateway.protocols import KnownEnvelope, ValueNumbers, learn_envelope, read_known_envelope
+from gateway.protocols import UNKNOWN_CONTENT, SignatureMoment, SoapForm, learn_soap_form, sign_by_form
 from gateway.wire import (
-    DEFAULT_LIMITS,
-    WSU,
     TextTemplate,
     ValuePlace,
-    canonicalize_element,
-    fill_template,
     make_template,
     match_template,
     read_own_element,
-    serialize_element,
     split_at_body,
 )
-from gateway.xmlsec import DEFAULT_WINDOW, STRICT, sign_known_values, write_moment
 
 __all__ = ["KnownCalls", "WrittenCall"]
 
-_ID: Final = f"{{{WSU}}}Id"
 #: Keys and addresses, and envelopes of each.
 _MOST_KEYS: Final = 256
 _MOST_FORMS: Final = 16
@@ -51,11 +40,10 @@ class WrittenCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _CallForm:
-    """A call as it is stored, with an empty Body, and as it is signed, with all its values."""
+    """A call as it is stored, with an empty Body, and as it is signed."""
 
     stored: TextTemplate
-    signed: KnownEnvelope[Any]
-    values: tuple[bytes, ...]
+    signed: SoapForm
 
 
 class KnownCalls:
@@ -95,62 +83,27 @@ def _make_key(signer: Signer, address: str | None) -> object:
 def _sign_by_form(
     form: _CallForm, message_id: bytes, framed: bytes, by: tuple[Signer, datetime]
 ) -> WrittenCall | None:
-    (signer, now), known, values = by, form.signed, list(form.values)
-    changed = _list_changed_values(known.numbers, message_id, now)
-    for number, value in changed.items():
-        values[number] = value
     try:
-        root = _read_body(known, values, framed)
+        root = read_own_element(framed)
     except GatewayError:
         return None
     request = next(root[0].iterchildren("*"), None)
     if request is None:
         return None
-    body = canonicalize_element(root[0], exclusive=True)
-    sign_known_values(known.signature, values, changed.keys(), body, signer)
-    octets = _write_body(fill_template(known.template, values), root)
+    octets = sign_by_form(form.signed, root, (message_id, None), SignatureMoment(*by))
     if octets is None:
         return None
-    return WrittenCall(message_id.decode(), known.content.action, str(request.tag), octets)
-
-
-def _list_changed_values(numbers: ValueNumbers, message_id: bytes, now: datetime) -> dict[int, bytes]:
-    """Return by their numbers the values in which one call differs from another, but for what is computed."""
-    changed = {numbers.message_id: message_id, numbers.timestamp: write_moment(now).encode()}
-    if numbers.expires is not None:
-        changed[numbers.expires] = write_moment(now + DEFAULT_WINDOW.validity).encode()
-    return changed
-
-
-def _read_body(known: KnownEnvelope[Any], values: Sequence[bytes], framed: bytes) -> etree._Element:
-    """Return an envelope without header, whose Body has the identifier by which it is signed."""
-    root = read_own_element(framed)
-    (uri,) = (one.uri for one in known.signature.references if one.form is None)
-    root[0].set(_ID, fill_template(uri, values)[1:].decode())
-    return root
-
-
-def _write_body(hollow: bytes, root: etree._Element) -> bytes | None:
-    """Return an envelope with a Body in place of an empty one; both have one start tag."""
-    framed = split_at_body(serialize_element(root))
-    end = hollow.rfind(b"</", 0, hollow.rfind(b"</"))
-    return None if framed is None else hollow[:end] + framed.content + hollow[end:]
+    return WrittenCall(message_id.decode(), form.signed.action, str(request.tag), octets)
 
 
 def _learn_form(envelope: bytes, signed: WrittenCall) -> _CallForm | None:
     """Return the form of a call that was signed; None where another way would not give its octets."""
-    stored, split = split_at_body(envelope), split_at_body(signed.octets)
-    if stored is None or split is None or UNKNOWN_CONTENT.search(stored.content):
+    stored = split_at_body(envelope)
+    if stored is None or UNKNOWN_CONTENT.search(stored.content):
         return None
     place = ValuePlace(0, b">", signed.message_id.encode(), b"<")
     template = make_template(stored.hollow, [place])
     if template is None or len(template.numbers) != 1:
         return None
-    known = learn_envelope(ANSWERS, split.hollow, STRICT.name, DEFAULT_LIMITS)
-    said = None if known is None else read_known_envelope(ANSWERS, known, split.hollow)
-    if known is None or said is None:
-        return None
-    root = _read_body(known, said.values, stored.framed)
-    if _write_body(split.hollow, root) != signed.octets:
-        return None
-    return _CallForm(template, known, tuple(said.values))
+    form = learn_soap_form(signed.octets, read_own_element(stored.framed))
+    return None if form is None else _CallForm(template, form)

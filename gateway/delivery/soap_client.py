@@ -6,20 +6,21 @@ them for one attempt. `open_signed_answer` accepts nothing that the agency did n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from lxml import etree
+
 from gateway.cases import PartnerAnswer
 from gateway.delivery.http_answer_reader import HttpAnswer
-from gateway.delivery.known_answers import AnswerTerms, SignedAnswer, open_known_answer, remember_answer
 from gateway.delivery.known_calls import KnownCalls, WrittenCall
 from gateway.delivery.service_contracts import ServiceContract
 from gateway.delivery.soap_answers import make_fault_error, make_status_error, read_partner_answer
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, REQUEST_INVALID, GatewayError
 from gateway.pki import Certificate, Signer
-from gateway.protocols import EnvelopeMemory
+from gateway.protocols import SOAP_ANSWERS, EnvelopeMemory, SoapTerms, open_known_soap, remember_soap
 from gateway.wire import (
     DEFAULT_LIMITS,
     SOAP11,
@@ -79,9 +80,19 @@ class AnswerPolicy:
     limits: WireLimits = DEFAULT_LIMITS
 
     @property
-    def terms(self) -> AnswerTerms:
+    def terms(self) -> SoapTerms:
         """Return how the signature of an answer is verified."""
-        return AnswerTerms(self.policy, self.limits, self.window)
+        return SoapTerms(self.policy, self.limits, self.window)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedAnswer:
+    """What an answer says under a verified signature; whose it is, and to what, is not judged yet."""
+
+    certificate: Certificate
+    action: str
+    relates_to: str | None
+    content: Sequence[etree._Element]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +179,7 @@ def open_signed_answer(
     signed = _open_whole_answer(answer, call, rules, now)
     said = _read_operation_answer(signed, call, contract)
     if memory is not None:
-        remember_answer(answer.body, signed.certificate, rules.terms, memory)
+        remember_soap(SOAP_ANSWERS, answer.body, signed.certificate, rules.terms, memory)
     return said
 
 
@@ -179,10 +190,13 @@ def _find_known_answer(
     xml = is_text_xml(answer.headers.get("content-type", ""))
     if answer.status != 200 or not xml or "content-encoding" in answer.headers:
         return None
-    signed = open_known_answer(answer.body, rules.terms, now, memory)
-    if signed is None or signed.relates_to != call.message_id:
+    known = open_known_soap(SOAP_ANSWERS, answer.body, rules.terms, now, memory)
+    if known is None or known.addressing.relates_to != call.message_id:
         return None
-    return None if any(one.tag == _FAULT for one in signed.content) else signed
+    said, content = known.addressing, known.content
+    if any(one.tag == _FAULT for one in content):
+        return None
+    return SignedAnswer(known.signature.certificate, said.action, said.relates_to, content)
 
 
 def _open_whole_answer(

@@ -91,4 +91,5 @@ def build_soap_security(
         limits=hub.limits,
         admit_client=admit_connection,
         tell_refusal=hub.tally.count_refusal,
+        envelopes=hub.envelopes,
     )

@@ -1,6 +1,7 @@
 """Checks every request before the SOAP service is called.
 
-Cheap and unauthenticated checks come first, then signature, signer, replay and schema. Answers and
+Cheap and unauthenticated checks come first, then signature, signer, replay and schema. A call whose
+envelope is like one that was accepted is opened by its values; any other is read whole. Answers and
 faults are signed here. Every exception becomes a fault.
 """
 
@@ -27,6 +28,16 @@ from gateway.errors import (
     GatewayError,
 )
 from gateway.pki import Certificate, Signer
+from gateway.protocols import (
+    SOAP_CALLS,
+    EnvelopeMemory,
+    KnownSoap,
+    SignatureMoment,
+    SigningForms,
+    SoapTerms,
+    open_known_soap,
+    remember_soap,
+)
 from gateway.web.replay_cache import LocalReplayCache, ReplayCache, SeenCall
 from gateway.web.server import CERTIFICATE_KEY, Environ, read_request_body, report_proven_party
 from gateway.wire import (
@@ -46,6 +57,7 @@ from gateway.wire import (
     check_must_understand,
     is_identity_coding,
     is_text_xml,
+    list_body_elements,
     parse_xml,
     read_addressing,
     read_envelope,
@@ -91,7 +103,8 @@ class SoapSecurityPolicy:
     and `find_address` returns the URL for the WSDL from the request.
     `admit_client` raises when a party may not use this connection; it gets the party and the
     SHA-256 of the TLS client certificate, or None. `tell_refusal` gets each refused call with the
-    party that signed it, or None.
+    party that signed it, or None. A call whose envelope is like one in `envelopes` is opened in less
+    time; others that were accepted are remembered there.
     """
 
     signer: Callable[[], Signer]
@@ -106,6 +119,12 @@ class SoapSecurityPolicy:
     limits: WireLimits = DEFAULT_LIMITS
     admit_client: Callable[[str, str | None, datetime], None] = lambda _party, _shown, _at: None
     tell_refusal: Callable[[str | None, GatewayError], None] = lambda _party, _problem: None
+    envelopes: EnvelopeMemory[Any] = field(default_factory=EnvelopeMemory)
+
+    @property
+    def terms(self) -> SoapTerms:
+        """Return how the signature of a call is verified."""
+        return SoapTerms(self.policy, self.limits, self.window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +172,7 @@ class SoapSecurityGate:
         self._description = description
         self._security = security
         self._wsdl = wsdl
+        self._forms = SigningForms()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -192,14 +212,39 @@ class SoapSecurityGate:
         _check_http_headers(environ)
         # A call has no MIME parts; its envelope has some hundred octets for each item.
         body = read_request_body(environ, security.limits.envelope)
-        envelope = _read_call_envelope(body, security.limits)
-        addressing = read_addressing(_get_soap_header(envelope))
-        reply.relates_to = addressing.message_id
-        operation = self._match_operation(envelope, addressing, str(environ.get("HTTP_SOAPACTION", "")))
         now = security.clock()
-        parties: list[str] = []
+        known = open_known_soap(SOAP_CALLS, body, security.terms, now, security.envelopes)
+        root, addressing = (
+            _read_call(body, security.limits) if known is None else (known.root, known.addressing)
+        )
+        reply.relates_to = addressing.message_id
+        content = list_body_elements(root)
+        operation = self._match_operation(content, addressing, str(environ.get("HTTP_SOAPACTION", "")))
+        signed, party = self._verify_signer(root, known, now)
+        reply.party = party
+        security.admit_client(party, environ.get(CERTIFICATE_KEY), now)
+        report_proven_party(environ, party)
+        body_digest = compute_digest(SHA256, canonicalize_element(content[0], exclusive=True))
+        seen = SeenCall(party, addressing.message_id, body_digest, _digest_signed_parts(signed))
+        with security.memory.admit_call(seen, now):
+            self._description.schema.validate_element(content[0])
+            caller = Caller(party, signed.certificate, addressing.message_id, body)
+            response = self._service(VerifiedCall(root, operation, caller))
+            if response.tag != operation.response:
+                raise GatewayError(OUR_MISTAKE, f"{operation.name} was answered by another element")
+        if known is None:
+            remember_soap(SOAP_CALLS, body, signed.certificate, security.terms, security.envelopes)
+        return self._sign_answer(response, operation.reply_action, reply)
+
+    def _verify_signer(
+        self, root: etree._Element, known: KnownSoap | None, now: datetime
+    ) -> tuple[VerifiedSignature, str]:
+        """Return the signature of a call and the party that made it; what is known is verified already."""
+        if known is not None:
+            return known.signature, self._admit_signer(known.signature.certificate, now)
+        security, parties = self._security, list[str]()
         signed = verify_soap_envelope(
-            envelope.root,
+            root,
             security.policy,
             now=now,
             window=security.window,
@@ -207,19 +252,7 @@ class SoapSecurityGate:
             limits=security.limits,
         )
         (party,) = parties
-        reply.party = party
-        security.admit_client(party, environ.get(CERTIFICATE_KEY), now)
-        report_proven_party(environ, party)
-        content = envelope.body_elements[0]
-        body_digest = compute_digest(SHA256, canonicalize_element(content, exclusive=True))
-        seen = SeenCall(party, addressing.message_id, body_digest, _digest_signed_parts(signed))
-        with security.memory.admit_call(seen, now):
-            self._description.schema.validate_element(content)
-            caller = Caller(party, signed.certificate, addressing.message_id, body)
-            response = self._service(VerifiedCall(envelope.root, operation, caller))
-            if response.tag != operation.response:
-                raise GatewayError(OUR_MISTAKE, f"{operation.name} was answered by another element")
-        return self._sign_envelope(_wrap_response(response), operation.reply_action, reply)
+        return signed, party
 
     def _admit_signer(self, certificate: Certificate, now: datetime) -> str:
         try:
@@ -228,10 +261,9 @@ class SoapSecurityGate:
             raise GatewayError(problem.problem, problem.detail, problem.location or _SIGNER) from problem
 
     def _match_operation(
-        self, envelope: SoapEnvelope, addressing: AddressingHeaders, soap_action: str
+        self, content: list[etree._Element], addressing: AddressingHeaders, soap_action: str
     ) -> WsdlOperation:
         """Return the operation that Body, wsa:Action and SOAPAction agree on."""
-        content = envelope.body_elements
         operation = self._description.find_by_request(str(content[0].tag)) if len(content) == 1 else None
         if operation is None:
             raise GatewayError(
@@ -259,16 +291,24 @@ class SoapSecurityGate:
             _LOG.error("soap: fault not signed: %s", _describe_exception(mistake))
             return octets
 
+    def _sign_answer(self, response: etree._Element, action: str, reply: _ReplyContext) -> bytes:
+        return self._forms.sign_envelope(response, self._address_reply(action, reply), self._get_moment())
+
     def _sign_envelope(self, root: etree._Element, action: str, reply: _ReplyContext) -> bytes:
         """Add addressing to an envelope that has only a Body, and sign it."""
         header = etree.Element(f"{{{SOAP11}}}Header")
         root.insert(0, header)
-        values = AddressingHeaders(action, self._security.new_id(), ANONYMOUS, reply.relates_to)
-        write_addressing(header, values)
-        sign_soap_envelope(
-            root, self._security.signer(), now=self._security.clock(), window=self._security.window
-        )
+        write_addressing(header, self._address_reply(action, reply))
+        signer, now, window = self._get_moment()
+        sign_soap_envelope(root, signer, now=now, window=window)
         return serialize_element(root)
+
+    def _address_reply(self, action: str, reply: _ReplyContext) -> AddressingHeaders:
+        return AddressingHeaders(action, self._security.new_id(), ANONYMOUS, reply.relates_to)
+
+    def _get_moment(self) -> SignatureMoment:
+        security = self._security
+        return SignatureMoment(security.signer(), security.clock(), security.window)
 
 
 def _check_http_headers(environ: Environ) -> None:
@@ -294,22 +334,18 @@ def _read_call_envelope(body: bytes, limits: WireLimits) -> SoapEnvelope:
     return envelope
 
 
-def _get_soap_header(envelope: SoapEnvelope) -> etree._Element:
+def _read_call(body: bytes, limits: WireLimits) -> tuple[etree._Element, AddressingHeaders]:
+    """Return the envelope of a call, and what its header says; nothing of it is verified."""
+    envelope = _read_call_envelope(body, limits)
     if envelope.header is None:
         raise GatewayError(HEADER_INVALID, "WS-Addressing and WS-Security are missing", "/soap:Envelope")
-    return envelope.header
+    return envelope.root, read_addressing(envelope.header)
 
 
 def _digest_signed_parts(signed: VerifiedSignature) -> bytes:
     """Return a digest over all signed parts, Timestamp included; equal only for equal signed octets."""
     parts = (signed.certificate.der, *(reference.digest_value for reference in signed.references))
     return compute_digest(SHA256, b"".join(compute_digest(SHA256, part) for part in parts))
-
-
-def _wrap_response(response: etree._Element) -> etree._Element:
-    root = etree.Element(f"{{{SOAP11}}}Envelope", nsmap={"soap": SOAP11})
-    etree.SubElement(root, f"{{{SOAP11}}}Body").append(response)
-    return root
 
 
 def _make_refusal_detail(problem: GatewayError, namespace: str) -> etree._Element:

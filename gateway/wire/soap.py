@@ -28,6 +28,7 @@ __all__ = [
     "SoapVersion",
     "check_must_understand",
     "is_for_receiver",
+    "list_body_elements",
     "list_not_understood_blocks",
     "read_envelope",
     "read_fault",
@@ -120,6 +121,11 @@ def read_envelope(root: etree._Element) -> SoapEnvelope:
                 build_xpath(block),
             )
     return envelope
+
+
+def list_body_elements(root: etree._Element) -> list[etree._Element]:
+    """Return the elements in the Body of an envelope, of which it is the last element."""
+    return _list_elements(next(root.iterchildren("*", reversed=True)))
 
 
 def _check_child_count(parent: etree._Element) -> None:

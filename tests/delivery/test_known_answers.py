@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from gateway.delivery import known_answers, soap_client
+from gateway.delivery import soap_client
 from gateway.delivery.http_client import HttpAnswer
-from gateway.delivery.known_answers import ANSWERS
 from gateway.delivery.soap_client import AnswerPolicy, open_signed_answer
 from gateway.errors import GatewayError
-from gateway.protocols import EnvelopeMemory, read_known_envelope
+from gateway.protocols import EnvelopeMemory, known_soap, read_known_envelope
+from gateway.protocols.known_soap import SOAP_ANSWERS
 from gateway.wire import DEFAULT_LIMITS, SOAP11, fill_template, split_at_body
 from gateway.wire.addressing import AddressingHeaders
 from gateway.wire.namespaces import AGENCY, WSU
@@ -65,7 +65,7 @@ def like_known(body: bytes) -> Any:
     split = split_at_body(body)
     assert split is not None
     (sender,) = memory()._senders.values()
-    found = read_known_envelope(ANSWERS, sender.known[0], split.hollow)
+    found = read_known_envelope(SOAP_ANSWERS, sender.known[0], split.hollow)
     assert found is not None
     return found
 
@@ -76,12 +76,12 @@ def opened_so(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     found: list[object] = []
 
     def note(*words: Any) -> Any:
-        opened = known_answers.open_known_answer(*words)
+        opened = known_soap.open_known_soap(*words)
         if opened is not None:
             found.append(opened)
         return opened
 
-    monkeypatch.setattr(soap_client, "open_known_answer", note)
+    monkeypatch.setattr(soap_client, "open_known_soap", note)
     return found
 
 
@@ -315,6 +315,6 @@ def test_a_document_that_is_split_elsewhere_is_no_known_envelope() -> None:
     assert split.framed.count(b"soap:Header") == 0
     for octets in (b"", b"<", b"</", b"</a></b>", b"<a></b></a>", b"</b></a><a><b>"):
         assert split_at_body(octets) is None
-    assert ANSWERS.read(split.hollow, "strict", DEFAULT_LIMITS) is not None
-    assert ANSWERS.read(answer(), "strict", DEFAULT_LIMITS) is None
+    assert SOAP_ANSWERS.read(split.hollow, "strict", DEFAULT_LIMITS) is not None
+    assert SOAP_ANSWERS.read(answer(), "strict", DEFAULT_LIMITS) is None
     assert judge_agency is RULES.judge

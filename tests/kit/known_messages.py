@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from types import ModuleType
 from typing import Any
 
 from gateway.delivery import soap_client
 from gateway.delivery.http_client import HttpAnswer
-from gateway.delivery.known_answers import SignedAnswer
-from gateway.delivery.soap_client import AnswerPolicy, SignedCall, _find_known_answer
+from gateway.delivery.soap_client import AnswerPolicy, SignedAnswer, SignedCall, _find_known_answer
 from gateway.errors import GatewayError
 from gateway.message_model import Receipt, UserMessage, read_octets
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, SentUnit
@@ -18,8 +18,13 @@ from gateway.protocols.as4 import known_messages as known_as4
 from gateway.protocols.as4 import message_opening as as4_opening
 from gateway.protocols.ebms2 import known_messages as known_ebms2
 from gateway.protocols.ebms2 import message_opening as ebms2_opening
+from gateway.protocols.known_soap import KnownSoap, SoapTerms, open_known_soap
+from gateway.web import soap_security
+from gateway.wire.addressing import AddressingHeaders
 from gateway.wire.mime import RelatedParts
 from gateway.wire.xml import canonicalize_element
+from gateway.xmlsec.wss import verify_soap_envelope
+from gateway.xmlsec.xml_signature import VerifiedSignature
 
 #: The last argument is what we sent on the connection, for a protocol whose receipts are opened so.
 OpenKnown = Callable[..., OpenedMessage | None]
@@ -80,8 +85,39 @@ def _describe_answer(answer: SignedAnswer) -> list[object]:
     return [answer.certificate, answer.action, answer.relates_to, content]
 
 
+#: Reads the envelope of a call as a whole; raises GatewayError for one that is refused.
+ReadCall = Callable[[bytes, SoapTerms], tuple[Any, AddressingHeaders]]
+
+
+def compare_call_with_whole(read_call: ReadCall) -> Callable[..., KnownSoap | None]:
+    """Return a function that opens as `open_known_soap` does, and fails where `read_call` says otherwise."""
+
+    def open_both_ways(
+        kind: Any, document: bytes, terms: SoapTerms, now: datetime, memory: Any
+    ) -> KnownSoap | None:
+        known = open_known_soap(kind, document, terms, now, memory)
+        if known is not None:
+            root, addressing = read_call(document, terms)
+            signed = verify_soap_envelope(
+                root, terms.policy, now=now, window=terms.window, limits=terms.limits
+            )
+            assert known.addressing == addressing
+            assert _describe_signed(known.signature, known.root) == _describe_signed(signed, root)
+        return known
+
+    return open_both_ways
+
+
+def _describe_signed(signed: VerifiedSignature, root: Any) -> list[object]:
+    content = [canonicalize_element(one, exclusive=True) for one in root[-1]]
+    return [signed.certificate, signed.references, signed.signature_algorithm, root.nsmap, content]
+
+
 def install_comparison() -> None:
     """Compare from now on in this process."""
     as4_opening.open_known_message = compare_with_whole(known_as4.open_known_message, as4_opening)
     ebms2_opening.open_known_message = compare_with_whole(known_ebms2.open_known_message, ebms2_opening)
     soap_client._find_known_answer = compare_answer_with_whole
+    soap_security.open_known_soap = compare_call_with_whole(
+        lambda document, terms: soap_security._read_call(document, terms.limits)
+    )

@@ -1,13 +1,12 @@
-"""Opens answers whose envelopes are like those that came before, but for what is in the Body.
+"""Opens signed SOAP envelopes that are like those that came before, but for what is in the Body.
 
-An answer that is opened so would be opened as a whole with the same result. One that is not, for whatever
-reason, is opened as a whole, and that says what is wrong with it.
+A call or an answer that is opened so would be opened as a whole with the same result. One that is not, for
+whatever reason, is opened as a whole, and that says what is wrong with it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -16,22 +15,17 @@ from lxml import etree
 
 from gateway.errors import GatewayError
 from gateway.pki import Certificate
-from gateway.protocols import (
-    EnvelopeKind,
-    EnvelopeMemory,
-    HeaderElements,
-    KnownMessage,
-    MessageValues,
-    ReadEnvelope,
-    keep_envelope,
-    read_known_envelope,
-)
+from gateway.protocols.envelope_memory import EnvelopeMemory
+from gateway.protocols.envelope_values import HeaderElements, MessageValues
+from gateway.protocols.known_envelope import EnvelopeKind, KnownMessage, ReadEnvelope, read_known_envelope
+from gateway.protocols.known_messages import keep_envelope
 from gateway.wire import (
     DS,
     SOAP11,
     WSA,
     WSSE,
     WSU,
+    AddressingHeaders,
     WireLimits,
     has_small_totals,
     parse_xml,
@@ -44,6 +38,7 @@ from gateway.xmlsec import (
     SignaturePolicy,
     TimestampWindow,
     Transform,
+    VerifiedSignature,
     apply_canonicalization,
     get_signature_policy,
     is_within_window,
@@ -53,16 +48,17 @@ from gateway.xmlsec import (
 )
 
 __all__ = [
-    "ANSWERS",
+    "SOAP_ANSWERS",
+    "SOAP_CALLS",
     "UNKNOWN_CONTENT",
-    "AnswerTerms",
-    "SignedAnswer",
-    "open_known_answer",
-    "remember_answer",
+    "KnownSoap",
+    "SoapTerms",
+    "open_known_soap",
+    "remember_soap",
 ]
 
 _ENVELOPE, _BODY = f"{{{SOAP11}}}Envelope", f"{{{SOAP11}}}Body"
-#: Elements that an answer has once at most, wherever they stand.
+#: Elements that an envelope has once at most, wherever they stand.
 _ONCE: Final = (
     *(_ENVELOPE, f"{{{SOAP11}}}Header", _BODY, f"{{{WSSE}}}Security", f"{{{WSSE}}}BinarySecurityToken"),
     *(f"{{{WSU}}}Timestamp", f"{{{DS}}}Signature"),
@@ -72,8 +68,8 @@ UNKNOWN_CONTENT: Final = re.compile(rb"<!|[\s:][Ii][Dd]\s*=")
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerTerms:
-    """How the signature of an answer is verified; what is known of an answer holds for these alone."""
+class SoapTerms:
+    """How the signature of an envelope is verified; what is known of an envelope holds for these alone."""
 
     policy: SignaturePolicy
     limits: WireLimits
@@ -81,51 +77,60 @@ class AnswerTerms:
 
 
 @dataclass(frozen=True, slots=True)
-class SignedAnswer:
-    """What an answer says under a verified signature; whose it is, and to what, is not judged yet."""
+class KnownSoap:
+    """What an envelope says under a verified signature; its signer is not judged yet.
 
-    certificate: Certificate
-    action: str
-    relates_to: str | None
-    content: Sequence[etree._Element]
+    `root` is the envelope without its header. All in it is signed.
+    """
+
+    signature: VerifiedSignature
+    addressing: AddressingHeaders
+    root: etree._Element
+
+    @property
+    def content(self) -> list[etree._Element]:
+        """Return the elements directly in the Body."""
+        return list(self.root[0].iterchildren("*"))
 
 
 @dataclass(frozen=True, slots=True)
-class _AnswerHeader:
-    """What the header of an answer says, and how its Body is canonicalised."""
+class _SoapHeader:
+    """What the header of an envelope says, and how its Body is canonicalised."""
 
-    action: str
-    relates_to: str | None
+    addressing: AddressingHeaders
     body_method: Transform
 
 
-def open_known_answer(
-    document: bytes, terms: AnswerTerms, now: datetime, memory: EnvelopeMemory[Any]
-) -> SignedAnswer | None:
-    """Return an answer whose signature and Timestamp are right; None where none like it is known."""
+SoapKind = EnvelopeKind[_SoapHeader]
+
+
+def open_known_soap(
+    kind: SoapKind, document: bytes, terms: SoapTerms, now: datetime, memory: EnvelopeMemory[Any]
+) -> KnownSoap | None:
+    """Return an envelope whose signature and Timestamp are right; None where none like it is known."""
     split = split_at_body(document)
     if split is None or UNKNOWN_CONTENT.search(split.content) or not has_small_totals(document, terms.limits):
         return None
-    sender = memory.find_sender(ANSWERS.protocol, split.hollow, ANSWERS.certificate_end)
+    sender = memory.find_sender(kind.protocol, split.hollow, kind.certificate_end)
     for known in memory.list_envelopes(sender):
         if (POLICIES.get(known.policy), known.limits) != (terms.policy, terms.limits):
             continue
-        message = read_known_envelope(ANSWERS, known, split.hollow)
+        message = read_known_envelope(kind, known, split.hollow)
         if message is None:
             continue
         try:
-            answer = _open(message, split.framed, terms, now)
+            opened = _open(message, split.framed, terms, now)
         except GatewayError:
             return None
-        if answer is not None:
+        if opened is not None:
             memory.note_met(sender, known)
-            return answer
+            return opened
     return None
 
 
 def _open(
-    message: KnownMessage[_AnswerHeader], framed: bytes, terms: AnswerTerms, now: datetime
-) -> SignedAnswer | None:
+    message: KnownMessage[_SoapHeader], framed: bytes, terms: SoapTerms, now: datetime
+) -> KnownSoap | None:
     envelope, header, values = message.envelope, message.content, message.values
     numbers = envelope.numbers
     if numbers.expires is None or not is_within_window(
@@ -143,22 +148,24 @@ def _open(
         lambda _: apply_canonicalization(body, header.body_method),
         lambda _: None,
     )
-    if signed is None:
-        return None
-    return SignedAnswer(signed.certificate, header.action, header.relates_to, list(body.iterchildren("*")))
+    return None if signed is None else KnownSoap(signed, header.addressing, root)
 
 
-def remember_answer(
-    document: bytes, certificate: Certificate, terms: AnswerTerms, memory: EnvelopeMemory[Any]
+def remember_soap(
+    kind: SoapKind, document: bytes, certificate: Certificate, terms: SoapTerms, memory: EnvelopeMemory[Any]
 ) -> None:
-    """Learn the envelope of an answer that was accepted as a whole, if it is worth it."""
+    """Learn an envelope that was accepted as a whole, if it is worth it.
+
+    What its receiver demands of header blocks holds for those like it, and is not looked at again: what is
+    learned as of a `kind` is for the receivers of that kind.
+    """
     split = split_at_body(document)
     if split is not None and POLICIES.get(terms.policy.name) == terms.policy:
-        keep_envelope(ANSWERS, memory, split.hollow, certificate, terms.policy.name, terms.limits)
+        keep_envelope(kind, memory, split.hollow, certificate, terms.policy.name, terms.limits)
 
 
-def _read(document: bytes, policy: str, limits: WireLimits) -> ReadEnvelope[_AnswerHeader] | None:
-    """Return what is in an answer with an empty Body."""
+def _read(document: bytes, policy: str, limits: WireLimits) -> ReadEnvelope[_SoapHeader] | None:
+    """Return what is in an envelope with an empty Body."""
     envelope = read_envelope(parse_xml(document, limits, envelope=True))
     split = split_at_body(document)
     if envelope.header is None or split is None or split.hollow != document:
@@ -170,7 +177,7 @@ def _read(document: bytes, policy: str, limits: WireLimits) -> ReadEnvelope[_Ans
     created, expires = forms.timestamp
     relation = envelope.header.find(f"{{{WSA}}}RelatesTo")
     return ReadEnvelope(
-        _AnswerHeader(said.action, said.relates_to, forms.body_method),
+        _SoapHeader(said, forms.body_method),
         HeaderElements(envelope.header.find(f"{{{WSA}}}MessageID"), created, relation, None, expires),
         (),
         tuple(list_ids(envelope.root)),
@@ -186,8 +193,10 @@ def _has_same_frame(root: etree._Element, framed: etree._Element) -> bool:
     return whole == alone and len(framed) == 1 and not (len(root[-1]) or root[-1].text)
 
 
-def _change(header: _AnswerHeader, said: MessageValues) -> _AnswerHeader:
-    return replace(header, relates_to=said.reference)
+def _change(header: _SoapHeader, said: MessageValues) -> _SoapHeader:
+    addressing = replace(header.addressing, message_id=said.message_id, relates_to=said.reference)
+    return replace(header, addressing=addressing)
 
 
-ANSWERS: Final = EnvelopeKind("soap-answer", "text/xml", b"BinarySecurityToken>", _read, _change)
+SOAP_ANSWERS: Final = EnvelopeKind("soap-answer", "text/xml", b"BinarySecurityToken>", _read, _change)
+SOAP_CALLS: Final = replace(SOAP_ANSWERS, protocol="soap-call")
