@@ -8,6 +8,7 @@ from datetime import datetime
 from types import ModuleType
 from typing import Any
 
+from gateway.conformance.partners import hub_documents, soap_endpoint
 from gateway.delivery import soap_client
 from gateway.delivery.http_client import HttpAnswer
 from gateway.delivery.soap_client import AnswerPolicy, SignedAnswer, SignedCall, _find_known_answer
@@ -20,9 +21,10 @@ from gateway.protocols.ebms2 import known_messages as known_ebms2
 from gateway.protocols.ebms2 import message_opening as ebms2_opening
 from gateway.protocols.known_soap import KnownSoap, SoapTerms, open_known_soap
 from gateway.web import soap_security
-from gateway.wire.addressing import AddressingHeaders
+from gateway.wire.addressing import AddressingHeaders, read_addressing
 from gateway.wire.mime import RelatedParts
-from gateway.wire.xml import canonicalize_element
+from gateway.wire.soap import read_envelope
+from gateway.wire.xml import canonicalize_element, parse_xml
 from gateway.xmlsec.wss import verify_soap_envelope
 from gateway.xmlsec.xml_signature import VerifiedSignature
 
@@ -108,6 +110,12 @@ def compare_call_with_whole(read_call: ReadCall) -> Callable[..., KnownSoap | No
     return open_both_ways
 
 
+def _read_answer(document: bytes, terms: SoapTerms) -> tuple[Any, AddressingHeaders]:
+    envelope = read_envelope(parse_xml(document, terms.limits))
+    assert envelope.header is not None
+    return envelope.root, read_addressing(envelope.header)
+
+
 def _describe_signed(signed: VerifiedSignature, root: Any) -> list[object]:
     content = [canonicalize_element(one, exclusive=True) for one in root[-1]]
     return [signed.certificate, signed.references, signed.signature_algorithm, root.nsmap, content]
@@ -121,3 +129,7 @@ def install_comparison() -> None:
     soap_security.open_known_soap = compare_call_with_whole(
         lambda document, terms: soap_security._read_call(document, terms.limits)
     )
+    soap_endpoint.open_known_soap = compare_call_with_whole(
+        lambda document, _: soap_endpoint._read_call(document)
+    )
+    hub_documents.open_known_soap = compare_call_with_whole(_read_answer)

@@ -18,8 +18,8 @@ from gateway.conformance.partners.journal import Journal
 from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
 from gateway.conformance.partners.soap_endpoint import CONTENT_TYPE
 from gateway.errors import GatewayError
-from gateway.wire import AddressingHeaders, build_addressed_envelope, serialize_element
-from gateway.xmlsec import sign_soap_envelope
+from gateway.protocols import EnvelopeMemory, SignatureMoment, SigningForms
+from gateway.wire import AddressingHeaders
 
 __all__ = ["Callback", "CallbackQueue"]
 
@@ -80,6 +80,8 @@ class CallbackQueue:
         self._identity = identity
         self._poster = HttpPoster(hub_url)
         self._journal = journal
+        self._forms = SigningForms()
+        self._envelopes: EnvelopeMemory[Any] = EnvelopeMemory()
         self._queue: list[tuple[float, int, Callback, int]] = []
         self._numbers = itertools.count()
         self._filled = threading.Condition()
@@ -175,13 +177,14 @@ class CallbackQueue:
     def _post_callback(self, errand: Callback) -> tuple[int, str | None]:
         content = etree.fromstring(errand.content.encode())
         action = f"{etree.QName(content).namespace}:{errand.operation}"
-        root = build_addressed_envelope(
-            content, AddressingHeaders(action, errand.message_id, self._poster.url)
+        octets = self._forms.sign_envelope(
+            content,
+            AddressingHeaders(action, errand.message_id, self._poster.url),
+            SignatureMoment(self._identity.signer, get_current_time()),
         )
-        sign_soap_envelope(root, self._identity.signer, now=get_current_time())
         headers = {"Content-Type": CONTENT_TYPE, "SOAPAction": f'"{action}"'}
         try:
-            answer = self._poster.post(headers, serialize_element(root))
+            answer = self._poster.post(headers, octets)
         except GatewayError as problem:
             return 0, str(problem)[:300]
         return answer.status, self._find_answer_problem(answer, errand)
@@ -189,7 +192,9 @@ class CallbackQueue:
     def _find_answer_problem(self, answer: HttpReply, errand: Callback) -> str | None:
         """Return what is wrong with the hub's answer: a fault, or an answer that is not from the hub."""
         try:
-            fault = read_hub_answer(answer.body, errand.message_id, self._identity, get_current_time())
+            fault = read_hub_answer(
+                answer.body, errand.message_id, self._identity, get_current_time(), self._envelopes
+            )
         except GatewayError as problem:
             return str(problem)[:300]
         return f"{fault.code}: {fault.text}"[:300] if fault is not None else None

@@ -7,12 +7,19 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
+from gateway.conformance.partners.partner_identity import (
+    SIGNATURE_TERMS,
+    PartnerIdentity,
+    get_current_time,
+)
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, TOO_LARGE, GatewayError
 from gateway.message_model import UserMessage, count_octets
+from gateway.pki import Certificate
+from gateway.protocols import SOAP_ANSWERS, EnvelopeMemory, open_known_soap, remember_soap
 from gateway.wire import (
     DEFAULT_LIMITS,
     RESULT,
+    SOAP11,
     SoapFault,
     load_shipped_schemas,
     parse_xml,
@@ -23,16 +30,40 @@ from gateway.wire import (
 from gateway.xmlsec import STRICT, verify_document, verify_soap_envelope
 
 _TOKEN: Final = "/soap:Envelope/soap:Header/wsse:Security"  # noqa: S105
+_FAULT: Final = f"{{{SOAP11}}}Fault"
 
 
 def read_hub_answer(
-    octets: bytes, message_id: str, identity: PartnerIdentity, at: datetime
+    octets: bytes,
+    message_id: str,
+    identity: PartnerIdentity,
+    at: datetime,
+    memory: EnvelopeMemory[Any] | None = None,
 ) -> SoapFault | None:
     """Return the fault with which the hub refuses the call `message_id`, None when it accepted the call.
 
     Raises GatewayError when the answer is not signed by the hub that `identity` knows, or
-    relates to another call.
+    relates to another call. An answer like one in `memory` is opened in less time; others are
+    remembered there.
     """
+    known = None if memory is None else open_known_soap(SOAP_ANSWERS, octets, SIGNATURE_TERMS, at, memory)
+    if known is not None and known.addressing.relates_to == message_id and _holds_no_fault(known.content):
+        identity.verify_hub_certificate(known.signature.certificate, at, _TOKEN)
+        return None
+    fault, signer = _read_whole_answer(octets, message_id, identity, at)
+    if fault is None and memory is not None:
+        remember_soap(SOAP_ANSWERS, octets, signer, SIGNATURE_TERMS, memory)
+    return fault
+
+
+def _holds_no_fault(content: list[etree._Element]) -> bool:
+    return not any(one.tag == _FAULT for one in content)
+
+
+def _read_whole_answer(
+    octets: bytes, message_id: str, identity: PartnerIdentity, at: datetime
+) -> tuple[SoapFault | None, Certificate]:
+    """Return the fault in the hub's answer, or None, and the certificate that signed it."""
     root = parse_xml(octets)
     envelope = read_envelope(root)
     fault = read_fault(envelope)
@@ -41,7 +72,7 @@ def read_hub_answer(
     related = read_addressing(envelope.header).relates_to if envelope.header is not None else None
     if related != message_id:
         raise GatewayError(ANSWER_NOT_UNDERSTOOD, "the answer relates to another call", "wsa:RelatesTo")
-    return fault
+    return fault, signed.certificate
 
 
 _SIGNATURE = "/res:*/ds:Signature"

@@ -26,10 +26,15 @@ from gateway.pki import (
     read_certificate,
     read_certificates,
 )
-from gateway.protocols import EncryptionResources, ProtocolContext, make_sequence_number
+from gateway.protocols import EncryptionResources, ProtocolContext, SoapTerms, make_sequence_number
+from gateway.wire import DEFAULT_LIMITS
+from gateway.xmlsec import DEFAULT_WINDOW, STRICT
 
 #: The file of a partner folder with the certificate for which payloads to the hub are encrypted.
 RECEIVER_FILE: Final = "hub.encryption.cert.pem"
+
+#: How the signatures of SOAP calls and answers of the hub are verified.
+SIGNATURE_TERMS: Final = SoapTerms(STRICT, DEFAULT_LIMITS, DEFAULT_WINDOW)
 
 
 def get_current_time() -> datetime:

@@ -6,12 +6,16 @@ import hashlib
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from lxml import etree
 
 from gateway.conformance.partners.http_transport import HttpReply, IncomingRequest
-from gateway.conformance.partners.partner_identity import PartnerIdentity, get_current_time
+from gateway.conformance.partners.partner_identity import (
+    SIGNATURE_TERMS,
+    PartnerIdentity,
+    get_current_time,
+)
 from gateway.errors import (
     HEADER_INCONSISTENT,
     HEADER_INVALID,
@@ -21,6 +25,14 @@ from gateway.errors import (
     OUR_MISTAKE,
     GatewayError,
 )
+from gateway.protocols import (
+    SOAP_CALLS,
+    EnvelopeMemory,
+    SignatureMoment,
+    SigningForms,
+    open_known_soap,
+    remember_soap,
+)
 from gateway.share import get_data_folder
 from gateway.wire import (
     ANONYMOUS,
@@ -29,13 +41,12 @@ from gateway.wire import (
     WSSE,
     AddressingHeaders,
     ServiceDescription,
-    SoapEnvelope,
     SoapFault,
     WsdlOperation,
-    build_addressed_envelope,
     canonicalize_element,
     check_must_understand,
     is_text_xml,
+    list_body_elements,
     parse_xml,
     read_addressing,
     read_envelope,
@@ -89,6 +100,8 @@ class SoapEndpoint:
         self.description = description
         #: The values of wsa:To that address this service; if empty, any value is accepted.
         self.addresses = frozenset(addresses)
+        self._envelopes: EnvelopeMemory[Any] = EnvelopeMemory()
+        self._forms = SigningForms()
 
     def serve_request(
         self, request: IncomingRequest, handle: CallHandler
@@ -103,27 +116,24 @@ class SoapEndpoint:
 
     def _open_request(self, request: IncomingRequest, relates_to: list[str]) -> VerifiedCall:
         _check_media_type(request)
-        envelope = read_envelope(parse_xml(request.body))
-        if envelope.version != "1.1" or envelope.header is None:
-            raise GatewayError(
-                NOT_SOAP, "the service accepts only SOAP 1.1 with WS-Addressing", "/soap:Envelope"
-            )
-        check_must_understand(envelope, _UNDERSTOOD)
-        addressing = read_addressing(envelope.header)
-        relates_to.append(addressing.message_id)
-        operation = self._get_operation(envelope, addressing, request.headers.get("soapaction", ""))
         at = get_current_time()
-        signed = verify_soap_envelope(envelope.root, STRICT, now=at)
+        known = open_known_soap(SOAP_CALLS, request.body, SIGNATURE_TERMS, at, self._envelopes)
+        root, addressing = _read_call(request.body) if known is None else (known.root, known.addressing)
+        relates_to.append(addressing.message_id)
+        elements = list_body_elements(root)
+        operation = self._get_operation(elements, addressing, request.headers.get("soapaction", ""))
+        signed = verify_soap_envelope(root, STRICT, now=at) if known is None else known.signature
         self.identity.verify_hub_certificate(signed.certificate, at, _TOKEN)
-        content = envelope.body_elements[0]
+        (content,) = elements
         self.description.schema.validate_element(content)
+        if known is None:
+            remember_soap(SOAP_CALLS, request.body, signed.certificate, SIGNATURE_TERMS, self._envelopes)
         digest = hashlib.sha256(canonicalize_element(content, exclusive=True)).hexdigest()
         return VerifiedCall(addressing.message_id, operation, content, digest)
 
     def _get_operation(
-        self, envelope: SoapEnvelope, addressing: AddressingHeaders, soap_action: str
+        self, content: list[etree._Element], addressing: AddressingHeaders, soap_action: str
     ) -> WsdlOperation:
-        content = envelope.body_elements
         operation = self.description.find_by_request(str(content[0].tag)) if len(content) == 1 else None
         if operation is None:
             raise GatewayError(
@@ -151,7 +161,10 @@ class SoapEndpoint:
         if response.tag != call.operation.response:
             raise GatewayError(OUR_MISTAKE, f"{call.operation.name} was answered by another element")
         values = AddressingHeaders(call.operation.reply_action, make_message_id(), ANONYMOUS, call.message_id)
-        return self._sign_reply(build_addressed_envelope(response, values), 200)
+        octets = self._forms.sign_envelope(
+            response, values, SignatureMoment(self.identity.signer, get_current_time())
+        )
+        return HttpReply(200, CONTENT_TYPE, octets)
 
     def build_fault(self, problem: GatewayError, relates_to: str | None) -> HttpReply:
         """Return a problem as a signed SOAP fault."""
@@ -174,11 +187,17 @@ class SoapEndpoint:
         write_addressing(
             header, AddressingHeaders(f"{namespace}:Refusal", make_message_id(), ANONYMOUS, relates_to)
         )
-        return self._sign_reply(root, 500)
-
-    def _sign_reply(self, root: etree._Element, status: int) -> HttpReply:
         sign_soap_envelope(root, self.identity.signer, now=get_current_time())
-        return HttpReply(status, CONTENT_TYPE, serialize_element(root))
+        return HttpReply(500, CONTENT_TYPE, serialize_element(root))
+
+
+def _read_call(octets: bytes) -> tuple[etree._Element, AddressingHeaders]:
+    """Return the envelope of a call, and what its header says; nothing of it is verified."""
+    envelope = read_envelope(parse_xml(octets))
+    if envelope.version != "1.1" or envelope.header is None:
+        raise GatewayError(NOT_SOAP, "the service accepts only SOAP 1.1 with WS-Addressing", "/soap:Envelope")
+    check_must_understand(envelope, _UNDERSTOOD)
+    return envelope.root, read_addressing(envelope.header)
 
 
 def _check_media_type(request: IncomingRequest) -> None:
