@@ -82,9 +82,9 @@ def make_form(
 def _read_shape(value: object, texts: list[bytes]) -> object:
     """Return the shape of a content, and append its values."""
     if isinstance(value, Mapping):
-        return tuple([(name, _read_shape(one, texts)) for name, one in value.items()])
+        return Mapping, *[(name, _read_shape(one, texts)) for name, one in value.items()]
     if isinstance(value, list):
-        return tuple([_read_shape(one, texts) for one in value])
+        return list, *[_read_shape(one, texts) for one in value]
     texts.append(_write_value(value))
     return type(value)
 

@@ -27,6 +27,8 @@ __all__ = ["KnownCalls", "WrittenCall"]
 #: Keys and addresses, and envelopes of each.
 _MOST_KEYS: Final = 256
 _MOST_FORMS: Final = 16
+#: After so many calls of a key that have no form, no further one is tried: each takes four times as long.
+_MOST_FAILED: Final = 4
 
 
 class WrittenCall(NamedTuple):
@@ -50,7 +52,7 @@ class KnownCalls:
     """Forms of signed calls by key and address, a bounded number; safe to share between threads."""
 
     def __init__(self) -> None:
-        self._forms: dict[object, tuple[_CallForm, ...]] = {}
+        self._forms: dict[object, tuple[_CallForm | None, ...]] = {}
 
     def sign_call(
         self, envelope: bytes, signer: Signer, now: datetime, address: str | None
@@ -60,20 +62,21 @@ class KnownCalls:
         if split is None or UNKNOWN_CONTENT.search(split.content):
             return None
         for form in self._forms.get(_make_key(signer, address), ()):
-            found = match_template(form.stored, split.hollow, 1)
-            if found is not None:
+            found = None if form is None else match_template(form.stored, split.hollow, 1)
+            if form is not None and found is not None:
                 return _sign_by_form(form, found[0], split.framed, (signer, now))
         return None
 
     def remember_call(
         self, envelope: bytes, signed: WrittenCall, signer: Signer, address: str | None
     ) -> None:
-        """Learn the form of a call of ours that was signed."""
-        key, form = _make_key(signer, address), _learn_form(envelope, signed)
-        if form is not None:
+        """Learn the form of a call of ours that was signed, or that it has none."""
+        key = _make_key(signer, address)
+        known = self._forms.get(key, ())
+        if known.count(None) < _MOST_FAILED:
             if len(self._forms) >= _MOST_KEYS:
                 self._forms.clear()
-            self._forms[key] = (form, *self._forms.get(key, ())[: _MOST_FORMS - 1])
+            self._forms[key] = (_learn_form(envelope, signed), *known[: _MOST_FORMS - 1])
 
 
 def _make_key(signer: Signer, address: str | None) -> object:

@@ -138,7 +138,8 @@ def _open(
     ):
         return None
     root = parse_xml(framed, terms.limits, envelope=True)
-    if [one.tag for one in root.iter(*_ONCE)] != [_ENVELOPE, _BODY]:
+    # What is between the tags may end the Body, and begin another element under that name.
+    if len(root) != 1 or [one.tag for one in root.iter(*_ONCE)] != [_ENVELOPE, _BODY]:
         return None
     body = root[0]
     # The Body is the one part whose form is not known.

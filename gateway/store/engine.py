@@ -292,7 +292,7 @@ class _WriteLock:
             if left is None:
                 fcntl.flock(self._get_lock_descriptor(), fcntl.LOCK_EX)
         except BaseException:
-            self._mutex.release()
+            self._release()
             raise
         self._owner = threading.get_ident()
         return left
@@ -300,8 +300,15 @@ class _WriteLock:
     def leave(self) -> None:
         """Let the next thread or process write."""
         self._owner = None
-        fcntl.flock(self._get_lock_descriptor(), fcntl.LOCK_UN)
-        self._mutex.release()
+        self._release()
+
+    def _release(self) -> None:
+        """Give the file back, where this process has it, and let the next thread come."""
+        try:
+            if self._file is not None and self._pid == os.getpid():
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+        finally:
+            self._mutex.release()
 
     def is_awaited(self) -> bool:
         """Return whether a thread waits that may continue a transaction."""
@@ -322,8 +329,10 @@ class _WriteLock:
                 self._mutex.release()
                 return
             self._left = None
-            transaction.commit()
-            self.leave()
+            try:
+                transaction.commit()
+            finally:
+                self.leave()
 
     def _wait_to_continue(self) -> None:
         with self._guard:

@@ -56,17 +56,25 @@ class OpenTransaction:
 
         Where SQLite has rolled back everything, as with a full disk, the others are told the same.
         """
-        if self._writers > 1 and self._driver.in_transaction:
-            try:
-                self._driver.execute("ROLLBACK TO continued")
-                self._driver.execute("RELEASE continued")
-            except BaseException as further:
-                self._abandon(further)
+        try:
+            if self._writers > 1 and self._driver.in_transaction:
+                self._roll_back_one()
             else:
-                self.commit()
-        else:
+                self._abandon(_tell_others(problem))
+        finally:
+            self._close_after(problem)
+
+    def _roll_back_one(self) -> None:
+        """Roll back the work of the last writer, and commit that of the others."""
+        try:
+            self._driver.execute("ROLLBACK TO continued")
+            self._driver.execute("RELEASE continued")
+        except BaseException as problem:
             self._abandon(_tell_others(problem))
-        self._close_after(problem)
+            if not isinstance(problem, Exception):
+                raise
+        else:
+            self.commit()
 
     def may_be_continued(self) -> bool:
         """Return whether another writer may continue it."""
@@ -98,12 +106,15 @@ class OpenTransaction:
         return blocked
 
     def _abandon(self, problem: BaseException) -> None:
-        """Roll everything back; drop a connection that cannot roll back."""
+        """Roll everything back, and wake all that wait; drop a connection that cannot roll back."""
         try:
             (self.conn if self.conn.in_transaction() else self._driver).rollback()
-        except add_sqlite_errors(DatabaseError):
+        except BaseException as further:
             self.conn.invalidate()
-        self._end(problem)
+            if not isinstance(further, add_sqlite_errors(DatabaseError)):
+                raise
+        finally:
+            self._end(problem)
 
     def _close_after(self, problem: BaseException) -> None:
         """Close the connection where it may be the cause: the next transaction gets a new one."""

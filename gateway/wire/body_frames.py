@@ -15,7 +15,8 @@ class SplitEnvelope(NamedTuple):
     """The octets of an envelope with nothing in its Body, and of the Body with nothing before it.
 
     An element in the Body has in `framed` the ancestors that it has in the whole envelope. Both hold where
-    `hollow` is a well-formed envelope, and the elements around the Body are the same in both.
+    `hollow` is a well-formed envelope, the elements around the Body are the same in both, and the root of
+    `framed` has one child: what is between the tags may end the Body itself.
     """
 
     hollow: bytes

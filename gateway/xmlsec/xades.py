@@ -73,9 +73,10 @@ def sign_document(root: etree._Element, signer: Signer, *, now: datetime) -> etr
 def write_signed_document(root: etree._Element, signer: Signer, *, now: datetime) -> bytes:
     """Return the octets of the document when it is signed; `root` may have its signature then, or not."""
     _check_signable(root, signer)
-    written, octets = write_xades_signature(root, signer, now), serialize_element(root)
+    octets = serialize_element(root)
     end = octets.rfind(b"</")
-    if written is None or end < 0:
+    written = None if end < 0 else write_xades_signature(root, signer, now)
+    if written is None:
         return serialize_element(sign_document(root, signer, now=now))
     return octets[:end] + written + octets[end:]
 

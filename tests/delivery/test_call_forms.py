@@ -166,3 +166,23 @@ def test_forms_are_bounded() -> None:
         forms.add(number, None)
         assert forms.is_known(number)
         assert len(forms._forms) <= call_forms._MOST_FORMS
+
+
+def test_an_envelope_that_its_form_does_not_give_has_no_form() -> None:
+    """A value that is written in another way, which no marker shows."""
+    values = read_plain_values({"number": "12"})
+    assert values is not None
+
+    def write(content: Any) -> bytes:
+        return b"<a>%b</a>" % str(content["number"]).replace("12", "twelve").encode()
+
+    content = {"number": "12"}
+    assert make_form(content, values, write(content), write) is None
+    other = {"number": "13"}
+    assert make_form(other, read_plain_values(other) or values, write(other), write) is not None
+
+
+def test_an_empty_list_and_an_empty_mapping_have_forms_of_their_own() -> None:
+    shapes = [read_plain_values({"Attachment": one}) for one in ([], {})]
+    assert None not in shapes
+    assert len({one.shape for one in shapes if one is not None}) == 2

@@ -149,7 +149,7 @@ def sign_values(found: Any, values: list[bytes], content: bytes) -> bytes:
     known, values = found.envelope, list(values)
     hollow = fill_template(known.template, values)
     end = hollow.rindex(b"</soap:Body>")
-    body = etree.fromstring(hollow[:end] + content + hollow[end:])[-1]
+    body = etree.fromstring(hollow[:end] + content + hollow[end:]).find(f"{{{SOAP11}}}Body")
     for one in known.signature.references:
         octets = (
             etree.tostring(body, method="c14n", exclusive=True)
@@ -192,6 +192,8 @@ CONTENTS = [
     f'<s:Fault xmlns:s="{SOAP11}"><faultcode>s:Client</faultcode><faultstring>no</faultstring></s:Fault>',
     f"{GOOD}</soap:Body><soap:Body>{GOOD}",
     f"{GOOD}</soap:Body><x/><soap:Body>",
+    f'{GOOD}</soap:Body><soap:Body xmlns:soap="urn:other"><soap:unsigned/>',
+    f'{GOOD}</soap:Body><soap:Body xmlns:soap="urn:other">',
     f"</soap:Body></soap:Envelope><soap:Envelope><soap:Body>{GOOD}",
 ]
 
@@ -253,6 +255,17 @@ SPOILT: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("changes", SPOILT.values(), ids=SPOILT)
 def test_the_terms_of_a_call_are_asked_for_each_answer(changes: dict[str, Any]) -> None:
     assert open_answer(answer(), memory(), **changes) == open_answer(answer(), None, **changes)
+
+
+@pytest.mark.parametrize("other", [{"policy": LEGACY_NORWAY}, {"limits": WireLimits(depth=99)}], ids=list)
+def test_what_is_known_holds_for_its_policy_and_limits_alone(
+    other: dict[str, Any], opened_so: list[object]
+) -> None:
+    for learned, asked in ((RULES, replace(RULES, **other)), (replace(RULES, **other), RULES)):
+        where: Memory = EnvelopeMemory()
+        open_answer(answer(), where, rules=learned)
+        assert not isinstance(open_answer(answer(), where, rules=asked), tuple)
+    assert opened_so == []
 
 
 def test_limits_on_a_whole_envelope_hold_for_what_is_known() -> None:

@@ -104,6 +104,32 @@ def test_each_operation_and_address_is_learned(signed_so: list[object]) -> None:
     assert len(signed_so) == 8, "another key"
 
 
+def test_a_renewed_key_signs_by_forms_of_its_own(signed_so: list[object]) -> None:
+    known = KnownCalls()
+    renewed = signer("renewed agency")
+    assert renewed.algorithm == signer("agency").algorithm
+    envelope = AGREED.compose_envelope(SUBMIT)
+    compare(envelope, known)
+    signed = sign_call(envelope, AGREED, renewed, NOW, address=ENDPOINT, known=known)
+    assert signed_so == []
+    verified = verify_soap_envelope(parse_xml(signed.body), STRICT, now=NOW)
+    assert verified.certificate.sha256 == renewed.certificate.sha256
+
+
+def test_calls_that_have_no_form_are_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+
+    def fail(*words: Any) -> None:
+        tried.append(words)
+
+    monkeypatch.setattr(known_calls, "_learn_form", fail)
+    known = KnownCalls()
+    envelope = AGREED.compose_envelope(SUBMIT)
+    for _ in range(20):
+        sign_call(envelope, AGREED, signer("agency"), NOW, address=ENDPOINT, known=known)
+    assert len(tried) == known_calls._MOST_FAILED
+
+
 def test_a_known_call_of_another_contract_is_refused() -> None:
     known = KnownCalls()
     envelope = AGREED.compose_envelope(SUBMIT)

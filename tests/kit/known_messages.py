@@ -65,8 +65,14 @@ def compare_with_whole(open_known: OpenKnown, opening: ModuleType) -> OpenKnown:
 
 
 def _describe_whole(opening: ModuleType, *words: Any) -> dict[str, object]:
+    opened: OpenedMessage = _read_whole(opening.open, *words)
+    return describe(opened)
+
+
+def _read_whole(read: Callable[..., Any], *words: Any, **more: Any) -> Any:
+    """Return what a whole reading finds; a refusal is a mistake of the other way, and is told as one."""
     try:
-        return describe(opening.open(*words))
+        return read(*words, **more)
     except GatewayError as refused:
         raise AssertionError(f"opened by its envelope, and refused as a whole: {refused}") from refused
 
@@ -77,8 +83,10 @@ def compare_answer_with_whole(
     """Return an answer as `_find_known_answer` does; fail where a whole reading says otherwise."""
     found = _find_known_answer(answer, call, rules, *more)
     if found is not None:
-        whole = soap_client._open_whole_answer(answer, call, replace(rules, judge=lambda *_: None), more[0])
-        assert _describe_answer(found) == _describe_answer(whole)
+        whole = (answer, call, replace(rules, judge=lambda *_: None), more[0])
+        assert _describe_answer(found) == _describe_answer(
+            _read_whole(soap_client._open_whole_answer, *whole)
+        )
     return found
 
 
@@ -99,10 +107,9 @@ def compare_call_with_whole(read_call: ReadCall) -> Callable[..., KnownSoap | No
     ) -> KnownSoap | None:
         known = open_known_soap(kind, document, terms, now, memory)
         if known is not None:
-            root, addressing = read_call(document, terms)
-            signed = verify_soap_envelope(
-                root, terms.policy, now=now, window=terms.window, limits=terms.limits
-            )
+            root, addressing = _read_whole(read_call, document, terms)
+            how = {"now": now, "window": terms.window, "limits": terms.limits}
+            signed = _read_whole(verify_soap_envelope, root, terms.policy, **how)
             assert known.addressing == addressing
             assert _describe_signed(known.signature, known.root) == _describe_signed(signed, root)
         return known

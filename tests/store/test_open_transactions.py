@@ -171,6 +171,66 @@ def test_where_the_database_has_rolled_back_everything_all_are_told(
     assert attempt(engine, add("later")) == "later"
 
 
+class InterruptedDriver:
+    """A connection of the driver in which statements are interrupted."""
+
+    def __init__(self, driver: Any, *statements: str) -> None:
+        self._driver = driver
+        self._statements = statements
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+    def execute(self, statement: str) -> object:
+        self._interrupt(statement)
+        return self._driver.execute(statement)
+
+    def commit(self) -> None:
+        self._interrupt("COMMIT")
+        self._driver.commit()
+
+    def rollback(self) -> None:
+        self._interrupt("ROLLBACK")
+        self._driver.rollback()
+
+    def _interrupt(self, statement: str) -> None:
+        if statement in self._statements:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "statements", [("COMMIT",), ("ROLLBACK TO continued",), ("COMMIT", "ROLLBACK")], ids="-".join
+)
+def test_an_interrupt_is_told_to_others_as_an_error_that_passes(
+    engine: Engine, statements: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(conn: Connection) -> None:
+        left = room._get_write_lock(engine)
+        add("b")(conn)
+        taken[0]._driver = InterruptedDriver(taken[0]._driver, *statements)
+        assert left._left is None
+        if statements[0] != "COMMIT":
+            raise LookupError("no")
+
+    taken: list[kept_open.OpenTransaction] = []
+    join = kept_open.OpenTransaction.join_waiting
+
+    def note(transaction: kept_open.OpenTransaction) -> Any:
+        taken.append(transaction)
+        return join(transaction)
+
+    monkeypatch.setattr(kept_open.OpenTransaction, "join_waiting", note)
+    monkeypatch.setattr(room, "_PATIENCE", 60.0)
+    with ThreadPoolExecutor(1) as pool:
+        first = leave_alone(engine, pool, add("a"))
+        with pytest.raises(KeyboardInterrupt):
+            attempt(engine, fail)
+        assert isinstance(first.result(20), InsufficientStorageError)
+    assert list_names(engine) == set()
+    assert attempt(engine, add("later")) == "later"
+    assert list_names(engine) == {"later"}
+
+
 def test_what_is_open_for_long_is_not_continued(
     engine: Engine, commits: list[Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
