@@ -14,6 +14,7 @@ from gateway.errors import GatewayError
 from gateway.pki import Signer
 from gateway.protocols import UNKNOWN_CONTENT, SignatureMoment, SoapForm, learn_soap_form, sign_by_form
 from gateway.wire import (
+    SplitEnvelope,
     TextTemplate,
     ValuePlace,
     make_template,
@@ -70,13 +71,18 @@ class KnownCalls:
     def remember_call(
         self, envelope: bytes, signed: WrittenCall, signer: Signer, address: str | None
     ) -> None:
-        """Learn the form of a call of ours that was signed, or that it has none."""
+        """Learn the form of a call of ours that was signed, or that it has none.
+
+        Nothing is learned of one whose Body nothing is known of: the next one may have another Body.
+        """
+        stored = split_at_body(envelope)
         key = _make_key(signer, address)
         known = self._forms.get(key, ())
-        if known.count(None) < _MOST_FAILED:
-            if len(self._forms) >= _MOST_KEYS:
-                self._forms.clear()
-            self._forms[key] = (_learn_form(envelope, signed), *known[: _MOST_FORMS - 1])
+        if stored is None or UNKNOWN_CONTENT.search(stored.content) or known.count(None) >= _MOST_FAILED:
+            return
+        if len(self._forms) >= _MOST_KEYS:
+            self._forms.clear()
+        self._forms[key] = (_learn_form(stored, signed), *known[: _MOST_FORMS - 1])
 
 
 def _make_key(signer: Signer, address: str | None) -> object:
@@ -99,11 +105,8 @@ def _sign_by_form(
     return WrittenCall(message_id.decode(), form.signed.action, str(request.tag), octets)
 
 
-def _learn_form(envelope: bytes, signed: WrittenCall) -> _CallForm | None:
+def _learn_form(stored: SplitEnvelope, signed: WrittenCall) -> _CallForm | None:
     """Return the form of a call that was signed; None where another way would not give its octets."""
-    stored = split_at_body(envelope)
-    if stored is None or UNKNOWN_CONTENT.search(stored.content):
-        return None
     place = ValuePlace(0, b">", signed.message_id.encode(), b"<")
     template = make_template(stored.hollow, [place])
     if template is None or len(template.numbers) != 1:

@@ -87,7 +87,7 @@ class EnvelopeMemory(Generic[_Envelope]):
             found.met += 1
             if found.met % _MET_FOR_CREDIT == 0:
                 found.credit = min(found.credit + 1, _CREDIT)
-            if found.known[0] is not envelope and envelope in found.known:
+            if envelope in found.known and found.known[0] is not envelope:
                 found.known = (envelope, *(one for one in found.known if one is not envelope))
 
     def take_credit(self, sender: bytes) -> bool:

@@ -284,23 +284,31 @@ class _WriteLock:
             self._wait_to_continue()
         else:
             self._mutex.acquire()
-        left, self._left = self._left, None
+        left = None
         try:
+            left, self._left = self._left, None
             if left is not None and not continues:
                 left.commit()
                 left = None
             if left is None:
                 fcntl.flock(self._get_lock_descriptor(), fcntl.LOCK_EX)
         except BaseException:
-            self._release()
+            self._abandon(left)
             raise
         self._owner = threading.get_ident()
         return left
 
-    def leave(self) -> None:
-        """Let the next thread or process write."""
+    def leave(self, transaction: OpenTransaction | None) -> None:
+        """Let the next thread or process write; a transaction that an interrupt left open is rolled back."""
         self._owner = None
-        self._release()
+        self._abandon(transaction)
+
+    def _abandon(self, transaction: OpenTransaction | None) -> None:
+        try:
+            if transaction is not None:
+                transaction.abandon_unless_ended()
+        finally:
+            self._release()
 
     def _release(self) -> None:
         """Give the file back, where this process has it, and let the next thread come."""
@@ -325,14 +333,12 @@ class _WriteLock:
     def _commit_left(self, transaction: OpenTransaction) -> None:
         """Commit a transaction that nobody continues: whoever waited was interrupted."""
         if self._mutex.acquire(blocking=False):
-            if self._left is not transaction:
-                self._mutex.release()
-                return
-            self._left = None
             try:
-                transaction.commit()
+                if self._left is transaction:
+                    self._left = None
+                    transaction.commit()
             finally:
-                self.leave()
+                self.leave(transaction)
 
     def _wait_to_continue(self) -> None:
         with self._guard:
@@ -473,7 +479,7 @@ def _sqlite_transaction(engine: Engine, *, shares: bool) -> Iterator[Connection]
             transaction.commit()
     finally:
         if not leaves_open:
-            lock.leave()
+            lock.leave(transaction)
     if leaves_open:
         lock.leave_open(transaction)
     transaction.check_committed()

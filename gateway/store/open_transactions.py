@@ -37,6 +37,7 @@ class OpenTransaction:
         #: A lock for each writer that waits for the commit; it is released to wake it.
         self._waiting: list[threading.Lock] = []
         self._problem: BaseException | None = None
+        self._has_ended = False
 
     def begin_work(self) -> None:
         """Begin the work of a writer: the first one begins the transaction."""
@@ -84,14 +85,23 @@ class OpenTransaction:
         """Commit it, and wake all that wait for it; `check_committed` raises what failed."""
         try:
             (self.conn if self.conn.in_transaction() else self._driver).commit()
-        except BaseException as problem:
+        except Exception as problem:
             self._abandon(_tell_others(problem))
             self._close_after(problem)
-            if not isinstance(problem, Exception):
-                raise
             return
+        except BaseException:
+            # An interrupt is raised before the driver is called, or when it has committed.
+            if not self._driver.in_transaction:
+                self._end(None)
+            self.abandon_unless_ended()
+            raise
         self._end(None)
         count_commit(self._engine)
+
+    def abandon_unless_ended(self) -> None:
+        """Roll it back, and tell all that wait, where an interrupt has kept it from its end."""
+        if not self._has_ended:
+            self._abandon(_make_passing_problem())
 
     def check_committed(self) -> None:
         """Raise the exception with which the commit failed, to each writer."""
@@ -122,7 +132,7 @@ class OpenTransaction:
             self.conn.close()
 
     def _end(self, problem: BaseException | None) -> None:
-        self._problem = problem
+        self._problem, self._has_ended = problem, True
         for blocked in self._waiting:
             blocked.release()
 
@@ -131,4 +141,8 @@ def _tell_others(problem: BaseException) -> BaseException:
     """Return what all are told whose work is rolled back with that of one writer, or by its interrupt."""
     if isinstance(problem, add_sqlite_errors(DatabaseError, kind="DatabaseError")):
         return problem
+    return _make_passing_problem()
+
+
+def _make_passing_problem() -> BaseException:
     return InsufficientStorageError("the database has rolled back what several writers share")

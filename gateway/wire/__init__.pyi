@@ -3,6 +3,7 @@ from .addressing import add_destination as add_destination
 from .addressing import build_addressed_envelope as build_addressed_envelope
 from .addressing import read_addressing as read_addressing
 from .addressing import write_addressing as write_addressing
+from .body_frames import SplitEnvelope as SplitEnvelope
 from .body_frames import split_at_body as split_at_body
 from .byte_ranges import ByteRange as ByteRange
 from .byte_ranges import TreeByteRanges as TreeByteRanges

@@ -130,6 +130,23 @@ def test_calls_that_have_no_form_are_not_tried_for_ever(monkeypatch: pytest.Monk
     assert len(tried) == known_calls._MOST_FAILED
 
 
+def test_a_body_of_which_nothing_is_known_leaves_the_forms_of_others(signed_so: list[object]) -> None:
+    known = KnownCalls()
+    odd = etree.fromstring(f'<TestDoc xmlns="{DOCUMENT}"><!-- a --></TestDoc>')
+    for _ in range(known_calls._MOST_FAILED + 1):
+        sign_call(
+            AGREED.compose_envelope(replace(SUBMIT, document=odd)),
+            AGREED,
+            signer("agency"),
+            NOW,
+            address=ENDPOINT,
+            known=known,
+        )
+    for _ in range(2):
+        compare(AGREED.compose_envelope(SUBMIT), known)
+    assert len(signed_so) == 1
+
+
 def test_a_known_call_of_another_contract_is_refused() -> None:
     known = KnownCalls()
     envelope = AGREED.compose_envelope(SUBMIT)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from gateway.store import deliveries, write_transaction
+from gateway.store import deliveries, make_engine, write_transaction
+from gateway.store.tables import metadata
 from tests.kit.rows import NOW, delivery, open_case
 
 
@@ -42,9 +43,9 @@ def test_a_case_that_is_not_decided_is_left_as_it_is(engine):
         assert deliveries.find_remainder(conn, 10**9) is None
 
 
-def test_sqlite_prepares_the_question_once(engine):
-    if engine.dialect.name != "sqlite":
-        pytest.skip("PostgreSQL plans it by its own rules")
+def test_sqlite_prepares_the_question_once(tmp_path):
+    engine = make_engine(f"sqlite:///{tmp_path}/gateway.db")
+    metadata.create_all(engine)
     prepared = []
     with write_transaction(engine) as conn:
         one, other = decided_case(conn, "DELIVERED"), decided_case(conn, "FAILED")

@@ -188,6 +188,7 @@ class InterruptedDriver:
     def commit(self) -> None:
         self._interrupt("COMMIT")
         self._driver.commit()
+        self._interrupt("COMMITTED")
 
     def rollback(self) -> None:
         self._interrupt("ROLLBACK")
@@ -229,6 +230,48 @@ def test_an_interrupt_is_told_to_others_as_an_error_that_passes(
     assert list_names(engine) == set()
     assert attempt(engine, add("later")) == "later"
     assert list_names(engine) == {"later"}
+
+
+def test_an_interrupt_after_the_commit_undoes_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_PATIENCE", 60.0)
+    begin = kept_open.OpenTransaction.begin_work
+
+    def begin_work(transaction: kept_open.OpenTransaction) -> None:
+        begin(transaction)
+        if transaction._waiting:
+            monkeypatch.setattr(transaction, "_driver", InterruptedDriver(transaction._driver, "COMMITTED"))
+
+    monkeypatch.setattr(kept_open.OpenTransaction, "begin_work", begin_work)
+    with ThreadPoolExecutor(1) as pool:
+        first = leave_alone(engine, pool, add("a"))
+        with pytest.raises(KeyboardInterrupt):
+            attempt(engine, add("b"))
+        assert first.result(20) == "a"
+    assert list_names(engine) == {"a", "b"}
+
+
+@pytest.mark.parametrize("place", ["begin_work", "end_work", "commit", "may_be_continued"])
+def test_whoever_waits_goes_on_wherever_another_writer_is_interrupted(
+    engine: Engine, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "_PATIENCE", 0.05)
+    with ThreadPoolExecutor(1) as pool:
+        first = leave_alone(engine, pool, add("a"))
+        with monkeypatch.context() as changed:
+            changed.setattr(kept_open.OpenTransaction, place, interrupt)
+            changed.setattr(room._WriteLock, "is_awaited", lambda _: place == "may_be_continued")
+            with pytest.raises(KeyboardInterrupt):
+                attempt(engine, add("b"))
+        told = first.result(20)
+    assert told == "a" or isinstance(told, InsufficientStorageError)
+    assert attempt(engine, add("later")) == "later"
+    assert "b" not in list_names(engine)
+    assert ("a" in list_names(engine)) == (told == "a")
 
 
 def test_what_is_open_for_long_is_not_continued(
