@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -21,7 +22,26 @@ pytestmark = pytest.mark.long
 
 def play(home: Path) -> tuple[str, str]:
     """Run the practice hub until it is ready; return what it printed, and its sign-in page."""
-    process = subprocess.Popen(
+    errors = home.with_name("errors.txt")
+    with errors.open("wb") as written:
+        process = start(home, written)
+    try:
+        assert process.stdout is not None
+        said = "".join(process.stdout.readline() for _ in range(5))
+        found = re.search(r"http://localhost:\d+/console/", said)
+        assert found is not None, said + errors.read_text()
+        with urllib.request.urlopen(f"{found[0]}sign-in", timeout=60) as answer:
+            page = answer.read().decode()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(60)
+        process.stdout.close()  # type: ignore[union-attr]
+    assert status == 0, errors.read_text()
+    return said, page
+
+
+def start(home: Path, errors: BinaryIO) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [
             sys.executable,
             "-m",
@@ -33,21 +53,10 @@ def play(home: Path) -> tuple[str, str]:
             "https://hub.example",
         ],
         stdout=subprocess.PIPE,
+        stderr=errors,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    try:
-        assert process.stdout is not None
-        said = "".join(process.stdout.readline() for _ in range(5))
-        found = re.search(r"http://localhost:\d+/console/", said)
-        assert found is not None, said
-        with urllib.request.urlopen(f"{found[0]}sign-in", timeout=60) as answer:
-            page = answer.read().decode()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-        process.stdout.close()  # type: ignore[union-attr]
-    return said, page
 
 
 def test_a_practice_hub_says_what_it_is_and_keeps_its_home(tmp_path: Path) -> None:
