@@ -333,6 +333,10 @@ class _WriteLock:
     def _commit_left(self, transaction: OpenTransaction) -> None:
         """Commit a transaction that nobody continues: whoever waited was interrupted."""
         if self._mutex.acquire(blocking=False):
+            if transaction.has_ended:
+                # What is left open now is the transaction of others, and needs the lock of the file.
+                self._mutex.release()
+                return
             try:
                 if self._left is transaction:
                     self._left = None

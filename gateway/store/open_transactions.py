@@ -37,7 +37,8 @@ class OpenTransaction:
         #: A lock for each writer that waits for the commit; it is released to wake it.
         self._waiting: list[threading.Lock] = []
         self._problem: BaseException | None = None
-        self._has_ended = False
+        #: Whether it is committed or rolled back, and all that wait for it are woken.
+        self.has_ended = False
 
     def begin_work(self) -> None:
         """Begin the work of a writer: the first one begins the transaction."""
@@ -100,7 +101,7 @@ class OpenTransaction:
 
     def abandon_unless_ended(self) -> None:
         """Roll it back, and tell all that wait, where an interrupt has kept it from its end."""
-        if not self._has_ended:
+        if not self.has_ended:
             self._abandon(_make_passing_problem())
 
     def check_committed(self) -> None:
@@ -132,7 +133,7 @@ class OpenTransaction:
             self.conn.close()
 
     def _end(self, problem: BaseException | None) -> None:
-        self._problem, self._has_ended = problem, True
+        self._problem, self.has_ended = problem, True
         for blocked in self._waiting:
             blocked.release()
 

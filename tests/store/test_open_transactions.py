@@ -274,6 +274,17 @@ def test_whoever_waits_goes_on_wherever_another_writer_is_interrupted(
     assert ("a" in list_names(engine)) == (told == "a")
 
 
+def test_whoever_was_served_leaves_the_lock_to_what_is_left_open_now(engine: Engine) -> None:
+    """One whose transaction has ended meanwhile finds that of others, and takes no lock from it."""
+    lock = room._get_write_lock(engine)
+    ended = kept_open.OpenTransaction(engine, room._get_write_connection(engine))
+    ended.has_ended = True
+    released: list[object] = []
+    lock._release = lambda: released.append(lock)  # type: ignore[method-assign]
+    lock._commit_left(ended)
+    assert (released, lock._mutex.locked()) == ([], False)
+
+
 def test_what_is_open_for_long_is_not_continued(
     engine: Engine, commits: list[Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
