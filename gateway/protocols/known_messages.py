@@ -26,9 +26,10 @@ from gateway.protocols.known_envelope import (
 )
 from gateway.wire import RelatedParts, WireLimits
 
-__all__ = ["is_plain_message", "keep_envelope", "open_by_envelope", "remember_envelope"]
+__all__ = ["is_plain_message", "keep_envelope", "open_by_envelope", "open_like_known", "remember_envelope"]
 
 _Content = TypeVar("_Content")
+_Opened = TypeVar("_Opened")
 
 
 def open_by_envelope(
@@ -41,9 +42,18 @@ def open_by_envelope(
 
     `open_message` makes the checks; it returns None or raises for what fails.
     """
-    memory, document = context.envelopes, related.root.content
-    if memory is None or related.root.media_type != kind.media_type:
+    if context.envelopes is None or related.root.media_type != kind.media_type:
         return None
+    return open_like_known(kind, context.envelopes, related.root.content, open_message)
+
+
+def open_like_known(
+    kind: EnvelopeKind[_Content],
+    memory: EnvelopeMemory[Any],
+    document: bytes,
+    open_message: Callable[[KnownMessage[_Content]], _Opened | None],
+) -> _Opened | None:
+    """Return what `open_message` makes of an envelope like a known one of its sender; None where it fails."""
     sender = memory.find_sender(kind.protocol, document, kind.certificate_end)
     for known in memory.list_envelopes(sender):
         message = read_known_envelope(kind, known, document)

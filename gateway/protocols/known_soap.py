@@ -13,12 +13,11 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.errors import GatewayError
 from gateway.pki import Certificate
 from gateway.protocols.envelope_memory import EnvelopeMemory
 from gateway.protocols.envelope_values import HeaderElements, MessageValues
-from gateway.protocols.known_envelope import EnvelopeKind, KnownMessage, ReadEnvelope, read_known_envelope
-from gateway.protocols.known_messages import keep_envelope
+from gateway.protocols.known_envelope import EnvelopeKind, KnownMessage, ReadEnvelope
+from gateway.protocols.known_messages import keep_envelope, open_like_known
 from gateway.wire import (
     DS,
     SOAP11,
@@ -111,27 +110,16 @@ def open_known_soap(
     split = split_at_body(document)
     if split is None or UNKNOWN_CONTENT.search(split.content) or not has_small_totals(document, terms.limits):
         return None
-    sender = memory.find_sender(kind.protocol, split.hollow, kind.certificate_end)
-    for known in memory.list_envelopes(sender):
-        if (POLICIES.get(known.policy), known.limits) != (terms.policy, terms.limits):
-            continue
-        message = read_known_envelope(kind, known, split.hollow)
-        if message is None:
-            continue
-        try:
-            opened = _open(message, split.framed, terms, now)
-        except GatewayError:
-            return None
-        if opened is not None:
-            memory.note_met(sender, known)
-            return opened
-    return None
+    framed = split.framed
+    return open_like_known(kind, memory, split.hollow, lambda message: _open(message, framed, terms, now))
 
 
 def _open(
     message: KnownMessage[_SoapHeader], framed: bytes, terms: SoapTerms, now: datetime
 ) -> KnownSoap | None:
     envelope, header, values = message.envelope, message.content, message.values
+    if (POLICIES.get(envelope.policy), envelope.limits) != (terms.policy, terms.limits):
+        return None
     numbers = envelope.numbers
     if numbers.expires is None or not is_within_window(
         values[numbers.timestamp].decode(), values[numbers.expires].decode(), now, terms.window
