@@ -28,7 +28,7 @@ from gateway.delivery.delivery_agent import DeliveryAgent, FailedDelivery
 from gateway.delivery.failure_log import FailureLog
 from gateway.delivery.lane_claims import FollowUps, LaneClaims
 from gateway.delivery.recurring_schedule import RecurringSchedule
-from gateway.delivery.worker_places import WorkerPlaces
+from gateway.delivery.worker_places import AttemptPlace, WorkerPlaces
 from gateway.errors import ATTEMPTS_USED_UP, OUR_MISTAKE, PUT_ASIDE, GatewayError
 from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
@@ -37,6 +37,7 @@ from gateway.store import (
     DeliveryLease,
     InsufficientStorageError,
     delivery_leases,
+    has_ended_lease,
     make_attempt_outcome,
     read_transaction,
     start_checkpoints,
@@ -152,16 +153,21 @@ class DeliveryWorker:
             _log.exception("nothing can be claimed")
         return leases
 
-    def _claim_follow_ups(self, conn: Connection, names: Sequence[str]) -> FollowUps | None:
+    def _claim_follow_ups(
+        self, lease: DeliveryLease, place: AttemptPlace, conn: Connection, names: Sequence[str]
+    ) -> FollowUps | None:
         """Claim what a transaction of an attempt has queued, as far as this worker begins it at once."""
         threads = self._followed
         if threads is None:
             return None
-        return self._claims.claim_follow_ups(conn, names, partial(self._submit_attempts, threads))
+        # An attempt may go on for long after a transaction that does not end it.
+        ending = place if has_ended_lease(conn, lease.id) else None
+        return self._claims.claim_follow_ups(conn, names, partial(self._submit_attempts, threads), ending)
 
     def _run_attempt(self, lease: DeliveryLease) -> None:
+        place = AttemptPlace(self._places, lease.lane)
         try:
-            self._call_agent(lease)
+            self._call_agent(lease, place)
             kill_at_failpoint("delivery", lease.agent, "done")
         except LeaseLostError:
             _log.warning("delivery %d was taken over by another worker", lease.id)
@@ -172,12 +178,12 @@ class DeliveryWorker:
             self._handle_failed_attempt(lease, GatewayError(OUR_MISTAKE, type(mistake).__name__))
         finally:
             self._claims.note_end(lease)
-            self._places.end_delivery(lease.lane)
-            self._done.set()
+            if place.end():
+                self._done.set()
 
-    def _call_agent(self, lease: DeliveryLease) -> None:
+    def _call_agent(self, lease: DeliveryLease, place: AttemptPlace) -> None:
         kill_at_failpoint("delivery", lease.agent, "begun")
-        with take_follow_ups(self._engine, self._claim_follow_ups):
+        with take_follow_ups(self._engine, partial(self._claim_follow_ups, lease, place)):
             self._agents[lease.agent].attempt_delivery(lease)
         self._told.report_success(lease)
 

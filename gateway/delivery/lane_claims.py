@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
-from gateway.delivery.worker_places import PlaceReservation, WorkerPlaces
+from gateway.delivery.worker_places import AttemptPlace, PlaceReservation, WorkerPlaces
 from gateway.store import DeliveryLease, delivery_leases, lanes, run_claim
 
 __all__ = ["FollowUps", "LaneClaims"]
@@ -83,12 +83,15 @@ class LaneClaims:
             self._suspecting = self._suspecting or any(lease.lost for lease in leases)
         return leases
 
-    def claim_follow_ups(self, conn: Connection, names: Sequence[str], submit: _Begin) -> FollowUps | None:
+    def claim_follow_ups(
+        self, conn: Connection, names: Sequence[str], submit: _Begin, ending: AttemptPlace | None
+    ) -> FollowUps | None:
         """Claim from the lanes of these names what this transaction has queued, or what waited before it.
 
-        One place in four, and at least one, is left to what waits in other lanes.
+        One place in four, and at least one, is left to what waits in other lanes. The place of an attempt
+        that this transaction ends is taken too, three times of four.
         """
-        places = self._places.reserve_free(leaving=max(1, self._places.number // 4))
+        places = self._places.reserve_free(max(1, self._places.number // 4), ending)
         if not places.room:
             return None
         claim, share = self._begin_claim(conn, self._clock()), max(1, places.room // len(names))

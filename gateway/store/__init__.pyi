@@ -199,6 +199,7 @@ from .time_stamps import find_unstamped_since as find_unstamped_since
 from .traffic_counts import TrafficCount as TrafficCount
 from .transaction_conflicts import rerun_after_conflict as rerun_after_conflict
 from .transaction_reads import keep_reads as keep_reads
+from .transaction_rows import has_ended_lease as has_ended_lease
 from .transaction_rows import insert_log_rows as insert_log_rows
 from .transitions import StateEvent as StateEvent
 from .trusted_lists import NewTrustedList as NewTrustedList

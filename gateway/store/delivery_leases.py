@@ -55,7 +55,7 @@ from gateway.store.register_version import build_version_condition
 from gateway.store.single_writer import has_single_writer
 from gateway.store.tables import Instant, deliveries, delivery_attempts, lanes
 from gateway.store.tables import transitions as stored_transitions
-from gateway.store.transaction_rows import note_due_lane
+from gateway.store.transaction_rows import note_due_lane, note_ended_lease
 from gateway.store.transitions import StateEvent
 
 __all__ = [
@@ -498,6 +498,7 @@ def _end_lease(
         return False
     what = StateEvent(event, at, actor or lease.leased_by, outcome.detail or outcome.problem)
     transitions.record_transitions(conn, DELIVERY, [(lease.id, "ACTIVE", after)], what)
+    note_ended_lease(conn, lease.id)
     if after == "DELIVERED" and FOLLOWED in lease.parameters:
         # What follows it is due now, and is claimed at the end of this transaction.
         note_due_lane(conn, lease.lane)

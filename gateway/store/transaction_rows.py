@@ -33,6 +33,7 @@ __all__ = [
     "end_collecting",
     "forget_collected_rows",
     "get_stored_digests",
+    "has_ended_lease",
     "insert_before_reading",
     "insert_before_statement",
     "insert_collected_rows",
@@ -41,6 +42,7 @@ __all__ = [
     "list_queued_lanes",
     "note_committed_lanes",
     "note_due_lane",
+    "note_ended_lease",
     "note_ensured_lanes",
 ]
 
@@ -61,13 +63,14 @@ _COLLECTED: Final = "_gateway_collected"
 class CollectedRows:
     """The rows of one transaction that are not inserted yet, and what it made sure of: lanes, octets.
 
-    `due` are the lanes in which it queued what is due at once.
+    `due` are the lanes in which it queued what is due at once, `ended` the deliveries whose lease it ended.
     """
 
     rows: dict[Table, list[_Row]] = field(default_factory=dict)
     lanes: set[str] = field(default_factory=set)
     digests: set[str] = field(default_factory=set)
     due: set[str] = field(default_factory=set)
+    ended: set[int] = field(default_factory=set)
 
 
 #: The lanes that some transaction of this process has committed; a lane is never deleted.
@@ -154,6 +157,7 @@ def forget_collected_rows(conn: Connection) -> None:
         collected.lanes.clear()
         collected.digests.clear()
         collected.due.clear()
+        collected.ended.clear()
     forget_reads(conn)
 
 
@@ -181,6 +185,19 @@ def list_queued_lanes(conn: Connection) -> list[str]:
     """Return the lanes in which this transaction has queued what is due at once, by name."""
     collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
     return [] if collected is None else sorted(collected.due)
+
+
+def note_ended_lease(conn: Connection, delivery: int) -> None:
+    """Note that this transaction has ended the lease of a delivery."""
+    collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
+    if collected is not None:
+        collected.ended.add(delivery)
+
+
+def has_ended_lease(conn: Connection, delivery: int) -> bool:
+    """Return whether this transaction has ended the lease of a delivery."""
+    collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
+    return collected is not None and delivery in collected.ended
 
 
 def list_committed_lanes(conn: Connection) -> frozenset[str]:

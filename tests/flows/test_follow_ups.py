@@ -99,6 +99,28 @@ def test_what_follows_a_delivery_is_leased_when_that_one_ends(engine: Engine, cl
     assert claims == [1]
 
 
+def test_an_ending_attempt_passes_its_place_on_three_times_of_four(engine: Engine, claims: list[int]) -> None:
+    """A worker of one place has no other one; what is left is claimed with all other lanes."""
+    desk = Desk(engine, lambda lease: None, threads=1)
+    (made,) = desk.queue(lane="KR-B", parameters={delivery_leases.FOLLOWED: "yes"})
+    chain = [made]
+    for _ in range(4):
+        chain += desk.queue(lane="KR-B", follows=chain[-1], parameters={delivery_leases.FOLLOWED: "yes"})
+    stop = threading.Event()
+    thread = threading.Thread(target=desk.worker.run, args=(stop,))
+    thread.start()
+    for _ in range(600):
+        if desk.row(chain[3]).state == "DELIVERED":
+            break
+        threading.Event().wait(0.1)
+    stop.set()
+    thread.join(120)
+    assert [desk.row(one).state for one in chain] == ["DELIVERED"] * 4 + ["QUEUED"]
+    assert desk.open_leases() == 0
+    assert desk.worker._places.count_free() == 1
+    assert claims == [1]
+
+
 def hold(desk: Desk, lane: str) -> None:
     with write_transaction(desk.engine) as conn:
         lane_holds.hold_lane(conn, lane, desk.clock(), "operator", "a test")

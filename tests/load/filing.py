@@ -11,10 +11,12 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lxml import etree
+from sqlalchemy import Engine
 
 from gateway.cli.demo_stage import Cast, Stage, read_cast
 from gateway.conformance.partners.http_transport import HttpPoster
@@ -43,6 +45,17 @@ class CaseStage(Stage):
         super().__init__(home, cast)
         self._database_url = database_url
         self._workers = workers
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The hub's database. To make an engine for each look would take a part of what is measured."""
+        return make_engine(self.settings().database.url)
+
+    def close(self) -> None:
+        """End everything that was started."""
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+        super().close()
 
     def _format_settings_file(self) -> str:
         wanted = f'[database]\nurl = "{self._database_url}"\n' if self._database_url else ""
@@ -81,18 +94,16 @@ def measure(
         say(f"cases: signing {cases} submissions")
         filed = [make_submission(stage, member, number) for number in range(first, cases + first)]
         say("cases: filing")
-        engine = make_engine(stage.settings().database.url)
         idle = measure_idle_hub(stage)
-        before = read_used(stage, engine)
+        before = read_used(stage, stage.engine)
         began = time.monotonic()
         file_submissions(stage, filed)
         taken = time.monotonic() - began
         wait_until_closed(stage, cases + first)
         seconds = time.monotonic() - began
-        used = read_used(stage, engine).price(before, cases)
+        used = read_used(stage, stage.engine).price(before, cases)
         shares = share_cpu(used, idle, seconds / cases)
-        engine.dispose()
-        outcomes = _cases(stage)
+        outcomes = _count_cases(stage)
     finally:
         stage.close()
     price = f"{used['case_cpu_ms']:.0f} ms and {prices['case_statements']:.0f} statements each"
@@ -101,7 +112,7 @@ def measure(
     return timed | used | shares | prices
 
 
-def _count(stage: Stage, counts: StatementCounts, member: Membership, cases: int) -> Mapping[str, Any]:
+def _count(stage: CaseStage, counts: StatementCounts, member: Membership, cases: int) -> Mapping[str, Any]:
     """File some cases, each after the end of the one before, and return the statements of one."""
     file_submissions(stage, [make_submission(stage, member, number) for number in range(_WARM_UP)])
     wait_until_closed(stage, _WARM_UP)
@@ -160,21 +171,17 @@ def file_submissions(stage: Stage, filed: list[SealedSubmission]) -> None:
         list(pool.map(send, [filed[number::_SENDERS] for number in range(_SENDERS)]))
 
 
-def _cases(stage: Stage) -> dict[str, int]:
-    engine = make_engine(stage.settings().database.url)
-    try:
-        with read_transaction(engine) as conn:
-            counted = state_counts.count_states(conn)["gateway_cases"]
-    finally:
-        engine.dispose()
+def _count_cases(stage: CaseStage) -> dict[str, int]:
+    with read_transaction(stage.engine) as conn:
+        counted = state_counts.count_states(conn)["gateway_cases"]
     return {" ".join(value for _, value in labels): int(count) for labels, count in counted.items()}
 
 
-def wait_until_closed(stage: Stage, cases: int) -> None:
+def wait_until_closed(stage: CaseStage, cases: int) -> None:
     """Return when so many cases are closed and approved; raise AssertionError after minutes."""
     end = time.monotonic() + _AT_MOST
-    while _cases(stage).get("CLOSED APPROVED", 0) < cases:
+    while _count_cases(stage).get("CLOSED APPROVED", 0) < cases:
         stage.check_alive()
         if time.monotonic() > end:
-            raise AssertionError(f"after {_AT_MOST:.0f} s the cases are {_cases(stage)}")
+            raise AssertionError(f"after {_AT_MOST:.0f} s the cases are {_count_cases(stage)}")
         time.sleep(0.1)
