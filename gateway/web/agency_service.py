@@ -32,7 +32,7 @@ from gateway.web.spyne_service import (
     refuse_call,
 )
 from gateway.web.spyne_shim import ComplexModel, ServiceBase, primitive
-from gateway.wire import SERVICE_AGENCY, SOAP11, collapse_whitespace
+from gateway.wire import SERVICE_AGENCY, collapse_whitespace
 
 __all__ = ["WSDL", "CallBackHandler", "build_agency_application", "build_agency_service"]
 
@@ -215,10 +215,8 @@ class AgencyService(ServiceBase):  # type: ignore[misc]
     @declare_operation("DeliverNotice", Document=DocumentElement.customize(min_occurs=1, nillable=False))
     def deliver_notice(ctx: Any, _document: Any) -> None:  # noqa: N805
         """Handle a document of the agency's own form, which is taken from the verified tree."""
-        call = get_verified_call(ctx)
-        wrapper = call.root.find(f"{{{SOAP11}}}Body/{{{SERVICE_AGENCY}}}DeliverNotice")
-        assert wrapper is not None
-        (document,) = wrapper[0].iterchildren(tag=etree.Element)
+        (wrapper,) = get_verified_call(ctx).content.iterchildren(tag=etree.Element)
+        (document,) = wrapper.iterchildren(tag=etree.Element)
         call_handler(ctx, "deliver_notice", document)
 
 

@@ -139,9 +139,9 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedCall:
-    """A call that passed every check: the verified tree, its operation, its caller."""
+    """A call that passed every check: the verified element in its Body, its operation, its caller."""
 
-    root: etree._Element
+    content: etree._Element
     operation: WsdlOperation
     caller: Caller
 
@@ -229,7 +229,7 @@ class SoapSecurityGate:
         with security.memory.admit_call(seen, now):
             self._description.schema.validate_element(content[0])
             caller = Caller(party, signed.certificate, addressing.message_id, body)
-            response = self._service(VerifiedCall(root, operation, caller))
+            response = self._service(VerifiedCall(content[0], operation, caller))
             if response.tag != operation.response:
                 raise GatewayError(OUR_MISTAKE, f"{operation.name} was answered by another element")
         if known is None:

@@ -23,10 +23,11 @@ __all__ = [
     "Application",
     "ComplexModel",
     "Fault",
+    "MethodContext",
+    "ServerBase",
     "ServiceBase",
     "Soap11",
     "Wsdl11",
-    "WsgiApplication",
     "primitive",
     "rpc",
 ]
@@ -82,7 +83,7 @@ def _install_finder() -> None:
     if not any(isinstance(finder, _MovesFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _MovesFinder())
     with _silence_import_warnings():
-        for name in ("spyne", "spyne.protocol.soap", "spyne.server.wsgi"):
+        for name in ("spyne", "spyne.protocol.soap", "spyne.server"):
             import_module(name)
     # Spyne runs the garbage collector once a second, for files that its contexts might hold; ours hold
     # none.
@@ -98,8 +99,9 @@ primitive = import_module("spyne.model.primitive")
 Application = _spyne.Application
 ComplexModel = _spyne.ComplexModel
 Fault = _spyne.Fault
+MethodContext = _spyne.MethodContext
+ServerBase = import_module("spyne.server").ServerBase
 ServiceBase = _spyne.ServiceBase
 rpc = _spyne.rpc
 Soap11 = import_module("spyne.protocol.soap").Soap11
-WsgiApplication = import_module("spyne.server.wsgi").WsgiApplication
 Wsdl11 = import_module("spyne.interface.wsdl").Wsdl11

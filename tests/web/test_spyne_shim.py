@@ -8,7 +8,7 @@ import sys
 PROGRAM = """
 import importlib, sys
 import gateway.web.spyne_shim as shim
-assert shim.WsgiApplication.__module__ == "spyne.server.wsgi"
+assert shim.ServerBase.__module__ == "spyne.server._base"
 from spyne.util.six.moves.urllib.parse import unquote
 from spyne.util.six.moves import http_cookies
 assert unquote("%41") == "A" and http_cookies.SimpleCookie
