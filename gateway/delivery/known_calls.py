@@ -12,7 +12,13 @@ from typing import Final, NamedTuple
 
 from gateway.errors import GatewayError
 from gateway.pki import Signer
-from gateway.protocols import UNKNOWN_CONTENT, SignatureMoment, SoapForm, learn_soap_form, sign_by_form
+from gateway.protocols import (
+    SignatureMoment,
+    SoapForm,
+    holds_unknown_content,
+    learn_soap_form,
+    sign_by_form,
+)
 from gateway.wire import (
     SplitEnvelope,
     TextTemplate,
@@ -60,7 +66,7 @@ class KnownCalls:
     ) -> WrittenCall | None:
         """Return a call of ours, signed; None where none like it is known, or it is not one of ours."""
         split = split_at_body(envelope)
-        if split is None or UNKNOWN_CONTENT.search(split.content):
+        if split is None or holds_unknown_content(split.content):
             return None
         for form in self._forms.get(_make_key(signer, address), ()):
             found = None if form is None else match_template(form.stored, split.hollow, 1)
@@ -78,7 +84,7 @@ class KnownCalls:
         stored = split_at_body(envelope)
         key = _make_key(signer, address)
         known = self._forms.get(key, ())
-        if stored is None or UNKNOWN_CONTENT.search(stored.content) or known.count(None) >= _MOST_FAILED:
+        if stored is None or holds_unknown_content(stored.content) or known.count(None) >= _MOST_FAILED:
             return
         if len(self._forms) >= _MOST_KEYS:
             self._forms.clear()

@@ -20,9 +20,9 @@ from .fragment_values import choose_split_terms as choose_split_terms
 from .known_envelope import read_known_envelope as read_known_envelope
 from .known_soap import SOAP_ANSWERS as SOAP_ANSWERS
 from .known_soap import SOAP_CALLS as SOAP_CALLS
-from .known_soap import UNKNOWN_CONTENT as UNKNOWN_CONTENT
 from .known_soap import KnownSoap as KnownSoap
 from .known_soap import SoapTerms as SoapTerms
+from .known_soap import holds_unknown_content as holds_unknown_content
 from .known_soap import open_known_soap as open_known_soap
 from .known_soap import remember_soap as remember_soap
 from .protocol_registry import PROTOCOLS as PROTOCOLS

@@ -49,9 +49,9 @@ from gateway.xmlsec import (
 __all__ = [
     "SOAP_ANSWERS",
     "SOAP_CALLS",
-    "UNKNOWN_CONTENT",
     "KnownSoap",
     "SoapTerms",
+    "holds_unknown_content",
     "open_known_soap",
     "remember_soap",
 ]
@@ -62,8 +62,10 @@ _ONCE: Final = (
     *(_ENVELOPE, f"{{{SOAP11}}}Header", _BODY, f"{{{WSSE}}}Security", f"{{{WSSE}}}BinarySecurityToken"),
     *(f"{{{WSU}}}Timestamp", f"{{{DS}}}Signature"),
 )
-#: What nothing is known of: comments and sections, and what may be the identifier of an element.
-UNKNOWN_CONTENT: Final = re.compile(rb"<!|[\s:][Ii][Dd]\s*=")
+#: What may follow the identifier of an element: the sign is rarer than the letters of its name.
+_IDENTIFIER: Final = re.compile(rb"=(?:(?<=[\s:][Ii][Dd]=)|(?<=[Dd]\s=)|(?<=\s\s=))")
+#: Octets that an attribute has at least.
+_SHORTEST_ATTRIBUTE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +105,24 @@ class _SoapHeader:
 SoapKind = EnvelopeKind[_SoapHeader]
 
 
+def holds_unknown_content(octets: bytes) -> bool:
+    """Return whether there is something of which nothing is known.
+
+    These are comments and sections, and what may be the identifier of an element.
+    """
+    if b"<!" in octets or octets.count(b"=") * _SHORTEST_ATTRIBUTE > len(octets):
+        return True
+    return _IDENTIFIER.search(octets) is not None
+
+
 def open_known_soap(
     kind: SoapKind, document: bytes, terms: SoapTerms, now: datetime, memory: EnvelopeMemory[Any]
 ) -> KnownSoap | None:
     """Return an envelope whose signature and Timestamp are right; None where none like it is known."""
     split = split_at_body(document)
-    if split is None or UNKNOWN_CONTENT.search(split.content) or not has_small_totals(document, terms.limits):
+    if split is None or holds_unknown_content(split.content):
+        return None
+    if not has_small_totals(document, terms.limits):
         return None
     framed = split.framed
     return open_like_known(kind, memory, split.hollow, lambda message: _open(message, framed, terms, now))

@@ -13,7 +13,7 @@ from lxml import etree
 
 from gateway.pki import Signer
 from gateway.protocols.known_envelope import KnownEnvelope, learn_envelope, read_known_envelope
-from gateway.protocols.known_soap import SOAP_ANSWERS, UNKNOWN_CONTENT
+from gateway.protocols.known_soap import SOAP_ANSWERS, holds_unknown_content
 from gateway.wire import (
     DEFAULT_LIMITS,
     SOAP11,
@@ -156,9 +156,9 @@ def _sign_like_known(
 ) -> bytes | None:
     relation = None if values.relates_to is None else values.relates_to.encode()
     ids = (values.message_id.encode(), relation)
-    if not all(is_template_value(one) for one in ids if one is not None) or UNKNOWN_CONTENT.search(
-        serialize_element(content)
-    ):
+    if not all(is_template_value(one) for one in ids if one is not None):
+        return None
+    if holds_unknown_content(serialize_element(content)):
         return None
     return sign_by_form(form, _frame(content), ids, moment)
 

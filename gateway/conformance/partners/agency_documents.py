@@ -45,14 +45,19 @@ class GoodsItem:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedApplication:
-    """A valid application; `values` are all texts of its document, `type_code` the code of its kind."""
+    """A valid application; `root` is its document, `type_code` the code of its kind."""
 
     number: str
     case: str
     document: str
     items: tuple[GoodsItem, ...]
-    values: tuple[str, ...]
+    root: etree._Element
     type_code: str = ""
+
+    @property
+    def values(self) -> Iterator[str]:
+        """Yield all texts of its document."""
+        return (one.text for one in self.root.iter("*") if one.text and not len(one))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +149,8 @@ def read_application(content: etree._Element, catalogue: DocumentCatalogue) -> R
     if number not in {" ".join((one.text or "").split()) for one in root.iterchildren("*")}:
         raise GatewayError(RULE_BROKEN, "the document has another application number", "ApplicationNumber")
     items = catalogue.read_items(root)
-    values = tuple(one.text for one in root.iter("*") if one.text and not len(one))
     case = " ".join((texts["CaseNumber"].text or "").split())
-    return ReceivedApplication(number, case, document, items, values, root.findtext("{*}TypeCode") or "")
+    return ReceivedApplication(number, case, document, items, root, root.findtext("{*}TypeCode") or "")
 
 
 def _open_document(root: etree._Element, catalogue: DocumentCatalogue) -> etree._Element:
