@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -28,8 +29,8 @@ LONGEST_VALUE: Final = 512
 LONGEST_WRAPPED: Final = 2048
 # None of these is markup, white space or the beginning of a reference in a text or in an attribute, and each
 # canonical form writes them as they are. In a comment two hyphens would be.
-_VALUE: Final = re.compile(rb"[A-Za-z0-9+/=.@:_\-]{1,%d}" % LONGEST_VALUE)
-_WRAPPED: Final = re.compile(rb"[A-Za-z0-9+/=\n\t ]{1,%d}" % LONGEST_WRAPPED)
+_VALUE: Final = re.compile(rb"[A-Za-z0-9+/=.@:_\-]{1,%d}+" % LONGEST_VALUE)
+_WRAPPED: Final = re.compile(rb"[A-Za-z0-9+/=\n\t ]{1,%d}+" % LONGEST_WRAPPED)
 _DELIMITERS: Final = (b"<", b'"')
 # The name of a namespace determines the order of attributes in a canonical form.
 _NAMESPACE: Final = re.compile(rb'\sxmlns(?::[^=\s]*)?="[^"]*\Z')
@@ -44,7 +45,7 @@ class ValuePlace(NamedTuple):
     after: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TextTemplate:
     """Octets around values: one string before each value and one after the last; `numbers` name the values.
 
@@ -60,6 +61,22 @@ class TextTemplate:
     def size(self) -> int:
         """Return how many octets it has."""
         return sum(map(len, self.constants))
+
+    @cached_property
+    def pattern(self) -> re.Pattern[bytes]:
+        """Return a pattern whose groups are in turn octets of the length of a constant, and a value.
+
+        To compare the constants afterwards takes less time than a pattern of their octets.
+        """
+        pieces = [b"(?s)"]
+        known: set[int] = set()
+        for constant, number in zip(self.constants, self.numbers, strict=False):
+            form = _WRAPPED if number == self.wrapped else _VALUE
+            value = b"((?P=v%d))" % number if number in known else b"(?P<v%d>%b)" % (number, form.pattern)
+            pieces += (b"(.{%d})" % len(constant), value)
+            known.add(number)
+        pieces.append(b"(.{%d})" % len(self.constants[-1]))
+        return re.compile(b"".join(pieces))
 
 
 def make_template(
@@ -114,20 +131,15 @@ def match_template(template: TextTemplate, document: bytes, count: int) -> list[
     A value has letters, digits and ``+/=.@:_-``, and `LONGEST_VALUE` octets at most; the one that is wrapped
     has letters, digits, ``+/=`` and white space, and `LONGEST_WRAPPED` at most.
     """
-    values = [b""] * count
-    position = 0
-    for constant, number in zip(template.constants, template.numbers, strict=False):
-        if not document.startswith(constant, position):
-            return None
-        pattern = _WRAPPED if number == template.wrapped else _VALUE
-        found = pattern.match(document, position + len(constant))
-        if found is None or values[number] not in (b"", found[0]):
-            return None
-        values[number] = found[0]
-        position = found.end()
-    last = template.constants[-1]
-    if len(document) != position + len(last) or not document.endswith(last):
+    found = template.pattern.fullmatch(document)
+    if found is None:
         return None
+    pieces = found.groups()
+    if pieces[::2] != template.constants:
+        return None
+    values = [b""] * count
+    for number, value in zip(template.numbers, pieces[1::2], strict=True):
+        values[number] = value
     return values
 
 

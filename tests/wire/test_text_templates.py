@@ -97,3 +97,13 @@ def test_a_text_is_split_wherever_a_value_stands() -> None:
     assert found == TextTemplate((b"x-", b"-", b"-", b""), (0, 1, 0))
     assert fill_template(found, [b"1", b"2"]) == b"x-1-2-1"
     assert fill_template(split_at_values(b"nothing", [b"one"]), [b"1"]) == b"nothing"
+
+
+def test_a_template_has_as_many_values_as_it_has() -> None:
+    numbers = (*range(80), *range(80))
+    many = TextTemplate(tuple(b"<%d>" % one for one in range(161)), numbers, wrapped=79)
+    values = [b"v%d" % one for one in range(79)] + [b"a\n b"]
+    document = fill_template(many, values)
+    assert match_template(many, document, 81) == [*values, b""]
+    assert match_template(many, document.replace(b"v78", b"v7 8"), 81) is None
+    assert match_template(many, document.replace(b"v78", b"v79", 1), 81) is None
