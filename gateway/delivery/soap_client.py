@@ -196,7 +196,7 @@ def _find_known_answer(
     said, content = known.addressing, known.content
     if any(one.tag == _FAULT for one in content):
         return None
-    return SignedAnswer(known.signature.certificate, said.action, said.relates_to, content)
+    return SignedAnswer(known.certificate, said.action, said.relates_to, content)
 
 
 def _open_whole_answer(

@@ -7,6 +7,7 @@ whatever reason, is opened as a whole, and that says what is wrong with it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -34,16 +35,18 @@ from gateway.wire import (
 )
 from gateway.xmlsec import (
     POLICIES,
+    KnownSignature,
     SignaturePolicy,
     TimestampWindow,
     Transform,
     VerifiedSignature,
     apply_canonicalization,
+    describe_known_signature,
     get_signature_policy,
+    has_right_signature,
     is_within_window,
     list_ids,
     list_soap_forms,
-    verify_known_signature,
 )
 
 __all__ = [
@@ -84,9 +87,22 @@ class KnownSoap:
     `root` is the envelope without its header. All in it is signed.
     """
 
-    signature: VerifiedSignature
+    known: KnownSignature
+    values: Sequence[bytes]
     addressing: AddressingHeaders
     root: etree._Element
+
+    @property
+    def certificate(self) -> Certificate:
+        """Return the certificate of the verified signature."""
+        return self.known.certificate
+
+    @property
+    def signature(self) -> VerifiedSignature:
+        """Return what the verified signature covers."""
+        found = describe_known_signature(self.known, self.values)
+        assert found is not None, "each digest was compared"
+        return found
 
     @property
     def content(self) -> list[etree._Element]:
@@ -143,15 +159,14 @@ def _open(
     # What is between the tags may end the Body, and begin another element under that name.
     if len(root) != 1 or [one.tag for one in root.iter(*_ONCE)] != [_ENVELOPE, _BODY]:
         return None
-    body = root[0]
     # The Body is the one part whose form is not known.
-    signed = verify_known_signature(
+    is_right = has_right_signature(
         envelope.signature,
         values,
-        lambda _: apply_canonicalization(body, header.body_method),
+        lambda _: apply_canonicalization(root[0], header.body_method),
         lambda _: None,
     )
-    return None if signed is None else KnownSoap(signed, header.addressing, root)
+    return KnownSoap(envelope.signature, values, header.addressing, root) if is_right else None
 
 
 def remember_soap(
@@ -197,8 +212,9 @@ def _has_same_frame(root: etree._Element, framed: etree._Element) -> bool:
 
 
 def _change(header: _SoapHeader, said: MessageValues) -> _SoapHeader:
-    addressing = replace(header.addressing, message_id=said.message_id, relates_to=said.reference)
-    return replace(header, addressing=addressing)
+    same = header.addressing
+    addressing = AddressingHeaders(same.action, said.message_id, same.to, said.reference)
+    return _SoapHeader(addressing, header.body_method)
 
 
 SOAP_ANSWERS: Final = EnvelopeKind("soap-answer", "text/xml", b"BinarySecurityToken>", _read, _change)

@@ -241,7 +241,7 @@ class SoapSecurityGate:
     ) -> tuple[VerifiedSignature, str]:
         """Return the signature of a call and the party that made it; what is known is verified already."""
         if known is not None:
-            return known.signature, self._admit_signer(known.signature.certificate, now)
+            return known.signature, self._admit_signer(known.certificate, now)
         security, parties = self._security, list[str]()
         signed = verify_soap_envelope(
             root,

@@ -28,7 +28,9 @@ from .generic_verifier import validate_signer as validate_signer
 from .generic_verifier import verify_any_document as verify_any_document
 from .generic_verifier import verify_any_signature as verify_any_signature
 from .known_signature import KnownSignature as KnownSignature
+from .known_signature import describe_known_signature as describe_known_signature
 from .known_signature import has_known_forms as has_known_forms
+from .known_signature import has_right_signature as has_right_signature
 from .known_signature import learn_signature as learn_signature
 from .known_signature import sign_known_values as sign_known_values
 from .known_signature import verify_known_signature as verify_known_signature

@@ -33,17 +33,21 @@ __all__ = [
     "XPATH",
     "DigestInput",
     "SignaturePolicy",
+    "ValueCheck",
     "check_digest_algorithm",
     "check_public_key",
     "check_signature_algorithm",
     "compare_digests",
     "compute_digest",
     "get_signature_policy",
+    "make_value_check",
     "verify_signature_value",
 ]
 
 #: What is digested: octets, a body that is read in pieces, or the pieces.
 DigestInput = bytes | Body | Iterator[bytes]
+#: Says of a signature value and data whether it is correct.
+ValueCheck = Callable[[bytes, bytes], bool]
 
 C14N_11: Final = "http://www.w3.org/2006/12/xml-c14n11"
 EXCLUSIVE_C14N: Final = C14N_EXCLUSIVE
@@ -85,11 +89,12 @@ _RSA: Final[dict[str, hashes.HashAlgorithm]] = {
     RSA_SHA384: hashes.SHA384(),
     RSA_SHA512: hashes.SHA512(),
 }
-_ECDSA: Final[dict[str, hashes.HashAlgorithm]] = {
-    ECDSA_SHA256: hashes.SHA256(),
-    ECDSA_SHA384: hashes.SHA384(),
-    ECDSA_SHA512: hashes.SHA512(),
+_ECDSA: Final[dict[str, ec.ECDSA]] = {
+    ECDSA_SHA256: ec.ECDSA(hashes.SHA256()),
+    ECDSA_SHA384: ec.ECDSA(hashes.SHA384()),
+    ECDSA_SHA512: ec.ECDSA(hashes.SHA512()),
 }
+_PKCS1: Final = padding.PKCS1v15()
 _CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 _RSA_BITS: Final = range(2048, 8193)
 _SMALLEST_EXPONENT: Final = 65537
@@ -201,17 +206,31 @@ def verify_signature_value(algorithm: str, key: object, value: bytes, data: byte
 
 def verify_value_of_checked_key(algorithm: str, key: object, value: bytes, data: bytes) -> bool:
     """Return whether the signature value is correct, for a key that was checked for the algorithm before."""
+    return _has_verified(_find_verification(algorithm, key), value, data)
+
+
+def make_value_check(algorithm: str, key: object) -> ValueCheck:
+    """Return what says whether a signature value over data is correct; the key is checked first."""
+    check_public_key(algorithm, key)
+    return partial(_has_verified, _find_verification(algorithm, key))
+
+
+def _find_verification(algorithm: str, key: object) -> Callable[[bytes, bytes], None]:
+    """Return what verifies a value over data with a key of this algorithm; it raises for a wrong one."""
+    if isinstance(key, rsa.RSAPublicKey):
+        return partial(_verify_rsa_value, key, (key.key_size + 7) // 8, _RSA[algorithm])
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return partial(_verify_ecdsa_value, key, (key.curve.key_size + 7) // 8, _ECDSA[algorithm])
+    assert isinstance(key, ed25519.Ed25519PublicKey), "the key was checked for the algorithm"
+    return key.verify
+
+
+def _has_verified(verify: Callable[[bytes, bytes], None], value: bytes, data: bytes) -> bool:
     try:
-        if isinstance(key, rsa.RSAPublicKey):
-            return _verify_rsa_value(key, value, data, _RSA[algorithm])
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            return _verify_ecdsa_value(key, value, data, _ECDSA[algorithm])
-        if isinstance(key, ed25519.Ed25519PublicKey):
-            key.verify(value, data)
-            return True
+        verify(value, data)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
-    return False
+    return True
 
 
 def _check_rsa_key(key: object) -> None:
@@ -228,24 +247,21 @@ def _check_rsa_key(key: object) -> None:
 
 
 def _verify_rsa_value(
-    key: rsa.RSAPublicKey, value: bytes, data: bytes, algorithm: hashes.HashAlgorithm
-) -> bool:
-    if len(value) != (key.key_size + 7) // 8:
-        return False
-    key.verify(value, data, padding.PKCS1v15(), algorithm)
-    return True
+    key: rsa.RSAPublicKey, width: int, algorithm: hashes.HashAlgorithm, value: bytes, data: bytes
+) -> None:
+    if len(value) != width:
+        raise InvalidSignature
+    key.verify(value, data, _PKCS1, algorithm)
 
 
 def _verify_ecdsa_value(
-    key: ec.EllipticCurvePublicKey, value: bytes, data: bytes, algorithm: hashes.HashAlgorithm
-) -> bool:
+    key: ec.EllipticCurvePublicKey, width: int, scheme: ec.ECDSA, value: bytes, data: bytes
+) -> None:
     # RFC 9231 §2.3.6: r and s, each of exactly the length of the order of the curve
-    width = (key.curve.key_size + 7) // 8
     if len(value) != 2 * width:
-        return False
+        raise InvalidSignature
     r, s = int.from_bytes(value[:width], "big"), int.from_bytes(value[width:], "big")
-    key.verify(encode_dss_signature(r, s), data, ec.ECDSA(algorithm))
-    return True
+    key.verify(encode_dss_signature(r, s), data, scheme)
 
 
 def _raise_algorithm_error(detail: str) -> NoReturn:

@@ -7,6 +7,7 @@ parsed nor canonicalised again; its digest is computed, and the signature value 
 from __future__ import annotations
 
 import base64
+import binascii
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +15,10 @@ from gateway.pki import Certificate, Signer
 from gateway.wire import TextTemplate, fill_template, split_at_values
 from gateway.xmlsec.algorithms import (
     DigestInput,
-    check_public_key,
+    ValueCheck,
     compare_digests,
     compute_digest,
-    verify_value_of_checked_key,
+    make_value_check,
 )
 from gateway.xmlsec.digest_references import DigestReference, Transform
 from gateway.xmlsec.strict_reader import decode_base64_octets
@@ -25,7 +26,9 @@ from gateway.xmlsec.xml_signature import CertificateCheck, SignatureForms, Verif
 
 __all__ = [
     "KnownSignature",
+    "describe_known_signature",
     "has_known_forms",
+    "has_right_signature",
     "learn_signature",
     "sign_known_values",
     "verify_known_signature",
@@ -50,6 +53,7 @@ class KnownSignature:
 
     certificate: Certificate
     algorithm: str
+    is_correct: ValueCheck
     signed_info: TextTemplate
     value_number: int
     references: tuple[_KnownReference, ...]
@@ -71,7 +75,7 @@ def learn_signature(
     numbers of the digests in the order of the references, `value` is that of the signature value.
     Raises for a key that does not match the algorithm, or is too weak: it is not checked again.
     """
-    check_public_key(read.structure.algorithm, read.certificate.public_key)
+    is_correct = make_value_check(read.structure.algorithm, read.certificate.public_key)
     references = tuple(
         _KnownReference(
             split_at_values(one.uri.encode(), values),
@@ -85,7 +89,13 @@ def learn_signature(
     )
     signed_info = split_at_values(read.signed_info, values)
     return KnownSignature(
-        read.certificate, read.structure.algorithm, signed_info, value, references, read.excluded
+        read.certificate,
+        read.structure.algorithm,
+        is_correct,
+        signed_info,
+        value,
+        references,
+        read.excluded,
     )
 
 
@@ -128,25 +138,52 @@ def verify_known_signature(
 ) -> VerifiedSignature | None:
     """Return the verified signature of an envelope with these values; None where anything is wrong.
 
+    Raises as `has_right_signature` does.
+    """
+    if not has_right_signature(known, values, find_attachment, believe):
+        return None
+    return describe_known_signature(known, values)
+
+
+def has_right_signature(
+    known: KnownSignature,
+    values: Sequence[bytes],
+    find_attachment: Callable[[str], DigestInput],
+    believe: CertificateCheck,
+) -> bool:
+    """Return whether the signature of an envelope with these values is right, with each digest.
+
     What is wrong is for the reader of the whole envelope to say. `find_attachment` returns what is digested
     of the attachment that a URI names; the caller has checked that the attachments are those that are
     referred to. Raises what it raises, and what `believe` raises of the certificate.
     """
     believe(known.certificate)
-    references, value = _read_references(known, values), _decode_value(known, values)
-    if references is None or value is None:
+    value = _decode_value(known, values)
+    if value is None or not known.is_correct(value, fill_template(known.signed_info, values)):
+        return False
+    for one in known.references:
+        if one.form is None:
+            form = find_attachment(fill_template(one.uri, values).decode())
+        else:
+            form = fill_template(one.form, values)
+        # A digest has one spelling.
+        if not compare_digests(_write_digest(one, form), values[one.digest_number]):
+            return False
+    return True
+
+
+def describe_known_signature(known: KnownSignature, values: Sequence[bytes]) -> VerifiedSignature | None:
+    """Return what a right signature with these values says; None where a digest is no base64."""
+    references = _read_references(known, values)
+    if references is None:
         return None
-    signed_info = fill_template(known.signed_info, values)
-    key = known.certificate.public_key
-    if not verify_value_of_checked_key(known.algorithm, key, value, signed_info):
-        return None
-    parts = []
-    for one, reference in zip(known.references, references, strict=True):
-        form = find_attachment(reference.uri) if one.form is None else fill_template(one.form, values)
-        if not compare_digests(compute_digest(one.algorithm, form), reference.digest_value):
-            return None
-        parts.append(reference.uri if one.form is None else one.place)
-    return VerifiedSignature(references, known.certificate, tuple(parts), known.algorithm, known.excluded)
+    pairs = zip(references, known.references, strict=True)
+    parts = tuple([one.uri if form.form is None else form.place for one, form in pairs])
+    return VerifiedSignature(references, known.certificate, parts, known.algorithm, known.excluded)
+
+
+def _write_digest(reference: _KnownReference, form: DigestInput) -> bytes:
+    return binascii.b2a_base64(compute_digest(reference.algorithm, form), newline=False)
 
 
 def sign_known_values(
@@ -160,5 +197,5 @@ def sign_known_values(
     for one in known.references:
         if one.form is None or not set(one.form.numbers).isdisjoint(changed):
             form = body if one.form is None else fill_template(one.form, values)
-            values[one.digest_number] = base64.b64encode(compute_digest(one.algorithm, form))
+            values[one.digest_number] = _write_digest(one, form)
     values[known.value_number] = base64.b64encode(signer.sign(fill_template(known.signed_info, values)))

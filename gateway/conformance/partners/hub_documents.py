@@ -48,7 +48,7 @@ def read_hub_answer(
     """
     known = None if memory is None else open_known_soap(SOAP_ANSWERS, octets, SIGNATURE_TERMS, at, memory)
     if known is not None and known.addressing.relates_to == message_id and _holds_no_fault(known.content):
-        identity.verify_hub_certificate(known.signature.certificate, at, _TOKEN)
+        identity.verify_hub_certificate(known.certificate, at, _TOKEN)
         return None
     fault, signer = _read_whole_answer(octets, message_id, identity, at)
     if fault is None and memory is not None:
