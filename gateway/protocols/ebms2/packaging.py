@@ -67,6 +67,7 @@ __all__ = [
     "check_parts_present",
     "collect_payloads",
     "find_message_header",
+    "make_boundary",
     "make_package",
     "open_package",
     "read_ebms2_envelope",
@@ -294,20 +295,25 @@ def build_parcel(
     """Return the parcel of an envelope: text/xml without payloads, else multipart/related."""
     if not found:
         return Parcel({"Content-Type": CONTENT_TYPE, "SOAPAction": SOAP_ACTION}, MemoryBody(root), sent=sent)
-    # The boundary depends on the message id, which no author of a payload knew: no payload contains it.
-    boundary = f"=-{hashlib.sha256(root).hexdigest()[:40]}"
-    content_type, body = join_multipart_related(
-        root, [_make_mime_part(one) for one in found], boundary, message_id
-    )
+    parts = [_make_mime_part(one) for one in found]
+    content_type, body = join_multipart_related(root, parts, make_boundary(root), message_id)
     return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, body, sent=sent)
+
+
+def make_boundary(root: bytes) -> str:
+    """Return the boundary of the parts around an envelope.
+
+    It depends on the message id, which no author of a payload knew: no payload contains it.
+    """
+    return f"=-{hashlib.sha256(root).hexdigest()[:40]}"
 
 
 def rebuild_parcel(package: MessagePackage, root: bytes, parcel: Parcel, root_id: str) -> Parcel:
     """Return a parcel with another envelope around the same parts, each with its headers and octets."""
     content_type, body = parcel.get_header("Content-Type"), as_body(root)
     if parse_media_type(content_type).name == "multipart/related":
-        boundary = f"=-{hashlib.sha256(root).hexdigest()[:40]}"
-        content_type, body = join_multipart_related(root, list(package.parts.values()), boundary, root_id)
+        parts = list(package.parts.values())
+        content_type, body = join_multipart_related(root, parts, make_boundary(root), root_id)
     return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, body)
 
 
