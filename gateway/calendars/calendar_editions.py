@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import lru_cache
 
 from gateway.calendars.calendar_reader import check_calendar, make_calendar
 from gateway.calendars.dated_table import CalendarMistake, open_table
@@ -17,9 +18,12 @@ __all__ = ["Timetable", "check_calendar_file", "make_timetable"]
 Edition = CalendarEdition | TermEdition
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Timetable:
-    """Editions in the order in which they count: those loaded last come first."""
+    """Editions in the order in which they count: those loaded last come first.
+
+    A timetable is equal to itself alone, so that what follows from it can be kept by it.
+    """
 
     calendars: tuple[CalendarEdition, ...]
     terms: tuple[TermEdition, ...]
@@ -30,13 +34,7 @@ class Timetable:
         Once an organisation has a calendar of its own, a day that this does not cover is not known: another
         calendar would be a guess.
         """
-        own = [one for one in self.calendars if organisation in one.organisations]
-        every = [one for one in self.calendars if EVERY in one.organisations and one not in own]
-        if own:
-            last = min(one.valid_from for one in own) - timedelta(days=1)
-            earlier = (one for one in every if one.valid_from <= last)
-            every = [replace(one, valid_until=min(one.valid_until, last)) for one in earlier]
-        return WorkingCalendar(organisation, (*own, *every))
+        return _make_working_calendar(self, organisation)
 
     def find_term(self, document: str, day: date) -> DocumentTerm | None:
         """Return the terms of a document for what begins on a day; None where none are stated.
@@ -53,6 +51,17 @@ class Timetable:
                 if name in edition.terms:
                     return edition.terms[name]
         return None
+
+
+@lru_cache(maxsize=256)
+def _make_working_calendar(timetable: Timetable, organisation: str) -> WorkingCalendar:
+    own = [one for one in timetable.calendars if organisation in one.organisations]
+    every = [one for one in timetable.calendars if EVERY in one.organisations and one not in own]
+    if own:
+        last = min(one.valid_from for one in own) - timedelta(days=1)
+        earlier = (one for one in every if one.valid_from <= last)
+        every = [replace(one, valid_until=min(one.valid_until, last)) for one in earlier]
+    return WorkingCalendar(organisation, (*own, *every))
 
 
 def make_timetable(editions: Sequence[Edition]) -> Timetable:

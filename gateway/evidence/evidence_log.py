@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select
@@ -21,6 +22,7 @@ __all__ = ["encode_leaf", "hash_leaf", "list_subject_leaves", "record_evidence"]
 
 #: Types of values that have one spelling, and of lists of values.
 _WHOLE: Final = frozenset({str, int, bool, type(None)})
+_NAMES: Final = frozenset({str})
 _LISTS: Final = (list, tuple)
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
@@ -55,8 +57,9 @@ def encode_leaf(row: Mapping[str, Any]) -> bytes:
 
 def _encode_leaf_row(row: Mapping[str, Any], data: str) -> bytes:
     at = row["at"].astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    digest = "null" if row["digest"] is None else _encode(row["digest"])
-    kind, subject, about = _encode(row["kind"]), _encode(row["subject_id"]), _encode(row["subject_type"])
+    digest = "null" if row["digest"] is None else encode_basestring(row["digest"])
+    kind, about = encode_basestring(row["kind"]), encode_basestring(row["subject_type"])
+    subject = encode_basestring(row["subject_id"])
     # In the order of their names, as canonical JSON requires.
     leaf = f'"at":"{at}","data":{data},"digest":{digest},"kind":{kind},"subject_id":{subject}'
     return f'{{{leaf},"subject_type":{about}}}'.encode()
@@ -67,9 +70,10 @@ def hash_leaf(leaf: bytes) -> str:
     return hashlib.sha256(b"\x00" + leaf).hexdigest()
 
 
-def _canonicalize_json(value: Any) -> str:
+def _canonicalize_json(value: Mapping[str, Any]) -> str:
     # RFC 8785 for the values stored here: text, whole numbers, truth values, lists and objects.
-    _reject_fractions(value)
+    if not (_WHOLE.issuperset(map(type, value.values())) and _NAMES.issuperset(map(type, value))):
+        _reject_fractions(value)
     return _encode(value)
 
 

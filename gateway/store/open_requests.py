@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, select
 
@@ -52,15 +52,15 @@ class OpenRequest:
     """
 
     def __init__(self, row: Mapping[str, Any]) -> None:
+        # Read more often than anything else: plain attributes, and beside them the row as it is now.
+        self.__dict__.update(row)
         self._known: dict[str, Any] = dict(row)
         self._changed: set[str] = set()
         self._before: str = row["state"]
 
-    def __getattr__(self, name: str) -> Any:
-        known: dict[str, Any] = self.__dict__.get("_known", {})
-        if name not in known:
-            raise AttributeError(name)
-        return known[name]
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def copy_state(self) -> Any:
         """Return the request as it is now; what is changed later does not change what is returned."""
@@ -70,6 +70,7 @@ class OpenRequest:
         """Set columns; demands that are set follow the state from then on."""
         if "demands" in values:
             values["demands_state"] = values.get("state", self.state)
+        self.__dict__.update(values)
         self._known |= values
         self._changed |= set(values)
 

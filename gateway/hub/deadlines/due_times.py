@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, time
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
@@ -57,18 +58,42 @@ class DueTimes:
 
 def compute_due_times(timetable: Timetable, term: StartedTerm) -> DueTimes | None:
     """Return when something is due; None where nobody gives it a time."""
+    if term.stated is None:
+        return _compute_by_terms(timetable, term)
     calendar = timetable.get_calendar(term.organisation)
     days = None
     try:
         days, remind = _find_days(timetable, calendar, term)
-        if term.stated is not None:
-            return _make_times(
-                calendar, None, calendar.complete_due_time(term.stated), (term.started_at, remind)
-            )
-        if days is None:
-            return None
-        due = calendar.compute_deadline(term.started_at, days)
-        return _make_times(calendar, days, due, (term.started_at, remind))
+        found = _make_times(calendar, None, calendar.complete_due_time(term.stated), remind)
+        return _leave_out_past_reminder(found, term.started_at)
+    except GatewayError as error:
+        return _make_unknown(error, days)
+
+
+def _compute_by_terms(timetable: Timetable, term: StartedTerm) -> DueTimes | None:
+    """Return when something is due by the terms of its document; without terms no calendar is asked."""
+    if not timetable.terms:
+        return None
+    try:
+        day = timetable.get_calendar(term.organisation).get_local_day(term.started_at)
+    except GatewayError as error:
+        return _make_unknown(error, None)
+    found = _find_end_of_term(timetable, term.organisation, term.document, term.kind, day)
+    return None if found is None else _leave_out_past_reminder(found, term.started_at)
+
+
+@lru_cache(maxsize=1024)
+def _find_end_of_term(
+    timetable: Timetable, organisation: str, document: str, kind: DeadlineKind, day: date
+) -> DueTimes | None:
+    """Return the times of a term that begins on a local day: they are those of every term of that day."""
+    calendar = timetable.get_calendar(organisation)
+    days, remind = _read_term(timetable, document, kind, day)
+    if days is None:
+        return None
+    try:
+        due = calendar.get_closing_time(calendar.add_working_days(day, days))
+        return _make_times(calendar, days, due, remind)
     except GatewayError as error:
         return _make_unknown(error, days)
 
@@ -92,7 +117,7 @@ def extend_due_times(timetable: Timetable, term: StartedTerm, held: HeldTimes) -
         if more:
             due = calendar.get_closing_time(calendar.add_working_days(calendar.get_local_day(due), more))
         since = max((end for _, end in held.over), default=term.started_at)
-        return _make_times(calendar, days, due, (since, remind))
+        return _leave_out_past_reminder(_make_times(calendar, days, due, remind), since)
     except GatewayError as error:
         return _make_unknown(error, days)
 
@@ -118,7 +143,13 @@ def _find_days(
     """
     if not timetable.terms:
         return None, None
-    found = timetable.find_term(term.document, calendar.get_local_day(term.started_at))
+    return _read_term(timetable, term.document, term.kind, calendar.get_local_day(term.started_at))
+
+
+def _read_term(
+    timetable: Timetable, document: str, kind: DeadlineKind, day: date
+) -> tuple[int | None, int | None]:
+    found = timetable.find_term(document, day)
     if found is None:
         return None, None
     given = {
@@ -126,13 +157,10 @@ def _find_days(
         DeadlineKind.DECIDE: found.decide,
         DeadlineKind.ANSWER: found.answer,
     }
-    return given.get(term.kind), found.remind
+    return given.get(kind), found.remind
 
 
-def _make_times(
-    calendar: WorkingCalendar, days: int | None, due: datetime, since: tuple[datetime, int | None]
-) -> DueTimes:
-    started, remind = since
+def _make_times(calendar: WorkingCalendar, days: int | None, due: datetime, remind: int | None) -> DueTimes:
     remind_at = None
     if remind is not None:
         try:
@@ -140,10 +168,16 @@ def _make_times(
         except GatewayError:
             # Before the first day of the calendar; nothing was owed then.
             remind_at = None
-    if remind_at is not None and not started < remind_at < due:
+    if remind_at is not None and remind_at >= due:
         remind_at = None
     edition = calendar.find_edition(calendar.get_local_day(due)).label
     return DueTimes(days, due, remind_at, edition)
+
+
+def _leave_out_past_reminder(found: DueTimes, began_at: datetime) -> DueTimes:
+    """Return the times without a reminder that would go out before the term, or what is left of it, began."""
+    is_past = found.remind_at is not None and found.remind_at <= began_at
+    return replace(found, remind_at=None) if is_past else found
 
 
 def _make_unknown(error: GatewayError, days: int | None) -> DueTimes:
