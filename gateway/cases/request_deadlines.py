@@ -55,6 +55,8 @@ _ASKED: Final = {
     "FEE_DUE": DeadlineKind.PAY,
     "INSPECTION": DeadlineKind.INSPECT,
 }
+_OWED: Final = frozenset({DeadlineKind.DECIDE})
+_OWED_FIRST: Final = frozenset({DeadlineKind.DECIDE, DeadlineKind.ACKNOWLEDGE})
 _UNACKNOWLEDGED: Final = frozenset({"PREPARED", "SENT", "STRANDED"})
 
 
@@ -65,10 +67,7 @@ def list_due_kinds(state: str, *, acknowledged: bool) -> frozenset[DeadlineKind]
     """
     if state in REQUEST.final:
         return frozenset()
-    kinds = {DeadlineKind.DECIDE}
-    if state in _UNACKNOWLEDGED and not acknowledged:
-        kinds.add(DeadlineKind.ACKNOWLEDGE)
-    return frozenset(kinds)
+    return _OWED_FIRST if state in _UNACKNOWLEDGED and not acknowledged else _OWED
 
 
 def find_asked_kind(state: str, *, owes_fee: bool = False) -> DeadlineKind | None:

@@ -51,7 +51,11 @@ _D: Final = deadlines.c
 _INSERT: Final = PreparedStatement(insert(deadlines))
 _GET: Final = select(deadlines).where(_D.id == bindparam("wanted"))
 _LIVE: Final = (
-    select(deadlines, count_editions().label("mark"))
+    select(
+        *(_D.id, _D.case_id, _D.request_id, _D.kind, _D.cause, _D.state),
+        *(_D.started_at, _D.days, _D.due_at, _D.held_at, _D.held),
+        count_editions().label("mark"),
+    )
     .where(_D.case_id == bindparam("wanted"), _D.ended_at.is_(None))
     .order_by(_D.id)
     .with_for_update(key_share=True)
@@ -161,7 +165,8 @@ def find_by_id(conn: Connection, deadline: int) -> Row[Any] | None:
 def list_live(conn: Connection, case_id: int) -> Sequence[Row[Any]]:
     """Lock the deadlines of a locked case that have not ended, in the order of their ids, and return them.
 
-    Each has the `mark` of the calendars and terms, as `calendar_editions.read_mark` returns it.
+    Each is without what the clockwork alone asks for, and has the `mark` of the calendars and terms, as
+    `calendar_editions.read_mark` returns it.
     """
     return conn.execute(_LIVE, {"wanted": case_id}).all()
 

@@ -144,7 +144,7 @@ def find_demanded_event(
     """Return the event that moves a request to the state of what stands; None where it is there."""
     if state not in _MOVED:
         return None
-    wanted = find_demanded_state(demands, levies)
+    wanted = find_demanded_state(demands, levies) if demands.standing or levies else None
     if wanted is None:
         return _ENDING.get(state)
     return None if wanted == state else f"{_EVENTS[wanted]}_stands"

@@ -56,6 +56,9 @@ _APPLICANT_ACTS: Final = frozenset({"ask", "fee"})
 _ACTOR: Final = "deadlines"
 _FEE_OPEN: Final = ("LEVIED", "ORDERED")
 _LAST_SECOND: Final = time(23, 59, 59)
+#: The kinds by their stored names.
+_KINDS: Final = {kind.value: kind for kind in DeadlineKind}
+_NOTHING_ASKED: Final = OpenDemands()
 _RUNNING: Final = ("OPENED", "IN_PROGRESS")
 #: What is owed about a request: what, and by which notice or fee (its number; empty for what the terms say).
 _Owed = tuple[DeadlineKind, str]
@@ -110,7 +113,7 @@ def settle_deadlines(
         if _is_at_rest(known, mine):
             continue
         # A fee without a last day has no deadline, and may have held the time to decide.
-        asks_money = bool(known.open_fees) or any(row.kind == DeadlineKind.PAY or row.held_at for row in mine)
+        asks_money = known.open_fees or [row for row in mine if row.kind == DeadlineKind.PAY or row.held_at]
         levied = fees.list_by_request(conn, known.id) if asks_money else ()
         demands = _read_demands(conn, hub, known)
         request = _settle_state(conn, known, demands, levied, now)
@@ -127,7 +130,7 @@ def _is_at_rest(request: Row[Any], live: Sequence[Row[Any]]) -> bool:
 
 def _read_demands(conn: Connection, hub: Hub, request: Row[Any]) -> OpenDemands:
     if request.demands is None and request.state not in TELLING_STATES:
-        return OpenDemands({})
+        return _NOTHING_ASKED
     stored = restore_demands(request)
     return stored or keep_demands(conn, request, hub.load_rules_of(conn, request).status_codes)
 
@@ -136,9 +139,9 @@ def _settle_state(
     conn: Connection, request: Row[Any], demands: OpenDemands, levied: Sequence[Row[Any]], now: datetime
 ) -> Row[Any]:
     """Move a request to the state of what stands, in whatever order it was asked for; return it as it is."""
-    if any(fee.gate == "forwarding" and fee.state in _FEE_OPEN for fee in levied):
+    if levied and any(fee.gate == "forwarding" and fee.state in _FEE_OPEN for fee in levied):
         return request
-    event = find_demanded_event(request.state, demands, list_open_levies(levied))
+    event = find_demanded_event(request.state, demands, list_open_levies(levied) if levied else ())
     # A fee that no table of status codes tells of has the state alone.
     if event is None or (event == "fee_settled" and restore_demands(request) is None and not levied):
         return request
@@ -156,7 +159,7 @@ def _settle_request(
     restarted = request.number in settling.begun
     kept: dict[_Owed, datetime | None] = {}
     for row in live:
-        kind, fee = DeadlineKind(row.kind), _find_fee(row, levied)
+        kind, fee = _KINDS[row.kind], _find_fee(row, levied) if levied else None
         key = (kind, row.cause if fee is None else fee.number)
         # A fee is due until the same day, whatever is amended.
         if key in owed and key not in kept and (fee is not None or not restarted):
@@ -166,7 +169,7 @@ def _settle_request(
             _end_deadline(conn, settling, about, row, replaced=replaced, fee=fee)
     new = [
         one
-        for key in sorted(owed.keys() - kept.keys())
+        for key in sorted([one for one in owed if one not in kept])
         if _may_begin(request, key[0], restarted=restarted)
         if (one := _make_deadline(settling, about, key, owed[key])) is not None
     ]
@@ -209,8 +212,9 @@ def _list_owed(settling: _Settling, about: _AskedRequest) -> dict[_Owed, datetim
     if settling.case.state not in _RUNNING or is_cancellation_open(request):
         return owed
     kinds = list_due_kinds(request.state, acknowledged=request.receipt_number is not None)
-    owed |= dict.fromkeys(((kind, "") for kind in kinds), None)
-    if kinds:
+    for kind in kinds:
+        owed[kind, ""] = None
+    if kinds and about.demands.standing:
         standing = about.demands.standing.items()
         owed |= {(_DEMANDED[event], one.number): one.deadline for event, one in standing}
     return owed
@@ -235,7 +239,7 @@ def _end_deadline(
     due_at = row.due_at if row.held_at is None else _end_hold(conn, settling, about, row)
     late = due_at is not None and done_at > due_at
     paid = None if fee is None else _is_paid(fee)
-    state = choose_ended_state(DeadlineKind(row.kind), request.state, late=late, paid=paid)
+    state = choose_ended_state(_KINDS[row.kind], request.state, late=late, paid=paid)
     withdrawn = settling.case.state not in (*_RUNNING, "DECIDED", "CLOSED") or is_cancellation_open(request)
     if fee is None and (replaced or withdrawn):
         state = DeadlineState.CANCELLED
@@ -297,6 +301,8 @@ def _keep_time_to_decide(
     """Hold the time to decide while the applicant has to act, and let it go on; return when it is due."""
     due_at: datetime | None = row.due_at
     owed = _list_applicant_acts(about)
+    if row.state == DeadlineState.OPEN and not owed and row.held is None and row.held_at is None:
+        return due_at
     before = _restore_held_times(row, owed)
     held = before.follow(owed, settling.now, lambda cause: _find_done_time(settling, about, cause))
     if row.state == DeadlineState.OPEN and not held:
@@ -339,7 +345,7 @@ def _find_done_time(settling: _Settling, about: _AskedRequest, cause: str) -> da
 
 def _make_term(about: _AskedRequest, row: Row[Any], stated: datetime | None = None) -> StartedTerm:
     request = about.row
-    return StartedTerm(request.agency, request.document, DeadlineKind(row.kind), row.started_at, stated)
+    return StartedTerm(request.agency, request.document, _KINDS[row.kind], row.started_at, stated)
 
 
 def _make_values(found: DueTimes, held: HeldTimes | None = None) -> dict[str, Any]:
@@ -379,8 +385,8 @@ def _choose_due_time(settling: _Settling, request: Row[Any], times: dict[_Owed, 
     """Note until when the one who holds the request has to act: what its agency asks for comes first."""
     owes = bool(request.open_fees) and not is_cancellation_open(request)
     asked = find_asked_kind(request.state, owes_fee=owes)
-    named = [at for (kind, _), at in times.items() if kind is asked]
-    others = [at for (kind, _), at in times.items() if kind is not DeadlineKind.PAY]
-    due = min((at for at in named or others if at is not None), default=None)
+    named = [] if asked is None else [at for (kind, _), at in times.items() if kind is asked]
+    known = named or [at for (kind, _), at in times.items() if kind is not DeadlineKind.PAY]
+    due = min(filter(None, known), default=None)
     if request.due_at != due:
         settling.due[int(request.id)] = due
