@@ -53,6 +53,14 @@ class Decision:
     unit: str | None = None
     conditions: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Return the text of which stored digests of notices and conclusions are made: it never changes."""
+        return (
+            f"Decision(item={self.item!r}, law={self.law!r}, decision={self.decision!r}, "
+            f"number={self.number!r}, date={self.date!r}, quantity={self.quantity!r}, unit={self.unit!r}, "
+            f"conditions={self.conditions!r})"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class AgencyAcknowledgment:

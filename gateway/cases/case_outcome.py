@@ -71,7 +71,14 @@ class RankedDecision:
     decision: Decision
     issued_at: datetime
     notice_number: str
-    written: WrittenQuantity | None = field(default=None, repr=False, compare=False)
+    written: WrittenQuantity | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        """Return the text of which stored digests of conclusions are made: it never changes."""
+        return (
+            f"RankedDecision(request={self.request!r}, decision={self.decision!r}, "
+            f"issued_at={self.issued_at!r}, notice_number={self.notice_number!r})"
+        )
 
     @property
     def subject(self) -> tuple[str, int, str]:
@@ -92,10 +99,11 @@ def select_current_decisions(decisions: Iterable[RankedDecision]) -> tuple[Ranke
     """Return the decisions in force, one for each subject, sorted by subject."""
     latest: dict[tuple[str, int, str], RankedDecision] = {}
     for standing in decisions:
-        known = latest.get(standing.subject)
+        subject = standing.subject
+        known = latest.get(subject)
         if known is None or _is_superseded_by(known, standing):
-            latest[standing.subject] = standing
-    return tuple(latest[subject] for subject in sorted(latest))
+            latest[subject] = standing
+    return tuple([latest[subject] for subject in sorted(latest)])
 
 
 def _is_superseded_by(known: RankedDecision, other: RankedDecision) -> bool:

@@ -13,7 +13,7 @@ waits for the agencies (`gateway.hub.reply`). A case without requests, and a ref
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -310,7 +310,7 @@ def _start_case(
     if held is None:
         # The row is written once: the event by which it came to its state is recorded below.
         state = get_next_state(CASE, CASE.initial, "dispatch") if intake.prepared else CASE.initial
-        case = cases.open_case(conn, replace(_make_case(arrived, intake), state=state), now, named=True)
+        case = cases.open_case(conn, _make_case(arrived, intake, state), now, named=True)
         further: dict[str, Any] = {}
     else:
         case = int(held.id)
@@ -349,7 +349,9 @@ def _describe_admission(intake: ProcessedSubmission) -> dict[str, Any]:
             "reference": intake.submission.reference, "admitted": intake.signing.way}  # fmt: skip
 
 
-def _make_case(arrived: StoredSubmission, intake: ProcessedSubmission) -> NewCase:
+def _make_case(
+    arrived: StoredSubmission, intake: ProcessedSubmission, state: str = CASE.initial
+) -> NewCase:
     submission = intake.submission
     return NewCase(
         number=intake.case_number,
@@ -362,6 +364,7 @@ def _make_case(arrived: StoredSubmission, intake: ProcessedSubmission) -> NewCas
         agent=submission.agent_id,
         ucr=submission.ucr,
         detail=_describe_case(intake, arrived.row.id),
+        state=state,
     )
 
 

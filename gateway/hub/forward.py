@@ -461,7 +461,8 @@ def has_heard_outcome(call: ComposedCall, earlier: Iterable[Row[Any]]) -> bool:
     last = max(told, key=lambda row: int(row.id), default=None)
     if last is None or last.state in _UNHEARD:
         return False
-    return bool(last.parameters.get(_TOLD) == _compute_told_digest(call.call))
+    told_before = last.parameters.get(_TOLD)
+    return told_before is not None and bool(told_before == _compute_told_digest(call.call))
 
 
 def _compute_told_digest(call: OutgoingCall) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,6 +68,9 @@ _WITH_REQUEST = JoinedRows(
     agency_requests.c.id == bindparam("request"),
     tuple(OPEN_FACTS.values()),
 )
+#: The names of the columns of a case, and what reads all of them.
+_NAMES = tuple(column.name for column in cases.c)
+_read_columns = attrgetter(*_NAMES)
 #: Values of columns that are read as they were written.
 _PLAIN = (str, datetime, type(None))
 
@@ -235,7 +239,7 @@ def apply_event(
     after = transitions.apply_event(conn, cases, CASE, case_id, what, before=before, **values)
     if known is not None and all(isinstance(value, _PLAIN) for value in values.values()):
         # The case is locked: it is as it was read, with what has just been written.
-        row = SimpleNamespace(**{one.name: getattr(known, one.name) for one in cases.c})
+        row = SimpleNamespace(**dict(zip(_NAMES, _read_columns(known), strict=True)))
         row.__dict__.update(values, state=after)
         keep_read(conn, (cases.name,), _name_locked(case_id), row)
     return after

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, bindparam, select
@@ -67,6 +68,10 @@ class KnownNotice(NamedTuple):
     fee_notice: str | None
 
 
+#: Reads what is known of a notice, but for its row id, from the values that are stored.
+_read_known = itemgetter(*KnownNotice._fields[1:])
+
+
 @dataclass(frozen=True, slots=True)
 class StoredNotice:
     """A notice as stored; `latest` is False when a later one about the request was stored before.
@@ -101,10 +106,11 @@ def insert_notice(
     if former is not None and _is_stored(conn, former):
         return None
     deadline = deadline or notice.deadline
+    content = notice.content_sha256
     values = collect_values(notice) | {
         "pointers": list(notice.pointers),
         "deadline": deadline,
-        "sha256": notice.content_sha256,
+        "sha256": content,
         "received_at": at,
         "fee_notice": fee_notice,
     }
@@ -120,11 +126,11 @@ def insert_notice(
         else list(map(_make_known, list_by_request(conn, notice.request_id)))
     )
     latest = max((one.issued_at, one.number) for one in known) == (notice.issued_at, notice.number)
-    return StoredNotice(int(row.id), notice.content_sha256, latest, known)
+    return StoredNotice(int(row.id), content, latest, known)
 
 
 def _make_mine(notice: int, values: Mapping[str, Any]) -> KnownNotice:
-    return KnownNotice(notice, *(values[name] for name in KnownNotice._fields[1:]))
+    return KnownNotice(notice, *_read_known(values))
 
 
 def _make_known(row: Row[Any]) -> KnownNotice:

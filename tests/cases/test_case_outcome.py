@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import fields
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from itertools import permutations
 
 import pytest
@@ -14,6 +16,7 @@ from gateway.cases.case_outcome import (
     CaseOutcome,
     RankedDecision,
     RequestScope,
+    WrittenQuantity,
     evaluate_case_outcome,
     evaluate_item_outcome,
     is_decided,
@@ -132,3 +135,20 @@ def test_every_permutation_of_few_decisions_agrees(decisions: list[RankedDecisio
     few = decisions[:4]
     outcomes = {evaluate_case_outcome([1, 2, 3], CONCERNS, order) for order in permutations(few)}
     assert len(outcomes) == 1
+
+
+def test_the_text_of_decisions_that_stored_digests_are_made_of_is_that_of_the_first_version() -> None:
+    full = Decision(1, "01", C, "P-1", date(2026, 11, 20), Decimal("2.50"), "KGM", ("label it", "cool it"))
+    ranked = RankedDecision("r1", full, T0, "N1", WrittenQuantity(unit="KGM"))
+    told = (
+        "Decision(item=1, law='01', decision=<DecisionCode.APPROVED_WITH_CONDITIONS: "
+        "'APPROVED_WITH_CONDITIONS'>, number='P-1', date=datetime.date(2026, 11, 20), "
+        "quantity=Decimal('2.50'), unit='KGM', conditions=('label it', 'cool it'))"
+    )
+    assert repr(full) == told
+    assert repr(ranked) == (
+        f"RankedDecision(request='r1', decision={told}, issued_at=datetime.datetime(2026, 11, 20, 9, 0, "
+        "tzinfo=datetime.timezone.utc), notice_number='N1')"
+    )
+    # A field that the text leaves out would let two different decisions have one digest.
+    assert [one.name for one in fields(Decision) if f"{one.name}=" not in told] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
 
@@ -28,6 +28,10 @@ __all__ = [
     "make_concern",
     "make_standing_decisions",
 ]
+
+
+#: The decisions by their stored names.
+_CODES: Final = {code.value: code for code in DecisionCode}
 
 
 def compute_conclusion_id(
@@ -71,25 +75,24 @@ def list_standing_numbers(asked: Iterable[Row[Any]]) -> dict[int, str]:
 def make_concern(request: Row[Any]) -> RequestScope:
     """Return the scope of a request: its items, and the laws that may decide them."""
     pairs = read_subjects(request.required)
-    return RequestScope(
-        request.number, frozenset(item for item, _ in pairs), frozenset(law for _, law in pairs)
-    )
+    items, laws = frozenset([item for item, _ in pairs]), frozenset([law for _, law in pairs])
+    return RequestScope(request.number, items, laws)
 
 
 def list_concerns(asked: Iterable[Row[Any]]) -> tuple[RequestScope, ...]:
     """Return the scopes of the requests of a case; a cancelled request has none."""
-    return tuple(make_concern(row) for row in asked if row.state != "CANCELLED")
+    return tuple([make_concern(row) for row in asked if row.state != "CANCELLED"])
 
 
 def make_standing_decisions(rows: Iterable[Row[Any]], numbers: dict[int, str]) -> tuple[RankedDecision, ...]:
     """Return stored decisions of the requests in `numbers` as values, each with its number."""
-    return tuple(
+    found = [
         RankedDecision(
             request=numbers[row.request_id],
             decision=Decision(
                 item=row.item,
                 law=row.law,
-                decision=DecisionCode(row.decision),
+                decision=_CODES[row.decision],
                 number=row.number,
                 date=row.date,
                 quantity=None if row.quantity is None else Decimal(row.quantity),
@@ -101,4 +104,5 @@ def make_standing_decisions(rows: Iterable[Row[Any]], numbers: dict[int, str]) -
         )
         for row in rows
         if row.request_id in numbers
-    )
+    ]
+    return tuple(found)
