@@ -349,9 +349,7 @@ def _describe_admission(intake: ProcessedSubmission) -> dict[str, Any]:
             "reference": intake.submission.reference, "admitted": intake.signing.way}  # fmt: skip
 
 
-def _make_case(
-    arrived: StoredSubmission, intake: ProcessedSubmission, state: str = CASE.initial
-) -> NewCase:
+def _make_case(arrived: StoredSubmission, intake: ProcessedSubmission, state: str = CASE.initial) -> NewCase:
     submission = intake.submission
     return NewCase(
         number=intake.case_number,

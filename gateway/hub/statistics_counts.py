@@ -62,7 +62,7 @@ class StatisticsCounts:
         sums: dict[DailyCount, tuple[int, int]] = {}
         for (count, parties), (number, seconds) in self._told.items():
             for party in {"", *parties}:
-                about = count._replace(party=party)
+                about = DailyCount(count.measure, count.day, party, *count[3:])
                 before = sums.get(about, _NOTHING)
                 sums[about] = (before[0] + number, before[1] + seconds)
         return sums
@@ -84,25 +84,23 @@ def _count_step(
     counts: StatisticsCounts, step: Row[Any], about: Row[Any], given: tuple[StepContext, tzinfo]
 ) -> None:
     known, zone = given
-    kind, day = step.machine, _find_day(step.at, zone)
-    base = _make_base(kind, about, day)
+    kind, day, parties = step.machine, _find_day(step.at, zone), _list_parties(about)
     earlier = [one for one in known.histories[kind].get(step.object_id, ()) if one.id < step.id]
     if not earlier:
-        opened = base._replace(measure=f"{kind}_opened", day=_find_day(about.opened_at, zone))
-        counts.add_count(_list_parties(about), opened)
-    if step.from_state != step.to_state:
-        entered = next(
-            (one.at for one in reversed(earlier) if one.from_state != one.to_state), about.opened_at
+        counts.add_count(
+            parties, _make_count(f"{kind}_opened", kind, about, _find_day(about.opened_at, zone))
         )
-        seconds = _count_seconds(entered, step.at)
-        left = base._replace(measure=f"{kind}_state", state=step.from_state, band=choose_band(seconds))
-        counts.add_count(_list_parties(about), left, seconds=seconds)
+    if step.from_state != step.to_state:
+        changes = [one.at for one in earlier if one.from_state != one.to_state]
+        seconds = _count_seconds(changes[-1] if changes else about.opened_at, step.at)
+        band = choose_band(seconds)
+        left = _make_count(f"{kind}_state", kind, about, day, state=step.from_state, band=band)
+        counts.add_count(parties, left, seconds=seconds)
     if step.event in _ASKING and step.to_state in _ASKED:
-        asked = base._replace(measure="request_asked", state=step.to_state)
-        counts.add_count(_list_parties(about), asked)
+        counts.add_count(parties, _make_count("request_asked", kind, about, day, state=step.to_state))
     if step.event == "refuse":
         for problem in sorted(_list_problems(about)):
-            counts.add_count(_list_parties(about), base._replace(measure="case_problem", problem=problem))
+            counts.add_count(parties, _make_count("case_problem", kind, about, day, problem=problem))
     if step.event in _DECIDING[kind]:
         _count_outcome(counts, step, about, given)
 
@@ -128,12 +126,11 @@ def _count_outcome(
 
 
 def _add_outcome(counts: StatisticsCounts, one: CountedOutcome, about: Row[Any], number: int) -> None:
-    base, parties = _make_base(one.machine, about, one.day), _list_parties(about)
-    band = choose_band(one.seconds)
-    told = base._replace(measure=f"{one.machine}_outcome", outcome=one.outcome, band=band)
+    kind, parties, band = one.machine, _list_parties(about), choose_band(one.seconds)
+    told = _make_count(f"{kind}_outcome", kind, about, one.day, outcome=one.outcome, band=band)
     counts.add_count(parties, told, number, number * one.seconds)
     if one.first_right:
-        counts.add_count(parties, base._replace(measure="case_first_right"), number)
+        counts.add_count(parties, _make_count("case_first_right", kind, about, one.day), number)
 
 
 def summarize_decisions(request: Row[Any], decided: Mapping[int, frozenset[str]]) -> str:
@@ -148,9 +145,10 @@ def summarize_decisions(request: Row[Any], decided: Mapping[int, frozenset[str]]
     return "REJECTED" if said == {DecisionCode.REJECTED.value} else "PARTIAL"
 
 
-def _make_base(kind: str, about: Row[Any], day: date) -> DailyCount:
+def _make_count(measure: str, kind: str, about: Row[Any], day: date, **further: Any) -> DailyCount:
+    """Return what is counted of a case or of a request (`kind`), for all parties."""
     agency = about.agency if kind == REQUEST.name else ""
-    return DailyCount("", day, agency=agency, document=about.document)
+    return DailyCount(measure, day, agency=agency, document=about.document, **further)
 
 
 def _list_parties(about: Row[Any]) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -109,7 +110,7 @@ def sum_statistics(conn: Connection, wanted: StatisticsFilter, by: Sequence[str]
 
 def choose_band(seconds: int) -> int:
     """Return the number of the band in which a duration lies."""
-    return next((band for band, limit in enumerate(BAND_LIMITS) if seconds <= limit), len(BAND_LIMITS))
+    return bisect_left(BAND_LIMITS, seconds)
 
 
 def estimate_quantile(bands: Mapping[int, int], share: float) -> float | None:

@@ -21,6 +21,6 @@ def collect_values(new: DataclassInstance) -> dict[str, Any]:
 
 @cache
 def _get_fields(kind: type[DataclassInstance]) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
-    """Return the names of the fields of a dataclass, of which there are several, and what reads them at once."""
+    """Return the names of the fields of a dataclass, which has several, and what reads them at once."""
     names = tuple(kind.__dataclass_fields__)
     return names, attrgetter(*names)
