@@ -37,6 +37,7 @@ from .forms.submission_reader import read_form_values as read_form_values
 from .generator.condition_sentences import write_sentence as write_sentence
 from .generator.generated_files import generate_all_files as generate_all_files
 from .generator.request_schemas import generate_schemas as generate_schemas
+from .generator.request_schemas import get_request_schema as get_request_schema
 from .generator.request_schemas import write_request_schema as write_request_schema
 from .generator.schema_comparison import list_unfit_places as list_unfit_places
 from .importer.folder_merge import merge_folder as merge_folder

@@ -16,8 +16,8 @@ from gateway.harmonize import (
     DocumentMapping,
     MappingBundle,
     get_carrier_form,
+    get_request_schema,
     list_unfit_places,
-    write_request_schema,
 )
 from gateway.hub import CUSTOMS, load_active_rules, load_shipped_rules
 from gateway.operations.display_zone import format_moment
@@ -126,8 +126,6 @@ def _find_lack(bound: BoundSchemas, document: DocumentMapping, bundle: MappingBu
     if octets is None:
         detail = "its schema is not beside it, as the WSDL imports it"
         raise GatewayError(CONTRACT_UNFIT, detail, document.namespace)
-    # A page of operators asks it at each look.
-    made = bundle.get_compiled(f"schema:{document.id}", lambda: write_request_schema(document).encode())
-    places = list_unfit_places(octets, made)
+    places = list_unfit_places(octets, get_request_schema(bundle, document))
     more = len(places) - _MOST_PLACES
     return "; it ".join(places[:_MOST_PLACES]) + (f"; and {more} more places differ" if more > 0 else "")

@@ -21,7 +21,7 @@ from gateway.harmonize.engine.request_writer import read_request
 from gateway.harmonize.engine.required_fields import check_common_meanings, check_unique_fields
 from gateway.harmonize.engine.unique_field_reader import read_field_values
 from gateway.harmonize.engine.value_places import find_value_origins
-from gateway.harmonize.generator import write_request_schema
+from gateway.harmonize.generator import get_request_schema
 from gateway.harmonize.language import DocumentMapping, MappingBundle, find_sharing_applications
 from gateway.harmonize.submission import (
     MAX_DIAGNOSTICS,
@@ -371,7 +371,7 @@ def _validate_request(
 
 def _get_request_schema(bundle: MappingBundle, document: DocumentMapping) -> Any:
     return bundle.get_compiled(
-        f"request:{document.id}", lambda: compile_schema(write_request_schema(document).encode("utf-8"))
+        f"request:{document.id}", lambda: compile_schema(get_request_schema(bundle, document))
     )
 
 

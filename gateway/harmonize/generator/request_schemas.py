@@ -11,7 +11,13 @@ from gateway.harmonize.language import DocumentMapping, MappingBundle, MergedEle
 from gateway.harmonize.types import UniqueField, ValueShape, write_simple_type
 from gateway.wire import SUB
 
-__all__ = ["generate_schemas", "write_application_schema", "write_fields_schema", "write_request_schema"]
+__all__ = [
+    "generate_schemas",
+    "get_request_schema",
+    "write_application_schema",
+    "write_fields_schema",
+    "write_request_schema",
+]
 
 _WHOLE_MOST: Final = 999
 
@@ -87,6 +93,13 @@ def generate_schemas(bundle: MappingBundle) -> dict[str, str]:
             document, fields.rpartition("/")[2]
         )
     return files | generate_notice_schemas(bundle.notices)
+
+
+def get_request_schema(bundle: MappingBundle, document: DocumentMapping) -> bytes:
+    """Return the schema of the requests of a document as octets, written at its first use."""
+    return bundle.get_compiled(
+        f"schema:{document.id}", lambda: write_request_schema(document).encode("utf-8")
+    )
 
 
 def write_request_schema(document: DocumentMapping) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import Any, Final, TypeVar
 
 from gateway.harmonize.language.carrier_forms import CarrierForm
@@ -52,11 +54,15 @@ class MappingBundle:
     notices: NoticeCatalog = field(default_factory=NoticeCatalog)
     rules: tuple[DeclarationRule, ...] = ()
     carriers: Mapping[str, CarrierForm] = field(default_factory=dict)
+    _compiling: AbstractContextManager[object] = field(default_factory=RLock, compare=False, repr=False)
 
     def get_compiled(self, key: str, make: Callable[[], _Made]) -> _Made:
         """Return what is made of the mappings once, at its first use; `key` is its kind and its document."""
         if key not in self.compiled:
-            self.compiled[key] = make()
+            # To compile a schema takes long: threads that need the same wait for the first.
+            with self._compiling:
+                if key not in self.compiled:
+                    self.compiled[key] = make()
         made: _Made = self.compiled[key]
         return made
 
