@@ -49,11 +49,11 @@ def find_broken_rules(
         return ()  # not one declaration: the schema says so
     found: list[DeclarationFinding] = []
     for rule in bundle.rules:
-        # A value of a wrong form is in no list, and what is a year too early is a month too early.
-        known = {one.pointer for one in found if _is_alike(one.rule, rule)}
-        for one in _apply_rule(rule, facts, bundle.dictionary, received):
-            if one.pointer not in known:
-                found.append(one)
+        broken = list(_apply_rule(rule, facts, bundle.dictionary, received))
+        if broken:
+            # A value of a wrong form is in no list, and what is a year too early is a month too early.
+            known = {one.pointer for one in found if _is_alike(one.rule, rule)}
+            found += [one for one in broken if one.pointer not in known]
     return tuple(sorted(found, key=lambda one: not one.is_error)[:_MOST_FINDINGS])
 
 

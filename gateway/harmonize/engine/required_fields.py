@@ -34,8 +34,9 @@ def check_common_meanings(scope: Scope, document: DocumentMapping) -> None:
         # A search for one value of the supplement reads the keys of all of them.
         scope.trace.record_fate_once(facts.keys, "consumed", needs.supplied)
     checks = _find_doubtful_places(scope, needs)
+    repeated = facts.find_repeated_meanings(needs.group_meanings, scope.dictionary)
     for position, meaning, may_lack in needs.of_group:
-        if may_lack or facts.has_several_values(meaning, scope.dictionary):
+        if may_lack or repeated[meaning.name]:
             inside = scope.list_value_scopes(meaning)
             checks += [(position, inner, inner.common[meaning.per]) for inner in inside]
     for position, inner, base in sorted(checks, key=itemgetter(0)):
@@ -52,6 +53,8 @@ class _LevelNeeds(NamedTuple):
     outer: tuple[tuple[int, CommonMeaning], ...]
     of_group: tuple[tuple[int, CommonMeaning, bool], ...]
     supplied: SourceMark | None
+    outer_meanings: tuple[CommonMeaning, ...]
+    group_meanings: tuple[CommonMeaning, ...]
 
 
 def _list_level_needs(scope: Scope, document: DocumentMapping) -> _LevelNeeds:
@@ -62,14 +65,18 @@ def _list_level_needs(scope: Scope, document: DocumentMapping) -> _LevelNeeds:
 
 
 def _group_needs(needs: Sequence[MeaningNeed], dictionary: DataDictionary) -> _LevelNeeds:
+    outer = tuple((n, one.meaning) for n, one in enumerate(needs) if one.meaning.per not in dictionary.groups)
+    of_group = tuple(
+        (n, one.meaning, one.mandatory or one.when is not None)
+        for n, one in enumerate(needs)
+        if one.meaning.per in dictionary.groups
+    )
     return _LevelNeeds(
-        tuple((n, one.meaning) for n, one in enumerate(needs) if one.meaning.per not in dictionary.groups),
-        tuple(
-            (n, one.meaning, one.mandatory or one.when is not None)
-            for n, one in enumerate(needs)
-            if one.meaning.per in dictionary.groups
-        ),
+        outer,
+        of_group,
         next((one.mark for one in needs if one.meaning.supplement), None),
+        tuple(meaning for _, meaning in outer),
+        tuple(meaning for _, meaning, _ in of_group),
     )
 
 
@@ -80,7 +87,7 @@ _NeedCheck = tuple[int, Scope, etree._Element]
 def _find_doubtful_places(scope: Scope, needs: _LevelNeeds) -> list[_NeedCheck]:
     """Return a check for the declaration, or each goods item, in which a need has no value, or several."""
     facts, found = scope.facts, list[_NeedCheck]()
-    doubtful = facts.find_doubtful_items([meaning for _, meaning in needs.outer])
+    doubtful = facts.find_doubtful_items(needs.outer_meanings)
     for position, meaning in needs.outer:
         numbers = doubtful[meaning.name]
         if None in numbers:

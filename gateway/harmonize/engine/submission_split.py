@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -181,7 +180,7 @@ def _write_requests(
         application = facts.applications[position]
         document = bundle.documents[str(application.get("document", ""))]
         hub = {"function": function, **hub_values.get(str(application.get("id", "")), {})}
-        with nullcontext() if facts.keeps_fields else facts.read_application(position):
+        with facts.stowed.put_back([position]):
             return _write_request(facts, bundle, document, (traces[document.id], application, hub))
 
     def build_request(position: int, draft: _RequestDraft | None) -> None:

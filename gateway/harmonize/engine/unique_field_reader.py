@@ -24,6 +24,7 @@ from gateway.harmonize.language import (
     find_first_difference,
     find_matching_member,
     find_shared_answers,
+    find_sharing_applications,
     list_member_answers,
 )
 from gateway.harmonize.submission import (
@@ -117,7 +118,8 @@ def read_field_values(
         _read_sibling_fields(reader, others, asked["application"], reader.answers.top)
         for child in branch.iterchildren(item_tag):
             _read_item_fields(reader, child, asked["item"])
-    shared = [ask for ask in document.asks if ask.shared]
+    shares = find_sharing_applications(facts, bundle.documents)
+    shared = [ask for ask in document.asks if ask.shared] if shares else []
     numbers = reader.facts.list_item_numbers(application) if shared else ()
     for ask in shared:
         for item in (None,) if ask.per == "application" else numbers:
@@ -306,7 +308,10 @@ def _read_sibling_fields(
             continue
         if child.keys():
             _reject_other_attributes(reader, child, (ask.attribute,) if ask.attribute else (), ask.mark)
-        found = _check_field_value(reader, child, ask)
+        found: FoundValue | None = reader.facts.read_value(child) if ask.is_text else None
+        # Most texts fit; what is to be said of others, and of attributes, is said there.
+        if found is None or not found[0] or found[0].isspace() or not ask.shape.fits(found[0]):
+            found = _check_field_value(reader, child, ask)
         if found is not None and is_first:
             values[name] = (found,)
         else:

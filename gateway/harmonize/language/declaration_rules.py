@@ -48,7 +48,7 @@ class DeclarationRule:
     ``form``: a value has one of `patterns`. ``listed``: its first `first` characters are a code of
     `codes`. ``compare``: a date compares by `operator` with the date of `bound` plus `days`; the
     bound is a meaning, or None for the day of receipt. A number compares with `number`, or with
-    the number of goods items where it `counts_items`.
+    the number of goods items where it `counts_items`; one that `is_dated` compares dates.
     """
 
     id: str
@@ -66,16 +66,14 @@ class DeclarationRule:
     mark: SourceMark
     number: str | None = None
     counts_items: bool = False
+    is_dated: bool = field(init=False, compare=False, repr=False)
     _forms: tuple[Callable[[str], object], ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         forms = tuple(re.compile(one, re.ASCII).fullmatch for one in self.patterns)
         object.__setattr__(self, "_forms", forms)
-
-    @property
-    def is_dated(self) -> bool:
-        """Return whether the rule compares dates."""
-        return self.kind == "compare" and self.number is None and not self.counts_items
+        is_dated = self.kind == "compare" and self.number is None and not self.counts_items
+        object.__setattr__(self, "is_dated", is_dated)
 
     @property
     def is_error(self) -> bool:

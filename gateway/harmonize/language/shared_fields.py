@@ -98,8 +98,16 @@ def find_sharing_applications(
 ) -> dict[int, list[UniqueField]]:
     """Return the positions of the applications that may share answers, with their fields that are shared.
 
-    A field whose meaning nobody else asks is shared with nobody.
+    A field whose meaning nobody else asks is shared with nobody. The result is kept for all applications.
     """
+    if facts.sharing is None:
+        facts.sharing = _find_sharing_applications(facts, documents)
+    return facts.sharing
+
+
+def _find_sharing_applications(
+    facts: SubmissionIndex, documents: Mapping[str, DocumentMapping]
+) -> dict[int, list[UniqueField]]:
     names = [str(application.get("document", "")) for application in facts.applications]
     filed = [(position, documents[name]) for position, name in enumerate(names) if name in documents]
     asked = Counter(

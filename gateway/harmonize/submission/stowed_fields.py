@@ -7,8 +7,8 @@ breaks and blanks between its elements: fields are put back without these.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,7 @@ _FIELDS: Final = f"{{{SUB}}}Fields"
 _LONG: Final = 100
 #: The level of zlib that takes the least time.
 _QUICK: Final = 1
+_AS_IT_IS: Final = nullcontext()
 _PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True, collect_ids=False)
 _TERSE_PARSER: Final = etree.XMLParser(
     resolve_entities=False, no_network=True, huge_tree=True, collect_ids=False, remove_blank_text=True
@@ -60,13 +61,16 @@ class StowedFields:
         """Return whether any fields were long."""
         return bool(self._stowed)
 
-    @contextmanager
-    def put_back(self, positions: Collection[int]) -> Iterator[None]:
+    def put_back(self, positions: Iterable[int]) -> AbstractContextManager[None]:
         """Have the fields of applications in the tree during the block, without blanks between elements.
 
         Their memory is given back to the system afterwards: what follows needs blocks of other sizes.
         """
         absent = [one for one in positions if one in self._stowed and one not in self._present]
+        return self._put_back(absent) if absent else _AS_IT_IS
+
+    @contextmanager
+    def _put_back(self, absent: Sequence[int]) -> Iterator[None]:
         for position in absent:
             self._insert(position, _read_tersely(zlib.decompress(self._stowed[position].packed)))
         self._present.update(absent)
@@ -77,8 +81,7 @@ class StowedFields:
             for position in absent:
                 application = self._applications[position]
                 application.remove(application[self._stowed[position].place])
-            if absent:
-                release_memory()
+            release_memory()
 
     def put_all_back(self) -> None:
         """Have the tree as it was."""

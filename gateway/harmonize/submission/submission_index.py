@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast
 
 from lxml import etree
@@ -53,6 +53,8 @@ _Row = tuple[etree._Element, "str | None", str, "str | None", "int | None"]
 LeafKey = Any
 Leaves = tuple[LeafKey, ...]
 Places = dict[str, "etree._Element | list[etree._Element]"]
+#: An element below which meanings stand, with its goods item.
+_Base = tuple["str | None", etree._Element]
 
 
 class Leaf(NamedTuple):
@@ -87,6 +89,7 @@ class Leaf(NamedTuple):
         return build_attribute_pointer(self.element, self.attribute)
 
 
+_get_tag: Final = attrgetter("tag")
 #: Makes a leaf of its row, without a call of Python for each of very many.
 _make_leaf: Final = partial(tuple.__new__, Leaf)
 _CHUNK: Final = 1000
@@ -110,9 +113,9 @@ class SubmissionIndex:
     `rows` are what its leaves are made of, `texts` and `attributes` their numbers. `keys` are the
     attributes that identify the values of the supplement; `repeated` are the sequence numbers that
     several goods items have; `declared` counts the leaves of the declaration, which are the first; `starts`
-    are the numbers of the first leaf of each application's answers, and of the end; `offers` are the shared
-    answers of the applications, collected at their first use.  `places` are the declaration's elements by
-    goods item and by path, in document order.
+    are the numbers of the first leaf of each application's answers, and of the end; `sharing` are the
+    applications that may share answers, and `offers` the shared answers, both found at their first use.
+    `places` are the declaration's elements by goods item and by path, in document order.
     Without `keeps_fields`, for who needs no ledger, there are no leaves, and each is known by its place: long
     fields are in the tree (`stowed`) only while their application is read.
     """
@@ -130,6 +133,7 @@ class SubmissionIndex:
     declared: int = 0
     starts: list[int] = field(default_factory=list)
     offers: dict[tuple[str, str, str | None], Any] = field(default_factory=dict)
+    sharing: dict[int, Any] | None = None
     places: dict[str | None, Places] = field(default_factory=dict)
     _pointers: PointerIndex = field(default_factory=PointerIndex)
     _numbers: dict[etree._Element, tuple[str, ...]] = field(default_factory=dict)
@@ -141,15 +145,10 @@ class SubmissionIndex:
     _paths: list[str] = field(default_factory=list)
     _doubtful: dict[str, frozenset[str | None]] = field(default_factory=dict)
     _several: dict[str, bool] = field(default_factory=dict)
+    _bases: dict[str, list[_Base]] = field(default_factory=dict)
     keeps_fields: bool = True
     stowed: StowedFields = field(default_factory=lambda: StowedFields(()))
     _has_leaves: bool = False
-
-    @contextmanager
-    def read_application(self, position: int) -> Iterator[None]:
-        """Have the unique fields of an application in the tree, where they are not kept."""
-        with self.stowed.put_back([position]):
-            yield
 
     def find_text_leaf(self, element: etree._Element) -> LeafKey | None:
         """Return the leaf of the text of an element; None for one that holds others."""
@@ -218,35 +217,63 @@ class SubmissionIndex:
         fresh = [meaning for meaning in meanings if meaning.name not in self._doubtful]
         if fresh:
             found: dict[str, set[str | None]] = {meaning.name: set() for meaning in fresh}
-            bases: list[tuple[str | None, etree._Element]] = [(None, self.declaration), *self.items.items()]
+            levels = (
+                [meaning for meaning in fresh if not meaning.in_item],
+                [one for one in fresh if one.in_item],
+            )
+            bases: list[_Base] = [(None, self.declaration), *self.items.items()]
             for number, base in bases:
-                for meaning in [one for one in fresh if one.in_item is (number is not None)]:
-                    if len(self.find_values(meaning, base, number)) != 1:
+                level = levels[number is not None]
+                known = self._find_level_values(level, base, number)
+                for meaning in level:
+                    if len(known[meaning.name]) != 1:
                         found[meaning.name].add(number)
             self._doubtful |= {name: frozenset(numbers) for name, numbers in found.items()}
         return self._doubtful
 
-    def has_several_values(self, meaning: CommonMeaning, dictionary: DataDictionary) -> bool:
-        """Return whether `meaning` has several values in one occurrence of its group, anywhere in the goods.
+    def _find_level_values(
+        self, meanings: Iterable[CommonMeaning], base: etree._Element, number: str | None
+    ) -> Mapping[str, tuple[FoundValue, ...]]:
+        """Find the values of meanings of one level as `find_values` does; return all that are known there."""
+        known, places = self._values[base], self.places[number]
+        for meaning in meanings:
+            if meaning.name in known:
+                continue
+            there = places.get(meaning.path) if meaning.is_placed else ()
+            if there is None:
+                known[meaning.name] = ()
+            elif isinstance(there, etree._Element):
+                known[meaning.name] = self._read_single_element(there)
+            else:
+                self.find_values(meaning, base, number)
+        return known
+
+    def find_repeated_meanings(
+        self, meanings: Iterable[CommonMeaning], dictionary: DataDictionary
+    ) -> Mapping[str, bool]:
+        """Return by meaning whether it has several values in one occurrence of its group, in any goods.
 
         The result is kept for all documents.
         """
-        known = self._several.get(meaning.name)
-        if known is None:
-            found = [self.find_values(meaning, base, n) for n, base in self.list_bases(meaning, dictionary)]
-            known = self._several[meaning.name] = any([len(values) > 1 for values in found])
+        known = self._several
+        for meaning in meanings:
+            if meaning.name not in known:
+                bases = self.list_bases(meaning, dictionary)
+                known[meaning.name] = any([len(self.find_values(meaning, base, n)) > 1 for n, base in bases])
         return known
 
-    def list_bases(
-        self, meaning: CommonMeaning, dictionary: DataDictionary
-    ) -> list[tuple[str | None, etree._Element]]:
-        """Return the elements below which a meaning stands, each with its goods item: of all occurrences."""
-        bases: list[tuple[str | None, etree._Element]] = [(None, self.declaration)]
-        if meaning.in_item:
-            bases = [*self.items.items()]
-        for name in dictionary.list_enclosing_groups(meaning.per):
-            group = dictionary.groups[name]
-            bases = [(n, inner) for n, base in bases for inner in self.list_group_elements(group, base)]
+    def list_bases(self, meaning: CommonMeaning, dictionary: DataDictionary) -> Sequence[_Base]:
+        """Return the elements below which a meaning stands, each with its goods item: of all occurrences.
+
+        The result is kept for all meanings of the level.
+        """
+        bases = self._bases.get(meaning.per)
+        if bases is None:
+            bases = [*self.items.items()] if meaning.in_item else [(None, self.declaration)]
+            for name in dictionary.list_enclosing_groups(meaning.per):
+                group = dictionary.groups[name]
+                bases = [(n, inner) for n, base in bases for inner in self.list_group_elements(group, base)]
+            self._bases[meaning.per] = bases
         return bases
 
     def list_group_elements(self, group: MeaningGroup, base: etree._Element) -> list[etree._Element]:
@@ -387,13 +414,12 @@ class SubmissionIndex:
         return [element for _, _, element in sorted(ranked, key=lambda entry: entry[:2])]
 
     def _make_found_value(self, meaning: CommonMeaning, element: etree._Element) -> FoundValue:
-        if meaning.type == "datetime" and not meaning.supplement:
+        is_date = meaning.type == "datetime" and not meaning.supplement
+        if is_date:
             inner = _find_first_child(element, _DATE_STRING)
             element = element if inner is None else inner
-            return FoundValue(
-                _to_iso_datetime(read_element_text(element)), self._list_text_leaves(element), element
-            )
-        return FoundValue(read_element_text(element), self._list_text_leaves(element), element)
+        found = self.read_value(element) or FoundValue(read_element_text(element), (), element)
+        return FoundValue(_to_iso_datetime(found.text), found.leaves, element) if is_date else found
 
     def _list_selecting_leaves(self, elements: Iterable[etree._Element]) -> list[LeafKey]:
         """Return the leaves by which values are selected, or that are not; only a ledger asks for them."""
@@ -589,7 +615,7 @@ def iterate_tagged(parent: etree._Element) -> Iterator[tuple[object, etree._Elem
 
     An object that has told its tag keeps it, in 100 octets: others tell the tags than those that are kept.
     """
-    return zip([child.tag for child in parent], parent, strict=True)
+    return zip(list(map(_get_tag, parent)), parent, strict=True)
 
 
 def _has_child_elements(element: etree._Element) -> bool:

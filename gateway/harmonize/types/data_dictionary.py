@@ -68,6 +68,8 @@ class CommonMeaning:
     `attribute` is the attribute of the value, a currency or a unit; `search_path` finds its elements
     below the element that `per` names.  `is_plain`: to find its values, no other leaf is read or left out.
     `is_text`: it is the text of its element. `is_inside_items`: its path leads into the goods items.
+    `is_placed`: it is such a text, in no group, at its path among the elements of its goods item, or of the
+    declaration outside of items.
     """
 
     name: str
@@ -92,6 +94,7 @@ class CommonMeaning:
     is_plain: bool = field(init=False, compare=False, repr=False)
     is_text: bool = field(init=False, compare=False, repr=False)
     is_inside_items: bool = field(init=False, compare=False, repr=False)
+    is_placed: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attribute", _ATTRIBUTES.get(self.type))
@@ -100,7 +103,10 @@ class CommonMeaning:
         object.__setattr__(self, "is_plain", self.supplement or not chosen)
         is_other = self.supplement or self.where is not None or self.type == "datetime"
         object.__setattr__(self, "is_text", not is_other)
-        object.__setattr__(self, "is_inside_items", self.path.startswith(ITEM_PATH))
+        inside = self.path.startswith(ITEM_PATH)
+        object.__setattr__(self, "is_inside_items", inside)
+        placed = self.per == _ITEM or (self.per == _HEADER and not inside)
+        object.__setattr__(self, "is_placed", placed and not is_other)
 
 
 @dataclass(frozen=True, slots=True)

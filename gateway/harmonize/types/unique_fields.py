@@ -60,7 +60,8 @@ class UniqueField:
     `per` is ``group`` inside a group; `home` is ``item`` or ``application`` for every field.
     The answer to a `shared` field, or to a whole group, is used in all applications of a
     submission that share its meaning.  `attribute` is the attribute that the field carries, a
-    unit, a currency or a content id; `attribute_shape` is the form of that attribute.
+    unit, a currency or a content id; `attribute_shape` is the form of that attribute. A field that
+    `is_text` is a text without one.
     """
 
     name: str
@@ -84,9 +85,11 @@ class UniqueField:
     shared: bool = False
     attribute: str | None = field(init=False, compare=False, repr=False)
     attribute_shape: ValueShape = field(init=False, compare=False, repr=False)
+    is_text: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attribute", _ATTRIBUTES.get(self.type))
+        object.__setattr__(self, "is_text", self.attribute is None and self.type != "group")
         listed = f"units or currencies of {self.name}"
         shape = ValueShape("text", codes=self.units, list_name=listed) if self.units else ValueShape("text")
         object.__setattr__(self, "attribute_shape", shape)
@@ -221,10 +224,9 @@ class ValueTest:
         values = scope.read_values(self.source, self.mark)
         if self.unit is not None:
             return any([self._matches_in_unit(scope, found, self.unit) for found in values])
-        texts = [found.text for found in values]
         if self.operator == "present":
-            return bool(texts) == (self.values[0] == "yes")
-        return any(self._matches_text(_TRUE.get(text, text) if self.boolean else text) for text in texts)
+            return bool(values) == (self.values[0] == "yes")
+        return any([self._matches_text(found.text) for found in values])
 
     def _matches_in_unit(self, scope: ValueReader, found: TextValue, to: str) -> bool:
         """Return whether a quantity passes, converted exactly; one that cannot be converted does not."""
@@ -239,6 +241,8 @@ class ValueTest:
         return bool(_COMPARISONS[self.operator](exact, Fraction(self.values[0])))
 
     def _matches_text(self, text: str) -> bool:
+        if self.boolean:
+            text = _TRUE.get(text, text)
         if self.listed is not None:
             return text in self.listed.known
         if self.operator in ("is", "in"):
