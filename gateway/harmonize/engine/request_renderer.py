@@ -8,7 +8,7 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, VALUE_DOES_NOT_FIT, Problem
-from gateway.harmonize.engine.request_writer import RequestWriter, escape_text, find_special
+from gateway.harmonize.engine.request_writer import RequestWriter, escape_attribute, escape_text, find_special
 from gateway.harmonize.language import (
     ConversionError,
     CopiedLeaf,
@@ -243,21 +243,25 @@ def _write_element(here: _Here, target: TargetElement, path: str) -> None:
 
 def _copy_run(here: _Here, run: CopiedRun, path: str) -> None:
     """Write the leaves of a run; where there is something to report, as `_render_element` does."""
-    # Half of what a split writes is written here: without a call of Python for a leaf.
+    # Most of what a split writes is written here: without a call of Python for a leaf.
     pen, scope, values = here
     write = pen.parts.append
-    for number, start, end, step, origin, mark, shape, target in run.leaves:
-        found = values[number]
+    for number, start, end, step, origin, mark, shape, put, leaf in run.leaves:
+        found = scope.find_local_values(leaf.source, mark) if number is None else values[number]
         if not found:
             continue
-        text, leaves, _ = found[0]
-        if len(found) > 1 or not (shape is None or shape.fits(text) or shape.find_violation(text) is None):
-            _render_element(pen, target, scope, path)
+        text, leaves, element = found[0]
+        measure = "" if put is None else _write_stated_measure(put, scope, element)
+        fits = shape is None or shape.fits(text) or shape.find_violation(text) is None
+        if len(found) > 1 or measure is None or not fits:
+            _render_element(pen, leaf.target, scope, path)
             continue
-        write(f"{start}{escape_text(text) if find_special(text) else text}{end}")
+        write(f"{start}{measure}{escape_text(text) if find_special(text) else text}{end}")
         pen.written += 1
         if pen.keeps_origins:
             pen.add_origin((path + step, origin, leaves, mark, ()))
+            if put is not None:
+                _add_measure_origin(pen, put, scope, (path + step, origin, element))
 
 
 def _write_given_leaf(here: _Here, given: GivenLeaf, path: str) -> None:
@@ -275,48 +279,31 @@ def _write_given_leaf(here: _Here, given: GivenLeaf, path: str) -> None:
 
 
 def _copy_leaf(here: _Here, copied: CopiedLeaf, path: str) -> None:
-    """Write a leaf that copies a value; where there is something to report, as `_render_element` does."""
+    """Write a value translated or cut; where there is something to report, as `_render_element` does."""
     (pen, scope, values), number = here, copied.number
     target = copied.target
     found = values[number] if number is not None else scope.find_local_values(copied.source, target.mark)
     if not found:
         return
-    if len(found) > 1 or not _copy_value(pen, copied, scope, (found[0], path)):
+    text, leaves, _ = found[0]
+    changed = _change_text(copied, text)
+    if len(found) > 1 or changed is None:
         _render_element(pen, target, scope, path)
+    elif changed:
+        pen.add_plain_leaf(target, changed)
+        if pen.keeps_origins:
+            pen.add_origin((path + target.step, copied.origin, leaves, target.mark, copied.transforms))
 
 
-def _copy_value(pen: RequestWriter, copied: CopiedLeaf, scope: Scope, place: tuple[FoundValue, str]) -> bool:
-    """Write a value: whole, with its unit or currency, translated, or cut.
-
-    Return False, and write nothing, where there is something to report: `_render_element` writes it then.
-    """
-    (text, leaves, element), path = place
-    target, put = copied.target, copied.measure
+def _change_text(copied: CopiedLeaf, text: str) -> str | None:
+    """Return a text translated or cut, which may be empty; None where there is something to report."""
     if copied.part is not None:
         if not text or _count_fitting_characters(text, copied.part) < len(text):
-            return False
-        if copied.part.number > 0:
-            return True  # the first piece takes it whole
-    elif copied.codes is not None:
-        translated = copied.codes.translate_code(text)
-        if translated is None or not _has_shape(target.shape, translated):
-            return False
-        text = translated
-    elif not (target.judged or _has_shape(target.shape, text)):
-        return False
-    if put is None:
-        pen.add_plain_leaf(target, text)
-    else:
-        measure = _find_stated_measure(put, scope, element)
-        if measure is None:
-            return False
-        pen.add_measured_leaf(target, text, put.name, measure)
-    if pen.keeps_origins:
-        path += target.step
-        pen.add_origin((path, copied.origin, leaves, target.mark, copied.transforms))
-        if put is not None and put.of_value is not None:
-            _add_measure_origin(pen, put, scope, (path, copied.origin, element))
-    return True
+            return None
+        return "" if copied.part.number > 0 else text  # the first piece takes it whole
+    assert copied.codes is not None
+    translated = copied.codes.translate_code(text)
+    return translated if translated and _has_shape(copied.target.shape, translated) else None
 
 
 def _has_shape(shape: ValueShape, text: str) -> bool:
@@ -344,25 +331,22 @@ def _add_measure_origin(
     pen.add_origin((f"{path}/@{put.name}", f"{origin}/@{put.of_value}", stated, put.mark, notes))
 
 
-def _find_stated_measure(put: TargetAttribute, scope: Scope, element: etree._Element) -> str | None:
-    """Return the unit or currency to be written with a value; None where there is something to report."""
+def _write_stated_measure(put: TargetAttribute, scope: Scope, element: etree._Element) -> str | None:
+    """Return the attribute with the unit or currency of a value; None where there is something to report."""
     measure = element.get(put.of_value or "")
-    if measure is None:
+    if measure is not None and put.via is not None:
+        measure = put.via.translate_code(measure)
+    # Those of answers were judged before.
+    if measure is None or not (put.required or _is_measure_right(put, scope, measure)):
         return None
-    if put.via is None:
-        return measure if _is_measure_right(put, scope, measure) else None
-    translated = put.via.translate_code(measure)
-    if translated is None or (not put.required and put.shape.find_violation(translated) is not None):
-        return None
-    return translated
+    return f' {put.name}="{escape_attribute(measure)}">'
 
 
 def _is_measure_right(put: TargetAttribute, scope: Scope, measure: str) -> bool:
-    """Return whether nothing is to be said about a unit or currency; those of answers were judged before."""
-    if put.required:
-        return True
-    known = scope.answers.units if put.of_value == "unitCode" else scope.answers.currencies
-    return (not known or measure in known) and _has_shape(put.shape, measure)
+    """Return whether nothing is to be said about a unit or currency, or about its translation."""
+    listed = scope.answers.units if put.of_value == "unitCode" else scope.answers.currencies
+    known = put.via is not None or not listed or measure in listed
+    return known and _has_shape(put.shape, measure)
 
 
 def _evaluate_leaf_values(target: TargetElement, scope: Scope) -> list[EvaluatedValue]:

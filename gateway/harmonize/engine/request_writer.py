@@ -13,7 +13,7 @@ from lxml import etree
 from gateway.harmonize.language import TargetElement
 from gateway.harmonize.submission import OriginRow
 
-__all__ = ["RequestWriter", "escape_text", "find_special", "read_request"]
+__all__ = ["RequestWriter", "escape_attribute", "escape_text", "find_special", "read_request"]
 
 _IN_TEXT: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 _IN_ATTRIBUTE: Final = _IN_TEXT | str.maketrans({'"': "&quot;", "\t": "&#9;", "\n": "&#10;"})
@@ -64,15 +64,6 @@ class RequestWriter:
             text = text.translate(_IN_TEXT)
         self.parts.append(f"{target.start}>{text}{target.end}")
 
-    def add_measured_leaf(self, target: TargetElement, text: str, name: str, measure: str) -> None:
-        """Write an element that holds a number, with the attribute `name` that says in what it is counted."""
-        self.written += 1
-        if find_special(measure) is not None:
-            measure = measure.translate(_IN_ATTRIBUTE)
-        if find_special(text) is not None:
-            text = text.translate(_IN_TEXT)
-        self.parts.append(f'{target.start} {name}="{measure}">{text}{target.end}')
-
     def open_container(self, target: TargetElement) -> tuple[int, int, int]:
         """Begin an element that holds others; return what `close_container` must know.
 
@@ -108,10 +99,9 @@ class RequestWriter:
 
     def add_attribute(self, position: int, name: str, text: str) -> None:
         """Write an attribute in the start tag that ends before the piece `position`."""
-        escaped = text.translate(_IN_ATTRIBUTE) if find_special(text) is not None else text
         start = self.parts[position - 1]
         assert isinstance(start, str)
-        self.parts[position - 1] = f'{start} {name}="{escaped}"'
+        self.parts[position - 1] = f'{start} {name}="{escape_attribute(text)}"'
 
     def gather_parts(self, begun: int) -> int:
         """Join what was written since `begun` where that is many parts; return where to go on from.
@@ -150,3 +140,8 @@ def read_request(octets: bytes) -> etree._Element:
 def escape_text(text: str) -> str:
     """Return a text as it is written in an element."""
     return text.translate(_IN_TEXT) if find_special(text) is not None else text
+
+
+def escape_attribute(text: str) -> str:
+    """Return a text as it is written in an attribute."""
+    return text.translate(_IN_ATTRIBUTE) if find_special(text) is not None else text

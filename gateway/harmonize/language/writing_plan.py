@@ -33,15 +33,14 @@ _Place = tuple[str, str, str]
 class CopiedLeaf:
     """How the leaf `target` is written that is the value of its source, once and without a condition.
 
-    `is_whole`: it is the value unchanged, and nothing else. Otherwise it has one of these: `measure`, its
-    unit or currency; `codes`, by which it is translated; `part`, the piece that it is. `transforms` tell
-    the change. `number` is the position of its source in the plan; None where it is read by itself.
+    It is the value unchanged, or it has one of these: `measure`, the unit or currency that is written with
+    it; `codes`, by which it is translated; `part`, the piece that it is. `transforms` tell the change.
+    `number` is the position of its source in the plan; None where it is read by itself.
     """
 
     target: TargetElement
     source: UniqueField | CommonMeaning
     origin: str
-    is_whole: bool
     measure: TargetAttribute | None = None
     codes: CodeList | None = None
     part: TextPiece | None = None
@@ -49,14 +48,17 @@ class CopiedLeaf:
     number: int | None = None
 
 
-#: A leaf of a run: the position of its source, its start tag and end tag, its part of the path, its origin
-#: and rule, the shape that its text must have (None where it was judged before), and itself.
-_RunLeaf = tuple[int, str, str, str, str, SourceMark, ValueShape | None, TargetElement]
+#: A leaf of a run: the position of its source, its start tag (to which a measure is added) and end tag, its
+#: part of the path, its origin and rule, the shape that its text must have (None where it was judged before),
+#: its measure, and itself.
+_RunLeaf = tuple[
+    int | None, str, str, str, str, SourceMark, ValueShape | None, TargetAttribute | None, CopiedLeaf
+]
 
 
 @dataclass(frozen=True, slots=True)
 class CopiedRun:
-    """Leaves, one after the other, that are whole values of sources read together: most leaves are such."""
+    """Leaves, one after the other, that are whole values, with a measure or without: most leaves are such."""
 
     leaves: tuple[_RunLeaf, ...]
 
@@ -157,15 +159,15 @@ def _plan_step(element: TargetElement, copied: Mapping[int, CopiedLeaf]) -> Writ
 
 
 def _is_run_leaf(step: WritingStep) -> bool:
-    return isinstance(step, CopiedLeaf) and step.is_whole and step.number is not None
+    return isinstance(step, CopiedLeaf) and step.codes is None and step.part is None
 
 
 def _make_run_leaf(copied: CopiedLeaf) -> _RunLeaf:
-    target = copied.target
+    target, measure = copied.target, copied.measure
     shape = None if target.judged else target.shape
-    assert copied.number is not None
-    start = f"{target.start}>"
-    return copied.number, start, target.end, target.step, copied.origin, target.mark, shape, target
+    start = f"{target.start}>" if measure is None else target.start
+    place = target.step, copied.origin, target.mark
+    return (copied.number, start, target.end, *place, shape, measure, copied)
 
 
 def _find_place(source: UniqueField | CommonMeaning) -> _Place | None:
@@ -193,7 +195,7 @@ def _find_copied_leaf(target: TargetElement) -> CopiedLeaf | None:
         return None
     source = content.source
     told = (codes.translation_note,) if codes is not None else ("split",) if target.part is not None else ()
-    return CopiedLeaf(target, source.source, source.origin, not changes, measure, codes, target.part, told)
+    return CopiedLeaf(target, source.source, source.origin, measure, codes, target.part, told)
 
 
 def _find_given_leaf(target: TargetElement) -> GivenLeaf | None:
