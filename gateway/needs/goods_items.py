@@ -6,7 +6,6 @@ The tree need not be valid: what is missing or has a wrong form is left unknown.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,16 +79,14 @@ def _read_item(element: etree._Element, position: int) -> GoodsItem:
 
 def _read_tariff_code(element: etree._Element) -> str:
     """Return the tariff code in whole pairs of digits, at most ten; empty where there is none."""
-    parts = {kind: text for kind, text in reversed(list(_list_classifications(element)))}
-    code = "".join(parts.get(kind, "") for kind in _CLASSIFICATIONS)
+    parts: dict[str, str] = {}
+    for one in element.iterfind(f"{_DEC}Commodity/{_DEC}Classification"):
+        # Of several of one kind the first counts.
+        parts.setdefault(_read_child(one, f"{_DEC}IdentificationTypeCode"), _read_child(one, f"{_DEC}ID"))
+    code = "".join([parts.get(kind, "") for kind in _CLASSIFICATIONS])
     if not _CODE.fullmatch(code):
         return ""
     return code[: min(len(code) // 2 * 2, _FULL)]
-
-
-def _list_classifications(element: etree._Element) -> Iterator[tuple[str, str]]:
-    for one in element.iterfind(f"{_DEC}Commodity/{_DEC}Classification"):
-        yield _read_child(one, f"{_DEC}IdentificationTypeCode"), _read_child(one, f"{_DEC}ID")
 
 
 def _read_child(element: etree._Element, tag: str) -> str:

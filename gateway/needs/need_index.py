@@ -23,6 +23,8 @@ CERTAIN: Final = "certain"
 POSSIBLE: Final = "possible"
 _FULL: Final = 10
 _INTERNATIONAL: Final = 6
+#: The needs of so many goods are kept.
+_MOST_KEPT: Final = 500
 _LENGTHS: Final = (2, 4, 6, 8, 10)
 #: The character that follows the digits.
 _AFTER_DIGITS: Final = ":"
@@ -107,6 +109,7 @@ class NeedIndex:
         self.book = book
         self._editions = tuple(_compile_editions(tables))
         self._by_day: dict[date, tuple[_Edition, ...]] = {}
+        self._by_goods: dict[GoodsQuery, tuple[DocumentNeed, ...]] = {}
 
     @property
     def tables(self) -> tuple[NeedTable, ...]:
@@ -126,7 +129,15 @@ class NeedIndex:
         return any((direction, law) in one.laws for one in self._list_editions(day))
 
     def find_needs(self, query: GoodsQuery) -> tuple[DocumentNeed, ...]:
-        """Return the needs of goods, by law and table."""
+        """Return the needs of goods, by law and table; kept, since traders declare the same goods again."""
+        known = self._by_goods.get(query)
+        if known is None:
+            if len(self._by_goods) >= _MOST_KEPT:
+                self._by_goods.clear()
+            known = self._by_goods[query] = self._find_in_editions(query)
+        return known
+
+    def _find_in_editions(self, query: GoodsQuery) -> tuple[DocumentNeed, ...]:
         found: list[DocumentNeed] = []
         for edition in self._list_editions(query.day):
             found += self._find_in_edition(edition, query)

@@ -20,7 +20,7 @@ import csv
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -77,6 +77,17 @@ def load_wco_elements() -> dict[str, WcoElement]:
     text = get_data_folder("xsd").joinpath("wco", "elements.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(io.StringIO(text))
     return {row["path"]: WcoElement(**row) for row in rows}
+
+
+@cache
+def _list_plain_elements() -> Mapping[str, Mapping[str, WcoElement]]:
+    """Return, by the path of their parent and their tag, the elements that have an id and hold no others."""
+    plain: defaultdict[str, dict[str, WcoElement]] = defaultdict(dict)
+    for path, element in load_wco_elements().items():
+        outer, _, name = path.rpartition("/")
+        if outer and element.wco_id and element.kind not in ("class", "supplement"):
+            plain[outer] |= {f"{namespace}{name}": element for namespace in (_DECLARATION, _RESPONSE)}
+    return plain
 
 
 def build_pointer(element: etree._Element, root: etree._Element | None = None) -> str:
@@ -176,10 +187,15 @@ def _list_child_steps(
 ) -> list[tuple[etree._Element, str, str]]:
     seen: defaultdict[str, int] = defaultdict(int)
     taken: defaultdict[str, int] = defaultdict(int)
-    found = []
+    found, plain = [], _list_plain_elements().get(path, {})
     for child in element.iterchildren(tag=etree.Element):
-        seen[child.tag] += 1
-        own, inner = _make_step(child, pointer, path, seen[child.tag])
+        tag = child.tag
+        seen[tag] += 1
+        known = plain.get(tag) if seen[tag] == 1 else None
+        if known is not None:
+            own, inner = f"{pointer}/{known.wco_id}", known.path
+        else:
+            own, inner = _make_step(child, pointer, path, seen[tag])
         taken[own] += 1
         # A class that states its own number may state that of another one; every pointer must be unique.
         found.append((child, own if taken[own] == 1 else f"{own}[{taken[own]}]", inner))

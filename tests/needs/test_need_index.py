@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.needs import GoodsQuery, NeedIndex, NeedRow, NeedTable
+from gateway.needs import GoodsQuery, NeedIndex, NeedRow, NeedTable, need_index
 from tests.needs.need_kit import DAY, book, table
 
 START = date(2020, 1, 1)
@@ -33,6 +34,15 @@ def test_ten_digits_are_certain_and_fewer_possible() -> None:
     ]
     assert ask(rows, hs="0302110000") == []
     assert ask(rows, direction="export") == []
+
+
+def test_the_needs_of_the_goods_asked_last_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(need_index, "_MOST_KEPT", 2)
+    index = NeedIndex([table("0301110000,import,01")], book())
+    asked = [GoodsQuery(f"030111000{digit}", "import", DAY) for digit in range(3)]
+    assert index.find_needs(asked[0]) is index.find_needs(replace(asked[0]))
+    assert [len(index.find_needs(one)) for one in (*asked, asked[0])] == [1, 0, 0, 1]
+    assert list(index._by_goods) == [asked[2], asked[0]]
 
 
 def test_a_row_of_a_shorter_code_concerns_all_goods_below_it() -> None:
