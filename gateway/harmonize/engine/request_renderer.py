@@ -81,8 +81,13 @@ def _count_fitting_characters(text: str, part: TextPiece) -> int:
     return len(text)
 
 
-def _render_element(pen: RequestWriter, target: TargetElement, scope: Scope, path: str) -> None:
+#: With what a plan is carried out: the writer, the scope, and the values of the sources by their number.
+_Here = tuple[RequestWriter, Scope, list[tuple[FoundValue, ...]]]
+
+
+def _render_element(here: _Here, target: TargetElement, path: str) -> None:
     """Write `target`, once or for each occurrence of its repetition."""
+    pen, scope, _ = here
     path += target.step
     if target.when is not None and not target.when.is_satisfied(scope):
         _withhold_target(target, scope, target.mark)
@@ -92,7 +97,9 @@ def _render_element(pen: RequestWriter, target: TargetElement, scope: Scope, pat
         write(pen, target, scope, path)
         return
     scopes = _select_occurrences(target, target.each, scope)
-    _check_occurrence_count(target, target.each, scopes, scope)
+    low, high = target.each.bound
+    if not low <= len(scopes) <= high:
+        _report_occurrence_count(target, target.each, scopes, scope)
     begun = len(pen.parts)
     if target.each.over != "common" or target.content is not None:
         for position, inner in enumerate(scopes, 1):
@@ -103,8 +110,8 @@ def _render_element(pen: RequestWriter, target: TargetElement, scope: Scope, pat
     for inner in scopes:
         # An occurrence of which nothing is written does not count as a position.
         written += _render_container(pen, target, inner, f"{path}[{written + 1}]")
-    if written < target.each.bound[0] <= len(scopes):
-        _check_occurrence_count(target, target.each, scopes[:written], scope)
+    if written < low <= len(scopes):
+        _report_occurrence_count(target, target.each, scopes[:written], scope)
 
 
 def _select_occurrences(target: TargetElement, each: Repetition, scope: Scope) -> list[Scope]:
@@ -146,14 +153,11 @@ def _list_disclosed_meanings(
     return told
 
 
-def _check_occurrence_count(
+def _report_occurrence_count(
     target: TargetElement, each: Repetition, scopes: list[Scope], scope: Scope
 ) -> None:
     """Report too many occurrences, or too few where the asked field has not reported that."""
-    low, high = each.bound
-    if low <= len(scopes) <= high:
-        return
-    where = (scope.application, each.mark)
+    (low, high), where = each.bound, (scope.application, each.mark)
     if len(scopes) > high:
         detail = f"{target.name} would stand {len(scopes)} times, at most {high}"
         scope.trace.report_problem(
@@ -223,22 +227,20 @@ def _render_children(pen: RequestWriter, target: TargetElement, scope: Scope, pa
         _WRITERS[type(step)](here, step, path)
 
 
-#: With what a plan is carried out: the writer, the scope, and the values of the sources by their number.
-_Here = tuple[RequestWriter, Scope, list[tuple[FoundValue, ...]]]
-
-
 def _write_container(here: _Here, container: PlainContainer, path: str) -> None:
     pen, target = here[0], container.target
-    opened = pen.open_container(target)
+    begun, told, outer = len(pen.parts), len(pen.origins), pen.written
+    pen.parts.append(container.start)
+    pen.written = 0
     path += target.step
     for step in container.steps:
         _WRITERS[type(step)](here, step, path)
-    pen.close_container(target, opened)
-
-
-def _write_element(here: _Here, target: TargetElement, path: str) -> None:
-    pen, scope, _ = here
-    _render_element(pen, target, scope, path)
+    if pen.written == target.constants:
+        pen.take_back(begun, told)
+        pen.written = outer
+    else:
+        pen.parts.append(target.end)
+        pen.written = outer + 1
 
 
 def _copy_run(here: _Here, run: CopiedRun, path: str) -> None:
@@ -254,7 +256,7 @@ def _copy_run(here: _Here, run: CopiedRun, path: str) -> None:
         measure = "" if put is None else _write_stated_measure(put, scope, element)
         fits = shape is None or shape.fits(text) or shape.find_violation(text) is None
         if len(found) > 1 or measure is None or not fits:
-            _render_element(pen, leaf.target, scope, path)
+            _render_element(here, leaf.target, path)
             continue
         write(f"{start}{measure}{escape_text(text) if find_special(text) else text}{end}")
         pen.written += 1
@@ -271,7 +273,7 @@ def _write_given_leaf(here: _Here, given: GivenLeaf, path: str) -> None:
         if not text:
             return
         if target.shape.find_violation(text) is not None:
-            _render_element(pen, target, scope, path)
+            _render_element(here, target, path)
             return
     pen.add_plain_leaf(target, text)
     if pen.keeps_origins:
@@ -288,7 +290,7 @@ def _copy_leaf(here: _Here, copied: CopiedLeaf, path: str) -> None:
     text, leaves, _ = found[0]
     changed = _change_text(copied, text)
     if len(found) > 1 or changed is None:
-        _render_element(pen, target, scope, path)
+        _render_element(here, target, path)
     elif changed:
         pen.add_plain_leaf(target, changed)
         if pen.keeps_origins:
@@ -316,7 +318,7 @@ _WRITERS: Final[Mapping[type, Callable[[_Here, Any, str], None]]] = {
     CopiedLeaf: _copy_leaf,
     GivenLeaf: _write_given_leaf,
     PlainContainer: _write_container,
-    TargetElement: _write_element,
+    TargetElement: _render_element,
 }
 
 

@@ -69,9 +69,7 @@ class RequestWriter:
 
         Its first number is that of the piece with the start tag.
         """
-        # Those without leaves, which may be taken back, are not kept where only those of content ids are.
-        told = len(self.origins) if self.keeps_origins else 0
-        opened = len(self.parts), told, self.written
+        opened = len(self.parts), len(self.origins), self.written
         if target.attributes:
             self.parts += (target.start, ">")
         else:
@@ -82,20 +80,25 @@ class RequestWriter:
     def close_container(
         self, target: TargetElement, opened: tuple[int, int, int], *, keeps_empty: bool = False
     ) -> bool:
-        """End an element; leave it out, and return False, where it holds its constant children alone.
-
-        The leaves of a value that was refused in it are retained.
-        """
+        """End an element; leave it out, and return False, where it holds its constant children alone."""
         empty = self.written == target.constants
         begun, told, self.written = opened
         if empty and not keeps_empty:
-            del self.parts[begun:]
-            if self.keeps_origins:
-                self.origins[told:] = [one for one in self.origins[told:] if one[2]]
+            self.take_back(begun, told)
             return False
         self.parts.append(target.end)
         self.written += 1
         return True
+
+    def take_back(self, begun: int, told: int) -> None:
+        """Take back what was written since there were so many pieces and origins.
+
+        The leaves of a value that was refused in it are retained.
+        """
+        del self.parts[begun:]
+        # Those without leaves, which may be taken back, are not kept where only those of content ids are.
+        if self.keeps_origins:
+            self.origins[told:] = [one for one in self.origins[told:] if one[2]]
 
     def add_attribute(self, position: int, name: str, text: str) -> None:
         """Write an attribute in the start tag that ends before the piece `position`."""

@@ -78,6 +78,7 @@ class PlainContainer:
     """An element that only holds others, once and without a condition; it is left out where it is empty."""
 
     target: TargetElement
+    start: str
     steps: tuple[WritingStep, ...]
 
 
@@ -155,7 +156,7 @@ def _plan_step(element: TargetElement, copied: Mapping[int, CopiedLeaf]) -> Writ
         return copied.get(id(element)) or _find_given_leaf(element) or element
     if not _is_plain_container(element):
         return element
-    return PlainContainer(element, _plan_steps(element.children, copied))
+    return PlainContainer(element, f"{element.start}>", _plan_steps(element.children, copied))
 
 
 def _is_run_leaf(step: WritingStep) -> bool:
