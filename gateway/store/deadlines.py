@@ -50,12 +50,12 @@ __all__ = [
 _D: Final = deadlines.c
 _INSERT: Final = PreparedStatement(insert(deadlines))
 _GET: Final = select(deadlines).where(_D.id == bindparam("wanted"))
+_LIVE_NAMES: Final = (
+    *("id", "case_id", "request_id", "kind", "cause", "state"),
+    *("started_at", "days", "due_at", "held_at", "held"),
+)
 _LIVE: Final = (
-    select(
-        *(_D.id, _D.case_id, _D.request_id, _D.kind, _D.cause, _D.state),
-        *(_D.started_at, _D.days, _D.due_at, _D.held_at, _D.held),
-        count_editions().label("mark"),
-    )
+    select(*[*[_D[name] for name in _LIVE_NAMES], count_editions().label("mark")])
     .where(_D.case_id == bindparam("wanted"), _D.ended_at.is_(None))
     .order_by(_D.id)
     .with_for_update(key_share=True)

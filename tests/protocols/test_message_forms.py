@@ -192,3 +192,11 @@ def test_values_of_an_example_in_the_terms_give_no_form(sealed_so: list[object])
     octets = ebms2.seal((unit,), sample_parties.RESULT, context).read_octets()
     assert b"<eb:CPAId>reference-2001-of-example<" in octets
     assert not sealed_so
+
+
+def test_every_field_of_a_message_is_a_term_a_value_or_keeps_it_from_a_form() -> None:
+    """A field that is added to messages must be thought of here."""
+    values = {"message_id", "conversation_id", "timestamp", "ref_to_message_id", "payloads"}
+    terms = set(message_forms._Terms._fields) - {"answers", "media_type", "certificate", "algorithm"}
+    names = set(UserMessage.__dataclass_fields__)
+    assert names == values | terms | set(message_forms._NOT_WRITTEN)

@@ -35,6 +35,11 @@ __all__ = ["seal_by_form"]
 
 #: What is written as it is in a text, an attribute, a URI and a header field, and is no longer than allowed.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9+/=.@:_\-]{1,255}")
+#: A message that has any of these is written as a whole.
+_NOT_WRITTEN: Final = (
+    *("expires_at", "description", "sequence"),
+    *("mpc", "properties", "agreement_type", "pmode_named"),
+)
 
 
 class _Terms(NamedTuple):
@@ -119,20 +124,17 @@ _WHOLE_DIGEST, _CONTENT_DIGEST, _SIGNATURE, _ENVELOPE, _BOUNDARY = map(
 
 def _read_values(unit: UserMessage) -> _Values | None:
     """Return the values of a message; None where it has other ones, or one that is not written as it is."""
-    if len(unit.payloads) != 1 or unit.expires_at or unit.sequence or unit.description:
+    if len(unit.payloads) != 1 or any(getattr(unit, name) for name in _NOT_WRITTEN):
         return None
     (payload,) = unit.payloads
-    texts = (
-        unit.message_id,
-        unit.conversation_id,
-        format_instant(unit.timestamp),
-        unit.ref_to_message_id or "none",
-        payload.content_id,
-    )
+    reference = unit.ref_to_message_id or "none"
+    moment = format_instant(unit.timestamp)
+    texts = (unit.message_id, unit.conversation_id, moment, reference, payload.content_id)
     plain = all(map(_PLAIN.fullmatch, texts)) and unit.message_id.casefold() != payload.content_id.casefold()
     if not plain or payload.properties or not isinstance(payload.octets, bytes):
         return None
-    return _Values(*[text.encode() for text in texts], payload.octets)
+    message, conversation, timestamp, referred, content_id = map(str.encode, texts)
+    return _Values(message, conversation, timestamp, referred, content_id, payload.octets)
 
 
 def _read_terms(unit: UserMessage, signer: Signer) -> _Terms:
@@ -154,7 +156,6 @@ def _read_terms(unit: UserMessage, signer: Signer) -> _Terms:
     )
 
 
-# what we have agreed on, in every message
 @lru_cache(maxsize=256)
 def _find_form(terms: _Terms) -> _MessageForm | None:
     """Return the form of messages with these terms; None where another one of them is not written so."""
@@ -165,7 +166,10 @@ def _find_form(terms: _Terms) -> _MessageForm | None:
     ]
     if [fill_template(part, second.values) for part in parts] != second.texts:
         return None
-    return _MessageForm(*parts, first.soap_action, first.transforms)
+    signable, signed_info, envelope, content_type, body = parts
+    return _MessageForm(
+        signable, signed_info, envelope, content_type, body, first.soap_action, first.transforms
+    )
 
 
 #: So many values are known when a text of a form is written: the envelope is one of the last.
