@@ -94,8 +94,9 @@ class LaneClaims:
         places = self._places.reserve_free(max(1, self._places.number // 4), ending)
         if not places.room:
             return None
-        claim, share = self._begin_claim(conn, self._clock()), max(1, places.room // len(names))
+        share = max(1, places.room // len(names))
         try:
+            claim = self._begin_claim(conn, self._clock())
             places.fill_lanes(names, share, lambda wanted: claim.claim_lanes(wanted, self._capacities))
             places.settle()
             leases = claim.store_leases()

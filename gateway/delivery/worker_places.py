@@ -42,7 +42,8 @@ class WorkerPlaces:
     def pass_on(self, lane: str) -> bool:
         """Let the lane of an ending attempt hold its place no more, if that may be passed on.
 
-        Returns whether it may: three of four may.
+        Returns whether it may: three of four may. What it is passed on to may be claimed for the same lane,
+        so that a lane can hold one place more than its half until the attempt has ended.
         """
         with self._guard:
             self._asked += 1

@@ -31,6 +31,8 @@ LONGEST_WRAPPED: Final = 2048
 # canonical form writes them as they are. In a comment two hyphens would be.
 _VALUE: Final = re.compile(rb"[A-Za-z0-9+/=.@:_\-]{1,%d}+" % LONGEST_VALUE)
 _WRAPPED: Final = re.compile(rb"[A-Za-z0-9+/=\n\t ]{1,%d}+" % LONGEST_WRAPPED)
+#: Octets that the compiled pattern takes for a value.
+_PATTERN_OF_VALUE: Final = 320
 _DELIMITERS: Final = (b"<", b'"')
 # The name of a namespace determines the order of attributes in a canonical form.
 _NAMESPACE: Final = re.compile(rb'\sxmlns(?::[^=\s]*)?="[^"]*\Z')
@@ -59,8 +61,8 @@ class TextTemplate:
 
     @property
     def size(self) -> int:
-        """Return how many octets it has."""
-        return sum(map(len, self.constants))
+        """Return how many octets it takes, with what its pattern takes for each value."""
+        return sum(map(len, self.constants)) + _PATTERN_OF_VALUE * len(self.numbers)
 
     @cached_property
     def pattern(self) -> re.Pattern[bytes]:

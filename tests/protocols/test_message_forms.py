@@ -123,6 +123,14 @@ def test_what_has_more_or_other_values_is_sealed_as_a_whole(
     assert not sealed_so
 
 
+def test_a_reference_that_is_empty_is_not_written_as_another_one(sealed_so: list[object]) -> None:
+    context = sample_parties.context()
+    parcel = ebms2.seal((message(ref_to_message_id=""),), sample_parties.RESULT, context)
+    assert not sealed_so
+    with pytest.raises(GatewayError, match="GW107"):
+        ebms2.open(parcel, context)
+
+
 @slow
 @given(USER)
 def test_whatever_is_sealed_has_one_form(unit: UserMessage) -> None:

@@ -127,7 +127,8 @@ def _read_values(unit: UserMessage) -> _Values | None:
     if len(unit.payloads) != 1 or any(getattr(unit, name) for name in _NOT_WRITTEN):
         return None
     (payload,) = unit.payloads
-    reference = unit.ref_to_message_id or "none"
+    # One that is given and empty is written as a whole, and refused there.
+    reference = "none" if unit.ref_to_message_id is None else unit.ref_to_message_id
     moment = format_instant(unit.timestamp)
     texts = (unit.message_id, unit.conversation_id, moment, reference, payload.content_id)
     plain = all(map(_PLAIN.fullmatch, texts)) and unit.message_id.casefold() != payload.content_id.casefold()
