@@ -7,19 +7,16 @@ each statement that somebody listens to, is executed by SQLAlchemy as ever.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable
 
-from gateway.store.compiled_statements import COMPILED_STATEMENTS
-from gateway.store.driver_statements import BoundStatement, DriverStatement, find_driver_statement
+from gateway.store.driver_rows import FoundRows
+from gateway.store.driver_statements import StatementText, bind_rows, bind_statement
 from gateway.store.postgresql_connections import take_cursor
 from gateway.store.transaction_rows import insert_before_statement
 
 __all__ = ["DriverConnection", "use_driver_connections"]
-
-_COMPILED: Final = COMPILED_STATEMENTS["compiled_cache"]
 
 
 class DriverConnection(Connection):
@@ -45,12 +42,13 @@ class DriverConnection(Connection):
     ) -> CursorResult[Any]:
         """Execute a statement; return its rows."""
         if execution_options is None and self._may_use_driver():
+            bind = bind_rows if isinstance(parameters, list) else bind_statement
             try:
-                found = _bind_statement(statement, self.dialect, parameters)
+                bound = bind(statement, self.dialect, {} if parameters is None else parameters)
             except Exception:  # what is wrong with a value is told by SQLAlchemy
-                found = None
-            if found is not None:
-                sent: CursorResult[Any] = self._send_statement(*found)
+                bound = None
+            if bound is not None:
+                sent: CursorResult[Any] = self._send_statement(*bound)
                 return sent
         return super().execute(statement, parameters, execution_options=execution_options)
 
@@ -64,18 +62,22 @@ class DriverConnection(Connection):
         transaction = self._nested_transaction or self._transaction
         return self.in_driver_transaction if transaction is None else transaction.is_active
 
-    def _send_statement(self, statement: DriverStatement, bound: BoundStatement) -> Any:
-        insert_before_statement(self, bound.sql)
+    def _send_statement(self, text: StatementText, values: list[Any]) -> Any:
+        if not text.is_plain_read:
+            insert_before_statement(self, text.sql)
         cursor: Any = None
         try:
-            driver: Any = self.connection.dbapi_connection
-            cursor = driver.cursor() if statement.positional else take_cursor(driver)
-            (cursor.executemany if bound.repeated else cursor.execute)(bound.sql, bound.values)
-            return statement.read_rows(cursor)
+            # The property asks the same, and costs a call for each statement.
+            driver: Any = (self._dbapi_connection or self.connection).dbapi_connection
+            cursor = driver.cursor() if text.positional else take_cursor(driver)
+            (cursor.executemany if text.repeated else cursor.execute)(text.sql, values)
+            if text.returns_rows is None:
+                text.learn_layout(cursor)
+            return FoundRows(text.layout, cursor.fetchall() if text.returns_rows else (), cursor.rowcount)
         except BaseException as problem:
-            self._raise_problem(problem, bound, cursor)
+            self._raise_problem(problem, text.sql, values, cursor)
 
-    def _raise_problem(self, problem: BaseException, bound: BoundStatement, cursor: Any) -> NoReturn:
+    def _raise_problem(self, problem: BaseException, sql: str, values: list[Any], cursor: Any) -> NoReturn:
         """Raise what SQLAlchemy raises, and drop a connection that is lost."""
         errors: Any = self.dialect.loaded_dbapi.Error
         if isinstance(problem, Exception) and not isinstance(problem, errors):
@@ -83,7 +85,7 @@ class DriverConnection(Connection):
         if not self.in_transaction():
             # SQLAlchemy rolls back at once what it knows no transaction of.
             self.begin()
-        self._handle_dbapi_exception(problem, bound.sql, bound.values, cursor, None)
+        self._handle_dbapi_exception(problem, sql, values, cursor, None)
 
 
 def _has_listeners(engine: Engine) -> bool:
@@ -93,34 +95,6 @@ def _has_listeners(engine: Engine) -> bool:
     """
     told: Any = engine.dispatch
     return len(told.before_cursor_execute) != 1 or bool(told.after_cursor_execute)
-
-
-def _bind_statement(
-    statement: Any, dialect: Any, parameters: Any
-) -> tuple[DriverStatement, BoundStatement] | None:
-    """Return a statement with its values; None where SQLAlchemy has its own way."""
-    rows = parameters if isinstance(parameters, list) else [parameters or {}]
-    if not rows or _differ(rows):
-        return None
-    ready = find_driver_statement(statement, dialect, _COMPILED, rows[0])
-    if ready is None:
-        return None
-    compiled, own = ready
-    if len(rows) == 1:
-        bound = compiled.bind_values(rows[0], own)
-    elif compiled.returns_nothing:
-        bound = compiled.bind_repeated(rows, own)
-    else:
-        bound = compiled.bind_rows(rows, own)
-    return None if bound is None else (compiled, bound)
-
-
-def _differ(rows: list[Any]) -> bool:
-    """Return whether rows do not all name the same parameters."""
-    first = rows[0]
-    if type(first) is not dict and not isinstance(first, Mapping):
-        return True
-    return len(rows) > 1 and any(not isinstance(one, Mapping) or one.keys() != first.keys() for one in rows)
 
 
 def use_driver_connections(engine: Engine) -> None:

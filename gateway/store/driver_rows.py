@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Row
 from sqlalchemy.engine import Dialect, IteratorResult
@@ -58,12 +58,12 @@ class FoundRows:
 
     def first(self) -> Row[Any] | None:
         """Return the first row, None when there is none."""
-        layout = self._get_layout()
+        layout = self._layout or _raise_no_rows()
         return layout.make_row(self._raw[0]) if self._raw else None
 
     def all(self) -> Sequence[Row[Any]]:
         """Return all rows."""
-        make_row = self._get_layout().make_row
+        make_row = (self._layout or _raise_no_rows()).make_row
         return [make_row(one) for one in self._raw]
 
     def scalar(self) -> Any:
@@ -74,12 +74,11 @@ class FoundRows:
     def __iter__(self) -> Iterator[Row[Any]]:
         return iter(self.all())
 
-    def _get_layout(self) -> RowLayout:
-        if self._layout is None:
-            raise ResourceClosedError("this statement returns no rows")
-        return self._layout
-
     def __getattr__(self, name: str) -> Any:
-        layout = self._get_layout()
+        layout = self._layout or _raise_no_rows()
         rows = self.all()
         return getattr(IteratorResult(layout.metadata, iter(rows)), name)
+
+
+def _raise_no_rows() -> NoReturn:
+    raise ResourceClosedError("this statement returns no rows")

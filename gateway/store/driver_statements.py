@@ -18,12 +18,14 @@ from sqlalchemy import SelectBase, TextClause, UpdateBase
 from sqlalchemy.engine import Dialect
 from sqlalchemy.util import LRUCache
 
-from gateway.store.driver_rows import FoundRows, RowLayout, make_layout
+from gateway.store.compiled_statements import COMPILED_STATEMENTS
+from gateway.store.driver_rows import RowLayout, make_layout
 from gateway.store.parameter_values import Convert, ParameterValues
+from gateway.store.statement_names import list_names
 
-__all__ = ["BoundStatement", "DriverStatement", "find_driver_statement"]
+__all__ = ["BoundStatement", "StatementText", "bind_rows", "bind_statement"]
 
-#: How many lengths of lists one statement with IN is kept for.
+#: How many lengths of lists one statement with IN is kept for, and how many numbers of rows an insert.
 _SHAPES: Final = 64
 
 #: How many values one insert may have: SQLite and PostgreSQL allow more.
@@ -35,6 +37,7 @@ _VALUES: Final = re.compile(
 _NAMED: Final = re.compile(r"%%|%\((\w+)\)s")
 _NUMBER: Final = re.compile(r"\$(\d+)")
 
+_COMPILED: Final = COMPILED_STATEMENTS["compiled_cache"]
 #: Compiled statements by their form; those used longest ago leave first.
 _of_forms: Final[LRUCache[Any, Any]] = LRUCache(1200)
 _UNKNOWN: Final = object()
@@ -49,16 +52,33 @@ _PLAIN: Final = (SelectBase, UpdateBase, TextClause)
 _Own = Mapping[str, Any]
 
 
-@dataclass(slots=True)
-class BoundStatement:
-    """SQL of the database with its values in their order.
+class StatementText:
+    """SQL as the driver is given it, with the layout of the rows that it returns.
 
-    The values of one that is `repeated` are several, one for each time.
+    One that is `repeated` is given several lists of values, and is executed once for each.
     """
 
-    sql: str
-    values: Any
-    repeated: bool = False
+    def __init__(self, statement: DriverStatement, sql: str, *, repeated: bool = False) -> None:
+        self.sql = sql
+        self.positional = statement.positional
+        self.repeated = repeated
+        self.is_plain_read = list_names(sql).is_plain_read
+        self._statement = statement
+        #: None until it is known whether there are rows.
+        self.returns_rows: bool | None = None
+        self.layout: RowLayout | None = None
+
+    def learn_layout(self, cursor: Any) -> None:
+        """Learn from an executed cursor what its rows are.
+
+        It is asked once: to describe the columns takes PostgreSQL's driver longer than to read a row.
+        """
+        self.layout = self._statement.make_layout(cursor)
+        self.returns_rows = self.layout is not None
+
+
+#: SQL with its values in their order; those of a text that is repeated are several lists.
+BoundStatement = tuple[StatementText, list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +110,14 @@ class _Shape:
     parameters: tuple[tuple[str, _Parameter, int | None], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _ShapedText:
+    """Its text, and for each value its key, what converts it, and its place in its list."""
+
+    text: StatementText
+    values: tuple[tuple[str, Convert | None, int | None], ...]
+
+
 @dataclass
 class DriverStatement:
     """A compiled statement."""
@@ -101,9 +129,9 @@ class DriverStatement:
     lists: bool
     _compiled: Any
     _dialect: Dialect
-    _shapes: dict[tuple[int, ...], _Shape] = field(default_factory=dict)
-    _returns_rows: bool | None = None
-    _layout: RowLayout | None = None
+    _shapes: dict[tuple[int, ...], _ShapedText] = field(default_factory=dict)
+    #: Inserts of several rows, by their number.
+    _several: dict[int, StatementText] = field(default_factory=dict)
 
     @cached_property
     def has_own_lists(self) -> bool:
@@ -111,11 +139,24 @@ class DriverStatement:
         return self.lists and all(one.given is None for one in self.parameters if one.expands)
 
     @cached_property
-    def _values(self) -> ParameterValues:
-        # What the statement contains is converted once.
+    def text(self) -> StatementText:
+        """The statement without lists, executed once."""
+        return StatementText(self, self.sql)
+
+    @cached_property
+    def values(self) -> ParameterValues:
+        """What takes the values of a row; what the statement contains is converted once, before."""
         return ParameterValues(
             [(one.key, None if one.given is None else one.convert) for one in self.parameters]
         )
+
+    @cached_property
+    def _repeated(self) -> StatementText:
+        return StatementText(self, self.sql, repeated=True)
+
+    @cached_property
+    def _list_keys(self) -> tuple[str, ...]:
+        return tuple(one.key for one in self.parameters if one.expands)
 
     @cached_property
     def _row(self) -> str:
@@ -141,51 +182,53 @@ class DriverStatement:
             else replace(one, name=name, place=None, fixed=own[one.key][place], expands=False)
             for name, one, place in shape.parameters
         )
-        return replace(self, sql=shape.sql, parameters=fixed, lists=False)
-
-    def bind_values(self, given: Mapping[str, Any], own: _Own) -> BoundStatement | None:
-        """Return the statement with these values; None for lists that the driver cannot be given."""
-        row = {**given, **own} if own else given
-        if self.lists:
-            return self._bind_lists(row)
-        return BoundStatement(self.sql, self._values.list_values(row))
+        return replace(self, sql=shape.sql, parameters=fixed, lists=False, _shapes={}, _several={})
 
     def bind_rows(self, rows: Sequence[Mapping[str, Any]], own: _Own) -> BoundStatement | None:
-        """Return an insert of several rows as one statement; None for what is no plain insert of values."""
-        number = len(self.parameters)
-        if not self._row or len(rows) * number > _MOST_VALUES:
+        """Return a statement for several rows; None where it is neither an insert of values nor a change."""
+        rows = [{**row, **own} for row in rows] if own else rows
+        if self._returns_nothing:
+            return self._repeated, [self.values.list_values(row) for row in rows]
+        if not self._row or len(rows) * len(self.parameters) > _MOST_VALUES:
             return None
-        listed = self._values.list_values
-        values = [value for row in rows for value in listed({**row, **own} if own else row)]
-        texts = (_shift_numbers(self._row, place * number) for place in range(len(rows)))
-        return BoundStatement(self.sql.replace(self._row, ", ".join(texts), 1), values)
+        return self._find_several(len(rows)), self.values.list_values(*rows)
 
-    def bind_repeated(self, rows: Sequence[Mapping[str, Any]], own: _Own) -> BoundStatement:
-        """Return a statement that is executed once for each row."""
-        listed = self._values.list_values
-        return BoundStatement(self.sql, [listed({**row, **own}) for row in rows], repeated=True)
+    def _find_several(self, number: int) -> StatementText:
+        """Return the insert of so many rows as one statement."""
+        found = self._several.get(number)
+        if found is None:
+            texts = (_shift_numbers(self._row, place * len(self.parameters)) for place in range(number))
+            found = StatementText(self, self.sql.replace(self._row, ", ".join(texts), 1))
+            if len(self._several) < _SHAPES:
+                self._several[number] = found
+        return found
 
     @cached_property
-    def returns_nothing(self) -> bool:
+    def _returns_nothing(self) -> bool:
         """Whether it changes rows and returns none."""
         changes = self._compiled.isupdate or self._compiled.isdelete
         return bool(changes) and not self._compiled._result_columns and not self.lists
 
-    def _bind_lists(self, row: Mapping[str, Any]) -> BoundStatement | None:
-        lengths = tuple(len(row[one.key]) for one in self.parameters if one.expands)
+    def bind_lists(self, row: Mapping[str, Any]) -> BoundStatement | None:
+        """Return the statement with its lists; None for those that the driver cannot be given."""
+        lengths = tuple([len(row[key]) for key in self._list_keys])
         if not all(lengths):
             return None
         shape = self._shapes.get(lengths)
         if shape is None:
             if len(self._shapes) >= _SHAPES:
                 return None
-            found = {one.name: row[one.key] for one in self.parameters}
-            shape = self._shapes[lengths] = self._expand_lists(found)
+            shape = self._shapes[lengths] = self._make_shaped_text(row)
         values = []
-        for _name, one, place in shape.parameters:
-            value = row[one.key] if place is None else row[one.key][place]
-            values.append(value if one.convert is None else one.convert(value))
-        return BoundStatement(shape.sql, values)
+        for key, convert, place in shape.values:
+            value = row[key] if place is None else row[key][place]
+            values.append(value if convert is None else convert(value))
+        return shape.text, values
+
+    def _make_shaped_text(self, row: Mapping[str, Any]) -> _ShapedText:
+        shape = self._expand_lists({one.name: row[one.key] for one in self.parameters})
+        values = tuple((one.key, one.convert, place) for _, one, place in shape.parameters)
+        return _ShapedText(StatementText(self, shape.sql), values)
 
     def _expand_lists(self, found: Mapping[str, Any]) -> _Shape:
         expanded = self._compiled._process_parameters_for_postcompile(dict(found))
@@ -198,13 +241,9 @@ class DriverStatement:
             sql, names = _number_parameters(sql)
         return _Shape(sql, tuple((name, *by_name[name]) for name in names))
 
-    def read_rows(self, cursor: Any) -> FoundRows:
-        """Return what an executed cursor has: rows, or the number of rows that were changed."""
-        if self._returns_rows is None:
-            # Asked once: to describe the columns takes PostgreSQL's driver longer than to read a row.
-            self._layout = make_layout(self._compiled, self._dialect, cursor.description)
-            self._returns_rows = self._layout is not None
-        return FoundRows(self._layout, cursor.fetchall() if self._returns_rows else (), cursor.rowcount)
+    def make_layout(self, cursor: Any) -> RowLayout | None:
+        """Return the layout of the rows that an executed cursor has; None where there are none."""
+        return make_layout(self._compiled, self._dialect, cursor.description)
 
 
 def _find_row_text(sql: str) -> str:
@@ -247,13 +286,36 @@ class _Form:
     ready: dict[tuple[Dialect, tuple[str, ...]], _Ready | None] = field(default_factory=dict)
 
 
-def find_driver_statement(
-    statement: Any, dialect: Dialect, cache: Any, given: Mapping[str, Any]
-) -> _Ready | None:
-    """Return the compiled statement, and the values that are in this one; None for SQLAlchemy's own way.
+def bind_statement(statement: Any, dialect: Dialect, given: Mapping[str, Any]) -> BoundStatement | None:
+    """Return a statement with the values of its parameters; None where SQLAlchemy has its own way."""
+    if type(given) is not dict and not isinstance(given, Mapping):
+        return None
+    ready = _find_ready(statement, dialect, given)
+    if ready is None:
+        return None
+    compiled, own = ready
+    row = {**given, **own} if own else given
+    return compiled.bind_lists(row) if compiled.lists else (compiled.text, compiled.values.list_values(row))
 
-    `given` names the parameters that the caller gives.
-    """
+
+def bind_rows(statement: Any, dialect: Dialect, rows: Sequence[Any]) -> BoundStatement | None:
+    """Return a statement for each of these rows, as `bind_statement` does for one."""
+    if not rows or _differ(rows):
+        return None
+    if len(rows) == 1:
+        return bind_statement(statement, dialect, rows[0])
+    ready = _find_ready(statement, dialect, rows[0])
+    return None if ready is None else ready[0].bind_rows(rows, ready[1])
+
+
+def _differ(rows: Sequence[Any]) -> bool:
+    """Return whether rows do not all name the same parameters."""
+    first = rows[0]
+    return any([not isinstance(one, Mapping) or one.keys() != first.keys() for one in rows])
+
+
+def _find_ready(statement: Any, dialect: Dialect, given: Mapping[str, Any]) -> _Ready | None:
+    """Return the compiled statement, and the values that are in this one; None for SQLAlchemy's own way."""
     form: _Form | None = getattr(statement, _FORM, None)
     # A statement that is made of another one has a copy of its attributes.
     if form is None or form.owner() is not statement:
@@ -261,7 +323,7 @@ def find_driver_statement(
     place = (dialect, tuple(given))
     ready: Any = form.ready.get(place, _UNKNOWN)
     if ready is _UNKNOWN:
-        ready = form.ready[place] = _make_ready(statement, form, place, cache)
+        ready = form.ready[place] = _make_ready(statement, form, place)
     elif ready is not None and ready[0].has_own_lists:
         # A statement that is executed again is a constant: its lists stay as they are.
         fixed = ready[0].fix_lists(ready[1])
@@ -282,24 +344,20 @@ def _find_form(statement: Any) -> _Form:
     return form
 
 
-def _make_ready(
-    statement: Any, form: _Form, place: tuple[Dialect, tuple[str, ...]], cache: Any
-) -> _Ready | None:
+def _make_ready(statement: Any, form: _Form, place: tuple[Dialect, tuple[str, ...]]) -> _Ready | None:
     if form.key is None:
         return None
     dialect, names = place
     shared = (dialect, form.key, names)
     known: Any = _of_forms.get(shared, _UNKNOWN)
     if known is _UNKNOWN:
-        known = _of_forms[shared] = _compile_statement(statement, dialect, cache, names)
+        known = _of_forms[shared] = _compile_statement(statement, dialect, names)
     return None if known is None else (known, known.list_own_values(form.extracted))
 
 
-def _compile_statement(
-    statement: Any, dialect: Dialect, cache: Any, names: tuple[str, ...]
-) -> DriverStatement | None:
+def _compile_statement(statement: Any, dialect: Dialect, names: tuple[str, ...]) -> DriverStatement | None:
     compiled, _extracted, further, _ = statement._compile_w_cache(
-        dialect, compiled_cache=cache, column_keys=sorted(names), for_executemany=False
+        dialect, compiled_cache=_COMPILED, column_keys=sorted(names), for_executemany=False
     )
     if further or not _is_plain(compiled):
         return None

@@ -24,11 +24,16 @@ class ParameterValues:
             (place, convert) for place, (_, convert) in enumerate(parameters) if convert is not None
         )
 
-    def list_values(self, row: _Row) -> list[Any]:
-        """Return the values of a row; raises KeyError for a parameter that it does not name."""
-        values = list(self._take(row))
-        for place, convert in self._converted:
-            values[place] = convert(values[place])
+    def list_values(self, *rows: _Row) -> list[Any]:
+        """Return the values of rows, one after the other; raises KeyError for a parameter that one lacks."""
+        values: list[Any] = []
+        for row in rows:
+            taken = list(self._take(row))
+            for place, convert in self._converted:
+                # No type converts the value that is none.
+                if taken[place] is not None:
+                    taken[place] = convert(taken[place])
+            values += taken
         return values
 
 

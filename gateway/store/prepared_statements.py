@@ -44,23 +44,25 @@ class _CompiledStatement:
 
     def __init__(self, sql: str, values: ParameterValues, row: str | None) -> None:
         self.sql = sql
-        self.row = row
         self.list_values = values.list_values
+        self._row = row
         #: How many rows one statement may have.
         self.most = max(1, _MOST_PARAMETERS // max(1, values.number))
         #: The SQL of so many rows.
         self._texts: dict[int, str] = {1: sql}
 
-    def bind_rows(self, rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any]]:
-        """Return an insert of several rows as one statement, with its values."""
-        return self._get_text(len(rows)), [value for row in rows for value in self.list_values(row)]
+    def execute_rows(self, driver: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute the statement for each row; an insert of several rows is one statement."""
+        if self._row is None:
+            driver.executemany(self.sql, [self.list_values(row) for row in rows])
+            return
+        for start in range(0, len(rows), self.most):
+            part = rows[start : start + self.most]
+            driver.execute(self._texts.get(len(part)) or self._make_text(len(part)), self.list_values(*part))
 
-    def _get_text(self, number: int) -> str:
-        found = self._texts.get(number)
-        if found is None:
-            assert self.row is not None
-            text = self.sql.replace(self.row, ", ".join([self.row] * number), 1)
-            found = self._texts[number] = text
+    def _make_text(self, number: int) -> str:
+        assert self._row is not None
+        found = self._texts[number] = self.sql.replace(self._row, ", ".join([self._row] * number), 1)
         return found
 
 
@@ -82,21 +84,14 @@ class PreparedStatement:
         if conn.dialect.name != "sqlite":
             conn.execute(self._statement, list(rows))
             return
-        compiled = self._get_compiled(conn.dialect, rows[0])
-        forget_written(conn, compiled.sql)
-        driver: Any = conn.connection.dbapi_connection
-        if compiled.row is None:
-            driver.executemany(compiled.sql, [compiled.list_values(row) for row in rows])
-            return
-        for start in range(0, len(rows), compiled.most):
-            driver.execute(*compiled.bind_rows(rows[start : start + compiled.most]))
+        compiled, driver = self._prepare(conn, rows[0])
+        compiled.execute_rows(driver, rows)
 
     def fetch_first_row(self, conn: Connection, row: Mapping[str, Any]) -> Sequence[Any] | None:
         """Execute the statement once and return its first row in the form of the driver."""
         if conn.dialect.name != "sqlite":
             return conn.execute(self._statement, dict(row)).first()
-        compiled = self._get_compiled(conn.dialect, row)
-        driver: Any = conn.connection.dbapi_connection
+        compiled, driver = self._prepare(conn, row)
         found: list[Sequence[Any]] = driver.execute(compiled.sql, compiled.list_values(row)).fetchall()
         return found[0] if found else None
 
@@ -106,18 +101,19 @@ class PreparedStatement:
 
     def insert_row(self, conn: Connection, row: Mapping[str, Any]) -> int | None:
         """Execute an insert on SQLite and return its row id, None when it inserted nothing."""
-        compiled = self._get_compiled(conn.dialect, row)
-        forget_written(conn, compiled.sql)
-        driver: Any = conn.connection.dbapi_connection
+        compiled, driver = self._prepare(conn, row)
         cursor = driver.execute(compiled.sql, compiled.list_values(row))
         return int(cursor.lastrowid) if cursor.rowcount else None
 
-    def _get_compiled(self, dialect: Dialect, row: Mapping[str, Any]) -> _CompiledStatement:
+    def _prepare(self, conn: Any, row: Mapping[str, Any]) -> tuple[_CompiledStatement, Any]:
+        """Return the statement for the columns of a row, and the connection of SQLite's driver."""
         names = tuple(row)
         found = self._compiled.get(names)
         if found is None:
-            found = self._compiled[names] = self._compile_statement(dialect, names)
-        return found
+            found = self._compiled[names] = self._compile_statement(conn.dialect, names)
+        forget_written(conn, found.sql)
+        # The property of SQLAlchemy asks the same, and costs a call for each statement.
+        return found, (conn._dbapi_connection or conn.connection).dbapi_connection
 
     def _compile_statement(self, dialect: Dialect, names: tuple[str, ...]) -> _CompiledStatement:
         compiled: Any = self._statement.compile(dialect=dialect, column_keys=list(names))  # type: ignore[attr-defined]
@@ -199,4 +195,4 @@ class InsertIfAbsent:
             return None if found is None else self._row(*found)
         # RETURNING costs SQLite a temporary table; its values are in the row already, except the row id.
         number = self._sqlite.insert_row(conn, row)
-        return None if number is None else self._row(*(row.get(name, number) for name in self._returning))
+        return None if number is None else self._row(*[row.get(name, number) for name in self._returning])

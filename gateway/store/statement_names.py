@@ -6,7 +6,10 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-__all__ = ["StatementNames", "list_names"]
+__all__ = ["LOGS", "StatementNames", "list_names"]
+
+#: The tables whose rows a transaction collects until its commit.
+LOGS: Final = frozenset({"transitions", "events", "evidence"})
 
 _WORD: Final = re.compile(r"\w+")
 _READING: Final = ("SELECT", "EXPLAIN")
@@ -18,6 +21,11 @@ class StatementNames(NamedTuple):
 
     named: frozenset[str]
     written: frozenset[str]
+
+    @property
+    def is_plain_read(self) -> bool:
+        """Whether it writes nothing, and names no log."""
+        return not self.written and LOGS.isdisjoint(self.named)
 
 
 @lru_cache(maxsize=2048)

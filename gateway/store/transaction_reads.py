@@ -44,9 +44,7 @@ class _KeptReads:
         self.named.update(named)
 
     def forget(self, written: frozenset[str]) -> None:
-        """Forget what depends on a name that is written; most statements write none of them."""
-        if self.named.isdisjoint(written):
-            return
+        """Forget what depends on a name that is written."""
         for question, (named, _) in tuple(self.found.items()):
             if not written.isdisjoint(named):
                 del self.found[question]
@@ -109,8 +107,12 @@ def find_kept_read(conn: Connection, question: Hashable) -> Any:
 def forget_written(conn: Connection, statement: str) -> None:
     """Forget what depends on a table or column that a statement names, unless it is one that reads."""
     kept: _KeptReads | None = conn.__dict__.get(_KEPT)
-    if kept is not None and kept.named:
-        kept.forget(list_names(statement).written)
+    if kept is None or not kept.named:
+        return
+    written = list_names(statement).written
+    # Most statements write nothing of that.
+    if not kept.named.isdisjoint(written):
+        kept.forget(written)
 
 
 def forget_reads(conn: Connection) -> None:

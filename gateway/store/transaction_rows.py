@@ -19,7 +19,7 @@ from gateway.store.column_types import Instant
 from gateway.store.event_tables import events
 from gateway.store.prepared_statements import PreparedStatement
 from gateway.store.record_tables import evidence, transitions
-from gateway.store.statement_names import list_names
+from gateway.store.statement_names import LOGS, list_names
 from gateway.store.transaction_reads import (
     begin_keeping_reads,
     end_keeping_reads,
@@ -53,7 +53,6 @@ _COLUMNS: Final[dict[Table, tuple[str, ...]]] = {
     events: ("at", "subject_type", "subject_id", "state"),
     evidence: ("at", "kind", "subject_type", "subject_id", "digest", "data", "leaf_hash"),
 }
-_LOGS: Final = frozenset(table.name for table in _COLUMNS)
 _INSERTS: Final = {table: PreparedStatement(insert(table)) for table in _COLUMNS}
 #: Attribute of a connection while it collects.
 _COLLECTED: Final = "_gateway_collected"
@@ -140,12 +139,12 @@ def insert_before_reading(engine: Engine) -> None:
 
 
 def insert_before_statement(conn: Connection, statement: str) -> None:
-    """Do so for one statement that is about to be executed."""
+    """Do so for one statement that is about to be executed; for a plain read there is nothing to do."""
     forget_written(conn, statement)
     collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
     if collected is None or not collected.rows:
         return
-    if not _LOGS.isdisjoint(list_names(statement).named):
+    if not LOGS.isdisjoint(list_names(statement).named):
         insert_collected_rows(conn)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError, NoResultFound, ResourceClosedError, S
 
 from gateway.store import deliveries, read_transaction, write_transaction
 from gateway.store.driver_connections import DriverConnection
-from gateway.store.driver_statements import FoundRows
+from gateway.store.driver_rows import FoundRows
 from gateway.store.tables import deliveries as table
 from gateway.store.tables import epochs, transitions
 from tests.kit.rows import NOW, delivery

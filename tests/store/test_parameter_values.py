@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.store.column_types import Instant, Json
 from gateway.store.parameter_values import ParameterValues
+from gateway.store.tables import metadata
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 BOTH = pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()], ids=lambda one: one.name)
@@ -59,3 +60,19 @@ def test_json_is_stored_without_blanks_and_read_also_with_them(dialect):
 def test_what_is_no_json_is_an_error(dialect, text):
     with pytest.raises(ValueError):
         Json().result_processor(dialect, None)(text)
+
+
+def test_values_of_several_rows_come_one_row_after_the_other():
+    taken = ParameterValues([("b", str), ("a", None)])
+    rows = [{"a": 1, "b": 2}, {"a": 3, "b": None}]
+    assert taken.list_values(*rows) == ["2", 1, None, 3]
+    assert taken.list_values() == []
+
+
+@BOTH
+def test_no_type_of_a_column_converts_the_value_that_is_none(dialect):
+    """So it is not given to what converts."""
+    types = [column.type.dialect_impl(dialect) for one in metadata.tables.values() for column in one.columns]
+    converts = [convert for one in types if (convert := one.bind_processor(dialect)) is not None]
+    assert len(converts) > 50
+    assert {convert(None) for convert in converts} == {None}

@@ -77,7 +77,8 @@ def test_an_insert_of_something_new_tells_old_from_new(engine: Engine) -> None:
 def test_a_statement_is_compiled_once(sqlite_url: str) -> None:
     engine = make_engine(sqlite_url)
     statement = PreparedStatement(insert(messages))
-    first, second = (statement._get_compiled(engine.dialect, {"message_id": name}) for name in "mn")
+    with read_transaction(engine) as conn:
+        first, second = (statement._prepare(conn, {"message_id": name})[0] for name in "mn")
     assert first is second
     engine.dispose()
 

@@ -27,9 +27,10 @@ from gateway.store import (
 from gateway.store.events import record_events
 from gateway.store.first_acts import begin_next_transaction
 from gateway.store.group_commit import _CommitJob, run_in_group_commit
+from gateway.store.statement_names import LOGS, list_names
 from gateway.store.tables import evidence
 from gateway.store.tables import payloads as stored_payloads
-from gateway.store.transaction_rows import insert_collected_rows
+from gateway.store.transaction_rows import _COLUMNS, insert_collected_rows
 from tests.kit.claims import claim_deliveries
 from tests.kit.rows import NOW, delivery, later
 
@@ -210,3 +211,17 @@ def test_rows_that_cannot_be_stored_fail_the_transaction_also_where_the_error_is
         go_on()
     with read_transaction(engine) as conn:
         assert subjects(conn) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_plain"),
+    [
+        ("SELECT id FROM cases", True),
+        ("SELECT max(events.id) FROM events", False),
+        ("UPDATE cases SET state = 'X'", False),
+        ("WITH due AS (SELECT 1) UPDATE cases SET state = 'X'", False),
+    ],
+)
+def test_a_plain_read_concerns_no_log(statement: str, is_plain: bool) -> None:
+    assert {table.name for table in _COLUMNS} == LOGS
+    assert list_names(statement).is_plain_read is is_plain
