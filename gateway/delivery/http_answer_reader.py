@@ -8,7 +8,7 @@ held. This module uses no sockets and no clocks.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,8 +23,11 @@ MOST_HEAD: Final = 64 * 1024
 MOST_FIELDS: Final = 100
 _STEP: Final = 1 << 16
 _SIZE_LINE: Final = 256
-_STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
-_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+_TEXT: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
+_STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: %b)?" % _TEXT)
+_FIELD: Final = re.compile(rb"([!#$%%&'*+.^_`|~0-9A-Za-z-]{1,256}+):[ \t]*+(%b)" % _TEXT)
+_HEAD: Final = re.compile(rb"%b\r\n((?:%b\r\n)*+)\r\n" % (_STATUS.pattern, _FIELD.pattern))
+_HEAD_FIELD: Final = re.compile(_FIELD.pattern.decode("ascii") + r"\r\n")
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 
@@ -65,6 +68,17 @@ class _AnswerStream:
         self._held += piece
         return bool(piece)
 
+    def find_head(self, most: int) -> bytes:
+        """Return all octets up to the next empty line; none where they have not arrived, or are too many."""
+        if not self._held:
+            self.receive_more()
+        end = self._held.find(b"\r\n\r\n", 0, max(most, 0))
+        return bytes(self._held[: end + 4]) if end >= 0 else b""
+
+    def skip(self, octets: int) -> None:
+        """Leave out octets that have arrived."""
+        del self._held[:octets]
+
     def read_line(self, most: int) -> bytes:
         """Return the octets before the next CRLF, at most `most`."""
         searched = 0
@@ -78,6 +92,15 @@ class _AnswerStream:
             raise _make_answer_error(f"a line of more than {most} octets")
         found = bytes(self._held[:end])
         del self._held[: end + 2]
+        return found
+
+    def read_exactly(self, octets: int) -> bytes:
+        """Return so many octets."""
+        while len(self._held) < octets:
+            if not self.receive_more():
+                raise ConnectionError("the connection ended within the answer")
+        found = bytes(self._held[:octets])
+        del self._held[:octets]
         return found
 
     def read_some(self, most: int) -> bytes:
@@ -109,30 +132,52 @@ def read_http_answer(receive: Callable[[int], bytes], most: int) -> tuple[HttpAn
 
 
 def _read_head(stream: _AnswerStream, room: int) -> tuple[_Head, int]:
+    """Return a head, and how many octets of heads may still follow."""
+    whole = stream.find_head(room)
+    found = _HEAD.fullmatch(whole)
+    fields = [] if found is None else _HEAD_FIELD.findall(found[3].decode("latin-1"))
+    if found is None or len(fields) > MOST_FIELDS:
+        return _read_head_lines(stream, room)
+    stream.skip(len(whole))
+    return _make_head(found, _join_fields(fields)), room - len(whole)
+
+
+def _read_head_lines(stream: _AnswerStream, room: int) -> tuple[_Head, int]:
+    """Return a head that arrives in pieces; what is wrong with one is told at its first wrong line."""
     first = stream.read_line(room)
     found = _STATUS.fullmatch(first)
     if found is None:
         raise _make_answer_error("it does not begin as HTTP/1.1 does")
     headers, room = _read_fields(stream, room - len(first) - 2)
+    return _make_head(found, headers), room
+
+
+def _make_head(status: re.Match[bytes], headers: dict[str, str]) -> _Head:
     options = {one.strip() for one in headers.get("connection", "").lower().split(",")}
-    return _Head(int(found[2]), headers, found[1] == b"1" and "close" not in options), room
+    return _Head(int(status[2]), headers, status[1] == b"1" and "close" not in options)
 
 
 def _read_fields(stream: _AnswerStream, room: int) -> tuple[dict[str, str], int]:
     """Return the header fields up to the empty line, and how many octets of heads may still follow."""
-    headers: dict[str, str] = {}
-    count = 0
+    fields: list[tuple[str, str]] = []
     while line := stream.read_line(max(room, 0)):
-        count += 1
         room -= len(line) + 2
         found = _FIELD.fullmatch(line)
-        if found is None or count > MOST_FIELDS:
+        if found is None or len(fields) == MOST_FIELDS:
             raise _make_answer_error(
                 f"more than {MOST_FIELDS} header fields" if found else "a malformed header field"
             )
-        name, value = found[1].decode("ascii").lower(), found[2].decode("latin-1").rstrip(" \t")
+        fields.append((found[1].decode("ascii"), found[2].decode("latin-1")))
+    return _join_fields(fields), room - 2
+
+
+def _join_fields(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return header fields by name in lower case, repeated ones joined."""
+    headers: dict[str, str] = {}
+    for written, text in fields:
+        name, value = written.lower(), text.rstrip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers, room - 2
+    return headers
 
 
 def _read_body(stream: _AnswerStream, head: _Head, most: int, room: int) -> tuple[bytes, bool]:
@@ -155,10 +200,7 @@ def _read_body(stream: _AnswerStream, head: _Head, most: int, room: int) -> tupl
 def _read_counted_body(stream: _AnswerStream, length: int, most: int) -> bytes:
     if length > most:
         raise _make_size_error(most)
-    content = bytearray()
-    while len(content) < length:
-        content += stream.read_some(length - len(content))
-    return bytes(content)
+    return stream.read_exactly(length)
 
 
 def _read_until_end(stream: _AnswerStream, most: int) -> bytes:

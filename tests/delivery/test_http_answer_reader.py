@@ -8,7 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.delivery.http_answer_reader import MOST_HEAD, HttpAnswer, read_http_answer
+from gateway.delivery.http_answer_reader import (
+    MOST_HEAD,
+    HttpAnswer,
+    _AnswerStream,
+    read_http_answer,
+)
 from gateway.errors import GatewayError
 
 MOST = 10_000
@@ -160,5 +165,9 @@ def test_what_is_too_long_is_not_asked_for() -> None:
     cut=st.integers(0, 12),
 )
 def test_any_octets_are_an_answer_or_a_refusal(start: bytes, at: int, new: bytes, cut: int) -> None:
-    found = read(start[:at] + new + start[at + cut :])
+    octets = start[:at] + new + start[at + cut :]
+    found = read(octets)
     assert isinstance(found, tuple) or found in ("GW603", "ended")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_AnswerStream, "find_head", lambda *_: b"")
+        assert read(octets) == found, "a head is read alike as a whole and by its lines"
