@@ -103,14 +103,6 @@ class _AnswerStream:
         del self._held[:octets]
         return found
 
-    def read_some(self, most: int) -> bytes:
-        """Return between one and `most` octets."""
-        if not self._held and not self.receive_more():
-            raise ConnectionError("the connection ended within the answer")
-        found = bytes(self._held[:most])
-        del self._held[:most]
-        return found
-
 
 def read_http_answer(receive: Callable[[int], bytes], most: int) -> tuple[HttpAnswer, bool]:
     """Return the answer, and whether its connection may be used again.
@@ -206,7 +198,7 @@ def _read_counted_body(stream: _AnswerStream, length: int, most: int) -> bytes:
 def _read_until_end(stream: _AnswerStream, most: int) -> bytes:
     while stream.buffered_octets <= most:
         if not stream.receive_more():
-            return stream.read_some(stream.buffered_octets) if stream.buffered_octets else b""
+            return stream.read_exactly(stream.buffered_octets)
     raise _make_size_error(most)
 
 
@@ -227,9 +219,7 @@ def _read_chunked_body(stream: _AnswerStream, most: int, room: int) -> bytes:
             raise _make_answer_error("more framing than content")
         if len(content) + size > most:
             raise _make_size_error(most)
-        end = len(content) + size
-        while len(content) < end:
-            content += stream.read_some(end - len(content))
+        content += stream.read_exactly(size)
         if stream.read_line(0):
             raise _make_answer_error("a malformed chunk")
     _read_fields(stream, room)
