@@ -16,12 +16,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, text
 
 from gateway.store.disk_reserve import InsufficientStorageError
 from gateway.store.postgresql_connections import NOTICES
+
+if TYPE_CHECKING:
+    from gateway.store.kept_connections import KeptConnections
 
 __all__ = [
     "CopiesMissingError",
@@ -154,20 +157,21 @@ def find_copies_problem(conn: Connection) -> CopiesMissingError | None:
 
 
 @contextmanager
-def run_copied(engine: Engine, watch: CopyWatch) -> Iterator[Connection]:
+def run_copied(kept: KeptConnections, watch: CopyWatch) -> Iterator[Connection]:
     """Run the block in one transaction, and return when its commit is on all wanted copies.
 
     Raises CopiesMissingError (GW806) else. What was committed may then be stored or not; a repeat
     waits until it is on all copies.
     """
-    with watch.admit(), engine.connect() as conn:
+    with watch.admit(), kept.borrow() as conn:
         committing = False
         try:
-            with conn.begin():
-                yield conn
-                loaded = _ask_before_commit(conn, watch)
-                conn.info[NOTICES].clear()
-                committing = True
+            conn.begin_in_driver()
+            yield conn
+            loaded = _ask_before_commit(conn, watch)
+            conn.info[NOTICES].clear()
+            committing = True
+            conn.commit_in_driver()
             _ask_after_commit(conn, loaded)
         except BaseException as problem:
             if committing or isinstance(problem, CopiesMissingError):

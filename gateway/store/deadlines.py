@@ -69,7 +69,8 @@ _DUE: Final = (
 _UNKNOWN: Final = select(_D.id).where(_D.state == "UNKNOWN").order_by(_D.id).with_for_update(key_share=True)
 #: PostgreSQL: deadlines with their last states, and requests with their due times, as arrays.
 _SETTLE: Final = text(
-    "WITH ended AS (UPDATE deadlines SET state = told.state, ended_at = :now, next_at = NULL "
+    "WITH ended AS (UPDATE deadlines SET state = told.state, "
+    "ended_at = CAST(:now AS timestamptz), next_at = NULL "
     "FROM unnest(CAST(:deadlines AS bigint[]), CAST(:states AS text[])) AS told (id, state) "
     "WHERE deadlines.id = told.id) "
     "UPDATE agency_requests SET due_at = owed.due_at "

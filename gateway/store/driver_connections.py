@@ -13,7 +13,8 @@ from sqlalchemy import Connection, CursorResult, Engine, Executable
 
 from gateway.store.driver_rows import FoundRows
 from gateway.store.driver_statements import StatementText, bind_rows, bind_statement
-from gateway.store.postgresql_connections import take_cursor
+from gateway.store.postgresql_connections import take_cursor, take_statements
+from gateway.store.server_statements import ServerAnswer
 from gateway.store.transaction_rows import insert_before_statement
 
 __all__ = ["DriverConnection", "use_driver_connections"]
@@ -22,20 +23,40 @@ __all__ = ["DriverConnection", "use_driver_connections"]
 class DriverConnection(Connection):
     """A connection that executes statements of our transactions through its driver."""
 
-    #: Whether the driver is in a transaction that SQLAlchemy knows nothing of (SQLite).
+    #: Whether the driver is in a transaction that SQLAlchemy knows nothing of.
     in_driver_transaction = False
 
     def __init__(self, engine: Engine, *args: Any, **kwargs: Any) -> None:
         super().__init__(engine, *args, **kwargs)
         self._is_watched = _has_listeners(engine)
 
-    def begin_in_driver(self, command: str) -> None:
-        """Begin a transaction of the driver, which SQLAlchemy knows nothing of (SQLite)."""
-        driver: Any = self.connection.dbapi_connection
-        driver.execute(command)
+    def begin_in_driver(self, command: str = "") -> None:
+        """Begin a transaction of the driver, which SQLAlchemy knows nothing of.
+
+        Without a `command` the first statement begins it (PostgreSQL).
+        """
+        if command:
+            driver: Any = self.connection.dbapi_connection
+            driver.execute(command)
         self.in_driver_transaction = True
         # Such a connection is used for many transactions.
         self._is_watched = _has_listeners(self.engine)
+
+    def commit_in_driver(self) -> None:
+        """Commit that transaction; where SQLAlchemy has begun to write in it too, by SQLAlchemy."""
+        if self.in_transaction():
+            self.commit()
+            return
+        try:
+            driver: Any = self.connection.dbapi_connection
+            driver.commit()
+        except BaseException as problem:
+            self._raise_problem(problem, "COMMIT", [], None)
+
+    def roll_back_in_driver(self) -> None:
+        """Roll that transaction back; raises the error of the driver."""
+        driver: Any = self if self.in_transaction() else self.connection.dbapi_connection
+        driver.rollback()
 
     def execute(
         self, statement: Executable, parameters: Any = None, *, execution_options: Any = None
@@ -69,6 +90,10 @@ class DriverConnection(Connection):
         try:
             # The property asks the same, and costs a call for each statement.
             driver: Any = (self._dbapi_connection or self.connection).dbapi_connection
+            if text.server is not None:
+                statements = take_statements(driver)
+                execute = statements.execute_rows if text.repeated else statements.execute
+                return _read_answer(text, execute(text.server, values))
             cursor = driver.cursor() if text.positional else take_cursor(driver)
             (cursor.executemany if text.repeated else cursor.execute)(text.sql, values)
             if text.returns_rows is None:
@@ -86,6 +111,12 @@ class DriverConnection(Connection):
             # SQLAlchemy rolls back at once what it knows no transaction of.
             self.begin()
         self._handle_dbapi_exception(problem, sql, values, cursor, None)
+
+
+def _read_answer(text: StatementText, answer: ServerAnswer) -> FoundRows:
+    if text.returns_rows is None:
+        text.learn_layout(answer)
+    return FoundRows(text.layout, answer.rows, answer.rowcount)
 
 
 def _has_listeners(engine: Engine) -> bool:

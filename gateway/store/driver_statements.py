@@ -21,6 +21,7 @@ from sqlalchemy.util import LRUCache
 from gateway.store.compiled_statements import COMPILED_STATEMENTS
 from gateway.store.driver_rows import RowLayout, make_layout
 from gateway.store.parameter_values import Convert, ParameterValues
+from gateway.store.server_statements import find_parameter_type, make_server_text
 from gateway.store.statement_names import list_names
 
 __all__ = ["BoundStatement", "StatementText", "bind_rows", "bind_statement"]
@@ -58,10 +59,14 @@ class StatementText:
     One that is `repeated` is given several lists of values, and is executed once for each.
     """
 
-    def __init__(self, statement: DriverStatement, sql: str, *, repeated: bool = False) -> None:
+    def __init__(
+        self, statement: DriverStatement, sql: str, types: Sequence[int], *, repeated: bool = False
+    ) -> None:
         self.sql = sql
         self.positional = statement.positional
         self.repeated = repeated
+        #: What PostgreSQL itself is given; None where its driver is.
+        self.server = None if self.positional else make_server_text(sql, types)
         self.is_plain_read = list_names(sql).is_plain_read
         self._statement = statement
         #: None until it is known whether there are rows.
@@ -91,6 +96,7 @@ class _Parameter:
     fixed: Any
     convert: Convert | None
     expands: bool = False
+    type_number: int = 0
 
     @property
     def key(self) -> str:
@@ -141,7 +147,12 @@ class DriverStatement:
     @cached_property
     def text(self) -> StatementText:
         """The statement without lists, executed once."""
-        return StatementText(self, self.sql)
+        return StatementText(self, self.sql, self._types)
+
+    @cached_property
+    def _types(self) -> list[int]:
+        """The types of its parameters in their order, as PostgreSQL numbers them."""
+        return [one.type_number for one in self.parameters]
 
     @cached_property
     def values(self) -> ParameterValues:
@@ -152,7 +163,7 @@ class DriverStatement:
 
     @cached_property
     def _repeated(self) -> StatementText:
-        return StatementText(self, self.sql, repeated=True)
+        return StatementText(self, self.sql, self._types, repeated=True)
 
     @cached_property
     def _list_keys(self) -> tuple[str, ...]:
@@ -198,7 +209,8 @@ class DriverStatement:
         found = self._several.get(number)
         if found is None:
             texts = (_shift_numbers(self._row, place * len(self.parameters)) for place in range(number))
-            found = StatementText(self, self.sql.replace(self._row, ", ".join(texts), 1))
+            sql = self.sql.replace(self._row, ", ".join(texts), 1)
+            found = StatementText(self, sql, self._types * number)
             if len(self._several) < _SHAPES:
                 self._several[number] = found
         return found
@@ -228,7 +240,8 @@ class DriverStatement:
     def _make_shaped_text(self, row: Mapping[str, Any]) -> _ShapedText:
         shape = self._expand_lists({one.name: row[one.key] for one in self.parameters})
         values = tuple((one.key, one.convert, place) for _, one, place in shape.parameters)
-        return _ShapedText(StatementText(self, shape.sql), values)
+        types = [one.type_number for _, one, _ in shape.parameters]
+        return _ShapedText(StatementText(self, shape.sql, types), values)
 
     def _expand_lists(self, found: Mapping[str, Any]) -> _Shape:
         expanded = self._compiled._process_parameters_for_postcompile(dict(found))
@@ -404,7 +417,7 @@ def _find_parameter(
     if given is None and bind.required:
         return None
     place = places.get(bind) if given is None else None
-    return _Parameter(name, given, place, bind.value, convert, expands)
+    return _Parameter(name, given, place, bind.value, convert, expands, find_parameter_type(bind.type))
 
 
 def _is_plain(compiled: Any) -> bool:

@@ -11,8 +11,7 @@ import errno
 import fcntl
 import os
 import threading
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -35,6 +34,7 @@ from gateway.store.driver_connections import use_driver_connections
 from gateway.store.first_acts import run_first_act
 from gateway.store.follow_ups import FollowUps
 from gateway.store.idle_connections import ping_idle_connections
+from gateway.store.kept_connections import KeptConnections
 from gateway.store.object_store import ObjectStore, attach_object_store
 from gateway.store.open_transactions import OpenTransaction
 from gateway.store.postgresql_connections import (
@@ -85,12 +85,15 @@ _NO_DRIVER: Final = (
     "`pip install 'singlewindow-gateway[postgresql]'`"
 )
 
-# Attributes of the engine: its write connection, the path of its file, and its readers at rest.
+# Attributes of the engine: the write connection of SQLite, the path of its file, and connections at rest.
 _WRITER: Final = "_gateway_writer"
 _DATABASE: Final = "_gateway_database"
-_IDLE: Final = "_gateway_idle_readers"
+_WRITERS: Final = "_gateway_writers"
+_READERS: Final = "_gateway_readers"
 #: The read-only engine of each SQLite engine.
 _readers: Final[WeakKeyDictionary[Engine, Engine]] = WeakKeyDictionary()
+#: What begins a transaction that reads; the driver of PostgreSQL begins it with the first statement.
+_READING_COMMANDS: Final = {"sqlite": "BEGIN", "postgresql": ""}
 _READING: Final[dict[str, Any]] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
@@ -162,7 +165,7 @@ def _make_sqlite_engines(url: URL, pool_size: int) -> Engine:
     writers, readers = (_open_sqlite_engine(url, pool_size, query_only) for query_only in ("0", "1"))
     _readers[writers] = readers
     writers.__dict__[_DATABASE] = os.path.abspath(str(url.database))
-    event.listen(writers, "engine_disposed", _close_idle_readers)
+    _keep_connections(writers, _READERS, readers.connect, pool_size, tested=False)
     event.listen(writers, "engine_disposed", lambda _engine: readers.dispose())
     event.listen(writers, "engine_disposed", _close_write_connection)
     event.listen(writers, "engine_disposed", lambda engine: _get_write_lock(engine).close_file())
@@ -215,7 +218,22 @@ def _make_postgresql_engine(url: URL, pool_size: int, seconds: float | None) -> 
     event.listen(engine, "connect", lambda connection, record: watch_notices(connection, record.info))
     ping_idle_connections(engine)
     _insert_rows_together(engine)
+    _keep_connections(engine, _WRITERS, engine.connect, pool_size)
+    _keep_connections(engine, _READERS, lambda: engine.connect().execution_options(**_READING), pool_size)
     return engine
+
+
+def _keep_connections(
+    engine: Engine, kind: str, connect: Callable[[], Any], most: int, *, tested: bool = True
+) -> None:
+    """Keep the connections for one kind of transaction of an engine until it is disposed of."""
+    kept = engine.__dict__[kind] = KeptConnections(engine, connect, most, is_tested=tested)
+    event.listen(engine, "engine_disposed", lambda _engine: kept.close_resting())
+
+
+def _get_kept(engine: Engine, kind: str) -> KeptConnections:
+    kept: KeptConnections = engine.__dict__[kind]
+    return kept
 
 
 def _apply_pragmas(connection: Any, pragmas: Mapping[str, str]) -> None:
@@ -445,8 +463,8 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
 def _begin_transaction(engine: Engine, *, shares: bool) -> AbstractContextManager[Connection]:
     if engine.dialect.name == "sqlite":
         return _sqlite_transaction(engine, shares=shares)
-    watch = find_copy_watch(engine)
-    return engine.begin() if watch is None else run_copied(engine, watch)
+    watch, kept = find_copy_watch(engine), _get_kept(engine, _WRITERS)
+    return kept.run_transaction() if watch is None else run_copied(kept, watch)
 
 
 def confirm_copies(engine: Engine) -> None:
@@ -490,69 +508,14 @@ def _sqlite_transaction(engine: Engine, *, shares: bool) -> Iterator[Connection]
 
 
 @contextmanager
-def _sqlite_read_transaction(engine: Engine) -> Iterator[Connection]:
-    """Run the block in a reading transaction of the database driver, on a connection that was read by before.
-
-    To take a connection from its pool and to give it back takes longer than most readers do.
-    """
-    idle = _get_idle_readers(engine)
-    conn: Any = _take_reader(idle) or _readers[engine].connect()
-    driver: Any = conn.connection.dbapi_connection
-    try:
-        conn.begin_in_driver("BEGIN")
-        yield conn
-        (conn if conn.in_transaction() else driver).commit()
-    except BaseException:
-        _roll_back_transaction(conn, driver)
-        conn.close()
-        raise
-    idle.append(conn)
-
-
-def _get_idle_readers(engine: Engine) -> deque[Connection]:
-    """Return the connections of this process that nobody reads by; a forked child has none of its parent."""
-    held: tuple[int, deque[Connection]] | None = engine.__dict__.get(_IDLE)
-    if held is None or held[0] != os.getpid():
-        held = engine.__dict__[_IDLE] = (os.getpid(), deque())
-    return held[1]
-
-
-def _take_reader(idle: deque[Connection]) -> Connection | None:
-    try:
-        return idle.pop()
-    except IndexError:
-        return None
-
-
-def _close_idle_readers(engine: Engine) -> None:
-    idle = _get_idle_readers(engine)
-    while (conn := _take_reader(idle)) is not None:
-        # Its pool no longer exists, so the connection is closed and not returned.
-        conn.invalidate()
-        conn.close()
-
-
-def _roll_back_transaction(conn: Connection, driver: Any) -> None:
-    """Roll back; invalidate a connection that cannot roll back."""
-    try:
-        (conn if conn.in_transaction() else driver).rollback()
-    except add_sqlite_errors(DatabaseError):
-        conn.invalidate()
-
-
-@contextmanager
 def read_transaction(engine: Engine, *, promises: bool = False) -> Iterator[Connection]:
     """Run the block in one read transaction, which sees one state of the database and cannot write.
 
     Where the answer `promises` what is read, it is on all wanted copies after the block.
     """
     try:
-        if engine.dialect.name == "sqlite":
-            with _sqlite_read_transaction(engine) as conn:
-                yield conn
-        else:
-            with engine.connect().execution_options(**_READING) as conn, conn.begin():
-                yield conn
+        with _get_kept(engine, _READERS).run_transaction(_READING_COMMANDS[engine.dialect.name]) as conn:
+            yield conn
     except add_sqlite_errors(DatabaseError, InterfaceError, kind="DatabaseError") as error:
         raise _translate_database_error(error, engine, reading=True) from error
     if promises:

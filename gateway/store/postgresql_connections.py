@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from sqlalchemy import URL, make_url
 
+from gateway.store.server_statements import ServerStatements
+
 __all__ = [
     "NOTICES",
     "get_connection_class",
@@ -20,13 +22,15 @@ __all__ = [
     "make_connect_options",
     "read_url",
     "take_cursor",
+    "take_statements",
     "watch_notices",
 ]
 
 #: Where a connection keeps the warnings of the server (`Connection.info`).
 NOTICES: Final = "gateway_notices"
-#: Attribute of a connection: its cursor.
+#: Attributes of a connection: its cursor, and the statements that the server is given directly.
 _CURSOR: Final = "_gateway_cursor"
+_STATEMENTS: Final = "_gateway_statements"
 #: `scheme://[login@]host[:port],host[:port]…[/database][?parameters]`, as libpq writes several hosts.
 _SEVERAL: Final = re.compile(r"(postgres[^:/]*)://((?:[^@/]*@)?)([^@/?]*,[^@/?]*)(/[^?]*)?(?:\?(.*))?")
 _CONNECT_SECONDS: Final = 5
@@ -88,6 +92,18 @@ def get_connection_class(seconds: float | None) -> Any:
     class LimitedConnection(psycopg.Connection[Any]):  # type: ignore[misc, unused-ignore]
         """A connection that is closed when the server does not answer in time."""
 
+        def make_statements(self) -> ServerStatements:
+            """Return what gives statements to the server directly."""
+            return ServerStatements(self, seconds)
+
+        def commit(self) -> None:
+            """Commit the open transaction, if there is one."""
+            statements: ServerStatements | None = self.__dict__.get(_STATEMENTS)
+            if statements is None:
+                super().commit()
+            else:
+                statements.commit()
+
         def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
             """Wait for the server; a wait that takes too long ends the connection."""
             if seconds is None:
@@ -113,6 +129,16 @@ def take_cursor(connection: Any) -> Any:
         import psycopg
 
         found = connection.__dict__[_CURSOR] = psycopg.RawCursor(connection)
+    return found
+
+
+def take_statements(connection: Any) -> ServerStatements:
+    """Return what gives the statements of a connection to the server directly."""
+    found: ServerStatements | None = connection.__dict__.get(_STATEMENTS)
+    if found is None:
+        # After a rollback the driver lets the server forget all that is prepared, if it has prepared any.
+        connection.prepare_threshold = None
+        found = connection.__dict__[_STATEMENTS] = connection.make_statements()
     return found
 
 

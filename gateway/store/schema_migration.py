@@ -64,6 +64,9 @@ def migrate_schema(
 
 def _upgrade_to_head(conn: Connection) -> None:
     config = _make_alembic_config()
+    if conn.dialect.name != "sqlite" and not conn.in_transaction():
+        # Alembic commits what it changes, where SQLAlchemy knows of no transaction that this is a part of.
+        conn.begin()
     config.attributes["connection"] = conn
     command.upgrade(config, "head")
 

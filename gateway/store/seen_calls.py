@@ -26,7 +26,8 @@ _INSERT: Final = InsertIfAbsent(seen_calls, ("signature",), "signature")
 #: PostgreSQL: calls of one MessageID come one after another, each seeing what those before it have stored.
 _INSERT_IN_TURN: Final = text(
     "INSERT INTO seen_calls (signature, party, message_id, content, seen_at) "
-    "SELECT :signature, :party, :message_id, :content, CAST(:seen_at AS timestamptz) "
+    "SELECT CAST(:signature AS text), CAST(:party AS text), CAST(:message_id AS text), "
+    "CAST(:content AS text), CAST(:seen_at AS timestamptz) "
     "FROM pg_advisory_xact_lock(hashtextextended(CAST(:turn AS text), 0)) "
     "ON CONFLICT (signature) DO NOTHING RETURNING signature"
 )

@@ -28,7 +28,8 @@ _COUNTED: Final = (
 _FOLDED: Final = 20_000
 #: Locks the rows that are moved: a second fold at the same time takes others, and none is counted twice.
 _FOLD: Final = text(
-    "WITH chosen AS (SELECT id FROM state_changes ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED), "
+    "WITH chosen AS (SELECT id FROM state_changes ORDER BY id LIMIT CAST(:most AS bigint) "
+    "FOR UPDATE SKIP LOCKED), "
     "moved AS (DELETE FROM state_changes WHERE id IN (SELECT id FROM chosen) RETURNING *), "
     "summed AS (SELECT measure, label, state, SUM(number) AS number FROM moved "
     "GROUP BY measure, label, state ORDER BY measure, label, state), "

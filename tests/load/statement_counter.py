@@ -132,11 +132,24 @@ class _WatchedConnection(sqlite3.Connection):
 def _watch_postgresql() -> None:
     import psycopg
 
+    from gateway.store.server_statements import ServerStatements
+
     execute, executemany, commit = (
         psycopg.Cursor.execute,
         psycopg.Cursor.executemany,
         psycopg.Connection.commit,
     )
+    give, end = ServerStatements._execute, ServerStatements.commit
+
+    def give_watched(self: Any, text: Any, rows: Any) -> Any:
+        if _on.is_set():
+            _note(text.sql.decode(), sys._getframe(1), len(rows))
+        return give(self, text, rows)
+
+    def end_watched(self: Any) -> None:
+        if _on.is_set() and self.is_in_transaction:
+            _note("COMMIT", sys._getframe(1))
+        end(self)
 
     def execute_watched(self: Any, query: Any, *arguments: Any, **named: Any) -> Any:
         if _on.is_set():
@@ -154,6 +167,8 @@ def _watch_postgresql() -> None:
             _note("COMMIT", sys._getframe(1))
         commit(self)
 
+    ServerStatements._execute = give_watched  # type: ignore[method-assign]
+    ServerStatements.commit = end_watched  # type: ignore[method-assign]
     psycopg.Cursor.execute = execute_watched  # type: ignore[method-assign]
     psycopg.Cursor.executemany = executemany_watched  # type: ignore[method-assign]
     psycopg.Connection.commit = commit_watched  # type: ignore[method-assign]

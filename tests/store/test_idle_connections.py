@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from gateway.errors import GatewayError
-from gateway.store import make_engine, read_transaction
+from gateway.store import kept_connections, make_engine, read_transaction, write_transaction
 from gateway.store.idle_connections import ping_idle_connections
 from tests.kit.databases import Templates
 
@@ -30,15 +31,68 @@ def _ask(engine: Engine) -> int:
         return int(conn.execute(text("SELECT 1")).scalar_one())
 
 
-def test_an_idle_connection_that_the_server_has_ended_is_replaced_unseen(templates: Templates) -> None:
+def test_an_idle_connection_that_the_server_has_ended_is_replaced_unseen(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = templates.empty("postgresql")
     engine = make_engine(url)
     # Every connection counts as idle here.
-    ping_idle_connections(engine, idle=0)
+    monkeypatch.setattr(kept_connections, "_IDLE", 0.0)
     try:
         assert _ask(engine) == 1
         _end_all_but(engine, url)
         assert _ask(engine) == 1
+    finally:
+        engine.dispose()
+
+
+def test_an_idle_connection_of_the_pool_is_replaced_unseen(templates: Templates) -> None:
+    url = templates.empty("postgresql")
+    engine = make_engine(url)
+    ping_idle_connections(engine, idle=0)
+    try:
+        for _ in range(2):
+            with engine.connect() as conn:
+                assert conn.execute(text("SELECT 1")).scalar_one() == 1
+            _end_all_but(engine, url)
+    finally:
+        engine.dispose()
+
+
+def test_one_lost_connection_lets_no_other_one_be_kept(templates: Templates) -> None:
+    url = templates.empty("postgresql")
+    engine = make_engine(url)
+    try:
+        # Two of the same kind are in use at once, so two rest afterwards.
+        with write_transaction(engine) as one, write_transaction(engine) as other:
+            assert one is not other
+            for conn in (one, other):
+                conn.execute(text("SELECT 1"))
+        _end_all_but(engine, url)
+        with pytest.raises(GatewayError, match="GW806"), write_transaction(engine) as conn:
+            conn.execute(text("SELECT 1"))
+        with write_transaction(engine) as conn:
+            assert conn.execute(text("SELECT 1")).scalar_one() == 1
+    finally:
+        engine.dispose()
+
+
+def test_the_connection_used_last_is_used_next_and_its_transactions_are_apart(templates: Templates) -> None:
+    engine = make_engine(templates.empty("postgresql"))
+    try:
+        with write_transaction(engine) as one, write_transaction(engine) as other:
+            pass
+        with write_transaction(engine) as conn:
+            # The block of the first one has ended last.
+            assert conn is one is not other
+            conn.execute(text("CREATE TABLE kept (number integer)"))
+        with suppress(ZeroDivisionError), write_transaction(engine) as conn:
+            conn.execute(text("INSERT INTO kept VALUES (1)"))
+            raise ZeroDivisionError
+        with pytest.raises(GatewayError, match="GW806"), read_transaction(engine) as conn:
+            conn.execute(text("INSERT INTO kept VALUES (1)"))
+        with read_transaction(engine) as conn:
+            assert conn.execute(text("SELECT count(*) FROM kept")).scalar_one() == 0
     finally:
         engine.dispose()
 

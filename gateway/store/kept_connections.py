@@ -1,0 +1,119 @@
+"""Keeps the connections of an engine open from one transaction to the next, outside of its pool.
+
+To take a connection from the pool and to give it back takes longer than most transactions do. The one
+that was used last is used first, so few are in use where few are needed: the server plans a statement
+once for each connection.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DatabaseError
+
+if TYPE_CHECKING:
+    from gateway.store.driver_connections import DriverConnection
+
+__all__ = ["KeptConnections"]
+
+#: Seconds without use, after which the server may have closed a connection.
+_IDLE: Final = 1.0
+
+
+class KeptConnections:
+    """The connections of one engine that nobody uses now; safe for many threads.
+
+    `connect` takes another one from the pool, with the properties that its transactions have. At most
+    `most` are kept. Where it `is_tested`, one that was not used for a second is, before its next use.
+    """
+
+    def __init__(
+        self, engine: Engine, connect: Callable[[], DriverConnection], most: int, *, is_tested: bool = True
+    ) -> None:
+        self._engine = engine
+        self._connect = connect
+        self._most = most
+        self._is_tested = is_tested
+        #: Each with the moment of its last use, that one last; and the process that they belong to.
+        self._resting: deque[tuple[DriverConnection, float]] = deque()
+        self._pid = os.getpid()
+
+    @contextmanager
+    def borrow(self) -> Iterator[DriverConnection]:
+        """Give a connection to the block; one that was lost meanwhile is kept no more, nor are the others."""
+        conn = self._take()
+        try:
+            yield conn
+        except BaseException:
+            self._give_back_after_problem(conn)
+            raise
+        self._give_back(conn)
+
+    @contextmanager
+    def run_transaction(self, command: str = "") -> Iterator[DriverConnection]:
+        """Run the block in a transaction of the driver, which `command` begins, or the first statement."""
+        with self.borrow() as conn:
+            conn.begin_in_driver(command)
+            yield conn
+            conn.commit_in_driver()
+
+    def close_resting(self) -> None:
+        """Close all connections that nobody uses now."""
+        while (found := self._pop()) is not None:
+            # Its pool may no longer exist, so the connection is closed and not returned.
+            found[0].invalidate()
+            found[0].close()
+
+    def _take(self) -> DriverConnection:
+        if self._pid != os.getpid():
+            # A forked child has no connection of its parent.
+            self._resting, self._pid = deque(), os.getpid()
+        found = self._pop()
+        if found is None or not self._is_alive(*found):
+            return self._connect()
+        return found[0]
+
+    def _pop(self) -> tuple[DriverConnection, float] | None:
+        try:
+            return self._resting.pop()
+        except IndexError:
+            return None
+
+    def _is_alive(self, conn: DriverConnection, used: float) -> bool:
+        """Return whether a connection may be used; where the server has closed it, no other one is kept."""
+        if not self._is_tested or time.monotonic() - used < _IDLE:
+            return True
+        dialect: Any = self._engine.dialect
+        try:
+            dialect.do_ping(conn.connection.dbapi_connection)
+        except dialect.loaded_dbapi.Error:
+            conn.invalidate()
+            conn.close()
+            self.close_resting()
+            return False
+        return True
+
+    def _give_back(self, conn: DriverConnection) -> None:
+        if conn.invalidated or conn.closed:
+            conn.close()
+            self.close_resting()
+        elif len(self._resting) < self._most:
+            self._resting.append((conn, time.monotonic()))
+        else:
+            conn.close()
+
+    def _give_back_after_problem(self, conn: DriverConnection) -> None:
+        """Keep a connection whose transaction is rolled back; the next one may find the problem gone."""
+        try:
+            if not conn.invalidated and not conn.closed:
+                conn.roll_back_in_driver()
+        except (DatabaseError, self._engine.dialect.loaded_dbapi.Error):
+            conn.invalidate()
+        finally:
+            self._give_back(conn)

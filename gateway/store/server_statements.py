@@ -1,0 +1,278 @@
+"""Gives statements with numbered parameters to a PostgreSQL server, which prepares those that come again.
+
+What the cursors of the driver do for each execution takes longer than libpq and the server need for most
+statements. So the functions of libpq are called here, as the driver offers them (`psycopg.pq`); values are
+written and read by the driver's own adapters. The first statement of a transaction is sent together with
+its BEGIN.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any, Final
+
+from sqlalchemy.types import TypeEngine
+
+__all__ = ["ServerAnswer", "ServerStatements", "ServerText", "find_parameter_type", "make_server_text"]
+
+#: So many statements of a connection stay prepared; the server keeps a plan for each.
+_MOST_PREPARED: Final = 400
+#: So many executions of one statement are sent before their answers are awaited.
+_TOGETHER: Final = 500
+#: A parameter whose type the statement itself says.
+_CAST: Final = re.compile(r"\$\d+::|\bCAST\(\$\d+ AS ")
+_NUMBER: Final = re.compile(r"\$(\d+)")
+#: In place of the name of a statement that was executed once: the next time it is prepared.
+_AGAIN: Final = b""
+#: The numbers of types of PostgreSQL that SQLAlchemy leaves a statement without, by the name of its own type.
+_UNSAID: Final = {"LargeBinary": 17, "Boolean": 16, "Integer": 20, "BigInteger": 20}
+#: In place of the number of a type that the statement itself says.
+_SAID: Final = 0
+_OCTETS: Final = _UNSAID["LargeBinary"]
+
+
+class ServerText:
+    """A statement as the server is given it: its SQL, the types of its parameters, and their formats."""
+
+    __slots__ = ("formats", "sql", "types")
+
+    def __init__(self, sql: bytes, types: Sequence[int], formats: Sequence[Any]) -> None:
+        self.sql = sql
+        self.types = types
+        self.formats = formats
+
+
+def find_parameter_type(bound: TypeEngine[Any]) -> int:
+    """Return the number of PostgreSQL's type for a parameter that a statement does not cast; 0: unknown."""
+    names = (one.__name__ for one in type(bound).__mro__)
+    return next((_UNSAID[name] for name in names if name in _UNSAID), 0)
+
+
+def make_server_text(sql: str, types: Sequence[int]) -> ServerText | None:
+    """Return a statement whose parameters all have a type; None for one of which the driver must find out.
+
+    `types` has the type of each parameter, in the order of their numbers, for those that the statement does
+    not cast. Octets are sent as they are, and all other values as text, which every type can be read from.
+    """
+    uncast = {int(number) for number in _NUMBER.findall(_CAST.sub("", sql))}
+    if not all(types[number - 1] for number in uncast):
+        return None
+    from psycopg.adapt import PyFormat
+
+    formats = [PyFormat.BINARY if one == _OCTETS else PyFormat.TEXT for one in types]
+    sent = [one if place in uncast else _SAID for place, one in enumerate(types, 1)]
+    return ServerText(sql.encode(), sent, formats)
+
+
+class ServerAnswer:
+    """What the server has answered to one statement: rows, and how many rows were changed or found."""
+
+    __slots__ = ("_result", "rowcount", "rows")
+
+    def __init__(self, result: Any, rows: Sequence[Any], rowcount: int) -> None:
+        self._result = result
+        self.rows = rows
+        self.rowcount = rowcount
+
+    @property
+    def description(self) -> list[tuple[str, int]] | None:
+        """The name of each column and its type, in the way of a cursor; None where no rows are returned."""
+        told = self._result
+        if told is None or not told.nfields:
+            return None
+        return [(told.fname(place).decode(), told.ftype(place)) for place in range(told.nfields)]
+
+
+@cache
+def _write_begin(level: Any, read_only: bool | None, deferrable: bool | None) -> bytes:
+    """Return the command that begins a transaction with these properties; None: that of the server."""
+    words = ["BEGIN"]
+    if level is not None:
+        words.append("ISOLATION LEVEL " + level.name.replace("_", " "))
+    if read_only is not None:
+        words.append("READ ONLY" if read_only else "READ WRITE")
+    if deferrable is not None:
+        words.append("DEFERRABLE" if deferrable else "NOT DEFERRABLE")
+    return " ".join(words).encode()
+
+
+class ServerStatements:
+    """The statements of one connection; one thread at a time uses it.
+
+    The connection is closed when no answer has come for `seconds` (None: it is awaited for ever): what the
+    server still does is unknown then.
+    """
+
+    def __init__(self, connection: Any, seconds: float | None) -> None:
+        from psycopg import errors, pq
+        from psycopg.adapt import Transformer
+
+        self._connection = connection
+        self._server: Any = connection.pgconn
+        self._transformer: Any = Transformer(connection)
+        self._seconds = seconds
+        self._errors = errors
+        self._idle = pq.TransactionStatus.IDLE
+        self._rows, self._done = pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK
+        self._synchronised = pq.ExecStatus.PIPELINE_SYNC
+        #: The name of each statement, those used longest ago first.
+        self._names: dict[bytes, bytes] = {}
+        self._made = 0
+        self._readable = select.poll()
+        self._readable.register(self._server.socket, select.POLLIN)
+
+    def execute(self, text: ServerText, values: Sequence[Any]) -> ServerAnswer:
+        """Execute a statement, in a new transaction where none is open; return its answer.
+
+        Raises the errors of the driver.
+        """
+        return self._read_answer(self._execute(text, [values])[-1])
+
+    def execute_rows(self, text: ServerText, rows: Sequence[Sequence[Any]]) -> ServerAnswer:
+        """Execute a statement that returns no rows for each of these rows; return how many changed."""
+        changed = 0
+        for start in range(0, len(rows), _TOGETHER):
+            part = rows[start : start + _TOGETHER]
+            results = self._execute(text, part)[-len(part) :]
+            changed += sum(result.command_tuples or 0 for result in results)
+        return ServerAnswer(None, (), changed)
+
+    def _execute(self, text: ServerText, rows: Sequence[Sequence[Any]]) -> list[Any]:
+        """Execute a statement for each of these rows; return all results, those of the rows at the end."""
+        name, sends = self._find_name(text), self._begin_transaction()
+        made = None
+        if name is _AGAIN or (name is None and len(rows) > 1):
+            name = made = self._make_name()
+            sends += self._forget_oldest()
+            sends.append(partial(self._server.send_prepare, name, text.sql, text.types))
+        place = len(sends) - 1
+        sends += [self._give_values(text, name, values) for values in rows]
+        results = self._run(sends)
+        if made is not None and len(results) > place and results[place].status == self._done:
+            self._names[text.sql] = made
+        self._raise_problem(results)
+        return results
+
+    def _give_values(self, text: ServerText, name: bytes | None, values: Sequence[Any]) -> Callable[[], None]:
+        """Return what sends a statement with its values; one without a name is not prepared."""
+        given = self._transformer.dump_sequence(values, text.formats)
+        formats = self._transformer.formats
+        if name is None:
+            return partial(self._server.send_query_params, text.sql, given, text.types, formats)
+        return partial(self._server.send_query_prepared, name, given, formats)
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return bool(self._server.transaction_status != self._idle)
+
+    def commit(self) -> None:
+        """Commit the open transaction, if there is one; raises when a statement of it had failed."""
+        if not self.is_in_transaction:
+            return
+        results = self._run([partial(self._server.send_query, b"COMMIT")])
+        self._raise_problem(results)
+        if results[-1].command_status != b"COMMIT":
+            # The server does not call it an error.
+            words = "a statement of the transaction had failed: it is rolled back"
+            raise self._errors.InFailedSqlTransaction(words)
+
+    def _begin_transaction(self) -> list[Callable[[], None]]:
+        if self._server.transaction_status != self._idle or self._connection.autocommit:
+            return []
+        told = self._connection
+        command = _write_begin(told.isolation_level, told.read_only, told.deferrable)
+        return [partial(self._server.send_query_params, command, None)]
+
+    def _find_name(self, text: ServerText) -> bytes | None:
+        """Return the name of a prepared statement; None before its first execution, `_AGAIN` after it."""
+        name = self._names.pop(text.sql, None)
+        self._names[text.sql] = name or _AGAIN
+        return name
+
+    def _make_name(self) -> bytes:
+        self._made += 1
+        return b"gateway_%d" % self._made
+
+    def _forget_oldest(self) -> list[Callable[[], None]]:
+        """Forget the statement used longest ago, where there are too many; return what tells the server."""
+        if len(self._names) <= _MOST_PREPARED:
+            return []
+        name = self._names.pop(next(iter(self._names)))
+        if name is _AGAIN:
+            return []
+        return [partial(self._server.send_query_params, b"DEALLOCATE " + name, None)]
+
+    def _run(self, sends: Sequence[Callable[[], None]]) -> list[Any]:
+        """Send commands together, and return their results."""
+        try:
+            if len(sends) > 1:
+                return self._run_together(sends)
+            sends[0]()
+            self._flush()
+            results = []
+            while (result := self._take_result()) is not None:
+                results.append(result)
+        except BaseException:
+            # What the server still does, or has done, is unknown.
+            self._server.finish()
+            raise
+        return results
+
+    def _raise_problem(self, results: Sequence[Any]) -> None:
+        """Raise what the first command that failed, failed of."""
+        for result in results:
+            if result.status not in (self._done, self._rows):
+                raise self._errors.error_from_result(result)
+
+    def _run_together(self, sends: Sequence[Callable[[], None]]) -> list[Any]:
+        """Send commands before the first answer is awaited; after one that fails the server runs none."""
+        self._server.enter_pipeline_mode()
+        for send in sends:
+            send()
+        self._server.pipeline_sync()
+        self._flush()
+        results: list[Any] = []
+        while (result := self._take_result()) is None or result.status != self._synchronised:
+            if result is not None:
+                results.append(result)
+        self._server.exit_pipeline_mode()
+        return results
+
+    def _read_answer(self, result: Any) -> ServerAnswer:
+        if result.status == self._done:
+            changed = result.command_tuples
+            return ServerAnswer(result, (), -1 if changed is None else changed)
+        number = result.ntuples
+        rows: Sequence[Any] = ()
+        if number:
+            self._transformer.set_pgresult(result)
+            rows = self._transformer.load_rows(0, number, tuple)
+            self._transformer.set_pgresult(None)
+        return ServerAnswer(result, rows, number)
+
+    def _take_result(self) -> Any:
+        """Return the next result of what was sent, None at the end of those of one command."""
+        server = self._server
+        while server.is_busy():
+            self._wait(self._readable)
+            server.consume_input()
+        return server.get_result()
+
+    def _flush(self) -> None:
+        """Send all that libpq has not sent yet; what the server says meanwhile is read."""
+        while self._server.flush():
+            both = select.poll()
+            both.register(self._server.socket, select.POLLIN | select.POLLOUT)
+            if any(happened & ~select.POLLOUT for _, happened in self._wait(both)):
+                self._server.consume_input()
+
+    def _wait(self, poll: Any) -> Any:
+        happened = poll.poll(None if self._seconds is None else self._seconds * 1000)
+        if not happened:
+            words = f"the server did not answer within {self._seconds:g} seconds"
+            raise self._errors.OperationalError(words)
+        return happened
