@@ -33,7 +33,7 @@ _Result = TypeVar("_Result")
 _ROOM: Final = "_gateway_room"
 #: Seconds between two log lines about the same problem.
 _SAID_EVERY: Final = 60.0
-#: A commit after so many seconds without a refusal shows that the problem is over: a small commit may
+#: A commit after so many seconds in which no disk was full shows that there is space: a small commit may
 #: find space where most do not.
 _CALM: Final = 5.0
 
@@ -59,7 +59,7 @@ class DiskReserve:
         self.refusals = 0
         self._volume = volume
         self._guard = threading.Lock()
-        self._refused_at = self._said_at = float("-inf")
+        self._full_at = self._said_at = float("-inf")
 
     def measure_free_octets(self) -> int | None:
         """Return the free octets of the disk; None where they cannot be measured."""
@@ -88,23 +88,29 @@ class DiskReserve:
             self.record_refusal(problem)
             raise problem
 
-    def record_refusal(self, problem: InsufficientStorageError) -> None:
-        """Record that something was refused; log it once a minute."""
+    def record_refusal(self, problem: InsufficientStorageError, *, is_full: bool = True) -> None:
+        """Record that something was refused; log it once a minute.
+
+        Where no disk `is_full`, as with a server that is gone or a standby, the next commit shows that the
+        problem is over.
+        """
         now = time.monotonic()
         with self._guard:
-            self.lacking, self._refused_at = True, now
+            self.lacking = True
             self.refusals += 1
+            if is_full:
+                self._full_at = now
             if now - self._said_at < _SAID_EVERY:
                 return
             self._said_at = now
         _log.error("nothing new is taken: %s", problem)
 
     def record_commit(self) -> None:
-        """Record a commit: after some time without a refusal, there is space again."""
+        """Record a commit: the server is there, and after some time in which no disk was full, space too."""
         if not self.lacking:
             return
         with self._guard:
-            if time.monotonic() - self._refused_at < _CALM or self.find_shortage() is not None:
+            if time.monotonic() - self._full_at < _CALM or self.find_shortage() is not None:
                 return
             self.lacking = False
         _log.warning("there is room again; %d were refused since the start", self.refusals)

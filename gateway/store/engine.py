@@ -40,6 +40,7 @@ from gateway.store.open_transactions import OpenTransaction
 from gateway.store.postgresql_connections import (
     get_connection_class,
     is_read_only,
+    is_server_away,
     make_connect_options,
     read_url,
     watch_notices,
@@ -537,7 +538,7 @@ def _translate_database_error(
     if not _is_transient_error(error, told):
         return error
     problem = _make_unavailable_error(told, reading=reading)
-    get_disk_reserve(engine).record_refusal(problem)
+    get_disk_reserve(engine).record_refusal(problem, is_full=not is_server_away(told))
     return problem
 
 

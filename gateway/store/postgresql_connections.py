@@ -19,6 +19,7 @@ __all__ = [
     "NOTICES",
     "get_connection_class",
     "is_read_only",
+    "is_server_away",
     "make_connect_options",
     "read_url",
     "take_cursor",
@@ -152,6 +153,18 @@ def watch_notices(connection: Any, info: dict[str, Any]) -> None:
             told[:] = [*told[-3:], str(notice.message_primary)]
 
     connection.add_notice_handler(keep_warning)
+
+
+def is_server_away(told: Any) -> bool:
+    """Return whether an error of the driver says that the server is gone, ends, or is a standby.
+
+    Classes 08 (connection) and 57P (it ends or starts); a lost connection has no SQLSTATE at all. An error
+    of another kind, as of SQLite, has no such attribute.
+    """
+    if not hasattr(told, "sqlstate"):
+        return False
+    state = told.sqlstate
+    return state is None or state.startswith(("08", "57P")) or is_read_only(told)
 
 
 def is_read_only(told: Any) -> bool:

@@ -55,8 +55,18 @@ def test_after_a_refusal_a_commit_is_tried(engine: Engine) -> None:
     reserve = get_disk_reserve(engine)
     reserve.record_refusal(InsufficientStorageError("full"))
     assert describe(engine) == "GW806 the database has no space for new messages, or accepts no writes"
-    reserve._refused_at = float("-inf")  # a while later
+    reserve._full_at = float("-inf")  # a while later
     assert describe(engine) == "ready"
+
+
+def test_after_a_server_was_away_the_first_commit_is_enough(engine: Engine) -> None:
+    reserve = get_disk_reserve(engine)
+    reserve.record_refusal(InsufficientStorageError("the server is away"), is_full=False)
+    assert reserve.lacking
+    assert describe(engine) == "ready"
+    reserve.record_refusal(InsufficientStorageError("full"))
+    reserve.record_refusal(InsufficientStorageError("the server is away"), is_full=False)
+    assert describe(engine) == "GW806 the database has no space for new messages, or accepts no writes"
 
 
 def test_a_server_alone_keeps_no_two_copies(postgresql_url: str) -> None:

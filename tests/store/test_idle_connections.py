@@ -9,7 +9,13 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from gateway.errors import GatewayError
-from gateway.store import kept_connections, make_engine, read_transaction, write_transaction
+from gateway.store import (
+    get_disk_reserve,
+    kept_connections,
+    make_engine,
+    read_transaction,
+    write_transaction,
+)
 from gateway.store.idle_connections import ping_idle_connections
 from tests.kit.databases import Templates
 
@@ -71,8 +77,11 @@ def test_one_lost_connection_lets_no_other_one_be_kept(templates: Templates) -> 
         _end_all_but(engine, url)
         with pytest.raises(GatewayError, match="GW806"), write_transaction(engine) as conn:
             conn.execute(text("SELECT 1"))
+        assert get_disk_reserve(engine).lacking
         with write_transaction(engine) as conn:
             assert conn.execute(text("SELECT 1")).scalar_one() == 1
+        # No disk was full, so the commit has shown that the server is there.
+        assert not get_disk_reserve(engine).lacking
     finally:
         engine.dispose()
 
