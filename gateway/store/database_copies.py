@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection, Engine, text
 
 from gateway.store.disk_reserve import InsufficientStorageError
-from gateway.store.postgresql_connections import NOTICES
+from gateway.store.postgresql_connections import NOTICES, take_statements
+from gateway.store.server_statements import ServerText
 
 if TYPE_CHECKING:
     from gateway.store.kept_connections import KeptConnections
@@ -55,7 +56,7 @@ _ASK: Final = text(f"""SELECT pg_is_in_recovery() AS standby,
     {_FACTS}, pg_conf_load_time() AS loaded,
     CASE WHEN pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' THEN NULL
          ELSE pg_logical_emit_message(true, 'gateway', '') END AS written""")
-_ASK_AGAIN: Final = "SELECT pg_conf_load_time()"
+_ASK_AGAIN: Final = ServerText(b"SELECT pg_conf_load_time()", (), ())
 _UNSURE: Final = "the database does not confirm its copies"
 _IS_STANDBY: Final = text(
     "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'"
@@ -218,12 +219,10 @@ def _ask_after_commit(conn: Connection, loaded: Any) -> None:
     told = conn.info[NOTICES]
     if told:
         raise CopiesMissingError(_UNSURE, told[-1][:100])
-    # By the driver, without a transaction: it is one question and one answer.
+    # Without a transaction: it is one question and one answer.
     driver: Any = conn.connection.dbapi_connection
     try:
-        driver.autocommit = True
-        again = driver.execute(_ASK_AGAIN).fetchone()[0]
-        driver.autocommit = False
+        again = take_statements(driver).ask_alone(_ASK_AGAIN)
     except Exception as error:
         raise CopiesMissingError(_UNSURE, str(error)[:80]) from error
     if again != loaded:

@@ -131,6 +131,11 @@ class ServerStatements:
         """
         return self._read_answer(self._execute(text, [values])[-1])
 
+    def ask_alone(self, text: ServerText) -> Any:
+        """Return the one value that a statement without parameters gives, in no transaction of others."""
+        rows = self._read_answer(self._execute(text, [()], begins=False)[-1]).rows
+        return rows[0][0]
+
     def execute_rows(self, text: ServerText, rows: Sequence[Sequence[Any]]) -> ServerAnswer:
         """Execute a statement that returns no rows for each of these rows; return how many changed."""
         changed = 0
@@ -140,9 +145,9 @@ class ServerStatements:
             changed += sum(result.command_tuples or 0 for result in results)
         return ServerAnswer(None, (), changed)
 
-    def _execute(self, text: ServerText, rows: Sequence[Sequence[Any]]) -> list[Any]:
+    def _execute(self, text: ServerText, rows: Sequence[Sequence[Any]], *, begins: bool = True) -> list[Any]:
         """Execute a statement for each of these rows; return all results, those of the rows at the end."""
-        name, sends = self._find_name(text), self._begin_transaction()
+        name, sends = self._find_name(text), self._begin_transaction() if begins else []
         made = None
         if name is _AGAIN or (name is None and len(rows) > 1):
             name = made = self._make_name()
