@@ -43,6 +43,8 @@ class KeptConnections:
         #: Each with the moment of its last use, that one last; and the process that they belong to.
         self._resting: deque[tuple[DriverConnection, float]] = deque()
         self._pid = os.getpid()
+        #: What a forked child has of its parent: it is neither used nor closed.
+        self._of_parents: list[deque[tuple[DriverConnection, float]]] = []
 
     @contextmanager
     def borrow(self) -> Iterator[DriverConnection]:
@@ -71,15 +73,15 @@ class KeptConnections:
             found[0].close()
 
     def _take(self) -> DriverConnection:
-        if self._pid != os.getpid():
-            # A forked child has no connection of its parent.
-            self._resting, self._pid = deque(), os.getpid()
         found = self._pop()
         if found is None or not self._is_alive(*found):
             return self._connect()
         return found[0]
 
     def _pop(self) -> tuple[DriverConnection, float] | None:
+        if self._pid != os.getpid():
+            self._of_parents.append(self._resting)
+            self._resting, self._pid = deque(), os.getpid()
         try:
             return self._resting.pop()
         except IndexError:

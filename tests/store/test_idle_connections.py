@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import Any
 
@@ -82,6 +83,29 @@ def test_one_lost_connection_lets_no_other_one_be_kept(templates: Templates) -> 
             assert conn.execute(text("SELECT 1")).scalar_one() == 1
         # No disk was full, so the commit has shown that the server is there.
         assert not get_disk_reserve(engine).lacking
+    finally:
+        engine.dispose()
+
+
+def test_a_forked_child_neither_uses_nor_closes_what_its_parent_keeps(templates: Templates) -> None:
+    url = templates.empty("postgresql")
+    engine = make_engine(url)
+    try:
+        with read_transaction(engine) as conn:
+            number = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        child = os.fork()
+        if child == 0:
+            try:
+                engine.dispose(close=False)
+                with read_transaction(engine) as conn:
+                    other = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
+                engine.dispose()
+                os._exit(3 if other != number else 4)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+        with read_transaction(engine) as conn:
+            assert conn.execute(text("SELECT pg_backend_pid()")).scalar_one() == number
     finally:
         engine.dispose()
 
