@@ -7,6 +7,7 @@ calls of this shape are always composed by zeep.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
@@ -24,6 +25,8 @@ _FIRST_YEAR: Final = "1000"
 #: Forms of one contract, and values of a call: a longer one lists things, and no two lists are alike.
 _MOST_FORMS: Final = 64
 _MOST_VALUES: Final = 64
+#: Octets of a content that is written in base64; what is longer takes its time in any case.
+_LONGEST_CONTENT: Final = 65_536
 
 
 class PlainValues(NamedTuple):
@@ -81,12 +84,15 @@ def make_form(
 
 def _read_shape(value: object, texts: list[bytes]) -> object:
     """Return the shape of a content, and append its values."""
-    if isinstance(value, Mapping):
-        return Mapping, *[(name, _read_shape(one, texts)) for name, one in value.items()]
-    if isinstance(value, list):
-        return list, *[_read_shape(one, texts) for one in value]
+    kind = type(value)
+    # A text is asked first: most values are one.
+    if kind is not str:
+        if kind is dict or isinstance(value, Mapping):
+            return Mapping, *[(name, _read_shape(one, texts)) for name, one in value.items()]
+        if kind is list or isinstance(value, list):
+            return list, *[_read_shape(one, texts) for one in value]
     texts.append(_write_value(value))
-    return type(value)
+    return kind
 
 
 def _replace_values(value: object, texts: Iterator[bytes]) -> object:
@@ -99,8 +105,13 @@ def _replace_values(value: object, texts: Iterator[bytes]) -> object:
 
 
 def _write_value(value: object) -> bytes:
-    """Return a value as it is written in an element of whatever type; ValueError for any other."""
+    """Return a value as it is written in an element of whatever type; ValueError for any other.
+
+    Octets are written in base64, as in the only element that takes them.
+    """
     kind = type(value)
+    if isinstance(value, bytes) and 0 < len(value) <= _LONGEST_CONTENT:
+        return base64.b64encode(value)
     plain = kind in (str, int, Decimal) or (kind is date and str(value) >= _FIRST_YEAR)
     text = str(value)
     if not plain or not _PLAIN.fullmatch(text) or (kind is Decimal and text != f"{value:f}"):

@@ -50,6 +50,7 @@ _SETTINGS: Final[dict[str, bool]] = {
 }
 # A marker that the text of an element cannot contain.
 _MARK: Final = b"<!--document-->"
+_ATTACHMENT: Final = "Attachment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ class ServiceContract:
         It has a mark in place of the document, as one by zeep.
         """
         content = _list_content(call, operation)
-        values = None if call.attachments else read_plain_values(content)
+        values = read_plain_values(content)
         if values is None:
             return None
         tag = None if call.document is None else call.document.tag
@@ -212,23 +213,31 @@ class ServiceContract:
 
 
 def _list_content(call: ServiceCall, operation: WsdlOperation) -> dict[str, Any]:
-    """Return all values of a call without attachments, those in its document left out."""
+    """Return all values of a call, those in its document left out."""
     scope = _choose_scope(call, operation) if call.document is not None else {}
     return {
         "message_id": call.message_id,
         "to": {} if call.to is None else {"address": call.to},
-        "arguments": call.arguments,
+        "arguments": _list_arguments(call),
         "scope": {name: " ".join(one) for name, one in scope.items()},
     }
 
 
+def _list_arguments(call: ServiceCall) -> Mapping[str, Any]:
+    """Return the arguments of a call, its attachments among them."""
+    if not call.attachments:
+        return call.arguments
+    return {**call.arguments, _ATTACHMENT: [one.to_zeep_argument() for one in call.attachments]}
+
+
 def _change_content(call: ServiceCall, content: dict[str, Any]) -> ServiceCall:
-    """Return a call with other values (see `_list_content`)."""
+    """Return a call with other values (see `_list_content`), its attachments among its arguments."""
     return replace(
         call,
         message_id=content["message_id"],
         to=content["to"].get("address"),
         arguments=content["arguments"],
+        attachments=(),
         scope={name: (text,) for name, text in content["scope"].items()},
     )
 
@@ -240,9 +249,7 @@ def _choose_scope(call: ServiceCall, operation: WsdlOperation) -> dict[str, tupl
 
 def _build_arguments(call: ServiceCall, operation: WsdlOperation) -> dict[str, Any]:
     """Return the arguments for zeep, with a placeholder element in place of the document."""
-    arguments = dict(call.arguments)
-    if call.attachments:
-        arguments["Attachment"] = [one.to_zeep_argument() for one in call.attachments]
+    arguments = dict(_list_arguments(call))
     if call.document is not None:
         content: dict[str, Any] = {"_value_1": etree.Element(call.document.tag)}
         content |= {name: list(one) for name, one in _choose_scope(call, operation).items()}

@@ -132,9 +132,42 @@ def test_whatever_is_composed_is_what_zeep_writes(
     assert composed(contract, other) == expected
 
 
-def test_attachments_are_composed_by_zeep() -> None:
-    call = replace(SUBMIT, attachments=(CallAttachment("a@x", "text/plain", b"a"),))
+FILE = CallAttachment("a@x", "text/plain", b"a")
+FILES = st.lists(
+    st.builds(
+        CallAttachment,
+        st.sampled_from(["a@x", "b&c@x", "", " ", "x" * 600]),
+        st.sampled_from(["text/plain", "application/pdf", "text/<b>"]),
+        st.binary(max_size=100) | st.sampled_from([b"value-1-of-call", b"x" * 70_000]),
+    ),
+    max_size=3,
+)
+
+
+def test_a_call_with_an_attachment_is_composed_by_its_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = replace(SUBMIT, attachments=(FILE,))
     assert composed(AGENCY, call) == without_forms(AGENCY, call)
+    others = [
+        replace(call, message_id=f"urn:uuid:{number}", attachments=(replace(FILE, content=content),))
+        for number, content in enumerate((b"\x00\xff<&", b"another", b"x" * 3000))
+    ]
+    expected = [without_forms(AGENCY, other) for other in others]
+    monkeypatch.setattr(AGENCY, "_binding", None)
+    assert [composed(AGENCY, other) for other in others] == expected
+    assert b">AP88Jg==<" in AGENCY.compose_envelope(others[0])
+
+
+@settings(max_examples=100, deadline=None)
+@given(files=FILES)
+def test_attachments_are_written_as_zeep_writes_them(files: list[CallAttachment]) -> None:
+    call = replace(SUBMIT, attachments=tuple(files))
+    assert composed(AGENCY, call) == without_forms(AGENCY, call)
+
+
+def test_an_argument_of_the_name_of_attachments_gives_way_to_them() -> None:
+    call = replace(SUBMIT, arguments={**SUBMIT.arguments, "Attachment": "x"}, attachments=(FILE,))
+    for _ in range(2):
+        assert composed(AGENCY, call) == without_forms(AGENCY, call)
     assert b"a@x" in AGENCY.compose_envelope(call)
 
 
@@ -155,9 +188,17 @@ def test_a_value_that_is_not_written_as_it_is_has_no_form() -> None:
         )
         is None
     )
-    for odd in ("", "a\n", "<", "é", None, True, Decimal("1E+3"), datetime.now(UTC), date(900, 1, 1), b"a"):
+    for odd in ("", "a\n", "<", "é", None, True, Decimal("1E+3"), datetime.now(UTC), date(900, 1, 1), b""):
         assert read_plain_values({"a": odd}) is None
     assert read_plain_values({"a": ["x"] * 65}) is None
+
+
+def test_octets_are_written_in_base64_where_they_are_not_too_many() -> None:
+    most = call_forms._LONGEST_CONTENT
+    values = read_plain_values({"a": b"x" * most, "b": b"\x00"})
+    assert values is not None
+    assert values.texts[1] == b"AA=="
+    assert read_plain_values({"a": b"x" * (most + 1)}) is None
 
 
 def test_forms_are_bounded() -> None:
