@@ -178,7 +178,8 @@ class DeliveryWorker:
             self._handle_failed_attempt(lease, GatewayError(OUR_MISTAKE, type(mistake).__name__))
         finally:
             self._claims.note_end(lease)
-            if place.end():
+            # Who waits is woken once: until then, the next ones need not.
+            if place.end() and not self._done.is_set():
                 self._done.set()
 
     def _call_agent(self, lease: DeliveryLease, place: AttemptPlace) -> None:

@@ -125,10 +125,14 @@ class LaneClaims:
         suspects = [] if self._suspecting else [lane for lane in due if lane.suspected]
         for lane in self._rotate_lanes(suspects) if suspects else ():
             # The worker may die from it: one at a time, so that the cause is known.
-            if _claim_lane(claim, lane, places, 1, suspects=True):
+            if _claim_suspect(claim, lane, places):
                 break
-        for lane in self._rotate_lanes(due):
-            _claim_lane(claim, lane, places, share)
+        waiting = [lane.name for lane in self._rotate_lanes(due)]
+        while waiting and places.room:
+            # What lanes leave free, because all that they may have at once is running, is for the next ones.
+            number = max(1, places.room // share)
+            names, waiting = waiting[:number], waiting[number:]
+            places.fill_lanes(names, share, lambda wanted: claim.claim_lanes(wanted, self._capacities))
 
     def _rotate_lanes(self, due: Sequence[lanes.DueLane]) -> Sequence[lanes.DueLane]:
         """Return the lanes, each time starting with another one."""
@@ -137,17 +141,12 @@ class LaneClaims:
         return [*due[first:], *due[:first]]
 
 
-def _claim_lane(
-    claim: delivery_leases.DeliveryClaim,
-    lane: lanes.DueLane,
-    places: PlaceReservation,
-    most: int,
-    *,
-    suspects: bool = False,
+def _claim_suspect(
+    claim: delivery_leases.DeliveryClaim, lane: lanes.DueLane, places: PlaceReservation
 ) -> int:
-    """Claim up to `most` deliveries of a lane, as far as it may hold places; return how many."""
+    """Claim one delivery of a lane during which a worker died; return how many there were."""
 
-    def claim_few(limit: int) -> int:
-        return claim.claim_lane(lane.name, limit=limit, suspects=suspects, known=lane)
+    def claim_one(limit: int) -> int:
+        return claim.claim_lane(lane.name, limit=limit, suspects=True, known=lane)
 
-    return places.fill_places(lane.name, most, claim_few)
+    return places.fill_places(lane.name, 1, claim_one)

@@ -26,7 +26,8 @@ class WorkerPlaces:
         self._free = number
         self._held: Counter[str] = Counter()
         self._asked = 0
-        self._guard = threading.Condition()
+        self._guard = threading.Lock()
+        self._all_free = threading.Condition(self._guard)
 
     def reserve_free(self, leaving: int = 0, ending: AttemptPlace | None = None) -> PlaceReservation:
         """Reserve all places that are free now, except as many as are to be left for others.
@@ -71,12 +72,14 @@ class WorkerPlaces:
         """Return when every place is free."""
         with self._guard:
             while self._free < self.number:
-                self._guard.wait()
+                self._all_free.wait()
 
     def hold_lane(self, lane: str, most: int) -> int:
         """Let a lane hold up to `most` further places; return how many."""
         with self._guard:
-            held = max(0, min(most, self._count_slots(lane)))
+            held = min(most, self._count_slots(lane))
+            if held <= 0:
+                return 0
             self._held[lane] += held
             return held
 
@@ -86,7 +89,8 @@ class WorkerPlaces:
             for lane, places in held.items():
                 self._leave_lane(lane, places)
             self._free = min(self.number, self._free + number)
-            self._guard.notify_all()
+            if self._free == self.number:
+                self._all_free.notify_all()
 
     def _leave_lane(self, lane: str, places: int) -> None:
         self._held[lane] -= places
@@ -144,7 +148,8 @@ class PlaceReservation:
         try:
             claimed = claim(held) if held else 0
         finally:
-            self._places.free_places(0, {lane: held - claimed})
+            if claimed < held:
+                self._places.free_places(0, {lane: held - claimed})
         self.room -= claimed
         self._filled[lane] += claimed
         return claimed
@@ -165,16 +170,19 @@ class PlaceReservation:
                     held[lane] = may
             claimed = claim(held) if held else {}
         finally:
-            self._places.free_places(0, {lane: may - claimed.get(lane, 0) for lane, may in held.items()})
-        for lane in held:
-            self.room -= claimed.get(lane, 0)
-            self._filled[lane] += claimed.get(lane, 0)
+            vain = {lane: may - claimed.get(lane, 0) for lane, may in held.items()}
+            if any(vain.values()):
+                self._places.free_places(0, vain)
+        for lane, number in claimed.items():
+            self.room -= number
+            self._filled[lane] += number
 
     def settle(self) -> None:
         """Free the places that are not filled, first that of the attempt that ends."""
         if self.room:
             self._return_passed()
-        self._places.free_places(self.room, {})
+        if self.room:
+            self._places.free_places(self.room, {})
         self.room = 0
 
     def cancel(self) -> None:

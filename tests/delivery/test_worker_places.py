@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from gateway.delivery.worker_places import AttemptPlace, PlaceReservation, WorkerPlaces
@@ -70,6 +72,43 @@ def test_an_attempt_passes_its_place_on_once(places: WorkerPlaces) -> None:
     assert again.room == 0
     again.settle()
     assert not first.end()
+
+
+def test_who_waits_until_every_place_is_free_is_woken_by_the_last_one(places: WorkerPlaces) -> None:
+    attempts = begin_attempts(places, "A", "B")
+    free = threading.Event()
+
+    def wait() -> None:
+        places.wait_until_free()
+        free.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert attempts[0].end()
+    assert not free.wait(0.05)
+    assert attempts[1].end()
+    assert free.wait(30)
+    thread.join()
+
+
+def test_a_lane_without_a_place_left_holds_no_further_one(places: WorkerPlaces) -> None:
+    begin_attempts(places, "A", "A")
+    claim = places.reserve_free()
+    asked: list[object] = []
+    claim.fill_lanes(["A", "B"], 2, lambda held: asked.append(dict(held)) or {})
+    claim.settle()
+    assert asked == [{"B": 2}]
+    assert [places.count_free(), places.count_slots("A"), places.count_slots("B")] == [2, 0, 2]
+
+
+def test_a_lane_that_holds_more_than_its_half_gets_nothing(places: WorkerPlaces) -> None:
+    first, _ = begin_attempts(places, "A", "A")
+    assert first.pass_on()
+    begin_attempts(places, "A")
+    first.take_back()
+    assert places.count_slots("A") == -1
+    assert places.hold_lane("A", 1) == 0
+    assert places.count_slots("A") == -1
 
 
 def test_one_place_of_four_is_not_passed_on(places: WorkerPlaces) -> None:

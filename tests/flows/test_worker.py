@@ -9,11 +9,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.errors import NODE_DRAINED, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
-from gateway.store import deliveries, lanes
+from gateway.store import deliveries, delivery_leases, lanes
 from gateway.store.delivery_leases import DeliveryLease
 from gateway.store.engine import read_transaction, write_transaction
 from tests.kit.desk import Desk
@@ -195,6 +195,40 @@ def test_lanes_are_served_in_turn(engine: Engine) -> None:
         served.append(lease.lane)
         desk.worker._run_attempt(lease)
     assert sorted(served) == ["A", "A", "B", "B", "C", "C"]
+
+
+def test_lanes_that_may_have_no_more_leave_the_places_to_others(engine: Engine) -> None:
+    desk = Desk(engine, threads=4)
+    full = [f"A{number}" for number in range(9)]
+    with write_transaction(engine) as conn:
+        for lane in full:
+            lanes.set_lane_capacity(conn, lane, 1)
+    for lane in full:
+        desk.queue(2, lane=lane)
+    assert len(desk.new_worker("w2", threads=len(full) * 2)._claim_deliveries()) == len(full)
+    desk.queue(2, lane="Z")
+    assert {lease.lane for lease in desk.worker._claim_deliveries()} == {"Z"}
+
+
+def test_what_is_due_in_several_lanes_is_claimed_by_one_statement_on_sqlite(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL claims lane by lane")
+    made: list[int] = []
+    claim = delivery_leases._claim_alone
+
+    def claim_counted(conn: Connection, given: Any, wanted: Any, **named: Any) -> Any:
+        made.append(len(wanted))
+        return claim(conn, given, wanted, **named)
+
+    monkeypatch.setattr(delivery_leases, "_claim_alone", claim_counted)
+    desk = Desk(engine, threads=8)
+    for lane in ("A", "B", "C"):
+        desk.queue(3, lane=lane)
+    claimed = [lease.lane for lease in desk.worker._claim_deliveries()]
+    assert sorted(claimed) == ["A", "A", "B", "B", "C", "C"]
+    assert made == [3]
 
 
 def run(desk: Desk, until: Callable[[], bool], seconds: float = 60) -> threading.Thread:
