@@ -277,6 +277,8 @@ def _overlap(one: PMode, other: PMode) -> bool:
 
 def _choose_version(versions: Sequence[PMode], at: datetime) -> PMode:
     """Return the version in force at a given time, else the first."""
+    if len(versions) == 1:
+        return versions[0]
     return next((one for one in versions if one.is_in_force(at)), versions[0])
 
 

@@ -82,7 +82,7 @@ def make_form(
     return form if complete and fill_template(form, values.texts) == written else None
 
 
-def _read_shape(value: object, texts: list[bytes]) -> object:
+def _read_shape(value: Any, texts: list[bytes]) -> object:
     """Return the shape of a content, and append its values."""
     kind = type(value)
     # A text is asked first: most values are one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from gateway.delivery.known_calls import KnownCalls
 from gateway.delivery.service_contracts import ServiceCall, load_contract
 from gateway.delivery.soap_client import AnswerPolicy, SignedCall, open_signed_answer, sign_call
 from gateway.delivery.wsdl_files import WsdlFile
-from gateway.pki import Certificate, Signer
+from gateway.pki import Signer
 from gateway.protocols import EnvelopeMemory
 
 __all__ = ["CallSender", "PostedCall", "SoapCaller", "SoapDestination", "compose_service_call"]
@@ -94,22 +94,15 @@ class SoapCaller:
 
     def read_answer(self, posted: PostedCall) -> tuple[PartnerAnswer, SignedReply]:
         """Return what was answered, and its signed octets with the digest of the accepted certificate."""
-        believed: list[str] = []
-        rules = posted.destination.rules
-
-        def record_signer(certificate: Certificate, at: datetime) -> None:
-            rules.judge(certificate, at)
-            believed.append(certificate.sha256)
-
-        said = open_signed_answer(
+        said, signer = open_signed_answer(
             posted.answer,
             posted.call,
             load_contract(posted.destination.wsdl),
-            replace(rules, judge=record_signer),
+            posted.destination.rules,
             self._clock(),
             self._memory,
         )
-        return said, SignedReply(posted.answer.body, next(iter(believed), None))
+        return said, SignedReply(posted.answer.body, signer.sha256)
 
     def send_call(self, envelope: bytes, destination: SoapDestination) -> PartnerAnswer:
         """Make one attempt and return what the partner answered; raises as `exchange_call` does."""

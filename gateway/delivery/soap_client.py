@@ -162,8 +162,8 @@ def open_signed_answer(
     rules: AnswerPolicy,
     now: datetime,
     memory: EnvelopeMemory[Any] | None = None,
-) -> PartnerAnswer:
-    """Return what the partner answered to `call`.
+) -> tuple[PartnerAnswer, Certificate]:
+    """Return what the partner answered to `call`, and the accepted certificate of its signature.
 
     Raises GW608 when another attempt may succeed; GW602 when the partner refuses for good; GW603
     when the answer is malformed, not the partner's, or relates to another call. An answer whose
@@ -175,12 +175,12 @@ def open_signed_answer(
             rules.judge(signed.certificate, now)
         except GatewayError as problem:
             raise _make_trust_error(problem) from problem
-        return _read_operation_answer(signed, call, contract)
+        return _read_operation_answer(signed, call, contract), signed.certificate
     signed = _open_whole_answer(answer, call, rules, now)
     said = _read_operation_answer(signed, call, contract)
     if memory is not None:
         remember_soap(SOAP_ANSWERS, answer.body, signed.certificate, rules.terms, memory)
-    return said
+    return said, signed.certificate
 
 
 def _find_known_answer(

@@ -24,6 +24,8 @@ __all__ = ["encode_leaf", "hash_leaf", "list_subject_leaves", "record_evidence"]
 _WHOLE: Final = frozenset({str, int, bool, type(None)})
 _NAMES: Final = frozenset({str})
 _LISTS: Final = (list, tuple)
+#: The end of a time in UTC, for which a leaf has a letter.
+_UTC: Final = "+00:00"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
 
@@ -56,12 +58,13 @@ def encode_leaf(row: Mapping[str, Any]) -> bytes:
 
 
 def _encode_leaf_row(row: Mapping[str, Any], data: str) -> bytes:
-    at = row["at"].astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    at = row["at"] if row["at"].tzinfo is UTC else row["at"].astimezone(UTC)
+    moment = at.isoformat(timespec="microseconds")[: -len(_UTC)]
     digest = "null" if row["digest"] is None else encode_basestring(row["digest"])
     kind, about = encode_basestring(row["kind"]), encode_basestring(row["subject_type"])
     subject = encode_basestring(row["subject_id"])
     # In the order of their names, as canonical JSON requires.
-    leaf = f'"at":"{at}","data":{data},"digest":{digest},"kind":{kind},"subject_id":{subject}'
+    leaf = f'"at":"{moment}Z","data":{data},"digest":{digest},"kind":{kind},"subject_id":{subject}'
     return f'{{{leaf},"subject_type":{about}}}'.encode()
 
 

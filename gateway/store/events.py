@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Integer, Row, bindparam, func, insert, or_, select, update
 
 from gateway.store.event_tables import event_readers, events
+from gateway.store.list_lengths import lengthen_list
 from gateway.store.prepared_statements import InsertIfAbsent, PreparedStatement
 from gateway.store.requirement_tables import requirement_uses, requirements
 from gateway.store.tables import agency_requests, cases, epochs, messages, notices
@@ -93,7 +94,7 @@ def _find_parties(
         wanted.setdefault(row.subject_type, set()).add(row.subject_id)
     found = {}
     for kind, ids in wanted.items():
-        for one in conn.execute(_PARTIES[kind], {"wanted": sorted(ids)}):
+        for one in conn.execute(_PARTIES[kind], {"wanted": lengthen_list(sorted(ids))}):
             found[kind, int(one.subject)] = (
                 int(one.id),
                 tuple(dict.fromkeys((one.applicant, one.declarant))),

@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from gateway.state_machines import CASE, REQUEST
 from gateway.store.conflict_inserts import insert_into
+from gateway.store.list_lengths import lengthen_list
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.statistics_tables import counted_outcomes, statistics_progress
 from gateway.store.tables import agency_requests, cases, decisions, transitions
@@ -157,14 +158,14 @@ def load_object_steps(
     """Return every transition of these objects, in their order."""
     found: dict[int, list[Row[Any]]] = defaultdict(list)
     if objects:
-        for row in conn.execute(_OBJECT_STEPS, {"of": machine, "wanted": list(objects)}):
+        for row in conn.execute(_OBJECT_STEPS, {"of": machine, "wanted": lengthen_list(objects)}):
             found[row.object_id].append(row)
     return found
 
 
 def load_case_rows(conn: Connection, ids: Sequence[int]) -> Mapping[int, Row[Any]]:
     """Return what is counted of these cases, by their ids."""
-    rows = conn.execute(_CASES, {"wanted": list(ids)}) if ids else ()
+    rows = conn.execute(_CASES, {"wanted": lengthen_list(ids)}) if ids else ()
     return {row.id: row for row in rows}
 
 
@@ -174,9 +175,9 @@ def load_request_rows(
     """Return these requests, and those of these cases, each with the parties and the opening of its case."""
     rows: list[Row[Any]] = []
     if ids:
-        rows += conn.execute(_REQUESTS, {"wanted": list(ids)}).all()
+        rows += conn.execute(_REQUESTS, {"wanted": lengthen_list(ids)}).all()
     if of_cases:
-        rows += conn.execute(_REQUESTS_OF_CASES, {"wanted": list(of_cases)}).all()
+        rows += conn.execute(_REQUESTS_OF_CASES, {"wanted": lengthen_list(of_cases)}).all()
     return {row.id: row for row in rows}
 
 
@@ -184,7 +185,7 @@ def load_current_decisions(conn: Connection, requests: Sequence[int]) -> Mapping
     """Return the decisions in force on each of these requests."""
     found: dict[int, set[str]] = defaultdict(set)
     if requests:
-        for row in conn.execute(_DECISIONS, {"wanted": list(requests)}):
+        for row in conn.execute(_DECISIONS, {"wanted": lengthen_list(requests)}):
             found[row.request_id].add(row.decision)
     return {request: frozenset(said) for request, said in found.items()}
 
@@ -195,7 +196,7 @@ def load_counted_outcomes(
     """Return the outcomes of these objects as they are counted."""
     if not objects:
         return {}
-    rows = conn.execute(_OUTCOMES, {"of": machine, "wanted": list(objects)})
+    rows = conn.execute(_OUTCOMES, {"of": machine, "wanted": lengthen_list(objects)})
     return {row.object_id: CountedOutcome(*row) for row in rows}
 
 

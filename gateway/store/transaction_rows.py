@@ -8,6 +8,7 @@ names a log finds them.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -65,7 +66,7 @@ class CollectedRows:
     `due` are the lanes in which it queued what is due at once, `ended` the deliveries whose lease it ended.
     """
 
-    rows: dict[Table, list[_Row]] = field(default_factory=dict)
+    rows: dict[Table, list[_Row]] = field(default_factory=lambda: defaultdict(list))
     lanes: set[str] = field(default_factory=set)
     digests: set[str] = field(default_factory=set)
     due: set[str] = field(default_factory=set)
@@ -106,7 +107,7 @@ def insert_log_rows(conn: Connection, log: Table, rows: Sequence[_Row]) -> None:
     if collected is None:
         _INSERTS[log].execute_rows(conn, rows)
     else:
-        collected.rows.setdefault(log, []).extend(rows)
+        collected.rows[log] += rows
 
 
 def insert_collected_rows(conn: Connection) -> None:
@@ -114,7 +115,7 @@ def insert_collected_rows(conn: Connection) -> None:
     collected: CollectedRows | None = conn.__dict__.get(_COLLECTED)
     if collected is None or not collected.rows:
         return
-    waiting, collected.rows = collected.rows, {}
+    waiting, collected.rows = collected.rows, defaultdict(list)
     try:
         if conn.dialect.name == "sqlite":
             for table, rows in waiting.items():

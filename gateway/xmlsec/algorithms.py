@@ -31,6 +31,7 @@ __all__ = [
     "STRICT",
     "WITHOUT_COMMENTS",
     "XPATH",
+    "DigestFunction",
     "DigestInput",
     "SignaturePolicy",
     "ValueCheck",
@@ -39,6 +40,7 @@ __all__ = [
     "check_signature_algorithm",
     "compare_digests",
     "compute_digest",
+    "get_digest_function",
     "get_signature_policy",
     "make_value_check",
     "verify_signature_value",
@@ -46,6 +48,8 @@ __all__ = [
 
 #: What is digested: octets, a body that is read in pieces, or the pieces.
 DigestInput = bytes | Body | Iterator[bytes]
+#: Makes the digest of octets, which it may be given or not.
+DigestFunction = Callable[..., Any]
 #: Says of a signature value and data whether it is correct.
 ValueCheck = Callable[[bytes, bytes], bool]
 
@@ -77,7 +81,10 @@ ECDSA_SHA384: Final = DSIG_MORE + "ecdsa-sha384"
 ECDSA_SHA512: Final = DSIG_MORE + "ecdsa-sha512"
 ED25519: Final = "http://www.w3.org/2021/04/xmldsig-more#eddsa-ed25519"
 
-_DIGESTS: Final[dict[str, Callable[..., Any]]] = {
+#: Whether two digests are equal, in a time that depends on their length only.
+compare_digests: Final = hmac.compare_digest
+
+_DIGESTS: Final[dict[str, DigestFunction]] = {
     SHA1: partial(hashlib.sha1, usedforsecurity=False),
     SHA256: hashlib.sha256,
     SHA384: hashlib.sha384,
@@ -164,9 +171,7 @@ def compute_digest(algorithm: str, data: DigestInput) -> bytes:
 
     A body is read in pieces; an iterator gives pieces.
     """
-    function = _DIGESTS.get(algorithm)
-    if function is None:
-        _raise_algorithm_error(f"digest algorithm '{algorithm[:120]}' is not known")
+    function = get_digest_function(algorithm)
     if isinstance(data, bytes):
         whole: bytes = function(data).digest()
         return whole
@@ -177,9 +182,12 @@ def compute_digest(algorithm: str, data: DigestInput) -> bytes:
     return octets
 
 
-def compare_digests(one: bytes, other: bytes) -> bool:
-    """Return whether two digests are equal, in a time that depends on the length only."""
-    return hmac.compare_digest(one, other)
+def get_digest_function(algorithm: str) -> DigestFunction:
+    """Return what digests octets by an algorithm given as URI; raise for an unknown one."""
+    function = _DIGESTS.get(algorithm)
+    if function is None:
+        _raise_algorithm_error(f"digest algorithm '{algorithm[:120]}' is not known")
+    return function
 
 
 def check_public_key(algorithm: str, key: object) -> None:

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from gateway.pki import Certificate, Signer
 from gateway.wire import TextTemplate, fill_template, split_at_values
 from gateway.xmlsec.algorithms import (
+    DigestFunction,
     DigestInput,
     ValueCheck,
     compare_digests,
     compute_digest,
+    get_digest_function,
     make_value_check,
 )
 from gateway.xmlsec.digest_references import DigestReference, Transform
@@ -42,6 +44,7 @@ class _KnownReference:
     uri: TextTemplate
     digest_number: int
     algorithm: str
+    digest: DigestFunction
     transforms: tuple[Transform, ...]
     form: TextTemplate | None
     place: str
@@ -81,6 +84,7 @@ def learn_signature(
             split_at_values(one.uri.encode(), values),
             digest,
             one.digest_algorithm,
+            get_digest_function(one.digest_algorithm),
             one.transforms,
             None if target.octets is None else split_at_values(target.octets, values),
             target.place,
@@ -183,7 +187,10 @@ def describe_known_signature(known: KnownSignature, values: Sequence[bytes]) -> 
 
 
 def _write_digest(reference: _KnownReference, form: DigestInput) -> bytes:
-    return binascii.b2a_base64(compute_digest(reference.algorithm, form), newline=False)
+    digest = (
+        reference.digest(form).digest() if type(form) is bytes else compute_digest(reference.algorithm, form)
+    )
+    return binascii.b2a_base64(digest, newline=False)
 
 
 def sign_known_values(

@@ -29,7 +29,7 @@ from gateway.wire import (
     write_attribute,
     write_leaf,
 )
-from gateway.xmlsec.algorithms import C14N, ENVELOPED, EXCLUSIVE_C14N, SHA256, compute_digest
+from gateway.xmlsec.algorithms import C14N, ENVELOPED, EXCLUSIVE_C14N, SHA256
 from gateway.xmlsec.digest_references import Transform
 from gateway.xmlsec.xml_signature import apply_canonicalization, fill_digest_value, fill_signature_value
 
@@ -190,4 +190,5 @@ def _encode(octets: bytes) -> str:
 
 
 def _digest(octets: bytes) -> bytes:
-    return base64.b64encode(compute_digest(SHA256, octets))
+    # The form names SHA-256.
+    return base64.b64encode(hashlib.sha256(octets).digest())

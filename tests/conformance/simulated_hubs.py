@@ -129,7 +129,7 @@ class CallingHub:
             answer = sender.post(url, sealed.headers, sealed.body)
         finally:
             sender.close()
-        return open_signed_answer(answer, sealed, agreed, AnswerPolicy(judge=self._judge), clock())
+        return open_signed_answer(answer, sealed, agreed, AnswerPolicy(judge=self._judge), clock())[0]
 
     def _judge(self, certificate: Certificate, _: datetime) -> None:
         if certificate.sha256 != signer_of(self.keys, self.partner).certificate.sha256:

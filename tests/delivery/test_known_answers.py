@@ -54,7 +54,7 @@ def open_answer(body: bytes, where: Memory | None, **changes: Any) -> object:
     given = {"status": 200, "headers": XML, "call": OTHER, "rules": RULES, "now": LATER, **changes}
     received = HttpAnswer(given["status"], given["headers"], body)
     try:
-        return open_signed_answer(received, given["call"], AGREED, given["rules"], given["now"], where)
+        return open_signed_answer(received, given["call"], AGREED, given["rules"], given["now"], where)[0]
     except GatewayError as refused:
         return refused.problem.id, refused.detail, refused.location, refused.theirs
 

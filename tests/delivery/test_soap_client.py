@@ -67,7 +67,7 @@ ENVELOPE_12 = b'<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s
 def opened(
     body: bytes, status: int = 200, rules: AnswerPolicy = RULES, headers: dict[str, str] = XML
 ) -> object:
-    return open_signed_answer(HttpAnswer(status, headers, body), CALL, AGREED, rules, NOW)
+    return open_signed_answer(HttpAnswer(status, headers, body), CALL, AGREED, rules, NOW)[0]
 
 
 def problem_of(body: bytes, status: int = 200, **more: object) -> GatewayError:

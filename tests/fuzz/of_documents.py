@@ -214,7 +214,7 @@ def _answer(data: bytes) -> object:
     number = int(status) if status.isascii() and status.isdigit() and len(status) < 4 else 200
     agreed, call = _called()
     answer = HttpAnswer(number, {name.lower(): value for name, value in headers.items()}, body)
-    said = open_signed_answer(answer, call, agreed, AnswerPolicy(_judge_agency), NOW)
+    said = open_signed_answer(answer, call, agreed, AnswerPolicy(_judge_agency), NOW)[0]
     if isinstance(said, Notice):
         header = CaseHeader("2026-0000001", "R-1", NOW)
         _tellable(make_notice_document(header, RequestState("A1", "TINY", "ORG", "DECIDED"), said))

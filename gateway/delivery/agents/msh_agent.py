@@ -125,7 +125,8 @@ class MshAgent:
         )
 
     def _apply_answer(self, lease: DeliveryLease, posted: PostedMessage, knowledge: RegisterSnapshot) -> None:
-        opened = self._open_answer(lease, posted, knowledge)
+        context = self._hub.make_protocol_context(knowledge)
+        opened = self._open_answer(lease, posted, knowledge, context)
         unit = next((one for one in opened.units if isinstance(one, Receipt | ErrorSignal)), None)
         if unit is None:
             self._mark_awaiting_receipt(lease)
@@ -142,7 +143,7 @@ class MshAgent:
                 "ds:Signature",
                 theirs=problem.theirs if problem else "",
             )
-        heard = (opened, self._hub.make_protocol_context(knowledge))
+        heard = (opened, context)
         if isinstance(unit, Receipt) and unit.actor == NEXT_MSH:
             self._process_hop_receipt(lease, unit, heard, knowledge)
         else:
@@ -173,7 +174,8 @@ class MshAgent:
         pmode = _find_pmode(self._hub.refresh_snapshot(), lease, self._hub.clock())
         if pmode is not None and pmode.has_response_in_answer and posted.answer.body.strip():
             require_identity_coding(posted.answer)
-            self._open_answer(lease, posted, self._hub.get_snapshot())
+            knowledge = self._hub.get_snapshot()
+            self._open_answer(lease, posted, knowledge, self._hub.make_protocol_context(knowledge))
 
     def _needs_signature(self, lease: DeliveryLease) -> bool:
         """Return whether the P-Mode of a message requires signatures; True when the P-Mode is gone."""
@@ -181,11 +183,14 @@ class MshAgent:
         return pmode is None or pmode.security.sign
 
     def _open_answer(
-        self, lease: DeliveryLease, posted: PostedMessage, knowledge: RegisterSnapshot
+        self,
+        lease: DeliveryLease,
+        posted: PostedMessage,
+        knowledge: RegisterSnapshot,
+        context: ProtocolContext,
     ) -> OpenedMessage:
         """Return the verified content of an answer; a business message in it is stored."""
-        context = self._hub.make_protocol_context(knowledge)
-        pmode = _find_pmode(knowledge, lease, self._hub.clock())
+        pmode = _find_pmode(knowledge, lease, context.now)
         protocol = PROTOCOLS[pmode.protocol if pmode else "ebms2"]
         opened = open_answer(self._hub, lease, posted, protocol, context)
         # The response is stored before anything is done about our own message.

@@ -86,8 +86,10 @@ class ActiveRules:
 
     def find_bundle(self, digest: str) -> DecisionRules | None:
         """Return the rules whose bundle has a digest; None where these are not loaded."""
-        held = (*self._loaded.rules.values(), *self._earlier.values())
-        return next((one for one in held if one.bundle.digest == digest), None)
+        for one in (*self._loaded.rules.values(), *self._earlier.values()):
+            if one.bundle.digest == digest:
+                return one
+        return None
 
     def load_bundle(self, conn: Connection, digest: str) -> DecisionRules | None:
         """Return the rules whose bundle has a digest, loaded where they are not; None when it is unknown.

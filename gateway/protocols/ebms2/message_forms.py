@@ -8,6 +8,7 @@ its values. Whatever has another value, or more than that, is written as a whole
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ from gateway.protocols.ebms2.message_signature import sign_envelope
 from gateway.protocols.ebms2.packaging import build_parcel, make_boundary
 from gateway.protocols.signed_references import to_model_reference
 from gateway.wire import TextTemplate, fill_template, split_at_values
-from gateway.xmlsec import SHA256, compute_digest
+from gateway.xmlsec import SHA256
 
 __all__ = ["seal_by_form"]
 
@@ -96,8 +97,8 @@ def seal_by_form(unit: UserMessage, signer: Signer) -> Parcel | None:
     form = None if given is None else _find_form(_read_terms(unit, signer))
     if given is None or form is None:
         return None
-    whole = compute_digest(SHA256, fill_template(form.signable, given))
-    content = compute_digest(SHA256, given.content)
+    whole = hashlib.sha256(fill_template(form.signable, given)).digest()
+    content = hashlib.sha256(given.content).digest()
     values = [*given]
     values[_WHOLE_DIGEST], values[_CONTENT_DIGEST] = base64.b64encode(whole), base64.b64encode(content)
     values[_SIGNATURE] = base64.b64encode(signer.sign(fill_template(form.signed_info, values)))

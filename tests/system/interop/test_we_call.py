@@ -134,7 +134,7 @@ class Line:
     def deliver(self, envelope: bytes, by: str = "hub-rsa") -> object:
         call = sign_call(envelope, self.contract, self.keys.issued[by].signer, datetime.now(UTC))
         answer = self.sender.post(self.url, call.headers, call.body)
-        return open_signed_answer(answer, call, self.contract, AnswerPolicy(self.judge), datetime.now(UTC))
+        return open_signed_answer(answer, call, self.contract, AnswerPolicy(self.judge), datetime.now(UTC))[0]
 
 
 @pytest.fixture
