@@ -27,6 +27,7 @@ _MOST_FORMS: Final = 64
 _MOST_VALUES: Final = 64
 #: Octets of a content that is written in base64; what is longer takes its time in any case.
 _LONGEST_CONTENT: Final = 65_536
+_NO_FORM: Final = "not written as it is"
 
 
 class PlainValues(NamedTuple):
@@ -85,12 +86,15 @@ def make_form(
 def _read_shape(value: Any, texts: list[bytes]) -> object:
     """Return the shape of a content, and append its values."""
     kind = type(value)
-    # A text is asked first: most values are one.
-    if kind is not str:
-        if kind is dict or isinstance(value, Mapping):
-            return Mapping, *[(name, _read_shape(one, texts)) for name, one in value.items()]
-        if kind is list or isinstance(value, list):
-            return list, *[_read_shape(one, texts) for one in value]
+    if kind is str:  # most values are one
+        if not _PLAIN.fullmatch(value):
+            raise ValueError(_NO_FORM)
+        texts.append(value.encode())
+        return kind
+    if kind is dict or isinstance(value, Mapping):
+        return Mapping, *[(name, _read_shape(one, texts)) for name, one in value.items()]
+    if isinstance(value, list):
+        return list, *[_read_shape(one, texts) for one in value]
     texts.append(_write_value(value))
     return kind
 
@@ -105,15 +109,15 @@ def _replace_values(value: object, texts: Iterator[bytes]) -> object:
 
 
 def _write_value(value: object) -> bytes:
-    """Return a value as it is written in an element of whatever type; ValueError for any other.
+    """Return a value that is no text as it is written in an element of whatever type; ValueError for others.
 
     Octets are written in base64, as in the only element that takes them.
     """
     kind = type(value)
     if isinstance(value, bytes) and 0 < len(value) <= _LONGEST_CONTENT:
         return base64.b64encode(value)
-    plain = kind in (str, int, Decimal) or (kind is date and str(value) >= _FIRST_YEAR)
+    plain = kind in (int, Decimal) or (kind is date and str(value) >= _FIRST_YEAR)
     text = str(value)
     if not plain or not _PLAIN.fullmatch(text) or (kind is Decimal and text != f"{value:f}"):
-        raise ValueError("not written as it is")
+        raise ValueError(_NO_FORM)
     return text.encode()

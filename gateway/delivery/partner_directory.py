@@ -9,7 +9,7 @@ from datetime import datetime
 from gateway.delivery.drafted_calls import compose_draft, compose_from_draft
 from gateway.delivery.http_client import HttpLimits
 from gateway.delivery.service_contracts import CallAttachment, ServiceCall, ServiceContract, load_contract
-from gateway.delivery.soap_caller import SoapDestination, compose_service_call
+from gateway.delivery.soap_caller import SoapDestination
 from gateway.delivery.soap_client import AnswerPolicy
 from gateway.delivery.wsdl_files import WsdlFile
 from gateway.errors import NO_ADDRESS, SIGNER_MISMATCH, GatewayError
@@ -60,6 +60,8 @@ class PartnerDirectory:
         self._party_of = party_of
         self._limits = limits
         self._find_wsdl = find_wsdl
+        #: The destination of each partner that was called, as long as the settings have it.
+        self._destinations: dict[str, tuple[PartnerService, SoapDestination]] = {}
 
     def has_destination(self, destination: str) -> bool:
         """Return whether the destination is configured."""
@@ -84,7 +86,7 @@ class PartnerDirectory:
         partner = self._partners().get(call.destination)
         words = _make_service_call(call, partner.endpoint if partner is not None else None)
         if partner is not None:
-            return compose_service_call(self.resolve_destination(call.destination), words)
+            return load_contract(partner.wsdl).compose_envelope(words)
         return self._load_expected_contract(call.destination).compose_envelope(words)
 
     def compose_draft(self, call: OutgoingCall) -> bytes:
@@ -105,19 +107,21 @@ class PartnerDirectory:
 
     def resolve_destination(self, name: str) -> SoapDestination:
         """Return the destination of calls and the policy for its answers; raises GW607 without address."""
-        partner = self._get_partner(name)
+        partner = self._partners().get(name)
+        if partner is None:
+            raise _make_address_problem(name)
+        known = self._destinations.get(name)
+        if known is None or known[0] is not partner:
+            known = self._destinations[name] = (partner, self._make_destination(partner))
+        return known[1]
+
+    def _make_destination(self, partner: PartnerService) -> SoapDestination:
         rules = AnswerPolicy(
             judge=self._build_signer_check(partner.party),
             unsigned_faults=partner.unsigned_faults,
             limits=self._limits,
         )
         return SoapDestination(partner.wsdl, partner.endpoint, rules, partner.bounds)
-
-    def _get_partner(self, name: str) -> PartnerService:
-        partner = self._partners().get(name)
-        if partner is None:
-            raise _make_address_problem(name)
-        return partner
 
     def _build_signer_check(self, party: str) -> Callable[[Certificate, datetime], None]:
         def check_partner_signer(certificate: Certificate, at: datetime) -> None:

@@ -35,13 +35,16 @@ __all__ = ["make_fault_error", "make_status_error", "read_partner_answer"]
 _FOR_GOOD: Final = frozenset({"Client", "VersionMismatch", "MustUnderstand"})
 _STATUS_FOR_GOOD: Final = frozenset({400, 405, 406, 411, 413, 414, 415, 422, 431})
 
+#: The children of an element by their names without namespace, in their order.
+_Children = dict[str, list[etree._Element]]
+
 
 def read_partner_answer(wrapper: etree._Element) -> PartnerAnswer:
     """Return the content of the response element `wrapper`, which its schema has validated."""
     said = wrapper[0][0]
     try:
         if etree.QName(said).localname == "Acknowledged":
-            return AgencyAcknowledgment(receipt_number=_read_required_text(said, "ReceiptNumber"))
+            return AgencyAcknowledgment(receipt_number=_get_text(_read_children(said), "ReceiptNumber"))
         if etree.QName(said).namespace == CUSTOMS:
             return _read_customs_notice(said)
         return _read_notice(said)
@@ -51,79 +54,83 @@ def read_partner_answer(wrapper: etree._Element) -> PartnerAnswer:
 
 
 def _read_notice(element: etree._Element) -> Notice:
-    deadline, last_day = (_find_child_text(element, name) for name in ("Deadline", "ValidUntil"))
+    said = _read_children(element)
+    deadline, last_day = _find_text(said, "Deadline"), _find_text(said, "ValidUntil")
     return Notice(
-        number=_read_required_text(element, "NoticeNumber"),
-        issued_at=parse_instant(_read_required_text(element, "IssuedAt")),
-        status_code=_read_required_text(element, "StatusCode"),
-        decisions=tuple(_read_decision(one) for one in _list_children(element, "Decision")),
-        text=_find_child_text(element, "Text") or "",
-        pointers=tuple(collapse_whitespace(one.text or "") for one in _list_children(element, "Pointer")),
+        number=_get_text(said, "NoticeNumber"),
+        issued_at=parse_instant(_get_text(said, "IssuedAt")),
+        status_code=_get_text(said, "StatusCode"),
+        decisions=tuple([_read_decision(one) for one in said.get("Decision", ())]),
+        text=_get_text(said, "Text"),
+        pointers=tuple([collapse_whitespace(one.text or "") for one in said.get("Pointer", ())]),
         deadline=None if deadline is None else parse_instant(deadline),
-        fee=_read_fee(element),
+        fee=_read_fee(said["Fee"][0]) if "Fee" in said else None,
         valid_until=None if last_day is None else date.fromisoformat(last_day),
     )
 
 
-def _read_fee(notice: etree._Element) -> NamedFee | None:
+def _read_fee(element: etree._Element) -> NamedFee:
     """Return the fee of a notice; raises GW711 for what is no exact amount."""
-    element = notice.find("{*}Fee")
-    if element is None:
-        return None
-    due = _find_child_text(element, "dueDate")
+    said = _read_children(element)
+    due = _find_text(said, "dueDate")
     return read_named_fee(
-        (_read_required_text(element, "amount"), _read_required_text(element, "currency")),
+        (_get_text(said, "amount"), _get_text(said, "currency")),
         None if due is None else date.fromisoformat(due),
-        _read_required_text(element, "paymentNotice"),
-        refundable=_find_child_text(element, "refundable") in ("true", "1"),
+        _get_text(said, "paymentNotice"),
+        refundable=_get_text(said, "refundable") in ("true", "1"),
     )
 
 
 def _read_customs_notice(element: etree._Element) -> CustomsNotice:
+    said = _read_children(element)
     return CustomsNotice(
-        number=_read_required_text(element, "NoticeNumber"),
-        issued_at=parse_instant(_read_required_text(element, "IssuedAt")),
-        code=_read_required_text(element, "ResultCode"),
-        text=_find_child_text(element, "Text") or "",
-        reasons=tuple(
-            CustomsReason(
-                _find_child_text(one, "Text") or "",
-                _find_child_text(one, "Pointer") or "",
-                _find_child_text(one, "Code") or "",
-            )
-            for one in _list_children(element, "Reason")
-        ),
+        number=_get_text(said, "NoticeNumber"),
+        issued_at=parse_instant(_get_text(said, "IssuedAt")),
+        code=_get_text(said, "ResultCode"),
+        text=_get_text(said, "Text"),
+        reasons=tuple([_read_reason(one) for one in said.get("Reason", ())]),
     )
+
+
+def _read_reason(element: etree._Element) -> CustomsReason:
+    said = _read_children(element)
+    return CustomsReason(_get_text(said, "Text"), _get_text(said, "Pointer"), _get_text(said, "Code"))
 
 
 def _read_decision(element: etree._Element) -> Decision:
-    day, quantity = _find_child_text(element, "date"), _find_child_text(element, "quantity")
+    said = _read_children(element)
+    day, quantity = _find_text(said, "date"), _find_text(said, "quantity")
     return Decision(
-        item=int(_read_required_text(element, "item")),
-        law=_read_required_text(element, "law"),
-        decision=DecisionCode(_read_required_text(element, "decision")),
-        number=_find_child_text(element, "number"),
+        item=int(_get_text(said, "item")),
+        law=_get_text(said, "law"),
+        decision=DecisionCode(_get_text(said, "decision")),
+        number=_find_text(said, "number"),
         date=None if day is None else date.fromisoformat(day),
         quantity=None if quantity is None else Decimal(quantity),
-        unit=_find_child_text(element, "unit"),
-        conditions=tuple(one.text or "" for one in _list_children(element, "condition")),
+        unit=_find_text(said, "unit"),
+        conditions=tuple([one.text or "" for one in said.get("condition", ())]),
     )
 
 
-def _list_children(parent: etree._Element, name: str) -> list[etree._Element]:
-    return parent.findall(f"{{*}}{name}")
+def _read_children(parent: etree._Element) -> _Children:
+    """Return the child elements by their names without namespace: each is looked at once."""
+    found: _Children = {}
+    for one in parent.iterchildren("*"):
+        found.setdefault(one.tag.rpartition("}")[2], []).append(one)
+    return found
 
 
-def _find_child_text(parent: etree._Element, name: str) -> str | None:
-    found = parent.find(f"{{*}}{name}")
-    if found is None:
+def _find_text(said: _Children, name: str) -> str | None:
+    """Return the text of the first child of a name; None where there is none."""
+    if name not in said:
         return None
+    text = said[name][0].text or ""
     # Sentences keep their white space; every other type of the contracts is a token or collapses.
-    return (found.text or "") if name == "Text" else collapse_whitespace(found.text or "")
+    return text if name == "Text" else collapse_whitespace(text)
 
 
-def _read_required_text(parent: etree._Element, name: str) -> str:
-    return _find_child_text(parent, name) or ""
+def _get_text(said: _Children, name: str) -> str:
+    return _find_text(said, name) or ""
 
 
 def make_fault_error(fault: SoapFault, authentic: bool) -> GatewayError:

@@ -56,9 +56,12 @@ class _CompiledStatement:
         if self._row is None:
             driver.executemany(self.sql, [self.list_values(row) for row in rows])
             return
-        for start in range(0, len(rows), self.most):
-            part = rows[start : start + self.most]
-            driver.execute(self._texts.get(len(part)) or self._make_text(len(part)), self.list_values(*part))
+        number = len(rows)
+        if number <= self.most:
+            driver.execute(self._texts.get(number) or self._make_text(number), self.list_values(*rows))
+            return
+        for start in range(0, number, self.most):
+            self.execute_rows(driver, rows[start : start + self.most])
 
     def _make_text(self, number: int) -> str:
         assert self._row is not None

@@ -45,6 +45,25 @@ def test_only_the_configured_are_known() -> None:
     assert known.resolve_destination("KPTA").endpoint == "http://kpta.example/"
 
 
+def test_a_destination_is_made_anew_when_the_settings_change() -> None:
+    store, revocations = trust()
+    called = {"KPTA": KPTA}
+    owners = {signer_named("kpta").certificate.sha256: "kpta"}
+    known = PartnerDirectory(lambda: dict(called), CertificateValidator(store, revocations), owners.get)
+    first = known.resolve_destination("KPTA")
+    assert known.resolve_destination("KPTA") is first
+    called["KPTA"] = replace(KPTA, endpoint="http://other.example/", party="other", unsigned_faults=True)
+    second = known.resolve_destination("KPTA")
+    assert (second.endpoint, second.rules.unsigned_faults) == ("http://other.example/", True)
+    with pytest.raises(GatewayError) as refused:
+        second.rules.judge(signer_named("kpta").certificate, NOW)
+    assert refused.value.problem.id == "GW209"
+    del called["KPTA"]
+    with pytest.raises(GatewayError) as gone:
+        known.resolve_destination("KPTA")
+    assert gone.value.problem.id == "GW607"
+
+
 @pytest.mark.parametrize("ask", ["destination", "compose"])
 def test_an_unknown_destination_is_a_fault_of_the_settings(ask: str) -> None:
     known = partners({})

@@ -32,6 +32,15 @@ def test_a_row_reads_back_as_it_was_given(engine: Engine) -> None:
                     for n, d in ((1, STEP["detail"]), (2, None), (3, STEP["detail"]))]  # fmt: skip
 
 
+def test_more_rows_than_one_statement_may_have_are_all_inserted_in_their_order(engine: Engine) -> None:
+    rows = [STEP | {"object_id": number} for number in range(9000)]
+    with write_transaction(engine) as conn:
+        PreparedStatement(insert(transitions)).execute_rows(conn, rows)
+    with read_transaction(engine) as conn:
+        found = conn.execute(select(transitions.c.object_id).order_by(transitions.c.id)).scalars().all()
+    assert found == list(range(9000))
+
+
 def test_rows_with_other_columns_have_a_statement_of_their_own(engine: Engine) -> None:
     statement = PreparedStatement(insert(transitions))
     short = {name: value for name, value in STEP.items() if name != "detail"}
