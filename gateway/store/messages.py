@@ -113,7 +113,8 @@ class NewMessage:
 
     `identity_sha256` distinguishes the same message from another one with the same id, whatever the
     framing: it is made from the signature's digests, or from header and payload octets.
-    `payload_digests` gives the SHA-256 of payloads, by content id, where it was computed before.
+    `payload_digests` gives the SHA-256 of payloads, by content id, where it was computed before, and
+    `parcel_sha256` that of the parcel; empty where it was not.
     `id_place` is the XPath of the id in its header, for what is refused because of it.
     """
 
@@ -137,6 +138,7 @@ class NewMessage:
     expires_at: datetime | None = None
     case_id: int | None = None
     payload_digests: Mapping[str, str] = field(default_factory=dict)
+    parcel_sha256: str = ""
     id_place: str = ""
 
 
@@ -170,7 +172,7 @@ def prepare_message(message: NewMessage, answer: HttpResponse | None, at: dateti
     On SQLite nobody else writes during a transaction, so that what is made here keeps nobody waiting.
     """
     state = get_next_state(MESSAGE, MESSAGE.initial, "accept")
-    parcel_sha256 = as_body(message.parcel).sha256_hex
+    parcel_sha256 = message.parcel_sha256 or as_body(message.parcel).sha256_hex
     parts = [_make_part_row(*numbered, message) for numbered in enumerate(message.payloads, start=1)]
     row = _make_message_row(message, answer, state, parcel_sha256, at)
     return PreparedMessage(message, answer, at, row, parts)

@@ -92,6 +92,22 @@ def test_what_we_send_is_held_by_its_digest(engine):
         assert payloads.get_payload_octets(conn, payloads.compute_sha256(b"sent")) == b"sent"
 
 
+def test_a_parcel_whose_digest_is_known_is_not_digested_again(engine, monkeypatch):
+    digest = payloads.compute_sha256(b"sent")
+    new = message(direction="out", parcel=b"sent", payloads=(), parcel_sha256=digest)
+
+    def digest_again(*_):
+        raise AssertionError("digested again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hashlib.sha256", digest_again)
+        with write_transaction(engine) as conn:
+            done = messages.accept_message(conn, new, None, NOW)
+    with read_transaction(engine) as conn:
+        assert messages.find_by_id(conn, done.id).parcel_sha256 == digest
+        assert payloads.get_payload_octets(conn, digest) == b"sent"
+
+
 def test_a_duplicate_gets_the_first_answer_and_leaves_no_row(engine):
     new = message()
     with write_transaction(engine) as conn:

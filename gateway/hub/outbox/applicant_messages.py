@@ -100,7 +100,7 @@ class CaseSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class SealedMessage:
-    """A message to the applicant, sealed once.
+    """A message to the applicant, sealed once; its `identity` is the SHA-256 of its parcel.
 
     `asked` is the P-Mode of the request whose HTTP answer this message may go into; it is posted only
     when no request waits for it any more, at `post_at`.
@@ -299,8 +299,8 @@ def store_message(
     order = make_outgoing_key(outgoing.pmode, facts.case.applicant, outgoing.unit.conversation_id)
     place = None if order is None else ordered_deliveries.take_place(conn, order, now)
     ensure_message_lane(conn, _make_message_lane(facts.case.applicant, outgoing.pmode), outgoing.pmode)
-    digest = payloads.store_payload(conn, content, now)
-    new = _make_delivery(facts, outgoing, told, digest, now)
+    payloads.store_digested_payloads(conn, [(outgoing.identity, content)], now)
+    new = _make_delivery(facts, outgoing, told, now)
     if place is not None:
         # One message of the conversation is under way at a time, and its time begins with its turn.
         ordered = {**new.parameters, "ordered": True}
@@ -320,9 +320,9 @@ def store_message(
 
 
 def _make_delivery(
-    facts: CaseSnapshot, outgoing: SealedMessage, told: QueuedMessage, digest: str, now: datetime
+    facts: CaseSnapshot, outgoing: SealedMessage, told: QueuedMessage, now: datetime
 ) -> NewDelivery:
-    """Return the delivery of a message whose octets are stored under a digest."""
+    """Return the delivery of a message whose octets are stored."""
     unit, pmode = outgoing.unit, outgoing.pmode
     due_at, expires_at = _schedule_delivery(outgoing, now)
     return NewDelivery(
@@ -333,7 +333,7 @@ def _make_delivery(
         subject_id=str(facts.case.id),
         dedupe_key=told.key,
         case_id=facts.case.id,
-        payload_sha256=digest,
+        payload_sha256=outgoing.identity,
         follows=told.follows,
         wire_id=unit.message_id,
         parameters={
@@ -411,6 +411,7 @@ def _make_message_row(
         identity_sha256=outgoing.identity,
         parcel_headers=dict(outgoing.parcel.headers),
         parcel=content,
+        parcel_sha256=outgoing.identity,
         payloads=unit.payloads,
         direction="out",
         ref_to_message_id=unit.ref_to_message_id,

@@ -124,6 +124,7 @@ def _store_one(
         identity_sha256=identity,
         parcel_headers=dict(fragment.parcel.headers),
         parcel=content,
+        parcel_sha256=identity,
         payloads=(),
         case_id=None,
     )
