@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from lxml import etree
 
 from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, VALUE_DOES_NOT_FIT, Problem
 from gateway.harmonize.engine.request_writer import RequestWriter, escape_attribute, escape_text, find_special
+from gateway.harmonize.engine.text_layout import LaidStep, TextLayout, find_layout
 from gateway.harmonize.language import (
     ConversionError,
     CopiedLeaf,
@@ -79,6 +80,13 @@ def _count_fitting_characters(text: str, part: TextPiece) -> int:
         if room < 0:
             return position
     return len(text)
+
+
+def _is_one_piece(text: str, part: TextPiece) -> bool:
+    """Return whether a text that is cut is its first piece, as most are."""
+    if text.isascii() and part.chars is None:
+        return 0 < len(text) <= (part.octets or 0)
+    return bool(text) and _count_fitting_characters(text, part) == len(text)
 
 
 #: With what a plan is carried out: the writer, the scope, and the values of the sources by their number.
@@ -222,9 +230,54 @@ def _render_children(pen: RequestWriter, target: TargetElement, scope: Scope, pa
     values: list[tuple[FoundValue, ...]] = []
     for sources, names in plan.places:
         values += scope.find_sibling_values(sources, names)
+    steps: Sequence[LaidStep] = plan.steps
+    if not pen.keeps_origins:
+        for leaf in plan.singles:
+            values.append(scope.find_local_values(leaf.source, leaf.target.mark))
+        for given in plan.given:
+            text = scope.hub.get(given.name, "")
+            values.append((FoundValue(text, (), scope.facts.root),) if text else ())
+        steps = find_layout(plan, tuple(map(len, values)))
     here = pen, scope, values
-    for step in plan.steps:
+    for step in steps:
         _WRITERS[type(step)](here, step, path)
+
+
+def _write_layout(here: _Here, layout: TextLayout, path: str) -> None:
+    """Write a text with values in it; step by step where one of them is not as it should be."""
+    pen, scope, values = here
+    text = _fill_layout(layout, values, scope)
+    if text is not None:
+        pen.parts.append(text)
+        pen.written += layout.written
+        return
+    for step in layout.steps:
+        _WRITERS[type(step)](here, step, path)
+
+
+def _fill_layout(layout: TextLayout, values: Sequence[tuple[FoundValue, ...]], scope: Scope) -> str | None:
+    """Return the text of a layout with its values; None where there is something to report."""
+    texts = [values[position][0][0] for position in layout.taken]
+    for position, piece in layout.cut:
+        if not _is_one_piece(values[position][0][0], piece):
+            return None
+    for hole, change in layout.changed:
+        changed = change(texts[hole])
+        if not changed:
+            return None
+        texts[hole] = changed
+    for hole, shape in layout.judged:
+        text = texts[hole]
+        if not shape.fits(text) and shape.find_violation(text) is not None:
+            return None
+    if find_special("".join(texts)) is not None:
+        texts = list(map(escape_text, texts))
+    for hole, position, put in layout.measured:
+        measure = _write_stated_measure(put, scope, values[position][0][2])
+        if measure is None:
+            return None
+        texts[hole] = measure
+    return layout.text % tuple(texts)
 
 
 def _write_container(here: _Here, container: PlainContainer, path: str) -> None:
@@ -300,12 +353,12 @@ def _copy_leaf(here: _Here, copied: CopiedLeaf, path: str) -> None:
 def _change_text(copied: CopiedLeaf, text: str) -> str | None:
     """Return a text translated or cut, which may be empty; None where there is something to report."""
     if copied.part is not None:
-        if not text or _count_fitting_characters(text, copied.part) < len(text):
+        if not _is_one_piece(text, copied.part):
             return None
         return "" if copied.part.number > 0 else text  # the first piece takes it whole
-    assert copied.codes is not None
-    translated = copied.codes.translate_code(text)
-    return translated if translated and _has_shape(copied.target.shape, translated) else None
+    assert copied.change is not None
+    changed = copied.change(text)
+    return changed if changed and _has_shape(copied.target.shape, changed) else None
 
 
 def _has_shape(shape: ValueShape, text: str) -> bool:
@@ -318,6 +371,7 @@ _WRITERS: Final[Mapping[type, Callable[[_Here, Any, str], None]]] = {
     CopiedLeaf: _copy_leaf,
     GivenLeaf: _write_given_leaf,
     PlainContainer: _write_container,
+    TextLayout: _write_layout,
     TargetElement: _render_element,
 }
 

@@ -78,4 +78,5 @@ from .writing_plan import CopiedRun as CopiedRun
 from .writing_plan import GivenLeaf as GivenLeaf
 from .writing_plan import PlainContainer as PlainContainer
 from .writing_plan import WritingPlan as WritingPlan
+from .writing_plan import WritingStep as WritingStep
 from .writing_plan import plan_children as plan_children

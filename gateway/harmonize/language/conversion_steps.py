@@ -68,17 +68,31 @@ class FormatStep:
         """Return whether the form leaves every value as it is, and only a value of this form is right."""
         return self.name in ("iso", "digits", "digits10")
 
+    @property
+    def form_note(self) -> str:
+        """Return how the change is told."""
+        return f"form {self.name}"
+
     def convert_value(self, value: EvaluatedValue, _beside: str = "") -> EvaluatedValue | None:
         """Return the value in this form."""
-        text = value.text
         if self.is_check:
             return value
+        return value._replace(
+            text=self._write_form(value.text), transforms=(*value.transforms, self.form_note)
+        )
+
+    def find_form(self, text: str) -> str | None:
+        """Return a text in this form, None where it cannot be written in it."""
+        try:
+            return self._write_form(text)
+        except ConversionError:
+            return None
+
+    def _write_form(self, text: str) -> str:
         if self.name == "CCYYMMDDHHMMSS":
-            text = self._add_time(text)
-        else:
-            size = 7 if self.name == "CCYYMM" else 10
-            text = text[:size] if self.name == "date" else text[:size].replace("-", "")
-        return value._replace(text=text, transforms=(*value.transforms, f"form {self.name}"))
+            return self._add_time(text)
+        size = 7 if self.name == "CCYYMM" else 10
+        return text[:size] if self.name == "date" else text[:size].replace("-", "")
 
     def invert_value(self, text: str) -> str | None:
         """Return the date that `text` was written from, in ISO 8601; None where `text` is no date.

@@ -5,15 +5,15 @@ Most leaves copy a value, and most containers only hold others; what these share
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
-from typing import Final
+from typing import Any, Final
 
 from gateway.harmonize.language.conversion_steps import ConvertedSource, FormatStep, TranslationStep
 from gateway.harmonize.language.simple_sources import Constant, FieldValue, HubValue
 from gateway.harmonize.language.target_tree import TargetAttribute, TargetElement, TextPiece
-from gateway.harmonize.types import CodeList, CommonMeaning, SourceMark, UniqueField, ValueShape
+from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField, ValueShape
 
 __all__ = [
     "CopiedLeaf",
@@ -34,7 +34,8 @@ class CopiedLeaf:
     """How the leaf `target` is written that is the value of its source, once and without a condition.
 
     It is the value unchanged, or it has one of these: `measure`, the unit or currency that is written with
-    it; `codes`, by which it is translated; `part`, the piece that it is. `transforms` tell the change.
+    it; `change`, what translates it or writes it in another form, where it can; `part`, the piece that it is.
+    `transforms` tell the change.
     `number` is the position of its source in the plan; None where it is read by itself.
     """
 
@@ -42,7 +43,7 @@ class CopiedLeaf:
     source: UniqueField | CommonMeaning
     origin: str
     measure: TargetAttribute | None = None
-    codes: CodeList | None = None
+    change: Callable[[str], str | None] | None = None
     part: TextPiece | None = None
     transforms: tuple[str, ...] = ()
     number: int | None = None
@@ -75,11 +76,14 @@ class GivenLeaf:
 
 @dataclass(frozen=True, slots=True)
 class PlainContainer:
-    """An element that only holds others, once and without a condition; it is left out where it is empty."""
+    """An element that only holds others, once and without a condition; it is left out where it is empty.
+
+    Its steps are those of a plan, or of a layout.
+    """
 
     target: TargetElement
     start: str
-    steps: tuple[WritingStep, ...]
+    steps: tuple[Any, ...]
 
 
 WritingStep = CopiedRun | CopiedLeaf | GivenLeaf | PlainContainer | TargetElement
@@ -90,11 +94,16 @@ class WritingPlan:
     """How the children of an element are written.
 
     First the sources are read, together those that stand in one place, each list with their names.
-    Then each step is done; a `TargetElement` is one that is not planned further.
+    Then each step is done; a `TargetElement` is one that is not planned further. `singles` are the leaves
+    whose source is read by itself, and `given` those whose value is the hub's. `layouts` are the steps for
+    numbers of values that came before.
     """
 
     places: tuple[tuple[tuple[UniqueField | CommonMeaning, ...], tuple[str, ...]], ...]
     steps: tuple[WritingStep, ...]
+    singles: tuple[CopiedLeaf, ...] = ()
+    given: tuple[GivenLeaf, ...] = ()
+    layouts: dict[tuple[int, ...], Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def plan_children(target: TargetElement) -> WritingPlan:
@@ -118,7 +127,19 @@ def _make_plan(target: TargetElement) -> WritingPlan:
     sources = [tuple(leaf.source for leaf in leaves) for leaves in places.values()]
     known = {id(leaf.target): leaf for leaf in (*copied, *numbered)}
     groups = tuple((group, tuple(source.name for source in group)) for group in sources)
-    return WritingPlan(groups, _plan_steps(target.children, known))
+    steps = _plan_steps(target.children, known)
+    given = tuple(one for one in _list_given_leaves(steps) if one.name)
+    singles = tuple(leaf for leaf in copied if _find_place(leaf.source) is None)
+    return WritingPlan(groups, steps, singles, given)
+
+
+def _list_given_leaves(steps: Iterable[WritingStep]) -> Iterator[GivenLeaf]:
+    """Yield the leaves whose text is given, those in plain containers too."""
+    for step in steps:
+        if isinstance(step, GivenLeaf):
+            yield step
+        elif isinstance(step, PlainContainer):
+            yield from _list_given_leaves(step.steps)
 
 
 def _list_leaves(elements: Iterable[TargetElement]) -> Iterator[TargetElement]:
@@ -160,7 +181,7 @@ def _plan_step(element: TargetElement, copied: Mapping[int, CopiedLeaf]) -> Writ
 
 
 def _is_run_leaf(step: WritingStep) -> bool:
-    return isinstance(step, CopiedLeaf) and step.codes is None and step.part is None
+    return isinstance(step, CopiedLeaf) and step.change is None and step.part is None
 
 
 def _make_run_leaf(copied: CopiedLeaf) -> _RunLeaf:
@@ -185,18 +206,18 @@ def _find_copied_leaf(target: TargetElement) -> CopiedLeaf | None:
         return None
     if not _is_written_once(target):
         return None
-    codes = _find_translation(content)
-    if codes is None and not all(isinstance(s, FormatStep) and s.is_check for s in content.steps):
+    change, told = _find_change(content)
+    if change is None and not all(isinstance(s, FormatStep) and s.is_check for s in content.steps):
         return None
     measure = puts[0] if puts else None
     if measure is not None and not _is_plain_measure(measure):
         return None
-    changes = [*puts, *([codes] if codes else []), *([target.part] if target.part else [])]
+    changes = [*puts, *([change] if change else []), *([target.part] if target.part else [])]
     if len(changes) > 1:
         return None
     source = content.source
-    told = (codes.translation_note,) if codes is not None else ("split",) if target.part is not None else ()
-    return CopiedLeaf(target, source.source, source.origin, measure, codes, target.part, told)
+    transforms = (told,) if change is not None else ("split",) if target.part is not None else ()
+    return CopiedLeaf(target, source.source, source.origin, measure, change, target.part, transforms)
 
 
 def _find_given_leaf(target: TargetElement) -> GivenLeaf | None:
@@ -218,13 +239,15 @@ def _is_written_once(target: TargetElement) -> bool:
     return target.each is None and target.when is None and not target.empty and target.bound[0] <= 1
 
 
-def _find_translation(content: ConvertedSource) -> CodeList | None:
-    """Return the list by which a value is translated, where that is all that is done with it."""
-    if len(content.steps) != 1:
-        return None
-    (step,) = content.steps
-    plain = isinstance(step, TranslationStep) and step.beside is None and step.codes.to is not None
-    return step.codes if plain and isinstance(step, TranslationStep) else None
+def _find_change(content: ConvertedSource) -> tuple[Callable[[str], str | None] | None, str]:
+    """Return what changes the text of a value, and how that is told, where it is all that is done with it."""
+    if len(content.steps) == 1:
+        (step,) = content.steps
+        if isinstance(step, TranslationStep) and step.beside is None and step.codes.to is not None:
+            return step.codes.translate_code, step.codes.translation_note
+        if isinstance(step, FormatStep) and not step.is_check:
+            return step.find_form, step.form_note
+    return None, ""
 
 
 def _is_plain_measure(put: TargetAttribute) -> bool:
