@@ -31,6 +31,8 @@ __all__ = ["LibxmlViolation", "find_violation"]
 #: Up to so many elements and attributes, a document is validated as a tree at once: some milliseconds if all
 #: are wrong.
 _FEW: Final = 2_000
+#: Each of them takes so many octets at least: ``<a/>``, or a blank and ``a=""``.
+_LEAST_OCTETS: Final = 4
 _NODES: Final = etree.XPath("count(descendant-or-self::*) + count(descendant-or-self::*/@*)")
 #: Octets that are validated between two looks for a violation: some thousand violations at most.
 _PIECE: Final = 16_384
@@ -56,13 +58,17 @@ class _DiscardingTarget:
         """Return nothing."""
 
 
-def find_violation(schema: etree.XMLSchema, root: etree._Element) -> LibxmlViolation | None:
+def find_violation(
+    schema: etree.XMLSchema, root: etree._Element, *, octets: int | None = None
+) -> LibxmlViolation | None:
     """Return why `schema` does not allow `root` as a document; None when it does.
 
+    `octets` is the length of the document, where it is known: in a short one nothing need be counted.
     The error log belongs to the schema. When two threads find violations at the same time,
     one may report the reason of the other, but each verdict is correct.
     """
-    if cast("float", _NODES(root)) > _FEW:
+    is_short = octets is not None and octets <= _FEW * _LEAST_OCTETS
+    if not is_short and cast("float", _NODES(root)) > _FEW:
         found = _find_streamed_violation(root, schema)
         if found is not None:
             return found

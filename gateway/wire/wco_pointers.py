@@ -80,13 +80,19 @@ def load_wco_elements() -> dict[str, WcoElement]:
 
 
 @cache
-def _list_plain_elements() -> Mapping[str, Mapping[str, WcoElement]]:
-    """Return, by the path of their parent and their tag, the elements that have an id and hold no others."""
-    plain: defaultdict[str, dict[str, WcoElement]] = defaultdict(dict)
+def _list_plain_elements() -> Mapping[str, Mapping[str, tuple[WcoElement, bool]]]:
+    """Return, by the path of their parent and their tag, the elements that have an id and state no number.
+
+    Each has with it whether it is a class, which always has a number.
+    """
+    plain: defaultdict[str, dict[str, tuple[WcoElement, bool]]] = defaultdict(dict)
     for path, element in load_wco_elements().items():
         outer, _, name = path.rpartition("/")
-        if outer and element.wco_id and element.kind not in ("class", "supplement"):
-            plain[outer] |= {f"{namespace}{name}": element for namespace in (_DECLARATION, _RESPONSE)}
+        is_class = element.kind == "class"
+        is_other = element.kind == "supplement" or element.wco_id in ("", _ITEM_CLASS, _UNNUMBERED_CLASS)
+        if outer and not is_other:
+            known = element, is_class
+            plain[outer] |= {f"{namespace}{name}": known for namespace in (_DECLARATION, _RESPONSE)}
     return plain
 
 
@@ -191,11 +197,13 @@ def _list_child_steps(
     for child in element.iterchildren(tag=etree.Element):
         tag = child.tag
         seen[tag] += 1
-        known = plain.get(tag) if seen[tag] == 1 else None
-        if known is not None:
-            own, inner = f"{pointer}/{known.wco_id}", known.path
+        number = seen[tag]
+        known = plain.get(tag)
+        if known is not None and (number == 1 or known[1]):
+            bracket = f"[{number}]" if known[1] else ""
+            own, inner = f"{pointer}/{known[0].wco_id}{bracket}", known[0].path
         else:
-            own, inner = _make_step(child, pointer, path, seen[tag])
+            own, inner = _make_step(child, pointer, path, number)
         taken[own] += 1
         # A class that states its own number may state that of another one; every pointer must be unique.
         found.append((child, own if taken[own] == 1 else f"{own}[{taken[own]}]", inner))

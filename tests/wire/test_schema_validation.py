@@ -163,6 +163,24 @@ def test_the_explanation_looks_at_so_many_elements_only(monkeypatch: pytest.Monk
     assert len(begun) == 20_001
 
 
+@pytest.mark.parametrize(("octets", "counted"), [(None, 1), (8_000, 0), (8_001, 1)])
+def test_in_a_document_of_few_octets_nothing_is_counted(
+    octets: int | None, counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[etree._Element] = []
+
+    def count(root: etree._Element) -> float:
+        asked.append(root)
+        return 0.0
+
+    monkeypatch.setattr(schema_validation, "_NODES", count)
+    schema, root = compile_schema(KEYS.encode()), etree.fromstring("<r><k a='1'/><f a='2'/></r>")
+    found = schema_validation.find_violation(schema, root, octets=octets)
+    assert found is not None
+    assert "keyref" in found.message
+    assert len(asked) == counted
+
+
 @pytest.mark.further
 @pytest.mark.vectors
 def test_any_document_is_judged_in_pieces_as_in_a_tree(
