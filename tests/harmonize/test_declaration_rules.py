@@ -220,3 +220,27 @@ def test_rules_are_data(bundle: MappingBundle) -> None:
     assert rule.is_error
     assert rule.find_violation("3004") is None
     assert rule.find_violation("30041010") == "'30041010' is not allowed; expected is 4 digits"
+
+
+def test_what_a_rule_accepts_at_once_does_not_break_it(bundle: MappingBundle) -> None:
+    texts = [
+        "0",
+        "-0",
+        "12.50",
+        "-1",
+        "1.",
+        ".5",
+        "+3",
+        "9" * 18,
+        "9" * 40,
+        "x",
+        "300490",
+        "3004.90",
+        "",
+        " 1",
+    ]
+    for rule in bundle.rules:
+        assert all(rule.find_violation(text) is None for text in texts if rule.accepts(text))
+    accepted = {rule.id for rule in bundle.rules if rule.accepts("300490")}
+    assert {"hs-form", "gross-mass-negative", "package-count-negative"} <= accepted
+    assert not {"hs-chapter", "arrival-long-ago", "item-count"} & accepted

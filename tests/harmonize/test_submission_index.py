@@ -9,6 +9,7 @@ import pytest
 from lxml import etree
 
 from gateway.harmonize import MappingBundle
+from gateway.harmonize.submission.element_reading import read_element_text
 from gateway.harmonize.submission.evaluation_scope import SiblingFields
 from gateway.harmonize.submission.submission_index import (
     DEC,
@@ -17,7 +18,6 @@ from gateway.harmonize.submission.submission_index import (
     index_submission,
     make_missing_pointer,
     parse_sequence_number,
-    read_element_text,
     read_item_numbers,
 )
 from tests.harmonize import small_bundle

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -48,8 +48,13 @@ def find_broken_rules(
             raise
         return ()  # not one declaration: the schema says so
     found: list[DeclarationFinding] = []
+    values: dict[str, list[FoundValue]] = {}
+    day = None if received is None else received.isoformat()
     for rule in bundle.rules:
-        broken = list(_apply_rule(rule, facts, bundle.dictionary, received))
+        judged = values.get(rule.meaning.name)
+        if judged is None:
+            judged = values[rule.meaning.name] = _list_values(rule, facts, bundle.dictionary)
+        broken = _apply_rule(rule, facts, judged, day) if judged else None
         if broken:
             # A value of a wrong form is in no list, and what is a year too early is a month too early.
             known = {one.pointer for one in found if _is_alike(one.rule, rule)}
@@ -72,30 +77,33 @@ def _wrap_declaration(root: etree._Element) -> etree._Element:
 
 
 def _apply_rule(
-    rule: DeclarationRule, facts: SubmissionIndex, dictionary: DataDictionary, received: datetime | None
-) -> Iterator[DeclarationFinding]:
-    is_dated = rule.is_dated
-    bound = _read_bound(rule, facts, received) if is_dated else None
-    for value in _list_values(rule, facts, dictionary):
+    rule: DeclarationRule, facts: SubmissionIndex, values: Iterable[FoundValue], day: str | None
+) -> list[DeclarationFinding]:
+    """Return what a rule says of the values of its meaning; `day` is that of receipt."""
+    found: list[DeclarationFinding] = []
+    bound = _read_bound(rule, facts, day) if rule.is_dated else None
+    for value in values:
         text = value.text.strip()
-        if not text:
+        if not text or rule.accepts(text):
             continue
         if rule.counts_items:
             words = rule.find_count_violation(text, len(facts.items))
-        elif is_dated:
+        elif rule.is_dated:
             words = None if bound is None else rule.find_date_violation(text, bound)
         else:
             words = rule.find_violation(text)
         if words is not None:
             problem = CODE_UNKNOWN if rule.kind == "listed" else RULE_BROKEN
             detail = f"{rule.en} ({rule.ko}): {words}"
-            yield DeclarationFinding(problem, detail, facts.get_pointer(value.element), rule.is_error, rule)
+            pointer = facts.get_pointer(value.element)
+            found.append(DeclarationFinding(problem, detail, pointer, rule.is_error, rule))
+    return found
 
 
-def _read_bound(rule: DeclarationRule, facts: SubmissionIndex, received: datetime | None) -> str | None:
+def _read_bound(rule: DeclarationRule, facts: SubmissionIndex, day: str | None) -> str | None:
     """Return the right side of a comparison, None where it is not one value."""
     if rule.bound is None:
-        return None if received is None else received.isoformat()
+        return day
     found = facts.find_values(rule.bound, facts.declaration, None)
     return found[0].text.strip() if len(found) == 1 else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -11,8 +11,7 @@ from gateway.harmonize.submission import SubmissionIndex
 __all__ = ["ProblemPlace"]
 
 
-@dataclass(frozen=True, slots=True)
-class ProblemPlace:
+class ProblemPlace(NamedTuple):
     """The place of a problem; its pointer is made for a problem only, since that counts elements."""
 
     element: etree._Element

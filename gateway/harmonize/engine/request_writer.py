@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Final
+from typing import Final, cast
 
 from lxml import etree
 
@@ -38,6 +38,7 @@ class RequestWriter:
     written: int = 0
     keeps_origins: bool = True
     first: int = field(init=False)
+    _has_gathered: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.first = len(self.origins)
@@ -114,13 +115,14 @@ class RequestWriter:
         if len(self.parts) - begun < _MANY:
             return begun
         self.parts[begun:] = [_join_parts(self.parts[begun:])]
+        self._has_gathered = True
         return begun + 1
 
     def finish(self, name: str, namespace: str) -> bytes:
         """Return the request with what was written in it, in UTF-8; nothing is written afterwards."""
-        octets = _join_parts((f'<{name} xmlns="{namespace}">', *self.parts, f"</{name}>"))
+        parts = (f'<{name} xmlns="{namespace}">', *self.parts, f"</{name}>")
         self.parts.clear()
-        return octets
+        return _join_parts(parts) if self._has_gathered else "".join(cast("tuple[str, ...]", parts)).encode()
 
 
 def _join_parts(parts: Iterable[str | bytes]) -> bytes:

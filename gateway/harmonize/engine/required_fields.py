@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -12,7 +13,7 @@ from lxml import etree
 from gateway.errors import FIELD_MISSING, RULE_BROKEN, SOURCES_DISAGREE, Problem
 from gateway.harmonize.engine.problem_places import ProblemPlace
 from gateway.harmonize.language import DocumentMapping, MeaningNeed
-from gateway.harmonize.submission import Scope, SiblingFields, make_missing_pointer
+from gateway.harmonize.submission import LevelMeanings, Scope, SiblingFields, make_missing_pointer
 from gateway.harmonize.types import (
     CommonMeaning,
     DataDictionary,
@@ -25,6 +26,7 @@ __all__ = ["check_common_meanings", "check_unique_fields"]
 
 #: Where the fields of a document stand that are in no group.
 _LEVELS: Final = ("application", "item")
+_NOWHERE: Final[AbstractSet[str | None]] = frozenset()
 
 
 def check_common_meanings(scope: Scope, document: DocumentMapping) -> None:
@@ -36,7 +38,7 @@ def check_common_meanings(scope: Scope, document: DocumentMapping) -> None:
     checks = _find_doubtful_places(scope, needs)
     repeated = facts.find_repeated_meanings(needs.group_meanings, scope.dictionary)
     for position, meaning, may_lack in needs.of_group:
-        if may_lack or repeated[meaning.name]:
+        if not may_lack or repeated[meaning.name]:
             inside = scope.list_value_scopes(meaning)
             checks += [(position, inner, inner.common[meaning.per]) for inner in inside]
     for position, inner, base in sorted(checks, key=itemgetter(0)):
@@ -46,14 +48,15 @@ def check_common_meanings(scope: Scope, document: DocumentMapping) -> None:
 class _LevelNeeds(NamedTuple):
     """The meanings that a document needs, with their position among its needs: in groups, and outer ones.
 
-    One of a group may lack where it is mandatory, always or under a condition. `supplied` is the rule of the
-    first that is in the supplement.
+    Each may lack, or must be there always or under a condition. `supplied` is the rule of the first that is
+    in the supplement. `levels` are the outer meanings, and `demanded` the names of those that may not lack.
     """
 
-    outer: tuple[tuple[int, CommonMeaning], ...]
+    outer: tuple[tuple[int, CommonMeaning, bool], ...]
     of_group: tuple[tuple[int, CommonMeaning, bool], ...]
     supplied: SourceMark | None
-    outer_meanings: tuple[CommonMeaning, ...]
+    levels: LevelMeanings
+    demanded: frozenset[str]
     group_meanings: tuple[CommonMeaning, ...]
 
 
@@ -65,17 +68,16 @@ def _list_level_needs(scope: Scope, document: DocumentMapping) -> _LevelNeeds:
 
 
 def _group_needs(needs: Sequence[MeaningNeed], dictionary: DataDictionary) -> _LevelNeeds:
-    outer = tuple((n, one.meaning) for n, one in enumerate(needs) if one.meaning.per not in dictionary.groups)
-    of_group = tuple(
-        (n, one.meaning, one.mandatory or one.when is not None)
-        for n, one in enumerate(needs)
-        if one.meaning.per in dictionary.groups
-    )
+    rows = [(n, one.meaning, not one.mandatory and one.when is None) for n, one in enumerate(needs)]
+    outer = tuple(row for row in rows if row[1].per not in dictionary.groups)
+    of_group = tuple(row for row in rows if row[1].per in dictionary.groups)
+    by_place = [tuple(one for _, one, _ in outer if one.in_item == in_item) for in_item in (False, True)]
     return _LevelNeeds(
         outer,
         of_group,
         next((one.mark for one in needs if one.meaning.supplement), None),
-        tuple(meaning for _, meaning in outer),
+        LevelMeanings(frozenset(meaning.name for _, meaning, _ in outer), (by_place[0], by_place[1])),
+        frozenset(meaning.name for _, meaning, may_lack in outer if not may_lack),
         tuple(meaning for _, meaning, _ in of_group),
     )
 
@@ -85,16 +87,17 @@ _NeedCheck = tuple[int, Scope, etree._Element]
 
 
 def _find_doubtful_places(scope: Scope, needs: _LevelNeeds) -> list[_NeedCheck]:
-    """Return a check for the declaration, or each goods item, in which a need has no value, or several."""
+    """Return a check for the declaration, or each goods item, where a need has no value, or several."""
     facts, found = scope.facts, list[_NeedCheck]()
-    doubtful = facts.find_doubtful_items(needs.outer_meanings)
-    for position, meaning in needs.outer:
-        numbers = doubtful[meaning.name]
+    _, lacking, several = facts.find_doubtful_items(needs.levels)
+    doubtful = (lacking.keys() & needs.demanded) | (several.keys() & needs.levels.names)
+    for position, meaning, _ in needs.outer if doubtful else ():
+        if meaning.name not in doubtful:
+            continue
+        numbers = lacking.get(meaning.name, _NOWHERE) | several.get(meaning.name, _NOWHERE)
         if None in numbers:
             found.append((position, scope, facts.declaration))
-        for inner in scope.enter_items() if numbers else ():
-            if inner.item in numbers:
-                found.append((position, inner, facts.items[inner.item or ""]))
+        found += [(position, i, facts.items[i.item or ""]) for i in scope.enter_items() if i.item in numbers]
     return found
 
 

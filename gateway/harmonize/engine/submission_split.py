@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from lxml import etree
 
@@ -180,8 +180,11 @@ def _write_requests(
         application = facts.applications[position]
         document = bundle.documents[str(application.get("document", ""))]
         hub = {"function": function, **hub_values.get(str(application.get("id", "")), {})}
+        given = traces[document.id], application, hub
+        if not facts.stowed.are_long:
+            return _write_request(facts, bundle, document, given)
         with facts.stowed.put_back([position]):
-            return _write_request(facts, bundle, document, (traces[document.id], application, hub))
+            return _write_request(facts, bundle, document, given)
 
     def build_request(position: int, draft: _RequestDraft | None) -> None:
         if draft is not None:
@@ -227,8 +230,7 @@ def _list_turns(facts: SubmissionIndex, bundle: MappingBundle) -> tuple[Collecti
     return sharing, [position for position in mapped if position not in sharing]
 
 
-@dataclass(frozen=True, slots=True)
-class _RequestDraft:
+class _RequestDraft(NamedTuple):
     """A written request; it is read and validated when the fields, whose tree is as large, are out of theirs.
 
     One that its agency gets in another form than XML was read before, and has its `tree`.
@@ -335,7 +337,7 @@ def _list_named_attachments(
     facts: SubmissionIndex, application: etree._Element, origins: Iterable[OriginRow]
 ) -> tuple[str, ...]:
     """Return the content ids of the attachments that the request names, in the order of the application."""
-    cids = [str(a.get("cid", "")) for a in application.findall(f"{_SUB}Attachment")]
+    cids = [str(a.get("cid", "")) for a in application.iterchildren(f"{_SUB}Attachment")]
     if not cids:
         return ()
     leaves = [leaf for _, source, own, _, _ in origins if source.endswith("/@cid") for leaf in own]
@@ -349,16 +351,16 @@ def _read_valid_request(
     """Return the tree of a request, written for an application; raise GW504 where it is invalid."""
     application, octets = written
     xml = read_request(octets)
-    _validate_request(bundle, document, (application, xml))
+    _validate_request(bundle, document, (application, xml), len(octets))
     return xml
 
 
 def _validate_request(
-    bundle: MappingBundle, document: DocumentMapping, made: tuple[str, etree._Element]
+    bundle: MappingBundle, document: DocumentMapping, made: tuple[str, etree._Element], octets: int
 ) -> None:
     """Raise GW504 for a request that is invalid under its own schema: the mapping is wrong then."""
     application, xml = made
-    reason = find_violation(_get_request_schema(bundle, document), xml)
+    reason = find_violation(_get_request_schema(bundle, document), xml, octets=octets)
     if reason is not None:
         raise GatewayError(
             REQUEST_INVALID,

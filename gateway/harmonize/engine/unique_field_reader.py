@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from lxml import etree
 
@@ -53,6 +54,10 @@ _SUB: Final = f"{{{SUB}}}"
 _MIB: Final = 1024 * 1024
 _SHOWN: Final = 70
 _CURRENCIES: Final = "iso4217"
+#: Fields with so many elements are long: their memory is spared.
+_LONG: Final = 100
+#: Makes a value of its parts, without a call of Python.
+_make_value: Final = partial(tuple.__new__, FoundValue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class _AskedFields:
 
 @dataclass(slots=True)
 class _FieldReader:
-    """The state of one read of an application's fields."""
+    """The state of one read of an application's fields; the memory of long ones is spared."""
 
     facts: SubmissionIndex
     document: DocumentMapping
@@ -75,6 +80,7 @@ class _FieldReader:
     name: str
     answers: UniqueFieldValues
     attachments: Mapping[str, etree._Element]
+    spares: bool = False
 
     def report_problem(self, problem: Problem, detail: str, pointer: str, rule: SourceMark) -> None:
         """Report a problem of the fields at `pointer`, found by `rule`."""
@@ -92,34 +98,27 @@ def read_field_values(
 
     A shared field takes the answer of another application (`UniqueFieldValues.borrowed`).
     """
-    found = {str(a.get("cid", "")): a for a in application.findall(f"{_SUB}Attachment")}
+    found = {str(a.get("cid", "")): a for a in application.iterchildren(f"{_SUB}Attachment")}
     name = str(application.get("id", ""))
-    money = bundle.lists.get(_CURRENCIES)
-    currencies = money.known if money is not None else frozenset[str]()
+    known = bundle.get_compiled(f"reading:{document.id}", lambda: _prepare_reading(bundle, document))
     answers = UniqueFieldValues(
-        listed=bundle.get_compiled(
-            f"listed:{document.id}", lambda: _group_listed_meanings(document, bundle.dictionary)
-        ),
-        currencies=currencies,
-        units=bundle.get_compiled("units:known", bundle.collect_known_units),
-        plans=bundle.get_compiled(f"plans:{document.id}", dict[object, Any]),
+        listed=known.listed, currencies=known.currencies, units=known.units, plans=known.plans
     )
     reader = _FieldReader(facts, document, bundle, trace, application, name, answers, found)
-    branches = application.findall(f"{_SUB}Fields")
+    branches = list(application.iterchildren(f"{_SUB}Fields"))
     for other in branches[1:]:
         reader.report_problem(
             DOCUMENT_INVALID, "Fields stands once", reader.facts.get_pointer(other), document.asks_mark
         )
         _withhold_element(reader, other)
-    asked = bundle.get_compiled(f"asked:{document.id}", lambda: _list_asked_fields(document))
-    item_tag = f"{{{document.namespace}}}Item"
     for branch in branches[:1]:
-        others = ((tag, child) for tag, child in iterate_tagged(branch) if tag != item_tag)
-        _read_sibling_fields(reader, others, asked["application"], reader.answers.top)
-        for child in branch.iterchildren(item_tag):
-            _read_item_fields(reader, child, asked["item"])
-    shares = find_sharing_applications(facts, bundle.documents)
-    shared = [ask for ask in document.asks if ask.shared] if shares else []
+        reader.spares = len(branch) >= _LONG
+        tagged = iterate_tagged(branch, spares=reader.spares)
+        others = [(tag, child) for tag, child in tagged if tag != known.item_tag]
+        _read_sibling_fields(reader, others, known.asked["application"], reader.answers.top)
+        for child in branch.iterchildren(known.item_tag):
+            _read_item_fields(reader, child, known.asked["item"])
+    shared = document.shared_asks if find_sharing_applications(facts, bundle.documents) else ()
     numbers = reader.facts.list_item_numbers(application) if shared else ()
     for ask in shared:
         for item in (None,) if ask.per == "application" else numbers:
@@ -128,6 +127,29 @@ def read_field_values(
         if ask.requirement.forbidden_otherwise:
             _drop_forbidden_answer(reader, ask, numbers)
     return reader.answers
+
+
+class _Reading(NamedTuple):
+    """What is fixed for the fields of a document: how they are read, and what their values are judged by."""
+
+    asked: Mapping[str, _AskedFields]
+    item_tag: str
+    listed: Mapping[str, list[CommonMeaning]]
+    currencies: frozenset[str]
+    units: frozenset[str]
+    plans: dict[object, Any]
+
+
+def _prepare_reading(bundle: MappingBundle, document: DocumentMapping) -> _Reading:
+    money = bundle.lists.get(_CURRENCIES)
+    return _Reading(
+        _list_asked_fields(document),
+        f"{{{document.namespace}}}Item",
+        _group_listed_meanings(document, bundle.dictionary),
+        money.known if money is not None else frozenset[str](),
+        bundle.get_compiled("units:known", bundle.collect_known_units),
+        {},
+    )
 
 
 def _list_asked_fields(document: DocumentMapping) -> dict[str, _AskedFields]:
@@ -276,7 +298,7 @@ def _read_item_fields(reader: _FieldReader, element: etree._Element, asked: _Ask
         _withhold_element(reader, element)
         return
     branch = reader.answers.items[number] = SiblingFields()
-    _read_sibling_fields(reader, iterate_tagged(element), asked, branch)
+    _read_sibling_fields(reader, iterate_tagged(element, spares=reader.spares), asked, branch)
 
 
 def _read_sibling_fields(
@@ -287,7 +309,7 @@ def _read_sibling_fields(
     outer: str = "",
 ) -> None:
     """Read elements side by side into `branch`; `outer` is the group that they are in."""
-    by_tag, elements, values = asked.by_tag, branch.elements, branch.values
+    by_tag, elements, values, facts = asked.by_tag, branch.elements, branch.values, reader.facts
     for tag, child in children:
         ask = by_tag.get(tag)
         if ask is None:
@@ -308,9 +330,13 @@ def _read_sibling_fields(
             continue
         if child.keys():
             _reject_other_attributes(reader, child, (ask.attribute,) if ask.attribute else (), ask.mark)
-        found: FoundValue | None = reader.facts.read_value(child) if ask.is_text else None
-        # Most texts fit; what is to be said of others, and of attributes, is said there.
-        if found is None or not found[0] or found[0].isspace() or not ask.shape.fits(found[0]):
+        # Most are texts that fit; what is to be said of others, and of attributes, is said there.
+        text = child.text if ask.is_text and len(child) == 0 else None
+        found: FoundValue | None
+        if text and not text.isspace() and ask.shape.fits(text):
+            leaves = (child,) if not facts.keeps_fields else facts.list_text_leaves(child)
+            found = _make_value((text, leaves, child))
+        else:
             found = _check_field_value(reader, child, ask)
         if found is not None and is_first:
             values[name] = (found,)
@@ -329,7 +355,8 @@ def _read_field_group(
         reader.report_problem(
             DOCUMENT_INVALID, f"{ask.tag} holds fields, not text", reader.facts.get_pointer(element), ask.mark
         )
-    _read_sibling_fields(reader, iterate_tagged(element), members, inner, ask.name)
+    tagged = iterate_tagged(element, spares=reader.spares)
+    _read_sibling_fields(reader, tagged, members, inner, ask.name)
 
 
 def _check_field_value(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> FoundValue | None:

@@ -38,6 +38,7 @@ _OPERATORS: Final = ("at_least", "at_most")
 _EQUALS: Final = "equals"
 _NUMBERS: Final = ("integer", "decimal", "amount", "measure")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,5}")
+_WITHOUT_SIGN: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII)
 _DAY: Final = 10
 
 
@@ -48,7 +49,8 @@ class DeclarationRule:
     ``form``: a value has one of `patterns`. ``listed``: its first `first` characters are a code of
     `codes`. ``compare``: a date compares by `operator` with the date of `bound` plus `days`; the
     bound is a meaning, or None for the day of receipt. A number compares with `number`, or with
-    the number of goods items where it `counts_items`; one that `is_dated` compares dates.
+    the number of goods items where it `counts_items`; one that `is_dated` compares dates. `accepts` is
+    true of most texts that do not break the rule, and of no other.
     """
 
     id: str
@@ -67,11 +69,10 @@ class DeclarationRule:
     number: str | None = None
     counts_items: bool = False
     is_dated: bool = field(init=False, compare=False, repr=False)
-    _forms: tuple[Callable[[str], object], ...] = field(init=False, compare=False, repr=False)
+    accepts: Callable[[str], object] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        forms = tuple(re.compile(one, re.ASCII).fullmatch for one in self.patterns)
-        object.__setattr__(self, "_forms", forms)
+        object.__setattr__(self, "accepts", _make_quick_check(self))
         is_dated = self.kind == "compare" and self.number is None and not self.counts_items
         object.__setattr__(self, "is_dated", is_dated)
 
@@ -84,7 +85,7 @@ class DeclarationRule:
         """Return the words where `text` breaks a rule of form, list or number, else None."""
         if self.number is not None:
             return self._find_number_violation(text, self.number)
-        if self.kind == "form" and not self._has_form(text):
+        if self.kind == "form" and not self.accepts(text):
             expected = " or ".join(describe_pattern(one) for one in self.patterns)
             return f"{quote_value(text)} is not allowed; expected is {expected}"
         if self.codes is not None and text[: self.first] not in self.codes.known:
@@ -92,9 +93,6 @@ class DeclarationRule:
             near = self._describe_near_codes(start).removeprefix("one of ")
             return f"{quote_value(text)} begins with {start}, which is no code of {table}; near it: {near}"
         return None
-
-    def _has_form(self, text: str) -> bool:
-        return any([form(text) for form in self._forms])
 
     def _find_number_violation(self, text: str, number: str) -> str | None:
         if not DECIMAL.fullmatch(text):
@@ -134,6 +132,21 @@ class DeclarationRule:
             if near:
                 return describe_choices(near)
         return describe_choices(codes)
+
+
+def _make_quick_check(rule: DeclarationRule) -> Callable[[str], object]:
+    """Return what is true of most texts that do not break a rule, and of no text that does."""
+    if rule.kind == "form":
+        # Of such a rule it is true of all.
+        return re.compile("|".join(f"(?:{one})" for one in rule.patterns), re.ASCII).fullmatch
+    if rule.number == "0" and rule.operator == "at_least":
+        return _WITHOUT_SIGN.fullmatch
+    return _accept_nothing
+
+
+def _accept_nothing(_text: str) -> bool:
+    """Return that nothing is known of the texts that are right."""
+    return False
 
 
 def read_declaration_rules(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.harmonize.language.document_checks import DocumentCheck
@@ -95,6 +95,10 @@ class DocumentMapping:
     ask_names: Mapping[str, UniqueField]
     claims: frozenset[tuple[str, bool]]
     items_rule: SourceMark | None
+    shared_asks: tuple[UniqueField, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shared_asks", tuple(ask for ask in self.asks if ask.shared))
 
     @property
     def schema_stem(self) -> str:

@@ -110,11 +110,9 @@ def _find_sharing_applications(
 ) -> dict[int, list[UniqueField]]:
     names = [str(application.get("document", "")) for application in facts.applications]
     filed = [(position, documents[name]) for position, name in enumerate(names) if name in documents]
-    asked = Counter(
-        (document.direction, ask.means) for _, document in filed for ask in document.asks if ask.shared
-    )
+    asked = Counter((document.direction, ask.means) for _, document in filed for ask in document.shared_asks)
     found = {
-        position: [ask for ask in document.asks if ask.shared and asked[document.direction, ask.means] > 1]
+        position: [ask for ask in document.shared_asks if asked[document.direction, ask.means] > 1]
         for position, document in filed
     }
     return {position: asks for position, asks in found.items() if asks}

@@ -1,5 +1,8 @@
 from .declaration_tree import add_sequence_numbers as add_sequence_numbers
 from .declaration_tree import sort_declaration as sort_declaration
+from .doubtful_items import LevelMeanings as LevelMeanings
+from .element_reading import iterate_tagged as iterate_tagged
+from .element_reading import read_element_text as read_element_text
 from .evaluation_scope import MAX_DIAGNOSTICS as MAX_DIAGNOSTICS
 from .evaluation_scope import Diagnostic as Diagnostic
 from .evaluation_scope import EvaluationTrace as EvaluationTrace
@@ -18,8 +21,6 @@ from .submission_index import Leaves as Leaves
 from .submission_index import SubmissionIndex as SubmissionIndex
 from .submission_index import index_submission as index_submission
 from .submission_index import is_item_path as is_item_path
-from .submission_index import iterate_tagged as iterate_tagged
 from .submission_index import make_missing_pointer as make_missing_pointer
 from .submission_index import parse_sequence_number as parse_sequence_number
-from .submission_index import read_element_text as read_element_text
 from .submission_index import read_item_numbers as read_item_numbers

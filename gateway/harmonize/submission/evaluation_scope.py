@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Final, NamedTuple
 from lxml import etree
 
 from gateway.errors import RULE_BROKEN, Problem
+from gateway.harmonize.submission.element_reading import read_element_text
 from gateway.harmonize.submission.submission_index import (
     FoundValue,
     LeafKey,
     Leaves,
     SubmissionIndex,
-    read_element_text,
 )
 from gateway.harmonize.types import (
     CommonMeaning,

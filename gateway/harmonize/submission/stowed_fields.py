@@ -49,7 +49,7 @@ class StowedFields:
         self._stowed: dict[int, _Stowed] = {}
         self._present: set[int] = set()
         for position, application in enumerate(applications):
-            found = application.findall(_FIELDS)
+            found = list(application.iterchildren(_FIELDS))
             if len(found) == 1 and len(found[0]) >= _LONG:
                 self._stow(position, found[0])
             del found
@@ -105,7 +105,7 @@ class StowedFields:
 
 def stow_fields(root: etree._Element) -> StowedFields:
     """Take the long fields out of the tree of a submission, before it is read further and indexed."""
-    return StowedFields(root.findall(_APPLICATION))
+    return StowedFields(list(root.iterchildren(_APPLICATION)))
 
 
 def _read_tersely(octets: bytes) -> etree._Element:

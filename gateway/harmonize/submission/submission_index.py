@@ -8,12 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import islice
-from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast
 
 from lxml import etree
 
 from gateway.errors import DOCUMENT_INVALID, GatewayError
+from gateway.harmonize.submission.doubtful_items import DoubtfulItems, LevelMeanings
+from gateway.harmonize.submission.element_reading import (
+    find_descendants,
+    find_first_child,
+    has_child_elements,
+    iterate_tagged,
+    read_element_text,
+)
 from gateway.harmonize.submission.stowed_fields import StowedFields, stow_fields
 from gateway.harmonize.types import ITEM_PATH, CommonMeaning, DataDictionary, MeaningGroup
 from gateway.wire import SUB, PointerIndex, build_attribute_pointer, build_pointer, load_wco_elements
@@ -27,10 +34,8 @@ __all__ = [
     "SubmissionIndex",
     "index_submission",
     "is_item_path",
-    "iterate_tagged",
     "make_missing_pointer",
     "parse_sequence_number",
-    "read_element_text",
     "read_item_numbers",
 ]
 
@@ -44,6 +49,8 @@ _STAMP: Final = re.compile(
 )
 _SEQUENCE: Final = re.compile(r"\s*\+?0*([0-9]{1,9})(?:\.0*)?\s*")
 _UNPLACED: Final = 10**9
+#: An element that holds so many others is one of a long submission: its memory is spared.
+_LONG: Final = 100
 _IN_ITEM: Final = f"{ITEM_PATH}/"
 
 #: What a leaf is made of, in its order.
@@ -89,7 +96,6 @@ class Leaf(NamedTuple):
         return build_attribute_pointer(self.element, self.attribute)
 
 
-_get_tag: Final = attrgetter("tag")
 #: Makes a leaf of its row, without a call of Python for each of very many.
 _make_leaf: Final = partial(tuple.__new__, Leaf)
 _CHUNK: Final = 1000
@@ -143,7 +149,7 @@ class SubmissionIndex:
     _selectors: dict[tuple[str, etree._Element], tuple[Leaves, Leaves]] = field(default_factory=dict)
     _groups: dict[tuple[str, etree._Element], list[etree._Element]] = field(default_factory=dict)
     _paths: list[str] = field(default_factory=list)
-    _doubtful: dict[str, frozenset[str | None]] = field(default_factory=dict)
+    _doubtful: DoubtfulItems = field(default_factory=lambda: DoubtfulItems(set(), {}, {}))
     _several: dict[str, bool] = field(default_factory=dict)
     _bases: dict[str, list[_Base]] = field(default_factory=dict)
     keeps_fields: bool = True
@@ -154,7 +160,7 @@ class SubmissionIndex:
         """Return the leaf of the text of an element; None for one that holds others."""
         if self.keeps_fields:
             return self.texts.get(element)
-        return None if len(element) > 0 and _has_child_elements(element) else element
+        return None if len(element) > 0 and has_child_elements(element) else element
 
     def find_attribute_leaf(self, element: etree._Element, name: str) -> LeafKey | None:
         """Return the leaf of an attribute, None where the element has none of this name."""
@@ -208,28 +214,28 @@ class SubmissionIndex:
         """Return the leaves read to select the values found below `base`, and those not selected."""
         return self._selectors.get((meaning.name, base), _NO_LEAVES)
 
-    def find_doubtful_items(self, meanings: Iterable[CommonMeaning]) -> Mapping[str, frozenset[str | None]]:
-        """Return by meaning, each in no group, the goods items in which it has no value, or several.
+    def find_doubtful_items(self, levels: LevelMeanings) -> DoubtfulItems:
+        """Return by meaning the goods items in which it has no value, and those in which it has several.
 
-        None stands for the declaration, where it is not of an item. The search goes item by item, since the
-        elements of one item lie close together in memory. The result is kept for all documents.
+        A meaning that has one value everywhere is in neither. None stands for the declaration, where the
+        meaning is not of an item. The search goes item by item, since the elements of one item lie close
+        together in memory. The result is kept for all documents.
         """
-        fresh = [meaning for meaning in meanings if meaning.name not in self._doubtful]
-        if fresh:
-            found: dict[str, set[str | None]] = {meaning.name: set() for meaning in fresh}
-            levels = (
-                [meaning for meaning in fresh if not meaning.in_item],
-                [one for one in fresh if one.in_item],
-            )
-            bases: list[_Base] = [(None, self.declaration), *self.items.items()]
-            for number, base in bases:
-                level = levels[number is not None]
-                known = self._find_level_values(level, base, number)
-                for meaning in level:
-                    if len(known[meaning.name]) != 1:
-                        found[meaning.name].add(number)
-            self._doubtful |= {name: frozenset(numbers) for name, numbers in found.items()}
-        return self._doubtful
+        doubtful = self._doubtful
+        if doubtful.searched.issuperset(levels.names):
+            return doubtful
+        fresh = [[one for one in level if one.name not in doubtful.searched] for level in levels.by_place]
+        doubtful.searched.update(levels.names)
+        bases: list[_Base] = [(None, self.declaration), *self.items.items()]
+        for number, base in bases:
+            level = fresh[number is not None]
+            known = self._find_level_values(level, base, number)
+            for meaning in level:
+                count = len(known[meaning.name])
+                if count != 1:
+                    places = doubtful.several if count else doubtful.lacking
+                    places.setdefault(meaning.name, set()).add(number)
+        return doubtful
 
     def _find_level_values(
         self, meanings: Iterable[CommonMeaning], base: etree._Element, number: str | None
@@ -242,7 +248,7 @@ class SubmissionIndex:
             there = places.get(meaning.path) if meaning.is_placed else ()
             if there is None:
                 known[meaning.name] = ()
-            elif isinstance(there, etree._Element):
+            elif there.__class__ is etree._Element:
                 known[meaning.name] = self._read_single_element(there)
             else:
                 self.find_values(meaning, base, number)
@@ -281,7 +287,7 @@ class SubmissionIndex:
         key = (group.name, base)
         elements = self._groups.get(key)
         if elements is None:
-            elements = self._groups[key] = base.findall(group.search_path)
+            elements = self._groups[key] = find_descendants(base, group.tags)
         return elements
 
     def get_pointer(self, element: etree._Element, attribute: str | None = None) -> str:
@@ -363,7 +369,7 @@ class SubmissionIndex:
         """Return the text of an element as a value, which may be blank; None where it holds others."""
         if len(element) == 0:
             text = element.text or ""
-        elif _has_child_elements(element):
+        elif has_child_elements(element):
             return None
         else:
             text = read_element_text(element)
@@ -378,17 +384,15 @@ class SubmissionIndex:
         text = element.text
         if not text or text.isspace():
             return ()
-        leaves = self._list_text_leaves(element) if self.keeps_fields else (element,)
+        leaves = self.list_text_leaves(element) if self.keeps_fields else (element,)
         return (tuple.__new__(FoundValue, (text, leaves, element)),)
 
     def _search_elements(
         self, meaning: CommonMeaning, base: etree._Element
     ) -> etree._Element | list[etree._Element]:
         """Return the element below `base` that may hold a value of `meaning`, or all in document order."""
-        if len(meaning.relative) > 1:
-            return base.findall(meaning.search_path)
-        found = list(base.iterchildren(meaning.search_path))
-        return found[0] if len(found) == 1 else found
+        found = find_descendants(base, meaning.tags)
+        return found[0] if len(found) == 1 and len(meaning.tags) == 1 else found
 
     def _select_by_sibling(
         self,
@@ -402,7 +406,7 @@ class SubmissionIndex:
         for position, element in enumerate(elements):
             parent = element.getparent()
             sibling = (
-                _find_first_child(parent, f"{_DEC}{meaning.where.element}") if parent is not None else None
+                find_first_child(parent, f"{_DEC}{meaning.where.element}") if parent is not None else None
             )
             if sibling is not None:
                 consumed += self._list_selecting_leaves((sibling,))
@@ -416,7 +420,7 @@ class SubmissionIndex:
     def _make_found_value(self, meaning: CommonMeaning, element: etree._Element) -> FoundValue:
         is_date = meaning.type == "datetime" and not meaning.supplement
         if is_date:
-            inner = _find_first_child(element, _DATE_STRING)
+            inner = find_first_child(element, _DATE_STRING)
             element = element if inner is None else inner
         found = self.read_value(element) or FoundValue(read_element_text(element), (), element)
         return FoundValue(_to_iso_datetime(found.text), found.leaves, element) if is_date else found
@@ -425,9 +429,9 @@ class SubmissionIndex:
         """Return the leaves by which values are selected, or that are not; only a ledger asks for them."""
         if not self.keeps_fields:
             return []
-        return [leaf for element in elements for leaf in self._list_text_leaves(element)]
+        return [leaf for element in elements for leaf in self.list_text_leaves(element)]
 
-    def _list_text_leaves(self, element: etree._Element) -> Leaves:
+    def list_text_leaves(self, element: etree._Element) -> Leaves:
         """Return the leaf of the text of an element, as a sequence."""
         leaf = self.find_text_leaf(element)
         return () if leaf is None else (leaf,)
@@ -450,7 +454,7 @@ def index_submission(
         raise GatewayError(
             DOCUMENT_INVALID, "this is not a submission with one declaration", str(root.tag)[:200]
         )
-    applications = tuple(root.findall(f"{_SUB}Application"))
+    applications = tuple(root.iterchildren(f"{_SUB}Application"))
     facts = SubmissionIndex(
         root, declarations[0], applications, [], {}, {}, [], {}, {}, keeps_fields=keeps_fields
     )
@@ -458,7 +462,7 @@ def index_submission(
         facts.stowed = stowed or stow_fields(root)
     _index_declaration_leaves(facts)
     facts.declared = len(facts.rows)
-    _index_supplement_leaves(facts, root.find(f"{_SUB}Supplement"))
+    _index_supplement_leaves(facts, find_first_child(root, f"{_SUB}Supplement"))
     for number in range(len(applications) if keeps_fields else 0):
         facts.starts.append(len(facts.rows))
         _index_application_fields(facts, number)
@@ -479,7 +483,7 @@ def _index_field_leaves(facts: SubmissionIndex, top: etree._Element, item: str |
     """Index an element of unique fields with all that it holds, by its goods item and application."""
     rows, texts = facts.rows, facts.texts
     for element in top.iter(tag=etree.Element):
-        if len(element) == 0 or not _has_child_elements(element):
+        if len(element) == 0 or not has_child_elements(element):
             texts[element] = len(rows)
             rows.append((element, None, "", item, number))
         if names := element.keys():
@@ -518,6 +522,7 @@ _Open = tuple[Iterator[tuple[object, etree._Element]], _KnownPath, "str | None",
 def _index_declaration_leaves(facts: SubmissionIndex) -> None:
     """Index the declaration in one pass: leaves where they are kept, goods items, and elements by path."""
     rows, texts, kept = facts.rows, facts.texts, facts.keeps_fields
+    spares = False
     declared = facts.places.setdefault(None, {})
     top = iter(((facts.declaration.tag, facts.declaration),))
     opened: list[_Open] = [(top, _list_standard_paths(), None, declared)]
@@ -539,7 +544,7 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
                 else:
                     there[path] = child
             # Where no leaves are kept, one that holds comments alone is looked into in vain.
-            holds = len(child) > 0 and not (kept and not _has_child_elements(child))
+            holds = len(child) > 0 and not (kept and not has_child_elements(child))
             if kept:
                 if not holds:
                     texts[child] = len(rows)
@@ -547,7 +552,8 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
                 if names := child.keys():
                     _add_attribute_leaves(facts, names, (child, path, own, None))
             if holds:
-                opened.append((iterate_tagged(child), known, own, there))
+                spares = spares or len(child) >= _LONG
+                opened.append((iterate_tagged(child, spares=spares), known, own, there))
                 break  # what it holds comes before what follows it
         else:
             opened.pop()
@@ -564,7 +570,7 @@ def _add_element_place(inside: Places, path: str, element: etree._Element) -> No
 
 def _enter_goods_item(facts: SubmissionIndex, element: etree._Element) -> tuple[str, Places | None]:
     """Return the sequence number of a goods item, and the table of its elements by path."""
-    sequence = element.find(f"{_DEC}SequenceNumeric")
+    sequence = find_first_child(element, f"{_DEC}SequenceNumeric")
     item = (parse_sequence_number(read_element_text(sequence)) if sequence is not None else None) or ""
     if facts.items.setdefault(item, element) is not element:
         facts.repeated.add(item)
@@ -589,7 +595,7 @@ def _index_supplement_leaves(facts: SubmissionIndex, supplement: etree._Element 
 
 def _index_value_leaves(facts: SubmissionIndex, value: etree._Element, path: str, item: str | None) -> None:
     """Index a value of the supplement, and the attributes that identify it."""
-    if not _has_child_elements(value):
+    if not has_child_elements(value):
         facts.texts[value] = len(facts.rows)
         facts.rows.append((value, None, f"SUP/{path}", item, None))
     _add_attribute_leaves(facts, value.keys(), (value, f"SUP/{path}", item, None))
@@ -610,30 +616,9 @@ def _add_attribute_leaves(
         facts.rows.append((element, name, path and f"{path}/@{name}", item, application))
 
 
-def iterate_tagged(parent: etree._Element) -> Iterator[tuple[object, etree._Element]]:
-    """Yield the children of an element, each with its tag.
-
-    An object that has told its tag keeps it, in 100 octets: others tell the tags than those that are kept.
-    """
-    return zip(list(map(_get_tag, parent)), parent, strict=True)
-
-
-def _has_child_elements(element: etree._Element) -> bool:
-    """Return whether an element holds others, not comments alone."""
-    return next(element.iterchildren(tag=etree.Element), None) is not None
-
-
 def is_item_path(path: str) -> bool:
     """Return whether a leaf of the declaration at `path` is of a goods item."""
     return path == ITEM_PATH or path.startswith(_IN_ITEM)
-
-
-def read_element_text(element: etree._Element) -> str:
-    """Return the whole text of a text element, including the text after a comment."""
-    text = element.text or ""
-    if len(element) == 0:
-        return text
-    return text + "".join([child.tail or "" for child in element])
 
 
 def parse_sequence_number(text: str) -> str | None:
@@ -644,11 +629,12 @@ def parse_sequence_number(text: str) -> str | None:
 
 def read_item_numbers(application: etree._Element) -> Iterator[str]:
     """Yield the sequence numbers of the goods items that an application concerns, in its order."""
-    items = application.find(f"{_SUB}Items")
+    items = find_first_child(application, f"{_SUB}Items")
     if items is None:
         return
+    whole = items.text or "" if len(items) == 0 else " ".join(str(part) for part in items.itertext())
     seen: set[str] = set()
-    for text in " ".join(str(part) for part in items.itertext()).split():
+    for text in whole.split():
         number = parse_sequence_number(text) or text
         if number not in seen:
             seen.add(number)
@@ -677,11 +663,6 @@ def make_missing_pointer(
             number = item if path == ITEM_PATH else (positions or {}).get(path, 1)
             pointer.append(f"{tag.wco_id}[{number}]")
     return "/".join(pointer)
-
-
-def _find_first_child(element: etree._Element, tag: str) -> etree._Element | None:
-    """Return the first child of this name."""
-    return next(element.iterchildren(tag), None)
 
 
 def _to_iso_datetime(text: str) -> str:

@@ -46,17 +46,17 @@ class SiblingSelector:
 class MeaningGroup:
     """A repeated element that holds meanings of its own, such as a container or a package.
 
-    `search_path` finds its elements below the element that `per` names.
+    `tags` lead to its elements from the element that `per` names.
     """
 
     name: str
     path: str
     per: str
     mark: SourceMark
-    search_path: str = field(init=False, compare=False, repr=False)
+    tags: tuple[str, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "search_path", "/".join(f"{{*}}{name}" for name in self.path.split("/")))
+        object.__setattr__(self, "tags", tuple(f"{{*}}{name}" for name in self.path.split("/")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class CommonMeaning:
 
     `in_item` is true where it belongs to one goods item, directly or in a group of it;
     `dimension` is that of the units of a measure where the dictionary says it, as mass;
-    `attribute` is the attribute of the value, a currency or a unit; `search_path` finds its elements
-    below the element that `per` names.  `is_plain`: to find its values, no other leaf is read or left out.
+    `attribute` is the attribute of the value, a currency or a unit; `tags` lead to its elements
+    from the element that `per` names.  `is_plain`: to find its values, no other leaf is read or left out.
     `is_text`: it is the text of its element. `is_inside_items`: its path leads into the goods items.
     `is_placed`: it is such a text, in no group, at its path among the elements of its goods item, or of the
     declaration outside of items.
@@ -90,7 +90,7 @@ class CommonMeaning:
     in_item: bool
     dimension: str = ""
     attribute: str | None = field(init=False, compare=False, repr=False)
-    search_path: str = field(init=False, compare=False, repr=False)
+    tags: tuple[str, ...] = field(init=False, compare=False, repr=False)
     is_plain: bool = field(init=False, compare=False, repr=False)
     is_text: bool = field(init=False, compare=False, repr=False)
     is_inside_items: bool = field(init=False, compare=False, repr=False)
@@ -98,7 +98,7 @@ class CommonMeaning:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attribute", _ATTRIBUTES.get(self.type))
-        object.__setattr__(self, "search_path", "/".join(f"{{{WCO_DEC}}}{name}" for name in self.relative))
+        object.__setattr__(self, "tags", tuple(f"{{{WCO_DEC}}}{name}" for name in self.relative))
         chosen = self.where is not None or self.first or self.type == "datetime"
         object.__setattr__(self, "is_plain", self.supplement or not chosen)
         is_other = self.supplement or self.where is not None or self.type == "datetime"
