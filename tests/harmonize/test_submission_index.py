@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from gateway.harmonize import MappingBundle
-from gateway.harmonize.submission.element_reading import read_element_text
+from gateway.harmonize import MappingBundle, make_placeholder_numbers, write_requests
+from gateway.harmonize.engine import unique_field_reader
+from gateway.harmonize.submission import submission_index
+from gateway.harmonize.submission.element_reading import list_children, read_element_text
 from gateway.harmonize.submission.evaluation_scope import SiblingFields
 from gateway.harmonize.submission.submission_index import (
     DEC,
@@ -20,7 +22,9 @@ from gateway.harmonize.submission.submission_index import (
     parse_sequence_number,
     read_item_numbers,
 )
+from gateway.harmonize.tools.samples.sample_maker import make_sample
 from tests.harmonize import small_bundle
+from tests.kit.filling import shipped
 
 SEQUENCES = [("1", "1"), ("01", "1"), (" 7 ", "7"), ("1.0", "1"), ("+3", "3"), ("0", "0"), ("x", None), ("", None), ("1.5", None), ("-1", None)]  # fmt: skip
 
@@ -213,3 +217,26 @@ def test_groups_nest(tmp_path: Path) -> None:
     assert dictionary.list_enclosing_groups("header") == ()
     assert not dictionary.is_per_item("seal")
     assert dictionary.is_per_item("item")
+
+
+def test_children_are_told_with_their_tags_also_where_memory_is_spared() -> None:
+    root = etree.fromstring("<a xmlns='urn:x'><b/><!--c--><c xmlns=''>d</c></a>")
+    tags, children = list_children(root)
+    assert tags == ["{urn:x}b", etree.Comment, "c"]
+    assert children == list(root)
+    assert list_children(root, spares=True) == (tags, children)
+
+
+def test_a_long_declaration_is_read_as_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    octets = make_sample(shipped(), shipped().documents["KPTA-PHARM-IMP"], "spared", 3)
+    told = []
+    for long in (1, 100):
+        monkeypatch.setattr(submission_index, "_LONG", long)
+        monkeypatch.setattr(unique_field_reader, "_LONG", long)
+        root = etree.fromstring(octets)
+        made = write_requests(
+            index_submission(root, keeps_fields=False), shipped(), make_placeholder_numbers(root)
+        )
+        assert not made.problems
+        told.append([etree.tostring(one.xml) for one in made.requests])
+    assert told[0] == told[1] != []

@@ -175,3 +175,23 @@ def test_octets_counts_in_the_charset() -> None:
         3,
         None,
     )
+
+
+@pytest.mark.parametrize(
+    "shape", [ValueShape(), ValueShape("text", longest=3), ValueShape(longest=3, low="5")]
+)
+@pytest.mark.parametrize("text", ["", "a", "한글이", "abcd", "\n"])
+def test_where_only_the_length_decides_nothing_else_does(shape: ValueShape, text: str) -> None:
+    assert shape.is_bound_alone
+    fits = 0 < len(text) <= shape.longest if shape.longest is not None else True
+    assert (shape.find_violation(text) is None) == fits
+
+
+OTHERS = [
+    ValueShape("digits", longest=3), ValueShape(longest=3, exact=True), ValueShape(octets=3), ValueShape(pattern="a"),
+    ValueShape(codes=("a",)), ValueShape("decimal"),
+]  # fmt: skip
+
+
+def test_where_more_than_the_length_decides_it_is_known() -> None:
+    assert not [shape for shape in OTHERS if shape.is_bound_alone]

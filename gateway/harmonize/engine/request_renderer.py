@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import gt
 from typing import Any, Final
 
 from lxml import etree
@@ -11,6 +12,7 @@ from gateway.errors import CODE_UNKNOWN, FIELD_MISSING, VALUE_DOES_NOT_FIT, Prob
 from gateway.harmonize.engine.request_writer import RequestWriter, escape_attribute, escape_text, find_special
 from gateway.harmonize.engine.text_layout import LaidStep, TextLayout, find_layout
 from gateway.harmonize.language import (
+    Constant,
     ConversionError,
     CopiedLeaf,
     CopiedRun,
@@ -235,9 +237,11 @@ def _render_children(pen: RequestWriter, target: TargetElement, scope: Scope, pa
         for leaf in plan.singles:
             values.append(scope.find_local_values(leaf.source, leaf.target.mark))
         for given in plan.given:
-            text = scope.hub.get(given.name, "")
-            values.append((FoundValue(text, (), scope.facts.root),) if text else ())
-        steps = find_layout(plan, tuple(map(len, values)))
+            assert given.source is not None
+            found = given.source.evaluate_values(scope, given.target.mark)
+            values.append(tuple([FoundValue(one.text, one.leaves, scope.facts.root) for one in found]))
+        counts = tuple(map(len, values))
+        steps = plan.layouts.get(counts) or find_layout(plan, counts)
     here = pen, scope, values
     for step in steps:
         _WRITERS[type(step)](here, step, path)
@@ -266,6 +270,9 @@ def _fill_layout(layout: TextLayout, values: Sequence[tuple[FoundValue, ...]], s
         if not changed:
             return None
         texts[hole] = changed
+    lengths = list(map(len, texts))
+    if 0 in lengths or any(map(gt, lengths, layout.bounds)):
+        return None
     for hole, shape in layout.judged:
         text = texts[hole]
         if not shape.fits(text) and shape.find_violation(text) is not None:
@@ -320,17 +327,13 @@ def _copy_run(here: _Here, run: CopiedRun, path: str) -> None:
 
 
 def _write_given_leaf(here: _Here, given: GivenLeaf, path: str) -> None:
-    (pen, scope, _), target, text = here, given.target, given.text
-    if not text:
-        text = scope.hub.get(given.name, "")
-        if not text:
-            return
-        if target.shape.find_violation(text) is not None:
-            _render_element(here, target, path)
-            return
-    pen.add_plain_leaf(target, text)
+    pen, target = here[0], given.target
+    if not given.text:
+        _render_element(here, target, path)
+        return
+    pen.add_plain_leaf(target, given.text)
     if pen.keeps_origins:
-        pen.add_origin((path + target.step, given.origin, (), target.mark, ()))
+        pen.add_origin((path + target.step, Constant.origin, (), target.mark, ()))
 
 
 def _copy_leaf(here: _Here, copied: CopiedLeaf, path: str) -> None:

@@ -36,9 +36,9 @@ def check_common_meanings(scope: Scope, document: DocumentMapping) -> None:
         # A search for one value of the supplement reads the keys of all of them.
         scope.trace.record_fate_once(facts.keys, "consumed", needs.supplied)
     checks = _find_doubtful_places(scope, needs)
-    repeated = facts.find_repeated_meanings(needs.group_meanings, scope.dictionary)
+    repeated = facts.find_repeated_meanings(needs.group_singles, scope.dictionary)
     for position, meaning, may_lack in needs.of_group:
-        if not may_lack or repeated[meaning.name]:
+        if not may_lack or repeated.get(meaning.name):
             inside = scope.list_value_scopes(meaning)
             checks += [(position, inner, inner.common[meaning.per]) for inner in inside]
     for position, inner, base in sorted(checks, key=itemgetter(0)):
@@ -49,7 +49,8 @@ class _LevelNeeds(NamedTuple):
     """The meanings that a document needs, with their position among its needs: in groups, and outer ones.
 
     Each may lack, or must be there always or under a condition. `supplied` is the rule of the first that is
-    in the supplement. `levels` are the outer meanings, and `demanded` the names of those that may not lack.
+    in the supplement. `levels` are the outer meanings, `demanded` the names of those that may not lack, and
+    `single` of those that have one value; `group_singles` are those of groups that may lack, and have one.
     """
 
     outer: tuple[tuple[int, CommonMeaning, bool], ...]
@@ -57,7 +58,8 @@ class _LevelNeeds(NamedTuple):
     supplied: SourceMark | None
     levels: LevelMeanings
     demanded: frozenset[str]
-    group_meanings: tuple[CommonMeaning, ...]
+    single: frozenset[str]
+    group_singles: tuple[CommonMeaning, ...]
 
 
 def _list_level_needs(scope: Scope, document: DocumentMapping) -> _LevelNeeds:
@@ -78,7 +80,8 @@ def _group_needs(needs: Sequence[MeaningNeed], dictionary: DataDictionary) -> _L
         next((one.mark for one in needs if one.meaning.supplement), None),
         LevelMeanings(frozenset(meaning.name for _, meaning, _ in outer), (by_place[0], by_place[1])),
         frozenset(meaning.name for _, meaning, may_lack in outer if not may_lack),
-        tuple(meaning for _, meaning, _ in of_group),
+        frozenset(meaning.name for _, meaning, _ in outer if not meaning.many),
+        tuple(meaning for _, meaning, may_lack in of_group if may_lack and not meaning.many),
     )
 
 
@@ -90,7 +93,7 @@ def _find_doubtful_places(scope: Scope, needs: _LevelNeeds) -> list[_NeedCheck]:
     """Return a check for the declaration, or each goods item, where a need has no value, or several."""
     facts, found = scope.facts, list[_NeedCheck]()
     _, lacking, several = facts.find_doubtful_items(needs.levels)
-    doubtful = (lacking.keys() & needs.demanded) | (several.keys() & needs.levels.names)
+    doubtful = (lacking.keys() & needs.demanded) | (several.keys() & needs.single)
     for position, meaning, _ in needs.outer if doubtful else ():
         if meaning.name not in doubtful:
             continue

@@ -7,6 +7,7 @@ again: a layout is made for what comes a second time, and kept.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -29,21 +30,23 @@ __all__ = ["LaidStep", "TextLayout", "find_layout"]
 
 #: So many numbers of values are known of an element before all are forgotten.
 _MOST_KNOWN: Final = 256
+_NO_BOUND: Final = sys.maxsize
 
 
 @dataclass(slots=True)
 class TextLayout:
     """The text of elements with holes for values, and what must be true of these: else `steps` are done.
 
-    `taken` are the positions of the values in the holes. Some are `changed`, then those that are `judged`
-    must have their shape, and a hole that is `measured` gets the unit or currency of the value at a position:
-    each of these begins with the number of its hole. A value that is `cut`, named by its position, must be
-    one piece. `written` counts the outermost elements.
+    `taken` are the positions of the values in the holes, and `bounds` the most characters of each. Some are
+    `changed`, then those that are `judged` must have their shape, and a hole that is `measured` gets the unit
+    or currency of the value at a position: each of these begins with the number of its hole. A value that is
+    `cut`, named by its position, must be one piece. `written` counts the outermost elements.
     """
 
     steps: list[WritingStep]
     text: str = ""
     taken: list[int] = field(default_factory=list)
+    bounds: list[int] = field(default_factory=list)
     changed: list[tuple[int, Callable[[str], str | None]]] = field(default_factory=list)
     judged: list[tuple[int, ValueShape]] = field(default_factory=list)
     measured: list[tuple[int, int, TargetAttribute]] = field(default_factory=list)
@@ -58,7 +61,15 @@ class TextLayout:
         """Write a value; return the number of its hole."""
         self.text += "%s"
         self.taken.append(position)
+        self.bounds.append(_NO_BOUND)
         return len(self.taken) - 1
+
+    def add_shape(self, hole: int, shape: ValueShape) -> None:
+        """Have the text in a hole judged; of most shapes nothing but the length decides."""
+        if shape.is_bound_alone:
+            self.bounds[hole] = _NO_BOUND if shape.longest is None else shape.longest
+        else:
+            self.judged.append((hole, shape))
 
     def add_layout(self, other: TextLayout) -> None:
         """Write behind this layout what another one writes."""
@@ -66,6 +77,7 @@ class TextLayout:
         self.steps += other.steps
         self.text += other.text
         self.taken += other.taken
+        self.bounds += other.bounds
         self.changed += [(first + hole, change) for hole, change in other.changed]
         self.judged += [(first + hole, shape) for hole, shape in other.judged]
         self.measured += [(first + hole, position, put) for hole, position, put in other.measured]
@@ -181,16 +193,16 @@ class _LayoutMaker:
         if leaf.change is not None:
             layout.changed.append((hole, leaf.change))
         if leaf.change is not None or (leaf.part is None and not target.judged):
-            layout.judged.append((hole, target.shape))
+            layout.add_shape(hole, target.shape)
         return True
 
     def _lay_given_leaf(self, layout: TextLayout, given: GivenLeaf) -> None:
         target = given.target
         if given.text:
             layout.add_text(f"{target.start}>{escape_text(given.text)}{target.end}")
-        elif given.name and self._counts[self._positions[id(given)]]:
+        elif given.source is not None and self._counts[self._positions[id(given)]]:
             layout.add_text(f"{target.start}>")
-            layout.judged.append((layout.add_hole(self._positions[id(given)]), target.shape))
+            layout.add_shape(layout.add_hole(self._positions[id(given)]), target.shape)
             layout.add_text(target.end)
         else:
             return

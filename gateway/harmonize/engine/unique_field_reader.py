@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from lxml import etree
@@ -35,7 +36,7 @@ from gateway.harmonize.submission import (
     SiblingFields,
     SubmissionIndex,
     UniqueFieldValues,
-    iterate_tagged,
+    list_children,
     parse_sequence_number,
     read_element_text,
 )
@@ -54,18 +55,25 @@ _SUB: Final = f"{{{SUB}}}"
 _MIB: Final = 1024 * 1024
 _SHOWN: Final = 70
 _CURRENCIES: Final = "iso4217"
+#: The element that holds the fields of a goods item.
+_ITEM: Final = "Item"
 #: Fields with so many elements are long: their memory is spared.
 _LONG: Final = 100
 #: Makes a value of its parts, without a call of Python.
 _make_value: Final = partial(tuple.__new__, FoundValue)
+_get_text: Final = attrgetter("text")
 
 
 @dataclass(frozen=True, slots=True)
 class _AskedFields:
-    """Fields that stand side by side, by the tag of their element; those of each group, by its name."""
+    """Fields that stand side by side, by the tag of their element; those of each group, by its name.
+
+    Elements whose tag is `apart` are read by themselves.
+    """
 
     by_tag: Mapping[object, UniqueField]
     inside: Mapping[str, _AskedFields]
+    apart: str = ""
 
 
 @dataclass(slots=True)
@@ -113,9 +121,7 @@ def read_field_values(
         _withhold_element(reader, other)
     for branch in branches[:1]:
         reader.spares = len(branch) >= _LONG
-        tagged = iterate_tagged(branch, spares=reader.spares)
-        others = [(tag, child) for tag, child in tagged if tag != known.item_tag]
-        _read_sibling_fields(reader, others, known.asked["application"], reader.answers.top)
+        _read_sibling_fields(reader, branch, known.asked["application"], reader.answers.top)
         for child in branch.iterchildren(known.item_tag):
             _read_item_fields(reader, child, known.asked["item"])
     shared = document.shared_asks if find_sharing_applications(facts, bundle.documents) else ()
@@ -144,7 +150,7 @@ def _prepare_reading(bundle: MappingBundle, document: DocumentMapping) -> _Readi
     money = bundle.lists.get(_CURRENCIES)
     return _Reading(
         _list_asked_fields(document),
-        f"{{{document.namespace}}}Item",
+        f"{{{document.namespace}}}{_ITEM}",
         _group_listed_meanings(document, bundle.dictionary),
         money.known if money is not None else frozenset[str](),
         bundle.get_compiled("units:known", bundle.collect_known_units),
@@ -156,7 +162,9 @@ def _list_asked_fields(document: DocumentMapping) -> dict[str, _AskedFields]:
     """Return the fields that a document asks, for the ``application`` and for each ``item``."""
     namespace, levels = f"{{{document.namespace}}}", ("application", "item")
     asks = {per: [ask for ask in document.asks if ask.per == per] for per in levels}
-    return {per: _index_asked_fields(own, namespace) for per, own in asks.items()}
+    asks["application"] = [ask for ask in asks["application"] if ask.tag != _ITEM]
+    found = {per: _index_asked_fields(own, namespace) for per, own in asks.items()}
+    return found | {"application": replace(found["application"], apart=namespace + _ITEM)}
 
 
 def _index_asked_fields(asks: Iterable[UniqueField], namespace: str) -> _AskedFields:
@@ -298,23 +306,24 @@ def _read_item_fields(reader: _FieldReader, element: etree._Element, asked: _Ask
         _withhold_element(reader, element)
         return
     branch = reader.answers.items[number] = SiblingFields()
-    _read_sibling_fields(reader, iterate_tagged(element, spares=reader.spares), asked, branch)
+    _read_sibling_fields(reader, element, asked, branch)
 
 
 def _read_sibling_fields(
     reader: _FieldReader,
-    children: Iterable[tuple[object, etree._Element]],
+    parent: etree._Element,
     asked: _AskedFields,
     branch: SiblingFields,
     outer: str = "",
 ) -> None:
-    """Read elements side by side into `branch`; `outer` is the group that they are in."""
-    by_tag, elements, values, facts = asked.by_tag, branch.elements, branch.values, reader.facts
-    for tag, child in children:
-        ask = by_tag.get(tag)
+    """Read the elements in `parent`, side by side, into `branch`; `outer` is the group that they are in."""
+    elements, values, facts = branch.elements, branch.values, reader.facts
+    tags, children = list_children(parent, spares=reader.spares)
+    asks, sizes, texts = map(asked.by_tag.get, tags), map(len, children), map(_get_text, children)
+    for ask, tag, size, text, child in zip(asks, tags, sizes, texts, children, strict=True):
         if ask is None:
-            if not isinstance(tag, str):
-                continue  # a comment
+            if not isinstance(tag, str) or tag == asked.apart:
+                continue  # a comment, or an item
             local = tag.rpartition("}")[2]
             field = f"{to_dotted_element_name(outer)}.{local}" if outer else local
             _reject_unknown_field(reader, child, field)
@@ -331,9 +340,8 @@ def _read_sibling_fields(
         if child.keys():
             _reject_other_attributes(reader, child, (ask.attribute,) if ask.attribute else (), ask.mark)
         # Most are texts that fit; what is to be said of others, and of attributes, is said there.
-        text = child.text if ask.is_text and len(child) == 0 else None
         found: FoundValue | None
-        if text and not text.isspace() and ask.shape.fits(text):
+        if size == 0 and ask.is_text and text and not text.isspace() and ask.shape.fits(text):
             leaves = (child,) if not facts.keeps_fields else facts.list_text_leaves(child)
             found = _make_value((text, leaves, child))
         else:
@@ -355,8 +363,7 @@ def _read_field_group(
         reader.report_problem(
             DOCUMENT_INVALID, f"{ask.tag} holds fields, not text", reader.facts.get_pointer(element), ask.mark
         )
-    tagged = iterate_tagged(element, spares=reader.spares)
-    _read_sibling_fields(reader, tagged, members, inner, ask.name)
+    _read_sibling_fields(reader, element, members, inner, ask.name)
 
 
 def _check_field_value(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> FoundValue | None:

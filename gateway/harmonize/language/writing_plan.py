@@ -11,7 +11,15 @@ from itertools import chain, groupby
 from typing import Any, Final
 
 from gateway.harmonize.language.conversion_steps import ConvertedSource, FormatStep, TranslationStep
-from gateway.harmonize.language.simple_sources import Constant, FieldValue, HubValue
+from gateway.harmonize.language.evaluated_value import SourceExpression
+from gateway.harmonize.language.simple_sources import (
+    Constant,
+    FieldValue,
+    GroupPosition,
+    HubValue,
+    ItemCount,
+    SerialNumber,
+)
 from gateway.harmonize.language.target_tree import TargetAttribute, TargetElement, TextPiece
 from gateway.harmonize.types import CommonMeaning, SourceMark, UniqueField, ValueShape
 
@@ -24,6 +32,8 @@ __all__ = [
     "plan_children",
 ]
 
+#: Sources of one value at most, which belongs to no unit.
+_GIVEN: Final = (HubValue, ItemCount, SerialNumber, GroupPosition)
 #: Attributes of a value that say in what it is counted.
 _MEASURES: Final = ("unitCode", "currencyID")
 _Place = tuple[str, str, str]
@@ -66,12 +76,15 @@ class CopiedRun:
 
 @dataclass(frozen=True, slots=True)
 class GivenLeaf:
-    """A leaf whose text is a constant, or what the hub gives by `name`; once and without a condition."""
+    """A leaf whose text is a constant, or else that of `source`, where it has one, without an attribute.
+
+    The source takes the text from the hub, or it numbers or counts. The leaf is written once and without a
+    condition.
+    """
 
     target: TargetElement
     text: str
-    name: str
-    origin: str
+    source: SourceExpression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +108,7 @@ class WritingPlan:
 
     First the sources are read, together those that stand in one place, each list with their names.
     Then each step is done; a `TargetElement` is one that is not planned further. `singles` are the leaves
-    whose source is read by itself, and `given` those whose value is the hub's. `layouts` are the steps for
+    whose source is read by itself, and `given` those whose value is given. `layouts` are the steps for
     numbers of values that came before.
     """
 
@@ -128,7 +141,7 @@ def _make_plan(target: TargetElement) -> WritingPlan:
     known = {id(leaf.target): leaf for leaf in (*copied, *numbered)}
     groups = tuple((group, tuple(source.name for source in group)) for group in sources)
     steps = _plan_steps(target.children, known)
-    given = tuple(one for one in _list_given_leaves(steps) if one.name)
+    given = tuple(one for one in _list_given_leaves(steps) if one.source is not None)
     singles = tuple(leaf for leaf in copied if _find_place(leaf.source) is None)
     return WritingPlan(groups, steps, singles, given)
 
@@ -227,10 +240,10 @@ def _find_given_leaf(target: TargetElement) -> GivenLeaf | None:
         return None
     source = content.source
     # A source of another type may read more than these do.
-    if type(source) is HubValue:
-        return GivenLeaf(target, "", source.name, source.origin)
+    if type(source) in _GIVEN:
+        return GivenLeaf(target, "", source)
     if type(source) is Constant and target.shape.find_violation(source.text) is None:
-        return GivenLeaf(target, source.text, "", source.origin)
+        return GivenLeaf(target, source.text)
     return None
 
 

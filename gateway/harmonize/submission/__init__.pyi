@@ -1,7 +1,7 @@
 from .declaration_tree import add_sequence_numbers as add_sequence_numbers
 from .declaration_tree import sort_declaration as sort_declaration
 from .doubtful_items import LevelMeanings as LevelMeanings
-from .element_reading import iterate_tagged as iterate_tagged
+from .element_reading import list_children as list_children
 from .element_reading import read_element_text as read_element_text
 from .evaluation_scope import MAX_DIAGNOSTICS as MAX_DIAGNOSTICS
 from .evaluation_scope import Diagnostic as Diagnostic

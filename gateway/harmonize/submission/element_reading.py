@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -12,25 +12,25 @@ __all__ = [
     "find_descendants",
     "find_first_child",
     "has_child_elements",
-    "iterate_tagged",
+    "list_children",
     "read_element_text",
 ]
 
 _get_tag: Final = attrgetter("tag")
 
 
-def iterate_tagged(
+def list_children(
     parent: etree._Element, *, spares: bool = False
-) -> Iterator[tuple[object, etree._Element]]:
-    """Yield the children of an element, each with its tag.
+) -> tuple[list[object], list[etree._Element]]:
+    """Return the tags of the children of an element, and the children.
 
     An object that has told its tag keeps it, in 100 octets. Where memory is to be spared, others tell the
     tags than those that are kept, which takes longer.
     """
     if spares:
-        return zip(list(map(_get_tag, parent)), parent, strict=True)
+        return list(map(_get_tag, parent)), list(parent)
     children = list(parent)
-    return zip(map(_get_tag, children), children, strict=True)
+    return list(map(_get_tag, children)), children
 
 
 def has_child_elements(element: etree._Element) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import islice
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, cast
 
 from lxml import etree
@@ -18,7 +19,7 @@ from gateway.harmonize.submission.element_reading import (
     find_descendants,
     find_first_child,
     has_child_elements,
-    iterate_tagged,
+    list_children,
     read_element_text,
 )
 from gateway.harmonize.submission.stowed_fields import StowedFields, stow_fields
@@ -346,12 +347,14 @@ class SubmissionIndex:
         self, meaning: CommonMeaning, base: etree._Element, elements: list[etree._Element]
     ) -> tuple[FoundValue, ...]:
         """Return the values that a meaning has among elements of its path below `base`."""
+        # The leaves by which values are selected, and those that are not: only a ledger asks for them.
         consumed: list[LeafKey] = []
         skipped: list[LeafKey] = []
         if meaning.where is not None:
             elements = self._select_by_sibling(meaning, elements, consumed, skipped)
         if meaning.first:
-            skipped += self._list_selecting_leaves(elements[1:])
+            if self.keeps_fields:
+                skipped += [leaf for element in elements[1:] for leaf in self.list_text_leaves(element)]
             elements = elements[:1]
         found = [self._make_found_value(meaning, e) for e in elements]
         if meaning.join and len(found) > 1:
@@ -402,20 +405,20 @@ class SubmissionIndex:
         skipped: list[LeafKey],
     ) -> list[etree._Element]:
         assert meaning.where is not None
-        ranked: list[tuple[int, int, etree._Element]] = []
-        for position, element in enumerate(elements):
+        tag, find_rank = f"{_DEC}{meaning.where.element}", meaning.where.find_rank
+        ranked: list[tuple[int, etree._Element]] = []
+        for element in elements:
             parent = element.getparent()
-            sibling = (
-                find_first_child(parent, f"{_DEC}{meaning.where.element}") if parent is not None else None
-            )
-            if sibling is not None:
-                consumed += self._list_selecting_leaves((sibling,))
-            rank = meaning.where.find_rank(None if sibling is None else read_element_text(sibling))
-            if rank is None:
-                skipped += self._list_selecting_leaves((element,))
-            else:
-                ranked.append((rank, position, element))
-        return [element for _, _, element in sorted(ranked, key=lambda entry: entry[:2])]
+            sibling = find_first_child(parent, tag) if parent is not None else None
+            rank = find_rank(None if sibling is None else read_element_text(sibling))
+            if rank is not None:
+                ranked.append((rank, element))
+            if self.keeps_fields:
+                consumed += () if sibling is None else self.list_text_leaves(sibling)
+                skipped += self.list_text_leaves(element) if rank is None else ()
+        if len(ranked) > 1:
+            ranked.sort(key=itemgetter(0))  # those of one rank stay in their order
+        return [element for _, element in ranked]
 
     def _make_found_value(self, meaning: CommonMeaning, element: etree._Element) -> FoundValue:
         is_date = meaning.type == "datetime" and not meaning.supplement
@@ -424,12 +427,6 @@ class SubmissionIndex:
             element = element if inner is None else inner
         found = self.read_value(element) or FoundValue(read_element_text(element), (), element)
         return FoundValue(_to_iso_datetime(found.text), found.leaves, element) if is_date else found
-
-    def _list_selecting_leaves(self, elements: Iterable[etree._Element]) -> list[LeafKey]:
-        """Return the leaves by which values are selected, or that are not; only a ledger asks for them."""
-        if not self.keeps_fields:
-            return []
-        return [leaf for element in elements for leaf in self.list_text_leaves(element)]
 
     def list_text_leaves(self, element: etree._Element) -> Leaves:
         """Return the leaf of the text of an element, as a sequence."""
@@ -516,7 +513,15 @@ def _list_standard_paths() -> _KnownPath:
     return top
 
 
-_Open = tuple[Iterator[tuple[object, etree._Element]], _KnownPath, "str | None", "Places | None"]
+#: The children of an element that are still to be read: each with the path that is known, its tag, and how
+#: many it holds.
+_Children = Iterator[tuple["_KnownPath | None", object, int, etree._Element]]
+_Open = tuple[_Children, _KnownPath, "str | None", "Places | None"]
+
+
+def _open_children(above: _KnownPath, parent: etree._Element, *, spares: bool) -> _Children:
+    tags, children = list_children(parent, spares=spares)
+    return zip(map(above.below.get, tags), tags, map(len, children), children, strict=True)
 
 
 def _index_declaration_leaves(facts: SubmissionIndex) -> None:
@@ -524,13 +529,12 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
     rows, texts, kept = facts.rows, facts.texts, facts.keeps_fields
     spares = False
     declared = facts.places.setdefault(None, {})
-    top = iter(((facts.declaration.tag, facts.declaration),))
-    opened: list[_Open] = [(top, _list_standard_paths(), None, declared)]
+    paths, declaration = _list_standard_paths(), facts.declaration
+    top = paths.below.get(declaration.tag), declaration.tag, len(declaration), declaration
+    opened: list[_Open] = [(iter((top,)), paths, None, declared)]
     while opened:
         children, above, item, inside = opened[-1]
-        below = above.below
-        for tag, child in children:
-            known = below.get(tag)
+        for known, tag, size, child in children:
             if known is None:
                 if not isinstance(tag, str):
                     continue  # a comment
@@ -544,7 +548,7 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
                 else:
                     there[path] = child
             # Where no leaves are kept, one that holds comments alone is looked into in vain.
-            holds = len(child) > 0 and not (kept and not has_child_elements(child))
+            holds = size > 0 and not (kept and not has_child_elements(child))
             if kept:
                 if not holds:
                     texts[child] = len(rows)
@@ -552,8 +556,8 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
                 if names := child.keys():
                     _add_attribute_leaves(facts, names, (child, path, own, None))
             if holds:
-                spares = spares or len(child) >= _LONG
-                opened.append((iterate_tagged(child, spares=spares), known, own, there))
+                spares = spares or size >= _LONG
+                opened.append((_open_children(known, child, spares=spares), known, own, there))
                 break  # what it holds comes before what follows it
         else:
             opened.pop()

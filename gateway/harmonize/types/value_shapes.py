@@ -108,6 +108,12 @@ class ValueShape:
             return self._find_number_violation(text) or self._find_length_violation(text)
         return self._find_kind_violation(text) or self._find_length_violation(text)
 
+    @property
+    def is_bound_alone(self) -> bool:
+        """Return whether a text has the shape that is not empty and not longer than `longest`."""
+        others = self.codes, self.pattern, self.octets
+        return self.kind == "text" and not self.exact and all(one is None for one in others)
+
     def get_max_length(self) -> int | None:
         """Return how many characters a value has at most, None where there is no bound."""
         if self.codes is not None:
