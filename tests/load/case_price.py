@@ -146,6 +146,8 @@ class Used:
     hub_octets: int
     partners_octets: int
     log_octets: int | None
+    #: Of the processes of a database server that are on this machine.
+    server_cpu: float | None = None
 
     def price(self, before: Used, cases: int) -> dict[str, Any]:
         """Return the cost of one of the cases between two moments."""
@@ -154,8 +156,14 @@ class Used:
             if self.log_octets is None or before.log_octets is None
             else self.log_octets - before.log_octets
         )
+        server = (
+            None
+            if self.server_cpu is None or before.server_cpu is None
+            else (self.server_cpu - before.server_cpu) / cases * 1000
+        )
         return {
             "case_cpu_ms": (self.hub_cpu - before.hub_cpu) / cases * 1000,
+            "case_server_cpu_ms": server,
             "case_octets": (self.hub_octets - before.hub_octets) / cases,
             "case_log_octets": None if log is None else log / cases,
             "partners_cpu_ms": (self.partners_cpu - before.partners_cpu) / cases * 1000,
@@ -173,7 +181,26 @@ def read_used(stage: Stage, engine: Engine) -> Used:
         octets,
         sum(file.stat().st_size for file in (stage.home / "partners").rglob("*") if file.is_file()),
         log,
+        read_server_cpu(engine),
     )
+
+
+def read_server_cpu(engine: Engine, *, everybody: bool = True) -> float | None:
+    """Return the processor seconds of PostgreSQL's processes for this database, if they are here.
+
+    With `everybody` those of the processes are added that work for all databases, as what writes the log.
+    """
+    if engine.dialect.name == "sqlite":
+        return None
+    mine = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+    mine += " OR datname IS NULL" if everybody else " AND backend_type = 'client backend'"
+    with read_transaction(engine) as conn:
+        pids = conn.execute(text(mine)).scalars().all()
+    try:
+        spent = [Path(f"/proc/{pid}/schedstat").read_text().split()[0] for pid in pids]
+    except OSError:
+        return None
+    return sum(map(int, spent)) / 1e9
 
 
 def measure_idle_hub(stage: Stage, seconds: float = _IDLE) -> float:

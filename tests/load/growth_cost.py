@@ -46,6 +46,7 @@ from gateway.store.tables import metadata
 from tests.flows.craft import reference as name_reference
 from tests.kit.house import signer_named
 from tests.kit.story import AGENCIES, Story
+from tests.load.case_price import read_server_cpu
 from tests.load.growth import Extent, grow_database
 from tests.load.stopwatch import machine, own_cpu, say
 
@@ -80,11 +81,11 @@ class Side:
 
     def measure(self, what: str, act: Callable[[], object]) -> None:
         """Do it once more, and keep processor time, seconds and statements."""
-        before, number = self._read_server_cpu(), self._count_statements()
+        before, number = read_server_cpu(self.engine, everybody=False), self._count_statements()
         own, wall = own_cpu(), time.perf_counter()
         act()
         wall, own = time.perf_counter() - wall, own_cpu() - own
-        after = self._read_server_cpu()
+        after = read_server_cpu(self.engine, everybody=False)
         told = {"cpu_ms": own * 1000, "wall_ms": wall * 1000}
         if self.notes:
             told["statements"] = self._count_statements() - number
@@ -99,22 +100,6 @@ class Side:
             self.statements += [one for one in _executed if _is_question(one[0])]
             _executed.clear()
         return len(self.statements)
-
-    def _read_server_cpu(self) -> float | None:
-        """Return the processor seconds of the server's processes for this database, if they are here."""
-        if self.engine.dialect.name == "sqlite":
-            return None
-        mine = (
-            "SELECT pid FROM pg_stat_activity "
-            "WHERE datname = current_database() AND backend_type = 'client backend'"
-        )
-        with read_transaction(self.engine) as conn:
-            pids = conn.exec_driver_sql(mine).scalars().all()
-        try:
-            spent = [Path(f"/proc/{pid}/schedstat").read_text().split()[0] for pid in pids]
-        except OSError:
-            return None
-        return sum(map(int, spent)) / 1e9
 
     def receive(self) -> None:
         """Hand in one message for a mailbox."""
