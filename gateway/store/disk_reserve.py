@@ -60,6 +60,8 @@ class DiskReserve:
         self._volume = volume
         self._guard = threading.Lock()
         self._full_at = self._said_at = float("-inf")
+        #: Whether the last line about it says that nothing is taken.
+        self._is_said = False
 
     def measure_free_octets(self) -> int | None:
         """Return the free octets of the disk; None where they cannot be measured."""
@@ -102,7 +104,7 @@ class DiskReserve:
                 self._full_at = now
             if now - self._said_at < _SAID_EVERY:
                 return
-            self._said_at = now
+            self._said_at, self._is_said = now, True
         _log.error("nothing new is taken: %s", problem)
 
     def record_commit(self) -> None:
@@ -113,7 +115,9 @@ class DiskReserve:
             if time.monotonic() - self._full_at < _CALM or self.find_shortage() is not None:
                 return
             self.lacking = False
-        _log.warning("there is room again; %d were refused since the start", self.refusals)
+            said, self._is_said = self._is_said, False
+        if said:
+            _log.warning("new messages are taken again; %d were refused since the start", self.refusals)
 
 
 def attach_disk_reserve(engine: Engine, room: DiskReserve) -> None:

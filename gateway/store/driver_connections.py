@@ -93,7 +93,9 @@ class DriverConnection(Connection):
             if text.server is not None:
                 statements = take_statements(driver)
                 execute = statements.execute_rows if text.repeated else statements.execute
-                return _read_answer(text, execute(text.server, values))
+                answer = execute(text.server, values)
+                if answer is not None:
+                    return _read_answer(text, answer)
             cursor = driver.cursor() if text.positional else take_cursor(driver)
             (cursor.executemany if text.repeated else cursor.execute)(text.sql, values)
             if text.returns_rows is None:

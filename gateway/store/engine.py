@@ -34,7 +34,7 @@ from gateway.store.driver_connections import use_driver_connections
 from gateway.store.first_acts import run_first_act
 from gateway.store.follow_ups import FollowUps
 from gateway.store.idle_connections import ping_idle_connections
-from gateway.store.kept_connections import KeptConnections
+from gateway.store.kept_connections import ConnectionLosses, KeptConnections
 from gateway.store.object_store import ObjectStore, attach_object_store
 from gateway.store.open_transactions import OpenTransaction
 from gateway.store.postgresql_connections import (
@@ -166,7 +166,7 @@ def _make_sqlite_engines(url: URL, pool_size: int) -> Engine:
     writers, readers = (_open_sqlite_engine(url, pool_size, query_only) for query_only in ("0", "1"))
     _readers[writers] = readers
     writers.__dict__[_DATABASE] = os.path.abspath(str(url.database))
-    _keep_connections(writers, _READERS, readers.connect, pool_size, tested=False)
+    _keep_connections(writers, _READERS, readers.connect, pool_size, ConnectionLosses(), tested=False)
     event.listen(writers, "engine_disposed", lambda _engine: readers.dispose())
     event.listen(writers, "engine_disposed", _close_write_connection)
     event.listen(writers, "engine_disposed", lambda engine: _get_write_lock(engine).close_file())
@@ -199,11 +199,12 @@ def _insert_rows_together(engine: Engine) -> None:
     use_driver_connections(engine)
 
 
-def _make_postgresql_engine(url: URL, pool_size: int, seconds: float | None) -> Engine:
+def _make_postgresql_engine(url: URL, threads: int, seconds: float | None) -> Engine:
     try:
         engine = create_engine(
             url,
-            pool_size=pool_size,
+            # What rests is kept outside of the pool.
+            pool_size=1,
             max_overflow=-1,
             connect_args=make_connect_options(url, seconds),
             execution_options=COMPILED_STATEMENTS,
@@ -219,16 +220,25 @@ def _make_postgresql_engine(url: URL, pool_size: int, seconds: float | None) -> 
     event.listen(engine, "connect", lambda connection, record: watch_notices(connection, record.info))
     ping_idle_connections(engine)
     _insert_rows_together(engine)
-    _keep_connections(engine, _WRITERS, engine.connect, pool_size)
-    _keep_connections(engine, _READERS, lambda: engine.connect().execution_options(**_READING), pool_size)
+    losses = ConnectionLosses()
+    _keep_connections(engine, _WRITERS, engine.connect, threads, losses)
+    _keep_connections(
+        engine, _READERS, lambda: engine.connect().execution_options(**_READING), threads, losses
+    )
     return engine
 
 
 def _keep_connections(
-    engine: Engine, kind: str, connect: Callable[[], Any], most: int, *, tested: bool = True
+    engine: Engine,
+    kind: str,
+    connect: Callable[[], Any],
+    most: int,
+    losses: ConnectionLosses,
+    *,
+    tested: bool = True,
 ) -> None:
     """Keep the connections for one kind of transaction of an engine until it is disposed of."""
-    kept = engine.__dict__[kind] = KeptConnections(engine, connect, most, is_tested=tested)
+    kept = engine.__dict__[kind] = KeptConnections(engine, connect, most, losses, is_tested=tested)
     event.listen(engine, "engine_disposed", lambda _engine: kept.close_resting())
 
 

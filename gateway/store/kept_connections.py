@@ -20,10 +20,23 @@ from sqlalchemy.exc import DatabaseError
 if TYPE_CHECKING:
     from gateway.store.driver_connections import DriverConnection
 
-__all__ = ["KeptConnections"]
+__all__ = ["ConnectionLosses", "KeptConnections"]
 
 #: Seconds without use, after which the server may have closed a connection.
 _IDLE: Final = 1.0
+#: Attribute of a connection: how many were lost when it was opened.
+_OPENED_AFTER: Final = "_gateway_losses"
+
+
+class ConnectionLosses:
+    """Counts the connections of an engine that were lost.
+
+    One lost connection means that the server has gone, or takes no writes any more: no connection that was
+    opened before is used again, whatever its transactions do.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
 
 
 class KeptConnections:
@@ -34,9 +47,16 @@ class KeptConnections:
     """
 
     def __init__(
-        self, engine: Engine, connect: Callable[[], DriverConnection], most: int, *, is_tested: bool = True
+        self,
+        engine: Engine,
+        connect: Callable[[], DriverConnection],
+        most: int,
+        losses: ConnectionLosses,
+        *,
+        is_tested: bool = True,
     ) -> None:
         self._engine = engine
+        self._losses = losses
         self._connect = connect
         self._most = most
         self._is_tested = is_tested
@@ -68,15 +88,17 @@ class KeptConnections:
     def close_resting(self) -> None:
         """Close all connections that nobody uses now."""
         while (found := self._pop()) is not None:
-            # Its pool may no longer exist, so the connection is closed and not returned.
-            found[0].invalidate()
-            found[0].close()
+            _drop(found[0])
 
     def _take(self) -> DriverConnection:
-        found = self._pop()
-        if found is None or not self._is_alive(*found):
-            return self._connect()
-        return found[0]
+        while (found := self._pop()) is not None:
+            if self._is_alive(*found):
+                return found[0]
+            _drop(found[0])
+        number = self._losses.number
+        conn = self._connect()
+        conn.__dict__[_OPENED_AFTER] = number
+        return conn
 
     def _pop(self) -> tuple[DriverConnection, float] | None:
         if self._pid != os.getpid():
@@ -88,23 +110,25 @@ class KeptConnections:
             return None
 
     def _is_alive(self, conn: DriverConnection, used: float) -> bool:
-        """Return whether a connection may be used; where the server has closed it, no other one is kept."""
+        """Return whether a connection may be used; where the server has closed it, no other one may."""
+        if conn.__dict__[_OPENED_AFTER] != self._losses.number:
+            return False
         if not self._is_tested or time.monotonic() - used < _IDLE:
             return True
         dialect: Any = self._engine.dialect
         try:
             dialect.do_ping(conn.connection.dbapi_connection)
         except dialect.loaded_dbapi.Error:
-            conn.invalidate()
-            conn.close()
-            self.close_resting()
+            self._losses.number += 1
             return False
         return True
 
     def _give_back(self, conn: DriverConnection) -> None:
         if conn.invalidated or conn.closed:
+            self._losses.number += 1
             conn.close()
-            self.close_resting()
+        elif conn.__dict__[_OPENED_AFTER] != self._losses.number:
+            _drop(conn)
         elif len(self._resting) < self._most:
             self._resting.append((conn, time.monotonic()))
         else:
@@ -112,10 +136,21 @@ class KeptConnections:
 
     def _give_back_after_problem(self, conn: DriverConnection) -> None:
         """Keep a connection whose transaction is rolled back; the next one may find the problem gone."""
+        is_over = conn.invalidated or conn.closed
         try:
-            if not conn.invalidated and not conn.closed:
+            if not is_over:
                 conn.roll_back_in_driver()
+                is_over = True
         except (DatabaseError, self._engine.dialect.loaded_dbapi.Error):
-            conn.invalidate()
+            """What failed first is told."""
         finally:
+            if not is_over:
+                # After an interrupt, too: what is still open must be no part of the next transaction.
+                conn.invalidate()
             self._give_back(conn)
+
+
+def _drop(conn: DriverConnection) -> None:
+    """Close a connection; its pool may no longer exist, so it is not returned."""
+    conn.invalidate()
+    conn.close()

@@ -54,6 +54,8 @@ def make_connect_options(url: URL, seconds: float | None) -> dict[str, Any]:
     wanted: dict[str, Any] = {
         "connect_timeout": _CONNECT_SECONDS,
         "options": "-c timezone=UTC",
+        # After a rollback the driver lets the server forget all that is prepared, if it has prepared any.
+        "prepare_threshold": None,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
@@ -137,8 +139,6 @@ def take_statements(connection: Any) -> ServerStatements:
     """Return what gives the statements of a connection to the server directly."""
     found: ServerStatements | None = connection.__dict__.get(_STATEMENTS)
     if found is None:
-        # After a rollback the driver lets the server forget all that is prepared, if it has prepared any.
-        connection.prepare_threshold = None
         found = connection.__dict__[_STATEMENTS] = connection.make_statements()
     return found
 
@@ -158,13 +158,14 @@ def watch_notices(connection: Any, info: dict[str, Any]) -> None:
 def is_server_away(told: Any) -> bool:
     """Return whether an error of the driver says that the server is gone, ends, or is a standby.
 
-    Classes 08 (connection) and 57P (it ends or starts); a lost connection has no SQLSTATE at all. An error
-    of another kind, as of SQLite, has no such attribute.
+    Classes 08 (connection, but for what breaks the protocol) and 57P (it ends or starts); a lost connection
+    has no SQLSTATE at all. An error of another kind, as of SQLite, has no such attribute.
     """
     if not hasattr(told, "sqlstate"):
         return False
     state = told.sqlstate
-    return state is None or state.startswith(("08", "57P")) or is_read_only(told)
+    away = state is None or state.startswith(("08", "57P")) or is_read_only(told)
+    return bool(away and state != "08P01")
 
 
 def is_read_only(told: Any) -> bool:

@@ -12,7 +12,7 @@ import re
 import select
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy.types import TypeEngine
 
@@ -27,22 +27,36 @@ _CAST: Final = re.compile(r"\$\d+::|\bCAST\(\$\d+ AS ")
 _NUMBER: Final = re.compile(r"\$(\d+)")
 #: In place of the name of a statement that was executed once: the next time it is prepared.
 _AGAIN: Final = b""
+#: SQLSTATE of a plan whose rows have other types now, and of a name that the server does not know.
+_NEW_TYPES: Final = "0A000"
+_NO_NAME: Final = "26000"
 #: The numbers of types of PostgreSQL that SQLAlchemy leaves a statement without, by the name of its own type.
 _UNSAID: Final = {"LargeBinary": 17, "Boolean": 16, "Integer": 20, "BigInteger": 20}
+_TRUTH: Final = _UNSAID["Boolean"]
+#: What the driver tells the server the type of: truth values, `float` and `Decimal`.
+_CONVERTED: Final = frozenset({_TRUTH, 701, 1700})
 #: In place of the number of a type that the statement itself says.
 _SAID: Final = 0
 _OCTETS: Final = _UNSAID["LargeBinary"]
 
 
+#: The values of a row as the server is given them, and their formats.
+_Given: TypeAlias = tuple[Sequence[Any], Sequence[Any]]
+#: SQL and the types of its parameters.
+_Key: TypeAlias = tuple[bytes, tuple[int, ...]]
+
+
 class ServerText:
     """A statement as the server is given it: its SQL, the types of its parameters, and their formats."""
 
-    __slots__ = ("formats", "sql", "types")
+    __slots__ = ("formats", "key", "sql", "types")
 
     def __init__(self, sql: bytes, types: Sequence[int], formats: Sequence[Any]) -> None:
         self.sql = sql
         self.types = types
         self.formats = formats
+        #: What it is prepared by: the same SQL with other types is another statement.
+        self.key = (sql, tuple(types))
 
 
 def find_parameter_type(bound: TypeEngine[Any]) -> int:
@@ -118,53 +132,80 @@ class ServerStatements:
         self._idle = pq.TransactionStatus.IDLE
         self._rows, self._done = pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK
         self._synchronised = pq.ExecStatus.PIPELINE_SYNC
-        #: The name of each statement, those used longest ago first.
-        self._names: dict[bytes, bytes] = {}
+        #: The name of each statement by its key, those used longest ago first.
+        self._names: dict[_Key, bytes] = {}
+        #: The names that the server is to forget before it prepares another statement.
+        self._forgotten: list[bytes] = []
         self._made = 0
         self._readable = select.poll()
         self._readable.register(self._server.socket, select.POLLIN)
 
-    def execute(self, text: ServerText, values: Sequence[Any]) -> ServerAnswer:
+    def execute(self, text: ServerText, values: Sequence[Any]) -> ServerAnswer | None:
         """Execute a statement, in a new transaction where none is open; return its answer.
 
-        Raises the errors of the driver.
+        None where the driver must convert a value: one with a truth value or a fraction for a type that the
+        statement says. Raises the errors of the driver.
         """
-        return self._read_answer(self._execute(text, [values])[-1])
+        given = self._give_values(text, values)
+        return None if given is None else self._read_answer(self._execute(text, [given])[-1])
 
-    def ask_alone(self, text: ServerText) -> Any:
-        """Return the one value that a statement without parameters gives, in no transaction of others."""
-        rows = self._read_answer(self._execute(text, [()], begins=False)[-1]).rows
-        return rows[0][0]
+    def execute_rows(self, text: ServerText, rows: Sequence[Sequence[Any]]) -> ServerAnswer | None:
+        """Execute a statement that returns no rows for each of these rows; return how many changed.
 
-    def execute_rows(self, text: ServerText, rows: Sequence[Sequence[Any]]) -> ServerAnswer:
-        """Execute a statement that returns no rows for each of these rows; return how many changed."""
-        changed = 0
-        for start in range(0, len(rows), _TOGETHER):
-            part = rows[start : start + _TOGETHER]
+        None as for one.
+        """
+        changed, given = 0, [self._give_values(text, values) for values in rows]
+        whole = [one for one in given if one is not None]
+        if len(whole) < len(given):
+            return None
+        for start in range(0, len(whole), _TOGETHER):
+            part = whole[start : start + _TOGETHER]
             results = self._execute(text, part)[-len(part) :]
             changed += sum(result.command_tuples or 0 for result in results)
         return ServerAnswer(None, (), changed)
 
-    def _execute(self, text: ServerText, rows: Sequence[Sequence[Any]], *, begins: bool = True) -> list[Any]:
-        """Execute a statement for each of these rows; return all results, those of the rows at the end."""
+    def ask_alone(self, text: ServerText) -> Any:
+        """Return the one value that a statement without parameters gives, in no transaction of others."""
+        rows = self._read_answer(self._execute(text, [((), ())], begins=False)[-1]).rows
+        return rows[0][0]
+
+    def _execute(self, text: ServerText, given: Sequence[_Given], *, begins: bool = True) -> list[Any]:
+        """Execute a statement for each row of values; return all results, those of the rows at the end."""
         name, sends = self._find_name(text), self._begin_transaction() if begins else []
-        made = None
-        if name is _AGAIN or (name is None and len(rows) > 1):
+        made, forgotten = None, len(self._forgotten)
+        if name is _AGAIN or (name is None and len(given) > 1):
             name = made = self._make_name()
-            sends += self._forget_oldest()
+            sends += [
+                partial(self._server.send_query_params, b"DEALLOCATE " + one, None) for one in self._forgotten
+            ]
             sends.append(partial(self._server.send_prepare, name, text.sql, text.types))
         place = len(sends) - 1
-        sends += [self._give_values(text, name, values) for values in rows]
+        sends += [self._send_values(text, name, *one) for one in given]
         results = self._run(sends)
         if made is not None and len(results) > place and results[place].status == self._done:
-            self._names[text.sql] = made
-        self._raise_problem(results)
+            self._names[text.key] = made
+            # What was sent before it is done, too.
+            del self._forgotten[:forgotten]
+        try:
+            self._raise_problem(results)
+        except self._errors.Error as problem:
+            self._forget_outdated(text, problem.sqlstate)
+            raise
         return results
 
-    def _give_values(self, text: ServerText, name: bytes | None, values: Sequence[Any]) -> Callable[[], None]:
+    def _give_values(self, text: ServerText, values: Sequence[Any]) -> _Given | None:
+        """Return values as the server is given them, with their formats; None where the driver converts."""
+        given, told = self._transformer.dump_sequence(values, text.formats), self._transformer.types
+        if not _CONVERTED.isdisjoint(told):
+            for one, own in zip(told, text.types, strict=True):
+                if one in _CONVERTED and not one == own == _TRUTH:
+                    return None
+        return given, self._transformer.formats
+
+    def _send_values(
+        self, text: ServerText, name: bytes | None, given: Sequence[Any], formats: Sequence[Any]
+    ) -> Callable[[], None]:
         """Return what sends a statement with its values; one without a name is not prepared."""
-        given = self._transformer.dump_sequence(values, text.formats)
-        formats = self._transformer.formats
         if name is None:
             return partial(self._server.send_query_params, text.sql, given, text.types, formats)
         return partial(self._server.send_query_prepared, name, given, formats)
@@ -194,22 +235,25 @@ class ServerStatements:
 
     def _find_name(self, text: ServerText) -> bytes | None:
         """Return the name of a prepared statement; None before its first execution, `_AGAIN` after it."""
-        name = self._names.pop(text.sql, None)
-        self._names[text.sql] = name or _AGAIN
+        name = self._names.pop(text.key, None)
+        self._names[text.key] = name or _AGAIN
+        while len(self._names) > _MOST_PREPARED:
+            oldest = self._names.pop(next(iter(self._names)))
+            if oldest is not _AGAIN:
+                self._forgotten.append(oldest)
         return name
+
+    def _forget_outdated(self, text: ServerText, state: str | None) -> None:
+        """Prepare a statement anew whose plan the server refuses, and all where it has forgotten a name."""
+        if state == _NEW_TYPES:
+            self._names.pop(text.key, None)
+        elif state == _NO_NAME:
+            self._names.clear()
+            self._forgotten.clear()
 
     def _make_name(self) -> bytes:
         self._made += 1
         return b"gateway_%d" % self._made
-
-    def _forget_oldest(self) -> list[Callable[[], None]]:
-        """Forget the statement used longest ago, where there are too many; return what tells the server."""
-        if len(self._names) <= _MOST_PREPARED:
-            return []
-        name = self._names.pop(next(iter(self._names)))
-        if name is _AGAIN:
-            return []
-        return [partial(self._server.send_query_params, b"DEALLOCATE " + name, None)]
 
     def _run(self, sends: Sequence[Callable[[], None]]) -> list[Any]:
         """Send commands together, and return their results."""

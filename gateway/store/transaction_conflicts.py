@@ -21,6 +21,9 @@ _Result = TypeVar("_Result")
 
 #: SQLSTATE of serialization_failure and deadlock_detected.
 _CONFLICTS: Final = frozenset({"40001", "40P01"})
+#: SQLSTATE of a plan that was made before the schema changed, whose rows would have other types now, with the
+#: beginning of its words; and of a prepared statement that the server has forgotten.
+_OUTDATED: Final = {"0A000": "cached plan", "26000": ""}
 #: So often a transaction is run before its conflict is raised.
 _TRIES: Final = 4
 
@@ -30,10 +33,13 @@ class TransactionConflictError(InsufficientStorageError):
 
 
 def find_conflict(told: Any) -> TransactionConflictError | None:
-    """Return and log the conflict that a driver's error tells of; None for any other error."""
-    if getattr(told, "sqlstate", None) not in _CONFLICTS:
+    """Return and log the conflict that a driver's error tells of; None for any other error.
+
+    So is the first use of a plan from before a change of the schema: the next one has a new plan.
+    """
+    state, reason = getattr(told, "sqlstate", None), str(told).partition("\n")[0]
+    if state not in _CONFLICTS and not (state in _OUTDATED and reason.startswith(_OUTDATED[state])):
         return None
-    reason = str(told).partition("\n")[0]
     problem = TransactionConflictError(f"the transaction gave way to another: {reason[:120]}")
     _log.warning("%s", problem)
     return problem

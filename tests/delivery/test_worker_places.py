@@ -124,3 +124,17 @@ def test_one_place_of_four_is_not_passed_on(places: WorkerPlaces) -> None:
         else:
             ending = AttemptPlace(places, "A")
     assert freed == [False, False, False, True] * 2
+
+
+def test_what_one_of_several_lanes_was_held_in_vain_is_given_back(places: WorkerPlaces) -> None:
+    claim = places.reserve_free()
+    claim.fill_lanes(["A", "B"], 2, lambda held: {"A": held["A"]})
+    assert (places.count_slots("A"), places.count_slots("B")) == (0, 2)
+    claim.settle()
+    assert places.count_free() == 2
+
+
+def test_one_place_that_was_held_in_vain_is_given_back(places: WorkerPlaces) -> None:
+    claim = places.reserve_free()
+    assert claim.fill_places("A", 2, lambda held: held - 1) == 1
+    assert places.count_slots("A") == 1

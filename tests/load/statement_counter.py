@@ -141,10 +141,10 @@ def _watch_postgresql() -> None:
     )
     give, end = ServerStatements._execute, ServerStatements.commit
 
-    def give_watched(self: Any, text: Any, rows: Any, **named: Any) -> Any:
+    def give_watched(self: Any, text: Any, given: Any, **named: Any) -> Any:
         if _on.is_set():
-            _note(text.sql.decode(), sys._getframe(1), len(rows))
-        return give(self, text, rows, **named)
+            _note(text.sql.decode(), sys._getframe(1), len(given))
+        return give(self, text, given, **named)
 
     def end_watched(self: Any) -> None:
         if _on.is_set() and self.is_in_transaction:

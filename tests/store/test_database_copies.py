@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from gateway.errors import GatewayError
 from gateway.monitor import health
@@ -23,6 +23,7 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.store import tables as t
+from gateway.store.driver_connections import DriverConnection
 from gateway.store.schema_migration import migrate_schema
 from tests.kit.rows import NOW, answer, message
 from tests.kit.standby_pair import STANDBY
@@ -90,6 +91,26 @@ def test_what_is_confirmed_is_on_the_standby(copied, standby_pair, database):
     assert health.find_readiness_problem(copied) is None
     with read_transaction(copied) as conn:
         assert find_copies_problem(conn) is None
+
+
+def test_a_warning_before_the_commit_is_not_about_its_copies(copied):
+    for _ in range(2):
+        with write_transaction(copied) as conn:
+            conn.execute(text("DO $$ BEGIN RAISE WARNING 'about something else'; END $$"))
+    assert health.find_readiness_problem(copied) is None
+
+
+def test_an_interrupt_of_the_commit_confirms_nothing(copied, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    keep(copied, "before-interrupt@a")
+    with monkeypatch.context() as patch:
+        patch.setattr(DriverConnection, "commit_in_driver", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            keep(copied, "interrupted@a")
+    assert find_copy_watch(copied).problem is not None
+    assert repeat_until_kept(copied, "interrupted@a")
 
 
 def test_a_list_without_standbys_keeps_nothing(copied, standby_pair, database):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from gateway.store import (
     read_transaction,
     write_transaction,
 )
+from gateway.store.driver_connections import DriverConnection
 from gateway.store.idle_connections import ping_idle_connections
 from tests.kit.databases import Templates
 
@@ -85,6 +86,73 @@ def test_one_lost_connection_lets_no_other_one_be_kept(templates: Templates) -> 
         assert not get_disk_reserve(engine).lacking
     finally:
         engine.dispose()
+
+
+@pytest.mark.parametrize("lost", [KeyboardInterrupt, MemoryError, RuntimeError])
+def test_a_transaction_whose_rollback_fails_is_no_part_of_the_next(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch, lost: type[BaseException]
+) -> None:
+    def fail(_: DriverConnection) -> None:
+        raise lost
+
+    engine = make_engine(templates.empty("postgresql"))
+    try:
+        with write_transaction(engine) as conn:
+            conn.execute(text("CREATE TABLE kept (number integer)"))
+        with monkeypatch.context() as patch:
+            patch.setattr(DriverConnection, "roll_back_in_driver", fail)
+            with suppress(lost), write_transaction(engine) as conn:
+                conn.execute(text("INSERT INTO kept VALUES (1)"))
+                raise ZeroDivisionError
+        with write_transaction(engine) as conn:
+            conn.execute(text("INSERT INTO kept VALUES (2)"))
+        with read_transaction(engine) as conn:
+            assert conn.execute(text("SELECT number FROM kept")).scalars().all() == [2]
+    finally:
+        engine.dispose()
+
+
+def test_what_one_kind_of_transaction_has_lost_no_other_kind_uses(templates: Templates) -> None:
+    url = templates.empty("postgresql")
+    engine = make_engine(url)
+    number = text("SELECT pg_backend_pid()")
+    try:
+        with read_transaction(engine) as outer:
+            used = outer.execute(number).scalar_one()
+            with read_transaction(engine) as conn:
+                resting = conn.execute(number).scalar_one()
+            with write_transaction(engine) as conn:
+                lost = conn.execute(number).scalar_one()
+            other = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+            with other.connect() as conn:
+                conn.execute(text(f"SELECT pg_terminate_backend({lost})"))
+            other.dispose()
+            with pytest.raises(GatewayError, match="GW806"), write_transaction(engine) as conn:
+                conn.execute(number)
+        # One of them was in use when the other kind noticed, the other one rested.
+        for _ in range(3):
+            with read_transaction(engine) as one, read_transaction(engine) as two:
+                found = {conn.execute(number).scalar_one() for conn in (one, two)}
+            assert not found & {used, resting}
+    finally:
+        engine.dispose()
+
+
+def test_no_more_connections_rest_than_there_are_threads(templates: Templates) -> None:
+    url = templates.empty("postgresql")
+    engine, other = make_engine(url, pool_size=3), make_engine(url)
+    try:
+        for kind in (read_transaction, write_transaction):
+            with ExitStack() as opened:
+                for _ in range(8):
+                    opened.enter_context(kind(engine)).execute(text("SELECT 1"))
+        open_now = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        with read_transaction(other) as conn:
+            # Three of each kind, one of the pool, and the one that asks.
+            assert conn.execute(text(open_now)).scalar_one() <= 8
+    finally:
+        engine.dispose()
+        other.dispose()
 
 
 def test_a_forked_child_neither_uses_nor_closes_what_its_parent_keeps(templates: Templates) -> None:

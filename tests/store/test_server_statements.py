@@ -7,17 +7,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy import Boolean, Engine, Integer, LargeBinary, String, bindparam, select, text
-from sqlalchemy.exc import DatabaseError, DataError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, OperationalError, ProgrammingError
 
 from gateway.errors import GatewayError
 from gateway.store import make_engine, read_transaction, server_statements, write_transaction
 from gateway.store.postgresql_connections import is_server_away, take_statements
 from gateway.store.server_statements import ServerStatements, find_parameter_type, make_server_text
+from gateway.store.transaction_conflicts import rerun_after_conflict
 from tests.kit.databases import Templates
 
 _PREPARED = "SELECT name, statement FROM pg_prepared_statements ORDER BY name"
@@ -83,6 +85,118 @@ def test_what_was_used_longest_ago_is_forgotten(connection: Any, monkeypatch: py
             assert statements.execute(one, [1]).rows == [(1 + int(one.sql.split()[-1]),)]
     assert len(list_prepared(connection)) <= 4
     assert {"SELECT $1::BIGINT + 0", "SELECT $1::BIGINT + 7"} <= set(list_prepared(connection))
+
+
+def test_no_more_are_prepared_than_are_to_be(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_statements, "_MOST_PREPARED", 5)
+    statements = take_statements(connection)
+    texts = [prepare_text(f"SELECT $1::BIGINT + {number}", 0) for number in range(40)]
+    for _ in range(2):
+        for one in texts:
+            statements.execute(one, [1])
+    for one in texts:
+        for _ in range(2):
+            statements.execute(one, [1])
+    # What is forgotten last is told with the next statement that is prepared.
+    assert len(list_prepared(connection)) <= 6
+    connection.rollback()
+    with pytest.raises(psycopg.DataError):
+        statements.execute(texts[0], ["x"])
+    connection.rollback()
+    for one in texts:
+        for _ in range(2):
+            assert statements.execute(one, [1]).rows == [(1 + int(one.sql.split()[-1]),)]
+    assert len(list_prepared(connection)) <= 6
+
+
+def test_what_could_not_be_prepared_is_prepared_the_next_time(connection: Any) -> None:
+    statements, one = take_statements(connection), prepare_text("SELECT $1::BIGINT FROM later", 0)
+    for _ in range(3):
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            statements.execute(one, [1])
+        connection.rollback()
+    connection.execute("CREATE TEMPORARY TABLE later AS SELECT 1")
+    for _ in range(3):
+        assert statements.execute(one, [7]).rows == [(7,)]
+
+
+def test_the_same_text_with_other_types_is_another_statement(engine: Engine) -> None:
+    truth, octets = (select(bindparam("v", type_=one()).label("v")) for one in (Boolean, LargeBinary))
+    for _ in range(3):
+        with read_transaction(engine) as conn:
+            assert conn.execute(truth, {"v": True}).scalar() is True
+            assert bytes(conn.execute(octets, {"v": b"\x01"}).scalar()) == b"\x01"
+            assert bytes(conn.execute(octets, {"v": b""}).scalar()) == b""
+    assert make_server_text("SELECT $1, $2", (17, 0)) is None
+
+
+def test_values_that_need_the_driver_are_converted_by_it(engine: Engine) -> None:
+    asked = select(bindparam("n", type_=Integer()).label("n"), bindparam("t", type_=Boolean()).label("t"))
+    for value, stored in ((True, 1), (1.0, 1), (Decimal("5.0"), 5), (7, 7)):
+        for _ in range(3):
+            with read_transaction(engine) as conn:
+                assert tuple(conn.execute(asked, {"n": value, "t": False}).one()) == (stored, False)
+
+
+@pytest.mark.parametrize("change", ["ALTER COLUMN id TYPE bigint", "ALTER COLUMN name TYPE text"])
+def test_a_plan_from_before_a_change_of_the_schema_is_made_anew(engine: Engine, change: str) -> None:
+    with write_transaction(engine) as conn:
+        conn.execute(text("DROP TABLE IF EXISTS changed"))
+        conn.execute(text("CREATE TABLE changed AS SELECT 1 AS id, CAST('x' AS varchar) AS name"))
+    found = text("SELECT id, name FROM changed WHERE id = CAST(:id AS integer)")
+
+    @rerun_after_conflict
+    def find() -> Any:
+        with write_transaction(engine) as conn:
+            return tuple(conn.execute(found, {"id": 1}).one())
+
+    for _ in range(3):
+        assert find() == (1, "x")
+    other = make_engine(engine.url.render_as_string(hide_password=False))
+    with write_transaction(other) as conn:
+        conn.execute(text(f"ALTER TABLE changed {change}"))
+    other.dispose()
+    for _ in range(2):
+        assert find() == (1, "x")
+
+
+def test_a_server_that_has_forgotten_its_statements_prepares_them_again(engine: Engine) -> None:
+    one = text("SELECT CAST(:n AS integer)")
+
+    @rerun_after_conflict
+    def ask(*further: str) -> Any:
+        with write_transaction(engine) as conn:
+            for word in further:
+                conn.execute(text(word))
+            return conn.execute(one, {"n": 1}).scalar()
+
+    assert [ask(), ask(), ask(), ask("DISCARD PLANS")] == [1, 1, 1, 1]
+    with write_transaction(engine) as conn:
+        conn.execute(text("DEALLOCATE ALL"))
+    assert [ask(), ask(), ask()] == [1, 1, 1]
+
+
+def test_a_rollback_lets_no_statement_be_forgotten(engine: Engine) -> None:
+    for times in range(3):
+        with engine.connect() as conn:
+            for _ in range(8):
+                conn.exec_driver_sql("SELECT 1 + 1")
+        with suppress(ZeroDivisionError), write_transaction(engine) as conn:
+            for number in range(8):
+                conn.exec_driver_sql("SELECT 2 + 2")
+                assert conn.execute(text("SELECT CAST(:n AS integer)"), {"n": number}).scalar() == number
+            if times < 2:
+                raise ZeroDivisionError
+
+
+def test_a_constraint_that_is_looked_at_by_the_commit_is_told_as_itself(engine: Engine) -> None:
+    with write_transaction(engine) as conn:
+        conn.execute(text("DROP TABLE IF EXISTS late"))
+        conn.execute(text("CREATE TABLE late (id integer UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
+    with pytest.raises(IntegrityError), write_transaction(engine) as conn:
+        conn.execute(text("INSERT INTO late VALUES (1), (1)"))
+    with read_transaction(engine) as conn:
+        assert conn.execute(text("SELECT count(*) FROM late")).scalar() == 0
 
 
 def test_a_statement_that_fails_ends_its_transaction_and_no_other_one(engine: Engine) -> None:
@@ -173,8 +287,16 @@ def test_rows_are_changed_one_by_one_and_counted(connection: Any, number: int) -
 def test_an_answer_is_awaited_for_so_long(url: str) -> None:
     engine = make_engine(url, seconds=0.3)
     try:
-        with pytest.raises(GatewayError, match=r"GW806.*did not answer"), write_transaction(engine) as conn:
-            conn.execute(text("SELECT pg_sleep(CAST(:s AS integer))"), {"s": 3})
+        drivers: list[Any] = []
+
+        def wait() -> None:
+            with write_transaction(engine) as conn:
+                drivers.append(conn.connection.dbapi_connection)
+                conn.execute(text("SELECT pg_sleep(CAST(:s AS integer))"), {"s": 3})
+
+        with pytest.raises(GatewayError, match=r"GW806.*did not answer"):
+            wait()
+        assert drivers[0].closed
         with write_transaction(engine) as conn:
             assert conn.execute(text("SELECT 1")).scalar() == 1
     finally:
@@ -226,7 +348,7 @@ def test_threads_do_not_share_what_they_execute(engine: Engine) -> None:
 
 
 STATES = {None: True, "08006": True, "57P01": True, "57P03": True, "25006": True}
-STATES |= {"53100": False, "53300": False, "57014": False, "23505": False}
+STATES |= {"08P01": False, "53100": False, "53300": False, "57014": False, "23505": False}
 
 
 @pytest.mark.parametrize("state", STATES)
