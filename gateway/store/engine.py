@@ -239,7 +239,7 @@ def _keep_connections(
 ) -> None:
     """Keep the connections for one kind of transaction of an engine until it is disposed of."""
     kept = engine.__dict__[kind] = KeptConnections(engine, connect, most, losses, is_tested=tested)
-    event.listen(engine, "engine_disposed", lambda _engine: kept.close_resting())
+    event.listen(engine, "engine_disposed", lambda _engine: kept.close_all())
 
 
 def _get_kept(engine: Engine, kind: str) -> KeptConnections:

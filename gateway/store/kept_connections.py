@@ -85,8 +85,9 @@ class KeptConnections:
             yield conn
             conn.commit_in_driver()
 
-    def close_resting(self) -> None:
-        """Close all connections that nobody uses now."""
+    def close_all(self) -> None:
+        """Close all connections: those that nobody uses now at once, the others when they are given back."""
+        self._losses.number += 1
         while (found := self._pop()) is not None:
             _drop(found[0])
 

@@ -138,6 +138,15 @@ def test_what_one_kind_of_transaction_has_lost_no_other_kind_uses(templates: Tem
         engine.dispose()
 
 
+def test_a_connection_in_use_is_closed_after_its_engine_is_disposed_of(templates: Templates) -> None:
+    engine = make_engine(templates.empty("postgresql"))
+    with read_transaction(engine) as conn:
+        driver: Any = conn.connection.dbapi_connection
+        engine.dispose()
+        assert conn.execute(text("SELECT 1")).scalar_one() == 1
+    assert driver.closed
+
+
 def test_no_more_connections_rest_than_there_are_threads(templates: Templates) -> None:
     url = templates.empty("postgresql")
     engine, other = make_engine(url, pool_size=3), make_engine(url)
