@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from gateway.wire import TextTemplate, fill_template, split_at_values
 
-__all__ = ["CallForms", "PlainValues", "make_form", "read_plain_values"]
+__all__ = ["CallForms", "PlainValues", "make_form", "may_have_form", "read_plain_values"]
 
 #: Each of these characters is written as it is in a text and in an attribute.
 _PLAIN: Final = re.compile(r"[ !#-%'-;=?-~]{1,512}")
@@ -25,7 +25,8 @@ _FIRST_YEAR: Final = "1000"
 #: Forms of one contract, and values of a call: a longer one lists things, and no two lists are alike.
 _MOST_FORMS: Final = 64
 _MOST_VALUES: Final = 64
-#: Octets of a content that is written in base64; what is longer takes its time in any case.
+#: Contents of a call, and octets of all of them, that are written in base64: more take their time anyway.
+_MOST_CONTENTS: Final = 12
 _LONGEST_CONTENT: Final = 65_536
 _NO_FORM: Final = "not written as it is"
 
@@ -97,6 +98,11 @@ def _read_shape(value: Any, texts: list[bytes]) -> object:
         return list, *[_read_shape(one, texts) for one in value]
     texts.append(_write_value(value))
     return kind
+
+
+def may_have_form(contents: Sequence[bytes]) -> bool:
+    """Return whether a call with these attached contents is short enough to have a form."""
+    return len(contents) <= _MOST_CONTENTS and sum(map(len, contents)) <= _LONGEST_CONTENT
 
 
 def _replace_values(value: object, texts: Iterator[bytes]) -> object:

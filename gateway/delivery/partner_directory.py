@@ -60,7 +60,7 @@ class PartnerDirectory:
         self._party_of = party_of
         self._limits = limits
         self._find_wsdl = find_wsdl
-        #: The destination of each partner that was called, as long as the settings have it.
+        #: The last destination of each partner that was called, with the settings that it was made of.
         self._destinations: dict[str, tuple[PartnerService, SoapDestination]] = {}
 
     def has_destination(self, destination: str) -> bool:

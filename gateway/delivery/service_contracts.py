@@ -16,7 +16,13 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.delivery.call_forms import CallForms, PlainValues, make_form, read_plain_values
+from gateway.delivery.call_forms import (
+    CallForms,
+    PlainValues,
+    make_form,
+    may_have_form,
+    read_plain_values,
+)
 from gateway.delivery.synchronous_zeep import Transport, zeep
 from gateway.delivery.wsdl_files import WsdlFile, read_wsdl_file
 from gateway.errors import REQUEST_INVALID, SETTINGS_WRONG, GatewayError, describe_exception
@@ -157,6 +163,8 @@ class ServiceContract:
 
         It has a mark in place of the document, as one by zeep.
         """
+        if not may_have_form([one.content for one in call.attachments]):
+            return None
         content = _list_content(call, operation)
         values = read_plain_values(content)
         if values is None:

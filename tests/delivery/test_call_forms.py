@@ -199,6 +199,24 @@ def test_octets_are_written_in_base64_where_they_are_not_too_many() -> None:
     assert values is not None
     assert values.texts[1] == b"AA=="
     assert read_plain_values({"a": b"x" * (most + 1)}) is None
+    assert call_forms.may_have_form([b"x" * (most - 1), b"x"])
+    assert not call_forms.may_have_form([b"x" * most, b"x"])
+    assert call_forms.may_have_form([b"x"] * 12)
+    assert not call_forms.may_have_form([b"x"] * 13)
+
+
+def test_what_has_no_form_is_digested_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    digested: list[bytes] = []
+    argument = CallAttachment.to_zeep_argument
+
+    def count(attachment: CallAttachment) -> dict[str, Any]:
+        digested.append(attachment.content)
+        return argument(attachment)
+
+    monkeypatch.setattr(CallAttachment, "to_zeep_argument", count)
+    content = b"x" * (call_forms._LONGEST_CONTENT + 1)
+    AGENCY.compose_envelope(replace(SUBMIT, attachments=(CallAttachment("a@x", "text/plain", content),)))
+    assert digested == [content]
 
 
 def test_forms_are_bounded() -> None:

@@ -88,10 +88,15 @@ def test_a_layout_is_made_for_what_comes_again_and_so_many_are_kept(monkeypatch:
     laid = text_layout.find_layout(plan, counts)
     assert any(isinstance(one, text_layout.TextLayout) for one in laid)
     assert text_layout.find_layout(plan, counts) is laid
+    for _ in range(2):
+        two = text_layout.find_layout(plan, (2, *counts[1:]))
+    assert two is not laid
+    # What has several values is laid out alike, however many they are.
+    assert text_layout.find_layout(plan, (7, *counts[1:])) is two
     monkeypatch.setattr(text_layout, "_MOST_KNOWN", 3)
     for number in range(2, 9):
         text_layout.find_layout(plan, (number, *counts[1:]))
-        assert len(plan.layouts) <= 3
+        assert len(plan.layouts) <= 4
 
 
 def test_where_nothing_has_a_value_constants_alone_are_written() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -59,3 +60,15 @@ def test_a_time_is_read_in_utc(text: str, moment: datetime) -> None:
 def test_no_other_form_is_read(text: str) -> None:
     with pytest.raises(ValueError, match="date and time"):
         convert_instant(text)
+
+
+def test_a_time_without_a_zone_is_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Seoul")
+    time.tzset()
+    try:
+        assert datetime(2026, 11, 20).astimezone().utcoffset() != NOON.utcoffset()
+        assert convert_instant("2026-11-20T12:00:00") == NOON
+        assert convert_instant("2026-11-20T21:00:00+09:00") == NOON
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -29,7 +29,7 @@ from gateway.harmonize.types import ValueShape
 __all__ = ["LaidStep", "TextLayout", "find_layout"]
 
 #: So many numbers of values are known of an element before all are forgotten.
-_MOST_KNOWN: Final = 256
+_MOST_KNOWN: Final = 64
 _NO_BOUND: Final = sys.maxsize
 
 
@@ -97,19 +97,21 @@ LaidStep = TextLayout | WritingStep
 def find_layout(plan: WritingPlan, counts: tuple[int, ...]) -> Sequence[LaidStep]:
     """Return the steps that write children, where there are so many values of each source of their plan.
 
-    What comes for the first time has the steps of the plan.
+    What comes for the first time has the steps of the plan. It is asked for what is not known yet.
     """
     known: dict[tuple[int, ...], Sequence[LaidStep] | None] = plan.layouts
-    found = known.get(counts)
-    if found is not None:
-        return found
-    if counts in known:
-        found = known[counts] = _LayoutMaker(plan, counts).lay_steps(plan.steps)
-        return found
+    # Two values of a source are laid out as any more are.
+    alike = tuple([min(one, 2) for one in counts])
+    found = known.get(alike)
+    if found is None and alike in known:
+        found = _LayoutMaker(plan, alike).lay_steps(plan.steps)
     if len(known) >= _MOST_KNOWN:
         known.clear()
-    known[counts] = None
-    return plan.steps
+    known[alike] = found
+    if found is None:
+        return plan.steps
+    known[counts] = found
+    return found
 
 
 def _divide_run(step: WritingStep) -> Iterable[WritingStep]:
