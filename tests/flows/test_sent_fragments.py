@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import uuid
@@ -101,6 +102,17 @@ def test_what_operators_and_applicants_read_is_the_whole(story: SplitStory) -> N
         assert len(told["deliveries"]) == 1
     leaves = story.read(lambda conn: list_subject_leaves(conn, "message", pieces[1].id))
     assert [one.kind for one in leaves] == ["NRS"]
+
+
+def test_the_digest_of_a_fragment_is_that_of_its_octets(story: SplitStory) -> None:
+    story.tick(seconds=1)
+    posted = {message: content for _, message, content in story.joiner.sent}
+    pieces = sent_rows(story, "Fragment")
+    assert len({row.parcel_sha256 for row in pieces}) == len(pieces) > 1
+    stored = story.read(lambda conn: [messages.load_parcel(conn, row.id)[1] for row in pieces])
+    for row, content in zip(pieces, stored, strict=True):
+        assert content == posted[row.message_id]
+        assert hashlib.sha256(content).hexdigest() == row.parcel_sha256 == row.identity_sha256
 
 
 def test_a_message_that_fits_goes_whole(engine: Engine, tmp_path: Path) -> None:

@@ -244,3 +244,25 @@ def test_what_a_rule_accepts_at_once_does_not_break_it(bundle: MappingBundle) ->
     accepted = {rule.id for rule in bundle.rules if rule.accepts("300490")}
     assert {"hs-form", "gross-mass-negative", "package-count-negative"} <= accepted
     assert not {"hs-chapter", "arrival-long-ago", "item-count"} & accepted
+
+
+BOUNDS = [
+    ("at_least: '0'", "0", "-1"),
+    ("at_most: '0'", "0", "5"),
+    ("at_least: '5'", "5", "4.9"),
+    ("at_most: '5'", "5", "5.1"),
+]
+
+
+@pytest.mark.every_case
+@pytest.mark.parametrize(("rule", "right", "wrong"), BOUNDS)
+def test_a_number_is_compared_with_the_bound_of_its_rule(
+    bundle: MappingBundle, rule: str, right: str, wrong: str
+) -> None:
+    text = f"{HEAD}compare: {{left: package.count, {rule}}}}}\n"
+    (one,) = read_declaration_rules(read_yaml(text.encode(), "rules.yaml"), bundle.dictionary, bundle.lists)
+    ruled, root = replace(bundle, rules=(one,)), etree.fromstring(SAMPLE.encode())
+    for value, told in ((right, False), (wrong, True)):
+        for element in root.iter("{*}" + one.meaning.relative[-1]):
+            element.text = value
+        assert bool(find_broken_rules(root, ruled, RECEIVED)) is told

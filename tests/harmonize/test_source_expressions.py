@@ -110,6 +110,18 @@ def test_a_comment_in_a_value_cuts_nothing_off(small: MappingBundle) -> None:
     ) == ["한빛무역"]
 
 
+@pytest.mark.every_case
+@pytest.mark.parametrize(("value", "told"), [("C1<!--x-->2", []), ("C1<!--x-->b", ["GW404"])])
+def test_a_comment_in_a_field_of_an_agency_cuts_nothing_off(
+    small: MappingBundle, value: str, told: list[str]
+) -> None:
+    fields = small_bundle.FIELDS.replace("<t:Tag>B7<", f"<t:Tag>{value}<")
+    result = small_bundle.apply(small, small_bundle.submission(fields))
+    assert [one.problem.id for one in result.problems] == told
+    if not told:
+        assert small_bundle.text(result, "Line/Animal/Tag") == ["A1", "C12"]
+
+
 def test_numbers_of_any_length_are_multiplied_and_summed(small: MappingBundle) -> None:
     long = "9" * 40 + "." + "9" * 40
     fields = small_bundle.FIELDS.replace("3.333", long).replace("2.125", long)
@@ -231,6 +243,15 @@ def test_a_value_given_twice_where_one_is_meant_is_refused(small: MappingBundle)
     twice = small_bundle.SUPPLEMENT + small_bundle.SUPPLEMENT.splitlines()[2]
     (problem, *_) = small_bundle.apply(small, small_bundle.submission(supplement=twice)).problems
     assert (problem.problem.id, problem.application) == ("GW505", "A1")
+
+
+def test_a_value_of_a_group_that_may_lack_is_refused_where_it_is_given_twice(small: MappingBundle) -> None:
+    twice = small_bundle.DECLARATION.replace("<ID>CONT2</ID>", "<ID>CONT2</ID><ID>CONT3</ID>")
+    problem, _ = small_bundle.apply(small, small_bundle.submission(declaration=twice)).problems
+    assert (problem.problem.id, problem.application) == ("GW505", "A1")
+    assert problem.detail.startswith("Container is given 2 times")
+    lacking = small_bundle.DECLARATION.replace("<ID>CONT2</ID>", "")
+    assert small_bundle.apply(small, small_bundle.submission(declaration=lacking)).problems == ()
 
 
 def test_an_application_for_an_item_that_is_not_there(small: MappingBundle) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from lxml import etree
 
-from gateway.harmonize import index_submission, make_placeholder_numbers, write_requests
+from gateway.harmonize import MappingBundle, index_submission, make_placeholder_numbers, write_requests
 from gateway.harmonize.engine import request_renderer, text_layout
 from gateway.harmonize.language import WritingPlan, WritingStep, plan_children
 from gateway.harmonize.tools.samples.sample_maker import make_sample
+from tests.harmonize import small_bundle
 from tests.harmonize.test_requests_alone import describe, vary
 from tests.kit.documents import each_document
 from tests.kit.filling import shipped
@@ -108,3 +110,32 @@ def test_where_nothing_has_a_value_constants_alone_are_written() -> None:
     texts = [one for one in laid if isinstance(one, text_layout.TextLayout)]
     assert texts
     assert not any(one.taken or one.cut or "%s" in one.text for one in texts)
+
+
+def write_small(bundle: MappingBundle, fields: str = small_bundle.FIELDS) -> list[etree._Element]:
+    """Return the request of the small document, written three times without a ledger."""
+    written = []
+    for _ in range(3):
+        facts = index_submission(small_bundle.submission(fields), keeps_fields=False)
+        found = write_requests(facts, bundle, small_bundle.NUMBERS)
+        assert found.problems == ()
+        written += [one.xml for one in found.requests]
+    assert len({etree.tostring(one, method="c14n") for one in written}) == 1
+    return written
+
+
+@pytest.mark.parametrize("text", ["100% A&B", "%s", "%%"])
+def test_a_constant_with_a_percent_sign_is_written_as_it_is(tmp_path: Path, text: str) -> None:
+    bundle = small_bundle.mapping(tmp_path, document=("const: T1", f"const: '{text}'"))
+    assert [one.findtext("{*}Kind") for one in write_small(bundle)] == [text] * 3
+
+
+PIECES = [("a" * 8, ["a" * 8]), ("a" * 9, ["a" * 8, "a"]), ("a" * 17, ["a" * 8, "a" * 8, "a"])]
+
+
+@pytest.mark.every_case
+@pytest.mark.parametrize(("text", "pieces"), PIECES)
+def test_a_text_is_one_piece_up_to_its_last_octet(tmp_path: Path, text: str, pieces: list[str]) -> None:
+    fields = small_bundle.FIELDS.replace("가나다라마", text)
+    for one in write_small(small_bundle.mapping(tmp_path), fields):
+        assert [part.text for part in one.iterfind("{*}Long/*")] == pieces
