@@ -210,11 +210,9 @@ def test_lanes_that_may_have_no_more_leave_the_places_to_others(engine: Engine) 
     assert {lease.lane for lease in desk.worker._claim_deliveries()} == {"Z"}
 
 
-def test_what_is_due_in_several_lanes_is_claimed_by_one_statement_on_sqlite(
+def test_what_is_due_in_several_lanes_is_claimed_by_one_statement_of_sqlite(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if engine.dialect.name != "sqlite":
-        pytest.skip("PostgreSQL claims lane by lane")
     made: list[int] = []
     claim = delivery_leases._claim_alone
 
@@ -228,7 +226,8 @@ def test_what_is_due_in_several_lanes_is_claimed_by_one_statement_on_sqlite(
         desk.queue(3, lane=lane)
     claimed = [lease.lane for lease in desk.worker._claim_deliveries()]
     assert sorted(claimed) == ["A", "A", "B", "B", "C", "C"]
-    assert made == [3]
+    # PostgreSQL locks and claims lane by lane.
+    assert made == ([3] if engine.dialect.name == "sqlite" else [])
 
 
 def run(desk: Desk, until: Callable[[], bool], seconds: float = 60) -> threading.Thread:
