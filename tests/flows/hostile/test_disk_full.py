@@ -209,7 +209,7 @@ def test_there_is_room_again_when_nothing_was_refused_for_a_while(
     with caplog.at_level(logging.WARNING):
         assert health.find_readiness_problem(full.engine) is None
     assert not known.lacking
-    assert "there is room again" in caplog.records[-1].getMessage()
+    assert "new messages are taken again" in caplog.records[-1].getMessage()
     assert "gateway_database_short 0.0\n" in metrics.render_metrics(full.engine)
 
 
@@ -372,7 +372,7 @@ def test_a_worker_on_a_full_disk_waits_and_says_nothing(
     desk = Desk(engine)
     (one,) = desk.queue()
     asked = []
-    real = delivery_leases.DeliveryClaim.claim_lane
+    real = delivery_leases.DeliveryClaim.claim_lanes
 
     def claim(*arguments: Any, **words: Any) -> Any:
         asked.append(1)
@@ -380,7 +380,7 @@ def test_a_worker_on_a_full_disk_waits_and_says_nothing(
             raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
         return real(*arguments, **words)
 
-    monkeypatch.setattr(delivery_leases.DeliveryClaim, "claim_lane", claim)
+    monkeypatch.setattr(delivery_leases.DeliveryClaim, "claim_lanes", claim)
     monkeypatch.setattr("gateway.delivery.delivery_worker._NO_ROOM_PAUSE", 0.01)
     with caplog.at_level(logging.WARNING):
         stop = threading.Event()
