@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL, make_url
 
-from gateway.store.server_statements import ServerStatements
+from gateway.store.server_statements import ServerStatements, describe_silence
 
 __all__ = [
     "NOTICES",
@@ -116,8 +116,7 @@ def get_connection_class(seconds: float | None) -> Any:
             except _NoAnswerError:
                 # What the server still does is unknown: nothing more is asked on this connection.
                 self.pgconn.finish()
-                words = f"the server did not answer within {seconds:g} seconds"
-                raise psycopg.OperationalError(words) from None
+                raise psycopg.OperationalError(describe_silence(seconds)) from None
 
     return LimitedConnection
 

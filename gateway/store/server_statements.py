@@ -16,7 +16,14 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["ServerAnswer", "ServerStatements", "ServerText", "find_parameter_type", "make_server_text"]
+__all__ = [
+    "ServerAnswer",
+    "ServerStatements",
+    "ServerText",
+    "describe_silence",
+    "find_parameter_type",
+    "make_server_text",
+]
 
 #: So many statements of a connection stay prepared; the server keeps a plan for each.
 _MOST_PREPARED: Final = 400
@@ -79,6 +86,11 @@ def make_server_text(sql: str, types: Sequence[int]) -> ServerText | None:
     formats = [PyFormat.BINARY if one == _OCTETS else PyFormat.TEXT for one in types]
     sent = [one if place in uncast else _SAID for place, one in enumerate(types, 1)]
     return ServerText(sql.encode(), sent, formats)
+
+
+def describe_silence(seconds: float) -> str:
+    """Return the words for a server that has said nothing for so many seconds, which were all it had."""
+    return f"the server did not answer within {seconds:g} seconds"
 
 
 class ServerAnswer:
@@ -320,8 +332,8 @@ class ServerStatements:
                 self._server.consume_input()
 
     def _wait(self, poll: Any) -> Any:
-        happened = poll.poll(None if self._seconds is None else self._seconds * 1000)
-        if not happened:
-            words = f"the server did not answer within {self._seconds:g} seconds"
-            raise self._errors.OperationalError(words)
+        limit = self._seconds
+        happened = poll.poll(None if limit is None else limit * 1000)
+        if not happened and limit is not None:
+            raise self._errors.OperationalError(describe_silence(limit))
         return happened
